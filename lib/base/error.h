@@ -1,0 +1,40 @@
+/* How the library fails: record a one-line message for tlm_error_message, return its code. */
+#ifndef TLMI_ERROR_H
+#define TLMI_ERROR_H
+
+#include "tinylm/status.h"
+
+/* Records the message (printf format) for this thread and returns `code`. Never allocates. */
+tlm_status_t tlmi_fail(tlm_status_t code, const char *format, ...)
+    __attribute__((format(printf, 2, 3), cold));
+
+/* TLM_ERR_IO with "<action> <path>: <strerror(errno)>". */
+tlm_status_t tlmi_fail_errno(const char *action, const char *path) __attribute__((cold));
+
+/* TLM_ERR_OUT_OF_MEMORY with "out of memory: <bytes> bytes for <what>". */
+tlm_status_t tlmi_fail_memory(size_t bytes, const char *what) __attribute__((cold));
+
+/* Returns from the enclosing function when a call fails; for functions with nothing to release. */
+#define TLMI_TRY(call)                                                                             \
+    do {                                                                                           \
+        tlm_status_t try_status_ = (call);                                                         \
+        if (try_status_ != TLM_OK)                                                                 \
+            return try_status_;                                                                    \
+    } while (0)
+
+/* The same with a clean-up label. `status` must be a local of that name. */
+#define TLMI_TRY_OR(label, call)                                                                   \
+    do {                                                                                           \
+        status = (call);                                                                           \
+        if (status != TLM_OK)                                                                      \
+            goto label;                                                                            \
+    } while (0)
+
+/* Fails with TLM_ERR_INVALID_ARGUMENT, naming the parameter, when a pointer is NULL. */
+#define TLMI_REQUIRE(function, pointer)                                                            \
+    do {                                                                                           \
+        if ((pointer) == NULL)                                                                     \
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s is NULL", function, #pointer);      \
+    } while (0)
+
+#endif

@@ -1,0 +1,44 @@
+/* JSON over jansson, which no other file includes. Values are borrowed from their document. */
+#ifndef TLMI_JSON_H
+#define TLMI_JSON_H
+
+#include "tinylm/status.h"
+
+typedef struct tlmi_json tlmi_json_t; /* a value; the root owns the document */
+
+/* Parses a whole text; duplicate keys, trailing bytes and deep nesting are TLM_ERR_FORMAT with
+ * "<what>: line L column C: ...". Owned: tlmi_json_free. */
+tlm_status_t tlmi_json_parse(tlmi_json_t **out, const void *text, size_t size, const char *what);
+void tlmi_json_free(tlmi_json_t *root);
+
+bool tlmi_json_is_object(const tlmi_json_t *value);
+bool tlmi_json_is_array(const tlmi_json_t *value);
+size_t tlmi_json_size(const tlmi_json_t *value);                          /* members or items */
+const tlmi_json_t *tlmi_json_item(const tlmi_json_t *array, size_t index); /* NULL if none */
+const tlmi_json_t *tlmi_json_member(const tlmi_json_t *object, const char *key); /* NULL if none */
+
+/* Members in document order: start with cursor = NULL; false at the end. */
+bool tlmi_json_next(const tlmi_json_t *object, void **cursor, const char **key,
+                    const tlmi_json_t **value);
+
+/* false if the value is NULL or of another type. Strings are UTF-8 with a length. */
+bool tlmi_json_get_string(const tlmi_json_t *value, const char **text, size_t *size);
+bool tlmi_json_get_int(const tlmi_json_t *value, int64_t *out);
+bool tlmi_json_get_number(const tlmi_json_t *value, double *out);
+bool tlmi_json_get_bool(const tlmi_json_t *value, bool *out);
+
+/* Building. Makers return NULL on memory failure (message set). set/append consume `value`, also on
+ * failure and also when it is NULL (which is a failure). */
+tlmi_json_t *tlmi_json_new_object(void);
+tlmi_json_t *tlmi_json_new_array(void);
+tlmi_json_t *tlmi_json_new_string(const char *text, size_t size);
+tlmi_json_t *tlmi_json_new_int(int64_t value);
+tlmi_json_t *tlmi_json_new_number(double value);
+tlmi_json_t *tlmi_json_new_bool(bool value);
+tlm_status_t tlmi_json_set(tlmi_json_t *object, const char *key, tlmi_json_t *value);
+tlm_status_t tlmi_json_append(tlmi_json_t *array, tlmi_json_t *value);
+
+/* Compact text, doubles with 17 digits, keys in order of insertion. Owned: tlmi_free. */
+tlm_status_t tlmi_json_dump(char **text, size_t *size, const tlmi_json_t *value);
+
+#endif

@@ -1,0 +1,28 @@
+/* Random numbers as pure functions of (seed, stream, offset): Philox4x32-10, Salmon et al., "Parallel
+ * random numbers: as easy as 1, 2, 3", SC 2011. Nothing to save: a resumed run asks for the next offset. */
+#ifndef TLMI_RNG_H
+#define TLMI_RNG_H
+
+#include "tinylm/runtime.h"
+
+/* Streams in use, so that no two purposes share numbers under one seed. */
+enum {
+    TLMI_STREAM_USER = 0,
+    TLMI_STREAM_INIT = 1 << 20,  /* + parameter index */
+    TLMI_STREAM_BATCH = 2 << 20, /* offset = step * batch_size */
+    TLMI_STREAM_SAMPLE = 3 << 20 /* offset = position of the sampled token */
+};
+
+/* 64-bit word `offset` of a stream. */
+uint64_t tlmi_random_word(uint64_t seed, uint64_t stream, uint64_t offset);
+
+/* Uniform in [0, 1) with 53 random bits. */
+double tlmi_random_uniform(uint64_t seed, uint64_t stream, uint64_t offset);
+
+/* Uniform integer in [0, bound), without bias worth 2^-64; bound > 0. */
+uint64_t tlmi_random_below(uint64_t seed, uint64_t stream, uint64_t offset, uint64_t bound);
+
+/* Normal(0, 1) cut to [-cut, cut], by inverting the distribution function at one uniform. */
+double tlmi_random_truncated_normal(uint64_t seed, uint64_t stream, uint64_t offset, double cut);
+
+#endif

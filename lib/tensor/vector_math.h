@@ -1,0 +1,48 @@
+/* Vectorised float32 loops on plain rows, dispatched on tlm_cpu_level(); the scalar level is the
+ * reference. Results of one level do not depend on how a row is cut at multiples of 16, nor on
+ * threads. All pointers may alias exactly (in place) but not overlap otherwise. */
+#ifndef TLMI_VECTOR_MATH_H
+#define TLMI_VECTOR_MATH_H
+
+#include "tinylm/export.h"
+
+/* y[i] = exp(x[i]), within 2 ulp; overflow gives inf, NaN gives NaN. */
+void tlmi_vec_exp(float *y, const float *x, int64_t n);
+
+/* y[i] = exp(x[i] - shift); returns the sum (float32 lanes, fixed order). */
+float tlmi_vec_exp_sum(float *y, const float *x, float shift, int64_t n);
+
+float tlmi_vec_max(const float *x, int64_t n); /* -inf where n is 0; NaN if any is NaN */
+float tlmi_vec_sum(const float *x, int64_t n); /* fixed order of 16 lanes */
+float tlmi_vec_dot(const float *x, const float *y, int64_t n);
+double tlmi_vec_sum_squares(const float *x, int64_t n); /* float64 lanes */
+
+void tlmi_vec_add(float *y, const float *a, const float *b, int64_t n);
+void tlmi_vec_mul(float *y, const float *a, const float *b, int64_t n);
+void tlmi_vec_scale(float *y, const float *a, float factor, int64_t n);
+void tlmi_vec_axpy(float *y, float factor, const float *x, int64_t n); /* y += factor x */
+
+/* y = x sigmoid(x); and dx (+)= dy * d silu(x). */
+void tlmi_vec_silu(float *y, const float *x, int64_t n);
+void tlmi_vec_silu_backward(float *dx, const float *dy, const float *x, bool accumulate, int64_t n);
+
+/* y = silu(gate) up; and its two gradients, written or added. */
+void tlmi_vec_silu_mul(float *y, const float *gate, const float *up, int64_t n);
+void tlmi_vec_silu_mul_backward(float *dgate, bool accumulate_gate, float *dup, bool accumulate_up,
+                                const float *dy, const float *gate, const float *up, int64_t n);
+
+/* One AdamW update of n elements: see tlm_optimizer_create_adamw. */
+typedef struct tlmi_adamw_step {
+    float beta1, beta2, eps;
+    float step_size;  /* alpha_t */
+    float decay;      /* 1 - lr * weight_decay */
+} tlmi_adamw_step_t;
+void tlmi_vec_adamw(float *theta, float *m, float *v, const float *grad,
+                    const tlmi_adamw_step_t *step, int64_t n);
+
+/* Runs `run(context, begin, end)` over [0, n) in parallel, in pieces of a size fixed by n (a multiple
+ * of 16 elements, about 64 KiB each); small n runs inline. */
+void tlmi_parallel_ranges(int64_t n, void (*run)(void *context, int64_t begin, int64_t end),
+                          void *context);
+
+#endif

@@ -33,9 +33,11 @@ void tlmi_vec_silu_mul_backward(float *dgate, bool accumulate_gate, float *dup, 
 
 /* One AdamW update of n elements: see tlm_optimizer_create_adamw. */
 typedef struct tlmi_adamw_step {
-    float beta1, beta2, eps;
-    float step_size;  /* alpha_t */
-    float decay;      /* 1 - lr * weight_decay */
+    float beta1, beta2;
+    float one_minus_beta1, one_minus_beta2; /* rounded from float64: 1 - beta2 in float32 is off */
+    float eps;
+    float step_size; /* alpha_t */
+    float decay;     /* 1 - lr * weight_decay */
 } tlmi_adamw_step_t;
 void tlmi_vec_adamw(float *theta, float *m, float *v, const float *grad,
                     const tlmi_adamw_step_t *step, int64_t n);

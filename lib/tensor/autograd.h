@@ -10,7 +10,7 @@
 typedef struct tlmi_op {
     const char *name;
     /* Adds to the inputs' gradients, given the gradient of the result (contiguous float32, the
-     * result's shape; valid during the call). */
+     * result's shape; read only, for it may be shared; retain it to keep it). */
     tlm_status_t (*backward)(tlmi_node_t *node, tlm_tensor_t *grad_out);
     /* Releases what the node's context holds besides its own memory; may be NULL. */
     void (*release)(tlmi_node_t *node);
@@ -29,8 +29,8 @@ struct tlmi_node {
 /* Context of `size` bytes that tlmi_record allocated (zeroed, aligned as malloc's). */
 void *tlmi_node_context(const tlmi_node_t *node);
 
-/* True if an op over these inputs is to be recorded: gradients are enabled on this thread and an input
- * requires one. NULL inputs are passed over. */
+/* True if an op over these inputs is to be recorded: gradients are enabled on this thread and an
+ * input requires one. NULL inputs are passed over. */
 bool tlmi_needs_grad(tlm_tensor_t *const *inputs, int32_t n);
 
 /* Puts a node on `out` (the op's fresh result), retaining the inputs. Call only if tlmi_needs_grad.
@@ -38,18 +38,23 @@ bool tlmi_needs_grad(tlm_tensor_t *const *inputs, int32_t n);
 tlm_status_t tlmi_record(tlmi_node_t **node, const tlmi_op_t *op, tlm_tensor_t *out,
                          tlm_tensor_t *const *inputs, int32_t n, size_t context_size);
 
+/* Drops what the node refers to, its inputs and its context, and marks it consumed. */
+void tlmi_node_release(tlmi_node_t *node);
+
 /* True if input i wants a gradient (skip the work otherwise). */
 bool tlmi_wants_grad(const tlmi_node_t *node, int32_t input);
 
 /* Where to put the gradient of input i: a contiguous buffer with the input's shape. *accumulate is
- * false when the buffer is fresh and uninitialised (write all of it), true when it holds a sum to add
- * to. Call it once per input and backward, and then write: this is how GEMM's beta and fused kernels
- * avoid a separate pass. If one tensor is two inputs, open, write, then open the second. */
+ * false when the buffer is fresh and uninitialised (write all of it), true when it holds a sum to
+ * add to. Call it once per input and backward, and then write: this is how GEMM's beta and fused
+ * kernels avoid a separate pass. If one tensor is two inputs, open, write, then open the second. */
 tlm_status_t tlmi_grad_open(float **buffer, bool *accumulate, tlmi_node_t *node, int32_t input);
 
-/* Gives a finished contiguous gradient of input i (its numel elements): moved if the input has none
- * yet and nothing else refers to it, added otherwise. For views and ops that pass a gradient through.
- * Does not consume the caller's reference. */
+/* Gives a finished contiguous gradient of input i (its numel elements): shared if the input has
+ * none yet, added otherwise. For views and ops that pass a gradient through; grad_out itself may be
+ * given, to several inputs. The caller keeps its reference and must not write to `gradient` any
+ * more: a shared gradient is copied only when something is added to it (leaves get memory of their
+ * own at once, unless the caller holds the only reference). */
 tlm_status_t tlmi_grad_give(tlmi_node_t *node, int32_t input, tlm_tensor_t *gradient);
 
 #endif

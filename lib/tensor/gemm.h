@@ -12,14 +12,14 @@ typedef struct tlmi_matrix {
     int64_t column_stride;
 } tlmi_matrix_t;
 
-/* C = alpha A B + beta C, with A (m, k), B (k, n), C (m, n); C is row-major with row_stride c_stride.
- * beta = 0 does not read C. Split over the pool along m and n, by shape only, never along k: the same
- * bits for every thread count. Zero sizes are fine. */
+/* C = alpha A B + beta C, with A (m, k), B (k, n), C (m, n); C is row-major with row_stride
+ * c_stride. beta = 0 does not read C. Split over the pool along m and n, by shape only, never along
+ * k: the same bits for every thread count. Zero sizes are fine. */
 tlm_status_t tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
                        tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
 
-/* The same on the calling thread alone, for use inside a task of the pool. tlmi_gemm_prepare must have
- * been called once before, outside the pool. */
+/* The same on the calling thread alone, for use inside a task of the pool. tlmi_gemm_prepare must
+ * have been called once before, outside the pool. */
 void tlmi_gemm_serial(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
                       tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
 void tlmi_gemm_prepare(void);

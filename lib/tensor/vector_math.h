@@ -19,6 +19,7 @@ double tlmi_vec_sum_squares(const float *x, int64_t n); /* float64 lanes */
 
 void tlmi_vec_add(float *y, const float *a, const float *b, int64_t n);
 void tlmi_vec_mul(float *y, const float *a, const float *b, int64_t n);
+void tlmi_vec_mul_add(float *y, const float *a, const float *b, int64_t n); /* y += a b */
 void tlmi_vec_scale(float *y, const float *a, float factor, int64_t n);
 void tlmi_vec_axpy(float *y, float factor, const float *x, int64_t n); /* y += factor x */
 
@@ -42,8 +43,8 @@ typedef struct tlmi_adamw_step {
 void tlmi_vec_adamw(float *theta, float *m, float *v, const float *grad,
                     const tlmi_adamw_step_t *step, int64_t n);
 
-/* Runs `run(context, begin, end)` over [0, n) in parallel, in pieces of a size fixed by n (a multiple
- * of 16 elements, about 64 KiB each); small n runs inline. */
+/* Runs `run(context, begin, end)` over [0, n) in parallel, in pieces of a size fixed by n (a
+ * multiple of 16 elements, about 64 KiB each); small n runs inline. */
 void tlmi_parallel_ranges(int64_t n, void (*run)(void *context, int64_t begin, int64_t end),
                           void *context);
 

@@ -1,0 +1,372 @@
+/* Recording ops and walking the graph back.
+ *
+ * backward first counts, from the result down, how many recorded ops use each intermediate tensor,
+ * then runs a node once all its users have run. Both walks use arrays instead of recursion. A
+ * node's gradient, context and inputs are dropped as soon as it has run, so memory falls while the
+ * walk goes on. */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "tensor/autograd.h"
+#include "tensor/strided.h"
+#include "tensor/vector_math.h"
+
+static _Thread_local bool grad_disabled;
+
+bool tlm_set_grad_enabled(bool enabled)
+{
+    bool former = !grad_disabled;
+    grad_disabled = !enabled;
+    return former;
+}
+
+bool tlm_grad_enabled(void)
+{
+    return !grad_disabled;
+}
+
+/* ---- Recording
+ * -------------------------------------------------------------------------------------- */
+
+enum { CONTEXT_OFFSET = (sizeof(tlmi_node_t) + 15) / 16 * 16 };
+
+void *tlmi_node_context(const tlmi_node_t *node)
+{
+    return (char *)(uintptr_t)node + CONTEXT_OFFSET;
+}
+
+bool tlmi_needs_grad(tlm_tensor_t *const *inputs, int32_t n)
+{
+    if (grad_disabled)
+        return false;
+    for (int32_t i = 0; i < n; i++)
+        if (inputs[i] != NULL && inputs[i]->requires_grad)
+            return true;
+    return false;
+}
+
+tlm_status_t tlmi_record(tlmi_node_t **out_node, const tlmi_op_t *op, tlm_tensor_t *out,
+                         tlm_tensor_t *const *inputs, int32_t n, size_t context_size)
+{
+    if (n < 0 || n > TLMI_MAX_INPUTS)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %d inputs, allowed are 0 to %d", op->name,
+                         n, TLMI_MAX_INPUTS);
+    tlmi_node_t *node = tlmi_calloc(1, CONTEXT_OFFSET + context_size, "graph node");
+    if (node == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    node->op = op;
+    node->num_inputs = n;
+    for (int32_t i = 0; i < n; i++)
+        node->inputs[i] = tlm_tensor_retain(inputs[i]);
+    node->output = out;
+    out->node = node;
+    out->requires_grad = true;
+    if (out_node != NULL)
+        *out_node = node;
+    return TLM_OK;
+}
+
+void tlmi_node_release(tlmi_node_t *node)
+{
+    if (node->consumed)
+        return;
+    node->consumed = true;
+    if (node->op->release != NULL)
+        node->op->release(node);
+    for (int32_t i = 0; i < node->num_inputs; i++)
+        tlm_tensor_free(node->inputs[i]);
+    node->num_inputs = 0;
+}
+
+/* ---- Gradients of inputs
+ * ------------------------------------------------------------------------------ */
+
+bool tlmi_wants_grad(const tlmi_node_t *node, int32_t input)
+{
+    return node->inputs[input] != NULL && node->inputs[input]->requires_grad;
+}
+
+/* True if something besides the caller refers to these elements. */
+static bool is_shared(const tlm_tensor_t *gradient)
+{
+    return atomic_load_explicit(&gradient->references, memory_order_acquire) > 1 ||
+           atomic_load_explicit(&gradient->storage->references, memory_order_acquire) > 1;
+}
+
+/* A new gradient of `tensor`; a copy of `source` if that is not NULL. */
+static tlm_status_t new_gradient(tlm_tensor_t **out, const tlm_tensor_t *tensor,
+                                 const tlm_tensor_t *source)
+{
+    TLMI_TRY(tlmi_tensor_new(out, TLM_FLOAT32, tensor->shape, tensor->ndim));
+    if (source != NULL && tensor->numel > 0)
+        memcpy((*out)->data, source->data, (size_t)tensor->numel * sizeof(float));
+    return TLM_OK;
+}
+
+/* Makes the gradient of `tensor` (present) safe to write to. */
+static tlm_status_t unshare_gradient(tlm_tensor_t *tensor)
+{
+    if (!is_shared(tensor->grad))
+        return TLM_OK;
+    tlm_tensor_t *copy;
+    TLMI_TRY(new_gradient(&copy, tensor, tensor->grad));
+    tlm_tensor_free(tensor->grad);
+    tensor->grad = copy;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_grad_open(float **buffer, bool *accumulate, tlmi_node_t *node, int32_t input)
+{
+    tlm_tensor_t *tensor = node->inputs[input];
+    *accumulate = tensor->grad != NULL;
+    if (tensor->grad == NULL)
+        TLMI_TRY(new_gradient(&tensor->grad, tensor, NULL));
+    else
+        TLMI_TRY(unshare_gradient(tensor));
+    *buffer = tlmi_floats(tensor->grad);
+    return TLM_OK;
+}
+
+typedef struct sum_job {
+    float *sum;
+    const float *a;
+    const float *b;
+} sum_job_t;
+
+static void add_range(void *context, int64_t begin, int64_t end)
+{
+    const sum_job_t *job = context;
+    tlmi_vec_add(job->sum + begin, job->a + begin, job->b + begin, end - begin);
+}
+
+/* Adds `gradient` to that of `tensor`: in place if nobody else sees it, else into new memory. */
+static tlm_status_t add_gradient(tlm_tensor_t *tensor, const tlm_tensor_t *gradient)
+{
+    tlm_tensor_t *sum = tensor->grad;
+    if (is_shared(sum))
+        TLMI_TRY(new_gradient(&sum, tensor, NULL));
+    sum_job_t job = {tlmi_floats(sum), tlmi_floats(tensor->grad), tlmi_floats(gradient)};
+    tlmi_parallel_ranges(tensor->numel, add_range, &job);
+    if (sum != tensor->grad) {
+        tlm_tensor_free(tensor->grad);
+        tensor->grad = sum;
+    }
+    return TLM_OK;
+}
+
+/* A gradient for `tensor` from outside its graph or from a node: shared, copied or added. */
+static tlm_status_t take_gradient(tlm_tensor_t *tensor, tlm_tensor_t *gradient)
+{
+    if (tensor->grad != NULL)
+        return add_gradient(tensor, gradient);
+    /* A leaf's gradient is the user's to change in place, so nothing else may see its memory. */
+    if (tensor->node == NULL && is_shared(gradient))
+        return new_gradient(&tensor->grad, tensor, gradient);
+    if (tlmi_same_shape(tensor, gradient)) {
+        tensor->grad = tlm_tensor_retain(gradient);
+        return TLM_OK;
+    }
+    return tlmi_tensor_view(&tensor->grad, gradient, gradient->data, tensor->shape, NULL,
+                            tensor->ndim);
+}
+
+tlm_status_t tlmi_grad_give(tlmi_node_t *node, int32_t input, tlm_tensor_t *gradient)
+{
+    tlm_tensor_t *tensor = node->inputs[input];
+    if (gradient->numel != tensor->numel || !tlmi_is_contiguous(gradient)) {
+        char want[TLMI_SHAPE_TEXT];
+        char got[TLMI_SHAPE_TEXT];
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: gradient of shape %s for input %d of shape %s",
+                         node->op->name, tlmi_shape_text(got, gradient), input,
+                         tlmi_shape_text(want, tensor));
+    }
+    return take_gradient(tensor, gradient);
+}
+
+/* ---- Backward
+ * ----------------------------------------------------------------------------------------- */
+
+/* The tensors of a walk: results of ops, retained. First the list of all found, then a stack of
+ * those whose users have all run. */
+typedef struct walk {
+    tlm_tensor_t **tensors;
+    size_t count;
+    size_t capacity;
+} walk_t;
+
+static tlm_status_t walk_push(walk_t *walk, tlm_tensor_t *tensor)
+{
+    if (!tlmi_grow(&walk->tensors, &walk->capacity, walk->count + 1, sizeof(*walk->tensors),
+                   "graph walk"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    walk->tensors[walk->count++] = tlm_tensor_retain(tensor);
+    return TLM_OK;
+}
+
+/* Finds all recorded results below `root` and counts their users in node->pending (root: one more).
+ */
+static tlm_status_t find_tensors(walk_t *walk, tlm_tensor_t *root)
+{
+    TLMI_TRY(walk_push(walk, root));
+    root->node->pending = 1;
+    for (size_t i = 0; i < walk->count; i++) {
+        tlmi_node_t *node = walk->tensors[i]->node;
+        if (node->consumed)
+            return tlmi_fail(TLM_ERR_STATE,
+                             "backward: the graph was already consumed at a result of %s",
+                             node->op->name);
+        for (int32_t j = 0; j < node->num_inputs; j++) {
+            tlm_tensor_t *input = node->inputs[j];
+            if (input == NULL || input->node == NULL)
+                continue;
+            if (input->node->pending == 0)
+                TLMI_TRY(walk_push(walk, input));
+            input->node->pending++;
+        }
+    }
+    return TLM_OK;
+}
+
+/* Undoes find_tensors where the walk does not happen. */
+static void forget_tensors(walk_t *walk)
+{
+    for (size_t i = 0; i < walk->count; i++) {
+        walk->tensors[i]->node->pending = 0;
+        tlm_tensor_free(walk->tensors[i]);
+    }
+    walk->count = 0;
+}
+
+/* Runs the op's backward, unless no gradient came (an op may find that an input has none), and
+ * drops what it held. Inputs that are ready go on the stack, which has room: every tensor has one
+ * entry. */
+static tlm_status_t run_node(walk_t *ready, tlm_tensor_t *tensor, tlm_status_t status)
+{
+    tlmi_node_t *node = tensor->node;
+    tlm_tensor_t *grad = tensor->grad;
+    tensor->grad = NULL;
+    if (status == TLM_OK && grad != NULL)
+        status = node->op->backward(node, grad);
+    tlm_tensor_free(grad);
+    for (int32_t i = 0; i < node->num_inputs; i++) {
+        tlm_tensor_t *input = node->inputs[i];
+        if (input == NULL || input->node == NULL)
+            continue;
+        if (--input->node->pending == 0)
+            ready->tensors[ready->count++] = tlm_tensor_retain(input);
+    }
+    tlmi_node_release(node);
+    return status;
+}
+
+/* Runs all nodes; after a failure goes on without their backward, to leave no gradient behind. */
+static tlm_status_t run_nodes(walk_t *ready, tlm_tensor_t *root)
+{
+    tlm_status_t status = TLM_OK;
+    root->node->pending = 0;
+    ready->tensors[ready->count++] = tlm_tensor_retain(root);
+    while (ready->count > 0) {
+        tlm_tensor_t *tensor = ready->tensors[--ready->count];
+        status = run_node(ready, tensor, status);
+        tlm_tensor_free(tensor);
+    }
+    return status;
+}
+
+static tlm_status_t check_backward(const tlm_tensor_t *tensor, const tlm_tensor_t *gradient)
+{
+    char want[TLMI_SHAPE_TEXT];
+    TLMI_TRY(tlmi_check_float("backward", "tensor", tensor));
+    if (!tensor->requires_grad)
+        return tlmi_fail(TLM_ERR_STATE, "backward: the tensor does not require a gradient");
+    if (gradient == NULL) {
+        if (tensor->numel != 1)
+            return tlmi_fail(TLM_ERR_SHAPE,
+                             "backward: without a gradient it needs one element, the shape is %s",
+                             tlmi_shape_text(want, tensor));
+        return TLM_OK;
+    }
+    TLMI_TRY(tlmi_check_float("backward", "gradient", gradient));
+    if (!tlmi_same_shape(tensor, gradient)) {
+        char got[TLMI_SHAPE_TEXT];
+        return tlmi_fail(TLM_ERR_SHAPE, "backward: gradient %s for a tensor %s",
+                         tlmi_shape_text(got, gradient), tlmi_shape_text(want, tensor));
+    }
+    return TLM_OK;
+}
+
+/* The gradient to start from: a contiguous copy of the caller's, or 1. */
+static tlm_status_t seed_gradient(tlm_tensor_t **out, const tlm_tensor_t *tensor,
+                                  const tlm_tensor_t *gradient)
+{
+    tlm_tensor_t *seed;
+    TLMI_TRY(new_gradient(&seed, tensor, NULL));
+    if (gradient == NULL)
+        *tlmi_floats(seed) = 1.0f;
+    else
+        tlmi_strided_copy(seed->data, seed->strides, gradient->data, gradient->strides, seed->shape,
+                          seed->ndim, sizeof(float));
+    *out = seed;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tensor_backward(tlm_tensor_t *tensor, const tlm_tensor_t *gradient)
+{
+    TLMI_TRY(check_backward(tensor, gradient));
+    tlm_tensor_t *seed;
+    TLMI_TRY(seed_gradient(&seed, tensor, gradient));
+    if (tensor->node == NULL) {
+        tlm_status_t leaf_status = take_gradient(tensor, seed);
+        tlm_tensor_free(seed);
+        return leaf_status;
+    }
+
+    walk_t walk = {0};
+    tlm_status_t status = find_tensors(&walk, tensor);
+    if (status == TLM_OK) {
+        /* The graph now holds its tensors itself, so the list can be reused as the stack. */
+        for (size_t i = 0; i < walk.count; i++)
+            tlm_tensor_free(walk.tensors[i]);
+        walk.count = 0;
+        tensor->grad = seed;
+        status = run_nodes(&walk, tensor);
+    } else {
+        forget_tensors(&walk);
+        tlm_tensor_free(seed);
+    }
+    tlmi_free(walk.tensors);
+    return status;
+}
+
+/* ---- Leaves
+ * ------------------------------------------------------------------------------------------- */
+
+tlm_status_t tlm_tensor_set_requires_grad(tlm_tensor_t *tensor, bool requires_grad)
+{
+    TLMI_TRY(tlmi_check_float("set_requires_grad", "tensor", tensor));
+    if (tensor->node != NULL)
+        return tlmi_fail(TLM_ERR_STATE,
+                         "set_requires_grad: the tensor is the result of %s, not a leaf",
+                         tensor->node->op->name);
+    tensor->requires_grad = requires_grad;
+    return TLM_OK;
+}
+
+bool tlm_tensor_requires_grad(const tlm_tensor_t *tensor)
+{
+    return tensor != NULL && tensor->requires_grad;
+}
+
+tlm_tensor_t *tlm_tensor_grad(const tlm_tensor_t *tensor)
+{
+    return tensor == NULL ? NULL : tensor->grad;
+}
+
+void tlm_tensor_zero_grad(tlm_tensor_t *tensor)
+{
+    if (tensor == NULL)
+        return;
+    tlm_tensor_free(tensor->grad);
+    tensor->grad = NULL;
+}

@@ -1,0 +1,199 @@
+/* The cache of tensor memory: free lists by size class under one lock.
+ *
+ * Classes are eighths of powers of two, so that a block is at most 1/8 larger than asked for. A
+ * request takes a kept block of its own class or of the next two. The list of a class is threaded
+ * through the free blocks themselves, so that keeping a block allocates nothing and cannot fail. */
+#include <pthread.h>
+
+#include "base/memory.h"
+#include "tensor/buffer_cache.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define KEEP_BLOCKS 0 /* let the sanitizer see every use after free */
+#else
+#define KEEP_BLOCKS 1
+#endif
+
+enum {
+    MIN_LOG2 = 6, /* smallest class: 64 bytes */
+    NUM_CLASSES = (63 - MIN_LOG2) * 8,
+    CLASSES_TO_TRY = 3
+};
+
+typedef struct free_block {
+    struct free_block *next;
+} free_block_t;
+
+static struct {
+    pthread_mutex_t lock;
+    free_block_t *lists[NUM_CLASSES];
+    tlmi_buffer_stats_t stats;
+} cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void lock_cache(void)
+{
+    pthread_mutex_lock(&cache.lock);
+}
+
+static void unlock_cache(void)
+{
+    pthread_mutex_unlock(&cache.lock);
+}
+
+/* A fork while another thread holds the lock would leave it held for ever in the child. */
+static void watch_forks(void)
+{
+    pthread_atfork(lock_cache, unlock_cache, unlock_cache);
+}
+
+/* Number and size of the smallest class that holds `bytes`; size 0 if there is none. */
+static int size_class(size_t *size, size_t bytes)
+{
+    if (bytes <= (size_t)1 << MIN_LOG2) {
+        *size = (size_t)1 << MIN_LOG2;
+        return 0;
+    }
+    /* 2^log2 < bytes <= 2^(log2 + 1), cut into eight steps */
+    int log2 = 63 - __builtin_clzll(bytes - 1);
+    if (log2 >= 62) {
+        *size = 0;
+        return 0;
+    }
+    size_t base = (size_t)1 << log2;
+    size_t step = base >> 3;
+    size_t eighths = (bytes - base + step - 1) / step;
+    *size = base + eighths * step;
+    return (log2 - MIN_LOG2) * 8 + (int)eighths;
+}
+
+static size_t class_size(int index)
+{
+    size_t base = (size_t)1 << (MIN_LOG2 + index / 8);
+    return base + (size_t)(index % 8) * (base >> 3);
+}
+
+/* Unlinks all kept blocks; call with the lock held, then free the list without it. */
+static free_block_t *take_all(void)
+{
+    free_block_t *all = NULL;
+    for (int i = 0; i < NUM_CLASSES; i++) {
+        while (cache.lists[i] != NULL) {
+            free_block_t *block = cache.lists[i];
+            cache.lists[i] = block->next;
+            block->next = all;
+            all = block;
+        }
+    }
+    cache.stats.kept_bytes = 0;
+    return all;
+}
+
+static void free_all(free_block_t *list)
+{
+    while (list != NULL) {
+        free_block_t *next = list->next;
+        tlmi_free(list);
+        list = next;
+    }
+}
+
+/* A kept block of class `index` or a little larger, or NULL; call with the lock held. */
+static void *take_kept(size_t *capacity, int index)
+{
+    for (int i = index; i < NUM_CLASSES && i < index + CLASSES_TO_TRY; i++) {
+        free_block_t *block = cache.lists[i];
+        if (block != NULL) {
+            cache.lists[i] = block->next;
+            *capacity = class_size(i);
+            cache.stats.kept_bytes -= *capacity;
+            return block;
+        }
+    }
+    return NULL;
+}
+
+static void count_live(size_t capacity)
+{
+    cache.stats.live_bytes += capacity;
+    if (cache.stats.live_bytes > cache.stats.peak_live_bytes)
+        cache.stats.peak_live_bytes = cache.stats.live_bytes;
+}
+
+void *tlmi_buffer_acquire(size_t *capacity, size_t bytes)
+{
+    size_t size;
+    int index = size_class(&size, bytes);
+    if (size == 0)
+        return tlmi_alloc_aligned(SIZE_MAX, 2,
+                                  "tensor elements"); /* fails with the usual message */
+    if (!KEEP_BLOCKS)
+        size = bytes;
+
+    pthread_once(&fork_once, watch_forks);
+    lock_cache();
+    void *block = take_kept(&size, index);
+    if (block != NULL)
+        count_live(size);
+    unlock_cache();
+
+    if (block == NULL) {
+        block = tlmi_alloc_aligned(size, 1, "tensor elements");
+        if (block == NULL && tlmi_buffer_cache_stats().kept_bytes > 0) {
+            tlmi_buffer_cache_clear(); /* blocks of other sizes may be what is missing */
+            block = tlmi_alloc_aligned(size, 1, "tensor elements");
+        }
+        if (block == NULL)
+            return NULL;
+        lock_cache();
+        count_live(size);
+        cache.stats.fresh_blocks++;
+        unlock_cache();
+    }
+    *capacity = size;
+    return block;
+}
+
+void tlmi_buffer_release(void *block, size_t capacity)
+{
+    if (block == NULL)
+        return;
+    free_block_t *unwanted = NULL;
+    lock_cache();
+    cache.stats.live_bytes -= capacity;
+    bool fits =
+        cache.stats.kept_bytes + cache.stats.live_bytes + capacity <= cache.stats.peak_live_bytes;
+    if (KEEP_BLOCKS && fits && cache.stats.live_bytes > 0) {
+        size_t size;
+        free_block_t *kept = block;
+        int index = size_class(&size, capacity);
+        kept->next = cache.lists[index];
+        cache.lists[index] = kept;
+        cache.stats.kept_bytes += capacity;
+        block = NULL;
+    } else if (cache.stats.live_bytes == 0) {
+        unwanted = take_all();
+        cache.stats.peak_live_bytes = 0;
+    }
+    unlock_cache();
+    free_all(unwanted);
+    tlmi_free(block);
+}
+
+void tlmi_buffer_cache_clear(void)
+{
+    lock_cache();
+    free_block_t *unwanted = take_all();
+    cache.stats.peak_live_bytes = cache.stats.live_bytes;
+    unlock_cache();
+    free_all(unwanted);
+}
+
+tlmi_buffer_stats_t tlmi_buffer_cache_stats(void)
+{
+    lock_cache();
+    tlmi_buffer_stats_t stats = cache.stats;
+    unlock_cache();
+    return stats;
+}

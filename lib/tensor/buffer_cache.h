@@ -1,0 +1,28 @@
+/* Memory for tensor elements. A training step makes and frees the same few hundred blocks each
+ * time; fresh pages for them would cost more than many of the ops, so freed blocks are kept for
+ * reuse. */
+#ifndef TLMI_BUFFER_CACHE_H
+#define TLMI_BUFFER_CACHE_H
+
+#include "tinylm/export.h"
+
+/* A block of at least `bytes` (> 0) bytes, uninitialised, aligned to TLMI_ALIGNMENT; *capacity gets
+ * its real size, which the release needs. NULL, with the message set, when memory is out.
+ * Thread-safe. */
+void *tlmi_buffer_acquire(size_t *capacity, size_t bytes);
+
+/* Gives a block back. Blocks are kept while live and kept bytes together stay below the most that
+ * was ever live; when the last live block goes, all memory returns to the system. Thread-safe. */
+void tlmi_buffer_release(void *block, size_t capacity);
+
+/* Returns the kept blocks to the system. Thread-safe. */
+void tlmi_buffer_cache_clear(void);
+
+typedef struct tlmi_buffer_stats {
+    size_t live_bytes, kept_bytes, peak_live_bytes;
+    uint64_t fresh_blocks; /* blocks asked of the system so far */
+} tlmi_buffer_stats_t;
+
+tlmi_buffer_stats_t tlmi_buffer_cache_stats(void);
+
+#endif

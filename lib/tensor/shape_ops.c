@@ -1,0 +1,217 @@
+/* reshape, transpose, slice, contiguous: views of the same elements where that is possible. */
+#include <string.h>
+
+#include "base/error.h"
+#include "tensor/autograd.h"
+#include "tensor/strided.h"
+
+/* Records `op` on `result` if needed and hands it out; frees it on failure. */
+static tlm_status_t finish(tlm_tensor_t **out, tlm_tensor_t *result, const tlmi_op_t *op,
+                           tlm_tensor_t *a, const void *context, size_t context_size)
+{
+    if (tlmi_needs_grad(&a, 1)) {
+        tlmi_node_t *node;
+        tlm_status_t status = tlmi_record(&node, op, result, &a, 1, context_size);
+        if (status != TLM_OK) {
+            tlm_tensor_free(result);
+            return status;
+        }
+        if (context_size > 0)
+            memcpy(tlmi_node_context(node), context, context_size);
+    }
+    *out = result;
+    return TLM_OK;
+}
+
+static tlm_status_t check_dim(const char *op, int32_t *dim, const tlm_tensor_t *a)
+{
+    if (*dim < -a->ndim || *dim >= a->ndim) {
+        char text[TLMI_SHAPE_TEXT];
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: no dimension %d in shape %s", op, *dim,
+                         tlmi_shape_text(text, a));
+    }
+    *dim += *dim < 0 ? a->ndim : 0;
+    return TLM_OK;
+}
+
+/* ---- reshape and contiguous
+ * ---------------------------------------------------------------------------- */
+
+/* Both keep the row-major order of the elements, and so does the gradient. */
+static tlm_status_t same_order_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+{
+    return tlmi_grad_give(node, 0, grad_out);
+}
+
+static const tlmi_op_t reshape_op = {"reshape", same_order_backward, NULL};
+static const tlmi_op_t contiguous_op = {"contiguous", same_order_backward, NULL};
+
+/* Puts the missing size in place of -1 and checks that the elements are as many as a's. */
+static tlm_status_t resolve_shape(int64_t *resolved, const tlm_tensor_t *a, const int64_t *shape,
+                                  int32_t ndim)
+{
+    char from[TLMI_SHAPE_TEXT];
+    char to[TLMI_SHAPE_TEXT];
+    int32_t missing = -1;
+    int64_t known = 1;
+    bool fits = true;
+    for (int32_t d = 0; d < ndim && fits; d++) {
+        resolved[d] = shape[d];
+        if (shape[d] == -1 && missing < 0)
+            missing = d;
+        else if (shape[d] < 0)
+            fits = false;
+        else
+            fits = !__builtin_mul_overflow(known, shape[d], &known);
+    }
+    if (fits && missing >= 0) {
+        fits = known > 0 && a->numel % known == 0;
+        if (fits)
+            resolved[missing] = a->numel / known;
+    } else if (fits) {
+        fits = known == a->numel;
+    }
+    if (!fits)
+        return tlmi_fail(TLM_ERR_SHAPE, "reshape: %s has %lld elements, which do not fit %s",
+                         tlmi_shape_text(from, a), (long long)a->numel,
+                         tlmi_dims_text(to, shape, ndim));
+    return TLM_OK;
+}
+
+tlm_status_t tlm_reshape(tlm_tensor_t **out, tlm_tensor_t *a, const int64_t *shape, int32_t ndim)
+{
+    TLMI_REQUIRE("reshape", out);
+    TLMI_REQUIRE("reshape", a);
+    if (ndim < 0 || ndim > TLM_MAX_DIMS)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "reshape: %d dimensions, allowed are 0 to %d",
+                         ndim, TLM_MAX_DIMS);
+    if (ndim > 0)
+        TLMI_REQUIRE("reshape", shape);
+    int64_t resolved[TLM_MAX_DIMS];
+    TLMI_TRY(resolve_shape(resolved, a, shape, ndim));
+    tlm_tensor_t *rows;
+    tlm_tensor_t *result = NULL;
+    TLMI_TRY(tlmi_contiguous(&rows, a));
+    tlm_status_t status = tlmi_tensor_view(&result, rows, rows->data, resolved, NULL, ndim);
+    tlm_tensor_free(rows);
+    TLMI_TRY(status);
+    return finish(out, result, &reshape_op, a, NULL, 0);
+}
+
+tlm_status_t tlm_contiguous(tlm_tensor_t **out, tlm_tensor_t *a)
+{
+    TLMI_REQUIRE("contiguous", out);
+    TLMI_REQUIRE("contiguous", a);
+    tlm_tensor_t *result;
+    TLMI_TRY(tlmi_contiguous(&result, a));
+    if (result == a) {
+        *out = result;
+        return TLM_OK;
+    }
+    return finish(out, result, &contiguous_op, a, NULL, 0);
+}
+
+/* ---- transpose
+ * ------------------------------------------------------------------------------------------- */
+
+typedef struct transpose_context {
+    int32_t dim0, dim1;
+} transpose_context_t;
+
+static void swap_dims(int64_t *values, int32_t dim0, int32_t dim1)
+{
+    int64_t value = values[dim0];
+    values[dim0] = values[dim1];
+    values[dim1] = value;
+}
+
+/* dx += dy with the two dimensions swapped back */
+static tlm_status_t transpose_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+{
+    const transpose_context_t *context = tlmi_node_context(node);
+    const tlm_tensor_t *input = node->inputs[0];
+    int64_t strides[TLM_MAX_DIMS];
+    int64_t source_strides[TLM_MAX_DIMS];
+    tlmi_row_major_strides(strides, input->shape, input->ndim);
+    tlmi_row_major_strides(source_strides, grad_out->shape, grad_out->ndim);
+    swap_dims(source_strides, context->dim0, context->dim1);
+    float *grad;
+    bool accumulate;
+    TLMI_TRY(tlmi_grad_open(&grad, &accumulate, node, 0));
+    tlmi_strided_scale(grad, strides, accumulate, 1.0f, tlmi_floats(grad_out), source_strides,
+                       input->shape, input->ndim);
+    return TLM_OK;
+}
+
+static const tlmi_op_t transpose_op = {"transpose", transpose_backward, NULL};
+
+tlm_status_t tlm_transpose(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim0, int32_t dim1)
+{
+    TLMI_REQUIRE("transpose", out);
+    TLMI_REQUIRE("transpose", a);
+    TLMI_TRY(check_dim("transpose", &dim0, a));
+    TLMI_TRY(check_dim("transpose", &dim1, a));
+    int64_t shape[TLM_MAX_DIMS];
+    int64_t strides[TLM_MAX_DIMS];
+    memcpy(shape, a->shape, sizeof(shape));
+    memcpy(strides, a->strides, sizeof(strides));
+    swap_dims(shape, dim0, dim1);
+    swap_dims(strides, dim0, dim1);
+    tlm_tensor_t *result;
+    TLMI_TRY(tlmi_tensor_view(&result, a, a->data, shape, strides, a->ndim));
+    transpose_context_t context = {dim0, dim1};
+    return finish(out, result, &transpose_op, a, &context, sizeof(context));
+}
+
+/* ---- slice
+ * -----------------------------------------------------------------------------------------------
+ */
+
+typedef struct slice_context {
+    int32_t dim;
+    int64_t start;
+} slice_context_t;
+
+/* dx[start..stop-1] += dy; the rest of a fresh gradient is 0 */
+static tlm_status_t slice_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+{
+    const slice_context_t *context = tlmi_node_context(node);
+    const tlm_tensor_t *input = node->inputs[0];
+    float *grad;
+    bool accumulate;
+    TLMI_TRY(tlmi_grad_open(&grad, &accumulate, node, 0));
+    if (!accumulate && input->numel > 0)
+        memset(grad, 0, (size_t)input->numel * sizeof(float));
+    if (grad_out->numel == 0)
+        return TLM_OK;
+    int64_t strides[TLM_MAX_DIMS];
+    tlmi_row_major_strides(strides, input->shape, input->ndim);
+    tlmi_strided_scale(grad + context->start * strides[context->dim], strides, accumulate, 1.0f,
+                       tlmi_floats(grad_out), grad_out->strides, grad_out->shape, grad_out->ndim);
+    return TLM_OK;
+}
+
+static const tlmi_op_t slice_op = {"slice", slice_backward, NULL};
+
+tlm_status_t tlm_slice(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, int64_t start,
+                       int64_t stop)
+{
+    TLMI_REQUIRE("slice", out);
+    TLMI_REQUIRE("slice", a);
+    TLMI_TRY(check_dim("slice", &dim, a));
+    if (start < 0 || stop < start || stop > a->shape[dim]) {
+        char text[TLMI_SHAPE_TEXT];
+        return tlmi_fail(TLM_ERR_RANGE, "slice: %lld to %lld is not within dimension %d of %s",
+                         (long long)start, (long long)stop, dim, tlmi_shape_text(text, a));
+    }
+    int64_t shape[TLM_MAX_DIMS];
+    memcpy(shape, a->shape, sizeof(shape));
+    shape[dim] = stop - start;
+    char *data = a->data;
+    if (data != NULL && start < a->shape[dim])
+        data += (size_t)(start * a->strides[dim]) * tlm_dtype_size(a->dtype);
+    tlm_tensor_t *result;
+    TLMI_TRY(tlmi_tensor_view(&result, a, data, shape, a->strides, a->ndim));
+    slice_context_t context = {dim, start};
+    return finish(out, result, &slice_op, a, &context, sizeof(context));
+}

@@ -1,0 +1,201 @@
+/* Strided loops: planning, cutting into parallel pieces, copying. */
+#include <string.h>
+
+#include "base/thread_pool.h"
+#include "tensor/strided.h"
+#include "tensor/vector_math.h"
+
+enum { PIECE = 16384 /* elements in a parallel piece: 64 KiB of float32 */ };
+
+void tlmi_row_major_strides(int64_t *strides, const int64_t *shape, int32_t ndim)
+{
+    int64_t stride = 1;
+    for (int32_t d = ndim - 1; d >= 0; d--) {
+        strides[d] = stride;
+        stride *= shape[d] > 0 ? shape[d] : 1;
+    }
+}
+
+void tlmi_broadcast_strides(int64_t *strides, const tlm_tensor_t *tensor, const int64_t *shape,
+                            int32_t ndim)
+{
+    int32_t missing = ndim - tensor->ndim;
+    for (int32_t d = 0; d < ndim; d++) {
+        bool repeated = d < missing || (tensor->shape[d - missing] == 1 && shape[d] != 1);
+        strides[d] = repeated ? 0 : tensor->strides[d - missing];
+    }
+}
+
+void tlmi_loop_plan(tlmi_loop_t *loop, const int64_t *shape, int32_t ndim, int32_t num_operands,
+                    const int64_t *const *strides)
+{
+    loop->num_operands = num_operands;
+    loop->numel = tlmi_dims_product(shape, 0, ndim);
+    int32_t n = 0; /* dimensions planned so far */
+    for (int32_t d = 0; d < ndim; d++) {
+        if (shape[d] == 1)
+            continue;
+        bool merges = n > 0;
+        for (int32_t i = 0; merges && i < num_operands; i++)
+            merges = loop->strides[i][n - 1] == strides[i][d] * shape[d];
+        if (!merges)
+            loop->shape[n++] = 1;
+        loop->shape[n - 1] *= shape[d];
+        for (int32_t i = 0; i < num_operands; i++)
+            loop->strides[i][n - 1] = strides[i][d];
+    }
+    if (n == 0) {
+        loop->shape[n++] = 1;
+        for (int32_t i = 0; i < num_operands; i++)
+            loop->strides[i][0] = 0;
+    }
+    loop->ndim = n;
+}
+
+typedef struct loop_job {
+    const tlmi_loop_t *loop;
+    tlmi_run_fn run;
+    void *context;
+    int64_t pieces_per_row; /* where rows are longer than a piece */
+    int64_t rows_per_piece; /* where they are shorter */
+    int64_t rows;
+} loop_job_t;
+
+static void run_rows(const loop_job_t *job, int64_t first_row, int64_t last_row, int64_t begin,
+                     int64_t end)
+{
+    const tlmi_loop_t *loop = job->loop;
+    int32_t inner = loop->ndim - 1;
+    int64_t index[TLM_MAX_DIMS];
+    int64_t offsets[TLMI_MAX_OPERANDS] = {0};
+    int64_t inner_strides[TLMI_MAX_OPERANDS] = {0};
+    for (int32_t i = 0; i < loop->num_operands; i++) {
+        inner_strides[i] = loop->strides[i][inner];
+        offsets[i] = begin * inner_strides[i];
+    }
+    int64_t rest = first_row;
+    for (int32_t d = inner - 1; d >= 0; d--) {
+        index[d] = rest % loop->shape[d];
+        rest /= loop->shape[d];
+        for (int32_t i = 0; i < loop->num_operands; i++)
+            offsets[i] += index[d] * loop->strides[i][d];
+    }
+    for (int64_t row = first_row; row < last_row; row++) {
+        job->run(job->context, offsets, inner_strides, end - begin);
+        for (int32_t d = inner - 1; d >= 0; d--) {
+            bool wraps = ++index[d] == loop->shape[d];
+            int64_t back = wraps ? loop->shape[d] - 1 : 0;
+            for (int32_t i = 0; i < loop->num_operands; i++)
+                offsets[i] += (wraps ? -back : 1) * loop->strides[i][d];
+            if (!wraps)
+                break;
+            index[d] = 0;
+        }
+    }
+}
+
+static void run_piece(void *context, int64_t task, int32_t worker)
+{
+    (void)worker;
+    const loop_job_t *job = context;
+    int64_t row_size = job->loop->shape[job->loop->ndim - 1];
+    if (job->pieces_per_row > 1) {
+        int64_t row = task / job->pieces_per_row;
+        int64_t begin = task % job->pieces_per_row * PIECE;
+        int64_t end = begin + PIECE < row_size ? begin + PIECE : row_size;
+        run_rows(job, row, row + 1, begin, end);
+    } else {
+        int64_t first = task * job->rows_per_piece;
+        int64_t last =
+            first + job->rows_per_piece < job->rows ? first + job->rows_per_piece : job->rows;
+        run_rows(job, first, last, 0, row_size);
+    }
+}
+
+void tlmi_loop_run(const tlmi_loop_t *loop, tlmi_run_fn run, void *context)
+{
+    if (loop->numel == 0)
+        return;
+    int64_t row_size = loop->shape[loop->ndim - 1];
+    loop_job_t job = {.loop = loop, .run = run, .context = context};
+    job.rows = loop->numel / row_size;
+    job.pieces_per_row = (row_size + PIECE - 1) / PIECE;
+    job.rows_per_piece = row_size < PIECE ? PIECE / row_size : 1;
+    int64_t pieces = job.pieces_per_row > 1
+                         ? job.rows * job.pieces_per_row
+                         : (job.rows + job.rows_per_piece - 1) / job.rows_per_piece;
+    if (pieces == 1)
+        run_piece(&job, 0, 0);
+    else
+        tlmi_parallel_for(pieces, run_piece, &job);
+}
+
+typedef struct copy_job {
+    char *target;
+    const char *source;
+    size_t item;
+} copy_job_t;
+
+static void copy_run(void *context, const int64_t *offsets, const int64_t *strides, int64_t n)
+{
+    const copy_job_t *job = context;
+    char *target = job->target + offsets[0] * (int64_t)job->item;
+    const char *source = job->source + offsets[1] * (int64_t)job->item;
+    if (strides[0] == 1 && strides[1] == 1) {
+        memcpy(target, source, (size_t)n * job->item);
+    } else if (job->item == 4) {
+        for (int64_t i = 0; i < n; i++)
+            memcpy(target + i * strides[0] * 4, source + i * strides[1] * 4, 4);
+    } else if (job->item == 8) {
+        for (int64_t i = 0; i < n; i++)
+            memcpy(target + i * strides[0] * 8, source + i * strides[1] * 8, 8);
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            target[i * strides[0]] = source[i * strides[1]];
+    }
+}
+
+void tlmi_strided_copy(void *target, const int64_t *target_strides, const void *source,
+                       const int64_t *source_strides, const int64_t *shape, int32_t ndim,
+                       size_t item)
+{
+    tlmi_loop_t loop;
+    copy_job_t job = {target, source, item};
+    tlmi_loop_plan(&loop, shape, ndim, 2, (const int64_t *const[]){target_strides, source_strides});
+    tlmi_loop_run(&loop, copy_run, &job);
+}
+
+typedef struct scale_job {
+    float *target;
+    const float *source;
+    float factor;
+    bool accumulate;
+} scale_job_t;
+
+static void scale_run(void *context, const int64_t *offsets, const int64_t *strides, int64_t n)
+{
+    const scale_job_t *job = context;
+    float *target = job->target + offsets[0];
+    const float *source = job->source + offsets[1];
+    if (strides[0] == 1 && strides[1] == 1) {
+        if (job->accumulate)
+            tlmi_vec_axpy(target, job->factor, source, n);
+        else
+            tlmi_vec_scale(target, source, job->factor, n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        float value = job->factor * source[i * strides[1]];
+        target[i * strides[0]] = job->accumulate ? target[i * strides[0]] + value : value;
+    }
+}
+
+void tlmi_strided_scale(float *target, const int64_t *target_strides, bool accumulate, float factor,
+                        const float *source, const int64_t *source_strides, const int64_t *shape,
+                        int32_t ndim)
+{
+    tlmi_loop_t loop;
+    scale_job_t job = {target, source, factor, accumulate};
+    tlmi_loop_plan(&loop, shape, ndim, 2, (const int64_t *const[]){target_strides, source_strides});
+    tlmi_loop_run(&loop, scale_run, &job);
+}

@@ -1,0 +1,464 @@
+/* Tensors: making, sharing, looking, copying. Freeing is iterative: a graph of any depth hangs on
+ * its last tensor, and recursion would overflow the stack. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "tensor/autograd.h"
+#include "tensor/buffer_cache.h"
+#include "tensor/strided.h"
+
+/* ---- Shapes
+ * --------------------------------------------------------------------------------------- */
+
+size_t tlm_dtype_size(int32_t dtype)
+{
+    switch (dtype) {
+    case TLM_FLOAT32:
+    case TLM_INT32:
+    case TLM_UINT32:
+        return 4;
+    case TLM_INT64:
+        return 8;
+    case TLM_BOOL:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static const char *dtype_name(int32_t dtype)
+{
+    static const char *const names[] = {"float32", "int32", "int64", "uint32", "bool"};
+    return dtype >= 0 && dtype <= TLM_BOOL ? names[dtype] : "unknown";
+}
+
+const char *tlmi_dims_text(char *buffer, const int64_t *shape, int32_t ndim)
+{
+    size_t used = 0;
+    buffer[used++] = '(';
+    for (int32_t d = 0; d < ndim; d++)
+        used += (size_t)snprintf(buffer + used, TLMI_SHAPE_TEXT - used, d == 0 ? "%lld" : ", %lld",
+                                 (long long)shape[d]);
+    buffer[used++] = ')';
+    buffer[used] = '\0';
+    return buffer;
+}
+
+const char *tlmi_shape_text(char *buffer, const tlm_tensor_t *tensor)
+{
+    return tlmi_dims_text(buffer, tensor->shape, tensor->ndim);
+}
+
+bool tlmi_same_shape(const tlm_tensor_t *a, const tlm_tensor_t *b)
+{
+    if (a->ndim != b->ndim)
+        return false;
+    for (int32_t d = 0; d < a->ndim; d++)
+        if (a->shape[d] != b->shape[d])
+            return false;
+    return true;
+}
+
+int64_t tlmi_dims_product(const int64_t *shape, int32_t first, int32_t last)
+{
+    int64_t product = 1;
+    for (int32_t d = first; d < last; d++)
+        product *= shape[d];
+    return product;
+}
+
+/* Checks rank and sizes, and that the elements' bytes can be counted. With a size of 0 the others
+ * must still multiply without overflow, so that every later product of sizes is safe. */
+static tlm_status_t check_shape(const char *op, int64_t *numel, int32_t dtype, const int64_t *shape,
+                                int32_t ndim)
+{
+    if (tlm_dtype_size(dtype) == 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: unknown element type %d", op, dtype);
+    if (ndim < 0 || ndim > TLM_MAX_DIMS)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %d dimensions, allowed are 0 to %d", op,
+                         ndim, TLM_MAX_DIMS);
+    if (ndim > 0)
+        TLMI_REQUIRE(op, shape);
+    int64_t limit = (INT64_MAX >> 2) / (int64_t)tlm_dtype_size(dtype);
+    int64_t product = 1;
+    bool empty = false;
+    for (int32_t d = 0; d < ndim; d++) {
+        if (shape[d] < 0)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: size %lld of dimension %d is negative",
+                             op, (long long)shape[d], d);
+        empty |= shape[d] == 0;
+        if (shape[d] > 0 && product > limit / shape[d]) {
+            char text[TLMI_SHAPE_TEXT];
+            return tlmi_fail(TLM_ERR_RANGE, "%s: too many elements: %s", op,
+                             tlmi_dims_text(text, shape, ndim));
+        }
+        product *= shape[d] > 0 ? shape[d] : 1;
+    }
+    *numel = empty ? 0 : product;
+    return TLM_OK;
+}
+
+bool tlmi_is_contiguous(const tlm_tensor_t *tensor)
+{
+    if (tensor->numel == 0)
+        return true;
+    int64_t stride = 1;
+    for (int32_t d = tensor->ndim - 1; d >= 0; d--) {
+        if (tensor->shape[d] != 1 && tensor->strides[d] != stride)
+            return false;
+        stride *= tensor->shape[d];
+    }
+    return true;
+}
+
+/* ---- Making
+ * --------------------------------------------------------------------------------------- */
+
+/* A tensor of that shape over `storage`, whose reference it takes over if it succeeds. */
+static tlm_status_t make_tensor(tlm_tensor_t **out, int32_t dtype, void *data, const int64_t *shape,
+                                const int64_t *strides, int32_t ndim, tlmi_storage_t *storage)
+{
+    tlm_tensor_t *tensor = tlmi_calloc(1, sizeof(*tensor), "tensor");
+    if (tensor == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    atomic_init(&tensor->references, 1);
+    tensor->dtype = dtype;
+    tensor->ndim = ndim;
+    for (int32_t d = 0; d < ndim; d++)
+        tensor->shape[d] = shape[d];
+    if (strides == NULL)
+        tlmi_row_major_strides(tensor->strides, shape, ndim);
+    else
+        for (int32_t d = 0; d < ndim; d++)
+            tensor->strides[d] = strides[d];
+    tensor->numel = tlmi_dims_product(shape, 0, ndim);
+    tensor->data = tensor->numel == 0 ? NULL : data;
+    tensor->storage = storage;
+    *out = tensor;
+    return TLM_OK;
+}
+
+static void drop_storage(tlmi_storage_t *storage)
+{
+    if (atomic_fetch_sub_explicit(&storage->references, 1, memory_order_acq_rel) != 1)
+        return;
+    if (storage->bytes > 0)
+        tlmi_buffer_release(storage->data, storage->bytes);
+    else if (storage->release != NULL)
+        storage->release(storage->user);
+    tlmi_free(storage);
+}
+
+static tlm_status_t make_storage(tlmi_storage_t **out, size_t bytes)
+{
+    tlmi_storage_t *storage = tlmi_calloc(1, sizeof(*storage), "tensor storage");
+    if (storage == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    atomic_init(&storage->references, 1);
+    if (bytes > 0) {
+        storage->data = tlmi_buffer_acquire(&storage->bytes, bytes);
+        if (storage->data == NULL) {
+            tlmi_free(storage);
+            return TLM_ERR_OUT_OF_MEMORY;
+        }
+    }
+    *out = storage;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_tensor_new(tlm_tensor_t **out, int32_t dtype, const int64_t *shape, int32_t ndim)
+{
+    int64_t numel;
+    tlmi_storage_t *storage;
+    TLMI_TRY(check_shape("tensor", &numel, dtype, shape, ndim));
+    TLMI_TRY(make_storage(&storage, (size_t)numel * tlm_dtype_size(dtype)));
+    tlm_status_t status = make_tensor(out, dtype, storage->data, shape, NULL, ndim, storage);
+    if (status != TLM_OK)
+        drop_storage(storage);
+    return status;
+}
+
+tlm_status_t tlmi_tensor_view(tlm_tensor_t **out, const tlm_tensor_t *base, void *data,
+                              const int64_t *shape, const int64_t *strides, int32_t ndim)
+{
+    TLMI_TRY(make_tensor(out, base->dtype, data, shape, strides, ndim, base->storage));
+    atomic_fetch_add_explicit(&base->storage->references, 1, memory_order_relaxed);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tensor_create(tlm_tensor_t **out, int32_t dtype, const int64_t *shape,
+                               int32_t ndim)
+{
+    TLMI_REQUIRE("tensor_create", out);
+    tlm_tensor_t *tensor;
+    TLMI_TRY(tlmi_tensor_new(&tensor, dtype, shape, ndim));
+    if (tensor->numel > 0)
+        memset(tensor->data, 0, (size_t)tensor->numel * tlm_dtype_size(dtype));
+    *out = tensor;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tensor_from_data(tlm_tensor_t **out, int32_t dtype, const void *data,
+                                  const int64_t *shape, int32_t ndim)
+{
+    TLMI_REQUIRE("tensor_from_data", out);
+    int64_t numel;
+    TLMI_TRY(check_shape("tensor_from_data", &numel, dtype, shape, ndim));
+    if (numel > 0)
+        TLMI_REQUIRE("tensor_from_data", data);
+    tlm_tensor_t *tensor;
+    TLMI_TRY(tlmi_tensor_new(&tensor, dtype, shape, ndim));
+    if (numel > 0)
+        memcpy(tensor->data, data, (size_t)numel * tlm_dtype_size(dtype));
+    *out = tensor;
+    return TLM_OK;
+}
+
+/* Strides from outside: none negative, and the last element's offset in bytes can be counted. */
+static tlm_status_t check_strides(int32_t dtype, const int64_t *shape, const int64_t *strides,
+                                  int32_t ndim)
+{
+    int64_t limit = (INT64_MAX >> 2) / (int64_t)tlm_dtype_size(dtype);
+    int64_t last = 0;
+    for (int32_t d = 0; d < ndim; d++) {
+        if (strides[d] < 0)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "tensor_wrap: stride %lld of dimension %d is negative",
+                             (long long)strides[d], d);
+        int64_t steps = shape[d] > 0 ? shape[d] - 1 : 0;
+        if (steps > 0 && strides[d] > (limit - last) / steps)
+            return tlmi_fail(TLM_ERR_RANGE, "tensor_wrap: stride %lld of dimension %d is too large",
+                             (long long)strides[d], d);
+        last += steps * strides[d];
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tensor_wrap(tlm_tensor_t **out, int32_t dtype, void *data, const int64_t *shape,
+                             const int64_t *strides, int32_t ndim, void (*release)(void *user),
+                             void *user)
+{
+    TLMI_REQUIRE("tensor_wrap", out);
+    int64_t numel;
+    TLMI_TRY(check_shape("tensor_wrap", &numel, dtype, shape, ndim));
+    if (numel > 0)
+        TLMI_REQUIRE("tensor_wrap", data);
+    if ((uintptr_t)data % tlm_dtype_size(dtype) != 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "tensor_wrap: data is not aligned to %zu bytes as %s needs",
+                         tlm_dtype_size(dtype), dtype_name(dtype));
+    if (strides != NULL)
+        TLMI_TRY(check_strides(dtype, shape, strides, ndim));
+    tlmi_storage_t *storage;
+    tlm_tensor_t *tensor;
+    TLMI_TRY(make_storage(&storage, 0));
+    tlm_status_t status = make_tensor(&tensor, dtype, data, shape, strides, ndim, storage);
+    if (status != TLM_OK) {
+        drop_storage(storage); /* without calling release: the memory stays the caller's */
+        return status;
+    }
+    storage->data = data;
+    storage->release = release;
+    storage->user = user;
+    *out = tensor;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tensor_detach(tlm_tensor_t **out, const tlm_tensor_t *tensor)
+{
+    TLMI_REQUIRE("detach", out);
+    TLMI_REQUIRE("detach", tensor);
+    return tlmi_tensor_view(out, tensor, tensor->data, tensor->shape, tensor->strides,
+                            tensor->ndim);
+}
+
+/* ---- Reference counts
+ * ------------------------------------------------------------------------------- */
+
+/* Tensors that this thread has found dead while it frees another; linked through `grad`. */
+static _Thread_local tlm_tensor_t *dead_tensors;
+static _Thread_local bool freeing;
+
+tlm_tensor_t *tlm_tensor_retain(tlm_tensor_t *tensor)
+{
+    if (tensor != NULL)
+        atomic_fetch_add_explicit(&tensor->references, 1, memory_order_relaxed);
+    return tensor;
+}
+
+/* Frees what a dead tensor holds, and itself. Tensors that die by it are queued by tlm_tensor_free.
+ */
+static void destroy(tlm_tensor_t *tensor)
+{
+    if (tensor->node != NULL) {
+        tlmi_node_release(tensor->node);
+        tlmi_free(tensor->node);
+    }
+    drop_storage(tensor->storage);
+    tlmi_free(tensor);
+}
+
+void tlm_tensor_free(tlm_tensor_t *tensor)
+{
+    if (tensor == NULL)
+        return;
+    if (atomic_fetch_sub_explicit(&tensor->references, 1, memory_order_acq_rel) != 1)
+        return;
+    tlm_tensor_t *grad = tensor->grad;
+    tensor->grad = dead_tensors;
+    dead_tensors = tensor;
+    tlm_tensor_free(grad); /* gradients have none themselves: one level deep */
+    if (freeing)
+        return;
+    freeing = true;
+    while (dead_tensors != NULL) {
+        tlm_tensor_t *next = dead_tensors;
+        dead_tensors = next->grad;
+        destroy(next);
+    }
+    freeing = false;
+}
+
+/* ---- Looking
+ * ---------------------------------------------------------------------------------------- */
+
+int32_t tlm_tensor_dtype(const tlm_tensor_t *tensor)
+{
+    return tensor == NULL ? -1 : tensor->dtype;
+}
+
+int32_t tlm_tensor_ndim(const tlm_tensor_t *tensor)
+{
+    return tensor == NULL ? 0 : tensor->ndim;
+}
+
+const int64_t *tlm_tensor_shape(const tlm_tensor_t *tensor)
+{
+    return tensor == NULL ? NULL : tensor->shape;
+}
+
+const int64_t *tlm_tensor_strides(const tlm_tensor_t *tensor)
+{
+    return tensor == NULL ? NULL : tensor->strides;
+}
+
+int64_t tlm_tensor_numel(const tlm_tensor_t *tensor)
+{
+    return tensor == NULL ? 0 : tensor->numel;
+}
+
+void *tlm_tensor_data(const tlm_tensor_t *tensor)
+{
+    return tensor == NULL ? NULL : tensor->data;
+}
+
+static tlm_status_t check_count(const char *op, const tlm_tensor_t *tensor, const void *data,
+                                size_t n)
+{
+    TLMI_REQUIRE(op, tensor);
+    if (n != (size_t)tensor->numel)
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: n is %zu, the tensor has %lld elements", op, n,
+                         (long long)tensor->numel);
+    if (n > 0)
+        TLMI_REQUIRE(op, data);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tensor_copy_out(const tlm_tensor_t *tensor, void *data, size_t n)
+{
+    TLMI_TRY(check_count("tensor_copy_out", tensor, data, n));
+    int64_t strides[TLM_MAX_DIMS];
+    tlmi_row_major_strides(strides, tensor->shape, tensor->ndim);
+    tlmi_strided_copy(data, strides, tensor->data, tensor->strides, tensor->shape, tensor->ndim,
+                      tlm_dtype_size(tensor->dtype));
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tensor_copy_in(tlm_tensor_t *tensor, const void *data, size_t n)
+{
+    TLMI_TRY(check_count("tensor_copy_in", tensor, data, n));
+    if (tensor->node != NULL)
+        return tlmi_fail(TLM_ERR_STATE,
+                         "tensor_copy_in: the tensor is the result of %s, not a leaf",
+                         tensor->node->op->name);
+    int64_t strides[TLM_MAX_DIMS];
+    tlmi_row_major_strides(strides, tensor->shape, tensor->ndim);
+    tlmi_strided_copy(tensor->data, tensor->strides, data, strides, tensor->shape, tensor->ndim,
+                      tlm_dtype_size(tensor->dtype));
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tensor_item(float *out, const tlm_tensor_t *tensor)
+{
+    TLMI_REQUIRE("tensor_item", out);
+    TLMI_TRY(tlmi_check_float("tensor_item", "tensor", tensor));
+    if (tensor->numel != 1) {
+        char text[TLMI_SHAPE_TEXT];
+        return tlmi_fail(TLM_ERR_SHAPE, "tensor_item: needs one element, the shape is %s",
+                         tlmi_shape_text(text, tensor));
+    }
+    *out = *tlmi_floats(tensor);
+    return TLM_OK;
+}
+
+/* ---- For the ops
+ * ------------------------------------------------------------------------------------ */
+
+tlm_status_t tlmi_contiguous(tlm_tensor_t **out, const tlm_tensor_t *tensor)
+{
+    if (tlmi_is_contiguous(tensor)) {
+        *out = tlm_tensor_retain((tlm_tensor_t *)tensor);
+        return TLM_OK;
+    }
+    tlm_tensor_t *copy;
+    TLMI_TRY(tlmi_tensor_new(&copy, tensor->dtype, tensor->shape, tensor->ndim));
+    tlmi_strided_copy(copy->data, copy->strides, tensor->data, tensor->strides, tensor->shape,
+                      tensor->ndim, tlm_dtype_size(tensor->dtype));
+    *out = copy;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_check_float(const char *op, const char *name, const tlm_tensor_t *tensor)
+{
+    if (tensor == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s is NULL", op, name);
+    if (tensor->dtype != TLM_FLOAT32)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s has type %s, not float32", op, name,
+                         dtype_name(tensor->dtype));
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_check_index(const char *op, const char *name, const tlm_tensor_t *tensor)
+{
+    if (tensor == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s is NULL", op, name);
+    if (tensor->dtype != TLM_INT32 && tensor->dtype != TLM_INT64 && tensor->dtype != TLM_UINT32)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s has type %s, not an integer type", op,
+                         name, dtype_name(tensor->dtype));
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_read_indices(int64_t **out, const tlm_tensor_t *tensor)
+{
+    TLMI_TRY(tlmi_check_index("read_indices", "tensor", tensor));
+    tlm_tensor_t *rows;
+    TLMI_TRY(tlmi_contiguous(&rows, tensor));
+    int64_t *indices = tlmi_alloc((size_t)tensor->numel, sizeof(int64_t), "indices");
+    if (indices == NULL) {
+        tlm_tensor_free(rows);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    for (int64_t i = 0; i < tensor->numel; i++) {
+        if (tensor->dtype == TLM_INT64)
+            indices[i] = ((const int64_t *)rows->data)[i];
+        else if (tensor->dtype == TLM_INT32)
+            indices[i] = ((const int32_t *)rows->data)[i];
+        else
+            indices[i] = ((const uint32_t *)rows->data)[i];
+    }
+    tlm_tensor_free(rows);
+    *out = indices;
+    return TLM_OK;
+}

@@ -22,7 +22,7 @@ double tlmi_random_uniform(uint64_t seed, uint64_t stream, uint64_t offset);
 /* Uniform integer in [0, bound), without bias worth 2^-64; bound > 0. */
 uint64_t tlmi_random_below(uint64_t seed, uint64_t stream, uint64_t offset, uint64_t bound);
 
-/* Normal(0, 1) cut to [-cut, cut], by inverting the distribution function at one uniform. */
+/* Normal(0, 1) cut to [-cut, cut]; cut > 0 and offset < 2^47. */
 double tlmi_random_truncated_normal(uint64_t seed, uint64_t stream, uint64_t offset, double cut);
 
 #endif

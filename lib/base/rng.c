@@ -1,0 +1,75 @@
+/* Philox4x32-10 and the distributions made from it. */
+#include "base/rng.h"
+
+#include <math.h>
+
+#include "base/error.h"
+
+/* Ten rounds on a 128-bit counter under a 64-bit key; constants of the paper's section 3. */
+static void philox(uint32_t out[4], uint64_t key, uint64_t low, uint64_t high)
+{
+    uint32_t c0 = (uint32_t)low, c1 = (uint32_t)(low >> 32);
+    uint32_t c2 = (uint32_t)high, c3 = (uint32_t)(high >> 32);
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+    for (int round = 0; round < 10; round++) {
+        uint64_t p0 = (uint64_t)0xD2511F53u * c0;
+        uint64_t p1 = (uint64_t)0xCD9E8D57u * c2;
+        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+        c1 = (uint32_t)p1;
+        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+        c3 = (uint32_t)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    out[0] = c0;
+    out[1] = c1;
+    out[2] = c2;
+    out[3] = c3;
+}
+
+/* Each block of the cipher gives two words: word i is half i % 2 of block i / 2. */
+uint64_t tlmi_random_word(uint64_t seed, uint64_t stream, uint64_t offset)
+{
+    uint32_t block[4];
+    philox(block, seed, offset / 2, stream);
+    size_t half = (offset & 1) * 2;
+    return block[half] | (uint64_t)block[half + 1] << 32;
+}
+
+double tlmi_random_uniform(uint64_t seed, uint64_t stream, uint64_t offset)
+{
+    return (double)(tlmi_random_word(seed, stream, offset) >> 11) * 0x1p-53;
+}
+
+/* The high half of word * bound: Lemire's multiply method without the rejection step. */
+uint64_t tlmi_random_below(uint64_t seed, uint64_t stream, uint64_t offset, uint64_t bound)
+{
+    unsigned __int128 product = (unsigned __int128)tlmi_random_word(seed, stream, offset) * bound;
+    return (uint64_t)(product >> 64);
+}
+
+/* Rejection: a narrow cut draws uniforms and keeps x with probability exp(-x^2 / 2), a wide one
+ * draws normals by Box and Muller and keeps those inside. Either keeps more than half; attempts of
+ * one offset lie 2^48 words apart, so that offsets do not share numbers. */
+double tlmi_random_truncated_normal(uint64_t seed, uint64_t stream, uint64_t offset, double cut)
+{
+    for (uint64_t attempt = 0;; attempt++) {
+        uint64_t at = (attempt << 48) + 2 * offset;
+        double u = tlmi_random_uniform(seed, stream, at) + 0x1p-54; /* in (0, 1) */
+        double w = tlmi_random_uniform(seed, stream, at + 1);
+        double x = cut < 1.0 ? (2.0 * w - 1.0) * cut : sqrt(-2.0 * log(u)) * cos(2.0 * M_PI * w);
+        if (cut < 1.0 ? u <= exp(-0.5 * x * x) : fabs(x) <= cut)
+            return x;
+    }
+}
+
+tlm_status_t tlm_random_bits(uint64_t *out, size_t n, uint64_t seed, uint64_t stream,
+                             uint64_t offset)
+{
+    if (n == 0)
+        return TLM_OK;
+    TLMI_REQUIRE("random_bits", out);
+    for (size_t i = 0; i < n; i++)
+        out[i] = tlmi_random_word(seed, stream, offset + i);
+    return TLM_OK;
+}

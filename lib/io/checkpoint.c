@@ -1,0 +1,640 @@
+/* Checkpoints: a safetensors file with the weights under their names, the optimiser's buffers as
+ * "optimizer.<parameter>.<buffer>", and all else as metadata. docs/checkpoints.md describes the
+ * format.
+ *
+ * Loading has two passes: the first checks everything against the file, the second copies and
+ * cannot fail. So a model and optimiser are loaded whole or not touched. */
+#include "tinylm/checkpoint.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "nn/model_core.h"
+#include "optim/optimizer_core.h"
+#include "safetensors.h"
+#include "tensor/tensor_core.h"
+#include "tinylm/version.h"
+
+#define FORMAT_NAME    "tinylm-checkpoint"
+#define FORMAT_VERSION "1"
+#define NAME_SIZE      128 /* of a tensor in the file */
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "tensors are written as they lie in memory, and the format is little-endian"
+#endif
+
+/* ---- Common -------------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *name;
+    size_t offset;
+} model_sizes[] = {
+    {"vocab_size", offsetof(tlm_model_options_t, vocab_size)},
+    {"context_length", offsetof(tlm_model_options_t, context_length)},
+    {"d_model", offsetof(tlm_model_options_t, d_model)},
+    {"num_layers", offsetof(tlm_model_options_t, num_layers)},
+    {"num_heads", offsetof(tlm_model_options_t, num_heads)},
+    {"d_ff", offsetof(tlm_model_options_t, d_ff)},
+};
+
+static const struct {
+    const char *name;
+    size_t offset;
+} group_numbers[] = {
+    {"learning_rate", offsetof(tlm_adamw_options_t, learning_rate)},
+    {"beta1", offsetof(tlm_adamw_options_t, beta1)},
+    {"beta2", offsetof(tlm_adamw_options_t, beta2)},
+    {"eps", offsetof(tlm_adamw_options_t, eps)},
+    {"weight_decay", offsetof(tlm_adamw_options_t, weight_decay)},
+};
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+static void state_name(char out[NAME_SIZE], const char *parameter, const char *buffer)
+{
+    snprintf(out, NAME_SIZE, "optimizer.%s.%s", parameter, buffer);
+}
+
+/* The name in the model of each of the optimiser's parameters; owned. */
+static tlm_status_t name_parameters(const char ***out, const char *function,
+                                    const tlm_model_t *model, const tlm_optimizer_t *optimizer)
+{
+    const char **names =
+        tlmi_calloc(optimizer->num_parameters, sizeof(*names), "the names in a checkpoint");
+
+    if (names == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < optimizer->num_parameters; i++) {
+        for (size_t j = 0; names[i] == NULL && j < model->num_parameters; j++)
+            if (optimizer->parameters[i].tensor == model->parameters[j])
+                names[i] = model->specs[j].name;
+        if (names[i] == NULL) {
+            tlmi_free(names);
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "%s: parameter %zu of the optimizer is not one of the model's",
+                             function, i);
+        }
+    }
+    *out = names;
+    return TLM_OK;
+}
+
+/* ---- Saving -------------------------------------------------------------------------------------
+ */
+
+static tlm_status_t set_text(tlmi_json_t *object, const char *key, const char *text)
+{
+    return tlmi_json_set(object, key, tlmi_json_new_string(text, strlen(text)));
+}
+
+/* JSON numbers are doubles to many readers, so 64-bit counters are written as text. */
+static tlm_status_t set_uint64(tlmi_json_t *object, const char *key, uint64_t value)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%" PRIu64, value);
+    return set_text(object, key, text);
+}
+
+/* Sets metadata `key` to the text of `value`, which is consumed. */
+static tlm_status_t set_json(tlmi_json_t *metadata, const char *key, tlmi_json_t *value)
+{
+    tlm_status_t status;
+    char *text;
+    size_t size;
+
+    status = tlmi_json_dump(&text, &size, value);
+    tlmi_json_free(value);
+    if (status != TLM_OK)
+        return status;
+    status = tlmi_json_set(metadata, key, tlmi_json_new_string(text, size));
+    tlmi_free(text);
+    return status;
+}
+
+static tlm_status_t set_config(tlmi_json_t *metadata, const tlm_model_options_t *options)
+{
+    tlmi_json_t *config = tlmi_json_new_object();
+    tlm_status_t status;
+
+    if (config == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < COUNT_OF(model_sizes); i++) {
+        int64_t size;
+
+        memcpy(&size, (const char *)options + model_sizes[i].offset, sizeof(size));
+        TLMI_TRY_OR(fail, tlmi_json_set(config, model_sizes[i].name, tlmi_json_new_int(size)));
+    }
+    TLMI_TRY_OR(fail,
+                tlmi_json_set(config, "rope_theta", tlmi_json_new_number(options->rope_theta)));
+    TLMI_TRY_OR(fail, set_uint64(config, "seed", options->seed));
+    return set_json(metadata, "config", config);
+fail:
+    tlmi_json_free(config);
+    return status;
+}
+
+/* One group: its hyper-parameters and the names of its parameters. Appended to `groups`. */
+static tlm_status_t append_group(tlmi_json_t *groups, const tlm_optimizer_t *optimizer,
+                                 size_t group, const char *const *names)
+{
+    tlmi_json_t *object = tlmi_json_new_object();
+    tlmi_json_t *list = tlmi_json_new_array();
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+
+    if (object == NULL || list == NULL)
+        goto fail;
+    for (size_t i = 0; i < COUNT_OF(group_numbers); i++) {
+        double value;
+
+        memcpy(&value, (const char *)&optimizer->groups[group] + group_numbers[i].offset,
+               sizeof(value));
+        TLMI_TRY_OR(fail,
+                    tlmi_json_set(object, group_numbers[i].name, tlmi_json_new_number(value)));
+    }
+    for (size_t i = 0; i < optimizer->num_parameters; i++)
+        if (optimizer->parameters[i].group == group)
+            TLMI_TRY_OR(fail,
+                        tlmi_json_append(list, tlmi_json_new_string(names[i], strlen(names[i]))));
+    status = tlmi_json_set(object, "parameters", list);
+    list = NULL;
+    if (status != TLM_OK)
+        goto fail;
+    return tlmi_json_append(groups, object);
+fail:
+    tlmi_json_free(list);
+    tlmi_json_free(object);
+    return status;
+}
+
+static tlm_status_t set_optimizer(tlmi_json_t *metadata, const tlm_optimizer_t *optimizer,
+                                  const char *const *names)
+{
+    tlmi_json_t *object = tlmi_json_new_object();
+    tlmi_json_t *groups = tlmi_json_new_array();
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+
+    if (object == NULL || groups == NULL)
+        goto fail;
+    TLMI_TRY_OR(fail, set_text(object, "kind", optimizer->kind->name));
+    TLMI_TRY_OR(fail, set_uint64(object, "steps", optimizer->steps));
+    for (size_t i = 0; i < optimizer->num_groups; i++)
+        TLMI_TRY_OR(fail, append_group(groups, optimizer, i, names));
+    status = tlmi_json_set(object, "groups", groups);
+    groups = NULL;
+    if (status != TLM_OK)
+        goto fail;
+    return set_json(metadata, "optimizer", object);
+fail:
+    tlmi_json_free(groups);
+    tlmi_json_free(object);
+    return status;
+}
+
+static tlm_status_t make_metadata(tlmi_json_t **out, const tlm_model_t *model,
+                                  const tlm_optimizer_t *optimizer, const char *const *names,
+                                  uint64_t iteration)
+{
+    tlmi_json_t *metadata = tlmi_json_new_object();
+    tlm_status_t status;
+
+    if (metadata == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    TLMI_TRY_OR(fail, set_text(metadata, "format", FORMAT_NAME));
+    TLMI_TRY_OR(fail, set_text(metadata, "format_version", FORMAT_VERSION));
+    TLMI_TRY_OR(fail, set_text(metadata, "library_version", TLM_VERSION_STRING));
+    TLMI_TRY_OR(fail, set_uint64(metadata, "iteration", iteration));
+    TLMI_TRY_OR(fail, set_config(metadata, &model->options));
+    if (optimizer != NULL)
+        TLMI_TRY_OR(fail, set_optimizer(metadata, optimizer, names));
+    *out = metadata;
+    return TLM_OK;
+fail:
+    tlmi_json_free(metadata);
+    return status;
+}
+
+static void describe(tlmi_st_tensor_t *out, const char *name, const tlm_tensor_t *tensor,
+                     const float *data)
+{
+    out->name = name;
+    out->dtype = "F32";
+    out->ndim = tensor->ndim;
+    memcpy(out->shape, tensor->shape, sizeof(out->shape));
+    out->data = data;
+    out->bytes = (size_t)tensor->numel * sizeof(float);
+}
+
+/* Lists what goes into the file and writes it. */
+static tlm_status_t save(const char *path, const tlm_model_t *model,
+                         const tlm_optimizer_t *optimizer, const char *const *names,
+                         uint64_t iteration)
+{
+    size_t buffers = optimizer == NULL ? 0 : (size_t)optimizer->kind->num_buffers;
+    size_t states = optimizer == NULL ? 0 : optimizer->num_parameters * buffers;
+    size_t n = model->num_parameters;
+    tlmi_st_tensor_t *tensors =
+        tlmi_calloc(n + states, sizeof(*tensors), "the tensors of a checkpoint");
+    char(*state_names)[NAME_SIZE] = tlmi_alloc(states, NAME_SIZE, "the names in a checkpoint");
+    tlmi_json_t *metadata;
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+
+    if (tensors == NULL || state_names == NULL)
+        goto done;
+    for (size_t i = 0; i < n; i++)
+        describe(&tensors[i], model->specs[i].name, model->parameters[i],
+                 tlmi_floats(model->parameters[i]));
+    for (size_t i = 0; i < states; i++) {
+        const tlmi_parameter_t *parameter = &optimizer->parameters[i / buffers];
+
+        state_name(state_names[i], names[i / buffers], optimizer->kind->buffer_names[i % buffers]);
+        describe(&tensors[n + i], state_names[i], parameter->tensor, parameter->state[i % buffers]);
+    }
+    TLMI_TRY_OR(done, make_metadata(&metadata, model, optimizer, names, iteration));
+    status = tlmi_safetensors_write(path, tensors, n + states, metadata);
+done:
+    tlmi_free(state_names);
+    tlmi_free(tensors);
+    return status;
+}
+
+tlm_status_t tlm_checkpoint_save(const char *path, const tlm_model_t *model,
+                                 tlm_optimizer_t *optimizer, uint64_t iteration)
+{
+    const char **names = NULL;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("checkpoint_save", path);
+    TLMI_REQUIRE("checkpoint_save", model);
+    if (optimizer != NULL)
+        TLMI_TRY(name_parameters(&names, "checkpoint_save", model, optimizer));
+    status = save(path, model, optimizer, names, iteration);
+    tlmi_free(names);
+    return status;
+}
+
+/* ---- Loading: checks ----------------------------------------------------------------------------
+ */
+
+static bool parse_uint64(uint64_t *out, const char *text)
+{
+    char *end;
+
+    if (text == NULL || text[0] < '0' || text[0] > '9')
+        return false;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return errno == 0 && *end == '\0';
+}
+
+/* A JSON document that stands in metadata `key`. */
+static tlm_status_t parse_metadata(tlmi_json_t **out, const tlmi_safetensors_t *file,
+                                   const char *key, const char *path)
+{
+    const char *text = tlmi_safetensors_metadata(file, key);
+
+    if (text == NULL)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the checkpoint has no '%s'", path, key);
+    TLMI_TRY(tlmi_json_parse(out, text, strlen(text), path));
+    if (tlmi_json_is_object(*out))
+        return TLM_OK;
+    tlmi_json_free(*out);
+    return tlmi_fail(TLM_ERR_FORMAT, "%s: metadata '%s' is not an object", path, key);
+}
+
+static tlm_status_t read_config(tlm_model_options_t *out, const tlmi_safetensors_t *file,
+                                const char *path)
+{
+    tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
+    tlmi_json_t *config = NULL;
+    const char *seed = NULL;
+    size_t seed_size;
+    bool good = true;
+
+    TLMI_TRY(parse_metadata(&config, file, "config", path));
+    for (size_t i = 0; i < COUNT_OF(model_sizes); i++) {
+        int64_t size = 0;
+
+        good = good && tlmi_json_get_int(tlmi_json_member(config, model_sizes[i].name), &size) &&
+               size > 0;
+        memcpy((char *)&options + model_sizes[i].offset, &size, sizeof(size));
+    }
+    good = good &&
+           tlmi_json_get_number(tlmi_json_member(config, "rope_theta"), &options.rope_theta) &&
+           options.rope_theta > 0.0 &&
+           tlmi_json_get_string(tlmi_json_member(config, "seed"), &seed, &seed_size) &&
+           parse_uint64(&options.seed, seed);
+    tlmi_json_free(config);
+    if (!good)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the model's configuration is incomplete", path);
+    *out = options;
+    return TLM_OK;
+}
+
+/* Opens a checkpoint, whole and of a known version. */
+static tlm_status_t open_checkpoint(tlmi_safetensors_t *out, uint64_t *iteration, const char *path)
+{
+    const char *format, *version;
+    tlmi_safetensors_t file;
+    tlm_status_t status;
+
+    TLMI_TRY(tlmi_safetensors_open(&file, path));
+    format = tlmi_safetensors_metadata(&file, "format");
+    version = tlmi_safetensors_metadata(&file, "format_version");
+    if (format == NULL || strcmp(format, FORMAT_NAME) != 0 || version == NULL) {
+        status = tlmi_fail(TLM_ERR_FORMAT, "%s: a safetensors file, but not a checkpoint", path);
+        goto fail;
+    }
+    if (strcmp(version, FORMAT_VERSION) != 0) {
+        status =
+            tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: checkpoint format %.16s; this library reads %s",
+                      path, version, FORMAT_VERSION);
+        goto fail;
+    }
+    TLMI_TRY_OR(fail, tlmi_safetensors_verify(&file, path));
+    if (!parse_uint64(iteration, tlmi_safetensors_metadata(&file, "iteration"))) {
+        status = tlmi_fail(TLM_ERR_FORMAT, "%s: the checkpoint has no iteration", path);
+        goto fail;
+    }
+    *out = file;
+    return TLM_OK;
+fail:
+    tlmi_safetensors_close(&file);
+    return status;
+}
+
+/* The float32 tensor `name` of the file, which must have this shape. */
+static tlm_status_t require_tensor(const tlmi_st_tensor_t **out, const tlmi_safetensors_t *file,
+                                   const char *name, const int64_t *shape, int32_t ndim,
+                                   const char *path)
+{
+    const tlmi_st_tensor_t *found = tlmi_safetensors_find(file, name);
+    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
+
+    if (found == NULL)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no tensor '%s'", path, name);
+    if (strcmp(found->dtype, "F32") != 0)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%s' is %.16s, not F32", path, name,
+                         found->dtype);
+    if (found->ndim != ndim || memcmp(found->shape, shape, (size_t)ndim * sizeof(*shape)) != 0)
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: tensor '%s' has shape %s, the model's %s", path, name,
+                         tlmi_dims_text(given, found->shape, found->ndim),
+                         tlmi_dims_text(own, shape, ndim));
+    *out = found;
+    return TLM_OK;
+}
+
+/* Where a tensor of the file goes. */
+typedef struct copy {
+    float *to;
+    const tlmi_st_tensor_t *from;
+} copy_t;
+
+static tlm_status_t plan_weights(copy_t *copies, const tlmi_safetensors_t *file,
+                                 const tlm_model_t *model, const char *path)
+{
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        const tlmi_parameter_spec_t *spec = &model->specs[i];
+
+        copies[i].to = tlmi_floats(model->parameters[i]);
+        TLMI_TRY(require_tensor(&copies[i].from, file, spec->name, spec->shape, spec->ndim, path));
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t plan_state(copy_t *copies, const tlmi_safetensors_t *file,
+                               const tlm_optimizer_t *optimizer, const char *const *names,
+                               const char *path)
+{
+    for (size_t i = 0; i < optimizer->num_parameters; i++)
+        for (int32_t j = 0; j < optimizer->kind->num_buffers; j++, copies++) {
+            const tlmi_parameter_t *parameter = &optimizer->parameters[i];
+            char name[NAME_SIZE];
+
+            state_name(name, names[i], optimizer->kind->buffer_names[j]);
+            copies->to = parameter->state[j];
+            TLMI_TRY(require_tensor(&copies->from, file, name, parameter->tensor->shape,
+                                    parameter->tensor->ndim, path));
+        }
+    return TLM_OK;
+}
+
+/* The hyper-parameters of one group, whose parameters must be the optimiser's own in their order.
+ */
+static tlm_status_t read_group(tlm_adamw_options_t *out, const tlmi_json_t *value,
+                               const tlm_optimizer_t *optimizer, size_t group,
+                               const char *const *names, const char *path)
+{
+    const tlmi_json_t *list = tlmi_json_member(value, "parameters");
+    size_t at = 0, size;
+    const char *name;
+
+    for (size_t i = 0; i < COUNT_OF(group_numbers); i++) {
+        double number;
+
+        if (!tlmi_json_get_number(tlmi_json_member(value, group_numbers[i].name), &number))
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: group %zu of the optimizer has no %s", path,
+                             group, group_numbers[i].name);
+        memcpy((char *)out + group_numbers[i].offset, &number, sizeof(number));
+    }
+    TLMI_TRY(tlmi_adamw_check(path, out));
+    for (size_t i = 0; i < optimizer->num_parameters; i++) {
+        if (optimizer->parameters[i].group != group)
+            continue;
+        if (!tlmi_json_get_string(tlmi_json_item(list, at++), &name, &size) ||
+            strcmp(name, names[i]) != 0)
+            return tlmi_fail(TLM_ERR_STATE,
+                             "%s: parameter %zu of the optimizer's group %zu is '%s' here and not "
+                             "there",
+                             path, at - 1, group, names[i]);
+    }
+    if (!tlmi_json_is_array(list) || at != tlmi_json_size(list))
+        return tlmi_fail(TLM_ERR_STATE,
+                         "%s: group %zu of the optimizer has %zu parameters, here %zu", path, group,
+                         tlmi_json_size(list), at);
+    return TLM_OK;
+}
+
+/* Hyper-parameters of all groups (owned) and the number of steps. */
+static tlm_status_t read_optimizer(tlm_adamw_options_t **out, uint64_t *steps,
+                                   const tlmi_json_t *object, const tlm_optimizer_t *optimizer,
+                                   const char *const *names, const char *path)
+{
+    const tlmi_json_t *list = tlmi_json_member(object, "groups");
+    const char *kind = NULL, *text = NULL;
+    tlm_adamw_options_t *groups;
+    tlm_status_t status;
+    size_t size;
+
+    if (!tlmi_json_get_string(tlmi_json_member(object, "kind"), &kind, &size) ||
+        !tlmi_json_get_string(tlmi_json_member(object, "steps"), &text, &size) ||
+        !parse_uint64(steps, text) || !tlmi_json_is_array(list))
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the optimizer's description is incomplete", path);
+    if (strcmp(kind, optimizer->kind->name) != 0)
+        return tlmi_fail(TLM_ERR_STATE, "%s: the checkpoint is of optimizer %.32s, not %s", path,
+                         kind, optimizer->kind->name);
+    if (tlmi_json_size(list) != optimizer->num_groups)
+        return tlmi_fail(TLM_ERR_STATE,
+                         "%s: the checkpoint's optimizer has %zu groups, this one %zu", path,
+                         tlmi_json_size(list), optimizer->num_groups);
+    groups = tlmi_calloc(optimizer->num_groups, sizeof(*groups), "the groups of an optimizer");
+    if (groups == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < optimizer->num_groups; i++) {
+        groups[i].size = sizeof(*groups);
+        TLMI_TRY_OR(fail,
+                    read_group(&groups[i], tlmi_json_item(list, i), optimizer, i, names, path));
+    }
+    *out = groups;
+    return TLM_OK;
+fail:
+    tlmi_free(groups);
+    return status;
+}
+
+/* The configuration of the file must be the model's in all that shapes and results depend on. */
+static tlm_status_t check_config(const tlmi_safetensors_t *file, const tlm_model_t *model,
+                                 const char *path)
+{
+    tlm_model_options_t options;
+
+    TLMI_TRY(read_config(&options, file, path));
+    for (size_t i = 0; i < COUNT_OF(model_sizes); i++) {
+        int64_t theirs, ours;
+
+        memcpy(&theirs, (const char *)&options + model_sizes[i].offset, sizeof(theirs));
+        memcpy(&ours, (const char *)&model->options + model_sizes[i].offset, sizeof(ours));
+        if (theirs != ours)
+            return tlmi_fail(TLM_ERR_SHAPE,
+                             "%s: %s is %" PRId64 " in the checkpoint and %" PRId64 " in the model",
+                             path, model_sizes[i].name, theirs, ours);
+    }
+    if (options.rope_theta != model->options.rope_theta)
+        return tlmi_fail(TLM_ERR_SHAPE,
+                         "%s: rope_theta is %g in the checkpoint and %g in the model", path,
+                         options.rope_theta, model->options.rope_theta);
+    return TLM_OK;
+}
+
+/* ---- Loading: copies ----------------------------------------------------------------------------
+ */
+
+static void perform(const copy_t *copies, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (copies[i].from->bytes > 0)
+            memcpy(copies[i].to, copies[i].from->data, copies[i].from->bytes);
+}
+
+static tlm_status_t load_weights(const tlmi_safetensors_t *file, tlm_model_t *model,
+                                 const char *path)
+{
+    copy_t *copies = tlmi_alloc(model->num_parameters, sizeof(*copies), "the plan of a load");
+    tlm_status_t status;
+
+    if (copies == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    status = plan_weights(copies, file, model, path);
+    if (status == TLM_OK)
+        perform(copies, model->num_parameters);
+    tlmi_free(copies);
+    return status;
+}
+
+static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
+                             tlm_optimizer_t *optimizer, const char *path)
+{
+    size_t states = optimizer->num_parameters * (size_t)optimizer->kind->num_buffers;
+    size_t n = model->num_parameters + states;
+    copy_t *copies = tlmi_alloc(n, sizeof(*copies), "the plan of a load");
+    tlm_adamw_options_t *groups = NULL;
+    tlmi_json_t *object = NULL;
+    const char **names = NULL;
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    uint64_t steps;
+
+    if (copies == NULL)
+        return status;
+    TLMI_TRY_OR(done, name_parameters(&names, "checkpoint_load", model, optimizer));
+    TLMI_TRY_OR(done, parse_metadata(&object, file, "optimizer", path));
+    TLMI_TRY_OR(done, read_optimizer(&groups, &steps, object, optimizer, names, path));
+    TLMI_TRY_OR(done, plan_weights(copies, file, model, path));
+    TLMI_TRY_OR(done, plan_state(copies + model->num_parameters, file, optimizer, names, path));
+    perform(copies, n);
+    for (size_t i = 0; i < optimizer->num_groups; i++)
+        optimizer->groups[i] = groups[i];
+    optimizer->steps = steps;
+done:
+    tlmi_free(groups);
+    tlmi_json_free(object);
+    tlmi_free(names);
+    tlmi_free(copies);
+    return status;
+}
+
+tlm_status_t tlm_checkpoint_load(uint64_t *iteration, const char *path, tlm_model_t *model,
+                                 tlm_optimizer_t *optimizer)
+{
+    tlmi_safetensors_t file;
+    tlm_status_t status;
+    uint64_t count;
+
+    TLMI_REQUIRE("checkpoint_load", path);
+    TLMI_REQUIRE("checkpoint_load", model);
+    TLMI_TRY(open_checkpoint(&file, &count, path));
+    TLMI_TRY_OR(done, check_config(&file, model, path));
+    TLMI_TRY_OR(done, optimizer == NULL ? load_weights(&file, model, path)
+                                        : load_all(&file, model, optimizer, path));
+    if (iteration != NULL)
+        *iteration = count;
+done:
+    tlmi_safetensors_close(&file);
+    return status;
+}
+
+/* Refuses a configuration that the file's tensors cannot fill, before memory is asked for it. */
+static tlm_status_t check_amount(const tlm_model_options_t *options, const tlmi_safetensors_t *file,
+                                 const char *path)
+{
+    tlm_model_options_t resolved;
+    size_t num_parameters, data = file->mapping.size;
+    uint64_t num_elements;
+
+    TLMI_TRY(tlmi_model_check_options(&resolved, &num_parameters, &num_elements, path, options));
+    if (num_parameters > file->num_tensors || num_elements > data / sizeof(float))
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: a model of %zu tensors and %" PRIu64
+                         " elements in a file of %zu tensors and %zu bytes",
+                         path, num_parameters, num_elements, file->num_tensors, data);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_model_load(tlm_model_t **out, const char *path)
+{
+    tlm_model_options_t options;
+    tlmi_safetensors_t file;
+    tlm_model_t *model = NULL;
+    tlm_status_t status;
+    uint64_t iteration;
+
+    TLMI_REQUIRE("model_load", out);
+    TLMI_REQUIRE("model_load", path);
+    TLMI_TRY(open_checkpoint(&file, &iteration, path));
+    TLMI_TRY_OR(done, read_config(&options, &file, path));
+    TLMI_TRY_OR(done, check_amount(&options, &file, path));
+    TLMI_TRY_OR(done, tlmi_model_create_empty(&model, &options));
+    TLMI_TRY_OR(done, load_weights(&file, model, path));
+    *out = model;
+    model = NULL;
+done:
+    tlm_model_free(model);
+    tlmi_safetensors_close(&file);
+    return status;
+}

@@ -1,0 +1,79 @@
+/* The sum runs over pieces of a fixed number of elements, each summed by one task, and then over
+ * the pieces' sums in order: no rounding depends on the number of threads. */
+#include "gradient_norm.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/thread_pool.h"
+#include "tensor/tensor_core.h"
+#include "tensor/vector_math.h"
+
+#define PIECE_ELEMENTS ((int64_t)32768) /* 128 KiB, a part of the L2 cache */
+
+typedef struct piece {
+    const float *values;
+    int64_t n;
+    double sum;
+} piece_t;
+
+static void piece_sum(void *context, int64_t task, int32_t worker)
+{
+    piece_t *piece = (piece_t *)context + task;
+
+    piece->sum = tlmi_vec_sum_squares(piece->values, piece->n);
+}
+
+static int64_t count_pieces(const tlm_tensor_t *tensor)
+{
+    if (tensor->grad == NULL)
+        return 0;
+    return tensor->grad->numel / PIECE_ELEMENTS + (tensor->grad->numel % PIECE_ELEMENTS != 0);
+}
+
+static tlm_status_t fail_non_finite(const char *function, tlm_tensor_t *const *tensors, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const tlm_tensor_t *grad = tensors[i]->grad;
+
+        for (int64_t j = 0; grad != NULL && j < grad->numel; j++)
+            if (!isfinite(tlmi_floats(grad)[j]))
+                return tlmi_fail(TLM_ERR_NON_FINITE,
+                                 "%s: the gradient of parameter %zu is %f at element %" PRId64,
+                                 function, i, (double)tlmi_floats(grad)[j], j);
+    }
+    return tlmi_fail(TLM_ERR_NON_FINITE, "%s: the gradients' norm is not finite", function);
+}
+
+tlm_status_t tlmi_gradient_sum_squares(double *out, const char *function,
+                                       tlm_tensor_t *const *tensors, size_t n)
+{
+    int64_t num_pieces = 0, at = 0;
+    double sum = 0.0;
+    piece_t *pieces;
+
+    for (size_t i = 0; i < n; i++)
+        num_pieces += count_pieces(tensors[i]);
+    pieces = tlmi_alloc((size_t)num_pieces, sizeof(*pieces), "the pieces of a gradient norm");
+    if (pieces == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        const tlm_tensor_t *grad = tensors[i]->grad;
+
+        for (int64_t begin = 0; grad != NULL && begin < grad->numel; begin += PIECE_ELEMENTS) {
+            int64_t left = grad->numel - begin;
+            pieces[at].values = tlmi_floats(grad) + begin;
+            pieces[at++].n = left < PIECE_ELEMENTS ? left : PIECE_ELEMENTS;
+        }
+    }
+    tlmi_parallel_for(num_pieces, piece_sum, pieces);
+    for (int64_t i = 0; i < num_pieces; i++)
+        sum += pieces[i].sum;
+    tlmi_free(pieces);
+    if (!isfinite(sum))
+        return fail_non_finite(function, tensors, n);
+    *out = sum;
+    return TLM_OK;
+}

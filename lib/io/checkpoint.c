@@ -558,7 +558,7 @@ static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
     tlmi_json_t *object = NULL;
     const char **names = NULL;
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-    uint64_t steps;
+    uint64_t steps = 0;
 
     if (copies == NULL)
         return status;

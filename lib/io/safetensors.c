@@ -1,5 +1,4 @@
 /* Reader and writer of safetensors files. */
-#define _GNU_SOURCE /* memmem */
 #include "safetensors.h"
 
 #include <inttypes.h>

@@ -281,7 +281,7 @@ static tlm_status_t find_parameter(size_t *index, const char *function, const tl
 
 tlm_status_t tlm_model_parameter(tlm_tensor_t **out, const tlm_model_t *model, const char *name)
 {
-    size_t index;
+    size_t index = 0;
 
     TLMI_REQUIRE("model_parameter", out);
     TLMI_TRY(find_parameter(&index, "model_parameter", model, name));
@@ -294,7 +294,7 @@ tlm_status_t tlm_model_set_parameter(tlm_model_t *model, const char *name, const
 {
     const tlmi_parameter_spec_t *spec;
     char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
-    size_t index;
+    size_t index = 0;
 
     TLMI_TRY(find_parameter(&index, "model_set_parameter", model, name));
     TLMI_REQUIRE("model_set_parameter", values);

@@ -62,7 +62,8 @@ static void assert_close(double actual, double expected, double tolerance)
                   expected);
 }
 
-/* ---- Formulas ----------------------------------------------------------------------------------- */
+/* ---- Formulas -----------------------------------------------------------------------------------
+ */
 
 enum { SIZE = 1003, STEPS = 12 };
 
@@ -221,7 +222,8 @@ START_TEST(an_older_options_struct_keeps_the_other_defaults)
 }
 END_TEST
 
-/* ---- Refusals ----------------------------------------------------------------------------------- */
+/* ---- Refusals -----------------------------------------------------------------------------------
+ */
 
 START_TEST(hyper_parameters_are_checked)
 {
@@ -329,8 +331,7 @@ START_TEST(a_step_with_a_bad_gradient_changes_nothing)
     ASSERT_OK(tlm_optimizer_state(&m, &n, optimizer, 0, "m"));
     ck_assert(m[0] == 0.0f);
     ck_assert_uint_eq(tlm_optimizer_steps(optimizer), 0);
-    ASSERT_FAILS(TLM_ERR_NON_FINITE, "parameter 1",
-                 tlm_clip_grad_norm(NULL, parameters, 2, 1.0));
+    ASSERT_FAILS(TLM_ERR_NON_FINITE, "parameter 1", tlm_clip_grad_norm(NULL, parameters, 2, 1.0));
     ck_assert(((float *)tlm_tensor_data(tlm_tensor_grad(parameters[0])))[0] == 1.0f);
     tlm_optimizer_free(optimizer);
     tlm_tensor_free(parameters[0]);
@@ -338,7 +339,8 @@ START_TEST(a_step_with_a_bad_gradient_changes_nothing)
 }
 END_TEST
 
-/* ---- Schedule and clipping ---------------------------------------------------------------------- */
+/* ---- Schedule and clipping ----------------------------------------------------------------------
+ */
 
 START_TEST(schedule_follows_its_formula)
 {
@@ -346,19 +348,25 @@ START_TEST(schedule_follows_its_formula)
         uint64_t step, warmup, cycle;
         double expected; /* of max 2, min 0.5 */
     } cases[] = {
-        {0, 10, 20, 0.0},         {5, 10, 20, 1.0},
-        {10, 10, 20, 2.0},        {15, 10, 20, 1.25},
-        {20, 10, 20, 0.5},        {21, 10, 20, 0.5},
-        {UINT64_MAX, 10, 20, 0.5}, {0, 0, 20, 2.0},
-        {0, 0, 0, 2.0},           {1, 0, 0, 0.5},
-        {10, 10, 10, 2.0},        {11, 10, 10, 0.5},
+        {0, 10, 20, 0.0},
+        {5, 10, 20, 1.0},
+        {10, 10, 20, 2.0},
+        {15, 10, 20, 1.25},
+        {20, 10, 20, 0.5},
+        {21, 10, 20, 0.5},
+        {UINT64_MAX, 10, 20, 0.5},
+        {0, 0, 20, 2.0},
+        {0, 0, 0, 2.0},
+        {1, 0, 0, 0.5},
+        {10, 10, 10, 2.0},
+        {11, 10, 10, 0.5},
         {13, 10, 20, 0.5 + 0.75 * (1.0 + 0.58778525229247312917)},
     };
     double rate;
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        ASSERT_OK(tlm_cosine_schedule(&rate, cases[i].step, 2.0, 0.5, cases[i].warmup,
-                                      cases[i].cycle));
+        ASSERT_OK(
+            tlm_cosine_schedule(&rate, cases[i].step, 2.0, 0.5, cases[i].warmup, cases[i].cycle));
         assert_close(rate, cases[i].expected, 1e-15);
     }
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "20", tlm_cosine_schedule(&rate, 0, 2.0, 0.5, 21, 20));

@@ -140,6 +140,36 @@ KERNEL float kernel_dot(const float *x, const float *y, int64_t n)
     return sum_lanes(sums);
 }
 
+/* Four dot products at once: x is read once, and the four chains of additions overlap. Each has the
+ * operations of kernel_dot in the same order. */
+KERNEL void kernel_dot4(float *out, const float *x, const float *rows, int64_t stride, int64_t n)
+{
+    V sums[4][ACCUMULATORS];
+    for (int r = 0; r < 4; r++)
+        for (int k = 0; k < ACCUMULATORS; k++)
+            sums[r][k] = v_set(0.0f);
+    for (int64_t i = 0; i < n; i += LANES) {
+        for (int k = 0; k < ACCUMULATORS; k++) {
+            int64_t j = i + k * WIDTH;
+            V v = v_load(x, j, n, 0.0f);
+            for (int r = 0; r < 4; r++)
+                sums[r][k] = v_fma(v, v_load(rows + r * stride, j, n, 0.0f), sums[r][k]);
+        }
+    }
+    for (int r = 0; r < 4; r++)
+        out[r] = sum_lanes(sums[r]);
+}
+
+KERNEL void kernel_dot_rows(float *out, const float *x, const float *rows, int64_t stride,
+                            int64_t num_rows, int64_t n)
+{
+    int64_t r = 0;
+    for (; r + 4 <= num_rows; r += 4)
+        kernel_dot4(out + r, x, rows + r * stride, stride, n);
+    for (; r < num_rows; r++)
+        out[r] = kernel_dot(x, rows + r * stride, n);
+}
+
 KERNEL double kernel_sum_squares(const float *x, int64_t n)
 {
     VD sums[ACCUMULATORS];
@@ -260,6 +290,7 @@ const tlmi_vector_ops_t KERNEL_TABLE = {
     .max = kernel_max,
     .sum = kernel_sum,
     .dot = kernel_dot,
+    .dot_rows = kernel_dot_rows,
     .sum_squares = kernel_sum_squares,
     .add = kernel_add,
     .mul = kernel_mul,

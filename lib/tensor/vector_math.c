@@ -39,6 +39,12 @@ float tlmi_vec_dot(const float *x, const float *y, int64_t n)
     return ops()->dot(x, y, n);
 }
 
+void tlmi_vec_dot_rows(float *out, const float *x, const float *rows, int64_t stride,
+                       int64_t num_rows, int64_t n)
+{
+    ops()->dot_rows(out, x, rows, stride, num_rows, n);
+}
+
 double tlmi_vec_sum_squares(const float *x, int64_t n)
 {
     return ops()->sum_squares(x, n);

@@ -15,6 +15,9 @@ float tlmi_vec_exp_sum(float *y, const float *x, float shift, int64_t n);
 float tlmi_vec_max(const float *x, int64_t n); /* -inf where n is 0; NaN if any is NaN */
 float tlmi_vec_sum(const float *x, int64_t n); /* fixed order of 16 lanes */
 float tlmi_vec_dot(const float *x, const float *y, int64_t n);
+/* out[r] = x . rows[r * stride ..], the bits of tlmi_vec_dot, for r < num_rows */
+void tlmi_vec_dot_rows(float *out, const float *x, const float *rows, int64_t stride,
+                       int64_t num_rows, int64_t n);
 double tlmi_vec_sum_squares(const float *x, int64_t n); /* float64 lanes */
 
 void tlmi_vec_add(float *y, const float *a, const float *b, int64_t n);

@@ -12,6 +12,7 @@ typedef struct tlmi_vector_ops {
     float (*max)(const float *, int64_t);
     float (*sum)(const float *, int64_t);
     float (*dot)(const float *, const float *, int64_t);
+    void (*dot_rows)(float *, const float *, const float *, int64_t, int64_t, int64_t);
     double (*sum_squares)(const float *, int64_t);
     void (*add)(float *, const float *, const float *, int64_t);
     void (*mul)(float *, const float *, const float *, int64_t);

@@ -1,0 +1,110 @@
+/* Packing of panels. The widths of BLIS's micro-kernels are constants in the inner loops, so that
+ * the compiler unrolls them; other widths take the general loop. */
+#include <string.h>
+
+#include "base/cpu.h"
+#include "tensor/gemm_pack.h"
+
+#if TLMI_X86
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+static void pack_general(float *target, int64_t width, int64_t rows, int64_t depth,
+                         const float *source, int64_t stride, int64_t depth_stride)
+{
+    for (int64_t p = 0; p < depth; p++) {
+        for (int64_t i = 0; i < rows; i++)
+            target[p * width + i] = source[i * stride + p * depth_stride];
+        for (int64_t i = rows; i < width; i++)
+            target[p * width + i] = 0.0f;
+    }
+}
+
+/* A full panel whose rows are neighbours in memory: short copies. */
+INLINE void pack_across(float *target, int64_t width, int64_t depth, const float *source,
+                        int64_t depth_stride)
+{
+    for (int64_t p = 0; p < depth; p++)
+        memcpy(target + p * width, source + p * depth_stride, (size_t)width * sizeof(float));
+}
+
+#if TLMI_X86
+/* Columns p..p+3 of four rows, transposed; `lanes` of the four rows are stored (4 or 2). */
+INLINE void transpose_4x4(float *target, int64_t width, const float *source, int64_t stride,
+                          int lanes)
+{
+    __m128 r0 = _mm_loadu_ps(source);
+    __m128 r1 = _mm_loadu_ps(source + stride);
+    __m128 r2 = lanes == 4 ? _mm_loadu_ps(source + 2 * stride) : r0;
+    __m128 r3 = lanes == 4 ? _mm_loadu_ps(source + 3 * stride) : r1;
+    _MM_TRANSPOSE4_PS(r0, r1, r2, r3);
+    if (lanes == 4) {
+        _mm_storeu_ps(target, r0);
+        _mm_storeu_ps(target + width, r1);
+        _mm_storeu_ps(target + 2 * width, r2);
+        _mm_storeu_ps(target + 3 * width, r3);
+    } else {
+        _mm_storel_pi((__m64 *)target, r0);
+        _mm_storel_pi((__m64 *)(target + width), r1);
+        _mm_storel_pi((__m64 *)(target + 2 * width), r2);
+        _mm_storel_pi((__m64 *)(target + 3 * width), r3);
+    }
+}
+#endif
+
+/* A full panel whose depth runs along memory: a transposition. */
+INLINE void pack_along(float *target, int64_t width, int64_t depth, const float *source,
+                       int64_t stride)
+{
+    int64_t p = 0;
+#if TLMI_X86
+    for (; p + 4 <= depth; p += 4) {
+        int64_t i = 0;
+        for (; i + 4 <= width; i += 4)
+            transpose_4x4(target + p * width + i, width, source + i * stride + p, stride, 4);
+        if (i < width) /* widths are even */
+            transpose_4x4(target + p * width + i, width, source + i * stride + p, stride, 2);
+    }
+#endif
+    for (; p < depth; p++)
+        for (int64_t i = 0; i < width; i++)
+            target[p * width + i] = source[i * stride + p];
+}
+
+INLINE void pack_full(float *target, int64_t width, int64_t depth, const float *source,
+                      int64_t stride, int64_t depth_stride)
+{
+    if (stride == 1)
+        pack_across(target, width, depth, source, depth_stride);
+    else if (depth_stride == 1)
+        pack_along(target, width, depth, source, stride);
+    else
+        pack_general(target, width, width, depth, source, stride, depth_stride);
+}
+
+void tlmi_pack_panel(float *target, int64_t width, int64_t rows, int64_t depth, const float *source,
+                     int64_t stride, int64_t depth_stride)
+{
+    switch (rows == width ? width : 0) {
+    case 4:
+        pack_full(target, 4, depth, source, stride, depth_stride);
+        break;
+    case 6:
+        pack_full(target, 6, depth, source, stride, depth_stride);
+        break;
+    case 12:
+        pack_full(target, 12, depth, source, stride, depth_stride);
+        break;
+    case 16:
+        pack_full(target, 16, depth, source, stride, depth_stride);
+        break;
+    case 32:
+        pack_full(target, 32, depth, source, stride, depth_stride);
+        break;
+    default:
+        pack_general(target, width, rows, depth, source, stride, depth_stride);
+        break;
+    }
+}

@@ -26,8 +26,7 @@ bool tlm_grad_enabled(void)
     return !grad_disabled;
 }
 
-/* ---- Recording
- * -------------------------------------------------------------------------------------- */
+/* ---- Recording -------------------------------------------------------------------------- */
 
 enum { CONTEXT_OFFSET = (sizeof(tlmi_node_t) + 15) / 16 * 16 };
 
@@ -79,8 +78,7 @@ void tlmi_node_release(tlmi_node_t *node)
     node->num_inputs = 0;
 }
 
-/* ---- Gradients of inputs
- * ------------------------------------------------------------------------------ */
+/* ---- Gradients of inputs ---------------------------------------------------------------- */
 
 bool tlmi_wants_grad(const tlmi_node_t *node, int32_t input)
 {
@@ -184,8 +182,7 @@ tlm_status_t tlmi_grad_give(tlmi_node_t *node, int32_t input, tlm_tensor_t *grad
     return take_gradient(tensor, gradient);
 }
 
-/* ---- Backward
- * ----------------------------------------------------------------------------------------- */
+/* ---- Backward --------------------------------------------------------------------------- */
 
 /* The tensors of a walk: results of ops, retained. First the list of all found, then a stack of
  * those whose users have all run. */
@@ -339,8 +336,7 @@ tlm_status_t tlm_tensor_backward(tlm_tensor_t *tensor, const tlm_tensor_t *gradi
     return status;
 }
 
-/* ---- Leaves
- * ------------------------------------------------------------------------------------------- */
+/* ---- Leaves ----------------------------------------------------------------------------- */
 
 tlm_status_t tlm_tensor_set_requires_grad(tlm_tensor_t *tensor, bool requires_grad)
 {

@@ -6,8 +6,7 @@
 #include "tensor/strided.h"
 #include "tensor/vector_math.h"
 
-/* ---- y (+)= a (op) b over any strides
- * ------------------------------------------------------------- */
+/* ---- y (+)= a (op) b over any strides --------------------------------------------------- */
 
 typedef enum kind {
     KIND_ADD,    /* y = a + b */
@@ -81,8 +80,7 @@ static void map(kind_t kind, float *y, const int64_t *shape, int32_t ndim, const
     tlmi_loop_run(&loop, map_run, &job);
 }
 
-/* ---- add and mul
- * ------------------------------------------------------------------------------------ */
+/* ---- add and mul ------------------------------------------------------------------------ */
 
 static tlm_status_t broadcast_shape(const char *op, int64_t *shape, int32_t *ndim,
                                     const tlm_tensor_t *a, const tlm_tensor_t *b)
@@ -189,8 +187,7 @@ tlm_status_t tlm_mul(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b)
     return binary(&mul_op, KIND_MUL, out, a, b);
 }
 
-/* ---- scale
- * ------------------------------------------------------------------------------------------ */
+/* ---- scale ------------------------------------------------------------------------------ */
 
 /* da += factor dy */
 static tlm_status_t scale_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)

@@ -27,8 +27,7 @@
 
 cntx_t *bli_gks_lookup_nat_cntx(arch_t id);
 
-/* ---- Which kernels
- * -------------------------------------------------------------------------------------- */
+/* ---- Which kernels ---------------------------------------------------------------------- */
 
 /* The micro-kernel of a family makes a tile of (mr, nr) from panels kc deep at most. */
 typedef struct kernel_family {
@@ -95,8 +94,7 @@ void tlmi_gemm_prepare(void)
     current_family();
 }
 
-/* ---- Blocks
- * --------------------------------------------------------------------------------------------- */
+/* ---- Blocks ----------------------------------------------------------------------------- */
 
 static int64_t min_int64(int64_t a, int64_t b)
 {
@@ -289,8 +287,7 @@ static void run_product(product_t *job, bool serial)
     run_blocks(job, family->mr, family->nr, true);
 }
 
-/* ---- Products
- * ------------------------------------------------------------------------------------------- */
+/* ---- Products --------------------------------------------------------------------------- */
 
 static void scale_c(int64_t m, int64_t n, float beta, float *c, int64_t c_stride)
 {

@@ -123,8 +123,7 @@ static tlm_status_t multiply(int64_t m, int64_t n, int64_t k, operand_t x, opera
     return TLM_OK;
 }
 
-/* ---- The op
- * ------------------------------------------------------------------------------------------- */
+/* ---- The op ----------------------------------------------------------------------------- */
 
 typedef struct matmul_shape {
     int64_t m, n, k;

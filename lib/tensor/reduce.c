@@ -188,8 +188,7 @@ void tlmi_reduce_to(float *target, const tlm_tensor_t *tensor, bool accumulate, 
     tlmi_reduce_sum(target, target_shape, accumulate, 1.0f, source, shape, ndim);
 }
 
-/* ---- sum and mean
- * ------------------------------------------------------------------------------------- */
+/* ---- sum and mean ----------------------------------------------------------------------- */
 
 typedef struct reduce_context {
     float factor; /* 1, or 1 / (number of summed elements) */

@@ -34,8 +34,7 @@ static tlm_status_t check_dim(const char *op, int32_t *dim, const tlm_tensor_t *
     return TLM_OK;
 }
 
-/* ---- reshape and contiguous
- * ---------------------------------------------------------------------------- */
+/* ---- reshape and contiguous ------------------------------------------------------------- */
 
 /* Both keep the row-major order of the elements, and so does the gradient. */
 static tlm_status_t same_order_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
@@ -111,8 +110,7 @@ tlm_status_t tlm_contiguous(tlm_tensor_t **out, tlm_tensor_t *a)
     return finish(out, result, &contiguous_op, a, NULL, 0);
 }
 
-/* ---- transpose
- * ------------------------------------------------------------------------------------------- */
+/* ---- transpose -------------------------------------------------------------------------- */
 
 typedef struct transpose_context {
     int32_t dim0, dim1;
@@ -163,9 +161,7 @@ tlm_status_t tlm_transpose(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim0, in
     return finish(out, result, &transpose_op, a, &context, sizeof(context));
 }
 
-/* ---- slice
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- slice ------------------------------------------------------------------------------ */
 
 typedef struct slice_context {
     int32_t dim;

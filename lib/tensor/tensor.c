@@ -9,8 +9,7 @@
 #include "tensor/buffer_cache.h"
 #include "tensor/strided.h"
 
-/* ---- Shapes
- * --------------------------------------------------------------------------------------- */
+/* ---- Shapes ----------------------------------------------------------------------------- */
 
 size_t tlm_dtype_size(int32_t dtype)
 {
@@ -113,8 +112,7 @@ bool tlmi_is_contiguous(const tlm_tensor_t *tensor)
     return true;
 }
 
-/* ---- Making
- * --------------------------------------------------------------------------------------- */
+/* ---- Making ----------------------------------------------------------------------------- */
 
 /* A tensor of that shape over `storage`, whose reference it takes over if it succeeds. */
 static tlm_status_t make_tensor(tlm_tensor_t **out, int32_t dtype, void *data, const int64_t *shape,
@@ -274,8 +272,7 @@ tlm_status_t tlm_tensor_detach(tlm_tensor_t **out, const tlm_tensor_t *tensor)
                             tensor->ndim);
 }
 
-/* ---- Reference counts
- * ------------------------------------------------------------------------------- */
+/* ---- Reference counts ------------------------------------------------------------------- */
 
 /* Tensors that this thread has found dead while it frees another; linked through `grad`. */
 static _Thread_local tlm_tensor_t *dead_tensors;
@@ -321,8 +318,7 @@ void tlm_tensor_free(tlm_tensor_t *tensor)
     freeing = false;
 }
 
-/* ---- Looking
- * ---------------------------------------------------------------------------------------- */
+/* ---- Looking ---------------------------------------------------------------------------- */
 
 int32_t tlm_tensor_dtype(const tlm_tensor_t *tensor)
 {
@@ -403,8 +399,7 @@ tlm_status_t tlm_tensor_item(float *out, const tlm_tensor_t *tensor)
     return TLM_OK;
 }
 
-/* ---- For the ops
- * ------------------------------------------------------------------------------------ */
+/* ---- For the ops ------------------------------------------------------------------------ */
 
 tlm_status_t tlmi_contiguous(tlm_tensor_t **out, const tlm_tensor_t *tensor)
 {

@@ -25,8 +25,23 @@
 
 enum { LANES = 16, ACCUMULATORS = LANES / WIDTH };
 
-/* ---- Elementary functions
- * ---------------------------------------------------------------------------- */
+/* Runs the body with i = 0, step, 2 step, ... below n. Loads and stores in it take `end` for n: in
+ * the rounds that lie within n it is a constant that no index reaches, so that their checks vanish.
+ */
+#define FOR_VECTORS(n, step, ...)                                                                  \
+    do {                                                                                           \
+        int64_t i = 0;                                                                             \
+        for (; i + (step) <= (n); i += (step)) {                                                   \
+            const int64_t end = INT64_MAX;                                                         \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+        if (i < (n)) {                                                                             \
+            const int64_t end = (n);                                                               \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    } while (0)
+
+/* ---- Elementary functions --------------------------------------------------------------- */
 
 /* exp(x) = 2^n e^r with n = round(x / ln 2) and |r| <= ln 2 / 2. ln 2 is cut in two parts, the
  * first of which has few enough bits that n times it is exact. e^r = 1 + r + r^2 Q(r); Q is the
@@ -77,23 +92,22 @@ HELPER float sum_lanes(const V *sums)
     return lanes[0];
 }
 
-/* ---- Reductions
- * ---------------------------------------------------------------------------------------- */
+/* ---- Reductions ------------------------------------------------------------------------- */
 
 KERNEL float kernel_exp_sum(float *y, const float *x, float shift, int64_t n)
 {
     V sums[ACCUMULATORS];
     for (int k = 0; k < ACCUMULATORS; k++)
         sums[k] = v_set(0.0f);
-    for (int64_t i = 0; i < n; i += LANES) {
+    FOR_VECTORS(n, LANES, {
         for (int k = 0; k < ACCUMULATORS; k++) {
             /* what lies past the end reads as -inf, whose exp adds 0 */
             int64_t j = i + k * WIDTH;
-            V e = exp_v(v_sub(v_load(x, j, n, -__builtin_inff()), v_set(shift)));
-            v_store(y, j, n, e);
-            sums[k] = v_add(sums[k], v_keep(e, j, n));
+            V e = exp_v(v_sub(v_load(x, j, end, -__builtin_inff()), v_set(shift)));
+            v_store(y, j, end, e);
+            sums[k] = v_add(sums[k], v_keep(e, j, end));
         }
-    }
+    });
     return sum_lanes(sums);
 }
 
@@ -101,11 +115,11 @@ KERNEL float kernel_max(const float *x, int64_t n)
 {
     V best = v_set(-__builtin_inff());
     bool nan = false;
-    for (int64_t i = 0; i < n; i += WIDTH) {
-        V v = v_load(x, i, n, -__builtin_inff());
+    FOR_VECTORS(n, WIDTH, {
+        V v = v_load(x, i, end, -__builtin_inff());
         nan |= v_has_nan(v);
         best = v_max(v, best);
-    }
+    });
     if (nan)
         return __builtin_nanf("");
     float lanes[WIDTH];
@@ -120,9 +134,10 @@ KERNEL float kernel_sum(const float *x, int64_t n)
     V sums[ACCUMULATORS];
     for (int k = 0; k < ACCUMULATORS; k++)
         sums[k] = v_set(0.0f);
-    for (int64_t i = 0; i < n; i += LANES)
+    FOR_VECTORS(n, LANES, {
         for (int k = 0; k < ACCUMULATORS; k++)
-            sums[k] = v_add(sums[k], v_load(x, i + k * WIDTH, n, 0.0f));
+            sums[k] = v_add(sums[k], v_load(x, i + k * WIDTH, end, 0.0f));
+    });
     return sum_lanes(sums);
 }
 
@@ -131,12 +146,12 @@ KERNEL float kernel_dot(const float *x, const float *y, int64_t n)
     V sums[ACCUMULATORS];
     for (int k = 0; k < ACCUMULATORS; k++)
         sums[k] = v_set(0.0f);
-    for (int64_t i = 0; i < n; i += LANES) {
+    FOR_VECTORS(n, LANES, {
         for (int k = 0; k < ACCUMULATORS; k++) {
             int64_t j = i + k * WIDTH;
-            sums[k] = v_fma(v_load(x, j, n, 0.0f), v_load(y, j, n, 0.0f), sums[k]);
+            sums[k] = v_fma(v_load(x, j, end, 0.0f), v_load(y, j, end, 0.0f), sums[k]);
         }
-    }
+    });
     return sum_lanes(sums);
 }
 
@@ -148,14 +163,14 @@ KERNEL void kernel_dot4(float *out, const float *x, const float *rows, int64_t s
     for (int r = 0; r < 4; r++)
         for (int k = 0; k < ACCUMULATORS; k++)
             sums[r][k] = v_set(0.0f);
-    for (int64_t i = 0; i < n; i += LANES) {
+    FOR_VECTORS(n, LANES, {
         for (int k = 0; k < ACCUMULATORS; k++) {
             int64_t j = i + k * WIDTH;
-            V v = v_load(x, j, n, 0.0f);
+            V v = v_load(x, j, end, 0.0f);
             for (int r = 0; r < 4; r++)
-                sums[r][k] = v_fma(v, v_load(rows + r * stride, j, n, 0.0f), sums[r][k]);
+                sums[r][k] = v_fma(v, v_load(rows + r * stride, j, end, 0.0f), sums[r][k]);
         }
-    }
+    });
     for (int r = 0; r < 4; r++)
         out[r] = sum_lanes(sums[r]);
 }
@@ -176,9 +191,10 @@ KERNEL double kernel_sum_squares(const float *x, int64_t n)
     double lanes[LANES];
     for (int k = 0; k < ACCUMULATORS; k++)
         sums[k] = vd_zero();
-    for (int64_t i = 0; i < n; i += LANES)
+    FOR_VECTORS(n, LANES, {
         for (int k = 0; k < ACCUMULATORS; k++)
-            sums[k] = vd_add_square(sums[k], v_load(x, i + k * WIDTH, n, 0.0f));
+            sums[k] = vd_add_square(sums[k], v_load(x, i + k * WIDTH, end, 0.0f));
+    });
     for (int k = 0; k < ACCUMULATORS; k++)
         vd_store(lanes + k * WIDTH, sums[k]);
     for (int half = LANES / 2; half > 0; half /= 2)
@@ -187,101 +203,98 @@ KERNEL double kernel_sum_squares(const float *x, int64_t n)
     return lanes[0];
 }
 
-/* ---- Element by element
- * ---------------------------------------------------------------------------------- */
+/* ---- Element by element ----------------------------------------------------------------- */
 
 KERNEL void kernel_exp(float *y, const float *x, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += WIDTH)
-        v_store(y, i, n, exp_v(v_load(x, i, n, 0.0f)));
+    FOR_VECTORS(n, WIDTH, { v_store(y, i, end, exp_v(v_load(x, i, end, 0.0f))); });
 }
 
 KERNEL void kernel_add(float *y, const float *a, const float *b, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += WIDTH)
-        v_store(y, i, n, v_add(v_load(a, i, n, 0.0f), v_load(b, i, n, 0.0f)));
+    FOR_VECTORS(n, WIDTH,
+                { v_store(y, i, end, v_add(v_load(a, i, end, 0.0f), v_load(b, i, end, 0.0f))); });
 }
 
 KERNEL void kernel_mul(float *y, const float *a, const float *b, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += WIDTH)
-        v_store(y, i, n, v_mul(v_load(a, i, n, 0.0f), v_load(b, i, n, 0.0f)));
+    FOR_VECTORS(n, WIDTH,
+                { v_store(y, i, end, v_mul(v_load(a, i, end, 0.0f), v_load(b, i, end, 0.0f))); });
 }
 
 KERNEL void kernel_mul_add(float *y, const float *a, const float *b, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += WIDTH)
-        put(y, i, n, v_mul(v_load(a, i, n, 0.0f), v_load(b, i, n, 0.0f)), true);
+    FOR_VECTORS(n, WIDTH,
+                { put(y, i, end, v_mul(v_load(a, i, end, 0.0f), v_load(b, i, end, 0.0f)), true); });
 }
 
 KERNEL void kernel_scale(float *y, const float *a, float factor, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += WIDTH)
-        v_store(y, i, n, v_mul(v_set(factor), v_load(a, i, n, 0.0f)));
+    FOR_VECTORS(n, WIDTH, { v_store(y, i, end, v_mul(v_set(factor), v_load(a, i, end, 0.0f))); });
 }
 
 KERNEL void kernel_axpy(float *y, float factor, const float *x, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += WIDTH)
-        put(y, i, n, v_mul(v_set(factor), v_load(x, i, n, 0.0f)), true);
+    FOR_VECTORS(n, WIDTH, { put(y, i, end, v_mul(v_set(factor), v_load(x, i, end, 0.0f)), true); });
 }
 
 KERNEL void kernel_silu(float *y, const float *x, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += WIDTH) {
-        V v = v_load(x, i, n, 0.0f);
-        v_store(y, i, n, v_mul(v, sigmoid_v(v)));
-    }
+    FOR_VECTORS(n, WIDTH, {
+        V v = v_load(x, i, end, 0.0f);
+        v_store(y, i, end, v_mul(v, sigmoid_v(v)));
+    });
 }
 
 KERNEL void kernel_silu_backward(float *dx, const float *dy, const float *x, bool accumulate,
                                  int64_t n)
 {
-    for (int64_t i = 0; i < n; i += WIDTH) {
-        V v = v_load(x, i, n, 0.0f);
+    FOR_VECTORS(n, WIDTH, {
+        V v = v_load(x, i, end, 0.0f);
         V slope = silu_slope_v(v, sigmoid_v(v));
-        put(dx, i, n, v_mul(v_load(dy, i, n, 0.0f), slope), accumulate);
-    }
+        put(dx, i, end, v_mul(v_load(dy, i, end, 0.0f), slope), accumulate);
+    });
 }
 
 KERNEL void kernel_silu_mul(float *y, const float *gate, const float *up, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += WIDTH) {
-        V g = v_load(gate, i, n, 0.0f);
-        v_store(y, i, n, v_mul(v_mul(g, sigmoid_v(g)), v_load(up, i, n, 0.0f)));
-    }
+    FOR_VECTORS(n, WIDTH, {
+        V g = v_load(gate, i, end, 0.0f);
+        v_store(y, i, end, v_mul(v_mul(g, sigmoid_v(g)), v_load(up, i, end, 0.0f)));
+    });
 }
 
 KERNEL void kernel_silu_mul_backward(float *dgate, bool accumulate_gate, float *dup,
                                      bool accumulate_up, const float *dy, const float *gate,
                                      const float *up, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += WIDTH) {
-        V g = v_load(gate, i, n, 0.0f);
-        V u = v_load(up, i, n, 0.0f);
-        V d = v_load(dy, i, n, 0.0f);
+    FOR_VECTORS(n, WIDTH, {
+        V g = v_load(gate, i, end, 0.0f);
+        V u = v_load(up, i, end, 0.0f);
+        V d = v_load(dy, i, end, 0.0f);
         V s = sigmoid_v(g);
-        put(dgate, i, n, v_mul(v_mul(d, u), silu_slope_v(g, s)), accumulate_gate);
-        put(dup, i, n, v_mul(d, v_mul(g, s)), accumulate_up);
-    }
+        put(dgate, i, end, v_mul(v_mul(d, u), silu_slope_v(g, s)), accumulate_gate);
+        put(dup, i, end, v_mul(d, v_mul(g, s)), accumulate_up);
+    });
 }
 
 /* One step of AdamW: m and v are the moving averages of the gradient and its square. */
 KERNEL void kernel_adamw(float *theta, float *m, float *v, const float *grad,
                          const tlmi_adamw_step_t *step, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += WIDTH) {
-        V g = v_load(grad, i, n, 0.0f);
-        V mean = v_add(v_mul(v_set(step->beta1), v_load(m, i, n, 0.0f)),
+    FOR_VECTORS(n, WIDTH, {
+        V g = v_load(grad, i, end, 0.0f);
+        V mean = v_add(v_mul(v_set(step->beta1), v_load(m, i, end, 0.0f)),
                        v_mul(v_set(step->one_minus_beta1), g));
-        V square = v_add(v_mul(v_set(step->beta2), v_load(v, i, n, 0.0f)),
+        V square = v_add(v_mul(v_set(step->beta2), v_load(v, i, end, 0.0f)),
                          v_mul(v_set(step->one_minus_beta2), v_mul(g, g)));
         V change =
             v_div(v_mul(v_set(step->step_size), mean), v_add(v_sqrt(square), v_set(step->eps)));
-        v_store(m, i, n, mean);
-        v_store(v, i, n, square);
-        v_store(theta, i, n, v_mul(v_sub(v_load(theta, i, n, 0.0f), change), v_set(step->decay)));
-    }
+        v_store(m, i, end, mean);
+        v_store(v, i, end, square);
+        v_store(theta, i, end,
+                v_mul(v_sub(v_load(theta, i, end, 0.0f), change), v_set(step->decay)));
+    });
 }
 
 const tlmi_vector_ops_t KERNEL_TABLE = {

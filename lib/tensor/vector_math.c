@@ -102,8 +102,7 @@ void tlmi_vec_adamw(float *theta, float *m, float *v, const float *grad,
     ops()->adamw(theta, m, v, grad, step, n);
 }
 
-/* ---- Parallel ranges
- * ---------------------------------------------------------------------------------- */
+/* ---- Parallel ranges -------------------------------------------------------------------- */
 
 enum { RANGE = 16384 /* 64 KiB of float32 */ };
 

@@ -24,8 +24,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- Peak
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Peak ------------------------------------------------------------------------------- */
 
 enum { PEAK_LOOPS = 400000, CHAINS = 12 /* enough to hide the latency of two units */ };
 
@@ -126,8 +125,7 @@ static double measure_peak(double seconds)
     return best;
 }
 
-/* ---- Products
- * ------------------------------------------------------------------------------------------- */
+/* ---- Products --------------------------------------------------------------------------- */
 
 typedef struct product {
     const char *what;

@@ -3,8 +3,7 @@
 
 #include "tinylm/runtime.h"
 
-/* ---- add, mul: broadcasting
- * ---------------------------------------------------------------------------- */
+/* ---- add, mul: broadcasting ------------------------------------------------------------- */
 
 typedef struct broadcast_case {
     int32_t ndim_a, ndim_b;
@@ -94,8 +93,7 @@ START_TEST(test_binary)
 }
 END_TEST
 
-/* ---- scale, sum, mean, reshape, transpose, slice, contiguous
- * ---------------------------------------------- */
+/* ---- scale, sum, mean, reshape, transpose, slice, contiguous ---------------------------- */
 
 typedef struct unary_case {
     const char *name;
@@ -331,8 +329,7 @@ START_TEST(test_unary)
 }
 END_TEST
 
-/* ---- matmul
- * --------------------------------------------------------------------------------------------- */
+/* ---- matmul ----------------------------------------------------------------------------- */
 
 static const struct {
     int32_t ndim_a, ndim_b;

@@ -76,8 +76,9 @@ TLM_API tlm_status_t tlm_tensor_item(float *out, const tlm_tensor_t *tensor);
 TLM_API tlm_status_t tlm_tensor_set_requires_grad(tlm_tensor_t *tensor, bool requires_grad);
 TLM_API bool tlm_tensor_requires_grad(const tlm_tensor_t *tensor);
 
-/** The gradient gathered so far (row-major, shape of the tensor), borrowed until the next zero_grad,
- *  or NULL if there is none. @since 0.1 */
+/** The gradient gathered so far (row-major, shape of the tensor), borrowed until the next zero_grad
+ *  or backward, or NULL if there is none. One that is retained keeps its values: what comes later is
+ *  added in memory of its own. @since 0.1 */
 TLM_API tlm_tensor_t *tlm_tensor_grad(const tlm_tensor_t *tensor);
 
 /** Forgets the gradient. @since 0.1 */
@@ -85,7 +86,8 @@ TLM_API void tlm_tensor_zero_grad(tlm_tensor_t *tensor);
 
 /** Back-propagates from `tensor`, adding to the gradient of every leaf that requires one. `gradient`
  *  has its shape; NULL means 1 and needs a tensor of one element. The graph is consumed: a second call
- *  through it is TLM_ERR_STATE. @since 0.1 */
+ *  through it is TLM_ERR_STATE. If memory runs out half-way (TLM_ERR_OUT_OF_MEMORY), the graph is
+ *  consumed and the leaves hold part of the sums: zero them and start over. @since 0.1 */
 TLM_API tlm_status_t tlm_tensor_backward(tlm_tensor_t *tensor, const tlm_tensor_t *gradient);
 
 /** Switches the recording of ops on this thread and returns the former setting (true at first).

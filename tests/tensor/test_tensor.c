@@ -70,8 +70,10 @@ START_TEST(test_create_refusals)
           tlm_tensor_create(&out, TLM_FLOAT32, (int64_t[]){INT64_C(1) << 62, 4}, 2));
     FAILS(TLM_ERR_RANGE, "tensor: too many elements: (4294967296, 0, 4294967296)",
           tlm_tensor_create(&out, TLM_BOOL, (int64_t[]){INT64_C(1) << 32, 0, INT64_C(1) << 32}, 3));
+#if !defined(__SANITIZE_ADDRESS__) /* which ends the program instead of returning NULL */
     ck_assert_int_eq(tlm_tensor_create(&out, TLM_FLOAT32, (int64_t[]){INT64_C(1) << 55}, 1),
                      TLM_ERR_OUT_OF_MEMORY);
+#endif
     ck_assert_int_eq(tlm_tensor_create(&out, TLM_FLOAT32, NULL, 2), TLM_ERR_INVALID_ARGUMENT);
     ck_assert_int_eq(tlm_tensor_create(NULL, TLM_FLOAT32, nine, 1), TLM_ERR_INVALID_ARGUMENT);
     ck_assert_int_eq(tlm_tensor_from_data(&out, TLM_FLOAT32, NULL, nine, 1),

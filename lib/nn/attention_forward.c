@@ -1,0 +1,171 @@
+/* Attention forward: for each block of keys, scores of a tile of queries, then the softmax so far is
+ * corrected by how much the row's maximum grew. */
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/thread_pool.h"
+#include "nn/attention_tiles.h"
+#include "tensor/panel_gemm.h"
+#include "tensor/vector_math.h"
+
+typedef struct forward_job {
+    const tlmi_attention_t *attention;
+    tlmi_heads_t out, query, key, value;
+    float *lse;
+    int64_t rows_per_task; /* queries of a head in one task */
+    int64_t tasks_per_head;
+    float *scratch; /* scratch_size floats a worker */
+    int64_t scratch_size;
+} forward_job_t;
+
+/* The parts of a worker's scratch memory. */
+typedef struct forward_scratch {
+    float *queries; /* (rows_per_task, d_key), scaled by 1 / sqrt(d_key) */
+    float *sums;    /* (rows_per_task, d_value): the unnormalised result */
+    float *max;     /* (rows_per_task): largest score so far */
+    float *total;   /* (rows_per_task): sum of exp(score - max) so far */
+    float *scores;  /* (TLMI_QUERY_TILE, TLMI_KEY_BLOCK) */
+    float *rows;    /* (TLMI_KEY_BLOCK, max(d_key, d_value)) */
+    float *keys;    /* panels of K^T, (d_key, TLMI_KEY_BLOCK) */
+    float *values;  /* panels of V, (TLMI_KEY_BLOCK, d_value) */
+} forward_scratch_t;
+
+/* Cuts the memory at `base` in parts; returns the floats used. With base NULL it only counts. */
+static int64_t cut_scratch(forward_scratch_t *scratch, float *base, const forward_job_t *job)
+{
+    int64_t rows = job->rows_per_task, d_key = job->attention->d_key;
+    int64_t d_value = job->attention->d_value, d = d_key > d_value ? d_key : d_value;
+    int64_t used = 0;
+    scratch->queries = tlmi_take(base, &used, rows * d_key);
+    scratch->sums = tlmi_take(base, &used, rows * d_value);
+    scratch->max = tlmi_take(base, &used, rows);
+    scratch->total = tlmi_take(base, &used, rows);
+    scratch->scores = tlmi_take(base, &used, TLMI_QUERY_TILE * TLMI_KEY_BLOCK);
+    scratch->rows = tlmi_take(base, &used, TLMI_KEY_BLOCK * d);
+    scratch->keys = tlmi_take(base, &used, tlmi_panel_size(d_key, TLMI_KEY_BLOCK));
+    scratch->values = tlmi_take(base, &used, tlmi_panel_size(TLMI_KEY_BLOCK, d_value));
+    return used;
+}
+
+/* Folds a row of n scores into the row's softmax; turns them into weights. */
+static void fold_row(forward_scratch_t *scratch, int64_t row, float *scores, int64_t n,
+                     int64_t d_value)
+{
+    float max = tlmi_vec_max(scores, n), former = scratch->max[row];
+    if (max < former)
+        max = former;
+    if (max == -INFINITY) { /* nothing seen yet */
+        memset(scores, 0, (size_t)n * sizeof(float));
+        return;
+    }
+    float correction = expf(former - max);
+    scratch->total[row] =
+        scratch->total[row] * correction + tlmi_vec_exp_sum(scores, scores, max, n);
+    if (correction != 1.0f)
+        tlmi_vec_scale(scratch->sums + row * d_value, scratch->sums + row * d_value, correction,
+                       d_value);
+    scratch->max[row] = max;
+}
+
+/* Queries first .. first+n-1 of the task (whose first query is `base`) against the packed block. */
+static void fold_tile(const forward_job_t *job, forward_scratch_t *scratch, int64_t head,
+                      int64_t base, int64_t first, int64_t n, int64_t first_key, int64_t keys)
+{
+    const tlmi_attention_t *attention = job->attention;
+    int64_t d_key = attention->d_key, d_value = attention->d_value;
+    int64_t seen = tlmi_visible_keys(attention, base + first, n) - first_key;
+    keys = tlmi_min64(keys, seen);
+    if (keys <= 0)
+        return;
+    tlmi_panel_gemm(n, keys, d_key, scratch->queries + first * d_key, d_key, 1, scratch->keys,
+                    scratch->scores, TLMI_KEY_BLOCK, false);
+    tlmi_attention_mask(scratch->scores, TLMI_KEY_BLOCK, attention, head, base + first, n,
+                        first_key, keys, -INFINITY);
+    for (int64_t i = 0; i < n; i++)
+        fold_row(scratch, first + i, scratch->scores + i * TLMI_KEY_BLOCK, keys, d_value);
+    tlmi_panel_gemm(n, d_value, keys, scratch->scores, TLMI_KEY_BLOCK, 1, scratch->values,
+                    scratch->sums + first * d_value, d_value, true);
+}
+
+static void pack_block(const forward_job_t *job, forward_scratch_t *scratch, int64_t head,
+                       int64_t first_key, int64_t keys)
+{
+    const tlmi_attention_t *attention = job->attention;
+    int64_t d_key = attention->d_key, d_value = attention->d_value;
+    tlmi_attention_load(scratch->rows, attention, job->key, head, first_key, keys, d_key, 1.0f,
+                        true);
+    tlmi_panel_pack(scratch->keys, scratch->rows, 1, d_key, d_key, keys);
+    const float *values = tlmi_head_rows(attention, job->value, head);
+    tlmi_panel_pack(scratch->values, values + first_key * job->value.row_stride,
+                    job->value.row_stride, 1, keys, d_value);
+}
+
+/* Divides by the sums of weights and writes the rows out; a row that saw nothing is zero. */
+static void finish_rows(const forward_job_t *job, forward_scratch_t *scratch, int64_t head,
+                        int64_t base, int64_t n)
+{
+    int64_t d = job->attention->d_value;
+    float *out = tlmi_head_rows(job->attention, job->out, head);
+    for (int64_t i = 0; i < n; i++) {
+        float max = scratch->max[i], total = scratch->total[i];
+        bool empty = max == -INFINITY;
+        tlmi_vec_scale(out + (base + i) * job->out.row_stride, scratch->sums + i * d,
+                       empty ? 0.0f : 1.0f / total, d);
+        if (job->lse != NULL)
+            job->lse[head * job->attention->queries + base + i] =
+                empty ? -INFINITY : max + logf(total);
+    }
+}
+
+static void forward_task(void *context, int64_t task, int32_t worker)
+{
+    const forward_job_t *job = context;
+    const tlmi_attention_t *attention = job->attention;
+    forward_scratch_t scratch;
+    cut_scratch(&scratch, job->scratch + worker * job->scratch_size, job);
+    int64_t head = task / job->tasks_per_head;
+    int64_t base = task % job->tasks_per_head * job->rows_per_task;
+    int64_t rows = tlmi_min64(job->rows_per_task, attention->queries - base);
+
+    tlmi_attention_load(scratch.queries, attention, job->query, head, base, rows, attention->d_key,
+                        1.0f / sqrtf((float)attention->d_key), true);
+    memset(scratch.sums, 0, (size_t)(rows * attention->d_value) * sizeof(float));
+    for (int64_t i = 0; i < rows; i++) {
+        scratch.max[i] = -INFINITY;
+        scratch.total[i] = 0.0f;
+    }
+    int64_t visible = tlmi_visible_keys(attention, base, rows);
+    for (int64_t first_key = 0; first_key < visible; first_key += TLMI_KEY_BLOCK) {
+        int64_t keys = tlmi_min64(TLMI_KEY_BLOCK, visible - first_key);
+        pack_block(job, &scratch, head, first_key, keys);
+        for (int64_t first = 0; first < rows; first += TLMI_QUERY_TILE)
+            fold_tile(job, &scratch, head, base, first, tlmi_min64(TLMI_QUERY_TILE, rows - first),
+                      first_key, keys);
+    }
+    finish_rows(job, &scratch, head, base, rows);
+}
+
+tlm_status_t tlmi_attention_forward(const tlmi_attention_t *attention, tlmi_heads_t out, float *lse,
+                                    tlmi_heads_t query, tlmi_heads_t key, tlmi_heads_t value)
+{
+    forward_job_t job = {attention, out, query, key, value, lse, 0, 0, NULL, 0};
+    forward_scratch_t scratch;
+    int64_t heads = attention->outer * attention->heads;
+    if (heads == 0 || attention->queries == 0)
+        return TLM_OK;
+    /* Whole heads while they are many and short: their keys are then packed once. */
+    job.rows_per_task =
+        heads >= 16 && attention->queries <= 1024 ? attention->queries : 2 * TLMI_QUERY_TILE;
+    job.tasks_per_head = (attention->queries + job.rows_per_task - 1) / job.rows_per_task;
+    job.scratch_size = cut_scratch(&scratch, NULL, &job);
+    job.scratch = tlmi_alloc_aligned((size_t)tlmi_max_workers(),
+                                     (size_t)job.scratch_size * sizeof(float),
+                                     "the tiles of attention");
+    if (job.scratch == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlmi_parallel_for(heads * job.tasks_per_head, forward_task, &job);
+    tlmi_free(job.scratch);
+    return TLM_OK;
+}

@@ -1,0 +1,59 @@
+/* What attention's forward and backward share: sizes of tiles, loading of rows, masking of scores. */
+#ifndef TLMI_ATTENTION_TILES_H
+#define TLMI_ATTENTION_TILES_H
+
+#include "nn/attention.h"
+
+enum {
+    TLMI_QUERY_TILE = 64, /* queries handled at once: 64 x 256 scores stay in the L2 cache */
+    TLMI_KEY_BLOCK = 256  /* keys handled at once */
+};
+
+static inline int64_t tlmi_min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The next n floats of scratch memory, on a cache line of their own; NULL if base is NULL. */
+static inline float *tlmi_take(float *base, int64_t *used, int64_t n)
+{
+    float *part = base == NULL ? NULL : base + *used;
+    *used += (n + 15) / 16 * 16;
+    return part;
+}
+
+/* First row of head `head` (numbered over all sequences). */
+static inline float *tlmi_head_rows(const tlmi_attention_t *attention, tlmi_heads_t operand,
+                                    int64_t head)
+{
+    return operand.data + head / attention->heads * operand.outer_stride +
+           head % attention->heads * operand.head_stride;
+}
+
+/* Keys that any of the queries first .. first+n-1 may see. */
+static inline int64_t tlmi_visible_keys(const tlmi_attention_t *attention, int64_t first, int64_t n)
+{
+    if (!attention->causal)
+        return attention->keys;
+    int64_t limit = first + n + attention->keys - attention->queries;
+    return limit < 0 ? 0 : tlmi_min64(limit, attention->keys);
+}
+
+/* dst (n, d) = scale * rows first .. first+n-1 of a head, rotated if `rotate`. */
+void tlmi_attention_load(float *dst, const tlmi_attention_t *attention, tlmi_heads_t operand,
+                         int64_t head, int64_t first, int64_t n, int64_t d, float scale,
+                         bool rotate);
+
+/* The way back for gradients: rows of a head = or += scale * src (n, d), rotated back if `rotate`.
+ * Overwrites src. */
+void tlmi_attention_store(const tlmi_attention_t *attention, tlmi_heads_t operand, int64_t head,
+                          int64_t first, int64_t n, int64_t d, float scale, bool rotate,
+                          bool accumulate, float *src);
+
+/* Sets scores (rows, stride) of queries first_query.. and keys first_key.. (rows x n) to `hidden` where
+ * the query may not see the key. */
+void tlmi_attention_mask(float *scores, int64_t stride, const tlmi_attention_t *attention,
+                         int64_t head, int64_t first_query, int64_t rows, int64_t first_key,
+                         int64_t n, float hidden);
+
+#endif

@@ -1,0 +1,360 @@
+/* Cross-entropy: the mean over positions of logsumexp(z) - z[target].
+ *
+ * Its gradient is (softmax(z) - onehot(target)) / positions. The fused form takes the logits of a
+ * few hundred rows at a time, turns them into their gradient in place and multiplies it on at once,
+ * so that memory does not grow with rows * classes. */
+#include "nn/cross_entropy.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/thread_pool.h"
+#include "tensor/autograd.h"
+#include "tensor/gemm.h"
+#include "tensor/vector_math.h"
+
+#define ROWS_PER_TASK  8
+#define ROWS_PER_SLICE 512
+
+typedef struct loss_job {
+    int64_t rows, classes;
+    const float *logits;
+    const int64_t *targets;
+    double *losses; /* (rows); NULL: not wanted */
+    float *grad;    /* (rows, classes), may be logits; NULL: not wanted */
+    float scale;    /* of the gradient */
+    bool accumulate;
+} loss_job_t;
+
+/* One row: its loss and its gradient. */
+static void loss_row(const loss_job_t *job, int64_t i, float *scratch)
+{
+    int64_t n = job->classes, target = job->targets[i];
+    const float *z = job->logits + i * n;
+    float z_target = z[target], max = tlmi_vec_max(z, n);
+    float *e = job->grad != NULL && !job->accumulate ? job->grad + i * n : scratch;
+    float sum = tlmi_vec_exp_sum(e, z, max, n);
+    if (job->losses != NULL)
+        job->losses[i] = log((double)sum) + ((double)max - (double)z_target);
+    if (job->grad == NULL)
+        return;
+    float *grad = job->grad + i * n;
+    if (job->accumulate)
+        tlmi_vec_axpy(grad, job->scale / sum, e, n);
+    else
+        tlmi_vec_scale(grad, e, job->scale / sum, n);
+    grad[target] -= job->scale;
+}
+
+typedef struct loss_run {
+    loss_job_t job;
+    float *scratch; /* (tasks, classes), or NULL where no row needs one */
+} loss_run_t;
+
+static void loss_rows(void *context, int64_t task, int32_t worker)
+{
+    const loss_run_t *run = context;
+    const loss_job_t *job = &run->job;
+    int64_t end = (task + 1) * ROWS_PER_TASK < job->rows ? (task + 1) * ROWS_PER_TASK : job->rows;
+    float *scratch = run->scratch == NULL ? NULL : run->scratch + worker * job->classes;
+    for (int64_t i = task * ROWS_PER_TASK; i < end; i++)
+        loss_row(job, i, scratch);
+}
+
+static tlm_status_t run_loss(const loss_job_t *job)
+{
+    loss_run_t run = {*job, NULL};
+    if (job->grad == NULL || job->accumulate) {
+        run.scratch = tlmi_alloc((size_t)tlmi_max_workers(), (size_t)job->classes * sizeof(float),
+                                 "a row of cross_entropy");
+        if (run.scratch == NULL)
+            return TLM_ERR_OUT_OF_MEMORY;
+    }
+    tlmi_parallel_for((job->rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, loss_rows, &run);
+    tlmi_free(run.scratch);
+    return TLM_OK;
+}
+
+/* Sum in order of position, so that it does not depend on threads. */
+static float mean_loss(const double *losses, int64_t n)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        sum += losses[i];
+    return (float)(sum / (double)n);
+}
+
+/* Targets as int64 (owned), checked against leading dimensions of x and the number of classes. */
+static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm_tensor_t *targets,
+                                 int64_t classes)
+{
+    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
+    TLMI_TRY(tlmi_check_index("cross_entropy", "targets", targets));
+    bool fits = x->ndim == targets->ndim + 1;
+    for (int32_t i = 0; fits && i < targets->ndim; i++)
+        fits = x->shape[i] == targets->shape[i];
+    if (!fits || targets->numel == 0 || classes == 0)
+        return tlmi_fail(TLM_ERR_SHAPE,
+                         "cross_entropy: logits %s with %lld classes do not fit targets %s",
+                         tlmi_shape_text(a, x), (long long)classes, tlmi_shape_text(b, targets));
+    int64_t *list;
+    TLMI_TRY(tlmi_read_indices(&list, targets));
+    for (int64_t i = 0; i < targets->numel; i++)
+        if (list[i] < 0 || list[i] >= classes) {
+            tlm_status_t status =
+                tlmi_fail(TLM_ERR_RANGE, "cross_entropy: target %lld at position %lld of %lld classes",
+                          (long long)list[i], (long long)i, (long long)classes);
+            tlmi_free(list);
+            return status;
+        }
+    *out = list;
+    return TLM_OK;
+}
+
+/* ---- On given logits ---- */
+
+typedef struct cross_entropy_context {
+    int64_t *targets; /* owned */
+} cross_entropy_context_t;
+
+static tlm_status_t cross_entropy_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+{
+    tlm_tensor_t *logits;
+    TLMI_TRY(tlmi_contiguous(&logits, node->inputs[0]));
+    int64_t classes = logits->shape[logits->ndim - 1];
+    loss_job_t job = {.rows = logits->numel / classes,
+                      .classes = classes,
+                      .logits = tlmi_floats(logits),
+                      .targets = ((cross_entropy_context_t *)tlmi_node_context(node))->targets,
+                      .scale = *tlmi_floats(grad_out) / (float)(logits->numel / classes)};
+    tlm_status_t status = tlmi_grad_open(&job.grad, &job.accumulate, node, 0);
+    if (status == TLM_OK)
+        status = run_loss(&job);
+    tlm_tensor_free(logits);
+    return status;
+}
+
+static void cross_entropy_release(tlmi_node_t *node)
+{
+    tlmi_free(((cross_entropy_context_t *)tlmi_node_context(node))->targets);
+}
+
+static const tlmi_op_t cross_entropy_op = {"cross_entropy", cross_entropy_backward,
+                                           cross_entropy_release};
+
+static tlm_status_t cross_entropy_forward(float *loss, const tlm_tensor_t *logits,
+                                          const int64_t *targets)
+{
+    tlm_tensor_t *rows;
+    TLMI_TRY(tlmi_contiguous(&rows, logits));
+    int64_t classes = logits->shape[logits->ndim - 1], n = logits->numel / classes;
+    double *losses = tlmi_alloc((size_t)n, sizeof(double), "the losses of cross_entropy");
+    tlm_status_t status = losses == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+    if (status == TLM_OK) {
+        loss_job_t job = {.rows = n,
+                          .classes = classes,
+                          .logits = tlmi_floats(rows),
+                          .targets = targets,
+                          .losses = losses};
+        status = run_loss(&job);
+    }
+    if (status == TLM_OK)
+        *loss = mean_loss(losses, n);
+    tlmi_free(losses);
+    tlm_tensor_free(rows);
+    return status;
+}
+
+tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_tensor_t *targets)
+{
+    char text[TLMI_SHAPE_TEXT];
+    TLMI_REQUIRE("cross_entropy", out);
+    TLMI_TRY(tlmi_check_float("cross_entropy", "logits", logits));
+    if (logits->ndim < 1)
+        return tlmi_fail(TLM_ERR_SHAPE, "cross_entropy: logits %s need a dimension of classes",
+                         tlmi_shape_text(text, logits));
+    int64_t *list;
+    TLMI_TRY(read_targets(&list, logits, targets, logits->shape[logits->ndim - 1]));
+    tlm_tensor_t *loss = NULL;
+    tlmi_node_t *node;
+    tlm_status_t status = tlmi_tensor_new(&loss, TLM_FLOAT32, NULL, 0);
+    if (status == TLM_OK)
+        status = cross_entropy_forward(tlmi_floats(loss), logits, list);
+    if (status == TLM_OK && tlmi_needs_grad(&logits, 1)) {
+        status = tlmi_record(&node, &cross_entropy_op, loss, &logits, 1,
+                             sizeof(cross_entropy_context_t));
+        if (status == TLM_OK) {
+            ((cross_entropy_context_t *)tlmi_node_context(node))->targets = list;
+            list = NULL;
+        }
+    }
+    tlmi_free(list);
+    if (status == TLM_OK)
+        *out = loss;
+    else
+        tlm_tensor_free(loss);
+    return status;
+}
+
+/* ---- Fused with the linear layer before it ---- */
+
+/* What the slices share. dx (rows, d) and dweight (classes, d) are NULL where not wanted. */
+typedef struct fused_job {
+    int64_t rows, d, classes;
+    const float *x, *weight;
+    const int64_t *targets;
+    double *losses;
+    float *logits; /* (ROWS_PER_SLICE, classes) */
+    tlm_tensor_t *dx, *dweight;
+} fused_job_t;
+
+typedef struct fused_context {
+    tlm_tensor_t *gradients[2]; /* of x and weight for a result gradient of 1; owned */
+} fused_context_t;
+
+static tlm_status_t fused_slice(const fused_job_t *job, int64_t first)
+{
+    int64_t n = job->rows - first < ROWS_PER_SLICE ? job->rows - first : ROWS_PER_SLICE;
+    int64_t d = job->d, classes = job->classes;
+    bool wants_grad = job->dx != NULL || job->dweight != NULL;
+    tlmi_matrix_t x = {job->x + first * d, d, 1}, weight_t = {job->weight, 1, d};
+    TLMI_TRY(tlmi_gemm(n, classes, d, 1.0f, x, weight_t, 0.0f, job->logits, classes));
+    loss_job_t loss = {.rows = n,
+                       .classes = classes,
+                       .logits = job->logits,
+                       .targets = job->targets + first,
+                       .losses = job->losses + first,
+                       .grad = wants_grad ? job->logits : NULL,
+                       .scale = 1.0f / (float)job->rows};
+    TLMI_TRY(run_loss(&loss));
+    if (job->dx != NULL) {
+        tlmi_matrix_t dz = {job->logits, classes, 1}, w = {job->weight, d, 1};
+        float *dx = tlmi_floats(job->dx) + first * d;
+        TLMI_TRY(tlmi_gemm(n, d, classes, 1.0f, dz, w, 0.0f, dx, d));
+    }
+    if (job->dweight != NULL) {
+        tlmi_matrix_t dz = {job->logits, 1, classes};
+        TLMI_TRY(tlmi_gemm(classes, d, n, 1.0f, dz, x, first > 0, tlmi_floats(job->dweight), d));
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t fused_slices(float *mean, fused_job_t *job)
+{
+    int64_t slice = job->rows < ROWS_PER_SLICE ? job->rows : ROWS_PER_SLICE;
+    const int64_t shape[] = {slice, job->classes};
+    tlm_tensor_t *logits;
+    TLMI_TRY(tlmi_tensor_new(&logits, TLM_FLOAT32, shape, 2));
+    job->logits = tlmi_floats(logits);
+    job->losses = tlmi_alloc((size_t)job->rows, sizeof(double), "the losses of cross_entropy");
+    tlm_status_t status = job->losses == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+    for (int64_t first = 0; status == TLM_OK && first < job->rows; first += ROWS_PER_SLICE)
+        status = fused_slice(job, first);
+    if (status == TLM_OK)
+        *mean = mean_loss(job->losses, job->rows);
+    tlmi_free(job->losses);
+    tlm_tensor_free(logits);
+    return status;
+}
+
+typedef struct scale_job {
+    float *values;
+    float factor;
+} scale_job_t;
+
+static void scale_range(void *context, int64_t begin, int64_t end)
+{
+    const scale_job_t *job = context;
+    tlmi_vec_scale(job->values + begin, job->values + begin, job->factor, end - begin);
+}
+
+static tlm_status_t fused_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+{
+    fused_context_t *context = tlmi_node_context(node);
+    tlm_status_t status = TLM_OK;
+    for (int32_t i = 0; i < 2 && status == TLM_OK; i++) {
+        tlm_tensor_t *gradient = context->gradients[i];
+        if (gradient == NULL)
+            continue;
+        scale_job_t job = {tlmi_floats(gradient), *tlmi_floats(grad_out)};
+        if (job.factor != 1.0f)
+            tlmi_parallel_ranges(gradient->numel, scale_range, &job);
+        status = tlmi_grad_give(node, i, gradient);
+        tlm_tensor_free(gradient);
+        context->gradients[i] = NULL;
+    }
+    return status;
+}
+
+static void fused_release(tlmi_node_t *node)
+{
+    fused_context_t *context = tlmi_node_context(node);
+    tlm_tensor_free(context->gradients[0]);
+    tlm_tensor_free(context->gradients[1]);
+}
+
+static const tlmi_op_t fused_op = {"linear_cross_entropy", fused_backward, fused_release};
+
+static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, tlm_tensor_t *x,
+                                  tlm_tensor_t *weight, const int64_t *targets)
+{
+    tlm_tensor_t *rows = NULL, *w = NULL, *inputs[] = {x, weight};
+    bool graph = tlmi_needs_grad(inputs, 2);
+    tlm_status_t status = tlmi_contiguous(&rows, x);
+    if (status == TLM_OK)
+        status = tlmi_contiguous(&w, weight);
+    for (int i = 0; i < 2 && status == TLM_OK; i++)
+        if (graph && inputs[i]->requires_grad)
+            status = tlmi_tensor_new(&context->gradients[i], TLM_FLOAT32, inputs[i]->shape,
+                                     inputs[i]->ndim);
+    if (status == TLM_OK) {
+        fused_job_t job = {.rows = tlmi_dims_product(x->shape, 0, x->ndim - 1),
+                           .d = weight->shape[1],
+                           .classes = weight->shape[0],
+                           .x = tlmi_floats(rows),
+                           .weight = tlmi_floats(w),
+                           .targets = targets,
+                           .dx = context->gradients[0],
+                           .dweight = context->gradients[1]};
+        status = fused_slices(tlmi_floats(loss), &job);
+    }
+    tlmi_node_t *node;
+    if (status == TLM_OK && graph) {
+        status = tlmi_record(&node, &fused_op, loss, inputs, 2, sizeof(fused_context_t));
+        if (status == TLM_OK) {
+            *(fused_context_t *)tlmi_node_context(node) = *context;
+            *context = (fused_context_t){{NULL, NULL}};
+        }
+    }
+    tlm_tensor_free(rows);
+    tlm_tensor_free(w);
+    return status;
+}
+
+tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
+                                       tlm_tensor_t *targets)
+{
+    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
+    TLMI_TRY(tlmi_check_float("cross_entropy", "x", x));
+    TLMI_TRY(tlmi_check_float("cross_entropy", "weight", weight));
+    if (x->ndim < 1 || weight->ndim != 2 || x->shape[x->ndim - 1] != weight->shape[1])
+        return tlmi_fail(TLM_ERR_SHAPE, "cross_entropy: x %s does not fit weight %s",
+                         tlmi_shape_text(a, x), tlmi_shape_text(b, weight));
+    int64_t *list;
+    TLMI_TRY(read_targets(&list, x, targets, weight->shape[0]));
+    fused_context_t context = {{NULL, NULL}};
+    tlm_tensor_t *loss = NULL;
+    tlm_status_t status = tlmi_tensor_new(&loss, TLM_FLOAT32, NULL, 0);
+    if (status == TLM_OK)
+        status = fused_forward(loss, &context, x, weight, list);
+    tlm_tensor_free(context.gradients[0]);
+    tlm_tensor_free(context.gradients[1]);
+    tlmi_free(list);
+    if (status == TLM_OK)
+        *out = loss;
+    else
+        tlm_tensor_free(loss);
+    return status;
+}

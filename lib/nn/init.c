@@ -1,0 +1,38 @@
+/* Initial parameters. */
+#include <math.h>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "tensor/tensor_core.h"
+#include "tensor/vector_math.h"
+#include "tinylm/nn.h"
+
+typedef struct init_job {
+    float *values;
+    double sigma, cut;
+    uint64_t seed, stream;
+} init_job_t;
+
+static void fill_range(void *context, int64_t begin, int64_t end)
+{
+    const init_job_t *job = context;
+    for (int64_t i = begin; i < end; i++)
+        job->values[i] = (float)(job->sigma * tlmi_random_truncated_normal(
+                                                  job->seed, job->stream, (uint64_t)i, job->cut));
+}
+
+tlm_status_t tlm_init_truncated_normal(tlm_tensor_t *tensor, double sigma, double cut_sigmas,
+                                       uint64_t seed, uint64_t stream)
+{
+    TLMI_TRY(tlmi_check_float("init_truncated_normal", "tensor", tensor));
+    if (!(sigma >= 0.0 && isfinite(sigma)) || !(cut_sigmas > 0.0))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "init_truncated_normal: sigma is %g and the cut %g sigmas", sigma,
+                         cut_sigmas);
+    if (tensor->node != NULL || !tlmi_is_contiguous(tensor))
+        return tlmi_fail(TLM_ERR_STATE,
+                         "init_truncated_normal: the tensor must be a row-major leaf");
+    init_job_t job = {tlmi_floats(tensor), sigma, cut_sigmas, seed, stream};
+    tlmi_parallel_ranges(tensor->numel, fill_range, &job);
+    return TLM_OK;
+}

@@ -1,0 +1,87 @@
+/* Causal multi-head self-attention: three projections, attention over heads that lie side by side in
+ * their rows, and the output projection. Nothing is transposed or copied in between. */
+#include <string.h>
+
+#include "base/error.h"
+#include "nn/attention_op.h"
+#include "tinylm/nn.h"
+
+typedef struct projections {
+    tlm_tensor_t *query, *key, *value;
+} projections_t;
+
+static tlm_status_t check_heads(const tlm_tensor_t *x, const tlm_tensor_t *wq,
+                                const tlm_tensor_t *wk, const tlm_tensor_t *wv,
+                                const tlm_tensor_t *wo, int32_t num_heads)
+{
+    const tlm_tensor_t *weights[] = {wq, wk, wv, wo};
+    static const char *const names[] = {"wq", "wk", "wv", "wo"};
+    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
+    TLMI_TRY(tlmi_check_float("multi_head_attention", "x", x));
+    if (x->ndim < 2)
+        return tlmi_fail(TLM_ERR_SHAPE, "multi_head_attention: x %s must be (..., time, d_model)",
+                         tlmi_shape_text(a, x));
+    for (int i = 0; i < 4; i++) {
+        TLMI_TRY(tlmi_check_float("multi_head_attention", names[i], weights[i]));
+        int input = i == 3 ? 0 : 1; /* the dimension of heads side by side is the other one */
+        if (weights[i]->ndim != 2 ||
+            (i == 3 ? weights[i]->shape[1] : weights[i]->shape[0]) != wq->shape[0] ||
+            (i < 3 && weights[i]->shape[input] != x->shape[x->ndim - 1]))
+            return tlmi_fail(TLM_ERR_SHAPE, "multi_head_attention: %s %s does not fit x %s",
+                             names[i], tlmi_shape_text(b, weights[i]), tlmi_shape_text(a, x));
+    }
+    if (num_heads < 1 || wq->shape[0] % num_heads != 0 || wq->shape[0] == 0)
+        return tlmi_fail(TLM_ERR_SHAPE, "multi_head_attention: %d heads do not divide %lld",
+                         (int)num_heads, (long long)wq->shape[0]);
+    return TLM_OK;
+}
+
+static tlm_status_t attend(tlm_tensor_t **out, const projections_t *made, int32_t num_heads,
+                           double rope_theta, tlm_tensor_t *positions)
+{
+    const tlm_tensor_t *query = made->query;
+    int32_t n = query->ndim;
+    int64_t time = query->shape[n - 2], d_head = query->shape[n - 1] / num_heads;
+    tlmi_rotation_t rotation = {NULL, 0, 0, 0};
+    tlmi_attention_t attention = {.outer = tlmi_dims_product(query->shape, 0, n - 2),
+                                  .heads = num_heads,
+                                  .queries = time,
+                                  .keys = time,
+                                  .d_key = d_head,
+                                  .d_value = d_head,
+                                  .causal = true};
+    if (rope_theta != 0.0) {
+        TLMI_TRY(tlmi_rotation_create(&rotation, "multi_head_attention", query->shape, n - 2, time,
+                                      d_head, positions, rope_theta));
+        attention.rotation = &rotation;
+    }
+    tlm_status_t status = tlmi_attention_op(out, &attention, made->query, made->key, made->value,
+                                            NULL, rope_theta != 0.0 ? &rotation : NULL,
+                                            query->shape, n);
+    tlmi_rotation_free(&rotation);
+    return status;
+}
+
+tlm_status_t tlm_multi_head_attention(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *wq,
+                                      tlm_tensor_t *wk, tlm_tensor_t *wv, tlm_tensor_t *wo,
+                                      int32_t num_heads, double rope_theta, tlm_tensor_t *positions)
+{
+    TLMI_REQUIRE("multi_head_attention", out);
+    TLMI_TRY(check_heads(x, wq, wk, wv, wo, num_heads));
+    projections_t made = {NULL, NULL, NULL};
+    tlm_tensor_t *heads = NULL;
+    tlm_status_t status = tlm_linear(&made.query, x, wq);
+    if (status == TLM_OK)
+        status = tlm_linear(&made.key, x, wk);
+    if (status == TLM_OK)
+        status = tlm_linear(&made.value, x, wv);
+    if (status == TLM_OK)
+        status = attend(&heads, &made, num_heads, rope_theta, positions);
+    if (status == TLM_OK)
+        status = tlm_linear(out, heads, wo);
+    tlm_tensor_free(made.query);
+    tlm_tensor_free(made.key);
+    tlm_tensor_free(made.value);
+    tlm_tensor_free(heads);
+    return status;
+}

@@ -1,0 +1,120 @@
+/* RoPE's table and rotation of one row. */
+#include "nn/rotation.h"
+
+#include <math.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+static tlm_status_t check_rotation(const char *op, int64_t d, double theta)
+{
+    if (d % 2 != 0)
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: the last dimension is %lld, RoPE needs an even one",
+                         op, (long long)d);
+    if (!(theta > 0.0 && isfinite(theta)))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: theta is %g", op, theta);
+    return TLM_OK;
+}
+
+/* Are positions (time), or broadcastable to (outer..., time)? *per_sequence: they differ by
+ * sequence. */
+static tlm_status_t check_positions(bool *per_sequence, const char *op, const int64_t *outer_shape,
+                                    int32_t outer_ndim, int64_t time, const tlm_tensor_t *positions)
+{
+    char text[TLMI_SHAPE_TEXT], want[TLMI_SHAPE_TEXT];
+    int64_t shape[TLM_MAX_DIMS];
+    TLMI_TRY(tlmi_check_index(op, "positions", positions));
+    bool fits = positions->ndim >= 1 && positions->ndim <= outer_ndim + 1 &&
+                positions->shape[positions->ndim - 1] == time;
+    *per_sequence = false;
+    for (int32_t i = 0; fits && i < positions->ndim - 1; i++) {
+        int64_t size = positions->shape[positions->ndim - 2 - i];
+        fits = size == 1 || size == outer_shape[outer_ndim - 1 - i];
+        *per_sequence = *per_sequence || size != 1;
+    }
+    if (fits)
+        return TLM_OK;
+    for (int32_t i = 0; i < outer_ndim; i++)
+        shape[i] = outer_shape[i];
+    shape[outer_ndim] = time;
+    return tlmi_fail(TLM_ERR_SHAPE, "%s: positions %s do not broadcast to %s", op,
+                     tlmi_shape_text(text, positions), tlmi_dims_text(want, shape, outer_ndim + 1));
+}
+
+/* Index into row-major positions for sequence `outer` (row-major over outer_shape) and time t. */
+static int64_t position_index(const tlm_tensor_t *positions, const int64_t *outer_shape,
+                              int32_t outer_ndim, int64_t outer, int64_t t, int64_t time)
+{
+    int64_t index = t, stride = time;
+    for (int32_t i = 0; i < outer_ndim; i++) {
+        int64_t size = outer_shape[outer_ndim - 1 - i], at = outer % size;
+        outer /= size;
+        int32_t dim = positions->ndim - 2 - i;
+        if (dim >= 0) {
+            index += positions->shape[dim] == 1 ? 0 : at * stride;
+            stride *= positions->shape[dim];
+        }
+    }
+    return index;
+}
+
+static void fill_row(float *row, int64_t position, int64_t d, double theta)
+{
+    for (int64_t i = 0; i < d / 2; i++) {
+        double angle = (double)position * pow(theta, -2.0 * (double)i / (double)d);
+        row[2 * i] = (float)cos(angle);
+        row[2 * i + 1] = (float)sin(angle);
+    }
+}
+
+tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const int64_t *outer_shape,
+                                  int32_t outer_ndim, int64_t time, int64_t d,
+                                  const tlm_tensor_t *positions, double theta)
+{
+    bool per_sequence = false;
+    int64_t *list = NULL;
+    TLMI_TRY(check_rotation(op, d, theta));
+    if (positions != NULL) {
+        TLMI_TRY(check_positions(&per_sequence, op, outer_shape, outer_ndim, time, positions));
+        TLMI_TRY(tlmi_read_indices(&list, positions));
+    }
+    tlmi_rotation_t made = {.time = time, .d = d};
+    made.rows = per_sequence ? tlmi_dims_product(outer_shape, 0, outer_ndim) * time : time;
+    made.table = tlmi_alloc((size_t)(made.rows * d), sizeof(float), "the table of RoPE");
+    tlm_status_t status = made.table == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+    for (int64_t row = 0; status == TLM_OK && row < made.rows; row++) {
+        int64_t position = row;
+        if (list != NULL)
+            position = list[position_index(positions, outer_shape, outer_ndim, row / time,
+                                           row % time, time)];
+        if (position < 0)
+            status = tlmi_fail(TLM_ERR_RANGE, "%s: position %lld in row %lld", op,
+                               (long long)position, (long long)row);
+        else
+            fill_row(made.table + row * d, position, d, theta);
+    }
+    tlmi_free(list);
+    if (status == TLM_OK)
+        *out = made;
+    else
+        tlmi_free(made.table);
+    return status;
+}
+
+void tlmi_rotation_free(tlmi_rotation_t *rotation)
+{
+    tlmi_free(rotation->table);
+    rotation->table = NULL;
+}
+
+/* (x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos) */
+void tlmi_rotate(float *y, const float *x, const float *row, int64_t d, bool inverse)
+{
+    float sign = inverse ? -1.0f : 1.0f;
+    for (int64_t i = 0; i + 1 < d; i += 2) {
+        float c = row[i], s = sign * row[i + 1];
+        float x0 = x[i], x1 = x[i + 1];
+        y[i] = x0 * c - x1 * s;
+        y[i + 1] = x0 * s + x1 * c;
+    }
+}

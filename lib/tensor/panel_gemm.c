@@ -1,0 +1,74 @@
+/* Small matrix products on packed panels: one kernel source, compiled for each CPU level. */
+#include "tensor/panel_gemm.h"
+
+#include <string.h>
+
+#include "base/cpu.h"
+
+typedef float float4_t __attribute__((vector_size(16)));
+
+#define PANEL_TARGET
+#define PANEL_NAME(x)      x##_portable
+#define PANEL_VECTOR       float4_t
+#define PANEL_LANES        4
+#define PANEL_SET1(x)      ((float4_t){(x), (x), (x), (x)})
+#define PANEL_FMA(a, b, c) ((a) * (b) + (c))
+#define PANEL_ROWS         4
+#include "panel_gemm_kernel.h"
+
+#if TLMI_X86
+#include <immintrin.h>
+
+#define PANEL_TARGET       TLMI_TARGET_AVX2
+#define PANEL_NAME(x)      x##_avx2
+#define PANEL_VECTOR       __m256
+#define PANEL_LANES        8
+#define PANEL_SET1(x)      _mm256_set1_ps(x)
+#define PANEL_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define PANEL_ROWS         6
+#include "panel_gemm_kernel.h"
+
+#define PANEL_TARGET       TLMI_TARGET_AVX512
+#define PANEL_NAME(x)      x##_avx512
+#define PANEL_VECTOR       __m512
+#define PANEL_LANES        16
+#define PANEL_SET1(x)      _mm512_set1_ps(x)
+#define PANEL_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define PANEL_ROWS         12
+#include "panel_gemm_kernel.h"
+#endif
+
+void tlmi_panel_pack(float *panels, const float *b, int64_t row_stride, int64_t column_stride,
+                     int64_t k, int64_t n)
+{
+    for (int64_t j = 0; j < n; j += TLMI_PANEL_WIDTH) {
+        int64_t columns = n - j < TLMI_PANEL_WIDTH ? n - j : TLMI_PANEL_WIDTH;
+        for (int64_t p = 0; p < k; p++, panels += TLMI_PANEL_WIDTH) {
+            const float *row = b + p * row_stride + j * column_stride;
+            if (columns < TLMI_PANEL_WIDTH)
+                memset(panels, 0, TLMI_PANEL_WIDTH * sizeof(float));
+            if (column_stride == 1)
+                memcpy(panels, row, (size_t)columns * sizeof(float));
+            else
+                for (int64_t i = 0; i < columns; i++)
+                    panels[i] = row[i * column_stride];
+        }
+    }
+}
+
+void tlmi_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
+                     int64_t a_column, const float *panels, float *c, int64_t c_stride,
+                     bool accumulate)
+{
+#if TLMI_X86
+    if (tlm_cpu_level() >= TLM_CPU_AVX512) {
+        panel_gemm_avx512(m, n, k, a, a_row, a_column, panels, c, c_stride, accumulate);
+        return;
+    }
+    if (tlm_cpu_level() >= TLM_CPU_AVX2) {
+        panel_gemm_avx2(m, n, k, a, a_row, a_column, panels, c, c_stride, accumulate);
+        return;
+    }
+#endif
+    panel_gemm_portable(m, n, k, a, a_row, a_column, panels, c, c_stride, accumulate);
+}

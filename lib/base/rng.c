@@ -44,7 +44,8 @@ double tlmi_random_uniform(uint64_t seed, uint64_t stream, uint64_t offset)
 /* The high half of word * bound: Lemire's multiply method without the rejection step. */
 uint64_t tlmi_random_below(uint64_t seed, uint64_t stream, uint64_t offset, uint64_t bound)
 {
-    unsigned __int128 product = (unsigned __int128)tlmi_random_word(seed, stream, offset) * bound;
+    __extension__ typedef unsigned __int128 uint128;
+    uint128 product = (uint128)tlmi_random_word(seed, stream, offset) * bound;
     return (uint64_t)(product >> 64);
 }
 

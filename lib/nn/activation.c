@@ -71,11 +71,12 @@ static void silu_mul_backward_range(void *context, int64_t begin, int64_t end)
 {
     const activation_job_t *job = context;
     tlmi_vec_silu_mul_backward(job->dx + begin, job->accumulate_x, job->dup + begin,
-                               job->accumulate_up, job->dy + begin, job->x + begin,
-                               job->up + begin, end - begin);
+                               job->accumulate_up, job->dy + begin, job->x + begin, job->up + begin,
+                               end - begin);
 }
 
-/* Both gradients in one pass; one that nobody wants, or of an input given twice, goes aside first. */
+/* Both gradients in one pass; one that nobody wants, or of an input given twice, goes aside first.
+ */
 static tlm_status_t silu_mul_gradients(tlmi_node_t *node, activation_job_t *job, int64_t n)
 {
     tlm_tensor_t *aside = NULL;

@@ -15,7 +15,8 @@ static tlm_status_t check_operands(const tlm_tensor_t *query, const tlm_tensor_t
     TLMI_TRY(tlmi_check_float("attention", "value", value));
     int32_t n = query->ndim;
     bool fits = n >= 2 && key->ndim == n && value->ndim == n &&
-                query->shape[n - 1] == key->shape[n - 1] && key->shape[n - 2] == value->shape[n - 2];
+                query->shape[n - 1] == key->shape[n - 1] &&
+                key->shape[n - 2] == value->shape[n - 2];
     for (int32_t i = 0; fits && i < n - 2; i++)
         fits = query->shape[i] == key->shape[i] && query->shape[i] == value->shape[i];
     if (!fits)

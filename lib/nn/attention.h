@@ -17,24 +17,24 @@ typedef struct tlmi_heads {
 /* A boolean mask that broadcasts over the leading dimensions; data NULL: none. */
 typedef struct tlmi_mask {
     const uint8_t *data;
-    int32_t leading;                      /* number of leading dimensions */
-    int64_t shape[TLM_MAX_DIMS];          /* their sizes */
-    int64_t strides[TLM_MAX_DIMS];        /* and strides, 0 where it broadcasts */
+    int32_t leading;               /* number of leading dimensions */
+    int64_t shape[TLM_MAX_DIMS];   /* their sizes */
+    int64_t strides[TLM_MAX_DIMS]; /* and strides, 0 where it broadcasts */
     int64_t query_stride, key_stride;
 } tlmi_mask_t;
 
 typedef struct tlmi_attention {
-    int64_t outer, heads;      /* sequences, heads of each */
-    int64_t queries, keys;     /* rows of a head */
+    int64_t outer, heads;  /* sequences, heads of each */
+    int64_t queries, keys; /* rows of a head */
     int64_t d_key, d_value;
     bool causal;
     tlmi_mask_t mask;
     const tlmi_rotation_t *rotation; /* of queries and keys; NULL: none */
 } tlmi_attention_t;
 
-/* out = softmax(Q K^T / sqrt(d_key)) V, without any (queries, keys) matrix: tiles with an online softmax
- * (Milakov & Gimelshein 2018; Dao et al. 2022). lse, the log-sum-exp of each row (outer, heads,
- * queries), may be NULL. */
+/* out = softmax(Q K^T / sqrt(d_key)) V, without any (queries, keys) matrix: tiles with an online
+ * softmax (Milakov & Gimelshein 2018; Dao et al. 2022). lse, the log-sum-exp of each row (outer,
+ * heads, queries), may be NULL. */
 tlm_status_t tlmi_attention_forward(const tlmi_attention_t *attention, tlmi_heads_t out, float *lse,
                                     tlmi_heads_t query, tlmi_heads_t key, tlmi_heads_t value);
 

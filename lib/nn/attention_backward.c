@@ -1,6 +1,6 @@
-/* Attention backward. One task is one head, so that the sums over queries (for keys and values) and over
- * keys (for queries) have one order. With P = softmax(S), S = Q K^T / sqrt(d), O = P V:
- *   dV = P^T dO,  dP = dO V^T,  dS = P (dP - rowsum(dO O)),  dQ = dS K / sqrt(d),  dK = dS^T Q / sqrt(d)
+/* Attention backward. One task is one head, so that the sums over queries (for keys and values) and
+ * over keys (for queries) have one order. With P = softmax(S), S = Q K^T / sqrt(d), O = P V: dV =
+ * P^T dO,  dP = dO V^T,  dS = P (dP - rowsum(dO O)),  dQ = dS K / sqrt(d),  dK = dS^T Q / sqrt(d)
  * P is computed anew, tile by tile, from the saved log-sum-exp. */
 #include <math.h>
 #include <string.h>
@@ -74,8 +74,8 @@ static void load_head(const backward_job_t *job, backward_scratch_t *scratch, in
     memset(scratch->dqueries, 0, (size_t)(n * d_key) * sizeof(float));
     const float *out = tlmi_head_rows(attention, job->out, head);
     for (int64_t i = 0; i < n; i++)
-        scratch->deltas[i] = tlmi_vec_dot(out + i * job->out.row_stride,
-                                          scratch->grad_out + i * d_value, d_value);
+        scratch->deltas[i] =
+            tlmi_vec_dot(out + i * job->out.row_stride, scratch->grad_out + i * d_value, d_value);
 }
 
 static void load_block(const backward_job_t *job, backward_scratch_t *scratch, int64_t head,
@@ -103,9 +103,9 @@ static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, i
     int64_t d_key = attention->d_key, d_value = attention->d_value;
     const float *lse = job->lse + head * attention->queries + first;
     tlmi_panel_gemm(n, keys, d_key, scratch->queries + first * d_key, d_key, 1, scratch->keys_t,
-                    scratch->weights, STRIDE, false);
+                    d_key, scratch->weights, STRIDE, false);
     tlmi_panel_gemm(n, keys, d_value, scratch->grad_out + first * d_value, d_value, 1,
-                    scratch->values_t, scratch->dscores, STRIDE, false);
+                    scratch->values_t, d_value, scratch->dscores, STRIDE, false);
     for (int64_t i = 0; i < n; i++) {
         float *p = scratch->weights + i * STRIDE;
         if (lse[i] == -INFINITY)
@@ -128,18 +128,19 @@ static void add_tile(const backward_job_t *job, backward_scratch_t *scratch, int
     enum { STRIDE = TLMI_KEY_BLOCK };
     const tlmi_attention_t *attention = job->attention;
     int64_t d_key = attention->d_key, d_value = attention->d_value;
+    int64_t packed = keys;
     keys = tlmi_min64(keys, tlmi_visible_keys(attention, first, n) - first_key);
     if (keys <= 0)
         return;
     score_tile(job, scratch, head, first, n, first_key, keys);
-    tlmi_panel_gemm(n, d_key, keys, scratch->dscores, STRIDE, 1, scratch->keys_panels,
+    tlmi_panel_gemm(n, d_key, keys, scratch->dscores, STRIDE, 1, scratch->keys_panels, packed,
                     scratch->dqueries + first * d_key, d_key, true);
     tlmi_panel_pack(scratch->query_panels, scratch->queries + first * d_key, d_key, 1, n, d_key);
-    tlmi_panel_gemm(keys, d_key, n, scratch->dscores, 1, STRIDE, scratch->query_panels,
+    tlmi_panel_gemm(keys, d_key, n, scratch->dscores, 1, STRIDE, scratch->query_panels, n,
                     scratch->dkeys, d_key, true);
     tlmi_panel_pack(scratch->grad_panels, scratch->grad_out + first * d_value, d_value, 1, n,
                     d_value);
-    tlmi_panel_gemm(keys, d_value, n, scratch->weights, 1, STRIDE, scratch->grad_panels,
+    tlmi_panel_gemm(keys, d_value, n, scratch->weights, 1, STRIDE, scratch->grad_panels, n,
                     scratch->dvalues, d_value, true);
 }
 
@@ -180,9 +181,9 @@ tlm_status_t tlmi_attention_backward(const tlmi_attention_t *attention,
     backward_job_t job = {attention, gradients, grad_out, out, query, key, value, lse, NULL, 0};
     backward_scratch_t scratch;
     job.scratch_size = cut_scratch(&scratch, NULL, attention);
-    job.scratch = tlmi_alloc_aligned((size_t)tlmi_max_workers(),
-                                     (size_t)job.scratch_size * sizeof(float),
-                                     "the tiles of attention");
+    job.scratch =
+        tlmi_alloc_aligned((size_t)tlmi_max_workers(), (size_t)job.scratch_size * sizeof(float),
+                           "the tiles of attention");
     if (job.scratch == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlmi_parallel_for(attention->outer * attention->heads, backward_task, &job);

@@ -1,5 +1,5 @@
-/* Attention forward: for each block of keys, scores of a tile of queries, then the softmax so far is
- * corrected by how much the row's maximum grew. */
+/* Attention forward: for each block of keys, scores of a tile of queries, then the softmax so far
+ * is corrected by how much the row's maximum grew. */
 #include <math.h>
 #include <string.h>
 
@@ -76,16 +76,17 @@ static void fold_tile(const forward_job_t *job, forward_scratch_t *scratch, int6
     const tlmi_attention_t *attention = job->attention;
     int64_t d_key = attention->d_key, d_value = attention->d_value;
     int64_t seen = tlmi_visible_keys(attention, base + first, n) - first_key;
+    int64_t packed = keys;
     keys = tlmi_min64(keys, seen);
     if (keys <= 0)
         return;
     tlmi_panel_gemm(n, keys, d_key, scratch->queries + first * d_key, d_key, 1, scratch->keys,
-                    scratch->scores, TLMI_KEY_BLOCK, false);
+                    d_key, scratch->scores, TLMI_KEY_BLOCK, false);
     tlmi_attention_mask(scratch->scores, TLMI_KEY_BLOCK, attention, head, base + first, n,
                         first_key, keys, -INFINITY);
     for (int64_t i = 0; i < n; i++)
         fold_row(scratch, first + i, scratch->scores + i * TLMI_KEY_BLOCK, keys, d_value);
-    tlmi_panel_gemm(n, d_value, keys, scratch->scores, TLMI_KEY_BLOCK, 1, scratch->values,
+    tlmi_panel_gemm(n, d_value, keys, scratch->scores, TLMI_KEY_BLOCK, 1, scratch->values, packed,
                     scratch->sums + first * d_value, d_value, true);
 }
 
@@ -160,9 +161,9 @@ tlm_status_t tlmi_attention_forward(const tlmi_attention_t *attention, tlmi_head
         heads >= 16 && attention->queries <= 1024 ? attention->queries : 2 * TLMI_QUERY_TILE;
     job.tasks_per_head = (attention->queries + job.rows_per_task - 1) / job.rows_per_task;
     job.scratch_size = cut_scratch(&scratch, NULL, &job);
-    job.scratch = tlmi_alloc_aligned((size_t)tlmi_max_workers(),
-                                     (size_t)job.scratch_size * sizeof(float),
-                                     "the tiles of attention");
+    job.scratch =
+        tlmi_alloc_aligned((size_t)tlmi_max_workers(), (size_t)job.scratch_size * sizeof(float),
+                           "the tiles of attention");
     if (job.scratch == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlmi_parallel_for(heads * job.tasks_per_head, forward_task, &job);

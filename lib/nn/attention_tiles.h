@@ -1,4 +1,5 @@
-/* What attention's forward and backward share: sizes of tiles, loading of rows, masking of scores. */
+/* What attention's forward and backward share: sizes of tiles, loading of rows, masking of scores.
+ */
 #ifndef TLMI_ATTENTION_TILES_H
 #define TLMI_ATTENTION_TILES_H
 
@@ -50,8 +51,8 @@ void tlmi_attention_store(const tlmi_attention_t *attention, tlmi_heads_t operan
                           int64_t first, int64_t n, int64_t d, float scale, bool rotate,
                           bool accumulate, float *src);
 
-/* Sets scores (rows, stride) of queries first_query.. and keys first_key.. (rows x n) to `hidden` where
- * the query may not see the key. */
+/* Sets scores (rows, stride) of queries first_query.. and keys first_key.. (rows x n) to `hidden`
+ * where the query may not see the key. */
 void tlmi_attention_mask(float *scores, int64_t stride, const tlmi_attention_t *attention,
                          int64_t head, int64_t first_query, int64_t rows, int64_t first_key,
                          int64_t n, float hidden);

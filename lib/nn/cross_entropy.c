@@ -103,9 +103,9 @@ static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm
     TLMI_TRY(tlmi_read_indices(&list, targets));
     for (int64_t i = 0; i < targets->numel; i++)
         if (list[i] < 0 || list[i] >= classes) {
-            tlm_status_t status =
-                tlmi_fail(TLM_ERR_RANGE, "cross_entropy: target %lld at position %lld of %lld classes",
-                          (long long)list[i], (long long)i, (long long)classes);
+            tlm_status_t status = tlmi_fail(
+                TLM_ERR_RANGE, "cross_entropy: target %lld at position %lld of %lld classes",
+                (long long)list[i], (long long)i, (long long)classes);
             tlmi_free(list);
             return status;
         }

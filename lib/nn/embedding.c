@@ -21,7 +21,7 @@ typedef struct embedding_job {
     bool accumulate;
 } embedding_job_t;
 
-#define ROWS_PER_TASK  256 /* positions gathered by one task */
+#define ROWS_PER_TASK  256  /* positions gathered by one task */
 #define VOCAB_PER_TASK 1024 /* rows of the matrix that one task adds to */
 
 static void gather_rows(void *context, int64_t task, int32_t worker)
@@ -33,8 +33,8 @@ static void gather_rows(void *context, int64_t task, int32_t worker)
                (size_t)job->d * sizeof(float));
 }
 
-/* Each task owns a range of the vocabulary and goes through the positions in order, so that the sums
- * do not depend on threads. */
+/* Each task owns a range of the vocabulary and goes through the positions in order, so that the
+ * sums do not depend on threads. */
 static void scatter_rows(void *context, int64_t task, int32_t worker)
 {
     const embedding_job_t *job = context;

@@ -17,8 +17,8 @@ static void fill_range(void *context, int64_t begin, int64_t end)
 {
     const init_job_t *job = context;
     for (int64_t i = begin; i < end; i++)
-        job->values[i] = (float)(job->sigma * tlmi_random_truncated_normal(
-                                                  job->seed, job->stream, (uint64_t)i, job->cut));
+        job->values[i] = (float)(job->sigma * tlmi_random_truncated_normal(job->seed, job->stream,
+                                                                           (uint64_t)i, job->cut));
 }
 
 tlm_status_t tlm_init_truncated_normal(tlm_tensor_t *tensor, double sigma, double cut_sigmas,

@@ -1,5 +1,5 @@
-/* Causal multi-head self-attention: three projections, attention over heads that lie side by side in
- * their rows, and the output projection. Nothing is transposed or copied in between. */
+/* Causal multi-head self-attention: three projections, attention over heads that lie side by side
+ * in their rows, and the output projection. Nothing is transposed or copied in between. */
 #include <string.h>
 
 #include "base/error.h"
@@ -55,9 +55,9 @@ static tlm_status_t attend(tlm_tensor_t **out, const projections_t *made, int32_
                                       d_head, positions, rope_theta));
         attention.rotation = &rotation;
     }
-    tlm_status_t status = tlmi_attention_op(out, &attention, made->query, made->key, made->value,
-                                            NULL, rope_theta != 0.0 ? &rotation : NULL,
-                                            query->shape, n);
+    tlm_status_t status =
+        tlmi_attention_op(out, &attention, made->query, made->key, made->value, NULL,
+                          rope_theta != 0.0 ? &rotation : NULL, query->shape, n);
     tlmi_rotation_free(&rotation);
     return status;
 }

@@ -152,8 +152,8 @@ static tlm_status_t check_norm(const tlm_tensor_t *x, const tlm_tensor_t *weight
 }
 
 /* Computes y; *inverse_rms is filled where it is wanted (not NULL). */
-static tlm_status_t norm_forward(tlm_tensor_t *y, const tlm_tensor_t *x,
-                                 const tlm_tensor_t *weight, float eps, float *inverse_rms)
+static tlm_status_t norm_forward(tlm_tensor_t *y, const tlm_tensor_t *x, const tlm_tensor_t *weight,
+                                 float eps, float *inverse_rms)
 {
     tlm_tensor_t *rows = NULL, *w = NULL;
     tlm_status_t status = tlmi_contiguous(&rows, x);
@@ -186,9 +186,9 @@ tlm_status_t tlm_rms_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *wei
     if (tlmi_needs_grad(inputs, 2)) {
         size_t rows = (size_t)tlmi_dims_product(x->shape, 0, x->ndim - 1);
         inverse_rms = tlmi_alloc(rows, sizeof(float), "the row norms of rms_norm");
-        status = inverse_rms == NULL ? TLM_ERR_OUT_OF_MEMORY
-                                     : tlmi_record(&node, &norm_op, y, inputs, 2,
-                                                   sizeof(norm_context_t));
+        status = inverse_rms == NULL
+                     ? TLM_ERR_OUT_OF_MEMORY
+                     : tlmi_record(&node, &norm_op, y, inputs, 2, sizeof(norm_context_t));
         if (status == TLM_OK)
             ((norm_context_t *)tlmi_node_context(node))->inverse_rms = inverse_rms;
         else

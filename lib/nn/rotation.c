@@ -8,11 +8,11 @@
 
 static tlm_status_t check_rotation(const char *op, int64_t d, double theta)
 {
+    if (!(theta > 0.0 && isfinite(theta)))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: theta is %g", op, theta);
     if (d % 2 != 0)
         return tlmi_fail(TLM_ERR_SHAPE, "%s: the last dimension is %lld, RoPE needs an even one",
                          op, (long long)d);
-    if (!(theta > 0.0 && isfinite(theta)))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: theta is %g", op, theta);
     return TLM_OK;
 }
 

@@ -5,14 +5,14 @@
 #include "tensor/tensor_core.h"
 
 typedef struct tlmi_rotation {
-    float *table;   /* (rows, d / 2, 2): cos, sin; owned */
-    int64_t rows;   /* time, or outer * time where each sequence has positions of its own */
+    float *table; /* (rows, d / 2, 2): cos, sin; owned */
+    int64_t rows; /* time, or outer * time where each sequence has positions of its own */
     int64_t time;
     int64_t d;
 } tlmi_rotation_t;
 
-/* For x whose leading dimensions before time are `outer_shape` (outer_ndim of them). positions NULL:
- * 0 .. time-1. Messages begin with `op`. Owned: tlmi_rotation_free. */
+/* For x whose leading dimensions before time are `outer_shape` (outer_ndim of them). positions
+ * NULL: 0 .. time-1. Messages begin with `op`. Owned: tlmi_rotation_free. */
 tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const int64_t *outer_shape,
                                   int32_t outer_ndim, int64_t time, int64_t d,
                                   const tlm_tensor_t *positions, double theta);

@@ -80,8 +80,8 @@ static tlm_status_t run_softmax(softmax_job_t *job, tlmi_task_fn run)
     int64_t tasks = (job->slices + SLICES_PER_TASK - 1) / SLICES_PER_TASK;
     if (job->n == 0 || tasks == 0)
         return TLM_OK;
-    job->scratch = tlmi_alloc((size_t)tasks * 2, (size_t)job->n * sizeof(float),
-                              "the rows of softmax");
+    job->scratch =
+        tlmi_alloc((size_t)tasks * 2, (size_t)job->n * sizeof(float), "the rows of softmax");
     if (job->scratch == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlmi_parallel_for(tasks, run, job);

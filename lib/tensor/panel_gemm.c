@@ -57,18 +57,18 @@ void tlmi_panel_pack(float *panels, const float *b, int64_t row_stride, int64_t 
 }
 
 void tlmi_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
-                     int64_t a_column, const float *panels, float *c, int64_t c_stride,
-                     bool accumulate)
+                     int64_t a_column, const float *panels, int64_t packed_k, float *c,
+                     int64_t c_stride, bool accumulate)
 {
 #if TLMI_X86
     if (tlm_cpu_level() >= TLM_CPU_AVX512) {
-        panel_gemm_avx512(m, n, k, a, a_row, a_column, panels, c, c_stride, accumulate);
+        panel_gemm_avx512(m, n, k, a, a_row, a_column, panels, packed_k, c, c_stride, accumulate);
         return;
     }
     if (tlm_cpu_level() >= TLM_CPU_AVX2) {
-        panel_gemm_avx2(m, n, k, a, a_row, a_column, panels, c, c_stride, accumulate);
+        panel_gemm_avx2(m, n, k, a, a_row, a_column, panels, packed_k, c, c_stride, accumulate);
         return;
     }
 #endif
-    panel_gemm_portable(m, n, k, a, a_row, a_column, panels, c, c_stride, accumulate);
+    panel_gemm_portable(m, n, k, a, a_row, a_column, panels, packed_k, c, c_stride, accumulate);
 }

@@ -45,22 +45,25 @@ PANEL_NAME(tile)(const int rows, int64_t columns, int64_t k, const float *a, int
 
 static PANEL_TARGET void PANEL_NAME(panel_gemm)(int64_t m, int64_t n, int64_t k, const float *a,
                                                 int64_t a_row, int64_t a_column,
-                                                const float *panels, float *c, int64_t c_stride,
-                                                bool accumulate)
+                                                const float *panels, int64_t packed_k, float *c,
+                                                int64_t c_stride, bool accumulate)
 {
     for (int64_t j = 0; j < n; j += TLMI_PANEL_WIDTH) {
-        const float *panel = panels + j * k;
+        const float *panel = panels + j * packed_k;
         int64_t columns = n - j < TLMI_PANEL_WIDTH ? n - j : TLMI_PANEL_WIDTH;
         int64_t i = 0;
         for (; i + PANEL_ROWS <= m; i += PANEL_ROWS)
-            PANEL_NAME(tile)(PANEL_ROWS, columns, k, a + i * a_row, a_row, a_column, panel,
-                             c + i * c_stride + j, c_stride, accumulate);
+            PANEL_NAME(tile)
+            (PANEL_ROWS, columns, k, a + i * a_row, a_row, a_column, panel, c + i * c_stride + j,
+             c_stride, accumulate);
         for (; i + 4 <= m; i += 4)
-            PANEL_NAME(tile)(4, columns, k, a + i * a_row, a_row, a_column, panel,
-                             c + i * c_stride + j, c_stride, accumulate);
+            PANEL_NAME(tile)
+            (4, columns, k, a + i * a_row, a_row, a_column, panel, c + i * c_stride + j, c_stride,
+             accumulate);
         for (; i < m; i++)
-            PANEL_NAME(tile)(1, columns, k, a + i * a_row, a_row, a_column, panel,
-                             c + i * c_stride + j, c_stride, accumulate);
+            PANEL_NAME(tile)
+            (1, columns, k, a + i * a_row, a_row, a_column, panel, c + i * c_stride + j, c_stride,
+             accumulate);
     }
 }
 

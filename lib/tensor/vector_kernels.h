@@ -1,96 +1,10 @@
-/* The vector kernels, written once over a small set of vector operations and compiled once a CPU
- * level. The including file defines, before it includes this one:
- *
- *   TARGET                    attribute of every function (the instruction set)
- *   KERNEL_TABLE              name of the table made at the end
- *   V, WIDTH                  a vector of WIDTH floats; WIDTH divides LANES
- *   v_set v_add v_sub v_mul v_div v_sqrt v_min v_max
- *   v_fma(a, b, c)            a b + c, rounded once or twice
- *   v_round(x)                to the nearest integer, |x| < 2^21
- *   v_power2(p, n)            p 2^n for integral n, |n| <= 256, rounded once
- *   v_load(x, i, n, fill)     x[i..], elements from n on read as `fill`
- *   v_store(y, i, n, v)       to y[i..], nothing from n on
- *   v_keep(v, i, n)           v, elements from n on made 0
- *   v_has_nan(x)              true if any element is NaN
- *   VD, vd_zero vd_add_square vd_store    WIDTH doubles: acc + x x in float64
- *
- * v_min(a, b) and v_max(a, b) are b where either is NaN, as the instructions are.
+/* The vector kernels, written once over the operations of simd_helpers.h and compiled once a CPU
+ * level: the including file has included simd_<level>.h, and defines KERNEL_TABLE, the name of the
+ * table made at the end.
  *
  * Every loop takes the vector at i while i < n; the last, partial one goes through the same
  * arithmetic, so that an element's result does not depend on where a row was cut. Reductions keep
  * LANES partial results, element i in lane i mod LANES, and add them up in a fixed tree. */
-
-#define KERNEL static TARGET
-#define HELPER static inline __attribute__((always_inline)) TARGET
-
-enum { LANES = 16, ACCUMULATORS = LANES / WIDTH };
-
-/* Runs the body with i = 0, step, 2 step, ... below n. Loads and stores in it take `end` for n: in
- * the rounds that lie within n it is a constant that no index reaches, so that their checks vanish.
- */
-#define FOR_VECTORS(n, step, ...)                                                                  \
-    do {                                                                                           \
-        int64_t i = 0;                                                                             \
-        for (; i + (step) <= (n); i += (step)) {                                                   \
-            const int64_t end = INT64_MAX;                                                         \
-            __VA_ARGS__                                                                            \
-        }                                                                                          \
-        if (i < (n)) {                                                                             \
-            const int64_t end = (n);                                                               \
-            __VA_ARGS__                                                                            \
-        }                                                                                          \
-    } while (0)
-
-/* ---- Elementary functions --------------------------------------------------------------- */
-
-/* exp(x) = 2^n e^r with n = round(x / ln 2) and |r| <= ln 2 / 2. ln 2 is cut in two parts, the
- * first of which has few enough bits that n times it is exact. e^r = 1 + r + r^2 Q(r); Q is the
- * polynomial of degree 4 with the least relative error of e^r (3.1e-9), found by reweighted least
- * squares. */
-HELPER V exp_v(V x)
-{
-    x = v_max(v_set(-104.0f), v_min(v_set(89.0f), x)); /* beyond: 0 and infinity */
-    V n = v_round(v_mul(x, v_set(0x1.715476p+0f)));
-    V r = v_fma(n, v_set(-0x1.63p-1f), x);
-    r = v_fma(n, v_set(0x1.bd0106p-13f), r);
-    V q = v_fma(v_set(0x1.6a23d0p-10f), r, v_set(0x1.123a20p-7f));
-    q = v_fma(q, r, v_set(0x1.5558f2p-5f));
-    q = v_fma(q, r, v_set(0x1.555492p-3f));
-    q = v_fma(q, r, v_set(0x1.fffffcp-2f));
-    q = v_fma(v_mul(r, r), q, r);
-    return v_power2(v_add(q, v_set(1.0f)), n);
-}
-
-/* 1 / (1 + exp(-x)) */
-HELPER V sigmoid_v(V x)
-{
-    V e = exp_v(v_sub(v_set(0.0f), x));
-    return v_div(v_set(1.0f), v_add(v_set(1.0f), e));
-}
-
-/* d silu(x) / dx = s (1 + x (1 - s)), s = sigmoid(x) */
-HELPER V silu_slope_v(V x, V s)
-{
-    V one = v_set(1.0f);
-    return v_mul(s, v_fma(x, v_sub(one, s), one));
-}
-
-HELPER void put(float *y, int64_t i, int64_t n, V v, bool accumulate)
-{
-    v_store(y, i, n, accumulate ? v_add(v_load(y, i, n, 0.0f), v) : v);
-}
-
-/* Adds up LANES partial sums in a fixed tree. */
-HELPER float sum_lanes(const V *sums)
-{
-    float lanes[LANES];
-    for (int k = 0; k < ACCUMULATORS; k++)
-        v_store(lanes, k * WIDTH, LANES, sums[k]);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int k = 0; k < half; k++)
-            lanes[k] += lanes[k + half];
-    return lanes[0];
-}
 
 /* ---- Reductions ------------------------------------------------------------------------- */
 

@@ -162,8 +162,8 @@ void tlmi_buffer_release(void *block, size_t capacity)
     free_block_t *unwanted = NULL;
     lock_cache();
     cache.stats.live_bytes -= capacity;
-    bool fits =
-        cache.stats.kept_bytes + cache.stats.live_bytes + capacity <= cache.stats.peak_live_bytes;
+    size_t limit = cache.stats.peak_live_bytes + cache.stats.peak_live_bytes / 2;
+    bool fits = cache.stats.kept_bytes + cache.stats.live_bytes + capacity <= limit;
     if (KEEP_BLOCKS && fits && cache.stats.live_bytes > 0) {
         size_t size;
         free_block_t *kept = block;

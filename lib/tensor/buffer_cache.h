@@ -11,8 +11,10 @@
  * Thread-safe. */
 void *tlmi_buffer_acquire(size_t *capacity, size_t bytes);
 
-/* Gives a block back. Blocks are kept while live and kept bytes together stay below the most that
- * was ever live; when the last live block goes, all memory returns to the system. Thread-safe. */
+/* Gives a block back. Blocks are kept while live and kept bytes together stay below 1.5 times the
+ * most that was ever live: blocks of one phase (gradients, say) must outlast the peak of another,
+ * or every step would fetch them anew. When the last live block goes, all memory returns to the
+ * system. Thread-safe. */
 void tlmi_buffer_release(void *block, size_t capacity);
 
 /* Returns the kept blocks to the system. Thread-safe. */

@@ -78,6 +78,9 @@ KERNEL void kernel_dot4(float *out, const float *x, const float *rows, int64_t s
         for (int k = 0; k < ACCUMULATORS; k++)
             sums[r][k] = v_set(0.0f);
     FOR_VECTORS(n, LANES, {
+        for (int r = 4; r < 8;
+             r++) /* the next four, which lie too far apart for the CPU to foresee */
+            __builtin_prefetch(rows + r * stride + i);
         for (int k = 0; k < ACCUMULATORS; k++) {
             int64_t j = i + k * WIDTH;
             V v = v_load(x, j, end, 0.0f);

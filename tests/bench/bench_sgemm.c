@@ -175,9 +175,9 @@ static double measure_product(const product_t *p, double seconds)
         double end = now() + seconds;
         int rounds = 0;
         do {
-            double start = now();
+            double begin = now();
             tlmi_gemm(p->m, p->n, p->k, 1.0f, left, right, p->beta, c, p->n);
-            double rate = 2e-9 * (double)p->m * (double)p->n * (double)p->k / (now() - start);
+            double rate = 2e-9 * (double)p->m * (double)p->n * (double)p->k / (now() - begin);
             best = rate > best ? rate : best;
         } while (++rounds < 3 || now() < end);
     }

@@ -282,7 +282,7 @@ START_TEST(test_buffer_cache)
     tlmi_buffer_stats_t after = tlmi_buffer_cache_stats();
 #if !defined(__SANITIZE_ADDRESS__)
     ck_assert_int_eq(after.fresh_blocks - before.fresh_blocks, 3);
-    ck_assert(after.kept_bytes >= 400000 && after.kept_bytes <= after.peak_live_bytes);
+    ck_assert(after.kept_bytes >= 400000 && after.kept_bytes <= after.peak_live_bytes * 3 / 2);
 #endif
     tlm_tensor_free(anchor);
     after = tlmi_buffer_cache_stats();

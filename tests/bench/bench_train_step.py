@@ -1,0 +1,264 @@
+#!/usr/bin/env python3
+"""The whole train step (forward, loss, backward, clipping, AdamW) of libtinylm beside eager PyTorch.
+
+Both run in this process on the same threads, batches and initial weights, in alternating rounds; before
+that their losses must agree. Peak memory is that of a process that runs one of them alone.
+
+    python3 -m venv .venv-bench && .venv-bench/bin/pip install torch==2.13.0 numpy
+    .venv-bench/bin/python tests/bench/bench_train_step.py build/lib/libtinylm.so
+"""
+import argparse
+import ctypes
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from ctypes import (POINTER, Structure, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t,
+                    c_uint32, c_uint64, c_void_p)
+
+VOCAB, CONTEXT, D_MODEL, LAYERS, HEADS, D_FF, BATCH = 10000, 256, 512, 4, 16, 1344, 8
+THETA, SEED = 10000.0, 1
+SKIP = 77  # what meson takes for a skipped test
+
+
+class ModelOptions(Structure):
+    _fields_ = [("size", c_size_t), ("vocab_size", c_int64), ("context_length", c_int64),
+                ("d_model", c_int64), ("num_layers", c_int64), ("num_heads", c_int64),
+                ("d_ff", c_int64), ("rope_theta", c_double), ("seed", c_uint64)]
+
+
+class Tinylm:
+    """The model and optimiser of the library, through its C interface."""
+
+    def __init__(self, path, threads):
+        self.lib = ctypes.CDLL(path)
+        self.lib.tlm_error_message.restype = c_char_p
+        self.lib.tlm_tensor_data.restype = POINTER(c_float)
+        for name in ("data", "free", "numel", "shape", "ndim"):
+            getattr(self.lib, "tlm_tensor_" + name).argtypes = [c_void_p]
+        self.lib.tlm_tensor_shape.restype = POINTER(c_int64)
+        self.lib.tlm_tensor_numel.restype = c_int64
+        self.call("set_num_threads", c_int32(threads))
+        options = ModelOptions(ctypes.sizeof(ModelOptions), VOCAB, CONTEXT, D_MODEL, LAYERS, HEADS,
+                               D_FF, THETA, SEED)
+        self.model, self.optimizer = c_void_p(), c_void_p()
+        self.call("model_create", byref(self.model), byref(options))
+        self.parameters, self.n = POINTER(c_void_p)(), c_size_t()
+        self.call("model_parameters", byref(self.parameters), byref(self.n), self.model)
+        self.call("optimizer_create_adamw", byref(self.optimizer), None)
+        self.call("optimizer_add_group", self.optimizer, self.parameters, self.n, None)
+
+    def call(self, name, *arguments):
+        if getattr(self.lib, "tlm_" + name)(*arguments) != 0:
+            sys.exit("tlm_%s: %s" % (name, self.lib.tlm_error_message().decode()))
+
+    def weights(self):
+        """Name and a view of the values of each parameter."""
+        import numpy
+        for i in range(self.n.value):
+            name, tensor = c_char_p(), c_void_p(self.parameters[i])
+            self.call("model_parameter_name", byref(name), self.model, c_size_t(i))
+            shape = self.lib.tlm_tensor_shape(tensor)[:self.lib.tlm_tensor_ndim(tensor)]
+            yield name.value.decode(), numpy.ctypeslib.as_array(self.lib.tlm_tensor_data(tensor),
+                                                                tuple(shape))
+
+    def step(self, inputs, targets):
+        loss, value = c_void_p(), c_float()
+        ids = POINTER(c_uint32)
+        for i in range(self.n.value):
+            self.lib.tlm_tensor_zero_grad(c_void_p(self.parameters[i]))
+        self.call("model_loss", byref(loss), self.model, inputs.ctypes.data_as(ids),
+                  targets.ctypes.data_as(ids), c_int64(BATCH), c_int64(CONTEXT))
+        self.call("tensor_item", byref(value), loss)
+        self.call("tensor_backward", loss, None)
+        self.lib.tlm_tensor_free(loss)
+        self.call("clip_grad_norm", None, self.parameters, self.n, c_double(1.0))
+        self.call("optimizer_step", self.optimizer)
+        return value.value
+
+
+def make_torch_model():
+    """The same model as PyTorch's own functions make it."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    def linear(d_in, d_out):
+        return nn.Linear(d_in, d_out, bias=False)
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q_proj, self.k_proj = linear(D_MODEL, D_MODEL), linear(D_MODEL, D_MODEL)
+            self.v_proj, self.output_proj = linear(D_MODEL, D_MODEL), linear(D_MODEL, D_MODEL)
+
+        def forward(self, x, cos, sin):
+            def heads(t):
+                return t.view(BATCH, -1, HEADS, D_MODEL // HEADS).transpose(1, 2)
+
+            def rotate(t):
+                even, odd = t[..., 0::2], t[..., 1::2]
+                return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
+
+            q, k = rotate(heads(self.q_proj(x))), rotate(heads(self.k_proj(x)))
+            y = F.scaled_dot_product_attention(q, k, heads(self.v_proj(x)), is_causal=True)
+            return self.output_proj(y.transpose(1, 2).reshape(x.shape))
+
+    class FeedForward(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w1, self.w2, self.w3 = (linear(D_MODEL, D_FF), linear(D_FF, D_MODEL),
+                                         linear(D_MODEL, D_FF))
+
+        def forward(self, x):
+            return self.w2(F.silu(self.w1(x)) * self.w3(x))
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attn, self.ffn = Attention(), FeedForward()
+            self.ln1, self.ln2 = nn.RMSNorm(D_MODEL, 1e-5), nn.RMSNorm(D_MODEL, 1e-5)
+
+        def forward(self, x, cos, sin):
+            x = x + self.attn(self.ln1(x), cos, sin)
+            return x + self.ffn(self.ln2(x))
+
+    class Transformer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token_embeddings = nn.Embedding(VOCAB, D_MODEL)
+            self.layers = nn.ModuleList(Block() for _ in range(LAYERS))
+            self.ln_final, self.lm_head = nn.RMSNorm(D_MODEL, 1e-5), linear(D_MODEL, VOCAB)
+            d_head = D_MODEL // HEADS
+            angles = torch.outer(torch.arange(CONTEXT).double(),
+                                 THETA ** (-torch.arange(0, d_head, 2).double() / d_head))
+            self.register_buffer("cos", angles.cos().float(), persistent=False)
+            self.register_buffer("sin", angles.sin().float(), persistent=False)
+
+        def forward(self, ids):
+            x = self.token_embeddings(ids)
+            for layer in self.layers:
+                x = layer(x, self.cos, self.sin)
+            return self.lm_head(self.ln_final(x))
+
+    return Transformer()
+
+
+class Torch:
+    """PyTorch's model and optimiser; `mode` picks its AdamW implementation."""
+
+    def __init__(self, threads, mode, weights=None):
+        import torch
+        self.torch = torch
+        torch.set_num_threads(threads)
+        self.model = make_torch_model()
+        if weights is not None:
+            state = {name: torch.from_numpy(values.copy()) for name, values in weights}
+            self.model.load_state_dict(state)
+        self.parameters = list(self.model.parameters())
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8,
+                                           weight_decay=0.01, **({mode: True} if mode else {}))
+
+    def step(self, inputs, targets):
+        torch = self.torch
+        inputs, targets = (torch.from_numpy(ids.astype("int64")) for ids in (inputs, targets))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.cross_entropy(self.model(inputs).view(-1, VOCAB),
+                                                 targets.view(-1))
+        value = loss.item()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        return value
+
+
+def make_batches(count):
+    import numpy
+    random = numpy.random.default_rng(0)
+    rows = random.integers(0, VOCAB, (count, BATCH, CONTEXT + 1), dtype="uint32")
+    return [(numpy.ascontiguousarray(r[:, :-1]), numpy.ascontiguousarray(r[:, 1:])) for r in rows]
+
+
+def timed(side, batches):
+    begin = time.perf_counter()
+    for batch in batches:
+        side.step(*batch)
+    return (time.perf_counter() - begin) / len(batches)
+
+
+def fastest_mode(threads, batches):
+    times = {}
+    for mode in ("", "foreach", "fused"):
+        side = Torch(threads, mode)
+        side.step(*batches[0])
+        times[mode] = timed(side, batches[:2])
+    return min(times, key=times.get)
+
+
+def peak_memory(arguments, side):
+    command = [sys.executable, __file__, arguments.library, "--threads", str(arguments.threads),
+               "--only", side]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def run_alone(arguments, batches):
+    """For peak_memory: MiB that three steps add to what the loaded libraries take."""
+    import torch  # noqa: F401  loaded for both sides, so that the base is the same
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    side = (Tinylm(arguments.library, arguments.threads) if arguments.only == "tinylm" else
+            Torch(arguments.threads, arguments.only.partition("-")[2]))
+    for batch in batches[:3]:
+        side.step(*batch)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("library", help="path of libtinylm.so")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="steps a round")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    try:
+        import numpy  # noqa: F401
+        import torch
+    except ImportError:
+        print("PyTorch is not installed: see the top of this file")
+        return SKIP
+    batches = make_batches(max(4, arguments.steps))
+    if arguments.only:
+        run_alone(arguments, batches)
+        return 0
+
+    mode = fastest_mode(arguments.threads, batches)
+    ours = Tinylm(arguments.library, arguments.threads)
+    theirs = Torch(arguments.threads, mode, ours.weights())
+    losses = [(ours.step(*batches[i]), theirs.step(*batches[i])) for i in range(3)]
+    for step, (a, b) in enumerate(losses):
+        print("step %d: loss %.6f tinylm, %.6f torch" % (step, a, b))
+        if not abs(a - b) <= 1e-4:
+            sys.exit("the losses differ")
+
+    rounds = []
+    for _ in range(arguments.rounds):
+        rounds.append((timed(ours, batches[:arguments.steps]),
+                       timed(theirs, batches[:arguments.steps])))
+        print("round: %.3f s tinylm, %.3f s torch" % rounds[-1], flush=True)
+    ratios = [b / a for a, b in rounds]
+    for name, times, side in (("tinylm", [a for a, _ in rounds], "tinylm"),
+                              ("torch %s, AdamW %s" % (torch.__version__, mode or "plain"),
+                               [b for _, b in rounds], "torch-" + mode)):
+        best = min(times)
+        print("%-34s best %.3f s, median %.3f s a step, %6.0f tokens/s, peak %5.0f MiB" %
+              (name, best, statistics.median(times), BATCH * CONTEXT / best,
+               peak_memory(arguments, side)))
+    print("ratio (torch time / tinylm time), %d threads: median %.3f, rounds %s" %
+          (arguments.threads, statistics.median(ratios), " ".join("%.3f" % r for r in ratios)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+/* The transformer again, in float64 and plain loops, written from the formulas alone: what the
+ * model's forward pass, loss, gradients and generation are compared with. */
+#ifndef TEST_REFERENCE_MODEL_H
+#define TEST_REFERENCE_MODEL_H
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tinylm/tinylm.h"
+
+#define ASSERT_OK(call)                                                                            \
+    do {                                                                                           \
+        tlm_status_t ok_status_ = (call);                                                          \
+        ck_assert_msg(ok_status_ == TLM_OK, "%s: %s", #call, tlm_error_message());                 \
+    } while (0)
+
+/* The call fails with `code` and a message that contains `text`. */
+#define ASSERT_FAILS(code, text, call)                                                             \
+    do {                                                                                           \
+        ck_assert_int_eq(call, code);                                                              \
+        ck_assert_msg(strstr(tlm_error_message(), text) != NULL, "message: %s",                    \
+                      tlm_error_message());                                                        \
+    } while (0)
+
+enum { REFERENCE_MAX_PARAMETERS = 64 };
+
+typedef struct reference {
+    tlm_model_options_t options;
+    size_t num_parameters;
+    const char *names[REFERENCE_MAX_PARAMETERS];
+    double *values[REFERENCE_MAX_PARAMETERS];
+    size_t sizes[REFERENCE_MAX_PARAMETERS];
+} reference_t;
+
+static inline reference_t reference_of(const tlm_model_t *model)
+{
+    reference_t reference = {.options = TLM_MODEL_OPTIONS_INIT};
+    tlm_tensor_t *const *tensors;
+
+    ASSERT_OK(tlm_model_get_options(&reference.options, model));
+    ASSERT_OK(tlm_model_parameters(&tensors, &reference.num_parameters, model));
+    ck_assert_uint_le(reference.num_parameters, REFERENCE_MAX_PARAMETERS);
+    for (size_t i = 0; i < reference.num_parameters; i++) {
+        const float *data = tlm_tensor_data(tensors[i]);
+
+        ASSERT_OK(tlm_model_parameter_name(&reference.names[i], model, i));
+        reference.sizes[i] = (size_t)tlm_tensor_numel(tensors[i]);
+        reference.values[i] = malloc(reference.sizes[i] * sizeof(double));
+        for (size_t j = 0; j < reference.sizes[i]; j++)
+            reference.values[i][j] = (double)data[j];
+    }
+    return reference;
+}
+
+static inline void reference_release(reference_t *reference)
+{
+    for (size_t i = 0; i < reference->num_parameters; i++)
+        free(reference->values[i]);
+}
+
+static inline const double *reference_find(const reference_t *reference, const char *name)
+{
+    for (size_t i = 0; i < reference->num_parameters; i++)
+        if (strcmp(reference->names[i], name) == 0)
+            return reference->values[i];
+    ck_abort_msg("no parameter %s", name);
+}
+
+static inline const double *reference_block(const reference_t *reference, int64_t layer,
+                                            const char *part)
+{
+    char name[64];
+
+    snprintf(name, sizeof(name), "layers.%d.%s.weight", (int)layer, part);
+    return reference_find(reference, name);
+}
+
+/* y = W x */
+static inline void reference_linear(double *y, const double *w, const double *x, int64_t d_out,
+                                    int64_t d_in)
+{
+    for (int64_t i = 0; i < d_out; i++) {
+        y[i] = 0.0;
+        for (int64_t j = 0; j < d_in; j++)
+            y[i] += w[i * d_in + j] * x[j];
+    }
+}
+
+static inline void reference_norm(double *y, const double *x, const double *gain, int64_t d)
+{
+    double sum = 0.0;
+
+    for (int64_t i = 0; i < d; i++)
+        sum += x[i] * x[i];
+    for (int64_t i = 0; i < d; i++)
+        y[i] = x[i] / sqrt(sum / (double)d + 1e-5) * gain[i];
+}
+
+static inline void reference_rotate(double *x, int64_t d_head, int64_t heads, int64_t position,
+                                    double theta)
+{
+    for (int64_t head = 0; head < heads; head++)
+        for (int64_t k = 0; k < d_head / 2; k++) {
+            double angle = (double)position / pow(theta, 2.0 * (double)k / (double)d_head);
+            double *pair = x + head * d_head + 2 * k;
+            double even = pair[0], odd = pair[1];
+
+            pair[0] = even * cos(angle) - odd * sin(angle);
+            pair[1] = even * sin(angle) + odd * cos(angle);
+        }
+}
+
+/* x (time, d) += attention of its norm */
+static inline void reference_attention(double *x, const reference_t *reference, int64_t layer,
+                                       int64_t time)
+{
+    const int64_t d = reference->options.d_model, heads = reference->options.num_heads;
+    const int64_t d_head = d / heads;
+    double *q = malloc((size_t)(time * d * 5) * sizeof(double));
+    double *k = q + time * d, *v = k + time * d, *h = v + time * d, *out = h + time * d;
+    double *weights = malloc((size_t)time * sizeof(double));
+
+    for (int64_t t = 0; t < time; t++) {
+        reference_norm(h + t * d, x + t * d, reference_block(reference, layer, "ln1"), d);
+        reference_linear(q + t * d, reference_block(reference, layer, "attn.q_proj"), h + t * d, d,
+                         d);
+        reference_linear(k + t * d, reference_block(reference, layer, "attn.k_proj"), h + t * d, d,
+                         d);
+        reference_linear(v + t * d, reference_block(reference, layer, "attn.v_proj"), h + t * d, d,
+                         d);
+        reference_rotate(q + t * d, d_head, heads, t, reference->options.rope_theta);
+        reference_rotate(k + t * d, d_head, heads, t, reference->options.rope_theta);
+    }
+    memset(out, 0, (size_t)(time * d) * sizeof(double));
+    for (int64_t head = 0; head < heads; head++)
+        for (int64_t t = 0; t < time; t++) {
+            double sum = 0.0;
+
+            for (int64_t s = 0; s <= t; s++) {
+                double score = 0.0;
+                for (int64_t i = head * d_head; i < (head + 1) * d_head; i++)
+                    score += q[t * d + i] * k[s * d + i];
+                weights[s] = exp(score / sqrt((double)d_head));
+                sum += weights[s];
+            }
+            for (int64_t s = 0; s <= t; s++)
+                for (int64_t i = head * d_head; i < (head + 1) * d_head; i++)
+                    out[t * d + i] += weights[s] / sum * v[s * d + i];
+        }
+    for (int64_t t = 0; t < time; t++) {
+        reference_linear(h, reference_block(reference, layer, "attn.output_proj"), out + t * d, d,
+                         d);
+        for (int64_t i = 0; i < d; i++)
+            x[t * d + i] += h[i];
+    }
+    free(weights);
+    free(q);
+}
+
+/* x (d) += feed-forward of its norm */
+static inline void reference_feed_forward(double *x, const reference_t *reference, int64_t layer)
+{
+    const int64_t d = reference->options.d_model, f = reference->options.d_ff;
+    double *h = malloc((size_t)(d + 2 * f) * sizeof(double));
+    double *gate = h + d, *up = gate + f;
+
+    reference_norm(h, x, reference_block(reference, layer, "ln2"), d);
+    reference_linear(gate, reference_block(reference, layer, "ffn.w1"), h, f, d);
+    reference_linear(up, reference_block(reference, layer, "ffn.w3"), h, f, d);
+    for (int64_t i = 0; i < f; i++)
+        gate[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
+    reference_linear(h, reference_block(reference, layer, "ffn.w2"), gate, d, f);
+    for (int64_t i = 0; i < d; i++)
+        x[i] += h[i];
+    free(h);
+}
+
+/* Logits (time, vocab_size) of one row of ids. */
+static inline void reference_logits(double *logits, const reference_t *reference,
+                                    const uint32_t *ids, int64_t time)
+{
+    const int64_t d = reference->options.d_model, vocab = reference->options.vocab_size;
+    double *x = malloc((size_t)((time + 1) * d) * sizeof(double));
+
+    for (int64_t t = 0; t < time; t++)
+        memcpy(x + t * d, reference_find(reference, "token_embeddings.weight") + ids[t] * d,
+               (size_t)d * sizeof(double));
+    for (int64_t layer = 0; layer < reference->options.num_layers; layer++) {
+        reference_attention(x, reference, layer, time);
+        for (int64_t t = 0; t < time; t++)
+            reference_feed_forward(x + t * d, reference, layer);
+    }
+    for (int64_t t = 0; t < time; t++) {
+        reference_norm(x + time * d, x + t * d, reference_find(reference, "ln_final.weight"), d);
+        reference_linear(logits + t * vocab, reference_find(reference, "lm_head.weight"),
+                         x + time * d, vocab, d);
+    }
+    free(x);
+}
+
+/* Mean cross-entropy of a batch. */
+static inline double reference_loss(const reference_t *reference, const uint32_t *inputs,
+                                    const uint32_t *targets, int64_t batch, int64_t time)
+{
+    const int64_t vocab = reference->options.vocab_size;
+    double *logits = malloc((size_t)(time * vocab) * sizeof(double));
+    double loss = 0.0;
+
+    for (int64_t row = 0; row < batch; row++) {
+        reference_logits(logits, reference, inputs + row * time, time);
+        for (int64_t t = 0; t < time; t++) {
+            double sum = 0.0;
+            for (int64_t i = 0; i < vocab; i++)
+                sum += exp(logits[t * vocab + i]);
+            loss += log(sum) - logits[t * vocab + targets[row * time + t]];
+        }
+    }
+    free(logits);
+    return loss / (double)(batch * time);
+}
+
+#endif

@@ -1,0 +1,452 @@
+/* The whole model against its float64 twin; its parameters; training. */
+#include "reference_model.h"
+
+static const tlm_model_options_t tiny = {sizeof(tlm_model_options_t), 11, 6, 8, 2, 2, 12, 0.0, 7};
+
+enum { BATCH = 3, TIME = 5 };
+
+static void make_ids(uint32_t *ids, size_t n, uint32_t vocab, uint32_t salt)
+{
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (uint32_t)((i * 7 + salt * 5 + i * i) % vocab);
+}
+
+static tlm_model_t *make_model(const tlm_model_options_t *options)
+{
+    tlm_model_t *model;
+
+    ASSERT_OK(tlm_model_create(&model, options));
+    return model;
+}
+
+/* Moves all parameters off their initial values, the gains off 1. */
+static void shake(tlm_model_t *model)
+{
+    tlm_tensor_t *const *tensors;
+    size_t n;
+
+    ASSERT_OK(tlm_model_parameters(&tensors, &n, model));
+    for (size_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < tlm_tensor_numel(tensors[i]); j++)
+            ((float *)tlm_tensor_data(tensors[i]))[j] +=
+                0.2f * (float)sin((double)(i * 31 + 1) * (double)(j + 1));
+}
+
+static void assert_close(double actual, double expected, double tolerance, const char *what)
+{
+    /* Written so that NaN fails. */
+    ck_assert_msg(fabs(actual - expected) <= tolerance * (1.0 + fabs(expected)),
+                  "%s: %.9g is not %.9g", what, actual, expected);
+}
+
+/* ---- Forward and backward -----------------------------------------------------------------------
+ */
+
+START_TEST(logits_are_those_of_the_reference)
+{
+    uint32_t ids[BATCH * TIME];
+    double expected[TIME * 11];
+    tlm_model_t *model = make_model(&tiny);
+    reference_t reference;
+    tlm_tensor_t *logits;
+    const float *actual;
+
+    shake(model);
+    reference = reference_of(model);
+    make_ids(ids, BATCH * TIME, 11, 0);
+    for (int64_t time = 1; time <= TIME; time++) {
+        ASSERT_OK(tlm_model_forward(&logits, model, ids, BATCH, time));
+        ck_assert_int_eq(tlm_tensor_ndim(logits), 3);
+        ck_assert_int_eq(tlm_tensor_shape(logits)[1], time);
+        actual = tlm_tensor_data(logits);
+        for (int64_t row = 0; row < BATCH; row++) {
+            reference_logits(expected, &reference, ids + row * time, time);
+            for (int64_t i = 0; i < time * 11; i++)
+                assert_close((double)actual[row * time * 11 + i], expected[i], 1e-5, "logit");
+        }
+        tlm_tensor_free(logits);
+    }
+    reference_release(&reference);
+    tlm_model_free(model);
+}
+END_TEST
+
+START_TEST(gradients_are_those_of_central_differences)
+{
+    const double h = 1e-5;
+    uint32_t inputs[BATCH * TIME], targets[BATCH * TIME];
+    tlm_model_t *model = make_model(&tiny);
+    tlm_tensor_t *const *tensors;
+    tlm_tensor_t *loss;
+    reference_t reference;
+    float value;
+    size_t n;
+
+    shake(model);
+    reference = reference_of(model);
+    make_ids(inputs, BATCH * TIME, 11, 0);
+    make_ids(targets, BATCH * TIME, 11, 1);
+    ASSERT_OK(tlm_model_loss(&loss, model, inputs, targets, BATCH, TIME));
+    ASSERT_OK(tlm_tensor_item(&value, loss));
+    assert_close((double)value, reference_loss(&reference, inputs, targets, BATCH, TIME), 1e-6,
+                 "loss");
+    ASSERT_OK(tlm_tensor_backward(loss, NULL));
+    ASSERT_OK(tlm_model_parameters(&tensors, &n, model));
+    for (size_t i = 0; i < n; i++) {
+        const float *gradient = tlm_tensor_data(tlm_tensor_grad(tensors[i]));
+
+        for (size_t j = 0; j < reference.sizes[i]; j++) {
+            double old = reference.values[i][j], up, down;
+
+            reference.values[i][j] = old + h;
+            up = reference_loss(&reference, inputs, targets, BATCH, TIME);
+            reference.values[i][j] = old - h;
+            down = reference_loss(&reference, inputs, targets, BATCH, TIME);
+            reference.values[i][j] = old;
+            assert_close((double)gradient[j], (up - down) / (2.0 * h), 2e-6, reference.names[i]);
+        }
+    }
+    tlm_tensor_free(loss);
+    tlm_model_zero_grad(model);
+    ck_assert_ptr_null(tlm_tensor_grad(tensors[0]));
+    reference_release(&reference);
+    tlm_model_free(model);
+}
+END_TEST
+
+START_TEST(without_gradients_the_numbers_are_the_same)
+{
+    uint32_t inputs[BATCH * TIME], targets[BATCH * TIME];
+    tlm_model_t *model = make_model(&tiny);
+    float with, without;
+    tlm_tensor_t *loss;
+
+    make_ids(inputs, BATCH * TIME, 11, 0);
+    make_ids(targets, BATCH * TIME, 11, 1);
+    ASSERT_OK(tlm_model_loss(&loss, model, inputs, targets, BATCH, TIME));
+    ASSERT_OK(tlm_tensor_item(&with, loss));
+    tlm_tensor_free(loss);
+    tlm_set_grad_enabled(false);
+    ASSERT_OK(tlm_model_loss(&loss, model, inputs, targets, BATCH, TIME));
+    ASSERT_OK(tlm_tensor_item(&without, loss));
+    ck_assert(!tlm_tensor_requires_grad(loss));
+    tlm_tensor_free(loss);
+    tlm_set_grad_enabled(true);
+    ck_assert(with == without);
+    tlm_model_free(model);
+}
+END_TEST
+
+/* ---- Training -----------------------------------------------------------------------------------
+ */
+
+/* Losses of some steps on one batch. */
+static void train(float *losses, int steps, const tlm_model_options_t *options, int64_t batch,
+                  int64_t time)
+{
+    size_t count = (size_t)(batch * time), n;
+    uint32_t *inputs = malloc(2 * count * sizeof(*inputs)), *targets = inputs + count;
+    tlm_adamw_options_t adamw = {sizeof(adamw), 3e-3, 0.9, 0.99, 1e-8, 0.01};
+    tlm_model_t *model = make_model(options);
+    tlm_optimizer_t *optimizer;
+    tlm_tensor_t *const *tensors;
+    tlm_tensor_t *loss;
+
+    make_ids(inputs, count, (uint32_t)options->vocab_size, 2);
+    make_ids(targets, count, (uint32_t)options->vocab_size, 3);
+    ASSERT_OK(tlm_model_parameters(&tensors, &n, model));
+    ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, &adamw));
+    ASSERT_OK(tlm_optimizer_add_group(optimizer, tensors, n, NULL));
+    for (int step = 0; step < steps; step++) {
+        tlm_optimizer_zero_grad(optimizer);
+        ASSERT_OK(tlm_model_loss(&loss, model, inputs, targets, batch, time));
+        ASSERT_OK(tlm_tensor_item(&losses[step], loss));
+        ASSERT_OK(tlm_tensor_backward(loss, NULL));
+        tlm_tensor_free(loss);
+        ASSERT_OK(tlm_clip_grad_norm(NULL, tensors, n, 1.0));
+        ASSERT_OK(tlm_optimizer_step(optimizer));
+    }
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+    free(inputs);
+}
+
+START_TEST(a_small_batch_is_learnt_by_heart)
+{
+    enum { STEPS = 300 };
+    tlm_model_options_t options = tiny;
+    float losses[STEPS];
+
+    options.d_model = 32;
+    options.num_heads = 4;
+    options.d_ff = 0;
+    train(losses, STEPS, &options, 2, 6);
+    ck_assert_msg(losses[0] > 2.0f && losses[0] < 4.0f, "first loss %g", (double)losses[0]);
+    ck_assert_msg(losses[STEPS - 1] < 0.15f, "last loss %g", (double)losses[STEPS - 1]);
+}
+END_TEST
+
+START_TEST(threads_do_not_change_a_bit)
+{
+    enum { STEPS = 5 };
+    static const tlm_model_options_t options = {
+        sizeof(options), 300, 40, 96, 2, 6, 0, 0.0, 3,
+    };
+    float one[STEPS], other[STEPS];
+
+    ASSERT_OK(tlm_set_num_threads(1));
+    train(one, STEPS, &options, 3, 37);
+    ck_assert(one[STEPS - 1] < one[0]);
+    for (int32_t threads = 2; threads <= 3; threads++) {
+        ASSERT_OK(tlm_set_num_threads(threads));
+        train(other, STEPS, &options, 3, 37);
+        ck_assert_mem_eq(one, other, sizeof(one));
+    }
+    ASSERT_OK(tlm_set_num_threads(0));
+}
+END_TEST
+
+/* ---- Parameters ---------------------------------------------------------------------------------
+ */
+
+START_TEST(parameters_have_cs336_names_and_shapes)
+{
+    static const struct {
+        const char *name;
+        int64_t shape[2];
+    } expected[] = {
+        {"token_embeddings.weight", {11, 8}},
+        {"layers.0.attn.q_proj.weight", {8, 8}},
+        {"layers.0.attn.k_proj.weight", {8, 8}},
+        {"layers.0.attn.v_proj.weight", {8, 8}},
+        {"layers.0.attn.output_proj.weight", {8, 8}},
+        {"layers.0.ln1.weight", {8, 0}},
+        {"layers.0.ffn.w1.weight", {12, 8}},
+        {"layers.0.ffn.w2.weight", {8, 12}},
+        {"layers.0.ffn.w3.weight", {12, 8}},
+        {"layers.0.ln2.weight", {8, 0}},
+        {"layers.1.attn.q_proj.weight", {8, 8}},
+        {"layers.1.attn.k_proj.weight", {8, 8}},
+        {"layers.1.attn.v_proj.weight", {8, 8}},
+        {"layers.1.attn.output_proj.weight", {8, 8}},
+        {"layers.1.ln1.weight", {8, 0}},
+        {"layers.1.ffn.w1.weight", {12, 8}},
+        {"layers.1.ffn.w2.weight", {8, 12}},
+        {"layers.1.ffn.w3.weight", {12, 8}},
+        {"layers.1.ln2.weight", {8, 0}},
+        {"ln_final.weight", {8, 0}},
+        {"lm_head.weight", {11, 8}},
+    };
+    enum { COUNT = sizeof(expected) / sizeof(expected[0]) };
+    tlm_model_t *model = make_model(&tiny);
+    uint64_t elements = 0;
+    const char *name;
+
+    ck_assert_uint_eq(tlm_model_num_parameters(model), COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        tlm_tensor_t *tensor;
+        int32_t ndim = expected[i].shape[1] == 0 ? 1 : 2;
+
+        ASSERT_OK(tlm_model_parameter_name(&name, model, i));
+        ck_assert_str_eq(name, expected[i].name);
+        ASSERT_OK(tlm_model_parameter(&tensor, model, name));
+        ck_assert_int_eq(tlm_tensor_ndim(tensor), ndim);
+        for (int32_t k = 0; k < ndim; k++)
+            ck_assert_int_eq(tlm_tensor_shape(tensor)[k], expected[i].shape[k]);
+        ck_assert(tlm_tensor_requires_grad(tensor));
+        elements += (uint64_t)tlm_tensor_numel(tensor);
+    }
+    ck_assert_uint_eq(tlm_model_num_elements(model), elements);
+    ASSERT_FAILS(TLM_ERR_RANGE, "21 of 21", tlm_model_parameter_name(&name, model, COUNT));
+    tlm_model_free(model);
+}
+END_TEST
+
+START_TEST(parameters_are_set_by_name)
+{
+    const int64_t good[2] = {11, 8}, turned[2] = {8, 11};
+    float values[88];
+    tlm_model_t *model = make_model(&tiny);
+    tlm_tensor_t *tensor;
+
+    for (int i = 0; i < 88; i++)
+        values[i] = (float)i;
+    ASSERT_OK(tlm_model_set_parameter(model, "lm_head.weight", values, good, 2));
+    ASSERT_OK(tlm_model_parameter(&tensor, model, "lm_head.weight"));
+    ck_assert_mem_eq(tlm_tensor_data(tensor), values, sizeof(values));
+    ASSERT_FAILS(TLM_ERR_SHAPE, "(8, 11)",
+                 tlm_model_set_parameter(model, "lm_head.weight", values, turned, 2));
+    ASSERT_FAILS(TLM_ERR_SHAPE, "(11, 8)",
+                 tlm_model_set_parameter(model, "lm_head.weight", values, good, 1));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "ndim 9",
+                 tlm_model_set_parameter(model, "lm_head.weight", values, good, 9));
+    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "'lm_head'",
+                 tlm_model_set_parameter(model, "lm_head", values, good, 2));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "values is NULL",
+                 tlm_model_set_parameter(model, "lm_head.weight", NULL, good, 2));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "model is NULL",
+                 tlm_model_set_parameter(NULL, "lm_head.weight", values, good, 2));
+    tlm_model_free(model);
+}
+END_TEST
+
+/* Mean, standard deviation and largest absolute value of a parameter. */
+static void measure(const tlm_model_t *model, const char *name, double sigma)
+{
+    /* Cutting a normal distribution at 3 sigma leaves this much of its standard deviation. */
+    const double cut_deviation = 0.98658;
+    double sum = 0.0, squares = 0.0, largest = 0.0, count, deviation;
+    tlm_tensor_t *tensor;
+    const float *values;
+
+    ASSERT_OK(tlm_model_parameter(&tensor, model, name));
+    values = tlm_tensor_data(tensor);
+    count = (double)tlm_tensor_numel(tensor);
+    for (int64_t i = 0; i < tlm_tensor_numel(tensor); i++) {
+        sum += (double)values[i];
+        squares += (double)values[i] * (double)values[i];
+        largest = fmax(largest, fabs((double)values[i]));
+    }
+    deviation = sqrt(squares / count);
+    ck_assert_msg(fabs(sum / count) < 5.0 * sigma / sqrt(count), "%s: mean %g", name, sum / count);
+    ck_assert_msg(fabs(deviation / (sigma * cut_deviation) - 1.0) < 5.0 / sqrt(2.0 * count),
+                  "%s: deviation %g, sigma %g", name, deviation, sigma);
+    ck_assert_msg(largest <= 3.0 * sigma * (1.0 + 1e-6) && largest > 2.8 * sigma,
+                  "%s: largest %g, sigma %g", name, largest, sigma);
+}
+
+START_TEST(initial_values_have_their_distribution)
+{
+    static const tlm_model_options_t options = {sizeof(options), 500, 16, 128, 1, 4, 0, 0.0, 1};
+    tlm_model_t *model = make_model(&options), *same = make_model(&options), *other;
+    tlm_model_options_t changed = options;
+    tlm_tensor_t *a, *b, *c;
+
+    measure(model, "token_embeddings.weight", 1.0);
+    measure(model, "layers.0.attn.q_proj.weight", sqrt(2.0 / 256.0));
+    measure(model, "layers.0.attn.output_proj.weight", sqrt(2.0 / 256.0));
+    measure(model, "layers.0.ffn.w1.weight", sqrt(2.0 / (128.0 + 384.0)));
+    measure(model, "layers.0.ffn.w2.weight", sqrt(2.0 / (128.0 + 384.0)));
+    measure(model, "lm_head.weight", sqrt(2.0 / 628.0));
+    ASSERT_OK(tlm_model_parameter(&a, model, "layers.0.ln2.weight"));
+    for (int i = 0; i < 128; i++)
+        ck_assert(((float *)tlm_tensor_data(a))[i] == 1.0f);
+    changed.seed = 2;
+    other = make_model(&changed);
+    ASSERT_OK(tlm_model_parameter(&a, model, "lm_head.weight"));
+    ASSERT_OK(tlm_model_parameter(&b, same, "lm_head.weight"));
+    ASSERT_OK(tlm_model_parameter(&c, other, "lm_head.weight"));
+    ck_assert_mem_eq(tlm_tensor_data(a), tlm_tensor_data(b), 500 * 128 * sizeof(float));
+    ck_assert_mem_ne(tlm_tensor_data(a), tlm_tensor_data(c), 500 * 128 * sizeof(float));
+    ASSERT_OK(tlm_model_parameter(&b, model, "layers.0.attn.q_proj.weight"));
+    ASSERT_OK(tlm_model_parameter(&c, model, "layers.0.attn.k_proj.weight"));
+    ck_assert_mem_ne(tlm_tensor_data(b), tlm_tensor_data(c), 128 * 128 * sizeof(float));
+    tlm_model_free(model);
+    tlm_model_free(same);
+    tlm_model_free(other);
+}
+END_TEST
+
+/* ---- Options and errors -------------------------------------------------------------------------
+ */
+
+START_TEST(defaults_are_resolved)
+{
+    tlm_model_options_t options = {sizeof(options), 10, 4, 512, 1, 16, 0, 0.0, 9}, got;
+    tlm_model_t *model = make_model(&options);
+
+    got.size = sizeof(got);
+    ASSERT_OK(tlm_model_get_options(&got, model));
+    ck_assert_int_eq(got.d_ff, 1408);
+    ck_assert(got.rope_theta == 10000.0);
+    ck_assert_uint_eq(got.seed, 9);
+    got.size = 0;
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "size", tlm_model_get_options(&got, model));
+    tlm_model_free(model);
+    tlm_model_free(NULL);
+}
+END_TEST
+
+START_TEST(wrong_options_are_refused)
+{
+    static const struct {
+        tlm_model_options_t options;
+        const char *text;
+    } cases[] = {
+        {{sizeof(tiny), 0, 6, 8, 2, 2, 12, 0, 0}, "vocab_size 0"},
+        {{sizeof(tiny), 11, -1, 8, 2, 2, 12, 0, 0}, "context_length -1"},
+        {{sizeof(tiny), 11, 6, 0, 2, 2, 12, 0, 0}, "d_model 0"},
+        {{sizeof(tiny), 11, 6, 8, 0, 2, 12, 0, 0}, "num_layers 0"},
+        {{sizeof(tiny), 11, 6, 8, 2, 0, 12, 0, 0}, "num_heads 0"},
+        {{sizeof(tiny), 11, 6, 8, 2, 2, -5, 0, 0}, "d_ff -5"},
+        {{sizeof(tiny), 11, 6, 10, 2, 4, 12, 0, 0}, "d_model 10 is not a multiple of"},
+        {{sizeof(tiny), 11, 6, 9, 2, 3, 12, 0, 0}, "d_model 9 is not a multiple of"},
+        {{sizeof(tiny), 11, 6, 8, 2, 2, 12, -1.0, 0}, "rope_theta -1"},
+        {{sizeof(tiny), 11, 6, 8, 2, 2, 12, (double)NAN, 0}, "rope_theta nan"},
+        {{sizeof(tiny), 11, 6, 8, 2, 2, 12, (double)INFINITY, 0}, "rope_theta inf"},
+        {{sizeof(tiny), INT64_MAX, 6, 8, 2, 2, 12, 0, 0}, "vocab_size 9223372036854775807"},
+        {{sizeof(tiny), 2147483647, 6, 2147483646, 2, 1, 2147483647, 0, 0}, "too large"},
+        {{sizeof(tiny), 11, 6, 8, 2147483647, 2, 12, 0, 0}, "num_layers 2147483647"},
+        {{7, 11, 6, 8, 2, 2, 12, 0, 0}, "size is 7"},
+    };
+    tlm_model_t *model = NULL;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, cases[i].text,
+                     tlm_model_create(&model, &cases[i].options));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_model_create(&model, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_model_create(NULL, &tiny));
+    ck_assert_ptr_null(model);
+}
+END_TEST
+
+START_TEST(wrong_inputs_are_refused)
+{
+    uint32_t ids[12] = {0}, bad[12] = {0};
+    tlm_model_t *model = make_model(&tiny);
+    tlm_tensor_t *out = NULL;
+
+    bad[7] = 11;
+    ASSERT_FAILS(TLM_ERR_RANGE, "id 11 in row 1 at position 1",
+                 tlm_model_forward(&out, model, bad, 2, 6));
+    ASSERT_FAILS(TLM_ERR_RANGE, "id 11", tlm_model_loss(&out, model, ids, bad, 2, 6));
+    ASSERT_FAILS(TLM_ERR_RANGE, "7 tokens", tlm_model_forward(&out, model, ids, 1, 7));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "time 0", tlm_model_forward(&out, model, ids, 1, 0));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "batch -1", tlm_model_forward(&out, model, ids, -1, 6));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "too large",
+                 tlm_model_forward(&out, model, ids, INT64_MAX, 6));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_model_forward(&out, model, NULL, 2, 6));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_model_forward(&out, NULL, ids, 2, 6));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_model_loss(NULL, model, ids, ids, 2, 6));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_model_loss(&out, model, ids, NULL, 2, 6));
+    ck_assert_ptr_null(out);
+    tlm_model_free(model);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("model");
+    TCase *tcase = tcase_create("model");
+    SRunner *runner;
+    int failed;
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, logits_are_those_of_the_reference);
+    tcase_add_test(tcase, gradients_are_those_of_central_differences);
+    tcase_add_test(tcase, without_gradients_the_numbers_are_the_same);
+    tcase_add_test(tcase, a_small_batch_is_learnt_by_heart);
+    tcase_add_test(tcase, threads_do_not_change_a_bit);
+    tcase_add_test(tcase, parameters_have_cs336_names_and_shapes);
+    tcase_add_test(tcase, parameters_are_set_by_name);
+    tcase_add_test(tcase, initial_values_have_their_distribution);
+    tcase_add_test(tcase, defaults_are_resolved);
+    tcase_add_test(tcase, wrong_options_are_refused);
+    tcase_add_test(tcase, wrong_inputs_are_refused);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}

@@ -1,0 +1,175 @@
+/* The whole train step on the CS336 model, and the matrix products of its linear layers alone, the
+ * floor that the step cannot go below:
+ *
+ *     build/tests/bench/bench_train_step [threads] [steps]
+ *
+ * bench_train_step.py compares the same step with PyTorch's. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "base/memory.h"
+#include "tensor/gemm.h"
+#include "tinylm/tinylm.h"
+
+enum {
+    VOCAB = 10000,
+    CONTEXT = 256,
+    D_MODEL = 512,
+    D_FF = 1344,
+    LAYERS = 4,
+    HEADS = 16,
+    BATCH = 8
+};
+enum { TOKENS = BATCH * CONTEXT };
+
+static double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static double peak_mib(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_maxrss / 1024.0;
+}
+
+static void check(tlm_status_t status)
+{
+    if (status != TLM_OK) {
+        fprintf(stderr, "bench_train_step: %s\n", tlm_error_message());
+        exit(1);
+    }
+}
+
+/* The parts of a step, in seconds. */
+typedef struct parts {
+    double forward, backward, clip, update;
+} parts_t;
+
+static double total(const parts_t *parts)
+{
+    return parts->forward + parts->backward + parts->clip + parts->update;
+}
+
+static float train_step(parts_t *parts, tlm_model_t *model, tlm_optimizer_t *optimizer,
+                        const uint32_t *ids)
+{
+    tlm_tensor_t *const *tensors;
+    tlm_tensor_t *loss;
+    double start = now(), forward, backward, clip;
+    float value;
+    size_t n;
+
+    check(tlm_model_parameters(&tensors, &n, model));
+    tlm_optimizer_zero_grad(optimizer);
+    check(tlm_model_loss(&loss, model, ids, ids + 1, BATCH, CONTEXT));
+    check(tlm_tensor_item(&value, loss));
+    forward = now();
+    check(tlm_tensor_backward(loss, NULL));
+    tlm_tensor_free(loss);
+    backward = now();
+    check(tlm_clip_grad_norm(NULL, tensors, n, 1.0));
+    clip = now();
+    check(tlm_optimizer_step(optimizer));
+    *parts = (parts_t){forward - start, backward - forward, clip - backward, now() - clip};
+    return value;
+}
+
+/* y = x W^T of one layer, and the products of its backward pass: dx = dy W, dW = dy^T x. */
+static void linear_products(float *x, float *w, float *y, int64_t d_out, int64_t d_in)
+{
+    check(tlmi_gemm(TOKENS, d_out, d_in, 1.0f, (tlmi_matrix_t){x, d_in, 1},
+                    (tlmi_matrix_t){w, 1, d_in}, 0.0f, y, d_out));
+    check(tlmi_gemm(TOKENS, d_in, d_out, 1.0f, (tlmi_matrix_t){y, d_out, 1},
+                    (tlmi_matrix_t){w, d_in, 1}, 0.0f, x, d_in));
+    check(tlmi_gemm(d_out, d_in, TOKENS, 1.0f, (tlmi_matrix_t){y, 1, d_out},
+                    (tlmi_matrix_t){x, d_in, 1}, 0.0f, w, d_in));
+}
+
+/* Seconds that the products of all linear layers of a step take. */
+static double time_products(double *gflop)
+{
+    static const int64_t shapes[][2] = {{D_MODEL, D_MODEL}, {D_MODEL, D_MODEL}, {D_MODEL, D_MODEL},
+                                        {D_MODEL, D_MODEL}, {D_FF, D_MODEL},    {D_FF, D_MODEL},
+                                        {D_MODEL, D_FF}};
+    float *x = tlmi_alloc_aligned(TOKENS * D_FF, sizeof(float), "x");
+    float *y = tlmi_alloc_aligned((size_t)TOKENS * VOCAB, sizeof(float), "y");
+    float *w = tlmi_alloc_aligned((size_t)VOCAB * D_FF, sizeof(float), "w");
+    double start;
+
+    if (x == NULL || y == NULL || w == NULL)
+        exit(1);
+    /* Zeros stay zeros through all products, and cost what other numbers do. */
+    for (size_t i = 0; i < TOKENS * D_FF; i++)
+        x[i] = 0.0f;
+    for (size_t i = 0; i < (size_t)VOCAB * D_FF; i++)
+        w[i] = 0.0f;
+    for (size_t i = 0; i < (size_t)TOKENS * VOCAB; i++)
+        y[i] = 0.0f;
+    start = now();
+    *gflop = 0.0;
+    for (int layer = 0; layer < LAYERS; layer++)
+        for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+            linear_products(x, w, y, shapes[i][0], shapes[i][1]);
+            *gflop += 6e-9 * TOKENS * (double)(shapes[i][0] * shapes[i][1]);
+        }
+    linear_products(x, w, y, VOCAB, D_MODEL);
+    *gflop += 6e-9 * TOKENS * (double)VOCAB * D_MODEL;
+    start = now() - start;
+    tlmi_free(x);
+    tlmi_free(y);
+    tlmi_free(w);
+    return start;
+}
+
+int main(int argc, char **argv)
+{
+    tlm_model_options_t options = {sizeof(options), VOCAB, CONTEXT, D_MODEL, LAYERS,
+                                   HEADS,           D_FF,  0.0,     1};
+    int steps = argc > 2 ? atoi(argv[2]) : 5;
+    uint32_t *ids = malloc((TOKENS + 1) * sizeof(*ids));
+    tlm_optimizer_t *optimizer;
+    tlm_tensor_t *const *tensors;
+    tlm_model_t *model;
+    parts_t best = {1e9, 0, 0, 0}, parts;
+    double products = 1e9, gflop = 0.0;
+    size_t n;
+
+    check(tlm_set_num_threads(argc > 1 ? atoi(argv[1]) : 0));
+    for (int i = 0; i <= TOKENS; i++)
+        ids[i] = (uint32_t)((uint64_t)i * 2654435761u >> 7) % VOCAB;
+    check(tlm_model_create(&model, &options));
+    check(tlm_model_parameters(&tensors, &n, model));
+    check(tlm_optimizer_create_adamw(&optimizer, NULL));
+    check(tlm_optimizer_add_group(optimizer, tensors, n, NULL));
+    train_step(&parts, model, optimizer, ids); /* the first fills caches and buffers */
+    for (int step = 0; step < steps; step++) {
+        double seconds;
+
+        train_step(&parts, model, optimizer, ids);
+        if (total(&parts) < total(&best))
+            best = parts;
+        seconds = time_products(&gflop);
+        products = seconds < products ? seconds : products;
+    }
+    printf("%d threads, gemm kernels %s, vector level %s; best of %d steps\n", tlm_num_threads(),
+           tlm_gemm_kernel_name(), tlm_cpu_level_name(tlm_cpu_level()), steps);
+    printf("step %.3f s, %.0f tokens/s: forward %.3f, backward %.3f, clip %.3f, AdamW %.3f\n",
+           total(&best), TOKENS / total(&best), best.forward, best.backward, best.clip,
+           best.update);
+    printf("products of the linear layers alone %.3f s, %.1f GFLOP/s; the step takes %.2f times "
+           "that\n",
+           products, gflop / products, total(&best) / products);
+    printf("peak memory %.0f MiB\n", peak_mib());
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+    free(ids);
+    return 0;
+}

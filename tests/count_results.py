@@ -1,0 +1,39 @@
+"""Prints "N passed, N failed, N skipped" over the last test runs of some build directories.
+
+Reads meson-logs/testlog.json: one JSON object a line, one line a test. Exits with 1 if a test failed, a
+directory has no log, or nothing ran.
+"""
+
+import json
+import os
+import sys
+
+PASSED = {"OK", "EXPECTEDFAIL"}
+
+
+def results(directory):
+    path = os.path.join(directory, "meson-logs", "testlog.json")
+    with open(path, encoding="utf-8") as log:
+        return [json.loads(line)["result"] for line in log if line.strip()]
+
+
+def main(directories):
+    passed = failed = skipped = 0
+    for directory in directories:
+        try:
+            for result in results(directory):
+                if result in PASSED:
+                    passed += 1
+                elif result == "SKIP":
+                    skipped += 1
+                else:
+                    failed += 1
+        except OSError as error:
+            print(f"count_results.py: {error}", file=sys.stderr)
+            failed += 1
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

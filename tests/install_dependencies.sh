@@ -1,0 +1,85 @@
+#!/bin/sh
+# Installs what building and testing libtinylm needs and is not there yet: on Debian, Ubuntu and their
+# kin with apt-get, as root or through sudo. Elsewhere it only says what is missing.
+set -eu
+
+missing=''
+
+# need PACKAGE COMMAND...: the package is missing if dpkg does not know it as installed and the command,
+# which looks for the same thing from another source, fails too.
+need() {
+    package=$1
+    shift
+    if dpkg-query -W -f '${db:Status-Abbrev}\n' "$package" 2>/dev/null | grep -q '^.i'; then
+        echo "  $package: installed"
+    elif "$@" >/dev/null 2>&1; then
+        echo "  $package: provided otherwise"
+    else
+        echo "  $package: missing"
+        missing="$missing $package"
+    fi
+}
+
+compiles() {
+    echo "#include <$1>" | cc -xc -fsyntax-only -
+}
+
+# Any of the three variants of BLIS will do.
+has_blis() {
+    for variant in serial pthread openmp; do
+        for archive in /usr/lib/*/blis-"$variant"/libblis.a; do
+            test -e "$archive" && return 0
+        done
+    done
+    return 1
+}
+
+install_missing() {
+    if [ "$(id -u)" -eq 0 ]; then
+        as_root=''
+    elif command -v sudo >/dev/null 2>&1; then
+        as_root=sudo
+    else
+        echo "install_dependencies.sh: not root and no sudo; run as root:" >&2
+        echo "  apt-get install$missing" >&2
+        exit 1
+    fi
+    # shellcheck disable=SC2086 # both are lists of words
+    $as_root apt-get update &&
+        $as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y --no-install-recommends $missing
+}
+
+echo "Looking for what libtinylm needs:"
+need gcc cc --version
+need g++ c++ --version
+need binutils nm --version
+need libc6-dev compiles stdio.h
+need meson meson --version
+need ninja-build ninja --version
+need pkg-config pkg-config --version
+need python3 python3 --version
+need libblis-serial-dev has_blis
+need libonig-dev pkg-config --exists oniguruma
+need libutf8proc-dev pkg-config --exists libutf8proc
+need libjansson-dev pkg-config --exists jansson
+need check pkg-config --exists check
+
+if [ -z "$missing" ]; then
+    echo "Nothing to install."
+    exit 0
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "install_dependencies.sh: no apt-get here; install what these Debian packages hold:" >&2
+    echo " $missing" >&2
+    exit 1
+fi
+echo "Installing:$missing"
+if ! install_missing; then
+    echo "That failed; trying once more."
+    sleep 5
+    install_missing || {
+        echo "install_dependencies.sh: apt-get could not install:$missing" >&2
+        exit 1
+    }
+fi

@@ -36,9 +36,9 @@ TLM_API void tlm_model_free(tlm_model_t *model);
 /** The options in force, defaults resolved. Set out->size first. @since 0.1 */
 TLM_API tlm_status_t tlm_model_get_options(tlm_model_options_t *out, const tlm_model_t *model);
 
-/* ---- Parameters, by the state-dict names of CS336: token_embeddings.weight,
- * layers.<i>.attn.{q,k,v,output}_proj.weight, layers.<i>.ffn.{w1,w2,w3}.weight,
- * layers.<i>.ln{1,2}.weight, ln_final.weight, lm_head.weight -------------------------------------- */
+/* ---- Parameters ------------------------------------------------------------------------- */
+/* Named as in CS336's state dict: token_embeddings.weight, layers.<i>.attn.{q,k,v,output}_proj.weight,
+ * layers.<i>.ffn.{w1,w2,w3}.weight, layers.<i>.ln{1,2}.weight, ln_final.weight, lm_head.weight. */
 
 /** Number of parameter tensors, and of all their elements. @since 0.1 */
 TLM_API size_t tlm_model_num_parameters(const tlm_model_t *model);
@@ -65,7 +65,7 @@ TLM_API tlm_status_t tlm_model_set_parameter(tlm_model_t *model, const char *nam
 /** Forgets all gradients. @since 0.1 */
 TLM_API void tlm_model_zero_grad(tlm_model_t *model);
 
-/* ---- Forward ------------------------------------------------------------------------------------- */
+/* ---- Forward ---------------------------------------------------------------------------- */
 
 /** Logits (batch, time, vocab_size) of ids (batch, time), row-major. Owned by the caller. TLM_ERR_RANGE
  *  if time > context_length or an id is not in the vocabulary. @since 0.1 */
@@ -77,7 +77,7 @@ TLM_API tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model
 TLM_API tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint32_t *inputs,
                                     const uint32_t *targets, int64_t batch, int64_t time);
 
-/* ---- Generation ---------------------------------------------------------------------------------- */
+/* ---- Generation ------------------------------------------------------------------------- */
 
 typedef struct tlm_generate_options {
     size_t size;        /* sizeof(tlm_generate_options_t) */

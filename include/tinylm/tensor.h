@@ -27,7 +27,7 @@ typedef struct tlm_tensor tlm_tensor_t;
 /** Bytes of one element of a type, 0 for an unknown one. @since 0.1 */
 TLM_API size_t tlm_dtype_size(int32_t dtype);
 
-/* ---- Making and freeing ---------------------------------------------------------------------- */
+/* ---- Making and freeing ----------------------------------------------------------------- */
 
 /** A tensor of zeros. ndim 0 is a scalar; sizes of 0 are allowed. Owned by the caller. @since 0.1 */
 TLM_API tlm_status_t tlm_tensor_create(tlm_tensor_t **out, int32_t dtype, const int64_t *shape,
@@ -50,7 +50,7 @@ TLM_API tlm_tensor_t *tlm_tensor_retain(tlm_tensor_t *tensor);
 /** Drops one reference. NULL is fine. @since 0.1 */
 TLM_API void tlm_tensor_free(tlm_tensor_t *tensor);
 
-/* ---- Looking ----------------------------------------------------------------------------------- */
+/* ---- Looking ---------------------------------------------------------------------------- */
 
 TLM_API int32_t tlm_tensor_dtype(const tlm_tensor_t *tensor);
 TLM_API int32_t tlm_tensor_ndim(const tlm_tensor_t *tensor);
@@ -69,7 +69,7 @@ TLM_API tlm_status_t tlm_tensor_copy_in(tlm_tensor_t *tensor, const void *data, 
 /** The value of a tensor with one float32 element. @since 0.1 */
 TLM_API tlm_status_t tlm_tensor_item(float *out, const tlm_tensor_t *tensor);
 
-/* ---- Gradients --------------------------------------------------------------------------------- */
+/* ---- Gradients -------------------------------------------------------------------------- */
 
 /** Marks a float32 leaf as one that gathers a gradient. TLM_ERR_STATE for a result of an op.
  *  @since 0.1 */
@@ -98,7 +98,7 @@ TLM_API bool tlm_grad_enabled(void);
 /** The same memory outside any graph; owned by the caller. @since 0.1 */
 TLM_API tlm_status_t tlm_tensor_detach(tlm_tensor_t **out, const tlm_tensor_t *tensor);
 
-/* ---- Ops: each with backward; *out is owned by the caller ---------------------------------------- */
+/* ---- Ops: each with backward; *out is owned by the caller ------------------------------- */
 
 /** a + b, broadcast. @since 0.1 */
 TLM_API tlm_status_t tlm_add(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b);

@@ -29,8 +29,7 @@
 #error "tensors are written as they lie in memory, and the format is little-endian"
 #endif
 
-/* ---- Common -------------------------------------------------------------------------------------
- */
+/* ---- Common ----------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -86,8 +85,7 @@ static tlm_status_t name_parameters(const char ***out, const char *function,
     return TLM_OK;
 }
 
-/* ---- Saving -------------------------------------------------------------------------------------
- */
+/* ---- Saving ----------------------------------------------------------------------------- */
 
 static tlm_status_t set_text(tlmi_json_t *object, const char *key, const char *text)
 {
@@ -280,8 +278,7 @@ tlm_status_t tlm_checkpoint_save(const char *path, const tlm_model_t *model,
     return status;
 }
 
-/* ---- Loading: checks ----------------------------------------------------------------------------
- */
+/* ---- Loading: checks -------------------------------------------------------------------- */
 
 static bool parse_uint64(uint64_t *out, const char *text)
 {
@@ -523,8 +520,7 @@ static tlm_status_t check_config(const tlmi_safetensors_t *file, const tlm_model
     return TLM_OK;
 }
 
-/* ---- Loading: copies ----------------------------------------------------------------------------
- */
+/* ---- Loading: copies -------------------------------------------------------------------- */
 
 static void perform(const copy_t *copies, size_t n)
 {

@@ -24,8 +24,7 @@ static const struct {
     {"I8", 8},   {"U64", 64}, {"U32", 32}, {"U16", 16},  {"U8", 8},   {"BOOL", 8},
 };
 
-/* ---- Reading ------------------------------------------------------------------------------------
- */
+/* ---- Reading ---------------------------------------------------------------------------- */
 
 /* Bytes that shape and dtype ask for. */
 static tlm_status_t tensor_bytes(size_t *out, const tlmi_st_tensor_t *tensor, const char *path)
@@ -234,8 +233,7 @@ const char *tlmi_safetensors_metadata(const tlmi_safetensors_t *file, const char
     return text;
 }
 
-/* ---- The checksum -------------------------------------------------------------------------------
- */
+/* ---- The checksum ----------------------------------------------------------------------- */
 
 /* Where the digits of the checksum stand in the header's text; NULL if there is none. The first
  * occurrence counts, and the writer puts it first. */
@@ -282,8 +280,7 @@ tlm_status_t tlmi_safetensors_verify(const tlmi_safetensors_t *file, const char 
     return TLM_OK;
 }
 
-/* ---- Writing ------------------------------------------------------------------------------------
- */
+/* ---- Writing ---------------------------------------------------------------------------- */
 
 static tlm_status_t append_int(tlmi_json_t *array, uint64_t value)
 {

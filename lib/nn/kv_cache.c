@@ -36,8 +36,7 @@ struct tlmi_kv_cache {
     float *scores;   /* (workers, QUERY_BLOCK, capacity) */
 };
 
-/* ---- Life ---------------------------------------------------------------------------------------
- */
+/* ---- Life ------------------------------------------------------------------------------- */
 
 static void fill_rotation(tlmi_kv_cache_t *cache)
 {
@@ -122,8 +121,7 @@ int64_t tlmi_kv_cache_length(const tlmi_kv_cache_t *cache)
     return cache->length;
 }
 
-/* ---- Projections --------------------------------------------------------------------------------
- */
+/* ---- Projections ------------------------------------------------------------------------ */
 
 /* One of several projections of the same input. */
 typedef struct projection {
@@ -192,8 +190,7 @@ static void rms_norm_rows(float *y, const float *x, const tlm_tensor_t *weight, 
     }
 }
 
-/* ---- Attention ----------------------------------------------------------------------------------
- */
+/* ---- Attention -------------------------------------------------------------------------- */
 
 /* Rotates the n new queries in place and puts the keys, rotated, and the values into the cache,
  * where each head has its own rows. */
@@ -300,8 +297,7 @@ static tlm_status_t feed_forward_sublayer(tlmi_kv_cache_t *cache, int64_t layer,
     return project(&output, 1, cache->gate, n, true);
 }
 
-/* ---- Advancing ----------------------------------------------------------------------------------
- */
+/* ---- Advancing -------------------------------------------------------------------------- */
 
 /* n <= chunk tokens through all blocks; x then holds the residual stream behind the last block. */
 static tlm_status_t advance_chunk(tlmi_kv_cache_t *cache, const uint32_t *ids, int64_t n)

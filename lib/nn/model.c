@@ -15,8 +15,7 @@
 
 #define MAX_LAYERS 65536
 
-/* ---- Options ------------------------------------------------------------------------------------
- */
+/* ---- Options ---------------------------------------------------------------------------- */
 
 void tlm_model_options_init(tlm_model_options_t *options)
 {
@@ -92,8 +91,7 @@ tlm_status_t tlmi_model_check_options(tlm_model_options_t *resolved, size_t *num
     return TLM_OK;
 }
 
-/* ---- Parameters ---------------------------------------------------------------------------------
- */
+/* ---- Parameters ------------------------------------------------------------------------- */
 
 /* sigma^2 = 2 / (d_in + d_out), of a matrix (d_out, d_in). */
 static double linear_sigma(int64_t d_out, int64_t d_in)
@@ -317,8 +315,7 @@ void tlm_model_zero_grad(tlm_model_t *model)
         tlm_tensor_zero_grad(model->parameters[i]);
 }
 
-/* ---- Forward ------------------------------------------------------------------------------------
- */
+/* ---- Forward ---------------------------------------------------------------------------- */
 
 /* Frees *tensor and puts `next` in its place: the old one lives on in the graph if that needs it.
  */

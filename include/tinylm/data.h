@@ -13,7 +13,7 @@ typedef struct tlm_dataset tlm_dataset_t;
 /** Writes a token file. Externally synchronised. */
 typedef struct tlm_token_writer tlm_token_writer_t;
 
-#define TLM_TOKENS_AUTO 0   /* by the file: .npy says its type, .u16 and .u32 by name */
+#define TLM_TOKENS_AUTO   0 /* by the file: .npy says its type, .u16 and .u32 by name */
 #define TLM_TOKENS_UINT16 2 /* little-endian */
 #define TLM_TOKENS_UINT32 4
 
@@ -46,7 +46,8 @@ TLM_API tlm_status_t tlm_dataset_sample(uint32_t *inputs, uint32_t *targets,
 TLM_API tlm_status_t tlm_token_writer_create(tlm_token_writer_t **out, const char *path,
                                              int32_t token_type);
 /** Appends ids; TLM_ERR_RANGE, with the position, for one that does not fit the type. @since 0.1 */
-TLM_API tlm_status_t tlm_token_writer_push(tlm_token_writer_t *writer, const uint32_t *ids, size_t n);
+TLM_API tlm_status_t tlm_token_writer_push(tlm_token_writer_t *writer, const uint32_t *ids,
+                                           size_t n);
 /** Completes and renames the file. The writer must still be freed. @since 0.1 */
 TLM_API tlm_status_t tlm_token_writer_finish(tlm_token_writer_t *writer);
 /** Frees the writer; without finish nothing is left on disk. NULL is fine. @since 0.1 */

@@ -23,7 +23,10 @@ typedef struct tlm_model_options {
     uint64_t seed;          /* of the initial parameters */
 } tlm_model_options_t;
 
-#define TLM_MODEL_OPTIONS_INIT {sizeof(tlm_model_options_t), 0, 0, 0, 0, 0, 0, 0.0, 0}
+#define TLM_MODEL_OPTIONS_INIT                                                                     \
+    {                                                                                              \
+        sizeof(tlm_model_options_t), 0, 0, 0, 0, 0, 0, 0.0, 0                                      \
+    }
 
 TLM_API void tlm_model_options_init(tlm_model_options_t *options);
 
@@ -93,7 +96,9 @@ typedef struct tlm_generate_options {
 } tlm_generate_options_t;
 
 #define TLM_GENERATE_OPTIONS_INIT                                                                  \
-    {sizeof(tlm_generate_options_t), 256, 0.0, 0.0, 0, false, {0, 0, 0}, 0, 0, 0}
+    {                                                                                              \
+        sizeof(tlm_generate_options_t), 256, 0.0, 0.0, 0, false, {0, 0, 0}, 0, 0, 0                \
+    }
 
 TLM_API void tlm_generate_options_init(tlm_generate_options_t *options);
 

@@ -22,7 +22,10 @@ typedef struct tlm_adamw_options {
     double weight_decay;
 } tlm_adamw_options_t;
 
-#define TLM_ADAMW_OPTIONS_INIT {sizeof(tlm_adamw_options_t), 1e-3, 0.9, 0.999, 1e-8, 0.01}
+#define TLM_ADAMW_OPTIONS_INIT                                                                     \
+    {                                                                                              \
+        sizeof(tlm_adamw_options_t), 1e-3, 0.9, 0.999, 1e-8, 0.01                                  \
+    }
 
 TLM_API void tlm_adamw_options_init(tlm_adamw_options_t *options);
 
@@ -39,8 +42,9 @@ TLM_API void tlm_optimizer_free(tlm_optimizer_t *optimizer);
 
 /** Adds a group of float32 leaves, retained. options (AdamW only) override those of creation; NULL
  *  keeps them. A tensor that is in a group already is an error. @since 0.1 */
-TLM_API tlm_status_t tlm_optimizer_add_group(tlm_optimizer_t *optimizer, tlm_tensor_t *const *tensors,
-                                             size_t n, const tlm_adamw_options_t *options);
+TLM_API tlm_status_t tlm_optimizer_add_group(tlm_optimizer_t *optimizer,
+                                             tlm_tensor_t *const *tensors, size_t n,
+                                             const tlm_adamw_options_t *options);
 TLM_API size_t tlm_optimizer_num_groups(const tlm_optimizer_t *optimizer);
 
 /** Sets, reads the learning rate of a group; TLM_ALL_GROUPS sets all. @since 0.1 */

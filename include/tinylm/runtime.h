@@ -20,7 +20,7 @@ TLM_API int32_t tlm_num_threads(void);
 
 /* CPU levels, ordered: each includes those before it. */
 #define TLM_CPU_SCALAR 0 /* portable C */
-#define TLM_CPU_AVX2 1   /* AVX2 and FMA */
+#define TLM_CPU_AVX2   1 /* AVX2 and FMA */
 #define TLM_CPU_AVX512 2 /* AVX-512 F, BW, DQ, VL */
 
 /** Level of the kernels in use: the best that the CPU has, unless lowered by tlm_set_cpu_level or by

@@ -19,10 +19,10 @@ typedef struct tlm_tensor tlm_tensor_t;
 
 /* Element types. Gradients exist for TLM_FLOAT32 only; the others hold token ids, positions, masks. */
 #define TLM_FLOAT32 0
-#define TLM_INT32 1
-#define TLM_INT64 2
-#define TLM_UINT32 3
-#define TLM_BOOL 4 /* one byte, 0 or 1 */
+#define TLM_INT32   1
+#define TLM_INT64   2
+#define TLM_UINT32  3
+#define TLM_BOOL    4 /* one byte, 0 or 1 */
 
 /** Bytes of one element of a type, 0 for an unknown one. @since 0.1 */
 TLM_API size_t tlm_dtype_size(int32_t dtype);

@@ -34,11 +34,14 @@ typedef struct tlm_bpe_trainer_options {
     uint32_t reserved;                 /* 0 */
     const tlm_bytes_t *special_tokens; /* copied; first ids, in this order */
     size_t num_special_tokens;
-    const char *pattern; /* copied; NULL: TLM_PATTERN_GPT2 */
+    const char *pattern;    /* copied; NULL: TLM_PATTERN_GPT2 */
     uint64_t min_frequency; /* a pair seen less often is not merged; 0 means 1 */
 } tlm_bpe_trainer_options_t;
 
-#define TLM_BPE_TRAINER_OPTIONS_INIT {sizeof(tlm_bpe_trainer_options_t), 0, 0, NULL, 0, NULL, 0}
+#define TLM_BPE_TRAINER_OPTIONS_INIT                                                               \
+    {                                                                                              \
+        sizeof(tlm_bpe_trainer_options_t), 0, 0, NULL, 0, NULL, 0                                  \
+    }
 
 /** Sets *options to the defaults. @since 0.1 */
 TLM_API void tlm_bpe_trainer_options_init(tlm_bpe_trainer_options_t *options);
@@ -82,7 +85,10 @@ typedef struct tlm_tokenizer_options {
     const char *pattern; /* copied; NULL: TLM_PATTERN_GPT2 */
 } tlm_tokenizer_options_t;
 
-#define TLM_TOKENIZER_OPTIONS_INIT {sizeof(tlm_tokenizer_options_t), NULL, 0, NULL}
+#define TLM_TOKENIZER_OPTIONS_INIT                                                                 \
+    {                                                                                              \
+        sizeof(tlm_tokenizer_options_t), NULL, 0, NULL                                             \
+    }
 
 TLM_API void tlm_tokenizer_options_init(tlm_tokenizer_options_t *options);
 

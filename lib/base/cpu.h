@@ -7,7 +7,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define TLMI_X86 1
 /* Marks a function as compiled for a level; it may only run when tlm_cpu_level() says so. */
-#define TLMI_TARGET_AVX2 __attribute__((target("avx2,fma,bmi2")))
+#define TLMI_TARGET_AVX2   __attribute__((target("avx2,fma,bmi2")))
 #define TLMI_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi2")))
 #else
 #define TLMI_X86 0

@@ -13,7 +13,7 @@ void tlmi_json_free(tlmi_json_t *root);
 
 bool tlmi_json_is_object(const tlmi_json_t *value);
 bool tlmi_json_is_array(const tlmi_json_t *value);
-size_t tlmi_json_size(const tlmi_json_t *value);                          /* members or items */
+size_t tlmi_json_size(const tlmi_json_t *value);                           /* members or items */
 const tlmi_json_t *tlmi_json_item(const tlmi_json_t *array, size_t index); /* NULL if none */
 const tlmi_json_t *tlmi_json_member(const tlmi_json_t *object, const char *key); /* NULL if none */
 

@@ -54,16 +54,16 @@ static PANEL_TARGET void PANEL_NAME(panel_gemm)(int64_t m, int64_t n, int64_t k,
         int64_t i = 0;
         for (; i + PANEL_ROWS <= m; i += PANEL_ROWS)
             PANEL_NAME(tile)
-            (PANEL_ROWS, columns, k, a + i * a_row, a_row, a_column, panel, c + i * c_stride + j,
-             c_stride, accumulate);
+        (PANEL_ROWS, columns, k, a + i * a_row, a_row, a_column, panel, c + i * c_stride + j,
+         c_stride, accumulate);
         for (; i + 4 <= m; i += 4)
             PANEL_NAME(tile)
-            (4, columns, k, a + i * a_row, a_row, a_column, panel, c + i * c_stride + j, c_stride,
-             accumulate);
+        (4, columns, k, a + i * a_row, a_row, a_column, panel, c + i * c_stride + j, c_stride,
+         accumulate);
         for (; i < m; i++)
             PANEL_NAME(tile)
-            (1, columns, k, a + i * a_row, a_row, a_column, panel, c + i * c_stride + j, c_stride,
-             accumulate);
+        (1, columns, k, a + i * a_row, a_row, a_column, panel, c + i * c_stride + j, c_stride,
+         accumulate);
     }
 }
 

@@ -1,0 +1,108 @@
+/* Sizes, offsets and values that programs have compiled in. A line may be added, never changed: a
+ * change that breaks one needs another TLM_ABI_VERSION. */
+#include "tinylm/tinylm.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SIZE(type, bytes)  _Static_assert(sizeof(type) == (bytes), "size of " #type)
+#define VALUE(name, value) _Static_assert((name) == (value), "value of " #name)
+#define FIELD(type, field, at, bytes)                                                              \
+    _Static_assert(offsetof(type, field) == (at) && sizeof(((type *)0)->field) == (bytes),         \
+                   #type "." #field)
+
+#if SIZE_MAX == UINT64_MAX
+SIZE(tlm_bytes_t, 16);
+FIELD(tlm_bytes_t, data, 0, 8);
+FIELD(tlm_bytes_t, size, 8, 8);
+
+SIZE(tlm_bpe_trainer_options_t, 48);
+FIELD(tlm_bpe_trainer_options_t, size, 0, 8);
+FIELD(tlm_bpe_trainer_options_t, vocab_size, 8, 4);
+FIELD(tlm_bpe_trainer_options_t, reserved, 12, 4);
+FIELD(tlm_bpe_trainer_options_t, special_tokens, 16, 8);
+FIELD(tlm_bpe_trainer_options_t, num_special_tokens, 24, 8);
+FIELD(tlm_bpe_trainer_options_t, pattern, 32, 8);
+FIELD(tlm_bpe_trainer_options_t, min_frequency, 40, 8);
+
+SIZE(tlm_tokenizer_options_t, 32);
+FIELD(tlm_tokenizer_options_t, size, 0, 8);
+FIELD(tlm_tokenizer_options_t, special_tokens, 8, 8);
+FIELD(tlm_tokenizer_options_t, num_special_tokens, 16, 8);
+FIELD(tlm_tokenizer_options_t, pattern, 24, 8);
+
+SIZE(tlm_model_options_t, 72);
+FIELD(tlm_model_options_t, size, 0, 8);
+FIELD(tlm_model_options_t, vocab_size, 8, 8);
+FIELD(tlm_model_options_t, context_length, 16, 8);
+FIELD(tlm_model_options_t, d_model, 24, 8);
+FIELD(tlm_model_options_t, num_layers, 32, 8);
+FIELD(tlm_model_options_t, num_heads, 40, 8);
+FIELD(tlm_model_options_t, d_ff, 48, 8);
+FIELD(tlm_model_options_t, rope_theta, 56, 8);
+FIELD(tlm_model_options_t, seed, 64, 8);
+
+SIZE(tlm_generate_options_t, 56);
+FIELD(tlm_generate_options_t, size, 0, 8);
+FIELD(tlm_generate_options_t, max_tokens, 8, 8);
+FIELD(tlm_generate_options_t, temperature, 16, 8);
+FIELD(tlm_generate_options_t, top_p, 24, 8);
+FIELD(tlm_generate_options_t, top_k, 32, 4);
+FIELD(tlm_generate_options_t, has_end_token, 36, 1);
+FIELD(tlm_generate_options_t, reserved, 37, 3);
+FIELD(tlm_generate_options_t, end_token, 40, 4);
+FIELD(tlm_generate_options_t, reserved2, 44, 4);
+FIELD(tlm_generate_options_t, seed, 48, 8);
+
+SIZE(tlm_adamw_options_t, 48);
+FIELD(tlm_adamw_options_t, size, 0, 8);
+FIELD(tlm_adamw_options_t, learning_rate, 8, 8);
+FIELD(tlm_adamw_options_t, beta1, 16, 8);
+FIELD(tlm_adamw_options_t, beta2, 24, 8);
+FIELD(tlm_adamw_options_t, eps, 32, 8);
+FIELD(tlm_adamw_options_t, weight_decay, 40, 8);
+#endif
+
+SIZE(tlm_status_t, 4);
+VALUE(TLM_OK, 0);
+VALUE(TLM_ERR_INVALID_ARGUMENT, -1);
+VALUE(TLM_ERR_SHAPE, -2);
+VALUE(TLM_ERR_OUT_OF_MEMORY, -3);
+VALUE(TLM_ERR_IO, -4);
+VALUE(TLM_ERR_FORMAT, -5);
+VALUE(TLM_ERR_NOT_FOUND, -6);
+VALUE(TLM_ERR_UNSUPPORTED, -7);
+VALUE(TLM_ERR_RANGE, -8);
+VALUE(TLM_ERR_STATE, -9);
+VALUE(TLM_ERR_REGEX, -10);
+VALUE(TLM_ERR_NON_FINITE, -11);
+VALUE(TLM_ERR_CANCELLED, -12);
+
+VALUE(TLM_FLOAT32, 0);
+VALUE(TLM_INT32, 1);
+VALUE(TLM_INT64, 2);
+VALUE(TLM_UINT32, 3);
+VALUE(TLM_BOOL, 4);
+VALUE(TLM_MAX_DIMS, 8);
+VALUE(TLM_MAX_THREADS, 256);
+VALUE(TLM_CPU_SCALAR, 0);
+VALUE(TLM_CPU_AVX2, 1);
+VALUE(TLM_CPU_AVX512, 2);
+VALUE(TLM_TOKENS_AUTO, 0);
+VALUE(TLM_TOKENS_UINT16, 2);
+VALUE(TLM_TOKENS_UINT32, 4);
+VALUE(TLM_ALL_GROUPS, SIZE_MAX);
+
+int main(void)
+{
+    char text[64];
+
+    /* The library at run time is the one of these headers. */
+    snprintf(text, sizeof(text), "%d.%d.%d", TLM_VERSION_MAJOR, TLM_VERSION_MINOR,
+             TLM_VERSION_PATCH);
+    if (strcmp(text, tlm_version()) != 0 || strcmp(text, TLM_VERSION_STRING) != 0) {
+        printf("version: %s, headers: %s\n", tlm_version(), text);
+        return 1;
+    }
+    return tlm_abi_version() == TLM_ABI_VERSION ? 0 : 1;
+}

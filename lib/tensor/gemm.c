@@ -27,6 +27,14 @@
 
 cntx_t *bli_gks_lookup_nat_cntx(arch_t id);
 
+/* Stands in for BLIS's reader of the environment, as the linker takes the first definition that it
+ * meets. With its own, BLIS ends the program when BLIS_ARCH_TYPE names no family, and prints when
+ * BLIS_ARCH_DEBUG is set. */
+gint_t bli_env_get_var(const char *env, gint_t fallback)
+{
+    return fallback;
+}
+
 /* ---- Which kernels ---------------------------------------------------------------------- */
 
 /* The micro-kernel of a family makes a tile of (mr, nr) from panels kc deep at most. */

@@ -1,0 +1,145 @@
+/* Oniguruma behind a small interface. Its own limits are off by default; here every search has
+ * them, so that a catastrophic pattern is an error and not a hang. */
+#include "regex.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#define ONIG_ESCAPE_UCHAR_COLLISION /* keeps the header's short name UChar out */
+#include <oniguruma.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+/* Backtracking steps of one match and of one search, and entries of the match stack: tens of
+ * milliseconds, and tens of megabytes, at most. */
+#define RETRIES_IN_MATCH  10000000ul
+#define RETRIES_IN_SEARCH 20000000ul
+#define STACK_ENTRIES     4000000u
+
+struct tlmi_regex {
+    OnigRegex compiled;
+};
+
+struct tlmi_regex_matcher {
+    OnigRegion *region;
+    OnigMatchParam *limits;
+};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int initialised;       /* Oniguruma's code for initialisation */
+static OnigSyntaxType syntax; /* Perl's, with possessive quantifiers such as a?+ */
+
+static void initialise(void)
+{
+    OnigEncoding utf8 = ONIG_ENCODING_UTF8;
+
+    initialised = onig_initialize(&utf8, 1);
+    onig_copy_syntax(&syntax, ONIG_SYNTAX_PERL_NG);
+    onig_set_syntax_op2(&syntax,
+                        onig_get_syntax_op2(&syntax) | ONIG_SYN_OP2_PLUS_POSSESSIVE_REPEAT);
+}
+
+static tlm_status_t fail_regex(const char *what, int code, OnigErrorInfo *info)
+{
+    OnigUChar message[ONIG_MAX_ERROR_MESSAGE_LEN];
+
+    if (code == ONIGERR_MEMORY)
+        return tlmi_fail_memory(0, "a regular expression");
+    message[0] = '\0';
+    if (info != NULL)
+        onig_error_code_to_str(message, code, info);
+    else
+        onig_error_code_to_str(message, code);
+    return tlmi_fail(TLM_ERR_REGEX, "%s: %s", what, (const char *)message);
+}
+
+tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern)
+{
+    const OnigUChar *text = (const OnigUChar *)pattern;
+    OnigErrorInfo info;
+    tlmi_regex_t *regex;
+    int code;
+
+    pthread_once(&once, initialise);
+    if (initialised != ONIG_NORMAL)
+        return fail_regex("pattern", initialised, NULL);
+    regex = tlmi_calloc(1, sizeof(*regex), "a regular expression");
+    if (regex == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    memset(&info, 0, sizeof(info));
+    code = onig_new(&regex->compiled, text, text + strlen(pattern), ONIG_OPTION_NONE,
+                    ONIG_ENCODING_UTF8, &syntax, &info);
+    if (code != ONIG_NORMAL) {
+        tlmi_free(regex);
+        return fail_regex("pattern", code, &info);
+    }
+    *out = regex;
+    return TLM_OK;
+}
+
+void tlmi_regex_free(tlmi_regex_t *regex)
+{
+    if (regex == NULL)
+        return;
+    onig_free(regex->compiled);
+    tlmi_free(regex);
+}
+
+tlm_status_t tlmi_regex_matcher_create(tlmi_regex_matcher_t **out)
+{
+    tlmi_regex_matcher_t *matcher = tlmi_calloc(1, sizeof(*matcher), "a pattern matcher");
+
+    if (matcher == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    matcher->region = onig_region_new();
+    matcher->limits = onig_new_match_param();
+    if (matcher->region == NULL || matcher->limits == NULL) {
+        tlmi_regex_matcher_free(matcher);
+        return tlmi_fail_memory(0, "a pattern matcher");
+    }
+    onig_initialize_match_param(matcher->limits);
+    onig_set_retry_limit_in_match_of_match_param(matcher->limits, RETRIES_IN_MATCH);
+    onig_set_retry_limit_in_search_of_match_param(matcher->limits, RETRIES_IN_SEARCH);
+    onig_set_match_stack_limit_size_of_match_param(matcher->limits, STACK_ENTRIES);
+    *out = matcher;
+    return TLM_OK;
+}
+
+void tlmi_regex_matcher_free(tlmi_regex_matcher_t *matcher)
+{
+    if (matcher == NULL)
+        return;
+    if (matcher->region != NULL)
+        onig_region_free(matcher->region, 1);
+    if (matcher->limits != NULL)
+        onig_free_match_param(matcher->limits);
+    tlmi_free(matcher);
+}
+
+tlm_status_t tlmi_regex_search(size_t *start, size_t *end, const tlmi_regex_t *regex,
+                               tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
+                               size_t from)
+{
+    while (from < size) {
+        int code =
+            onig_search_with_param(regex->compiled, text, text + size, text + from, text + size,
+                                   matcher->region, ONIG_OPTION_NONE, matcher->limits);
+
+        if (code == ONIG_MISMATCH)
+            break;
+        if (code < 0)
+            return fail_regex("pattern", code, NULL);
+        if (matcher->region->end[0] > matcher->region->beg[0]) {
+            *start = (size_t)matcher->region->beg[0];
+            *end = (size_t)matcher->region->end[0];
+            return TLM_OK;
+        }
+        /* An empty match: goes on behind the character that follows it. */
+        from = (size_t)matcher->region->end[0] + 1;
+        while (from < size && (text[from] & 0xC0) == 0x80)
+            from++;
+    }
+    *start = *end = size;
+    return TLM_OK;
+}

@@ -1,0 +1,176 @@
+/* The thread pool: every task once, on any number of threads, nested, and from many threads. */
+#include "base_support.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/cpu.h"
+#include "base/thread_pool.h"
+
+enum { MAX_TASKS = 1000, MAX_COUNT = 8 };
+
+typedef struct job {
+    atomic_int runs[MAX_TASKS];
+    atomic_int running[TLM_MAX_THREADS]; /* tasks now at work as each worker */
+    atomic_int faults;
+} job_t;
+
+static void count_task(void *context, int64_t task, int32_t worker)
+{
+    job_t *job = context;
+
+    if (worker < 0 || worker >= tlmi_max_workers() || atomic_fetch_add(&job->running[worker], 1))
+        atomic_fetch_add(&job->faults, 1);
+    atomic_fetch_add(&job->runs[task], 1);
+    atomic_fetch_sub(&job->running[worker], 1);
+}
+
+static void assert_each_once(job_t *job, int64_t n_tasks)
+{
+    ck_assert_int_eq(atomic_load(&job->faults), 0);
+    for (int64_t i = 0; i < MAX_TASKS; i++)
+        ck_assert_int_eq(atomic_load(&job->runs[i]), i < n_tasks);
+}
+
+START_TEST(every_task_runs_once)
+{
+    static const int64_t counts[] = {0, 1, 2, 3, 7, 8, 9, 100, MAX_TASKS};
+
+    for (int32_t threads = 1; threads <= MAX_COUNT; threads++) {
+        ASSERT_OK(tlm_set_num_threads(threads));
+        ck_assert_int_eq(tlm_num_threads(), threads);
+        ck_assert_int_eq(tlmi_max_workers(), threads);
+        for (size_t i = 0; i < COUNT(counts); i++)
+            for (int round = 0; round < 20; round++) {
+                static job_t job;
+                memset(&job, 0, sizeof(job));
+                tlmi_parallel_for(counts[i], count_task, &job);
+                assert_each_once(&job, counts[i]);
+            }
+    }
+}
+END_TEST
+
+/* Each task of the outer job runs a whole inner one. */
+static void nested_task(void *context, int64_t task, int32_t worker)
+{
+    atomic_int *sums = context;
+    job_t *job = calloc(1, sizeof(*job));
+    int sum = 0;
+
+    (void)worker;
+    tlmi_parallel_for(10, count_task, job);
+    for (int i = 0; i < 10; i++)
+        sum += atomic_load(&job->runs[i]);
+    atomic_store(&sums[task], sum - 10 + atomic_load(&job->faults));
+    free(job);
+}
+
+START_TEST(jobs_nest)
+{
+    atomic_int sums[50];
+
+    for (int32_t threads = 1; threads <= MAX_COUNT; threads++) {
+        ASSERT_OK(tlm_set_num_threads(threads));
+        for (size_t i = 0; i < COUNT(sums); i++)
+            atomic_init(&sums[i], -1);
+        tlmi_parallel_for(COUNT(sums), nested_task, sums);
+        for (size_t i = 0; i < COUNT(sums); i++)
+            ck_assert_int_eq(atomic_load(&sums[i]), 0);
+    }
+}
+END_TEST
+
+static void *run_many_jobs(void *argument)
+{
+    intptr_t faults = 0;
+
+    (void)argument;
+    for (int round = 0; round < 200; round++) {
+        job_t *job = calloc(1, sizeof(*job));
+        tlmi_parallel_for(64, count_task, job);
+        for (int i = 0; i < 64; i++)
+            faults += atomic_load(&job->runs[i]) != 1;
+        faults += atomic_load(&job->faults);
+        free(job);
+    }
+    return (void *)faults;
+}
+
+START_TEST(many_threads_share_the_pool)
+{
+    pthread_t threads[6];
+    void *faults;
+
+    ASSERT_OK(tlm_set_num_threads(3));
+    for (size_t i = 0; i < COUNT(threads); i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, run_many_jobs, NULL), 0);
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        ck_assert_int_eq(pthread_join(threads[i], &faults), 0);
+        ck_assert_int_eq((intptr_t)faults, 0);
+    }
+}
+END_TEST
+
+static void set_inside(void *context, int64_t task, int32_t worker)
+{
+    (void)worker;
+    ((tlm_status_t *)context)[task] = tlm_set_num_threads(1);
+}
+
+START_TEST(the_count_is_checked)
+{
+    tlm_status_t statuses[8];
+
+    ASSERT_OK(tlm_set_num_threads(2));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "-1", tlm_set_num_threads(-1));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "257", tlm_set_num_threads(TLM_MAX_THREADS + 1));
+    ck_assert_int_eq(tlm_num_threads(), 2);
+    tlmi_parallel_for(8, set_inside, statuses);
+    for (int i = 0; i < 8; i++)
+        ck_assert_int_eq(statuses[i], TLM_ERR_STATE);
+    ck_assert_int_eq(tlm_num_threads(), 2);
+    ASSERT_OK(tlm_set_num_threads(TLM_MAX_THREADS));
+    ck_assert_int_eq(tlm_num_threads(), TLM_MAX_THREADS);
+    ASSERT_OK(tlm_set_num_threads(0));
+}
+END_TEST
+
+/* These two run in processes of their own, before any count is decided. */
+START_TEST(the_environment_gives_the_default)
+{
+    setenv("TINYLM_NUM_THREADS", "5", 1);
+    ck_assert_int_eq(tlm_num_threads(), 5);
+    ASSERT_OK(tlm_set_num_threads(3));
+    ck_assert_int_eq(tlm_num_threads(), 3);
+    ASSERT_OK(tlm_set_num_threads(0));
+    ck_assert_int_eq(tlm_num_threads(), 5);
+}
+END_TEST
+
+START_TEST(nonsense_in_the_environment_is_passed_over)
+{
+    static const char *const nonsense[] = {"", "0", "-2", "x", "3x", "257", "99999999999999999999"};
+
+    unsetenv("TINYLM_NUM_THREADS");
+    ck_assert_int_eq(tlm_num_threads(), tlmi_cpu_count());
+    for (size_t i = 0; i < COUNT(nonsense); i++) {
+        setenv("TINYLM_NUM_THREADS", nonsense[i], 1);
+        ASSERT_OK(tlm_set_num_threads(0));
+        ck_assert_int_eq(tlm_num_threads(), tlmi_cpu_count());
+    }
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {
+        every_task_runs_once,
+        jobs_nest,
+        many_threads_share_the_pool,
+        the_count_is_checked,
+        the_environment_gives_the_default,
+        nonsense_in_the_environment_is_passed_over,
+    };
+    return run_tests("thread pool", tests, COUNT(tests));
+}

@@ -41,7 +41,7 @@ START_TEST(every_task_runs_once)
         ck_assert_int_eq(tlm_num_threads(), threads);
         ck_assert_int_eq(tlmi_max_workers(), threads);
         for (size_t i = 0; i < COUNT(counts); i++)
-            for (int round = 0; round < 20; round++) {
+            for (int round = 0; round < 5; round++) {
                 static job_t job;
                 memset(&job, 0, sizeof(job));
                 tlmi_parallel_for(counts[i], count_task, &job);
@@ -86,7 +86,7 @@ static void *run_many_jobs(void *argument)
     intptr_t faults = 0;
 
     (void)argument;
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < 50; round++) {
         job_t *job = calloc(1, sizeof(*job));
         tlmi_parallel_for(64, count_task, job);
         for (int i = 0; i < 64; i++)

@@ -1,0 +1,336 @@
+/* The hand-written GPT-2 scanner against Oniguruma running the same pattern. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "tokenizer/pretokenizer.h"
+#include "tokenizer/regex.h"
+#include "tokenizer/unicode.h"
+
+/* The pattern in a group: the same language, but not the string that selects the scanner. */
+#define THROUGH_REGEX "(?:" TLM_PATTERN_GPT2 ")"
+
+static tlmi_pretokenizer_t *scanner, *engine;
+
+static void setup(void)
+{
+    ck_assert_int_eq(tlmi_pretokenizer_create(&scanner, NULL), TLM_OK);
+    ck_assert_int_eq(tlmi_pretokenizer_create(&engine, THROUGH_REGEX), TLM_OK);
+    ck_assert(tlmi_pretokenizer_is_local(scanner));
+    ck_assert(!tlmi_pretokenizer_is_local(engine));
+}
+
+static void teardown(void)
+{
+    tlmi_pretokenizer_free(scanner);
+    tlmi_pretokenizer_free(engine);
+}
+
+#define MAX_TEXT 4096
+
+typedef struct split {
+    const uint8_t *text;
+    size_t at; /* end of the last pretoken in the text */
+    size_t ends[MAX_TEXT];
+    size_t n;
+} split_t;
+
+static tlm_status_t collect(void *context, const uint8_t *text, const size_t *ends, size_t n)
+{
+    split_t *split = context;
+    size_t start = split->at;
+
+    ck_assert_ptr_eq(text, split->text + start);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_uint_gt(start + ends[i], split->at);
+        split->at = start + ends[i];
+        split->ends[split->n++] = split->at;
+    }
+    return TLM_OK;
+}
+
+static void split_with(split_t *split, const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text,
+                       size_t size)
+{
+    memset(split, 0, sizeof(*split));
+    split->text = text;
+    ck_assert_int_eq(tlmi_pretokenize(NULL, pretokenizer, text, size, true, collect, split),
+                     TLM_OK);
+    ck_assert_uint_eq(split->at, size);
+}
+
+static void check_same(const uint8_t *text, size_t size)
+{
+    static split_t by_scanner, by_engine;
+
+    split_with(&by_scanner, scanner, text, size);
+    split_with(&by_engine, engine, text, size);
+    ck_assert_uint_eq(by_scanner.n, by_engine.n);
+    ck_assert_mem_eq(by_scanner.ends, by_engine.ends, by_engine.n * sizeof(size_t));
+}
+
+/* Pieces that meet in interesting ways: contractions, white space of each width, letters and numbers
+ * of several scripts, malformed UTF-8. */
+static const char *const pieces[] = {
+    "a",
+    "Z",
+    "s",
+    "t",
+    "ll",
+    "'",
+    "'s",
+    "'re",
+    "'v",
+    "'d",
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "\r\n",
+    "\v",
+    "1",
+    "23",
+    "!",
+    "...",
+    "_",
+    "\xC2\xA0",
+    "\xC2\x85",
+    "\xE3\x80\x80",
+    "\xE2\x80\xA8",
+    "\xC3\xA9",
+    "\xE4\xB8\xAD",
+    "\xD0\x96",
+    "\xC2\xB2",
+    "\xE2\x85\xA7",
+    "\xF0\x9F\x98\x80",
+    "\xF0\x9D\x9F\x99",
+    "\xE2\x82\xAC",
+    "\xCC\x81",
+    "\xFF",
+    "\xC3",
+    "\xE3\x81",
+    "\xF0\x9F",
+    "\x80",
+    "\xED\xA0\x80",
+    "\x1C",
+    "\x7F",
+};
+#define NUM_PIECES (sizeof(pieces) / sizeof(pieces[0]))
+
+static size_t random_text(uint8_t *out, uint64_t seed)
+{
+    size_t size = 0, n = (size_t)tlmi_random_below(seed, 0, 0, 40);
+
+    for (size_t i = 0; i < n; i++) {
+        const char *piece = pieces[tlmi_random_below(seed, 0, i + 1, NUM_PIECES)];
+
+        memcpy(out + size, piece, strlen(piece));
+        size += strlen(piece);
+    }
+    if (size > 0 && seed % 7 == 0)
+        out[tlmi_random_below(seed, 1, 0, size)] = '\0';
+    return size;
+}
+
+START_TEST(scanner_equals_engine_on_random_text)
+{
+    uint8_t text[MAX_TEXT];
+
+    for (uint64_t seed = 0; seed < 4000; seed++)
+        check_same(text, random_text(text, seed));
+}
+END_TEST
+
+START_TEST(scanner_equals_engine_on_random_bytes)
+{
+    uint8_t text[256];
+
+    for (uint64_t seed = 0; seed < 2000; seed++) {
+        size_t size = (size_t)tlmi_random_below(seed, 2, 0, sizeof(text));
+
+        for (size_t i = 0; i < size; i++)
+            text[i] = (uint8_t)tlmi_random_below(seed, 2, i + 1, 256);
+        check_same(text, size);
+    }
+}
+END_TEST
+
+/* A batch holds 256 pretokens: longer texts must go on where it ended. */
+START_TEST(batches_follow_each_other)
+{
+    uint8_t text[2048];
+
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = i % 2 == 0 ? 'a' : '1';
+    for (size_t size = 0; size <= sizeof(text); size += 128)
+        check_same(text, size);
+    memset(text, '\xFF', sizeof(text));
+    check_same(text, sizeof(text));
+}
+END_TEST
+
+static int encode_utf8(uint8_t *out, uint32_t c)
+{
+    if (c < 0x80) {
+        out[0] = (uint8_t)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        out[0] = (uint8_t)(0xC0 | c >> 6);
+        out[1] = (uint8_t)(0x80 | (c & 0x3F));
+        return 2;
+    }
+    if (c < 0x10000) {
+        out[0] = (uint8_t)(0xE0 | c >> 12);
+        out[1] = (uint8_t)(0x80 | (c >> 6 & 0x3F));
+        out[2] = (uint8_t)(0x80 | (c & 0x3F));
+        return 3;
+    }
+    out[0] = (uint8_t)(0xF0 | c >> 18);
+    out[1] = (uint8_t)(0x80 | (c >> 12 & 0x3F));
+    out[2] = (uint8_t)(0x80 | (c >> 6 & 0x3F));
+    out[3] = (uint8_t)(0x80 | (c & 0x3F));
+    return 4;
+}
+
+static bool matches(const tlmi_regex_t *regex, tlmi_regex_matcher_t *matcher, const uint8_t *text,
+                    int size)
+{
+    size_t start, end;
+
+    ck_assert_int_eq(tlmi_regex_search(&start, &end, regex, matcher, text, (size_t)size, 0),
+                     TLM_OK);
+    return end > start;
+}
+
+/* utf8proc's Unicode and Oniguruma's may be of different years, so a few characters may differ; white
+ * space may not. */
+START_TEST(classes_agree_with_the_engine)
+{
+    static const char *const class_patterns[] = {"\\p{L}", "\\p{N}", "\\s"};
+    static const int classes[] = {TLMI_CLASS_LETTER, TLMI_CLASS_NUMBER, TLMI_CLASS_SPACE};
+    tlmi_regex_t *regexes[3];
+    tlmi_regex_matcher_t *matcher;
+    int differences = 0;
+
+    ck_assert_int_eq(tlmi_regex_matcher_create(&matcher), TLM_OK);
+    for (int k = 0; k < 3; k++)
+        ck_assert_int_eq(tlmi_regex_create(&regexes[k], class_patterns[k]), TLM_OK);
+    for (uint32_t c = 0; c < 0x110000; c++) {
+        uint8_t text[4];
+        int size;
+
+        if (c >= 0xD800 && c < 0xE000)
+            continue;
+        size = encode_utf8(text, c);
+        for (int k = 0; k < 3; k++) {
+            bool same =
+                matches(regexes[k], matcher, text, size) == (tlmi_unicode_class(c) == classes[k]);
+
+            differences += !same;
+            ck_assert_msg(same || classes[k] != TLMI_CLASS_SPACE, "white space: U+%04X", c);
+        }
+    }
+    ck_assert_int_lt(differences, 10000);
+    for (int k = 0; k < 3; k++)
+        tlmi_regex_free(regexes[k]);
+    tlmi_regex_matcher_free(matcher);
+}
+END_TEST
+
+/* Wherever a cut is called safe, both sides split as the whole does. */
+START_TEST(certain_cuts_change_nothing)
+{
+    static split_t whole, left, right;
+    uint8_t text[MAX_TEXT];
+
+    for (uint64_t seed = 0; seed < 2000; seed++) {
+        size_t size = random_text(text, seed);
+
+        split_with(&whole, scanner, text, size);
+        for (size_t at = 1; at < size; at++) {
+            if (!tlmi_pretokenizer_always_cuts(scanner, text, at))
+                continue;
+            split_with(&left, scanner, text, at);
+            split_with(&right, scanner, text + at, size - at);
+            ck_assert_uint_eq(left.n + right.n, whole.n);
+            ck_assert_mem_eq(left.ends, whole.ends, left.n * sizeof(size_t));
+            ck_assert_uint_eq(whole.ends[left.n - 1], at);
+        }
+    }
+}
+END_TEST
+
+/* What is given before the text is whole is never taken back. */
+START_TEST(an_unfinished_text_gives_a_prefix)
+{
+    static split_t whole, part;
+    uint8_t text[MAX_TEXT];
+
+    for (uint64_t seed = 0; seed < 2000; seed++) {
+        size_t size = random_text(text, seed);
+
+        split_with(&whole, scanner, text, size);
+        for (size_t cut = 0; cut <= size; cut++) {
+            size_t consumed;
+
+            memset(&part, 0, sizeof(part));
+            part.text = text;
+            ck_assert_int_eq(tlmi_pretokenize(&consumed, scanner, text, cut, false, collect, &part),
+                             TLM_OK);
+            ck_assert_uint_eq(consumed, part.at);
+            ck_assert_uint_le(part.n, whole.n);
+            ck_assert_mem_eq(part.ends, whole.ends, part.n * sizeof(size_t));
+        }
+    }
+}
+END_TEST
+
+/* The syntax that the well-known custom patterns need. */
+START_TEST(custom_patterns_compile)
+{
+    static const char *const patterns[] = {
+        "[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}+| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s++$|"
+        "\\s*[\\r\\n]|\\s+(?!\\S)|\\s",
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*",
+        "\\w+|\\W",
+        "(?<!a)b",
+    };
+
+    for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
+        tlmi_pretokenizer_t *custom;
+        static split_t split;
+        const char *text = "It's 12345 caf\xC3\xA9s,\r\n\r\n  and\tMORE \xFF\xFE bytes  ";
+
+        ck_assert_msg(tlmi_pretokenizer_create(&custom, patterns[i]) == TLM_OK, "%s: %s",
+                      patterns[i], tlm_error_message());
+        split_with(&split, custom, (const uint8_t *)text, strlen(text));
+        tlmi_pretokenizer_free(custom);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("pretokenizer");
+    TCase *tests = tcase_create("all");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, scanner_equals_engine_on_random_text);
+    tcase_add_test(tests, scanner_equals_engine_on_random_bytes);
+    tcase_add_test(tests, batches_follow_each_other);
+    tcase_add_test(tests, classes_agree_with_the_engine);
+    tcase_add_test(tests, certain_cuts_change_nothing);
+    tcase_add_test(tests, an_unfinished_text_gives_a_prefix);
+    tcase_add_test(tests, custom_patterns_compile);
+    suite_add_tcase(suite, tests);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,4 +1,5 @@
-/* TLM_API marks every exported function; the fixed-width types used across the ABI come from here. */
+/* TLM_API marks every exported function; the fixed-width types used across the ABI come from
+ * here. */
 #ifndef TINYLM_EXPORT_H
 #define TINYLM_EXPORT_H
 

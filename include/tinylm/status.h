@@ -1,4 +1,10 @@
-/* Status codes and the error message: how every call of the library reports failure. */
+/* Status codes and the error message: how every call of the library reports failure.
+ *
+ * A call that returns tlm_status_t may return TLM_ERR_INVALID_ARGUMENT for a NULL pointer that it
+ * needs and TLM_ERR_OUT_OF_MEMORY where it makes something, besides the codes that its comment
+ * names. When it fails, its out-parameters are untouched and there is nothing to free. The library
+ * never aborts, exits or prints. Functions that free take NULL; functions that only look take NULL
+ * and say what they give. */
 #ifndef TINYLM_STATUS_H
 #define TINYLM_STATUS_H
 
@@ -24,6 +30,7 @@ extern "C" {
     X(TLM_ERR_NON_FINITE, -11, "NaN or infinity")                                                  \
     X(TLM_ERR_CANCELLED, -12, "cancelled by a callback")
 
+/** TLM_OK or one of the codes above. @since 0.1 */
 typedef int32_t tlm_status_t;
 
 enum {
@@ -41,7 +48,7 @@ TLM_API const char *tlm_status_text(tlm_status_t status);
 
 /** One line about the latest failed call on the calling thread, with the numbers that matter.
  *  Never NULL; "" before the first failure; a success does not clear it. Borrowed until the next
- *  failing call on this thread. @since 0.1 */
+ *  failing call on this thread. Each thread has its own. @since 0.1 */
 TLM_API const char *tlm_error_message(void);
 
 #ifdef __cplusplus

@@ -1,0 +1,69 @@
+#!/bin/sh
+# Installs the build into a directory of its own and has programs use it from there as any user would:
+# in C with the shared and the static library, in C++, through dlopen and from Python.
+# Usage: test_install.sh BUILD_DIRECTORY PREFIX MESON CC CXX PYTHON; CXX may be empty.
+set -eu
+build=$1 prefix=$2 meson=$3 cc=$4 cxx=$5 python=$6
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# shellcheck disable=SC2086 # the commands may have arguments
+$meson install -C "$build" --no-rebuild --destdir "$work/root" >"$work/log" 2>&1 || {
+    cat "$work/log"
+    exit 1
+}
+root=$work/root$prefix
+pc=$(find "$root" -name tinylm.pc)
+library=$(find "$root" -name libtinylm.so)
+archive=$(find "$root" -name libtinylm.a)
+for file in "$pc" "$library" "$archive" "$root/include/tinylm/tinylm.h"; do
+    test -f "$file" || {
+        echo "not installed: $file"
+        exit 1
+    }
+done
+# The files lie where they were not configured to go, so the .pc file has to learn the place.
+sed -i "s|^prefix=.*|prefix=$root|" "$pc"
+PKG_CONFIG_PATH=$(dirname "$pc")
+LD_LIBRARY_PATH=$(dirname "$library")
+export PKG_CONFIG_PATH LD_LIBRARY_PATH
+warnings='-Wall -Wextra -Werror -pedantic'
+cd "$work"
+
+version=$(sed -n 's/^#define TLM_VERSION_STRING *"\(.*\)"$/\1/p' "$root/include/tinylm/version.h")
+test "$(pkg-config --modversion tinylm)" = "$version"
+
+# run NAME COMMAND...
+run() {
+    echo "$1"
+    shift
+    "$@"
+}
+
+# shellcheck disable=SC2046,SC2086
+{
+    $cc -std=c99 $warnings -o shared "$here/consumer.c" $(pkg-config --cflags --libs tinylm) -lm
+    readelf -d shared | grep -q 'NEEDED.*libtinylm\.so\.'
+    run 'C, shared' ./shared
+
+    # Both libraries are there, so the archive has to be asked for by its full name.
+    $cc -std=c99 $warnings -o static "$here/consumer.c" \
+        $(pkg-config --static --cflags --libs tinylm | sed 's/-ltinylm/-l:libtinylm.a/g') -lm
+    if readelf -d static | grep 'NEEDED.*\(tinylm\|blis\)'; then
+        echo 'the static program needs the shared library'
+        exit 1
+    fi
+    run 'C, static' ./static
+
+    $cc -std=c99 $warnings -o dlopen "$here/consumer_dlopen.c" $(pkg-config --cflags tinylm) -ldl -lm
+    run 'C, dlopen' ./dlopen "$library"
+
+    if [ -n "$cxx" ]; then
+        $cxx -std=c++17 $warnings -o cpp "$here/consumer.cpp" $(pkg-config --cflags --libs tinylm)
+        run 'C++' ./cpp
+    else
+        echo 'C++: no compiler'
+    fi
+    run 'Python' $python "$here/consumer.py" "$library"
+}

@@ -5,21 +5,11 @@ set -eu
 cd "$(dirname "$0")/.."
 sh tests/install_dependencies.sh
 
-# The first of the named commands that runs: a version manager may leave one on PATH that does not.
-working() {
-    for command in "$@"; do
-        if "$command" --version >/dev/null 2>&1; then
-            echo "$command"
-            return
-        fi
-    done
-    echo "run.sh: none of these runs: $*" >&2
-    return 1
-}
-meson=$(working meson /usr/bin/meson)
-NINJA=$(working ninja /usr/bin/ninja)
-python=$(working python3 /usr/bin/python3)
-export NINJA
+# A version manager may leave a meson, ninja or python3 first on PATH that does not run.
+for tool in meson ninja python3; do
+    "$tool" --version >/dev/null 2>&1 || PATH=/usr/bin:$PATH
+done
+export PATH
 
 # configure DIRECTORY OPTION...: sets up a build directory, or has an existing one take the options; one
 # that cannot (made by another version of meson, or moved) is made anew.
@@ -28,13 +18,13 @@ configure() {
     shift
     if [ -e "$directory/meson-private" ]; then
         if grep -qF "\"source\": \"$(pwd -P)\"" "$directory/meson-info/meson-info.json" &&
-            "$meson" setup --reconfigure "$directory" "$@"; then
+            meson setup --reconfigure "$directory" "$@"; then
             return
         fi
         echo "run.sh: $directory is stale; making it anew"
     fi
     rm -rf "$directory"
-    "$meson" setup "$directory" "$@"
+    meson setup "$directory" "$@"
 }
 
 failed=0
@@ -42,23 +32,23 @@ run_tests() {
     directory=$1
     shift
     rm -f "$directory/meson-logs/testlog.json"
-    "$meson" test -C "$directory" --no-rebuild --print-errorlogs "$@" || failed=1
+    meson test -C "$directory" --no-rebuild --print-errorlogs "$@" || failed=1
 }
 
 configure build --buildtype=release -Db_sanitize=none -Dtests=true -Dexamples=true
-"$meson" compile -C build
+meson compile -C build
 run_tests build
 
 # These load the library into a Python that the sanitizers are not part of, or test the installed
 # files, which are the release build's.
 configure build-sanitize --buildtype=debugoptimized -Db_sanitize=address,undefined \
     -Db_lundef=false -Dtests=true -Dexamples=true
-"$meson" compile -C build-sanitize
+meson compile -C build-sanitize
 UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}
 export UBSAN_OPTIONS
 run_tests build-sanitize --timeout-multiplier 5 \
     --no-suite examples --no-suite python --no-suite install --no-suite abi --no-suite checks
 
 # No log, no tests: that counts as a failure.
-"$python" tests/count_results.py build build-sanitize || failed=1
+python3 tests/count_results.py build build-sanitize || failed=1
 exit $failed

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/rng.h"
+#include "cross_entropy.h"
 #include "tensor/tensor_core.h"
 
 #define MAX_LAYERS 65536
@@ -431,7 +432,7 @@ tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint3
                             const uint32_t *targets, int64_t batch, int64_t time)
 {
     const int64_t shape[2] = {batch, time};
-    tlm_tensor_t *hidden = NULL, *logits = NULL, *target_tensor = NULL;
+    tlm_tensor_t *hidden = NULL, *target_tensor = NULL;
     tlm_status_t status;
 
     TLMI_REQUIRE("model_loss", loss);
@@ -439,11 +440,9 @@ tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint3
     TLMI_TRY(check_input("model_loss", model, targets, batch, time));
     TLMI_TRY_OR(done, tlm_tensor_from_data(&target_tensor, TLM_UINT32, targets, shape, 2));
     TLMI_TRY_OR(done, hidden_states(&hidden, model, inputs, batch, time));
-    TLMI_TRY_OR(done, tlm_linear(&logits, hidden, tlmi_model_output(model)));
-    TLMI_TRY_OR(done, tlm_cross_entropy(loss, logits, target_tensor));
+    status = tlmi_linear_cross_entropy(loss, hidden, tlmi_model_output(model), target_tensor);
 done:
     tlm_tensor_free(target_tensor);
-    tlm_tensor_free(logits);
     tlm_tensor_free(hidden);
     return status;
 }

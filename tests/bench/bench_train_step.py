@@ -10,7 +10,6 @@ that their losses must agree. Peak memory is that of a process that runs one of 
 import argparse
 import ctypes
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -203,15 +202,21 @@ def peak_memory(arguments, side):
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def peak_kib():
+    """Peak of this process since it was started; getrusage would count its parent's too."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+
+
 def run_alone(arguments, batches):
     """For peak_memory: MiB that three steps add to what the loaded libraries take."""
     import torch  # noqa: F401  loaded for both sides, so that the base is the same
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_kib()
     side = (Tinylm(arguments.library, arguments.threads) if arguments.only == "tinylm" else
             Torch(arguments.threads, arguments.only.partition("-")[2]))
     for batch in batches[:3]:
         side.step(*batch)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print((peak_kib() - before) / 1024)
 
 
 def main():

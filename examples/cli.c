@@ -1,0 +1,223 @@
+/* Options, errors, files and the clock of the demo programs. */
+#include "cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    MAX_OPTIONS = 40,
+    CHUNK_SIZE = 1 << 20
+};
+
+static const char *program_name = "tinylm";
+
+static void print_error(const char *format, va_list arguments)
+{
+    fflush(stdout);
+    fprintf(stderr, "%s: ", program_name);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+}
+
+_Noreturn void cli_fail(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    print_error(format, arguments);
+    va_end(arguments);
+    exit(1);
+}
+
+__attribute__((format(printf, 1, 2))) static _Noreturn void fail_usage(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    print_error(format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "Try '%s --help'.\n", program_name);
+    exit(2);
+}
+
+void cli_check(tlm_status_t status)
+{
+    if (status != TLM_OK)
+        cli_fail("%s", tlm_error_message());
+}
+
+void cli_check_range(const char *option, uint64_t value, uint64_t low, uint64_t high)
+{
+    if (value < low || value > high)
+        fail_usage("--%s must be %" PRIu64 "..%" PRIu64 ", not %" PRIu64, option, low, high, value);
+}
+
+static void print_default(const cli_option_t *option)
+{
+    switch (option->kind) {
+    case CLI_STRING:
+        if (*(const char **)option->value != NULL)
+            printf(" (default %s)", *(const char **)option->value);
+        break;
+    case CLI_COUNT:
+        printf(" (default %" PRIu64 ")", *(uint64_t *)option->value);
+        break;
+    case CLI_REAL:
+        printf(" (default %g)", *(double *)option->value);
+        break;
+    case CLI_FLAG:
+        break;
+    }
+}
+
+static void print_help(const cli_program_t *program)
+{
+    static const char *const arguments[] = {"TEXT", "N", "X", ""};
+
+    printf("Usage: %s [OPTION]...%s%s\n%s\n\n", program_name, program->operands != NULL ? " " : "",
+           program->operands != NULL ? program->operands : "", program->summary);
+    for (size_t i = 0; i < program->num_options; i++) {
+        const cli_option_t *option = &program->options[i];
+
+        printf("  --%-15s %-4s  %s", option->name, arguments[option->kind], option->help);
+        if (option->required)
+            printf(" (required)");
+        else
+            print_default(option);
+        putchar('\n');
+    }
+    printf("  --%-15s %-4s  print this and exit\n", "help", "");
+}
+
+static void set_value(const cli_option_t *option, const char *text)
+{
+    char *end = NULL;
+
+    errno = 0;
+    switch (option->kind) {
+    case CLI_STRING:
+        *(const char **)option->value = text;
+        return;
+    case CLI_COUNT:
+        /* strtoull takes a minus sign and blanks; a count has neither. */
+        if (text[0] >= '0' && text[0] <= '9')
+            *(uint64_t *)option->value = strtoull(text, &end, 10);
+        break;
+    case CLI_REAL:
+        *(double *)option->value = strtod(text, &end);
+        if (!isfinite(*(double *)option->value))
+            end = NULL;
+        break;
+    case CLI_FLAG:
+        *(bool *)option->value = true;
+        return;
+    }
+    if (end == NULL || end == text || *end != '\0' || errno != 0)
+        fail_usage("--%s: '%s' is not a number it can take", option->name, text);
+}
+
+int cli_parse(int argc, char **argv, const cli_program_t *program)
+{
+    struct option table[MAX_OPTIONS + 2] = {{0}};
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    int choice;
+
+    if (argc > 0)
+        program_name = slash != NULL ? slash + 1 : argv[0];
+    if (program->num_options > MAX_OPTIONS)
+        cli_fail("more than %d options", MAX_OPTIONS);
+    for (size_t i = 0; i < program->num_options; i++) {
+        const cli_option_t *option = &program->options[i];
+        int has_argument = option->kind == CLI_FLAG ? no_argument : required_argument;
+
+        table[i] = (struct option){option->name, has_argument, NULL, (int)i};
+    }
+    table[program->num_options] = (struct option){"help", no_argument, NULL, MAX_OPTIONS};
+    opterr = 0;
+    while ((choice = getopt_long(argc, argv, "", table, NULL)) != -1) {
+        if (choice == MAX_OPTIONS) {
+            print_help(program);
+            exit(0);
+        }
+        if (choice == '?')
+            fail_usage("%s: unknown option, or one without its value", argv[optind - 1]);
+        set_value(&program->options[choice], optarg);
+    }
+    for (size_t i = 0; i < program->num_options; i++)
+        if (program->options[i].required && *(const char **)program->options[i].value == NULL)
+            fail_usage("--%s is missing", program->options[i].name);
+    if (program->operands == NULL && optind < argc)
+        fail_usage("%s: there is nothing to do with this", argv[optind]);
+    return optind;
+}
+
+void *cli_realloc(void *memory, size_t size)
+{
+    void *grown = realloc(memory, size > 0 ? size : 1);
+
+    if (grown == NULL)
+        cli_fail("out of memory (%zu bytes)", size);
+    return grown;
+}
+
+void cli_read_file(const char *path, cli_chunk_callback_t on_chunk, void *user)
+{
+    char *chunk = cli_realloc(NULL, CHUNK_SIZE);
+    FILE *file = fopen(path, "rb");
+    size_t n;
+
+    if (file == NULL)
+        cli_fail("%s: %s", path, strerror(errno));
+    while ((n = fread(chunk, 1, CHUNK_SIZE, file)) > 0)
+        on_chunk(user, chunk, n);
+    if (ferror(file))
+        cli_fail("%s: %s", path, strerror(errno));
+    fclose(file);
+    free(chunk);
+}
+
+void cli_print(const char *text, size_t size)
+{
+    if (fwrite(text, 1, size, stdout) != size || fflush(stdout) != 0)
+        cli_fail("standard output: %s", strerror(errno));
+}
+
+void cli_close_output(FILE *file, const char *path)
+{
+    bool failed = ferror(file) || fflush(file) != 0;
+
+    if ((path != NULL && fclose(file) != 0) || failed)
+        cli_fail("%s: %s", path != NULL ? path : "standard output", strerror(errno));
+}
+
+tlm_tokenizer_t *cli_load_tokenizer(const char *vocab_path, const char *merges_path,
+                                    const char *special)
+{
+    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
+    tlm_bytes_t special_token = cli_bytes(special);
+    tlm_tokenizer_t *tokenizer;
+
+    options.special_tokens = &special_token;
+    options.num_special_tokens = special_token.size > 0 ? 1 : 0;
+    cli_check(tlm_tokenizer_load(&tokenizer, vocab_path, merges_path, &options));
+    return tokenizer;
+}
+
+tlm_bytes_t cli_bytes(const char *text)
+{
+    return (tlm_bytes_t){(const uint8_t *)text, text != NULL ? strlen(text) : 0};
+}
+
+double cli_seconds(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}

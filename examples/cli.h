@@ -1,0 +1,68 @@
+/* What the demo programs share: options, errors, files and the clock. Errors end the program with a
+ * message on standard error: status 2 for a wrong command line, 1 for everything else. */
+#ifndef EXAMPLES_CLI_H
+#define EXAMPLES_CLI_H
+
+#include <stdio.h>
+
+#include "tinylm/tinylm.h"
+
+typedef enum cli_kind {
+    CLI_STRING, /* value: const char ** */
+    CLI_COUNT,  /* value: uint64_t *, a number >= 0 */
+    CLI_REAL,   /* value: double *, finite */
+    CLI_FLAG    /* value: bool *, takes no argument */
+} cli_kind_t;
+
+typedef struct cli_option {
+    const char *name; /* without its dashes */
+    cli_kind_t kind;
+    void *value; /* holds the default at first; a string that stays NULL is an error if required */
+    const char *help;
+    bool required;
+} cli_option_t;
+
+typedef struct cli_program {
+    const char *operands; /* how --help names them; NULL: there are none */
+    const char *summary;  /* what the program does, one or more lines */
+    const cli_option_t *options;
+    size_t num_options;
+} cli_program_t;
+
+/* Reads the command line into the options' values; answers --help. Returns the index in argv of the
+ * first operand. */
+int cli_parse(int argc, char **argv, const cli_program_t *program);
+
+/* Ends the program with a message. */
+_Noreturn void cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Ends the program with the library's message if `status` says that a call failed. */
+void cli_check(tlm_status_t status);
+
+/* Ends the program unless low <= value <= high, naming the option. */
+void cli_check_range(const char *option, uint64_t value, uint64_t low, uint64_t high);
+
+/* A growing block of memory, checked. */
+void *cli_realloc(void *memory, size_t size);
+
+/* Calls on_chunk for one piece of the file after another. */
+typedef void (*cli_chunk_callback_t)(void *user, const void *chunk, size_t size);
+void cli_read_file(const char *path, cli_chunk_callback_t on_chunk, void *user);
+
+/* Writes all of it to standard output at once. */
+void cli_print(const char *text, size_t size);
+
+/* Flushes and closes a file that was written; NULL path: standard output. */
+void cli_close_output(FILE *file, const char *path);
+
+/* Loads vocab.json and merges.txt; `special` NULL: without a special token. */
+tlm_tokenizer_t *cli_load_tokenizer(const char *vocab_path, const char *merges_path,
+                                    const char *special);
+
+/* The text as a byte string, borrowed. */
+tlm_bytes_t cli_bytes(const char *text);
+
+/* Seconds on a clock that only runs forward. */
+double cli_seconds(void);
+
+#endif

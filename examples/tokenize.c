@@ -1,0 +1,200 @@
+/* Text files to a token file and back:
+ *     tokenize --vocab V --merges M --output train.u16 train.txt     encodes, as a stream
+ *     tokenize --vocab V --merges M --output train.txt --decode train.u16  */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "cli.h"
+
+enum { DECODE_BATCH = 1 << 16 };
+
+typedef struct encoding {
+    tlm_encoder_t *encoder;
+    tlm_token_writer_t *writer;
+    uint64_t bytes, tokens;
+} encoding_t;
+
+static int32_t write_ids(void *user, const uint32_t *ids, size_t n)
+{
+    encoding_t *encoding = user;
+
+    cli_check(tlm_token_writer_push(encoding->writer, ids, n));
+    encoding->tokens += n;
+    return 0;
+}
+
+static void encode_chunk(void *user, const void *chunk, size_t size)
+{
+    encoding_t *encoding = user;
+
+    cli_check(tlm_encoder_push(encoding->encoder, chunk, size));
+    encoding->bytes += size;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* The type that the name asks for, else the narrowest that holds every id. */
+static int32_t token_type(const char *path, uint32_t vocab_size)
+{
+    if (ends_with(path, ".u16") || ends_with(path, ".u32"))
+        return TLM_TOKENS_AUTO;
+    return vocab_size <= UINT16_MAX + 1 ? TLM_TOKENS_UINT16 : TLM_TOKENS_UINT32;
+}
+
+static void encode_files(const char *output, char **paths, int n, const tlm_tokenizer_t *tokenizer)
+{
+    encoding_t encoding = {0};
+    double seconds = cli_seconds();
+
+    cli_check(tlm_token_writer_create(&encoding.writer, output,
+                                      token_type(output, tlm_tokenizer_vocab_size(tokenizer))));
+    cli_check(tlm_encoder_create(&encoding.encoder, tokenizer, write_ids, &encoding));
+    for (int i = 0; i < n; i++) {
+        cli_read_file(paths[i], encode_chunk, &encoding);
+        cli_check(tlm_encoder_finish(encoding.encoder));
+    }
+    cli_check(tlm_token_writer_finish(encoding.writer));
+    seconds = cli_seconds() - seconds;
+    printf("%s: %" PRIu64 " bytes in %" PRIu64 " tokens, %.3f bytes/token, %.2f s\n", output,
+           encoding.bytes, encoding.tokens,
+           encoding.tokens > 0 ? (double)encoding.bytes / (double)encoding.tokens : 0.0, seconds);
+    tlm_encoder_free(encoding.encoder);
+    tlm_token_writer_free(encoding.writer);
+}
+
+/* A token file, decoded piece by piece. */
+typedef struct decoding {
+    const tlm_tokenizer_t *tokenizer;
+    tlm_dataset_t *dataset;
+    uint64_t next;     /* the first id not decoded yet */
+    uint8_t *bytes;    /* of the latest piece */
+    size_t size, used; /* used: bytes compared so far */
+    uint64_t total;    /* bytes compared, all pieces */
+} decoding_t;
+
+static void open_decoding(decoding_t *decoding, const char *path, const tlm_tokenizer_t *tokenizer)
+{
+    uint32_t vocab_size = tlm_tokenizer_vocab_size(tokenizer);
+    int32_t type = ends_with(path, ".npy") ? TLM_TOKENS_AUTO : token_type(path, vocab_size);
+
+    *decoding = (decoding_t){0};
+    decoding->tokenizer = tokenizer;
+    cli_check(tlm_dataset_open(&decoding->dataset, path, type, vocab_size));
+}
+
+/* Decodes the next piece; false at the end. */
+static bool decode_piece(decoding_t *decoding)
+{
+    static uint32_t ids[DECODE_BATCH];
+    uint64_t left = tlm_dataset_length(decoding->dataset) - decoding->next;
+    size_t n = left < DECODE_BATCH ? (size_t)left : DECODE_BATCH;
+
+    tlm_free(decoding->bytes);
+    decoding->bytes = NULL;
+    decoding->size = decoding->used = 0;
+    if (n == 0)
+        return false;
+    cli_check(tlm_dataset_read(ids, n, decoding->dataset, decoding->next));
+    cli_check(
+        tlm_tokenizer_decode(&decoding->bytes, &decoding->size, decoding->tokenizer, ids, n));
+    decoding->next += n;
+    return true;
+}
+
+static void compare_chunk(void *user, const void *chunk, size_t size)
+{
+    const uint8_t *bytes = chunk;
+    decoding_t *decoding = user;
+
+    while (size > 0) {
+        size_t n = decoding->size - decoding->used;
+
+        if (n == 0) {
+            if (!decode_piece(decoding))
+                cli_fail("the tokens end after %" PRIu64 " bytes of text", decoding->total);
+            continue;
+        }
+        n = n < size ? n : size;
+        if (memcmp(decoding->bytes + decoding->used, bytes, n) != 0)
+            cli_fail("the decoded text differs near byte %" PRIu64, decoding->total);
+        decoding->used += n;
+        decoding->total += n;
+        bytes += n;
+        size -= n;
+    }
+}
+
+static void check_round_trip(const char *path, char **texts, int n,
+                             const tlm_tokenizer_t *tokenizer)
+{
+    decoding_t decoding;
+
+    open_decoding(&decoding, path, tokenizer);
+    for (int i = 0; i < n; i++)
+        cli_read_file(texts[i], compare_chunk, &decoding);
+    while (decoding.used == decoding.size && decode_piece(&decoding))
+        ;
+    if (decoding.used < decoding.size)
+        cli_fail("the decoded text is longer than the %" PRIu64 " bytes encoded", decoding.total);
+    printf("round trip: %" PRIu64 " bytes equal\n", decoding.total);
+    tlm_dataset_free(decoding.dataset);
+}
+
+static void decode_files(const char *output, char **paths, int n, const tlm_tokenizer_t *tokenizer)
+{
+    FILE *file = output != NULL ? fopen(output, "wb") : stdout;
+
+    if (file == NULL)
+        cli_fail("%s: %s", output, strerror(errno));
+    for (int i = 0; i < n; i++) {
+        decoding_t decoding;
+
+        open_decoding(&decoding, paths[i], tokenizer);
+        while (decode_piece(&decoding))
+            fwrite(decoding.bytes, 1, decoding.size, file);
+        tlm_dataset_free(decoding.dataset);
+    }
+    cli_close_output(file, output);
+}
+
+int main(int argc, char **argv)
+{
+    const char *vocab = NULL, *merges = NULL, *output = NULL, *special = "<|endoftext|>";
+    bool decode = false, check = false;
+    const cli_option_t options[] = {
+        {"vocab", CLI_STRING, &vocab, "vocab.json of the tokenizer", true},
+        {"merges", CLI_STRING, &merges, "merges.txt of the tokenizer", true},
+        {"special", CLI_STRING, &special, "special token; '' for none", false},
+        {"output", CLI_STRING, &output, "file to write; --decode alone can do without", false},
+        {"decode", CLI_FLAG, &decode, "turn token files into text", false},
+        {"check", CLI_FLAG, &check, "decode what was written and compare", false},
+    };
+    const cli_program_t program = {
+        "FILE...",
+        "Encodes text files to one token file: .npy, or raw ids of 2 (.u16) or 4 (.u32) bytes.",
+        options, sizeof(options) / sizeof(options[0])};
+    int first = cli_parse(argc, argv, &program);
+    tlm_tokenizer_t *tokenizer;
+
+    if (first == argc)
+        cli_fail("no file given");
+    if (output == NULL && !decode)
+        cli_fail("--output is missing");
+    if (check && decode)
+        cli_fail("--check goes with encoding, not with --decode");
+    tokenizer = cli_load_tokenizer(vocab, merges, special);
+    if (decode)
+        decode_files(output, argv + first, argc - first, tokenizer);
+    else
+        encode_files(output, argv + first, argc - first, tokenizer);
+    if (check)
+        check_round_trip(output, argv + first, argc - first, tokenizer);
+    tlm_tokenizer_free(tokenizer);
+    return 0;
+}

@@ -1,0 +1,80 @@
+/* Trains a byte-level BPE vocabulary on text files and says what came of it. */
+#include <inttypes.h>
+
+#include "cli.h"
+
+static void print_longest_token(const tlm_tokenizer_t *tokenizer)
+{
+    tlm_bytes_t longest = {NULL, 0}, token;
+    size_t size;
+    char *text;
+
+    for (uint32_t id = 0; id < tlm_tokenizer_vocab_size(tokenizer); id++) {
+        cli_check(tlm_tokenizer_token(&token, tokenizer, id));
+        if (token.size > longest.size)
+            longest = token;
+    }
+    cli_check(tlm_utf8_sanitize(&text, &size, longest.data, longest.size));
+    printf("longest token: '%s' (%zu bytes)\n", text, longest.size);
+    tlm_free(text);
+}
+
+static tlm_bpe_trainer_t *create_trainer(uint64_t vocab_size, const char *special,
+                                         uint64_t min_frequency)
+{
+    tlm_bpe_trainer_options_t options = TLM_BPE_TRAINER_OPTIONS_INIT;
+    tlm_bytes_t special_token = cli_bytes(special);
+    tlm_bpe_trainer_t *trainer;
+
+    options.vocab_size = (uint32_t)vocab_size;
+    options.special_tokens = &special_token;
+    options.num_special_tokens = special_token.size > 0 ? 1 : 0;
+    options.min_frequency = min_frequency;
+    cli_check(tlm_bpe_trainer_create(&trainer, &options));
+    return trainer;
+}
+
+int main(int argc, char **argv)
+{
+    const char *vocab_path = NULL, *merges_path = NULL, *special = "<|endoftext|>";
+    uint64_t vocab_size = 1024, min_frequency = 1, threads = 0, text_bytes, pretokens;
+    const cli_option_t options[] = {
+        {"vocab", CLI_STRING, &vocab_path, "vocab.json to write", true},
+        {"merges", CLI_STRING, &merges_path, "merges.txt to write", true},
+        {"vocab-size", CLI_COUNT, &vocab_size, "special token + 256 bytes + merges", false},
+        {"special", CLI_STRING, &special, "special token, id 0; '' for none", false},
+        {"min-frequency", CLI_COUNT, &min_frequency, "merge no pair rarer than this", false},
+        {"threads", CLI_COUNT, &threads, "threads; 0: one a CPU", false},
+    };
+    const cli_program_t program = {"FILE...", "Trains a byte-level BPE tokenizer on text files.",
+                                   options, sizeof(options) / sizeof(options[0])};
+    int first = cli_parse(argc, argv, &program);
+    tlm_bpe_trainer_t *trainer;
+    tlm_tokenizer_t *tokenizer;
+    double start = cli_seconds(), counted, trained;
+
+    if (first == argc)
+        cli_fail("no text file given");
+    cli_check_range("vocab-size", vocab_size, 256, UINT32_MAX);
+    cli_check_range("threads", threads, 0, TLM_MAX_THREADS);
+    cli_check(tlm_set_num_threads((int32_t)threads));
+    trainer = create_trainer(vocab_size, special, min_frequency);
+    for (int i = first; i < argc; i++)
+        cli_check(tlm_bpe_trainer_add_file(trainer, argv[i]));
+    counted = cli_seconds();
+    cli_check(tlm_bpe_trainer_train(&tokenizer, trainer));
+    trained = cli_seconds();
+    cli_check(tlm_tokenizer_save(tokenizer, vocab_path, merges_path));
+
+    cli_check(tlm_bpe_trainer_stats(&text_bytes, &pretokens, trainer));
+    printf("counted %" PRIu64 " bytes, %" PRIu64 " distinct pretokens, in %.2f s\n", text_bytes,
+           pretokens, counted - start);
+    printf("learnt %" PRIu32 " merges, %" PRIu32 " tokens in all, in %.2f s\n",
+           tlm_tokenizer_num_merges(tokenizer), tlm_tokenizer_vocab_size(tokenizer),
+           trained - counted);
+    print_longest_token(tokenizer);
+    printf("wrote %s and %s\n", vocab_path, merges_path);
+    tlm_tokenizer_free(tokenizer);
+    tlm_bpe_trainer_free(trainer);
+    return 0;
+}

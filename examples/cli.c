@@ -10,10 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum {
-    MAX_OPTIONS = 40,
-    CHUNK_SIZE = 1 << 20
-};
+enum { MAX_OPTIONS = 40, CHUNK_SIZE = 1 << 20 };
 
 static const char *program_name = "tinylm";
 

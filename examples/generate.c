@@ -75,8 +75,7 @@ int main(int argc, char **argv)
     generation.seed = seed;
     generation.has_end_token = end[0] != '\0';
     if (generation.has_end_token)
-        cli_check(
-            tlm_tokenizer_token_id(&generation.end_token, tokenizer, end, strlen(end)));
+        cli_check(tlm_tokenizer_token_id(&generation.end_token, tokenizer, end, strlen(end)));
     generate(model, tokenizer, prompt, &generation);
     tlm_model_free(model);
     tlm_tokenizer_free(tokenizer);

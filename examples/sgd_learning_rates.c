@@ -9,10 +9,7 @@
 
 #include "cli.h"
 
-enum {
-    SIDE = 10,
-    STEPS = 10
-};
+enum { SIDE = 10, STEPS = 10 };
 
 /* mean(w^2) at each step, before the update. */
 static void run(double losses[STEPS], double learning_rate, uint64_t seed)
@@ -51,8 +48,8 @@ int main(int argc, char **argv)
     double losses[RATES][STEPS];
     uint64_t seed = 0;
     const cli_option_t options[] = {{"seed", CLI_COUNT, &seed, "of the first weights", false}};
-    const cli_program_t program = {
-        NULL, "Shows how SGD decays or diverges with the learning rate.", options, 1};
+    const cli_program_t program = {NULL, "Shows how SGD decays or diverges with the learning rate.",
+                                   options, 1};
 
     cli_parse(argc, argv, &program);
     printf("step");

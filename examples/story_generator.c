@@ -9,7 +9,7 @@
 #include "cli.h"
 #include "story_templates.h"
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define COUNT(array)       (sizeof(array) / sizeof((array)[0]))
 #define PICK(story, array) ((array)[draw((story), COUNT(array))])
 
 typedef struct slot {
@@ -17,10 +17,7 @@ typedef struct slot {
     const char *value;
 } slot_t;
 
-enum {
-    MAX_SLOTS = 40,
-    KIND_SIZE = 40
-};
+enum { MAX_SLOTS = 40, KIND_SIZE = 40 };
 
 typedef struct story {
     char *out;
@@ -202,11 +199,14 @@ static void put_template(story_t *story, const char *text)
 size_t story_write(char *out, size_t capacity, uint64_t seed, uint64_t index)
 {
     story_t story = {.out = out, .capacity = capacity, .seed = seed, .index = index};
+    const plot_t *plot;
 
     set_people(&story);
     set_things(&story);
+    plot = &PICK(&story, plots);
+    set(&story, "moral", plot->moral);
     put_template(&story, PICK(&story, openings));
-    put_template(&story, PICK(&story, plots));
+    put_template(&story, plot->text);
     put_template(&story, PICK(&story, endings));
     return story.size;
 }

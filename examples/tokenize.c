@@ -101,8 +101,7 @@ static bool decode_piece(decoding_t *decoding)
     if (n == 0)
         return false;
     cli_check(tlm_dataset_read(ids, n, decoding->dataset, decoding->next));
-    cli_check(
-        tlm_tokenizer_decode(&decoding->bytes, &decoding->size, decoding->tokenizer, ids, n));
+    cli_check(tlm_tokenizer_decode(&decoding->bytes, &decoding->size, decoding->tokenizer, ids, n));
     decoding->next += n;
     return true;
 }

@@ -27,10 +27,22 @@ typedef struct training {
 
 static settings_t read_settings(int argc, char **argv)
 {
-    settings_t s = {.vocab_size = 1024, .context = 128, .d_model = 128, .layers = 4, .heads = 4,
-                    .batch = 16, .steps = 500, .warmup = 50, .max_rate = 3e-3, .min_rate = 3e-4,
-                    .weight_decay = 0.1, .beta2 = 0.98, .clip = 1.0, .log_every = 25,
-                    .eval_every = 250, .eval_tokens = 16384};
+    settings_t s = {.vocab_size = 1024,
+                    .context = 128,
+                    .d_model = 128,
+                    .layers = 4,
+                    .heads = 4,
+                    .batch = 16,
+                    .steps = 500,
+                    .warmup = 50,
+                    .max_rate = 3e-3,
+                    .min_rate = 3e-4,
+                    .weight_decay = 0.1,
+                    .beta2 = 0.98,
+                    .clip = 1.0,
+                    .log_every = 25,
+                    .eval_every = 250,
+                    .eval_tokens = 16384};
     const cli_option_t options[] = {
         {"train", CLI_STRING, &s.train, "token file to train on", true},
         {"valid", CLI_STRING, &s.valid, "token file to validate on", true},

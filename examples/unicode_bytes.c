@@ -77,8 +77,9 @@ static void show_sizes(void)
         printf("  %2zu  %2zu  %2zu  %s\n", strlen(texts[i]), 2 + 2 * (characters + pairs),
                4 + 4 * characters, texts[i]);
     }
-    printf("UTF-8 has no marks and no zero bytes of padding: what BPE would first learn in the others "
-           "is the padding.\n\n");
+    printf(
+        "UTF-8 has no marks and no zero bytes of padding: what BPE would first learn in the others "
+        "is the padding.\n\n");
 }
 
 static void show_bytewise_decoding(const tlm_tokenizer_t *tokenizer)

@@ -11,7 +11,7 @@
 typedef struct settings {
     const char *train, *valid, *output, *resume;
     uint64_t vocab_size, context, d_model, layers, heads, d_ff;
-    uint64_t batch, steps, warmup, seed, threads;
+    uint64_t batch, steps, stop, warmup, seed, threads;
     double max_rate, min_rate, weight_decay, beta2, clip;
     uint64_t log_every, eval_every, eval_tokens, save_every;
 } settings_t;
@@ -57,6 +57,7 @@ static settings_t read_settings(int argc, char **argv)
          false},
         {"batch", CLI_COUNT, &s.batch, "sequences a step", false},
         {"steps", CLI_COUNT, &s.steps, "steps in all, those before --resume too", false},
+        {"stop", CLI_COUNT, &s.stop, "leave off early after this step; 0: do not", false},
         {"warmup", CLI_COUNT, &s.warmup, "steps over which the rate rises", false},
         {"rate", CLI_REAL, &s.max_rate, "learning rate after the warm-up", false},
         {"min-rate", CLI_REAL, &s.min_rate, "learning rate at the end", false},
@@ -217,27 +218,28 @@ static void train(training_t *training)
 {
     const settings_t *s = &training->settings;
     double seconds = 0.0, loss_sum = 0.0;
+    uint64_t last = s->stop > 0 && s->stop < s->steps ? s->stop : s->steps;
     uint64_t done = 0, summed = 0;
 
-    while (training->step < s->steps) {
+    while (training->step < last) {
         double begin = cli_seconds();
 
         loss_sum += train_step(training);
         seconds += cli_seconds() - begin;
         done++;
         summed++;
-        if (training->step % s->log_every == 0 || training->step == s->steps) {
+        if (training->step % s->log_every == 0 || training->step == last) {
             double step_seconds = seconds / (double)done;
 
             printf("step %5" PRIu64 "/%" PRIu64 "  loss %.4f  %7.0f tokens/s  ETA %.0f s\n",
                    training->step, s->steps, loss_sum / (double)summed,
                    (double)(s->batch * s->context) / step_seconds,
-                   (double)(s->steps - training->step) * step_seconds);
+                   (double)(last - training->step) * step_seconds);
             fflush(stdout);
             loss_sum = 0.0;
             summed = 0;
         }
-        if (training->step == s->steps)
+        if (training->step == last)
             break;
         if (s->eval_every > 0 && training->step % s->eval_every == 0)
             printf("step %5" PRIu64 "  validation loss %.4f\n", training->step,
@@ -245,8 +247,10 @@ static void train(training_t *training)
         if (s->save_every > 0 && training->step % s->save_every == 0)
             save(training);
     }
-    if (done > 0)
+    if (done > 0 && s->output != NULL) {
         save(training);
+        printf("wrote %s\n", s->output);
+    }
 }
 
 int main(int argc, char **argv)
@@ -263,8 +267,6 @@ int main(int argc, char **argv)
                                     (uint32_t)training.settings.vocab_size);
     printf("validation loss %.4f nats/token (perplexity %.2f); token frequencies alone give %.4f\n",
            loss, exp(loss), entropy);
-    if (settings.output != NULL)
-        printf("wrote %s\n", settings.output);
     stop(&training);
     return 0;
 }

@@ -1,0 +1,147 @@
+#!/bin/sh
+# Runs every demo program at its smallest, and checks what it prints, what it writes and how it fails.
+#     test_examples.sh DIRECTORY_OF_THE_PROGRAMS
+set -eu
+bin=$(cd "$1" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+checks=0
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# passes COMMAND...: ends with 0; its output is left in the file out.
+passes() {
+    checks=$((checks + 1))
+    "$@" >out 2>err || fail "status $?: $*: $(cat err)"
+}
+
+# fails STATUS TEXT COMMAND...: ends with that status and an error "program: ... TEXT ...".
+fails() {
+    expected=$1
+    text=$2
+    shift 2
+    checks=$((checks + 1))
+    status=0
+    "$@" >out 2>err || status=$?
+    [ "$status" -eq "$expected" ] || fail "status $status, not $expected: $*: $(cat err)"
+    grep -q "^$(basename "$1"): .*$text" err || fail "no '$text' in the error of $*: $(cat err)"
+}
+
+prints() {
+    checks=$((checks + 1))
+    grep -q -- "$1" out || fail "no '$1' in: $(cat out)"
+}
+
+same() {
+    checks=$((checks + 1))
+    cmp -s "$1" "$2" || fail "$1 and $2 differ"
+}
+
+# ---- Every program has help and refuses what it does not know ----
+for program in make_stories train_bpe tokenize train_lm generate sgd_learning_rates unicode_bytes; do
+    passes "$bin/$program" --help
+    prints "^Usage: $program"
+    fails 2 'unknown option' "$bin/$program" --no-such-option
+done
+
+# ---- The small demos ----
+passes "$bin/hello"
+prints 'decoded: the cat sat on the mat'
+passes "$bin/sgd_learning_rates"
+prints 'rate 1 .*decays'
+prints 'rate 10 .*decays'
+prints 'rate 100 .*decays'
+prints 'rate 1000.*diverges'
+fails 2 'not a number' "$bin/sgd_learning_rates" --seed=-1
+passes "$bin/unicode_bytes"
+prints '5  12  24  Hello'
+prints 'round trip is exact'
+fails 2 'nothing to do' "$bin/unicode_bytes" operand
+
+# ---- Stories: as large as asked for, the same for a seed, others for another ----
+passes "$bin/make_stories" --bytes 200000 --seed 1 --output train.txt
+passes "$bin/make_stories" --bytes 200000 --seed 1
+same out train.txt
+passes "$bin/make_stories" --bytes 20000 --seed 2 --output valid.txt
+[ "$(wc -c <train.txt)" -ge 200000 ] || fail 'too few bytes of stories'
+[ "$(wc -c <train.txt)" -lt 204096 ] || fail 'too many bytes of stories'
+[ "$(tail -n 1 train.txt)" = '<|endoftext|>' ] || fail 'no mark after the last story'
+grep -v endoftext train.txt >plain.txt
+if grep -q '[][{}|]' plain.txt; then
+    fail 'a template shows in a story'
+fi
+if [ "$(head -n 1 valid.txt)" = "$(head -n 1 train.txt)" ]; then
+    fail 'two seeds give one story'
+fi
+fails 1 'No such file' "$bin/make_stories" --bytes 1 --output no/such/directory
+fails 2 'not a number' "$bin/make_stories" --bytes many
+
+# ---- Tokenizer ----
+tokenizer='--vocab vocab.json --merges merges.txt'
+# shellcheck disable=SC2086 # $tokenizer is a list of words, here and below
+{
+    passes "$bin/train_bpe" --vocab-size 400 $tokenizer train.txt
+    prints 'learnt 143 merges, 400 tokens'
+    fails 2 'vocab is missing' "$bin/train_bpe" --merges merges.txt train.txt
+    fails 1 'no text file' "$bin/train_bpe" $tokenizer
+    fails 1 'no-such-file' "$bin/train_bpe" $tokenizer no-such-file
+    fails 2 'vocab-size must be' "$bin/train_bpe" --vocab-size 1 $tokenizer train.txt
+
+    for type in u16 u32 npy; do
+        passes "$bin/tokenize" $tokenizer --output "train.$type" --check train.txt valid.txt
+        prints 'bytes/token'
+        prints 'round trip: .* bytes equal'
+        passes "$bin/tokenize" $tokenizer --output back.txt --decode "train.$type"
+        cat train.txt valid.txt >both.txt
+        same both.txt back.txt
+    done
+    passes "$bin/tokenize" $tokenizer --decode train.u16
+    same both.txt out
+    printf 'caf\303\251 \377\000 \342\202' >odd.bin
+    passes "$bin/tokenize" $tokenizer --output odd.npy --check odd.bin
+    fails 1 'output is missing' "$bin/tokenize" $tokenizer train.txt
+    fails 1 'no-such-file' "$bin/tokenize" --vocab no-such-file --merges merges.txt --output o.u16 \
+        train.txt
+    printf '\377\377' >bad.u16
+    fails 1 '65535' "$bin/tokenize" $tokenizer --decode bad.u16
+
+    # ---- Training: saves, goes on where it stopped, and gives the same bits as without the stop ----
+    passes "$bin/tokenize" $tokenizer --output train.u16 train.txt
+    passes "$bin/tokenize" $tokenizer --output valid.u16 valid.txt
+    train="$bin/train_lm --train train.u16 --valid valid.u16 --vocab-size 400 --context 16
+        --d-model 16 --layers 1 --heads 2 --batch 4 --steps 30 --warmup 5 --log-every 10
+        --eval-every 10 --eval-tokens 256"
+    passes $train --save-every 20 --output whole.safetensors
+    prints 'step *30/30 *loss .* tokens/s *ETA'
+    prints 'validation loss .* token frequencies alone give'
+    passes $train --output part.safetensors --stop 15
+    prints 'step *15/30'
+    passes $train --resume part.safetensors --output part.safetensors
+    prints 'resumed after step 15'
+    same whole.safetensors part.safetensors
+    passes $train --threads 1 --output one.safetensors
+    same whole.safetensors one.safetensors
+    passes $train --resume whole.safetensors --steps 0 # evaluates only
+    prints 'resumed after step 30'
+    prints 'validation loss'
+    fails 1 'no-such-file' $train --resume no-such-file
+    fails 1 'vocabulary' $train --vocab-size 300
+    fails 2 'batch must be' $train --batch 0
+
+    # ---- Generation: the prompt, then at most as many tokens as asked for; a seed fixes them ----
+    generate="$bin/generate --model whole.safetensors $tokenizer --max-tokens 20"
+    passes $generate --prompt 'One day' --temperature 0.8 --top-k 10 --top-p 0.9 --seed 3
+    prints '^One day'
+    mv out first
+    passes $generate --prompt 'One day' --temperature 0.8 --top-k 10 --top-p 0.9 --seed 3
+    same out first
+    fails 1 'prompt is empty' $generate --prompt ''
+    fails 1 'top_p' $generate --top-p 2
+    fails 1 'no-such-file' "$bin/generate" --model no-such-file $tokenizer
+    fails 2 'model is missing' "$bin/generate" $tokenizer
+}
+echo "$checks checks passed"

@@ -1,0 +1,482 @@
+"""libtinylm from Python, through ctypes and nothing else: one file to copy beside a program.
+
+    import tinylm
+    tokenizer = tinylm.Tokenizer.train("some text", vocab_size=300)
+    ids = tokenizer.encode("text")
+    assert tokenizer.decode(ids) == "text"
+
+The library is $TINYLM_LIBRARY, or else what the system's loader knows as "tinylm". A call that fails
+raises tinylm.Error with the library's message. numpy is used where it is installed and asked for.
+"""
+
+import ctypes
+import ctypes.util
+import os
+from ctypes import POINTER, byref, c_bool, c_char_p, c_double, c_float, c_int32, c_int64
+from ctypes import c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+
+FLOAT32, INT32, INT64, UINT32, BOOL = range(5)
+_ELEMENTS = {FLOAT32: c_float, INT32: c_int32, INT64: c_int64, UINT32: c_uint32, BOOL: c_bool}
+_NUMPY_NAMES = {FLOAT32: "float32", INT32: "int32", INT64: "int64", UINT32: "uint32", BOOL: "bool"}
+
+
+class Error(Exception):
+    """A call of the library failed. `status` is its code, such as "TLM_ERR_SHAPE"."""
+
+    def __init__(self, status, message):
+        super().__init__(message)
+        self.status = status
+
+
+class _Options(ctypes.Structure):
+    """An options struct of the library: its own size comes first, the rest is the library's default
+    until it is set."""
+
+    def __init__(self, init, **values):
+        super().__init__()
+        init(byref(self))
+        for name, value in values.items():
+            if value is not None:
+                setattr(self, name, value)
+
+
+class _Bytes(ctypes.Structure):
+    _fields_ = [("data", c_char_p), ("size", c_size_t)]
+
+
+class _TrainerOptions(_Options):
+    _fields_ = [("size", c_size_t), ("vocab_size", c_uint32), ("reserved", c_uint32),
+                ("special_tokens", POINTER(_Bytes)), ("num_special_tokens", c_size_t),
+                ("pattern", c_char_p), ("min_frequency", c_uint64)]
+
+
+class _TokenizerOptions(_Options):
+    _fields_ = [("size", c_size_t), ("special_tokens", POINTER(_Bytes)),
+                ("num_special_tokens", c_size_t), ("pattern", c_char_p)]
+
+
+class _ModelOptions(_Options):
+    _fields_ = [("size", c_size_t), ("vocab_size", c_int64), ("context_length", c_int64),
+                ("d_model", c_int64), ("num_layers", c_int64), ("num_heads", c_int64),
+                ("d_ff", c_int64), ("rope_theta", c_double), ("seed", c_uint64)]
+
+
+class _GenerateOptions(_Options):
+    _fields_ = [("size", c_size_t), ("max_tokens", c_int64), ("temperature", c_double),
+                ("top_p", c_double), ("top_k", c_uint32), ("has_end_token", c_bool),
+                ("reserved", c_uint8 * 3), ("end_token", c_uint32), ("reserved2", c_uint32),
+                ("seed", c_uint64)]
+
+
+_TokenCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint32)
+_IDS = POINTER(c_uint32)
+_SHAPE = POINTER(c_int64)
+
+# Argument types of the functions used here: those that return a status, then the others.
+_STATUS_FUNCTIONS = {
+    "tlm_set_num_threads": [c_int32],
+    "tlm_bpe_trainer_create": [POINTER(c_void_p), POINTER(_TrainerOptions)],
+    "tlm_bpe_trainer_add_text": [c_void_p, c_char_p, c_size_t],
+    "tlm_bpe_trainer_add_file": [c_void_p, c_char_p],
+    "tlm_bpe_trainer_train": [POINTER(c_void_p), c_void_p],
+    "tlm_tokenizer_load": [POINTER(c_void_p), c_char_p, c_char_p, POINTER(_TokenizerOptions)],
+    "tlm_tokenizer_save": [c_void_p, c_char_p, c_char_p],
+    "tlm_tokenizer_token": [POINTER(_Bytes), c_void_p, c_uint32],
+    "tlm_tokenizer_token_id": [_IDS, c_void_p, c_char_p, c_size_t],
+    "tlm_tokenizer_encode": [POINTER(_IDS), POINTER(c_size_t), c_void_p, c_char_p, c_size_t],
+    "tlm_tokenizer_decode": [POINTER(c_void_p), POINTER(c_size_t), c_void_p, _IDS, c_size_t],
+    "tlm_tensor_from_data": [POINTER(c_void_p), c_int32, c_void_p, _SHAPE, c_int32],
+    "tlm_tensor_copy_out": [c_void_p, c_void_p, c_size_t],
+    "tlm_tensor_set_requires_grad": [c_void_p, c_bool],
+    "tlm_tensor_backward": [c_void_p, c_void_p],
+    "tlm_add": [POINTER(c_void_p), c_void_p, c_void_p],
+    "tlm_mul": [POINTER(c_void_p), c_void_p, c_void_p],
+    "tlm_matmul": [POINTER(c_void_p), c_void_p, c_void_p],
+    "tlm_mean": [POINTER(c_void_p), c_void_p],
+    "tlm_sum": [POINTER(c_void_p), c_void_p],
+    "tlm_model_create": [POINTER(c_void_p), POINTER(_ModelOptions)],
+    "tlm_model_load": [POINTER(c_void_p), c_char_p],
+    "tlm_checkpoint_save": [c_char_p, c_void_p, c_void_p, c_uint64],
+    "tlm_model_get_options": [POINTER(_ModelOptions), c_void_p],
+    "tlm_model_parameter_name": [POINTER(c_char_p), c_void_p, c_size_t],
+    "tlm_model_parameter": [POINTER(c_void_p), c_void_p, c_char_p],
+    "tlm_model_forward": [POINTER(c_void_p), c_void_p, _IDS, c_int64, c_int64],
+    "tlm_model_loss": [POINTER(c_void_p), c_void_p, _IDS, _IDS, c_int64, c_int64],
+    "tlm_model_generate": [POINTER(_IDS), POINTER(c_size_t), c_void_p, _IDS, c_size_t,
+                           POINTER(_GenerateOptions), _TokenCallback, c_void_p],
+}
+_OTHER_FUNCTIONS = {
+    "tlm_version": (c_char_p, []),
+    "tlm_status_name": (c_char_p, [c_int32]),
+    "tlm_error_message": (c_char_p, []),
+    "tlm_free": (None, [c_void_p]),
+    "tlm_bpe_trainer_options_init": (None, [c_void_p]),
+    "tlm_tokenizer_options_init": (None, [c_void_p]),
+    "tlm_model_options_init": (None, [c_void_p]),
+    "tlm_generate_options_init": (None, [c_void_p]),
+    "tlm_bpe_trainer_free": (None, [c_void_p]),
+    "tlm_tokenizer_free": (None, [c_void_p]),
+    "tlm_tokenizer_vocab_size": (c_uint32, [c_void_p]),
+    "tlm_tensor_free": (None, [c_void_p]),
+    "tlm_tensor_retain": (c_void_p, [c_void_p]),
+    "tlm_tensor_dtype": (c_int32, [c_void_p]),
+    "tlm_tensor_ndim": (c_int32, [c_void_p]),
+    "tlm_tensor_shape": (_SHAPE, [c_void_p]),
+    "tlm_tensor_numel": (c_int64, [c_void_p]),
+    "tlm_tensor_grad": (c_void_p, [c_void_p]),
+    "tlm_model_free": (None, [c_void_p]),
+    "tlm_model_num_parameters": (c_size_t, [c_void_p]),
+    "tlm_model_zero_grad": (None, [c_void_p]),
+}
+
+
+def _check(status, function, _arguments):
+    if status != 0:
+        raise Error(_lib.tlm_status_name(status).decode(), _lib.tlm_error_message().decode())
+    return status
+
+
+def _load_library():
+    path = os.environ.get("TINYLM_LIBRARY") or ctypes.util.find_library("tinylm")
+    if path is None:
+        raise ImportError("libtinylm not found: install it, or set TINYLM_LIBRARY to its path")
+    library = ctypes.CDLL(path)
+    for name, arguments in _STATUS_FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes, function.errcheck = c_int32, arguments, _check
+    for name, (result, arguments) in _OTHER_FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+_lib = _load_library()
+
+
+def version():
+    return _lib.tlm_version().decode()
+
+
+def set_num_threads(n):
+    """Threads that a call may use; 0: one a CPU."""
+    _lib.tlm_set_num_threads(n)
+
+
+def _utf8(text):
+    return text.encode() if isinstance(text, str) else bytes(text)
+
+
+def _bytes_array(items):
+    items = [_utf8(item) for item in items]
+    return (_Bytes * len(items))(*[_Bytes(item, len(item)) for item in items])
+
+
+def _ids_array(ids):
+    """A flat C array; numbers that are not token ids are refused, which ctypes would wrap around."""
+    ids = [int(i) for i in ids]
+    for i in ids:
+        if not 0 <= i < 1 << 32:
+            raise ValueError(f"token id {i} is not in 0..2**32-1")
+    return (c_uint32 * len(ids))(*ids)
+
+
+def _take_ids(ids, n):
+    """A Python list of an array that the library handed out, which is then freed."""
+    result = ids[:n.value] if n.value else []
+    _lib.tlm_free(ids)
+    return result
+
+
+class _Handle:
+    """Owns one object of the library; `_free` names the function that lets it go."""
+
+    _free = None
+
+    def __init__(self, handle):
+        self._handle = handle
+
+    def __del__(self):
+        if getattr(self, "_handle", None):
+            getattr(_lib, self._free)(self._handle)
+            self._handle = None
+
+
+class _Trainer(_Handle):
+    _free = "tlm_bpe_trainer_free"
+
+
+class Tokenizer(_Handle):
+    """A byte-level BPE vocabulary."""
+
+    _free = "tlm_tokenizer_free"
+
+    @classmethod
+    def train(cls, texts=(), vocab_size=1024, special_tokens=(), files=(), pattern=None,
+              min_frequency=0):
+        """Learns a vocabulary from texts (str or bytes, one or a sequence) and files (paths)."""
+        specials = _bytes_array(special_tokens)
+        options = _TrainerOptions(
+            _lib.tlm_bpe_trainer_options_init, vocab_size=vocab_size, special_tokens=specials,
+            num_special_tokens=len(specials), min_frequency=min_frequency,
+            pattern=None if pattern is None else _utf8(pattern))
+        handle = c_void_p()
+        _lib.tlm_bpe_trainer_create(byref(handle), byref(options))
+        trainer = _Trainer(handle)
+        for text in [texts] if isinstance(texts, (str, bytes)) else texts:
+            text = _utf8(text)
+            _lib.tlm_bpe_trainer_add_text(handle, text, len(text))
+        for path in files:
+            _lib.tlm_bpe_trainer_add_file(handle, os.fsencode(path))
+        tokenizer = c_void_p()
+        _lib.tlm_bpe_trainer_train(byref(tokenizer), trainer._handle)
+        return cls(tokenizer)
+
+    @classmethod
+    def load(cls, vocab_path, merges_path, special_tokens=(), pattern=None):
+        """Reads vocab.json and merges.txt."""
+        specials = _bytes_array(special_tokens)
+        options = _TokenizerOptions(
+            _lib.tlm_tokenizer_options_init, special_tokens=specials,
+            num_special_tokens=len(specials), pattern=None if pattern is None else _utf8(pattern))
+        handle = c_void_p()
+        _lib.tlm_tokenizer_load(byref(handle), os.fsencode(vocab_path), os.fsencode(merges_path),
+                                byref(options))
+        return cls(handle)
+
+    def save(self, vocab_path, merges_path):
+        _lib.tlm_tokenizer_save(self._handle, os.fsencode(vocab_path), os.fsencode(merges_path))
+
+    @property
+    def vocab_size(self):
+        return _lib.tlm_tokenizer_vocab_size(self._handle)
+
+    def token(self, token_id):
+        """The bytes of a token."""
+        token = _Bytes()
+        _ids_array([token_id])
+        _lib.tlm_tokenizer_token(byref(token), self._handle, token_id)
+        # A field of c_char_p would stop at a NUL.
+        address = ctypes.cast(byref(token), POINTER(c_void_p))[0]
+        return ctypes.string_at(address, token.size) if token.size else b""
+
+    def token_id(self, token):
+        """The id of the token with these bytes; Error if there is none."""
+        token, token_id = _utf8(token), c_uint32()
+        _lib.tlm_tokenizer_token_id(byref(token_id), self._handle, token, len(token))
+        return token_id.value
+
+    def encode(self, text):
+        text, ids, n = _utf8(text), _IDS(), c_size_t()
+        _lib.tlm_tokenizer_encode(byref(ids), byref(n), self._handle, text, len(text))
+        return _take_ids(ids, n)
+
+    def decode_bytes(self, ids):
+        array, data, size = _ids_array(ids), c_void_p(), c_size_t()
+        _lib.tlm_tokenizer_decode(byref(data), byref(size), self._handle, array, len(array))
+        result = ctypes.string_at(data, size.value) if size.value else b""
+        _lib.tlm_free(data)
+        return result
+
+    def decode(self, ids):
+        """Text, with U+FFFD for what is not UTF-8."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+
+def _flatten(values, shape):
+    """Checks that nested lists have one shape, which it appends to `shape`; returns a flat list."""
+    if not isinstance(values, (list, tuple)):
+        return [values]
+    shape.append(len(values))
+    parts, inner = [], None
+    for value in values:
+        own = []
+        parts.extend(_flatten(value, own))
+        if inner is not None and own != inner:
+            raise ValueError(f"rows of different shapes, {inner} and {own}")
+        inner = own
+    shape.extend(inner or [])
+    return parts
+
+
+def _nest(values, shape):
+    """The inverse of _flatten."""
+    if not shape:
+        return values[0]
+    step = len(values) // shape[0] if shape[0] else 0
+    return [_nest(values[i * step:(i + 1) * step], shape[1:]) for i in range(shape[0])]
+
+
+class Tensor(_Handle):
+    """An array that may gather gradients. Made from nested lists, a number or a numpy array."""
+
+    _free = "tlm_tensor_free"
+
+    def __init__(self, values, dtype=FLOAT32, requires_grad=False):
+        handle, flat, shape = c_void_p(), None, []
+        if hasattr(values, "__array_interface__"):
+            import numpy
+            values = numpy.ascontiguousarray(values, dtype=_NUMPY_NAMES[dtype])
+            shape, flat = list(values.shape), c_void_p(values.ctypes.data)
+        else:
+            items = _flatten(values, shape)
+            flat = (_ELEMENTS[dtype] * len(items))(*items)
+        sizes = (c_int64 * len(shape))(*shape)
+        _lib.tlm_tensor_from_data(byref(handle), dtype, flat, sizes, len(shape))
+        super().__init__(handle)
+        if requires_grad:
+            _lib.tlm_tensor_set_requires_grad(handle, True)
+
+    @classmethod
+    def _wrap(cls, handle):
+        tensor = cls.__new__(cls)
+        tensor._handle = handle
+        return tensor
+
+    @property
+    def shape(self):
+        sizes = _lib.tlm_tensor_shape(self._handle)
+        return tuple(sizes[i] for i in range(_lib.tlm_tensor_ndim(self._handle)))
+
+    def _copy_out(self):
+        n = _lib.tlm_tensor_numel(self._handle)
+        data = (_ELEMENTS[_lib.tlm_tensor_dtype(self._handle)] * n)()
+        _lib.tlm_tensor_copy_out(self._handle, data, n)
+        return data
+
+    def tolist(self):
+        """Nested lists; a number for a scalar."""
+        return _nest(list(self._copy_out()), self.shape)
+
+    def numpy(self):
+        import numpy
+        name = _NUMPY_NAMES[_lib.tlm_tensor_dtype(self._handle)]
+        return numpy.frombuffer(self._copy_out(), dtype=name).reshape(self.shape).copy()
+
+    @property
+    def grad(self):
+        """The gradient gathered so far, or None."""
+        handle = _lib.tlm_tensor_grad(self._handle)
+        return None if handle is None else Tensor._wrap(c_void_p(_lib.tlm_tensor_retain(handle)))
+
+    def backward(self):
+        """Back-propagates from a scalar."""
+        _lib.tlm_tensor_backward(self._handle, None)
+
+    def _apply(self, name, *others):
+        out = c_void_p()
+        getattr(_lib, name)(byref(out), self._handle, *[other._handle for other in others])
+        return Tensor._wrap(out)
+
+    def __add__(self, other):
+        return self._apply("tlm_add", other)
+
+    def __mul__(self, other):
+        return self._apply("tlm_mul", other)
+
+    def __matmul__(self, other):
+        return self._apply("tlm_matmul", other)
+
+    def mean(self):
+        return self._apply("tlm_mean")
+
+    def sum(self):
+        return self._apply("tlm_sum")
+
+
+def _batch(rows):
+    """Ids as a flat C array with (batch, time), from a list of ids or of lists of them."""
+    rows = rows.tolist() if hasattr(rows, "tolist") else list(rows)
+    if not rows or not isinstance(rows[0], (list, tuple)):
+        rows = [rows]
+    if any(len(row) != len(rows[0]) for row in rows):
+        raise ValueError("rows of different lengths")
+    return _ids_array(i for row in rows for i in row), len(rows), len(rows[0])
+
+
+class Model(_Handle):
+    """A transformer language model."""
+
+    _free = "tlm_model_free"
+
+    @classmethod
+    def create(cls, vocab_size, context_length, d_model, num_layers, num_heads, d_ff=0,
+               rope_theta=0.0, seed=0):
+        options = _ModelOptions(
+            _lib.tlm_model_options_init, vocab_size=vocab_size, context_length=context_length,
+            d_model=d_model, num_layers=num_layers, num_heads=num_heads, d_ff=d_ff,
+            rope_theta=rope_theta, seed=seed)
+        handle = c_void_p()
+        _lib.tlm_model_create(byref(handle), byref(options))
+        return cls(handle)
+
+    @classmethod
+    def load(cls, path):
+        """The model of a checkpoint."""
+        handle = c_void_p()
+        _lib.tlm_model_load(byref(handle), os.fsencode(path))
+        return cls(handle)
+
+    def save(self, path):
+        """A checkpoint with the weights alone."""
+        _lib.tlm_checkpoint_save(os.fsencode(path), self._handle, None, 0)
+
+    @property
+    def options(self):
+        """Vocabulary, context and sizes, as a dict."""
+        options = _ModelOptions(_lib.tlm_model_options_init)
+        _lib.tlm_model_get_options(byref(options), self._handle)
+        return {name: getattr(options, name) for name, _ in options._fields_[1:]}
+
+    def parameters(self):
+        """The parameters by name. They are the model's own, not copies."""
+        result, name, borrowed = {}, c_char_p(), c_void_p()
+        for i in range(_lib.tlm_model_num_parameters(self._handle)):
+            _lib.tlm_model_parameter_name(byref(name), self._handle, i)
+            _lib.tlm_model_parameter(byref(borrowed), self._handle, name)
+            handle = c_void_p(_lib.tlm_tensor_retain(borrowed))
+            result[name.value.decode()] = Tensor._wrap(handle)
+        return result
+
+    def forward(self, ids):
+        """Logits (batch, time, vocab_size) of ids, (time) or (batch, time)."""
+        array, batch, time = _batch(ids)
+        out = c_void_p()
+        _lib.tlm_model_forward(byref(out), self._handle, array, batch, time)
+        return Tensor._wrap(out)
+
+    def loss(self, inputs, targets):
+        """Mean cross-entropy in nats a token; its backward() fills the parameters' gradients."""
+        inputs, batch, time = _batch(inputs)
+        targets, target_batch, target_time = _batch(targets)
+        if (batch, time) != (target_batch, target_time):
+            raise ValueError(f"inputs are {(batch, time)}, targets {(target_batch, target_time)}")
+        out = c_void_p()
+        _lib.tlm_model_loss(byref(out), self._handle, inputs, targets, batch, time)
+        return Tensor._wrap(out)
+
+    def zero_grad(self):
+        _lib.tlm_model_zero_grad(self._handle)
+
+    def generate(self, prompt, max_tokens=256, temperature=0.0, top_k=0, top_p=0.0, end_token=None,
+                 seed=0, on_token=None):
+        """New ids after those of the prompt. on_token(id) is called with each; True stops."""
+        array, ids, n, raised = _ids_array(prompt), _IDS(), c_size_t(), []
+        options = _GenerateOptions(
+            _lib.tlm_generate_options_init, max_tokens=max_tokens, temperature=temperature,
+            top_k=top_k, top_p=top_p, seed=seed, end_token=end_token,
+            has_end_token=end_token is not None)
+
+        def call(_user, token_id):
+            try:
+                return 1 if on_token(token_id) is True else 0
+            except BaseException as exception:  # to be raised again on this side of the library
+                raised.append(exception)
+                return 1
+
+        callback = _TokenCallback(call) if on_token is not None else _TokenCallback()
+        _lib.tlm_model_generate(byref(ids), byref(n), self._handle, array, len(array),
+                                byref(options), callback, None)
+        result = _take_ids(ids, n)
+        if raised:
+            raise raised[0]
+        return result

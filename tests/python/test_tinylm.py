@@ -1,0 +1,217 @@
+"""Tests of examples/python/tinylm.py: the library as a Python program sees it."""
+
+import ctypes
+import gc
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import tinylm
+
+try:
+    import numpy
+except ImportError:
+    numpy = None
+
+TEXT = "the cat sat on the mat, the rat sat on the cat: caf\u00e9 \u4f60\u597d\n" * 20
+END = "<|endoftext|>"
+
+
+class TokenizerTest(unittest.TestCase):
+    def setUp(self):
+        self.tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=[END])
+
+    def test_round_trip(self):
+        for text in ["", "the cat", TEXT, "never seen: \U0001f600", "a\0b", END + "x" + END]:
+            with self.subTest(text=text[:20]):
+                ids = self.tokenizer.encode(text)
+                self.assertEqual(self.tokenizer.decode(ids), text)
+        self.assertEqual(self.tokenizer.decode_bytes(self.tokenizer.encode(b"\xff\0\xc3")),
+                         b"\xff\0\xc3")
+
+    def test_merges_make_it_shorter(self):
+        self.assertLess(len(self.tokenizer.encode(TEXT)), len(TEXT.encode()) / 2)
+
+    def test_tokens(self):
+        self.assertLessEqual(self.tokenizer.vocab_size, 300)
+        self.assertEqual(self.tokenizer.token(0), END.encode())
+        self.assertEqual(self.tokenizer.token(1), b"\0")
+        self.assertEqual(self.tokenizer.encode(END), [0])
+        self.assertEqual(self.tokenizer.token_id(" cat"), self.tokenizer.encode(" cat")[0])
+
+    def test_malformed_text_is_replaced(self):
+        ids = self.tokenizer.encode(b"\xe4\xbda")
+        self.assertEqual(self.tokenizer.decode(ids), b"\xe4\xbda".decode(errors="replace"))
+
+    def test_save_and_load(self):
+        with tempfile.TemporaryDirectory() as directory:
+            paths = [os.path.join(directory, name) for name in ("vocab.json", "merges.txt")]
+            self.tokenizer.save(*paths)
+            again = tinylm.Tokenizer.load(*paths, special_tokens=[END])
+        self.assertEqual(again.encode(TEXT + END), self.tokenizer.encode(TEXT + END))
+
+    def test_train_on_files(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(TEXT.encode())
+            file.flush()
+            from_file = tinylm.Tokenizer.train(files=[file.name], vocab_size=300,
+                                               special_tokens=[END])
+        self.assertEqual(from_file.encode(TEXT), self.tokenizer.encode(TEXT))
+
+    def test_errors(self):
+        with self.assertRaisesRegex(tinylm.Error, "1000000") as caught:
+            self.tokenizer.decode([1000000])
+        self.assertEqual(caught.exception.status, "TLM_ERR_RANGE")
+        with self.assertRaises(ValueError):
+            self.tokenizer.decode([-1])
+        with self.assertRaises(tinylm.Error) as caught:
+            self.tokenizer.token_id("no such token")
+        self.assertEqual(caught.exception.status, "TLM_ERR_NOT_FOUND")
+        with self.assertRaises(tinylm.Error) as caught:
+            tinylm.Tokenizer.train(TEXT, vocab_size=10)
+        self.assertEqual(caught.exception.status, "TLM_ERR_INVALID_ARGUMENT")
+        with self.assertRaisesRegex(tinylm.Error, "no-such-file") as caught:
+            tinylm.Tokenizer.load("no-such-file", "no-such-file")
+        self.assertEqual(caught.exception.status, "TLM_ERR_NOT_FOUND")
+
+
+class TensorTest(unittest.TestCase):
+    def test_lists(self):
+        for values in [2.5, [1.0, 2.0], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [], [[], []],
+                       [[[1.0], [2.0]], [[3.0], [4.0]]]]:
+            with self.subTest(values=values):
+                self.assertEqual(tinylm.Tensor(values).tolist(), values)
+        self.assertEqual(tinylm.Tensor([[1, 2], [3, 4]], tinylm.INT64).tolist(), [[1, 2], [3, 4]])
+        self.assertEqual(tinylm.Tensor([[1.0], [2.0]]).shape, (2, 1))
+        with self.assertRaises(ValueError):
+            tinylm.Tensor([[1.0], [2.0, 3.0]])
+
+    def test_operations(self):
+        a = tinylm.Tensor([[1.0, 2.0], [3.0, 4.0]])
+        b = tinylm.Tensor([[0.0, 1.0], [1.0, 0.0]])
+        self.assertEqual((a @ b).tolist(), [[2.0, 1.0], [4.0, 3.0]])
+        self.assertEqual((a + b).tolist(), [[1.0, 3.0], [4.0, 4.0]])
+        self.assertEqual((a * b).sum().tolist(), 5.0)
+        with self.assertRaises(tinylm.Error) as caught:
+            a @ tinylm.Tensor([[1.0, 2.0, 3.0]])
+        self.assertEqual(caught.exception.status, "TLM_ERR_SHAPE")
+
+    def test_gradient(self):
+        x = tinylm.Tensor([1.0, -2.0, 4.0, 0.0], requires_grad=True)
+        self.assertIsNone(x.grad)
+        (x * x).mean().backward()
+        self.assertEqual(x.grad.tolist(), [0.5, -1.0, 2.0, 0.0])
+
+    @unittest.skipIf(numpy is None, "numpy is not installed")
+    def test_numpy(self):
+        array = numpy.arange(24, dtype=numpy.float64).reshape(2, 3, 4)
+        for values in [array, array.transpose(2, 0, 1), array[:, ::2], numpy.zeros((0, 3))]:
+            numpy.testing.assert_array_equal(tinylm.Tensor(values).numpy(), values)
+        self.assertEqual(tinylm.Tensor(array).numpy().dtype, numpy.float32)
+        ids = numpy.array([[1, 2], [3, 4]])
+        self.assertEqual(tinylm.Tensor(ids, tinylm.UINT32).tolist(), ids.tolist())
+
+
+class ModelTest(unittest.TestCase):
+    def setUp(self):
+        self.model = tinylm.Model.create(vocab_size=50, context_length=16, d_model=16, num_layers=2,
+                                         num_heads=2, seed=1)
+
+    def test_options(self):
+        options = self.model.options
+        self.assertEqual((options["vocab_size"], options["num_layers"]), (50, 2))
+        self.assertEqual((options["d_ff"], options["rope_theta"]), (64, 10000.0))
+
+    def test_forward_and_loss(self):
+        logits = self.model.forward([[1, 2, 3], [4, 5, 6]])
+        self.assertEqual(logits.shape, (2, 3, 50))
+        expected = 0.0
+        for rows, targets in zip(logits.tolist(), [[2, 3, 4], [5, 6, 7]]):
+            for row, target in zip(rows, targets):
+                expected += (math.log(sum(math.exp(x) for x in row)) - row[target]) / 6
+        loss = self.model.loss([[1, 2, 3], [4, 5, 6]], [[2, 3, 4], [5, 6, 7]])
+        self.assertAlmostEqual(loss.tolist(), expected, places=4)
+
+    def test_gradients_reach_the_parameters(self):
+        self.model.loss([1, 2, 3], [2, 3, 4]).backward()
+        parameters = self.model.parameters()
+        self.assertIn("layers.1.attn.q_proj.weight", parameters)
+        self.assertEqual(parameters["lm_head.weight"].shape, (50, 16))
+        self.assertEqual([n for n, p in parameters.items() if p.grad is None], [])
+        self.model.zero_grad()
+        self.assertEqual([n for n, p in parameters.items() if p.grad is not None], [])
+
+    def test_generate(self):
+        seen = []
+        ids = self.model.generate([1, 2, 3], max_tokens=20, temperature=0.9, seed=5,
+                                  on_token=seen.append)
+        self.assertEqual(len(ids), 20)
+        self.assertEqual(seen, ids)
+        again = self.model.generate([1, 2, 3], max_tokens=20, temperature=0.9, seed=5)
+        self.assertEqual(again, ids)
+        greedy = self.model.generate([7], max_tokens=1)[0]
+        row = self.model.forward([7]).tolist()[0][0]
+        self.assertEqual(greedy, row.index(max(row)))
+        self.assertEqual(self.model.generate([7], max_tokens=5, end_token=greedy), [])
+
+    def test_callback_stops_and_raises(self):
+        stopped = self.model.generate([1], max_tokens=9, on_token=lambda token_id: True)
+        self.assertLessEqual(len(stopped), 1)
+        with self.assertRaises(KeyError):
+            self.model.generate([1], max_tokens=9, on_token={}.__getitem__)
+
+    def test_save_and_load(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "model.safetensors")
+            self.model.save(path)
+            again = tinylm.Model.load(path)
+        self.assertEqual(again.forward([3, 1]).tolist(), self.model.forward([3, 1]).tolist())
+
+    def test_tensors_outlive_the_model(self):
+        head = self.model.parameters()["lm_head.weight"]
+        values = head.tolist()
+        del self.model
+        gc.collect()
+        self.assertEqual(head.tolist(), values)
+
+    def test_errors(self):
+        with self.assertRaisesRegex(tinylm.Error, "50") as caught:
+            self.model.forward([50])
+        self.assertEqual(caught.exception.status, "TLM_ERR_RANGE")
+        with self.assertRaises(tinylm.Error):
+            self.model.generate([], max_tokens=1)
+        with self.assertRaises(ValueError):
+            self.model.loss([1, 2], [1])
+        with self.assertRaises(tinylm.Error):
+            tinylm.Model.create(vocab_size=50, context_length=16, d_model=15, num_layers=1,
+                                num_heads=2)
+
+
+class LibraryTest(unittest.TestCase):
+    def test_version(self):
+        self.assertRegex(tinylm.version(), r"^\d+\.\d+\.\d+$")
+
+    def test_missing_library(self):
+        environment = dict(os.environ, TINYLM_LIBRARY="/no/such/libtinylm.so")
+        run = subprocess.run([sys.executable, "-c", "import tinylm"], env=environment,
+                             capture_output=True, text=True)
+        self.assertNotEqual(run.returncode, 0)
+        self.assertIn("/no/such/libtinylm.so", run.stderr)
+
+    def test_structures_have_the_sizes_of_the_library(self):
+        """The library writes sizeof(its struct) first, whatever Python thinks."""
+        for structure, init in [
+                (tinylm._TrainerOptions, "tlm_bpe_trainer_options_init"),
+                (tinylm._TokenizerOptions, "tlm_tokenizer_options_init"),
+                (tinylm._ModelOptions, "tlm_model_options_init"),
+                (tinylm._GenerateOptions, "tlm_generate_options_init")]:
+            room = (ctypes.c_uint64 * 64)()
+            getattr(tinylm._lib, init)(room)
+            self.assertEqual(room[0], ctypes.sizeof(structure))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,4 +1,4 @@
-"""Compiles and runs the programs of docs/guide.md, and checks its command lines.
+"""Compiles and runs the programs of docs/guide.md and README.md, and checks the guide's command lines.
 
 A ```c block that begins with a comment that is a file name opens a program; the blocks after it, up to
 the next such block, continue it. ```python blocks are programs of their own. In ```sh blocks, each
@@ -80,7 +80,7 @@ def check_command(line, examples):
 
 def main(root, library, examples, compiler):
     text = (root / "docs" / "guide.md").read_text(encoding="utf-8")
-    programs = c_programs(text)
+    programs = c_programs(text) | c_programs((root / "README.md").read_text(encoding="utf-8"))
     good = [check_c(name, source, root, library, compiler) for name, source in programs.items()]
     good += [check_python(i, source, library) for i, source in enumerate(blocks(text, "python"), 1)]
     if examples:

@@ -39,7 +39,10 @@ def c_programs(text):
 def run(what, command, folder, library):
     """Runs a command, prints its output and says whether it succeeded."""
     path = os.pathsep.join(filter(None, [str(library.parent), os.environ.get("LD_LIBRARY_PATH")]))
-    result = subprocess.run(command, cwd=folder, env={**os.environ, "LD_LIBRARY_PATH": path},
+    module = pathlib.Path(__file__).resolve().parents[2] / "examples" / "python"
+    environment = {**os.environ, "LD_LIBRARY_PATH": path, "PYTHONPATH": str(module),
+                   "TINYLM_LIBRARY": str(library), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+    result = subprocess.run(command, cwd=folder, env=environment,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             errors="replace", timeout=300, check=False)
     print(f"--- {what}: {'ok' if result.returncode == 0 else f'status {result.returncode}'}")

@@ -19,9 +19,22 @@ static tlmi_json_t *wrap(json_t *value)
     return (tlmi_json_t *)value;
 }
 
+/* jansson's lexer looks at no result of its buffer, and goes astray where memory runs out. So it is
+ * only called while there is enough: the values of a vocabulary or a safetensors header take some 14
+ * bytes for each character of the text. */
+static bool memory_is_left(size_t size)
+{
+    size_t count;
+    void *block = tlmi_add_size(&count, size, 4096) ? tlmi_alloc(count, 32, "JSON text") : NULL;
+    tlmi_free(block);
+    return block != NULL;
+}
+
 tlm_status_t tlmi_json_parse(tlmi_json_t **out, const void *text, size_t size, const char *what)
 {
     json_error_t error;
+    if (!memory_is_left(size))
+        return TLM_ERR_OUT_OF_MEMORY;
     json_t *root =
         json_loadb(size > 0 ? text : "", size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (root == NULL) {
@@ -162,6 +175,7 @@ typedef struct text_buffer {
     char *text;
     size_t size;
     size_t capacity;
+    bool failed; /* for good: jansson does not look at every result, and goes on */
 } text_buffer_t;
 
 static int append_text(const char *bytes, size_t size, void *user)
@@ -169,7 +183,10 @@ static int append_text(const char *bytes, size_t size, void *user)
     text_buffer_t *buffer = user;
     if (size == 0)
         return 0;
-    if (!tlmi_grow(&buffer->text, &buffer->capacity, buffer->size + size + 1, 1, "JSON text"))
+    if (!buffer->failed &&
+        !tlmi_grow(&buffer->text, &buffer->capacity, buffer->size + size + 1, 1, "JSON text"))
+        buffer->failed = true;
+    if (buffer->failed)
         return -1;
     memcpy(buffer->text + buffer->size, bytes, size);
     buffer->size += size;
@@ -178,9 +195,10 @@ static int append_text(const char *bytes, size_t size, void *user)
 
 tlm_status_t tlmi_json_dump(char **text, size_t *size, const tlmi_json_t *value)
 {
-    text_buffer_t buffer = {NULL, 0, 0};
+    text_buffer_t buffer = {NULL, 0, 0, false};
     size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17);
-    if (json_dump_callback(node(value), append_text, &buffer, flags) != 0 || buffer.size == 0) {
+    if (json_dump_callback(node(value), append_text, &buffer, flags) != 0 || buffer.failed ||
+        buffer.size == 0) {
         tlmi_free(buffer.text);
         return tlmi_fail_memory(buffer.size, "JSON text");
     }

@@ -26,18 +26,29 @@ struct tlmi_regex_matcher {
     OnigMatchParam *limits;
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int initialised;       /* Oniguruma's code for initialisation */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
+static bool initialised;
 static OnigSyntaxType syntax; /* Perl's, with possessive quantifiers such as a?+ */
 
-static void initialise(void)
+/* Starts Oniguruma; its code. Not by pthread_once: where memory was out, the next call tries again.
+ * onig_initialize does nothing the second time, so the encoding is asked for on its own. */
+static int initialise(void)
 {
     OnigEncoding utf8 = ONIG_ENCODING_UTF8;
+    int code = ONIG_NORMAL;
 
-    initialised = onig_initialize(&utf8, 1);
-    onig_copy_syntax(&syntax, ONIG_SYNTAX_PERL_NG);
-    onig_set_syntax_op2(&syntax,
-                        onig_get_syntax_op2(&syntax) | ONIG_SYN_OP2_PLUS_POSSESSIVE_REPEAT);
+    pthread_mutex_lock(&lock);
+    if (!initialised) {
+        onig_copy_syntax(&syntax, ONIG_SYNTAX_PERL_NG);
+        onig_set_syntax_op2(&syntax,
+                            onig_get_syntax_op2(&syntax) | ONIG_SYN_OP2_PLUS_POSSESSIVE_REPEAT);
+        code = onig_initialize(&utf8, 1);
+        if (code == ONIG_NORMAL)
+            code = onig_initialize_encoding(utf8);
+        initialised = code == ONIG_NORMAL;
+    }
+    pthread_mutex_unlock(&lock);
+    return code;
 }
 
 static tlm_status_t fail_regex(const char *what, int code, OnigErrorInfo *info)
@@ -54,6 +65,16 @@ static tlm_status_t fail_regex(const char *what, int code, OnigErrorInfo *info)
     return tlmi_fail(TLM_ERR_REGEX, "%s: %s", what, (const char *)message);
 }
 
+/* Oniguruma frees blocks twice where memory runs out while it compiles a pattern. So it only compiles
+ * while there is far more than a pattern takes. */
+static bool memory_is_left(size_t pattern_size)
+{
+    void *block = tlmi_alloc(pattern_size + 4096, 256, "a regular expression");
+
+    tlmi_free(block);
+    return block != NULL;
+}
+
 tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern)
 {
     const OnigUChar *text = (const OnigUChar *)pattern;
@@ -61,9 +82,11 @@ tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern)
     tlmi_regex_t *regex;
     int code;
 
-    pthread_once(&once, initialise);
-    if (initialised != ONIG_NORMAL)
-        return fail_regex("pattern", initialised, NULL);
+    code = initialise();
+    if (code != ONIG_NORMAL)
+        return fail_regex("pattern", code, NULL);
+    if (!memory_is_left(strlen(pattern)))
+        return TLM_ERR_OUT_OF_MEMORY;
     regex = tlmi_calloc(1, sizeof(*regex), "a regular expression");
     if (regex == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -95,6 +118,11 @@ tlm_status_t tlmi_regex_matcher_create(tlmi_regex_matcher_t **out)
     matcher->region = onig_region_new();
     matcher->limits = onig_new_match_param();
     if (matcher->region == NULL || matcher->limits == NULL) {
+        tlmi_regex_matcher_free(matcher);
+        return tlmi_fail_memory(0, "a pattern matcher");
+    }
+    if (onig_region_resize(matcher->region, 1) != ONIG_NORMAL) {
+        matcher->region->allocated = 1; /* it may hold one of its two arrays, and would forget it */
         tlmi_regex_matcher_free(matcher);
         return tlmi_fail_memory(0, "a pattern matcher");
     }

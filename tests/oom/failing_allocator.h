@@ -1,0 +1,16 @@
+/* An allocator that fails on demand: it takes the place of the C library's in the whole program. */
+#ifndef TEST_FAILING_ALLOCATOR_H
+#define TEST_FAILING_ALLOCATOR_H
+
+#include <stdbool.h>
+
+/* From now on the nth request for memory (from 1) fails, and with `for_good` all that follow it. */
+void fail_allocation(long nth, bool for_good);
+
+/* All requests succeed again; true if one has failed since the last call of fail_allocation. */
+bool stop_failing(void);
+
+/* Blocks and mappings that are allocated and not freed. */
+long live_blocks(void);
+
+#endif

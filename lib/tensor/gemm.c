@@ -48,7 +48,8 @@ typedef struct kernel_family {
 
 enum {
     STACK_FLOATS = 16384, /* room for one panel of each operand */
-    PANEL_ALIGNMENT = 16  /* floats: a cache line */
+    PANEL_ALIGNMENT = 16, /* floats: a cache line */
+    READ_AHEAD = 64       /* floats; a kernel loads the next step's operands behind the last one */
 };
 
 static kernel_family_t families[TLM_CPU_AVX512 + 1]; /* one a CPU level */
@@ -281,7 +282,8 @@ static void run_product(product_t *job, bool serial)
     int64_t x_size = block_rows / family->mr * job->x_panel_size;
     int64_t y_size = block_columns / family->nr * job->y_panel_size;
     size_t capacity;
-    float *buffer = tlmi_buffer_acquire(&capacity, (size_t)(x_size + y_size) * sizeof(float));
+    float *buffer =
+        tlmi_buffer_acquire(&capacity, (size_t)(x_size + y_size + READ_AHEAD) * sizeof(float));
     if (buffer != NULL) {
         job->x_packed = buffer;
         job->y_packed = buffer + x_size;

@@ -2,10 +2,10 @@
 # From a bare checkout to a generated story: installs what is missing, builds the library in build/, and
 # in demo/ writes a corpus, trains a tokenizer and a small language model, and has it tell a story.
 # Needs no download beside the packages. A few minutes on two cores.
-#     STEPS=2000 sh examples/quickstart.sh     trains for longer
+#     STEPS=3000 sh examples/quickstart.sh     trains for longer
 set -eu
 cd "$(dirname "$0")/.."
-STEPS=${STEPS:-500}
+STEPS=${STEPS:-1200}
 
 # Prints a command, then runs it.
 run() {
@@ -56,7 +56,7 @@ run $bin/make_stories --bytes 300000 --seed 2 --output demo/valid.txt
     run $bin/tokenize $tokenizer --output demo/train.u16 --check demo/train.txt
     run $bin/tokenize $tokenizer --output demo/valid.u16 --check demo/valid.txt
     run $bin/train_lm --train demo/train.u16 --valid demo/valid.u16 --vocab-size 1024 \
-        --context 128 --d-model 128 --layers 4 --heads 4 --batch 16 --steps "$STEPS" \
+        --context 128 --d-model 128 --layers 4 --heads 4 --batch 8 --rate 6e-3 --steps "$STEPS" \
         --output demo/model.safetensors
     run $bin/generate --model demo/model.safetensors $tokenizer \
         --prompt 'Once upon a time, there was' --temperature 0.8 --top-p 0.95 --seed 1

@@ -1,21 +1,18 @@
 /* What the stories are made of. In a template,
  *     [one|two|three]  is one of the parts, drawn anew each time, and parts may nest;
  *     {slot}           is the story's word for the slot (story_generator.c lists them), {Slot} the same
- *                      with a capital letter, and {a slot} or {A slot} the same after "a" or "an". */
+ *                      with a capital letter, and {a slot} or {A slot} the same after "a" or "an".
+ * The lists are short on purpose: a model learns to keep to the name that a story began with sooner, the
+ * more often it has seen each. */
 #ifndef EXAMPLES_STORY_TEMPLATES_H
 #define EXAMPLES_STORY_TEMPLATES_H
 
-static const char *const girl_names[] = {
-    "Lily",  "Mia",   "Sue",   "Anna",   "Lucy", "Emma",  "Sara", "Amy",   "Ella",  "Zoe",
-    "Rosie", "Daisy", "Kate",  "Molly",  "Nora", "Ruby",  "Jane", "Bella", "Tina",  "Polly",
-    "Alice", "Clara", "Grace", "Hannah", "Ivy",  "Julia", "Lola", "Maya",  "Penny", "Wendy"};
-static const char *const boy_names[] = {
-    "Tom",  "Ben",   "Tim",   "Max",    "Sam",   "Jack",  "Leo",     "Bob",   "Billy", "Fred",
-    "Toby", "Oscar", "Peter", "Danny",  "Finn",  "Joe",   "Charlie", "Sandy", "Mark",  "Harry",
-    "Adam", "David", "Eddie", "George", "Henry", "Jimmy", "Luke",    "Nick",  "Paul",  "Will"};
-static const char *const animals[] = {
-    "rabbit",   "bear",   "fox",  "cat",      "dog",      "mouse", "duck", "bird", "frog",
-    "squirrel", "turtle", "lion", "elephant", "hedgehog", "owl",   "pig",  "pony", "monkey"};
+static const char *const girl_names[] = {"Lily", "Mia", "Sue",  "Anna", "Lucy",  "Emma",
+                                         "Sara", "Amy", "Ella", "Zoe",  "Rosie", "Daisy"};
+static const char *const boy_names[] = {"Tom", "Ben", "Tim",   "Max",  "Sam",  "Jack",
+                                        "Leo", "Bob", "Billy", "Fred", "Toby", "Oscar"};
+static const char *const animals[] = {"rabbit", "bear", "fox",  "cat",      "dog",    "mouse",
+                                      "duck",   "bird", "frog", "squirrel", "turtle", "lion"};
 static const char *const creatures[] = {"kitten",    "puppy",  "baby bird",  "duckling",
                                         "butterfly", "lamb",   "little bee", "bunny",
                                         "snail",     "ladybug"};
@@ -25,30 +22,25 @@ static const char *const traits[] = {"kind",   "brave", "clever", "happy",  "cur
                                      "gentle", "funny", "shy",    "polite", "friendly", "helpful"};
 static const char *const colours[] = {"red",    "blue", "green", "yellow", "orange",
                                       "purple", "pink", "white", "shiny",  "brown"};
-static const char *const things[] = {
-    "ball",   "kite",  "doll",    "truck",   "hat",    "boat",       "drum",
-    "car",    "book",  "balloon", "train",   "scarf",  "teddy bear", "umbrella",
-    "puzzle", "robot", "rope",    "blanket", "basket", "jacket",     "toy horse"};
-static const char *const finds[] = {"shell",   "key",   "coin",   "ring",   "box",      "stone",
-                                    "feather", "bell",  "map",    "egg",    "necklace", "button",
-                                    "crown",   "watch", "letter", "whistle"};
-static const char *const places[] = {"park",  "garden", "forest",     "beach",  "lake", "river",
-                                     "field", "farm",   "playground", "meadow", "hill", "pond"};
+static const char *const things[] = {"ball", "kite", "doll",    "truck", "hat",   "boat",
+                                     "car",  "book", "balloon", "train", "scarf", "teddy bear"};
+static const char *const finds[] = {"shell", "key",   "coin",    "ring",
+                                    "box",   "stone", "feather", "bell"};
+static const char *const places[] = {"park",  "garden", "forest", "beach",     "lake",
+                                     "river", "field",  "farm",   "playground"};
 static const char *const foods[] = {"cookies",  "apples", "berries",      "carrots",
-                                    "pancakes", "nuts",   "strawberries", "sandwiches",
-                                    "cupcakes", "grapes", "oranges"};
+                                    "pancakes", "nuts",   "strawberries", "sandwiches"};
 static const char *const women[] = {"mom", "grandma", "aunt", "mother"};
 static const char *const men[] = {"dad", "grandpa", "uncle", "father"};
-static const char *const skills[] = {"swim",           "ride a bike", "climb a tree", "skate",
-                                     "sing",           "dance",       "fly a kite",   "paint",
-                                     "jump very high", "read",        "whistle"};
+static const char *const skills[] = {"swim", "ride a bike", "climb a tree", "skate",
+                                     "sing", "dance",       "fly a kite"};
 static const char *const hobbies[] = {
     "play outside",      "run and jump",      "look at the clouds", "pick flowers",
     "draw pictures",     "listen to stories", "sing songs",         "play hide and seek",
     "explore",           "help others",       "dig in the mud",     "count the stars",
     "splash in puddles", "build tall towers"};
-static const char *const weathers[] = {"sunny",  "windy",  "warm",  "cold",
-                                       "cloudy", "bright", "rainy", "snowy"};
+static const char *const weathers[] = {"sunny",  "windy",  "warm", "cold",
+                                       "cloudy", "bright", "rainy"};
 
 static const char *const openings[] = {
     "[Once upon a time|Once upon a time|Once upon a time|Long ago|Once], there was {a trait} "

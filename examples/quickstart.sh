@@ -37,12 +37,12 @@ meson=$(working meson /usr/bin/meson)
 NINJA=$(working ninja /usr/bin/ninja)
 export NINJA
 
-# A directory that was set up elsewhere, or only half, is made anew.
-if [ -e build ] && ! grep -qsF "\"source\": \"$(pwd -P)\"" build/meson-info/meson-info.json; then
+# An existing directory is used if it is this checkout's and can be.
+if [ -e build ] && ! { grep -qsF "\"source\": \"$(pwd -P)\"" build/meson-info/meson-info.json &&
+    run "$meson" setup --reconfigure build -Dexamples=true; }; then
     rm -rf build
 fi
 [ -e build ] || run "$meson" setup build --buildtype=release
-run "$meson" configure build -Dexamples=true
 run "$meson" compile -C build
 
 bin=build/examples

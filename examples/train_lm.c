@@ -58,7 +58,7 @@ static settings_t read_settings(int argc, char **argv)
         {"batch", CLI_COUNT, &s.batch, "sequences a step", false},
         {"steps", CLI_COUNT, &s.steps, "steps in all, those before --resume too", false},
         {"stop", CLI_COUNT, &s.stop, "leave off early after this step; 0: do not", false},
-        {"warmup", CLI_COUNT, &s.warmup, "steps over which the rate rises", false},
+        {"warmup", CLI_COUNT, &s.warmup, "steps over which the rate rises, all at most", false},
         {"rate", CLI_REAL, &s.max_rate, "learning rate after the warm-up", false},
         {"min-rate", CLI_REAL, &s.min_rate, "learning rate at the end", false},
         {"weight-decay", CLI_REAL, &s.weight_decay, "AdamW's", false},
@@ -84,6 +84,7 @@ static settings_t read_settings(int argc, char **argv)
     cli_check_range("batch", s.batch, 1, 1 << 20);
     cli_check_range("log-every", s.log_every, 1, UINT64_MAX);
     cli_check_range("threads", s.threads, 0, TLM_MAX_THREADS);
+    s.warmup = s.warmup < s.steps ? s.warmup : s.steps;
     return s;
 }
 

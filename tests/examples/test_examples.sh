@@ -125,6 +125,8 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     same whole.safetensors part.safetensors
     passes $train --threads 1 --output one.safetensors
     same whole.safetensors one.safetensors
+    passes $train --steps 2 --warmup 100 # a warm-up is over when the training is
+    prints 'step *2/2'
     passes $train --resume whole.safetensors --steps 0 # evaluates only
     prints 'resumed after step 30'
     prints 'validation loss'

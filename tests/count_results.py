@@ -1,27 +1,25 @@
-"""Prints "N passed, N failed, N skipped" over the last test runs of some build directories.
+"""Prints "N passed, N failed, N skipped" over the logs of some test runs.
 
-Reads meson-logs/testlog.json: one JSON object a line, one line a test. Exits with 1 if a test failed, a
-directory has no log, or nothing ran.
+A log is a testlog*.json in a build directory's meson-logs: one JSON object a line, one line a test.
+Exits with 1 if a test failed, a log is missing, or nothing ran.
 """
 
 import json
-import os
 import sys
 
 PASSED = {"OK", "EXPECTEDFAIL"}
 
 
-def results(directory):
-    path = os.path.join(directory, "meson-logs", "testlog.json")
+def results(path):
     with open(path, encoding="utf-8") as log:
         return [json.loads(line)["result"] for line in log if line.strip()]
 
 
-def main(directories):
+def main(paths):
     passed = failed = skipped = 0
-    for directory in directories:
+    for path in paths:
         try:
-            for result in results(directory):
+            for result in results(path):
                 if result in PASSED:
                     passed += 1
                 elif result == "SKIP":

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds and tests everything: a release build in build/, then one with the address and undefined
-# behaviour sanitizers in build-sanitize/. The last line counts the tests of both.
+# Builds and tests everything: a release build in build/, there the unit and gradient tests once more
+# with the kernels in plain C, then a build with the address and undefined behaviour sanitizers in
+# build-sanitize/. The last line counts the tests of all three runs.
 set -eu
 cd "$(dirname "$0")/.."
 sh tests/install_dependencies.sh
@@ -28,16 +29,21 @@ configure() {
 }
 
 failed=0
+logs=''
+# run_tests DIRECTORY LOG OPTION...: LOG is the name that meson gives the run's log.
 run_tests() {
     directory=$1
-    shift
-    rm -f "$directory/meson-logs/testlog.json"
+    log=$directory/meson-logs/$2
+    shift 2
+    rm -f "$log"
+    logs="$logs $log"
     meson test -C "$directory" --no-rebuild --print-errorlogs "$@" || failed=1
 }
 
 configure build --buildtype=release -Db_sanitize=none -Dtests=true -Dexamples=true
 meson compile -C build
-run_tests build
+run_tests build testlog.json
+run_tests build testlog-scalar.json --setup scalar --suite unit --suite grad
 
 # These load the library into a Python that the sanitizers are not part of, or test the installed
 # files, which are the release build's.
@@ -46,9 +52,10 @@ configure build-sanitize --buildtype=debugoptimized -Db_sanitize=address,undefin
 meson compile -C build-sanitize
 UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}
 export UBSAN_OPTIONS
-run_tests build-sanitize --timeout-multiplier 5 \
+run_tests build-sanitize testlog.json --timeout-multiplier 5 \
     --no-suite examples --no-suite python --no-suite install --no-suite abi --no-suite checks
 
 # No log, no tests: that counts as a failure.
-python3 tests/count_results.py build build-sanitize || failed=1
+# shellcheck disable=SC2086 # a list of words
+python3 tests/count_results.py $logs || failed=1
 exit $failed

@@ -137,7 +137,7 @@ START_TEST(scanner_equals_engine_on_random_text)
 {
     uint8_t text[MAX_TEXT];
 
-    for (uint64_t seed = 0; seed < 4000; seed++)
+    for (uint64_t seed = 0; seed < 2000; seed++)
         check_same(text, random_text(text, seed));
 }
 END_TEST
@@ -204,7 +204,8 @@ static bool matches(const tlmi_regex_t *regex, tlmi_regex_matcher_t *matcher, co
     return end > start;
 }
 
-/* utf8proc's Unicode and Oniguruma's may be of different years, so a few characters may differ; white
+/* Every character up to the CJK ideographs and each eleventh beyond. utf8proc and Oniguruma may follow
+ * versions of Unicode of different years, so some of the rarest differ (docs/tokenizer.md); white
  * space may not. */
 START_TEST(classes_agree_with_the_engine)
 {
@@ -217,7 +218,7 @@ START_TEST(classes_agree_with_the_engine)
     ck_assert_int_eq(tlmi_regex_matcher_create(&matcher), TLM_OK);
     for (int k = 0; k < 3; k++)
         ck_assert_int_eq(tlmi_regex_create(&regexes[k], class_patterns[k]), TLM_OK);
-    for (uint32_t c = 0; c < 0x110000; c++) {
+    for (uint32_t c = 0; c < 0x110000; c += c < 0x3400 ? 1 : 11) {
         uint8_t text[4];
         int size;
 
@@ -232,7 +233,7 @@ START_TEST(classes_agree_with_the_engine)
             ck_assert_msg(same || classes[k] != TLMI_CLASS_SPACE, "white space: U+%04X", c);
         }
     }
-    ck_assert_int_lt(differences, 10000);
+    ck_assert_int_lt(differences, 1000);
     for (int k = 0; k < 3; k++)
         tlmi_regex_free(regexes[k]);
     tlmi_regex_matcher_free(matcher);

@@ -61,6 +61,23 @@ static void check_stream(const tlm_tokenizer_t *tokenizer, tlm_bytes_t text, siz
     tlm_encoder_free(encoder);
 }
 
+/* The text again and again: a stream is looked at in blocks of several kilobytes. */
+static void check_long_stream(const tlm_tokenizer_t *tokenizer, tlm_bytes_t text, size_t longest)
+{
+    size_t times = text.size == 0 ? 0 : 40000 / text.size + 1, n;
+    uint8_t *bytes = malloc(times * text.size + 1);
+    tlm_bytes_t repeated = {bytes, times * text.size};
+    uint32_t *ids;
+
+    FUZZ_CHECK(bytes != NULL);
+    for (size_t i = 0; i < repeated.size; i++)
+        bytes[i] = text.data[i % text.size];
+    FUZZ_OK(tlm_tokenizer_encode(&ids, &n, tokenizer, repeated.data, repeated.size));
+    check_stream(tokenizer, repeated, longest * 100, ids, n);
+    tlm_free(ids);
+    free(bytes);
+}
+
 /* decode_text and the streaming decoder agree, on well-formed text. */
 static void check_decoding(const tlm_tokenizer_t *tokenizer, const uint32_t *ids, size_t n)
 {
@@ -112,6 +129,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_CHECK(fuzz_same(text.data, text.size, decoded, decoded_size));
     tlm_free(decoded);
     check_stream(tokenizer, text, longest, ids, n);
+    if (longest % 4 == 0)
+        check_long_stream(tokenizer, text, longest);
     check_decoding(tokenizer, ids, n);
     for (size_t i = 0; i < n; i++) /* ids that no text gives, in the range and out of it */
         ids[i] = (ids[i] * 2654435761u >> 7) % tlm_tokenizer_vocab_size(tokenizer);

@@ -178,6 +178,39 @@ START_TEST(pushed_pieces_equal_the_whole)
 }
 END_TEST
 
+/* The same where a block ends, which is where a stream decides on less than the whole. All pretokens
+ * are merged to one token each, so that the vocabulary tells them all. */
+START_TEST(pushed_blocks_equal_the_whole)
+{
+    static const size_t block = 16384;
+    static const tlm_bytes_t text = {(const uint8_t *)tricky, sizeof(tricky) - 1};
+
+    for (size_t cut = 0; cut <= text.size; cut++) {
+        tlm_bytes_t whole = straddling(text, cut, block);
+        tlm_tokenizer_t *tokenizers[2];
+        uint64_t distinct[2], size;
+
+        for (int pushed = 0; pushed < 2; pushed++) {
+            tlm_bpe_trainer_t *trainer = new_trainer(1000, special_pieces, (size_t)_i, 0);
+
+            if (pushed == 0)
+                ASSERT_OK(tlm_bpe_trainer_add_text(trainer, whole.data, whole.size));
+            else
+                ASSERT_OK(tlm_bpe_trainer_push(trainer, whole.data, whole.size));
+            tokenizers[pushed] = train(trainer);
+            ASSERT_OK(tlm_bpe_trainer_stats(&size, &distinct[pushed], trainer));
+            ck_assert_uint_lt(tlm_tokenizer_vocab_size(tokenizers[pushed]), 1000);
+            tlm_bpe_trainer_free(trainer);
+        }
+        ck_assert_uint_eq(distinct[0], distinct[1]);
+        assert_same_tokenizer(tokenizers[0], tokenizers[1]);
+        tlm_tokenizer_free(tokenizers[0]);
+        tlm_tokenizer_free(tokenizers[1]);
+        free_text(whole);
+    }
+}
+END_TEST
+
 START_TEST(single_bytes_can_be_pushed)
 {
     test_random_t random = {77, 0};
@@ -501,6 +534,7 @@ int main(void)
     tcase_add_test(tcase, ties_go_to_the_greater_pair);
     tcase_add_test(tcase, overlapping_pairs_all_count);
     tcase_add_test(tcase, pushed_pieces_equal_the_whole);
+    tcase_add_loop_test(tcase, pushed_blocks_equal_the_whole, 0, COUNT(special_pieces) + 1);
     tcase_add_test(tcase, single_bytes_can_be_pushed);
     tcase_add_test(tcase, texts_end_where_they_should);
     tcase_add_loop_test(tcase, threads_files_and_pieces_agree, 0, 3);

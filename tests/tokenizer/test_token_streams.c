@@ -107,6 +107,25 @@ START_TEST(every_cut_of_tricky_texts_gives_the_whole)
 }
 END_TEST
 
+/* The same where a block ends, which is where a stream decides on less than the whole. */
+START_TEST(every_cut_at_the_end_of_a_block_gives_the_whole)
+{
+    static const size_t blocks[] = {16384, 4096, 65536};
+    stream_t stream;
+
+    open_stream(&stream, (size_t)_i, NULL);
+    for (size_t b = 0; b < (_i == 5 ? COUNT(blocks) : 1); b++)
+        for (size_t i = 0; i < COUNT(tricky); i++)
+            for (size_t cut = 0; cut <= tricky[i].size; cut++) {
+                tlm_bytes_t text = straddling(tricky[i], cut, blocks[b]);
+
+                assert_cuts(&stream, text, &blocks[b], 1);
+                free_text(text);
+            }
+    close_stream(&stream);
+}
+END_TEST
+
 START_TEST(random_cuts_give_the_whole)
 {
     static const char *const patterns[] = {NULL, "(?:" TLM_PATTERN_GPT2 ")", "\\w+|x"};
@@ -340,6 +359,8 @@ int main(void)
 
     tcase_set_timeout(tcase, 600);
     tcase_add_loop_test(tcase, every_cut_of_tricky_texts_gives_the_whole, 0,
+                        COUNT(special_pieces) + 1);
+    tcase_add_loop_test(tcase, every_cut_at_the_end_of_a_block_gives_the_whole, 0,
                         COUNT(special_pieces) + 1);
     tcase_add_loop_test(tcase, random_cuts_give_the_whole, 0, 6);
     tcase_add_test(tcase, single_bytes_give_the_whole);

@@ -129,6 +129,19 @@ static inline tlm_bytes_t repeated(char byte, size_t size)
     return (tlm_bytes_t){bytes, size};
 }
 
+/* A stream is looked at when a block of it has come. This text has plain words around `text`, so that
+ * byte `cut` of it is the first behind the block. Freed by the caller. */
+static inline tlm_bytes_t straddling(tlm_bytes_t text, size_t cut, size_t block)
+{
+    size_t before = block - cut, size = block + text.size + 200;
+    uint8_t *bytes = malloc(size);
+
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)("some words "[i % 11]);
+    memcpy(bytes + before, text.data, text.size);
+    return (tlm_bytes_t){bytes, size};
+}
+
 /* ---- Comparisons -------------------------------------------------------------------------------
  */
 

@@ -6,6 +6,7 @@
 #include "status.h"
 #include "runtime.h"
 #include "tokenizer.h"
+#include "bpe_trainer.h"
 #include "tensor.h"
 #include "nn.h"
 #include "model.h"

@@ -1,7 +1,6 @@
-/* Byte-level BPE: training (tlm_bpe_trainer_t) and encoding/decoding (tlm_tokenizer_t). Text is
- * bytes with a length; UTF-8 is expected and anything else still round-trips. docs/tokenizer.md
- * says how it works. Sizes beyond the library's counters (2^31 distinct pretokens, or 2^32 bytes of
- * them) are TLM_ERR_UNSUPPORTED. */
+/* Byte-level BPE: encoding and decoding (tlm_tokenizer_t); bpe_trainer.h trains one. Text is bytes
+ * with a length; UTF-8 is expected and anything else still round-trips. docs/tokenizer.md says how
+ * it works. */
 #ifndef TINYLM_TOKENIZER_H
 #define TINYLM_TOKENIZER_H
 
@@ -11,8 +10,6 @@
 extern "C" {
 #endif
 
-/** Trains a vocabulary. Externally synchronised: one thread at a time a trainer. */
-typedef struct tlm_bpe_trainer tlm_bpe_trainer_t;
 /** A vocabulary ready for use. Immutable: share it freely between threads. */
 typedef struct tlm_tokenizer tlm_tokenizer_t;
 /** Encodes a stream cut anywhere. Externally synchronised; borrows its tokenizer until it is
@@ -31,66 +28,6 @@ typedef struct tlm_bytes {
 /** GPT-2's pre-tokenisation pattern, the default. */
 #define TLM_PATTERN_GPT2                                                                           \
     "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-
-typedef struct tlm_bpe_trainer_options {
-    size_t size;                       /* sizeof(tlm_bpe_trainer_options_t) */
-    uint32_t vocab_size;               /* special tokens + 256 bytes + merges; required */
-    uint32_t reserved;                 /* 0 */
-    const tlm_bytes_t *special_tokens; /* copied; first ids, in this order */
-    size_t num_special_tokens;
-    const char *pattern;    /* copied; NULL: TLM_PATTERN_GPT2 */
-    uint64_t min_frequency; /* a pair seen less often is not merged; 0 means 1 */
-} tlm_bpe_trainer_options_t;
-
-#define TLM_BPE_TRAINER_OPTIONS_INIT                                                               \
-    {                                                                                              \
-        sizeof(tlm_bpe_trainer_options_t), 0, 0, NULL, 0, NULL, 0                                  \
-    }
-
-/** Sets *options to TLM_BPE_TRAINER_OPTIONS_INIT. NULL is fine. @since 0.1 */
-TLM_API void tlm_bpe_trainer_options_init(tlm_bpe_trainer_options_t *options);
-
-/** Makes a trainer; owned by the caller, freed with tlm_bpe_trainer_free. TLM_ERR_INVALID_ARGUMENT
- *  if vocab_size < 256 + special tokens, or a special token is empty, given twice or a single byte;
- *  TLM_ERR_REGEX for a bad pattern. @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
-                                            const tlm_bpe_trainer_options_t *options);
-
-/** Frees the trainer; tokenizers that it has made stay. NULL is fine. @since 0.1 */
-TLM_API void tlm_bpe_trainer_free(tlm_bpe_trainer_t *trainer);
-
-/** Counts the pretokens of a whole text, on all threads. Each call is a document of its own: no
- *  pretoken spans two calls. Special tokens in it are boundaries and are not counted. On failure
- *  (TLM_ERR_REGEX for a custom pattern that backtracks without end) the counts are as before.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_add_text(tlm_bpe_trainer_t *trainer, const void *text,
-                                              size_t size);
-
-/** The same for a file, mapped; it must not shrink meanwhile. TLM_ERR_NOT_FOUND or TLM_ERR_IO if it
- *  cannot be read. @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_add_file(tlm_bpe_trainer_t *trainer, const char *path);
-
-/** Pushes a piece of one long text, cut anywhere (inside a character or special token too). The
- *  result equals tlm_bpe_trainer_add_text of the concatenation. The text ends at
- *  tlm_bpe_trainer_end_text, or at train or any add. On failure all of that text is dropped.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_push(tlm_bpe_trainer_t *trainer, const void *chunk,
-                                          size_t size);
-
-/** Ends the text that is being pushed, if there is one. On failure all of it is dropped.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_end_text(tlm_bpe_trainer_t *trainer);
-
-/** Learns the merges; the result is a new tokenizer, owned by the caller. The counts stay, so more
- *  text may be added and the trainer run again. Greatest pair count first; ties go to the pair
- *  whose byte strings are lexicographically greater. Stops early, with fewer tokens, when no pair
- *  is left. @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_train(tlm_tokenizer_t **out, tlm_bpe_trainer_t *trainer);
-
-/** Bytes of whole texts counted so far and distinct pretokens among them; either may be NULL.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_stats(uint64_t *text_bytes, uint64_t *distinct_pretokens,
-                                           const tlm_bpe_trainer_t *trainer);
 
 typedef struct tlm_tokenizer_options {
     size_t size;                       /* sizeof(tlm_tokenizer_options_t) */

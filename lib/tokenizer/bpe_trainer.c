@@ -9,6 +9,7 @@
 #include "base/options.h"
 #include "base/thread_pool.h"
 #include "bpe_learn.h"
+#include "tinylm/bpe_trainer.h"
 #include "tokenizer_core.h"
 
 #define PIECE_SIZE ((size_t)1 << 20) /* bytes of text a task */

@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "io/io_support.h"
 #include "naive_bpe.h"
+#include "tinylm/bpe_trainer.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -1,0 +1,195 @@
+/* Training steps, generation, checkpoints and token files. */
+#include "oom_scenarios.h"
+
+#include <string.h>
+
+#include "failing_allocator.h"
+
+enum { VOCAB = 23, TIME = 6, BATCH = 2 };
+
+static const tlm_model_options_t tiny = {
+    sizeof(tlm_model_options_t), VOCAB, TIME, 8, 2, 2, 16, 0.0, 5,
+};
+static const uint32_t inputs[BATCH * TIME] = {1, 5, 9, 2, 22, 0, 3, 4, 8, 8, 17, 11};
+static const uint32_t targets[BATCH * TIME] = {5, 9, 2, 22, 0, 7, 4, 8, 8, 17, 11, 20};
+
+static tlm_model_t *model;
+static tlm_optimizer_t *optimizer;
+static float *before; /* the model's parameters, one after another */
+
+static tlm_status_t make_training(tlm_model_t **made, tlm_optimizer_t **stepper)
+{
+    tlm_tensor_t *const *tensors;
+    tlm_status_t status;
+    size_t n;
+
+    TRY(tlm_model_create(made, &tiny));
+    TRY(tlm_optimizer_create_adamw(stepper, NULL));
+    TRY(tlm_model_parameters(&tensors, &n, *made));
+    TRY(tlm_optimizer_add_group(*stepper, tensors, n, NULL));
+done:
+    return status;
+}
+
+static tlm_status_t step_once(tlm_model_t *trained, tlm_optimizer_t *stepper)
+{
+    tlm_tensor_t *const *tensors;
+    tlm_tensor_t *loss = NULL;
+    tlm_status_t status;
+    double norm;
+    size_t n;
+
+    tlm_optimizer_zero_grad(stepper);
+    TRY(tlm_model_parameters(&tensors, &n, trained));
+    TRY(tlm_model_loss(&loss, trained, inputs, targets, BATCH, TIME));
+    TRY(tlm_tensor_backward(loss, NULL));
+    TRY(tlm_clip_grad_norm(&norm, tensors, n, 1.0));
+    TRY(tlm_optimizer_step(stepper));
+done:
+    tlm_tensor_free(loss);
+    return status;
+}
+
+/* Copies all parameters out. */
+static void copy_parameters(float *values)
+{
+    tlm_tensor_t *const *tensors;
+    size_t n;
+
+    MUST(tlm_model_parameters(&tensors, &n, model));
+    for (size_t i = 0; i < n; i++) {
+        size_t count = (size_t)tlm_tensor_numel(tensors[i]);
+        MUST(tlm_tensor_copy_out(tensors[i], values, count));
+        values += count;
+    }
+}
+
+static void make_model(void)
+{
+    MUST(make_training(&model, &optimizer));
+    MUST(step_once(model, optimizer));
+    MUST(tlm_checkpoint_save(path_of("checkpoint"), model, optimizer, 1));
+    MUST(step_once(model, optimizer));
+    before = malloc(tlm_model_num_elements(model) * sizeof(*before));
+    if (before == NULL)
+        exit(1);
+    copy_parameters(before);
+    tlm_optimizer_zero_grad(optimizer);
+    MUST(tlm_checkpoint_save(path_of("now"), model, optimizer, 2));
+}
+
+static void free_model(void)
+{
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+    free(before);
+}
+
+static tlm_status_t training(void)
+{
+    tlm_model_t *trained = NULL;
+    tlm_optimizer_t *stepper = NULL;
+    tlm_status_t status;
+
+    TRY(make_training(&trained, &stepper));
+    TRY(step_once(trained, stepper));
+    TRY(step_once(trained, stepper));
+done:
+    tlm_optimizer_free(stepper);
+    tlm_model_free(trained);
+    return status;
+}
+
+static tlm_status_t forward(void)
+{
+    tlm_tensor_t *logits = NULL;
+    tlm_status_t status = tlm_model_forward(&logits, model, inputs, BATCH, TIME);
+
+    tlm_tensor_free(logits);
+    return status;
+}
+
+static tlm_status_t generation(void)
+{
+    tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
+    uint32_t *ids = NULL;
+    tlm_status_t status;
+    size_t n;
+
+    options.max_tokens = 2 * TIME;
+    options.temperature = 1.0;
+    options.top_p = 0.9;
+    options.top_k = 10;
+    TRY(tlm_model_generate(&ids, &n, model, inputs, 4, &options, NULL, NULL));
+    if (n != 2 * TIME)
+        fault("generation ended early");
+done:
+    tlm_free(ids);
+    return status;
+}
+
+static tlm_status_t saving(void)
+{
+    return tlm_checkpoint_save(path_of("saved"), model, optimizer, 7);
+}
+
+/* A failure leaves model and optimiser as they were. */
+static tlm_status_t loading(void)
+{
+    static float after[1 << 14];
+    tlm_status_t status = tlm_checkpoint_load(NULL, path_of("checkpoint"), model, optimizer);
+
+    stop_failing();
+    if (status == TLM_OK) {
+        MUST(tlm_checkpoint_load(NULL, path_of("now"), model, optimizer));
+        return status;
+    }
+    copy_parameters(after);
+    if (memcmp(before, after, tlm_model_num_elements(model) * sizeof(*before)) != 0 ||
+        tlm_optimizer_steps(optimizer) != 2)
+        fault("a load that failed changed the model or the optimiser");
+    return status;
+}
+
+static tlm_status_t model_loading(void)
+{
+    tlm_model_t *loaded = NULL;
+    tlm_status_t status = tlm_model_load(&loaded, path_of("checkpoint"));
+
+    tlm_model_free(loaded);
+    return status;
+}
+
+/* ---- Token files -------------------------------------------------------------------------------- */
+
+static tlm_status_t token_files(void)
+{
+    static uint32_t x[BATCH * TIME], y[BATCH * TIME];
+    tlm_token_writer_t *writer = NULL;
+    tlm_dataset_t *dataset = NULL, *copy = NULL;
+    tlm_status_t status;
+
+    TRY(tlm_token_writer_create(&writer, path_of("tokens.npy"), TLM_TOKENS_UINT16));
+    TRY(tlm_token_writer_push(writer, inputs, BATCH * TIME));
+    TRY(tlm_token_writer_finish(writer));
+    TRY(tlm_dataset_open(&dataset, path_of("tokens.npy"), TLM_TOKENS_AUTO, VOCAB));
+    TRY(tlm_dataset_sample(x, y, dataset, BATCH, TIME, 1, 2));
+    TRY(tlm_dataset_from_ids(&copy, inputs, BATCH * TIME));
+    TRY(tlm_dataset_read(x, TIME, copy, 2));
+done:
+    tlm_token_writer_free(writer);
+    tlm_dataset_free(dataset);
+    tlm_dataset_free(copy);
+    return status;
+}
+
+const scenario_t model_scenarios[] = {
+    {"training", NULL, training, NULL, false},
+    {"forward", make_model, forward, free_model, false},
+    {"generation", make_model, generation, free_model, false},
+    {"checkpoint_save", make_model, saving, free_model, false},
+    {"checkpoint_load", make_model, loading, free_model, false},
+    {"model_load", make_model, model_loading, free_model, false},
+    {"token_files", NULL, token_files, NULL, false},
+    {0},
+};

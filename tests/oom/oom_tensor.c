@@ -1,0 +1,78 @@
+/* Graphs of ops and layers, forward and back. */
+#include "oom_scenarios.h"
+
+/* Frees the tensors that were made. */
+static void free_tensors(tlm_tensor_t **tensors, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        tlm_tensor_free(tensors[i]);
+}
+
+static tlm_status_t graph_of_general_ops(void)
+{
+    static const float values[12] = {1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6};
+    static const int64_t shape[] = {3, 4}, row[] = {4}, flat[] = {-1};
+    tlm_tensor_t *t[14] = {NULL};
+    tlm_status_t status;
+
+    TRY(tlm_tensor_from_data(&t[0], TLM_FLOAT32, values, shape, 2));
+    TRY(tlm_tensor_from_data(&t[1], TLM_FLOAT32, values, row, 1));
+    TRY(tlm_tensor_set_requires_grad(t[0], true));
+    TRY(tlm_tensor_set_requires_grad(t[1], true));
+    TRY(tlm_add(&t[2], t[0], t[1]));
+    TRY(tlm_mul(&t[3], t[2], t[0]));
+    TRY(tlm_transpose(&t[4], t[3], 0, 1));
+    TRY(tlm_matmul(&t[5], t[3], t[4]));
+    TRY(tlm_scale(&t[6], t[5], 0.5f));
+    TRY(tlm_slice(&t[7], t[6], 1, 0, 2));
+    TRY(tlm_contiguous(&t[8], t[7]));
+    TRY(tlm_reshape(&t[9], t[8], flat, 1));
+    TRY(tlm_sum_dim(&t[10], t[6], 0, false));
+    TRY(tlm_mean_dim(&t[11], t[10], -1, true));
+    TRY(tlm_mul(&t[12], t[9], t[11]));
+    TRY(tlm_mean(&t[13], t[12]));
+    TRY(tlm_tensor_backward(t[13], NULL));
+done:
+    free_tensors(t, sizeof(t) / sizeof(t[0]));
+    return status;
+}
+
+static tlm_status_t graph_of_layers(void)
+{
+    static const int64_t shape[] = {2, 3, 8}, weights[] = {8, 8}, gains[] = {8}, vocab[] = {5, 8};
+    static const int64_t id_shape[] = {2, 3};
+    static const uint32_t ids[] = {0, 4, 2, 3, 3, 1};
+    tlm_tensor_t *t[16] = {NULL};
+    tlm_status_t status;
+
+    TRY(tlm_tensor_create(&t[0], TLM_FLOAT32, shape, 3));
+    TRY(tlm_tensor_create(&t[1], TLM_FLOAT32, weights, 2));
+    TRY(tlm_tensor_create(&t[2], TLM_FLOAT32, gains, 1));
+    TRY(tlm_tensor_create(&t[3], TLM_FLOAT32, vocab, 2));
+    TRY(tlm_tensor_from_data(&t[4], TLM_UINT32, ids, id_shape, 2));
+    for (uint64_t i = 0; i < 4; i++) {
+        TRY(tlm_init_truncated_normal(t[i], 1.0, 3.0, 1, i));
+        TRY(tlm_tensor_set_requires_grad(t[i], true));
+    }
+    TRY(tlm_embedding(&t[5], t[3], t[4]));
+    TRY(tlm_add(&t[6], t[5], t[0]));
+    TRY(tlm_rms_norm(&t[7], t[6], t[2], 1e-5f));
+    TRY(tlm_multi_head_attention(&t[8], t[7], t[1], t[1], t[1], t[1], 2, 10000.0, NULL));
+    TRY(tlm_swiglu(&t[9], t[8], t[1], t[1], t[1]));
+    TRY(tlm_silu(&t[10], t[9]));
+    TRY(tlm_rope(&t[11], t[10], NULL, 100.0));
+    TRY(tlm_softmax(&t[12], t[11], -1));
+    TRY(tlm_attention(&t[13], t[12], t[11], t[9], NULL, true));
+    TRY(tlm_linear(&t[14], t[13], t[3]));
+    TRY(tlm_cross_entropy(&t[15], t[14], t[4]));
+    TRY(tlm_tensor_backward(t[15], NULL));
+done:
+    free_tensors(t, sizeof(t) / sizeof(t[0]));
+    return status;
+}
+
+const scenario_t tensor_scenarios[] = {
+    {"tensor_ops", NULL, graph_of_general_ops, NULL, false},
+    {"layers", NULL, graph_of_layers, NULL, false},
+    {0},
+};

@@ -1,0 +1,184 @@
+/* Training, encoding, decoding and the files of a tokenizer. */
+#include "oom_scenarios.h"
+
+#include <string.h>
+
+static const char text[] = "the cat sat on the mat, the dog sat on the log <|end|> 1234 caf\xC3\xA9"
+                           " thethethethethethethe\xFF\xFE the end";
+#define TEXT_SIZE (sizeof(text) - 1)
+
+static const tlm_bytes_t special = {(const uint8_t *)"<|end|>", 7};
+static tlm_tokenizer_t *tokenizer;
+
+static tlm_status_t train(tlm_tokenizer_t **out, const char *pattern)
+{
+    tlm_bpe_trainer_options_t options = TLM_BPE_TRAINER_OPTIONS_INIT;
+    tlm_bpe_trainer_t *trainer = NULL;
+    tlm_status_t status;
+
+    options.vocab_size = 272;
+    options.special_tokens = &special;
+    options.num_special_tokens = 1;
+    options.pattern = pattern;
+    TRY(tlm_bpe_trainer_create(&trainer, &options));
+    TRY(tlm_bpe_trainer_add_text(trainer, text, TEXT_SIZE));
+    for (size_t i = 0; i < TEXT_SIZE; i += 20)
+        TRY(tlm_bpe_trainer_push(trainer, text + i, TEXT_SIZE - i < 20 ? TEXT_SIZE - i : 20));
+    TRY(tlm_bpe_trainer_end_text(trainer));
+    TRY(tlm_bpe_trainer_add_file(trainer, path_of("text")));
+    TRY(tlm_bpe_trainer_train(out, trainer));
+done:
+    tlm_bpe_trainer_free(trainer);
+    return status;
+}
+
+static void write_text(void)
+{
+    FILE *file = fopen(path_of("text"), "wb");
+
+    if (file == NULL || fwrite(text, 1, TEXT_SIZE, file) != TEXT_SIZE || fclose(file) != 0)
+        exit(1);
+}
+
+static void make_tokenizer(void)
+{
+    write_text();
+    MUST(train(&tokenizer, NULL));
+    MUST(tlm_tokenizer_save(tokenizer, path_of("vocab.json"), path_of("merges.txt")));
+}
+
+static void free_tokenizer(void)
+{
+    tlm_tokenizer_free(tokenizer);
+}
+
+static tlm_status_t train_once(void)
+{
+    tlm_tokenizer_t *trained = NULL;
+    tlm_status_t status = train(&trained, NULL);
+
+    tlm_tokenizer_free(trained);
+    return status;
+}
+
+static tlm_status_t train_by_pattern(void)
+{
+    tlm_tokenizer_t *trained = NULL;
+    tlm_status_t status = train(&trained, "\\w+|\\s+|[^\\w\\s]+");
+
+    tlm_tokenizer_free(trained);
+    return status;
+}
+
+static void warm_up_pattern(void)
+{
+    write_text();
+    MUST(train_by_pattern());
+}
+
+static tlm_status_t save_and_load(void)
+{
+    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
+    tlm_tokenizer_t *loaded = NULL;
+    tlm_status_t status;
+
+    options.special_tokens = &special;
+    options.num_special_tokens = 1;
+    TRY(tlm_tokenizer_save(tokenizer, path_of("saved.json"), path_of("saved.txt")));
+    TRY(tlm_tokenizer_load(&loaded, path_of("vocab.json"), path_of("merges.txt"), &options));
+done:
+    tlm_tokenizer_free(loaded);
+    return status;
+}
+
+static tlm_status_t create_from_memory(void)
+{
+    static tlm_bytes_t vocab[512], merges[512];
+    uint32_t vocab_size = tlm_tokenizer_vocab_size(tokenizer), left, right;
+    uint32_t num_merges = tlm_tokenizer_num_merges(tokenizer);
+    tlm_tokenizer_t *made = NULL;
+    tlm_status_t status;
+
+    for (uint32_t i = 0; i < vocab_size; i++)
+        TRY(tlm_tokenizer_token(&vocab[i], tokenizer, i));
+    for (uint32_t i = 0; i < num_merges; i++) {
+        TRY(tlm_tokenizer_merge(&left, &right, tokenizer, i));
+        merges[2 * i] = vocab[left];
+        merges[2 * i + 1] = vocab[right];
+    }
+    TRY(tlm_tokenizer_create(&made, vocab, vocab_size, merges, num_merges, NULL));
+done:
+    tlm_tokenizer_free(made);
+    return status;
+}
+
+static tlm_status_t encode_and_decode(void)
+{
+    uint32_t *ids = NULL;
+    uint8_t *bytes = NULL;
+    char *decoded = NULL, *clean = NULL;
+    size_t n, size;
+    tlm_status_t status;
+
+    TRY(tlm_tokenizer_encode(&ids, &n, tokenizer, text, TEXT_SIZE));
+    TRY(tlm_tokenizer_decode(&bytes, &size, tokenizer, ids, n));
+    if (size != TEXT_SIZE || memcmp(bytes, text, size) != 0)
+        fault("the text did not come back");
+    TRY(tlm_tokenizer_decode_text(&decoded, &size, tokenizer, ids, n));
+    TRY(tlm_utf8_sanitize(&clean, &size, text, TEXT_SIZE));
+done:
+    tlm_free(ids);
+    tlm_free(bytes);
+    tlm_free(decoded);
+    tlm_free(clean);
+    return status;
+}
+
+typedef struct id_list {
+    uint32_t ids[TEXT_SIZE];
+    size_t n;
+} id_list_t;
+
+static int32_t collect(void *user, const uint32_t *ids, size_t n)
+{
+    id_list_t *list = user;
+
+    for (size_t i = 0; i < n && list->n < TEXT_SIZE; i++)
+        list->ids[list->n++] = ids[i];
+    return 0;
+}
+
+static tlm_status_t stream(void)
+{
+    static id_list_t list;
+    tlm_encoder_t *encoder = NULL;
+    tlm_decoder_t *decoder = NULL;
+    const char *piece;
+    size_t size;
+    tlm_status_t status;
+
+    list.n = 0;
+    TRY(tlm_encoder_create(&encoder, tokenizer, collect, &list));
+    for (size_t i = 0; i < TEXT_SIZE; i += 7)
+        TRY(tlm_encoder_push(encoder, text + i, TEXT_SIZE - i < 7 ? TEXT_SIZE - i : 7));
+    TRY(tlm_encoder_finish(encoder));
+    TRY(tlm_decoder_create(&decoder, tokenizer));
+    for (size_t i = 0; i < list.n; i++)
+        TRY(tlm_decoder_push(&piece, &size, decoder, list.ids[i]));
+    TRY(tlm_decoder_finish(&piece, &size, decoder));
+done:
+    tlm_encoder_free(encoder);
+    tlm_decoder_free(decoder);
+    return status;
+}
+
+const scenario_t tokenizer_scenarios[] = {
+    {"train", write_text, train_once, NULL, false},
+    {"first_pattern", write_text, train_by_pattern, NULL, true},
+    {"pattern", warm_up_pattern, train_by_pattern, NULL, false},
+    {"tokenizer_files", make_tokenizer, save_and_load, free_tokenizer, false},
+    {"tokenizer_create", make_tokenizer, create_from_memory, free_tokenizer, false},
+    {"encode", make_tokenizer, encode_and_decode, free_tokenizer, false},
+    {"stream", make_tokenizer, stream, free_tokenizer, false},
+    {0},
+};

@@ -7,6 +7,7 @@
 #include "runtime.h"
 #include "tokenizer.h"
 #include "bpe_trainer.h"
+#include "tokenizer_files.h"
 #include "tensor.h"
 #include "nn.h"
 #include "model.h"

@@ -1,6 +1,6 @@
 /* GPT-2 style files: vocab.json, an object from token to id, and merges.txt, a line for each merge.
  * Both write tokens in the byte alphabet. */
-#include "tokenizer_core.h"
+#include "tinylm/tokenizer_files.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "byte_alphabet.h"
+#include "tokenizer_core.h"
 
 static const char merges_header[] = "#version: 0.2\n";
 

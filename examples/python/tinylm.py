@@ -68,6 +68,14 @@ class _GenerateOptions(_Options):
                 ("seed", c_uint64)]
 
 
+class _DLManagedTensor(ctypes.Structure):
+    """What is behind a DLPack capsule; Python only ever calls the deleter."""
+
+
+_Deleter = ctypes.CFUNCTYPE(None, POINTER(_DLManagedTensor))
+_DLManagedTensor._fields_ = [("dl_tensor", c_uint8 * 48), ("manager_ctx", c_void_p),
+                             ("deleter", _Deleter)]
+
 _TokenCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint32)
 _IDS = POINTER(c_uint32)
 _SHAPE = POINTER(c_int64)
@@ -89,6 +97,8 @@ _STATUS_FUNCTIONS = {
     "tlm_tensor_copy_out": [c_void_p, c_void_p, c_size_t],
     "tlm_tensor_set_requires_grad": [c_void_p, c_bool],
     "tlm_tensor_backward": [c_void_p, c_void_p],
+    "tlm_tensor_to_dlpack": [POINTER(POINTER(_DLManagedTensor)), c_void_p],
+    "tlm_tensor_from_dlpack": [POINTER(c_void_p), POINTER(_DLManagedTensor)],
     "tlm_add": [POINTER(c_void_p), c_void_p, c_void_p],
     "tlm_mul": [POINTER(c_void_p), c_void_p, c_void_p],
     "tlm_matmul": [POINTER(c_void_p), c_void_p, c_void_p],
@@ -282,6 +292,27 @@ class Tokenizer(_Handle):
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
 
+# DLPack capsules: named "dltensor" until a consumer takes what is in them.
+_CAPSULE, _USED_CAPSULE = b"dltensor", b"used_dltensor"
+_capsule_new, _capsule_pointer, _capsule_is, _capsule_rename = (
+    prototype((name, ctypes.pythonapi)) for name, prototype in [
+        ("PyCapsule_New", ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_char_p, c_void_p)),
+        ("PyCapsule_GetPointer", ctypes.PYFUNCTYPE(c_void_p, ctypes.py_object, c_char_p)),
+        ("PyCapsule_IsValid", ctypes.PYFUNCTYPE(ctypes.c_int, c_void_p, c_char_p)),
+        ("PyCapsule_SetName", ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, c_char_p))])
+# The same function for a capsule that is going: no reference is to be taken to it.
+_dying_capsule_pointer = ctypes.PYFUNCTYPE(c_void_p, c_void_p, c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi))
+
+
+@ctypes.PYFUNCTYPE(None, c_void_p)
+def _delete_capsule(capsule):
+    if _capsule_is(capsule, _CAPSULE):
+        pointer = _dying_capsule_pointer(capsule, _CAPSULE)
+        managed = ctypes.cast(pointer, POINTER(_DLManagedTensor))
+        managed.contents.deleter(managed)
+
+
 def _flatten(values, shape):
     """Checks that nested lists have one shape, which it appends to `shape`; returns a flat list."""
     if not isinstance(values, (list, tuple)):
@@ -337,9 +368,13 @@ class Tensor(_Handle):
         sizes = _lib.tlm_tensor_shape(self._handle)
         return tuple(sizes[i] for i in range(_lib.tlm_tensor_ndim(self._handle)))
 
+    @property
+    def dtype(self):
+        return _lib.tlm_tensor_dtype(self._handle)
+
     def _copy_out(self):
         n = _lib.tlm_tensor_numel(self._handle)
-        data = (_ELEMENTS[_lib.tlm_tensor_dtype(self._handle)] * n)()
+        data = (_ELEMENTS[self.dtype] * n)()
         _lib.tlm_tensor_copy_out(self._handle, data, n)
         return data
 
@@ -348,9 +383,38 @@ class Tensor(_Handle):
         return _nest(list(self._copy_out()), self.shape)
 
     def numpy(self):
+        """A copy; numpy.from_dlpack(tensor) shares the memory."""
         import numpy
-        name = _NUMPY_NAMES[_lib.tlm_tensor_dtype(self._handle)]
-        return numpy.frombuffer(self._copy_out(), dtype=name).reshape(self.shape).copy()
+        return numpy.frombuffer(self._copy_out(), dtype=_NUMPY_NAMES[self.dtype]).reshape(self.shape).copy()
+
+    @classmethod
+    def from_dlpack(cls, array):
+        """A tensor over the memory of a numpy array, a PyTorch tensor or anything else that speaks
+        DLPack: nothing is copied."""
+        capsule, handle = array.__dlpack__(), c_void_p()
+        pointer = _capsule_pointer(capsule, _CAPSULE)
+        _lib.tlm_tensor_from_dlpack(byref(handle), ctypes.cast(pointer, POINTER(_DLManagedTensor)))
+        _capsule_rename(capsule, _USED_CAPSULE)
+        return cls._wrap(handle)
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        """For numpy.from_dlpack, torch.from_dlpack and the like, over the same memory. They see the
+        values only: no gradient flows between the libraries."""
+        if stream is not None or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("a tinylm.Tensor lies in CPU memory, without streams")
+        managed, tensor = POINTER(_DLManagedTensor)(), self._copy() if copy else self
+        _lib.tlm_tensor_to_dlpack(byref(managed), tensor._handle)
+        return _capsule_new(ctypes.cast(managed, c_void_p), _CAPSULE,
+                            ctypes.cast(_delete_capsule, c_void_p))
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def _copy(self):
+        handle, data, ndim = c_void_p(), self._copy_out(), len(self.shape)
+        sizes = (c_int64 * ndim)(*self.shape)
+        _lib.tlm_tensor_from_data(byref(handle), self.dtype, data, sizes, ndim)
+        return Tensor._wrap(handle)
 
     @property
     def grad(self):

@@ -133,6 +133,26 @@ TLM_API bool tlm_grad_enabled(void);
  *  keeps the memory alive. @since 0.1 */
 TLM_API tlm_status_t tlm_tensor_detach(tlm_tensor_t **out, const tlm_tensor_t *tensor);
 
+/* ---- Exchange: DLPack ------------------------------------------------------------------- */
+
+/* The struct of the DLPack header, which also defines it for whoever looks inside: in Python it
+ * travels in a capsule named "dltensor". */
+struct DLManagedTensor;
+
+/** The tensor as DLPack, over the same memory, outside any graph, of any strides; byte_offset is 0.
+ *  Owned by the consumer, who calls (*out)->deleter(*out) once, on any thread; until then it keeps
+ *  the memory alive, and the tensor may be freed before. DLPack has no read-only mark: whoever
+ *  holds it may write. @since 0.2 */
+TLM_API tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor_t *tensor);
+
+/** A leaf over the memory of `managed`, without a copy. On success `managed` is consumed: its
+ *  deleter (may be NULL) is called when the last tensor over it goes, on the thread that frees
+ *  that. On failure it stays the caller's. TLM_ERR_UNSUPPORTED unless it lies in CPU memory
+ *  (kDLCPU) and is float32, int32, int64, uint32 or bool with one lane; TLM_ERR_RANGE for a byte
+ *  offset out of reach; else as tlm_tensor_wrap: no negative strides, alignment, sizes.
+ *  @since 0.2 */
+TLM_API tlm_status_t tlm_tensor_from_dlpack(tlm_tensor_t **out, struct DLManagedTensor *managed);
+
 /* ---- Ops: each with backward; *out is owned by the caller ------------------------------- */
 
 /** a + b, float32, broadcast. TLM_ERR_SHAPE if the shapes do not. @since 0.1 */

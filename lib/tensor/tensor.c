@@ -215,40 +215,39 @@ tlm_status_t tlm_tensor_from_data(tlm_tensor_t **out, int32_t dtype, const void 
 }
 
 /* Strides from outside: none negative, and the last element's offset in bytes can be counted. */
-static tlm_status_t check_strides(int32_t dtype, const int64_t *shape, const int64_t *strides,
-                                  int32_t ndim)
+static tlm_status_t check_strides(const char *op, int32_t dtype, const int64_t *shape,
+                                  const int64_t *strides, int32_t ndim)
 {
     int64_t limit = (INT64_MAX >> 2) / (int64_t)tlm_dtype_size(dtype);
     int64_t last = 0;
     for (int32_t d = 0; d < ndim; d++) {
         if (strides[d] < 0)
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                             "tensor_wrap: stride %lld of dimension %d is negative",
+                             "%s: stride %lld of dimension %d is negative", op,
                              (long long)strides[d], d);
         int64_t steps = shape[d] > 0 ? shape[d] - 1 : 0;
         if (steps > 0 && strides[d] > (limit - last) / steps)
-            return tlmi_fail(TLM_ERR_RANGE, "tensor_wrap: stride %lld of dimension %d is too large",
+            return tlmi_fail(TLM_ERR_RANGE, "%s: stride %lld of dimension %d is too large", op,
                              (long long)strides[d], d);
         last += steps * strides[d];
     }
     return TLM_OK;
 }
 
-tlm_status_t tlm_tensor_wrap(tlm_tensor_t **out, int32_t dtype, void *data, const int64_t *shape,
-                             const int64_t *strides, int32_t ndim, void (*release)(void *user),
-                             void *user)
+tlm_status_t tlmi_tensor_wrap(tlm_tensor_t **out, const char *op, int32_t dtype, void *data,
+                              const int64_t *shape, const int64_t *strides, int32_t ndim,
+                              void (*release)(void *user), void *user)
 {
-    TLMI_REQUIRE("tensor_wrap", out);
     int64_t numel;
-    TLMI_TRY(check_shape("tensor_wrap", &numel, dtype, shape, ndim));
+    TLMI_TRY(check_shape(op, &numel, dtype, shape, ndim));
     if (numel > 0)
-        TLMI_REQUIRE("tensor_wrap", data);
+        TLMI_REQUIRE(op, data);
     if ((uintptr_t)data % tlm_dtype_size(dtype) != 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "tensor_wrap: data is not aligned to %zu bytes as %s needs",
+                         "%s: data is not aligned to %zu bytes as %s needs", op,
                          tlm_dtype_size(dtype), dtype_name(dtype));
     if (strides != NULL)
-        TLMI_TRY(check_strides(dtype, shape, strides, ndim));
+        TLMI_TRY(check_strides(op, dtype, shape, strides, ndim));
     tlmi_storage_t *storage;
     tlm_tensor_t *tensor;
     TLMI_TRY(make_storage(&storage, 0));
@@ -262,6 +261,14 @@ tlm_status_t tlm_tensor_wrap(tlm_tensor_t **out, int32_t dtype, void *data, cons
     storage->user = user;
     *out = tensor;
     return TLM_OK;
+}
+
+tlm_status_t tlm_tensor_wrap(tlm_tensor_t **out, int32_t dtype, void *data, const int64_t *shape,
+                             const int64_t *strides, int32_t ndim, void (*release)(void *user),
+                             void *user)
+{
+    TLMI_REQUIRE("tensor_wrap", out);
+    return tlmi_tensor_wrap(out, "tensor_wrap", dtype, data, shape, strides, ndim, release, user);
 }
 
 tlm_status_t tlm_tensor_detach(tlm_tensor_t **out, const tlm_tensor_t *tensor)

@@ -38,6 +38,11 @@ tlm_status_t tlmi_tensor_new(tlm_tensor_t **out, int32_t dtype, const int64_t *s
 tlm_status_t tlmi_tensor_view(tlm_tensor_t **out, const tlm_tensor_t *base, void *data,
                               const int64_t *shape, const int64_t *strides, int32_t ndim);
 
+/* tlm_tensor_wrap under the name of the call that asks. */
+tlm_status_t tlmi_tensor_wrap(tlm_tensor_t **out, const char *op, int32_t dtype, void *data,
+                              const int64_t *shape, const int64_t *strides, int32_t ndim,
+                              void (*release)(void *user), void *user);
+
 bool tlmi_is_contiguous(const tlm_tensor_t *tensor);
 
 static inline float *tlmi_floats(const tlm_tensor_t *tensor)

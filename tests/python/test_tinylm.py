@@ -16,6 +16,11 @@ try:
 except ImportError:
     numpy = None
 
+try:
+    import torch
+except ImportError:
+    torch = None
+
 TEXT = "the cat sat on the mat, the rat sat on the cat: caf\u00e9 \u4f60\u597d\n" * 20
 END = "<|endoftext|>"
 
@@ -113,6 +118,122 @@ class TensorTest(unittest.TestCase):
         self.assertEqual(tinylm.Tensor(array).numpy().dtype, numpy.float32)
         ids = numpy.array([[1, 2], [3, 4]])
         self.assertEqual(tinylm.Tensor(ids, tinylm.UINT32).tolist(), ids.tolist())
+
+
+class DLPackTest(unittest.TestCase):
+    """One memory on both sides: what is written through one is read through the other."""
+
+    def test_round_trip(self):
+        tensor = tinylm.Tensor([[1.0, 2.0], [3.0, 4.0]])
+        again = tinylm.Tensor.from_dlpack(tensor)
+        del tensor
+        gc.collect()
+        self.assertEqual(again.tolist(), [[1.0, 2.0], [3.0, 4.0]])
+        self.assertEqual(again.__dlpack_device__(), (1, 0))
+        capsule = again.__dlpack__()
+        self.assertIn('"dltensor"', repr(capsule))
+        del capsule  # unused: its destructor calls the deleter
+        for arguments in [{"stream": 1}, {"dl_device": (2, 0)}]:
+            with self.assertRaises(BufferError):
+                again.__dlpack__(**arguments)
+
+    def test_one_capsule_serves_once(self):
+        class Once:
+            def __init__(self, capsule):
+                self.capsule = capsule
+
+            def __dlpack__(self):
+                return self.capsule
+
+        once = Once(tinylm.Tensor([1.0]).__dlpack__())
+        self.assertEqual(tinylm.Tensor.from_dlpack(once).tolist(), [1.0])
+        with self.assertRaises(ValueError):
+            tinylm.Tensor.from_dlpack(once)
+
+    @unittest.skipIf(numpy is None, "numpy is not installed")
+    def test_from_numpy(self):
+        array = numpy.arange(24, dtype=numpy.float32).reshape(2, 3, 4)
+        for values in [array, array.transpose(2, 0, 1), array[:, ::2], array[1:, 1:, 2:],
+                       numpy.zeros((0, 3), dtype=numpy.float32), array[0, 0, 0:1].reshape(())]:
+            with self.subTest(shape=values.shape, strides=values.strides):
+                tensor = tinylm.Tensor.from_dlpack(values)
+                numpy.testing.assert_array_equal(tensor.numpy(), values)
+                values += 1
+                numpy.testing.assert_array_equal(tensor.numpy(), values)
+        for name in ("int32", "int64", "uint32"):
+            ids = numpy.array([[1, 2], [3, 4]], dtype=name)
+            self.assertEqual(tinylm._NUMPY_NAMES[tinylm.Tensor.from_dlpack(ids).dtype], name)
+
+    @unittest.skipIf(numpy is None, "numpy is not installed")
+    def test_from_numpy_refusals(self):
+        array = numpy.arange(6, dtype=numpy.float32)
+        with self.assertRaisesRegex(tinylm.Error, "stride -1 of dimension 0 is negative"):
+            tinylm.Tensor.from_dlpack(array[::-1])
+        with self.assertRaisesRegex(tinylm.Error, "type code 2 of 64 bits"):
+            tinylm.Tensor.from_dlpack(array.astype(numpy.float64))
+        array.flags.writeable = False
+        with self.assertRaises(BufferError):  # numpy's own: DLPack could not say so
+            tinylm.Tensor.from_dlpack(array)
+
+    @unittest.skipIf(numpy is None, "numpy is not installed")
+    def test_numpy_memory_lives_as_long_as_the_tensor(self):
+        array = numpy.full(1000, 7.0, dtype=numpy.float32)
+        before = sys.getrefcount(array)
+        tensor = tinylm.Tensor.from_dlpack(array)
+        self.assertEqual(sys.getrefcount(array), before + 1)
+        product = tensor * tensor
+        del tensor
+        gc.collect()
+        self.assertEqual(sys.getrefcount(array), before)
+        self.assertEqual(product.sum().tolist(), 49000.0)
+
+    @unittest.skipIf(numpy is None, "numpy is not installed")
+    def test_to_numpy(self):
+        for dtype in (tinylm.FLOAT32, tinylm.INT32, tinylm.INT64, tinylm.UINT32):
+            tensor = tinylm.Tensor([[1, 2], [3, 4]], dtype)
+            view = numpy.from_dlpack(tensor)
+            self.assertEqual(view.dtype.name, tinylm._NUMPY_NAMES[dtype])
+            mutable = tinylm.Tensor.from_dlpack(tensor)
+            self.assertEqual(view.tolist(), tensor.tolist())
+            del tensor
+            gc.collect()
+            self.assertEqual(view.tolist(), mutable.tolist())
+        self.assertEqual(numpy.from_dlpack(tinylm.Tensor([[], []])).shape, (2, 0))
+
+    @unittest.skipIf(torch is None, "torch is not installed")
+    def test_torch(self):
+        for dtype, name in [(tinylm.FLOAT32, torch.float32), (tinylm.INT32, torch.int32),
+                            (tinylm.INT64, torch.int64), (tinylm.BOOL, torch.bool)]:
+            with self.subTest(dtype=name):
+                tensor = tinylm.Tensor([[1, 0], [1, 1]], dtype)
+                view = torch.from_dlpack(tensor)
+                self.assertEqual(view.dtype, name)
+                view[0, 1] = 1
+                self.assertEqual(tensor.tolist(), [[1, 1], [1, 1]])
+                copy = torch.from_dlpack(tensor, copy=True)
+                copy[0, 0] = 0
+                self.assertEqual(tensor.tolist(), [[1, 1], [1, 1]])
+                del tensor
+                gc.collect()
+                self.assertEqual(view.tolist(), [[1, 1], [1, 1]])
+        source = torch.arange(12, dtype=torch.float32).reshape(3, 4).t()[1:]
+        tensor = tinylm.Tensor.from_dlpack(source)
+        source[0, 0] = -1
+        self.assertEqual(tensor.tolist(), source.tolist())
+        self.assertEqual(tinylm.Tensor.from_dlpack(torch.tensor([True, False])).tolist(),
+                         [True, False])
+        with self.assertRaisesRegex(tinylm.Error, "type code 4 of 16 bits"):
+            tinylm.Tensor.from_dlpack(torch.zeros(2, dtype=torch.bfloat16))
+
+    @unittest.skipIf(torch is None, "torch is not installed")
+    def test_torch_writes_to_parameters(self):
+        model = tinylm.Model.create(vocab_size=50, context_length=16, d_model=16, num_layers=1,
+                                    num_heads=2)
+        parameters = model.parameters()
+        before = model.forward([1, 2]).tolist()
+        torch.from_dlpack(parameters["lm_head.weight"]).mul_(2.0)
+        after = model.forward([1, 2]).tolist()
+        self.assertEqual([x * 2 for x in before[0][1]], after[0][1])
 
 
 class ModelTest(unittest.TestCase):

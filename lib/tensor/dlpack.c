@@ -1,0 +1,104 @@
+/* DLPack in and out: the same memory under another library's handle. A tensor handed out is a view
+ * outside any graph, held until its consumer calls the deleter; one taken in is wrapped memory,
+ * whose release is the producer's deleter. */
+#include "tensor/dlpack.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "tensor/tensor_core.h"
+
+static const struct {
+    int32_t dtype;
+    tlmi_dlpack_type_t type;
+} types[] = {
+    {TLM_FLOAT32, {TLMI_DLPACK_FLOAT, 32, 1}}, {TLM_INT32, {TLMI_DLPACK_INT, 32, 1}},
+    {TLM_INT64, {TLMI_DLPACK_INT, 64, 1}},     {TLM_UINT32, {TLMI_DLPACK_UINT, 32, 1}},
+    {TLM_BOOL, {TLMI_DLPACK_BOOL, 8, 1}},
+};
+enum { NUM_TYPES = sizeof(types) / sizeof(*types) };
+
+/* ---- Out -------------------------------------------------------------------------------- */
+
+typedef struct exported {
+    struct DLManagedTensor managed; /* first: it is what the consumer sees */
+    tlm_tensor_t *view;             /* owned; its shape and strides are the consumer's */
+} exported_t;
+
+static void delete_exported(struct DLManagedTensor *managed)
+{
+    if (managed == NULL)
+        return;
+    exported_t *exported = (exported_t *)managed;
+    tlm_tensor_free(exported->view);
+    tlmi_free(exported);
+}
+
+tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor_t *tensor)
+{
+    TLMI_REQUIRE("tensor_to_dlpack", out);
+    TLMI_REQUIRE("tensor_to_dlpack", tensor);
+    exported_t *exported = tlmi_calloc(1, sizeof(*exported), "DLPack tensor");
+    if (exported == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlm_status_t status = tlm_tensor_detach(&exported->view, tensor);
+    if (status != TLM_OK) {
+        tlmi_free(exported);
+        return status;
+    }
+    /* Consumers differ in whether they heed byte_offset, so it is 0. */
+    tlmi_dlpack_tensor_t *target = &exported->managed.dl_tensor;
+    target->data = exported->view->data;
+    target->device_type = TLMI_DLPACK_CPU;
+    target->ndim = exported->view->ndim;
+    target->shape = exported->view->shape;
+    target->strides = exported->view->strides;
+    for (int i = 0; i < NUM_TYPES; i++)
+        if (types[i].dtype == tensor->dtype)
+            target->dtype = types[i].type;
+    exported->managed.manager_ctx = exported;
+    exported->managed.deleter = delete_exported;
+    *out = &exported->managed;
+    return TLM_OK;
+}
+
+/* ---- In --------------------------------------------------------------------------------- */
+
+static tlm_status_t find_dtype(int32_t *dtype, tlmi_dlpack_type_t type)
+{
+    for (int i = 0; i < NUM_TYPES; i++)
+        if (types[i].type.code == type.code && types[i].type.bits == type.bits &&
+            types[i].type.lanes == type.lanes) {
+            *dtype = types[i].dtype;
+            return TLM_OK;
+        }
+    return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                     "tensor_from_dlpack: type code %d of %d bits and %d lanes is none of float32, "
+                     "int32, int64, uint32, bool",
+                     type.code, type.bits, type.lanes);
+}
+
+static void release_imported(void *user)
+{
+    struct DLManagedTensor *managed = user;
+    if (managed->deleter != NULL)
+        managed->deleter(managed);
+}
+
+tlm_status_t tlm_tensor_from_dlpack(tlm_tensor_t **out, struct DLManagedTensor *managed)
+{
+    TLMI_REQUIRE("tensor_from_dlpack", out);
+    TLMI_REQUIRE("tensor_from_dlpack", managed);
+    const tlmi_dlpack_tensor_t *source = &managed->dl_tensor;
+    if (source->device_type != TLMI_DLPACK_CPU)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "tensor_from_dlpack: device type %d is not the CPU's, %d",
+                         source->device_type, TLMI_DLPACK_CPU);
+    int32_t dtype = -1;
+    TLMI_TRY(find_dtype(&dtype, source->dtype));
+    uintptr_t address = 0;
+    if (source->data != NULL &&
+        __builtin_add_overflow((uintptr_t)source->data, source->byte_offset, &address))
+        return tlmi_fail(TLM_ERR_RANGE, "tensor_from_dlpack: byte offset %llu is out of reach",
+                         (unsigned long long)source->byte_offset);
+    return tlmi_tensor_wrap(out, "tensor_from_dlpack", dtype, (void *)address, source->shape,
+                            source->strides, source->ndim, release_imported, managed);
+}

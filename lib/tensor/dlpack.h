@@ -1,0 +1,42 @@
+/* The structs of DLPack, https://dmlc.github.io/dlpack, as its C ABI has fixed them since version
+ * 0.2: what numpy, PyTorch, JAX and others hand to each other in capsules named "dltensor".
+ * Declared here so that neither the library nor its users need the package; tests/abi compares them
+ * with its header where that is installed. */
+#ifndef TLMI_DLPACK_H
+#define TLMI_DLPACK_H
+
+#include "tinylm/tensor.h"
+
+enum { TLMI_DLPACK_CPU = 1 }; /* device type */
+
+enum { /* type codes */
+       TLMI_DLPACK_INT = 0,
+       TLMI_DLPACK_UINT = 1,
+       TLMI_DLPACK_FLOAT = 2,
+       TLMI_DLPACK_BOOL = 6 /* since 0.8 */
+};
+
+typedef struct tlmi_dlpack_type {
+    uint8_t code;
+    uint8_t bits;
+    uint16_t lanes;
+} tlmi_dlpack_type_t;
+
+typedef struct tlmi_dlpack_tensor {
+    void *data;
+    int32_t device_type; /* an enum in C */
+    int32_t device_id;
+    int32_t ndim;
+    tlmi_dlpack_type_t dtype;
+    int64_t *shape;
+    int64_t *strides;     /* in elements; NULL: row-major */
+    uint64_t byte_offset; /* from data to the first element */
+} tlmi_dlpack_tensor_t;
+
+struct DLManagedTensor {
+    tlmi_dlpack_tensor_t dl_tensor;
+    void *manager_ctx;
+    void (*deleter)(struct DLManagedTensor *self); /* may be NULL */
+};
+
+#endif

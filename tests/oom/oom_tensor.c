@@ -1,6 +1,8 @@
 /* Graphs of ops and layers, forward and back. */
 #include "oom_scenarios.h"
 
+#include "tensor/dlpack.h"
+
 /* Frees the tensors that were made. */
 static void free_tensors(tlm_tensor_t **tensors, size_t n)
 {
@@ -71,8 +73,29 @@ done:
     return status;
 }
 
+/* Out through DLPack and in again; what is not taken in stays ours to delete. */
+static tlm_status_t exchange(void)
+{
+    static const int64_t shape[] = {3, 4};
+    struct DLManagedTensor *managed = NULL;
+    tlm_tensor_t *t[3] = {NULL};
+    tlm_status_t status;
+
+    TRY(tlm_tensor_create(&t[0], TLM_FLOAT32, shape, 2));
+    TRY(tlm_transpose(&t[1], t[0], 0, 1));
+    TRY(tlm_tensor_to_dlpack(&managed, t[1]));
+    TRY(tlm_tensor_from_dlpack(&t[2], managed));
+    managed = NULL;
+done:
+    if (managed != NULL)
+        managed->deleter(managed);
+    free_tensors(t, sizeof(t) / sizeof(t[0]));
+    return status;
+}
+
 const scenario_t tensor_scenarios[] = {
     {"tensor_ops", NULL, graph_of_general_ops, NULL, false},
     {"layers", NULL, graph_of_layers, NULL, false},
+    {"exchange", NULL, exchange, NULL, false},
     {0},
 };

@@ -52,7 +52,8 @@ class _TrainerOptions(_Options):
 
 class _TokenizerOptions(_Options):
     _fields_ = [("size", c_size_t), ("special_tokens", POINTER(_Bytes)),
-                ("num_special_tokens", c_size_t), ("pattern", c_char_p)]
+                ("num_special_tokens", c_size_t), ("pattern", c_char_p),
+                ("ignore_merges", c_uint32), ("reserved", c_uint32)]
 
 
 class _ModelOptions(_Options):

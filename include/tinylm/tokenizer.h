@@ -34,11 +34,15 @@ typedef struct tlm_tokenizer_options {
     const tlm_bytes_t *special_tokens; /* copied; those absent from the vocabulary get new ids */
     size_t num_special_tokens;
     const char *pattern; /* copied; NULL: TLM_PATTERN_GPT2 */
+    /* 1: a pretoken that is a token, but no special one, is that token, whatever the merges make of
+     * it, as in tiktoken and Llama 3. @since 0.2 */
+    uint32_t ignore_merges;
+    uint32_t reserved; /* 0 */
 } tlm_tokenizer_options_t;
 
 #define TLM_TOKENIZER_OPTIONS_INIT                                                                 \
     {                                                                                              \
-        sizeof(tlm_tokenizer_options_t), NULL, 0, NULL                                             \
+        sizeof(tlm_tokenizer_options_t), NULL, 0, NULL, 0, 0                                       \
     }
 
 /** Sets *options to TLM_TOKENIZER_OPTIONS_INIT. NULL is fine. @since 0.1 */

@@ -224,8 +224,7 @@ done:
 
 /* ---- Any pretoken ---- */
 
-static tlm_status_t encode_by_merges(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken,
-                                     size_t size)
+tlm_status_t tlmi_bpe_merge(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken, size_t size)
 {
     uint32_t *ids;
 
@@ -253,7 +252,7 @@ static tlm_status_t encode_cached(tlmi_bpe_encoder_t *encoder, const uint8_t *pr
         encoder->n += entry->num_ids;
         return TLM_OK;
     }
-    TLMI_TRY(encode_by_merges(encoder, pretoken, size));
+    TLMI_TRY(tlmi_bpe_merge(encoder, pretoken, size));
     n = encoder->n - before;
     if (n <= sizeof(entry->ids) / sizeof(entry->ids[0])) {
         entry->size = (uint8_t)size;
@@ -273,7 +272,7 @@ tlm_status_t tlmi_bpe_encode(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoke
         return tlmi_bpe_append(encoder, id);
     if (encoder->cache != NULL && size <= sizeof(encoder->cache->bytes))
         return encode_cached(encoder, pretoken, size);
-    return encode_by_merges(encoder, pretoken, size);
+    return tlmi_bpe_merge(encoder, pretoken, size);
 }
 
 tlm_status_t tlmi_bpe_is_whole(bool *out, tlmi_bpe_encoder_t *encoder, uint32_t id)
@@ -284,7 +283,7 @@ tlm_status_t tlmi_bpe_is_whole(bool *out, tlmi_bpe_encoder_t *encoder, uint32_t 
     *out = false;
     if (token.size == 0)
         return TLM_OK;
-    TLMI_TRY(encode_by_merges(encoder, token.data, token.size));
+    TLMI_TRY(tlmi_bpe_merge(encoder, token.data, token.size));
     *out = encoder->n == before + 1 && encoder->ids[before] == id;
     encoder->n = before;
     return TLM_OK;

@@ -34,6 +34,10 @@ tlm_status_t tlmi_bpe_encode(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoke
 /* Appends one id. */
 tlm_status_t tlmi_bpe_append(tlmi_bpe_encoder_t *encoder, uint32_t id);
 
+/* Appends what the merges alone make of a pretoken: of the tokenizer, they and the ids of the bytes are
+ * all that is used. */
+tlm_status_t tlmi_bpe_merge(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken, size_t size);
+
 /* Whether the merges alone, without any look-up of whole tokens, make `id` of its bytes. */
 tlm_status_t tlmi_bpe_is_whole(bool *out, tlmi_bpe_encoder_t *encoder, uint32_t id);
 

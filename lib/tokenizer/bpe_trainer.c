@@ -317,7 +317,7 @@ static tlm_status_t make_tokenizer(tlm_tokenizer_t **out, const tlm_bpe_trainer_
     options.special_tokens = tokens;
     options.num_special_tokens = n;
     options.pattern = tlmi_pretokenizer_pattern(trainer->pretokenizer);
-    status = tlmi_tokenizer_assemble(out, vocabulary, table, &options);
+    status = tlmi_tokenizer_assemble(out, "bpe_trainer_train", vocabulary, table, &options);
     tlmi_free(tokens);
     return status;
 }

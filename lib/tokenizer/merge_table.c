@@ -34,7 +34,7 @@ void tlmi_merge_table_release(tlmi_merge_table_t *table)
     *table = (tlmi_merge_table_t){0};
 }
 
-bool tlmi_merge_table_add(tlmi_merge_table_t *table, tlmi_merge_t merge)
+bool tlmi_merge_table_put(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge_t merge)
 {
     uint64_t pair = (uint64_t)merge.left << 32 | merge.right;
     size_t at = tlmi_hash_word(pair) & table->mask;
@@ -43,7 +43,13 @@ bool tlmi_merge_table_add(tlmi_merge_table_t *table, tlmi_merge_t merge)
         if (table->slots[at].pair == pair)
             return false;
     table->slots[at].pair = pair;
-    table->slots[at].rank = table->size;
-    table->merges[table->size++] = merge;
+    table->slots[at].rank = rank;
+    table->merges[rank] = merge;
+    table->size++;
     return true;
+}
+
+bool tlmi_merge_table_add(tlmi_merge_table_t *table, tlmi_merge_t merge)
+{
+    return tlmi_merge_table_put(table, table->size, merge);
 }

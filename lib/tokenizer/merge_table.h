@@ -33,6 +33,10 @@ void tlmi_merge_table_release(tlmi_merge_table_t *table);
 /* Adds the next merge, for which there is room; false if the pair is there already. */
 bool tlmi_merge_table_add(tlmi_merge_table_t *table, tlmi_merge_t merge);
 
+/* The same with a rank of its own, below the capacity and free. A table filled in another order than
+ * that of ranks may have gaps in `merges`; it serves to encode by, no more. */
+bool tlmi_merge_table_put(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge_t merge);
+
 /* Rank of the merge of two neighbours, or TLMI_NO_MERGE. */
 static inline uint32_t tlmi_merge_rank(const tlmi_merge_table_t *table, uint32_t left,
                                        uint32_t right)

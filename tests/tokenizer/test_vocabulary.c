@@ -132,6 +132,43 @@ START_TEST(broken_vocabularies_are_refused)
 }
 END_TEST
 
+/* A token that no merge makes, and one that merges make something else of: only with ignore_merges
+ * they are tokens, and only as whole pretokens. Special tokens stay out of it. */
+START_TEST(merges_can_be_ignored)
+{
+    tlm_bytes_t special = BYTES("xyz");
+    tlm_tokenizer_options_t options = with_specials(&special, 1);
+    tlm_tokenizer_t *tokenizer = NULL;
+    parts_t parts = byte_parts();
+
+    parts.vocab[parts.vocab_size++] = BYTES("cat");
+    add_merge(&parts, "b", "c", "bc");
+    add_merge(&parts, "a", "b", "ab");
+    add_merge(&parts, "ab", "c", "abc");
+    parts.vocab[parts.vocab_size++] = BYTES("xyz");
+    ASSERT_OK(create(&tokenizer, &parts, &options));
+    assert_pieces(tokenizer, "cat abc", "c\1a\1t\1 \1a\1bc");
+    tlm_tokenizer_free(tokenizer);
+    options.ignore_merges = 1;
+    ASSERT_OK(create(&tokenizer, &parts, &options));
+    assert_pieces(tokenizer, "cat,abc cat,abcs", "cat\1,\1abc\1 \1c\1a\1t\1,\1a\1bc\1s");
+    assert_pieces(tokenizer, "xyzcat", "xyz\1cat");
+    tlm_tokenizer_free(tokenizer);
+    tokenizer = NULL;
+    options.ignore_merges = 2;
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "ignore_merges is 2",
+                 create(&tokenizer, &parts, &options));
+    options.ignore_merges = 0;
+    options.reserved = 1;
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "reserved", create(&tokenizer, &parts, &options));
+    options.reserved = 0;
+    options.size = offsetof(tlm_tokenizer_options_t, ignore_merges);
+    options.ignore_merges = 7; /* beyond the struct of 0.1 */
+    ASSERT_OK(create(&tokenizer, &parts, &options));
+    tlm_tokenizer_free(tokenizer);
+}
+END_TEST
+
 /* ---- Files -------------------------------------------------------------------------------------
  */
 
@@ -303,6 +340,7 @@ int main(void)
     tcase_add_test(tcase, vocabularies_from_memory_keep_their_ids);
     tcase_add_test(tcase, vocabularies_may_have_holes);
     tcase_add_test(tcase, merges_apply_by_rank);
+    tcase_add_test(tcase, merges_can_be_ignored);
     tcase_add_test(tcase, broken_vocabularies_are_refused);
     tcase_add_loop_test(tcase, saved_files_load_again, 0, COUNT(special_pieces) + 1);
     tcase_add_test(tcase, hash_signs_can_be_merged);

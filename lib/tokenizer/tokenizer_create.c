@@ -1,0 +1,240 @@
+/* Making a tokenizer from a vocabulary and merges. */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/options.h"
+#include "bpe_encode.h"
+#include "tokenizer_core.h"
+
+void tlm_tokenizer_options_init(tlm_tokenizer_options_t *options)
+{
+    if (options != NULL)
+        *options = (tlm_tokenizer_options_t)TLM_TOKENIZER_OPTIONS_INIT;
+}
+
+void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer)
+{
+    if (tokenizer == NULL)
+        return;
+    tlmi_vocabulary_release(&tokenizer->vocabulary);
+    tlmi_merge_table_release(&tokenizer->merges);
+    tlmi_pretokenizer_free(tokenizer->pretokenizer);
+    tlmi_special_tokens_free(tokenizer->special);
+    tlmi_free(tokenizer->special_ids);
+    tlmi_free(tokenizer->is_whole);
+    tlmi_free(tokenizer);
+}
+
+/* Gives each special token an id, a new one where the vocabulary lacks it. */
+static tlm_status_t number_special_tokens(tlm_tokenizer_t *tokenizer)
+{
+    size_t n = tlmi_special_tokens_count(tokenizer->special);
+
+    tokenizer->special_ids = tlmi_alloc(n, sizeof(*tokenizer->special_ids), "special tokens");
+    if (tokenizer->special_ids == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        tlm_bytes_t token = tlmi_special_tokens_get(tokenizer->special, i);
+        uint32_t id = tlmi_vocabulary_find(&tokenizer->vocabulary, token.data, token.size);
+
+        if (id == TLMI_NO_TOKEN) {
+            id = tokenizer->vocabulary.size;
+            TLMI_TRY(tlmi_vocabulary_add(&tokenizer->vocabulary, token.data, token.size));
+        }
+        tokenizer->special_ids[i] = id;
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_tokenizer_find_bytes(uint32_t byte_ids[256], const char *what,
+                                       const tlmi_vocabulary_t *vocabulary)
+{
+    for (int byte = 0; byte < 256; byte++) {
+        uint8_t one = (uint8_t)byte;
+
+        byte_ids[byte] = tlmi_vocabulary_find(vocabulary, &one, 1);
+        if (byte_ids[byte] == TLMI_NO_TOKEN)
+            return tlmi_fail(TLM_ERR_FORMAT,
+                             "%s: the vocabulary of %u tokens lacks the byte 0x%02X", what,
+                             vocabulary->size, (unsigned)byte);
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t find_whole_tokens(tlm_tokenizer_t *tokenizer)
+{
+    tlmi_bpe_encoder_t encoder;
+    tlm_status_t status = TLM_OK;
+
+    tokenizer->is_whole = tlmi_calloc(tokenizer->vocabulary.size, 1, "a vocabulary");
+    if (tokenizer->is_whole == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlmi_bpe_encoder_init(&encoder, tokenizer, 0);
+    for (uint32_t id = 0; id < tokenizer->vocabulary.size && status == TLM_OK; id++) {
+        bool by_merges = false;
+
+        status = tlmi_bpe_is_whole(&by_merges, &encoder, id);
+        if (by_merges)
+            tokenizer->is_whole[id] = TLMI_WHOLE_BY_MERGES;
+        else if (tokenizer->ignores_merges)
+            tokenizer->is_whole[id] = TLMI_WHOLE_BY_LOOKUP;
+    }
+    tlmi_bpe_encoder_release(&encoder);
+    for (size_t i = 0; i < tlmi_special_tokens_count(tokenizer->special); i++) {
+        uint8_t *is_whole = &tokenizer->is_whole[tokenizer->special_ids[i]];
+
+        if (*is_whole == TLMI_WHOLE_BY_LOOKUP)
+            *is_whole = TLMI_NOT_WHOLE;
+    }
+    return status;
+}
+
+tlm_status_t tlmi_tokenizer_assemble(tlm_tokenizer_t **out, const char *what,
+                                     tlmi_vocabulary_t *vocabulary, tlmi_merge_table_t *merges,
+                                     const tlm_tokenizer_options_t *options)
+{
+    tlm_tokenizer_t *tokenizer = tlmi_calloc(1, sizeof(*tokenizer), "a tokenizer");
+    tlm_status_t status;
+
+    if (tokenizer == NULL) {
+        tlmi_vocabulary_release(vocabulary);
+        tlmi_merge_table_release(merges);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    tokenizer->vocabulary = *vocabulary;
+    tokenizer->merges = *merges;
+    tokenizer->ignores_merges = options->ignore_merges != 0;
+    *vocabulary = (tlmi_vocabulary_t){0};
+    *merges = (tlmi_merge_table_t){0};
+    TLMI_TRY_OR(fail, tlmi_special_tokens_create(&tokenizer->special, options->special_tokens,
+                                                 options->num_special_tokens, what));
+    TLMI_TRY_OR(fail, tlmi_pretokenizer_create(&tokenizer->pretokenizer, options->pattern));
+    TLMI_TRY_OR(fail, tlmi_tokenizer_find_bytes(tokenizer->byte_ids, what, &tokenizer->vocabulary));
+    TLMI_TRY_OR(fail, number_special_tokens(tokenizer));
+    TLMI_TRY_OR(fail, find_whole_tokens(tokenizer));
+    *out = tokenizer;
+    return TLM_OK;
+fail:
+    tlm_tokenizer_free(tokenizer);
+    return status;
+}
+
+tlm_status_t tlmi_tokenizer_copy_vocabulary(tlmi_vocabulary_t *out, const char *what,
+                                            const tlm_bytes_t *vocab, size_t vocab_size)
+{
+    for (size_t i = 0; i < vocab_size; i++) {
+        uint32_t twin;
+
+        if (vocab[i].size > 0 && vocab[i].data == NULL)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: token %zu has %zu bytes at NULL", what,
+                             i, vocab[i].size);
+        twin = tlmi_vocabulary_find(out, vocab[i].data, vocab[i].size);
+        if (twin != TLMI_NO_TOKEN)
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: tokens %u and %zu of the vocabulary are the same",
+                             what, twin, i);
+        TLMI_TRY(tlmi_vocabulary_add(out, vocab[i].data, vocab[i].size));
+    }
+    return TLM_OK;
+}
+
+/* Resolves one merge from bytes to ids; `joined` is scratch memory for its product. */
+static tlm_status_t resolve_merge(tlmi_merge_t *out, const char *what,
+                                  const tlmi_vocabulary_t *vocabulary, const tlm_bytes_t *sides,
+                                  size_t index, uint8_t **joined, size_t *capacity)
+{
+    static const char *const names[] = {"left side", "right side", "product"};
+    tlm_bytes_t parts[3] = {sides[0], sides[1], {NULL, 0}};
+    uint32_t ids[3];
+
+    for (int side = 0; side < 2; side++)
+        if (sides[side].size > 0 && sides[side].data == NULL)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: merge %zu has %zu bytes at NULL", what,
+                             index, sides[side].size);
+    if (!tlmi_add_size(&parts[2].size, sides[0].size, sides[1].size))
+        return tlmi_fail_memory(sides[0].size, "a merge");
+    if (!tlmi_grow(joined, capacity, parts[2].size, 1, "a merge"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (int side = 0; side < 2; side++)
+        if (sides[side].size > 0)
+            memcpy(*joined + (side == 0 ? 0 : sides[0].size), sides[side].data, sides[side].size);
+    parts[2].data = *joined;
+    for (int i = 0; i < 3; i++) {
+        ids[i] = tlmi_vocabulary_find(vocabulary, parts[i].data, parts[i].size);
+        if (ids[i] == TLMI_NO_TOKEN)
+            return tlmi_fail(TLM_ERR_FORMAT,
+                             "%s: merge %zu: its %s, %zu bytes long, is not in the vocabulary",
+                             what, index, names[i], parts[i].size);
+    }
+    *out = (tlmi_merge_t){ids[0], ids[1], ids[2]};
+    return TLM_OK;
+}
+
+static tlm_status_t copy_merges(tlmi_merge_table_t *out, const char *what,
+                                const tlmi_vocabulary_t *vocabulary, const tlm_bytes_t *merges,
+                                size_t num_merges)
+{
+    uint8_t *joined = NULL;
+    size_t capacity = 0;
+    tlm_status_t status = tlmi_merge_table_init(out, num_merges);
+
+    for (size_t i = 0; i < num_merges && status == TLM_OK; i++) {
+        tlmi_merge_t merge;
+
+        status = resolve_merge(&merge, what, vocabulary, &merges[2 * i], i, &joined, &capacity);
+        if (status == TLM_OK && !tlmi_merge_table_add(out, merge))
+            status = tlmi_fail(TLM_ERR_FORMAT, "%s: merge %zu repeats merge %u", what, i,
+                               tlmi_merge_rank(out, merge.left, merge.right));
+    }
+    tlmi_free(joined);
+    return status;
+}
+
+tlm_status_t tlmi_tokenizer_read_options(tlm_tokenizer_options_t *out, const char *what,
+                                         const tlm_tokenizer_options_t *options)
+{
+    *out = (tlm_tokenizer_options_t)TLM_TOKENIZER_OPTIONS_INIT;
+    if (options != NULL)
+        TLMI_TRY(tlmi_options_read(what, out, sizeof(*out), options));
+    if (out->ignore_merges > 1 || out->reserved != 0)
+        return tlmi_fail(
+            TLM_ERR_INVALID_ARGUMENT,
+            "%s: options->ignore_merges is %u, not 0 or 1, or options->reserved is %u, "
+            "not 0",
+            what, out->ignore_merges, out->reserved);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_tokenizer_build(tlm_tokenizer_t **out, const char *what, const tlm_bytes_t *vocab,
+                                  size_t vocab_size, const tlm_bytes_t *merges, size_t num_merges,
+                                  const tlm_tokenizer_options_t *options)
+{
+    tlmi_vocabulary_t vocabulary = {0};
+    tlmi_merge_table_t table = {0};
+    tlm_status_t status;
+
+    status = tlmi_tokenizer_copy_vocabulary(&vocabulary, what, vocab, vocab_size);
+    if (status == TLM_OK)
+        status = copy_merges(&table, what, &vocabulary, merges, num_merges);
+    if (status == TLM_OK)
+        return tlmi_tokenizer_assemble(out, what, &vocabulary, &table, options);
+    tlmi_vocabulary_release(&vocabulary);
+    tlmi_merge_table_release(&table);
+    return status;
+}
+
+tlm_status_t tlm_tokenizer_create(tlm_tokenizer_t **out, const tlm_bytes_t *vocab,
+                                  size_t vocab_size, const tlm_bytes_t *merges, size_t num_merges,
+                                  const tlm_tokenizer_options_t *options)
+{
+    tlm_tokenizer_options_t known;
+
+    TLMI_REQUIRE("tokenizer_create", out);
+    if (vocab_size > 0)
+        TLMI_REQUIRE("tokenizer_create", vocab);
+    if (num_merges > 0)
+        TLMI_REQUIRE("tokenizer_create", merges);
+    TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_create", options));
+    return tlmi_tokenizer_build(out, "tokenizer_create", vocab, vocab_size, merges, num_merges,
+                                &known);
+}

@@ -1,11 +1,11 @@
-/* Chooses between the scanner and the regular-expression engine. */
+/* Chooses between a scanner and the regular-expression engine. */
 #include "pretokenizer.h"
 
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "gpt2_scanner.h"
+#include "block_scanner.h"
 #include "regex.h"
 #include "utf8.h"
 
@@ -13,7 +13,8 @@
 
 struct tlmi_pretokenizer {
     char *pattern;
-    tlmi_regex_t *regex; /* NULL: the GPT-2 scanner */
+    const tlmi_scanner_t *scanner; /* NULL: the regular expression */
+    tlmi_regex_t *regex;
 };
 
 tlm_status_t tlmi_pretokenizer_create(tlmi_pretokenizer_t **out, const char *pattern)
@@ -28,7 +29,8 @@ tlm_status_t tlmi_pretokenizer_create(tlmi_pretokenizer_t **out, const char *pat
     pretokenizer->pattern = tlmi_strdup(pattern, "a pattern");
     if (pretokenizer->pattern == NULL)
         goto fail;
-    if (strcmp(pattern, TLM_PATTERN_GPT2) != 0)
+    pretokenizer->scanner = tlmi_scanner_find(pattern);
+    if (pretokenizer->scanner == NULL)
         TLMI_TRY_OR(fail, tlmi_regex_create(&pretokenizer->regex, pattern));
     *out = pretokenizer;
     return TLM_OK;
@@ -53,30 +55,7 @@ const char *tlmi_pretokenizer_pattern(const tlmi_pretokenizer_t *pretokenizer)
 
 bool tlmi_pretokenizer_is_local(const tlmi_pretokenizer_t *pretokenizer)
 {
-    return pretokenizer->regex == NULL;
-}
-
-static tlm_status_t scan_gpt2(size_t *consumed, const uint8_t *text, size_t size, bool final,
-                              tlmi_pretokens_fn pretokens, void *context)
-{
-    const uint8_t *end = text + size, *next = text, *batch = text;
-    size_t ends[BATCH], n = 0;
-
-    while (next < end) {
-        next = tlmi_gpt2_scan(next, end);
-        if (!final && end - next < TLMI_GPT2_LOOKAHEAD)
-            break;
-        ends[n++] = (size_t)(next - batch);
-        if (n == BATCH) {
-            TLMI_TRY(pretokens(context, batch, ends, n));
-            batch = next;
-            n = 0;
-        }
-    }
-    if (n > 0)
-        TLMI_TRY(pretokens(context, batch, ends, n));
-    *consumed = (size_t)(batch - text) + (n > 0 ? ends[n - 1] : 0);
-    return TLM_OK;
+    return pretokenizer->scanner != NULL;
 }
 
 /* Text as Oniguruma sees it: itself, or a copy in which each malformed byte is U+FFFD, a character
@@ -187,8 +166,9 @@ tlm_status_t tlmi_pretokenize(size_t *consumed, const tlmi_pretokenizer_t *preto
     *consumed = 0;
     if (size == 0)
         return TLM_OK;
-    if (pretokenizer->regex == NULL)
-        return scan_gpt2(consumed, text, size, final, pretokens, context);
+    if (pretokenizer->scanner != NULL)
+        return tlmi_scan_text(consumed, pretokenizer->scanner, text, size, final, pretokens,
+                              context);
     if (!final)
         return TLM_OK;
     *consumed = size;
@@ -202,6 +182,6 @@ bool tlmi_pretokenizer_always_cuts(const tlmi_pretokenizer_t *pretokenizer, cons
      * looks ahead. Both neighbours are ASCII, so neither is part of a wider character. */
     uint8_t before = text[at - 1], after = text[at];
 
-    return pretokenizer->regex == NULL && before > ' ' && before < 0x7F &&
+    return pretokenizer->scanner != NULL && before > ' ' && before < 0x7F &&
            (after == ' ' || after == '\n');
 }

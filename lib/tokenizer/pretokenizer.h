@@ -3,6 +3,7 @@
 #ifndef TLMI_PRETOKENIZER_H
 #define TLMI_PRETOKENIZER_H
 
+#include "block_scanner.h"
 #include "tinylm/tokenizer.h"
 
 typedef struct tlmi_pretokenizer tlmi_pretokenizer_t; /* immutable */
@@ -15,11 +16,6 @@ const char *tlmi_pretokenizer_pattern(const tlmi_pretokenizer_t *pretokenizer);
 
 /* Whether pretokens are decided near their end, so that a text can be cut before it is whole. */
 bool tlmi_pretokenizer_is_local(const tlmi_pretokenizer_t *pretokenizer);
-
-/* Receives n >= 1 pretokens that follow each other: text[0 .. ends[0]), text[ends[0] .. ends[1])
- * ... */
-typedef tlm_status_t (*tlmi_pretokens_fn)(void *context, const uint8_t *text, const size_t *ends,
-                                          size_t n);
 
 /* Splits text. Unless `final`, text may go on behind `size`, and only the pretokens that cannot
  * change are given (none by a pattern that is not local). *consumed (may be NULL) is their size. */

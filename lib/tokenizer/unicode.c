@@ -1,22 +1,16 @@
 /* Character classes, from utf8proc's categories. A look-up there costs two dependent loads and a
- * wide record, so classes are kept here, 2 bits each. The table fills as blocks are first asked
- * for: a program that reads one script pays for its pages only. */
+ * wide record, so classes are kept here, a byte each. The table fills as blocks are first asked
+ * for: a program that reads one script pays for its pages only. Threads that meet in an unfilled
+ * block store the same bytes, and a byte depends on no other, so relaxed stores suffice. */
 #include "unicode.h"
 
-#include <stdatomic.h>
 #include <utf8proc.h>
 
-enum {
-    NUM_CODE_POINTS = 0x110000,
-    WORD_CODE_POINTS = 32, /* 2 bits each in a 64-bit word */
-    BLOCK_WORDS = 8,
-    BLOCK_CODE_POINTS = WORD_CODE_POINTS * BLOCK_WORDS
-};
+#include "utf8.h"
 
-/* Threads that meet in an unfilled block write the same words, so relaxed stores suffice; a block's
- * flag is released after its words. */
-static _Atomic uint64_t class_words[NUM_CODE_POINTS / WORD_CODE_POINTS];
-static _Atomic uint8_t block_filled[NUM_CODE_POINTS / BLOCK_CODE_POINTS];
+#define BLOCK 64u /* code points classified at once */
+
+_Atomic uint8_t tlmi_char_classes[0x110000];
 
 /* The 25 characters of White_Space (PropList.txt), unchanged since Unicode 6.3. */
 static bool is_white_space(uint32_t c)
@@ -26,45 +20,48 @@ static bool is_white_space(uint32_t c)
            c == 0x205F || c == 0x3000;
 }
 
-static uint64_t classify(uint32_t code_point)
+static uint8_t classify(uint32_t code_point)
 {
     if (is_white_space(code_point))
-        return TLMI_CLASS_SPACE;
+        return TLMI_CHAR_SPACE;
     switch (utf8proc_category((utf8proc_int32_t)code_point)) {
     case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
+        return TLMI_CHAR_UPPER;
+    case UTF8PROC_CATEGORY_LL:
+        return TLMI_CHAR_LOWER;
     case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_LO:
-        return TLMI_CLASS_LETTER;
+        return TLMI_CHAR_LETTER;
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+        return TLMI_CHAR_MARK;
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
     case UTF8PROC_CATEGORY_NO:
-        return TLMI_CLASS_NUMBER;
+        return TLMI_CHAR_NUMBER;
     default:
-        return TLMI_CLASS_OTHER;
+        return TLMI_CHAR_OTHER;
     }
 }
 
-static void fill_block(uint32_t block)
+int tlmi_find_char_class(uint32_t code_point)
 {
-    for (uint32_t word = block * BLOCK_WORDS; word < (block + 1) * BLOCK_WORDS; word++) {
-        uint64_t bits = 0;
+    uint32_t start = code_point - code_point % BLOCK;
 
-        for (uint32_t i = 0; i < WORD_CODE_POINTS; i++)
-            bits |= classify(word * WORD_CODE_POINTS + i) << (2 * i);
-        atomic_store_explicit(&class_words[word], bits, memory_order_relaxed);
-    }
-    atomic_store_explicit(&block_filled[block], 1, memory_order_release);
+    for (uint32_t c = start; c < start + BLOCK; c++)
+        atomic_store_explicit(&tlmi_char_classes[c], classify(c), memory_order_relaxed);
+    return classify(code_point);
 }
 
-int tlmi_unicode_class(uint32_t code_point)
+int tlmi_rare_class_at(int *length, const uint8_t *text, const uint8_t *end)
 {
-    uint32_t block = code_point / BLOCK_CODE_POINTS;
-    uint64_t bits;
+    uint32_t code_point;
 
-    if (!atomic_load_explicit(&block_filled[block], memory_order_acquire))
-        fill_block(block);
-    bits = atomic_load_explicit(&class_words[code_point / WORD_CODE_POINTS], memory_order_relaxed);
-    return (int)(bits >> (2 * (code_point % WORD_CODE_POINTS)) & 3);
+    *length = tlmi_utf8_decode(&code_point, text, end);
+    if (*length > 0)
+        return tlmi_char_class(code_point);
+    *length = 1;
+    return TLMI_CHAR_OTHER;
 }

@@ -1,17 +1,70 @@
-/* What pre-tokenisation asks of a character: letter, number, white space or something else. */
+/* What pre-tokenisation asks of a character: which kind of letter, a mark, a number, white space or
+ * something else. */
 #ifndef TLMI_UNICODE_H
 #define TLMI_UNICODE_H
+
+#include <stdatomic.h>
 
 #include "tinylm/export.h"
 
 enum {
-    TLMI_CLASS_OTHER = 0,
-    TLMI_CLASS_LETTER = 1, /* \p{L} */
-    TLMI_CLASS_NUMBER = 2, /* \p{N} */
-    TLMI_CLASS_SPACE = 3   /* \s: the property White_Space */
+    TLMI_CHAR_UPPER = 1, /* Lu, Lt */
+    TLMI_CHAR_LOWER,     /* Ll */
+    TLMI_CHAR_LETTER,    /* Lm, Lo: neither upper nor lower */
+    TLMI_CHAR_MARK,      /* \p{M} */
+    TLMI_CHAR_NUMBER,    /* \p{N} */
+    TLMI_CHAR_SPACE,     /* \s: the property White_Space */
+    TLMI_CHAR_OTHER
 };
 
+/* \p{L} */
+static inline bool tlmi_is_letter(int char_class)
+{
+    return char_class <= TLMI_CHAR_LETTER;
+}
+
+/* A byte a code point, 0 where it has not been asked for yet: only tlmi_char_class reads it. */
+extern _Atomic uint8_t tlmi_char_classes[0x110000];
+int tlmi_find_char_class(uint32_t code_point);
+
 /* Class of a code point up to U+10FFFF, in utf8proc's version of Unicode. Thread-safe. */
-int tlmi_unicode_class(uint32_t code_point);
+static inline int tlmi_char_class(uint32_t code_point)
+{
+    int known = atomic_load_explicit(&tlmi_char_classes[code_point], memory_order_relaxed);
+
+    return known != 0 ? known : tlmi_find_char_class(code_point);
+}
+
+/* tlmi_class_at for what is neither ASCII nor two or three plain bytes: four, or malformed. */
+int tlmi_rare_class_at(int *length, const uint8_t *text, const uint8_t *end);
+
+/* Class and length of the character at text < end. A malformed byte is TLMI_CHAR_OTHER, length 1. */
+static inline int tlmi_class_at(int *length, const uint8_t *text, const uint8_t *end)
+{
+    uint32_t lead = text[0];
+
+    if (lead < 0x80) {
+        *length = 1;
+        return tlmi_char_class(lead);
+    }
+    if (end - text >= 3 && lead < 0xF0 && (text[1] & 0xC0) == 0x80) {
+        uint32_t second = text[1] & 0x3Fu, third = text[2] & 0x3Fu;
+
+        if (lead < 0xE0) {
+            if (lead >= 0xC2) {
+                *length = 2;
+                return tlmi_char_class((lead & 0x1F) << 6 | second);
+            }
+        } else if ((text[2] & 0xC0) == 0x80) {
+            uint32_t code_point = (lead & 0x0F) << 12 | second << 6 | third;
+
+            if (code_point >= 0x800 && code_point >> 11 != 0xD800 >> 11) {
+                *length = 3;
+                return tlmi_char_class(code_point);
+            }
+        }
+    }
+    return tlmi_rare_class_at(length, text, end);
+}
 
 #endif

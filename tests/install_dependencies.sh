@@ -65,6 +65,7 @@ need libonig-dev pkg-config --exists oniguruma
 need libutf8proc-dev pkg-config --exists libutf8proc
 need libjansson-dev pkg-config --exists jansson
 need check pkg-config --exists check
+need abigail-tools abidiff --version
 
 if [ -z "$missing" ]; then
     echo "Nothing to install."

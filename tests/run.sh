@@ -40,7 +40,8 @@ run_tests() {
     meson test -C "$directory" --no-rebuild --print-errorlogs "$@" || failed=1
 }
 
-configure build --buildtype=release -Db_sanitize=none -Dtests=true -Dexamples=true
+# With debug information, which the comparison of ABIs reads.
+configure build --buildtype=release -Ddebug=true -Db_sanitize=none -Dtests=true -Dexamples=true
 meson compile -C build
 run_tests build testlog.json
 run_tests build testlog-scalar.json --setup scalar --suite unit --suite grad

@@ -1,0 +1,57 @@
+/* Status codes and the error message: how every call of the library reports failure.
+ *
+ * A call that returns tlm_status_t may return TLM_ERR_INVALID_ARGUMENT for a NULL pointer that it
+ * needs and TLM_ERR_OUT_OF_MEMORY where it makes something, besides the codes that its comment
+ * names. When it fails, its out-parameters are untouched and there is nothing to free. The library
+ * never aborts, exits or prints. Functions that free take NULL; functions that only look take NULL
+ * and say what they give. */
+#ifndef TINYLM_STATUS_H
+#define TINYLM_STATUS_H
+
+#include "export.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(name, pinned code, text). Codes are part of the ABI: never renumbered, only added. */
+#define TLM_STATUS_LIST(X)                                                                         \
+    X(TLM_OK, 0, "success")                                                                        \
+    X(TLM_ERR_INVALID_ARGUMENT, -1, "invalid argument")                                            \
+    X(TLM_ERR_SHAPE, -2, "shapes do not fit")                                                      \
+    X(TLM_ERR_OUT_OF_MEMORY, -3, "out of memory")                                                  \
+    X(TLM_ERR_IO, -4, "input/output error")                                                        \
+    X(TLM_ERR_FORMAT, -5, "malformed data")                                                        \
+    X(TLM_ERR_NOT_FOUND, -6, "not found")                                                          \
+    X(TLM_ERR_UNSUPPORTED, -7, "not supported")                                                    \
+    X(TLM_ERR_RANGE, -8, "value out of range")                                                     \
+    X(TLM_ERR_STATE, -9, "call not allowed in this state")                                         \
+    X(TLM_ERR_REGEX, -10, "regular expression error")                                              \
+    X(TLM_ERR_NON_FINITE, -11, "NaN or infinity")                                                  \
+    X(TLM_ERR_CANCELLED, -12, "cancelled by a callback")
+
+/** TLM_OK or one of the codes above. @since 0.1 */
+typedef int32_t tlm_status_t;
+
+enum {
+#define TLM_STATUS_ENUM(name, code, text) name = code,
+    TLM_STATUS_LIST(TLM_STATUS_ENUM)
+#undef TLM_STATUS_ENUM
+};
+
+/** Name of a status code, such as "TLM_ERR_SHAPE"; "TLM_ERR_UNKNOWN" for a code the library does
+ *  not know. Static storage, never NULL. Thread-safe. @since 0.1 */
+TLM_API const char *tlm_status_name(tlm_status_t status);
+
+/** Short English text of a status code. Static storage, never NULL. Thread-safe. @since 0.1 */
+TLM_API const char *tlm_status_text(tlm_status_t status);
+
+/** One line about the latest failed call on the calling thread, with the numbers that matter.
+ *  Never NULL; "" before the first failure; a success does not clear it. Borrowed until the next
+ *  failing call on this thread. Each thread has its own. @since 0.1 */
+TLM_API const char *tlm_error_message(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

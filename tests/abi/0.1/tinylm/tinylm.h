@@ -1,0 +1,25 @@
+/* libtinylm: train and run small language models on CPUs. This header includes all the others. */
+#ifndef TINYLM_TINYLM_H
+#define TINYLM_TINYLM_H
+
+#include "version.h"
+#include "status.h"
+#include "runtime.h"
+#include "tokenizer.h"
+#include "tensor.h"
+#include "nn.h"
+#include "model.h"
+#include "optim.h"
+#include "data.h"
+#include "checkpoint.h"
+
+/* Short names of the five main handles. */
+#ifndef TLM_NO_SHORT_NAMES
+typedef tlm_bpe_trainer_t bpe_trainer_t;
+typedef tlm_tokenizer_t tokenizer_t;
+typedef tlm_tensor_t tensor_t;
+typedef tlm_model_t model_t;
+typedef tlm_optimizer_t optimizer_t;
+#endif
+
+#endif

@@ -1,0 +1,230 @@
+/* Byte-level BPE: training (tlm_bpe_trainer_t) and encoding/decoding (tlm_tokenizer_t). Text is
+ * bytes with a length; UTF-8 is expected and anything else still round-trips. docs/tokenizer.md
+ * says how it works. Sizes beyond the library's counters (2^31 distinct pretokens, or 2^32 bytes of
+ * them) are TLM_ERR_UNSUPPORTED. */
+#ifndef TINYLM_TOKENIZER_H
+#define TINYLM_TOKENIZER_H
+
+#include "runtime.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Trains a vocabulary. Externally synchronised: one thread at a time a trainer. */
+typedef struct tlm_bpe_trainer tlm_bpe_trainer_t;
+/** A vocabulary ready for use. Immutable: share it freely between threads. */
+typedef struct tlm_tokenizer tlm_tokenizer_t;
+/** Encodes a stream cut anywhere. Externally synchronised; borrows its tokenizer until it is
+ *  freed. */
+typedef struct tlm_encoder tlm_encoder_t;
+/** Decodes ids one at a time to whole characters. Externally synchronised; borrows its tokenizer
+ *  until it is freed. */
+typedef struct tlm_decoder tlm_decoder_t;
+
+/** A byte string: `size` bytes at `data`, NUL bytes included; data may be NULL where size is 0. */
+typedef struct tlm_bytes {
+    const uint8_t *data;
+    size_t size;
+} tlm_bytes_t;
+
+/** GPT-2's pre-tokenisation pattern, the default. */
+#define TLM_PATTERN_GPT2                                                                           \
+    "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+typedef struct tlm_bpe_trainer_options {
+    size_t size;                       /* sizeof(tlm_bpe_trainer_options_t) */
+    uint32_t vocab_size;               /* special tokens + 256 bytes + merges; required */
+    uint32_t reserved;                 /* 0 */
+    const tlm_bytes_t *special_tokens; /* copied; first ids, in this order */
+    size_t num_special_tokens;
+    const char *pattern;    /* copied; NULL: TLM_PATTERN_GPT2 */
+    uint64_t min_frequency; /* a pair seen less often is not merged; 0 means 1 */
+} tlm_bpe_trainer_options_t;
+
+#define TLM_BPE_TRAINER_OPTIONS_INIT                                                               \
+    {                                                                                              \
+        sizeof(tlm_bpe_trainer_options_t), 0, 0, NULL, 0, NULL, 0                                  \
+    }
+
+/** Sets *options to TLM_BPE_TRAINER_OPTIONS_INIT. NULL is fine. @since 0.1 */
+TLM_API void tlm_bpe_trainer_options_init(tlm_bpe_trainer_options_t *options);
+
+/** Makes a trainer; owned by the caller, freed with tlm_bpe_trainer_free. TLM_ERR_INVALID_ARGUMENT
+ *  if vocab_size < 256 + special tokens, or a special token is empty, given twice or a single byte;
+ *  TLM_ERR_REGEX for a bad pattern. @since 0.1 */
+TLM_API tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
+                                            const tlm_bpe_trainer_options_t *options);
+
+/** Frees the trainer; tokenizers that it has made stay. NULL is fine. @since 0.1 */
+TLM_API void tlm_bpe_trainer_free(tlm_bpe_trainer_t *trainer);
+
+/** Counts the pretokens of a whole text, on all threads. Each call is a document of its own: no
+ *  pretoken spans two calls. Special tokens in it are boundaries and are not counted. On failure
+ *  (TLM_ERR_REGEX for a custom pattern that backtracks without end) the counts are as before.
+ *  @since 0.1 */
+TLM_API tlm_status_t tlm_bpe_trainer_add_text(tlm_bpe_trainer_t *trainer, const void *text,
+                                              size_t size);
+
+/** The same for a file, mapped; it must not shrink meanwhile. TLM_ERR_NOT_FOUND or TLM_ERR_IO if it
+ *  cannot be read. @since 0.1 */
+TLM_API tlm_status_t tlm_bpe_trainer_add_file(tlm_bpe_trainer_t *trainer, const char *path);
+
+/** Pushes a piece of one long text, cut anywhere (inside a character or special token too). The
+ *  result equals tlm_bpe_trainer_add_text of the concatenation. The text ends at
+ *  tlm_bpe_trainer_end_text, or at train or any add. On failure all of that text is dropped.
+ *  @since 0.1 */
+TLM_API tlm_status_t tlm_bpe_trainer_push(tlm_bpe_trainer_t *trainer, const void *chunk,
+                                          size_t size);
+
+/** Ends the text that is being pushed, if there is one. On failure all of it is dropped.
+ *  @since 0.1 */
+TLM_API tlm_status_t tlm_bpe_trainer_end_text(tlm_bpe_trainer_t *trainer);
+
+/** Learns the merges; the result is a new tokenizer, owned by the caller. The counts stay, so more
+ *  text may be added and the trainer run again. Greatest pair count first; ties go to the pair
+ *  whose byte strings are lexicographically greater. Stops early, with fewer tokens, when no pair
+ *  is left. @since 0.1 */
+TLM_API tlm_status_t tlm_bpe_trainer_train(tlm_tokenizer_t **out, tlm_bpe_trainer_t *trainer);
+
+/** Bytes of whole texts counted so far and distinct pretokens among them; either may be NULL.
+ *  @since 0.1 */
+TLM_API tlm_status_t tlm_bpe_trainer_stats(uint64_t *text_bytes, uint64_t *distinct_pretokens,
+                                           const tlm_bpe_trainer_t *trainer);
+
+typedef struct tlm_tokenizer_options {
+    size_t size;                       /* sizeof(tlm_tokenizer_options_t) */
+    const tlm_bytes_t *special_tokens; /* copied; those absent from the vocabulary get new ids */
+    size_t num_special_tokens;
+    const char *pattern; /* copied; NULL: TLM_PATTERN_GPT2 */
+} tlm_tokenizer_options_t;
+
+#define TLM_TOKENIZER_OPTIONS_INIT                                                                 \
+    {                                                                                              \
+        sizeof(tlm_tokenizer_options_t), NULL, 0, NULL                                             \
+    }
+
+/** Sets *options to TLM_TOKENIZER_OPTIONS_INIT. NULL is fine. @since 0.1 */
+TLM_API void tlm_tokenizer_options_init(tlm_tokenizer_options_t *options);
+
+/** Makes a tokenizer from a vocabulary and its merges in memory, all copied. vocab[i] is the token
+ *  with id i (size 0: a hole); merges[2k], merges[2k+1] are the two sides of merge k, first to
+ *  apply first. options may be NULL. TLM_ERR_FORMAT, naming the place, for duplicate tokens, a
+ *  vocabulary without all 256 bytes, or a merge that is there twice or whose sides or product are
+ *  not in it; TLM_ERR_INVALID_ARGUMENT for special tokens that are empty or given twice;
+ *  TLM_ERR_REGEX for a bad pattern. Owned by the caller. @since 0.1 */
+TLM_API tlm_status_t tlm_tokenizer_create(tlm_tokenizer_t **out, const tlm_bytes_t *vocab,
+                                          size_t vocab_size, const tlm_bytes_t *merges,
+                                          size_t num_merges,
+                                          const tlm_tokenizer_options_t *options);
+
+/** The same from GPT-2 style files: vocab.json (token to id, byte-to-unicode alphabet) and
+ *  merges.txt (one merge a line, an optional "#version" first line). Owned by the caller. Errors as
+ *  of tlm_tokenizer_create; TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be read.
+ *  @since 0.1 */
+TLM_API tlm_status_t tlm_tokenizer_load(tlm_tokenizer_t **out, const char *vocab_path,
+                                        const char *merges_path,
+                                        const tlm_tokenizer_options_t *options);
+
+/** Writes both files, each aside and then renamed, vocab.json first. TLM_ERR_NOT_FOUND or
+ *  TLM_ERR_IO if one cannot be written. Pattern and special tokens are not in them. @since 0.1 */
+TLM_API tlm_status_t tlm_tokenizer_save(const tlm_tokenizer_t *tokenizer, const char *vocab_path,
+                                        const char *merges_path);
+
+/** Frees the tokenizer; encoders and decoders over it must be gone. NULL is fine. @since 0.1 */
+TLM_API void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer);
+
+/** Number of ids, special tokens included: ids are 0 .. vocab_size-1; 0 of NULL. @since 0.1 */
+TLM_API uint32_t tlm_tokenizer_vocab_size(const tlm_tokenizer_t *tokenizer);
+
+/** Number of merges; 0 of NULL. @since 0.1 */
+TLM_API uint32_t tlm_tokenizer_num_merges(const tlm_tokenizer_t *tokenizer);
+
+/** Number of special tokens; 0 of NULL. @since 0.1 */
+TLM_API uint32_t tlm_tokenizer_num_special_tokens(const tlm_tokenizer_t *tokenizer);
+
+/** Bytes of a token; *out is borrowed until the tokenizer is freed. TLM_ERR_RANGE if no such id.
+ *  @since 0.1 */
+TLM_API tlm_status_t tlm_tokenizer_token(tlm_bytes_t *out, const tlm_tokenizer_t *tokenizer,
+                                         uint32_t id);
+
+/** The two sides of merge `index` (0 is applied first) as ids. TLM_ERR_RANGE if there is no such
+ *  merge. @since 0.1 */
+TLM_API tlm_status_t tlm_tokenizer_merge(uint32_t *left, uint32_t *right,
+                                         const tlm_tokenizer_t *tokenizer, uint32_t index);
+
+/** Id of special token `index` (order of creation). TLM_ERR_RANGE if there is no such token.
+ *  @since 0.1 */
+TLM_API tlm_status_t tlm_tokenizer_special_token(uint32_t *id, const tlm_tokenizer_t *tokenizer,
+                                                 uint32_t index);
+
+/** Id of the token with exactly these bytes; TLM_ERR_NOT_FOUND if there is none. @since 0.1 */
+TLM_API tlm_status_t tlm_tokenizer_token_id(uint32_t *id, const tlm_tokenizer_t *tokenizer,
+                                            const void *bytes, size_t size);
+
+/** Encodes a text. *ids is owned by the caller (tlm_free) and may be NULL where *n is 0. Special
+ *  tokens are matched first, the longest one at each place. Runs on the calling thread.
+ *  TLM_ERR_REGEX if a custom pattern backtracks without end. @since 0.1 */
+TLM_API tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n,
+                                          const tlm_tokenizer_t *tokenizer, const void *text,
+                                          size_t size);
+
+/** Decodes to bytes, exactly. *bytes is owned by the caller (tlm_free), NUL-terminated beyond
+ *  *size. TLM_ERR_RANGE, with the position, for an id out of range. @since 0.1 */
+TLM_API tlm_status_t tlm_tokenizer_decode(uint8_t **bytes, size_t *size,
+                                          const tlm_tokenizer_t *tokenizer, const uint32_t *ids,
+                                          size_t n);
+
+/** The same as valid UTF-8: each maximal malformed part becomes U+FFFD, as Python's "replace" and
+ *  the Unicode standard (section 3.9) do. *text is owned by the caller (tlm_free), NUL-terminated
+ *  beyond *size. Errors as of tlm_tokenizer_decode. @since 0.1 */
+TLM_API tlm_status_t tlm_tokenizer_decode_text(char **text, size_t *size,
+                                               const tlm_tokenizer_t *tokenizer,
+                                               const uint32_t *ids, size_t n);
+
+/** Replaces malformed UTF-8 by U+FFFD, as tlm_tokenizer_decode_text does, in any bytes. *text is
+ *  owned by the caller (tlm_free), NUL-terminated beyond *size. Thread-safe. @since 0.1 */
+TLM_API tlm_status_t tlm_utf8_sanitize(char **text, size_t *size, const void *bytes, size_t n);
+
+/** Receives ids while a stream is encoded, on the calling thread; borrowed until it returns.
+ *  Anything but 0 cancels (TLM_ERR_CANCELLED). @since 0.1 */
+typedef int32_t (*tlm_ids_callback_t)(void *user, const uint32_t *ids, size_t n);
+
+/** Streaming encoder: the ids are those of the whole text for every way of cutting it; memory does
+ *  not grow with the stream, except for one pretoken of any length, and for custom patterns, with
+ *  which text is kept up to a special token. Owned by the caller. @since 0.1 */
+TLM_API tlm_status_t tlm_encoder_create(tlm_encoder_t **out, const tlm_tokenizer_t *tokenizer,
+                                        tlm_ids_callback_t callback, void *user);
+
+/** Takes the next piece of the text, copied as far as it is needed later. TLM_ERR_CANCELLED if the
+ *  callback cancels; after any failure the encoder can only be freed. @since 0.1 */
+TLM_API tlm_status_t tlm_encoder_push(tlm_encoder_t *encoder, const void *chunk, size_t size);
+
+/** Ends the text: the rest is encoded and the encoder is ready for another text. Errors as of
+ *  tlm_encoder_push. @since 0.1 */
+TLM_API tlm_status_t tlm_encoder_finish(tlm_encoder_t *encoder);
+
+/** Frees the encoder; text that is not finished is dropped. NULL is fine. @since 0.1 */
+TLM_API void tlm_encoder_free(tlm_encoder_t *encoder);
+
+/** Streaming decoder: from ids to valid UTF-8, never half a character. Owned by the caller.
+ *  @since 0.1 */
+TLM_API tlm_status_t tlm_decoder_create(tlm_decoder_t **out, const tlm_tokenizer_t *tokenizer);
+
+/** Takes one id and gives the characters that are complete, perhaps none, malformed bytes as
+ *  U+FFFD. *text, NUL-terminated beyond *size, is borrowed until the next call on this decoder.
+ *  TLM_ERR_RANGE for an id out of range. @since 0.1 */
+TLM_API tlm_status_t tlm_decoder_push(const char **text, size_t *size, tlm_decoder_t *decoder,
+                                      uint32_t id);
+
+/** Flushes what is left, an unfinished character as U+FFFD; *text as above. The decoder is ready
+ *  for another text. @since 0.1 */
+TLM_API tlm_status_t tlm_decoder_finish(const char **text, size_t *size, tlm_decoder_t *decoder);
+
+/** Frees the decoder. NULL is fine. @since 0.1 */
+TLM_API void tlm_decoder_free(tlm_decoder_t *decoder);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

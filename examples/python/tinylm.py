@@ -77,6 +77,16 @@ _Deleter = ctypes.CFUNCTYPE(None, POINTER(_DLManagedTensor))
 _DLManagedTensor._fields_ = [("dl_tensor", c_uint8 * 48), ("manager_ctx", c_void_p),
                              ("deleter", _Deleter)]
 
+_Release = ctypes.CFUNCTYPE(None, c_void_p)
+_Backward = ctypes.CFUNCTYPE(c_int32, POINTER(c_void_p), c_void_p, POINTER(c_void_p), c_size_t,
+                             POINTER(c_void_p), c_size_t, c_void_p)
+
+
+class _CustomOpOptions(_Options):
+    _fields_ = [("size", c_size_t), ("name", c_char_p), ("backward", _Backward),
+                ("release", _Release), ("user", c_void_p)]
+
+
 _TokenCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint32)
 _IDS = POINTER(c_uint32)
 _SHAPE = POINTER(c_int64)
@@ -100,11 +110,15 @@ _STATUS_FUNCTIONS = {
     "tlm_tensor_backward": [c_void_p, c_void_p],
     "tlm_tensor_to_dlpack": [POINTER(POINTER(_DLManagedTensor)), c_void_p],
     "tlm_tensor_from_dlpack": [POINTER(c_void_p), POINTER(_DLManagedTensor)],
-    "tlm_add": [POINTER(c_void_p), c_void_p, c_void_p],
-    "tlm_mul": [POINTER(c_void_p), c_void_p, c_void_p],
-    "tlm_matmul": [POINTER(c_void_p), c_void_p, c_void_p],
-    "tlm_mean": [POINTER(c_void_p), c_void_p],
-    "tlm_sum": [POINTER(c_void_p), c_void_p],
+    "tlm_custom_op_record": [POINTER(c_void_p), c_void_p, POINTER(c_void_p), c_size_t,
+                             POINTER(c_void_p), c_size_t, POINTER(_CustomOpOptions)],
+    **{"tlm_" + name: [POINTER(c_void_p), c_void_p, c_void_p]
+       for name in ("add", "sub", "mul", "div", "matmul")},
+    **{"tlm_" + name: [POINTER(c_void_p), c_void_p]
+       for name in ("mean", "sum", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "gelu", "silu")},
+    "tlm_scale": [POINTER(c_void_p), c_void_p, c_float],
+    "tlm_reshape": [POINTER(c_void_p), c_void_p, _SHAPE, c_int32],
+    "tlm_transpose": [POINTER(c_void_p), c_void_p, c_int32, c_int32],
     "tlm_model_create": [POINTER(c_void_p), POINTER(_ModelOptions)],
     "tlm_model_load": [POINTER(c_void_p), c_char_p],
     "tlm_checkpoint_save": [c_char_p, c_void_p, c_void_p, c_uint64],
@@ -123,6 +137,7 @@ _OTHER_FUNCTIONS = {
     "tlm_free": (None, [c_void_p]),
     "tlm_bpe_trainer_options_init": (None, [c_void_p]),
     "tlm_tokenizer_options_init": (None, [c_void_p]),
+    "tlm_custom_op_options_init": (None, [c_void_p]),
     "tlm_model_options_init": (None, [c_void_p]),
     "tlm_generate_options_init": (None, [c_void_p]),
     "tlm_bpe_trainer_free": (None, [c_void_p]),
@@ -423,20 +438,31 @@ class Tensor(_Handle):
         handle = _lib.tlm_tensor_grad(self._handle)
         return None if handle is None else Tensor._wrap(c_void_p(_lib.tlm_tensor_retain(handle)))
 
-    def backward(self):
-        """Back-propagates from a scalar."""
-        _lib.tlm_tensor_backward(self._handle, None)
+    def backward(self, gradient=None):
+        """Back-propagates from a scalar, or from a gradient of the tensor's shape."""
+        try:
+            _lib.tlm_tensor_backward(self._handle, gradient and gradient._handle)
+        finally:
+            if _raised:
+                raise _raised.pop()
 
-    def _apply(self, name, *others):
+    def _apply(self, name, *arguments):
         out = c_void_p()
-        getattr(_lib, name)(byref(out), self._handle, *[other._handle for other in others])
+        getattr(_lib, name)(byref(out), self._handle,
+                            *[getattr(argument, "_handle", argument) for argument in arguments])
         return Tensor._wrap(out)
 
     def __add__(self, other):
         return self._apply("tlm_add", other)
 
+    def __sub__(self, other):
+        return self._apply("tlm_sub", other)
+
     def __mul__(self, other):
         return self._apply("tlm_mul", other)
+
+    def __truediv__(self, other):
+        return self._apply("tlm_div", other)
 
     def __matmul__(self, other):
         return self._apply("tlm_matmul", other)
@@ -446,6 +472,65 @@ class Tensor(_Handle):
 
     def sum(self):
         return self._apply("tlm_sum")
+
+    def scale(self, factor):
+        return self._apply("tlm_scale", factor)
+
+    def reshape(self, *shape):
+        return self._apply("tlm_reshape", (c_int64 * len(shape))(*shape), len(shape))
+
+    def transpose(self, dim0, dim1):
+        return self._apply("tlm_transpose", dim0, dim1)
+
+
+def _add_functions():
+    """Tensor.exp() and the like: functions of one variable, element by element."""
+    for name in ("exp", "log", "sqrt", "tanh", "sigmoid", "relu", "gelu", "silu"):
+        setattr(Tensor, name, lambda self, call="tlm_" + name: self._apply(call))
+
+
+_add_functions()
+
+# Backward functions of custom ops that are still in a graph, by number, and the exception that one of
+# them has raised, on its way through the library to the caller of Tensor.backward.
+_backwards, _raised = {}, []
+
+
+@_Backward
+def _call_backward(grads, grad_out, _inputs, num_inputs, _saved, _num_saved, user):
+    try:
+        gradient = Tensor._wrap(c_void_p(_lib.tlm_tensor_retain(grad_out)))
+        results = list(_backwards[user](gradient))
+        if len(results) != num_inputs:
+            raise ValueError(f"{len(results)} gradients for {num_inputs} inputs")
+        for i, result in enumerate(results):
+            grads[i] = None if result is None else _lib.tlm_tensor_retain(result._handle)
+        return 0
+    except BaseException as exception:  # to be raised again on this side of the library
+        _raised.append(exception)
+        return -12  # TLM_ERR_CANCELLED
+
+
+@_Release
+def _release_backward(user):
+    del _backwards[user]
+
+
+def custom_op(result, inputs, backward, name="custom op"):
+    """A tensor with the values of `result`, recorded as made from `inputs`. backward(gradient) gets the
+    gradient of the result and returns one for each input, or None for 0."""
+    key, out = max(_backwards, default=0) + 1, c_void_p()
+    options = _CustomOpOptions(_lib.tlm_custom_op_options_init, name=_utf8(name), user=key,
+                               backward=_call_backward, release=_release_backward)
+    handles = (c_void_p * len(inputs))(*[tensor._handle for tensor in inputs])
+    _backwards[key] = backward
+    try:
+        _lib.tlm_custom_op_record(byref(out), result._handle, handles, len(inputs), None, 0,
+                                  byref(options))
+    except Error:
+        del _backwards[key]
+        raise
+    return Tensor._wrap(out)
 
 
 def _batch(rows):

@@ -9,6 +9,7 @@
 #include "bpe_trainer.h"
 #include "tokenizer_files.h"
 #include "tensor.h"
+#include "custom_op.h"
 #include "nn.h"
 #include "model.h"
 #include "optim.h"

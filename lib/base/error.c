@@ -10,6 +10,7 @@
 
 /* One line; longer messages are cut. A fixed buffer, so that reporting a failure cannot fail. */
 static _Thread_local char message[512];
+static _Thread_local uint64_t failures;
 
 /* A message is one printable line whatever names and bytes went into it. */
 static void clean_message(void)
@@ -26,7 +27,13 @@ tlm_status_t tlmi_fail(tlm_status_t code, const char *format, ...)
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     clean_message();
+    failures++;
     return code;
+}
+
+uint64_t tlmi_failure_count(void)
+{
+    return failures;
 }
 
 tlm_status_t tlmi_fail_errno(const char *action, const char *path)

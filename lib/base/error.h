@@ -8,6 +8,9 @@
 tlm_status_t tlmi_fail(tlm_status_t code, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
 
+/* How many failures this thread has recorded: whether a call in between left its message. */
+uint64_t tlmi_failure_count(void);
+
 /* TLM_ERR_IO with "<action> <path>: <strerror(errno)>". */
 tlm_status_t tlmi_fail_errno(const char *action, const char *path) __attribute__((cold));
 

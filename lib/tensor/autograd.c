@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "tensor/autograd.h"
+#include "tensor/reduce.h"
 #include "tensor/strided.h"
 #include "tensor/vector_math.h"
 
@@ -48,14 +49,14 @@ bool tlmi_needs_grad(tlm_tensor_t *const *inputs, int32_t n)
 tlm_status_t tlmi_record(tlmi_node_t **out_node, const tlmi_op_t *op, tlm_tensor_t *out,
                          tlm_tensor_t *const *inputs, int32_t n, size_t context_size)
 {
-    if (n < 0 || n > TLMI_MAX_INPUTS)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %d inputs, allowed are 0 to %d", op->name,
-                         n, TLMI_MAX_INPUTS);
-    tlmi_node_t *node = tlmi_calloc(1, CONTEXT_OFFSET + context_size, "graph node");
+    size_t inputs_offset = CONTEXT_OFFSET + (context_size + 15) / 16 * 16;
+    tlmi_node_t *node =
+        tlmi_calloc(1, inputs_offset + (size_t)n * sizeof(tlm_tensor_t *), "graph node");
     if (node == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     node->op = op;
     node->num_inputs = n;
+    node->inputs = (tlm_tensor_t **)((char *)node + inputs_offset);
     for (int32_t i = 0; i < n; i++)
         node->inputs[i] = tlm_tensor_retain(inputs[i]);
     node->output = out;
@@ -180,6 +181,18 @@ tlm_status_t tlmi_grad_give(tlmi_node_t *node, int32_t input, tlm_tensor_t *grad
                          tlmi_shape_text(want, tensor));
     }
     return take_gradient(tensor, gradient);
+}
+
+tlm_status_t tlmi_grad_give_summed(tlmi_node_t *node, int32_t input, tlm_tensor_t *gradient)
+{
+    if (tlmi_same_shape(node->inputs[input], gradient))
+        return tlmi_grad_give(node, input, gradient);
+    float *grad;
+    bool accumulate;
+    TLMI_TRY(tlmi_grad_open(&grad, &accumulate, node, input));
+    tlmi_reduce_to(grad, node->inputs[input], accumulate, tlmi_floats(gradient), gradient->shape,
+                   gradient->ndim);
+    return TLM_OK;
 }
 
 /* ---- Backward --------------------------------------------------------------------------- */

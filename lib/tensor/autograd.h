@@ -5,8 +5,6 @@
 
 #include "tensor_core.h"
 
-#define TLMI_MAX_INPUTS 6
-
 typedef struct tlmi_op {
     const char *name;
     /* Adds to the inputs' gradients, given the gradient of the result (contiguous float32, the
@@ -19,10 +17,10 @@ typedef struct tlmi_op {
 struct tlmi_node {
     const tlmi_op_t *op;
     int32_t num_inputs;
-    bool consumed;                         /* backward has run */
-    tlm_tensor_t *inputs[TLMI_MAX_INPUTS]; /* retained */
-    tlm_tensor_t *output;                  /* the result (not retained; valid during backward) */
-    int32_t pending;                       /* of the traversal in progress */
+    bool consumed;         /* backward has run */
+    tlm_tensor_t **inputs; /* retained; behind the context */
+    tlm_tensor_t *output;  /* the result (not retained; valid during backward) */
+    int32_t pending;       /* of the traversal in progress */
     /* The op's context follows: tlmi_node_context. */
 };
 
@@ -56,5 +54,8 @@ tlm_status_t tlmi_grad_open(float **buffer, bool *accumulate, tlmi_node_t *node,
  * more: a shared gradient is copied only when something is added to it (leaves get memory of their
  * own at once, unless the caller holds the only reference). */
 tlm_status_t tlmi_grad_give(tlmi_node_t *node, int32_t input, tlm_tensor_t *gradient);
+
+/* The same for an input that was repeated to the gradient's shape: summed over its places. */
+tlm_status_t tlmi_grad_give_summed(tlmi_node_t *node, int32_t input, tlm_tensor_t *gradient);
 
 #endif

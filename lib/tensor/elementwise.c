@@ -1,73 +1,71 @@
-/* add, mul and scale: strided loops over the broadcast shape, whose runs take the vector kernels
- * where both operands advance by 1. */
+/* add, sub, mul, div and scale: strided loops over the broadcast shape, whose runs take the vector
+ * kernels where both operands advance by 1. */
 #include "base/error.h"
 #include "tensor/autograd.h"
-#include "tensor/reduce.h"
 #include "tensor/strided.h"
 #include "tensor/vector_math.h"
 
 /* ---- y (+)= a (op) b over any strides --------------------------------------------------- */
 
-typedef enum kind {
-    KIND_ADD,    /* y = a + b */
-    KIND_MUL,    /* y = a b */
-    KIND_MUL_ADD /* y += a b */
+/* y is row-major, so it always advances by 1. */
+#define STRIDED(name, assign)                                                                      \
+    static inline void name(float *y, const float *a, int64_t step_a, const float *b,              \
+                            int64_t step_b, int64_t n)                                             \
+    {                                                                                              \
+        for (int64_t i = 0; i < n; i++)                                                            \
+            y[i] assign b[i * step_b];                                                             \
+    }
+
+STRIDED(add_strided, = a[i * step_a] +)
+STRIDED(sub_strided, = a[i * step_a] -)
+STRIDED(mul_strided, = a[i * step_a] *)
+STRIDED(div_strided, = a[i * step_a] /)
+STRIDED(mul_add_strided, += a[i * step_a] *)
+
+static void sub_unit(float *y, const float *a, const float *b, int64_t n)
+{
+    sub_strided(y, a, 1, b, 1, n);
+}
+
+static void div_unit(float *y, const float *a, const float *b, int64_t n)
+{
+    div_strided(y, a, 1, b, 1, n);
+}
+
+typedef struct kind {
+    void (*unit)(float *y, const float *a, const float *b, int64_t n);
+    void (*strided)(float *y, const float *a, int64_t step_a, const float *b, int64_t step_b,
+                    int64_t n);
 } kind_t;
 
+static const kind_t kind_add = {tlmi_vec_add, add_strided};
+static const kind_t kind_sub = {sub_unit, sub_strided};
+static const kind_t kind_mul = {tlmi_vec_mul, mul_strided};
+static const kind_t kind_div = {div_unit, div_strided};
+static const kind_t kind_mul_add = {tlmi_vec_mul_add, mul_add_strided}; /* y += a b */
+
 typedef struct map_job {
-    kind_t kind;
+    const kind_t *kind;
     float *y;
     const float *a;
     const float *b;
 } map_job_t;
 
-static void map_unit_run(kind_t kind, float *y, const float *a, const float *b, int64_t n)
-{
-    switch (kind) {
-    case KIND_ADD:
-        tlmi_vec_add(y, a, b, n);
-        break;
-    case KIND_MUL:
-        tlmi_vec_mul(y, a, b, n);
-        break;
-    case KIND_MUL_ADD:
-        tlmi_vec_mul_add(y, a, b, n);
-        break;
-    }
-}
-
-/* y is row-major, so it always advances by 1. */
 static void map_run(void *context, const int64_t *offsets, const int64_t *strides, int64_t n)
 {
     const map_job_t *job = context;
     float *y = job->y + offsets[0];
     const float *a = job->a + offsets[1];
     const float *b = job->b + offsets[2];
-    int64_t step_a = strides[1];
-    int64_t step_b = strides[2];
-    if (step_a == 1 && step_b == 1) {
-        map_unit_run(job->kind, y, a, b, n);
-        return;
-    }
-    switch (job->kind) {
-    case KIND_ADD:
-        for (int64_t i = 0; i < n; i++)
-            y[i] = a[i * step_a] + b[i * step_b];
-        break;
-    case KIND_MUL:
-        for (int64_t i = 0; i < n; i++)
-            y[i] = a[i * step_a] * b[i * step_b];
-        break;
-    case KIND_MUL_ADD:
-        for (int64_t i = 0; i < n; i++)
-            y[i] += a[i * step_a] * b[i * step_b];
-        break;
-    }
+    if (strides[1] == 1 && strides[2] == 1)
+        job->kind->unit(y, a, b, n);
+    else
+        job->kind->strided(y, a, strides[1], b, strides[2], n);
 }
 
 /* y, row-major of shape `shape`, from a and b repeated to that shape. */
-static void map(kind_t kind, float *y, const int64_t *shape, int32_t ndim, const tlm_tensor_t *a,
-                const tlm_tensor_t *b)
+static void map(const kind_t *kind, float *y, const int64_t *shape, int32_t ndim,
+                const tlm_tensor_t *a, const tlm_tensor_t *b)
 {
     int64_t strides[3][TLM_MAX_DIMS];
     tlmi_row_major_strides(strides[0], shape, ndim);
@@ -80,42 +78,22 @@ static void map(kind_t kind, float *y, const int64_t *shape, int32_t ndim, const
     tlmi_loop_run(&loop, map_run, &job);
 }
 
-/* ---- add and mul ------------------------------------------------------------------------ */
+/* ---- add, sub, mul, div ----------------------------------------------------------------- */
 
-static tlm_status_t broadcast_shape(const char *op, int64_t *shape, int32_t *ndim,
-                                    const tlm_tensor_t *a, const tlm_tensor_t *b)
-{
-    *ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
-    for (int32_t d = 0; d < *ndim; d++) {
-        int32_t da = d - (*ndim - a->ndim);
-        int32_t db = d - (*ndim - b->ndim);
-        int64_t size_a = da < 0 ? 1 : a->shape[da];
-        int64_t size_b = db < 0 ? 1 : b->shape[db];
-        if (size_a != size_b && size_a != 1 && size_b != 1) {
-            char text_a[TLMI_SHAPE_TEXT];
-            char text_b[TLMI_SHAPE_TEXT];
-            return tlmi_fail(TLM_ERR_SHAPE, "%s: sizes %lld and %lld do not broadcast: %s and %s",
-                             op, (long long)size_a, (long long)size_b, tlmi_shape_text(text_a, a),
-                             tlmi_shape_text(text_b, b));
-        }
-        shape[d] = size_a == 1 ? size_b : size_a;
-    }
-    return TLM_OK;
-}
-
-static tlm_status_t binary(const tlmi_op_t *op, kind_t kind, tlm_tensor_t **out, tlm_tensor_t *a,
-                           tlm_tensor_t *b)
+static tlm_status_t binary(const tlmi_op_t *op, const kind_t *kind, tlm_tensor_t **out,
+                           tlm_tensor_t *a, tlm_tensor_t *b)
 {
     TLMI_REQUIRE(op->name, out);
     TLMI_TRY(tlmi_check_float(op->name, "a", a));
     TLMI_TRY(tlmi_check_float(op->name, "b", b));
     int64_t shape[TLM_MAX_DIMS];
-    int32_t ndim;
-    TLMI_TRY(broadcast_shape(op->name, shape, &ndim, a, b));
+    int32_t ndim = 0;
+    tlm_tensor_t *inputs[] = {a, b};
+    for (int i = 0; i < 2; i++)
+        TLMI_TRY(tlmi_broadcast_shape(op->name, shape, &ndim, inputs[i]));
     tlm_tensor_t *result;
     TLMI_TRY(tlmi_tensor_new(&result, TLM_FLOAT32, shape, ndim));
     map(kind, tlmi_floats(result), shape, ndim, a, b);
-    tlm_tensor_t *inputs[] = {a, b};
     if (tlmi_needs_grad(inputs, 2)) {
         tlm_status_t status = tlmi_record(NULL, op, result, inputs, 2, 0);
         if (status != TLM_OK) {
@@ -127,64 +105,107 @@ static tlm_status_t binary(const tlmi_op_t *op, kind_t kind, tlm_tensor_t **out,
     return TLM_OK;
 }
 
-/* da += dy, summed over the dimensions a was repeated along; db likewise */
+/* Gradients below are those of an operand repeated to the result's shape, as a (op) b; giving them
+ * sums them over the places that the operand was repeated to. */
+static tlm_status_t give(tlmi_node_t *node, int32_t i, const kind_t *kind, const tlm_tensor_t *a,
+                         const tlm_tensor_t *b, float factor)
+{
+    const tlm_tensor_t *result = node->output;
+    tlm_tensor_t *gradient;
+    TLMI_TRY(tlmi_tensor_new(&gradient, TLM_FLOAT32, result->shape, result->ndim));
+    map(kind, tlmi_floats(gradient), gradient->shape, gradient->ndim, a, b);
+    if (factor != 1.0f)
+        tlmi_strided_scale(tlmi_floats(gradient), gradient->strides, false, factor,
+                           tlmi_floats(gradient), gradient->strides, gradient->shape,
+                           gradient->ndim);
+    tlm_status_t status = tlmi_grad_give_summed(node, i, gradient);
+    tlm_tensor_free(gradient);
+    return status;
+}
+
+/* da += dy, db += dy */
 static tlm_status_t add_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 {
-    for (int32_t i = 0; i < 2; i++) {
-        if (!tlmi_wants_grad(node, i))
-            continue;
-        if (tlmi_same_shape(node->inputs[i], grad_out)) {
-            TLMI_TRY(tlmi_grad_give(node, i, grad_out));
-            continue;
-        }
-        float *grad;
-        bool accumulate;
-        TLMI_TRY(tlmi_grad_open(&grad, &accumulate, node, i));
-        tlmi_reduce_to(grad, node->inputs[i], accumulate, tlmi_floats(grad_out), grad_out->shape,
-                       grad_out->ndim);
-    }
+    for (int32_t i = 0; i < 2; i++)
+        if (tlmi_wants_grad(node, i))
+            TLMI_TRY(tlmi_grad_give_summed(node, i, grad_out));
     return TLM_OK;
 }
 
-/* da += dy b, summed over the dimensions a was repeated along; db likewise */
+/* da += dy, db -= dy */
+static tlm_status_t sub_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+{
+    if (tlmi_wants_grad(node, 0))
+        TLMI_TRY(tlmi_grad_give_summed(node, 0, grad_out));
+    if (!tlmi_wants_grad(node, 1))
+        return TLM_OK;
+    tlm_tensor_t *negative;
+    TLMI_TRY(tlmi_tensor_new(&negative, TLM_FLOAT32, grad_out->shape, grad_out->ndim));
+    tlmi_strided_scale(tlmi_floats(negative), negative->strides, false, -1.0f,
+                       tlmi_floats(grad_out), grad_out->strides, grad_out->shape, grad_out->ndim);
+    tlm_status_t status = tlmi_grad_give_summed(node, 1, negative);
+    tlm_tensor_free(negative);
+    return status;
+}
+
+/* da += dy b, db += dy a */
 static tlm_status_t mul_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 {
     for (int32_t i = 0; i < 2; i++) {
         if (!tlmi_wants_grad(node, i))
             continue;
-        const tlm_tensor_t *other = node->inputs[1 - i];
-        bool direct = tlmi_same_shape(node->inputs[i], grad_out);
-        tlm_tensor_t *product = NULL;
-        if (!direct)
-            TLMI_TRY(tlmi_tensor_new(&product, TLM_FLOAT32, grad_out->shape, grad_out->ndim));
+        const tlm_tensor_t *input = node->inputs[i], *other = node->inputs[1 - i];
+        if (input->grad == NULL || !tlmi_same_shape(input, grad_out)) {
+            TLMI_TRY(give(node, i, &kind_mul, grad_out, other, 1.0f));
+            continue;
+        }
         float *grad;
         bool accumulate;
-        tlm_status_t status = tlmi_grad_open(&grad, &accumulate, node, i);
-        if (status != TLM_OK) {
-            tlm_tensor_free(product);
-            return status;
-        }
-        map(direct && accumulate ? KIND_MUL_ADD : KIND_MUL, direct ? grad : tlmi_floats(product),
-            grad_out->shape, grad_out->ndim, grad_out, other);
-        if (!direct)
-            tlmi_reduce_to(grad, node->inputs[i], accumulate, tlmi_floats(product), grad_out->shape,
-                           grad_out->ndim);
-        tlm_tensor_free(product);
+        TLMI_TRY(tlmi_grad_open(&grad, &accumulate, node, i));
+        map(&kind_mul_add, grad, grad_out->shape, grad_out->ndim, grad_out, other);
     }
     return TLM_OK;
 }
 
+/* da += dy / b, db -= dy y / b */
+static tlm_status_t div_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+{
+    const tlm_tensor_t *b = node->inputs[1];
+    tlm_tensor_t *quotient; /* dy / b */
+    TLMI_TRY(tlmi_tensor_new(&quotient, TLM_FLOAT32, grad_out->shape, grad_out->ndim));
+    map(&kind_div, tlmi_floats(quotient), grad_out->shape, grad_out->ndim, grad_out, b);
+    tlm_status_t status = TLM_OK;
+    if (tlmi_wants_grad(node, 1))
+        status = give(node, 1, &kind_mul, quotient, node->output, -1.0f);
+    if (status == TLM_OK && tlmi_wants_grad(node, 0))
+        status = tlmi_grad_give_summed(node, 0, quotient);
+    tlm_tensor_free(quotient);
+    return status;
+}
+
 static const tlmi_op_t add_op = {"add", add_backward, NULL};
+static const tlmi_op_t sub_op = {"sub", sub_backward, NULL};
 static const tlmi_op_t mul_op = {"mul", mul_backward, NULL};
+static const tlmi_op_t div_op = {"div", div_backward, NULL};
 
 tlm_status_t tlm_add(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b)
 {
-    return binary(&add_op, KIND_ADD, out, a, b);
+    return binary(&add_op, &kind_add, out, a, b);
+}
+
+tlm_status_t tlm_sub(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b)
+{
+    return binary(&sub_op, &kind_sub, out, a, b);
 }
 
 tlm_status_t tlm_mul(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b)
 {
-    return binary(&mul_op, KIND_MUL, out, a, b);
+    return binary(&mul_op, &kind_mul, out, a, b);
+}
+
+tlm_status_t tlm_div(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b)
+{
+    return binary(&div_op, &kind_div, out, a, b);
 }
 
 /* ---- scale ------------------------------------------------------------------------------ */

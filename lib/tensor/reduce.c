@@ -265,12 +265,8 @@ static tlm_status_t reduce_dim(const char *op, tlm_tensor_t **out, tlm_tensor_t 
 {
     TLMI_REQUIRE(op, out);
     TLMI_TRY(tlmi_check_float(op, "a", a));
-    if (dim < -a->ndim || dim >= a->ndim) {
-        char text[TLMI_SHAPE_TEXT];
-        return tlmi_fail(TLM_ERR_SHAPE, "%s: no dimension %d in shape %s", op, dim,
-                         tlmi_shape_text(text, a));
-    }
-    return reduce(out, a, dim < 0 ? dim + a->ndim : dim, keep_dim, mean);
+    TLMI_TRY(tlmi_check_dim(op, &dim, a));
+    return reduce(out, a, dim, keep_dim, mean);
 }
 
 tlm_status_t tlm_sum(tlm_tensor_t **out, tlm_tensor_t *a)

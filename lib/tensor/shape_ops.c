@@ -1,4 +1,5 @@
-/* reshape, transpose, slice, contiguous: views of the same elements where that is possible. */
+/* reshape, transpose, slice, contiguous: views of the same elements where that is possible; concat.
+ */
 #include <string.h>
 
 #include "base/error.h"
@@ -20,17 +21,6 @@ static tlm_status_t finish(tlm_tensor_t **out, tlm_tensor_t *result, const tlmi_
             memcpy(tlmi_node_context(node), context, context_size);
     }
     *out = result;
-    return TLM_OK;
-}
-
-static tlm_status_t check_dim(const char *op, int32_t *dim, const tlm_tensor_t *a)
-{
-    if (*dim < -a->ndim || *dim >= a->ndim) {
-        char text[TLMI_SHAPE_TEXT];
-        return tlmi_fail(TLM_ERR_SHAPE, "%s: no dimension %d in shape %s", op, *dim,
-                         tlmi_shape_text(text, a));
-    }
-    *dim += *dim < 0 ? a->ndim : 0;
     return TLM_OK;
 }
 
@@ -147,8 +137,8 @@ tlm_status_t tlm_transpose(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim0, in
 {
     TLMI_REQUIRE("transpose", out);
     TLMI_REQUIRE("transpose", a);
-    TLMI_TRY(check_dim("transpose", &dim0, a));
-    TLMI_TRY(check_dim("transpose", &dim1, a));
+    TLMI_TRY(tlmi_check_dim("transpose", &dim0, a));
+    TLMI_TRY(tlmi_check_dim("transpose", &dim1, a));
     int64_t shape[TLM_MAX_DIMS];
     int64_t strides[TLM_MAX_DIMS];
     memcpy(shape, a->shape, sizeof(shape));
@@ -194,7 +184,7 @@ tlm_status_t tlm_slice(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, int64_t
 {
     TLMI_REQUIRE("slice", out);
     TLMI_REQUIRE("slice", a);
-    TLMI_TRY(check_dim("slice", &dim, a));
+    TLMI_TRY(tlmi_check_dim("slice", &dim, a));
     if (start < 0 || stop < start || stop > a->shape[dim]) {
         char text[TLMI_SHAPE_TEXT];
         return tlmi_fail(TLM_ERR_RANGE, "slice: %lld to %lld is not within dimension %d of %s",
@@ -210,4 +200,89 @@ tlm_status_t tlm_slice(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, int64_t
     TLMI_TRY(tlmi_tensor_view(&result, a, data, shape, a->strides, a->ndim));
     slice_context_t context = {dim, start};
     return finish(out, result, &slice_op, a, &context, sizeof(context));
+}
+
+/* ---- concat ----------------------------------------------------------------------------- */
+
+/* dx of each input += its part of dy */
+static tlm_status_t concat_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+{
+    int32_t dim = *(const int32_t *)tlmi_node_context(node);
+    const float *part = tlmi_floats(grad_out);
+    for (int32_t i = 0; i < node->num_inputs; i++) {
+        const tlm_tensor_t *input = node->inputs[i];
+        if (tlmi_wants_grad(node, i) && input->numel > 0) {
+            int64_t strides[TLM_MAX_DIMS];
+            float *grad;
+            bool accumulate;
+            tlmi_row_major_strides(strides, input->shape, input->ndim);
+            TLMI_TRY(tlmi_grad_open(&grad, &accumulate, node, i));
+            tlmi_strided_scale(grad, strides, accumulate, 1.0f, part, grad_out->strides,
+                               input->shape, input->ndim);
+        }
+        if (grad_out->numel > 0)
+            part += input->shape[dim] * grad_out->strides[dim];
+    }
+    return TLM_OK;
+}
+
+static const tlmi_op_t concat_op = {"concat", concat_backward, NULL};
+
+/* The shape of the result, *dim made plain. */
+static tlm_status_t concat_shape(int64_t *shape, int32_t *dim, tlm_tensor_t *const *tensors,
+                                 size_t n)
+{
+    char text[TLMI_SHAPE_TEXT], first[TLMI_SHAPE_TEXT];
+    if (n == 0 || n > INT32_MAX)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "concat: %zu tensors", n);
+    TLMI_REQUIRE("concat", tensors);
+    for (size_t i = 0; i < n; i++)
+        if (tensors[i] == NULL)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "concat: tensors[%zu] is NULL", i);
+    TLMI_TRY(tlmi_check_dim("concat", dim, tensors[0]));
+    memcpy(shape, tensors[0]->shape, sizeof(tensors[0]->shape));
+    for (size_t i = 1; i < n; i++) {
+        const tlm_tensor_t *tensor = tensors[i];
+        if (tensor->dtype != tensors[0]->dtype)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "concat: types %s and %s of tensors 0 and %zu",
+                             tlmi_dtype_name(tensors[0]->dtype), tlmi_dtype_name(tensor->dtype), i);
+        bool fits = tensor->ndim == tensors[0]->ndim;
+        for (int32_t d = 0; fits && d < tensor->ndim; d++)
+            fits = d == *dim || tensor->shape[d] == shape[d];
+        if (!fits || __builtin_add_overflow(shape[*dim], tensor->shape[*dim], &shape[*dim]))
+            return tlmi_fail(TLM_ERR_SHAPE,
+                             "concat: %s and %s of tensors 0 and %zu do not fit along dimension %d",
+                             tlmi_shape_text(first, tensors[0]), tlmi_shape_text(text, tensor), i,
+                             *dim);
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlm_concat(tlm_tensor_t **out, tlm_tensor_t *const *tensors, size_t n, int32_t dim)
+{
+    TLMI_REQUIRE("concat", out);
+    int64_t shape[TLM_MAX_DIMS];
+    TLMI_TRY(concat_shape(shape, &dim, tensors, n));
+    tlm_tensor_t *result;
+    TLMI_TRY(tlmi_tensor_new(&result, tensors[0]->dtype, shape, tensors[0]->ndim));
+    size_t item = tlm_dtype_size(result->dtype);
+    char *part = result->data;
+    for (size_t i = 0; i < n && result->numel > 0; i++) {
+        tlmi_strided_copy(part, result->strides, tensors[i]->data, tensors[i]->strides,
+                          tensors[i]->shape, tensors[i]->ndim, item);
+        part += (size_t)(tensors[i]->shape[dim] * result->strides[dim]) * item;
+    }
+    if (tlmi_needs_grad(tensors, (int32_t)n)) {
+        tlmi_node_t *node;
+        tlm_status_t status =
+            tlmi_record(&node, &concat_op, result, tensors, (int32_t)n, sizeof(dim));
+        if (status != TLM_OK) {
+            tlm_tensor_free(result);
+            return status;
+        }
+        *(int32_t *)tlmi_node_context(node) = dim;
+    }
+    *out = result;
+    return TLM_OK;
 }

@@ -1,6 +1,7 @@
 /* Strided loops: planning, cutting into parallel pieces, copying. */
 #include <string.h>
 
+#include "base/error.h"
 #include "base/thread_pool.h"
 #include "tensor/strided.h"
 #include "tensor/vector_math.h"
@@ -14,6 +15,29 @@ void tlmi_row_major_strides(int64_t *strides, const int64_t *shape, int32_t ndim
         strides[d] = stride;
         stride *= shape[d] > 0 ? shape[d] : 1;
     }
+}
+
+tlm_status_t tlmi_broadcast_shape(const char *op, int64_t *shape, int32_t *ndim,
+                                  const tlm_tensor_t *tensor)
+{
+    int64_t merged[TLM_MAX_DIMS];
+    int32_t rank = *ndim > tensor->ndim ? *ndim : tensor->ndim;
+    for (int32_t d = 0; d < rank; d++) {
+        int32_t da = d - (rank - *ndim);
+        int32_t db = d - (rank - tensor->ndim);
+        int64_t size_a = da < 0 ? 1 : shape[da];
+        int64_t size_b = db < 0 ? 1 : tensor->shape[db];
+        if (size_a != size_b && size_a != 1 && size_b != 1) {
+            char text_a[TLMI_SHAPE_TEXT], text_b[TLMI_SHAPE_TEXT];
+            return tlmi_fail(TLM_ERR_SHAPE, "%s: sizes %lld and %lld do not broadcast: %s and %s",
+                             op, (long long)size_a, (long long)size_b,
+                             tlmi_dims_text(text_a, shape, *ndim), tlmi_shape_text(text_b, tensor));
+        }
+        merged[d] = size_a == 1 ? size_b : size_a;
+    }
+    memcpy(shape, merged, (size_t)rank * sizeof(*shape));
+    *ndim = rank;
+    return TLM_OK;
 }
 
 void tlmi_broadcast_strides(int64_t *strides, const tlm_tensor_t *tensor, const int64_t *shape,

@@ -1,11 +1,11 @@
-/* Loops over up to three operands of one shape, each with strides of its own: what broadcasting,
+/* Loops over up to four operands of one shape, each with strides of its own: what broadcasting,
  * views and copies of views come down to. */
 #ifndef TLMI_STRIDED_H
 #define TLMI_STRIDED_H
 
 #include "tensor/tensor_core.h"
 
-#define TLMI_MAX_OPERANDS 3
+#define TLMI_MAX_OPERANDS 4
 
 typedef struct tlmi_loop {
     int32_t ndim; /* at least 1 */
@@ -29,6 +29,11 @@ void tlmi_loop_run(const tlmi_loop_t *loop, tlmi_run_fn run, void *context);
 
 /* Strides of a row-major tensor. */
 void tlmi_row_major_strides(int64_t *strides, const int64_t *shape, int32_t ndim);
+
+/* Widens `shape` (room for TLM_MAX_DIMS; *ndim 0 at first) to what it and the tensor's shape
+ * broadcast to. */
+tlm_status_t tlmi_broadcast_shape(const char *op, int64_t *shape, int32_t *ndim,
+                                  const tlm_tensor_t *tensor);
 
 /* Strides that make `tensor` look as if it had shape `shape`: 0 along dimensions it is repeated
  * along, its own (aligned at the end) elsewhere. The shapes must broadcast. */

@@ -27,7 +27,7 @@ size_t tlm_dtype_size(int32_t dtype)
     }
 }
 
-static const char *dtype_name(int32_t dtype)
+const char *tlmi_dtype_name(int32_t dtype)
 {
     static const char *const names[] = {"float32", "int32", "int64", "uint32", "bool"};
     return dtype >= 0 && dtype <= TLM_BOOL ? names[dtype] : "unknown";
@@ -245,7 +245,7 @@ tlm_status_t tlmi_tensor_wrap(tlm_tensor_t **out, const char *op, int32_t dtype,
     if ((uintptr_t)data % tlm_dtype_size(dtype) != 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: data is not aligned to %zu bytes as %s needs", op,
-                         tlm_dtype_size(dtype), dtype_name(dtype));
+                         tlm_dtype_size(dtype), tlmi_dtype_name(dtype));
     if (strides != NULL)
         TLMI_TRY(check_strides(op, dtype, shape, strides, ndim));
     tlmi_storage_t *storage;
@@ -428,7 +428,18 @@ tlm_status_t tlmi_check_float(const char *op, const char *name, const tlm_tensor
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s is NULL", op, name);
     if (tensor->dtype != TLM_FLOAT32)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s has type %s, not float32", op, name,
-                         dtype_name(tensor->dtype));
+                         tlmi_dtype_name(tensor->dtype));
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_check_dim(const char *op, int32_t *dim, const tlm_tensor_t *tensor)
+{
+    if (*dim < -tensor->ndim || *dim >= tensor->ndim) {
+        char text[TLMI_SHAPE_TEXT];
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: no dimension %d in shape %s", op, *dim,
+                         tlmi_shape_text(text, tensor));
+    }
+    *dim += *dim < 0 ? tensor->ndim : 0;
     return TLM_OK;
 }
 
@@ -438,7 +449,7 @@ tlm_status_t tlmi_check_index(const char *op, const char *name, const tlm_tensor
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s is NULL", op, name);
     if (tensor->dtype != TLM_INT32 && tensor->dtype != TLM_INT64 && tensor->dtype != TLM_UINT32)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s has type %s, not an integer type", op,
-                         name, dtype_name(tensor->dtype));
+                         name, tlmi_dtype_name(tensor->dtype));
     return TLM_OK;
 }
 

@@ -59,6 +59,8 @@ tlm_status_t tlmi_contiguous(tlm_tensor_t **out, const tlm_tensor_t *tensor);
 const char *tlmi_shape_text(char *buffer, const tlm_tensor_t *tensor);
 const char *tlmi_dims_text(char *buffer, const int64_t *shape, int32_t ndim);
 
+const char *tlmi_dtype_name(int32_t dtype);
+
 bool tlmi_same_shape(const tlm_tensor_t *a, const tlm_tensor_t *b);
 
 /* Product of shape[first .. last-1]. */
@@ -66,6 +68,9 @@ int64_t tlmi_dims_product(const int64_t *shape, int32_t first, int32_t last);
 
 /* Fails unless `tensor` is a non-NULL float32 tensor; messages begin with `op`. */
 tlm_status_t tlmi_check_float(const char *op, const char *name, const tlm_tensor_t *tensor);
+
+/* Fails unless `tensor` has dimension *dim; a negative one, from the end, is made plain. */
+tlm_status_t tlmi_check_dim(const char *op, int32_t *dim, const tlm_tensor_t *tensor);
 
 /* Fails unless `tensor` is a non-NULL integer tensor. */
 tlm_status_t tlmi_check_index(const char *op, const char *name, const tlm_tensor_t *tensor);

@@ -56,6 +56,13 @@ FIELD(tlm_generate_options_t, end_token, 40, 4);
 FIELD(tlm_generate_options_t, reserved2, 44, 4);
 FIELD(tlm_generate_options_t, seed, 48, 8);
 
+SIZE(tlm_custom_op_options_t, 40);
+FIELD(tlm_custom_op_options_t, size, 0, 8);
+FIELD(tlm_custom_op_options_t, name, 8, 8);
+FIELD(tlm_custom_op_options_t, backward, 16, 8);
+FIELD(tlm_custom_op_options_t, release, 24, 8);
+FIELD(tlm_custom_op_options_t, user, 32, 8);
+
 SIZE(tlm_adamw_options_t, 48);
 FIELD(tlm_adamw_options_t, size, 0, 8);
 FIELD(tlm_adamw_options_t, learning_rate, 8, 8);

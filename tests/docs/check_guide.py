@@ -1,7 +1,8 @@
-"""Compiles and runs the programs of docs/guide.md and README.md, and checks the guide's command lines.
+"""Compiles and runs the programs of docs/guide.md, docs/adding-an-op.md and README.md, and checks the
+guide's command lines.
 
 A ```c block that begins with a comment that is a file name opens a program; the blocks after it, up to
-the next such block, continue it. ```python blocks are programs of their own. In ```sh blocks, each
+the next such block, continue it; blocks before the first are not looked at. ```python blocks are programs of their own. In ```sh blocks, each
 option given to a demo program must be one that its --help lists.
 
 Usage: check_guide.py PROJECT_ROOT LIBRARY EXAMPLES COMPILER...
@@ -32,7 +33,8 @@ def c_programs(text):
         if opening:
             name = opening.group(1)
             programs[name] = ""
-        programs[name] += block
+        if name is not None:
+            programs[name] += block
     return programs
 
 
@@ -83,9 +85,12 @@ def check_command(line, examples):
 
 def main(root, library, examples, compiler):
     text = (root / "docs" / "guide.md").read_text(encoding="utf-8")
-    programs = c_programs(text) | c_programs((root / "README.md").read_text(encoding="utf-8"))
+    programs = c_programs(text)
+    for page in ("README.md", "docs/adding-an-op.md"):
+        programs |= c_programs((root / page).read_text(encoding="utf-8"))
     good = [check_c(name, source, root, library, compiler) for name, source in programs.items()]
-    good += [check_python(i, source, library) for i, source in enumerate(blocks(text, "python"), 1)]
+    python = blocks(text + (root / "docs/adding-an-op.md").read_text(encoding="utf-8"), "python")
+    good += [check_python(i, source, library) for i, source in enumerate(python, 1)]
     if examples:
         commands = re.sub(r"\\\n", " ", "".join(blocks(text, "sh"))).splitlines()
         good += [check_command(line, pathlib.Path(examples)) for line in commands]

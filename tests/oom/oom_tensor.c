@@ -93,8 +93,50 @@ done:
     return status;
 }
 
+static tlm_status_t pass_on(tlm_tensor_t **grads, tlm_tensor_t *grad_out,
+                            tlm_tensor_t *const *inputs, size_t num_inputs,
+                            tlm_tensor_t *const *saved, size_t num_saved, void *user)
+{
+    (void)inputs, (void)num_inputs, (void)num_saved, (void)user;
+    grads[0] = tlm_tensor_retain(grad_out);
+    return tlm_mul(&grads[1], grad_out, saved[0]);
+}
+
+static tlm_status_t graph_of_more_ops(void)
+{
+    static const int64_t shape[] = {3, 4};
+    tlm_custom_op_options_t options = TLM_CUSTOM_OP_OPTIONS_INIT;
+    tlm_tensor_t *t[18] = {NULL};
+    tlm_status_t status;
+
+    options.backward = pass_on;
+    TRY(tlm_tensor_create(&t[0], TLM_FLOAT32, shape, 2));
+    TRY(tlm_tensor_create(&t[1], TLM_FLOAT32, shape + 1, 1));
+    TRY(tlm_tensor_create(&t[2], TLM_BOOL, shape, 2));
+    TRY(tlm_tensor_set_requires_grad(t[0], true));
+    TRY(tlm_tensor_set_requires_grad(t[1], true));
+    TRY(tlm_exp(&t[3], t[0]));
+    TRY(tlm_sub(&t[4], t[3], t[1]));
+    TRY(tlm_div(&t[5], t[1], t[3]));
+    TRY(tlm_where(&t[6], t[2], t[4], t[1]));
+    TRY(tlm_max_dim(&t[7], &t[8], t[6], 0, true));
+    TRY(tlm_concat(&t[9], t + 3, 3, -1));
+    TRY(tlm_transpose(&t[10], t[9], 0, 1));
+    TRY(tlm_gelu(&t[11], t[10]));
+    TRY(tlm_sum(&t[12], t[11]));
+    TRY(tlm_custom_op_record(&t[13], t[0], t + 4, 2, t + 5, 1, &options));
+    TRY(tlm_mul(&t[14], t[13], t[7]));
+    TRY(tlm_sum(&t[15], t[14]));
+    TRY(tlm_add(&t[16], t[15], t[12]));
+    TRY(tlm_tensor_backward(t[16], NULL));
+done:
+    free_tensors(t, sizeof(t) / sizeof(t[0]));
+    return status;
+}
+
 const scenario_t tensor_scenarios[] = {
     {"tensor_ops", NULL, graph_of_general_ops, NULL, false},
+    {"more_ops", NULL, graph_of_more_ops, NULL, false},
     {"layers", NULL, graph_of_layers, NULL, false},
     {"exchange", NULL, exchange, NULL, false},
     {0},

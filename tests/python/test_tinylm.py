@@ -100,6 +100,11 @@ class TensorTest(unittest.TestCase):
         self.assertEqual((a @ b).tolist(), [[2.0, 1.0], [4.0, 3.0]])
         self.assertEqual((a + b).tolist(), [[1.0, 3.0], [4.0, 4.0]])
         self.assertEqual((a * b).sum().tolist(), 5.0)
+        self.assertEqual((b - a).relu().tolist(), [[0.0, 0.0], [0.0, 0.0]])
+        self.assertEqual((b / a).tolist()[0], [0.0, 0.5])
+        self.assertEqual(a.sqrt().transpose(0, 1).reshape(-1).tolist()[3], 2.0)
+        for name in ("exp", "log", "tanh"):
+            self.assertAlmostEqual(getattr(a, name)().tolist()[0][1], getattr(math, name)(2.0), 6)
         with self.assertRaises(tinylm.Error) as caught:
             a @ tinylm.Tensor([[1.0, 2.0, 3.0]])
         self.assertEqual(caught.exception.status, "TLM_ERR_SHAPE")
@@ -118,6 +123,60 @@ class TensorTest(unittest.TestCase):
         self.assertEqual(tinylm.Tensor(array).numpy().dtype, numpy.float32)
         ids = numpy.array([[1, 2], [3, 4]])
         self.assertEqual(tinylm.Tensor(ids, tinylm.UINT32).tolist(), ids.tolist())
+
+
+class CustomOpTest(unittest.TestCase):
+    def square(self, x, backward=None, name="square"):
+        result = tinylm.Tensor([v * v for v in x.tolist()])
+        return tinylm.custom_op(result, [x], backward or (lambda dy: [(x * dy).scale(2.0)]), name)
+
+    def test_gradient(self):
+        x = tinylm.Tensor([1.0, -2.0, 4.0], requires_grad=True)
+        y = self.square(x)
+        self.assertEqual(y.tolist(), [1.0, 4.0, 16.0])
+        (y * x).sum().backward()  # x^3
+        self.assertEqual(x.grad.tolist(), [3.0, 12.0, 48.0])
+        self.assertEqual(tinylm._backwards, {})
+
+    def test_two_inputs(self):
+        a = tinylm.Tensor([1.0, 2.0], requires_grad=True)
+        b = tinylm.Tensor([3.0, 5.0])
+        tinylm.custom_op(a - b, [a, b], lambda dy: [dy, None]).sum().backward()
+        self.assertEqual(a.grad.tolist(), [1.0, 1.0])
+        self.assertIsNone(b.grad)
+
+    def test_graph_never_walked(self):
+        x = tinylm.Tensor([1.0], requires_grad=True)
+        y = self.square(x)
+        self.assertEqual(len(tinylm._backwards), 1)
+        del y
+        self.assertEqual(tinylm._backwards, {})
+        self.square(tinylm.Tensor([1.0]))  # nothing is recorded
+        self.assertEqual(tinylm._backwards, {})
+
+    def test_errors(self):
+        x = tinylm.Tensor([1.0, 2.0], requires_grad=True)
+        with self.assertRaises(ZeroDivisionError):
+            self.square(x, lambda dy: 1 / 0).sum().backward()
+        with self.assertRaisesRegex(ValueError, "2 gradients for 1 inputs"):
+            self.square(x, lambda dy: [dy, dy]).sum().backward()
+        with self.assertRaisesRegex(tinylm.Error, r"square: gradient \(\) for input 0 of shape \(2\)"):
+            self.square(x, lambda dy: [dy.sum()]).sum().backward()
+        with self.assertRaisesRegex(tinylm.Error, "result has type int32"):
+            tinylm.custom_op(tinylm.Tensor([1], tinylm.INT32), [x], None)
+        self.assertIsNone(x.grad)
+        self.assertEqual(tinylm._backwards, {})
+
+    @unittest.skipIf(numpy is None, "numpy is not installed")
+    def test_with_numpy(self):
+        """The sines of numpy, in the middle of a graph."""
+        x = tinylm.Tensor([0.5, 1.0, 2.0], requires_grad=True)
+        angles = numpy.from_dlpack(x)
+        sines = tinylm.Tensor.from_dlpack(numpy.sin(angles))
+        y = tinylm.custom_op(sines, [x], lambda dy: [
+            tinylm.Tensor.from_dlpack(numpy.from_dlpack(dy) * numpy.cos(angles))], name="sin")
+        (y * y).sum().backward()
+        numpy.testing.assert_allclose(x.grad.numpy(), numpy.sin(2 * angles), rtol=1e-6)
 
 
 class DLPackTest(unittest.TestCase):
@@ -327,6 +386,7 @@ class LibraryTest(unittest.TestCase):
         for structure, init in [
                 (tinylm._TrainerOptions, "tlm_bpe_trainer_options_init"),
                 (tinylm._TokenizerOptions, "tlm_tokenizer_options_init"),
+                (tinylm._CustomOpOptions, "tlm_custom_op_options_init"),
                 (tinylm._ModelOptions, "tlm_model_options_init"),
                 (tinylm._GenerateOptions, "tlm_generate_options_init")]:
             room = (ctypes.c_uint64 * 64)()

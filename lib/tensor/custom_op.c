@@ -1,0 +1,158 @@
+/* Custom ops: a node of the graph whose backward is the caller's. The result is a view of memory
+ * that the caller has filled, so that nothing of the caller's changes. */
+#include "tinylm/custom_op.h"
+
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/options.h"
+#include "tensor/autograd.h"
+#include "tensor/strided.h"
+
+typedef struct custom_context {
+    tlmi_op_t op; /* the node's: it carries the caller's name */
+    tlm_custom_op_options_t options;
+    char name[64];
+    size_t num_saved;
+    tlm_tensor_t *saved[]; /* retained */
+} custom_context_t;
+
+void tlm_custom_op_options_init(tlm_custom_op_options_t *options)
+{
+    if (options != NULL)
+        *options = (tlm_custom_op_options_t)TLM_CUSTOM_OP_OPTIONS_INIT;
+}
+
+/* ---- Backward --------------------------------------------------------------------------- */
+
+/* A gradient that the callback made, for input i. The graph keeps it, so it must be plain memory of
+ * the library's own: anything else is copied. */
+static tlm_status_t take_gradient(tlmi_node_t *node, int32_t i, tlm_tensor_t *gradient)
+{
+    char got[TLMI_SHAPE_TEXT], want[TLMI_SHAPE_TEXT];
+    TLMI_TRY(tlmi_check_float(node->op->name, "a gradient", gradient));
+    if (!tlmi_same_shape(gradient, node->inputs[i]))
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: gradient %s for input %d of shape %s", node->op->name,
+                         tlmi_shape_text(got, gradient), i, tlmi_shape_text(want, node->inputs[i]));
+    bool wrapped = gradient->storage->bytes == 0;
+    if (tlmi_is_contiguous(gradient) && !wrapped && !gradient->requires_grad &&
+        gradient->grad == NULL)
+        return tlmi_grad_give(node, i, gradient);
+    tlm_tensor_t *copy;
+    TLMI_TRY(tlmi_tensor_new(&copy, TLM_FLOAT32, gradient->shape, gradient->ndim));
+    tlmi_strided_copy(copy->data, copy->strides, gradient->data, gradient->strides, copy->shape,
+                      copy->ndim, sizeof(float));
+    tlm_status_t status = tlmi_grad_give(node, i, copy);
+    tlm_tensor_free(copy);
+    return status;
+}
+
+/* The callback's own failure under the name of the op, with the message of the call of the library
+ * that failed in it, if one did. */
+static tlm_status_t report(const char *name, tlm_status_t status, uint64_t failures_before)
+{
+    char message[256] = "";
+    if (tlmi_failure_count() != failures_before)
+        snprintf(message, sizeof(message), ": %s", tlm_error_message());
+    bool known = status <= TLM_OK && status >= TLM_ERR_CANCELLED;
+    return tlmi_fail(known ? status : TLM_ERR_CANCELLED, "%s: backward returned %d, %s%s", name,
+                     status, tlm_status_name(status), message);
+}
+
+static tlm_status_t custom_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+{
+    const custom_context_t *context = tlmi_node_context(node);
+    size_t n = (size_t)node->num_inputs;
+    tlm_tensor_t **grads = tlmi_calloc(n, sizeof(tlm_tensor_t *), "gradients of a custom op");
+    if (grads == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    bool recording = tlm_set_grad_enabled(false);
+    uint64_t failures = tlmi_failure_count();
+    tlm_status_t status =
+        context->options.backward(grads, grad_out, node->inputs, n, context->saved,
+                                  context->num_saved, context->options.user);
+    tlm_set_grad_enabled(recording);
+    if (status != TLM_OK)
+        status = report(context->name, status, failures);
+    for (size_t i = 0; i < n; i++) {
+        if (status == TLM_OK && grads[i] != NULL && tlmi_wants_grad(node, (int32_t)i))
+            status = take_gradient(node, (int32_t)i, grads[i]);
+        tlm_tensor_free(grads[i]);
+    }
+    tlmi_free(grads);
+    return status;
+}
+
+static void custom_release(tlmi_node_t *node)
+{
+    custom_context_t *context = tlmi_node_context(node);
+    for (size_t i = 0; i < context->num_saved; i++)
+        tlm_tensor_free(context->saved[i]);
+    if (context->options.release != NULL)
+        context->options.release(context->options.user);
+}
+
+/* ---- Recording -------------------------------------------------------------------------- */
+
+static const char CALL[] = "custom_op_record";
+
+static tlm_status_t check_tensors(const char *name, tlm_tensor_t *const *tensors, size_t n)
+{
+    if (n > INT32_MAX)
+        return tlmi_fail(TLM_ERR_RANGE, "%s: %zu %s, allowed are %d", CALL, n, name, INT32_MAX);
+    if (n > 0 && tensors == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s is NULL", CALL, name);
+    for (size_t i = 0; i < n; i++)
+        if (tensors[i] == NULL)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s[%zu] is NULL", CALL, name, i);
+    return TLM_OK;
+}
+
+static tlm_status_t record(tlm_tensor_t *out, tlm_tensor_t *const *inputs, size_t num_inputs,
+                           tlm_tensor_t *const *saved, size_t num_saved,
+                           const tlm_custom_op_options_t *options)
+{
+    static const tlmi_op_t unnamed = {CALL, custom_backward, custom_release};
+    tlmi_node_t *node;
+    TLMI_TRY(tlmi_record(&node, &unnamed, out, inputs, (int32_t)num_inputs,
+                         sizeof(custom_context_t) + num_saved * sizeof(tlm_tensor_t *)));
+    custom_context_t *context = tlmi_node_context(node);
+    snprintf(context->name, sizeof(context->name), "%s",
+             options->name != NULL ? options->name : "custom op");
+    context->op = (tlmi_op_t){context->name, custom_backward, custom_release};
+    context->options = *options;
+    context->num_saved = num_saved;
+    for (size_t i = 0; i < num_saved; i++)
+        context->saved[i] = tlm_tensor_retain(saved[i]);
+    node->op = &context->op;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_custom_op_record(tlm_tensor_t **out, const tlm_tensor_t *result,
+                                  tlm_tensor_t *const *inputs, size_t num_inputs,
+                                  tlm_tensor_t *const *saved, size_t num_saved,
+                                  const tlm_custom_op_options_t *options)
+{
+    tlm_custom_op_options_t known = TLM_CUSTOM_OP_OPTIONS_INIT;
+    tlm_tensor_t *tensor;
+    TLMI_REQUIRE(CALL, out);
+    TLMI_TRY(tlmi_check_float(CALL, "result", result));
+    TLMI_TRY(check_tensors("inputs", inputs, num_inputs));
+    TLMI_TRY(check_tensors("saved", saved, num_saved));
+    TLMI_TRY(tlmi_options_read(CALL, &known, sizeof(known), options));
+    if (known.backward == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: options->backward is NULL", CALL);
+    TLMI_TRY(tlm_tensor_detach(&tensor, result));
+    if (tlmi_needs_grad(inputs, (int32_t)num_inputs)) {
+        tlm_status_t status = record(tensor, inputs, num_inputs, saved, num_saved, &known);
+        if (status != TLM_OK) {
+            tlm_tensor_free(tensor);
+            return status;
+        }
+    } else if (known.release != NULL) {
+        known.release(known.user);
+    }
+    *out = tensor;
+    return TLM_OK;
+}

@@ -55,6 +55,20 @@ void cli_check_range(const char *option, uint64_t value, uint64_t low, uint64_t 
         fail_usage("--%s must be %" PRIu64 "..%" PRIu64 ", not %" PRIu64, option, low, high, value);
 }
 
+int32_t cli_choose(const char *option, const char *value, const char *const *words, size_t n)
+{
+    char list[256] = "";
+
+    for (size_t i = 0; i < n; i++) {
+        size_t used = strlen(list);
+
+        if (strcmp(value, words[i]) == 0)
+            return (int32_t)i;
+        snprintf(list + used, sizeof(list) - used, "%s%s", i == 0 ? "" : ", ", words[i]);
+    }
+    fail_usage("--%s must be one of %s, not %s", option, list, value);
+}
+
 static void print_default(const cli_option_t *option)
 {
     switch (option->kind) {

@@ -42,6 +42,9 @@ void cli_check(tlm_status_t status);
 /* Ends the program unless low <= value <= high, naming the option. */
 void cli_check_range(const char *option, uint64_t value, uint64_t low, uint64_t high);
 
+/* The index in `words` of the option's value; ends the program, listing them, if it is not there. */
+int32_t cli_choose(const char *option, const char *value, const char *const *words, size_t n);
+
 /* A growing block of memory, checked. */
 void *cli_realloc(void *memory, size_t size);
 

@@ -10,7 +10,9 @@
 
 typedef struct settings {
     const char *train, *valid, *output, *resume;
-    uint64_t vocab_size, context, d_model, layers, heads, d_ff;
+    uint64_t vocab_size, context, d_model, layers, heads, kv_heads, d_ff;
+    const char *norm, *position, *ffn;
+    bool tied;
     uint64_t batch, steps, stop, warmup, seed, threads;
     double max_rate, min_rate, weight_decay, beta2, clip;
     uint64_t log_every, eval_every, eval_tokens, save_every;
@@ -32,6 +34,9 @@ static settings_t read_settings(int argc, char **argv)
                     .d_model = 128,
                     .layers = 4,
                     .heads = 4,
+                    .norm = "pre",
+                    .position = "rope",
+                    .ffn = "swiglu",
                     .batch = 8,
                     .steps = 1200,
                     .warmup = 100,
@@ -53,8 +58,13 @@ static settings_t read_settings(int argc, char **argv)
         {"d-model", CLI_COUNT, &s.d_model, "width", false},
         {"layers", CLI_COUNT, &s.layers, "transformer blocks", false},
         {"heads", CLI_COUNT, &s.heads, "attention heads a block", false},
-        {"d-ff", CLI_COUNT, &s.d_ff, "inner width of the feed-forward layers; 0: 8/3 d-model",
-         false},
+        {"kv-heads", CLI_COUNT, &s.kv_heads, "heads of keys and values; 0: as many", false},
+        {"d-ff", CLI_COUNT, &s.d_ff,
+         "inner width of the feed-forward layers; 0: 8/3 d-model, for silu 4", false},
+        {"norm", CLI_STRING, &s.norm, "where blocks have norms: pre, post or none", false},
+        {"position", CLI_STRING, &s.position, "rope or none", false},
+        {"ffn", CLI_STRING, &s.ffn, "feed-forward layers: swiglu or silu", false},
+        {"tied", CLI_FLAG, &s.tied, "the output projection is the embedding", false},
         {"batch", CLI_COUNT, &s.batch, "sequences a step", false},
         {"steps", CLI_COUNT, &s.steps, "steps in all, those before --resume too", false},
         {"stop", CLI_COUNT, &s.stop, "leave off early after this step; 0: do not", false},
@@ -80,6 +90,7 @@ static settings_t read_settings(int argc, char **argv)
     cli_check_range("d-model", s.d_model, 1, 1 << 20);
     cli_check_range("layers", s.layers, 1, 1 << 16);
     cli_check_range("heads", s.heads, 1, 1 << 16);
+    cli_check_range("kv-heads", s.kv_heads, 0, 1 << 16);
     cli_check_range("d-ff", s.d_ff, 0, 1 << 24);
     cli_check_range("batch", s.batch, 1, 1 << 20);
     cli_check_range("log-every", s.log_every, 1, UINT64_MAX);
@@ -90,9 +101,17 @@ static settings_t read_settings(int argc, char **argv)
 
 static tlm_model_t *create_model(const settings_t *settings)
 {
+    static const char *const norms[] = {"pre", "post", "none"}; /* TLM_NORM_... and so on */
+    static const char *const positions[] = {"rope", "none"};
+    static const char *const ffns[] = {"swiglu", "silu"};
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
     tlm_model_t *model;
 
+    options.norm = cli_choose("norm", settings->norm, norms, 3);
+    options.position = cli_choose("position", settings->position, positions, 2);
+    options.ffn = cli_choose("ffn", settings->ffn, ffns, 2);
+    options.tied_embeddings = settings->tied;
+    options.num_kv_heads = (int64_t)settings->kv_heads;
     options.vocab_size = (int64_t)settings->vocab_size;
     options.context_length = (int64_t)settings->context;
     options.d_model = (int64_t)settings->d_model;

@@ -17,6 +17,9 @@ from ctypes import c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 
 FLOAT32, INT32, INT64, UINT32, BOOL = range(5)
 _ELEMENTS = {FLOAT32: c_float, INT32: c_int32, INT64: c_int64, UINT32: c_uint32, BOOL: c_bool}
+# Words for the library's numbers: of TLM_NORM_..., TLM_POSITION_... and TLM_FFN_...
+_SWITCHES = {"norm": ["pre", "post", "none"], "position": ["rope", "none"],
+             "ffn": ["swiglu", "silu"]}
 _NUMPY_NAMES = {FLOAT32: "float32", INT32: "int32", INT64: "int64", UINT32: "uint32", BOOL: "bool"}
 
 
@@ -59,7 +62,10 @@ class _TokenizerOptions(_Options):
 class _ModelOptions(_Options):
     _fields_ = [("size", c_size_t), ("vocab_size", c_int64), ("context_length", c_int64),
                 ("d_model", c_int64), ("num_layers", c_int64), ("num_heads", c_int64),
-                ("d_ff", c_int64), ("rope_theta", c_double), ("seed", c_uint64)]
+                ("d_ff", c_int64), ("rope_theta", c_double), ("seed", c_uint64),
+                ("num_kv_heads", c_int64), ("norm_eps", c_double), ("norm", c_int32),
+                ("position", c_int32), ("ffn", c_int32), ("tied_embeddings", c_bool),
+                ("reserved", c_uint8 * 3)]
 
 
 class _GenerateOptions(_Options):
@@ -550,11 +556,16 @@ class Model(_Handle):
 
     @classmethod
     def create(cls, vocab_size, context_length, d_model, num_layers, num_heads, d_ff=0,
-               rope_theta=0.0, seed=0):
+               rope_theta=0.0, seed=0, num_kv_heads=0, norm_eps=0.0, norm="pre", position="rope",
+               ffn="swiglu", tied_embeddings=False):
+        """norm: "pre", "post" or "none"; position: "rope" or "none"; ffn: "swiglu" or "silu"."""
+        words = {"norm": norm, "position": position, "ffn": ffn}
         options = _ModelOptions(
             _lib.tlm_model_options_init, vocab_size=vocab_size, context_length=context_length,
             d_model=d_model, num_layers=num_layers, num_heads=num_heads, d_ff=d_ff,
-            rope_theta=rope_theta, seed=seed)
+            rope_theta=rope_theta, seed=seed, num_kv_heads=num_kv_heads, norm_eps=norm_eps,
+            tied_embeddings=tied_embeddings,
+            **{name: _SWITCHES[name].index(word) for name, word in words.items()})
         handle = c_void_p()
         _lib.tlm_model_create(byref(handle), byref(options))
         return cls(handle)
@@ -572,10 +583,12 @@ class Model(_Handle):
 
     @property
     def options(self):
-        """Vocabulary, context and sizes, as a dict."""
+        """The arguments of `create`, defaults resolved, as a dict."""
         options = _ModelOptions(_lib.tlm_model_options_init)
         _lib.tlm_model_get_options(byref(options), self._handle)
-        return {name: getattr(options, name) for name, _ in options._fields_[1:]}
+        values = {name: getattr(options, name) for name, _ in options._fields_[1:-1]}
+        values.update({name: words[values[name]] for name, words in _SWITCHES.items()})
+        return values
 
     def parameters(self):
         """The parameters by name. They are the model's own, not copies."""

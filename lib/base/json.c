@@ -1,7 +1,11 @@
 /* JSON over jansson: a tlmi_json_t is a json_t under another name. */
 #include "base/json.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -151,6 +155,31 @@ tlmi_json_t *tlmi_json_new_number(double value)
 tlmi_json_t *tlmi_json_new_bool(bool value)
 {
     return wrap(json_boolean(value));
+}
+
+tlmi_json_t *tlmi_json_new_uint64(uint64_t value)
+{
+    char text[24];
+    int size = snprintf(text, sizeof text, "%" PRIu64, value);
+    return tlmi_json_new_string(text, (size_t)size);
+}
+
+bool tlmi_parse_uint64(const char *text, uint64_t *out)
+{
+    char *end;
+    if (text == NULL || text[0] < '0' || text[0] > '9')
+        return false;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return errno == 0 && *end == '\0';
+}
+
+bool tlmi_json_get_uint64(const tlmi_json_t *value, uint64_t *out)
+{
+    const char *text = NULL;
+    size_t size;
+    return tlmi_json_get_string(value, &text, &size) && strlen(text) == size &&
+           tlmi_parse_uint64(text, out);
 }
 
 tlm_status_t tlmi_json_set(tlmi_json_t *object, const char *key, tlmi_json_t *value)

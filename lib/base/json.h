@@ -26,6 +26,10 @@ bool tlmi_json_get_string(const tlmi_json_t *value, const char **text, size_t *s
 bool tlmi_json_get_int(const tlmi_json_t *value, int64_t *out);
 bool tlmi_json_get_number(const tlmi_json_t *value, double *out);
 bool tlmi_json_get_bool(const tlmi_json_t *value, bool *out);
+/* A decimal string: JSON numbers are doubles to many readers. */
+bool tlmi_json_get_uint64(const tlmi_json_t *value, uint64_t *out);
+/* The number that a text of decimal digits alone is; false for any other, and for NULL. */
+bool tlmi_parse_uint64(const char *text, uint64_t *out);
 
 /* Building. Makers return NULL on memory failure (message set). set/append consume `value`, also on
  * failure and also when it is NULL (which is a failure). */
@@ -35,6 +39,7 @@ tlmi_json_t *tlmi_json_new_string(const char *text, size_t size);
 tlmi_json_t *tlmi_json_new_int(int64_t value);
 tlmi_json_t *tlmi_json_new_number(double value);
 tlmi_json_t *tlmi_json_new_bool(bool value);
+tlmi_json_t *tlmi_json_new_uint64(uint64_t value); /* a decimal string */
 tlm_status_t tlmi_json_set(tlmi_json_t *object, const char *key, tlmi_json_t *value);
 tlm_status_t tlmi_json_append(tlmi_json_t *array, tlmi_json_t *value);
 

@@ -6,42 +6,30 @@
  * cannot fail. So a model and optimiser are loaded whole or not touched. */
 #include "tinylm/checkpoint.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "model_config.h"
 #include "nn/model_core.h"
 #include "optim/optimizer_core.h"
 #include "safetensors.h"
 #include "tensor/tensor_core.h"
 #include "tinylm/version.h"
 
-#define FORMAT_NAME    "tinylm-checkpoint"
-#define FORMAT_VERSION "1"
-#define NAME_SIZE      128 /* of a tensor in the file */
+#define FORMAT_NAME "tinylm-checkpoint"
+/* Version 2 holds options that readers of version 1 would not miss, and is written only for such. */
+#define FORMAT_VERSION_FIRST "1"
+#define FORMAT_VERSION       "2"
+#define NAME_SIZE            128 /* of a tensor in the file */
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "tensors are written as they lie in memory, and the format is little-endian"
 #endif
 
 /* ---- Common ----------------------------------------------------------------------------- */
-
-static const struct {
-    const char *name;
-    size_t offset;
-} model_sizes[] = {
-    {"vocab_size", offsetof(tlm_model_options_t, vocab_size)},
-    {"context_length", offsetof(tlm_model_options_t, context_length)},
-    {"d_model", offsetof(tlm_model_options_t, d_model)},
-    {"num_layers", offsetof(tlm_model_options_t, num_layers)},
-    {"num_heads", offsetof(tlm_model_options_t, num_heads)},
-    {"d_ff", offsetof(tlm_model_options_t, d_ff)},
-};
 
 static const struct {
     const char *name;
@@ -92,13 +80,10 @@ static tlm_status_t set_text(tlmi_json_t *object, const char *key, const char *t
     return tlmi_json_set(object, key, tlmi_json_new_string(text, strlen(text)));
 }
 
-/* JSON numbers are doubles to many readers, so 64-bit counters are written as text. */
+/* 64-bit counters are written as text. */
 static tlm_status_t set_uint64(tlmi_json_t *object, const char *key, uint64_t value)
 {
-    char text[24];
-
-    snprintf(text, sizeof(text), "%" PRIu64, value);
-    return set_text(object, key, text);
+    return tlmi_json_set(object, key, tlmi_json_new_uint64(value));
 }
 
 /* Sets metadata `key` to the text of `value`, which is consumed. */
@@ -119,24 +104,10 @@ static tlm_status_t set_json(tlmi_json_t *metadata, const char *key, tlmi_json_t
 
 static tlm_status_t set_config(tlmi_json_t *metadata, const tlm_model_options_t *options)
 {
-    tlmi_json_t *config = tlmi_json_new_object();
-    tlm_status_t status;
+    tlmi_json_t *config;
 
-    if (config == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < COUNT_OF(model_sizes); i++) {
-        int64_t size;
-
-        memcpy(&size, (const char *)options + model_sizes[i].offset, sizeof(size));
-        TLMI_TRY_OR(fail, tlmi_json_set(config, model_sizes[i].name, tlmi_json_new_int(size)));
-    }
-    TLMI_TRY_OR(fail,
-                tlmi_json_set(config, "rope_theta", tlmi_json_new_number(options->rope_theta)));
-    TLMI_TRY_OR(fail, set_uint64(config, "seed", options->seed));
+    TLMI_TRY(tlmi_model_config_write(&config, options));
     return set_json(metadata, "config", config);
-fail:
-    tlmi_json_free(config);
-    return status;
 }
 
 /* One group: its hyper-parameters and the names of its parameters. Appended to `groups`. */
@@ -200,13 +171,15 @@ static tlm_status_t make_metadata(tlmi_json_t **out, const tlm_model_t *model,
                                   const tlm_optimizer_t *optimizer, const char *const *names,
                                   uint64_t iteration)
 {
+    const char *version =
+        tlmi_model_config_is_first(&model->options) ? FORMAT_VERSION_FIRST : FORMAT_VERSION;
     tlmi_json_t *metadata = tlmi_json_new_object();
     tlm_status_t status;
 
     if (metadata == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     TLMI_TRY_OR(fail, set_text(metadata, "format", FORMAT_NAME));
-    TLMI_TRY_OR(fail, set_text(metadata, "format_version", FORMAT_VERSION));
+    TLMI_TRY_OR(fail, set_text(metadata, "format_version", version));
     TLMI_TRY_OR(fail, set_text(metadata, "library_version", TLM_VERSION_STRING));
     TLMI_TRY_OR(fail, set_uint64(metadata, "iteration", iteration));
     TLMI_TRY_OR(fail, set_config(metadata, &model->options));
@@ -280,17 +253,6 @@ tlm_status_t tlm_checkpoint_save(const char *path, const tlm_model_t *model,
 
 /* ---- Loading: checks -------------------------------------------------------------------- */
 
-static bool parse_uint64(uint64_t *out, const char *text)
-{
-    char *end;
-
-    if (text == NULL || text[0] < '0' || text[0] > '9')
-        return false;
-    errno = 0;
-    *out = strtoull(text, &end, 10);
-    return errno == 0 && *end == '\0';
-}
-
 /* A JSON document that stands in metadata `key`. */
 static tlm_status_t parse_metadata(tlmi_json_t **out, const tlmi_safetensors_t *file,
                                    const char *key, const char *path)
@@ -306,33 +268,17 @@ static tlm_status_t parse_metadata(tlmi_json_t **out, const tlmi_safetensors_t *
     return tlmi_fail(TLM_ERR_FORMAT, "%s: metadata '%s' is not an object", path, key);
 }
 
+/* The configuration as it stands in the file. */
 static tlm_status_t read_config(tlm_model_options_t *out, const tlmi_safetensors_t *file,
                                 const char *path)
 {
-    tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
     tlmi_json_t *config = NULL;
-    const char *seed = NULL;
-    size_t seed_size;
-    bool good = true;
+    tlm_status_t status;
 
     TLMI_TRY(parse_metadata(&config, file, "config", path));
-    for (size_t i = 0; i < COUNT_OF(model_sizes); i++) {
-        int64_t size = 0;
-
-        good = good && tlmi_json_get_int(tlmi_json_member(config, model_sizes[i].name), &size) &&
-               size > 0;
-        memcpy((char *)&options + model_sizes[i].offset, &size, sizeof(size));
-    }
-    good = good &&
-           tlmi_json_get_number(tlmi_json_member(config, "rope_theta"), &options.rope_theta) &&
-           options.rope_theta > 0.0 &&
-           tlmi_json_get_string(tlmi_json_member(config, "seed"), &seed, &seed_size) &&
-           parse_uint64(&options.seed, seed);
+    status = tlmi_model_config_read(out, config, path);
     tlmi_json_free(config);
-    if (!good)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: the model's configuration is incomplete", path);
-    *out = options;
-    return TLM_OK;
+    return status;
 }
 
 /* Opens a checkpoint, whole and of a known version. */
@@ -349,14 +295,14 @@ static tlm_status_t open_checkpoint(tlmi_safetensors_t *out, uint64_t *iteration
         status = tlmi_fail(TLM_ERR_FORMAT, "%s: a safetensors file, but not a checkpoint", path);
         goto fail;
     }
-    if (strcmp(version, FORMAT_VERSION) != 0) {
-        status =
-            tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: checkpoint format %.16s; this library reads %s",
-                      path, version, FORMAT_VERSION);
+    if (strcmp(version, FORMAT_VERSION_FIRST) != 0 && strcmp(version, FORMAT_VERSION) != 0) {
+        status = tlmi_fail(TLM_ERR_UNSUPPORTED,
+                           "%s: checkpoint format %.16s; this library reads up to %s", path,
+                           version, FORMAT_VERSION);
         goto fail;
     }
     TLMI_TRY_OR(fail, tlmi_safetensors_verify(&file, path));
-    if (!parse_uint64(iteration, tlmi_safetensors_metadata(&file, "iteration"))) {
+    if (!tlmi_parse_uint64(tlmi_safetensors_metadata(&file, "iteration"), iteration)) {
         status = tlmi_fail(TLM_ERR_FORMAT, "%s: the checkpoint has no iteration", path);
         goto fail;
     }
@@ -465,14 +411,14 @@ static tlm_status_t read_optimizer(tlm_adamw_options_t **out, uint64_t *steps,
                                    const char *const *names, const char *path)
 {
     const tlmi_json_t *list = tlmi_json_member(object, "groups");
-    const char *kind = NULL, *text = NULL;
+    const char *kind = NULL;
     tlm_adamw_options_t *groups;
     tlm_status_t status;
     size_t size;
 
     if (!tlmi_json_get_string(tlmi_json_member(object, "kind"), &kind, &size) ||
-        !tlmi_json_get_string(tlmi_json_member(object, "steps"), &text, &size) ||
-        !parse_uint64(steps, text) || !tlmi_json_is_array(list))
+        !tlmi_json_get_uint64(tlmi_json_member(object, "steps"), steps) ||
+        !tlmi_json_is_array(list))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the optimizer's description is incomplete", path);
     if (strcmp(kind, optimizer->kind->name) != 0)
         return tlmi_fail(TLM_ERR_STATE, "%s: the checkpoint is of optimizer %.32s, not %s", path,
@@ -501,23 +447,11 @@ static tlm_status_t check_config(const tlmi_safetensors_t *file, const tlm_model
                                  const char *path)
 {
     tlm_model_options_t options;
+    tlmi_model_shape_t shape;
 
     TLMI_TRY(read_config(&options, file, path));
-    for (size_t i = 0; i < COUNT_OF(model_sizes); i++) {
-        int64_t theirs, ours;
-
-        memcpy(&theirs, (const char *)&options + model_sizes[i].offset, sizeof(theirs));
-        memcpy(&ours, (const char *)&model->options + model_sizes[i].offset, sizeof(ours));
-        if (theirs != ours)
-            return tlmi_fail(TLM_ERR_SHAPE,
-                             "%s: %s is %" PRId64 " in the checkpoint and %" PRId64 " in the model",
-                             path, model_sizes[i].name, theirs, ours);
-    }
-    if (options.rope_theta != model->options.rope_theta)
-        return tlmi_fail(TLM_ERR_SHAPE,
-                         "%s: rope_theta is %g in the checkpoint and %g in the model", path,
-                         options.rope_theta, model->options.rope_theta);
-    return TLM_OK;
+    TLMI_TRY(tlmi_model_resolve(&options, &shape, path, &options));
+    return tlmi_model_config_compare(&options, &model->options, path);
 }
 
 /* ---- Loading: copies -------------------------------------------------------------------- */
@@ -600,15 +534,15 @@ static tlm_status_t check_amount(const tlm_model_options_t *options, const tlmi_
                                  const char *path)
 {
     tlm_model_options_t resolved;
-    size_t num_parameters, data = file->mapping.size;
-    uint64_t num_elements;
+    tlmi_model_shape_t shape;
+    size_t data = file->mapping.size;
 
-    TLMI_TRY(tlmi_model_check_options(&resolved, &num_parameters, &num_elements, path, options));
-    if (num_parameters > file->num_tensors || num_elements > data / sizeof(float))
+    TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
+    if (shape.num_parameters > file->num_tensors || shape.num_elements > data / sizeof(float))
         return tlmi_fail(TLM_ERR_FORMAT,
                          "%s: a model of %zu tensors and %" PRIu64
                          " elements in a file of %zu tensors and %zu bytes",
-                         path, num_parameters, num_elements, file->num_tensors, data);
+                         path, shape.num_parameters, shape.num_elements, file->num_tensors, data);
     return TLM_OK;
 }
 

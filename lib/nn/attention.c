@@ -6,8 +6,16 @@
 #include "base/error.h"
 #include "tinylm/nn.h"
 
-static tlm_status_t check_operands(const tlm_tensor_t *query, const tlm_tensor_t *key,
-                                   const tlm_tensor_t *value)
+/* As many key heads as query heads, or fewer that divide them. */
+static bool heads_fit(int64_t query_heads, int64_t key_heads)
+{
+    return query_heads == key_heads ||
+           (query_heads > 0 && key_heads > 0 && query_heads % key_heads == 0);
+}
+
+/* *group: how many query heads, along the last leading dimension, share a key head. */
+static tlm_status_t check_operands(int64_t *group, const tlm_tensor_t *query,
+                                   const tlm_tensor_t *key, const tlm_tensor_t *value)
 {
     char q[TLMI_SHAPE_TEXT], k[TLMI_SHAPE_TEXT], v[TLMI_SHAPE_TEXT];
     TLMI_TRY(tlmi_check_float("attention", "query", query));
@@ -18,7 +26,9 @@ static tlm_status_t check_operands(const tlm_tensor_t *query, const tlm_tensor_t
                 query->shape[n - 1] == key->shape[n - 1] &&
                 key->shape[n - 2] == value->shape[n - 2];
     for (int32_t i = 0; fits && i < n - 2; i++)
-        fits = query->shape[i] == key->shape[i] && query->shape[i] == value->shape[i];
+        fits = key->shape[i] == value->shape[i] &&
+               (i == n - 3 ? heads_fit(query->shape[i], key->shape[i])
+                           : query->shape[i] == key->shape[i]);
     if (!fits)
         return tlmi_fail(TLM_ERR_SHAPE, "attention: query %s, key %s and value %s do not fit",
                          tlmi_shape_text(q, query), tlmi_shape_text(k, key),
@@ -26,6 +36,7 @@ static tlm_status_t check_operands(const tlm_tensor_t *query, const tlm_tensor_t
     if (query->shape[n - 1] == 0)
         return tlmi_fail(TLM_ERR_SHAPE, "attention: query %s has an empty last dimension",
                          tlmi_shape_text(q, query));
+    *group = n > 2 && key->shape[n - 3] > 0 ? query->shape[n - 3] / key->shape[n - 3] : 1;
     return TLM_OK;
 }
 
@@ -63,10 +74,12 @@ tlm_status_t tlm_attention(tlm_tensor_t **out, tlm_tensor_t *query, tlm_tensor_t
                            tlm_tensor_t *value, tlm_tensor_t *mask, bool causal)
 {
     TLMI_REQUIRE("attention", out);
-    TLMI_TRY(check_operands(query, key, value));
+    int64_t group = 1;
+    TLMI_TRY(check_operands(&group, query, key, value));
     int32_t n = query->ndim;
     tlmi_attention_t attention = {.outer = tlmi_dims_product(query->shape, 0, n - 2),
                                   .heads = 1,
+                                  .group = group,
                                   .queries = query->shape[n - 2],
                                   .keys = key->shape[n - 2],
                                   .d_key = query->shape[n - 1],

@@ -9,6 +9,7 @@
  * data + s * outer_stride + h * head_stride + i * row_stride. */
 typedef struct tlmi_heads {
     float *data;
+    int64_t heads; /* of each sequence */
     int64_t outer_stride;
     int64_t head_stride;
     int64_t row_stride;
@@ -24,13 +25,21 @@ typedef struct tlmi_mask {
 } tlmi_mask_t;
 
 typedef struct tlmi_attention {
-    int64_t outer, heads;  /* sequences, heads of each */
+    int64_t outer, heads;  /* sequences, query heads of each */
+    int64_t group;         /* query heads, numbered over all sequences, that share a key head */
     int64_t queries, keys; /* rows of a head */
     int64_t d_key, d_value;
     bool causal;
     tlmi_mask_t mask;
     const tlmi_rotation_t *rotation; /* of queries and keys; NULL: none */
 } tlmi_attention_t;
+
+/* Key heads of each sequence: grouped-query attention (Ainslie et al. 2023) has fewer of them. Where
+ * a sequence has one query head, its group is of several sequences. */
+static inline int64_t tlmi_key_heads(const tlmi_attention_t *attention)
+{
+    return attention->heads == 1 ? 1 : attention->heads / attention->group;
+}
 
 /* out = softmax(Q K^T / sqrt(d_key)) V, without any (queries, keys) matrix: tiles with an online
  * softmax (Milakov & Gimelshein 2018; Dao et al. 2022). lse, the log-sum-exp of each row (outer,

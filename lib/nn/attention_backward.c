@@ -1,5 +1,5 @@
-/* Attention backward. One task is one head, so that the sums over queries (for keys and values) and
- * over keys (for queries) have one order. With P = softmax(S), S = Q K^T / sqrt(d), O = P V: dV =
+/* Attention backward. One task is one key head with all its query heads, so that the sums over
+ * queries (for keys and values) and over keys (for queries) have one order. With P = softmax(S), S = Q K^T / sqrt(d), O = P V: dV =
  * P^T dO,  dP = dO V^T,  dS = P (dP - rowsum(dO O)),  dQ = dS K / sqrt(d),  dK = dS^T Q / sqrt(d)
  * P is computed anew, tile by tile, from the saved log-sum-exp. */
 #include <math.h>
@@ -72,22 +72,22 @@ static void load_head(const backward_job_t *job, backward_scratch_t *scratch, in
     tlmi_attention_load(scratch->grad_out, attention, job->grad_out, head, 0, n, d_value, 1.0f,
                         false);
     memset(scratch->dqueries, 0, (size_t)(n * d_key) * sizeof(float));
-    const float *out = tlmi_head_rows(attention, job->out, head);
+    const float *out = tlmi_head_rows(job->out, head);
     for (int64_t i = 0; i < n; i++)
         scratch->deltas[i] =
             tlmi_vec_dot(out + i * job->out.row_stride, scratch->grad_out + i * d_value, d_value);
 }
 
-static void load_block(const backward_job_t *job, backward_scratch_t *scratch, int64_t head,
+static void load_block(const backward_job_t *job, backward_scratch_t *scratch, int64_t key_head,
                        int64_t first_key, int64_t keys)
 {
     const tlmi_attention_t *attention = job->attention;
     int64_t d_key = attention->d_key, d_value = attention->d_value;
-    tlmi_attention_load(scratch->keys, attention, job->key, head, first_key, keys, d_key, 1.0f,
+    tlmi_attention_load(scratch->keys, attention, job->key, key_head, first_key, keys, d_key, 1.0f,
                         true);
     tlmi_panel_pack(scratch->keys_panels, scratch->keys, d_key, 1, keys, d_key);
     tlmi_panel_pack(scratch->keys_t, scratch->keys, 1, d_key, d_key, keys);
-    const float *values = tlmi_head_rows(attention, job->value, head);
+    const float *values = tlmi_head_rows(job->value, key_head);
     tlmi_panel_pack(scratch->values_t, values + first_key * job->value.row_stride, 1,
                     job->value.row_stride, d_value, keys);
     memset(scratch->dkeys, 0, (size_t)(keys * d_key) * sizeof(float));
@@ -144,33 +144,45 @@ static void add_tile(const backward_job_t *job, backward_scratch_t *scratch, int
                     scratch->dvalues, d_value, true);
 }
 
-static void backward_task(void *context, int64_t head, int32_t worker)
+/* One query head. The gradients of its keys and values are added to those of the heads of its group
+ * before it. */
+static void backward_head(const backward_job_t *job, backward_scratch_t *scratch, int64_t head)
 {
-    const backward_job_t *job = context;
     const tlmi_attention_t *attention = job->attention;
     const tlmi_attention_gradients_t *gradients = job->gradients;
     int64_t n = attention->queries, d_key = attention->d_key, d_value = attention->d_value;
-    backward_scratch_t scratch;
-    cut_scratch(&scratch, job->scratch + worker * job->scratch_size, attention);
-    load_head(job, &scratch, head);
+    int64_t key_head = head / attention->group;
+    bool follows = head % attention->group != 0;
+    load_head(job, scratch, head);
     for (int64_t first_key = 0; first_key < attention->keys; first_key += TLMI_KEY_BLOCK) {
         int64_t keys = tlmi_min64(TLMI_KEY_BLOCK, attention->keys - first_key);
-        load_block(job, &scratch, head, first_key, keys);
+        load_block(job, scratch, key_head, first_key, keys);
         for (int64_t first = 0; first < n; first += TLMI_QUERY_TILE)
-            add_tile(job, &scratch, head, first, tlmi_min64(TLMI_QUERY_TILE, n - first), first_key,
+            add_tile(job, scratch, head, first, tlmi_min64(TLMI_QUERY_TILE, n - first), first_key,
                      keys);
         /* The queries were scaled when loaded, so dK needs no factor. */
         if (gradients->key.data != NULL)
-            tlmi_attention_store(attention, gradients->key, head, first_key, keys, d_key, 1.0f,
-                                 true, gradients->accumulate_key, scratch.dkeys);
+            tlmi_attention_store(attention, gradients->key, key_head, first_key, keys, d_key, 1.0f,
+                                 true, follows || gradients->accumulate_key, scratch->dkeys);
         if (gradients->value.data != NULL)
-            tlmi_attention_store(attention, gradients->value, head, first_key, keys, d_value, 1.0f,
-                                 false, gradients->accumulate_value, scratch.dvalues);
+            tlmi_attention_store(attention, gradients->value, key_head, first_key, keys, d_value,
+                                 1.0f, false, follows || gradients->accumulate_value,
+                                 scratch->dvalues);
     }
     if (gradients->query.data != NULL)
         tlmi_attention_store(attention, gradients->query, head, 0, n, d_key,
                              1.0f / sqrtf((float)d_key), true, gradients->accumulate_query,
-                             scratch.dqueries);
+                             scratch->dqueries);
+}
+
+static void backward_task(void *context, int64_t key_head, int32_t worker)
+{
+    const backward_job_t *job = context;
+    int64_t group = job->attention->group;
+    backward_scratch_t scratch;
+    cut_scratch(&scratch, job->scratch + worker * job->scratch_size, job->attention);
+    for (int64_t head = key_head * group; head < (key_head + 1) * group; head++)
+        backward_head(job, &scratch, head);
 }
 
 tlm_status_t tlmi_attention_backward(const tlmi_attention_t *attention,
@@ -186,7 +198,7 @@ tlm_status_t tlmi_attention_backward(const tlmi_attention_t *attention,
                            "the tiles of attention");
     if (job.scratch == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    tlmi_parallel_for(attention->outer * attention->heads, backward_task, &job);
+    tlmi_parallel_for(attention->outer * attention->heads / attention->group, backward_task, &job);
     tlmi_free(job.scratch);
     return TLM_OK;
 }

@@ -90,15 +90,15 @@ static void fold_tile(const forward_job_t *job, forward_scratch_t *scratch, int6
                     scratch->sums + first * d_value, d_value, true);
 }
 
-static void pack_block(const forward_job_t *job, forward_scratch_t *scratch, int64_t head,
+static void pack_block(const forward_job_t *job, forward_scratch_t *scratch, int64_t key_head,
                        int64_t first_key, int64_t keys)
 {
     const tlmi_attention_t *attention = job->attention;
     int64_t d_key = attention->d_key, d_value = attention->d_value;
-    tlmi_attention_load(scratch->rows, attention, job->key, head, first_key, keys, d_key, 1.0f,
+    tlmi_attention_load(scratch->rows, attention, job->key, key_head, first_key, keys, d_key, 1.0f,
                         true);
     tlmi_panel_pack(scratch->keys, scratch->rows, 1, d_key, d_key, keys);
-    const float *values = tlmi_head_rows(attention, job->value, head);
+    const float *values = tlmi_head_rows(job->value, key_head);
     tlmi_panel_pack(scratch->values, values + first_key * job->value.row_stride,
                     job->value.row_stride, 1, keys, d_value);
 }
@@ -108,7 +108,7 @@ static void finish_rows(const forward_job_t *job, forward_scratch_t *scratch, in
                         int64_t base, int64_t n)
 {
     int64_t d = job->attention->d_value;
-    float *out = tlmi_head_rows(job->attention, job->out, head);
+    float *out = tlmi_head_rows(job->out, head);
     for (int64_t i = 0; i < n; i++) {
         float max = scratch->max[i], total = scratch->total[i];
         bool empty = max == -INFINITY;
@@ -140,7 +140,7 @@ static void forward_task(void *context, int64_t task, int32_t worker)
     int64_t visible = tlmi_visible_keys(attention, base, rows);
     for (int64_t first_key = 0; first_key < visible; first_key += TLMI_KEY_BLOCK) {
         int64_t keys = tlmi_min64(TLMI_KEY_BLOCK, visible - first_key);
-        pack_block(job, &scratch, head, first_key, keys);
+        pack_block(job, &scratch, head / attention->group, first_key, keys);
         for (int64_t first = 0; first < rows; first += TLMI_QUERY_TILE)
             fold_tile(job, &scratch, head, base, first, tlmi_min64(TLMI_QUERY_TILE, rows - first),
                       first_key, keys);

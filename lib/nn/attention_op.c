@@ -12,31 +12,30 @@ typedef struct attention_context {
 } attention_context_t;
 
 /* Heads side by side in the rows of a contiguous (outer, rows, heads * d). */
-static tlmi_heads_t side_by_side(float *data, const tlmi_attention_t *attention, int64_t rows,
-                                 int64_t d)
+static tlmi_heads_t side_by_side(float *data, int64_t heads, int64_t rows, int64_t d)
 {
-    int64_t row = attention->heads * d;
-    return (tlmi_heads_t){data, rows * row, d, row};
+    int64_t row = heads * d;
+    return (tlmi_heads_t){data, heads, rows * row, d, row};
 }
 
 static tlmi_heads_t query_heads(float *data, const tlmi_attention_t *attention)
 {
-    return side_by_side(data, attention, attention->queries, attention->d_key);
+    return side_by_side(data, attention->heads, attention->queries, attention->d_key);
 }
 
 static tlmi_heads_t key_heads(float *data, const tlmi_attention_t *attention)
 {
-    return side_by_side(data, attention, attention->keys, attention->d_key);
+    return side_by_side(data, tlmi_key_heads(attention), attention->keys, attention->d_key);
 }
 
 static tlmi_heads_t value_heads(float *data, const tlmi_attention_t *attention)
 {
-    return side_by_side(data, attention, attention->keys, attention->d_value);
+    return side_by_side(data, tlmi_key_heads(attention), attention->keys, attention->d_value);
 }
 
 static tlmi_heads_t out_heads(float *data, const tlmi_attention_t *attention)
 {
-    return side_by_side(data, attention, attention->queries, attention->d_value);
+    return side_by_side(data, attention->heads, attention->queries, attention->d_value);
 }
 
 /* Opens the gradients of query, key and value. The task of a head writes all three, so where one

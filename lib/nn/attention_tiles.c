@@ -9,13 +9,13 @@ void tlmi_attention_load(float *dst, const tlmi_attention_t *attention, tlmi_hea
                          int64_t head, int64_t first, int64_t n, int64_t d, float scale,
                          bool rotate)
 {
-    const float *rows = tlmi_head_rows(attention, operand, head);
+    const float *rows = tlmi_head_rows(operand, head);
     const tlmi_rotation_t *rotation = rotate ? attention->rotation : NULL;
     for (int64_t i = 0; i < n; i++, dst += d) {
         const float *row = rows + (first + i) * operand.row_stride;
         if (rotation != NULL)
-            tlmi_rotate(dst, row, tlmi_rotation_row(rotation, head / attention->heads, first + i),
-                        d, false);
+            tlmi_rotate(dst, row, tlmi_rotation_row(rotation, head / operand.heads, first + i), d,
+                        false);
         else
             memcpy(dst, row, (size_t)d * sizeof(float));
         if (scale != 1.0f)
@@ -27,13 +27,13 @@ void tlmi_attention_store(const tlmi_attention_t *attention, tlmi_heads_t operan
                           int64_t first, int64_t n, int64_t d, float scale, bool rotate,
                           bool accumulate, float *src)
 {
-    float *rows = tlmi_head_rows(attention, operand, head);
+    float *rows = tlmi_head_rows(operand, head);
     const tlmi_rotation_t *rotation = rotate ? attention->rotation : NULL;
     for (int64_t i = 0; i < n; i++, src += d) {
         float *row = rows + (first + i) * operand.row_stride;
         if (rotation != NULL)
-            tlmi_rotate(src, src, tlmi_rotation_row(rotation, head / attention->heads, first + i),
-                        d, true);
+            tlmi_rotate(src, src, tlmi_rotation_row(rotation, head / operand.heads, first + i), d,
+                        true);
         if (accumulate)
             tlmi_vec_axpy(row, scale, src, d);
         else

@@ -23,12 +23,11 @@ static inline float *tlmi_take(float *base, int64_t *used, int64_t n)
     return part;
 }
 
-/* First row of head `head` (numbered over all sequences). */
-static inline float *tlmi_head_rows(const tlmi_attention_t *attention, tlmi_heads_t operand,
-                                    int64_t head)
+/* First row of head `head` of the operand (numbered over all sequences). */
+static inline float *tlmi_head_rows(tlmi_heads_t operand, int64_t head)
 {
-    return operand.data + head / attention->heads * operand.outer_stride +
-           head % attention->heads * operand.head_stride;
+    return operand.data + head / operand.heads * operand.outer_stride +
+           head % operand.heads * operand.head_stride;
 }
 
 /* Keys that any of the queries first .. first+n-1 may see. */
@@ -40,7 +39,7 @@ static inline int64_t tlmi_visible_keys(const tlmi_attention_t *attention, int64
     return limit < 0 ? 0 : tlmi_min64(limit, attention->keys);
 }
 
-/* dst (n, d) = scale * rows first .. first+n-1 of a head, rotated if `rotate`. */
+/* dst (n, d) = scale * rows first .. first+n-1 of a head of the operand, rotated if `rotate`. */
 void tlmi_attention_load(float *dst, const tlmi_attention_t *attention, tlmi_heads_t operand,
                          int64_t head, int64_t first, int64_t n, int64_t d, float scale,
                          bool rotate);

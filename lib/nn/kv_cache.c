@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 #include "model_core.h"
+#include "rotation.h"
 #include "tensor/gemm.h"
 #include "tensor/tensor_core.h"
 #include "tensor/vector_math.h"
@@ -21,16 +22,17 @@
 struct tlmi_kv_cache {
     const tlm_model_t *model;
     int64_t length, capacity; /* tokens */
-    int64_t d_head;
+    int64_t d_head, kv_width;
     int64_t chunk;   /* rows of the buffers below */
-    float *keys;     /* (num_layers, num_heads, capacity, d_head), rotated */
+    float *keys;     /* (num_layers, num_kv_heads, capacity, d_head), rotated */
     float *values;   /* the same shape */
-    float *rotation; /* (capacity, d_head): cos and sin of each pair's angle, interleaved */
+    float *rotation; /* (capacity, d_head): cos and sin of each pair's angle, interleaved;
+                        NULL: no rotation */
     float *x;        /* (chunk, d_model): the residual stream */
     float *normed;   /* (chunk, d_model) */
     float *query;    /* (chunk, d_model), and attention's result */
-    float *key;      /* (chunk, d_model) */
-    float *value;    /* (chunk, d_model) */
+    float *key;      /* (chunk, kv_width) */
+    float *value;    /* (chunk, kv_width) */
     float *gate;     /* (chunk, d_ff) */
     float *up;       /* (chunk, d_ff) */
     float *scores;   /* (workers, QUERY_BLOCK, capacity) */
@@ -66,6 +68,7 @@ tlm_status_t tlmi_kv_cache_create(tlmi_kv_cache_t **out, const tlm_model_t *mode
     const tlm_model_options_t *options = &model->options;
     int64_t capacity = options->context_length, d = options->d_model;
     int64_t chunk = capacity < CHUNK_TOKENS ? capacity : CHUNK_TOKENS;
+    bool rope = options->position == TLM_POSITION_ROPE;
     tlmi_kv_cache_t *cache = tlmi_calloc(1, sizeof(*cache), "a key-value cache");
 
     if (cache == NULL)
@@ -73,21 +76,23 @@ tlm_status_t tlmi_kv_cache_create(tlmi_kv_cache_t **out, const tlm_model_t *mode
     cache->model = model;
     cache->capacity = capacity;
     cache->chunk = chunk;
-    cache->d_head = d / options->num_heads;
-    if ((cache->keys = buffer(options->num_layers, capacity, d)) == NULL ||
-        (cache->values = buffer(options->num_layers, capacity, d)) == NULL ||
-        (cache->rotation = buffer(1, capacity, cache->d_head)) == NULL ||
+    cache->d_head = model->shape.d_head;
+    cache->kv_width = model->shape.kv_width;
+    if ((cache->keys = buffer(options->num_layers, capacity, cache->kv_width)) == NULL ||
+        (cache->values = buffer(options->num_layers, capacity, cache->kv_width)) == NULL ||
+        (rope && (cache->rotation = buffer(1, capacity, cache->d_head)) == NULL) ||
         (cache->x = buffer(1, chunk, d)) == NULL || (cache->normed = buffer(1, chunk, d)) == NULL ||
         (cache->query = buffer(1, chunk, d)) == NULL ||
-        (cache->key = buffer(1, chunk, d)) == NULL ||
-        (cache->value = buffer(1, chunk, d)) == NULL ||
+        (cache->key = buffer(1, chunk, cache->kv_width)) == NULL ||
+        (cache->value = buffer(1, chunk, cache->kv_width)) == NULL ||
         (cache->gate = buffer(1, chunk, options->d_ff)) == NULL ||
         (cache->up = buffer(1, chunk, options->d_ff)) == NULL ||
         (cache->scores = buffer(tlmi_max_workers(), QUERY_BLOCK, capacity)) == NULL) {
         tlmi_kv_cache_free(cache);
         return TLM_ERR_OUT_OF_MEMORY;
     }
-    fill_rotation(cache);
+    if (rope)
+        fill_rotation(cache);
     tlmi_gemm_prepare();
     *out = cache;
     return TLM_OK;
@@ -177,48 +182,61 @@ static tlm_status_t project(const projection_t *projections, int32_t count, cons
     return TLM_OK;
 }
 
-/* y = x / sqrt(mean(x^2) + eps) * weight, row by row; x and y (n, d_model). */
-static void rms_norm_rows(float *y, const float *x, const tlm_tensor_t *weight, int64_t n)
+/* y = x / sqrt(mean(x^2) + eps) * gain, row by row; x and y (n, d_model), y may be x. Without a gain
+ * there is no norm. */
+static void rms_norm_rows(float *y, const float *x, const tlm_model_t *model,
+                          const tlm_tensor_t *gain, int64_t n)
 {
-    const int64_t d = weight->shape[0];
+    const int64_t d = model->options.d_model;
+
+    if (gain == NULL) {
+        if (y != x)
+            memcpy(y, x, (size_t)(n * d) * sizeof(float));
+        return;
+    }
 
     for (int64_t row = 0; row < n; row++, x += d, y += d) {
         double mean = tlmi_vec_sum_squares(x, d) / (double)d;
 
-        tlmi_vec_scale(y, x, (float)(1.0 / sqrt(mean + (double)TLMI_RMS_NORM_EPS)), d);
-        tlmi_vec_mul(y, y, tlmi_floats(weight), d);
+        tlmi_vec_scale(y, x, (float)(1.0 / sqrt(mean + (double)(float)model->options.norm_eps)), d);
+        tlmi_vec_mul(y, y, tlmi_floats(gain), d);
     }
 }
 
 /* ---- Attention -------------------------------------------------------------------------- */
 
+/* y = x rotated, or x itself without rotation; y may be x. */
+static void rotate_head(const tlmi_kv_cache_t *cache, float *y, const float *x, int64_t position)
+{
+    if (cache->rotation != NULL)
+        tlmi_rotate(y, x, cache->rotation + position * cache->d_head, cache->d_head, false);
+    else if (y != x)
+        memcpy(y, x, (size_t)cache->d_head * sizeof(float));
+}
+
 /* Rotates the n new queries in place and puts the keys, rotated, and the values into the cache,
  * where each head has its own rows. */
 static void store_keys_values(tlmi_kv_cache_t *cache, int64_t layer, int64_t n)
 {
-    const int64_t heads = cache->model->options.num_heads, d = cache->model->options.d_model;
+    const tlm_model_options_t *options = &cache->model->options;
     const int64_t d_head = cache->d_head;
 
-    for (int64_t row = 0; row < n; row++)
-        for (int64_t head = 0; head < heads; head++) {
-            const float *rotation = cache->rotation + (cache->length + row) * d_head;
-            float *query = cache->query + row * d + head * d_head;
-            const float *key = cache->key + row * d + head * d_head;
-            int64_t place =
-                ((layer * heads + head) * cache->capacity + cache->length + row) * d_head;
+    for (int64_t row = 0; row < n; row++) {
+        int64_t position = cache->length + row;
 
-            for (int64_t i = 0; i < d_head; i += 2) {
-                float cosine = rotation[i], sine = rotation[i + 1];
-                float q0 = query[i], q1 = query[i + 1];
-
-                query[i] = q0 * cosine - q1 * sine;
-                query[i + 1] = q0 * sine + q1 * cosine;
-                cache->keys[place + i] = key[i] * cosine - key[i + 1] * sine;
-                cache->keys[place + i + 1] = key[i] * sine + key[i + 1] * cosine;
-            }
-            memcpy(cache->values + place, cache->value + row * d + head * d_head,
-                   (size_t)d_head * sizeof(float));
+        for (int64_t head = 0; head < options->num_heads; head++) {
+            float *query = cache->query + row * options->d_model + head * d_head;
+            rotate_head(cache, query, query, position);
         }
+        for (int64_t head = 0; head < options->num_kv_heads; head++) {
+            int64_t from = row * cache->kv_width + head * d_head;
+            int64_t plane = layer * options->num_kv_heads + head;
+            int64_t place = (plane * cache->capacity + position) * d_head;
+
+            rotate_head(cache, cache->keys + place, cache->key + from, position);
+            memcpy(cache->values + place, cache->value + from, (size_t)d_head * sizeof(float));
+        }
+    }
 }
 
 typedef struct attention_job {
@@ -250,7 +268,9 @@ static void attention_task(void *context, int64_t task, int32_t worker)
     const int64_t head = task / job->blocks, begin = task % job->blocks * QUERY_BLOCK;
     const int64_t rows = job->n - begin < QUERY_BLOCK ? job->n - begin : QUERY_BLOCK;
     const int64_t seen = cache->length + begin + rows;
-    const int64_t plane = (job->layer * cache->model->options.num_heads + head) * cache->capacity;
+    const tlm_model_options_t *options = &cache->model->options;
+    const int64_t group = options->num_heads / options->num_kv_heads;
+    const int64_t plane = (job->layer * options->num_kv_heads + head / group) * cache->capacity;
     float *query = cache->query + begin * d + head * d_head;
     float *scores = cache->scores + worker * QUERY_BLOCK * cache->capacity;
     tlmi_matrix_t q = {query, d, 1};
@@ -267,16 +287,16 @@ static void attention_task(void *context, int64_t task, int32_t worker)
 static tlm_status_t attention_sublayer(tlmi_kv_cache_t *cache, int64_t layer, int64_t n)
 {
     const tlm_model_t *model = cache->model;
-    const projection_t inputs[] = {
-        {cache->query, tlmi_model_block(model, layer, TLMI_ATTN_Q)},
+    const projection_t queries = {cache->query, tlmi_model_block(model, layer, TLMI_ATTN_Q)};
+    const projection_t others[] = {
         {cache->key, tlmi_model_block(model, layer, TLMI_ATTN_K)},
         {cache->value, tlmi_model_block(model, layer, TLMI_ATTN_V)},
     };
     const projection_t output = {cache->x, tlmi_model_block(model, layer, TLMI_ATTN_OUTPUT)};
     attention_job_t job = {cache, layer, n, (n + QUERY_BLOCK - 1) / QUERY_BLOCK};
 
-    rms_norm_rows(cache->normed, cache->x, tlmi_model_block(model, layer, TLMI_LN1), n);
-    TLMI_TRY(project(inputs, 3, cache->normed, n, false));
+    TLMI_TRY(project(&queries, 1, cache->normed, n, false));
+    TLMI_TRY(project(others, 2, cache->normed, n, false));
     store_keys_values(cache, layer, n);
     tlmi_parallel_for(job.blocks * model->options.num_heads, attention_task, &job);
     return project(&output, 1, cache->query, n, true);
@@ -285,16 +305,34 @@ static tlm_status_t attention_sublayer(tlmi_kv_cache_t *cache, int64_t layer, in
 static tlm_status_t feed_forward_sublayer(tlmi_kv_cache_t *cache, int64_t layer, int64_t n)
 {
     const tlm_model_t *model = cache->model;
+    const bool gated = model->options.ffn == TLM_FFN_SWIGLU;
     const projection_t inputs[] = {
         {cache->gate, tlmi_model_block(model, layer, TLMI_FFN_W1)},
         {cache->up, tlmi_model_block(model, layer, TLMI_FFN_W3)},
     };
     const projection_t output = {cache->x, tlmi_model_block(model, layer, TLMI_FFN_W2)};
 
-    rms_norm_rows(cache->normed, cache->x, tlmi_model_block(model, layer, TLMI_LN2), n);
-    TLMI_TRY(project(inputs, 2, cache->normed, n, false));
-    tlmi_vec_silu_mul(cache->gate, cache->gate, cache->up, n * model->options.d_ff);
+    TLMI_TRY(project(inputs, gated ? 2 : 1, cache->normed, n, false));
+    if (gated)
+        tlmi_vec_silu_mul(cache->gate, cache->gate, cache->up, n * model->options.d_ff);
+    else
+        tlmi_vec_silu(cache->gate, cache->gate, n * model->options.d_ff);
     return project(&output, 1, cache->gate, n, true);
+}
+
+/* x becomes x + f(norm(x)), norm(x + f(x)) or x + f(x), as options.norm says. */
+static tlm_status_t sublayer(tlmi_kv_cache_t *cache, int64_t layer, int64_t n, int32_t norm_part,
+                             tlm_status_t (*f)(tlmi_kv_cache_t *, int64_t, int64_t))
+{
+    const tlm_model_t *model = cache->model;
+    const tlm_tensor_t *gain = tlmi_model_block(model, layer, norm_part);
+    bool post = model->options.norm == TLM_NORM_POST;
+
+    rms_norm_rows(cache->normed, cache->x, model, post ? NULL : gain, n);
+    TLMI_TRY(f(cache, layer, n));
+    if (post)
+        rms_norm_rows(cache->x, cache->x, model, gain, n);
+    return TLM_OK;
 }
 
 /* ---- Advancing -------------------------------------------------------------------------- */
@@ -309,8 +347,8 @@ static tlm_status_t advance_chunk(tlmi_kv_cache_t *cache, const uint32_t *ids, i
     for (int64_t row = 0; row < n; row++)
         memcpy(cache->x + row * d, embeddings + (int64_t)ids[row] * d, (size_t)d * sizeof(float));
     for (int64_t layer = 0; layer < model->options.num_layers; layer++) {
-        TLMI_TRY(attention_sublayer(cache, layer, n));
-        TLMI_TRY(feed_forward_sublayer(cache, layer, n));
+        TLMI_TRY(sublayer(cache, layer, n, TLMI_LN1, attention_sublayer));
+        TLMI_TRY(sublayer(cache, layer, n, TLMI_LN2, feed_forward_sublayer));
     }
     cache->length += n;
     return TLM_OK;
@@ -327,7 +365,7 @@ tlm_status_t tlmi_kv_cache_advance(float *logits, tlmi_kv_cache_t *cache, const 
         rows = n - done < cache->chunk ? n - done : cache->chunk;
         TLMI_TRY(advance_chunk(cache, ids + done, rows));
     }
-    rms_norm_rows(cache->normed, cache->x + (rows - 1) * model->options.d_model,
+    rms_norm_rows(cache->normed, cache->x + (rows - 1) * model->options.d_model, model,
                   tlmi_model_final_norm(model), 1);
     return project(&output, 1, cache->normed, 1, false);
 }

@@ -4,9 +4,7 @@
 
 #include "tinylm/model.h"
 
-#define TLMI_RMS_NORM_EPS 1e-5f /* CS336 */
-
-/* Parameters of one block, in their order. */
+/* Parameters of one block, in their order; a model may lack some. */
 enum {
     TLMI_ATTN_Q,
     TLMI_ATTN_K,
@@ -17,7 +15,7 @@ enum {
     TLMI_FFN_W2,
     TLMI_FFN_W3,
     TLMI_LN2,
-    TLMI_BLOCK_PARAMETERS
+    TLMI_BLOCK_PARTS
 };
 
 typedef struct tlmi_parameter_spec {
@@ -27,9 +25,21 @@ typedef struct tlmi_parameter_spec {
     double sigma; /* of the initial values; 0: all ones */
 } tlmi_parameter_spec_t;
 
+/* What follows from a model's options. */
+typedef struct tlmi_model_shape {
+    int64_t d_head;
+    int64_t kv_width;                 /* num_kv_heads * d_head */
+    int32_t places[TLMI_BLOCK_PARTS]; /* of each part among a block's parameters; -1: it has none */
+    size_t block_parameters;          /* of one block */
+    bool has_final_norm, has_output;  /* parameters of their own */
+    size_t num_parameters;            /* in all */
+    uint64_t num_elements;
+} tlmi_model_shape_t;
+
 struct tlm_model {
     tlm_model_options_t options; /* defaults resolved */
-    size_t num_parameters;       /* token embedding, blocks, final norm, output projection */
+    tlmi_model_shape_t shape;
+    size_t num_parameters; /* that exist: token embedding, blocks, final norm, output projection */
     tlm_tensor_t **parameters;
     tlmi_parameter_spec_t *specs;
 };
@@ -39,26 +49,35 @@ static inline tlm_tensor_t *tlmi_model_embedding(const tlm_model_t *model)
     return model->parameters[0];
 }
 
+/* NULL if the model has no such part. */
 static inline tlm_tensor_t *tlmi_model_block(const tlm_model_t *model, int64_t layer, int32_t part)
 {
-    return model->parameters[1 + layer * TLMI_BLOCK_PARAMETERS + part];
+    const tlmi_model_shape_t *shape = &model->shape;
+    int32_t place = shape->places[part];
+
+    return place < 0
+               ? NULL
+               : model->parameters[1 + (size_t)layer * shape->block_parameters + (size_t)place];
 }
 
+/* NULL if the model has none. */
 static inline tlm_tensor_t *tlmi_model_final_norm(const tlm_model_t *model)
 {
-    return model->parameters[model->num_parameters - 2];
+    if (!model->shape.has_final_norm)
+        return NULL;
+    return model->parameters[model->num_parameters - (model->shape.has_output ? 2 : 1)];
 }
 
+/* The output projection (vocab_size, d_model): the embedding where that is tied. */
 static inline tlm_tensor_t *tlmi_model_output(const tlm_model_t *model)
 {
-    return model->parameters[model->num_parameters - 1];
+    return model->parameters[model->shape.has_output ? model->num_parameters - 1 : 0];
 }
 
-/* Reads and checks a caller's options; defaults resolved, num_parameters and the number of elements
- * computed without overflow. */
-tlm_status_t tlmi_model_check_options(tlm_model_options_t *resolved, size_t *num_parameters,
-                                      uint64_t *num_elements, const char *function,
-                                      const tlm_model_options_t *options);
+/* Reads and checks a caller's options and resolves defaults; all sizes are computed without
+ * overflow. */
+tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_t *shape,
+                                const char *function, const tlm_model_options_t *options);
 
 /* Makes a model whose parameters are zeros, for a loader to fill. */
 tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_t *options);

@@ -1,5 +1,6 @@
-/* Sizes, offsets and values that programs have compiled in. A line may be added, never changed: a
- * change that breaks one needs another TLM_ABI_VERSION. */
+/* Sizes, offsets and values that programs have compiled in. A line may be added, never changed,
+ * but for the size of an options struct, which may grow: a change that breaks one needs another
+ * TLM_ABI_VERSION. */
 #include "tinylm/tinylm.h"
 
 #include <stdio.h>
@@ -33,7 +34,7 @@ FIELD(tlm_tokenizer_options_t, pattern, 24, 8);
 FIELD(tlm_tokenizer_options_t, ignore_merges, 32, 4);
 FIELD(tlm_tokenizer_options_t, reserved, 36, 4);
 
-SIZE(tlm_model_options_t, 72);
+SIZE(tlm_model_options_t, 104);
 FIELD(tlm_model_options_t, size, 0, 8);
 FIELD(tlm_model_options_t, vocab_size, 8, 8);
 FIELD(tlm_model_options_t, context_length, 16, 8);
@@ -43,6 +44,13 @@ FIELD(tlm_model_options_t, num_heads, 40, 8);
 FIELD(tlm_model_options_t, d_ff, 48, 8);
 FIELD(tlm_model_options_t, rope_theta, 56, 8);
 FIELD(tlm_model_options_t, seed, 64, 8);
+FIELD(tlm_model_options_t, num_kv_heads, 72, 8);
+FIELD(tlm_model_options_t, norm_eps, 80, 8);
+FIELD(tlm_model_options_t, norm, 88, 4);
+FIELD(tlm_model_options_t, position, 92, 4);
+FIELD(tlm_model_options_t, ffn, 96, 4);
+FIELD(tlm_model_options_t, tied_embeddings, 100, 1);
+FIELD(tlm_model_options_t, reserved, 101, 3);
 
 SIZE(tlm_generate_options_t, 56);
 FIELD(tlm_generate_options_t, size, 0, 8);
@@ -101,6 +109,13 @@ VALUE(TLM_TOKENS_AUTO, 0);
 VALUE(TLM_TOKENS_UINT16, 2);
 VALUE(TLM_TOKENS_UINT32, 4);
 VALUE(TLM_ALL_GROUPS, SIZE_MAX);
+VALUE(TLM_NORM_PRE, 0);
+VALUE(TLM_NORM_POST, 1);
+VALUE(TLM_NORM_NONE, 2);
+VALUE(TLM_POSITION_ROPE, 0);
+VALUE(TLM_POSITION_NONE, 1);
+VALUE(TLM_FFN_SWIGLU, 0);
+VALUE(TLM_FFN_SILU, 1);
 
 int main(void)
 {

@@ -15,10 +15,13 @@ static tlmi_json_t *parse(const char *text)
 START_TEST(what_is_written_is_read)
 {
     static const double numbers[] = {0.1, -1e300, 5e-324, 3.0, 1.0 / 3.0};
+    static const char *const no_counters[] = {NULL, "",   "-1",  "+1",
+                                              " 1", "1x", "1.0", "18446744073709551616"};
     tlmi_json_t *object = tlmi_json_new_object(), *array = tlmi_json_new_array(), *read;
     const char *string;
     size_t size;
     int64_t integer;
+    uint64_t counter;
     double number;
     bool truth;
     char *text;
@@ -28,6 +31,7 @@ START_TEST(what_is_written_is_read)
     ASSERT_OK(tlmi_json_set(object, "z", array));
     ASSERT_OK(tlmi_json_set(object, "least", tlmi_json_new_int(INT64_MIN)));
     ASSERT_OK(tlmi_json_set(object, "yes", tlmi_json_new_bool(true)));
+    ASSERT_OK(tlmi_json_set(object, "most", tlmi_json_new_uint64(UINT64_MAX)));
     ASSERT_OK(tlmi_json_set(object, "s", tlmi_json_new_string("a\0\"\n\xF0\x9F\x98\x80", 8)));
     ASSERT_OK(tlmi_json_dump(&text, &size, object));
     ck_assert_uint_eq(strlen(text), size);
@@ -36,7 +40,7 @@ START_TEST(what_is_written_is_read)
     ASSERT_OK(tlmi_json_parse(&read, text, size, "text"));
     tlmi_free(text);
     ck_assert(tlmi_json_is_object(read) && !tlmi_json_is_array(read));
-    ck_assert_uint_eq(tlmi_json_size(read), 4);
+    ck_assert_uint_eq(tlmi_json_size(read), 5);
     ck_assert_uint_eq(tlmi_json_size(tlmi_json_member(read, "z")), COUNT(numbers));
     for (size_t i = 0; i < COUNT(numbers); i++) {
         ck_assert(tlmi_json_get_number(tlmi_json_item(tlmi_json_member(read, "z"), i), &number));
@@ -45,6 +49,12 @@ START_TEST(what_is_written_is_read)
     ck_assert(tlmi_json_get_int(tlmi_json_member(read, "least"), &integer));
     ck_assert(integer == INT64_MIN);
     ck_assert(tlmi_json_get_bool(tlmi_json_member(read, "yes"), &truth) && truth);
+    ck_assert(tlmi_json_get_uint64(tlmi_json_member(read, "most"), &counter));
+    ck_assert(counter == UINT64_MAX);
+    for (size_t i = 0; i < COUNT(no_counters); i++)
+        ck_assert(!tlmi_parse_uint64(no_counters[i], &counter));
+    ck_assert(!tlmi_json_get_uint64(tlmi_json_member(read, "least"), &counter));
+    ck_assert(!tlmi_json_get_uint64(NULL, &counter));
     ck_assert(tlmi_json_get_string(tlmi_json_member(read, "s"), &string, &size));
     ck_assert(size == 8 && memcmp(string, "a\0\"\n\xF0\x9F\x98\x80", 8) == 0);
     tlmi_json_free(read);

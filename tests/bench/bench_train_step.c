@@ -131,8 +131,14 @@ static double time_products(double *gflop)
 
 int main(int argc, char **argv)
 {
-    tlm_model_options_t options = {sizeof(options), VOCAB, CONTEXT, D_MODEL, LAYERS,
-                                   HEADS,           D_FF,  0.0,     1};
+    tlm_model_options_t options = {.size = sizeof(options),
+                                   .vocab_size = VOCAB,
+                                   .context_length = CONTEXT,
+                                   .d_model = D_MODEL,
+                                   .num_layers = LAYERS,
+                                   .num_heads = HEADS,
+                                   .d_ff = D_FF,
+                                   .seed = 1};
     int steps = argc > 2 ? atoi(argv[2]) : 5;
     uint32_t *ids = malloc((TOKENS + 1) * sizeof(*ids));
     tlm_optimizer_t *optimizer;

@@ -133,6 +133,12 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     fails 1 'no-such-file' $train --resume no-such-file
     fails 1 'vocabulary' $train --vocab-size 300
     fails 2 'batch must be' $train --batch 0
+    switched="$train --norm post --position none --ffn silu --tied --kv-heads 1"
+    passes $switched --output switched.safetensors --stop 10
+    passes $switched --resume switched.safetensors --output switched.safetensors
+    prints 'step *30/30'
+    passes "$bin/generate" --model switched.safetensors $tokenizer --max-tokens 5 --prompt 'One day'
+    fails 2 'norm must be one of pre, post, none' $train --norm past
 
     # ---- Generation: the prompt, then at most as many tokens as asked for; a seed fixes them ----
     generate="$bin/generate --model whole.safetensors $tokenizer --max-tokens 20"

@@ -5,7 +5,14 @@
 #include "base/json.h"
 #include "io/safetensors.h"
 
-static const tlm_model_options_t tiny = {sizeof(tlm_model_options_t), 13, 6, 8, 2, 2, 12, 0.0, 7};
+static const tlm_model_options_t tiny = {.size = sizeof(tlm_model_options_t),
+                                         .vocab_size = 13,
+                                         .context_length = 6,
+                                         .d_model = 8,
+                                         .num_layers = 2,
+                                         .num_heads = 2,
+                                         .d_ff = 12,
+                                         .seed = 7};
 
 typedef struct run {
     tlm_model_t *model;
@@ -154,6 +161,73 @@ START_TEST(a_model_is_made_from_its_checkpoint)
 }
 END_TEST
 
+static bool file_holds(const char *path, const char *text)
+{
+    size_t size;
+    unsigned char *bytes = read_bytes(path, &size);
+    bool found = memmem(bytes, size, text, strlen(text)) != NULL;
+
+    free(bytes);
+    return found;
+}
+
+START_TEST(switches_are_stored)
+{
+    const char *path = test_path("switched.safetensors");
+    tlm_model_options_t options = tiny, changed, got = {.size = sizeof(got)};
+    tlm_tensor_t *before, *after;
+    run_t run = start(&tiny, "adamw"), whole, loaded = {0};
+    float expected;
+
+    /* What version 0.1 had is written as version 0.1 wrote it. */
+    ASSERT_OK(tlm_checkpoint_save(path, run.model, NULL, 1));
+    ck_assert(file_holds(path, "\"format_version\":\"1\"") && !file_holds(path, "norm_eps"));
+    options.num_kv_heads = 1;
+    options.norm_eps = 1e-6;
+    options.norm = TLM_NORM_POST;
+    options.position = TLM_POSITION_NONE;
+    options.ffn = TLM_FFN_SILU;
+    options.tied_embeddings = true;
+    whole = start(&options, "adamw");
+    expected = train(&whole, 0, 4);
+    loaded = start(&options, "adamw");
+    train(&loaded, 0, 2);
+    ASSERT_OK(tlm_checkpoint_save(path, loaded.model, loaded.optimizer, 2));
+    ck_assert(file_holds(path, "\"format_version\":\"2\""));
+    stop(&loaded);
+    loaded = start(&options, "adamw");
+    ASSERT_OK(tlm_checkpoint_load(NULL, path, loaded.model, loaded.optimizer));
+    ck_assert(train(&loaded, 2, 4) == expected);
+    assert_same_weights(&whole, &loaded);
+    stop(&loaded);
+    for (int i = 0; i < 6; i++) {
+        static const char *const names[] = {"num_kv_heads", "norm_eps", "norm is post",
+                                            "position",     "ffn",      "tied_embeddings"};
+        changed = options;
+        changed.num_kv_heads = i == 0 ? 2 : 1;
+        changed.norm_eps = i == 1 ? 1e-5 : 1e-6;
+        changed.norm = i == 2 ? TLM_NORM_NONE : TLM_NORM_POST;
+        changed.position = i == 3 ? TLM_POSITION_ROPE : TLM_POSITION_NONE;
+        changed.ffn = i == 4 ? TLM_FFN_SWIGLU : TLM_FFN_SILU;
+        changed.tied_embeddings = i != 5;
+        loaded = start(&changed, "adamw");
+        ASSERT_FAILS(TLM_ERR_SHAPE, names[i], tlm_checkpoint_load(NULL, path, loaded.model, NULL));
+        stop(&loaded);
+    }
+    ASSERT_OK(tlm_model_load(&loaded.model, path));
+    ASSERT_OK(tlm_model_get_options(&got, loaded.model));
+    ck_assert(got.num_kv_heads == 1 && got.norm_eps == 1e-6 && got.norm == TLM_NORM_POST);
+    ck_assert(got.position == TLM_POSITION_NONE && got.ffn == TLM_FFN_SILU && got.tied_embeddings);
+    ASSERT_OK(tlm_model_parameter(&after, loaded.model, "layers.1.ffn.w2.weight"));
+    ASSERT_OK(tlm_checkpoint_load(NULL, path, whole.model, whole.optimizer));
+    ASSERT_OK(tlm_model_parameter(&before, whole.model, "layers.1.ffn.w2.weight"));
+    ck_assert_mem_eq(tlm_tensor_data(before), tlm_tensor_data(after), 8 * 12 * sizeof(float));
+    tlm_model_free(loaded.model);
+    stop(&run);
+    stop(&whole);
+}
+END_TEST
+
 START_TEST(foreign_checkpoints_change_nothing)
 {
     const char *path = test_path("foreign.safetensors");
@@ -264,6 +338,9 @@ static const char *write_lie(const char *config, const char *iteration, const ch
 #define CONFIG(vocab, layers)                                                                      \
     "{\"vocab_size\":" vocab ",\"context_length\":6,\"d_model\":8,\"num_layers\":" layers          \
     ",\"num_heads\":2,\"d_ff\":12,\"rope_theta\":10000.0,\"seed\":\"7\"}"
+#define LATER(members)                                                                             \
+    "{\"vocab_size\":13,\"context_length\":6,\"d_model\":8,\"num_layers\":2,\"num_heads\":2,"      \
+    "\"d_ff\":12,\"rope_theta\":10000.0,\"seed\":\"7\"," members "}"
 
 START_TEST(lies_are_refused)
 {
@@ -275,7 +352,17 @@ START_TEST(lies_are_refused)
         {"", "1", "1", TLM_ERR_FORMAT},
         {"[]", "1", "1", TLM_ERR_FORMAT},
         {"{}", "1", "1", TLM_ERR_FORMAT},
-        {CONFIG("13", "2"), "1", "2", TLM_ERR_UNSUPPORTED},
+        {CONFIG("13", "2"), "1", "3", TLM_ERR_UNSUPPORTED},
+        {LATER("\"norm\":\"past\""), "1", "2", TLM_ERR_FORMAT},
+        {LATER("\"norm\":1"), "1", "2", TLM_ERR_FORMAT},
+        {LATER("\"ffn\":\"\""), "1", "2", TLM_ERR_FORMAT},
+        {LATER("\"position\":\"post\""), "1", "2", TLM_ERR_FORMAT},
+        {LATER("\"tied_embeddings\":1"), "1", "2", TLM_ERR_FORMAT},
+        {LATER("\"num_kv_heads\":0"), "1", "2", TLM_ERR_FORMAT},
+        {LATER("\"num_kv_heads\":3"), "1", "2", TLM_ERR_INVALID_ARGUMENT},
+        {LATER("\"norm_eps\":0.0"), "1", "2", TLM_ERR_FORMAT},
+        {LATER("\"norm_eps\":1e39"), "1", "2", TLM_ERR_INVALID_ARGUMENT},
+        {LATER("\"norm\":\"none\""), "1", "2", TLM_ERR_FORMAT}, /* good, but tensors are missing */
         {CONFIG("13", "2"), "", "1", TLM_ERR_FORMAT},
         {CONFIG("13", "2"), "-1", "1", TLM_ERR_FORMAT},
         {CONFIG("13", "2"), "1x", "1", TLM_ERR_FORMAT},
@@ -343,6 +430,7 @@ int main(void)
     tcase_set_timeout(tcase, 30);
     tcase_add_loop_test(tcase, training_goes_on_with_the_same_bits, 0, 2);
     tcase_add_test(tcase, a_model_is_made_from_its_checkpoint);
+    tcase_add_test(tcase, switches_are_stored);
     tcase_add_test(tcase, foreign_checkpoints_change_nothing);
     tcase_add_test(tcase, damaged_checkpoints_change_nothing);
     tcase_add_test(tcase, lies_are_refused);

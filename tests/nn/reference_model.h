@@ -25,6 +25,28 @@
                       tlm_error_message());                                                        \
     } while (0)
 
+/* Small models with every switch of the architecture, alone and together. */
+#define REFERENCE_SHAPE(...)                                                                       \
+    {                                                                                              \
+        .size = sizeof(tlm_model_options_t), .vocab_size = 11, .context_length = 6,                \
+        .num_layers = 2, .d_ff = 12, .seed = 7, __VA_ARGS__                                        \
+    }
+static const tlm_model_options_t reference_shapes[] = {
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .norm = TLM_NORM_POST),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .norm = TLM_NORM_NONE),
+    REFERENCE_SHAPE(.d_model = 9, .num_heads = 3, .position = TLM_POSITION_NONE),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .ffn = TLM_FFN_SILU),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .tied_embeddings = true),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 4, .num_kv_heads = 1),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 4, .num_kv_heads = 2, .norm_eps = 0.5),
+    REFERENCE_SHAPE(.d_model = 12, .num_heads = 6, .num_kv_heads = 2, .norm = TLM_NORM_POST,
+                    .ffn = TLM_FFN_SILU, .tied_embeddings = true, .norm_eps = 1e-3),
+    REFERENCE_SHAPE(.d_model = 15, .num_heads = 3, .num_kv_heads = 1, .norm = TLM_NORM_NONE,
+                    .position = TLM_POSITION_NONE, .tied_embeddings = true),
+};
+enum { REFERENCE_NUM_SHAPES = sizeof(reference_shapes) / sizeof(reference_shapes[0]) };
+
 enum { REFERENCE_MAX_PARAMETERS = 64 };
 
 typedef struct reference {
@@ -61,12 +83,13 @@ static inline void reference_release(reference_t *reference)
         free(reference->values[i]);
 }
 
+/* NULL if there is no such parameter, which reading then shows. */
 static inline const double *reference_find(const reference_t *reference, const char *name)
 {
     for (size_t i = 0; i < reference->num_parameters; i++)
         if (strcmp(reference->names[i], name) == 0)
             return reference->values[i];
-    ck_abort_msg("no parameter %s", name);
+    return NULL;
 }
 
 static inline const double *reference_block(const reference_t *reference, int64_t layer,
@@ -89,14 +112,41 @@ static inline void reference_linear(double *y, const double *w, const double *x,
     }
 }
 
-static inline void reference_norm(double *y, const double *x, const double *gain, int64_t d)
+static inline void reference_norm(double *y, const double *x, const double *gain, int64_t d,
+                                  double eps)
 {
     double sum = 0.0;
 
     for (int64_t i = 0; i < d; i++)
         sum += x[i] * x[i];
     for (int64_t i = 0; i < d; i++)
-        y[i] = x[i] / sqrt(sum / (double)d + 1e-5) * gain[i];
+        y[i] = x[i] / sqrt(sum / (double)d + eps) * gain[i];
+}
+
+/* What a sublayer reads of x: its norm only where norms come first. */
+static inline void reference_input(double *y, const double *x, const reference_t *reference,
+                                   int64_t layer, const char *norm)
+{
+    const int64_t d = reference->options.d_model;
+
+    if (reference->options.norm == TLM_NORM_PRE)
+        reference_norm(y, x, reference_block(reference, layer, norm), d,
+                       reference->options.norm_eps);
+    else
+        memcpy(y, x, (size_t)d * sizeof(double));
+}
+
+/* x + change, with a norm of the sum where norms come last. */
+static inline void reference_add(double *x, const double *change, const reference_t *reference,
+                                 int64_t layer, const char *norm)
+{
+    const int64_t d = reference->options.d_model;
+
+    for (int64_t i = 0; i < d; i++)
+        x[i] += change[i];
+    if (reference->options.norm == TLM_NORM_POST)
+        reference_norm(x, x, reference_block(reference, layer, norm), d,
+                       reference->options.norm_eps);
 }
 
 static inline void reference_rotate(double *x, int64_t d_head, int64_t heads, int64_t position,
@@ -113,68 +163,73 @@ static inline void reference_rotate(double *x, int64_t d_head, int64_t heads, in
         }
 }
 
-/* x (time, d) += attention of its norm */
+/* The attention sublayer of x (time, d). */
 static inline void reference_attention(double *x, const reference_t *reference, int64_t layer,
                                        int64_t time)
 {
-    const int64_t d = reference->options.d_model, heads = reference->options.num_heads;
-    const int64_t d_head = d / heads;
+    const tlm_model_options_t *options = &reference->options;
+    const int64_t d = options->d_model, heads = options->num_heads, d_head = d / heads;
+    const int64_t kv = options->num_kv_heads * d_head, shared = heads / options->num_kv_heads;
     double *q = malloc((size_t)(time * d * 5) * sizeof(double));
     double *k = q + time * d, *v = k + time * d, *h = v + time * d, *out = h + time * d;
     double *weights = malloc((size_t)time * sizeof(double));
 
     for (int64_t t = 0; t < time; t++) {
-        reference_norm(h + t * d, x + t * d, reference_block(reference, layer, "ln1"), d);
+        reference_input(h + t * d, x + t * d, reference, layer, "ln1");
         reference_linear(q + t * d, reference_block(reference, layer, "attn.q_proj"), h + t * d, d,
                          d);
-        reference_linear(k + t * d, reference_block(reference, layer, "attn.k_proj"), h + t * d, d,
-                         d);
-        reference_linear(v + t * d, reference_block(reference, layer, "attn.v_proj"), h + t * d, d,
-                         d);
-        reference_rotate(q + t * d, d_head, heads, t, reference->options.rope_theta);
-        reference_rotate(k + t * d, d_head, heads, t, reference->options.rope_theta);
+        reference_linear(k + t * kv, reference_block(reference, layer, "attn.k_proj"), h + t * d,
+                         kv, d);
+        reference_linear(v + t * kv, reference_block(reference, layer, "attn.v_proj"), h + t * d,
+                         kv, d);
+        if (options->position == TLM_POSITION_ROPE) {
+            reference_rotate(q + t * d, d_head, heads, t, options->rope_theta);
+            reference_rotate(k + t * kv, d_head, kv / d_head, t, options->rope_theta);
+        }
     }
     memset(out, 0, (size_t)(time * d) * sizeof(double));
     for (int64_t head = 0; head < heads; head++)
         for (int64_t t = 0; t < time; t++) {
-            double sum = 0.0;
+            const double *query = q + t * d + head * d_head;
+            double *result = out + t * d + head * d_head, sum = 0.0;
 
             for (int64_t s = 0; s <= t; s++) {
+                const double *key = k + s * kv + head / shared * d_head;
                 double score = 0.0;
-                for (int64_t i = head * d_head; i < (head + 1) * d_head; i++)
-                    score += q[t * d + i] * k[s * d + i];
+                for (int64_t i = 0; i < d_head; i++)
+                    score += query[i] * key[i];
                 weights[s] = exp(score / sqrt((double)d_head));
                 sum += weights[s];
             }
             for (int64_t s = 0; s <= t; s++)
-                for (int64_t i = head * d_head; i < (head + 1) * d_head; i++)
-                    out[t * d + i] += weights[s] / sum * v[s * d + i];
+                for (int64_t i = 0; i < d_head; i++)
+                    result[i] += weights[s] / sum * v[s * kv + head / shared * d_head + i];
         }
     for (int64_t t = 0; t < time; t++) {
         reference_linear(h, reference_block(reference, layer, "attn.output_proj"), out + t * d, d,
                          d);
-        for (int64_t i = 0; i < d; i++)
-            x[t * d + i] += h[i];
+        reference_add(x + t * d, h, reference, layer, "ln1");
     }
     free(weights);
     free(q);
 }
 
-/* x (d) += feed-forward of its norm */
+/* The feed-forward sublayer of x (d). */
 static inline void reference_feed_forward(double *x, const reference_t *reference, int64_t layer)
 {
     const int64_t d = reference->options.d_model, f = reference->options.d_ff;
+    const bool gated = reference->options.ffn == TLM_FFN_SWIGLU;
     double *h = malloc((size_t)(d + 2 * f) * sizeof(double));
     double *gate = h + d, *up = gate + f;
 
-    reference_norm(h, x, reference_block(reference, layer, "ln2"), d);
+    reference_input(h, x, reference, layer, "ln2");
     reference_linear(gate, reference_block(reference, layer, "ffn.w1"), h, f, d);
-    reference_linear(up, reference_block(reference, layer, "ffn.w3"), h, f, d);
+    if (gated)
+        reference_linear(up, reference_block(reference, layer, "ffn.w3"), h, f, d);
     for (int64_t i = 0; i < f; i++)
-        gate[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
+        gate[i] = gate[i] / (1.0 + exp(-gate[i])) * (gated ? up[i] : 1.0);
     reference_linear(h, reference_block(reference, layer, "ffn.w2"), gate, d, f);
-    for (int64_t i = 0; i < d; i++)
-        x[i] += h[i];
+    reference_add(x, h, reference, layer, "ln2");
     free(h);
 }
 
@@ -183,20 +238,24 @@ static inline void reference_logits(double *logits, const reference_t *reference
                                     const uint32_t *ids, int64_t time)
 {
     const int64_t d = reference->options.d_model, vocab = reference->options.vocab_size;
-    double *x = malloc((size_t)((time + 1) * d) * sizeof(double));
+    const double *embeddings = reference_find(reference, "token_embeddings.weight");
+    const double *head = reference->options.tied_embeddings
+                             ? embeddings
+                             : reference_find(reference, "lm_head.weight");
+    double *x = malloc((size_t)(time * d) * sizeof(double));
 
     for (int64_t t = 0; t < time; t++)
-        memcpy(x + t * d, reference_find(reference, "token_embeddings.weight") + ids[t] * d,
-               (size_t)d * sizeof(double));
+        memcpy(x + t * d, embeddings + ids[t] * d, (size_t)d * sizeof(double));
     for (int64_t layer = 0; layer < reference->options.num_layers; layer++) {
         reference_attention(x, reference, layer, time);
         for (int64_t t = 0; t < time; t++)
             reference_feed_forward(x + t * d, reference, layer);
     }
     for (int64_t t = 0; t < time; t++) {
-        reference_norm(x + time * d, x + t * d, reference_find(reference, "ln_final.weight"), d);
-        reference_linear(logits + t * vocab, reference_find(reference, "lm_head.weight"),
-                         x + time * d, vocab, d);
+        if (reference->options.norm == TLM_NORM_PRE)
+            reference_norm(x + t * d, x + t * d, reference_find(reference, "ln_final.weight"), d,
+                           reference->options.norm_eps);
+        reference_linear(logits + t * vocab, head, x + t * d, vocab, d);
     }
     free(x);
 }

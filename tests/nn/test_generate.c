@@ -5,7 +5,14 @@
 #include "nn/kv_cache.h"
 #include "nn/sampling.h"
 
-static const tlm_model_options_t small = {sizeof(small), 40, 12, 16, 2, 4, 24, 0.0, 5};
+static const tlm_model_options_t small = {.size = sizeof(small),
+                                          .vocab_size = 40,
+                                          .context_length = 12,
+                                          .d_model = 16,
+                                          .num_layers = 2,
+                                          .num_heads = 4,
+                                          .d_ff = 24,
+                                          .seed = 5};
 
 static tlm_model_t *make_model(const tlm_model_options_t *options)
 {
@@ -45,13 +52,30 @@ static uint32_t likeliest(const float *logits, int64_t n)
 START_TEST(cached_logits_are_those_of_the_forward_pass)
 {
     static const int64_t pieces[] = {1, 1, 5, 129, 1, 31, 32, 1, 47, 2};
-    static const tlm_model_options_t options = {sizeof(options), 40, 250, 24, 2, 3, 40, 0.0, 5};
-    tlm_model_t *model = make_model(&options);
+    static const tlm_model_options_t options = {.size = sizeof(options),
+                                                .vocab_size = 40,
+                                                .context_length = 250,
+                                                .d_model = 24,
+                                                .num_layers = 2,
+                                                .num_heads = 3,
+                                                .d_ff = 40,
+                                                .seed = 5};
+    tlm_model_options_t switched = options;
+    tlm_model_t *model;
     uint32_t ids[250];
     float actual[40], expected[40];
     tlmi_kv_cache_t *cache;
     int64_t n = 0;
 
+    switched.num_heads = reference_shapes[_i].num_heads;
+    switched.d_model = 3 * reference_shapes[_i].d_model;
+    switched.num_kv_heads = reference_shapes[_i].num_kv_heads;
+    switched.norm_eps = reference_shapes[_i].norm_eps;
+    switched.norm = reference_shapes[_i].norm;
+    switched.position = reference_shapes[_i].position;
+    switched.ffn = reference_shapes[_i].ffn;
+    switched.tied_embeddings = reference_shapes[_i].tied_embeddings;
+    model = make_model(&switched);
     for (int i = 0; i < 250; i++)
         ids[i] = (uint32_t)(i * i + 3 * i) % 40;
     ASSERT_OK(tlmi_kv_cache_create(&cache, model));
@@ -163,7 +187,13 @@ END_TEST
 
 START_TEST(seeds_and_threads)
 {
-    static const tlm_model_options_t options = {sizeof(options), 300, 64, 96, 2, 6, 0, 0.0, 3};
+    static const tlm_model_options_t options = {.size = sizeof(options),
+                                                .vocab_size = 300,
+                                                .context_length = 64,
+                                                .d_model = 96,
+                                                .num_layers = 2,
+                                                .num_heads = 6,
+                                                .seed = 3};
     tlm_model_t *model = make_model(&options);
     tlm_generate_options_t how = TLM_GENERATE_OPTIONS_INIT;
     const uint32_t prompt[3] = {1, 2, 290};
@@ -322,7 +352,8 @@ int main(void)
     SRunner *runner;
     int failed;
 
-    tcase_add_test(tcase, cached_logits_are_those_of_the_forward_pass);
+    tcase_add_loop_test(tcase, cached_logits_are_those_of_the_forward_pass, 0,
+                        REFERENCE_NUM_SHAPES);
     tcase_add_loop_test(tcase, the_window_slides, 0, 4);
     tcase_add_test(tcase, generation_ends_as_asked);
     tcase_add_test(tcase, seeds_and_threads);

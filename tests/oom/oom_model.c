@@ -7,9 +7,15 @@
 
 enum { VOCAB = 23, TIME = 6, BATCH = 2 };
 
-static const tlm_model_options_t tiny = {
-    sizeof(tlm_model_options_t), VOCAB, TIME, 8, 2, 2, 16, 0.0, 5,
-};
+#define SHAPE(...)                                                                                 \
+    {                                                                                              \
+        .size = sizeof(tlm_model_options_t), .vocab_size = VOCAB, .context_length = TIME,          \
+        .d_model = 8, .num_layers = 2, .num_heads = 2, .d_ff = 16, .seed = 5, __VA_ARGS__          \
+    }
+static const tlm_model_options_t tiny = SHAPE(.rope_theta = 0.0);
+static const tlm_model_options_t switched =
+    SHAPE(.num_kv_heads = 1, .norm = TLM_NORM_POST, .position = TLM_POSITION_NONE,
+          .ffn = TLM_FFN_SILU, .tied_embeddings = true);
 static const uint32_t inputs[BATCH * TIME] = {1, 5, 9, 2, 22, 0, 3, 4, 8, 8, 17, 11};
 static const uint32_t targets[BATCH * TIME] = {5, 9, 2, 22, 0, 7, 4, 8, 8, 17, 11, 20};
 
@@ -17,13 +23,14 @@ static tlm_model_t *model;
 static tlm_optimizer_t *optimizer;
 static float *before; /* the model's parameters, one after another */
 
-static tlm_status_t make_training(tlm_model_t **made, tlm_optimizer_t **stepper)
+static tlm_status_t make_training(tlm_model_t **made, tlm_optimizer_t **stepper,
+                                  const tlm_model_options_t *options)
 {
     tlm_tensor_t *const *tensors;
     tlm_status_t status;
     size_t n;
 
-    TRY(tlm_model_create(made, &tiny));
+    TRY(tlm_model_create(made, options));
     TRY(tlm_optimizer_create_adamw(stepper, NULL));
     TRY(tlm_model_parameters(&tensors, &n, *made));
     TRY(tlm_optimizer_add_group(*stepper, tensors, n, NULL));
@@ -66,7 +73,7 @@ static void copy_parameters(float *values)
 
 static void make_model(void)
 {
-    MUST(make_training(&model, &optimizer));
+    MUST(make_training(&model, &optimizer, &tiny));
     MUST(step_once(model, optimizer));
     MUST(tlm_checkpoint_save(path_of("checkpoint"), model, optimizer, 1));
     MUST(step_once(model, optimizer));
@@ -91,9 +98,25 @@ static tlm_status_t training(void)
     tlm_optimizer_t *stepper = NULL;
     tlm_status_t status;
 
-    TRY(make_training(&trained, &stepper));
+    TRY(make_training(&trained, &stepper, &tiny));
     TRY(step_once(trained, stepper));
     TRY(step_once(trained, stepper));
+done:
+    tlm_optimizer_free(stepper);
+    tlm_model_free(trained);
+    return status;
+}
+
+static tlm_status_t switched_training(void)
+{
+    tlm_model_t *trained = NULL;
+    tlm_optimizer_t *stepper = NULL;
+    tlm_status_t status;
+
+    TRY(make_training(&trained, &stepper, &switched));
+    TRY(step_once(trained, stepper));
+    TRY(tlm_checkpoint_save(path_of("switched"), trained, stepper, 1));
+    TRY(tlm_checkpoint_load(NULL, path_of("switched"), trained, stepper));
 done:
     tlm_optimizer_free(stepper);
     tlm_model_free(trained);
@@ -185,6 +208,7 @@ done:
 
 const scenario_t model_scenarios[] = {
     {"training", NULL, training, NULL, false},
+    {"switched_training", NULL, switched_training, NULL, false},
     {"forward", make_model, forward, free_model, false},
     {"generation", make_model, generation, free_model, false},
     {"checkpoint_save", make_model, saving, free_model, false},

@@ -304,6 +304,22 @@ class ModelTest(unittest.TestCase):
         options = self.model.options
         self.assertEqual((options["vocab_size"], options["num_layers"]), (50, 2))
         self.assertEqual((options["d_ff"], options["rope_theta"]), (64, 10000.0))
+        self.assertEqual((options["num_kv_heads"], options["norm"]), (2, "pre"))
+
+    def test_switches(self):
+        switches = {"num_kv_heads": 1, "norm_eps": 1e-6, "norm": "post", "position": "none",
+                    "ffn": "silu", "tied_embeddings": True}
+        model = tinylm.Model.create(vocab_size=50, context_length=16, d_model=16, num_layers=2,
+                                    num_heads=2, **switches)
+        self.assertEqual({**model.options, **switches}, model.options)
+        names = model.parameters()
+        self.assertEqual(names["layers.0.attn.k_proj.weight"].shape, (8, 16))
+        self.assertEqual([n for n in names if "w3" in n or "lm_head" in n or "final" in n], [])
+        again = tinylm.Model.create(**model.options)
+        self.assertEqual(again.forward([1, 2]).tolist(), model.forward([1, 2]).tolist())
+        with self.assertRaises(ValueError):
+            tinylm.Model.create(vocab_size=50, context_length=16, d_model=16, num_layers=2,
+                                num_heads=2, norm="past")
 
     def test_forward_and_loss(self):
         logits = self.model.forward([[1, 2, 3], [4, 5, 6]])

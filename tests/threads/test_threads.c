@@ -16,7 +16,13 @@ typedef struct losses {
 /* Losses of a few training steps; everything in them follows from the seed. */
 static tlm_status_t train(losses_t *losses, uint64_t seed)
 {
-    tlm_model_options_t options = {sizeof(options), VOCAB, TIME, 48, 2, 4, 0, 0.0, seed};
+    tlm_model_options_t options = {.size = sizeof(options),
+                                   .vocab_size = VOCAB,
+                                   .context_length = TIME,
+                                   .d_model = 48,
+                                   .num_layers = 2,
+                                   .num_heads = 4,
+                                   .seed = seed};
     uint32_t inputs[BATCH * TIME], targets[BATCH * TIME];
     tlm_model_t *model = NULL;
     tlm_optimizer_t *optimizer = NULL;

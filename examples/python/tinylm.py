@@ -37,7 +37,7 @@ class _Options(ctypes.Structure):
 
     def __init__(self, init, **values):
         super().__init__()
-        init(byref(self))
+        init(byref(self), ctypes.sizeof(self))
         for name, value in values.items():
             if value is not None:
                 setattr(self, name, value)
@@ -141,11 +141,11 @@ _OTHER_FUNCTIONS = {
     "tlm_status_name": (c_char_p, [c_int32]),
     "tlm_error_message": (c_char_p, []),
     "tlm_free": (None, [c_void_p]),
-    "tlm_bpe_trainer_options_init": (None, [c_void_p]),
-    "tlm_tokenizer_options_init": (None, [c_void_p]),
-    "tlm_custom_op_options_init": (None, [c_void_p]),
-    "tlm_model_options_init": (None, [c_void_p]),
-    "tlm_generate_options_init": (None, [c_void_p]),
+    "tlm_bpe_trainer_options_init_sized": (None, [c_void_p, c_size_t]),
+    "tlm_tokenizer_options_init_sized": (None, [c_void_p, c_size_t]),
+    "tlm_custom_op_options_init_sized": (None, [c_void_p, c_size_t]),
+    "tlm_model_options_init_sized": (None, [c_void_p, c_size_t]),
+    "tlm_generate_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_bpe_trainer_free": (None, [c_void_p]),
     "tlm_tokenizer_free": (None, [c_void_p]),
     "tlm_tokenizer_vocab_size": (c_uint32, [c_void_p]),
@@ -248,7 +248,7 @@ class Tokenizer(_Handle):
         """Learns a vocabulary from texts (str or bytes, one or a sequence) and files (paths)."""
         specials = _bytes_array(special_tokens)
         options = _TrainerOptions(
-            _lib.tlm_bpe_trainer_options_init, vocab_size=vocab_size, special_tokens=specials,
+            _lib.tlm_bpe_trainer_options_init_sized, vocab_size=vocab_size, special_tokens=specials,
             num_special_tokens=len(specials), min_frequency=min_frequency,
             pattern=None if pattern is None else _utf8(pattern))
         handle = c_void_p()
@@ -268,7 +268,7 @@ class Tokenizer(_Handle):
         """Reads vocab.json and merges.txt."""
         specials = _bytes_array(special_tokens)
         options = _TokenizerOptions(
-            _lib.tlm_tokenizer_options_init, special_tokens=specials,
+            _lib.tlm_tokenizer_options_init_sized, special_tokens=specials,
             num_special_tokens=len(specials), pattern=None if pattern is None else _utf8(pattern))
         handle = c_void_p()
         _lib.tlm_tokenizer_load(byref(handle), os.fsencode(vocab_path), os.fsencode(merges_path),
@@ -526,7 +526,7 @@ def custom_op(result, inputs, backward, name="custom op"):
     """A tensor with the values of `result`, recorded as made from `inputs`. backward(gradient) gets the
     gradient of the result and returns one for each input, or None for 0."""
     key, out = max(_backwards, default=0) + 1, c_void_p()
-    options = _CustomOpOptions(_lib.tlm_custom_op_options_init, name=_utf8(name), user=key,
+    options = _CustomOpOptions(_lib.tlm_custom_op_options_init_sized, name=_utf8(name), user=key,
                                backward=_call_backward, release=_release_backward)
     handles = (c_void_p * len(inputs))(*[tensor._handle for tensor in inputs])
     _backwards[key] = backward
@@ -561,7 +561,7 @@ class Model(_Handle):
         """norm: "pre", "post" or "none"; position: "rope" or "none"; ffn: "swiglu" or "silu"."""
         words = {"norm": norm, "position": position, "ffn": ffn}
         options = _ModelOptions(
-            _lib.tlm_model_options_init, vocab_size=vocab_size, context_length=context_length,
+            _lib.tlm_model_options_init_sized, vocab_size=vocab_size, context_length=context_length,
             d_model=d_model, num_layers=num_layers, num_heads=num_heads, d_ff=d_ff,
             rope_theta=rope_theta, seed=seed, num_kv_heads=num_kv_heads, norm_eps=norm_eps,
             tied_embeddings=tied_embeddings,
@@ -584,7 +584,7 @@ class Model(_Handle):
     @property
     def options(self):
         """The arguments of `create`, defaults resolved, as a dict."""
-        options = _ModelOptions(_lib.tlm_model_options_init)
+        options = _ModelOptions(_lib.tlm_model_options_init_sized)
         _lib.tlm_model_get_options(byref(options), self._handle)
         values = {name: getattr(options, name) for name, _ in options._fields_[1:-1]}
         values.update({name: words[values[name]] for name, words in _SWITCHES.items()})
@@ -625,7 +625,7 @@ class Model(_Handle):
         """New ids after those of the prompt. on_token(id) is called with each; True stops."""
         array, ids, n, raised = _ids_array(prompt), _IDS(), c_size_t(), []
         options = _GenerateOptions(
-            _lib.tlm_generate_options_init, max_tokens=max_tokens, temperature=temperature,
+            _lib.tlm_generate_options_init_sized, max_tokens=max_tokens, temperature=temperature,
             top_k=top_k, top_p=top_p, seed=seed, end_token=end_token,
             has_end_token=end_token is not None)
 

@@ -36,8 +36,11 @@ typedef struct tlm_custom_op_options {
         sizeof(tlm_custom_op_options_t), NULL, NULL, NULL, NULL                                    \
     }
 
-/** Sets *options to TLM_CUSTOM_OP_OPTIONS_INIT. NULL is fine. @since 0.2 */
-TLM_API void tlm_custom_op_options_init(tlm_custom_op_options_t *options);
+/** Sets `size` bytes of *options, and options->size, to TLM_CUSTOM_OP_OPTIONS_INIT. NULL is fine.
+ *  tlm_custom_op_options_init(&options) calls it with sizeof(options). @since 0.2 */
+TLM_API void tlm_custom_op_options_init_sized(tlm_custom_op_options_t *options, size_t size);
+#define tlm_custom_op_options_init(options)                                                        \
+    tlm_custom_op_options_init_sized(options, sizeof(tlm_custom_op_options_t))
 
 /** A tensor over the memory of `result` (float32), recorded as made from `inputs`, of any types, by
  *  a custom op. The graph that `result` itself may have is not followed. Where no input requires a

@@ -47,8 +47,8 @@ TLM_API tlm_status_t tlm_rope(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t 
 TLM_API tlm_status_t tlm_softmax(tlm_tensor_t **out, tlm_tensor_t *x, int32_t dim);
 
 /** softmax(Q K^T / sqrt(d_k)) V: query (..., n, d_k), key (..., m, d_k), value (..., m, d_v), equal
- *  leading dimensions -> (..., n, d_v). The last leading dimension, the heads, may be smaller in key
- *  and value and divide that of query (since 0.2): query head i looks at key head i / (ratio of
+ *  leading dimensions -> (..., n, d_v). The last leading dimension, the heads, may be smaller in
+ *  key and value and divide that of query (since 0.2): query head i looks at key head i / (ratio of
  *  the two), which is not copied (Ainslie et al. 2023). mask: TLM_BOOL that broadcasts to (..., n,
  *  m), true = look, or NULL. causal: query i also sees only keys j <= i + (m - n). A row that sees
  *  nothing gives zeros. Vaswani et al. 2017, equation 1. TLM_ERR_INVALID_ARGUMENT for a mask of

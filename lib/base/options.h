@@ -39,6 +39,39 @@ static inline tlm_status_t tlmi_options_read(const char *function, void *known, 
     return TLM_OK;
 }
 
+/* Sets a caller's struct of `size` bytes to defaults; fields that the library does not know become
+ * zero. NULL is fine. */
+static inline void tlmi_options_init(void *options, size_t size, const void *defaults,
+                                     size_t known_size)
+{
+    if (options == NULL || size < sizeof(size))
+        return;
+    if (size > known_size)
+        memset((unsigned char *)options + known_size, 0, size - known_size);
+    memcpy(options, defaults, size < known_size ? size : known_size);
+    memcpy(options, &size, sizeof(size));
+}
+
+/* Defines tlm_TYPE_options_init_sized, which the header's macro tlm_TYPE_options_init calls with the
+ * size that the caller knows; then come the defaults. */
+#define TLMI_OPTIONS_INIT_SIZED(type, ...)                                                         \
+    void tlm_##type##_options_init_sized(tlm_##type##_options_t *options, size_t size)             \
+    {                                                                                              \
+        static const tlm_##type##_options_t defaults = __VA_ARGS__;                                \
+                                                                                                   \
+        tlmi_options_init(options, size, &defaults, sizeof(defaults));                             \
+    }
+
+/* The same, and the function of the macro's name, which programs of version 0.1 call: their struct
+ * ended behind last_field. */
+#define TLMI_OPTIONS_INIT_FUNCTIONS(type, INIT, last_field)                                        \
+    TLMI_OPTIONS_INIT_SIZED(type, INIT)                                                            \
+    void(tlm_##type##_options_init)(tlm_##type##_options_t * options)                              \
+    {                                                                                              \
+        tlm_##type##_options_init_sized(options, offsetof(tlm_##type##_options_t, last_field) +    \
+                                                     sizeof(options->last_field));                 \
+    }
+
 /* The other way: fills a caller's struct, whose `size` the caller has set, from the library's;
  * fields that the library does not know become zero. */
 static inline tlm_status_t tlmi_options_write(const char *function, void *out, const void *known,

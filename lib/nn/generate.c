@@ -14,13 +14,7 @@
 #include "model_core.h"
 #include "sampling.h"
 
-void tlm_generate_options_init(tlm_generate_options_t *options)
-{
-    static const tlm_generate_options_t defaults = TLM_GENERATE_OPTIONS_INIT;
-
-    if (options != NULL)
-        *options = defaults;
-}
+TLMI_OPTIONS_INIT_FUNCTIONS(generate, TLM_GENERATE_OPTIONS_INIT, seed)
 
 static tlm_status_t check_options(const tlm_generate_options_t *options, const tlm_model_t *model)
 {

@@ -9,13 +9,7 @@
 
 #define MAX_LAYERS 65536
 
-void tlm_model_options_init(tlm_model_options_t *options)
-{
-    static const tlm_model_options_t defaults = TLM_MODEL_OPTIONS_INIT;
-
-    if (options != NULL)
-        *options = defaults;
-}
+TLMI_OPTIONS_INIT_FUNCTIONS(model, TLM_MODEL_OPTIONS_INIT, seed)
 
 static tlm_status_t check_sizes(const char *function, const tlm_model_options_t *options)
 {

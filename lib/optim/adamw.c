@@ -51,13 +51,7 @@ static const tlmi_optimizer_kind_t adamw_kind = {
     .update = adamw_update,
 };
 
-void tlm_adamw_options_init(tlm_adamw_options_t *options)
-{
-    static const tlm_adamw_options_t defaults = TLM_ADAMW_OPTIONS_INIT;
-
-    if (options != NULL)
-        *options = defaults;
-}
+TLMI_OPTIONS_INIT_FUNCTIONS(adamw, TLM_ADAMW_OPTIONS_INIT, weight_decay)
 
 tlm_status_t tlmi_check_learning_rate(const char *function, double learning_rate)
 {

@@ -18,11 +18,7 @@ typedef struct custom_context {
     tlm_tensor_t *saved[]; /* retained */
 } custom_context_t;
 
-void tlm_custom_op_options_init(tlm_custom_op_options_t *options)
-{
-    if (options != NULL)
-        *options = (tlm_custom_op_options_t)TLM_CUSTOM_OP_OPTIONS_INIT;
-}
+TLMI_OPTIONS_INIT_SIZED(custom_op, TLM_CUSTOM_OP_OPTIONS_INIT)
 
 /* ---- Backward --------------------------------------------------------------------------- */
 

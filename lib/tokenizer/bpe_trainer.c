@@ -28,11 +28,7 @@ struct tlm_bpe_trainer {
 
 /* ---- Making one ---- */
 
-void tlm_bpe_trainer_options_init(tlm_bpe_trainer_options_t *options)
-{
-    if (options != NULL)
-        *options = (tlm_bpe_trainer_options_t)TLM_BPE_TRAINER_OPTIONS_INIT;
-}
+TLMI_OPTIONS_INIT_FUNCTIONS(bpe_trainer, TLM_BPE_TRAINER_OPTIONS_INIT, min_frequency)
 
 static tlm_status_t check_options(const tlm_bpe_trainer_options_t *options)
 {

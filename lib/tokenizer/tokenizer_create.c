@@ -7,11 +7,7 @@
 #include "bpe_encode.h"
 #include "tokenizer_core.h"
 
-void tlm_tokenizer_options_init(tlm_tokenizer_options_t *options)
-{
-    if (options != NULL)
-        *options = (tlm_tokenizer_options_t)TLM_TOKENIZER_OPTIONS_INIT;
-}
+TLMI_OPTIONS_INIT_FUNCTIONS(tokenizer, TLM_TOKENIZER_OPTIONS_INIT, pattern)
 
 void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer)
 {

@@ -117,12 +117,64 @@ START_TEST(init_functions_agree_with_the_macros)
 }
 END_TEST
 
+/* Programs of version 0.1 have room for that version's struct only. */
+START_TEST(the_first_init_functions_stay_within_the_first_structs)
+{
+    static const size_t sizes[] = {72, 56, 48, 48, 32}; /* on machines of 64 bits */
+    union {
+        uint8_t bytes[256];
+        size_t size;
+        tlm_model_options_t model;
+        tlm_generate_options_t generate;
+        tlm_adamw_options_t adamw;
+        tlm_bpe_trainer_options_t trainer;
+        tlm_tokenizer_options_t tokenizer;
+    } room;
+
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        memset(&room, 0xA5, sizeof(room));
+        switch (i) {
+        case 0:
+            (tlm_model_options_init)(&room.model);
+            break;
+        case 1:
+            (tlm_generate_options_init)(&room.generate);
+            break;
+        case 2:
+            (tlm_adamw_options_init)(&room.adamw);
+            break;
+        case 3:
+            (tlm_bpe_trainer_options_init)(&room.trainer);
+            break;
+        default:
+            (tlm_tokenizer_options_init)(&room.tokenizer);
+        }
+        ck_assert_uint_ge(room.size, sizeof(size_t));
+        if (sizeof(size_t) == 8)
+            ck_assert_uint_eq(room.size, sizes[i]);
+        for (size_t k = room.size; k < sizeof(room); k++)
+            ck_assert_uint_eq(room.bytes[k], 0xA5);
+    }
+    /* A struct of the future is filled to its end. */
+    memset(&room, 0xA5, sizeof(room));
+    tlm_model_options_init_sized(&room.model, 200);
+    ck_assert_uint_eq(room.size, 200);
+    ck_assert(room.bytes[199] == 0 && room.bytes[200] == 0xA5);
+    tlm_model_options_init_sized(&room.model, 0);
+    ck_assert_uint_eq(room.size, 200);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
-        a_struct_of_this_version_is_copied,  an_older_struct_leaves_the_defaults,
-        a_newer_struct_may_not_ask_for_more, impossible_sizes_are_refused,
-        writing_fills_what_the_caller_has,   init_functions_agree_with_the_macros,
+        a_struct_of_this_version_is_copied,
+        an_older_struct_leaves_the_defaults,
+        a_newer_struct_may_not_ask_for_more,
+        impossible_sizes_are_refused,
+        writing_fills_what_the_caller_has,
+        init_functions_agree_with_the_macros,
+        the_first_init_functions_stay_within_the_first_structs,
     };
     return run_tests("options", tests, COUNT(tests));
 }

@@ -398,16 +398,22 @@ class LibraryTest(unittest.TestCase):
         self.assertIn("/no/such/libtinylm.so", run.stderr)
 
     def test_structures_have_the_sizes_of_the_library(self):
-        """The library writes sizeof(its struct) first, whatever Python thinks."""
-        for structure, init in [
-                (tinylm._TrainerOptions, "tlm_bpe_trainer_options_init"),
-                (tinylm._TokenizerOptions, "tlm_tokenizer_options_init"),
-                (tinylm._CustomOpOptions, "tlm_custom_op_options_init"),
-                (tinylm._ModelOptions, "tlm_model_options_init"),
-                (tinylm._GenerateOptions, "tlm_generate_options_init")]:
-            room = (ctypes.c_uint64 * 64)()
-            getattr(tinylm._lib, init)(room)
-            self.assertEqual(room[0], ctypes.sizeof(structure))
+        """The library names the size of its own struct where it refuses another."""
+        lib, out, n = tinylm._lib, ctypes.c_void_p(), ctypes.c_size_t()
+        model = tinylm.Model.create(vocab_size=5, context_length=4, d_model=4, num_layers=1,
+                                    num_heads=1)
+        ids, tensor = (ctypes.c_uint32 * 1)(1), tinylm.Tensor([1.0])
+        for structure, call in [
+                (tinylm._TrainerOptions, lambda bad: lib.tlm_bpe_trainer_create(out, bad)),
+                (tinylm._TokenizerOptions,
+                 lambda bad: lib.tlm_tokenizer_load(out, b"", b"", bad)),
+                (tinylm._CustomOpOptions, lambda bad: lib.tlm_custom_op_record(
+                    out, tensor._handle, None, 0, None, 0, bad)),
+                (tinylm._ModelOptions, lambda bad: lib.tlm_model_create(out, bad)),
+                (tinylm._GenerateOptions, lambda bad: lib.tlm_model_generate(
+                    tinylm._IDS(), n, model._handle, ids, 1, bad, tinylm._TokenCallback(), None))]:
+            with self.assertRaisesRegex(tinylm.Error, f", {ctypes.sizeof(structure)} in this"):
+                call(structure(lambda bad, size: None))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
  *
  * Only the micro-kernel, which makes one small tile of C, is called; the loops around it are here
  * (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34, 2008).
- * That lets all threads share one packed copy of the operands, and BLIS's memory pool, which aborts
+ * That lets all threads share one packed copy of the smaller operand, and BLIS's memory pool, which aborts
  * when memory is out, is never used: without memory the products run, more slowly, in buffers on
  * the stack.
  *
@@ -42,7 +42,7 @@ typedef struct kernel_family {
     cntx_t *context;
     const char *name;
     sgemm_ukr_ft kernel;
-    int64_t mr, nr, mc, kc;
+    int64_t mr, nr, kc;
     bool by_columns; /* the kernel wants its tile column-major */
 } kernel_family_t;
 
@@ -70,9 +70,10 @@ static void choose(int32_t level, arch_t id)
     family->by_columns = !bli_cntx_l3_nat_ukr_prefers_rows_dt(BLIS_FLOAT, BLIS_GEMM_UKR, context);
     family->mr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_MR, context);
     family->nr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_NR, context);
-    family->mc = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_MC, context);
-    family->kc = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_KC, context);
-    int64_t most = (STACK_FLOATS - 3 * PANEL_ALIGNMENT) / (family->mr + family->nr);
+    /* Twice BLIS's choice: C is gone through half as often, and the panels still come from the
+     * second-level cache in time. */
+    family->kc = 2 * bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_KC, context);
+    int64_t most = (STACK_FLOATS - 4 * PANEL_ALIGNMENT - READ_AHEAD) / (family->mr + family->nr);
     family->kc = family->kc < most ? family->kc : most;
 }
 
@@ -120,181 +121,246 @@ static int64_t divide_up(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-/* Rows and columns of C handled at once; both operands are packed for them. */
-enum { BLOCK = 4096, SERIAL_BLOCK = 1024 };
+/* An operand, cut into panels of `width` rows of A or columns of B. */
+typedef struct operand {
+    const float *data;
+    int64_t stride, depth_stride; /* from one row (column) to the next, and along k */
+    int64_t length;               /* rows of A, columns of B */
+    int64_t width, panels;
+    int64_t panel_size; /* floats */
+} operand_t;
 
-/* A product, and the block of it that is being made: rows row.. and columns column.. of C from
- * k = depth_begin... "x" is the operand that is cut into panels of mr rows, "y" that of nr columns:
- * A and B, or B and A transposed for a kernel that works by columns. */
+/* A product, and the part of it that is being made. "x" is the operand that is cut into panels of
+ * mr rows, "y" that of nr columns: A and B, or B and A transposed for a kernel that works by
+ * columns.
+ *
+ * The smaller operand is packed whole (or in large parts) for all threads. The larger one is packed
+ * by each task for itself, a block at a time that stays in the second-level cache: it is read once
+ * and its packed form is never written to memory. */
 typedef struct product {
     const kernel_family_t *family;
-    int64_t m, n, k;
+    int64_t k;
     float alpha, beta;
-    tlmi_matrix_t x, y;
+    operand_t x, y;
     float *c;
     int64_t c_row_stride, c_column_stride;
+    int64_t slices; /* of k; slice s is [k s / slices, k (s + 1) / slices) */
 
-    int64_t row, rows, column, columns, depth_begin, depth;
-    float *x_packed, *y_packed;
-    int64_t x_panels, y_panels;
-    int64_t x_panel_size, y_panel_size;
-    int64_t row_tasks, column_tasks;
-    int64_t pack_group; /* panels that one packing task makes */
+    bool local_x;         /* x is packed by the tasks and y is shared; else the other way round */
+    float *shared;        /* (slices at once, panels at once) panels */
+    float *local;         /* local_size floats a worker */
+    int64_t local_panels; /* of the largest task */
+    int64_t local_size;
+    int64_t first_slice, num_slices; /* of the shared operand, packed now */
+    int64_t first_panel, num_panels;
+    int64_t local_tasks, shared_tasks; /* pieces of the panels of either */
+    int64_t pack_group;                /* panels that one packing task makes */
 } product_t;
 
-static void pack_panels(const product_t *job, int64_t begin, int64_t end)
+static int64_t slice_begin(const product_t *job, int64_t slice)
 {
-    const kernel_family_t *family = job->family;
-    for (int64_t i = begin; i < min_int64(end, job->x_panels); i++) {
-        int64_t row = i * family->mr;
-        tlmi_pack_panel(job->x_packed + i * job->x_panel_size, family->mr,
-                        min_int64(family->mr, job->rows - row), job->depth,
-                        job->x.data + (job->row + row) * job->x.row_stride +
-                            job->depth_begin * job->x.column_stride,
-                        job->x.row_stride, job->x.column_stride);
-    }
-    for (int64_t i = max_int64(begin, job->x_panels); i < end; i++) {
-        int64_t panel = i - job->x_panels;
-        int64_t column = panel * family->nr;
-        tlmi_pack_panel(job->y_packed + panel * job->y_panel_size, family->nr,
-                        min_int64(family->nr, job->columns - column), job->depth,
-                        job->y.data + (job->column + column) * job->y.column_stride +
-                            job->depth_begin * job->y.row_stride,
-                        job->y.column_stride, job->y.row_stride);
-    }
+    return job->k * slice / job->slices;
+}
+
+static const operand_t *shared_operand(const product_t *job)
+{
+    return job->local_x ? &job->y : &job->x;
+}
+
+static const operand_t *local_operand(const product_t *job)
+{
+    return job->local_x ? &job->x : &job->y;
+}
+
+/* Packs panels begin..end-1 of one slice, one after the other. */
+static void pack_panels(float *target, const product_t *job, const operand_t *operand,
+                        int64_t slice, int64_t begin, int64_t end)
+{
+    int64_t first = slice_begin(job, slice), depth = slice_begin(job, slice + 1) - first;
+    int64_t row = begin * operand->width;
+    tlmi_pack_panels(target, operand->panel_size, operand->width,
+                     min_int64(end * operand->width, operand->length) - row, depth,
+                     operand->data + row * operand->stride + first * operand->depth_stride,
+                     operand->stride, operand->depth_stride);
 }
 
 static void pack_task(void *context, int64_t task, int32_t worker)
 {
     (void)worker;
     const product_t *job = context;
-    int64_t begin = task * job->pack_group;
-    pack_panels(job, begin, min_int64(begin + job->pack_group, job->x_panels + job->y_panels));
+    const operand_t *operand = shared_operand(job);
+    int64_t groups = divide_up(job->num_panels, job->pack_group);
+    int64_t slice = task / groups, begin = task % groups * job->pack_group;
+    int64_t end = min_int64(begin + job->pack_group, job->num_panels);
+    pack_panels(job->shared + (slice * job->num_panels + begin) * operand->panel_size, job, operand,
+                job->first_slice + slice, job->first_panel + begin, job->first_panel + end);
 }
 
-/* Tiles of the panels x_begin..x_end-1 times y_begin..y_end-1. A panel of y stays in the
- * first-level cache while the panels of x pass by from the second. */
-static void multiply_panels(const product_t *job, int64_t x_begin, int64_t x_end, int64_t y_begin,
-                            int64_t y_end)
+/* Panels of one slice, ready for the kernel: panel i of x at x + (i - x_begin) * its size. */
+typedef struct ready {
+    float *x, *y;
+    int64_t x_begin, x_end, y_begin, y_end;
+    int64_t slice;
+} ready_t;
+
+static void multiply_tile(const product_t *job, const ready_t *ready, int64_t i, int64_t j,
+                          auxinfo_t *next)
 {
     const kernel_family_t *family = job->family;
-    float alpha = job->alpha;
-    float beta = job->depth_begin == 0 ? job->beta : 1.0f;
+    int64_t row = i * family->mr, column = j * family->nr;
+    int64_t depth = slice_begin(job, ready->slice + 1) - slice_begin(job, ready->slice);
+    float alpha = job->alpha, beta = ready->slice == 0 ? job->beta : 1.0f;
+    family->kernel(min_int64(family->mr, job->x.length - row),
+                   min_int64(family->nr, job->y.length - column), depth, &alpha,
+                   ready->x + (i - ready->x_begin) * job->x.panel_size,
+                   ready->y + (j - ready->y_begin) * job->y.panel_size, &beta,
+                   job->c + row * job->c_row_stride + column * job->c_column_stride,
+                   job->c_row_stride, job->c_column_stride, next, family->context);
+}
+
+/* All tiles of the panels that are ready. A panel of the shared operand stays in the first-level
+ * cache while those of the local one pass by from the second. The kernels fetch ahead the panels
+ * that they are told of. */
+static void multiply_panels(const product_t *job, const ready_t *ready)
+{
     auxinfo_t next = {0};
-    for (int64_t j = y_begin; j < y_end; j++) {
-        float *y = job->y_packed + j * job->y_panel_size;
-        int64_t column = j * family->nr;
-        float *c =
-            job->c + job->row * job->c_row_stride + (job->column + column) * job->c_column_stride;
-        for (int64_t i = x_begin; i < x_end; i++) {
-            float *x = job->x_packed + i * job->x_panel_size;
-            int64_t row = i * family->mr;
-            bool last = i + 1 == x_end;
-            bli_auxinfo_set_next_a(
-                last ? job->x_packed + x_begin * job->x_panel_size : x + job->x_panel_size, &next);
-            bli_auxinfo_set_next_b(last && j + 1 < y_end ? y + job->y_panel_size : y, &next);
-            family->kernel(min_int64(family->mr, job->rows - row),
-                           min_int64(family->nr, job->columns - column), job->depth, &alpha, x, y,
-                           &beta, c + row * job->c_row_stride, job->c_row_stride,
-                           job->c_column_stride, &next, family->context);
-        }
+    int64_t x_size = job->x.panel_size, y_size = job->y.panel_size;
+    if (job->local_x) {
+        for (int64_t j = ready->y_begin; j < ready->y_end; j++)
+            for (int64_t i = ready->x_begin; i < ready->x_end; i++) {
+                bool last = i + 1 == ready->x_end;
+                int64_t to = last ? 0 : i + 1 - ready->x_begin;
+                bool more = last && j + 1 < ready->y_end;
+                bli_auxinfo_set_next_a(ready->x + to * x_size, &next);
+                bli_auxinfo_set_next_b(ready->y + (j - ready->y_begin + more) * y_size, &next);
+                multiply_tile(job, ready, i, j, &next);
+            }
+        return;
     }
+    for (int64_t i = ready->x_begin; i < ready->x_end; i++)
+        for (int64_t j = ready->y_begin; j < ready->y_end; j++) {
+            bool last = j + 1 == ready->y_end;
+            int64_t to = last ? 0 : j + 1 - ready->y_begin;
+            bool more = i + 1 < ready->x_end; /* well ahead: it comes from farther away */
+            bli_auxinfo_set_next_a(ready->x + (i - ready->x_begin + more) * x_size, &next);
+            bli_auxinfo_set_next_b(ready->y + to * y_size, &next);
+            multiply_tile(job, ready, i, j, &next);
+        }
 }
 
 static void multiply_task(void *context, int64_t task, int32_t worker)
 {
-    (void)worker;
     const product_t *job = context;
-    int64_t i = task % job->row_tasks;
-    int64_t j = task / job->row_tasks;
-    multiply_panels(job, job->x_panels * i / job->row_tasks,
-                    job->x_panels * (i + 1) / job->row_tasks, job->y_panels * j / job->column_tasks,
-                    job->y_panels * (j + 1) / job->column_tasks);
+    const operand_t *own = local_operand(job), *shared = shared_operand(job);
+    int64_t i = task / job->shared_tasks, j = task % job->shared_tasks;
+    int64_t own_begin = own->panels * i / job->local_tasks;
+    int64_t own_end = own->panels * (i + 1) / job->local_tasks;
+    int64_t begin = job->num_panels * j / job->shared_tasks;
+    int64_t end = job->num_panels * (j + 1) / job->shared_tasks;
+    float *packed = job->local + worker * job->local_size;
+    for (int64_t s = 0; s < job->num_slices; s++) {
+        float *there = job->shared + (s * job->num_panels + begin) * shared->panel_size;
+        int64_t slice = job->first_slice + s;
+        ready_t ready = {
+            packed, there, own_begin, own_end, job->first_panel + begin, job->first_panel + end,
+            slice};
+        if (!job->local_x)
+            ready = (ready_t){there, packed, ready.y_begin, ready.y_end, own_begin, own_end, slice};
+        pack_panels(packed, job, own, slice, own_begin, own_end);
+        multiply_panels(job, &ready);
+    }
 }
 
-/* Cuts the block into tasks: x in pieces for the second-level cache, then finer while there are
- * few. */
-static void plan_tasks(product_t *job)
+/* Cuts the product into tasks: enough for the threads to end at about the same time, by the shape
+ * alone, and in fours, so that two or four threads get as many each. The local operand goes in
+ * pieces of `most` panels, for the second-level cache; its pieces are packed anew for each piece of
+ * the shared one, which is cut only where the local one is too short. */
+static void plan_tasks(product_t *job, int64_t most)
 {
-    enum { ENOUGH = 32, LEAST_X_PANELS = 8, LEAST_Y_PANELS = 8 };
-    const kernel_family_t *family = job->family;
-    job->row_tasks = divide_up(job->rows, family->mc);
-    job->column_tasks = divide_up(job->columns, 512);
-    if (job->row_tasks * job->column_tasks < ENOUGH)
-        job->row_tasks = max_int64(job->row_tasks, min_int64(divide_up(ENOUGH, job->column_tasks),
-                                                             job->x_panels / LEAST_X_PANELS));
-    while (job->row_tasks * job->column_tasks < ENOUGH &&
-           job->column_tasks * 2 * LEAST_Y_PANELS <= job->y_panels)
-        job->column_tasks *= 2;
-    job->pack_group = max_int64(1, 32768 / (family->mr * job->depth));
+    enum { ENOUGH = 32, AT_LEAST = 12, LEAST_ROWS = 60, LEAST_PANELS = 8 };
+    const operand_t *own = local_operand(job), *shared = shared_operand(job);
+    int64_t tasks = min_int64(ENOUGH, own->panels * own->width / LEAST_ROWS);
+    tasks = max_int64(divide_up(own->panels, most), tasks);
+    tasks = tasks > 4 ? divide_up(tasks, 4) * 4 : max_int64(1, tasks);
+    job->local_tasks = min_int64(tasks, own->panels);
+    job->local_panels = divide_up(own->panels, job->local_tasks);
+    job->shared_tasks = 1;
+    while (job->local_tasks * job->shared_tasks < AT_LEAST &&
+           job->shared_tasks * 2 * LEAST_PANELS <= shared->panels)
+        job->shared_tasks *= 2;
 }
 
-/* One block of C, from one slice of k. */
-static void run_block(product_t *job, bool serial)
+static void run_tasks(int64_t n_tasks, tlmi_task_fn run, product_t *job, bool serial)
 {
-    const kernel_family_t *family = job->family;
-    job->x_panels = divide_up(job->rows, family->mr);
-    job->y_panels = divide_up(job->columns, family->nr);
-    if (serial) {
-        pack_panels(job, 0, job->x_panels + job->y_panels);
-        int64_t group = max_int64(1, family->mc / family->mr);
-        for (int64_t i = 0; i < job->x_panels; i += group)
-            multiply_panels(job, i, min_int64(i + group, job->x_panels), 0, job->y_panels);
+    if (!serial) {
+        tlmi_parallel_for(n_tasks, run, job);
         return;
     }
-    plan_tasks(job);
-    tlmi_parallel_for(divide_up(job->x_panels + job->y_panels, job->pack_group), pack_task, job);
-    tlmi_parallel_for(job->row_tasks * job->column_tasks, multiply_task, job);
+    for (int64_t task = 0; task < n_tasks; task++)
+        run(job, task, 0);
 }
 
-/* All blocks, `block_rows` and `block_columns` at most. */
-static void run_blocks(product_t *job, int64_t block_rows, int64_t block_columns, bool serial)
+/* Part by part of the shared operand: `panels` of it and `slices` of k at a time. */
+static void run_parts(product_t *job, int64_t panels, int64_t slices, bool serial)
 {
-    int64_t slices = divide_up(job->k, job->family->kc);
-    for (job->column = 0; job->column < job->n; job->column += block_columns) {
-        job->columns = min_int64(block_columns, job->n - job->column);
-        for (job->row = 0; job->row < job->m; job->row += block_rows) {
-            job->rows = min_int64(block_rows, job->m - job->row);
-            for (int64_t s = 0; s < slices; s++) {
-                job->depth_begin = job->k * s / slices;
-                job->depth = job->k * (s + 1) / slices - job->depth_begin;
-                run_block(job, serial);
-            }
+    const operand_t *shared = shared_operand(job);
+    job->pack_group = max_int64(1, 32768 / shared->panel_size);
+    for (job->first_panel = 0; job->first_panel < shared->panels; job->first_panel += panels) {
+        job->num_panels = min_int64(panels, shared->panels - job->first_panel);
+        for (job->first_slice = 0; job->first_slice < job->slices; job->first_slice += slices) {
+            job->num_slices = min_int64(slices, job->slices - job->first_slice);
+            run_tasks(divide_up(job->num_panels, job->pack_group) * job->num_slices, pack_task, job,
+                      serial);
+            run_tasks(job->local_tasks * job->shared_tasks, multiply_task, job, serial);
         }
     }
 }
 
+/* Whole cache lines, and one more: panels a multiple of 4096 bytes apart would fall on the same
+ * places of the first-level cache. */
 static int64_t panel_size(int64_t width, int64_t depth)
 {
-    return divide_up(width * depth, PANEL_ALIGNMENT) * PANEL_ALIGNMENT;
+    return (divide_up(width * depth, PANEL_ALIGNMENT) + 1) * PANEL_ALIGNMENT;
 }
 
 /* Runs the product in buffers of the cache, or of the stack if memory is out. */
 static void run_product(product_t *job, bool serial)
 {
+    /* Floats of the shared operand at once: a part of the third-level cache. */
+    enum { SHARED = 2 << 20, SHARED_SERIAL = 1 << 18, LOCAL = 73728 };
     const kernel_family_t *family = job->family;
-    int64_t block = serial ? SERIAL_BLOCK : BLOCK;
-    int64_t block_rows = divide_up(min_int64(job->m, block), family->mr) * family->mr;
-    int64_t block_columns = divide_up(min_int64(job->n, block), family->nr) * family->nr;
-    int64_t depth = divide_up(job->k, divide_up(job->k, family->kc));
-    job->x_panel_size = panel_size(family->mr, depth);
-    job->y_panel_size = panel_size(family->nr, depth);
-    int64_t x_size = block_rows / family->mr * job->x_panel_size;
-    int64_t y_size = block_columns / family->nr * job->y_panel_size;
+    job->slices = divide_up(job->k, family->kc);
+    int64_t depth = divide_up(job->k, job->slices);
+    job->x.panel_size = panel_size(family->mr, depth);
+    job->y.panel_size = panel_size(family->nr, depth);
+    job->x.panels = divide_up(job->x.length, job->x.width);
+    job->y.panels = divide_up(job->y.length, job->y.width);
+    job->local_x = job->y.length < 2 * job->x.length;
+
+    const operand_t *shared = shared_operand(job), *own = local_operand(job);
+    plan_tasks(job, max_int64(1, LOCAL / own->panel_size));
+    int64_t most = (serial ? SHARED_SERIAL : SHARED) / shared->panel_size;
+    int64_t panels = max_int64(1, min_int64(shared->panels, most));
+    int64_t slices = max_int64(1, min_int64(job->slices, most / panels));
+    int64_t shared_size = panels * slices * shared->panel_size;
+    job->local_size = job->local_panels * own->panel_size + READ_AHEAD;
+    int64_t workers = serial ? 1 : tlmi_max_workers();
     size_t capacity;
-    float *buffer =
-        tlmi_buffer_acquire(&capacity, (size_t)(x_size + y_size + READ_AHEAD) * sizeof(float));
+    float *buffer = tlmi_buffer_acquire(
+        &capacity, (size_t)(shared_size + READ_AHEAD + workers * job->local_size) * sizeof(float));
     if (buffer != NULL) {
-        job->x_packed = buffer;
-        job->y_packed = buffer + x_size;
-        run_blocks(job, block_rows, block_columns, serial);
+        job->shared = buffer;
+        job->local = buffer + shared_size + READ_AHEAD;
+        run_parts(job, panels, slices, serial);
         tlmi_buffer_release(buffer, capacity);
         return;
     }
-    _Alignas(64) float panels[STACK_FLOATS];
-    job->x_packed = panels;
-    job->y_packed = panels + job->x_panel_size;
-    run_blocks(job, family->mr, family->nr, true);
+    _Alignas(64) float stack[STACK_FLOATS];
+    job->shared = stack;
+    job->local = stack + shared->panel_size;
+    job->local_tasks = own->panels;
+    job->shared_tasks = 1;
+    run_parts(job, 1, 1, true);
 }
 
 /* ---- Products --------------------------------------------------------------------------- */
@@ -317,22 +383,18 @@ static void multiply(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t
     }
     if (tlmi_gemv(m, n, k, alpha, a, b, beta, c, c_stride, 1, serial))
         return;
-    product_t job = {.family = current_family(), .k = k, .alpha = alpha, .beta = beta, .c = c};
-    if (job.family->by_columns) {
-        job.m = n;
-        job.n = m;
-        job.x = (tlmi_matrix_t){b.data, b.column_stride, b.row_stride};
-        job.y = (tlmi_matrix_t){a.data, a.column_stride, a.row_stride};
-        job.c_row_stride = 1;
-        job.c_column_stride = c_stride;
-    } else {
-        job.m = m;
-        job.n = n;
-        job.x = a;
-        job.y = b;
-        job.c_row_stride = c_stride;
-        job.c_column_stride = 1;
-    }
+    const kernel_family_t *family = current_family();
+    product_t job = {.family = family, .k = k, .alpha = alpha, .beta = beta, .c = c};
+    operand_t rows = {.data = a.data, .stride = a.row_stride, .depth_stride = a.column_stride};
+    operand_t columns = {.data = b.data, .stride = b.column_stride, .depth_stride = b.row_stride};
+    rows.length = m;
+    columns.length = n;
+    job.x = family->by_columns ? columns : rows;
+    job.y = family->by_columns ? rows : columns;
+    job.x.width = family->mr;
+    job.y.width = family->nr;
+    job.c_row_stride = family->by_columns ? 1 : c_stride;
+    job.c_column_stride = family->by_columns ? c_stride : 1;
     run_product(&job, serial);
 }
 

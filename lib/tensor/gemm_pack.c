@@ -9,6 +9,10 @@
 #include <immintrin.h>
 #endif
 
+/* Lines of an operand that are asked for ahead of their copying: they lie too far apart for the CPU
+ * to foresee. */
+enum { AHEAD = 6 };
+
 #define INLINE static inline __attribute__((always_inline))
 
 static void pack_general(float *target, int64_t width, int64_t rows, int64_t depth,
@@ -22,12 +26,19 @@ static void pack_general(float *target, int64_t width, int64_t rows, int64_t dep
     }
 }
 
-/* A full panel whose rows are neighbours in memory: short copies. */
-INLINE void pack_across(float *target, int64_t width, int64_t depth, const float *source,
-                        int64_t depth_stride)
+/* Full panels whose rows are neighbours in memory: short copies. A line of the source goes to all
+ * panels before the next is begun, so that memory is read in its order. */
+INLINE void pack_across(float *target, int64_t panel_size, int64_t panels, int64_t width,
+                        int64_t depth, const float *source, int64_t depth_stride)
 {
-    for (int64_t p = 0; p < depth; p++)
-        memcpy(target + p * width, source + p * depth_stride, (size_t)width * sizeof(float));
+    for (int64_t p = 0; p < depth; p++, source += depth_stride) {
+        const char *ahead = (const char *)(source + (p + AHEAD < depth ? AHEAD * depth_stride : 0));
+        for (int64_t i = 0; i < panels * width * (int64_t)sizeof(float); i += 64)
+            __builtin_prefetch(ahead + i);
+        for (int64_t i = 0; i < panels; i++)
+            memcpy(target + i * panel_size + p * width, source + i * width,
+                   (size_t)width * sizeof(float));
+    }
 }
 
 #if TLMI_X86
@@ -73,38 +84,48 @@ INLINE void pack_along(float *target, int64_t width, int64_t depth, const float 
             target[p * width + i] = source[i * stride + p];
 }
 
-INLINE void pack_full(float *target, int64_t width, int64_t depth, const float *source,
-                      int64_t stride, int64_t depth_stride)
+INLINE void pack_full(float *target, int64_t panel_size, int64_t panels, int64_t width,
+                      int64_t depth, const float *source, int64_t stride, int64_t depth_stride)
 {
-    if (stride == 1)
-        pack_across(target, width, depth, source, depth_stride);
-    else if (depth_stride == 1)
-        pack_along(target, width, depth, source, stride);
-    else
-        pack_general(target, width, width, depth, source, stride, depth_stride);
+    if (stride == 1) {
+        pack_across(target, panel_size, panels, width, depth, source, depth_stride);
+        return;
+    }
+    for (int64_t i = 0; i < panels; i++, target += panel_size, source += width * stride) {
+        if (depth_stride == 1)
+            pack_along(target, width, depth, source, stride);
+        else
+            pack_general(target, width, width, depth, source, stride, depth_stride);
+    }
 }
 
-void tlmi_pack_panel(float *target, int64_t width, int64_t rows, int64_t depth, const float *source,
-                     int64_t stride, int64_t depth_stride)
+void tlmi_pack_panels(float *target, int64_t panel_size, int64_t width, int64_t rows, int64_t depth,
+                      const float *source, int64_t stride, int64_t depth_stride)
 {
-    switch (rows == width ? width : 0) {
+    int64_t panels = rows / width;
+    switch (width) {
     case 4:
-        pack_full(target, 4, depth, source, stride, depth_stride);
+        pack_full(target, panel_size, panels, 4, depth, source, stride, depth_stride);
         break;
     case 6:
-        pack_full(target, 6, depth, source, stride, depth_stride);
+        pack_full(target, panel_size, panels, 6, depth, source, stride, depth_stride);
         break;
     case 12:
-        pack_full(target, 12, depth, source, stride, depth_stride);
+        pack_full(target, panel_size, panels, 12, depth, source, stride, depth_stride);
         break;
     case 16:
-        pack_full(target, 16, depth, source, stride, depth_stride);
+        pack_full(target, panel_size, panels, 16, depth, source, stride, depth_stride);
         break;
     case 32:
-        pack_full(target, 32, depth, source, stride, depth_stride);
+        pack_full(target, panel_size, panels, 32, depth, source, stride, depth_stride);
         break;
     default:
-        pack_general(target, width, rows, depth, source, stride, depth_stride);
+        for (int64_t i = 0; i < panels; i++)
+            pack_general(target + i * panel_size, width, width, depth, source + i * width * stride,
+                         stride, depth_stride);
         break;
     }
+    if (rows > panels * width)
+        pack_general(target + panels * panel_size, width, rows - panels * width, depth,
+                     source + panels * width * stride, stride, depth_stride);
 }

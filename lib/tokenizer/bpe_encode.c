@@ -1,5 +1,6 @@
-/* Short pretokens, nearly all there are, live in two arrays that are searched for the lowest rank;
- * long ones in a linked list with a heap of ranks, so that time stays near-linear. */
+/* A pretoken is looked up in the cache, then as a whole token, and merged only then. Short ones,
+ * nearly all there are, are merged in two arrays that are searched for the lowest rank; long ones in
+ * a linked list with a heap of ranks, so that time stays near-linear. */
 #include "bpe_encode.h"
 
 #include <string.h>
@@ -8,42 +9,31 @@
 #include "base/memory.h"
 
 #define SHORT_SIZE 96 /* bytes up to which searching the array beats the heap */
+#define PREPARED   32 /* pretokens whose buckets are asked for ahead */
 
 void tlmi_bpe_encoder_init(tlmi_bpe_encoder_t *encoder, const tlm_tokenizer_t *tokenizer,
-                           size_t text_size)
+                           tlmi_bpe_cache_t *cache)
 {
-    size_t entries = 256;
-
-    *encoder = (tlmi_bpe_encoder_t){.tokenizer = tokenizer};
-    if (text_size < 8192)
-        return;
-    while (entries < 8192 && entries < text_size / 64)
-        entries *= 2;
-    /* Only speed depends on the cache, so there may be none. */
-    encoder->cache = tlmi_calloc(entries, sizeof(*encoder->cache), "a cache of pretokens");
-    encoder->cache_mask = entries - 1;
+    *encoder = (tlmi_bpe_encoder_t){.tokenizer = tokenizer, .cache = cache};
 }
 
 void tlmi_bpe_encoder_release(tlmi_bpe_encoder_t *encoder)
 {
     tlmi_free(encoder->ids);
-    tlmi_free(encoder->cache);
     encoder->ids = NULL;
-    encoder->cache = NULL;
+    encoder->n = encoder->capacity = 0;
 }
 
-static bool reserve_ids(tlmi_bpe_encoder_t *encoder, size_t n)
+bool tlmi_bpe_reserve(tlmi_bpe_encoder_t *encoder, size_t n)
 {
-    return tlmi_grow(&encoder->ids, &encoder->capacity, encoder->n + n, sizeof(*encoder->ids),
-                     "token ids");
-}
+    size_t needed;
 
-tlm_status_t tlmi_bpe_append(tlmi_bpe_encoder_t *encoder, uint32_t id)
-{
-    if (!reserve_ids(encoder, 1))
-        return TLM_ERR_OUT_OF_MEMORY;
-    encoder->ids[encoder->n++] = id;
-    return TLM_OK;
+    if (!tlmi_add_size(&needed, encoder->n, n) ||
+        !tlmi_add_size(&needed, needed, TLMI_BPE_IDS_AT_ONCE)) {
+        tlmi_fail_memory(n, "token ids");
+        return false;
+    }
+    return tlmi_grow(&encoder->ids, &encoder->capacity, needed, sizeof(*encoder->ids), "token ids");
 }
 
 /* ---- Short pretokens ---- */
@@ -197,7 +187,6 @@ static tlm_status_t encode_long(tlmi_bpe_encoder_t *encoder, const uint8_t *pret
 {
     long_merge_t work = {.merges = &encoder->tokenizer->merges};
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-    size_t n = 0;
 
     if (size >= NONE / 4)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "a pretoken of %zu bytes is longer than %u", size,
@@ -210,10 +199,6 @@ static tlm_status_t encode_long(tlmi_bpe_encoder_t *encoder, const uint8_t *pret
     start_long(&work, encoder->tokenizer->byte_ids, pretoken, (uint32_t)size);
     merge_long(&work);
     for (uint32_t at = 0; at != NONE; at = work.symbols[at].next)
-        n++;
-    if (!reserve_ids(encoder, n))
-        goto done;
-    for (uint32_t at = 0; at != NONE; at = work.symbols[at].next)
         encoder->ids[encoder->n++] = work.symbols[at].id;
     status = TLM_OK;
 done:
@@ -224,55 +209,66 @@ done:
 
 /* ---- Any pretoken ---- */
 
-tlm_status_t tlmi_bpe_merge(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken, size_t size)
+/* There is room for `size` ids. */
+static tlm_status_t merge_reserved(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken,
+                                   size_t size)
 {
-    uint32_t *ids;
+    uint32_t *ids = encoder->ids + encoder->n;
 
     if (size > SHORT_SIZE)
         return encode_long(encoder, pretoken, size);
-    if (!reserve_ids(encoder, size))
-        return TLM_ERR_OUT_OF_MEMORY;
-    ids = encoder->ids + encoder->n;
     for (size_t i = 0; i < size; i++)
         ids[i] = encoder->tokenizer->byte_ids[pretoken[i]];
     encoder->n += merge_short(&encoder->tokenizer->merges, ids, size);
     return TLM_OK;
 }
 
-static tlm_status_t encode_cached(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken, size_t size)
+tlm_status_t tlmi_bpe_merge(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken, size_t size)
 {
-    tlmi_bpe_cache_entry_t *entry =
-        &encoder->cache[tlmi_hash_bytes(pretoken, size) & encoder->cache_mask];
-    size_t before = encoder->n, n;
-
-    if (entry->size == size && memcmp(entry->bytes, pretoken, size) == 0) {
-        if (!reserve_ids(encoder, entry->num_ids))
-            return TLM_ERR_OUT_OF_MEMORY;
-        memcpy(encoder->ids + before, entry->ids, entry->num_ids * sizeof(*entry->ids));
-        encoder->n += entry->num_ids;
-        return TLM_OK;
-    }
-    TLMI_TRY(tlmi_bpe_merge(encoder, pretoken, size));
-    n = encoder->n - before;
-    if (n <= sizeof(entry->ids) / sizeof(entry->ids[0])) {
-        entry->size = (uint8_t)size;
-        entry->num_ids = (uint8_t)n;
-        memcpy(entry->bytes, pretoken, size);
-        memcpy(entry->ids, encoder->ids + before, n * sizeof(*entry->ids));
-    }
-    return TLM_OK;
+    if (!tlmi_bpe_reserve(encoder, size))
+        return TLM_ERR_OUT_OF_MEMORY;
+    return merge_reserved(encoder, pretoken, size);
 }
 
-tlm_status_t tlmi_bpe_encode(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken, size_t size)
+/* Without the cache; there is room for `size` ids, here and below. */
+static tlm_status_t encode_anew(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken, size_t size)
 {
     const tlm_tokenizer_t *tokenizer = encoder->tokenizer;
     uint32_t id = tlmi_vocabulary_find(&tokenizer->vocabulary, pretoken, size);
 
-    if (id != TLMI_NO_TOKEN && tokenizer->is_whole[id])
-        return tlmi_bpe_append(encoder, id);
-    if (encoder->cache != NULL && size <= sizeof(encoder->cache->bytes))
-        return encode_cached(encoder, pretoken, size);
-    return tlmi_bpe_merge(encoder, pretoken, size);
+    if (id == TLMI_NO_TOKEN || !tokenizer->is_whole[id])
+        return merge_reserved(encoder, pretoken, size);
+    encoder->ids[encoder->n++] = id;
+    return TLM_OK;
+}
+
+static tlm_status_t encode_and_remember(tlmi_bpe_encoder_t *encoder, tlmi_bpe_key_t key,
+                                        const uint8_t *pretoken, size_t size)
+{
+    size_t before = encoder->n;
+
+    TLMI_TRY(encode_anew(encoder, pretoken, size));
+    tlmi_bpe_cache_add(encoder->cache, key, pretoken, size, encoder->ids + before,
+                       encoder->n - before);
+    return TLM_OK;
+}
+
+/* A pretoken that is not its own key. */
+static tlm_status_t encode_hashed(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken, size_t size)
+{
+    const tlmi_bpe_entry_t *entry;
+    tlmi_bpe_key_t key;
+
+    if (size > TLMI_BPE_CACHED_BYTES)
+        return encode_anew(encoder, pretoken, size);
+    key = tlmi_bpe_long_key(pretoken, size);
+    entry = tlmi_bpe_cache_find(encoder->cache, key, tlmi_bpe_key_hash(key));
+    if (entry == NULL || !tlmi_bpe_entry_is_long(encoder->cache, entry, pretoken, size))
+        return encode_and_remember(encoder, key, pretoken, size);
+    memcpy(encoder->ids + encoder->n, encoder->cache->store + entry->ids[0],
+           entry->n * sizeof(*encoder->ids));
+    encoder->n += entry->n;
+    return TLM_OK;
 }
 
 tlm_status_t tlmi_bpe_is_whole(bool *out, tlmi_bpe_encoder_t *encoder, uint32_t id)
@@ -289,14 +285,88 @@ tlm_status_t tlmi_bpe_is_whole(bool *out, tlmi_bpe_encoder_t *encoder, uint32_t 
     return TLM_OK;
 }
 
-tlm_status_t tlmi_bpe_encode_pretokens(void *encoder, const uint8_t *text, const size_t *ends,
+/* ---- Many pretokens ---- */
+
+/* What is known of a pretoken before it is looked up. */
+typedef struct lookup {
+    tlmi_bpe_key_t key;
+    uint32_t hash;
+    bool is_short; /* its key is itself */
+} lookup_t;
+
+/* Makes the keys of n pretokens of the text that ends at `limit`, and asks for their buckets. */
+static void prepare(lookup_t *lookups, const tlmi_bpe_cache_t *cache, const uint8_t *text,
+                    const uint8_t *limit, size_t start, const size_t *ends, size_t n)
+{
+    for (size_t i = 0; i < n; start = ends[i++]) {
+        const uint8_t *pretoken = text + start;
+        size_t size = ends[i] - start;
+        uint8_t copy[TLMI_BPE_KEY_BYTES + 1] = {0};
+
+        lookups[i].is_short = size <= TLMI_BPE_KEY_BYTES;
+        if (size > TLMI_BPE_KEY_BYTES)
+            continue;
+        if (limit - pretoken <= TLMI_BPE_KEY_BYTES) {
+            memcpy(copy, pretoken, size);
+            pretoken = copy;
+        }
+        lookups[i].key = tlmi_bpe_short_key(pretoken, size);
+        lookups[i].hash = tlmi_bpe_key_hash(lookups[i].key);
+        __builtin_prefetch(tlmi_bpe_cache_bucket(cache, lookups[i].hash));
+    }
+}
+
+/* The ids of n prepared pretokens; there is room for as many as they have bytes, and
+ * TLMI_BPE_IDS_AT_ONCE more. */
+static tlm_status_t look_up(tlmi_bpe_encoder_t *encoder, const lookup_t *lookups,
+                            const uint8_t *text, size_t start, const size_t *ends, size_t n)
+{
+    tlmi_bpe_cache_t cache = *encoder->cache; /* a copy, which the ids cannot lie over */
+    uint32_t *to = encoder->ids + encoder->n;
+
+    for (size_t i = 0; i < n; start = ends[i++]) {
+        const lookup_t *lookup = &lookups[i];
+        const tlmi_bpe_entry_t *entry = NULL;
+        const uint32_t *ids;
+
+        if (lookup->is_short)
+            entry = tlmi_bpe_cache_find(&cache, lookup->key, lookup->hash);
+        if (entry == NULL) {
+            encoder->n = (size_t)(to - encoder->ids);
+            if (lookup->is_short)
+                TLMI_TRY(encode_and_remember(encoder, lookup->key, text + start, ends[i] - start));
+            else
+                TLMI_TRY(encode_hashed(encoder, text + start, ends[i] - start));
+            to = encoder->ids + encoder->n;
+            cache = *encoder->cache;
+            continue;
+        }
+        ids = tlmi_bpe_entry_ids(&cache, entry);
+        memcpy(to, ids, TLMI_BPE_IDS_AT_ONCE * sizeof(*ids));
+        if (entry->n > TLMI_BPE_IDS_AT_ONCE)
+            memcpy(to, ids, entry->n * sizeof(*ids));
+        to += entry->n;
+    }
+    encoder->n = (size_t)(to - encoder->ids);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_bpe_encode_pretokens(void *context, const uint8_t *text, const size_t *ends,
                                        size_t n)
 {
+    tlmi_bpe_encoder_t *encoder = context;
+    lookup_t lookups[PREPARED];
     size_t start = 0;
 
-    for (size_t i = 0; i < n; i++) {
-        TLMI_TRY(tlmi_bpe_encode(encoder, text + start, ends[i] - start));
-        start = ends[i];
+    if (!tlmi_bpe_reserve(encoder, ends[n - 1]))
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < n && encoder->cache == NULL; start = ends[i++])
+        TLMI_TRY(encode_anew(encoder, text + start, ends[i] - start));
+    for (size_t i = 0, count; i < n && encoder->cache != NULL; start = ends[i - 1]) {
+        count = n - i < PREPARED ? n - i : PREPARED;
+        prepare(lookups, encoder->cache, text, text + ends[n - 1], start, ends + i, count);
+        TLMI_TRY(look_up(encoder, lookups, text, start, ends + i, count));
+        i += count;
     }
     return TLM_OK;
 }
@@ -305,5 +375,8 @@ tlm_status_t tlmi_bpe_encode_special(void *context, size_t index)
 {
     tlmi_bpe_encoder_t *encoder = context;
 
-    return tlmi_bpe_append(encoder, encoder->tokenizer->special_ids[index]);
+    if (!tlmi_bpe_reserve(encoder, 1))
+        return TLM_ERR_OUT_OF_MEMORY;
+    encoder->ids[encoder->n++] = encoder->tokenizer->special_ids[index];
+    return TLM_OK;
 }

@@ -4,6 +4,7 @@
 #include "bpe_encode.h"
 
 #define IDS_AT_ONCE 4096
+#define CACHE_SIZE  ((size_t)1 << 18) /* bytes; a stream is to need little memory */
 
 struct tlm_encoder {
     tlmi_bpe_encoder_t bpe;
@@ -51,7 +52,7 @@ tlm_status_t tlm_encoder_create(tlm_encoder_t **out, const tlm_tokenizer_t *toke
         return TLM_ERR_OUT_OF_MEMORY;
     splitter = (tlmi_text_splitter_t){tokenizer->pretokenizer, tokenizer->special, take_pretokens,
                                       take_special, encoder};
-    tlmi_bpe_encoder_init(&encoder->bpe, tokenizer, (size_t)1 << 17);
+    tlmi_bpe_encoder_init(&encoder->bpe, tokenizer, tlmi_bpe_cache_create(CACHE_SIZE));
     tlmi_text_stream_init(&encoder->stream, &splitter);
     encoder->callback = callback;
     encoder->user = user;
@@ -84,6 +85,7 @@ void tlm_encoder_free(tlm_encoder_t *encoder)
 {
     if (encoder == NULL)
         return;
+    tlmi_bpe_cache_free(encoder->bpe.cache);
     tlmi_bpe_encoder_release(&encoder->bpe);
     tlmi_text_stream_release(&encoder->stream);
     tlmi_free(encoder);

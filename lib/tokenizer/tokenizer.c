@@ -111,18 +111,19 @@ tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n, const tlm_tokenizer
     TLMI_REQUIRE("tokenizer_encode", tokenizer);
     if (size > 0)
         TLMI_REQUIRE("tokenizer_encode", text);
-    tlmi_bpe_encoder_init(&encoder, tokenizer, size);
+    tlmi_bpe_encoder_init(&encoder, tokenizer, tlmi_bpe_cache_take(tokenizer->caches));
     splitter = (tlmi_text_splitter_t){tokenizer->pretokenizer, tokenizer->special,
                                       tlmi_bpe_encode_pretokens, tlmi_bpe_encode_special, &encoder};
     status = size == 0 ? TLM_OK : tlmi_split_text(&splitter, text, size);
+    tlmi_bpe_cache_give(tokenizer->caches, encoder.cache);
     if (status == TLM_OK) {
         uint32_t *fitted = encoder.n == 0 ? NULL
                                           : tlmi_realloc(encoder.ids, encoder.n,
                                                          sizeof(*encoder.ids), "token ids");
         if (fitted != NULL)
             encoder.ids = fitted;
-        *ids = encoder.ids;
         *n = encoder.n;
+        *ids = encoder.ids;
         encoder.ids = NULL;
     }
     tlmi_bpe_encoder_release(&encoder);

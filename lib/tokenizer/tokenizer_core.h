@@ -1,7 +1,8 @@
-/* What a tokenizer consists of. Immutable once made. */
+/* What a tokenizer consists of. Immutable once made, as far as its results show. */
 #ifndef TLMI_TOKENIZER_CORE_H
 #define TLMI_TOKENIZER_CORE_H
 
+#include "bpe_cache.h"
 #include "merge_table.h"
 #include "text_splitter.h"
 #include "vocabulary.h"
@@ -14,7 +15,8 @@ struct tlm_tokenizer {
     bool ignores_merges;    /* they do even where the merges make something else of them */
     tlmi_pretokenizer_t *pretokenizer;
     tlmi_special_tokens_t *special;
-    uint32_t *special_ids; /* by index in `special` */
+    uint32_t *special_ids;         /* by index in `special` */
+    tlmi_bpe_cache_pool_t *caches; /* all that changes: of encoders, while they have no text */
 };
 
 /* What is_whole[id] holds. */

@@ -19,6 +19,7 @@ void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer)
     tlmi_special_tokens_free(tokenizer->special);
     tlmi_free(tokenizer->special_ids);
     tlmi_free(tokenizer->is_whole);
+    tlmi_bpe_cache_pool_free(tokenizer->caches);
     tlmi_free(tokenizer);
 }
 
@@ -66,7 +67,7 @@ static tlm_status_t find_whole_tokens(tlm_tokenizer_t *tokenizer)
     tokenizer->is_whole = tlmi_calloc(tokenizer->vocabulary.size, 1, "a vocabulary");
     if (tokenizer->is_whole == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    tlmi_bpe_encoder_init(&encoder, tokenizer, 0);
+    tlmi_bpe_encoder_init(&encoder, tokenizer, NULL);
     for (uint32_t id = 0; id < tokenizer->vocabulary.size && status == TLM_OK; id++) {
         bool by_merges = false;
 
@@ -106,6 +107,7 @@ tlm_status_t tlmi_tokenizer_assemble(tlm_tokenizer_t **out, const char *what,
     TLMI_TRY_OR(fail, tlmi_special_tokens_create(&tokenizer->special, options->special_tokens,
                                                  options->num_special_tokens, what));
     TLMI_TRY_OR(fail, tlmi_pretokenizer_create(&tokenizer->pretokenizer, options->pattern));
+    TLMI_TRY_OR(fail, tlmi_bpe_cache_pool_create(&tokenizer->caches));
     TLMI_TRY_OR(fail, tlmi_tokenizer_find_bytes(tokenizer->byte_ids, what, &tokenizer->vocabulary));
     TLMI_TRY_OR(fail, number_special_tokens(tokenizer));
     TLMI_TRY_OR(fail, find_whole_tokens(tokenizer));

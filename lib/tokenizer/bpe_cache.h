@@ -1,0 +1,142 @@
+/* Ids of pretokens met before: a hash table of buckets of one cache line, made to be read without
+ * a branch on anything but a miss. A cache belongs to one thread at a time; a tokenizer keeps those
+ * that are not in use, so that the next text finds them warm. */
+#ifndef TLMI_BPE_CACHE_H
+#define TLMI_BPE_CACHE_H
+
+#include "hash.h"
+#include "tinylm/status.h"
+
+#define TLMI_BPE_KEY_BYTES    15  /* longest pretoken that is its own key */
+#define TLMI_BPE_CACHED_BYTES 128 /* longest pretoken that is kept */
+
+/* A short pretoken itself, with its size as the last byte; of a longer one, a hash. */
+typedef struct tlmi_bpe_key {
+    uint64_t words[2];
+} tlmi_bpe_key_t;
+
+#define TLMI_BPE_LONG_KEY ((uint64_t)(TLMI_BPE_KEY_BYTES + 1) << 56) /* instead of the size */
+
+/* Up to three ids in place, more in the store. Copied whole where at least eight ids have room:
+ * what follows the ids is written over by the next pretoken. */
+typedef struct tlmi_bpe_entry {
+    uint32_t ids[3];    /* or ids[0]: where the store holds them */
+    uint32_t n;         /* number of ids */
+    tlmi_bpe_key_t key; /* zeros where the entry is free */
+} tlmi_bpe_entry_t;
+
+#define TLMI_BPE_IDS_AT_ONCE 8 /* copied without a look at their number */
+
+typedef struct tlmi_bpe_cache {
+    tlmi_bpe_entry_t *entries; /* (mask + 1, 2): two entries a bucket */
+    size_t mask;
+    size_t max_buckets;
+    size_t used;       /* entries */
+    uint32_t *store;   /* ids where more than three; of a long pretoken also its bytes */
+    size_t store_used; /* behind it there is always room for TLMI_BPE_IDS_AT_ONCE */
+    size_t store_capacity;
+} tlmi_bpe_cache_t;
+
+/* At most about `max_size` bytes, far less to begin with. NULL without memory: only speed depends
+ * on it. */
+tlmi_bpe_cache_t *tlmi_bpe_cache_create(size_t max_size);
+void tlmi_bpe_cache_free(tlmi_bpe_cache_t *cache);
+
+/* Remembers the ids of a pretoken that is not there. What does not fit is not kept. */
+void tlmi_bpe_cache_add(tlmi_bpe_cache_t *cache, tlmi_bpe_key_t key, const uint8_t *pretoken,
+                        size_t size, const uint32_t *ids, size_t n);
+
+/* Key of 1 to TLMI_BPE_KEY_BYTES bytes; TLMI_BPE_KEY_BYTES + 1 bytes at `text` may be read. */
+static inline tlmi_bpe_key_t tlmi_bpe_short_key(const uint8_t *text, size_t size)
+{
+    static const uint64_t masks[TLMI_BPE_KEY_BYTES + 1][2] = {
+        {0, 0},
+        {UINT64_MAX >> 56, 0},
+        {UINT64_MAX >> 48, 0},
+        {UINT64_MAX >> 40, 0},
+        {UINT64_MAX >> 32, 0},
+        {UINT64_MAX >> 24, 0},
+        {UINT64_MAX >> 16, 0},
+        {UINT64_MAX >> 8, 0},
+        {UINT64_MAX, 0},
+        {UINT64_MAX, UINT64_MAX >> 56},
+        {UINT64_MAX, UINT64_MAX >> 48},
+        {UINT64_MAX, UINT64_MAX >> 40},
+        {UINT64_MAX, UINT64_MAX >> 32},
+        {UINT64_MAX, UINT64_MAX >> 24},
+        {UINT64_MAX, UINT64_MAX >> 16},
+        {UINT64_MAX, UINT64_MAX >> 8},
+    };
+
+    return (tlmi_bpe_key_t){{tlmi_load_word(text) & masks[size][0],
+                             (tlmi_load_word(text + 8) & masks[size][1]) | (uint64_t)size << 56}};
+}
+
+static inline tlmi_bpe_key_t tlmi_bpe_long_key(const uint8_t *text, size_t size)
+{
+    uint64_t hash = tlmi_hash_bytes(text, size);
+
+    return (tlmi_bpe_key_t){{hash, size | TLMI_BPE_LONG_KEY}};
+}
+
+static inline uint32_t tlmi_bpe_key_hash(tlmi_bpe_key_t key)
+{
+    return (uint32_t)tlmi_hash_mix(key.words[0] ^ 0x9E3779B97F4A7C15u,
+                                   key.words[1] ^ 0xD1B54A32D192ED03u);
+}
+
+static inline const tlmi_bpe_entry_t *tlmi_bpe_cache_bucket(const tlmi_bpe_cache_t *cache,
+                                                            uint32_t hash)
+{
+    return &cache->entries[2 * (hash & cache->mask)];
+}
+
+/* How a key differs from that of an entry: 0 if not at all. */
+static inline uint64_t tlmi_bpe_entry_differs(const tlmi_bpe_entry_t *entry, tlmi_bpe_key_t key)
+{
+    return (entry->key.words[0] ^ key.words[0]) | (entry->key.words[1] ^ key.words[1]);
+}
+
+/* The entry with this key, or NULL. */
+const tlmi_bpe_entry_t *tlmi_bpe_cache_search(const tlmi_bpe_cache_t *cache, tlmi_bpe_key_t key,
+                                              uint32_t hash);
+
+/* The same; nearly always it is in its own bucket, and which of the two it is there cannot be
+ * predicted, so there is no branch for that. */
+static inline const tlmi_bpe_entry_t *tlmi_bpe_cache_find(const tlmi_bpe_cache_t *cache,
+                                                          tlmi_bpe_key_t key, uint32_t hash)
+{
+    const tlmi_bpe_entry_t *bucket = tlmi_bpe_cache_bucket(cache, hash);
+    uint64_t second = tlmi_bpe_entry_differs(&bucket[0], key) != 0;
+
+    if ((tlmi_bpe_entry_differs(&bucket[1], key) & -second) != 0)
+        return tlmi_bpe_cache_search(cache, key, hash);
+    return bucket + second;
+}
+
+/* Where the ids of an entry are; whole numbers, so that no branch has to choose. */
+static inline const uint32_t *tlmi_bpe_entry_ids(const tlmi_bpe_cache_t *cache,
+                                                 const tlmi_bpe_entry_t *entry)
+{
+    uintptr_t stored = (uintptr_t)cache->store + entry->ids[0] * sizeof(uint32_t);
+
+    return (const uint32_t *)(entry->n > 3 ? stored : (uintptr_t)entry->ids);
+}
+
+/* Whether an entry with the key of a long pretoken is of this one. */
+bool tlmi_bpe_entry_is_long(const tlmi_bpe_cache_t *cache, const tlmi_bpe_entry_t *entry,
+                            const uint8_t *pretoken, size_t size);
+
+/* ---- Caches that are not in use ---- */
+
+/* May be used by any number of threads at once. */
+typedef struct tlmi_bpe_cache_pool tlmi_bpe_cache_pool_t;
+
+tlm_status_t tlmi_bpe_cache_pool_create(tlmi_bpe_cache_pool_t **out);
+void tlmi_bpe_cache_pool_free(tlmi_bpe_cache_pool_t *pool);
+
+/* An idle cache or a new one; NULL without memory. */
+tlmi_bpe_cache_t *tlmi_bpe_cache_take(tlmi_bpe_cache_pool_t *pool);
+void tlmi_bpe_cache_give(tlmi_bpe_cache_pool_t *pool, tlmi_bpe_cache_t *cache);
+
+#endif

@@ -50,8 +50,8 @@ static tlm_status_t read_mask(tlmi_mask_t *out, const tlm_tensor_t *query, const
     memcpy(shape, query->shape, sizeof shape);
     shape[n - 1] = key->shape[n - 2];
     if (mask->dtype != TLM_BOOL)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "attention: the mask has type %d, not TLM_BOOL",
-                         (int)mask->dtype);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "attention: mask has type %s, not bool",
+                         tlmi_dtype_name(mask->dtype));
     bool fits = mask->ndim <= n;
     for (int32_t i = 0; fits && i < mask->ndim; i++) {
         int32_t dim = n - mask->ndim + i;

@@ -211,7 +211,7 @@ static tlm_status_t concat_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     const float *part = tlmi_floats(grad_out);
     for (int32_t i = 0; i < node->num_inputs; i++) {
         const tlm_tensor_t *input = node->inputs[i];
-        if (tlmi_wants_grad(node, i) && input->numel > 0) {
+        if (tlmi_wants_grad(node, i)) {
             int64_t strides[TLM_MAX_DIMS];
             float *grad;
             bool accumulate;

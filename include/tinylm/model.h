@@ -112,6 +112,12 @@ TLM_API tlm_status_t tlm_model_set_parameter(tlm_model_t *model, const char *nam
 /** Forgets all gradients. NULL is fine. @since 0.1 */
 TLM_API void tlm_model_zero_grad(tlm_model_t *model);
 
+/** Activation checkpointing by block, off at first: of each block the graph then keeps the input
+ *  alone, and backward runs the block once more. Memory falls, a step takes about a third longer,
+ *  and loss and gradients keep every bit. It holds for later forward passes; checkpoint files do
+ *  not record it. Source: Chen et al. 2016. @since 0.2 */
+TLM_API tlm_status_t tlm_model_set_checkpointing(tlm_model_t *model, bool enabled);
+
 /* ---- Forward ---------------------------------------------------------------------------- */
 
 /** Logits (batch, time, vocab_size) of ids (batch, time), row-major, copied. Owned by the caller,

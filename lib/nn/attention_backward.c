@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/thread_pool.h"
 #include "nn/attention_tiles.h"
+#include "tensor/buffer_cache.h"
 #include "tensor/panel_gemm.h"
 #include "tensor/vector_math.h"
 
@@ -193,12 +193,12 @@ tlm_status_t tlmi_attention_backward(const tlmi_attention_t *attention,
     backward_job_t job = {attention, gradients, grad_out, out, query, key, value, lse, NULL, 0};
     backward_scratch_t scratch;
     job.scratch_size = cut_scratch(&scratch, NULL, attention);
-    job.scratch =
-        tlmi_alloc_aligned((size_t)tlmi_max_workers(), (size_t)job.scratch_size * sizeof(float),
-                           "the tiles of attention");
+    size_t capacity;
+    job.scratch = tlmi_buffer_acquire(&capacity, (size_t)tlmi_max_workers() *
+                                                     (size_t)job.scratch_size * sizeof(float));
     if (job.scratch == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlmi_parallel_for(attention->outer * attention->heads / attention->group, backward_task, &job);
-    tlmi_free(job.scratch);
+    tlmi_buffer_release(job.scratch, capacity);
     return TLM_OK;
 }

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/thread_pool.h"
 #include "nn/attention_tiles.h"
+#include "tensor/buffer_cache.h"
 #include "tensor/panel_gemm.h"
 #include "tensor/vector_math.h"
 
@@ -161,12 +161,12 @@ tlm_status_t tlmi_attention_forward(const tlmi_attention_t *attention, tlmi_head
         heads >= 16 && attention->queries <= 1024 ? attention->queries : 2 * TLMI_QUERY_TILE;
     job.tasks_per_head = (attention->queries + job.rows_per_task - 1) / job.rows_per_task;
     job.scratch_size = cut_scratch(&scratch, NULL, &job);
-    job.scratch =
-        tlmi_alloc_aligned((size_t)tlmi_max_workers(), (size_t)job.scratch_size * sizeof(float),
-                           "the tiles of attention");
+    size_t capacity;
+    job.scratch = tlmi_buffer_acquire(&capacity, (size_t)tlmi_max_workers() *
+                                                     (size_t)job.scratch_size * sizeof(float));
     if (job.scratch == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlmi_parallel_for(heads * job.tasks_per_head, forward_task, &job);
-    tlmi_free(job.scratch);
+    tlmi_buffer_release(job.scratch, capacity);
     return TLM_OK;
 }

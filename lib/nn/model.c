@@ -238,6 +238,13 @@ tlm_status_t tlm_model_set_parameter(tlm_model_t *model, const char *name, const
                               (size_t)model->parameters[index]->numel);
 }
 
+tlm_status_t tlm_model_set_checkpointing(tlm_model_t *model, bool enabled)
+{
+    TLMI_REQUIRE("model_set_checkpointing", model);
+    model->checkpointing = enabled;
+    return TLM_OK;
+}
+
 void tlm_model_zero_grad(tlm_model_t *model)
 {
     for (size_t i = 0; model != NULL && i < model->num_parameters; i++)

@@ -42,6 +42,7 @@ struct tlm_model {
     size_t num_parameters; /* that exist: token embedding, blocks, final norm, output projection */
     tlm_tensor_t **parameters;
     tlmi_parameter_spec_t *specs;
+    bool checkpointing; /* blocks are run anew in backward */
 };
 
 static inline tlm_tensor_t *tlmi_model_embedding(const tlm_model_t *model)
@@ -78,6 +79,14 @@ static inline tlm_tensor_t *tlmi_model_output(const tlm_model_t *model)
  * overflow. */
 tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_t *shape,
                                 const char *function, const tlm_model_options_t *options);
+
+/* One block: y (batch, time, d_model) of x. */
+tlm_status_t tlmi_block_forward(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,
+                                tlm_tensor_t *x);
+
+/* The same, with a graph that keeps x alone and runs the block once more in backward. */
+tlm_status_t tlmi_block_recomputed(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,
+                                   tlm_tensor_t *x);
 
 /* Makes a model whose parameters are zeros, for a loader to fill. */
 tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_t *options);

@@ -79,6 +79,21 @@ done:
     return status;
 }
 
+tlm_status_t tlmi_block_forward(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,
+                                tlm_tensor_t *x)
+{
+    tlm_tensor_t *state = tlm_tensor_retain(x);
+    tlm_status_t status = sublayer(&state, model, layer, TLMI_LN1, attend);
+
+    if (status == TLM_OK)
+        status = sublayer(&state, model, layer, TLMI_LN2, feed_forward);
+    if (status == TLM_OK)
+        *y = state;
+    else
+        tlm_tensor_free(state);
+    return status;
+}
+
 static tlm_status_t check_input(const char *function, const tlm_model_t *model, const uint32_t *ids,
                                 int64_t batch, int64_t time)
 {
@@ -116,8 +131,13 @@ static tlm_status_t hidden_states(tlm_tensor_t **out, const tlm_model_t *model, 
     TLMI_TRY_OR(done, tlm_tensor_from_data(&id_tensor, TLM_UINT32, ids, shape, 2));
     TLMI_TRY_OR(done, tlm_embedding(&x, tlmi_model_embedding(model), id_tensor));
     for (int64_t layer = 0; layer < model->options.num_layers; layer++) {
-        TLMI_TRY_OR(done, sublayer(&x, model, layer, TLMI_LN1, attend));
-        TLMI_TRY_OR(done, sublayer(&x, model, layer, TLMI_LN2, feed_forward));
+        tlm_tensor_t *y;
+
+        if (model->checkpointing && tlm_grad_enabled())
+            TLMI_TRY_OR(done, tlmi_block_recomputed(&y, model, layer, x));
+        else
+            TLMI_TRY_OR(done, tlmi_block_forward(&y, model, layer, x));
+        replace(&x, y);
     }
     status = norm(out, model, x, tlmi_model_final_norm(model));
 done:

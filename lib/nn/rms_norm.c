@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
+#include "tensor/buffer_cache.h"
 #include "tensor/vector_math.h"
 #include "tinylm/nn.h"
 
@@ -95,8 +96,9 @@ static tlm_status_t norm_gradients(tlmi_node_t *node, norm_job_t *job)
 {
     if (job->d == 0)
         return TLM_OK;
-    size_t size = (size_t)(count_tasks(job->rows) * 2 * job->d);
-    job->partials = tlmi_alloc(size, sizeof(float), "the partial sums of rms_norm");
+    size_t capacity;
+    job->partials = tlmi_buffer_acquire(&capacity, (size_t)(count_tasks(job->rows) * 2 * job->d) *
+                                                       sizeof(float));
     if (job->partials == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlm_status_t status = TLM_OK;
@@ -107,7 +109,7 @@ static tlm_status_t norm_gradients(tlmi_node_t *node, norm_job_t *job)
         if (tlmi_wants_grad(node, 1))
             status = weight_gradient(node, job);
     }
-    tlmi_free(job->partials);
+    tlmi_buffer_release(job->partials, capacity);
     return status;
 }
 

@@ -17,7 +17,8 @@
 enum {
     MIN_LOG2 = 6, /* smallest class: 64 bytes */
     NUM_CLASSES = (63 - MIN_LOG2) * 8,
-    CLASSES_TO_TRY = 3
+    CLASSES_TO_TRY = 3,
+    LEAST_SPARE = 32 << 20 /* bytes kept beyond the most that was in use, or half of that */
 };
 
 typedef struct free_block {
@@ -162,7 +163,8 @@ void tlmi_buffer_release(void *block, size_t capacity)
     free_block_t *unwanted = NULL;
     lock_cache();
     cache.stats.live_bytes -= capacity;
-    size_t limit = cache.stats.peak_live_bytes + cache.stats.peak_live_bytes / 2;
+    size_t spare = cache.stats.peak_live_bytes / 2;
+    size_t limit = cache.stats.peak_live_bytes + (spare > LEAST_SPARE ? spare : LEAST_SPARE);
     bool fits = cache.stats.kept_bytes + cache.stats.live_bytes + capacity <= limit;
     if (KEEP_BLOCKS && fits && cache.stats.live_bytes > 0) {
         size_t size;

@@ -12,7 +12,7 @@
 void *tlmi_buffer_acquire(size_t *capacity, size_t bytes);
 
 /* Gives a block back. Blocks are kept while live and kept bytes together stay below 1.5 times the
- * most that was ever live: blocks of one phase (gradients, say) must outlast the peak of another,
+ * most that was ever live, or that and 32 MiB: blocks of one phase (gradients, say) must outlast the peak of another,
  * or every step would fetch them anew. When the last live block goes, all memory returns to the
  * system. Thread-safe. */
 void tlmi_buffer_release(void *block, size_t capacity);

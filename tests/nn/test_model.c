@@ -220,6 +220,109 @@ END_TEST
 /* ---- Parameters ---------------------------------------------------------------------------------
  */
 
+/* Loss and all gradients, one after another, of `parts` micro-batches that make up one batch. */
+static float *gradients_of(float *loss_sum, size_t *count, const tlm_model_options_t *options,
+                           bool checkpointing, int64_t parts)
+{
+    enum { ROWS = 4, COLUMNS = 5 };
+    uint32_t inputs[ROWS * COLUMNS], targets[ROWS * COLUMNS];
+    const float weight = 1.0f / (float)parts;
+    tlm_model_t *model = make_model(options);
+    tlm_tensor_t *const *tensors;
+    tlm_tensor_t *loss, *scale;
+    float *gradients, *to, value;
+    size_t n;
+
+    make_ids(inputs, ROWS * COLUMNS, (uint32_t)options->vocab_size, 2);
+    make_ids(targets, ROWS * COLUMNS, (uint32_t)options->vocab_size, 3);
+    shake(model);
+    ASSERT_OK(tlm_model_set_checkpointing(model, checkpointing));
+    ASSERT_OK(tlm_model_parameters(&tensors, &n, model));
+    ASSERT_OK(tlm_tensor_from_data(&scale, TLM_FLOAT32, &weight, NULL, 0));
+    *loss_sum = 0.0f;
+    for (int64_t i = 0; i < parts; i++) {
+        int64_t rows = ROWS / parts, at = i * rows * COLUMNS;
+        ASSERT_OK(tlm_model_loss(&loss, model, inputs + at, targets + at, rows, COLUMNS));
+        ASSERT_OK(tlm_tensor_item(&value, loss));
+        ASSERT_OK(tlm_tensor_backward(loss, parts == 1 ? NULL : scale));
+        tlm_tensor_free(loss);
+        *loss_sum += weight * value;
+    }
+    tlm_tensor_free(scale);
+    *count = (size_t)tlm_model_num_elements(model);
+    to = gradients = malloc(*count * sizeof(float));
+    ck_assert_ptr_nonnull(gradients);
+    for (size_t i = 0; i < n; i++) {
+        size_t size = (size_t)tlm_tensor_numel(tensors[i]);
+        ck_assert_ptr_nonnull(tlm_tensor_grad(tensors[i]));
+        ASSERT_OK(tlm_tensor_copy_out(tlm_tensor_grad(tensors[i]), to, size));
+        to += size;
+    }
+    tlm_model_free(model);
+    return gradients;
+}
+
+START_TEST(checkpointing_does_not_change_a_bit)
+{
+    for (int64_t parts = 1; parts <= 2; parts++) {
+        float loss, same_loss;
+        size_t n, same_n;
+        float *plain = gradients_of(&loss, &n, &reference_shapes[_i], false, parts);
+        float *again = gradients_of(&same_loss, &same_n, &reference_shapes[_i], true, parts);
+
+        ck_assert(loss == same_loss);
+        ck_assert_uint_eq(n, same_n);
+        ck_assert_int_eq(memcmp(plain, again, n * sizeof(float)), 0);
+        free(plain);
+        free(again);
+    }
+}
+END_TEST
+
+/* Gradients add up over calls of backward, and its argument weighs each. */
+START_TEST(micro_batches_add_up_to_the_batch)
+{
+    float loss, part_loss, again_loss;
+    size_t n;
+    float *whole = gradients_of(&loss, &n, &reference_shapes[_i], false, 1);
+
+    for (int64_t parts = 2; parts <= 4; parts *= 2) {
+        float *sum = gradients_of(&part_loss, &n, &reference_shapes[_i], false, parts);
+        float *again = gradients_of(&again_loss, &n, &reference_shapes[_i], false, parts);
+
+        assert_close((double)part_loss, (double)loss, 1e-6, "loss");
+        for (size_t i = 0; i < n; i++)
+            assert_close((double)sum[i], (double)whole[i], 2e-6, "gradient");
+        ck_assert(part_loss == again_loss);
+        ck_assert_int_eq(memcmp(sum, again, n * sizeof(float)), 0);
+        free(sum);
+        free(again);
+    }
+    free(whole);
+}
+END_TEST
+
+/* The graph of a recomputed block holds all that it needs. */
+START_TEST(a_recomputed_block_outlives_its_model)
+{
+    uint32_t ids[BATCH * TIME];
+    tlm_model_t *model = make_model(&tiny);
+    tlm_tensor_t *gain, *loss;
+
+    make_ids(ids, BATCH * TIME, 11, 0);
+    ck_assert_int_eq(tlm_model_set_checkpointing(NULL, true), TLM_ERR_INVALID_ARGUMENT);
+    ASSERT_OK(tlm_model_set_checkpointing(model, true));
+    ASSERT_OK(tlm_model_parameter(&gain, model, "layers.0.ln1.weight"));
+    tlm_tensor_retain(gain);
+    ASSERT_OK(tlm_model_loss(&loss, model, ids, ids, BATCH, TIME));
+    tlm_model_free(model);
+    ASSERT_OK(tlm_tensor_backward(loss, NULL));
+    ck_assert_ptr_nonnull(tlm_tensor_grad(gain));
+    tlm_tensor_free(loss);
+    tlm_tensor_free(gain);
+}
+END_TEST
+
 START_TEST(parameters_have_cs336_names_and_shapes)
 {
     static const struct {
@@ -539,6 +642,9 @@ int main(void)
     tcase_add_test(tcase, without_gradients_the_numbers_are_the_same);
     tcase_add_test(tcase, a_small_batch_is_learnt_by_heart);
     tcase_add_test(tcase, threads_do_not_change_a_bit);
+    tcase_add_loop_test(tcase, checkpointing_does_not_change_a_bit, 0, REFERENCE_NUM_SHAPES);
+    tcase_add_loop_test(tcase, micro_batches_add_up_to_the_batch, 0, REFERENCE_NUM_SHAPES);
+    tcase_add_test(tcase, a_recomputed_block_outlives_its_model);
     tcase_add_test(tcase, parameters_have_cs336_names_and_shapes);
     tcase_add_test(tcase, parameters_are_set_by_name);
     tcase_add_test(tcase, initial_values_have_their_distribution);

@@ -25,7 +25,7 @@ extern void __libc_free(void *block);
 
 static _Thread_local bool exempt;
 static atomic_bool armed, fails_for_good, has_failed;
-static atomic_long countdown, live;
+static atomic_long countdown, live, requests, large;
 
 void fail_allocation(long nth, bool for_good)
 {
@@ -46,9 +46,22 @@ long live_blocks(void)
     return atomic_load(&live);
 }
 
-/* Whether this request is one to refuse. */
-static bool refused(void)
+long all_requests(void)
 {
+    return atomic_load(&requests);
+}
+
+long large_requests(void)
+{
+    return atomic_load(&large);
+}
+
+/* Whether this request is one to refuse. */
+static bool refused(size_t size)
+{
+    atomic_fetch_add(&requests, 1);
+    if (size >= LARGE_REQUEST)
+        atomic_fetch_add(&large, 1);
     if (!atomic_load(&armed) || exempt)
         return false;
     long left = atomic_fetch_sub(&countdown, 1);
@@ -68,17 +81,17 @@ static void *counted(void *block)
 
 void *malloc(size_t size)
 {
-    return refused() ? NULL : counted(__libc_malloc(size));
+    return refused(size) ? NULL : counted(__libc_malloc(size));
 }
 
 void *calloc(size_t count, size_t size)
 {
-    return refused() ? NULL : counted(__libc_calloc(count, size));
+    return refused(count * size) ? NULL : counted(__libc_calloc(count, size));
 }
 
 void *realloc(void *old, size_t size)
 {
-    if (refused())
+    if (refused(size))
         return NULL;
     void *block = __libc_realloc(old, size);
     if (old == NULL)
@@ -92,7 +105,7 @@ void *memalign(size_t alignment, size_t size);
 
 void *memalign(size_t alignment, size_t size)
 {
-    return refused() ? NULL : counted(__libc_memalign(alignment, size));
+    return refused(size) ? NULL : counted(__libc_memalign(alignment, size));
 }
 
 void *aligned_alloc(size_t alignment, size_t size)
@@ -118,7 +131,7 @@ void free(void *block)
 
 void *mmap(void *address, size_t size, int protection, int flags, int file, off_t offset)
 {
-    if (refused())
+    if (refused(size))
         return MAP_FAILED;
     void *mapping = (void *)syscall(SYS_mmap, address, size, protection, flags, file, offset);
     return mapping == MAP_FAILED ? mapping : counted(mapping);

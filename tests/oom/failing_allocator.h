@@ -13,4 +13,9 @@ bool stop_failing(void);
 /* Blocks and mappings that are allocated and not freed. */
 long live_blocks(void);
 
+/* Requests for memory since the program's start, and those of LARGE_REQUEST bytes or more. */
+enum { LARGE_REQUEST = 8192 };
+long all_requests(void);
+long large_requests(void);
+
 #endif

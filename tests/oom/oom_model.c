@@ -16,6 +16,7 @@ static const tlm_model_options_t tiny = SHAPE(.rope_theta = 0.0);
 static const tlm_model_options_t switched =
     SHAPE(.num_kv_heads = 1, .norm = TLM_NORM_POST, .position = TLM_POSITION_NONE,
           .ffn = TLM_FFN_SILU, .tied_embeddings = true);
+static bool checkpointing;
 static const uint32_t inputs[BATCH * TIME] = {1, 5, 9, 2, 22, 0, 3, 4, 8, 8, 17, 11};
 static const uint32_t targets[BATCH * TIME] = {5, 9, 2, 22, 0, 7, 4, 8, 8, 17, 11, 20};
 
@@ -31,6 +32,7 @@ static tlm_status_t make_training(tlm_model_t **made, tlm_optimizer_t **stepper,
     size_t n;
 
     TRY(tlm_model_create(made, options));
+    TRY(tlm_model_set_checkpointing(*made, checkpointing));
     TRY(tlm_optimizer_create_adamw(stepper, NULL));
     TRY(tlm_model_parameters(&tensors, &n, *made));
     TRY(tlm_optimizer_add_group(*stepper, tensors, n, NULL));
@@ -104,6 +106,16 @@ static tlm_status_t training(void)
 done:
     tlm_optimizer_free(stepper);
     tlm_model_free(trained);
+    return status;
+}
+
+static tlm_status_t checkpointed_training(void)
+{
+    tlm_status_t status;
+
+    checkpointing = true;
+    status = training();
+    checkpointing = false;
     return status;
 }
 
@@ -208,6 +220,7 @@ done:
 
 const scenario_t model_scenarios[] = {
     {"training", NULL, training, NULL, false},
+    {"checkpointed_training", NULL, checkpointed_training, NULL, false},
     {"switched_training", NULL, switched_training, NULL, false},
     {"forward", make_model, forward, free_model, false},
     {"generation", make_model, generation, free_model, false},

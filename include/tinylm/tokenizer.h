@@ -29,6 +29,30 @@ typedef struct tlm_bytes {
 #define TLM_PATTERN_GPT2                                                                           \
     "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
+/** The pattern of cl100k_base (GPT-4) as tiktoken 0.14 has it. Like those below and GPT-2's it has
+ *  a scanner of its own; any other pattern goes through Oniguruma. @since 0.2 */
+#define TLM_PATTERN_CL100K                                                                         \
+    "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}+|"                          \
+    " ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s++$|\\s*[\\r\\n]|\\s+(?!\\S)|\\s"
+
+/** The pattern of o200k_base (GPT-4o), also Llama 4's. @since 0.2 */
+#define TLM_PATTERN_O200K                                                                          \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"    \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"                                                               \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"    \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"                                                               \
+    "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/** The pattern of Llama 3. @since 0.2 */
+#define TLM_PATTERN_LLAMA3                                                                         \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"                      \
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/** The pattern of Qwen 2 and 2.5. @since 0.2 */
+#define TLM_PATTERN_QWEN2                                                                          \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"                           \
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
 typedef struct tlm_tokenizer_options {
     size_t size;                       /* sizeof(tlm_tokenizer_options_t) */
     const tlm_bytes_t *special_tokens; /* copied; those absent from the vocabulary get new ids */

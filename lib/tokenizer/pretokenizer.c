@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "block_scanner.h"
 #include "regex.h"
+#include "unicode.h"
 #include "utf8.h"
 
 #define BATCH 256 /* pretokens handed over at once */
@@ -175,13 +176,20 @@ tlm_status_t tlmi_pretokenize(size_t *consumed, const tlmi_pretokenizer_t *preto
     return split_by_regex(pretokenizer->regex, text, size, pretokens, context);
 }
 
+/* A space never joins what stands before it, and pretokens of anything but white space are not
+ * decided by what follows them, unless it is of their kind. Ends of lines join punctuation before
+ * them in some patterns, but not letters or numbers. Both neighbours are ASCII, so neither is part
+ * of a wider character. */
 bool tlmi_pretokenizer_always_cuts(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text,
                                    size_t at)
 {
-    /* No pretoken of the GPT-2 pattern has white space behind anything else, and only white space
-     * looks ahead. Both neighbours are ASCII, so neither is part of a wider character. */
     uint8_t before = text[at - 1], after = text[at];
 
-    return pretokenizer->scanner != NULL && before > ' ' && before < 0x7F &&
-           (after == ' ' || after == '\n');
+    if (pretokenizer->scanner == NULL || before <= ' ' || before >= 0x7F)
+        return false;
+    if (after == ' ')
+        return true;
+    return after == '\n' &&
+           (pretokenizer->scanner->kind == TLMI_SCANNER_GPT2 ||
+            tlmi_is_letter(tlmi_char_class(before)) || tlmi_char_class(before) == TLMI_CHAR_NUMBER);
 }

@@ -8,8 +8,8 @@
 
 typedef struct tlmi_pretokenizer tlmi_pretokenizer_t; /* immutable */
 
-/* NULL is the GPT-2 pattern. It has a scanner of its own; any other pattern goes through
- * Oniguruma. */
+/* NULL is the GPT-2 pattern. The well-known patterns have scanners of their own; any other goes
+ * through Oniguruma. */
 tlm_status_t tlmi_pretokenizer_create(tlmi_pretokenizer_t **out, const char *pattern);
 void tlmi_pretokenizer_free(tlmi_pretokenizer_t *pretokenizer);
 const char *tlmi_pretokenizer_pattern(const tlmi_pretokenizer_t *pretokenizer);

@@ -28,7 +28,7 @@ struct tlmi_regex_matcher {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
 static bool initialised;
-static OnigSyntaxType syntax; /* Perl's, with possessive quantifiers such as a?+ */
+static OnigSyntaxType syntax; /* Perl's, with possessive a?+ and a{1,3}+ */
 
 /* Starts Oniguruma; its code. Not by pthread_once: where memory was out, the next call tries again.
  * onig_initialize does nothing the second time, so the encoding is asked for on its own. */
@@ -40,8 +40,9 @@ static int initialise(void)
     pthread_mutex_lock(&lock);
     if (!initialised) {
         onig_copy_syntax(&syntax, ONIG_SYNTAX_PERL_NG);
-        onig_set_syntax_op2(&syntax,
-                            onig_get_syntax_op2(&syntax) | ONIG_SYN_OP2_PLUS_POSSESSIVE_REPEAT);
+        onig_set_syntax_op2(&syntax, onig_get_syntax_op2(&syntax) |
+                                         ONIG_SYN_OP2_PLUS_POSSESSIVE_REPEAT |
+                                         ONIG_SYN_OP2_PLUS_POSSESSIVE_INTERVAL);
         code = onig_initialize(&utf8, 1);
         if (code == ONIG_NORMAL)
             code = onig_initialize_encoding(utf8);

@@ -29,10 +29,39 @@
 /* ---- Patterns ---- */
 
 static const tlmi_scanner_t gpt2 = {TLMI_SCANNER_GPT2, 0, true};
+static const tlmi_scanner_t cl100k = {TLMI_SCANNER_CL100K, 3, true};
+static const tlmi_scanner_t o200k = {TLMI_SCANNER_O200K, 3, false};
+static const tlmi_scanner_t llama3 = {TLMI_SCANNER_CL100K, 3, false};
+static const tlmi_scanner_t qwen2 = {TLMI_SCANNER_CL100K, 1, false};
+
+/* The public macros, and other spellings in use that split every text alike. */
+static const struct {
+    const char *pattern;
+    const tlmi_scanner_t *scanner;
+} spellings[] = {
+    {TLM_PATTERN_GPT2, &gpt2},
+    {TLM_PATTERN_CL100K, &cl100k},
+    {TLM_PATTERN_O200K, &o200k},
+    {TLM_PATTERN_LLAMA3, &llama3},
+    {TLM_PATTERN_QWEN2, &qwen2},
+    /* GPT-2's own program, Hugging Face's ByteLevel */
+    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", &gpt2},
+    /* tiktoken's r50k_base and p50k_base */
+    {"'(?:[sdmt]|ll|ve|re)| ?\\p{L}++| ?\\p{N}++| ?[^\\s\\p{L}\\p{N}]++|\\s++$|\\s+(?!\\S)|\\s",
+     &gpt2},
+    /* cl100k_base in tiktoken before 0.8, and in programs that took it from there */
+    {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| "
+     "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|"
+     "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+",
+     &llama3},
+};
 
 const tlmi_scanner_t *tlmi_scanner_find(const char *pattern)
 {
-    return strcmp(pattern, TLM_PATTERN_GPT2) == 0 ? &gpt2 : NULL;
+    for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++)
+        if (strcmp(pattern, spellings[i].pattern) == 0)
+            return spellings[i].scanner;
+    return NULL;
 }
 
 /* ---- Parts ---- */
@@ -155,10 +184,131 @@ static const uint8_t *scan_gpt2(const tlmi_scanner_t *scanner, const uint8_t *te
     return skip_spaces(scanner, text, end, false);
 }
 
+/* ---- cl100k and o200k ---- */
+
+/* The alternatives behind letters and contractions: numbers, anything else, white space. */
+static const uint8_t *scan_rest(const tlmi_scanner_t *scanner, const uint8_t *text,
+                                const uint8_t *end, int char_class)
+{
+    const uint8_t *run = text + (*text == ' '), *next;
+
+    if (char_class == TLMI_CHAR_NUMBER)
+        return skip_numbers(text, end, scanner->max_digits);
+    next = skip_others(run, end);
+    if (next == run)
+        return skip_spaces(scanner, text, end, true);
+    while (next < end && (*next == '\r' || *next == '\n' ||
+                          (scanner->kind == TLMI_SCANNER_O200K && *next == '/')))
+        next++;
+    return next;
+}
+
+/* [^\r\n\p{L}\p{N}] */
+static bool may_lead_letters(int char_class, uint8_t byte)
+{
+    return !tlmi_is_letter(char_class) && char_class != TLMI_CHAR_NUMBER && byte != '\r' &&
+           byte != '\n';
+}
+
+static const uint8_t *scan_cl100k(const tlmi_scanner_t *scanner, const uint8_t *text,
+                                  const uint8_t *end)
+{
+    int length, char_class = tlmi_class_at(&length, text, end);
+
+    if (tlmi_is_letter(char_class))
+        return skip_letters(text, end);
+    if (*text == '\'') {
+        int size = tlmi_scan_contraction(scanner, text, end);
+
+        if (size > 0)
+            return text + size;
+    }
+    if (may_lead_letters(char_class, *text)) {
+        const uint8_t *letters = text + length, *next = skip_letters(letters, end);
+
+        if (next > letters)
+            return next;
+    }
+    return scan_rest(scanner, text, end, char_class);
+}
+
+/* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+ at `text`, or NULL. The first part
+ * takes all it can; where nothing is left for the second, it gives back up to the last character
+ * that is in both. */
+static const uint8_t *skip_word(const uint8_t *text, const uint8_t *end)
+{
+    const uint8_t *behind_both = NULL;
+    int length, char_class = 0;
+
+    for (; text < end; text += length) {
+        char_class = tlmi_class_at(&length, text, end);
+        if (char_class == TLMI_CHAR_LETTER || char_class == TLMI_CHAR_MARK)
+            behind_both = text + length;
+        else if (char_class != TLMI_CHAR_UPPER)
+            break;
+    }
+    if (text == end || char_class != TLMI_CHAR_LOWER)
+        return behind_both;
+    for (; text < end; text += length) {
+        char_class = tlmi_class_at(&length, text, end);
+        if (char_class != TLMI_CHAR_LOWER && char_class != TLMI_CHAR_LETTER &&
+            char_class != TLMI_CHAR_MARK)
+            break;
+    }
+    return text;
+}
+
+static const uint8_t *skip_capitals(const uint8_t *text, const uint8_t *end)
+{
+    int length;
+
+    while (text < end && tlmi_class_at(&length, text, end) == TLMI_CHAR_UPPER)
+        text += length;
+    return text;
+}
+
+/* The two alternatives of letters without the contraction behind them, or NULL. Where the second is
+ * tried, only capitals are left: anything else would have been a word. */
+static const uint8_t *skip_words(const uint8_t *text, const uint8_t *end, int length,
+                                 int char_class)
+{
+    const uint8_t *letters = text, *next = NULL;
+
+    if (may_lead_letters(char_class, *text)) {
+        letters = text + length;
+        next = skip_word(letters, end);
+    }
+    if (next == NULL && (letters == text || char_class == TLMI_CHAR_MARK))
+        next = skip_word(text, end);
+    if (next == NULL && (next = skip_capitals(letters, end)) == letters)
+        return NULL;
+    return next;
+}
+
+static const uint8_t *scan_o200k(const tlmi_scanner_t *scanner, const uint8_t *text,
+                                 const uint8_t *end)
+{
+    int length, char_class = tlmi_class_at(&length, text, end);
+    const uint8_t *next = skip_words(text, end, length, char_class);
+
+    if (next == NULL)
+        return scan_rest(scanner, text, end, char_class);
+    if (next < end && *next == '\'')
+        next += tlmi_scan_contraction(scanner, next, end);
+    return next;
+}
+
 const uint8_t *tlmi_scan_pretoken(const tlmi_scanner_t *scanner, const uint8_t *text,
                                   const uint8_t *end)
 {
-    return scan_gpt2(scanner, text, end);
+    switch (scanner->kind) {
+    case TLMI_SCANNER_CL100K:
+        return scan_cl100k(scanner, text, end);
+    case TLMI_SCANNER_O200K:
+        return scan_o200k(scanner, text, end);
+    default:
+        return scan_gpt2(scanner, text, end);
+    }
 }
 
 /* ---- Texts that go on ---- */

@@ -29,7 +29,7 @@ static const struct {
     {                                                                                              \
 #name, TLM_PATTERN_##name, "(?:" TLM_PATTERN_##name ")"                                    \
     }
-    PATTERN(GPT2),
+    PATTERN(GPT2), PATTERN(CL100K), PATTERN(O200K), PATTERN(LLAMA3), PATTERN(QWEN2),
 };
 #define NUM_PATTERNS (sizeof(patterns) / sizeof(patterns[0]))
 

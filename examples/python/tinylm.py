@@ -68,6 +68,11 @@ class _ModelOptions(_Options):
                 ("reserved", c_uint8 * 3)]
 
 
+class _AdamWOptions(_Options):
+    _fields_ = [("size", c_size_t), ("learning_rate", c_double), ("beta1", c_double),
+                ("beta2", c_double), ("eps", c_double), ("weight_decay", c_double)]
+
+
 class _GenerateOptions(_Options):
     _fields_ = [("size", c_size_t), ("max_tokens", c_int64), ("temperature", c_double),
                 ("top_p", c_double), ("top_k", c_uint32), ("has_end_token", c_bool),
@@ -125,6 +130,11 @@ _STATUS_FUNCTIONS = {
     "tlm_scale": [POINTER(c_void_p), c_void_p, c_float],
     "tlm_reshape": [POINTER(c_void_p), c_void_p, _SHAPE, c_int32],
     "tlm_transpose": [POINTER(c_void_p), c_void_p, c_int32, c_int32],
+    "tlm_optimizer_create_adamw": [POINTER(c_void_p), POINTER(_AdamWOptions)],
+    "tlm_optimizer_add_group": [c_void_p, POINTER(c_void_p), c_size_t, POINTER(_AdamWOptions)],
+    "tlm_optimizer_set_learning_rate": [c_void_p, c_size_t, c_double],
+    "tlm_optimizer_step": [c_void_p],
+    "tlm_clip_grad_norm": [POINTER(c_double), POINTER(c_void_p), c_size_t, c_double],
     "tlm_model_create": [POINTER(c_void_p), POINTER(_ModelOptions)],
     "tlm_model_load": [POINTER(c_void_p), c_char_p],
     "tlm_checkpoint_save": [c_char_p, c_void_p, c_void_p, c_uint64],
@@ -144,6 +154,9 @@ _OTHER_FUNCTIONS = {
     "tlm_bpe_trainer_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_tokenizer_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_custom_op_options_init_sized": (None, [c_void_p, c_size_t]),
+    "tlm_adamw_options_init_sized": (None, [c_void_p, c_size_t]),
+    "tlm_optimizer_free": (None, [c_void_p]),
+    "tlm_optimizer_zero_grad": (None, [c_void_p]),
     "tlm_model_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_generate_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_bpe_trainer_free": (None, [c_void_p]),
@@ -528,15 +541,49 @@ def custom_op(result, inputs, backward, name="custom op"):
     key, out = max(_backwards, default=0) + 1, c_void_p()
     options = _CustomOpOptions(_lib.tlm_custom_op_options_init_sized, name=_utf8(name), user=key,
                                backward=_call_backward, release=_release_backward)
-    handles = (c_void_p * len(inputs))(*[tensor._handle for tensor in inputs])
     _backwards[key] = backward
     try:
-        _lib.tlm_custom_op_record(byref(out), result._handle, handles, len(inputs), None, 0,
+        _lib.tlm_custom_op_record(byref(out), result._handle, _handles(inputs), len(inputs), None, 0,
                                   byref(options))
     except Error:
         del _backwards[key]
         raise
     return Tensor._wrap(out)
+
+
+def _handles(tensors):
+    return (c_void_p * len(tensors))(*[tensor._handle for tensor in tensors])
+
+
+class AdamW(_Handle):
+    """The optimiser AdamW over a list of parameters."""
+
+    _free = "tlm_optimizer_free"
+
+    def __init__(self, parameters, learning_rate=None, beta1=None, beta2=None, eps=None,
+                 weight_decay=None):
+        options = _AdamWOptions(_lib.tlm_adamw_options_init_sized, learning_rate=learning_rate,
+                                beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
+        handle = c_void_p()
+        _lib.tlm_optimizer_create_adamw(byref(handle), byref(options))
+        super().__init__(handle)
+        _lib.tlm_optimizer_add_group(handle, _handles(parameters), len(parameters), None)
+
+    def set_learning_rate(self, learning_rate):
+        _lib.tlm_optimizer_set_learning_rate(self._handle, c_size_t(-1).value, learning_rate)
+
+    def step(self):
+        _lib.tlm_optimizer_step(self._handle)
+
+    def zero_grad(self):
+        _lib.tlm_optimizer_zero_grad(self._handle)
+
+
+def clip_grad_norm(parameters, max_norm):
+    """Scales the gradients to a joint norm of at most max_norm; returns what it was before."""
+    norm = c_double()
+    _lib.tlm_clip_grad_norm(byref(norm), _handles(parameters), len(parameters), max_norm)
+    return norm.value
 
 
 def _batch(rows):

@@ -253,6 +253,41 @@ START_TEST(test_empty)
 }
 END_TEST
 
+/* Logits of +-1e4, and a query that sees nothing: weights are exact, gradients finite. */
+START_TEST(test_attention_extremes)
+{
+    static const float q_values[] = {100, -100, 7}, k_values[] = {100, -100, 98},
+                       v_values[] = {1, 2, 3};
+    static const bool seen[] = {true, true, true, true, true, true, false, false, false};
+    tlm_tensor_t *q, *k, *v, *mask, *y, *loss;
+    float got[3];
+    OK(tlm_tensor_from_data(&q, TLM_FLOAT32, q_values, (int64_t[]){3, 1}, 2));
+    OK(tlm_tensor_from_data(&k, TLM_FLOAT32, k_values, (int64_t[]){3, 1}, 2));
+    OK(tlm_tensor_from_data(&v, TLM_FLOAT32, v_values, (int64_t[]){3, 1}, 2));
+    OK(tlm_tensor_from_data(&mask, TLM_BOOL, seen, (int64_t[]){3, 3}, 2));
+    tlm_tensor_t *inputs[] = {q, k, v};
+    for (int i = 0; i < 3; i++)
+        OK(tlm_tensor_set_requires_grad(inputs[i], true));
+    OK(tlm_attention(&y, q, k, v, mask, false));
+    OK(tlm_tensor_copy_out(y, got, 3));
+    ck_assert(got[0] == 1 && got[1] == 2 && got[2] == 0);
+    OK(tlm_sum(&loss, y));
+    OK(tlm_tensor_backward(loss, NULL));
+    OK(tlm_tensor_copy_out(tlm_tensor_grad(v), got, 3));
+    ck_assert(got[0] == 1 && got[1] == 1 && got[2] >= 0 && got[2] < 1e-30f);
+    for (int i = 0; i < 2; i++) {
+        OK(tlm_tensor_copy_out(tlm_tensor_grad(inputs[i]), got, 3));
+        for (int j = 0; j < 3; j++)
+            ck_assert(fabsf(got[j]) < 1e-30f);
+    }
+    for (int i = 0; i < 3; i++)
+        tlm_tensor_free(inputs[i]);
+    tlm_tensor_free(mask);
+    tlm_tensor_free(y);
+    tlm_tensor_free(loss);
+}
+END_TEST
+
 /* A float32 view of the caller's memory, every third element, goes through ops like a plain tensor:
  * the same bits, and nothing is written to it. */
 START_TEST(test_callers_memory)
@@ -305,6 +340,7 @@ int main(void)
     tcase_add_test(tcase, test_layers);
     tcase_add_test(tcase, test_index_types);
     tcase_add_test(tcase, test_empty);
+    tcase_add_test(tcase, test_attention_extremes);
     tcase_add_test(tcase, test_callers_memory);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -340,6 +340,22 @@ class ModelTest(unittest.TestCase):
         self.model.zero_grad()
         self.assertEqual([n for n, p in parameters.items() if p.grad is not None], [])
 
+    def test_training(self):
+        parameters = list(self.model.parameters().values())
+        optimizer = tinylm.AdamW(parameters, learning_rate=1e-2)
+        losses = []
+        for step in range(20):
+            optimizer.zero_grad()
+            loss = self.model.loss([1, 2, 3, 4], [2, 3, 4, 5])
+            loss.backward()
+            norm = tinylm.clip_grad_norm(parameters, 1.0)
+            self.assertGreater(norm, 0.0)
+            if step == 10:
+                optimizer.set_learning_rate(1e-3)
+            optimizer.step()
+            losses.append(loss.tolist())
+        self.assertLess(losses[-1], 0.5 * losses[0])
+
     def test_generate(self):
         seen = []
         ids = self.model.generate([1, 2, 3], max_tokens=20, temperature=0.9, seed=5,
@@ -409,6 +425,7 @@ class LibraryTest(unittest.TestCase):
                  lambda bad: lib.tlm_tokenizer_load(out, b"", b"", bad)),
                 (tinylm._CustomOpOptions, lambda bad: lib.tlm_custom_op_record(
                     out, tensor._handle, None, 0, None, 0, bad)),
+                (tinylm._AdamWOptions, lambda bad: lib.tlm_optimizer_create_adamw(out, bad)),
                 (tinylm._ModelOptions, lambda bad: lib.tlm_model_create(out, bad)),
                 (tinylm._GenerateOptions, lambda bad: lib.tlm_model_generate(
                     tinylm._IDS(), n, model._handle, ids, 1, bad, tinylm._TokenCallback(), None))]:

@@ -56,7 +56,8 @@ class _TrainerOptions(_Options):
 class _TokenizerOptions(_Options):
     _fields_ = [("size", c_size_t), ("special_tokens", POINTER(_Bytes)),
                 ("num_special_tokens", c_size_t), ("pattern", c_char_p),
-                ("ignore_merges", c_uint32), ("reserved", c_uint32)]
+                ("ignore_merges", c_uint32), ("reserved", c_uint32),
+                ("special_token_ids", POINTER(c_uint32))]
 
 
 class _ModelOptions(_Options):
@@ -111,6 +112,9 @@ _STATUS_FUNCTIONS = {
     "tlm_bpe_trainer_train": [POINTER(c_void_p), c_void_p],
     "tlm_tokenizer_load": [POINTER(c_void_p), c_char_p, c_char_p, POINTER(_TokenizerOptions)],
     "tlm_tokenizer_save": [c_void_p, c_char_p, c_char_p],
+    "tlm_tokenizer_open": [POINTER(c_void_p), c_char_p, POINTER(_TokenizerOptions)],
+    "tlm_tokenizer_save_json": [c_void_p, c_char_p],
+    "tlm_tokenizer_save_tiktoken": [c_void_p, c_char_p],
     "tlm_tokenizer_token": [POINTER(_Bytes), c_void_p, c_uint32],
     "tlm_tokenizer_token_id": [_IDS, c_void_p, c_char_p, c_size_t],
     "tlm_tokenizer_encode": [POINTER(_IDS), POINTER(c_size_t), c_void_p, c_char_p, c_size_t],
@@ -279,17 +283,37 @@ class Tokenizer(_Handle):
     @classmethod
     def load(cls, vocab_path, merges_path, special_tokens=(), pattern=None):
         """Reads vocab.json and merges.txt."""
-        specials = _bytes_array(special_tokens)
-        options = _TokenizerOptions(
-            _lib.tlm_tokenizer_options_init_sized, special_tokens=specials,
-            num_special_tokens=len(specials), pattern=None if pattern is None else _utf8(pattern))
+        options = cls._options(special_tokens, pattern)
         handle = c_void_p()
         _lib.tlm_tokenizer_load(byref(handle), os.fsencode(vocab_path), os.fsencode(merges_path),
                                 byref(options))
         return cls(handle)
 
+    @classmethod
+    def open(cls, path, special_tokens=(), pattern=None):
+        """Reads a tokenizer.json, a tiktoken rank file, or a directory with files of a tokenizer."""
+        options = cls._options(special_tokens, pattern)
+        handle = c_void_p()
+        _lib.tlm_tokenizer_open(byref(handle), os.fsencode(path), byref(options))
+        return cls(handle)
+
+    @staticmethod
+    def _options(special_tokens, pattern):
+        specials = _bytes_array(special_tokens)
+        return _TokenizerOptions(
+            _lib.tlm_tokenizer_options_init_sized, special_tokens=specials,
+            num_special_tokens=len(specials), pattern=None if pattern is None else _utf8(pattern))
+
     def save(self, vocab_path, merges_path):
         _lib.tlm_tokenizer_save(self._handle, os.fsencode(vocab_path), os.fsencode(merges_path))
+
+    def save_json(self, path):
+        """Writes a tokenizer.json, as Hugging Face's tokenizers read it."""
+        _lib.tlm_tokenizer_save_json(self._handle, os.fsencode(path))
+
+    def save_tiktoken(self, path):
+        """Writes a rank file, as tiktoken reads it."""
+        _lib.tlm_tokenizer_save_tiktoken(self._handle, os.fsencode(path))
 
     @property
     def vocab_size(self):

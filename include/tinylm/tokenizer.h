@@ -62,11 +62,14 @@ typedef struct tlm_tokenizer_options {
      * it, as in tiktoken and Llama 3. @since 0.2 */
     uint32_t ignore_merges;
     uint32_t reserved; /* 0 */
+    /* The ids that special tokens must have, at holes or behind the vocabulary where it lacks them;
+     * UINT32_MAX: any. NULL: any for all. @since 0.2 */
+    const uint32_t *special_token_ids;
 } tlm_tokenizer_options_t;
 
 #define TLM_TOKENIZER_OPTIONS_INIT                                                                 \
     {                                                                                              \
-        sizeof(tlm_tokenizer_options_t), NULL, 0, NULL, 0, 0                                       \
+        sizeof(tlm_tokenizer_options_t), NULL, 0, NULL, 0, 0, NULL                                 \
     }
 
 /** Sets `size` bytes of *options, and options->size, to TLM_TOKENIZER_OPTIONS_INIT. NULL is fine.

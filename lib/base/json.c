@@ -56,6 +56,11 @@ void tlmi_json_free(tlmi_json_t *root)
     json_decref(node(root));
 }
 
+bool tlmi_json_is_null(const tlmi_json_t *value)
+{
+    return value == NULL || json_is_null(node(value));
+}
+
 bool tlmi_json_is_object(const tlmi_json_t *value)
 {
     return json_is_object(node(value));

@@ -11,6 +11,7 @@ typedef struct tlmi_json tlmi_json_t; /* a value; the root owns the document */
 tlm_status_t tlmi_json_parse(tlmi_json_t **out, const void *text, size_t size, const char *what);
 void tlmi_json_free(tlmi_json_t *root);
 
+bool tlmi_json_is_null(const tlmi_json_t *value); /* null, or not there */
 bool tlmi_json_is_object(const tlmi_json_t *value);
 bool tlmi_json_is_array(const tlmi_json_t *value);
 size_t tlmi_json_size(const tlmi_json_t *value);                           /* members or items */

@@ -85,6 +85,8 @@ tlm_status_t tlm_tokenizer_load(tlm_tokenizer_t **out, const char *vocab_path,
     if (status == TLM_OK)
         status = read_merges(&merges, merges_path);
     if (status == TLM_OK)
+        status = tlmi_token_list_place_special(&vocab, &known, "tokenizer_load");
+    if (status == TLM_OK)
         status = tlmi_tokenizer_build(out, vocab_path, vocab.items, vocab.n, merges.items,
                                       merges.n / 2, &known);
     tlmi_token_list_release(&vocab);

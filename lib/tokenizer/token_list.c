@@ -2,6 +2,7 @@
 #include "token_list.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -120,6 +121,32 @@ tlm_status_t tlmi_token_list_read_merge(tlmi_token_list_t *list, const char *tex
                          kind, number);
     TLMI_TRY(tlmi_token_list_append(list, sides[0]));
     return tlmi_token_list_append(list, sides[1]);
+}
+
+tlm_status_t tlmi_token_list_place_special(tlmi_token_list_t *list,
+                                           const tlm_tokenizer_options_t *options, const char *what)
+{
+    size_t limit = tlmi_token_list_limit(list->n + options->num_special_tokens);
+
+    if (options->special_token_ids == NULL)
+        return TLM_OK;
+    if (options->num_special_tokens > 0)
+        TLMI_REQUIRE(what, options->special_tokens);
+    for (size_t i = 0; i < options->num_special_tokens; i++) {
+        tlm_bytes_t token = options->special_tokens[i], *place;
+        uint32_t id = options->special_token_ids[i];
+        char name[24];
+
+        if (id == UINT32_MAX || token.size == 0 || token.data == NULL)
+            continue;
+        if (id < list->n && list->items[id].size == token.size &&
+            memcmp(list->items[id].data, token.data, token.size) == 0)
+            continue;
+        snprintf(name, sizeof(name), "%zu", i);
+        TLMI_TRY(tlmi_token_list_place(&place, list, id, limit, what, "special token", name));
+        *place = token;
+    }
+    return TLM_OK;
 }
 
 tlm_status_t tlmi_spell(tlmi_spelling_t *out, tlm_bytes_t token)

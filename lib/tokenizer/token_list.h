@@ -46,6 +46,12 @@ tlm_status_t tlmi_token_list_read_vocab(tlmi_token_list_t *list, const tlmi_json
 tlm_status_t tlmi_token_list_read_merge(tlmi_token_list_t *list, const char *text, size_t size,
                                         const char *path, const char *kind, size_t number);
 
+/* Puts the special tokens whose ids the options tell at their places; they have to outlive the list.
+ * `what` begins the messages. */
+tlm_status_t tlmi_token_list_place_special(tlmi_token_list_t *list,
+                                           const tlm_tokenizer_options_t *options,
+                                           const char *what);
+
 /* A token in the byte alphabet, NUL-terminated, in a buffer that grows; tlmi_free(text). */
 typedef struct tlmi_spelling {
     char *text;

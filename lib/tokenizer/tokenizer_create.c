@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "bpe_encode.h"
+#include "token_list.h"
 #include "tokenizer_core.h"
 
 TLMI_OPTIONS_INIT_FUNCTIONS(tokenizer, TLM_TOKENIZER_OPTIONS_INIT, pattern)
@@ -226,6 +227,8 @@ tlm_status_t tlm_tokenizer_create(tlm_tokenizer_t **out, const tlm_bytes_t *voca
                                   const tlm_tokenizer_options_t *options)
 {
     tlm_tokenizer_options_t known;
+    tlmi_token_list_t list = {0};
+    tlm_status_t status = TLM_OK;
 
     TLMI_REQUIRE("tokenizer_create", out);
     if (vocab_size > 0)
@@ -233,6 +236,13 @@ tlm_status_t tlm_tokenizer_create(tlm_tokenizer_t **out, const tlm_bytes_t *voca
     if (num_merges > 0)
         TLMI_REQUIRE("tokenizer_create", merges);
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_create", options));
-    return tlmi_tokenizer_build(out, "tokenizer_create", vocab, vocab_size, merges, num_merges,
-                                &known);
+    for (size_t i = 0; i < vocab_size && status == TLM_OK; i++)
+        status = tlmi_token_list_append(&list, vocab[i]);
+    if (status == TLM_OK)
+        status = tlmi_token_list_place_special(&list, &known, "tokenizer_create");
+    if (status == TLM_OK)
+        status = tlmi_tokenizer_build(out, "tokenizer_create", list.items, list.n, merges,
+                                      num_merges, &known);
+    tlmi_token_list_release(&list);
+    return status;
 }

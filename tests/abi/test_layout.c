@@ -26,13 +26,14 @@ FIELD(tlm_bpe_trainer_options_t, num_special_tokens, 24, 8);
 FIELD(tlm_bpe_trainer_options_t, pattern, 32, 8);
 FIELD(tlm_bpe_trainer_options_t, min_frequency, 40, 8);
 
-SIZE(tlm_tokenizer_options_t, 40);
+SIZE(tlm_tokenizer_options_t, 48);
 FIELD(tlm_tokenizer_options_t, size, 0, 8);
 FIELD(tlm_tokenizer_options_t, special_tokens, 8, 8);
 FIELD(tlm_tokenizer_options_t, num_special_tokens, 16, 8);
 FIELD(tlm_tokenizer_options_t, pattern, 24, 8);
 FIELD(tlm_tokenizer_options_t, ignore_merges, 32, 4);
 FIELD(tlm_tokenizer_options_t, reserved, 36, 4);
+FIELD(tlm_tokenizer_options_t, special_token_ids, 40, 8);
 
 SIZE(tlm_model_options_t, 104);
 FIELD(tlm_model_options_t, size, 0, 8);

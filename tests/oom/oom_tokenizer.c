@@ -91,6 +91,46 @@ done:
     return status;
 }
 
+static void make_other_files(void)
+{
+    make_tokenizer();
+    MUST(tlm_tokenizer_save_tiktoken(tokenizer, path_of("ranks")));
+    MUST(tlm_tokenizer_save_json(tokenizer, path_of("tokenizer.json")));
+}
+
+static tlm_status_t ranks(void)
+{
+    static const uint32_t special_id = 0;
+    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
+    tlm_tokenizer_t *loaded = NULL;
+    tlm_status_t status;
+
+    options.special_tokens = &special;
+    options.special_token_ids = &special_id;
+    options.num_special_tokens = 1;
+    TRY(tlm_tokenizer_save_tiktoken(tokenizer, path_of("saved")));
+    TRY(tlm_tokenizer_load_tiktoken(&loaded, path_of("ranks"), &options));
+done:
+    tlm_tokenizer_free(loaded);
+    return status;
+}
+
+static tlm_status_t tokenizer_json(void)
+{
+    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
+    tlm_bytes_t more = {(const uint8_t *)"<|more|>", 8};
+    tlm_tokenizer_t *loaded = NULL;
+    tlm_status_t status;
+
+    options.special_tokens = &more;
+    options.num_special_tokens = 1;
+    TRY(tlm_tokenizer_save_json(tokenizer, path_of("saved")));
+    TRY(tlm_tokenizer_open(&loaded, path_of(""), &options));
+done:
+    tlm_tokenizer_free(loaded);
+    return status;
+}
+
 static tlm_status_t create_from_memory(void)
 {
     static tlm_bytes_t vocab[512], merges[512];
@@ -181,6 +221,8 @@ const scenario_t tokenizer_scenarios[] = {
     {"first_pattern", write_text, train_by_pattern, NULL, true},
     {"pattern", warm_up_pattern, train_by_pattern, NULL, false},
     {"tokenizer_files", make_tokenizer, save_and_load, free_tokenizer, false},
+    {"ranks", make_other_files, ranks, free_tokenizer, false},
+    {"tokenizer_json", make_other_files, tokenizer_json, free_tokenizer, false},
     {"tokenizer_create", make_tokenizer, create_from_memory, free_tokenizer, false},
     {"encode", make_tokenizer, encode_and_decode, free_tokenizer, false},
     {"stream", make_tokenizer, stream, free_tokenizer, false},

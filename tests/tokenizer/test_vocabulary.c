@@ -169,6 +169,43 @@ START_TEST(merges_can_be_ignored)
 }
 END_TEST
 
+/* tiktoken's special tokens have ids with holes between them. */
+START_TEST(special_tokens_can_have_ids)
+{
+    tlm_bytes_t specials[] = {BYTES("<|a|>"), BYTES("<|b|>"), BYTES("<|c|>"), BYTES("ab")};
+    uint32_t ids[] = {300, UINT32_MAX, 256, 257};
+    tlm_tokenizer_options_t options = with_specials(specials, 4);
+    tlm_tokenizer_t *tokenizer = NULL;
+    parts_t parts = byte_parts();
+
+    parts.vocab[parts.vocab_size++] = (tlm_bytes_t){NULL, 0};
+    add_merge(&parts, "a", "b", "ab");
+    options.special_token_ids = ids;
+    ASSERT_OK(create(&tokenizer, &parts, &options));
+    ck_assert_uint_eq(tlm_tokenizer_vocab_size(tokenizer), 302);
+    ck_assert_uint_eq(id_of(tokenizer, BYTES("<|a|>")), 300);
+    ck_assert_uint_eq(id_of(tokenizer, BYTES("<|b|>")), 301);
+    ck_assert_uint_eq(id_of(tokenizer, BYTES("<|c|>")), 256);
+    assert_pieces(tokenizer, "<|b|>x<|c|>", "<|b|>\1x\1<|c|>");
+    tlm_tokenizer_free(tokenizer);
+    tokenizer = NULL;
+    ids[0] = 'a';
+    ASSERT_FAILS(TLM_ERR_FORMAT, "special token 0 has id 97, which another token has",
+                 create(&tokenizer, &parts, &options));
+    ids[0] = 256;
+    ASSERT_FAILS(TLM_ERR_FORMAT, "special token 2 has id 256",
+                 create(&tokenizer, &parts, &options));
+    ids[0] = UINT32_MAX - 1;
+    ASSERT_FAILS(TLM_ERR_FORMAT, "outside", create(&tokenizer, &parts, &options));
+    ids[0] = 299;
+    ids[3] = 301; /* it has another id already */
+    ASSERT_FAILS(TLM_ERR_FORMAT, "the same", create(&tokenizer, &parts, &options));
+    options.special_tokens = NULL;
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", create(&tokenizer, &parts, &options));
+    ck_assert_ptr_null(tokenizer);
+}
+END_TEST
+
 /* ---- Files -------------------------------------------------------------------------------------
  */
 
@@ -341,6 +378,7 @@ int main(void)
     tcase_add_test(tcase, vocabularies_may_have_holes);
     tcase_add_test(tcase, merges_apply_by_rank);
     tcase_add_test(tcase, merges_can_be_ignored);
+    tcase_add_test(tcase, special_tokens_can_have_ids);
     tcase_add_test(tcase, broken_vocabularies_are_refused);
     tcase_add_loop_test(tcase, saved_files_load_again, 0, COUNT(special_pieces) + 1);
     tcase_add_test(tcase, hash_signs_can_be_merged);

@@ -1,0 +1,705 @@
+/* tiktoken's rank files, tokenizer.json, and telling formats apart: round trips, ids against a naive
+ * encoder by rank, refusals. vocab.json and merges.txt are in test_vocabulary.c; the comparison with
+ * tiktoken and tokenizers is in tests/python/test_tokenizer_peers.py. */
+#include "tokenizer_support.h"
+
+#include <sys/stat.h>
+
+/* The same ids of random texts. */
+static void assert_same_encoding(const tlm_tokenizer_t *a, const tlm_tokenizer_t *b)
+{
+    test_random_t random = {77, 0};
+
+    for (int round = 0; round < 100; round++) {
+        tlm_bytes_t text = random_text(&random, draw(&random, 300));
+        uint32_t *ids, *others;
+        size_t n, other_n;
+
+        ASSERT_OK(tlm_tokenizer_encode(&ids, &n, a, text.data, text.size));
+        ASSERT_OK(tlm_tokenizer_encode(&others, &other_n, b, text.data, text.size));
+        assert_same_ids(ids, n, others, other_n);
+        tlm_free(ids);
+        tlm_free(others);
+        free_text(text);
+    }
+}
+
+static void write_text(const char *path, const char *text)
+{
+    write_bytes(path, text, strlen(text));
+}
+
+/* ---- Rank files --------------------------------------------------------------------------------
+ */
+
+START_TEST(trained_tokenizers_are_rank_files)
+{
+    static const uint32_t special_ids[] = {0, 1, 2, 3, 4};
+    size_t num_specials = (size_t)_i;
+    tlm_tokenizer_options_t options = with_specials(special_pieces, num_specials);
+    tlm_tokenizer_t *tokenizer = trained_tokenizer(num_specials, NULL), *loaded;
+    const char *path = test_path("ranks");
+
+    options.special_token_ids = special_ids;
+
+    ASSERT_OK(tlm_tokenizer_save_tiktoken(tokenizer, path));
+    ASSERT_OK(tlm_tokenizer_load_tiktoken(&loaded, path, &options));
+    assert_same_tokenizer(tokenizer, loaded);
+    assert_same_encoding(tokenizer, loaded);
+    tlm_tokenizer_free(loaded);
+    tlm_tokenizer_free(tokenizer);
+}
+END_TEST
+
+/* tiktoken as it is described: a pretoken that is a token; else the neighbours whose bytes together have
+ * the lowest rank are joined, the leftmost first, until none are a token. */
+static size_t naive_by_rank(uint32_t *ids, const tlm_tokenizer_t *tokenizer, tlm_bytes_t text)
+{
+    size_t ends[64], n = text.size;
+
+    for (size_t i = 0; i < n; i++)
+        ends[i] = i + 1;
+    if (tlm_tokenizer_token_id(ids, tokenizer, text.data, text.size) == TLM_OK)
+        return 1;
+    for (;;) {
+        uint32_t lowest = UINT32_MAX, rank;
+        size_t best = 0;
+
+        for (size_t i = 0; i + 1 < n; i++) {
+            size_t start = i == 0 ? 0 : ends[i - 1];
+
+            if (tlm_tokenizer_token_id(&rank, tokenizer, text.data + start, ends[i + 1] - start) ==
+                    TLM_OK &&
+                rank < lowest) {
+                lowest = rank;
+                best = i;
+            }
+        }
+        if (lowest == UINT32_MAX)
+            break;
+        n--;
+        memmove(ends + best, ends + best + 1, (n - best) * sizeof(*ends));
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t start = i == 0 ? 0 : ends[i - 1];
+
+        ASSERT_OK(tlm_tokenizer_token_id(&ids[i], tokenizer, text.data + start, ends[i] - start));
+    }
+    return n;
+}
+
+/* A line for a token of at most 12 bytes. */
+static void append_rank(char *file, size_t room, tlm_bytes_t token, uint32_t rank)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t used = strlen(file);
+
+    for (size_t i = 0; i < token.size; i += 3) {
+        uint32_t group = (uint32_t)token.data[i] << 16;
+
+        if (i + 1 < token.size)
+            group |= (uint32_t)token.data[i + 1] << 8;
+        if (i + 2 < token.size)
+            group |= token.data[i + 2];
+        file[used++] = digits[group >> 18];
+        file[used++] = digits[group >> 12 & 63];
+        file[used++] = i + 1 < token.size ? digits[group >> 6 & 63] : '=';
+        file[used++] = i + 2 < token.size ? digits[group & 63] : '=';
+    }
+    snprintf(file + used, room - used, " %u\n", rank);
+}
+
+/* All single bytes, by rank from `first` on. */
+static void byte_ranks(char *file, size_t room, uint32_t first)
+{
+    file[0] = '\0';
+    for (uint32_t i = 0; i < 256; i++) {
+        uint8_t byte = (uint8_t)i;
+
+        append_rank(file, room, (tlm_bytes_t){&byte, 1}, first + i);
+    }
+}
+
+/* Ranks that no training gives: tokens over {a, b, c}, many of which nothing makes, in any order, with
+ * gaps, before and behind the bytes. */
+START_TEST(any_ranks_encode_as_tiktoken_does)
+{
+    static char file[16384];
+    test_random_t random = {(uint64_t)_i + 300, 0};
+    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
+    size_t num_letters = 1 + draw(&random, 3);
+    uint8_t tokens[80][8];
+    tlm_bytes_t seen[80];
+    tlm_tokenizer_t *tokenizer;
+    size_t n = 0;
+
+    byte_ranks(file, sizeof(file), 100);
+    while (n < 60) {
+        size_t size = 2 + draw(&random, 6);
+        bool is_new = true;
+
+        for (size_t k = 0; k < size; k++)
+            tokens[n][k] = (uint8_t)('a' + draw(&random, num_letters));
+        for (size_t k = 0; k < n; k++)
+            is_new = is_new && (seen[k].size != size || memcmp(seen[k].data, tokens[n], size) != 0);
+        if (!is_new && num_letters == 1)
+            break;
+        if (!is_new)
+            continue;
+        seen[n] = (tlm_bytes_t){tokens[n], size};
+        /* 37 is prime to 200, so ranks differ. */
+        {
+            uint32_t place = (uint32_t)(n * 37 + draw(&random, 1)) % 200;
+
+            append_rank(file, sizeof(file), seen[n], place < 100 ? place : 256 + place);
+        }
+        n++;
+    }
+    write_text(test_path("any"), file);
+    options.pattern = "[\\s\\S]{1,40}";
+    ASSERT_OK(tlm_tokenizer_load_tiktoken(&tokenizer, test_path("any"), &options));
+    for (int round = 0; round < 200; round++) {
+        uint8_t text[40];
+        uint32_t expected[40], *ids;
+        size_t size = 1 + draw(&random, 40), expected_n, ids_n;
+
+        for (size_t k = 0; k < size; k++)
+            text[k] = (uint8_t)('a' + draw(&random, num_letters));
+        expected_n = naive_by_rank(expected, tokenizer, (tlm_bytes_t){text, size});
+        ASSERT_OK(tlm_tokenizer_encode(&ids, &ids_n, tokenizer, text, size));
+        assert_same_ids(ids, ids_n, expected, expected_n);
+        tlm_free(ids);
+    }
+    tlm_tokenizer_free(tokenizer);
+}
+END_TEST
+
+START_TEST(broken_rank_files_are_refused)
+{
+    static const struct {
+        const char *lines, *message;
+    } cases[] = {
+        {"YWI=", "line 257"},
+        {"YWI= ", "line 257"},
+        {" 256", "line 257"},
+        {"YWI=  256", "line 257"},
+        {"YWI= 256 7", "line 257"},
+        {"YWI= -1", "line 257"},
+        {"YWI= +256", "line 257"},
+        {"YWI= 2x", "line 257"},
+        {"YWI= 99999999999999999999", "line 257"},
+        {"YWI= 9223372036854775807", "outside"},
+        {"YWI= 4294967295", "outside"},
+        {"YWI= 255", "another token"},
+        {"\n\nYWI= 255", "line 259"},
+        {"YWI= 256\nYWI= 257", "tokens 256 and 257"},
+        {"YQ== 256", "the same"},
+        {"YWI 256", "base64"},
+        {"YWJ 256", "base64"},
+        {"YW=I 256", "base64"},
+        {"Y=== 256", "base64"},
+        {"==== 256", "base64"},
+        {"YWJ= 256", "base64"}, /* a bit behind the last byte */
+        {"YX== 256", "base64"},
+        {"Y*I= 256", "base64"},
+        {"YWI=YWI= 256", "base64"},
+        {"{\"a\": 1}", "line 257"},
+    };
+    static char file[8192];
+    const char *path = test_path("broken");
+    tlm_tokenizer_t *tokenizer = NULL;
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        byte_ranks(file, sizeof(file), 0);
+        strcat(file, cases[i].lines);
+        write_text(path, file);
+        ASSERT_FAILS(TLM_ERR_FORMAT, cases[i].message,
+                     tlm_tokenizer_load_tiktoken(&tokenizer, path, NULL));
+    }
+    byte_ranks(file, sizeof(file), 0);
+    write_text(path, strchr(file, '\n') + 1);
+    ASSERT_FAILS(TLM_ERR_FORMAT, "lacks the byte 0x00",
+                 tlm_tokenizer_load_tiktoken(&tokenizer, path, NULL));
+    write_text(path, "");
+    ASSERT_FAILS(TLM_ERR_FORMAT, "lacks the byte",
+                 tlm_tokenizer_load_tiktoken(&tokenizer, path, NULL));
+    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "nowhere",
+                 tlm_tokenizer_load_tiktoken(&tokenizer, "nowhere", NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL",
+                 tlm_tokenizer_load_tiktoken(&tokenizer, NULL, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_tokenizer_load_tiktoken(NULL, path, NULL));
+    ck_assert_ptr_null(tokenizer);
+}
+END_TEST
+
+/* A long token, of which nothing makes itself, costs no time to speak of; CRLF and gaps are fine. */
+START_TEST(rank_files_may_be_odd)
+{
+    static char file[8192];
+    const size_t groups = 100 * 1000;
+    size_t used;
+    tlm_tokenizer_t *tokenizer;
+    char *whole = malloc(sizeof(file) + 4 * groups + 100);
+
+    byte_ranks(file, sizeof(file), 1000);
+    strcpy(whole, file);
+    strcat(whole, "\r\nYWI= 5\r\nYWFh 7\r\n\r\n");
+    used = strlen(whole);
+    for (size_t i = 0; i < groups; i++)
+        memcpy(whole + used + 4 * i, "YWFh", 4);
+    strcpy(whole + used + 4 * groups, " 9\r\nYWE= 3");
+    write_text(test_path("odd"), whole);
+    free(whole);
+    ASSERT_OK(tlm_tokenizer_load_tiktoken(&tokenizer, test_path("odd"), NULL));
+    ck_assert_uint_eq(tlm_tokenizer_vocab_size(tokenizer), 1256);
+    ck_assert_uint_eq(tlm_tokenizer_num_merges(tokenizer), 3);
+    ck_assert_uint_eq(id_of(tokenizer, BYTES("ab")), 5);
+    ck_assert_uint_eq(token_of(tokenizer, 9).size, 3 * groups);
+    assert_pieces(tokenizer, "aab aaaaa", "aa\1b\1 \1aa\1aaa");
+    tlm_tokenizer_free(tokenizer);
+}
+END_TEST
+
+START_TEST(what_ranks_cannot_say_is_not_written)
+{
+    const char *path = test_path("refused");
+    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
+    tlm_tokenizer_t *tokenizer, *loaded;
+    parts_t parts = byte_parts();
+
+    add_merge(&parts, "a", "b", "ab"); /* a token without merges */
+    parts.num_merges = 0;
+    ASSERT_OK(create(&tokenizer, &parts, NULL));
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "token 256", tlm_tokenizer_save_tiktoken(tokenizer, path));
+    tlm_tokenizer_free(tokenizer);
+
+    parts = byte_parts(); /* merges in another order than ids */
+    add_merge(&parts, "b", "c", "bc");
+    add_merge(&parts, "a", "b", "ab");
+    parts.vocab[256] = BYTES("ab");
+    parts.vocab[257] = BYTES("bc");
+    ASSERT_OK(create(&tokenizer, &parts, NULL));
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "merge 0", tlm_tokenizer_save_tiktoken(tokenizer, path));
+    tlm_tokenizer_free(tokenizer);
+
+    parts = byte_parts(); /* ranks would make abc of ab and c, as ab comes before */
+    add_merge(&parts, "a", "b", "ab");
+    add_merge(&parts, "b", "c", "bc");
+    add_merge(&parts, "a", "bc", "abc");
+    ASSERT_OK(create(&tokenizer, &parts, NULL));
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "token 258", tlm_tokenizer_save_tiktoken(tokenizer, path));
+    tlm_tokenizer_free(tokenizer);
+
+    parts = byte_parts(); /* looked up, never merged: that is what ranks do */
+    parts.vocab[parts.vocab_size++] = BYTES("xyz");
+    options.ignore_merges = 1;
+    ASSERT_OK(create(&tokenizer, &parts, &options));
+    ck_assert_int_ne(access(path, F_OK), 0);
+    ASSERT_OK(tlm_tokenizer_save_tiktoken(tokenizer, path));
+    ASSERT_OK(tlm_tokenizer_load_tiktoken(&loaded, path, NULL));
+    assert_same_tokenizer(tokenizer, loaded);
+    assert_pieces(loaded, "xyz,xyza", "xyz\1,\1x\1y\1z\1a");
+    tlm_tokenizer_free(loaded);
+    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "nowhere",
+                 tlm_tokenizer_save_tiktoken(tokenizer, test_path("nowhere/ranks")));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_tokenizer_save_tiktoken(NULL, path));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_tokenizer_save_tiktoken(tokenizer, NULL));
+    tlm_tokenizer_free(tokenizer);
+}
+END_TEST
+
+/* ---- tokenizer.json ----------------------------------------------------------------------------
+ */
+
+static const char *const json_patterns[] = {NULL, "\\p{L}+|\\p{N}|[^\\p{L}\\p{N}]+",
+                                            " ?[^\" ]+|\\\\|\\s+"};
+
+START_TEST(trained_tokenizers_are_json_files)
+{
+    static const tlm_bytes_t specials[] = {{(const uint8_t *)"<|end|>", 7},
+                                           {(const uint8_t *)"<|end|><|end|>", 14},
+                                           {(const uint8_t *)"|><|", 4},
+                                           {(const uint8_t *)" \"\n\\", 4},
+                                           {(const uint8_t *)"\x01\xC3\xA9\xE6\x97\xA5", 6}};
+    tlm_bpe_trainer_options_t options = TLM_BPE_TRAINER_OPTIONS_INIT;
+    tlm_tokenizer_t *tokenizer, *loaded;
+    tlm_bpe_trainer_t *trainer;
+    test_random_t random = {4, 0};
+
+    options.vocab_size = 500;
+    options.special_tokens = specials;
+    options.num_special_tokens = COUNT(specials);
+    options.pattern = json_patterns[_i];
+    ASSERT_OK(tlm_bpe_trainer_create(&trainer, &options));
+    for (int i = 0; i < 20; i++) {
+        tlm_bytes_t text = random_text(&random, 500);
+
+        ASSERT_OK(tlm_bpe_trainer_add_text(trainer, text.data, text.size));
+        free_text(text);
+    }
+    ASSERT_OK(tlm_bpe_trainer_train(&tokenizer, trainer));
+    tlm_bpe_trainer_free(trainer);
+    ASSERT_OK(tlm_tokenizer_save_json(tokenizer, test_path("t.json")));
+    ASSERT_OK(tlm_tokenizer_load_json(&loaded, test_path("t.json"), NULL));
+    assert_same_tokenizer(tokenizer, loaded);
+    assert_same_encoding(tokenizer, loaded);
+    ASSERT_OK(tlm_tokenizer_save_json(loaded, test_path("t2.json")));
+    {
+        size_t size, other_size;
+        unsigned char *a = read_bytes(test_path("t.json"), &size);
+        unsigned char *b = read_bytes(test_path("t2.json"), &other_size);
+
+        assert_same_bytes((tlm_bytes_t){a, size}, (tlm_bytes_t){b, other_size});
+        free(a);
+        free(b);
+    }
+    tlm_tokenizer_free(loaded);
+    tlm_tokenizer_free(tokenizer);
+}
+END_TEST
+
+/* The parts of a file; each may be replaced. The vocabulary begins with all bytes. */
+typedef struct json_parts {
+    const char *head, *added, *normalizer, *pre_tokenizer, *decoder, *model, *vocab, *merges;
+} json_parts_t;
+
+static const json_parts_t plain_json = {
+    .head = "\"version\":\"1.0\",\"truncation\":null,\"padding\":null",
+    .added = "[]",
+    .normalizer = "null",
+    .pre_tokenizer = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true}",
+    .decoder = "{\"type\":\"ByteLevel\"}",
+    .model = "\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null",
+    .vocab = ",\"ab\":256,\"abc\":257",
+    .merges = "[\"a b\",\"ab c\"]",
+};
+
+static tlm_status_t load_json(tlm_tokenizer_t **out, const json_parts_t *parts,
+                              const tlm_tokenizer_options_t *options)
+{
+    static char json[16384], vocab[8192];
+    size_t used = 0;
+
+    for (unsigned byte = 0, others = 0; byte < 256; byte++) {
+        bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
+
+        used += (size_t)snprintf(vocab + used, sizeof(vocab) - used, "%s\"\\u%04x\":%u",
+                                 byte == 0 ? "" : ",", printable ? byte : 256 + others++, byte);
+    }
+    snprintf(json, sizeof(json),
+             "{%s,\"added_tokens\":%s,\"normalizer\":%s,\"pre_tokenizer\":%s,"
+             "\"post_processor\":{\"type\":\"TemplateProcessing\"},\"decoder\":%s,"
+             "\"model\":{%s,\"vocab\":{%s%s},\"merges\":%s}}",
+             parts->head, parts->added, parts->normalizer, parts->pre_tokenizer, parts->decoder,
+             parts->model, vocab, parts->vocab, parts->merges);
+    write_text(test_path("parts.json"), json);
+    return tlm_tokenizer_load_json(out, test_path("parts.json"), options);
+}
+
+#define ADDED(id, content, flags) "{\"id\":" id ",\"content\":\"" content "\"" flags "}"
+#define SPLIT(pattern, behavior, invert)                                                           \
+    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern "\"},\"behavior\":\"" behavior         \
+    "\",\"invert\":" invert "}"
+#define SEQUENCE(parts) "{\"type\":\"Sequence\",\"pretokenizers\":[" parts "]}"
+#define BYTE_LEVEL(regex)                                                                          \
+    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":" regex "}"
+
+/* A file in the shape of Llama 3's: a Split by regular expression, merges ignored for whole pretokens,
+ * added tokens behind the vocabulary; and with merges as pairs. */
+START_TEST(json_files_in_llama_shape_load)
+{
+    json_parts_t parts = plain_json;
+    tlm_bytes_t more[] = {BYTES("<|eot|>"), BYTES("<|new|>")};
+    tlm_tokenizer_options_t options = with_specials(more, 2);
+    tlm_tokenizer_t *tokenizer;
+
+    parts.pre_tokenizer = SEQUENCE(SPLIT("\\\\p{L}+|\\\\p{N}{1,3}|.", "Isolated", "false") "," //
+                                   BYTE_LEVEL("false"));
+    parts.model = "\"type\":\"BPE\",\"ignore_merges\":true,\"byte_fallback\":false";
+    parts.vocab = ",\"ab\":256,\"abc\":257,\"zz\":258";
+    parts.merges = "[[\"a\",\"b\"],[\"ab\",\"c\"]]";
+    parts.added = "[" ADDED("259", "<|bot|>", ",\"special\":true,\"normalized\":false") "," //
+        ADDED("260", "<|eot|>", ",\"special\":false,\"lstrip\":false") "]";
+    ASSERT_OK(load_json(&tokenizer, &parts, &options));
+    ck_assert_uint_eq(tlm_tokenizer_vocab_size(tokenizer), 262);
+    ck_assert_uint_eq(tlm_tokenizer_num_special_tokens(tokenizer), 3);
+    ck_assert_uint_eq(id_of(tokenizer, BYTES("<|eot|>")), 260);
+    ck_assert_uint_eq(id_of(tokenizer, BYTES("<|new|>")), 261);
+    assert_pieces(tokenizer, "<|bot|>zz abczz<|eot|>12<|new|>",
+                  "<|bot|>\1zz\1 \1abc\1z\1z\1<|eot|>\0011\0012\1<|new|>");
+    tlm_tokenizer_free(tokenizer);
+}
+END_TEST
+
+/* GPT-2's own file names no type and has its special token in the vocabulary; some files split by its
+ * pattern in another spelling, and drop what does not match, which is nothing. */
+START_TEST(json_files_in_gpt2_shape_load)
+{
+    static const char *const pre_tokenizers[] = {
+        NULL,
+        SEQUENCE(BYTE_LEVEL("true")),
+        SEQUENCE(SPLIT("'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| "
+                       "?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+",
+                       "Removed", "true") "," BYTE_LEVEL("false")),
+    };
+    json_parts_t parts = plain_json;
+    tlm_tokenizer_t *tokenizer;
+
+    parts.model = "\"dropout\":0.0,\"continuing_subword_prefix\":\"\",\"fuse_unk\":true";
+    parts.vocab = ",\"\\u0120a\":256,\"<|end|>\":257,\"\\u65e5 \":258";
+    parts.merges = "[\"\\u0120 a\"]";
+    parts.added = "[" ADDED("257", "<|end|>", ",\"normalized\":true") "]";
+    for (size_t i = 0; i < COUNT(pre_tokenizers); i++) {
+        if (pre_tokenizers[i] != NULL)
+            parts.pre_tokenizer = pre_tokenizers[i];
+        ASSERT_OK(load_json(&tokenizer, &parts, NULL));
+        assert_pieces(tokenizer, "a a<|end|> ab  a", "a\1 a\1<|end|>\1 a\1b\1 \1 a");
+        /* A name outside the alphabet stands for its own bytes. */
+        assert_same_bytes(token_of(tokenizer, 258), BYTES("\xE6\x97\xA5 "));
+        tlm_tokenizer_free(tokenizer);
+    }
+}
+END_TEST
+
+START_TEST(what_json_files_ask_is_refused_by_name)
+{
+    static const struct {
+        tlm_status_t status;
+        const char *message;
+        json_parts_t parts; /* NULL: as in plain_json */
+    } cases[] = {
+        {TLM_ERR_UNSUPPORTED, "WordPiece", {.model = "\"type\":\"WordPiece\""}},
+        {TLM_ERR_UNSUPPORTED, "dropout", {.model = "\"dropout\":0.1"}},
+        {TLM_ERR_UNSUPPORTED, "dropout", {.model = "\"dropout\":\"no\""}},
+        {TLM_ERR_UNSUPPORTED, "end_of_word", {.model = "\"end_of_word_suffix\":\"</w>\""}},
+        {TLM_ERR_FORMAT, "ignore_merges", {.model = "\"ignore_merges\":1"}},
+        {TLM_ERR_UNSUPPORTED, "NFC", {.normalizer = "{\"type\":\"NFC\"}"}},
+        {TLM_ERR_UNSUPPORTED, "Lowercase", {.normalizer = "{\"type\":\"Lowercase\"}"}},
+        {TLM_ERR_UNSUPPORTED, "pre_tokenizer", {.pre_tokenizer = "null"}},
+        {TLM_ERR_UNSUPPORTED, "Whitespace", {.pre_tokenizer = "{\"type\":\"Whitespace\"}"}},
+        {TLM_ERR_UNSUPPORTED, "add_prefix", {.pre_tokenizer = "{\"type\":\"ByteLevel\"}"}},
+        {TLM_ERR_UNSUPPORTED, "use_regex", {.pre_tokenizer = BYTE_LEVEL("false")}},
+        {TLM_ERR_UNSUPPORTED, "ByteLevel", {.pre_tokenizer = SEQUENCE("")}},
+        {TLM_ERR_UNSUPPORTED,
+         "use_regex",
+         {.pre_tokenizer = SEQUENCE(SPLIT("a", "Isolated", "false") "," BYTE_LEVEL("true"))}},
+        {TLM_ERR_UNSUPPORTED,
+         "Isolated",
+         {.pre_tokenizer =
+              SEQUENCE(SPLIT("a", "MergedWithNext", "false") "," BYTE_LEVEL("false"))}},
+        {TLM_ERR_UNSUPPORTED,
+         "Isolated",
+         {.pre_tokenizer = SEQUENCE(SPLIT("a", "Removed", "true") "," BYTE_LEVEL("false"))}},
+        {TLM_ERR_UNSUPPORTED,
+         "Regex",
+         {.pre_tokenizer =
+              SEQUENCE("{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":"
+                       "\"Isolated\"}," BYTE_LEVEL("false"))}},
+        {TLM_ERR_UNSUPPORTED,
+         "one Split",
+         {.pre_tokenizer = SEQUENCE(SPLIT("a", "Isolated", "false") "," SPLIT(
+              "b", "Isolated", "false") "," BYTE_LEVEL("false"))}},
+        {TLM_ERR_REGEX,
+         "pattern",
+         {.pre_tokenizer = SEQUENCE(SPLIT("(", "Isolated", "false") "," BYTE_LEVEL("false"))}},
+        {TLM_ERR_UNSUPPORTED, "Metaspace", {.decoder = "{\"type\":\"Metaspace\"}"}},
+        {TLM_ERR_UNSUPPORTED, "lstrip", {.added = "[" ADDED("258", "x", ",\"lstrip\":true") "]"}},
+        {TLM_ERR_FORMAT, "rstrip", {.added = "[" ADDED("258", "x", ",\"rstrip\":7") "]"}},
+        {TLM_ERR_FORMAT, "gives it 258", {.added = "[" ADDED("259", "<x>", "") "]"}},
+        {TLM_ERR_FORMAT, "gives it 258", {.added = "[" ADDED("-1", "<x>", "") "]"}},
+        {TLM_ERR_FORMAT, "gives it 256", {.added = "[" ADDED("258", "ab", "") "]"}},
+        {TLM_ERR_FORMAT, "no \"content\"", {.added = "[" ADDED("258", "", "") "]"}},
+        {TLM_ERR_FORMAT, "no \"id\"", {.added = "[{\"content\":\"x\"}]"}},
+        {TLM_ERR_FORMAT, "added token 0", {.added = "[7]"}},
+        {TLM_ERR_FORMAT, "array", {.added = "{}"}},
+        {TLM_ERR_FORMAT, "the same", {.added = "[" ADDED("258", " ", "") "]"}},
+        {TLM_ERR_UNSUPPORTED,
+         "normalized",
+         {.added = "[" ADDED("258", "<a>", "") "," ADDED("259", "b<", ",\"normalized\":true") "]"}},
+        {TLM_ERR_FORMAT, "merge 1", {.merges = "[\"a b\",\"abc\"]"}},
+        {TLM_ERR_FORMAT, "merge 1", {.merges = "[\"a b\",7]"}},
+        {TLM_ERR_FORMAT, "merge 0", {.merges = "[[\"a\"]]"}},
+        {TLM_ERR_FORMAT, "merge 0", {.merges = "[[\"a\",\"b\",\"c\"]]"}},
+        {TLM_ERR_FORMAT, "merge 0", {.merges = "[[\"a\",7]]"}},
+        {TLM_ERR_FORMAT, "merge 0", {.merges = "[[\"a\",\"\"]]"}},
+        {TLM_ERR_FORMAT, "merge 0", {.merges = "[[\"a\",\" \"]]"}},
+        {TLM_ERR_FORMAT, "merge 0", {.merges = "[\"b a\"]"}},
+        {TLM_ERR_FORMAT, "merge 1", {.merges = "[\"a b\",\"a b\"]"}},
+        {TLM_ERR_FORMAT, "merges", {.merges = "{}"}},
+        {TLM_ERR_FORMAT, "outside", {.vocab = ",\"ab\":-1"}},
+        {TLM_ERR_FORMAT, "outside", {.vocab = ",\"ab\":4294967295"}},
+        {TLM_ERR_FORMAT, "another token", {.vocab = ",\"ab\":255"}},
+        {TLM_ERR_FORMAT, "integer", {.vocab = ",\"ab\":256.5"}},
+        {TLM_ERR_FORMAT, "duplicate", {.vocab = ",\"ab\":256,\"ab\":257"}},
+        {TLM_ERR_FORMAT, "empty", {.vocab = ",\"\":256"}},
+        {TLM_ERR_FORMAT, "merge 0: its product", {.vocab = ""}},
+        {TLM_ERR_FORMAT, "line 1", {.head = "7"}},
+    };
+    tlm_tokenizer_t *tokenizer = NULL;
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *const *replaced = (const char *const *)&cases[i].parts;
+        json_parts_t parts = plain_json;
+
+        for (size_t k = 0; k < sizeof(parts) / sizeof(char *); k++)
+            if (replaced[k] != NULL)
+                ((const char **)&parts)[k] = replaced[k];
+        ASSERT_FAILS(cases[i].status, cases[i].message, load_json(&tokenizer, &parts, NULL));
+        ck_assert_ptr_null(tokenizer);
+    }
+}
+END_TEST
+
+START_TEST(other_json_files_are_refused)
+{
+    static const char *const texts[] = {
+        "",
+        "[]",
+        "{}",
+        "7",
+        "nonsense",
+        "{",
+        "{\"model\":7}",
+        "{\"model\":{}}",
+        "{\"model\":{\"vocab\":[],\"merges\":[]}}",
+        "{\"model\":{\"vocab\":{}}}",
+        "{\"model\":{\"vocab\":{},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"ByteLevel\","
+        "\"add_prefix_space\":false}}"};
+    const char *path = test_path("other.json");
+    tlm_tokenizer_t *tokenizer = NULL;
+
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        write_text(path, texts[i]);
+        ASSERT_FAILS(TLM_ERR_FORMAT, "other.json", tlm_tokenizer_load_json(&tokenizer, path, NULL));
+    }
+    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "nowhere",
+                 tlm_tokenizer_load_json(&tokenizer, "nowhere", NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_tokenizer_load_json(&tokenizer, NULL, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_tokenizer_load_json(NULL, path, NULL));
+    ck_assert_ptr_null(tokenizer);
+}
+END_TEST
+
+/* Special tokens that a file would take for others; a special token that merges make is written in the
+ * alphabet, so only one of plain ASCII can keep its id. */
+START_TEST(what_json_cannot_say_is_not_written)
+{
+    static const struct {
+        tlm_bytes_t special;
+        const char *message;
+    } cases[] = {
+        {{(const uint8_t *)"\xFF", 1}, "UTF-8"},
+        {{(const uint8_t *)"<\0>", 3}, "NUL"},
+        {{(const uint8_t *)"\xC3\xA9", 2}, "another"}, /* the name of the byte E9 */
+        {{(const uint8_t *)"\xC4\xA0"
+                           "a",
+          3},
+         "another"},                             /* the name of " a" */
+        {{(const uint8_t *)" a", 2}, "another"}, /* made by a merge */
+        {{(const uint8_t *)"\xE6\x97\xA5", 3}, NULL},
+        {{(const uint8_t *)"ab", 2}, NULL}, /* made by a merge, and ASCII */
+    };
+    const char *path = test_path("refused.json");
+    parts_t parts = byte_parts();
+
+    add_merge(&parts, " ", "a", " a");
+    add_merge(&parts, "a", "b", "ab");
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        tlm_tokenizer_options_t options = with_specials(&cases[i].special, 1);
+        tlm_tokenizer_t *tokenizer, *loaded;
+
+        ASSERT_OK(create(&tokenizer, &parts, &options));
+        if (cases[i].message != NULL) {
+            ASSERT_FAILS(TLM_ERR_UNSUPPORTED, cases[i].message,
+                         tlm_tokenizer_save_json(tokenizer, path));
+            ck_assert_int_ne(access(path, F_OK), 0);
+        } else {
+            ASSERT_OK(tlm_tokenizer_save_json(tokenizer, path));
+            ASSERT_OK(tlm_tokenizer_load_json(&loaded, path, NULL));
+            assert_same_tokenizer(tokenizer, loaded);
+            tlm_tokenizer_free(loaded);
+            ASSERT_FAILS(TLM_ERR_NOT_FOUND, "nowhere",
+                         tlm_tokenizer_save_json(tokenizer, test_path("nowhere/a")));
+        }
+        tlm_tokenizer_free(tokenizer);
+    }
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_tokenizer_save_json(NULL, path));
+}
+END_TEST
+
+/* ---- Any of them -------------------------------------------------------------------------------
+ */
+
+START_TEST(open_tells_formats_by_content)
+{
+    static const uint32_t special_ids[] = {0, 1};
+    tlm_tokenizer_options_t options = with_specials(special_pieces, 2);
+    tlm_tokenizer_t *tokenizer = trained_tokenizer(2, NULL), *opened = NULL;
+
+    options.special_token_ids = special_ids;
+    ASSERT_OK(tlm_tokenizer_save_tiktoken(tokenizer, test_path("o")));
+    ASSERT_OK(tlm_tokenizer_open(&opened, test_path("o"), &options));
+    assert_same_encoding(tokenizer, opened);
+    tlm_tokenizer_free(opened);
+    ASSERT_OK(tlm_tokenizer_save_json(tokenizer, test_path("o")));
+    ASSERT_OK(tlm_tokenizer_open(&opened, test_path("o"), NULL));
+    assert_same_tokenizer(tokenizer, opened);
+    tlm_tokenizer_free(opened);
+
+    opened = NULL;
+    ck_assert_int_eq(mkdir(test_path("d"), 0700), 0);
+    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "neither", tlm_tokenizer_open(&opened, test_path("d"), NULL));
+    ASSERT_OK(tlm_tokenizer_save(tokenizer, test_path("d/vocab.json"), test_path("d/merges.txt")));
+    ASSERT_OK(tlm_tokenizer_open(&opened, test_path("d"), &options));
+    assert_same_tokenizer(tokenizer, opened);
+    tlm_tokenizer_free(opened);
+    ASSERT_OK(tlm_tokenizer_save_json(tokenizer, test_path("d/tokenizer.json")));
+    ASSERT_OK(tlm_tokenizer_open(&opened, test_path("d"), NULL));
+    assert_same_tokenizer(tokenizer, opened);
+    tlm_tokenizer_free(opened);
+    tlm_tokenizer_free(tokenizer);
+
+    opened = NULL;
+    ASSERT_FAILS(TLM_ERR_FORMAT, "no object \"model\"",
+                 tlm_tokenizer_open(&opened, test_path("d/vocab.json"), NULL));
+    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "nowhere",
+                 tlm_tokenizer_open(&opened, test_path("nowhere"), NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_tokenizer_open(&opened, NULL, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_tokenizer_open(NULL, "a", NULL));
+    ck_assert_ptr_null(opened);
+    unlink(test_path("d/vocab.json"));
+    unlink(test_path("d/merges.txt"));
+    unlink(test_path("d/tokenizer.json"));
+    rmdir(test_path("d"));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("tokenizer files");
+    TCase *tcase = tcase_create("tokenizer files");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    tcase_set_timeout(tcase, 600);
+    tcase_add_loop_test(tcase, trained_tokenizers_are_rank_files, 0, COUNT(special_pieces) + 1);
+    tcase_add_loop_test(tcase, any_ranks_encode_as_tiktoken_does, 0, 40);
+    tcase_add_test(tcase, broken_rank_files_are_refused);
+    tcase_add_test(tcase, rank_files_may_be_odd);
+    tcase_add_test(tcase, what_ranks_cannot_say_is_not_written);
+    tcase_add_loop_test(tcase, trained_tokenizers_are_json_files, 0, COUNT(json_patterns));
+    tcase_add_test(tcase, json_files_in_llama_shape_load);
+    tcase_add_test(tcase, json_files_in_gpt2_shape_load);
+    tcase_add_test(tcase, what_json_files_ask_is_refused_by_name);
+    tcase_add_test(tcase, other_json_files_are_refused);
+    tcase_add_test(tcase, what_json_cannot_say_is_not_written);
+    tcase_add_test(tcase, open_tells_formats_by_content);
+    suite_add_tcase(suite, tcase);
+    make_test_directory();
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    remove_test_directory();
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,49 +1,142 @@
-/* Continues a prompt with a trained model, printing each character as soon as it is whole. */
+/* Continues a prompt with a trained model, printing each character as soon as it is whole; or several
+ * times side by side; or tells how well the model knows a text. */
 #include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
+/* Prints text as it comes, but for what may be the beginning of the stop text. */
+typedef struct printer {
+    tlm_decoder_t *decoder;
+    const char *stop; /* "": none */
+    char *held;
+    size_t num_held;
+} printer_t;
+
+/* How many bytes of the held text can be printed; *stopped if the stop text follows them. */
+static size_t count_printable(const printer_t *printer, bool *stopped)
+{
+    size_t length = strlen(printer->stop);
+
+    *stopped = false;
+    for (size_t i = 0; length > 0 && i < printer->num_held; i++) {
+        size_t left = printer->num_held - i;
+
+        if (memcmp(printer->held + i, printer->stop, left < length ? left : length) == 0) {
+            *stopped = left >= length;
+            return i;
+        }
+    }
+    return printer->num_held;
+}
+
+static bool print_text(printer_t *printer, const char *text, size_t size)
+{
+    size_t n;
+    bool stopped;
+
+    printer->held = cli_realloc(printer->held, printer->num_held + size + 1);
+    memcpy(printer->held + printer->num_held, text, size);
+    printer->num_held += size;
+    n = count_printable(printer, &stopped);
+    cli_print(printer->held, n);
+    printer->num_held -= n;
+    memmove(printer->held, printer->held + n, printer->num_held);
+    return stopped;
+}
+
 static int32_t print_token(void *user, uint32_t id)
 {
+    printer_t *printer = user;
     const char *text;
     size_t size;
 
-    cli_check(tlm_decoder_push(&text, &size, user, id));
-    cli_print(text, size);
-    return 0;
+    cli_check(tlm_decoder_push(&text, &size, printer->decoder, id));
+    return print_text(printer, text, size);
 }
 
 static void generate(tlm_model_t *model, const tlm_tokenizer_t *tokenizer, const char *prompt,
-                     const tlm_generate_options_t *options)
+                     const char *stop, const tlm_generate_options_t *options)
 {
-    tlm_decoder_t *decoder;
+    printer_t printer = {NULL, stop, NULL, 0};
     uint32_t *prompt_ids, *ids;
     size_t prompt_length, n, size;
     double seconds;
     const char *text;
 
     cli_check(tlm_tokenizer_encode(&prompt_ids, &prompt_length, tokenizer, prompt, strlen(prompt)));
-    cli_check(tlm_decoder_create(&decoder, tokenizer));
+    cli_check(tlm_decoder_create(&printer.decoder, tokenizer));
     cli_print(prompt, strlen(prompt));
     seconds = cli_seconds();
     cli_check(tlm_model_generate(&ids, &n, model, prompt_ids, prompt_length, options, print_token,
-                                 decoder));
+                                 &printer));
     seconds = cli_seconds() - seconds;
-    cli_check(tlm_decoder_finish(&text, &size, decoder));
-    cli_print(text, size);
+    cli_check(tlm_decoder_finish(&text, &size, printer.decoder));
+    if (!print_text(&printer, text, size)) /* no stop text: print what might have begun one */
+        cli_print(printer.held, printer.num_held);
     cli_print("\n", 1);
     fprintf(stderr, "%zu tokens, %.0f tokens/s\n", n, seconds > 0.0 ? (double)n / seconds : 0.0);
+    free(printer.held);
     tlm_free(ids);
     tlm_free(prompt_ids);
-    tlm_decoder_free(decoder);
+    tlm_decoder_free(printer.decoder);
+}
+
+/* Several continuations side by side, each from a seed of its own, printed one after another. */
+static void generate_samples(tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
+                             const char *prompt, size_t samples, tlm_generate_options_t options)
+{
+    tlm_generator_t *generator;
+    uint32_t *prompt_ids;
+    const uint32_t *ids;
+    char *text;
+    size_t prompt_length, sequence, running, n, size, total = 0;
+    double seconds = cli_seconds();
+
+    cli_check(tlm_tokenizer_encode(&prompt_ids, &prompt_length, tokenizer, prompt, strlen(prompt)));
+    cli_check(tlm_generator_create(&generator, model));
+    for (size_t i = 0; i < samples; i++, options.seed++)
+        cli_check(tlm_generator_add(&sequence, generator, prompt_ids, prompt_length, &options));
+    do
+        cli_check(tlm_generator_step(&running, generator));
+    while (running > 0);
+    seconds = cli_seconds() - seconds;
+    for (size_t i = 0; i < samples; i++) {
+        cli_check(tlm_generator_tokens(&ids, NULL, &n, generator, i));
+        cli_check(tlm_tokenizer_decode_text(&text, &size, tokenizer, ids, n));
+        printf("--- %zu\n%s", i + 1, prompt);
+        cli_print(text, size);
+        cli_print("\n", 1);
+        tlm_free(text);
+        total += n;
+    }
+    fprintf(stderr, "%zu tokens, %.0f tokens/s\n", total,
+            seconds > 0.0 ? (double)total / seconds : 0.0);
+    tlm_generator_free(generator);
+    tlm_free(prompt_ids);
+}
+
+/* How well the model knows the text: perplexity a token. */
+static void score(tlm_model_t *model, const tlm_tokenizer_t *tokenizer, const char *text)
+{
+    uint32_t *ids;
+    double total;
+    size_t n;
+
+    cli_check(tlm_tokenizer_encode(&ids, &n, tokenizer, text, strlen(text)));
+    cli_check(tlm_model_score(&total, NULL, model, ids, n, 0));
+    printf("%zu tokens, log-likelihood %.3f, perplexity %.3f\n", n, total,
+           exp(-total / (double)(n - 1)));
+    tlm_free(ids);
 }
 
 int main(int argc, char **argv)
 {
     const char *model_path = NULL, *vocab = NULL, *merges = NULL, *prompt = "Once upon a time";
-    const char *end = "<|endoftext|>";
-    uint64_t max_tokens = 256, top_k = 0, seed = 0, threads = 0;
+    const char *end = "<|endoftext|>", *stop = "", *scored = NULL;
+    uint64_t max_tokens = 256, top_k = 0, seed = 0, samples = 1, threads = 0;
     tlm_generate_options_t generation = TLM_GENERATE_OPTIONS_INIT;
     const cli_option_t options[] = {
         {"model", CLI_STRING, &model_path, "checkpoint to load", true},
@@ -54,6 +147,13 @@ int main(int argc, char **argv)
         {"temperature", CLI_REAL, &generation.temperature, "0: always the likeliest token", false},
         {"top-k", CLI_COUNT, &top_k, "draw from the k likeliest; 0: from all", false},
         {"top-p", CLI_REAL, &generation.top_p, "nucleus sampling, up to 1; 0: from all", false},
+        {"min-p", CLI_REAL, &generation.min_p,
+         "none less likely than this share of the likeliest; 0: all", false},
+        {"repetition-penalty", CLI_REAL, &generation.repetition_penalty,
+         "above 1: rather tokens that did not occur; 0: none", false},
+        {"stop", CLI_STRING, &stop, "stop before this text; for one sample", false},
+        {"samples", CLI_COUNT, &samples, "continuations, with seeds one after another", false},
+        {"score", CLI_STRING, &scored, "tell the perplexity of this text instead", false},
         {"end-token", CLI_STRING, &end, "stop at this token; '' for none", false},
         {"seed", CLI_COUNT, &seed, "same seed, same text", false},
         {"threads", CLI_COUNT, &threads, "threads; 0: one a CPU", false},
@@ -66,6 +166,7 @@ int main(int argc, char **argv)
     cli_parse(argc, argv, &program);
     cli_check_range("max-tokens", max_tokens, 0, INT32_MAX);
     cli_check_range("top-k", top_k, 0, UINT32_MAX);
+    cli_check_range("samples", samples, 1, 1 << 16);
     cli_check_range("threads", threads, 0, TLM_MAX_THREADS);
     cli_check(tlm_set_num_threads((int32_t)threads));
     tokenizer = cli_load_tokenizer(vocab, merges, end);
@@ -76,7 +177,12 @@ int main(int argc, char **argv)
     generation.has_end_token = end[0] != '\0';
     if (generation.has_end_token)
         cli_check(tlm_tokenizer_token_id(&generation.end_token, tokenizer, end, strlen(end)));
-    generate(model, tokenizer, prompt, &generation);
+    if (scored != NULL)
+        score(model, tokenizer, scored);
+    else if (samples > 1)
+        generate_samples(model, tokenizer, prompt, (size_t)samples, generation);
+    else
+        generate(model, tokenizer, prompt, stop, &generation);
     tlm_model_free(model);
     tlm_tokenizer_free(tokenizer);
     return 0;

@@ -74,11 +74,17 @@ class _AdamWOptions(_Options):
                 ("beta2", c_double), ("eps", c_double), ("weight_decay", c_double)]
 
 
+class _Ids(ctypes.Structure):
+    _fields_ = [("ids", POINTER(c_uint32)), ("n", c_size_t)]
+
+
 class _GenerateOptions(_Options):
     _fields_ = [("size", c_size_t), ("max_tokens", c_int64), ("temperature", c_double),
                 ("top_p", c_double), ("top_k", c_uint32), ("has_end_token", c_bool),
                 ("reserved", c_uint8 * 3), ("end_token", c_uint32), ("reserved2", c_uint32),
-                ("seed", c_uint64)]
+                ("seed", c_uint64), ("min_p", c_double), ("repetition_penalty", c_double),
+                ("stop_sequences", POINTER(_Ids)), ("num_stop_sequences", c_size_t),
+                ("num_top_log_probs", c_uint32), ("reserved3", c_uint32)]
 
 
 class _DLManagedTensor(ctypes.Structure):
@@ -101,6 +107,7 @@ class _CustomOpOptions(_Options):
 
 _TokenCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint32)
 _IDS = POINTER(c_uint32)
+_FLOATS = POINTER(c_float)
 _SHAPE = POINTER(c_int64)
 
 # Argument types of the functions used here: those that return a status, then the others.
@@ -149,6 +156,16 @@ _STATUS_FUNCTIONS = {
     "tlm_model_loss": [POINTER(c_void_p), c_void_p, _IDS, _IDS, c_int64, c_int64],
     "tlm_model_generate": [POINTER(_IDS), POINTER(c_size_t), c_void_p, _IDS, c_size_t,
                            POINTER(_GenerateOptions), _TokenCallback, c_void_p],
+    "tlm_model_score": [POINTER(c_double), _FLOATS, c_void_p, _IDS, c_size_t, c_int64],
+    "tlm_generator_create": [POINTER(c_void_p), c_void_p],
+    "tlm_generator_add": [POINTER(c_size_t), c_void_p, _IDS, c_size_t, POINTER(_GenerateOptions)],
+    "tlm_generator_step": [POINTER(c_size_t), c_void_p],
+    "tlm_generator_tokens": [POINTER(_IDS), POINTER(_FLOATS), POINTER(c_size_t), c_void_p,
+                             c_size_t],
+    "tlm_generator_top_log_probs": [POINTER(_IDS), POINTER(_FLOATS), POINTER(c_size_t), c_void_p,
+                                    c_size_t, c_size_t],
+    "tlm_generator_state": [POINTER(c_int32), c_void_p, c_size_t],
+    "tlm_generator_stop": [c_void_p, c_size_t],
 }
 _OTHER_FUNCTIONS = {
     "tlm_version": (c_char_p, []),
@@ -174,6 +191,7 @@ _OTHER_FUNCTIONS = {
     "tlm_tensor_numel": (c_int64, [c_void_p]),
     "tlm_tensor_grad": (c_void_p, [c_void_p]),
     "tlm_model_free": (None, [c_void_p]),
+    "tlm_generator_free": (None, [c_void_p]),
     "tlm_model_num_parameters": (c_size_t, [c_void_p]),
     "tlm_model_zero_grad": (None, [c_void_p]),
 }
@@ -691,14 +709,18 @@ class Model(_Handle):
     def zero_grad(self):
         _lib.tlm_model_zero_grad(self._handle)
 
-    def generate(self, prompt, max_tokens=256, temperature=0.0, top_k=0, top_p=0.0, end_token=None,
-                 seed=0, on_token=None):
-        """New ids after those of the prompt. on_token(id) is called with each; True stops."""
+    def score(self, ids, stride=0):
+        """The log-probability of each id but the first, after those before it."""
+        array = _ids_array(ids)
+        log_probs = (c_float * max(len(array) - 1, 1))()
+        _lib.tlm_model_score(None, log_probs, self._handle, array, len(array), stride)
+        return list(log_probs)
+
+    def generate(self, prompt, on_token=None, **how):
+        """New ids after those of the prompt; Generator.add says what `how` may hold. on_token(id)
+        is called with each; True stops."""
         array, ids, n, raised = _ids_array(prompt), _IDS(), c_size_t(), []
-        options = _GenerateOptions(
-            _lib.tlm_generate_options_init_sized, max_tokens=max_tokens, temperature=temperature,
-            top_k=top_k, top_p=top_p, seed=seed, end_token=end_token,
-            has_end_token=end_token is not None)
+        options = _generate_options(**how)
 
         def call(_user, token_id):
             try:
@@ -714,3 +736,84 @@ class Model(_Handle):
         if raised:
             raise raised[0]
         return result
+
+    def generate_many(self, prompts, seed=0, **how):
+        """New ids for each of many prompts, made side by side; prompt i has the seed `seed` + i."""
+        generator = Generator(self)
+        for i, prompt in enumerate(prompts):
+            generator.add(prompt, seed=seed + i, **how)
+        while generator.step() > 0:
+            pass
+        return [generator.tokens(i) for i in range(len(prompts))]
+
+
+def _generate_options(max_tokens=256, temperature=0.0, top_k=0, top_p=0.0, min_p=0.0,
+                      repetition_penalty=0.0, end_token=None, stop_sequences=(), seed=0,
+                      num_top_log_probs=0):
+    arrays = [_ids_array(stop) for stop in stop_sequences]
+    stops = (_Ids * len(arrays))()
+    for stop, array in zip(stops, arrays):
+        stop.ids, stop.n = array, len(array)
+    options = _GenerateOptions(
+        _lib.tlm_generate_options_init_sized, max_tokens=max_tokens, temperature=temperature,
+        top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty, seed=seed,
+        end_token=end_token, has_end_token=end_token is not None,
+        num_stop_sequences=len(arrays), num_top_log_probs=num_top_log_probs)
+    options.stop_sequences = stops
+    options.borrowed = arrays  # lives as long as the options
+    return options
+
+
+class Generator(_Handle):
+    """Sequences that a model continues side by side, a token at a time."""
+
+    _free = "tlm_generator_free"
+    STATES = ["running", "length", "end", "stop", "stopped", "failed"]
+
+    def __init__(self, model):
+        handle = c_void_p()
+        _lib.tlm_generator_create(byref(handle), model._handle)
+        super().__init__(handle)
+        self._model = model  # which the library borrows
+
+    def add(self, prompt, **how):
+        """Adds a prompt and returns its number. Arguments: max_tokens, temperature, top_k, top_p,
+        min_p, repetition_penalty, end_token, stop_sequences (of ids), seed, num_top_log_probs."""
+        array, sequence = _ids_array(prompt), c_size_t()
+        _lib.tlm_generator_add(byref(sequence), self._handle, array, len(array),
+                               byref(_generate_options(**how)))
+        return sequence.value
+
+    def step(self):
+        """One more token for each sequence that runs; returns how many still do."""
+        running = c_size_t()
+        _lib.tlm_generator_step(byref(running), self._handle)
+        return running.value
+
+    def tokens(self, sequence):
+        """The new ids so far."""
+        ids, n = _IDS(), c_size_t()
+        _lib.tlm_generator_tokens(byref(ids), None, byref(n), self._handle, sequence)
+        return ids[:n.value] if n.value else []
+
+    def log_probs(self, sequence):
+        """The log-probability that the model gave each of these ids."""
+        values, n = _FLOATS(), c_size_t()
+        _lib.tlm_generator_tokens(None, byref(values), byref(n), self._handle, sequence)
+        return values[:n.value] if n.value else []
+
+    def top_log_probs(self, sequence, position):
+        """Pairs (id, log-probability), the likeliest first, in the place of new id `position`."""
+        ids, values, n = _IDS(), _FLOATS(), c_size_t()
+        _lib.tlm_generator_top_log_probs(byref(ids), byref(values), byref(n), self._handle,
+                                         sequence, position)
+        return list(zip(ids[:n.value], values[:n.value])) if n.value else []
+
+    def state(self, sequence):
+        """One of STATES: "running", or how the sequence ended."""
+        state = c_int32()
+        _lib.tlm_generator_state(byref(state), self._handle, sequence)
+        return self.STATES[state.value]
+
+    def stop(self, sequence):
+        _lib.tlm_generator_stop(self._handle, sequence)

@@ -1,5 +1,5 @@
 /* The transformer language model (LLaMA's shape: pre-norm, RoPE, SwiGLU, no biases; each of these
- * can be switched) and generation. docs/ops.md writes the forward pass out. */
+ * can be switched). docs/ops.md writes the forward pass out. */
 #ifndef TINYLM_MODEL_H
 #define TINYLM_MODEL_H
 
@@ -132,49 +132,6 @@ TLM_API tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model
  *  @since 0.1 */
 TLM_API tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint32_t *inputs,
                                     const uint32_t *targets, int64_t batch, int64_t time);
-
-/* ---- Generation ------------------------------------------------------------------------- */
-
-typedef struct tlm_generate_options {
-    size_t size;        /* sizeof(tlm_generate_options_t) */
-    int64_t max_tokens; /* new tokens at most; 0: none */
-    double temperature; /* 0: always the likeliest token */
-    double top_p;       /* nucleus, in (0, 1]; 0 means 1, all */
-    uint32_t top_k;     /* the k likeliest only; 0: all */
-    bool has_end_token; /* stop after end_token, which is not returned */
-    uint8_t reserved[3];
-    uint32_t end_token;
-    uint32_t reserved2;
-    uint64_t seed;
-} tlm_generate_options_t;
-
-#define TLM_GENERATE_OPTIONS_INIT                                                                  \
-    {                                                                                              \
-        sizeof(tlm_generate_options_t), 256, 0.0, 0.0, 0, false, {0, 0, 0}, 0, 0, 0                \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_GENERATE_OPTIONS_INIT. NULL is fine.
- *  tlm_generate_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_generate_options_init_sized(tlm_generate_options_t *options, size_t size);
-/** The same with the size of version 0.1, for programs compiled then. @since 0.1 */
-TLM_API void tlm_generate_options_init(tlm_generate_options_t *options);
-#define tlm_generate_options_init(options)                                                         \
-    tlm_generate_options_init_sized(options, sizeof(tlm_generate_options_t))
-
-/** Called with each new token, on the calling thread; anything but 0 stops the generation behind
- *  that token (not an error). It must not use the model. @since 0.1 */
-typedef int32_t (*tlm_token_callback_t)(void *user, uint32_t id);
-
-/** Continues `prompt` (at least one id). *ids, owned by the caller (tlm_free), are the *n new
- *  tokens only. Past context_length the window slides: the oldest tokens are dropped. options
- *  (NULL: INIT's) and callback may be NULL. Same seed, same tokens. Top-k applies before top-p
- *  (Holtzman et al. 2020). TLM_ERR_RANGE for an id outside the vocabulary, TLM_ERR_INVALID_ARGUMENT
- *  for an empty prompt or options out of range, TLM_ERR_NON_FINITE if a logit is NaN or infinite.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_model_generate(uint32_t **ids, size_t *n, tlm_model_t *model,
-                                        const uint32_t *prompt, size_t prompt_length,
-                                        const tlm_generate_options_t *options,
-                                        tlm_token_callback_t callback, void *user);
 
 #ifdef __cplusplus
 }

@@ -12,6 +12,7 @@
 #include "custom_op.h"
 #include "nn.h"
 #include "model.h"
+#include "generate.h"
 #include "optim.h"
 #include "data.h"
 #include "checkpoint.h"

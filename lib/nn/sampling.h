@@ -2,24 +2,31 @@
 #ifndef TLMI_SAMPLING_H
 #define TLMI_SAMPLING_H
 
-#include "tinylm/model.h"
+#include "tinylm/generate.h"
 
+/* Memory for one choice at a time. */
 typedef struct tlmi_sampler {
     int64_t vocab_size;
-    double temperature, top_p; /* top_p in (0, 1] */
-    int64_t top_k;             /* 1 .. vocab_size */
-    double *weights;           /* (vocab_size): exp((logit - largest) / temperature) */
-    uint32_t *heap;            /* (vocab_size): ids, the likeliest first out */
+    float *scores;   /* (vocab_size): logits with the penalty */
+    double *weights; /* (vocab_size): exp((score - largest) / temperature) */
+    uint32_t *heap;  /* (vocab_size): ids, the likeliest first out */
 } tlmi_sampler_t;
 
-/* Options as tlm_model_generate takes them, already checked. */
-tlm_status_t tlmi_sampler_init(tlmi_sampler_t *sampler, int64_t vocab_size,
-                               const tlm_generate_options_t *options);
+tlm_status_t tlmi_sampler_init(tlmi_sampler_t *sampler, int64_t vocab_size);
 void tlmi_sampler_release(tlmi_sampler_t *sampler);
 
-/* The token that `uniform`, in [0, 1), picks. TLM_ERR_NON_FINITE for a logit that is NaN or
- * infinite. Equal logits rank by id, the lower first. */
-tlm_status_t tlmi_sampler_pick(uint32_t *id, tlmi_sampler_t *sampler, const float *logits,
-                               double uniform);
+/* A set of ids, one bit each. */
+static inline bool tlmi_has_bit(const uint8_t *bits, int64_t i)
+{
+    return (bits[i >> 3] >> (i & 7) & 1) != 0;
+}
+
+/* The token that `uniform`, in [0, 1), picks by checked options. seen: ids that the repetition
+ * penalty meets, or NULL. Logits are finite. Equal ones rank by id, the lower first. */
+uint32_t tlmi_sampler_pick(tlmi_sampler_t *sampler, const tlm_generate_options_t *options,
+                           const float *logits, const uint8_t *seen, double uniform);
+
+/* The n <= vocab_size likeliest ids, in order. */
+void tlmi_sampler_top(uint32_t *ids, int64_t n, tlmi_sampler_t *sampler, const float *logits);
 
 #endif

@@ -102,6 +102,83 @@ KERNEL void kernel_dot_rows(float *out, const float *x, const float *rows, int64
         out[r] = kernel_dot(x, rows + r * stride, n);
 }
 
+/* Some x by some rows: each vector that is loaded meets all of the other side. */
+enum { TILE = WIDTH == 16 ? 4 : 2 }; /* as many sums as there are registers for */
+
+KERNEL void kernel_dot_square(float *out, int64_t out_stride, const float *x, int64_t x_stride,
+                              const float *rows, int64_t stride, int64_t n)
+{
+    V sums[TILE][TILE][ACCUMULATORS];
+    for (int t = 0; t < TILE; t++)
+        for (int r = 0; r < TILE; r++)
+            for (int k = 0; k < ACCUMULATORS; k++)
+                sums[t][r][k] = v_set(0.0f);
+    FOR_VECTORS(n, LANES, {
+        for (int r = TILE; r < 2 * TILE; r++)
+            __builtin_prefetch(rows + r * stride + i);
+        for (int k = 0; k < ACCUMULATORS; k++) {
+            int64_t j = i + k * WIDTH;
+            V v[TILE];
+            for (int t = 0; t < TILE; t++)
+                v[t] = v_load(x + t * x_stride, j, end, 0.0f);
+            for (int r = 0; r < TILE; r++) {
+                V w = v_load(rows + r * stride, j, end, 0.0f);
+                for (int t = 0; t < TILE; t++)
+                    sums[t][r][k] = v_fma(v[t], w, sums[t][r][k]);
+            }
+        }
+    });
+    for (int t = 0; t < TILE; t++)
+        for (int r = 0; r < TILE; r++)
+            out[t * out_stride + r] = sum_lanes(sums[t][r]);
+}
+
+KERNEL void kernel_dot_tile(float *out, int64_t out_stride, const float *x, int64_t x_stride,
+                            int64_t num_x, const float *rows, int64_t stride, int64_t num_rows,
+                            int64_t n)
+{
+    enum { STEP = TILE > 4 ? TILE : 4 };
+    for (int64_t r = 0; r < num_rows; r += STEP) {
+        int64_t some = num_rows - r < STEP ? num_rows - r : STEP, t = 0;
+        for (; some == STEP && t + TILE <= num_x; t += TILE)
+            for (int64_t k = 0; k < STEP; k += TILE)
+                kernel_dot_square(out + t * out_stride + r + k, out_stride, x + t * x_stride,
+                                  x_stride, rows + (r + k) * stride, stride, n);
+        for (; t < num_x; t++)
+            kernel_dot_rows(out + t * out_stride + r, x + t * x_stride, rows + r * stride, stride,
+                            some, n);
+    }
+}
+
+/* Columns in pairs of vectors; the rows go to PHASES sums in turn, whose additions overlap. */
+KERNEL void kernel_weighted_rows(float *out, const float *weights, const float *rows,
+                                 int64_t stride, int64_t num_rows, int64_t n)
+{
+    enum { PHASES = 4 };
+    FOR_VECTORS(n, 2 * WIDTH, {
+        V sums[PHASES][2];
+        for (int p = 0; p < PHASES; p++)
+            sums[p][0] = sums[p][1] = v_set(0.0f);
+        int64_t r = 0;
+        for (; r + PHASES <= num_rows; r += PHASES)
+            for (int p = 0; p < PHASES; p++) {
+                const float *row = rows + (r + p) * stride;
+                V w = v_set(weights[r + p]);
+                sums[p][0] = v_fma(w, v_load(row, i, end, 0.0f), sums[p][0]);
+                sums[p][1] = v_fma(w, v_load(row, i + WIDTH, end, 0.0f), sums[p][1]);
+            }
+        for (; r < num_rows; r++) {
+            const float *row = rows + r * stride;
+            V w = v_set(weights[r]);
+            sums[0][0] = v_fma(w, v_load(row, i, end, 0.0f), sums[0][0]);
+            sums[0][1] = v_fma(w, v_load(row, i + WIDTH, end, 0.0f), sums[0][1]);
+        }
+        for (int k = 0; k < 2; k++)
+            v_store(out, i + k * WIDTH, end,
+                    v_add(v_add(sums[0][k], sums[1][k]), v_add(sums[2][k], sums[3][k])));
+    });
+}
+
 KERNEL double kernel_sum_squares(const float *x, int64_t n)
 {
     VD sums[ACCUMULATORS];
@@ -221,6 +298,8 @@ const tlmi_vector_ops_t KERNEL_TABLE = {
     .sum = kernel_sum,
     .dot = kernel_dot,
     .dot_rows = kernel_dot_rows,
+    .dot_tile = kernel_dot_tile,
+    .weighted_rows = kernel_weighted_rows,
     .sum_squares = kernel_sum_squares,
     .add = kernel_add,
     .mul = kernel_mul,

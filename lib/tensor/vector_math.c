@@ -45,6 +45,19 @@ void tlmi_vec_dot_rows(float *out, const float *x, const float *rows, int64_t st
     ops()->dot_rows(out, x, rows, stride, num_rows, n);
 }
 
+void tlmi_vec_dot_tile(float *out, int64_t out_stride, const float *x, int64_t x_stride,
+                       int64_t num_x, const float *rows, int64_t stride, int64_t num_rows,
+                       int64_t n)
+{
+    ops()->dot_tile(out, out_stride, x, x_stride, num_x, rows, stride, num_rows, n);
+}
+
+void tlmi_vec_weighted_rows(float *out, const float *weights, const float *rows, int64_t stride,
+                            int64_t num_rows, int64_t n)
+{
+    ops()->weighted_rows(out, weights, rows, stride, num_rows, n);
+}
+
 double tlmi_vec_sum_squares(const float *x, int64_t n)
 {
     return ops()->sum_squares(x, n);

@@ -18,6 +18,14 @@ float tlmi_vec_dot(const float *x, const float *y, int64_t n);
 /* out[r] = x . rows[r * stride ..], the bits of tlmi_vec_dot, for r < num_rows */
 void tlmi_vec_dot_rows(float *out, const float *x, const float *rows, int64_t stride,
                        int64_t num_rows, int64_t n);
+/* out[t * out_stride + r] = x_t . row_r, the bits of tlmi_vec_dot, for t < num_x and r < num_rows;
+ * x_t at x + t * x_stride. */
+void tlmi_vec_dot_tile(float *out, int64_t out_stride, const float *x, int64_t x_stride,
+                       int64_t num_x, const float *rows, int64_t stride, int64_t num_rows,
+                       int64_t n);
+/* out[j] = sum over r of weights[r] rows[r * stride + j], j < n; 0 without rows */
+void tlmi_vec_weighted_rows(float *out, const float *weights, const float *rows, int64_t stride,
+                            int64_t num_rows, int64_t n);
 double tlmi_vec_sum_squares(const float *x, int64_t n); /* float64 lanes */
 
 void tlmi_vec_add(float *y, const float *a, const float *b, int64_t n);

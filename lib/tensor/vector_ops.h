@@ -13,6 +13,9 @@ typedef struct tlmi_vector_ops {
     float (*sum)(const float *, int64_t);
     float (*dot)(const float *, const float *, int64_t);
     void (*dot_rows)(float *, const float *, const float *, int64_t, int64_t, int64_t);
+    void (*dot_tile)(float *, int64_t, const float *, int64_t, int64_t, const float *, int64_t,
+                     int64_t, int64_t);
+    void (*weighted_rows)(float *, const float *, const float *, int64_t, int64_t, int64_t);
     double (*sum_squares)(const float *, int64_t);
     void (*add)(float *, const float *, const float *, int64_t);
     void (*mul)(float *, const float *, const float *, int64_t);

@@ -53,7 +53,11 @@ FIELD(tlm_model_options_t, ffn, 96, 4);
 FIELD(tlm_model_options_t, tied_embeddings, 100, 1);
 FIELD(tlm_model_options_t, reserved, 101, 3);
 
-SIZE(tlm_generate_options_t, 56);
+SIZE(tlm_ids_t, 16);
+FIELD(tlm_ids_t, ids, 0, 8);
+FIELD(tlm_ids_t, n, 8, 8);
+
+SIZE(tlm_generate_options_t, 96);
 FIELD(tlm_generate_options_t, size, 0, 8);
 FIELD(tlm_generate_options_t, max_tokens, 8, 8);
 FIELD(tlm_generate_options_t, temperature, 16, 8);
@@ -64,6 +68,12 @@ FIELD(tlm_generate_options_t, reserved, 37, 3);
 FIELD(tlm_generate_options_t, end_token, 40, 4);
 FIELD(tlm_generate_options_t, reserved2, 44, 4);
 FIELD(tlm_generate_options_t, seed, 48, 8);
+FIELD(tlm_generate_options_t, min_p, 56, 8);
+FIELD(tlm_generate_options_t, repetition_penalty, 64, 8);
+FIELD(tlm_generate_options_t, stop_sequences, 72, 8);
+FIELD(tlm_generate_options_t, num_stop_sequences, 80, 8);
+FIELD(tlm_generate_options_t, num_top_log_probs, 88, 4);
+FIELD(tlm_generate_options_t, reserved3, 92, 4);
 
 SIZE(tlm_custom_op_options_t, 40);
 FIELD(tlm_custom_op_options_t, size, 0, 8);
@@ -117,6 +127,12 @@ VALUE(TLM_POSITION_ROPE, 0);
 VALUE(TLM_POSITION_NONE, 1);
 VALUE(TLM_FFN_SWIGLU, 0);
 VALUE(TLM_FFN_SILU, 1);
+VALUE(TLM_GENERATION_RUNNING, 0);
+VALUE(TLM_GENERATION_LENGTH, 1);
+VALUE(TLM_GENERATION_END, 2);
+VALUE(TLM_GENERATION_STOP, 3);
+VALUE(TLM_GENERATION_STOPPED, 4);
+VALUE(TLM_GENERATION_FAILED, 5);
 
 int main(void)
 {

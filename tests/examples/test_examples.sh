@@ -147,6 +147,23 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     mv out first
     passes $generate --prompt 'One day' --temperature 0.8 --top-k 10 --top-p 0.9 --seed 3
     same out first
+    passes $generate --prompt 'One day' --temperature 0.8 --min-p 0.05 --repetition-penalty 1.2
+    passes $generate --prompt 'One day' --seed 3 --temperature 0.8
+    mv out first
+    passes $generate --prompt 'One day' --seed 3 --temperature 0.8 --samples 3
+    prints '^--- 3'
+    sed -n '/^--- 1$/,/^--- 2$/p' out | sed '1d;$d' >sample
+    same first sample
+    stop=$(cut -c 12-14 first | head -n 1) # some text of the first line ends it
+    passes $generate --prompt 'One day' --seed 3 --temperature 0.8 --stop "$stop"
+    if tail -c +8 out | grep -qF -- "$stop"; then
+        fail 'the stop text was printed'
+    fi
+    head -c "$(($(wc -c <out) - 1))" out >begin
+    head -c "$(wc -c <begin)" first >expected
+    same expected begin
+    passes $generate --score 'One day, a cat sat on a mat.'
+    prints 'perplexity [0-9]'
     fails 1 'prompt is empty' $generate --prompt ''
     fails 1 'top_p' $generate --top-p 2
     fails 1 'no-such-file' "$bin/generate" --model no-such-file $tokenizer

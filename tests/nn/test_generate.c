@@ -2,7 +2,7 @@
  */
 #include "reference_model.h"
 
-#include "nn/kv_cache.h"
+#include "nn/inference.h"
 #include "nn/sampling.h"
 
 static const tlm_model_options_t small = {.size = sizeof(small),
@@ -64,6 +64,7 @@ START_TEST(cached_logits_are_those_of_the_forward_pass)
     tlm_model_t *model;
     uint32_t ids[250];
     float actual[40], expected[40];
+    tlmi_inference_t *inference;
     tlmi_kv_cache_t *cache;
     int64_t n = 0;
 
@@ -78,23 +79,26 @@ START_TEST(cached_logits_are_those_of_the_forward_pass)
     model = make_model(&switched);
     for (int i = 0; i < 250; i++)
         ids[i] = (uint32_t)(i * i + 3 * i) % 40;
-    ASSERT_OK(tlmi_kv_cache_create(&cache, model));
+    ASSERT_OK(tlmi_inference_create(&inference, model));
+    ASSERT_OK(tlmi_kv_cache_create(&cache, model, 250));
     for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
-            ASSERT_OK(tlmi_kv_cache_advance(actual, cache, ids + n, pieces[i]));
+            ASSERT_OK(tlmi_inference_advance(actual, inference, cache, ids + n, pieces[i]));
             n += pieces[i];
-            ck_assert_int_eq(tlmi_kv_cache_length(cache), n);
+            ck_assert_int_eq(cache->length, n);
             forward_last(expected, model, ids, n);
             for (int k = 0; k < 40; k++)
                 ck_assert_msg(fabsf(actual[k] - expected[k]) <= 2e-5f, "%d ids, logit %d: %g, %g",
                               (int)n, k, (double)actual[k], (double)expected[k]);
         }
         ck_assert_int_eq(n, 250);
-        tlmi_kv_cache_reset(cache);
+        cache->length = 0;
         n = 0;
     }
     tlmi_kv_cache_free(cache);
     tlmi_kv_cache_free(NULL);
+    tlmi_inference_free(inference);
+    tlmi_inference_free(NULL);
     tlm_model_free(model);
 }
 END_TEST
@@ -230,63 +234,104 @@ enum { VOCAB = 8 };
 static const float logits8[VOCAB] = {0.0f, 2.0f, 1.0f, 2.0f, -1.0f, -30.0f, 0.5f, 1.5f};
 
 /* How likely each token is when `uniform` runs evenly through [0, 1). */
-static void tabulate(double *share, double temperature, uint32_t top_k, double top_p)
+static void tabulate(double *share, const tlm_generate_options_t *options, const uint8_t *seen)
 {
     enum { DRAWS = 20000 };
-    tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
     tlmi_sampler_t sampler;
-    uint32_t id;
 
-    options.temperature = temperature;
-    options.top_k = top_k;
-    options.top_p = top_p;
     memset(share, 0, VOCAB * sizeof(*share));
-    ASSERT_OK(tlmi_sampler_init(&sampler, VOCAB, &options));
-    for (int i = 0; i < DRAWS; i++) {
-        ASSERT_OK(tlmi_sampler_pick(&id, &sampler, logits8, (i + 0.5) / DRAWS));
-        share[id] += 1.0 / DRAWS;
-    }
+    ASSERT_OK(tlmi_sampler_init(&sampler, VOCAB));
+    for (int i = 0; i < DRAWS; i++)
+        share[tlmi_sampler_pick(&sampler, options, logits8, seen, (i + 0.5) / DRAWS)] +=
+            1.0 / DRAWS;
     tlmi_sampler_release(&sampler);
+}
+
+/* `kept` has a bit for each token that remains; they share as their scores say. */
+static void assert_shares(const char *what, const double *share, const double *scores,
+                          double temperature, unsigned kept)
+{
+    double total = 0.0;
+
+    for (int k = 0; k < VOCAB; k++)
+        if (kept >> k & 1)
+            total += exp((scores[k] - 2.0) / temperature);
+    for (int k = 0; k < VOCAB; k++) {
+        double expected = kept >> k & 1 ? exp((scores[k] - 2.0) / temperature) / total : 0.0;
+        ck_assert_msg(fabs(share[k] - expected) < 2e-4, "%s, token %d: share %g, not %g", what, k,
+                      share[k], expected);
+    }
 }
 
 START_TEST(shares_follow_the_rules)
 {
     static const struct {
-        double temperature, top_p;
+        double temperature, top_p, min_p;
         uint32_t top_k;
         unsigned kept; /* a bit for each token that remains */
     } cases[] = {
-        {0.0, 0.0, 0, 1 << 1}, /* the lower of two equals */
-        {1.0, 0.0, 0, 0xFF},
-        {0.5, 1.0, 0, 0xFF},
-        {1.0, 0.0, 1, 1 << 1},
-        {1.0, 0.0, 3, 1 << 1 | 1 << 3 | 1 << 7},
-        {2.0, 0.0, 100, 0xFF},
-        {1.0, 1e-9, 0, 1 << 1},
-        {1.0, 0.30, 0, 1 << 1 | 1 << 3}, /* shares: .296 .296 .179 .109 ... */
-        {1.0, 0.65, 0, 1 << 1 | 1 << 3 | 1 << 7},
-        {1.0, 0.37, 3, 1 << 1}, /* of three, the first has .384 */
-        {1.0, 0.39, 3, 1 << 1 | 1 << 3},
-        {1e-300, 0.0, 0, 1 << 1 | 1 << 3},
-        {1e300, 0.0, 0, 0xFF},
+        {0.0, 0.0, 0.0, 0, 1 << 1}, /* the lower of two equals */
+        {1.0, 0.0, 0.0, 0, 0xFF},
+        {0.5, 1.0, 0.0, 0, 0xFF},
+        {1.0, 0.0, 0.0, 1, 1 << 1},
+        {1.0, 0.0, 0.0, 3, 1 << 1 | 1 << 3 | 1 << 7},
+        {2.0, 0.0, 0.0, 100, 0xFF},
+        {1.0, 1e-9, 0.0, 0, 1 << 1},
+        {1.0, 0.30, 0.0, 0, 1 << 1 | 1 << 3}, /* shares: .296 .296 .179 .109 ... */
+        {1.0, 0.65, 0.0, 0, 1 << 1 | 1 << 3 | 1 << 7},
+        {1.0, 0.37, 0.0, 3, 1 << 1}, /* of three, the first has .384 */
+        {1.0, 0.39, 0.0, 3, 1 << 1 | 1 << 3},
+        {1e-300, 0.0, 0.0, 0, 1 << 1 | 1 << 3},
+        {1e300, 0.0, 0.0, 0, 0xFF},
+        /* beside the likeliest: 1, .607, .368, .223, .135, .050, ... */
+        {1.0, 0.0, 1.0, 0, 1 << 1 | 1 << 3},
+        {1.0, 0.0, 0.6, 0, 1 << 1 | 1 << 3 | 1 << 7},
+        {1.0, 0.0, 0.61, 0, 1 << 1 | 1 << 3},
+        {2.0, 0.0, 0.6, 0, 1 << 1 | 1 << 2 | 1 << 3 | 1 << 7},
+        {1.0, 0.0, 0.04, 0, 0xFF & ~(1 << 5)},
+        {1.0, 0.65, 0.61, 0, 1 << 1 | 1 << 3},
+        {1.0, 0.30, 0.04, 0, 1 << 1 | 1 << 3},
+        {1.0, 0.0, 0.04, 3, 1 << 1 | 1 << 3 | 1 << 7},
+        {1.0, 0.0, 0.61, 3, 1 << 1 | 1 << 3},
     };
-    double share[VOCAB];
+    double share[VOCAB], scores[VOCAB];
+    char what[32];
 
+    for (int k = 0; k < VOCAB; k++)
+        scores[k] = (double)logits8[k];
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        double total = 0.0, temperature = cases[i].temperature > 0.0 ? cases[i].temperature : 1.0;
+        tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
 
-        tabulate(share, cases[i].temperature, cases[i].top_k, cases[i].top_p);
-        for (int k = 0; k < VOCAB; k++)
-            if (cases[i].kept >> k & 1)
-                total += exp(((double)logits8[k] - 2.0) / temperature);
-        for (int k = 0; k < VOCAB; k++) {
-            double expected = cases[i].kept >> k & 1
-                                  ? exp(((double)logits8[k] - 2.0) / temperature) / total
-                                  : 0.0;
-            ck_assert_msg(fabs(share[k] - expected) < 2e-4, "case %d, token %d: share %g, not %g",
-                          (int)i, k, share[k], expected);
-        }
+        options.temperature = cases[i].temperature;
+        options.top_p = cases[i].top_p;
+        options.min_p = cases[i].min_p;
+        options.top_k = cases[i].top_k;
+        tabulate(share, &options, NULL);
+        snprintf(what, sizeof(what), "case %d", (int)i);
+        assert_shares(what, share, scores, options.temperature > 0.0 ? options.temperature : 1.0,
+                      cases[i].kept);
     }
+}
+END_TEST
+
+/* Positive logits of tokens that occurred are divided, negative ones multiplied. */
+START_TEST(the_penalty_meets_what_occurred)
+{
+    static const uint8_t seen = 1 << 1 | 1 << 4 | 1 << 0;
+    double share[VOCAB], scores[VOCAB];
+    tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
+
+    for (int k = 0; k < VOCAB; k++)
+        scores[k] = (double)logits8[k];
+    scores[1] = 2.0 / 1.3;
+    scores[4] = -1.0 * 1.3;
+    options.temperature = 0.7;
+    options.repetition_penalty = 1.3;
+    tabulate(share, &options, &seen);
+    assert_shares("penalty", share, scores, 0.7, 0xFF);
+    options.temperature = 0.0;
+    tabulate(share, &options, &seen);
+    assert_shares("penalty, greedy", share, scores, 1.0, 1 << 3);
 }
 END_TEST
 
@@ -315,6 +360,7 @@ START_TEST(wrong_options_are_refused)
     tlm_model_t *model = make_model(&small);
     const tlm_generate_options_t good = TLM_GENERATE_OPTIONS_INIT;
     const uint32_t prompt[2] = {1, 40};
+    const tlm_ids_t stops[3] = {{prompt, 1}, {prompt, 0}, {prompt, 2}};
     tlm_generate_options_t options;
     uint32_t *ids = NULL;
     size_t n;
@@ -330,6 +376,17 @@ START_TEST(wrong_options_are_refused)
     REFUSE(TLM_ERR_INVALID_ARGUMENT, "top_p 1.5", options.top_p = 1.5);
     REFUSE(TLM_ERR_INVALID_ARGUMENT, "top_p nan", options.top_p = (double)NAN);
     REFUSE(TLM_ERR_INVALID_ARGUMENT, "reserved", options.reserved2 = 1);
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "reserved", options.reserved3 = 1);
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "min_p 1.5", options.min_p = 1.5);
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "min_p nan", options.min_p = (double)NAN);
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "repetition_penalty -1", options.repetition_penalty = -1.0);
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "repetition_penalty nan",
+           options.repetition_penalty = (double)NAN);
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "stop_sequences is NULL", options.num_stop_sequences = 1);
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "stop sequence 1 is empty",
+           (options.num_stop_sequences = 2, options.stop_sequences = stops));
+    REFUSE(TLM_ERR_RANGE, "id 40 at position 1 of the stop sequence",
+           (options.num_stop_sequences = 1, options.stop_sequences = stops + 2));
     REFUSE(TLM_ERR_INVALID_ARGUMENT, "size", options.size = 1);
     REFUSE(TLM_ERR_RANGE, "end_token 40", (options.has_end_token = true, options.end_token = 40));
     ASSERT_FAILS(TLM_ERR_RANGE, "id 40 at position 1",
@@ -358,6 +415,7 @@ int main(void)
     tcase_add_test(tcase, generation_ends_as_asked);
     tcase_add_test(tcase, seeds_and_threads);
     tcase_add_test(tcase, shares_follow_the_rules);
+    tcase_add_test(tcase, the_penalty_meets_what_occurred);
     tcase_add_loop_test(tcase, logits_that_are_not_finite_are_refused, 0, 3);
     tcase_add_test(tcase, wrong_options_are_refused);
     suite_add_tcase(suite, tcase);

@@ -163,6 +163,73 @@ done:
     return status;
 }
 
+static tlm_status_t add_sequences(tlm_generator_t *made, size_t *added)
+{
+    tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
+    tlm_status_t status;
+    size_t sequence;
+
+    options.max_tokens = 2 * TIME;
+    options.temperature = 1.0;
+    options.repetition_penalty = 1.1;
+    options.num_top_log_probs = 3;
+    options.stop_sequences = &(tlm_ids_t){targets, 5};
+    options.num_stop_sequences = 1;
+    for (*added = 0; *added < 3; ++*added)
+        TRY(tlm_generator_add(&sequence, made, inputs + *added, 3, &options));
+done:
+    return status;
+}
+
+static tlm_status_t step_to_the_end(tlm_generator_t *made)
+{
+    tlm_status_t status;
+    size_t running;
+
+    do
+        TRY(tlm_generator_step(&running, made));
+    while (running > 0);
+done:
+    return status;
+}
+
+/* After a failure the sequences go on as if there had been none. */
+static tlm_status_t generator(void)
+{
+    tlm_generator_t *made = NULL, *other = NULL;
+    const uint32_t *ids, *other_ids;
+    tlm_status_t status;
+    size_t added = 0, all, n, other_n;
+
+    TRY(tlm_generator_create(&made, model));
+    TRY(add_sequences(made, &added));
+    TRY(step_to_the_end(made));
+done:
+    if (made != NULL) {
+        stop_failing();
+        MUST(step_to_the_end(made));
+        MUST(tlm_generator_create(&other, model));
+        MUST(add_sequences(other, &all));
+        MUST(step_to_the_end(other));
+        for (size_t i = 0; i < added; i++) {
+            MUST(tlm_generator_tokens(&ids, NULL, &n, made, i));
+            MUST(tlm_generator_tokens(&other_ids, NULL, &other_n, other, i));
+            if (n != 2 * TIME || other_n != n || memcmp(ids, other_ids, n * sizeof(*ids)) != 0)
+                fault("a failure changed what a sequence goes on with");
+        }
+    }
+    tlm_generator_free(other);
+    tlm_generator_free(made);
+    return status;
+}
+
+static tlm_status_t score(void)
+{
+    double total;
+
+    return tlm_model_score(&total, NULL, model, inputs, BATCH * TIME, 0);
+}
+
 static tlm_status_t saving(void)
 {
     return tlm_checkpoint_save(path_of("saved"), model, optimizer, 7);
@@ -224,6 +291,8 @@ const scenario_t model_scenarios[] = {
     {"switched_training", NULL, switched_training, NULL, false},
     {"forward", make_model, forward, free_model, false},
     {"generation", make_model, generation, free_model, false},
+    {"generator", make_model, generator, free_model, false},
+    {"score", make_model, score, free_model, false},
     {"checkpoint_save", make_model, saving, free_model, false},
     {"checkpoint_load", make_model, loading, free_model, false},
     {"model_load", make_model, model_loading, free_model, false},

@@ -369,6 +369,43 @@ class ModelTest(unittest.TestCase):
         self.assertEqual(greedy, row.index(max(row)))
         self.assertEqual(self.model.generate([7], max_tokens=5, end_token=greedy), [])
 
+    def test_generate_many(self):
+        prompts, how = [[1, 2, 3], [4], [5, 6]], {"max_tokens": 9, "temperature": 1.1, "min_p": 0.02,
+                                                  "repetition_penalty": 1.1}
+        many = self.model.generate_many(prompts, seed=3, **how)
+        alone = [self.model.generate(p, seed=3 + i, **how) for i, p in enumerate(prompts)]
+        self.assertEqual(many, alone)
+
+    def test_generator(self):
+        every = self.model.generate([1, 2], max_tokens=8, temperature=2.0)
+        generator = tinylm.Generator(self.model)
+        first = generator.add([1, 2], max_tokens=8, temperature=2.0, num_top_log_probs=3,
+                              stop_sequences=[every[4:7], [49, 49, 49]])
+        second = generator.add([9], max_tokens=3)
+        self.assertEqual((first, second, generator.state(0)), (0, 1, "running"))
+        while generator.step() > 0:
+            pass
+        self.assertEqual((generator.state(0), generator.state(1)), ("stop", "length"))
+        self.assertEqual(generator.tokens(0), every[:4])
+        scores = self.model.score([1, 2] + every[:4])[1:]
+        for ours, theirs in zip(generator.log_probs(0), scores):
+            self.assertAlmostEqual(ours, theirs, places=4)
+        top = generator.top_log_probs(1, 0)
+        self.assertEqual(top, [])
+        top = generator.top_log_probs(0, 2)
+        self.assertEqual([value for _, value in top], sorted([v for _, v in top], reverse=True))
+        third = generator.add([3], max_tokens=3)
+        generator.stop(third)
+        self.assertEqual(generator.state(third), "stopped")
+        with self.assertRaises(tinylm.Error):
+            generator.tokens(3)
+
+    def test_score(self):
+        loss = self.model.loss([1, 2, 3], [2, 3, 4]).tolist()
+        self.assertAlmostEqual(-sum(self.model.score([1, 2, 3, 4])) / 3, loss, places=4)
+        with self.assertRaises(tinylm.Error):
+            self.model.score([1])
+
     def test_callback_stops_and_raises(self):
         stopped = self.model.generate([1], max_tokens=9, on_token=lambda token_id: True)
         self.assertLessEqual(len(stopped), 1)

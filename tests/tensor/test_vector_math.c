@@ -437,6 +437,55 @@ START_TEST(test_dot_rows)
 }
 END_TEST
 
+START_TEST(test_dot_tile)
+{
+    enum { ROWS = 11, N = 70 };
+    if (!set_level(_i))
+        return;
+    float x[ROWS * (N + 3)], rows[ROWS * (N + 2)], out[ROWS * (ROWS + 1)];
+    for (int i = 0; i < ROWS * (N + 3); i++)
+        x[i] = (float)uniform();
+    for (int i = 0; i < ROWS * (N + 2); i++)
+        rows[i] = (float)uniform();
+    for (int64_t num_x = 0; num_x <= ROWS; num_x++)
+        for (int64_t num_rows = 0; num_rows <= ROWS; num_rows++)
+            for (int64_t n = 0; n <= N; n += 7) {
+                tlmi_vec_dot_tile(out, num_rows + 1, x, n + 3, num_x, rows, n + 2, num_rows, n);
+                for (int64_t t = 0; t < num_x; t++)
+                    for (int64_t r = 0; r < num_rows; r++) {
+                        float want = tlmi_vec_dot(x + t * (n + 3), rows + r * (n + 2), n);
+                        ck_assert_int_eq(memcmp(&out[t * (num_rows + 1) + r], &want, sizeof(float)),
+                                         0);
+                    }
+            }
+}
+END_TEST
+
+START_TEST(test_weighted_rows)
+{
+    enum { ROWS = 11, N = 70 };
+    if (!set_level(_i))
+        return;
+    float weights[ROWS], rows[ROWS * (N + 2)], out[N + 1];
+    for (int i = 0; i < ROWS; i++)
+        weights[i] = (float)uniform();
+    for (int i = 0; i < ROWS * (N + 2); i++)
+        rows[i] = (float)uniform();
+    for (int64_t num_rows = 0; num_rows <= ROWS; num_rows++)
+        for (int64_t n = 0; n <= N; n++) {
+            out[n] = 77.0f;
+            tlmi_vec_weighted_rows(out, weights, rows, n + 2, num_rows, n);
+            for (int64_t j = 0; j < n; j++) {
+                double want = 0;
+                for (int64_t r = 0; r < num_rows; r++)
+                    want += (double)weights[r] * (double)rows[r * (n + 2) + j];
+                ck_assert(fabs((double)out[j] - want) <= 1e-5);
+            }
+            ck_assert(out[n] == 77.0f);
+        }
+}
+END_TEST
+
 typedef struct range_record {
     int8_t *seen;
     int64_t n;
@@ -475,6 +524,8 @@ int main(void)
     tcase_add_loop_test(tcase, test_nan, 0, 3);
     tcase_add_loop_test(tcase, test_silu_large, 0, 3);
     tcase_add_loop_test(tcase, test_dot_rows, 0, 3);
+    tcase_add_loop_test(tcase, test_dot_tile, 0, 3);
+    tcase_add_loop_test(tcase, test_weighted_rows, 0, 3);
     tcase_add_test(tcase, test_parallel_ranges);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the build into a directory of its own and has programs use it from there as any user would:
-# in C with the shared and the static library, in C++, through dlopen and from Python.
+# in C with the shared and the static library, in C++, through dlopen, from Python and by CMake.
 # Usage: test_install.sh BUILD_DIRECTORY PREFIX MESON CC CXX PYTHON; CXX may be empty.
 set -eu
 build=$1 prefix=$2 meson=$3 cc=$4 cxx=$5 python=$6
@@ -67,3 +67,25 @@ run() {
     fi
     run 'Python' $python "$here/consumer.py" "$library"
 }
+
+# The files that CMake reads find the place by themselves.
+if ! cmake --version >/dev/null 2>&1; then
+    echo 'CMake: not installed'
+    exit 0
+fi
+mkdir cmake
+cp "$here/cmake/CMakeLists.txt" "$here/consumer.c" "$here/use_library.h" cmake
+cmake_consumer() {
+    CC=$cc cmake -S cmake -B cmake/build -DCMAKE_PREFIX_PATH="$root" -DTINYLM_VERSION="$1" >cmake/log 2>&1
+}
+cmake_consumer "$version" && cmake --build cmake/build >cmake/log 2>&1 || {
+    cat cmake/log
+    exit 1
+}
+run 'CMake, shared' cmake/build/consumer_tinylm
+run 'CMake, static' cmake/build/consumer_static
+rm -rf cmake/build
+if cmake_consumer 99.0; then
+    echo 'CMake took this version for 99.0'
+    exit 1
+fi

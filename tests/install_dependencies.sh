@@ -66,6 +66,8 @@ need libutf8proc-dev pkg-config --exists libutf8proc
 need libjansson-dev pkg-config --exists jansson
 need check pkg-config --exists check
 need abigail-tools abidiff --version
+need cmake cmake --version
+need doxygen doxygen --version
 
 if [ -z "$missing" ]; then
     echo "Nothing to install."

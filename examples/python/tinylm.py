@@ -5,7 +5,8 @@
     ids = tokenizer.encode("text")
     assert tokenizer.decode(ids) == "text"
 
-The library is $TINYLM_LIBRARY, or else what the system's loader knows as "tinylm". A call that fails
+The library is $TINYLM_LIBRARY, or else libtinylm.so beside this file, or else what the system's loader knows
+as "tinylm". A call that fails
 raises tinylm.Error with the library's message. numpy is used where it is installed and asked for.
 """
 
@@ -204,7 +205,9 @@ def _check(status, function, _arguments):
 
 
 def _load_library():
-    path = os.environ.get("TINYLM_LIBRARY") or ctypes.util.find_library("tinylm")
+    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libtinylm.so")  # as in a wheel
+    path = os.environ.get("TINYLM_LIBRARY") or (
+        beside if os.path.exists(beside) else ctypes.util.find_library("tinylm"))
     if path is None:
         raise ImportError("libtinylm not found: install it, or set TINYLM_LIBRARY to its path")
     library = ctypes.CDLL(path)

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Builds the Debian packages from the committed sources, installs them, runs their test and removes them
+# again. Needs root, dpkg-dev, debhelper and help2man; not part of the test suite, since it changes the system.
+# Usage: sh tests/install/test_debian.sh
+set -eu
+cd "$(dirname "$0")/../.."
+version=$(sh lib/read_version.sh include/tinylm/version.h)
+grep -q "^tinylm ($version-" debian/changelog || {
+    echo "debian/changelog is not of version $version"
+    exit 1
+}
+work=$(mktemp -d)
+remove() {
+    dpkg --purge tinylm-examples libtinylm-dev libtinylm0 >/dev/null 2>&1 || true
+    rm -rf "$work"
+}
+trap remove EXIT
+# Packages are built with the system's tools alone.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+mkdir "$work/tinylm-$version"
+git archive HEAD | tar -x -C "$work/tinylm-$version"
+(cd "$work/tinylm-$version" && dpkg-buildpackage -b -us -uc) >"$work/log" 2>&1 || {
+    tail -n 40 "$work/log"
+    exit 1
+}
+dpkg -i "$work"/libtinylm0_*.deb "$work"/libtinylm-dev_*.deb "$work"/tinylm-examples_*.deb
+sh debian/tests/consumer

@@ -6,6 +6,7 @@
 #include "status.h"
 #include "runtime.h"
 #include "tokenizer.h"
+#include "encode.h"
 #include "bpe_trainer.h"
 #include "tokenizer_files.h"
 #include "tensor.h"

@@ -8,9 +8,10 @@
 /* Streams in use, so that no two purposes share numbers under one seed. */
 enum {
     TLMI_STREAM_USER = 0,
-    TLMI_STREAM_INIT = 1 << 20,  /* + parameter index */
-    TLMI_STREAM_BATCH = 2 << 20, /* offset = step * batch_size */
-    TLMI_STREAM_SAMPLE = 3 << 20 /* offset = position of the sampled token */
+    TLMI_STREAM_INIT = 1 << 20,   /* + parameter index */
+    TLMI_STREAM_BATCH = 2 << 20,  /* offset = step * batch_size */
+    TLMI_STREAM_SAMPLE = 3 << 20, /* offset = position of the sampled token */
+    TLMI_STREAM_DROPOUT = 4 << 20 /* offset = position of the pretoken, then one a draw */
 };
 
 /* 64-bit word `offset` of a stream. */

@@ -35,6 +35,30 @@ FIELD(tlm_tokenizer_options_t, ignore_merges, 32, 4);
 FIELD(tlm_tokenizer_options_t, reserved, 36, 4);
 FIELD(tlm_tokenizer_options_t, special_token_ids, 40, 8);
 
+SIZE(tlm_encode_options_t, 64);
+FIELD(tlm_encode_options_t, size, 0, 8);
+FIELD(tlm_encode_options_t, allowed_special, 8, 4);
+FIELD(tlm_encode_options_t, disallowed_special, 12, 4);
+FIELD(tlm_encode_options_t, allowed, 16, 8);
+FIELD(tlm_encode_options_t, num_allowed, 24, 8);
+FIELD(tlm_encode_options_t, disallowed, 32, 8);
+FIELD(tlm_encode_options_t, num_disallowed, 40, 8);
+FIELD(tlm_encode_options_t, dropout, 48, 8);
+FIELD(tlm_encode_options_t, seed, 56, 8);
+
+SIZE(tlm_pad_options_t, 40);
+FIELD(tlm_pad_options_t, size, 0, 8);
+FIELD(tlm_pad_options_t, max_length, 8, 8);
+FIELD(tlm_pad_options_t, pad_length, 16, 8);
+FIELD(tlm_pad_options_t, pad_id, 24, 4);
+FIELD(tlm_pad_options_t, pad_side, 28, 4);
+FIELD(tlm_pad_options_t, cut_side, 32, 4);
+FIELD(tlm_pad_options_t, reserved, 36, 4);
+
+SIZE(tlm_ids_t, 16);
+FIELD(tlm_ids_t, ids, 0, 8);
+FIELD(tlm_ids_t, n, 8, 8);
+
 SIZE(tlm_model_options_t, 104);
 FIELD(tlm_model_options_t, size, 0, 8);
 FIELD(tlm_model_options_t, vocab_size, 8, 8);
@@ -105,6 +129,13 @@ VALUE(TLM_ERR_STATE, -9);
 VALUE(TLM_ERR_REGEX, -10);
 VALUE(TLM_ERR_NON_FINITE, -11);
 VALUE(TLM_ERR_CANCELLED, -12);
+VALUE(TLM_ERR_SPECIAL_TOKEN, -13);
+
+VALUE(TLM_SPECIAL_ALL, 0);
+VALUE(TLM_SPECIAL_NONE, 1);
+VALUE(TLM_SPECIAL_LIST, 2);
+VALUE(TLM_SIDE_RIGHT, 0);
+VALUE(TLM_SIDE_LEFT, 1);
 
 VALUE(TLM_FLOAT32, 0);
 VALUE(TLM_INT32, 1);

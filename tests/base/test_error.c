@@ -25,6 +25,7 @@ START_TEST(names_and_texts_are_pinned)
         {-10, "TLM_ERR_REGEX", "regular expression error"},
         {-11, "TLM_ERR_NON_FINITE", "NaN or infinity"},
         {-12, "TLM_ERR_CANCELLED", "cancelled by a callback"},
+        {-13, "TLM_ERR_SPECIAL_TOKEN", "special token not allowed"},
     };
 #define COUNT_ONE(name, code, text) +1
     ck_assert_uint_eq(COUNT(pinned), 0 TLM_STATUS_LIST(COUNT_ONE));
@@ -35,7 +36,7 @@ START_TEST(names_and_texts_are_pinned)
     }
     ck_assert_str_eq(tlm_status_name(1), "TLM_ERR_UNKNOWN");
     ck_assert_str_eq(tlm_status_name(INT32_MIN), "TLM_ERR_UNKNOWN");
-    ck_assert_str_eq(tlm_status_text(-13), "unknown status");
+    ck_assert_str_eq(tlm_status_text(-14), "unknown status");
 }
 END_TEST
 

@@ -178,6 +178,57 @@ done:
     return status;
 }
 
+/* A set of special tokens by name, another that is refused, and dropout. */
+static tlm_status_t encode_with_options(void)
+{
+    static const tlm_bytes_t others = {(const uint8_t *)"<|other|>", 9};
+    tlm_encode_options_t options = TLM_ENCODE_OPTIONS_INIT;
+    uint32_t *ids = NULL;
+    tlm_status_t status;
+    size_t n;
+
+    options.allowed_special = options.disallowed_special = TLM_SPECIAL_LIST;
+    options.allowed = &special;
+    options.num_allowed = 1;
+    options.disallowed = &others;
+    options.num_disallowed = 1;
+    options.dropout = 0.2;
+    TRY(tlm_tokenizer_encode_with(&ids, &n, tokenizer, text, TEXT_SIZE, &options));
+done:
+    tlm_free(ids);
+    return status;
+}
+
+static tlm_status_t batches(void)
+{
+    tlm_tokenizer_t *fresh = NULL;
+    static const tlm_bytes_t texts[] = {{(const uint8_t *)text, TEXT_SIZE}, {NULL, 0}};
+    uint32_t *ids = NULL, *rows = NULL, longest[3];
+    size_t *offsets = NULL, *lengths = NULL, *ends = NULL, length, n;
+    uint8_t *mask = NULL, *bytes = NULL;
+    tlm_ids_t row;
+    tlm_status_t status;
+
+    TRY(tlm_tokenizer_load(&fresh, path_of("vocab.json"), path_of("merges.txt"), NULL));
+    TRY(tlm_tokenizer_encode_batch(&ids, &offsets, fresh, texts, 2, NULL));
+    TRY(tlm_tokenizer_encode_padded(&rows, &mask, &lengths, &length, fresh, texts, 2, NULL, NULL));
+    row = (tlm_ids_t){rows, lengths[0]};
+    TRY(tlm_tokenizer_decode_batch(&bytes, &ends, fresh, &row, 1));
+    if (ends[1] != TEXT_SIZE || memcmp(bytes, text, TEXT_SIZE) != 0)
+        fault("the text did not come back from its row");
+    TRY(tlm_tokenizer_longest_tokens(longest, &n, fresh, 3));
+done:
+    tlm_tokenizer_free(fresh);
+    tlm_free(ids);
+    tlm_free(rows);
+    tlm_free(offsets);
+    tlm_free(lengths);
+    tlm_free(ends);
+    tlm_free(mask);
+    tlm_free(bytes);
+    return status;
+}
+
 typedef struct id_list {
     uint32_t ids[TEXT_SIZE];
     size_t n;
@@ -225,6 +276,8 @@ const scenario_t tokenizer_scenarios[] = {
     {"tokenizer_json", make_other_files, tokenizer_json, free_tokenizer, false},
     {"tokenizer_create", make_tokenizer, create_from_memory, free_tokenizer, false},
     {"encode", make_tokenizer, encode_and_decode, free_tokenizer, false},
+    {"encode_options", make_tokenizer, encode_with_options, free_tokenizer, false},
+    {"batches", make_tokenizer, batches, free_tokenizer, false},
     {"stream", make_tokenizer, stream, free_tokenizer, false},
     {0},
 };

@@ -1,0 +1,121 @@
+/* Many rows of ids to bytes in one call, on all threads: first their sizes, then the bytes. */
+#include <string.h>
+
+#include "tinylm/encode.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/thread_pool.h"
+#include "tokenizer_core.h"
+
+typedef struct decode_batch {
+    const tlmi_vocabulary_t *vocabulary;
+    const tlm_ids_t *rows;
+    size_t *offsets; /* (num_rows + 1); offsets[i + 1] holds the size of row i at first */
+    uint8_t *bytes;
+} decode_batch_t;
+
+/* Size of the token; 0 if there is none. */
+static size_t token_size(const tlmi_vocabulary_t *vocabulary, uint32_t id)
+{
+    return id < vocabulary->size ? tlmi_vocabulary_token(vocabulary, id).size : 0;
+}
+
+/* Measures a row; SIZE_MAX if it has an id that is no token. */
+static void measure_row(void *context, int64_t row, int32_t worker)
+{
+    decode_batch_t *batch = context;
+    const tlm_ids_t *ids = &batch->rows[row];
+    size_t total = 0;
+
+    (void)worker;
+    for (size_t i = 0; i < ids->n && total < SIZE_MAX; i++) {
+        size_t size = token_size(batch->vocabulary, ids->ids[i]);
+
+        if (size == 0 || !tlmi_add_size(&total, total, size))
+            total = SIZE_MAX;
+    }
+    batch->offsets[row + 1] = total;
+}
+
+static void copy_row(void *context, int64_t row, int32_t worker)
+{
+    decode_batch_t *batch = context;
+    const tlm_ids_t *ids = &batch->rows[row];
+    uint8_t *to = batch->bytes + batch->offsets[row];
+
+    (void)worker;
+    for (size_t i = 0; i < ids->n; i++) {
+        tlm_bytes_t token = tlmi_vocabulary_token(batch->vocabulary, ids->ids[i]);
+
+        memcpy(to, token.data, token.size);
+        to += token.size;
+    }
+}
+
+/* Turns sizes into offsets; fails for the first row that could not be measured. */
+static tlm_status_t add_up(decode_batch_t *batch, size_t num_rows)
+{
+    batch->offsets[0] = 0;
+    for (size_t row = 0; row < num_rows; row++) {
+        const tlm_ids_t *ids = &batch->rows[row];
+
+        for (size_t i = 0; batch->offsets[row + 1] == SIZE_MAX && i < ids->n; i++)
+            if (token_size(batch->vocabulary, ids->ids[i]) == 0)
+                return tlmi_fail(TLM_ERR_RANGE,
+                                 "tokenizer_decode_batch: id %u at position %zu of row %zu is not "
+                                 "one of the vocabulary's %u",
+                                 ids->ids[i], i, row, batch->vocabulary->size);
+        if (!tlmi_add_size(&batch->offsets[row + 1], batch->offsets[row], batch->offsets[row + 1]))
+            return tlmi_fail_memory(SIZE_MAX, "a batch of texts");
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t check_rows(const tlm_ids_t *rows, size_t num_rows)
+{
+    if (num_rows > 0)
+        TLMI_REQUIRE("tokenizer_decode_batch", rows);
+    for (size_t i = 0; i < num_rows; i++)
+        if (rows[i].n > 0 && rows[i].ids == NULL)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "tokenizer_decode_batch: row %zu has %zu ids at NULL", i, rows[i].n);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tokenizer_decode_batch(uint8_t **bytes, size_t **offsets,
+                                        const tlm_tokenizer_t *tokenizer, const tlm_ids_t *rows,
+                                        size_t num_rows)
+{
+    decode_batch_t batch = {.rows = rows};
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    size_t room;
+
+    TLMI_REQUIRE("tokenizer_decode_batch", bytes);
+    TLMI_REQUIRE("tokenizer_decode_batch", offsets);
+    TLMI_REQUIRE("tokenizer_decode_batch", tokenizer);
+    TLMI_TRY(check_rows(rows, num_rows));
+    batch.vocabulary = &tokenizer->vocabulary;
+    batch.offsets = tlmi_alloc(num_rows + 1, sizeof(*batch.offsets), "a batch of texts");
+    if (batch.offsets == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlmi_parallel_for((int64_t)num_rows, measure_row, &batch);
+    TLMI_TRY_OR(fail, add_up(&batch, num_rows));
+    if (!tlmi_add_size(&room, batch.offsets[num_rows], 1)) {
+        status = tlmi_fail_memory(SIZE_MAX, "a batch of texts");
+        goto fail;
+    }
+    batch.bytes = tlmi_alloc(room, 1, "a batch of texts");
+    if (batch.bytes == NULL) {
+        status = TLM_ERR_OUT_OF_MEMORY;
+        goto fail;
+    }
+    tlmi_parallel_for((int64_t)num_rows, copy_row, &batch);
+    batch.bytes[room - 1] = '\0';
+    *bytes = batch.bytes;
+    *offsets = batch.offsets;
+    return TLM_OK;
+fail:
+    tlmi_free(batch.offsets);
+    return status;
+}

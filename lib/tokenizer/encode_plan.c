@@ -1,0 +1,273 @@
+/* Encoding as tlm_encode_options_t says. Sets of special tokens are tiktoken's: a text is searched for
+ * the disallowed ones first; then the allowed ones alone are cut out of it, and all else is text. */
+#include "encode_plan.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/options.h"
+
+TLMI_OPTIONS_INIT_SIZED(encode, TLM_ENCODE_OPTIONS_INIT)
+
+/* ---- Plans ---- */
+
+static tlm_status_t check_list(const char *function, const char *name, uint32_t kind,
+                               const tlm_bytes_t *list, size_t n)
+{
+    if (kind > TLM_SPECIAL_LIST)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: %s_special is %u; all, none and list are 0, 1 and 2", function, name,
+                         kind);
+    if (kind != TLM_SPECIAL_LIST || n == 0)
+        return TLM_OK;
+    if (list == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: the list of %zu %s tokens is NULL",
+                         function, n, name);
+    for (size_t i = 0; i < n; i++)
+        if (list[i].size == 0 || list[i].data == NULL)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: token %zu of %zu %s ones is empty",
+                             function, i, n, name);
+    return TLM_OK;
+}
+
+static tlm_status_t check_options(const char *function, const tlm_encode_options_t *options)
+{
+    TLMI_TRY(check_list(function, "allowed", options->allowed_special, options->allowed,
+                        options->num_allowed));
+    TLMI_TRY(check_list(function, "disallowed", options->disallowed_special, options->disallowed,
+                        options->num_disallowed));
+    if (!(options->dropout >= 0.0 && options->dropout <= 1.0))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: dropout is %g; it must be 0..1", function,
+                         options->dropout);
+    return TLM_OK;
+}
+
+/* The different byte strings of a list. */
+static tlm_status_t make_set(tlmi_vocabulary_t *set, const tlm_bytes_t *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (tlmi_vocabulary_find(set, list[i].data, list[i].size) == TLMI_NO_TOKEN)
+            TLMI_TRY(tlmi_vocabulary_add(set, list[i].data, list[i].size));
+    return TLM_OK;
+}
+
+/* Those special tokens of the tokenizer that are in the set, or that are not, and their ids (`ids`
+ * may be NULL). Sets nothing where there are none of them. */
+static tlm_status_t choose_special(tlmi_special_tokens_t **out, uint32_t **ids,
+                                   const tlm_tokenizer_t *tokenizer, const tlmi_vocabulary_t *set,
+                                   bool in_set)
+{
+    size_t count = tlmi_special_tokens_count(tokenizer->special), n = 0;
+    tlm_bytes_t *tokens = tlmi_alloc(count, sizeof(*tokens), "special tokens");
+    uint32_t *numbers = tlmi_alloc(count, sizeof(*numbers), "special tokens");
+    tlm_status_t status = tokens == NULL || numbers == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+
+    for (size_t i = 0; i < count && status == TLM_OK; i++) {
+        tlm_bytes_t token = tlmi_special_tokens_get(tokenizer->special, i);
+
+        if ((tlmi_vocabulary_find(set, token.data, token.size) != TLMI_NO_TOKEN) != in_set)
+            continue;
+        tokens[n] = token;
+        numbers[n++] = tokenizer->special_ids[i];
+    }
+    if (status == TLM_OK && n > 0)
+        status = tlmi_special_tokens_create(out, tokens, n, "encode");
+    if (status == TLM_OK && n > 0 && ids != NULL) {
+        *ids = numbers;
+        numbers = NULL;
+    }
+    tlmi_free(tokens);
+    tlmi_free(numbers);
+    return status;
+}
+
+/* The strings of the set as special tokens. */
+static tlm_status_t set_as_special(tlmi_special_tokens_t **out, const tlmi_vocabulary_t *set)
+{
+    tlm_bytes_t *tokens = tlmi_alloc(set->size, sizeof(*tokens), "special tokens");
+    tlm_status_t status;
+
+    if (tokens == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < set->size; i++)
+        tokens[i] = tlmi_vocabulary_token(set, i);
+    status = tlmi_special_tokens_create(out, tokens, set->size, "encode");
+    tlmi_free(tokens);
+    return status;
+}
+
+/* Special tokens where a list of names has a say. */
+static tlm_status_t plan_lists(tlmi_encode_plan_t *plan, const tlm_encode_options_t *options)
+{
+    bool allow_list = options->allowed_special == TLM_SPECIAL_LIST;
+    bool refuse_list = options->disallowed_special == TLM_SPECIAL_LIST;
+    tlmi_vocabulary_t allowed = {0}, disallowed = {0};
+    tlm_status_t status;
+
+    if (allow_list) {
+        TLMI_TRY_OR(done, make_set(&allowed, options->allowed, options->num_allowed));
+        TLMI_TRY_OR(done, choose_special(&plan->own_allowed, &plan->own_allowed_ids,
+                                         plan->tokenizer, &allowed, true));
+        plan->allowed = plan->own_allowed;
+        plan->allowed_ids = plan->own_allowed_ids;
+    }
+    if (refuse_list) {
+        TLMI_TRY_OR(done, make_set(&disallowed, options->disallowed, options->num_disallowed));
+        if (disallowed.size > 0)
+            TLMI_TRY_OR(done, set_as_special(&plan->own_disallowed, &disallowed));
+        plan->disallowed = plan->own_disallowed;
+    } else if (allow_list && options->disallowed_special == TLM_SPECIAL_ALL) {
+        TLMI_TRY_OR(done,
+                    choose_special(&plan->own_disallowed, NULL, plan->tokenizer, &allowed, false));
+        plan->disallowed = plan->own_disallowed;
+    }
+    status = TLM_OK;
+done:
+    tlmi_vocabulary_release(&allowed);
+    tlmi_vocabulary_release(&disallowed);
+    return status;
+}
+
+tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *function,
+                                   const tlm_tokenizer_t *tokenizer,
+                                   const tlm_encode_options_t *options)
+{
+    tlm_encode_options_t known = TLM_ENCODE_OPTIONS_INIT;
+    tlm_status_t status;
+
+    if (options != NULL)
+        TLMI_TRY(tlmi_options_read(function, &known, sizeof(known), options));
+    TLMI_TRY(check_options(function, &known));
+    *plan = (tlmi_encode_plan_t){
+        .function = function, .tokenizer = tokenizer, .dropout = known.dropout, .seed = known.seed};
+    if (known.allowed_special == TLM_SPECIAL_ALL) {
+        plan->allowed = tokenizer->special;
+        plan->allowed_ids = tokenizer->special_ids;
+    } else if (known.allowed_special == TLM_SPECIAL_NONE &&
+               known.disallowed_special == TLM_SPECIAL_ALL) {
+        plan->disallowed = tokenizer->special;
+    }
+    status = plan_lists(plan, &known);
+    if (status != TLM_OK)
+        tlmi_encode_plan_release(plan);
+    return status;
+}
+
+void tlmi_encode_plan_release(tlmi_encode_plan_t *plan)
+{
+    tlmi_special_tokens_free(plan->own_allowed);
+    tlmi_free(plan->own_allowed_ids);
+    tlmi_special_tokens_free(plan->own_disallowed);
+}
+
+/* ---- Texts ---- */
+
+void tlmi_encode_work_init(tlmi_encode_work_t *work, const tlmi_encode_plan_t *plan)
+{
+    *work = (tlmi_encode_work_t){.plan = plan};
+    tlmi_bpe_encoder_init(&work->bpe, plan->tokenizer,
+                          plan->dropout > 0.0 ? NULL
+                                              : tlmi_bpe_cache_take(plan->tokenizer->caches));
+}
+
+void tlmi_encode_work_release(tlmi_encode_work_t *work)
+{
+    if (work->bpe.cache != NULL)
+        tlmi_bpe_cache_give(work->plan->tokenizer->caches, work->bpe.cache);
+    tlmi_bpe_encoder_release(&work->bpe);
+    tlmi_bpe_dropout_release(&work->dropout);
+}
+
+static tlm_status_t take_pretokens(void *context, const uint8_t *text, const size_t *ends, size_t n)
+{
+    tlmi_encode_work_t *work = context;
+    size_t start = 0;
+
+    if (work->plan->dropout == 0.0)
+        return tlmi_bpe_encode_pretokens(&work->bpe, text, ends, n);
+    for (size_t i = 0; i < n; i++) {
+        TLMI_TRY(tlmi_bpe_dropout_encode(&work->dropout, &work->bpe, text + start, ends[i] - start,
+                                         (uint64_t)(text + start - work->text)));
+        start = ends[i];
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t take_special(void *context, size_t index)
+{
+    tlmi_encode_work_t *work = context;
+
+    if (!tlmi_bpe_reserve(&work->bpe, 1))
+        return TLM_ERR_OUT_OF_MEMORY;
+    work->bpe.ids[work->bpe.n++] = work->plan->allowed_ids[index];
+    return TLM_OK;
+}
+
+static tlm_status_t refuse_disallowed(const tlmi_encode_plan_t *plan, const uint8_t *text,
+                                      size_t size, size_t index)
+{
+    tlmi_special_match_t match;
+    const char *name;
+    int length;
+
+    if (plan->disallowed == NULL ||
+        !tlmi_special_tokens_find(&match, plan->disallowed, text, size, 0, true))
+        return TLM_OK;
+    length = match.end - match.start < 100 ? (int)(match.end - match.start) : 100;
+    name = (const char *)text + match.start;
+    if (plan->many)
+        return tlmi_fail(TLM_ERR_SPECIAL_TOKEN,
+                         "%s: text %zu holds the disallowed special token '%.*s' at byte %zu",
+                         plan->function, index, length, name, match.start);
+    return tlmi_fail(TLM_ERR_SPECIAL_TOKEN,
+                     "%s: the text holds the disallowed special token '%.*s' at byte %zu",
+                     plan->function, length, name, match.start);
+}
+
+tlm_status_t tlmi_encode_text(tlmi_encode_work_t *work, const uint8_t *text, size_t size,
+                              size_t index)
+{
+    const tlmi_encode_plan_t *plan = work->plan;
+    tlmi_text_splitter_t splitter = {plan->tokenizer->pretokenizer, plan->allowed, take_pretokens,
+                                     take_special, work};
+
+    if (size == 0)
+        return TLM_OK;
+    TLMI_TRY(refuse_disallowed(plan, text, size, index));
+    work->text = text;
+    work->dropout.probability = plan->dropout;
+    work->dropout.seed = plan->seed + index;
+    if (plan->allowed == NULL)
+        return tlmi_pretokenize(NULL, splitter.pretokenizer, text, size, true, take_pretokens,
+                                work);
+    return tlmi_split_text(&splitter, text, size);
+}
+
+tlm_status_t tlm_tokenizer_encode_with(uint32_t **ids, size_t *n, const tlm_tokenizer_t *tokenizer,
+                                       const void *text, size_t size,
+                                       const tlm_encode_options_t *options)
+{
+    tlmi_encode_plan_t plan;
+    tlmi_encode_work_t work;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("tokenizer_encode_with", ids);
+    TLMI_REQUIRE("tokenizer_encode_with", n);
+    TLMI_REQUIRE("tokenizer_encode_with", tokenizer);
+    if (size > 0)
+        TLMI_REQUIRE("tokenizer_encode_with", text);
+    TLMI_TRY(tlmi_encode_plan_init(&plan, "tokenizer_encode_with", tokenizer, options));
+    tlmi_encode_work_init(&work, &plan);
+    status = tlmi_encode_text(&work, text, size, 0);
+    if (status == TLM_OK) {
+        uint32_t *fitted =
+            work.bpe.n == 0 ? NULL
+                            : tlmi_realloc(work.bpe.ids, work.bpe.n, sizeof(*fitted), "token ids");
+
+        *ids = fitted != NULL ? fitted : work.bpe.ids;
+        *n = work.bpe.n;
+        work.bpe.ids = NULL;
+    }
+    tlmi_encode_work_release(&work);
+    tlmi_encode_plan_release(&plan);
+    return status;
+}

@@ -225,6 +225,24 @@ tlm_bytes_t cli_bytes(const char *text)
     return (tlm_bytes_t){(const uint8_t *)text, text != NULL ? strlen(text) : 0};
 }
 
+void cli_print_longest_tokens(const tlm_tokenizer_t *tokenizer, size_t most)
+{
+    uint32_t *ids = cli_realloc(NULL, most * sizeof(*ids));
+    size_t n, size;
+
+    cli_check(tlm_tokenizer_longest_tokens(ids, &n, tokenizer, most));
+    for (size_t i = 0; i < n; i++) {
+        tlm_bytes_t token;
+        char *text;
+
+        cli_check(tlm_tokenizer_token(&token, tokenizer, ids[i]));
+        cli_check(tlm_utf8_sanitize(&text, &size, token.data, token.size));
+        printf("longest token: '%s' (%zu bytes)\n", text, token.size);
+        tlm_free(text);
+    }
+    free(ids);
+}
+
 double cli_seconds(void)
 {
     struct timespec time;

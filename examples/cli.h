@@ -65,6 +65,9 @@ tlm_tokenizer_t *cli_load_tokenizer(const char *vocab_path, const char *merges_p
 /* The text as a byte string, borrowed. */
 tlm_bytes_t cli_bytes(const char *text);
 
+/* Prints the longest tokens of a vocabulary, special ones left out, a line each. */
+void cli_print_longest_tokens(const tlm_tokenizer_t *tokenizer, size_t most);
+
 /* Seconds on a clock that only runs forward. */
 double cli_seconds(void);
 

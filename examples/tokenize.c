@@ -1,13 +1,17 @@
 /* Text files to a token file and back:
  *     tokenize --vocab V --merges M --output train.u16 train.txt     encodes, as a stream
- *     tokenize --vocab V --merges M --output train.txt --decode train.u16  */
+ *     tokenize --vocab V --merges M --output train.txt --decode train.u16
+ * or a report on the tokenizer and what it makes of texts:
+ *     tokenize --vocab V --merges M --stats train.txt  */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "cli.h"
 
-enum { DECODE_BATCH = 1 << 16 };
+enum { DECODE_BATCH = 1 << 16, NUM_LONGEST = 5 };
+
+#define PILE_BYTES (825.0 * (1 << 30)) /* of The Pile: Gao et al. 2020, table 1 */
 
 typedef struct encoding {
     tlm_encoder_t *encoder;
@@ -66,6 +70,50 @@ static void encode_files(const char *output, char **paths, int n, const tlm_toke
            encoding.tokens > 0 ? (double)encoding.bytes / (double)encoding.tokens : 0.0, seconds);
     tlm_encoder_free(encoding.encoder);
     tlm_token_writer_free(encoding.writer);
+}
+
+static int32_t count_ids(void *user, const uint32_t *ids, size_t n)
+{
+    encoding_t *encoding = user;
+
+    (void)ids;
+    encoding->tokens += n;
+    return 0;
+}
+
+static void print_ratio(const char *name, const encoding_t *encoding, double seconds)
+{
+    printf("%s: %" PRIu64 " bytes, %" PRIu64 " tokens, %.4f bytes/token, %.1f MB/s\n", name,
+           encoding->bytes, encoding->tokens,
+           encoding->tokens > 0 ? (double)encoding->bytes / (double)encoding->tokens : 0.0,
+           (double)encoding->bytes / 1e6 / seconds);
+}
+
+/* How far each file is compressed and how fast, by one thread, reading included. */
+static void print_stats(char **paths, int n, const tlm_tokenizer_t *tokenizer)
+{
+    encoding_t all = {0};
+    double all_seconds = 0.0;
+
+    cli_print_longest_tokens(tokenizer, NUM_LONGEST);
+    for (int i = 0; i < n; i++) {
+        encoding_t one = {0};
+        double seconds = cli_seconds();
+
+        cli_check(tlm_encoder_create(&one.encoder, tokenizer, count_ids, &one));
+        cli_read_file(paths[i], encode_chunk, &one);
+        cli_check(tlm_encoder_finish(one.encoder));
+        tlm_encoder_free(one.encoder);
+        seconds = cli_seconds() - seconds;
+        print_ratio(paths[i], &one, seconds);
+        all.bytes += one.bytes;
+        all.tokens += one.tokens;
+        all_seconds += seconds;
+    }
+    print_ratio("all", &all, all_seconds);
+    if (all.bytes > 0)
+        printf("the Pile (825 GiB) at this speed, one thread: %.2f hours\n",
+               PILE_BYTES / (double)all.bytes * all_seconds / 3600.0);
 }
 
 /* A token file, decoded piece by piece. */
@@ -165,14 +213,15 @@ static void decode_files(const char *output, char **paths, int n, const tlm_toke
 int main(int argc, char **argv)
 {
     const char *vocab = NULL, *merges = NULL, *output = NULL, *special = "<|endoftext|>";
-    bool decode = false, check = false;
+    bool decode = false, check = false, stats = false;
     const cli_option_t options[] = {
         {"vocab", CLI_STRING, &vocab, "vocab.json of the tokenizer", true},
         {"merges", CLI_STRING, &merges, "merges.txt of the tokenizer", true},
         {"special", CLI_STRING, &special, "special token; '' for none", false},
-        {"output", CLI_STRING, &output, "file to write; --decode alone can do without", false},
+        {"output", CLI_STRING, &output, "file to write; --decode and --stats do without", false},
         {"decode", CLI_FLAG, &decode, "turn token files into text", false},
         {"check", CLI_FLAG, &check, "decode what was written and compare", false},
+        {"stats", CLI_FLAG, &stats, "longest tokens, bytes a token, speed; writes nothing", false},
     };
     const cli_program_t program = {
         "FILE...",
@@ -183,12 +232,16 @@ int main(int argc, char **argv)
 
     if (first == argc)
         cli_fail("no file given");
-    if (output == NULL && !decode)
+    if (output == NULL && !decode && !stats)
         cli_fail("--output is missing");
-    if (check && decode)
-        cli_fail("--check goes with encoding, not with --decode");
+    if (check && (decode || stats))
+        cli_fail("--check goes with encoding, not with --decode or --stats");
+    if (stats && (decode || output != NULL))
+        cli_fail("--stats writes nothing: no --output or --decode");
     tokenizer = cli_load_tokenizer(vocab, merges, special);
-    if (decode)
+    if (stats)
+        print_stats(argv + first, argc - first, tokenizer);
+    else if (decode)
         decode_files(output, argv + first, argc - first, tokenizer);
     else
         encode_files(output, argv + first, argc - first, tokenizer);

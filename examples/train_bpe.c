@@ -3,22 +3,6 @@
 
 #include "cli.h"
 
-static void print_longest_token(const tlm_tokenizer_t *tokenizer)
-{
-    tlm_bytes_t longest = {NULL, 0}, token;
-    size_t size;
-    char *text;
-
-    for (uint32_t id = 0; id < tlm_tokenizer_vocab_size(tokenizer); id++) {
-        cli_check(tlm_tokenizer_token(&token, tokenizer, id));
-        if (token.size > longest.size)
-            longest = token;
-    }
-    cli_check(tlm_utf8_sanitize(&text, &size, longest.data, longest.size));
-    printf("longest token: '%s' (%zu bytes)\n", text, longest.size);
-    tlm_free(text);
-}
-
 static tlm_bpe_trainer_t *create_trainer(uint64_t vocab_size, const char *special,
                                          uint64_t min_frequency)
 {
@@ -72,7 +56,7 @@ int main(int argc, char **argv)
     printf("learnt %" PRIu32 " merges, %" PRIu32 " tokens in all, in %.2f s\n",
            tlm_tokenizer_num_merges(tokenizer), tlm_tokenizer_vocab_size(tokenizer),
            trained - counted);
-    print_longest_token(tokenizer);
+    cli_print_longest_tokens(tokenizer, 1);
     printf("wrote %s and %s\n", vocab_path, merges_path);
     tlm_tokenizer_free(tokenizer);
     tlm_bpe_trainer_free(trainer);

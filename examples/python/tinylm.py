@@ -61,6 +61,19 @@ class _TokenizerOptions(_Options):
                 ("special_token_ids", POINTER(c_uint32))]
 
 
+class _EncodeOptions(_Options):
+    _fields_ = [("size", c_size_t), ("allowed_special", c_uint32), ("disallowed_special", c_uint32),
+                ("allowed", POINTER(_Bytes)), ("num_allowed", c_size_t),
+                ("disallowed", POINTER(_Bytes)), ("num_disallowed", c_size_t),
+                ("dropout", c_double), ("seed", c_uint64)]
+
+
+class _PadOptions(_Options):
+    _fields_ = [("size", c_size_t), ("max_length", c_size_t), ("pad_length", c_size_t),
+                ("pad_id", c_uint32), ("pad_side", c_uint32), ("cut_side", c_uint32),
+                ("reserved", c_uint32)]
+
+
 class _ModelOptions(_Options):
     _fields_ = [("size", c_size_t), ("vocab_size", c_int64), ("context_length", c_int64),
                 ("d_model", c_int64), ("num_layers", c_int64), ("num_heads", c_int64),
@@ -109,7 +122,14 @@ class _CustomOpOptions(_Options):
 _TokenCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint32)
 _IDS = POINTER(c_uint32)
 _FLOATS = POINTER(c_float)
+_SIZES = POINTER(c_size_t)
+_IdsCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, _IDS, c_size_t)
 _SHAPE = POINTER(c_int64)
+
+
+class _Row(ctypes.Structure):
+    _fields_ = [("ids", _IDS), ("n", c_size_t)]
+
 
 # Argument types of the functions used here: those that return a status, then the others.
 _STATUS_FUNCTIONS = {
@@ -125,8 +145,22 @@ _STATUS_FUNCTIONS = {
     "tlm_tokenizer_save_tiktoken": [c_void_p, c_char_p],
     "tlm_tokenizer_token": [POINTER(_Bytes), c_void_p, c_uint32],
     "tlm_tokenizer_token_id": [_IDS, c_void_p, c_char_p, c_size_t],
-    "tlm_tokenizer_encode": [POINTER(_IDS), POINTER(c_size_t), c_void_p, c_char_p, c_size_t],
     "tlm_tokenizer_decode": [POINTER(c_void_p), POINTER(c_size_t), c_void_p, _IDS, c_size_t],
+    "tlm_tokenizer_encode_with": [POINTER(_IDS), _SIZES, c_void_p, c_char_p, c_size_t,
+                                  POINTER(_EncodeOptions)],
+    "tlm_tokenizer_encode_batch": [POINTER(_IDS), POINTER(_SIZES), c_void_p, POINTER(_Bytes),
+                                   c_size_t, POINTER(_EncodeOptions)],
+    "tlm_tokenizer_encode_padded": [POINTER(_IDS), POINTER(POINTER(c_uint8)), POINTER(_SIZES),
+                                    _SIZES, c_void_p, POINTER(_Bytes), c_size_t,
+                                    POINTER(_EncodeOptions), POINTER(_PadOptions)],
+    "tlm_tokenizer_decode_batch": [POINTER(c_void_p), POINTER(_SIZES), c_void_p, POINTER(_Row),
+                                   c_size_t],
+    "tlm_tokenizer_offsets": [_SIZES, c_void_p, _IDS, c_size_t],
+    "tlm_tokenizer_character_spans": [_SIZES, c_void_p, _IDS, c_size_t],
+    "tlm_tokenizer_longest_tokens": [_IDS, _SIZES, c_void_p, c_size_t],
+    "tlm_encoder_create": [POINTER(c_void_p), c_void_p, _IdsCallback, c_void_p],
+    "tlm_encoder_push": [c_void_p, c_char_p, c_size_t],
+    "tlm_encoder_finish": [c_void_p],
     "tlm_tensor_from_data": [POINTER(c_void_p), c_int32, c_void_p, _SHAPE, c_int32],
     "tlm_tensor_copy_out": [c_void_p, c_void_p, c_size_t],
     "tlm_tensor_set_requires_grad": [c_void_p, c_bool],
@@ -175,6 +209,9 @@ _OTHER_FUNCTIONS = {
     "tlm_free": (None, [c_void_p]),
     "tlm_bpe_trainer_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_tokenizer_options_init_sized": (None, [c_void_p, c_size_t]),
+    "tlm_encode_options_init_sized": (None, [c_void_p, c_size_t]),
+    "tlm_pad_options_init_sized": (None, [c_void_p, c_size_t]),
+    "tlm_encoder_free": (None, [c_void_p]),
     "tlm_custom_op_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_adamw_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_optimizer_free": (None, [c_void_p]),
@@ -254,6 +291,43 @@ def _take_ids(ids, n):
     """A Python list of an array that the library handed out, which is then freed."""
     result = ids[:n.value] if n.value else []
     _lib.tlm_free(ids)
+    return result
+
+
+def _special_set(tokens):
+    """A set of special tokens, "all" or strings, as TLM_SPECIAL_ALL, _NONE or _LIST and its list."""
+    if isinstance(tokens, (str, bytes)):
+        if tokens != "all":
+            raise ValueError(f'a set of special tokens is "all" or a collection, not {tokens!r}')
+        return 0, None, 0
+    names = _bytes_array(tokens)
+    return (2, names, len(names)) if len(names) else (1, None, 0)
+
+
+def _encode_options(allowed_special="all", disallowed_special="all", dropout=0.0, seed=0):
+    allowed, allowed_names, num_allowed = _special_set(allowed_special)
+    disallowed, disallowed_names, num_disallowed = _special_set(disallowed_special)
+    return _EncodeOptions(
+        _lib.tlm_encode_options_init_sized, allowed_special=allowed, allowed=allowed_names,
+        num_allowed=num_allowed, disallowed_special=disallowed, disallowed=disallowed_names,
+        num_disallowed=num_disallowed, dropout=dropout, seed=seed)
+
+
+def _side(name):
+    if name not in ("right", "left"):
+        raise ValueError(f'a side is "right" or "left", not {name!r}')
+    return 0 if name == "right" else 1
+
+
+def _take_rows(array, shape, as_numpy):
+    """Nested lists, or a numpy array, of the matrix at `array`, which is then freed."""
+    rows, length = shape
+    if as_numpy:
+        import numpy
+        result = numpy.array(array[:rows * length], dtype=array._type_).reshape(shape)
+    else:
+        result = [array[i * length:(i + 1) * length] for i in range(rows)]
+    _lib.tlm_free(array)
     return result
 
 
@@ -355,10 +429,90 @@ class Tokenizer(_Handle):
         _lib.tlm_tokenizer_token_id(byref(token_id), self._handle, token, len(token))
         return token_id.value
 
-    def encode(self, text):
+    def encode(self, text, **options) -> list:
+        """Ids of a text. Options as of tiktoken, but for the default, which allows all special tokens:
+        allowed_special ("all" or a set of strings, which become their ids), disallowed_special (these
+        raise Error; "all": all that are not allowed; others are plain text). And dropout (0..1), the
+        chance of a merge to be passed over, with its seed."""
         text, ids, n = _utf8(text), _IDS(), c_size_t()
-        _lib.tlm_tokenizer_encode(byref(ids), byref(n), self._handle, text, len(text))
+        _lib.tlm_tokenizer_encode_with(byref(ids), byref(n), self._handle, text, len(text),
+                                       byref(_encode_options(**options)) if options else None)
         return _take_ids(ids, n)
+
+    def encode_ordinary(self, text) -> list:
+        """The same with special tokens as plain text."""
+        return self.encode(text, allowed_special=(), disallowed_special=())
+
+    def encode_batch(self, texts, **options) -> list:
+        """A list of ids for each text, by all threads; options as of encode."""
+        texts, ids, offsets = _bytes_array(texts), _IDS(), _SIZES()
+        _lib.tlm_tokenizer_encode_batch(byref(ids), byref(offsets), self._handle, texts, len(texts),
+                                        byref(_encode_options(**options)))
+        result = [ids[offsets[i]:offsets[i + 1]] for i in range(len(texts))]
+        _lib.tlm_free(ids)
+        _lib.tlm_free(offsets)
+        return result
+
+    def encode_padded(self, texts, max_length=0, pad_length=0, pad_id=0, pad_side="right",
+                      cut_side="right", as_numpy=False, **options) -> tuple:
+        """(ids, mask, lengths): rows of one length, 1 in the mask where there is an id and 0 where
+        there is padding, and the number of ids of each row. Texts of more than max_length ids are cut
+        (0: none is); rows have pad_length ids (0: as many as the longest). Lists, or numpy arrays;
+        more options as of encode."""
+        texts, ids, mask, lengths = _bytes_array(texts), _IDS(), POINTER(c_uint8)(), _SIZES()
+        length = c_size_t()
+        pad = _PadOptions(_lib.tlm_pad_options_init_sized, max_length=max_length,
+                          pad_length=pad_length, pad_id=pad_id, pad_side=_side(pad_side),
+                          cut_side=_side(cut_side))
+        _lib.tlm_tokenizer_encode_padded(byref(ids), byref(mask), byref(lengths), byref(length),
+                                         self._handle, texts, len(texts),
+                                         byref(_encode_options(**options)), byref(pad))
+        shape = len(texts), length.value
+        counts = lengths[:len(texts)]
+        _lib.tlm_free(lengths)
+        return _take_rows(ids, shape, as_numpy), _take_rows(mask, shape, as_numpy), counts
+
+    def encode_iterable(self, chunks):
+        """Yields the ids of a text that comes in pieces (str or bytes), cut anywhere. Memory does not
+        grow with the text: an open file may have any size."""
+        ready, handle = [], c_void_p()
+
+        def take(_user, ids, n):
+            ready.extend(ids[:n])
+            return 0
+
+        callback = _IdsCallback(take)
+        _lib.tlm_encoder_create(byref(handle), self._handle, callback, None)
+        try:
+            for chunk in chunks:
+                chunk = _utf8(chunk)
+                _lib.tlm_encoder_push(handle, chunk, len(chunk))
+                yield from ready
+                ready.clear()
+            _lib.tlm_encoder_finish(handle)
+            yield from ready
+        finally:
+            _lib.tlm_encoder_free(handle)
+
+    def offsets(self, ids) -> list:
+        """The byte of the text at which each id begins, and behind the last the size of the text."""
+        ids = _ids_array(ids)
+        offsets = (c_size_t * (len(ids) + 1))()
+        _lib.tlm_tokenizer_offsets(offsets, self._handle, ids, len(ids))
+        return list(offsets)
+
+    def character_spans(self, ids) -> list:
+        """(first, last + 1) of the characters that each id has a part of."""
+        ids = _ids_array(ids)
+        spans = (c_size_t * (2 * len(ids)))()
+        _lib.tlm_tokenizer_character_spans(spans, self._handle, ids, len(ids))
+        return list(zip(spans[::2], spans[1::2]))
+
+    def longest_tokens(self, most=10) -> list:
+        """Ids of the longest tokens, special ones left out, from long to short."""
+        ids, n = (c_uint32 * most)(), c_size_t()
+        _lib.tlm_tokenizer_longest_tokens(ids, byref(n), self._handle, most)
+        return ids[:n.value]
 
     def decode_bytes(self, ids):
         array, data, size = _ids_array(ids), c_void_p(), c_size_t()
@@ -370,6 +524,20 @@ class Tokenizer(_Handle):
     def decode(self, ids):
         """Text, with U+FFFD for what is not UTF-8."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_batch(self, rows) -> list:
+        """The text of each row of ids, by all threads."""
+        arrays = [_ids_array(row) for row in rows]
+        structs = (_Row * len(arrays))(*[_Row(array, len(array)) for array in arrays])
+        data, offsets = c_void_p(), _SIZES()
+        _lib.tlm_tokenizer_decode_batch(byref(data), byref(offsets), self._handle, structs,
+                                        len(arrays))
+        texts = ctypes.string_at(data, offsets[len(arrays)])
+        ends = offsets[:len(arrays) + 1]
+        _lib.tlm_free(data)
+        _lib.tlm_free(offsets)
+        return [texts[start:end].decode("utf-8", errors="replace")
+                for start, end in zip(ends, ends[1:])]
 
 
 # DLPack capsules: named "dltensor" until a consumer takes what is in them.

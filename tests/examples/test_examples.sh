@@ -86,6 +86,7 @@ tokenizer='--vocab vocab.json --merges merges.txt'
 {
     passes "$bin/train_bpe" --vocab-size 400 $tokenizer train.txt
     prints 'learnt 143 merges, 400 tokens'
+    prints 'longest token: .* bytes)'
     fails 2 'vocab is missing' "$bin/train_bpe" --merges merges.txt train.txt
     fails 1 'no text file' "$bin/train_bpe" $tokenizer
     fails 1 'no-such-file' "$bin/train_bpe" $tokenizer no-such-file
@@ -103,6 +104,13 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     same both.txt out
     printf 'caf\303\251 \377\000 \342\202' >odd.bin
     passes "$bin/tokenize" $tokenizer --output odd.npy --check odd.bin
+    passes "$bin/tokenize" $tokenizer --stats train.txt valid.txt
+    [ "$(grep -c '^longest token: ' out)" -eq 5 ] || fail 'not five longest tokens'
+    prints '^train.txt: [0-9]* bytes, [0-9]* tokens, [1-9][.][0-9]* bytes/token, [0-9.]* MB/s'
+    prints '^valid.txt: '
+    prints "^all: $(wc -c <both.txt) bytes"
+    prints 'the Pile (825 GiB) at this speed, one thread: [0-9.]* hours'
+    fails 1 'writes nothing' "$bin/tokenize" $tokenizer --stats --output o.u16 train.txt
     fails 1 'output is missing' "$bin/tokenize" $tokenizer train.txt
     fails 1 'no-such-file' "$bin/tokenize" --vocab no-such-file --merges merges.txt --output o.u16 \
         train.txt

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from random import Random
 
 import tinylm
 
@@ -21,8 +22,19 @@ try:
 except ImportError:
     torch = None
 
+try:
+    import tiktoken
+except ImportError:
+    tiktoken = None
+
+try:
+    import tokenizers
+except ImportError:
+    tokenizers = None
+
 TEXT = "the cat sat on the mat, the rat sat on the cat: caf\u00e9 \u4f60\u597d\n" * 20
 END = "<|endoftext|>"
+PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 class TokenizerTest(unittest.TestCase):
@@ -81,6 +93,202 @@ class TokenizerTest(unittest.TestCase):
         with self.assertRaisesRegex(tinylm.Error, "no-such-file") as caught:
             tinylm.Tokenizer.load("no-such-file", "no-such-file")
         self.assertEqual(caught.exception.status, "TLM_ERR_NOT_FOUND")
+
+
+class EncodeTest(unittest.TestCase):
+    """Encoding with options, batches, streams and reports."""
+
+    def setUp(self):
+        self.tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=[END, "<pad>"])
+
+    def test_sets_of_special_tokens(self):
+        text = "cat" + END
+        with self.assertRaisesRegex(tinylm.Error, "'<.endoftext.>' at byte 3") as caught:
+            self.tokenizer.encode(text, allowed_special=set())
+        self.assertEqual(caught.exception.status, "TLM_ERR_SPECIAL_TOKEN")
+        self.assertEqual(self.tokenizer.encode(text, allowed_special={END})[-1], 0)
+        ordinary = self.tokenizer.encode_ordinary(text)
+        self.assertNotIn(0, ordinary)
+        self.assertEqual(self.tokenizer.decode(ordinary), text)
+        with self.assertRaises(ValueError):
+            self.tokenizer.encode(text, allowed_special=END)
+
+    def test_dropout(self):
+        self.assertEqual(len(self.tokenizer.encode(TEXT, dropout=1.0)), len(TEXT.encode()))
+        ids = self.tokenizer.encode(TEXT, dropout=0.2, seed=1)
+        self.assertEqual(self.tokenizer.decode(ids), TEXT)
+        self.assertGreater(len(ids), len(self.tokenizer.encode(TEXT)))
+        self.assertEqual(ids, self.tokenizer.encode(TEXT, dropout=0.2, seed=1))
+        self.assertNotEqual(ids, self.tokenizer.encode(TEXT, dropout=0.2, seed=2))
+        with self.assertRaisesRegex(tinylm.Error, "0..1"):
+            self.tokenizer.encode(TEXT, dropout=math.nan)
+
+    def test_places_in_the_text(self):
+        text = "the cat: caf\u00e9 \u4f60\u597d \U0001f600"
+        ids = self.tokenizer.encode(text)
+        offsets = self.tokenizer.offsets(ids)
+        for token_id, start, end in zip(ids, offsets, offsets[1:]):
+            self.assertEqual(self.tokenizer.token(token_id), text.encode()[start:end])
+        self.assertEqual(offsets[-1], len(text.encode()))
+        for token_id, (start, end) in zip(ids, self.tokenizer.character_spans(ids)):
+            self.assertIn(self.tokenizer.token(token_id), text[start:end].encode())
+        self.assertEqual(self.tokenizer.offsets([]), [0])
+
+    def test_batches(self):
+        texts = ["the cat", "", TEXT, "caf\u00e9", b"\xff"]
+        rows = self.tokenizer.encode_batch(texts)
+        self.assertEqual(rows, [self.tokenizer.encode(text) for text in texts])
+        self.assertEqual(self.tokenizer.decode_batch(rows), texts[:4] + ["\ufffd"])
+        self.assertEqual(self.tokenizer.encode_batch([]), [])
+        self.assertEqual(self.tokenizer.decode_batch([]), [])
+        with self.assertRaisesRegex(tinylm.Error, "text 1 holds"):
+            self.tokenizer.encode_batch(["", END], allowed_special=())
+
+    def test_rows_of_one_length(self):
+        texts = ["the cat sat", "mat", ""]
+        alone = self.tokenizer.encode_batch(texts)
+        ids, mask, lengths = self.tokenizer.encode_padded(texts, pad_id=1)
+        longest = len(alone[0])
+        self.assertEqual(ids, [row + [1] * (longest - len(row)) for row in alone])
+        self.assertEqual(mask, [[1] * len(row) + [0] * (longest - len(row)) for row in alone])
+        self.assertEqual(lengths, [len(row) for row in alone])
+        ids, mask, lengths = self.tokenizer.encode_padded(
+            texts, max_length=2, pad_length=4, pad_side="left", cut_side="left")
+        self.assertEqual(ids[0], [0, 0] + alone[0][-2:])
+        self.assertEqual(mask[2], [0, 0, 0, 0])
+        with self.assertRaisesRegex(tinylm.Error, "pad_length 1"):
+            self.tokenizer.encode_padded(texts, pad_length=1)
+
+    @unittest.skipIf(numpy is None, "numpy is not installed")
+    def test_rows_as_arrays(self):
+        ids, mask, _ = self.tokenizer.encode_padded(["the cat", "on"], as_numpy=True)
+        self.assertEqual((ids.dtype, mask.dtype), (numpy.uint32, numpy.uint8))
+        self.assertEqual(ids.shape, mask.shape)
+        self.assertEqual(ids.tolist(), self.tokenizer.encode_padded(["the cat", "on"])[0])
+        self.assertEqual(self.tokenizer.encode_padded([], as_numpy=True)[0].shape, (0, 0))
+
+    def test_longest_tokens(self):
+        ids = self.tokenizer.longest_tokens(1000)
+        self.assertEqual(len(ids), self.tokenizer.vocab_size - 2)
+        self.assertEqual(ids, sorted(ids, key=lambda i: (-len(self.tokenizer.token(i)), i)))
+        self.assertEqual(self.tokenizer.longest_tokens(3), ids[:3])
+
+    def test_streams(self):
+        text = (TEXT + END).encode()
+        expected = self.tokenizer.encode(text)
+        for size in (1, 7, 100, 100000):
+            chunks = (text[i:i + size] for i in range(0, len(text), size))
+            self.assertEqual(list(self.tokenizer.encode_iterable(chunks)), expected)
+        self.assertEqual(list(self.tokenizer.encode_iterable([])), [])
+        first = next(self.tokenizer.encode_iterable([TEXT * 100]))  # the rest is dropped
+        self.assertEqual(first, expected[0])
+
+        def broken():
+            yield TEXT
+            raise KeyError
+
+        with self.assertRaises(KeyError):
+            list(self.tokenizer.encode_iterable(broken()))
+
+    @unittest.skipIf("asan" in os.environ.get("LD_PRELOAD", ""), "the sanitizers take memory")
+    def test_a_stream_takes_a_megabyte_at_most(self):
+        """5 MB of text, line by line and in pieces, in a process that may have 1 MB more."""
+        program = """
+import os, resource, sys, tinylm
+tokenizer = tinylm.Tokenizer.load(sys.argv[1], sys.argv[2], special_tokens=[sys.argv[3]])
+
+def ids_of(chunks):
+    total = count = 0
+    for token_id in tokenizer.encode_iterable(chunks):
+        total = (total * 1000003 + token_id) % (1 << 61)
+        count += 1
+    return count, total
+
+def pieces(file, size):
+    while chunk := file.read(size):
+        yield chunk
+
+with open(sys.argv[4], "rb") as file:
+    with open("/proc/self/statm") as statm:
+        space = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (space + 1000000, -1))
+    lines = ids_of(file)
+    file.seek(0)
+    print(*lines, *ids_of(pieces(file, 1009)))
+"""
+        text = TEXT * (5 * 10**6 // len(TEXT.encode()) // 2)
+        text = (text + END).encode() * 2
+        with tempfile.TemporaryDirectory() as directory:
+            paths = [os.path.join(directory, name) for name in ("vocab.json", "merges.txt", "text")]
+            self.tokenizer.save(*paths[:2])
+            with open(paths[2], "wb") as file:
+                file.write(text)
+            run = subprocess.run([sys.executable, "-c", program, *paths[:2], END, paths[2]],
+                                 capture_output=True, text=True)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        expected, total = self.tokenizer.encode(text), 0
+        for token_id in expected:
+            total = (total * 1000003 + token_id) % (1 << 61)
+        self.assertEqual(run.stdout.split(), [str(len(expected)), str(total)] * 2)
+
+
+@unittest.skipIf(tiktoken is None, "tiktoken is not installed")
+class TiktokenTest(unittest.TestCase):
+    """The same ids and the same refusals as tiktoken, from the same vocabulary."""
+
+    def test_sets_of_special_tokens(self):
+        specials = [END, "<a>", "<b>"]
+        ours = tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=specials)
+        ranks = {ours.token(i): i for i in range(3, ours.vocab_size)}
+        theirs = tiktoken.Encoding("test", pat_str=PATTERN, mergeable_ranks=ranks,
+                                   special_tokens={token: i for i, token in enumerate(specials)})
+        random = Random(1)
+        pieces = specials + ["the", " cat", " ", "caf\u00e9", "\n", "<a", "b>", "<|end", "<nothing>"]
+        refusals = 0
+        for _ in range(2000):
+            text = "".join(random.choices(pieces, k=random.randrange(12)))
+            options = {name: random.choice(["all", set(), set(random.sample(
+                specials + ["<nothing>", "the"], random.randrange(4)))])
+                for name in ("allowed_special", "disallowed_special")}
+            try:
+                expected = theirs.encode(text, **options)
+            except ValueError:
+                expected = None
+            try:
+                result = ours.encode(text, **options)
+            except tinylm.Error as error:
+                self.assertEqual(error.status, "TLM_ERR_SPECIAL_TOKEN")
+                result = None
+            self.assertEqual(result, expected, (text, options))
+            refusals += expected is None
+            self.assertEqual(ours.encode_ordinary(text), theirs.encode_ordinary(text))
+        self.assertTrue(200 < refusals < 1800, refusals)
+
+    def test_starts_in_characters(self):
+        ours = tinylm.Tokenizer.train(TEXT, vocab_size=300)
+        ranks = {ours.token(i): i for i in range(ours.vocab_size)}
+        theirs = tiktoken.Encoding("test", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
+        ids = ours.encode(TEXT + "\U0001f600 \u0928\u092e\u0938\u094d\u0924\u0947")
+        self.assertEqual([start for start, _ in ours.character_spans(ids)],
+                         theirs.decode_with_offsets(ids)[1])
+
+
+@unittest.skipIf(tokenizers is None, "tokenizers is not installed")
+class TokenizersTest(unittest.TestCase):
+    """The same places in the text as Hugging Face's tokenizers."""
+
+    def test_spans(self):
+        ours = tinylm.Tokenizer.train(TEXT, vocab_size=300)
+        with tempfile.TemporaryDirectory() as directory:
+            paths = [os.path.join(directory, name) for name in ("vocab.json", "merges.txt")]
+            ours.save(*paths)
+            theirs = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(*paths))
+        theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        text = TEXT + "never seen: \U0001f600 \u0928\u092e\u0938\u094d\u0924\u0947\n\n\n"
+        encoding = theirs.encode(text)
+        ids = ours.encode(text)
+        self.assertEqual(ids, encoding.ids)
+        self.assertEqual(ours.character_spans(ids), encoding.offsets)
 
 
 class TensorTest(unittest.TestCase):
@@ -456,10 +664,15 @@ class LibraryTest(unittest.TestCase):
         model = tinylm.Model.create(vocab_size=5, context_length=4, d_model=4, num_layers=1,
                                     num_heads=1)
         ids, tensor = (ctypes.c_uint32 * 1)(1), tinylm.Tensor([1.0])
+        tokenizer = tinylm.Tokenizer.train("text", vocab_size=256)
         for structure, call in [
                 (tinylm._TrainerOptions, lambda bad: lib.tlm_bpe_trainer_create(out, bad)),
                 (tinylm._TokenizerOptions,
                  lambda bad: lib.tlm_tokenizer_load(out, b"", b"", bad)),
+                (tinylm._EncodeOptions, lambda bad: lib.tlm_tokenizer_encode_with(
+                    tinylm._IDS(), n, tokenizer._handle, b"", 0, bad)),
+                (tinylm._PadOptions, lambda bad: lib.tlm_tokenizer_encode_padded(
+                    tinylm._IDS(), None, None, n, tokenizer._handle, None, 0, None, bad)),
                 (tinylm._CustomOpOptions, lambda bad: lib.tlm_custom_op_record(
                     out, tensor._handle, None, 0, None, 0, bad)),
                 (tinylm._AdamWOptions, lambda bad: lib.tlm_optimizer_create_adamw(out, bad)),

@@ -126,11 +126,6 @@ _SIZES = POINTER(c_size_t)
 _IdsCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, _IDS, c_size_t)
 _SHAPE = POINTER(c_int64)
 
-
-class _Row(ctypes.Structure):
-    _fields_ = [("ids", _IDS), ("n", c_size_t)]
-
-
 # Argument types of the functions used here: those that return a status, then the others.
 _STATUS_FUNCTIONS = {
     "tlm_set_num_threads": [c_int32],
@@ -153,7 +148,7 @@ _STATUS_FUNCTIONS = {
     "tlm_tokenizer_encode_padded": [POINTER(_IDS), POINTER(POINTER(c_uint8)), POINTER(_SIZES),
                                     _SIZES, c_void_p, POINTER(_Bytes), c_size_t,
                                     POINTER(_EncodeOptions), POINTER(_PadOptions)],
-    "tlm_tokenizer_decode_batch": [POINTER(c_void_p), POINTER(_SIZES), c_void_p, POINTER(_Row),
+    "tlm_tokenizer_decode_batch": [POINTER(c_void_p), POINTER(_SIZES), c_void_p, POINTER(_Ids),
                                    c_size_t],
     "tlm_tokenizer_offsets": [_SIZES, c_void_p, _IDS, c_size_t],
     "tlm_tokenizer_character_spans": [_SIZES, c_void_p, _IDS, c_size_t],
@@ -528,7 +523,7 @@ class Tokenizer(_Handle):
     def decode_batch(self, rows) -> list:
         """The text of each row of ids, by all threads."""
         arrays = [_ids_array(row) for row in rows]
-        structs = (_Row * len(arrays))(*[_Row(array, len(array)) for array in arrays])
+        structs = (_Ids * len(arrays))(*[_Ids(array, len(array)) for array in arrays])
         data, offsets = c_void_p(), _SIZES()
         _lib.tlm_tokenizer_decode_batch(byref(data), byref(offsets), self._handle, structs,
                                         len(arrays))

@@ -107,12 +107,6 @@ TLM_API tlm_status_t tlm_tokenizer_encode_padded(uint32_t **ids, uint8_t **mask,
                                                  const tlm_encode_options_t *options,
                                                  const tlm_pad_options_t *pad);
 
-/** `n` ids at `ids`, which may be NULL where n is 0. */
-typedef struct tlm_ids {
-    const uint32_t *ids;
-    size_t n;
-} tlm_ids_t;
-
 /** Decodes rows of ids, each as tlm_tokenizer_decode does. The bytes of row i are (*bytes)[
  *  (*offsets)[i] .. (*offsets)[i + 1]); a NUL follows the last row. There are num_rows + 1 offsets.
  *  Both arrays are owned by the caller (tlm_free). TLM_ERR_RANGE, with row and position, for the

@@ -1,5 +1,5 @@
-/* TLM_API marks every exported function; the fixed-width types used across the ABI come from
- * here. */
+/* TLM_API marks every exported function; the types that several headers use across the ABI come
+ * from here. */
 #ifndef TINYLM_EXPORT_H
 #define TINYLM_EXPORT_H
 
@@ -12,5 +12,11 @@
 #else
 #define TLM_API
 #endif
+
+/** A sequence of token ids: `n` of them at `ids`, which may be NULL where n is 0. @since 0.2 */
+typedef struct tlm_ids {
+    const uint32_t *ids;
+    size_t n;
+} tlm_ids_t;
 
 #endif

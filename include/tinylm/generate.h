@@ -9,12 +9,6 @@
 extern "C" {
 #endif
 
-/** A sequence of token ids. @since 0.2 */
-typedef struct tlm_ids {
-    const uint32_t *ids;
-    size_t n;
-} tlm_ids_t;
-
 typedef struct tlm_generate_options {
     size_t size;        /* sizeof(tlm_generate_options_t) */
     int64_t max_tokens; /* new tokens at most; 0: none */

@@ -55,10 +55,6 @@ FIELD(tlm_pad_options_t, pad_side, 28, 4);
 FIELD(tlm_pad_options_t, cut_side, 32, 4);
 FIELD(tlm_pad_options_t, reserved, 36, 4);
 
-SIZE(tlm_ids_t, 16);
-FIELD(tlm_ids_t, ids, 0, 8);
-FIELD(tlm_ids_t, n, 8, 8);
-
 SIZE(tlm_model_options_t, 104);
 FIELD(tlm_model_options_t, size, 0, 8);
 FIELD(tlm_model_options_t, vocab_size, 8, 8);

@@ -171,8 +171,7 @@ void tlmi_encode_work_init(tlmi_encode_work_t *work, const tlmi_encode_plan_t *p
 
 void tlmi_encode_work_release(tlmi_encode_work_t *work)
 {
-    if (work->bpe.cache != NULL)
-        tlmi_bpe_cache_give(work->plan->tokenizer->caches, work->bpe.cache);
+    tlmi_bpe_cache_give(work->plan->tokenizer->caches, work->bpe.cache);
     tlmi_bpe_encoder_release(&work->bpe);
     tlmi_bpe_dropout_release(&work->dropout);
 }

@@ -105,6 +105,30 @@ static void check_decoding(const tlm_tokenizer_t *tokenizer, const uint32_t *ids
     tlm_free(text);
 }
 
+/* With fewer special tokens and with dropout the text comes back all the same, and offsets part it. */
+static void check_options(const tlm_tokenizer_t *tokenizer, tlm_bytes_t text, size_t longest)
+{
+    tlm_encode_options_t options = TLM_ENCODE_OPTIONS_INIT;
+    size_t n, size, *offsets;
+    uint32_t *ids;
+    uint8_t *bytes;
+
+    options.allowed_special = longest % 3 == 0 ? TLM_SPECIAL_NONE : TLM_SPECIAL_ALL;
+    options.disallowed_special = TLM_SPECIAL_NONE;
+    options.dropout = (double)(longest % 5) / 4.0;
+    options.seed = longest;
+    FUZZ_OK(tlm_tokenizer_encode_with(&ids, &n, tokenizer, text.data, text.size, &options));
+    FUZZ_OK(tlm_tokenizer_decode(&bytes, &size, tokenizer, ids, n));
+    FUZZ_CHECK(fuzz_same(text.data, text.size, bytes, size));
+    offsets = malloc((n + 1) * sizeof(*offsets));
+    FUZZ_CHECK(offsets != NULL);
+    FUZZ_OK(tlm_tokenizer_offsets(offsets, tokenizer, ids, n));
+    FUZZ_CHECK(offsets[n] == text.size);
+    free(offsets);
+    tlm_free(bytes);
+    tlm_free(ids);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static tlm_tokenizer_t *tokenizer;
@@ -132,6 +156,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (longest % 4 == 0)
         check_long_stream(tokenizer, text, longest);
     check_decoding(tokenizer, ids, n);
+    check_options(tokenizer, text, longest);
     for (size_t i = 0; i < n; i++) /* ids that no text gives, in the range and out of it */
         ids[i] = (ids[i] * 2654435761u >> 7) % tlm_tokenizer_vocab_size(tokenizer);
     check_decoding(tokenizer, ids, n);

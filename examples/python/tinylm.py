@@ -48,10 +48,15 @@ class _Bytes(ctypes.Structure):
     _fields_ = [("data", c_char_p), ("size", c_size_t)]
 
 
+_Progress = ctypes.CFUNCTYPE(c_int32, c_void_p, c_int32, c_uint64, c_uint64)
+
+
 class _TrainerOptions(_Options):
     _fields_ = [("size", c_size_t), ("vocab_size", c_uint32), ("reserved", c_uint32),
                 ("special_tokens", POINTER(_Bytes)), ("num_special_tokens", c_size_t),
-                ("pattern", c_char_p), ("min_frequency", c_uint64)]
+                ("pattern", c_char_p), ("min_frequency", c_uint64), ("max_token_length", c_uint32),
+                ("byte_order", c_int32), ("max_distinct_pretokens", c_uint64), ("base", c_void_p),
+                ("progress", _Progress), ("progress_user", c_void_p)]
 
 
 class _TokenizerOptions(_Options):
@@ -351,13 +356,15 @@ class Tokenizer(_Handle):
 
     @classmethod
     def train(cls, texts=(), vocab_size=1024, special_tokens=(), files=(), pattern=None,
-              min_frequency=0):
-        """Learns a vocabulary from texts (str or bytes, one or a sequence) and files (paths)."""
+              min_frequency=0, max_token_length=0, base=None):
+        """Learns a vocabulary from texts (str or bytes, one or a sequence) and files (paths); with
+        another Tokenizer as base, goes on from that."""
         specials = _bytes_array(special_tokens)
         options = _TrainerOptions(
             _lib.tlm_bpe_trainer_options_init_sized, vocab_size=vocab_size, special_tokens=specials,
             num_special_tokens=len(specials), min_frequency=min_frequency,
-            pattern=None if pattern is None else _utf8(pattern))
+            pattern=None if pattern is None else _utf8(pattern), max_token_length=max_token_length,
+            base=None if base is None else base._handle)
         handle = c_void_p()
         _lib.tlm_bpe_trainer_create(byref(handle), byref(options))
         trainer = _Trainer(handle)

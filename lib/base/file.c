@@ -13,7 +13,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define BUFFER_SIZE ((size_t)1 << 18)
+#define BUFFER_SIZE  ((size_t)1 << 18)
+#define FAULT_WINDOW ((size_t)2 << 20) /* of a huge page */
 
 tlm_status_t tlmi_map_file(tlmi_mapping_t *out, const char *path)
 {
@@ -44,6 +45,15 @@ void tlmi_unmap_file(tlmi_mapping_t *mapping)
     if (mapping->size > 0)
         munmap((void *)(uintptr_t)mapping->data, mapping->size);
     *mapping = (tlmi_mapping_t){NULL, 0};
+}
+
+void tlmi_mapping_leave(const tlmi_mapping_t *mapping, size_t from, size_t to)
+{
+    /* A page fault maps the pages around it too, up to a huge page where the file is cached so. */
+    from = from / FAULT_WINDOW * FAULT_WINDOW;
+    to = mapping->size - to < FAULT_WINDOW ? mapping->size : (to / FAULT_WINDOW + 1) * FAULT_WINDOW;
+    if (to > from)
+        (void)madvise((uint8_t *)(uintptr_t)mapping->data + from, to - from, MADV_DONTNEED);
 }
 
 struct tlmi_writer {

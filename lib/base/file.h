@@ -12,6 +12,9 @@ typedef struct tlmi_mapping {
 /* Maps a regular file read-only (an empty one maps to size 0). */
 tlm_status_t tlmi_map_file(tlmi_mapping_t *out, const char *path);
 void tlmi_unmap_file(tlmi_mapping_t *mapping);
+/* Takes bytes [from, to) and what the system has brought in around them out of the process's memory;
+ * they come back when they are read again. Any thread may read them meanwhile. */
+void tlmi_mapping_leave(const tlmi_mapping_t *mapping, size_t from, size_t to);
 
 /* Buffered writer to "<path>.tmp-<pid>-<n>", renamed to `path` by commit after fsync. */
 typedef struct tlmi_writer tlmi_writer_t;

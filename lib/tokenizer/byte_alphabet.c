@@ -67,3 +67,11 @@ bool tlmi_alphabet_to_bytes(uint8_t *out, size_t *size_out, const char *text, si
     *size_out = written;
     return true;
 }
+
+void tlmi_alphabet_order(uint8_t *order)
+{
+    for (int others = 0; others < 2; others++)
+        for (uint32_t byte = 0; byte < 256; byte++)
+            if (stands_for_itself(byte) == (others == 0))
+                *order++ = (uint8_t)byte;
+}

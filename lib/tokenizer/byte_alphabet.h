@@ -12,4 +12,7 @@ size_t tlmi_bytes_to_alphabet(char *out, const uint8_t *bytes, size_t size);
  * character that is not in the alphabet, if there is one. */
 bool tlmi_alphabet_to_bytes(uint8_t *out, size_t *size_out, const char *text, size_t size);
 
+/* The 256 bytes in the order of their characters, which is that of GPT-2's vocabulary. */
+void tlmi_alphabet_order(uint8_t *order);
+
 #endif

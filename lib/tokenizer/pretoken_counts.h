@@ -2,37 +2,47 @@
 #ifndef TLMI_PRETOKEN_COUNTS_H
 #define TLMI_PRETOKEN_COUNTS_H
 
-#include "tinylm/status.h"
+#include "tinylm/tokenizer.h"
 
-typedef struct tlmi_pretoken_count {
-    size_t start; /* in `bytes` */
-    size_t size;
-    uint64_t count;
-    uint32_t hash;
-} tlmi_pretoken_count_t;
-
+/* A pretoken of up to 15 bytes lies in `key` itself. A longer one has 0xFF as its last byte, 56 bits
+ * of its hash before it, and in key[0] its place in `bytes`. */
 typedef struct tlmi_pretoken_slot {
-    uint32_t hash;
-    uint32_t index; /* of the entry, or UINT32_MAX where the slot is free */
+    uint64_t key[2];
+    uint64_t count; /* 0 where the slot is free */
 } tlmi_pretoken_slot_t;
 
 /* A table of zeros is empty. */
 typedef struct tlmi_pretoken_counts {
-    uint8_t *bytes; /* of all pretokens, one after the other */
+    tlmi_pretoken_slot_t *slots; /* open addressing, in no order that means anything */
+    size_t num_slots;            /* a power of two, or 0 */
+    size_t n;                    /* slots in use */
+    size_t total_size;           /* bytes of all distinct pretokens together */
+    uint8_t *bytes;              /* of the long ones, each after its size as a size_t */
     size_t bytes_size;
     size_t bytes_capacity;
-    tlmi_pretoken_count_t *entries; /* in order of first occurrence */
-    size_t n;
-    size_t capacity;
-    tlmi_pretoken_slot_t *slots;
-    size_t num_slots; /* a power of two, or 0 */
 } tlmi_pretoken_counts_t;
 
 void tlmi_pretoken_counts_release(tlmi_pretoken_counts_t *counts);
-tlm_status_t tlmi_pretoken_counts_add(tlmi_pretoken_counts_t *counts, const uint8_t *pretoken,
-                                      size_t size, uint64_t count);
+
+/* Counts pretokens that follow each other, as a tlmi_pretokens_fn gets them. */
+tlm_status_t tlmi_pretoken_counts_add(tlmi_pretoken_counts_t *counts, const uint8_t *text,
+                                      const size_t *ends, size_t n);
 
 /* Adds all of `from`, which is emptied. On failure both are as before. */
 tlm_status_t tlmi_pretoken_counts_merge(tlmi_pretoken_counts_t *to, tlmi_pretoken_counts_t *from);
+
+typedef struct tlmi_pretoken_dropped {
+    uint64_t pretokens, occurrences;
+} tlmi_pretoken_dropped_t;
+
+/* The same, and keeps the `limit` most frequent pretokens; of equal counts those whose bytes are
+ * lexicographically greater. Adds to *dropped what that cost. */
+tlm_status_t tlmi_pretoken_counts_merge_limited(tlmi_pretoken_dropped_t *dropped,
+                                                tlmi_pretoken_counts_t *to,
+                                                tlmi_pretoken_counts_t *from, uint64_t limit);
+
+/* The pretoken of a slot in use. A short one is written to `room` (16 bytes). */
+tlm_bytes_t tlmi_pretoken_bytes(const tlmi_pretoken_counts_t *counts,
+                                const tlmi_pretoken_slot_t *slot, uint8_t *room);
 
 #endif

@@ -61,6 +61,40 @@ static tlm_status_t train_once(void)
     return status;
 }
 
+static int32_t go_on(void *user, int32_t phase, uint64_t done, uint64_t total)
+{
+    (void)user;
+    (void)phase;
+    return done > total;
+}
+
+/* From a base, with all options; the limit drops pretokens of each text. */
+static tlm_status_t train_with_options(void)
+{
+    static const char more[] =
+        "the catalogue of averyveryverylongpretoken, averyveryverylongpretoken";
+    tlm_bpe_trainer_options_t options = TLM_BPE_TRAINER_OPTIONS_INIT;
+    tlm_bpe_trainer_t *trainer = NULL;
+    tlm_tokenizer_t *trained = NULL;
+    tlm_status_t status;
+
+    options.vocab_size = 300;
+    options.special_tokens = &special;
+    options.num_special_tokens = 1;
+    options.max_token_length = 6;
+    options.max_distinct_pretokens = 4;
+    options.base = tokenizer;
+    options.progress = go_on;
+    TRY(tlm_bpe_trainer_create(&trainer, &options));
+    TRY(tlm_bpe_trainer_add_text(trainer, text, TEXT_SIZE));
+    TRY(tlm_bpe_trainer_add_text(trainer, more, sizeof(more) - 1));
+    TRY(tlm_bpe_trainer_train(&trained, trainer));
+done:
+    tlm_tokenizer_free(trained);
+    tlm_bpe_trainer_free(trainer);
+    return status;
+}
+
 static tlm_status_t train_by_pattern(void)
 {
     tlm_tokenizer_t *trained = NULL;
@@ -269,6 +303,7 @@ done:
 
 const scenario_t tokenizer_scenarios[] = {
     {"train", write_text, train_once, NULL, false},
+    {"train_options", make_tokenizer, train_with_options, free_tokenizer, false},
     {"first_pattern", write_text, train_by_pattern, NULL, true},
     {"pattern", warm_up_pattern, train_by_pattern, NULL, false},
     {"tokenizer_files", make_tokenizer, save_and_load, free_tokenizer, false},

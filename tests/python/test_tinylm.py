@@ -41,6 +41,14 @@ class TokenizerTest(unittest.TestCase):
     def setUp(self):
         self.tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=[END])
 
+    def test_training_goes_on_from_a_base(self):
+        text = "low lower lowest newer newest " * 20
+        base = tinylm.Tokenizer.train(text, vocab_size=260)
+        longer = tinylm.Tokenizer.train(text, vocab_size=270, base=base)
+        self.assertEqual(longer.encode(text), tinylm.Tokenizer.train(text, vocab_size=270).encode(text))
+        short = tinylm.Tokenizer.train(text, vocab_size=270, max_token_length=2)
+        self.assertEqual(max(len(short.token(id)) for id in range(short.vocab_size)), 2)
+
     def test_round_trip(self):
         for text in ["", "the cat", TEXT, "never seen: \U0001f600", "a\0b", END + "x" + END]:
             with self.subTest(text=text[:20]):

@@ -109,6 +109,44 @@ static size_t plain_length(const tlm_bytes_t *specials, size_t n, const uint8_t 
     return length;
 }
 
+/* ---- Merging ----------------------------------------------------------------------------------
+ */
+
+static int compare_merges(const void *a, const void *b)
+{
+    const naive_merge_t *x = a, *y = b;
+
+    if (x->left != y->left)
+        return x->left < y->left ? -1 : 1;
+    return (x->right > y->right) - (x->right < y->right);
+}
+
+/* Merges a pretoken in place: of all pairs the one with the lowest rank, the leftmost of these,
+ * until none has a merge. Returns the number of ids. */
+static size_t merge_pretoken(uint32_t *ids, size_t n, const naive_bpe_t *bpe)
+{
+    for (;;) {
+        const naive_merge_t *best = NULL;
+        size_t place = 0;
+
+        for (size_t i = 0; i + 1 < n && bpe->num_merges > 0; i++) {
+            naive_merge_t key = {ids[i], ids[i + 1], 0, 0};
+            const naive_merge_t *merge =
+                bsearch(&key, bpe->sorted, bpe->num_merges, sizeof(*bpe->sorted), compare_merges);
+
+            if (merge != NULL && (best == NULL || merge->rank < best->rank)) {
+                best = merge;
+                place = i;
+            }
+        }
+        if (best == NULL)
+            return n;
+        ids[place] = best->product;
+        memmove(ids + place + 1, ids + place + 2, (n - place - 2) * sizeof(*ids));
+        n--;
+    }
+}
+
 /* ---- Training ----------------------------------------------------------------------------------
  */
 
@@ -198,8 +236,8 @@ static int compare_words(const void *a, const void *b)
     return compare_bytes(x->bytes, x->size, y->bytes, y->size);
 }
 
-/* Makes equal words one with a count, and each of them a list of byte ids. */
-static void gather_words(words_t *words, uint32_t first_byte)
+/* Makes equal words one with a count. */
+static void gather_words(words_t *words)
 {
     size_t n = 0;
 
@@ -207,48 +245,85 @@ static void gather_words(words_t *words, uint32_t first_byte)
         qsort(words->items, words->n, sizeof(word_t), compare_words);
     for (size_t i = 0; i < words->n; i++) {
         if (n > 0 && compare_words(&words->items[n - 1], &words->items[i]) == 0)
-            words->items[n - 1].count++;
+            words->items[n - 1].count += words->items[i].count;
         else
             words->items[n++] = words->items[i];
     }
     words->n = n;
-    for (size_t i = 0; i < n; i++) {
+}
+
+/* The most frequent first, of equal ones the greater. */
+static int compare_frequencies(const void *a, const void *b)
+{
+    const word_t *x = a, *y = b;
+
+    if (x->count != y->count)
+        return x->count > y->count ? -1 : 1;
+    return compare_words(b, a);
+}
+
+static void drop_rare_words(naive_bpe_t *bpe, words_t *words, size_t limit)
+{
+    if (limit == 0 || words->n <= limit)
+        return;
+    qsort(words->items, words->n, sizeof(word_t), compare_frequencies);
+    for (size_t i = limit; i < words->n; i++)
+        bpe->dropped_occurrences += words->items[i].count;
+    bpe->dropped_pretokens += words->n - limit;
+    words->n = limit;
+}
+
+/* Makes each word a list of ids: its bytes, or what the base encodes it to. */
+static void number_words(words_t *words, const naive_bpe_t *bpe, const naive_bpe_t *base)
+{
+    for (size_t i = 0; i < words->n; i++) {
         word_t *word = &words->items[i];
 
         word->ids = checked(malloc(word->size * sizeof(uint32_t)));
         for (size_t k = 0; k < word->size; k++)
-            word->ids[k] = first_byte + word->bytes[k];
+            word->ids[k] = bpe->byte_ids[word->bytes[k]];
+        word->length = word->size;
+        if (base != NULL)
+            word->length = merge_pretoken(word->ids, word->size, base);
     }
 }
 
+/* Whether the pair (l, r) is to be merged before (left, right). */
+static bool is_greater(const naive_bpe_t *bpe, uint32_t l, uint32_t r, uint32_t left,
+                       uint32_t right)
+{
+    int order = compare_tokens(bpe->tokens[l], bpe->tokens[left]);
+
+    return order > 0 || (order == 0 && compare_tokens(bpe->tokens[r], bpe->tokens[right]) > 0);
+}
+
 /* The pair to merge next: max((count, (left bytes, right bytes))). False if there is none.
- * `counts` is (side, side). */
+ * `counts` is (side, side), zeros before and after. */
 static bool best_pair(uint32_t *left, uint32_t *right, const naive_bpe_t *bpe, const words_t *words,
-                      uint64_t *counts, size_t side, uint64_t min_frequency)
+                      uint64_t *counts, size_t side, const naive_options_t *options)
 {
     uint64_t best = 0;
 
-    memset(counts, 0, side * side * sizeof(*counts));
-    for (size_t i = 0; i < words->n; i++)
-        for (size_t k = 0; k + 1 < words->items[i].length; k++)
-            counts[words->items[i].ids[k] * side + words->items[i].ids[k + 1]] +=
-                words->items[i].count;
-    for (uint32_t l = 0; l < bpe->num_tokens; l++)
-        for (uint32_t r = 0; r < bpe->num_tokens; r++) {
-            uint64_t count = counts[l * side + r];
-            int order;
+    for (int pass = 0; pass < 3; pass++) /* add up, choose, clear */
+        for (size_t i = 0; i < words->n; i++)
+            for (size_t k = 0; k + 1 < words->items[i].length; k++) {
+                uint32_t l = words->items[i].ids[k], r = words->items[i].ids[k + 1];
+                uint64_t *count = &counts[l * side + r];
 
-            if (count == 0 || count < min_frequency || count < best)
-                continue;
-            order = best == 0 ? 1 : compare_tokens(bpe->tokens[l], bpe->tokens[*left]);
-            if (order == 0)
-                order = compare_tokens(bpe->tokens[r], bpe->tokens[*right]);
-            if (count > best || order > 0) {
-                best = count;
-                *left = l;
-                *right = r;
+                if (pass == 0)
+                    *count += words->items[i].count;
+                if (pass == 2)
+                    *count = 0;
+                if (pass != 1 || *count < options->min_frequency || *count < best ||
+                    (options->max_token_length > 0 &&
+                     bpe->tokens[l].size + bpe->tokens[r].size > options->max_token_length))
+                    continue;
+                if (*count > best || is_greater(bpe, l, r, *left, *right)) {
+                    best = *count;
+                    *left = l;
+                    *right = r;
+                }
             }
-        }
     return best > 0;
 }
 
@@ -284,31 +359,44 @@ static void add_merge(naive_bpe_t *bpe, uint32_t left, uint32_t right, uint32_t 
     bpe->merges[rank] = (naive_merge_t){left, right, product, rank};
 }
 
-static void learn_merges(naive_bpe_t *bpe, words_t *words, size_t vocab_size,
-                         uint64_t min_frequency)
+static bool has_merge(const naive_bpe_t *bpe, uint32_t left, uint32_t right)
 {
-    uint64_t *counts = checked(malloc(vocab_size * vocab_size * sizeof(*counts)));
-    uint32_t left = 0, right = 0;
-
-    while (bpe->num_tokens < vocab_size &&
-           best_pair(&left, &right, bpe, words, counts, vocab_size, min_frequency)) {
-        tlm_bytes_t a = bpe->tokens[left], b = bpe->tokens[right];
-
-        add_merge(bpe, left, right, add_token(bpe, a.data, a.size, b.data, b.size));
-        for (size_t i = 0; i < words->n; i++)
-            words->items[i].length = replace_pair(words->items[i].ids, words->items[i].length,
-                                                  &bpe->merges[bpe->num_merges - 1]);
-    }
-    free(counts);
+    for (size_t i = 0; i < bpe->num_merges; i++)
+        if (bpe->merges[i].left == left && bpe->merges[i].right == right)
+            return true;
+    return false;
 }
 
-static int compare_merges(const void *a, const void *b)
+static uint32_t join_tokens(naive_bpe_t *bpe, uint32_t left, uint32_t right)
 {
-    const naive_merge_t *x = a, *y = b;
+    tlm_bytes_t a = bpe->tokens[left], b = bpe->tokens[right], joined;
+    uint32_t id = add_token(bpe, a.data, a.size, b.data, b.size);
 
-    if (x->left != y->left)
-        return x->left < y->left ? -1 : 1;
-    return (x->right > y->right) - (x->right < y->right);
+    joined = bpe->tokens[id];
+    if (find_token(bpe, joined) < id) {
+        id = find_token(bpe, joined);
+        free((void *)(uintptr_t)joined.data);
+        bpe->num_tokens--;
+    }
+    return id;
+}
+
+static void learn_merges(naive_bpe_t *bpe, words_t *words, const naive_options_t *options)
+{
+    size_t side = options->vocab_size;
+    uint64_t *counts = checked(calloc(side * side, sizeof(*counts)));
+    uint32_t left = 0, right = 0;
+
+    while (bpe->num_tokens < side && best_pair(&left, &right, bpe, words, counts, side, options)) {
+        naive_merge_t merge = {left, right, join_tokens(bpe, left, right), 0};
+
+        if (!has_merge(bpe, left, right))
+            add_merge(bpe, left, right, merge.product);
+        for (size_t i = 0; i < words->n; i++)
+            words->items[i].length =
+                replace_pair(words->items[i].ids, words->items[i].length, &merge);
+    }
+    free(counts);
 }
 
 static void sort_merges(naive_bpe_t *bpe)
@@ -320,28 +408,94 @@ static void sort_merges(naive_bpe_t *bpe)
     qsort(bpe->sorted, bpe->num_merges, sizeof(*bpe->sorted), compare_merges);
 }
 
-void naive_train(naive_bpe_t *out, const tlm_bytes_t *documents, size_t num_documents,
-                 const tlm_bytes_t *specials, size_t num_specials, size_t vocab_size,
-                 uint64_t min_frequency)
+/* The bytes that GPT-2's alphabet leaves as they are come first there. */
+static bool is_printable(int byte)
 {
+    return (byte > ' ' && byte < 0x7F) || (byte > 0xA0 && byte != 0xAD);
+}
+
+static void start_tokens(naive_bpe_t *out, const naive_options_t *options)
+{
+    for (size_t i = 0; i < options->num_specials; i++)
+        out->specials[i] =
+            add_token(out, options->specials[i].data, options->specials[i].size, NULL, 0);
+    out->num_specials = options->num_specials;
+    for (int pass = 0; pass < 2; pass++)
+        for (int byte = 0; byte < 256; byte++)
+            if (options->gpt2_order ? is_printable(byte) == (pass == 0) : pass == 0)
+                out->byte_ids[byte] = add_token(out, &(uint8_t){(uint8_t)byte}, 1, NULL, 0);
+}
+
+static void add_special(naive_bpe_t *out, tlm_bytes_t special)
+{
+    uint32_t id = find_token(out, special);
+
+    for (size_t i = 0; i < out->num_specials; i++)
+        if (out->specials[i] == id)
+            return;
+    if (id == UINT32_MAX)
+        id = add_token(out, special.data, special.size, NULL, 0);
+    out->specials[out->num_specials++] = id;
+}
+
+static void start_from_base(naive_bpe_t *out, const naive_options_t *options)
+{
+    const naive_bpe_t *base = options->base;
+
+    for (size_t i = 0; i < base->num_tokens; i++)
+        add_token(out, base->tokens[i].data, base->tokens[i].size, NULL, 0);
+    for (size_t i = 0; i < base->num_merges; i++)
+        add_merge(out, base->merges[i].left, base->merges[i].right, base->merges[i].product);
+    memcpy(out->byte_ids, base->byte_ids, sizeof(out->byte_ids));
+    for (size_t i = 0; i < base->num_specials; i++)
+        out->specials[out->num_specials++] = base->specials[i];
+    for (size_t i = 0; i < options->num_specials; i++)
+        add_special(out, options->specials[i]);
+}
+
+void naive_train_with(naive_bpe_t *out, const tlm_bytes_t *documents, size_t num_documents,
+                      const naive_options_t *options)
+{
+    size_t room = options->num_specials + 1;
+    tlm_bytes_t *specials;
     words_t words = {NULL, 0, 0};
 
     memset(out, 0, sizeof(*out));
-    out->specials = checked(calloc(num_specials + 1, sizeof(*out->specials)));
-    out->num_specials = num_specials;
-    for (size_t i = 0; i < num_specials; i++)
-        out->specials[i] = add_token(out, specials[i].data, specials[i].size, NULL, 0);
-    for (int byte = 0; byte < 256; byte++)
-        out->byte_ids[byte] = add_token(out, &(uint8_t){(uint8_t)byte}, 1, NULL, 0);
-    for (size_t i = 0; i < num_documents; i++)
-        split_document(&words, documents[i], specials, num_specials);
-    gather_words(&words, out->byte_ids[0]);
+    if (options->base != NULL)
+        room += options->base->num_specials;
+    out->specials = checked(calloc(room, sizeof(*out->specials)));
+    if (options->base != NULL)
+        start_from_base(out, options);
+    else
+        start_tokens(out, options);
+    specials = checked(calloc(room, sizeof(*specials)));
+    for (size_t i = 0; i < out->num_specials; i++)
+        specials[i] = out->tokens[out->specials[i]];
+    for (size_t i = 0; i < num_documents; i++) {
+        split_document(&words, documents[i], specials, out->num_specials);
+        gather_words(&words);
+        drop_rare_words(out, &words, options->max_distinct_pretokens);
+    }
     out->distinct_pretokens = words.n;
-    learn_merges(out, &words, vocab_size, min_frequency);
+    number_words(&words, out, options->base);
+    learn_merges(out, &words, options);
     sort_merges(out);
     for (size_t i = 0; i < words.n; i++)
         free(words.items[i].ids);
     free(words.items);
+    free(specials);
+}
+
+void naive_train(naive_bpe_t *out, const tlm_bytes_t *documents, size_t num_documents,
+                 const tlm_bytes_t *specials, size_t num_specials, size_t vocab_size,
+                 uint64_t min_frequency)
+{
+    naive_options_t options = {.specials = specials,
+                               .num_specials = num_specials,
+                               .vocab_size = vocab_size,
+                               .min_frequency = min_frequency};
+
+    naive_train_with(out, documents, num_documents, &options);
 }
 
 /* ---- Encoding ----------------------------------------------------------------------------------
@@ -351,10 +505,9 @@ void naive_from_tokenizer(naive_bpe_t *out, const tlm_tokenizer_t *tokenizer)
 {
     memset(out, 0, sizeof(*out));
     for (uint32_t id = 0; id < tlm_tokenizer_vocab_size(tokenizer); id++) {
-        tlm_bytes_t token;
+        tlm_bytes_t token = {NULL, 0}; /* stays so for a hole */
 
-        if (tlm_tokenizer_token(&token, tokenizer, id) != TLM_OK)
-            abort();
+        (void)tlm_tokenizer_token(&token, tokenizer, id);
         add_token(out, token.data, token.size, NULL, 0);
     }
     out->num_specials = tlm_tokenizer_num_special_tokens(tokenizer);
@@ -392,32 +545,6 @@ void naive_free(naive_bpe_t *bpe)
     free(bpe->specials);
     free(bpe->merges);
     free(bpe->sorted);
-}
-
-/* Merges a pretoken in place: of all pairs the one with the lowest rank, the leftmost of these,
- * until none has a merge. Returns the number of ids. */
-static size_t merge_pretoken(uint32_t *ids, size_t n, const naive_bpe_t *bpe)
-{
-    for (;;) {
-        const naive_merge_t *best = NULL;
-        size_t place = 0;
-
-        for (size_t i = 0; i + 1 < n && bpe->num_merges > 0; i++) {
-            naive_merge_t key = {ids[i], ids[i + 1], 0, 0};
-            const naive_merge_t *merge =
-                bsearch(&key, bpe->sorted, bpe->num_merges, sizeof(*bpe->sorted), compare_merges);
-
-            if (merge != NULL && (best == NULL || merge->rank < best->rank)) {
-                best = merge;
-                place = i;
-            }
-        }
-        if (best == NULL)
-            return n;
-        ids[place] = best->product;
-        memmove(ids + place + 1, ids + place + 2, (n - place - 2) * sizeof(*ids));
-        n--;
-    }
 }
 
 uint32_t *naive_encode(size_t *n, const naive_bpe_t *bpe, const uint8_t *text, size_t size)

@@ -3,6 +3,8 @@
 #ifndef TEST_NAIVE_BPE_H
 #define TEST_NAIVE_BPE_H
 
+#include <stdbool.h>
+
 #include "tinylm/tokenizer.h"
 
 typedef struct naive_merge {
@@ -19,8 +21,21 @@ typedef struct naive_bpe {
     naive_merge_t *sorted; /* the same by (left, right), for the encoder */
     size_t num_merges;
     uint32_t byte_ids[256];
-    size_t distinct_pretokens; /* of the training text */
+    size_t distinct_pretokens;                     /* of the training text */
+    size_t dropped_pretokens, dropped_occurrences; /* by max_distinct_pretokens */
 } naive_bpe_t;
+
+/* The trainer's options, with its meanings. */
+typedef struct naive_options {
+    const tlm_bytes_t *specials;
+    size_t num_specials;
+    size_t vocab_size;
+    uint64_t min_frequency;
+    size_t max_token_length;
+    bool gpt2_order;
+    size_t max_distinct_pretokens;
+    const naive_bpe_t *base;
+} naive_options_t;
 
 /* Bytes of the first pretoken of a text by GPT-2's pattern; at least 1 unless size is 0. A byte
  * that is no part of well-formed UTF-8 is a character that is neither letter, number nor space. */
@@ -29,7 +44,10 @@ size_t naive_pretoken(const uint8_t *text, size_t size);
 /* Which of the special tokens is the longest that the text starts with; -1 if none is. */
 int64_t naive_special(const tlm_bytes_t *specials, size_t n, const uint8_t *text, size_t size);
 
-/* Trains on the documents. Ids: special tokens, bytes 0 .. 255, products of merges. */
+/* Trains on the documents. Ids: special tokens, bytes, products of merges; or those of the base,
+ * special tokens that it lacks, products. */
+void naive_train_with(naive_bpe_t *out, const tlm_bytes_t *documents, size_t num_documents,
+                      const naive_options_t *options);
 void naive_train(naive_bpe_t *out, const tlm_bytes_t *documents, size_t num_documents,
                  const tlm_bytes_t *specials, size_t num_specials, size_t vocab_size,
                  uint64_t min_frequency);

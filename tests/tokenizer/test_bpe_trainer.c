@@ -36,32 +36,6 @@ static tlm_tokenizer_t *train_text(uint32_t vocab_size, tlm_bytes_t text)
     return tokenizer;
 }
 
-/* The same special tokens first, all bytes, and the same merges in the same order. */
-static void assert_same_as_naive(const tlm_tokenizer_t *tokenizer, const naive_bpe_t *naive)
-{
-    ck_assert_uint_eq(tlm_tokenizer_vocab_size(tokenizer), naive->num_tokens);
-    ck_assert_uint_eq(tlm_tokenizer_num_merges(tokenizer), naive->num_merges);
-    ck_assert_uint_eq(tlm_tokenizer_num_special_tokens(tokenizer), naive->num_specials);
-    for (uint32_t i = 0; i < naive->num_specials; i++) {
-        uint32_t id;
-
-        assert_same_bytes(token_of(tokenizer, i), naive->tokens[i]);
-        ASSERT_OK(tlm_tokenizer_special_token(&id, tokenizer, i));
-        ck_assert_uint_eq(id, i);
-    }
-    for (size_t i = 0; i < naive->num_tokens; i++)
-        id_of(tokenizer, naive->tokens[i]);
-    for (uint32_t i = 0; i < naive->num_merges; i++) {
-        const naive_merge_t *merge = &naive->merges[i];
-        uint32_t left, right;
-
-        ASSERT_OK(tlm_tokenizer_merge(&left, &right, tokenizer, i));
-        assert_same_bytes(token_of(tokenizer, left), naive->tokens[merge->left]);
-        assert_same_bytes(token_of(tokenizer, right), naive->tokens[merge->right]);
-        assert_same_bytes(token_of(tokenizer, merge->product), naive->tokens[merge->product]);
-    }
-}
-
 /* ---- The merges --------------------------------------------------------------------------------
  */
 
@@ -432,8 +406,12 @@ START_TEST(bad_options_are_refused)
     static const tlm_bytes_t twice[] = {
         {(const uint8_t *)"x|", 2}, {(const uint8_t *)"y|", 2}, {(const uint8_t *)"x|", 2}};
     static const tlm_bytes_t empty[] = {{(const uint8_t *)"", 0}}, null[] = {{NULL, 3}};
-    const tlm_bpe_trainer_options_t good = {sizeof(good),     300, 0, special_pieces, 2,
-                                            TLM_PATTERN_GPT2, 1};
+    const tlm_bpe_trainer_options_t good = {.size = sizeof(good),
+                                            .vocab_size = 300,
+                                            .special_tokens = special_pieces,
+                                            .num_special_tokens = 2,
+                                            .pattern = TLM_PATTERN_GPT2,
+                                            .min_frequency = 1};
     struct longer {
         tlm_bpe_trainer_options_t options;
         uint64_t more;

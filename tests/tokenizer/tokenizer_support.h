@@ -237,6 +237,34 @@ static inline void assert_encodes_as_naive(const tlm_tokenizer_t *tokenizer,
     tlm_free(ids);
 }
 
+/* The same tokens, special tokens and merges, ids and all. */
+static inline void assert_same_as_naive(const tlm_tokenizer_t *tokenizer, const naive_bpe_t *naive)
+{
+    ck_assert_uint_eq(tlm_tokenizer_vocab_size(tokenizer), naive->num_tokens);
+    ck_assert_uint_eq(tlm_tokenizer_num_merges(tokenizer), naive->num_merges);
+    ck_assert_uint_eq(tlm_tokenizer_num_special_tokens(tokenizer), naive->num_specials);
+    for (uint32_t i = 0; i < naive->num_specials; i++) {
+        uint32_t id;
+
+        ASSERT_OK(tlm_tokenizer_special_token(&id, tokenizer, i));
+        ck_assert_uint_eq(id, naive->specials[i]);
+    }
+    for (uint32_t i = 0; i < naive->num_tokens; i++) {
+        tlm_bytes_t token = {NULL, 0}; /* stays so for a hole */
+
+        (void)tlm_tokenizer_token(&token, tokenizer, i);
+        assert_same_bytes(token, naive->tokens[i]);
+    }
+    for (uint32_t i = 0; i < naive->num_merges; i++) {
+        uint32_t left, right;
+
+        ASSERT_OK(tlm_tokenizer_merge(&left, &right, tokenizer, i));
+        if (left != naive->merges[i].left || right != naive->merges[i].right)
+            ck_abort_msg("merge %u: (%u, %u) and (%u, %u)", i, left, right, naive->merges[i].left,
+                         naive->merges[i].right);
+    }
+}
+
 /* ---- A small vocabulary ------------------------------------------------------------------------
  */
 

@@ -2,7 +2,7 @@
 #ifndef TINYLM_DATA_H
 #define TINYLM_DATA_H
 
-#include "runtime.h"
+#include "tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -69,6 +69,22 @@ TLM_API tlm_status_t tlm_token_writer_finish(tlm_token_writer_t *writer);
 
 /** Frees the writer; without finish nothing is left on disk. NULL is fine. @since 0.1 */
 TLM_API void tlm_token_writer_free(tlm_token_writer_t *writer);
+
+/** Receives how far a long call is: `done` of `total`. Anything but 0 cancels the call
+ *  (TLM_ERR_CANCELLED). @since 0.2 */
+typedef int32_t (*tlm_progress_callback_t)(void *user, uint64_t done, uint64_t total);
+
+/** Encodes a text file of any size to a token file, on all threads of the library and in a few
+ *  megabytes of memory; the file as of tlm_token_writer_create, and the ids as of
+ *  tlm_tokenizer_encode. TLM_TOKENS_AUTO for a .npy file is the smaller type that holds all ids.
+ *  *num_tokens (may be NULL) is how many there are. `progress` (may be NULL) is called on the
+ *  calling thread with bytes of the text. On failure nothing is left at tokens_path but what was
+ *  there. The text must not shrink meanwhile. Errors as of tlm_tokenizer_encode and of the token
+ *  writer; TLM_ERR_NOT_FOUND or TLM_ERR_IO if the text cannot be read. @since 0.2 */
+TLM_API tlm_status_t tlm_tokenize_file(uint64_t *num_tokens, const tlm_tokenizer_t *tokenizer,
+                                       const char *text_path, const char *tokens_path,
+                                       int32_t token_type, tlm_progress_callback_t progress,
+                                       void *user);
 
 #ifdef __cplusplus
 }

@@ -123,11 +123,18 @@ TLM_API tlm_status_t tlm_tokenizer_token_id(uint32_t *id, const tlm_tokenizer_t 
                                             const void *bytes, size_t size);
 
 /** Encodes a text. *ids is owned by the caller (tlm_free) and may be NULL where *n is 0. Special
- *  tokens are matched first, the longest one at each place. Runs on the calling thread.
- *  TLM_ERR_REGEX if a custom pattern backtracks without end. @since 0.1 */
+ *  tokens are matched first, the longest one at each place. Short texts are encoded on the calling
+ *  thread, texts of 256 KiB and more on all threads of the library, with the same ids; may be
+ *  called from several threads at once. TLM_ERR_REGEX if a custom pattern backtracks without end.
+ *  @since 0.1 */
 TLM_API tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n,
                                           const tlm_tokenizer_t *tokenizer, const void *text,
                                           size_t size);
+
+/** How many ids tlm_tokenizer_encode would give, without an array of them. Threads and errors as
+ *  there. @since 0.2 */
+TLM_API tlm_status_t tlm_tokenizer_count(uint64_t *n, const tlm_tokenizer_t *tokenizer,
+                                         const void *text, size_t size);
 
 /** Decodes to bytes, exactly. *bytes is owned by the caller (tlm_free), NUL-terminated beyond
  *  *size. TLM_ERR_RANGE, with the position, for an id out of range. @since 0.1 */

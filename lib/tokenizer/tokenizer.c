@@ -6,7 +6,9 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/thread_pool.h"
 #include "bpe_encode.h"
+#include "encode_parallel.h"
 #include "utf8.h"
 
 /* ---- Looking in ---- */
@@ -99,11 +101,60 @@ tlm_status_t tlm_tokenizer_token_id(uint32_t *id, const tlm_tokenizer_t *tokeniz
 
 /* ---- Encoding and decoding ---- */
 
+/* The ids of a text in one array, which begins with room for what most texts need: large arrays in
+ * huge pages, of which only those that are written to become memory. */
+typedef struct id_array {
+    uint32_t *ids;
+    size_t n;
+    size_t capacity;
+} id_array_t;
+
+#define LARGE_ARRAY ((size_t)1 << 20) /* ids */
+
+static bool reserve_ids(id_array_t *array, size_t text_size)
+{
+    size_t expected = text_size / 3;
+
+    if (expected < LARGE_ARRAY)
+        return true;
+    array->ids = tlmi_alloc_aligned(expected, sizeof(*array->ids), "token ids");
+    array->capacity = array->ids != NULL ? expected : 0;
+    return array->ids != NULL;
+}
+
+static tlm_status_t append_ids(void *context, const uint32_t *ids, size_t n)
+{
+    id_array_t *array = context;
+
+    if (!tlmi_grow(&array->ids, &array->capacity, array->n + n, sizeof(*ids), "token ids"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    memcpy(array->ids + array->n, ids, n * sizeof(*ids));
+    array->n += n;
+    return TLM_OK;
+}
+
+static tlm_status_t encode_here(id_array_t *array, const tlm_tokenizer_t *tokenizer,
+                                const uint8_t *text, size_t size)
+{
+    tlmi_bpe_encoder_t encoder;
+    tlmi_text_splitter_t splitter = {tokenizer->pretokenizer, tokenizer->special,
+                                     tlmi_bpe_encode_pretokens, tlmi_bpe_encode_special, &encoder};
+    tlm_status_t status;
+
+    tlmi_bpe_encoder_init(&encoder, tokenizer, tlmi_bpe_cache_take(tokenizer->caches));
+    encoder.ids = array->ids;
+    encoder.capacity = array->capacity;
+    status = size == 0 ? TLM_OK : tlmi_split_text(&splitter, text, size);
+    tlmi_bpe_cache_give(tokenizer->caches, encoder.cache);
+    *array = (id_array_t){encoder.ids, encoder.n, encoder.capacity};
+    return status;
+}
+
 tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n, const tlm_tokenizer_t *tokenizer,
                                   const void *text, size_t size)
 {
-    tlmi_bpe_encoder_t encoder;
-    tlmi_text_splitter_t splitter;
+    id_array_t array = {NULL, 0, 0};
+    tlmi_id_sink_t sink = {append_ids, NULL, &array};
     tlm_status_t status;
 
     TLMI_REQUIRE("tokenizer_encode", ids);
@@ -111,22 +162,86 @@ tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n, const tlm_tokenizer
     TLMI_REQUIRE("tokenizer_encode", tokenizer);
     if (size > 0)
         TLMI_REQUIRE("tokenizer_encode", text);
-    tlmi_bpe_encoder_init(&encoder, tokenizer, tlmi_bpe_cache_take(tokenizer->caches));
-    splitter = (tlmi_text_splitter_t){tokenizer->pretokenizer, tokenizer->special,
-                                      tlmi_bpe_encode_pretokens, tlmi_bpe_encode_special, &encoder};
-    status = size == 0 ? TLM_OK : tlmi_split_text(&splitter, text, size);
-    tlmi_bpe_cache_give(tokenizer->caches, encoder.cache);
-    if (status == TLM_OK) {
-        uint32_t *fitted = encoder.n == 0 ? NULL
-                                          : tlmi_realloc(encoder.ids, encoder.n,
-                                                         sizeof(*encoder.ids), "token ids");
+    if (!reserve_ids(&array, size))
+        return TLM_ERR_OUT_OF_MEMORY;
+    if (size >= TLMI_PARALLEL_SIZE && tlmi_max_workers() > 1)
+        status = tlmi_encode_parallel(tokenizer, text, size, &sink);
+    else
+        status = encode_here(&array, tokenizer, text, size);
+    if (status == TLM_OK && array.n > 0) {
+        uint32_t *fitted = tlmi_realloc(array.ids, array.n, sizeof(*fitted), "token ids");
+
         if (fitted != NULL)
-            encoder.ids = fitted;
-        *n = encoder.n;
-        *ids = encoder.ids;
-        encoder.ids = NULL;
+            array.ids = fitted;
     }
-    tlmi_bpe_encoder_release(&encoder);
+    if (status != TLM_OK || array.n == 0) {
+        tlmi_free(array.ids);
+        array.ids = NULL;
+    }
+    if (status == TLM_OK) {
+        *ids = array.ids;
+        *n = array.n;
+    }
+    return status;
+}
+
+/* Counts ids and forgets them. */
+typedef struct counter {
+    tlmi_bpe_encoder_t encoder;
+    uint64_t n;
+} counter_t;
+
+static tlm_status_t count_pretokens(void *context, const uint8_t *text, const size_t *ends,
+                                    size_t n)
+{
+    counter_t *counter = context;
+    tlm_status_t status = tlmi_bpe_encode_pretokens(&counter->encoder, text, ends, n);
+
+    counter->n += counter->encoder.n;
+    counter->encoder.n = 0;
+    return status;
+}
+
+static tlm_status_t count_special(void *context, size_t index)
+{
+    counter_t *counter = context;
+
+    counter->n++;
+    return TLM_OK;
+}
+
+static tlm_status_t count_ids(void *context, const uint32_t *ids, size_t n)
+{
+    counter_t *counter = context;
+
+    counter->n += n;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tokenizer_count(uint64_t *n, const tlm_tokenizer_t *tokenizer, const void *text,
+                                 size_t size)
+{
+    counter_t counter = {.n = 0};
+    tlmi_id_sink_t sink = {count_ids, NULL, &counter};
+    tlm_status_t status;
+
+    TLMI_REQUIRE("tokenizer_count", n);
+    TLMI_REQUIRE("tokenizer_count", tokenizer);
+    if (size > 0)
+        TLMI_REQUIRE("tokenizer_count", text);
+    if (size >= TLMI_PARALLEL_SIZE && tlmi_max_workers() > 1) {
+        status = tlmi_encode_parallel(tokenizer, text, size, &sink);
+    } else {
+        tlmi_text_splitter_t splitter = {tokenizer->pretokenizer, tokenizer->special,
+                                         count_pretokens, count_special, &counter};
+
+        tlmi_bpe_encoder_init(&counter.encoder, tokenizer, tlmi_bpe_cache_take(tokenizer->caches));
+        status = size == 0 ? TLM_OK : tlmi_split_text(&splitter, text, size);
+        tlmi_bpe_cache_give(tokenizer->caches, counter.encoder.cache);
+        tlmi_bpe_encoder_release(&counter.encoder);
+    }
+    if (status == TLM_OK)
+        *n = counter.n;
     return status;
 }
 

@@ -15,7 +15,7 @@ LAYERS = {
     "tensor": {"base", "tensor"},
     "nn": {"base", "tensor", "nn"},
     "optim": {"base", "tensor", "optim"},
-    "io": {"base", "tensor", "nn", "optim", "io"},
+    "io": {"base", "tokenizer", "tensor", "nn", "optim", "io"},
 }
 
 # Third-party header -> the only files that may include it.

@@ -263,6 +263,23 @@ done:
     return status;
 }
 
+static tlm_status_t tokenize(void)
+{
+    tlm_tokenizer_t *fresh = NULL;
+    uint64_t n, count;
+    tlm_status_t status;
+
+    TRY(tlm_tokenizer_load(&fresh, path_of("vocab.json"), path_of("merges.txt"), NULL));
+    TRY(tlm_tokenize_file(&n, fresh, path_of("text"), path_of("text.npy"), TLM_TOKENS_AUTO, NULL,
+                          NULL));
+    TRY(tlm_tokenizer_count(&count, fresh, text, TEXT_SIZE));
+    if (n != count)
+        fault("the file has another number of ids than the text");
+done:
+    tlm_tokenizer_free(fresh);
+    return status;
+}
+
 typedef struct id_list {
     uint32_t ids[TEXT_SIZE];
     size_t n;
@@ -313,6 +330,7 @@ const scenario_t tokenizer_scenarios[] = {
     {"encode", make_tokenizer, encode_and_decode, free_tokenizer, false},
     {"encode_options", make_tokenizer, encode_with_options, free_tokenizer, false},
     {"batches", make_tokenizer, batches, free_tokenizer, false},
+    {"tokenize_file", make_tokenizer, tokenize, free_tokenizer, false},
     {"stream", make_tokenizer, stream, free_tokenizer, false},
     {0},
 };

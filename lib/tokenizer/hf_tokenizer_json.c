@@ -144,15 +144,10 @@ static tlm_status_t read_model(hf_file_t *file)
 
 /* ---- Added tokens ---- */
 
-/* The id that tokenizers gives an added token: the vocabulary's, or the next one behind it. */
-static int64_t expected_id(const tlmi_json_t *vocab, const char *content, size_t size,
-                           int64_t greatest)
+/* Whether the vocabulary names an added token, and under which id. */
+static bool find_name(int64_t *id, const tlmi_json_t *vocab, const char *content, size_t size)
 {
-    int64_t n = (int64_t)tlmi_json_size(vocab), id;
-
-    if (strlen(content) == size && tlmi_json_get_int(tlmi_json_member(vocab, content), &id))
-        return id;
-    return greatest >= n ? greatest + 1 : n;
+    return strlen(content) == size && tlmi_json_get_int(tlmi_json_member(vocab, content), id);
 }
 
 static tlm_status_t check_added_token(const hf_file_t *file, const tlmi_json_t *token,
@@ -171,18 +166,29 @@ static tlm_status_t check_added_token(const hf_file_t *file, const tlmi_json_t *
     return TLM_OK;
 }
 
-/* Puts an added token at its id, unless the vocabulary has it there already. */
-static tlm_status_t place_added_token(hf_file_t *file, tlm_bytes_t content, int64_t id,
+/* Puts an added token at its id, which has to be the one that tokenizers gives it: the vocabulary's, or
+ * the next one behind it. A name of the vocabulary that is an added token is not in the byte alphabet. */
+static tlm_status_t place_added_token(hf_file_t *file, const tlmi_json_t *vocab,
+                                      tlm_bytes_t content, int64_t id, int64_t greatest,
                                       size_t limit)
 {
-    tlmi_token_list_t *list = &file->vocab;
+    const char *text = (const char *)content.data;
+    int64_t n = (int64_t)tlmi_json_size(vocab), expected;
+    bool is_named = find_name(&expected, vocab, text, content.size);
     tlm_bytes_t *place;
 
-    if (id >= 0 && (uint64_t)id < list->n && list->items[id].size == content.size &&
-        memcmp(list->items[id].data, content.data, content.size) == 0)
-        return TLM_OK;
-    TLMI_TRY(tlmi_token_list_place(&place, list, id, limit, file->path, "the added token",
-                                   (const char *)content.data));
+    if (!is_named)
+        expected = greatest >= n ? greatest + 1 : n;
+    if (id != expected)
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: the added token %.40s has id %" PRId64 "; tokenizers gives it "
+                         "%" PRId64,
+                         file->path, text, id, expected);
+    if (is_named)
+        place = &file->vocab.items[id];
+    else
+        TLMI_TRY(tlmi_token_list_place(&place, &file->vocab, id, limit, file->path,
+                                       "the added token", text));
     *place = content;
     return TLM_OK;
 }
@@ -199,7 +205,8 @@ static tlm_status_t read_added_tokens(hf_file_t *file)
     for (size_t i = 0; i < tlmi_json_size(tokens); i++) {
         const tlmi_json_t *token = tlmi_json_item(tokens, i);
         const char *content;
-        int64_t id, expected;
+        tlm_bytes_t bytes;
+        int64_t id;
         size_t size;
 
         if (!tlmi_json_get_string(tlmi_json_member(token, "content"), &content, &size) ||
@@ -207,17 +214,11 @@ static tlm_status_t read_added_tokens(hf_file_t *file)
             return tlmi_fail(TLM_ERR_FORMAT, "%s: added token %zu has no \"content\" or no \"id\"",
                              file->path, i);
         TLMI_TRY(check_added_token(file, token, content));
-        expected = expected_id(vocab, content, size, greatest);
-        if (id != expected)
-            return tlmi_fail(TLM_ERR_FORMAT,
-                             "%s: the added token %.40s has id %" PRId64 "; tokenizers gives it "
-                             "%" PRId64,
-                             file->path, content, id, expected);
+        bytes = (tlm_bytes_t){(const uint8_t *)content, size};
+        TLMI_TRY(place_added_token(file, vocab, bytes, id, greatest, limit));
+        TLMI_TRY(tlmi_token_list_append(&file->special, bytes));
         if (id > greatest)
             greatest = id;
-        TLMI_TRY(place_added_token(file, (tlm_bytes_t){(const uint8_t *)content, size}, id, limit));
-        TLMI_TRY(
-            tlmi_token_list_append(&file->special, (tlm_bytes_t){(const uint8_t *)content, size}));
     }
     return TLM_OK;
 }

@@ -597,7 +597,8 @@ START_TEST(what_json_cannot_say_is_not_written)
          "another"},                             /* the name of " a" */
         {{(const uint8_t *)" a", 2}, "another"}, /* made by a merge */
         {{(const uint8_t *)"\xE6\x97\xA5", 3}, NULL},
-        {{(const uint8_t *)"ab", 2}, NULL}, /* made by a merge, and ASCII */
+        {{(const uint8_t *)"\xC5\x83<", 3}, NULL}, /* would be the name of "\xAD<" */
+        {{(const uint8_t *)"ab", 2}, NULL},        /* made by a merge, and ASCII */
     };
     const char *path = test_path("refused.json");
     parts_t parts = byte_parts();

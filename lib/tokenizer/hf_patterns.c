@@ -1,5 +1,5 @@
-/* Hugging Face's files spell some patterns in another way than the library, which goes by tiktoken. The
- * two match the same. */
+/* The library spells patterns as tiktoken does. tokenizers reads them with Oniguruma's own syntax, where
+ * {1,3}+ is no possessive but a repetition repeated, and $ also stands before a newline. */
 #include "hf_patterns.h"
 
 #include <string.h>
@@ -11,6 +11,11 @@ static const struct {
 } spellings[] = {
     {TLM_PATTERN_GPT2,
      "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
+    {TLM_PATTERN_CL100K, "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}|"
+                         " ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s++\\z|\\s*[\\r\\n]|\\s+(?!\\S)|\\s"},
+    {TLM_PATTERN_O200K, TLM_PATTERN_O200K},
+    {TLM_PATTERN_LLAMA3, TLM_PATTERN_LLAMA3},
+    {TLM_PATTERN_QWEN2, TLM_PATTERN_QWEN2},
 };
 
 enum { NUM_SPELLINGS = sizeof(spellings) / sizeof(spellings[0]) };

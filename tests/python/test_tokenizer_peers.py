@@ -40,12 +40,19 @@ END = "<|endoftext|>"
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+CL100K = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
+          r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s")
+UPPER, LOWER = (r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]")
+ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+O200K = (rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+{ENDING}|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*{ENDING}|"
+         r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 TEXTS = [
     "Hello world, it's 2024! We'll see: 12345 apples\n\n  and   tabs\t\t\r\n end  ",
     "def f(x):\n    return {'a': [1, 2.5e-3], \"b\": x ** 2}  # comment\n\n\n",
     "na\u00efve caf\u00e9 \u4f60\u597d\u4e16\u754c \u3053\u3093\u306b\u3061\u306f \u0645\u0631\u062d\u0628\u0627"
     " \u0939\u093f\u0928\u094d\u0926\u0940 \u0e44\u0e17\u0e22 \U0001f600\U0001f469\u200d\U0001f4bb \u00bd\u2167",
     "'S 'Ll I'VE \u017f'\u017f don't 'tis \u00a0\u3000\u2028 \x00\x01\x7f",
+    "numbers 1234567 at the end\n  ",
     "a" * 500 + " " * 300 + "ab" * 200 + "\n" * 50,
     "",
 ]
@@ -111,7 +118,7 @@ class TiktokenTest(FilesTest):
                                  special_tokens=specials or {})
 
     def test_trained_vocabularies_go_to_tiktoken(self):
-        for pattern in (LLAMA3, QWEN2):
+        for pattern in (CL100K, O200K, LLAMA3, QWEN2):
             ours = train(pattern)
             ours.save_tiktoken(self.path)
             theirs = self.encoding(pattern, {END: 0})
@@ -182,7 +189,7 @@ class TokenizersTest(FilesTest):
     def test_trained_vocabularies_go_to_tokenizers(self):
         specials = [END, "<|x y|>", "\u65e5\u672c \"\\\n"]
         texts = ALL_TEXTS + ["".join(specials) + "a" + s + " b" + s for s in specials]
-        for pattern in (None, LLAMA3, QWEN2, r"\p{L}+|\P{L}"):
+        for pattern in (None, CL100K, O200K, LLAMA3, QWEN2, r"\p{L}+|\P{L}"):
             ours = train(pattern, specials)
             ours.save_json(self.path)
             self.assert_same_ids(ours, self.theirs(), texts)

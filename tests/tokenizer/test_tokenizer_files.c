@@ -311,7 +311,8 @@ END_TEST
 /* ---- tokenizer.json ----------------------------------------------------------------------------
  */
 
-static const char *const json_patterns[] = {NULL, "\\p{L}+|\\p{N}|[^\\p{L}\\p{N}]+",
+static const char *const json_patterns[] = {NULL, TLM_PATTERN_CL100K, TLM_PATTERN_O200K,
+                                            "\\p{L}+|\\p{N}|[^\\p{L}\\p{N}]+",
                                             " ?[^\" ]+|\\\\|\\s+"};
 
 START_TEST(trained_tokenizers_are_json_files)

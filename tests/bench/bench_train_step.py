@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The whole train step (forward, loss, backward, clipping, AdamW) of libtinylm beside eager PyTorch.
+"""The whole train step (forward, loss, backward, clipping, AdamW) of libtinylm beside PyTorch, eager or, with
+--compile, through torch.compile (which needs a C++ compiler).
 
 Both run in this process on the same threads, batches and initial weights, in alternating rounds; before
 that their losses must agree. Peak memory is that of a process that runs one of them alone.
@@ -17,7 +18,9 @@ import time
 from ctypes import (POINTER, Structure, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t,
                     c_uint32, c_uint64, c_void_p)
 
-VOCAB, CONTEXT, D_MODEL, LAYERS, HEADS, D_FF, BATCH = 10000, 256, 512, 4, 16, 1344, 8
+# vocabulary, context, d_model, layers, heads, d_ff, batch
+SHAPES = {"cs336": (10000, 256, 512, 4, 16, 1344, 8), "gpt2-small": (50257, 1024, 768, 12, 12, 2048, 1)}
+VOCAB, CONTEXT, D_MODEL, LAYERS, HEADS, D_FF, BATCH = SHAPES["cs336"]
 THETA, SEED = 10000.0, 1
 SKIP = 77  # what meson takes for a skipped test
 
@@ -31,7 +34,7 @@ class ModelOptions(Structure):
 class Tinylm:
     """The model and optimiser of the library, through its C interface."""
 
-    def __init__(self, path, threads):
+    def __init__(self, path, threads, checkpointing=False):
         self.lib = ctypes.CDLL(path)
         self.lib.tlm_error_message.restype = c_char_p
         self.lib.tlm_tensor_data.restype = POINTER(c_float)
@@ -44,6 +47,8 @@ class Tinylm:
                                D_FF, THETA, SEED)
         self.model, self.optimizer = c_void_p(), c_void_p()
         self.call("model_create", byref(self.model), byref(options))
+        if checkpointing:
+            self.call("model_set_checkpointing", self.model, ctypes.c_bool(True))
         self.parameters, self.n = POINTER(c_void_p)(), c_size_t()
         self.call("model_parameters", byref(self.parameters), byref(self.n), self.model)
         self.call("optimizer_create_adamw", byref(self.optimizer), None)
@@ -148,7 +153,7 @@ def make_torch_model():
 class Torch:
     """PyTorch's model and optimiser; `mode` picks its AdamW implementation."""
 
-    def __init__(self, threads, mode, weights=None):
+    def __init__(self, threads, mode, weights=None, compiled=False):
         import torch
         self.torch = torch
         torch.set_num_threads(threads)
@@ -156,6 +161,7 @@ class Torch:
         if weights is not None:
             state = {name: torch.from_numpy(values.copy()) for name, values in weights}
             self.model.load_state_dict(state)
+        self.forward = torch.compile(self.model) if compiled else self.model
         self.parameters = list(self.model.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8,
                                            weight_decay=0.01, **({mode: True} if mode else {}))
@@ -164,7 +170,7 @@ class Torch:
         torch = self.torch
         inputs, targets = (torch.from_numpy(ids.astype("int64")) for ids in (inputs, targets))
         self.optimizer.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(self.model(inputs).view(-1, VOCAB),
+        loss = torch.nn.functional.cross_entropy(self.forward(inputs).view(-1, VOCAB),
                                                  targets.view(-1))
         value = loss.item()
         loss.backward()
@@ -198,7 +204,8 @@ def fastest_mode(threads, batches):
 
 def peak_memory(arguments, side):
     command = [sys.executable, __file__, arguments.library, "--threads", str(arguments.threads),
-               "--only", side]
+               "--shape", arguments.shape, "--batch", str(BATCH), "--only", side]
+    command += ["--compile"] * arguments.compile + ["--checkpointing"] * arguments.checkpointing
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -212,21 +219,33 @@ def run_alone(arguments, batches):
     """For peak_memory: MiB that three steps add to what the loaded libraries take."""
     import torch  # noqa: F401  loaded for both sides, so that the base is the same
     before = peak_kib()
-    side = (Tinylm(arguments.library, arguments.threads) if arguments.only == "tinylm" else
-            Torch(arguments.threads, arguments.only.partition("-")[2]))
+    side = (Tinylm(arguments.library, arguments.threads, arguments.checkpointing)
+            if arguments.only == "tinylm" else
+            Torch(arguments.threads, arguments.only.partition("-")[2], compiled=arguments.compile))
     for batch in batches[:3]:
         side.step(*batch)
     print((peak_kib() - before) / 1024)
+
+
+def use_shape(arguments):
+    global VOCAB, CONTEXT, D_MODEL, LAYERS, HEADS, D_FF, BATCH
+    VOCAB, CONTEXT, D_MODEL, LAYERS, HEADS, D_FF, BATCH = SHAPES[arguments.shape]
+    BATCH = arguments.batch or BATCH
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("library", help="path of libtinylm.so")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--shape", choices=sorted(SHAPES), default="cs336")
+    parser.add_argument("--batch", type=int, help="sequences a step; default 8, gpt2-small 1")
+    parser.add_argument("--compile", action="store_true", help="PyTorch through torch.compile")
+    parser.add_argument("--checkpointing", action="store_true", help="tinylm with its blocks recomputed")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="steps a round")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    use_shape(arguments)
     try:
         import numpy  # noqa: F401
         import torch
@@ -238,10 +257,10 @@ def main():
         run_alone(arguments, batches)
         return 0
 
-    mode = fastest_mode(arguments.threads, batches)
-    ours = Tinylm(arguments.library, arguments.threads)
-    theirs = Torch(arguments.threads, mode, ours.weights())
-    losses = [(ours.step(*batches[i]), theirs.step(*batches[i])) for i in range(3)]
+    mode = "foreach" if arguments.shape != "cs336" else fastest_mode(arguments.threads, batches)
+    ours = Tinylm(arguments.library, arguments.threads, arguments.checkpointing)
+    theirs = Torch(arguments.threads, mode, ours.weights(), arguments.compile)
+    losses = [(ours.step(*batches[i]), theirs.step(*batches[i])) for i in range(2)]
     for step, (a, b) in enumerate(losses):
         print("step %d: loss %.6f tinylm, %.6f torch" % (step, a, b))
         if not abs(a - b) <= 1e-4:
@@ -254,7 +273,9 @@ def main():
         print("round: %.3f s tinylm, %.3f s torch" % rounds[-1], flush=True)
     ratios = [b / a for a, b in rounds]
     for name, times, side in (("tinylm", [a for a, _ in rounds], "tinylm"),
-                              ("torch %s, AdamW %s" % (torch.__version__, mode or "plain"),
+                              ("torch %s%s, AdamW %s" % (torch.__version__,
+                                                      " compiled" if arguments.compile else "",
+                                                      mode or "plain"),
                                [b for _, b in rounds], "torch-" + mode)):
         best = min(times)
         print("%-34s best %.3f s, median %.3f s a step, %6.0f tokens/s, peak %5.0f MiB" %

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """How a train step grows with batch, context, layers and vocabulary: runs bench_train_step for each, prints a
-Markdown table and writes a plot.
+Markdown table and writes a plot. Rows measured before can be given as a table, and are not measured again.
 
-    python3 tests/bench/plot_growth.py build/tests/bench/bench_train_step docs/growth.svg
+    python3 tests/bench/plot_growth.py build/tests/bench/bench_train_step docs/growth.svg > growth.md
+    python3 tests/bench/plot_growth.py --table growth.md build/tests/bench/bench_train_step docs/growth.svg
 """
 import argparse
 import re
@@ -19,6 +20,15 @@ def measure(program, sizes, steps):
     seconds, tokens = re.search(r"step ([\d.]+) s, (\d+) tokens/s", text).groups()
     share = re.search(r"(\d+)% of the peak", text).group(1)
     return float(seconds), int(tokens), int(share), int(re.search(r"peak memory (\d+)", text).group(1))
+
+
+def read_table(path):
+    """Rows by (what varies, size)."""
+    pattern = r"\| (\w+) \| (\d+) \| ([\d.]+) \| (\d+) \| (\d+)% \| (\d+) MiB \|"
+    with open(path) as file:
+        found = re.findall(pattern, file.read())
+    return {(name, int(size)): (float(s), int(tokens), int(share), int(memory))
+            for name, size, s, tokens, share, memory in found}
 
 
 def panel(x, name, points):
@@ -42,7 +52,7 @@ def write_plot(path, rows):
              "text{fill:#444}.end{text-anchor:end}.middle{text-anchor:middle}</style>",
              '<rect width="880" height="190" fill="white"/>',
              '<text x="440" y="16" class="middle">Seconds of a train step</text>']
-    for i, name in enumerate(BASE):
+    for i, name in enumerate(dict.fromkeys(row[0] for row in rows)):
         lines += panel(220 * i, name, [(size, row[0]) for which, size, row in rows if which == name])
     with open(path, "w") as file:
         file.write("\n".join(lines + ["</svg>"]) + "\n")
@@ -53,12 +63,16 @@ def main():
     parser.add_argument("program", help="path of bench_train_step")
     parser.add_argument("plot", help="SVG file to write")
     parser.add_argument("--steps", type=int, default=2, help="steps a row; the best counts")
+    parser.add_argument("--what", nargs="+", choices=list(BASE), default=list(BASE), help="what to vary")
+    parser.add_argument("--table", help="file with rows measured before")
     arguments = parser.parse_args()
+    known = read_table(arguments.table) if arguments.table else {}
     rows = []
     print("| what varies | size | s a step | tokens/s | of peak | peak memory |\n|---|---|---|---|---|---|")
-    for name, sizes in VALUES.items():
-        for size in sizes:
-            row = measure(arguments.program, dict(BASE, **{name: size}), arguments.steps)
+    for name in arguments.what:
+        for size in VALUES[name]:
+            row = known.get((name, size)) or measure(arguments.program, dict(BASE, **{name: size}),
+                                                     arguments.steps)
             rows.append((name, size, row))
             print("| %s | %d | %.3f | %d | %d%% | %d MiB |" % ((name, size) + row), flush=True)
     write_plot(arguments.plot, rows)

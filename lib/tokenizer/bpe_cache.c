@@ -12,7 +12,7 @@
 #define BUCKET_SIZE   (2 * sizeof(tlmi_bpe_entry_t))
 #define STORE_WORDS   8 /* of the store, per bucket of the largest table */
 #define MAX_IDLE      32
-#define IDLE_SIZE     ((size_t)3 << 20)
+#define IDLE_SIZE     ((size_t)12 << 20)
 
 static tlmi_bpe_entry_t *make_table(size_t buckets)
 {
@@ -53,7 +53,7 @@ void tlmi_bpe_cache_free(tlmi_bpe_cache_t *cache)
 /* The entry with this key, or the free one where it belongs; NULL if there is neither in the buckets
  * that may hold it. */
 static tlmi_bpe_entry_t *find_place(tlmi_bpe_entry_t *entries, size_t mask, tlmi_bpe_key_t key,
-                                    uint32_t hash)
+                                    uint64_t hash)
 {
     for (size_t i = 0; i < 2 * MAX_STEPS; i++) {
         tlmi_bpe_entry_t *entry = &entries[(2 * (size_t)hash + i) & (2 * mask + 1)];
@@ -64,8 +64,8 @@ static tlmi_bpe_entry_t *find_place(tlmi_bpe_entry_t *entries, size_t mask, tlmi
     return NULL;
 }
 
-const tlmi_bpe_entry_t *tlmi_bpe_cache_search(const tlmi_bpe_cache_t *cache, tlmi_bpe_key_t key,
-                                              uint32_t hash)
+const tlmi_bpe_entry_t *tlmi_bpe_cache_find(const tlmi_bpe_cache_t *cache, tlmi_bpe_key_t key,
+                                            uint64_t hash)
 {
     const tlmi_bpe_entry_t *entry = find_place(cache->entries, cache->mask, key, hash);
 
@@ -75,7 +75,7 @@ const tlmi_bpe_entry_t *tlmi_bpe_cache_search(const tlmi_bpe_cache_t *cache, tlm
 /* Where all places are taken, the last of them is taken over. */
 static bool insert(tlmi_bpe_entry_t *entries, size_t mask, const tlmi_bpe_entry_t *entry)
 {
-    uint32_t hash = tlmi_bpe_key_hash(entry->key);
+    uint64_t hash = tlmi_bpe_key_hash(entry->key);
     tlmi_bpe_entry_t *place = find_place(entries, mask, entry->key, hash);
     bool is_new = place != NULL && place->n == 0;
 
@@ -139,7 +139,7 @@ void tlmi_bpe_cache_add(tlmi_bpe_cache_t *cache, tlmi_bpe_key_t key, const uint8
             memcpy(cache->store + cache->store_used + n, pretoken, size);
         cache->store_used += words;
     }
-    if (cache->used > cache->mask && cache->mask + 1 < cache->max_buckets)
+    if (2 * cache->used > cache->mask && cache->mask + 1 < cache->max_buckets)
         double_table(cache);
     cache->used += insert(cache->entries, cache->mask, &entry);
 }

@@ -17,7 +17,7 @@ typedef struct tlmi_bpe_key {
 
 #define TLMI_BPE_LONG_KEY ((uint64_t)(TLMI_BPE_KEY_BYTES + 1) << 56) /* instead of the size */
 
-/* Up to three ids in place, more in the store. Copied whole where at least eight ids have room:
+/* Up to three ids in place, more in the store. Copied whole where at least as many ids have room:
  * what follows the ids is written over by the next pretoken. */
 typedef struct tlmi_bpe_entry {
     uint32_t ids[3];    /* or ids[0]: where the store holds them */
@@ -25,7 +25,7 @@ typedef struct tlmi_bpe_entry {
     tlmi_bpe_key_t key; /* zeros where the entry is free */
 } tlmi_bpe_entry_t;
 
-#define TLMI_BPE_IDS_AT_ONCE 8 /* copied without a look at their number */
+#define TLMI_BPE_IDS_AT_ONCE 4 /* copied without a look at their number */
 
 typedef struct tlmi_bpe_cache {
     tlmi_bpe_entry_t *entries; /* (mask + 1, 2): two entries a bucket */
@@ -79,14 +79,13 @@ static inline tlmi_bpe_key_t tlmi_bpe_long_key(const uint8_t *text, size_t size)
     return (tlmi_bpe_key_t){{hash, size | TLMI_BPE_LONG_KEY}};
 }
 
-static inline uint32_t tlmi_bpe_key_hash(tlmi_bpe_key_t key)
+static inline uint64_t tlmi_bpe_key_hash(tlmi_bpe_key_t key)
 {
-    return (uint32_t)tlmi_hash_mix(key.words[0] ^ 0x9E3779B97F4A7C15u,
-                                   key.words[1] ^ 0xD1B54A32D192ED03u);
+    return tlmi_hash_mix(key.words[0] ^ 0x9E3779B97F4A7C15u, key.words[1] ^ 0xD1B54A32D192ED03u);
 }
 
 static inline const tlmi_bpe_entry_t *tlmi_bpe_cache_bucket(const tlmi_bpe_cache_t *cache,
-                                                            uint32_t hash)
+                                                            uint64_t hash)
 {
     return &cache->entries[2 * (hash & cache->mask)];
 }
@@ -97,30 +96,31 @@ static inline uint64_t tlmi_bpe_entry_differs(const tlmi_bpe_entry_t *entry, tlm
     return (entry->key.words[0] ^ key.words[0]) | (entry->key.words[1] ^ key.words[1]);
 }
 
-/* The entry with this key, or NULL. */
-const tlmi_bpe_entry_t *tlmi_bpe_cache_search(const tlmi_bpe_cache_t *cache, tlmi_bpe_key_t key,
-                                              uint32_t hash);
-
-/* The same; nearly always it is in its own bucket, and which of the two it is there cannot be
- * predicted, so there is no branch for that. */
-static inline const tlmi_bpe_entry_t *tlmi_bpe_cache_find(const tlmi_bpe_cache_t *cache,
-                                                          tlmi_bpe_key_t key, uint32_t hash)
+/* The entry with this key in its own bucket, where nearly all are; else NULL. Which of the two it is
+ * cannot be predicted, so there is no branch for that. */
+static inline const tlmi_bpe_entry_t *tlmi_bpe_cache_glance(const tlmi_bpe_cache_t *cache,
+                                                            tlmi_bpe_key_t key, uint64_t hash)
 {
     const tlmi_bpe_entry_t *bucket = tlmi_bpe_cache_bucket(cache, hash);
     uint64_t second = tlmi_bpe_entry_differs(&bucket[0], key) != 0;
 
     if ((tlmi_bpe_entry_differs(&bucket[1], key) & -second) != 0)
-        return tlmi_bpe_cache_search(cache, key, hash);
+        return NULL;
     return bucket + second;
 }
 
-/* Where the ids of an entry are; whole numbers, so that no branch has to choose. */
+/* The entry with this key wherever it is, or NULL. */
+const tlmi_bpe_entry_t *tlmi_bpe_cache_find(const tlmi_bpe_cache_t *cache, tlmi_bpe_key_t key,
+                                            uint64_t hash);
+
+/* Where the ids of an entry are; by masks, since a branch could not be predicted. */
 static inline const uint32_t *tlmi_bpe_entry_ids(const tlmi_bpe_cache_t *cache,
                                                  const tlmi_bpe_entry_t *entry)
 {
     uintptr_t stored = (uintptr_t)cache->store + entry->ids[0] * sizeof(uint32_t);
+    uintptr_t is_stored = -(uintptr_t)(entry->n > 3);
 
-    return (const uint32_t *)(entry->n > 3 ? stored : (uintptr_t)entry->ids);
+    return (const uint32_t *)((stored & is_stored) | ((uintptr_t)entry->ids & ~is_stored));
 }
 
 /* Whether an entry with the key of a long pretoken is of this one. */

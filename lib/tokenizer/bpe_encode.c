@@ -9,7 +9,7 @@
 #include "base/memory.h"
 
 #define SHORT_SIZE 96 /* bytes up to which searching the array beats the heap */
-#define PREPARED   32 /* pretokens whose buckets are asked for ahead */
+#define PREPARED   64 /* pretokens whose buckets are asked for ahead */
 
 void tlmi_bpe_encoder_init(tlmi_bpe_encoder_t *encoder, const tlm_tokenizer_t *tokenizer,
                            tlmi_bpe_cache_t *cache)
@@ -289,31 +289,55 @@ tlm_status_t tlmi_bpe_is_whole(bool *out, tlmi_bpe_encoder_t *encoder, uint32_t 
 
 /* What is known of a pretoken before it is looked up. */
 typedef struct lookup {
-    tlmi_bpe_key_t key;
-    uint32_t hash;
-    bool is_short; /* its key is itself */
+    tlmi_bpe_key_t key; /* one that no entry has where the pretoken is not its own key */
+    uint64_t hash;
 } lookup_t;
 
-/* Makes the keys of n pretokens of the text that ends at `limit`, and asks for their buckets. */
+/* Makes the keys of n pretokens and asks for their buckets. At least TLMI_BPE_KEY_BYTES + 1 bytes of
+ * the text may be read from the start of each. */
 static void prepare(lookup_t *lookups, const tlmi_bpe_cache_t *cache, const uint8_t *text,
-                    const uint8_t *limit, size_t start, const size_t *ends, size_t n)
+                    size_t start, const size_t *ends, size_t n)
 {
-    for (size_t i = 0; i < n; start = ends[i++]) {
+    for (size_t i = 0; i < n; i++) {
         const uint8_t *pretoken = text + start;
         size_t size = ends[i] - start;
-        uint8_t copy[TLMI_BPE_KEY_BYTES + 1] = {0};
 
-        lookups[i].is_short = size <= TLMI_BPE_KEY_BYTES;
+        start = ends[i];
+        lookups[i].key.words[1] = UINT64_MAX;
         if (size > TLMI_BPE_KEY_BYTES)
             continue;
-        if (limit - pretoken <= TLMI_BPE_KEY_BYTES) {
-            memcpy(copy, pretoken, size);
-            pretoken = copy;
-        }
         lookups[i].key = tlmi_bpe_short_key(pretoken, size);
         lookups[i].hash = tlmi_bpe_key_hash(lookups[i].key);
         __builtin_prefetch(tlmi_bpe_cache_bucket(cache, lookups[i].hash));
     }
+}
+
+/* The same for one of the last pretokens of a text, which ends before so many bytes. */
+static void prepare_last(lookup_t *lookup, const tlmi_bpe_cache_t *cache, const uint8_t *pretoken,
+                         size_t size)
+{
+    uint8_t copy[TLMI_BPE_KEY_BYTES + 1] = {0};
+
+    memcpy(copy, pretoken, size < sizeof(copy) ? size : sizeof(copy));
+    prepare(lookup, cache, copy, 0, &size, 1);
+}
+
+/* A pretoken that is not in its own bucket. */
+static __attribute__((noinline)) tlm_status_t encode_rare(tlmi_bpe_encoder_t *encoder,
+                                                          const lookup_t *lookup,
+                                                          const uint8_t *pretoken, size_t size)
+{
+    const tlmi_bpe_entry_t *entry;
+
+    if (size > TLMI_BPE_KEY_BYTES)
+        return encode_hashed(encoder, pretoken, size);
+    entry = tlmi_bpe_cache_find(encoder->cache, lookup->key, lookup->hash);
+    if (entry == NULL)
+        return encode_and_remember(encoder, lookup->key, pretoken, size);
+    memcpy(encoder->ids + encoder->n, tlmi_bpe_entry_ids(encoder->cache, entry),
+           entry->n * sizeof(*encoder->ids));
+    encoder->n += entry->n;
+    return TLM_OK;
 }
 
 /* The ids of n prepared pretokens; there is room for as many as they have bytes, and
@@ -324,19 +348,16 @@ static tlm_status_t look_up(tlmi_bpe_encoder_t *encoder, const lookup_t *lookups
     tlmi_bpe_cache_t cache = *encoder->cache; /* a copy, which the ids cannot lie over */
     uint32_t *to = encoder->ids + encoder->n;
 
-    for (size_t i = 0; i < n; start = ends[i++]) {
-        const lookup_t *lookup = &lookups[i];
-        const tlmi_bpe_entry_t *entry = NULL;
+    for (size_t i = 0; i < n; i++) {
+        tlmi_bpe_key_t key = lookups[i].key;
+        const tlmi_bpe_entry_t *entry = tlmi_bpe_cache_glance(&cache, key, lookups[i].hash);
         const uint32_t *ids;
 
-        if (lookup->is_short)
-            entry = tlmi_bpe_cache_find(&cache, lookup->key, lookup->hash);
         if (entry == NULL) {
+            size_t from = i == 0 ? start : ends[i - 1];
+
             encoder->n = (size_t)(to - encoder->ids);
-            if (lookup->is_short)
-                TLMI_TRY(encode_and_remember(encoder, lookup->key, text + start, ends[i] - start));
-            else
-                TLMI_TRY(encode_hashed(encoder, text + start, ends[i] - start));
+            TLMI_TRY(encode_rare(encoder, &lookups[i], text + from, ends[i] - from));
             to = encoder->ids + encoder->n;
             cache = *encoder->cache;
             continue;
@@ -351,23 +372,38 @@ static tlm_status_t look_up(tlmi_bpe_encoder_t *encoder, const lookup_t *lookups
     return TLM_OK;
 }
 
+static tlm_status_t encode_cached(tlmi_bpe_encoder_t *encoder, const uint8_t *text,
+                                  const size_t *ends, size_t n)
+{
+    lookup_t lookups[PREPARED];
+    size_t i = 0, start = 0, far = n; /* pretokens that begin far enough from the end of the text */
+
+    while (far > 0 && ends[n - 1] - (far == 1 ? 0 : ends[far - 2]) <= TLMI_BPE_KEY_BYTES)
+        far--;
+    for (size_t count; i < far; i += count, start = ends[i - 1]) {
+        count = far - i < PREPARED ? far - i : PREPARED;
+        prepare(lookups, encoder->cache, text, start, ends + i, count);
+        TLMI_TRY(look_up(encoder, lookups, text, start, ends + i, count));
+    }
+    for (; i < n; start = ends[i++]) {
+        prepare_last(lookups, encoder->cache, text + start, ends[i] - start);
+        TLMI_TRY(look_up(encoder, lookups, text, start, ends + i, 1));
+    }
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_bpe_encode_pretokens(void *context, const uint8_t *text, const size_t *ends,
                                        size_t n)
 {
     tlmi_bpe_encoder_t *encoder = context;
-    lookup_t lookups[PREPARED];
     size_t start = 0;
 
     if (!tlmi_bpe_reserve(encoder, ends[n - 1]))
         return TLM_ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < n && encoder->cache == NULL; start = ends[i++])
+    if (encoder->cache != NULL)
+        return encode_cached(encoder, text, ends, n);
+    for (size_t i = 0; i < n; start = ends[i++])
         TLMI_TRY(encode_anew(encoder, text + start, ends[i] - start));
-    for (size_t i = 0, count; i < n && encoder->cache != NULL; start = ends[i - 1]) {
-        count = n - i < PREPARED ? n - i : PREPARED;
-        prepare(lookups, encoder->cache, text, text + ends[n - 1], start, ends + i, count);
-        TLMI_TRY(look_up(encoder, lookups, text, start, ends + i, count));
-        i += count;
-    }
     return TLM_OK;
 }
 

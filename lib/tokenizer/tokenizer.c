@@ -101,23 +101,25 @@ tlm_status_t tlm_tokenizer_token_id(uint32_t *id, const tlm_tokenizer_t *tokeniz
 
 /* ---- Encoding and decoding ---- */
 
-/* The ids of a text in one array, which begins with room for what most texts need: large arrays in
- * huge pages, of which only those that are written to become memory. */
+/* The ids of a text in one array. */
 typedef struct id_array {
     uint32_t *ids;
     size_t n;
     size_t capacity;
 } id_array_t;
 
-#define LARGE_ARRAY ((size_t)1 << 20) /* ids */
+#define LARGE_ARRAY ((size_t)1 << 20) /* ids; in huge pages from this size on */
 
+/* Room for what nearly all texts need, an id for each two bytes: an array that grows is copied, and
+ * what is never written to does not become memory. */
 static bool reserve_ids(id_array_t *array, size_t text_size)
 {
-    size_t expected = text_size / 3;
+    size_t expected = text_size / 2 + 64;
 
     if (expected < LARGE_ARRAY)
-        return true;
-    array->ids = tlmi_alloc_aligned(expected, sizeof(*array->ids), "token ids");
+        array->ids = tlmi_alloc(expected, sizeof(*array->ids), "token ids");
+    else
+        array->ids = tlmi_alloc_aligned(expected, sizeof(*array->ids), "token ids");
     array->capacity = array->ids != NULL ? expected : 0;
     return array->ids != NULL;
 }

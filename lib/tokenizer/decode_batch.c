@@ -1,11 +1,10 @@
 /* Many rows of ids to bytes in one call, on all threads: first their sizes, then the bytes. */
-#include <string.h>
-
 #include "tinylm/encode.h"
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
+#include "decode_ids.h"
 #include "tokenizer_core.h"
 
 typedef struct decode_batch {
@@ -15,42 +14,27 @@ typedef struct decode_batch {
     uint8_t *bytes;
 } decode_batch_t;
 
-/* Size of the token; 0 if there is none. */
-static size_t token_size(const tlmi_vocabulary_t *vocabulary, uint32_t id)
-{
-    return id < vocabulary->size ? tlmi_vocabulary_token(vocabulary, id).size : 0;
-}
-
 /* Measures a row; SIZE_MAX if it has an id that is no token. */
 static void measure_row(void *context, int64_t row, int32_t worker)
 {
     decode_batch_t *batch = context;
     const tlm_ids_t *ids = &batch->rows[row];
-    size_t total = 0;
+    size_t bad;
 
     (void)worker;
-    for (size_t i = 0; i < ids->n && total < SIZE_MAX; i++) {
-        size_t size = token_size(batch->vocabulary, ids->ids[i]);
-
-        if (size == 0 || !tlmi_add_size(&total, total, size))
-            total = SIZE_MAX;
-    }
-    batch->offsets[row + 1] = total;
+    if (!tlmi_measure_ids(&batch->offsets[row + 1], &bad, batch->vocabulary, ids->ids, ids->n))
+        batch->offsets[row + 1] = SIZE_MAX;
 }
 
 static void copy_row(void *context, int64_t row, int32_t worker)
 {
     decode_batch_t *batch = context;
     const tlm_ids_t *ids = &batch->rows[row];
-    uint8_t *to = batch->bytes + batch->offsets[row];
 
     (void)worker;
-    for (size_t i = 0; i < ids->n; i++) {
-        tlm_bytes_t token = tlmi_vocabulary_token(batch->vocabulary, ids->ids[i]);
-
-        memcpy(to, token.data, token.size);
-        to += token.size;
-    }
+    tlmi_copy_tokens(batch->bytes + batch->offsets[row],
+                     batch->offsets[row + 1] - batch->offsets[row], batch->vocabulary, ids->ids,
+                     ids->n);
 }
 
 /* Turns sizes into offsets; fails for the first row that could not be measured. */
@@ -59,13 +43,14 @@ static tlm_status_t add_up(decode_batch_t *batch, size_t num_rows)
     batch->offsets[0] = 0;
     for (size_t row = 0; row < num_rows; row++) {
         const tlm_ids_t *ids = &batch->rows[row];
+        size_t size, bad;
 
-        for (size_t i = 0; batch->offsets[row + 1] == SIZE_MAX && i < ids->n; i++)
-            if (token_size(batch->vocabulary, ids->ids[i]) == 0)
-                return tlmi_fail(TLM_ERR_RANGE,
-                                 "tokenizer_decode_batch: id %u at position %zu of row %zu is not "
-                                 "one of the vocabulary's %u",
-                                 ids->ids[i], i, row, batch->vocabulary->size);
+        if (batch->offsets[row + 1] == SIZE_MAX &&
+            !tlmi_measure_ids(&size, &bad, batch->vocabulary, ids->ids, ids->n) && bad < ids->n)
+            return tlmi_fail(TLM_ERR_RANGE,
+                             "tokenizer_decode_batch: id %u at position %zu of row %zu is not "
+                             "one of the vocabulary's %u",
+                             ids->ids[bad], bad, row, batch->vocabulary->size);
         if (!tlmi_add_size(&batch->offsets[row + 1], batch->offsets[row], batch->offsets[row + 1]))
             return tlmi_fail_memory(SIZE_MAX, "a batch of texts");
     }

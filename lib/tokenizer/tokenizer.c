@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 #include "bpe_encode.h"
+#include "decode_ids.h"
 #include "encode_parallel.h"
 #include "utf8.h"
 
@@ -247,28 +248,10 @@ tlm_status_t tlm_tokenizer_count(uint64_t *n, const tlm_tokenizer_t *tokenizer, 
     return status;
 }
 
-static tlm_status_t decoded_size(size_t *size, const tlm_tokenizer_t *tokenizer,
-                                 const uint32_t *ids, size_t n)
-{
-    *size = 0;
-    for (size_t i = 0; i < n; i++) {
-        size_t token_size = find_token(tokenizer, ids[i]).size;
-
-        if (token_size == 0)
-            return tlmi_fail(TLM_ERR_RANGE,
-                             "tokenizer_decode: id %u at position %zu is not one of the "
-                             "vocabulary's %u",
-                             ids[i], i, tokenizer->vocabulary.size);
-        if (!tlmi_add_size(size, *size, token_size))
-            return tlmi_fail_memory(token_size, "a text");
-    }
-    return TLM_OK;
-}
-
 tlm_status_t tlm_tokenizer_decode(uint8_t **bytes, size_t *size, const tlm_tokenizer_t *tokenizer,
                                   const uint32_t *ids, size_t n)
 {
-    size_t total, room, at = 0;
+    size_t total = 0, room, bad;
     uint8_t *out;
 
     TLMI_REQUIRE("tokenizer_decode", bytes);
@@ -276,18 +259,17 @@ tlm_status_t tlm_tokenizer_decode(uint8_t **bytes, size_t *size, const tlm_token
     TLMI_REQUIRE("tokenizer_decode", tokenizer);
     if (n > 0)
         TLMI_REQUIRE("tokenizer_decode", ids);
-    TLMI_TRY(decoded_size(&total, tokenizer, ids, n));
-    if (!tlmi_add_size(&room, total, 1))
-        return tlmi_fail_memory(total, "a text");
+    if (!tlmi_measure_ids(&total, &bad, &tokenizer->vocabulary, ids, n) && bad < n)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "tokenizer_decode: id %u at position %zu is not one of the vocabulary's "
+                         "%u",
+                         ids[bad], bad, tokenizer->vocabulary.size);
+    if ((n > 0 && total == 0) || !tlmi_add_size(&room, total, 1))
+        return tlmi_fail_memory(SIZE_MAX, "a text");
     out = tlmi_alloc(room, 1, "a text");
     if (out == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < n; i++) {
-        tlm_bytes_t token = tlmi_vocabulary_token(&tokenizer->vocabulary, ids[i]);
-
-        memcpy(out + at, token.data, token.size);
-        at += token.size;
-    }
+    tlmi_copy_tokens(out, total, &tokenizer->vocabulary, ids, n);
     out[total] = '\0';
     *bytes = out;
     *size = total;

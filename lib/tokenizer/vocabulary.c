@@ -60,7 +60,8 @@ static tlm_status_t reserve(tlmi_vocabulary_t *vocabulary, size_t size)
 
     if (vocabulary->size == TLMI_NO_TOKEN)
         return tlmi_fail(TLM_ERR_RANGE, "a vocabulary holds at most %u tokens", TLMI_NO_TOKEN);
-    if (!tlmi_add_size(&needed, vocabulary->bytes_size, size))
+    if (!tlmi_add_size(&needed, vocabulary->bytes_size, size) ||
+        !tlmi_add_size(&needed, needed, TLMI_VOCABULARY_SLACK))
         return tlmi_fail_memory(size, "a token");
     if (!tlmi_grow(&vocabulary->bytes, &vocabulary->bytes_capacity, needed, 1, "tokens") ||
         !tlmi_grow(&vocabulary->ends, &vocabulary->ends_capacity, (size_t)vocabulary->size + 1,

@@ -6,6 +6,9 @@
 
 #define TLMI_NO_TOKEN UINT32_MAX
 
+/* So many bytes may be read from the start of any token, whatever its size. */
+#define TLMI_VOCABULARY_SLACK 16
+
 typedef struct tlmi_vocabulary {
     uint8_t *bytes; /* of all tokens, one after the other */
     size_t bytes_size;

@@ -309,10 +309,10 @@ static inline tlm_status_t merge_place(learner_t *learner, const pair_t *pair, u
     cells[at] = cells[end - 1] = product;
     before = cells[at - 1];
     behind = cells[end];
-    if (!(before & TLMI_CELL_SEPARATOR))
+    if (!(before & TLMI_CELL_COUNT))
         TLMI_TRY(note_place(learner, learner->tokens[before].new_before, true, before, product,
                             at - learner->lengths[before], count));
-    if (!(behind & TLMI_CELL_SEPARATOR))
+    if (!(behind & TLMI_CELL_COUNT))
         TLMI_TRY(note_place(learner, learner->tokens[behind].new_behind, false, product, behind, at,
                             count));
     return TLM_OK;
@@ -392,12 +392,12 @@ static bool next_neighbours(size_t *at, const learner_t *learner)
     while (*at < cells->n) {
         uint32_t left = cells->cells[*at], right;
 
-        if (left & TLMI_CELL_SEPARATOR) {
+        if (left & TLMI_CELL_COUNT) {
             ++*at;
             continue;
         }
         right = cells->cells[*at + learner->lengths[left]];
-        if (!(right & TLMI_CELL_SEPARATOR) && !is_too_long(learner, left, right))
+        if (!(right & TLMI_CELL_COUNT) && !is_too_long(learner, left, right))
             return true;
         *at += learner->lengths[left];
     }
@@ -445,7 +445,7 @@ static tlm_status_t add_tokens(learner_t *learner, size_t from)
 {
     size_t n = learner->vocabulary->size;
 
-    if (n >= TLMI_CELL_SEPARATOR)
+    if (n >= TLMI_CELL_COUNT)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%zu tokens are too many to learn from", n);
     if (!tlmi_grow(&learner->lengths, &learner->lengths_capacity, n, sizeof(*learner->lengths),
                    "lengths of tokens") ||

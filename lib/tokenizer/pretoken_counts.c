@@ -208,6 +208,13 @@ static void take_slot(tlmi_pretoken_counts_t *counts, tlmi_pretoken_slot_t *slot
 
 /* ---- Counting ---- */
 
+/* A slot may lie in two cache lines. */
+static inline void prefetch_slot(const tlmi_pretoken_slot_t *slot)
+{
+    __builtin_prefetch(slot, 1);
+    __builtin_prefetch(&slot->count, 1);
+}
+
 static tlm_status_t add_batch(tlmi_pretoken_counts_t *counts, const uint8_t *text, size_t start,
                               const size_t *ends, size_t n, size_t text_size)
 {
@@ -217,7 +224,7 @@ static tlm_status_t add_batch(tlmi_pretoken_counts_t *counts, const uint8_t *tex
     TLMI_TRY(reserve_slots(counts, counts->n + n));
     for (size_t i = 0; i < n; i++) {
         make_key(&keys[i], text + at, ends[i] - at, text_size - at);
-        __builtin_prefetch(&counts->slots[keys[i].hash & (counts->num_slots - 1)], 1);
+        prefetch_slot(&counts->slots[keys[i].hash & (counts->num_slots - 1)]);
         at = ends[i];
     }
     for (size_t i = 0; i < n; i++) {

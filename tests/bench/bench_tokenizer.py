@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""BPE training and encoding of libtinylm beside Hugging Face tokenizers and tiktoken.
+"""BPE encoding of libtinylm beside Hugging Face tokenizers and tiktoken.
 
 Every measurement is a process of its own: the text is read first, then the work is timed, and the
 peak memory is that of the whole process. Rounds alternate between the libraries; the table gives the
-best of each. Before that, the ids of all libraries for the same vocabulary must agree, and the number
-of merges that training agrees on is printed.
+best of each. Before that, the ids of all libraries for the same vocabulary must agree.
 
     python3 -m venv .venv-bench && .venv-bench/bin/pip install tokenizers tiktoken
     .venv-bench/bin/python tests/bench/bench_tokenizer.py build/lib/libtinylm.so
@@ -14,33 +13,14 @@ import ctypes
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from ctypes import POINTER, Structure, byref, c_char_p, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_size_t, c_uint32, c_void_p
 
-SPECIAL = "<|endoftext|>"
-GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-SKIP = 77  # what meson takes for a skipped test
-HERE = os.path.dirname(os.path.abspath(__file__))
-DATA = os.environ.get("TINYLM_TEST_DATA", os.path.join(HERE, "../../../shared/data"))
-
-
-class Bytes(Structure):
-    _fields_ = [("data", c_char_p), ("size", c_size_t)]
-
-
-class TrainerOptions(Structure):
-    _fields_ = [("size", c_size_t), ("vocab_size", c_uint32), ("reserved", c_uint32),
-                ("special_tokens", POINTER(Bytes)), ("num_special_tokens", c_size_t),
-                ("pattern", c_char_p), ("min_frequency", c_uint64)]
-
-
-class TokenizerOptions(Structure):
-    _fields_ = [("size", c_size_t), ("special_tokens", POINTER(Bytes)),
-                ("num_special_tokens", c_size_t), ("pattern", c_char_p)]
-
+from bench_support import (DATA, GPT2, SKIP, SPECIAL, Bytes, TokenizerOptions, byte_alphabet,
+                           installed_versions, load_tinylm, make_text, memory_mib, run_alone,
+                           train_tinylm)
 
 # ---- One measurement, in a process of its own: each function returns seconds and a digest ----------
 
@@ -51,33 +31,6 @@ def ids_digest(documents):
     for ids in documents:
         digest.update((c_uint32 * len(ids))(*ids))
     return digest.hexdigest()
-
-
-def load_tinylm(arguments):
-    lib = ctypes.CDLL(arguments.library)
-    lib.tlm_error_message.restype = c_char_p
-
-    def call(name, *values):
-        if getattr(lib, "tlm_" + name)(*values) != 0:
-            sys.exit("tlm_%s: %s" % (name, lib.tlm_error_message().decode()))
-
-    call("set_num_threads", c_int32(arguments.threads))
-    return call
-
-
-def tinylm_train(arguments):
-    call = load_tinylm(arguments)
-    special = Bytes(SPECIAL.encode(), len(SPECIAL))
-    options = TrainerOptions(ctypes.sizeof(TrainerOptions), arguments.vocab_size, 0,
-                             ctypes.pointer(special), 1, None, 0)
-    trainer, tokenizer = c_void_p(), c_void_p()
-    begin = time.perf_counter()
-    call("bpe_trainer_create", byref(trainer), byref(options))
-    call("bpe_trainer_add_file", trainer, arguments.text.encode())
-    call("bpe_trainer_train", byref(tokenizer), trainer)
-    seconds = time.perf_counter() - begin
-    call("tokenizer_save", tokenizer, arguments.vocab.encode(), arguments.merges.encode())
-    return seconds, ""
 
 
 def tinylm_encode(arguments):
@@ -103,45 +56,15 @@ def documents_of(path):
         return [document for document in file.read().split(SPECIAL) if document]
 
 
-def huggingface(arguments):
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    model = (models.BPE.from_file(arguments.vocab, arguments.merges)
-             if os.path.exists(arguments.vocab) and "encode" in arguments.only else models.BPE())
-    tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return tokenizer
-
-
-def huggingface_train(arguments):
-    from tokenizers import pre_tokenizers, trainers
-    tokenizer = huggingface(arguments)
-    trainer = trainers.BpeTrainer(vocab_size=arguments.vocab_size, special_tokens=[SPECIAL],
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-                                  show_progress=False)
-    begin = time.perf_counter()
-    tokenizer.train([arguments.text], trainer)
-    seconds = time.perf_counter() - begin
-    folder = os.path.dirname(arguments.vocab)
-    tokenizer.model.save(folder, "huggingface")
-    return seconds, ""
-
-
 def huggingface_encode(arguments):
-    tokenizer = huggingface(arguments)
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    tokenizer = Tokenizer(models.BPE.from_file(arguments.vocab, arguments.merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     documents = documents_of(arguments.text)
     begin = time.perf_counter()
     encodings = tokenizer.encode_batch_fast(documents, add_special_tokens=False)
     seconds = time.perf_counter() - begin
     return seconds, ids_digest(e.ids for e in encodings) if arguments.digest else ""
-
-
-def byte_alphabet():
-    """From GPT-2's printable characters back to bytes."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    alphabet = {chr(b): b for b in printable}
-    alphabet.update((chr(0x100 + i), b)
-                    for i, b in enumerate(b for b in range(256) if b not in printable))
-    return alphabet
 
 
 def tiktoken_encode(arguments):
@@ -160,14 +83,7 @@ def tiktoken_encode(arguments):
     return seconds, ids_digest(ids) if arguments.digest else ""
 
 
-MEASUREMENTS = {f.__name__: f for f in (tinylm_train, huggingface_train, tinylm_encode,
-                                        huggingface_encode, tiktoken_encode)}
-
-
-def peak_mib():
-    """Peak of this process since it was started; getrusage would count its parent's too."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
+MEASUREMENTS = {f.__name__: f for f in (tinylm_encode, huggingface_encode, tiktoken_encode)}
 
 
 # ---- The table -------------------------------------------------------------------------------------
@@ -176,38 +92,8 @@ def peak_mib():
 def measure(arguments, name, text, digest=False):
     """Seconds, peak MiB and digest of one measurement; None if its library is not installed."""
     package = {"huggingface": "tokenizers", "tiktoken": "tiktoken"}.get(name.partition("_")[0])
-    if package and package not in arguments.installed:
-        return None
-    command = [sys.executable, __file__, arguments.library, "--only", name, "--text", text,
-               "--vocab", arguments.vocab, "--merges", arguments.merges, "--threads",
-               str(arguments.threads), "--vocab-size", str(arguments.vocab_size)]
-    environment = dict(os.environ, RAYON_NUM_THREADS=str(arguments.threads),
-                       TOKENIZERS_PARALLELISM="true" if arguments.threads > 1 else "false")
-    run = subprocess.run(command + ["--digest"] * digest, capture_output=True, text=True,
-                         env=environment)
-    if run.returncode != 0:
-        sys.exit("%s: %s" % (name, run.stderr.strip()))
-    return json.loads(run.stdout)
-
-
-def make_text(source, path, size):
-    """The first `size` bytes of the source, repeated if it is shorter, cut between documents."""
-    with open(source, "rb") as file:
-        text = file.read(size)
-    text = (text * (size // len(text) + 1))[:size]
-    end = text.rfind(SPECIAL.encode())
-    with open(path, "wb") as file:
-        file.write(text[:end + len(SPECIAL)] if end >= 0 else text.decode(errors="ignore").encode())
-
-
-def agreeing_merges(arguments):
-    def merges(path):
-        with open(path, encoding="utf-8") as file:
-            return [line for line in file.read().splitlines() if not line.startswith("#version")]
-
-    ours = merges(arguments.merges)
-    theirs = merges(os.path.join(os.path.dirname(arguments.merges), "huggingface-merges.txt"))
-    return len(set(ours) & set(theirs)), len(ours)
+    options = ["--text", text, "--vocab", arguments.vocab, "--merges", arguments.merges]
+    return run_alone(__file__, name, package, arguments, options + ["--digest"] * digest)
 
 
 def print_row(name, threads, megabytes, runs, ours):
@@ -238,8 +124,7 @@ def check_agreement(arguments, folder):
     """The ids of all libraries for the first 5 MB, with the vocabulary that ours learned."""
     sample = os.path.join(folder, "sample.txt")
     make_text(arguments.text, sample, min(5000000, arguments.megabytes * 1000000))
-    results = {name: measure(arguments, name, sample, digest=True)
-               for name in MEASUREMENTS if "encode" in name}
+    results = {name: measure(arguments, name, sample, digest=True) for name in MEASUREMENTS}
     digests = {run["digest"] for run in results.values() if run is not None}
     if len(digests) != 1:
         sys.exit("the ids differ: %s" % results)
@@ -254,25 +139,20 @@ def main():
     parser.add_argument("--vocab-size", type=int, default=10000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)),
-                        help="of training; encoding is measured with one")
+                        help="of learning the vocabulary; encoding is measured with one")
     for hidden in ("--only", "--vocab", "--merges"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--digest", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
         seconds, digest = MEASUREMENTS[arguments.only](arguments)
-        print(json.dumps({"seconds": seconds, "peak": peak_mib(), "digest": digest}))
+        print(json.dumps({"seconds": seconds, "peak": memory_mib("VmHWM"), "digest": digest}))
         return 0
     if not os.path.exists(arguments.text):
         print("no text to measure with: %s (see --text)" % arguments.text)
         return SKIP
 
-    arguments.installed = {}
-    for package in ("tokenizers", "tiktoken"):
-        try:
-            arguments.installed[package] = __import__(package).__version__
-        except ImportError:
-            pass
+    arguments.installed = installed_versions(["tokenizers", "tiktoken"])
     print("vocabulary of %d, %d MB of %s; peers: %s" % (
         arguments.vocab_size, arguments.megabytes, os.path.basename(arguments.text),
         ", ".join("%s %s" % item for item in arguments.installed.items()) or "none installed"))
@@ -282,9 +162,9 @@ def main():
         text = os.path.join(folder, "text.txt")
         make_text(arguments.text, text, arguments.megabytes * 1000000)
         print("%-24s %7s %9s %9s %9s %8s" % ("", "threads", "seconds", "MB/s", "peak MiB", "ratio"))
-        compare(arguments, ["tinylm_train", "huggingface_train"], text)
-        if "tokenizers" in arguments.installed:
-            print("%d of %d merges are in both" % agreeing_merges(arguments))
+        call = load_tinylm(arguments)
+        call("tokenizer_save", train_tinylm(call, text, arguments.vocab_size),
+             arguments.vocab.encode(), arguments.merges.encode())
         arguments.threads = 1
         check_agreement(arguments, folder)
         compare(arguments, ["tinylm_encode", "huggingface_encode", "tiktoken_encode"], text)

@@ -1,6 +1,7 @@
 /* Vector operations for AVX2 and FMA, eight floats at a time. To be included by files
  * of kernels only: the names are short. */
 #include <immintrin.h>
+#include <string.h>
 
 #include "base/cpu.h"
 
@@ -133,6 +134,27 @@ INLINE void vd_store(double *y, VD v)
 {
     _mm256_storeu_pd(y, v.low);
     _mm256_storeu_pd(y + 4, v.high);
+}
+
+/* Four folded sums; a tree's last two steps of four at once, turned so that they stand in columns. */
+#define F4 __m128
+
+INLINE void f4_sums(float *out, F4 a, F4 b, F4 c, F4 d)
+{
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
+}
+
+INLINE float f4_sum(F4 a)
+{
+    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
+}
+
+INLINE F4 v_fold(const V *sums)
+{
+    V v = _mm256_add_ps(sums[0], sums[1]);
+    return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
 }
 
 #include "tensor/simd_helpers.h"

@@ -12,6 +12,8 @@
  *   v_keep(v, i, n)           v, elements from n on made 0
  *   v_has_nan(x)              true if any element is NaN
  *   VD, vd_zero vd_add_square vd_store    WIDTH doubles: acc + x x in float64
+ *   F4, v_fold(sums)          LANES partial sums added up to four, lane k + 8, then k + 4 to lane k
+ *   f4_sum f4_sums            the rest of that tree, of one or of four F4 at once
  *
  * v_min(a, b) and v_max(a, b) are b where either is NaN, as the instructions are.
  *
@@ -78,14 +80,8 @@ HELPER void put(float *y, int64_t i, int64_t n, V v, bool accumulate)
     v_store(y, i, n, accumulate ? v_add(v_load(y, i, n, 0.0f), v) : v);
 }
 
-/* Adds up LANES partial sums in a fixed tree. */
+/* Adds up LANES partial sums in a fixed tree: lane k + 8 to lane k, then k + 4, k + 2, k + 1. */
 HELPER float sum_lanes(const V *sums)
 {
-    float lanes[LANES];
-    for (int k = 0; k < ACCUMULATORS; k++)
-        v_store(lanes, k * WIDTH, LANES, sums[k]);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int k = 0; k < half; k++)
-            lanes[k] += lanes[k + half];
-    return lanes[0];
+    return f4_sum(v_fold(sums));
 }

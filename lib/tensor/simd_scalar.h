@@ -116,4 +116,30 @@ INLINE void vd_store(double *y, VD v)
     *y = v;
 }
 
+typedef struct float4 {
+    float lanes[4];
+} float4_t;
+#define F4 float4_t
+
+INLINE float f4_sum(F4 a)
+{
+    return (a.lanes[0] + a.lanes[2]) + (a.lanes[1] + a.lanes[3]);
+}
+
+INLINE void f4_sums(float *out, F4 a, F4 b, F4 c, F4 d)
+{
+    out[0] = f4_sum(a);
+    out[1] = f4_sum(b);
+    out[2] = f4_sum(c);
+    out[3] = f4_sum(d);
+}
+
+INLINE F4 v_fold(const V *sums)
+{
+    F4 folded;
+    for (int k = 0; k < 4; k++)
+        folded.lanes[k] = (sums[k] + sums[k + 8]) + (sums[k + 4] + sums[k + 12]);
+    return folded;
+}
+
 #include "tensor/simd_helpers.h"

@@ -69,6 +69,15 @@ KERNEL float kernel_dot(const float *x, const float *y, int64_t n)
     return sum_lanes(sums);
 }
 
+/* Asks for the rows that follow the `count` at hand, at column i of these: line after line as they
+ * lie in memory, for which the CPU's own prefetching helps; rows side by side would be as many
+ * streams. */
+HELPER void prefetch_rows(const float *next, int count, int64_t i)
+{
+    for (int r = 0; r < count; r++)
+        __builtin_prefetch(next + count * i + r * LANES);
+}
+
 /* Four dot products at once: x is read once, and the four chains of additions overlap. Each has the
  * operations of kernel_dot in the same order. */
 KERNEL void kernel_dot4(float *out, const float *x, const float *rows, int64_t stride, int64_t n)
@@ -78,9 +87,7 @@ KERNEL void kernel_dot4(float *out, const float *x, const float *rows, int64_t s
         for (int k = 0; k < ACCUMULATORS; k++)
             sums[r][k] = v_set(0.0f);
     FOR_VECTORS(n, LANES, {
-        for (int r = 4; r < 8;
-             r++) /* the next four, which lie too far apart for the CPU to foresee */
-            __builtin_prefetch(rows + r * stride + i);
+        prefetch_rows(rows + 4 * stride, 4, i);
         for (int k = 0; k < ACCUMULATORS; k++) {
             int64_t j = i + k * WIDTH;
             V v = v_load(x, j, end, 0.0f);
@@ -88,8 +95,7 @@ KERNEL void kernel_dot4(float *out, const float *x, const float *rows, int64_t s
                 sums[r][k] = v_fma(v, v_load(rows + r * stride, j, end, 0.0f), sums[r][k]);
         }
     });
-    for (int r = 0; r < 4; r++)
-        out[r] = sum_lanes(sums[r]);
+    f4_sums(out, v_fold(sums[0]), v_fold(sums[1]), v_fold(sums[2]), v_fold(sums[3]));
 }
 
 KERNEL void kernel_dot_rows(float *out, const float *x, const float *rows, int64_t stride,
@@ -114,8 +120,7 @@ KERNEL void kernel_dot_square(float *out, int64_t out_stride, const float *x, in
             for (int k = 0; k < ACCUMULATORS; k++)
                 sums[t][r][k] = v_set(0.0f);
     FOR_VECTORS(n, LANES, {
-        for (int r = TILE; r < 2 * TILE; r++)
-            __builtin_prefetch(rows + r * stride + i);
+        prefetch_rows(rows + TILE * stride, TILE, i);
         for (int k = 0; k < ACCUMULATORS; k++) {
             int64_t j = i + k * WIDTH;
             V v[TILE];
@@ -128,9 +133,15 @@ KERNEL void kernel_dot_square(float *out, int64_t out_stride, const float *x, in
             }
         }
     });
-    for (int t = 0; t < TILE; t++)
-        for (int r = 0; r < TILE; r++)
-            out[t * out_stride + r] = sum_lanes(sums[t][r]);
+    for (int t = 0; t < TILE; t += 4 / TILE) { /* one x of four sums, or two of two */
+        float four[4];
+        const int u = TILE == 4 ? t : t + 1, r = TILE == 4 ? 2 : 0;
+        f4_sums(four, v_fold(sums[t][0]), v_fold(sums[t][1]), v_fold(sums[u][r]),
+                v_fold(sums[u][r + 1]));
+        memcpy(out + t * out_stride, four, TILE * sizeof(float));
+        if (TILE == 2)
+            memcpy(out + u * out_stride, four + 2, TILE * sizeof(float));
+    }
 }
 
 KERNEL void kernel_dot_tile(float *out, int64_t out_stride, const float *x, int64_t x_stride,

@@ -1,0 +1,212 @@
+/* Generation beside the memory that it reads: a token needs each weight once, so the time in which a
+ * buffer of that size can be read is the floor. For three sizes of model, 1 thread and all:
+ *
+ *     build/tests/bench/bench_generate [steps] [number of the model, from 1]
+ *
+ * Small models fit in a cache, and then it is the cache's bandwidth that counts: the buffer is read
+ * over and over like the weights. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/memory.h"
+#include "base/thread_pool.h"
+#include "tinylm/tinylm.h"
+
+static const struct {
+    const char *name;
+    int64_t vocab_size, context_length, d_model, num_layers, num_heads, d_ff;
+} shapes[] = {
+    {"small", 1024, 128, 128, 4, 4, 0},
+    {"CS336", 10000, 256, 512, 4, 16, 1344},
+    {"GPT-2 small", 50257, 1024, 768, 12, 12, 0},
+};
+
+static double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static void check(tlm_status_t status)
+{
+    if (status != TLM_OK) {
+        fprintf(stderr, "bench_generate: %s\n", tlm_error_message());
+        exit(1);
+    }
+}
+
+/* ---- The floor ---- */
+
+enum { PIECE = 1 << 17 }; /* bytes of a task, as many as one of a step's projections */
+
+typedef uint64_t vector_t __attribute__((vector_size(32)));
+
+typedef struct reading {
+    const vector_t *data;
+    size_t bytes;
+    vector_t *sums; /* a worker each, so that the reading cannot be left out */
+} reading_t;
+
+#if defined(__x86_64__)
+__attribute__((target_clones("avx2", "default")))
+#endif
+static void
+read_piece(vector_t *sum, const vector_t *data, size_t n)
+{
+    vector_t sums[8] = {{0}};
+
+    for (size_t i = 0; i + 8 <= n; i += 8)
+        for (size_t k = 0; k < 8; k++)
+            sums[k] ^= data[i + k];
+    for (size_t k = 0; k < 8; k++)
+        *sum ^= sums[k];
+}
+
+static void read_task(void *context, int64_t task, int32_t worker)
+{
+    const reading_t *reading = context;
+    size_t begin = (size_t)task * PIECE;
+    size_t bytes = reading->bytes - begin < PIECE ? reading->bytes - begin : PIECE;
+
+    read_piece(&reading->sums[2 * worker], reading->data + begin / sizeof(vector_t),
+               bytes / sizeof(vector_t));
+}
+
+/* Shortest time of some readings of the buffer. */
+static double time_reading(const void *data, size_t bytes)
+{
+    static vector_t sums[2 * TLM_MAX_THREADS];
+    reading_t reading = {data, bytes, sums};
+    double best = 1e9, begin = now();
+
+    while (now() - begin < 0.5) {
+        double start = now(), seconds;
+
+        tlmi_parallel_for((int64_t)((bytes + PIECE - 1) / PIECE), read_task, &reading);
+        seconds = now() - start;
+        best = seconds < best ? seconds : best;
+    }
+    return best;
+}
+
+/* ---- Generation ---- */
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Seconds of one step of so many sequences: the shortest (*best) and the median. */
+static double time_steps(double *best, tlm_model_t *model, size_t sequences, int steps)
+{
+    tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
+    double *seconds = malloc((size_t)steps * sizeof(*seconds)), median;
+    tlm_generator_t *generator;
+    size_t sequence;
+
+    options.max_tokens = steps + 2;
+    check(tlm_generator_create(&generator, model));
+    for (uint32_t i = 0; i < sequences; i++)
+        check(tlm_generator_add(&sequence, generator, &i, 1, &options));
+    check(tlm_generator_step(NULL, generator)); /* the first touches the memory */
+    for (int i = 0; i < steps; i++) {
+        double start = now();
+
+        check(tlm_generator_step(NULL, generator));
+        seconds[i] = now() - start;
+    }
+    qsort(seconds, (size_t)steps, sizeof(*seconds), compare);
+    *best = seconds[0];
+    median = seconds[steps / 2];
+    tlm_generator_free(generator);
+    free(seconds);
+    return median;
+}
+
+static double time_prompt(tlm_model_t *model, size_t n)
+{
+    tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
+    uint32_t *prompt = malloc(n * sizeof(*prompt));
+    tlm_generator_t *generator;
+    double best = 1e9;
+    size_t sequence;
+
+    options.max_tokens = 1;
+    for (size_t i = 0; i < n; i++)
+        prompt[i] = (uint32_t)(i * 7 % 1000);
+    check(tlm_generator_create(&generator, model));
+    for (int i = 0; i < 5; i++) {
+        double start, seconds;
+
+        check(tlm_generator_add(&sequence, generator, prompt, n, &options));
+        start = now();
+        check(tlm_generator_step(NULL, generator));
+        seconds = now() - start;
+        best = seconds < best ? seconds : best;
+    }
+    tlm_generator_free(generator);
+    free(prompt);
+    return best;
+}
+
+static void measure(tlm_model_t *model, size_t weight_bytes, size_t context, int steps)
+{
+    void *buffer = tlmi_alloc_aligned(weight_bytes, 1, "a buffer");
+    double floor, best, median, batch_best;
+
+    if (buffer == NULL)
+        exit(1);
+    memset(buffer, 1, weight_bytes);
+    floor = time_reading(buffer, weight_bytes);
+    median = time_steps(&best, model, 1, steps);
+    printf("  %d threads: reading %.1f GB/s; a token %.3f ms (best %.3f), %.1f GB/s of weights: "
+           "%.0f%% (best %.0f%%)\n",
+           tlm_num_threads(), 1e-9 * (double)weight_bytes / floor, 1e3 * median, 1e3 * best,
+           1e-9 * (double)weight_bytes / median, 100.0 * floor / median, 100.0 * floor / best);
+    printf("    tokens/s by sequences side by side:");
+    for (size_t sequences = 1; sequences <= 32; sequences *= 2)
+        printf("  %zu: %.0f", sequences,
+               (double)sequences / time_steps(&batch_best, model, sequences, steps / 2));
+    printf("; a prompt of %zu: %.0f\n", context, (double)context / time_prompt(model, context));
+    tlmi_free(buffer);
+}
+
+int main(int argc, char **argv)
+{
+    int steps = argc > 1 ? atoi(argv[1]) : 40;
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
+        tlm_tensor_t *embedding;
+        tlm_model_t *model;
+        size_t bytes;
+
+        if (argc > 2 && (size_t)atoi(argv[2]) != i + 1)
+            continue;
+        options.vocab_size = shapes[i].vocab_size;
+        options.context_length = shapes[i].context_length;
+        options.d_model = shapes[i].d_model;
+        options.num_layers = shapes[i].num_layers;
+        options.num_heads = shapes[i].num_heads;
+        options.d_ff = shapes[i].d_ff;
+        check(tlm_model_create(&model, &options));
+        check(tlm_model_parameter(&embedding, model, "token_embeddings.weight"));
+        /* Of the embedding a token reads one row. */
+        bytes =
+            (tlm_model_num_elements(model) - (uint64_t)tlm_tensor_numel(embedding)) * sizeof(float);
+        printf("%s: %.1f MB of weights a token\n", shapes[i].name, 1e-6 * (double)bytes);
+        for (int32_t threads = 1; threads == 1 || threads == 2; threads++) {
+            check(tlm_set_num_threads(threads));
+            measure(model, bytes, (size_t)options.context_length, steps);
+        }
+        tlm_model_free(model);
+    }
+    return 0;
+}

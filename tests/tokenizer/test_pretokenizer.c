@@ -5,22 +5,8 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "scanner_support.h"
 #include "tokenizer/byte_masks.h"
-#include "tokenizer/pretokenizer.h"
-#include "tokenizer/regex.h"
-#include "tokenizer/unicode.h"
-
-/* The pattern in a group has the same meaning, but is not the string that selects the scanner. */
-static const struct {
-    const char *name, *pattern, *through_engine;
-} patterns[] = {
-#define PATTERN(name)                                                                              \
-    {                                                                                              \
-#name, TLM_PATTERN_##name, "(?:" TLM_PATTERN_##name ")"                                    \
-    }
-    PATTERN(GPT2), PATTERN(CL100K), PATTERN(O200K), PATTERN(LLAMA3), PATTERN(QWEN2),
-};
-#define NUM_PATTERNS ((int)(sizeof(patterns) / sizeof(patterns[0])))
 
 static tlmi_pretokenizer_t *scanners[NUM_PATTERNS], *engines[NUM_PATTERNS];
 
@@ -40,6 +26,7 @@ static void teardown(void)
         tlmi_pretokenizer_free(scanners[i]);
         tlmi_pretokenizer_free(engines[i]);
     }
+    free_class_regexes();
 }
 
 #define MAX_TEXT 4096
@@ -107,72 +94,6 @@ static void check_same(const uint8_t *text, size_t size)
             fail_split(i, &by_scanner, &by_engine, size);
     }
 }
-
-/* Pieces that meet in interesting ways: contractions, white space of each width, letters and numbers
- * of several scripts, malformed UTF-8. */
-static const char *const pieces[] = {
-    "a",
-    "Z",
-    "s",
-    "t",
-    "ll",
-    "'",
-    "'s",
-    "'re",
-    "'v",
-    "'d",
-    " ",
-    "  ",
-    "\n",
-    "\t",
-    "\r\n",
-    "\v",
-    "1",
-    "23",
-    "!",
-    "...",
-    "_",
-    "\xC2\xA0",
-    "\xC2\x85",
-    "\xE3\x80\x80",
-    "\xE2\x80\xA8",
-    "\xC3\xA9",
-    "\xE4\xB8\xAD",
-    "\xD0\x96",
-    "\xC2\xB2",
-    "\xE2\x85\xA7",
-    "\xF0\x9F\x98\x80",
-    "\xF0\x9D\x9F\x99",
-    "\xE2\x82\xAC",
-    "\xCC\x81",
-    "\xFF",
-    "\xC3",
-    "\xE3\x81",
-    "\xF0\x9F",
-    "\x80",
-    "\xED\xA0\x80",
-    "\x1C",
-    "\x7F",
-    "B",
-    "aB",
-    "/",
-    "/\n",
-    "!\n",
-    "\r",
-    "4567",
-    "'S",
-    "'Re",
-    "'LL",
-    "\xC5\xBF",         /* the long s, an s in any case */
-    "\xC3\x89",         /* E acute, a capital */
-    "\xC7\x85",         /* a title-case letter */
-    "\xCA\xB0",         /* a modifier letter */
-    "\xE0\xA4\xBE",     /* a spacing mark */
-    "\xE2\x83\x9D",     /* an enclosing mark */
-    "\xF0\x90\x90\x80", /* a capital outside the basic plane */
-    "\xF0\x91\x80\x80", /* a mark there */
-};
-#define NUM_PIECES (sizeof(pieces) / sizeof(pieces[0]))
 
 /* Of all pieces, or of some, so that runs of a kind reach over blocks of 64 bytes. */
 static size_t random_text(uint8_t *out, uint64_t seed)
@@ -286,76 +207,46 @@ START_TEST(batches_follow_each_other)
 }
 END_TEST
 
-static int encode_utf8(uint8_t *out, uint32_t c)
-{
-    if (c < 0x80) {
-        out[0] = (uint8_t)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (uint8_t)(0xC0 | c >> 6);
-        out[1] = (uint8_t)(0x80 | (c & 0x3F));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (uint8_t)(0xE0 | c >> 12);
-        out[1] = (uint8_t)(0x80 | (c >> 6 & 0x3F));
-        out[2] = (uint8_t)(0x80 | (c & 0x3F));
-        return 3;
-    }
-    out[0] = (uint8_t)(0xF0 | c >> 18);
-    out[1] = (uint8_t)(0x80 | (c >> 12 & 0x3F));
-    out[2] = (uint8_t)(0x80 | (c >> 6 & 0x3F));
-    out[3] = (uint8_t)(0x80 | (c & 0x3F));
-    return 4;
-}
-
-static bool matches(const tlmi_regex_t *regex, tlmi_regex_matcher_t *matcher, const uint8_t *text,
-                    int size)
-{
-    size_t start, end;
-
-    ck_assert_int_eq(tlmi_regex_search(&start, &end, regex, matcher, text, (size_t)size, 0),
-                     TLM_OK);
-    return end > start;
-}
-
 /* Every character up to the CJK ideographs and each eleventh beyond. utf8proc and Oniguruma may follow
  * versions of Unicode of different years, so some of the rarest differ (docs/tokenizer.md); white
  * space may not. */
 START_TEST(classes_agree_with_the_engine)
 {
-    static const char *const by_class[] = {[TLMI_CHAR_UPPER] = "[\\p{Lu}\\p{Lt}]",
-                                           [TLMI_CHAR_LOWER] = "\\p{Ll}",
-                                           [TLMI_CHAR_LETTER] = "[\\p{Lm}\\p{Lo}]",
-                                           [TLMI_CHAR_MARK] = "\\p{M}",
-                                           [TLMI_CHAR_NUMBER] = "\\p{N}",
-                                           [TLMI_CHAR_SPACE] = "\\s",
-                                           [TLMI_CHAR_OTHER] = "[^\\s\\p{L}\\p{M}\\p{N}]"};
-    tlmi_regex_t *regexes[TLMI_CHAR_OTHER + 1];
-    tlmi_regex_matcher_t *matcher;
     int differences = 0;
 
-    ck_assert_int_eq(tlmi_regex_matcher_create(&matcher), TLM_OK);
-    for (int k = 1; k <= TLMI_CHAR_OTHER; k++)
-        ck_assert_int_eq(tlmi_regex_create(&regexes[k], by_class[k]), TLM_OK);
     for (uint32_t c = 0; c < 0x110000; c += c < 0x3400 ? 1 : 11) {
-        int char_class = tlmi_char_class(c);
-        uint8_t text[4];
-        bool same;
-
         if (c >= 0xD800 && c < 0xE000)
             continue;
-        same = matches(regexes[char_class], matcher, text, encode_utf8(text, c));
-        differences += !same;
-        if (!same && (char_class == TLMI_CHAR_SPACE ||
-                      matches(regexes[TLMI_CHAR_SPACE], matcher, text, encode_utf8(text, c))))
+        differences += !classes_agree(c);
+        if (engine_has_class(c, TLMI_CHAR_SPACE) != (tlmi_char_class(c) == TLMI_CHAR_SPACE))
             ck_abort_msg("white space: U+%04X", c);
     }
     ck_assert_int_lt(differences, 1000);
-    for (int k = 1; k <= TLMI_CHAR_OTHER; k++)
-        tlmi_regex_free(regexes[k]);
-    tlmi_regex_matcher_free(matcher);
+}
+END_TEST
+
+/* Any characters that are the same to both, near each other in Unicode so that runs come about. */
+START_TEST(scanner_equals_engine_on_random_characters)
+{
+    uint8_t text[MAX_TEXT];
+
+    for (uint64_t seed = 0; seed < 600; seed++) {
+        size_t size = 0;
+        uint32_t from = 0;
+
+        for (uint64_t i = 0; i < 200; i++) {
+            uint32_t c;
+
+            if (i % 20 == 0)
+                from = (uint32_t)tlmi_random_below(seed, 5, 3 * i, seed % 2 ? 0x3000 : 0x1E000);
+            c = from + (uint32_t)tlmi_random_below(seed, 5, 3 * i + 1, 60);
+            if (tlmi_random_below(seed, 5, 3 * i + 2, 4) == 0)
+                c = (uint32_t) " \n'!a7/s"[c % 8];
+            if ((c < 0xD800 || c > 0xDFFF) && classes_agree(c))
+                size += (size_t)encode_utf8(text + size, c);
+        }
+        check_same(text, size);
+    }
 }
 END_TEST
 
@@ -454,6 +345,7 @@ int main(void)
     tcase_add_test(tests, byte_masks_equal_the_portable_ones);
     tcase_add_test(tests, batches_follow_each_other);
     tcase_add_test(tests, classes_agree_with_the_engine);
+    tcase_add_test(tests, scanner_equals_engine_on_random_characters);
     tcase_add_test(tests, certain_cuts_change_nothing);
     tcase_add_test(tests, an_unfinished_text_gives_a_prefix);
     tcase_add_test(tests, custom_patterns_compile);

@@ -148,7 +148,7 @@ static tlm_status_t split_by_regex(const tlmi_regex_t *regex, const uint8_t *tex
     tlm_status_t status;
 
     TLMI_TRY(regex_text_init(&regex_text, text, size));
-    TLMI_TRY_OR(free_text, tlmi_regex_matcher_create(&matcher));
+    TLMI_TRY_OR(free_text, tlmi_regex_matcher_create(&matcher, TLMI_REGEX_NANOSECONDS(size)));
     status = match_regex(regex, matcher, &regex_text, pretokens, context);
     tlmi_regex_matcher_free(matcher);
 free_text:

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #define ONIG_ESCAPE_UCHAR_COLLISION /* keeps the header's short name UChar out */
 #include <oniguruma.h>
@@ -17,13 +18,22 @@
 #define RETRIES_IN_SEARCH 20000000ul
 #define STACK_ENTRIES     4000000u
 
+/* Those limits count steps back only. A pattern that runs far ahead from each place, as a+x does on
+ * a text of a's, takes time that grows with the square of the text; so the clock is looked at too.
+ * For that each place is tried by itself: a search of Oniguruma's own would not come back between
+ * them. */
+#define PLACES_BETWEEN_LOOKS 64
+
 struct tlmi_regex {
     OnigRegex compiled;
+    bool from_last; /* has \G, which is where a search began: it must be one search */
 };
 
 struct tlmi_regex_matcher {
     OnigRegion *region;
     OnigMatchParam *limits;
+    uint64_t deadline; /* of the thread's CPU time, in ns */
+    uint32_t places;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
@@ -98,6 +108,7 @@ tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern)
         tlmi_free(regex);
         return fail_regex("pattern", code, &info);
     }
+    regex->from_last = strstr(pattern, "\\G") != NULL;
     *out = regex;
     return TLM_OK;
 }
@@ -110,7 +121,22 @@ void tlmi_regex_free(tlmi_regex_t *regex)
     tlmi_free(regex);
 }
 
-tlm_status_t tlmi_regex_matcher_create(tlmi_regex_matcher_t **out)
+static uint64_t cpu_time(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static tlm_status_t check_time(const tlmi_regex_matcher_t *matcher, size_t at, size_t size)
+{
+    if (cpu_time() < matcher->deadline)
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_REGEX, "pattern: takes too long, at byte %zu of %zu", at, size);
+}
+
+tlm_status_t tlmi_regex_matcher_create(tlmi_regex_matcher_t **out, uint64_t max_nanoseconds)
 {
     tlmi_regex_matcher_t *matcher = tlmi_calloc(1, sizeof(*matcher), "a pattern matcher");
 
@@ -131,6 +157,7 @@ tlm_status_t tlmi_regex_matcher_create(tlmi_regex_matcher_t **out)
     onig_set_retry_limit_in_match_of_match_param(matcher->limits, RETRIES_IN_MATCH);
     onig_set_retry_limit_in_search_of_match_param(matcher->limits, RETRIES_IN_SEARCH);
     onig_set_match_stack_limit_size_of_match_param(matcher->limits, STACK_ENTRIES);
+    matcher->deadline = cpu_time() + max_nanoseconds;
     *out = matcher;
     return TLM_OK;
 }
@@ -146,28 +173,41 @@ void tlmi_regex_matcher_free(tlmi_regex_matcher_t *matcher)
     tlmi_free(matcher);
 }
 
+/* Start of the first character behind `at`. */
+static size_t next_character(const uint8_t *text, size_t size, size_t at)
+{
+    do
+        at++;
+    while (at < size && (text[at] & 0xC0) == 0x80);
+    return at;
+}
+
 tlm_status_t tlmi_regex_search(size_t *start, size_t *end, const tlmi_regex_t *regex,
                                tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
                                size_t from)
 {
-    while (from < size) {
-        int code =
-            onig_search_with_param(regex->compiled, text, text + size, text + from, text + size,
-                                   matcher->region, ONIG_OPTION_NONE, matcher->limits);
+    for (; from < size; from = next_character(text, size, from)) {
+        int code;
 
-        if (code == ONIG_MISMATCH)
+        if (++matcher->places % PLACES_BETWEEN_LOOKS == 0)
+            TLMI_TRY(check_time(matcher, from, size));
+        code = regex->from_last
+                   ? onig_search_with_param(regex->compiled, text, text + size, text + from,
+                                            text + size, matcher->region, ONIG_OPTION_NONE,
+                                            matcher->limits)
+                   : onig_match_with_param(regex->compiled, text, text + size, text + from,
+                                           matcher->region, ONIG_OPTION_NONE, matcher->limits);
+        if (code == ONIG_MISMATCH && regex->from_last)
             break;
+        if (code == ONIG_MISMATCH)
+            continue;
         if (code < 0)
             return fail_regex("pattern", code, NULL);
-        if (matcher->region->end[0] > matcher->region->beg[0]) {
-            *start = (size_t)matcher->region->beg[0];
-            *end = (size_t)matcher->region->end[0];
+        *start = (size_t)matcher->region->beg[0];
+        *end = (size_t)matcher->region->end[0];
+        if (*end > *start)
             return TLM_OK;
-        }
-        /* An empty match: goes on behind the character that follows it. */
-        from = (size_t)matcher->region->end[0] + 1;
-        while (from < size && (text[from] & 0xC0) == 0x80)
-            from++;
+        from = *end; /* an empty match: goes on behind the character that follows it */
     }
     *start = *end = size;
     return TLM_OK;

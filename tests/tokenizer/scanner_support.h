@@ -128,7 +128,7 @@ static inline void make_class_regexes(void)
                                            [TLMI_CHAR_SPACE] = "\\s",
                                            [TLMI_CHAR_OTHER] = "[^\\s\\p{L}\\p{M}\\p{N}]"};
 
-    if (tlmi_regex_matcher_create(&class_matcher) != TLM_OK)
+    if (tlmi_regex_matcher_create(&class_matcher, UINT64_MAX / 2) != TLM_OK)
         abort();
     for (int k = 1; k <= TLMI_CHAR_OTHER; k++)
         if (tlmi_regex_create(&class_regexes[k], by_class[k]) != TLM_OK)

@@ -330,6 +330,134 @@ START_TEST(custom_patterns_compile)
 }
 END_TEST
 
+/* Other spellings of the known patterns that select a scanner, through the engine. */
+START_TEST(spellings_split_alike)
+{
+    static const char *const spellings[] = {
+        "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+        "'(?:[sdmt]|ll|ve|re)| ?\\p{L}++| ?\\p{N}++| ?[^\\s\\p{L}\\p{N}]++|\\s++$|\\s+(?!\\S)|\\s",
+        "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}|"
+        " ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+",
+    };
+    static split_t by_scanner, by_engine;
+    uint8_t text[MAX_TEXT];
+
+    for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++) {
+        tlmi_pretokenizer_t *fast, *slow;
+        char grouped[400];
+
+        snprintf(grouped, sizeof(grouped), "(?:%s)", spellings[i]);
+        ck_assert_int_eq(tlmi_pretokenizer_create(&fast, spellings[i]), TLM_OK);
+        ck_assert_int_eq(tlmi_pretokenizer_create(&slow, grouped), TLM_OK);
+        ck_assert(tlmi_pretokenizer_is_local(fast) && !tlmi_pretokenizer_is_local(slow));
+        for (uint64_t seed = 0; seed < 1000; seed++) {
+            size_t size = random_text(text, seed);
+
+            split_with(&by_scanner, fast, text, size);
+            split_with(&by_engine, slow, text, size);
+            if (by_scanner.n != by_engine.n ||
+                memcmp(by_scanner.ends, by_engine.ends, by_engine.n * sizeof(size_t)) != 0)
+                fail_split(0, &by_scanner, &by_engine, size);
+        }
+        tlmi_pretokenizer_free(fast);
+        tlmi_pretokenizer_free(slow);
+    }
+}
+END_TEST
+
+/* ---- Patterns that never end ----
+ */
+
+/* Searches until a failure or the end of the text. */
+static tlm_status_t search_all(const char *pattern, const uint8_t *text, size_t size,
+                               uint64_t max_nanoseconds)
+{
+    tlmi_regex_matcher_t *matcher;
+    tlmi_regex_t *regex;
+    tlm_status_t status = TLM_OK;
+
+    ck_assert_int_eq(tlmi_regex_create(&regex, pattern), TLM_OK);
+    ck_assert_int_eq(tlmi_regex_matcher_create(&matcher, max_nanoseconds), TLM_OK);
+    for (size_t at = 0, start; status == TLM_OK && at < size;)
+        status = tlmi_regex_search(&start, &at, regex, matcher, text, size, at);
+    tlmi_regex_matcher_free(matcher);
+    tlmi_regex_free(regex);
+    return status;
+}
+
+/* Exponential patterns reach the limit of steps, however much time there is; the message is
+ * Oniguruma's. */
+START_TEST(exponential_patterns_reach_the_limit_of_steps)
+{
+    static const char *const exponential[] = {
+        "(a+)+$",     "(a|aa)+$",  "([a-zA-Z]+)*$",          "^(a|a)*$",         "(?:a|(?:aa)+)+b",
+        "(.*a){12}x", "((a+)+)+$", "(?<=!a)(a*)*$|(a|a?)+$", "(?:\\w+\\s?)*[,;]"};
+    uint8_t text[1000];
+
+    memset(text, 'a', sizeof(text));
+    memcpy(text + sizeof(text) - 4, "b!b;", 4);
+    text[sizeof(text) - 6] = '!';
+    for (size_t i = 0; i < sizeof(exponential) / sizeof(exponential[0]); i++) {
+        tlm_status_t status = search_all(exponential[i], text, sizeof(text), UINT64_MAX / 2);
+
+        if (status != TLM_ERR_REGEX || strstr(tlm_error_message(), "limit") == NULL)
+            ck_abort_msg("%s: %d, %s", exponential[i], (int)status, tlm_error_message());
+    }
+}
+END_TEST
+
+/* Patterns whose time grows with the square of the text take few steps back, or none; the clock ends
+ * them. Where no time is left they fail at the first look at it, whatever the machine's speed. */
+START_TEST(quadratic_patterns_run_out_of_time)
+{
+    static const char *const quadratic[] = {"a+b|a", "(?:(?:a+)+)+x", "a(?=a*b)|a"};
+    static uint8_t text[2000];
+
+    memset(text, 'a', sizeof(text));
+    text[sizeof(text) - 1] = 'b';
+    text[sizeof(text) - 2] = '!';
+    for (size_t i = 0; i < sizeof(quadratic) / sizeof(quadratic[0]); i++) {
+        ck_assert_int_eq(search_all(quadratic[i], text, sizeof(text), UINT64_MAX / 2), TLM_OK);
+        if (search_all(quadratic[i], text, sizeof(text), 0) != TLM_ERR_REGEX ||
+            strstr(tlm_error_message(), "too long") == NULL)
+            ck_abort_msg("%s: %s", quadratic[i], tlm_error_message());
+    }
+}
+END_TEST
+
+/* Long stretches without a match, which hold characters of several bytes. */
+START_TEST(matches_are_found_far_away)
+{
+    static uint8_t text[MAX_TEXT];
+    static split_t split;
+    tlmi_pretokenizer_t *custom;
+
+    ck_assert_int_eq(tlmi_pretokenizer_create(&custom, "(?<!x)foo|\\Gbar"), TLM_OK);
+    for (size_t gap = 1; gap < 300; gap++) {
+        size_t size = 0;
+
+        for (size_t i = 0; i < gap; i++, size += 3)
+            memcpy(text + size, "\xE4\xB8\xAD", 3);
+        memcpy(text + size, "barxfoofoobar", 13); /* not after a match; not the first foo */
+        split_with(&split, custom, text, size + 13);
+        ck_assert_uint_eq(split.n, 3);
+        ck_assert_uint_eq(split.ends[0], size + 7);
+        ck_assert_uint_eq(split.ends[1], size + 10);
+        ck_assert_uint_eq(split.ends[2], size + 13);
+    }
+    tlmi_pretokenizer_free(custom);
+    ck_assert_int_eq(tlmi_pretokenizer_create(&custom, "(?<!x)foo"), TLM_OK);
+    for (size_t gap = 1; gap < 300; gap++) {
+        memset(text, 'o', 3 * gap);
+        memcpy(text + 3 * gap, "xfoo foo", 8);
+        split_with(&split, custom, text, 3 * gap + 8);
+        ck_assert_uint_eq(split.n, 2);
+        ck_assert_uint_eq(split.ends[0], 3 * gap + 5);
+    }
+    tlmi_pretokenizer_free(custom);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("pretokenizer");
@@ -349,6 +477,10 @@ int main(void)
     tcase_add_test(tests, certain_cuts_change_nothing);
     tcase_add_test(tests, an_unfinished_text_gives_a_prefix);
     tcase_add_test(tests, custom_patterns_compile);
+    tcase_add_test(tests, spellings_split_alike);
+    tcase_add_test(tests, exponential_patterns_reach_the_limit_of_steps);
+    tcase_add_test(tests, quadratic_patterns_run_out_of_time);
+    tcase_add_test(tests, matches_are_found_far_away);
     suite_add_tcase(suite, tests);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

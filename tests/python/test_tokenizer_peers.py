@@ -74,7 +74,30 @@ def data_texts():
     return texts
 
 
-ALL_TEXTS = TEXTS + random_texts(1, 200) + data_texts()
+# Greek, Cyrillic, Hebrew, Arabic, Devanagari, Thai, kana, Chinese, Korean, emoji, control characters.
+SCRIPTS = [(0x3B1, 0x3C9), (0x430, 0x44F), (0x5D0, 0x5EA), (0x627, 0x64A), (0x905, 0x939), (0xE01, 0xE2E),
+           (0x3041, 0x3093), (0x4E00, 0x5FFF), (0xAC00, 0xBFFF), (0x1F600, 0x1F64F), (0x00, 0x1F)]
+
+
+def script_texts(seed):
+    """Words of one script after the other, and random bytes made valid."""
+    rng = random.Random(seed)
+    texts = []
+    for low, high in SCRIPTS:
+        words = ["".join(chr(rng.randint(low, high)) for _ in range(rng.randint(1, 9))) for _ in range(300)]
+        texts.append("".join(word + rng.choice([" ", "", ", ", ".\n", "  "]) for word in words))
+    texts += [rng.randbytes(2000).decode(errors=errors) for errors in ("ignore", "replace")]
+    return texts
+
+
+def large_text(size):
+    """Long enough for several threads; much of this program's own code."""
+    with open(__file__, encoding="utf-8") as file:
+        text = (file.read() + "".join(ALL_TEXTS)).replace(END, "end")
+    return (text * (size // len(text) + 1))[:size]
+
+
+ALL_TEXTS = TEXTS + random_texts(1, 200) + script_texts(3) + data_texts()
 TRAINING = " ".join(TEXTS) * 3 + " ".join(random_texts(2, 100))
 
 
@@ -136,6 +159,7 @@ class TiktokenTest(FilesTest):
         again = tinylm.Tokenizer.open(self.path, special_tokens=[END])
         self.assertEqual(again.token_id(END), 50256)
         self.assert_same_ids(again, theirs.encode_ordinary)
+        self.assert_same_ids(ours, theirs.encode_ordinary, [large_text(700000)])
 
     def test_any_ranks_encode_the_same(self):
         """Ranks in any order, of tokens that nothing may make."""

@@ -121,6 +121,43 @@ TLM_API tlm_status_t tlm_cosine_schedule(double *out, uint64_t step, double max_
                                          double min_learning_rate, uint64_t warmup_steps,
                                          uint64_t cycle_steps);
 
+/* How the learning rate goes on after the warm-up. @since 0.2 */
+#define TLM_SCHEDULE_CONSTANT 0 /* stays at its maximum */
+#define TLM_SCHEDULE_COSINE   1 /* falls to its minimum in half a cosine wave */
+#define TLM_SCHEDULE_LINEAR   2 /* falls to its minimum in a straight line */
+#define TLM_SCHEDULE_WSD      3 /* stays, then falls in a straight line over the last decay_steps */
+
+/** A learning rate for each step. @since 0.2 */
+typedef struct tlm_schedule_options {
+    size_t size;
+    int32_t kind; /* TLM_SCHEDULE_... */
+    int32_t reserved;
+    double max_learning_rate; /* there is no default */
+    double min_learning_rate; /* at total_steps and after them; a constant rate has none */
+    uint64_t warmup_steps;    /* over which the rate rises from 0 in a straight line */
+    uint64_t total_steps;     /* warm-up and decay included; a constant rate has no end */
+    uint64_t decay_steps;     /* of TLM_SCHEDULE_WSD */
+} tlm_schedule_options_t;
+
+#define TLM_SCHEDULE_OPTIONS_INIT                                                                  \
+    {                                                                                              \
+        sizeof(tlm_schedule_options_t), TLM_SCHEDULE_CONSTANT, 0, 0.0, 0.0, 0, 0, 0                \
+    }
+
+/** Sets `size` bytes of *options, and options->size, to TLM_SCHEDULE_OPTIONS_INIT. NULL is fine.
+ *  tlm_schedule_options_init(&options) calls it with sizeof(options). @since 0.2 */
+TLM_API void tlm_schedule_options_init_sized(tlm_schedule_options_t *options, size_t size);
+#define tlm_schedule_options_init(options)                                                         \
+    tlm_schedule_options_init_sized(options, sizeof(tlm_schedule_options_t))
+
+/** The learning rate of `step`; TLM_SCHEDULE_COSINE gives what tlm_cosine_schedule gives.
+ *  TLM_ERR_INVALID_ARGUMENT, naming the field, for an unknown kind, for rates that are negative or
+ *  not finite, and unless warmup_steps (+ decay_steps) <= total_steps. Thread-safe. Sources:
+ *  Loshchilov & Hutter 2017 (cosine), Hu et al. 2024 (warm-up, stable, decay; there the decay is
+ *  exponential), Haegele et al. 2024 (the same with a linear one). @since 0.2 */
+TLM_API tlm_status_t tlm_schedule_learning_rate(double *out, const tlm_schedule_options_t *options,
+                                                uint64_t step);
+
 #ifdef __cplusplus
 }
 #endif

@@ -17,6 +17,7 @@
 #include "optim.h"
 #include "data.h"
 #include "checkpoint.h"
+#include "train.h"
 
 /* Short names of the five main handles. */
 #ifndef TLM_NO_SHORT_NAMES

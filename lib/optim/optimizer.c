@@ -136,6 +136,15 @@ tlm_status_t tlm_optimizer_add_group(tlm_optimizer_t *optimizer, tlm_tensor_t *c
     return TLM_OK;
 }
 
+void tlmi_optimizer_remove_group(tlm_optimizer_t *optimizer)
+{
+    size_t last = --optimizer->num_groups, n = optimizer->num_parameters;
+
+    for (; n > 0 && optimizer->parameters[n - 1].group == last; n--)
+        parameter_release(&optimizer->parameters[n - 1]);
+    optimizer->num_parameters = n;
+}
+
 size_t tlm_optimizer_num_groups(const tlm_optimizer_t *optimizer)
 {
     return optimizer == NULL ? 0 : optimizer->num_groups;

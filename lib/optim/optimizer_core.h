@@ -39,8 +39,15 @@ struct tlm_optimizer {
 tlm_status_t tlmi_optimizer_new(tlm_optimizer_t **out, const tlmi_optimizer_kind_t *kind,
                                 const tlm_adamw_options_t *defaults);
 
+/* Takes the last group away again. */
+void tlmi_optimizer_remove_group(tlm_optimizer_t *optimizer);
+
 /* Fails, naming the value, unless all are finite and in their ranges. */
 tlm_status_t tlmi_adamw_check(const char *function, const tlm_adamw_options_t *options);
 tlm_status_t tlmi_check_learning_rate(const char *function, double learning_rate);
+
+/* Reads and checks a caller's schedule. */
+tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *function,
+                                const tlm_schedule_options_t *options);
 
 #endif

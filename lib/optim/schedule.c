@@ -1,18 +1,62 @@
-/* Learning-rate schedules: pure functions of the step. */
+/* Learning-rate schedules: pure functions of the step. All of them rise in a straight line from 0 at
+ * first; then each is one way from the maximum to the minimum. */
 #include "tinylm/optim.h"
 
 #include <inttypes.h>
 #include <math.h>
 
 #include "base/error.h"
+#include "base/options.h"
 #include "optimizer_core.h"
 
 #define PI 3.14159265358979323846
+
+TLMI_OPTIONS_INIT_SIZED(schedule, TLM_SCHEDULE_OPTIONS_INIT)
+
+/* How much of the way from step `begin` to step `end` is done, in [0, 1]; nothing at `begin`, even
+ * where both are one. */
+static double progress(uint64_t step, uint64_t begin, uint64_t end)
+{
+    if (step <= begin)
+        return 0.0;
+    if (step >= end)
+        return 1.0;
+    return (double)(step - begin) / (double)(end - begin);
+}
+
+static double learning_rate(const tlm_schedule_options_t *options, uint64_t step)
+{
+    double high = options->max_learning_rate, low = options->min_learning_rate;
+    uint64_t warmup = options->warmup_steps, total = options->total_steps;
+    double done;
+
+    if (step < warmup)
+        return (double)step / (double)warmup * high;
+    switch (options->kind) {
+    case TLM_SCHEDULE_COSINE:
+        return low + 0.5 * (1.0 + cos(PI * progress(step, warmup, total))) * (high - low);
+    case TLM_SCHEDULE_LINEAR:
+        done = progress(step, warmup, total);
+        break;
+    case TLM_SCHEDULE_WSD:
+        done = progress(step, total - options->decay_steps, total);
+        break;
+    default: /* TLM_SCHEDULE_CONSTANT */
+        return high;
+    }
+    return high * (1.0 - done) + low * done; /* both ends exactly */
+}
 
 tlm_status_t tlm_cosine_schedule(double *out, uint64_t step, double max_learning_rate,
                                  double min_learning_rate, uint64_t warmup_steps,
                                  uint64_t cycle_steps)
 {
+    tlm_schedule_options_t options = {.kind = TLM_SCHEDULE_COSINE,
+                                      .max_learning_rate = max_learning_rate,
+                                      .min_learning_rate = min_learning_rate,
+                                      .warmup_steps = warmup_steps,
+                                      .total_steps = cycle_steps};
+
     TLMI_REQUIRE("cosine_schedule", out);
     TLMI_TRY(tlmi_check_learning_rate("cosine_schedule", max_learning_rate));
     TLMI_TRY(tlmi_check_learning_rate("cosine_schedule", min_learning_rate));
@@ -21,17 +65,42 @@ tlm_status_t tlm_cosine_schedule(double *out, uint64_t step, double max_learning
                          "cosine_schedule: a cycle of %" PRIu64
                          " steps ends before its warm-up of %" PRIu64,
                          cycle_steps, warmup_steps);
-    if (step < warmup_steps) {
-        *out = (double)step / (double)warmup_steps * max_learning_rate;
-    } else if (step > cycle_steps) {
-        *out = min_learning_rate;
-    } else if (cycle_steps == warmup_steps) {
-        /* Here step == warmup == cycle: the limit from the warm-up's side. */
-        *out = max_learning_rate;
-    } else {
-        double progress = (double)(step - warmup_steps) / (double)(cycle_steps - warmup_steps);
-        *out = min_learning_rate +
-               0.5 * (1.0 + cos(PI * progress)) * (max_learning_rate - min_learning_rate);
-    }
+    *out = learning_rate(&options, step);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *function,
+                                const tlm_schedule_options_t *options)
+{
+    tlm_schedule_options_t read = TLM_SCHEDULE_OPTIONS_INIT;
+    uint64_t decay;
+
+    TLMI_TRY(tlmi_options_read(function, &read, sizeof(read), options));
+    if (read.kind < TLM_SCHEDULE_CONSTANT || read.kind > TLM_SCHEDULE_WSD)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: schedule kind %" PRId32 "; it is 0..%d",
+                         function, read.kind, TLM_SCHEDULE_WSD);
+    if (read.reserved != 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: a reserved field is not 0", function);
+    TLMI_TRY(tlmi_check_learning_rate(function, read.max_learning_rate));
+    TLMI_TRY(tlmi_check_learning_rate(function, read.min_learning_rate));
+    decay = read.kind == TLM_SCHEDULE_WSD ? read.decay_steps : 0;
+    if (read.kind != TLM_SCHEDULE_CONSTANT &&
+        (read.warmup_steps > read.total_steps || decay > read.total_steps - read.warmup_steps))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: warmup_steps %" PRIu64 " and decay_steps %" PRIu64
+                         " do not fit into total_steps %" PRIu64,
+                         function, read.warmup_steps, decay, read.total_steps);
+    *known = read;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_schedule_learning_rate(double *out, const tlm_schedule_options_t *options,
+                                        uint64_t step)
+{
+    tlm_schedule_options_t known;
+
+    TLMI_REQUIRE("schedule_learning_rate", out);
+    TLMI_TRY(tlmi_schedule_read(&known, "schedule_learning_rate", options));
+    *out = learning_rate(&known, step);
     return TLM_OK;
 }

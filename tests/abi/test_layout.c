@@ -115,6 +115,16 @@ FIELD(tlm_adamw_options_t, beta1, 16, 8);
 FIELD(tlm_adamw_options_t, beta2, 24, 8);
 FIELD(tlm_adamw_options_t, eps, 32, 8);
 FIELD(tlm_adamw_options_t, weight_decay, 40, 8);
+
+SIZE(tlm_schedule_options_t, 56);
+FIELD(tlm_schedule_options_t, size, 0, 8);
+FIELD(tlm_schedule_options_t, kind, 8, 4);
+FIELD(tlm_schedule_options_t, reserved, 12, 4);
+FIELD(tlm_schedule_options_t, max_learning_rate, 16, 8);
+FIELD(tlm_schedule_options_t, min_learning_rate, 24, 8);
+FIELD(tlm_schedule_options_t, warmup_steps, 32, 8);
+FIELD(tlm_schedule_options_t, total_steps, 40, 8);
+FIELD(tlm_schedule_options_t, decay_steps, 48, 8);
 #endif
 
 SIZE(tlm_status_t, 4);
@@ -157,6 +167,12 @@ VALUE(TLM_TOKENS_AUTO, 0);
 VALUE(TLM_TOKENS_UINT16, 2);
 VALUE(TLM_TOKENS_UINT32, 4);
 VALUE(TLM_ALL_GROUPS, SIZE_MAX);
+VALUE(TLM_SCHEDULE_CONSTANT, 0);
+VALUE(TLM_SCHEDULE_COSINE, 1);
+VALUE(TLM_SCHEDULE_LINEAR, 2);
+VALUE(TLM_SCHEDULE_WSD, 3);
+VALUE(TLM_NO_DECAY_NORMS, 1);
+VALUE(TLM_NO_DECAY_EMBEDDINGS, 2);
 VALUE(TLM_NORM_PRE, 0);
 VALUE(TLM_NORM_POST, 1);
 VALUE(TLM_NORM_NONE, 2);

@@ -27,15 +27,12 @@ static float *before; /* the model's parameters, one after another */
 static tlm_status_t make_training(tlm_model_t **made, tlm_optimizer_t **stepper,
                                   const tlm_model_options_t *options)
 {
-    tlm_tensor_t *const *tensors;
     tlm_status_t status;
-    size_t n;
 
     TRY(tlm_model_create(made, options));
     TRY(tlm_model_set_checkpointing(*made, checkpointing));
     TRY(tlm_optimizer_create_adamw(stepper, NULL));
-    TRY(tlm_model_parameters(&tensors, &n, *made));
-    TRY(tlm_optimizer_add_group(*stepper, tensors, n, NULL));
+    TRY(tlm_optimizer_add_model(*stepper, *made, TLM_NO_DECAY_NORMS, NULL));
 done:
     return status;
 }

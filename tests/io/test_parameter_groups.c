@@ -1,0 +1,165 @@
+/* A model's parameters as groups of an optimiser, and the search for values that are not finite. */
+#include "io_support.h"
+
+#include <math.h>
+
+#include "optim/optimizer_core.h"
+
+static const tlm_model_options_t tiny = {.size = sizeof(tlm_model_options_t),
+                                         .vocab_size = 13,
+                                         .context_length = 6,
+                                         .d_model = 8,
+                                         .num_layers = 2,
+                                         .num_heads = 2,
+                                         .d_ff = 12,
+                                         .seed = 7};
+
+static bool is_norm(const char *name)
+{
+    return strstr(name, "ln") != NULL;
+}
+
+static bool is_embedding(const char *name)
+{
+    return strcmp(name, "token_embeddings.weight") == 0;
+}
+
+/* Each parameter is there once, and decays unless it was excluded. */
+START_TEST(parameters_decay_unless_excluded)
+{
+    uint32_t no_decay = (uint32_t)_i;
+    tlm_adamw_options_t given = {sizeof(given), 0.5, 0.8, 0.9, 1e-7, 0.25};
+    tlm_optimizer_t *optimizer;
+    tlm_model_t *model;
+
+    ASSERT_OK(tlm_model_create(&model, &tiny));
+    ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, NULL));
+    ASSERT_OK(tlm_optimizer_add_model(optimizer, model, no_decay, &given));
+    ck_assert_uint_eq(tlm_optimizer_num_groups(optimizer), no_decay == 0 ? 1 : 2);
+    ck_assert_uint_eq(tlm_optimizer_num_parameters(optimizer), tlm_model_num_parameters(model));
+    for (size_t i = 0; i < tlm_model_num_parameters(model); i++) {
+        const tlmi_parameter_t *found = NULL;
+        const tlm_adamw_options_t *options;
+        tlm_tensor_t *tensor;
+        const char *name;
+        bool excluded;
+
+        ASSERT_OK(tlm_model_parameter_name(&name, model, i));
+        ASSERT_OK(tlm_model_parameter(&tensor, model, name));
+        for (size_t j = 0; j < optimizer->num_parameters; j++)
+            if (optimizer->parameters[j].tensor == tensor)
+                found = &optimizer->parameters[j];
+        ck_assert_ptr_nonnull(found);
+        options = &optimizer->groups[found->group];
+        excluded = (is_norm(name) && (no_decay & TLM_NO_DECAY_NORMS) != 0) ||
+                   (is_embedding(name) && (no_decay & TLM_NO_DECAY_EMBEDDINGS) != 0);
+        ck_assert_msg(options->weight_decay == (excluded ? 0.0 : 0.25), "%s", name);
+        ck_assert(options->learning_rate == 0.5 && options->beta1 == 0.8 && options->eps == 1e-7);
+    }
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+}
+END_TEST
+
+START_TEST(a_model_without_such_parameters_or_sgd_has_one_group)
+{
+    tlm_model_options_t plain = tiny;
+    tlm_optimizer_t *optimizer;
+    tlm_model_t *model;
+
+    plain.norm = TLM_NORM_NONE;
+    ASSERT_OK(tlm_model_create(&model, &plain));
+    ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, NULL));
+    ASSERT_OK(tlm_optimizer_add_model(optimizer, model, TLM_NO_DECAY_NORMS, NULL));
+    ck_assert_uint_eq(tlm_optimizer_num_groups(optimizer), 1);
+    ck_assert(optimizer->groups[0].weight_decay == 0.01); /* the optimiser's own */
+    tlm_optimizer_free(optimizer);
+    ASSERT_OK(tlm_optimizer_create_sgd(&optimizer, 0.1));
+    ASSERT_OK(tlm_optimizer_add_model(optimizer, model, TLM_NO_DECAY_EMBEDDINGS, NULL));
+    ck_assert_uint_eq(tlm_optimizer_num_groups(optimizer), 1);
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+}
+END_TEST
+
+START_TEST(a_refused_model_adds_nothing)
+{
+    tlm_adamw_options_t bad = {sizeof(bad), -1.0, 0.8, 0.9, 1e-7, 0.25};
+    tlm_tensor_t *embedding, *head;
+    tlm_optimizer_t *optimizer;
+    tlm_model_t *model;
+
+    ASSERT_OK(tlm_model_create(&model, &tiny));
+    ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "0x4",
+                 tlm_optimizer_add_model(optimizer, model, 4, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "-1",
+                 tlm_optimizer_add_model(optimizer, model, 3, &bad));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "model is NULL",
+                 tlm_optimizer_add_model(optimizer, NULL, 0, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "optimizer is NULL",
+                 tlm_optimizer_add_model(NULL, model, 0, NULL));
+    ck_assert_uint_eq(tlm_optimizer_num_groups(optimizer), 0);
+    /* The second group fails, and the first is taken away again. */
+    ASSERT_OK(tlm_model_parameter(&embedding, model, "token_embeddings.weight"));
+    ASSERT_OK(tlm_model_parameter(&head, model, "lm_head.weight"));
+    ASSERT_OK(tlm_optimizer_add_group(optimizer, &embedding, 1, NULL));
+    ASSERT_FAILS(TLM_ERR_STATE, "already", tlm_optimizer_add_model(optimizer, model, 2, NULL));
+    ck_assert_uint_eq(tlm_optimizer_num_groups(optimizer), 1);
+    ck_assert_uint_eq(tlm_optimizer_num_parameters(optimizer), 1);
+    ASSERT_OK(tlm_optimizer_add_group(optimizer, &head, 1, NULL));
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+}
+END_TEST
+
+START_TEST(what_is_not_finite_is_named)
+{
+    static const uint32_t ids[7] = {1, 2, 3, 4, 5, 6, 7};
+    tlm_tensor_t *weight, *loss;
+    tlm_model_t *model;
+    float *values, kept;
+
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "model is NULL", tlm_model_check_finite(NULL));
+    ASSERT_OK(tlm_model_create(&model, &tiny));
+    ASSERT_OK(tlm_model_check_finite(model));
+    ASSERT_OK(tlm_model_loss(&loss, model, ids, ids + 1, 1, 6));
+    ASSERT_OK(tlm_tensor_backward(loss, NULL));
+    tlm_tensor_free(loss);
+    ASSERT_OK(tlm_model_check_finite(model));
+    ASSERT_OK(tlm_model_parameter(&weight, model, "layers.1.ffn.w2.weight"));
+    values = tlm_tensor_data(tlm_tensor_grad(weight));
+    values[11] = -INFINITY;
+    ASSERT_FAILS(TLM_ERR_NON_FINITE, "the gradient of layers.1.ffn.w2.weight is -inf at element 11",
+                 tlm_model_check_finite(model));
+    ASSERT_OK(tlm_model_parameter(&weight, model, "layers.1.ln1.weight"));
+    values = tlm_tensor_data(weight);
+    kept = values[7];
+    values[7] = NAN;
+    ASSERT_FAILS(TLM_ERR_NON_FINITE, "model_check_finite: layers.1.ln1.weight is",
+                 tlm_model_check_finite(model));
+    values[7] = kept;
+    tlm_model_zero_grad(model);
+    ASSERT_OK(tlm_model_check_finite(model));
+    tlm_model_free(model);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("parameter_groups");
+    TCase *tcase = tcase_create("parameter_groups");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_loop_test(tcase, parameters_decay_unless_excluded, 0, 4);
+    tcase_add_test(tcase, a_model_without_such_parameters_or_sgd_has_one_group);
+    tcase_add_test(tcase, a_refused_model_adds_nothing);
+    tcase_add_test(tcase, what_is_not_finite_is_named);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}

@@ -62,7 +62,7 @@ class _TrainerOptions(_Options):
 class _TokenizerOptions(_Options):
     _fields_ = [("size", c_size_t), ("special_tokens", POINTER(_Bytes)),
                 ("num_special_tokens", c_size_t), ("pattern", c_char_p),
-                ("ignore_merges", c_uint32), ("reserved", c_uint32),
+                ("ignore_merges", c_uint32), ("nfc", c_uint32),
                 ("special_token_ids", POINTER(c_uint32))]
 
 
@@ -143,6 +143,7 @@ _STATUS_FUNCTIONS = {
     "tlm_tokenizer_open": [POINTER(c_void_p), c_char_p, POINTER(_TokenizerOptions)],
     "tlm_tokenizer_save_json": [c_void_p, c_char_p],
     "tlm_tokenizer_save_tiktoken": [c_void_p, c_char_p],
+    "tlm_utf8_nfc": [POINTER(c_void_p), POINTER(c_size_t), c_char_p, c_size_t],
     "tlm_tokenizer_token": [POINTER(_Bytes), c_void_p, c_uint32],
     "tlm_tokenizer_token_id": [_IDS, c_void_p, c_char_p, c_size_t],
     "tlm_tokenizer_decode": [POINTER(c_void_p), POINTER(c_size_t), c_void_p, _IDS, c_size_t],
@@ -349,6 +350,15 @@ class _Trainer(_Handle):
     _free = "tlm_bpe_trainer_free"
 
 
+def nfc(text):
+    """The text (str or bytes) in Unicode's Normalization Form C, as bytes."""
+    text, data, size = _utf8(text), c_void_p(), c_size_t()
+    _lib.tlm_utf8_nfc(byref(data), byref(size), text, len(text))
+    result = ctypes.string_at(data, size.value)
+    _lib.tlm_free(data)
+    return result
+
+
 class Tokenizer(_Handle):
     """A byte-level BPE vocabulary."""
 
@@ -378,28 +388,30 @@ class Tokenizer(_Handle):
         return cls(tokenizer)
 
     @classmethod
-    def load(cls, vocab_path, merges_path, special_tokens=(), pattern=None):
-        """Reads vocab.json and merges.txt."""
-        options = cls._options(special_tokens, pattern)
+    def load(cls, vocab_path, merges_path, special_tokens=(), pattern=None, nfc=False):
+        """Reads vocab.json and merges.txt; nfc: texts are put in NFC before they are encoded."""
+        options = cls._options(special_tokens, pattern, nfc)
         handle = c_void_p()
         _lib.tlm_tokenizer_load(byref(handle), os.fsencode(vocab_path), os.fsencode(merges_path),
                                 byref(options))
         return cls(handle)
 
     @classmethod
-    def open(cls, path, special_tokens=(), pattern=None):
-        """Reads a tokenizer.json, a tiktoken rank file, or a directory with files of a tokenizer."""
-        options = cls._options(special_tokens, pattern)
+    def open(cls, path, special_tokens=(), pattern=None, nfc=False):
+        """Reads a tokenizer.json, a tiktoken rank file, or a directory with files of a tokenizer. Texts
+        are put in NFC before they are encoded if a tokenizer.json asks for it, or with nfc."""
+        options = cls._options(special_tokens, pattern, nfc)
         handle = c_void_p()
         _lib.tlm_tokenizer_open(byref(handle), os.fsencode(path), byref(options))
         return cls(handle)
 
     @staticmethod
-    def _options(special_tokens, pattern):
+    def _options(special_tokens, pattern, nfc):
         specials = _bytes_array(special_tokens)
         return _TokenizerOptions(
             _lib.tlm_tokenizer_options_init_sized, special_tokens=specials,
-            num_special_tokens=len(specials), pattern=None if pattern is None else _utf8(pattern))
+            num_special_tokens=len(specials), pattern=None if pattern is None else _utf8(pattern),
+            nfc=nfc)
 
     def save(self, vocab_path, merges_path):
         _lib.tlm_tokenizer_save(self._handle, os.fsencode(vocab_path), os.fsencode(merges_path))

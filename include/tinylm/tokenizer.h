@@ -61,7 +61,9 @@ typedef struct tlm_tokenizer_options {
     /* 1: a pretoken that is a token, but no special one, is that token, whatever the merges make of
      * it, as in tiktoken and Llama 3. @since 0.2 */
     uint32_t ignore_merges;
-    uint32_t reserved; /* 0 */
+    /* 1: the text between special tokens is put in NFC before it is encoded, as by tlm_utf8_nfc;
+     * a tokenizer.json with the normalizer NFC, as Qwen's, sets this itself. @since 0.2 */
+    uint32_t nfc;
     /* The ids that special tokens must have, at holes or behind the vocabulary where it lacks them;
      * UINT32_MAX: any. NULL: any for all. @since 0.2 */
     const uint32_t *special_token_ids;
@@ -152,6 +154,11 @@ TLM_API tlm_status_t tlm_tokenizer_decode_text(char **text, size_t *size,
 /** Replaces malformed UTF-8 by U+FFFD, as tlm_tokenizer_decode_text does, in any bytes. *text is
  *  owned by the caller (tlm_free), NUL-terminated beyond *size. Thread-safe. @since 0.1 */
 TLM_API tlm_status_t tlm_utf8_sanitize(char **text, size_t *size, const void *bytes, size_t n);
+
+/** The text in Unicode's Normalization Form C (annex 15 of the standard), in utf8proc's version of
+ *  Unicode; malformed bytes stay as they are, and nothing composes across them. *text is owned by
+ *  the caller (tlm_free), NUL-terminated beyond *size. Thread-safe. @since 0.2 */
+TLM_API tlm_status_t tlm_utf8_nfc(char **text, size_t *size, const void *bytes, size_t n);
 
 /** Receives ids while a stream is encoded, on the calling thread; borrowed until it returns.
  *  Anything but 0 cancels (TLM_ERR_CANCELLED). @since 0.1 */

@@ -165,7 +165,10 @@ tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
         TLMI_TRY_OR(fail, check_base(trainer));
     if (known.base != NULL && known.pattern == NULL)
         known.pattern = tlmi_pretokenizer_pattern(known.base->pretokenizer);
-    TLMI_TRY_OR(fail, tlmi_pretokenizer_create(&trainer->pretokenizer, known.pattern));
+    TLMI_TRY_OR(fail,
+                tlmi_pretokenizer_create(&trainer->pretokenizer, known.pattern,
+                                         known.base != NULL &&
+                                             tlmi_pretokenizer_is_nfc(known.base->pretokenizer)));
     splitter = counting_splitter(trainer, &trainer->open_counts);
     tlmi_text_stream_init(&trainer->stream, &splitter);
     *out = trainer;
@@ -498,6 +501,7 @@ static tlm_status_t make_tokenizer(tlm_tokenizer_t **out, const tlm_bpe_trainer_
     options.num_special_tokens = n;
     options.pattern = tlmi_pretokenizer_pattern(trainer->pretokenizer);
     options.ignore_merges = trainer->options.base != NULL && trainer->options.base->ignores_merges;
+    options.nfc = tlmi_pretokenizer_is_nfc(trainer->pretokenizer);
     status = tlmi_tokenizer_assemble(out, "bpe_trainer_train", vocabulary, table, &options);
     tlmi_free(tokens);
     return status;

@@ -185,9 +185,10 @@ static tlm_status_t take_pretokens(void *context, const uint8_t *text, const siz
         return tlmi_bpe_encode_pretokens(&work->bpe, text, ends, n);
     for (size_t i = 0; i < n; i++) {
         TLMI_TRY(tlmi_bpe_dropout_encode(&work->dropout, &work->bpe, text + start, ends[i] - start,
-                                         (uint64_t)(text + start - work->text)));
+                                         work->position + start));
         start = ends[i];
     }
+    work->position += start;
     return TLM_OK;
 }
 
@@ -198,6 +199,7 @@ static tlm_status_t take_special(void *context, size_t index)
     if (!tlmi_bpe_reserve(&work->bpe, 1))
         return TLM_ERR_OUT_OF_MEMORY;
     work->bpe.ids[work->bpe.n++] = work->plan->allowed_ids[index];
+    work->position += tlmi_special_tokens_get(work->plan->allowed, index).size;
     return TLM_OK;
 }
 
@@ -232,12 +234,11 @@ tlm_status_t tlmi_encode_text(tlmi_encode_work_t *work, const uint8_t *text, siz
     if (size == 0)
         return TLM_OK;
     TLMI_TRY(refuse_disallowed(plan, text, size, index));
-    work->text = text;
+    work->position = 0;
     work->dropout.probability = plan->dropout;
     work->dropout.seed = plan->seed + index;
     if (plan->allowed == NULL)
-        return tlmi_pretokenize(NULL, splitter.pretokenizer, text, size, true, take_pretokens,
-                                work);
+        return tlmi_pretokenize(splitter.pretokenizer, text, size, take_pretokens, work);
     return tlmi_split_text(&splitter, text, size);
 }
 

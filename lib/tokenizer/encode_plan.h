@@ -33,7 +33,7 @@ typedef struct tlmi_encode_work {
     const tlmi_encode_plan_t *plan;
     tlmi_bpe_encoder_t bpe;
     tlmi_bpe_dropout_t dropout;
-    const uint8_t *text; /* the one at hand */
+    uint64_t position; /* in the text at hand, as it is encoded */
 } tlmi_encode_work_t;
 
 void tlmi_encode_work_init(tlmi_encode_work_t *work, const tlmi_encode_plan_t *plan);

@@ -19,7 +19,6 @@ typedef struct hf_file {
     tlmi_json_t *root;
     tlmi_token_list_t vocab, merges, special; /* special: the added tokens, in their order */
     tlm_tokenizer_options_t options;
-    bool has_normalizer;
 } hf_file_t;
 
 static tlm_status_t fail_unsupported(const hf_file_t *file, const char *what)
@@ -248,7 +247,7 @@ static tlm_status_t check_normalized_tokens(const hf_file_t *file)
 
         if (!is_normalized[i])
             continue;
-        if (file->has_normalizer ||
+        if (file->options.nfc != 0 ||
             tlmi_special_tokens_find(&match, special, token.data, token.size, 0, true) ||
             (tlmi_special_tokens_find(&match, special, token.data, token.size, 1, false),
              match.start < token.size)) {
@@ -288,16 +287,22 @@ static tlm_status_t add_callers_tokens(hf_file_t *file, const tlm_tokenizer_opti
 
 /* ---- What stands around the model ---- */
 
+/* None, or NFC; either may be all of a Sequence. */
 static tlm_status_t read_normalizer(hf_file_t *file)
 {
     const tlmi_json_t *normalizer = tlmi_json_member(file->root, "normalizer");
     const tlmi_json_t *parts = tlmi_json_member(normalizer, "normalizers");
 
-    if (tlmi_json_is_null(normalizer) || (member_is(normalizer, "type", "Sequence") &&
-                                          tlmi_json_is_array(parts) && tlmi_json_size(parts) == 0))
+    if (member_is(normalizer, "type", "Sequence") && tlmi_json_is_array(parts) &&
+        tlmi_json_size(parts) < 2)
+        normalizer = tlmi_json_item(parts, 0);
+    if (tlmi_json_is_null(normalizer))
         return TLM_OK;
-    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the normalizer %.40s cannot be honoured", file->path,
-                     type_of(normalizer));
+    if (!member_is(normalizer, "type", "NFC"))
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the normalizer %.40s cannot be honoured",
+                         file->path, type_of(normalizer));
+    file->options.nfc = 1;
+    return TLM_OK;
 }
 
 /* A ByteLevel part; *splits: it splits by GPT-2's pattern. */

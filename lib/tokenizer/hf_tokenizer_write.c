@@ -207,7 +207,9 @@ static tlm_status_t put_all(hf_writer_t *writer)
 {
     TLMI_TRY(put(writer, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n"));
     TLMI_TRY(put_added_tokens(writer));
-    TLMI_TRY(put(writer, "\"normalizer\":null,\n"));
+    TLMI_TRY(put(writer, tlmi_pretokenizer_is_nfc(writer->tokenizer->pretokenizer)
+                             ? "\"normalizer\":{\"type\":\"NFC\"},\n"
+                             : "\"normalizer\":null,\n"));
     TLMI_TRY(put_pre_tokenizer(writer));
     TLMI_TRY(put(writer, "\"post_processor\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
                          "\"trim_offsets\":false,\"use_regex\":true},\n"

@@ -17,8 +17,8 @@ tlm_status_t tlmi_split_text(const tlmi_text_splitter_t *splitter, const uint8_t
         bool found = tlmi_special_tokens_find(&match, splitter->special, text, size, at, true);
 
         if (match.start > at)
-            TLMI_TRY(tlmi_pretokenize(NULL, splitter->pretokenizer, text + at, match.start - at,
-                                      true, splitter->pretokens, splitter->context));
+            TLMI_TRY(tlmi_pretokenize(splitter->pretokenizer, text + at, match.start - at,
+                                      splitter->pretokens, splitter->context));
         if (!found)
             return TLM_OK;
         TLMI_TRY(splitter->special_token(splitter->context, match.index));
@@ -56,12 +56,13 @@ size_t tlmi_find_cut(const tlmi_text_splitter_t *splitter, const uint8_t *text, 
 
 void tlmi_text_stream_init(tlmi_text_stream_t *stream, const tlmi_text_splitter_t *splitter)
 {
-    *stream = (tlmi_text_stream_t){*splitter, NULL, 0, 0, 0, STREAM_BLOCK};
+    *stream = (tlmi_text_stream_t){.splitter = *splitter, .threshold = STREAM_BLOCK};
 }
 
 void tlmi_text_stream_release(tlmi_text_stream_t *stream)
 {
     tlmi_free(stream->pending);
+    tlmi_nfc_release(&stream->nfc);
     stream->pending = NULL;
     stream->size = stream->capacity = 0;
 }
@@ -70,11 +71,24 @@ void tlmi_text_stream_release(tlmi_text_stream_t *stream)
 static tlm_status_t split_certain(tlmi_text_stream_t *stream, size_t *at, size_t limit, bool final)
 {
     const tlmi_text_splitter_t *splitter = &stream->splitter;
-    size_t consumed;
+    const uint8_t *text = stream->pending + *at;
+    tlmi_nfc_text_t *nfc = &stream->nfc;
+    size_t size = limit - *at, consumed;
 
-    TLMI_TRY(tlmi_pretokenize(&consumed, splitter->pretokenizer, stream->pending + *at, limit - *at,
-                              final, splitter->pretokens, splitter->context));
-    *at += consumed;
+    if (!tlmi_pretokenizer_is_nfc(splitter->pretokenizer)) {
+        TLMI_TRY(tlmi_pretokenize_part(&consumed, splitter->pretokenizer, text, size, final,
+                                       splitter->pretokens, splitter->context));
+        *at += consumed;
+        return TLM_OK;
+    }
+    if (!final)
+        size = tlmi_nfc_last_cut(text, size);
+    TLMI_TRY(tlmi_nfc_append(nfc, text, size));
+    *at += size;
+    TLMI_TRY(tlmi_pretokenize_part(&consumed, splitter->pretokenizer, nfc->bytes, nfc->size, final,
+                                   splitter->pretokens, splitter->context));
+    memmove(nfc->bytes, nfc->bytes + consumed, nfc->size - consumed);
+    nfc->size -= consumed;
     return TLM_OK;
 }
 
@@ -100,14 +114,15 @@ static tlm_status_t split_pending(tlmi_text_stream_t *stream, size_t *at, bool f
  * unsplit, the next look waits for twice as much, so that no byte is looked at often. */
 static tlm_status_t flush(tlmi_text_stream_t *stream, bool final)
 {
-    size_t at = 0;
+    size_t at = 0, held;
     tlm_status_t status = split_pending(stream, &at, final);
 
     if (at > 0)
         memmove(stream->pending, stream->pending + at, stream->size - at);
     stream->size -= at;
     stream->searched -= at;
-    stream->threshold = stream->size + (stream->size > STREAM_BLOCK ? stream->size : STREAM_BLOCK);
+    held = stream->size + stream->nfc.size;
+    stream->threshold = stream->size + (held > STREAM_BLOCK ? held : STREAM_BLOCK);
     return status;
 }
 
@@ -134,7 +149,7 @@ tlm_status_t tlmi_text_stream_finish(tlmi_text_stream_t *stream)
 {
     tlm_status_t status = stream->size > 0 ? flush(stream, true) : TLM_OK;
 
-    stream->size = stream->searched = 0;
+    stream->size = stream->searched = stream->nfc.size = 0;
     stream->threshold = STREAM_BLOCK;
     return status;
 }

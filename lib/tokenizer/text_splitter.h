@@ -3,6 +3,7 @@
 #ifndef TLMI_TEXT_SPLITTER_H
 #define TLMI_TEXT_SPLITTER_H
 
+#include "nfc.h"
 #include "pretokenizer.h"
 #include "special_tokens.h"
 
@@ -33,6 +34,8 @@ typedef struct tlmi_text_stream {
     size_t capacity;
     size_t searched;  /* no special token begins before this place in `pending` */
     size_t threshold; /* pending is looked at when it has grown to this size */
+    tlmi_nfc_text_t
+        nfc; /* if pretokens are of text in NFC: what is not handed on, before pending */
 } tlmi_text_stream_t;
 
 void tlmi_text_stream_init(tlmi_text_stream_t *stream, const tlmi_text_splitter_t *splitter);

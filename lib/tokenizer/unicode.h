@@ -1,5 +1,5 @@
 /* What pre-tokenisation asks of a character: which kind of letter, a mark, a number, white space or
- * something else. */
+ * something else; and what it decomposes to. */
 #ifndef TLMI_UNICODE_H
 #define TLMI_UNICODE_H
 
@@ -66,5 +66,21 @@ static inline int tlmi_class_at(int *length, const uint8_t *text, const uint8_t 
     }
     return tlmi_rare_class_at(length, text, end);
 }
+
+/* ---- For nfc.c ---- */
+
+#define TLMI_DECOMPOSED 4 /* most characters that a canonical decomposition has */
+
+/* Whether a character is in NFC by itself and never composes with one before it. Thread-safe. */
+bool tlmi_char_is_stable(uint32_t code_point);
+
+int tlmi_combining_class(int32_t code_point); /* 0..255 */
+
+/* Full canonical decomposition; returns the number of characters. */
+size_t tlmi_decompose(int32_t characters[TLMI_DECOMPOSED], uint32_t code_point);
+
+/* Composes decomposed characters, marks in order, in place to UTF-8; returns its size. There is room
+ * for n + 1 characters. */
+size_t tlmi_compose(int32_t *characters, size_t n);
 
 #endif

@@ -137,7 +137,7 @@ static digest_t split(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *te
 {
     digest_t digest = {text, 0, 0};
 
-    if (tlmi_pretokenize(NULL, pretokenizer, text, size, true, take, &digest) != TLM_OK) {
+    if (tlmi_pretokenize(pretokenizer, text, size, take, &digest) != TLM_OK) {
         printf("%s\n", tlm_error_message());
         exit(1);
     }
@@ -154,7 +154,7 @@ static double speed(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text
         uint64_t n = 0;
         double start = now(), rate;
 
-        tlmi_pretokenize(NULL, pretokenizer, text, size, true, count, &n);
+        tlmi_pretokenize(pretokenizer, text, size, count, &n);
         rate = 1e-6 * (double)size / (now() - start);
         if (rate > best)
             best = rate;
@@ -173,8 +173,8 @@ static void measure(const char *name, const uint8_t *text, size_t size)
         double fast, slow;
         digest_t a, b;
 
-        if (tlmi_pretokenizer_create(&scanner, patterns[i].pattern) != TLM_OK ||
-            tlmi_pretokenizer_create(&engine, patterns[i].through_engine) != TLM_OK) {
+        if (tlmi_pretokenizer_create(&scanner, patterns[i].pattern, false) != TLM_OK ||
+            tlmi_pretokenizer_create(&engine, patterns[i].through_engine, false) != TLM_OK) {
             printf("%s\n", tlm_error_message());
             exit(1);
         }

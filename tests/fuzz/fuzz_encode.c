@@ -129,6 +129,19 @@ static void check_options(const tlm_tokenizer_t *tokenizer, tlm_bytes_t text, si
     tlm_free(ids);
 }
 
+/* What is in NFC stays as it is. */
+static void check_nfc(tlm_bytes_t text)
+{
+    char *nfc, *again;
+    size_t size, again_size;
+
+    FUZZ_OK(tlm_utf8_nfc(&nfc, &size, text.data, text.size));
+    FUZZ_OK(tlm_utf8_nfc(&again, &again_size, nfc, size));
+    FUZZ_CHECK(fuzz_same(nfc, size, again, again_size));
+    tlm_free(nfc);
+    tlm_free(again);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static tlm_tokenizer_t *tokenizer;
@@ -157,6 +170,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_long_stream(tokenizer, text, longest);
     check_decoding(tokenizer, ids, n);
     check_options(tokenizer, text, longest);
+    check_nfc(text);
     for (size_t i = 0; i < n; i++) /* ids that no text gives, in the range and out of it */
         ids[i] = (ids[i] * 2654435761u >> 7) % tlm_tokenizer_vocab_size(tokenizer);
     check_decoding(tokenizer, ids, n);

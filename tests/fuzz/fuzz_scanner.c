@@ -38,7 +38,8 @@ static split_t split_whole(const tlmi_pretokenizer_t *pretokenizer, tlm_bytes_t 
     split_t split = start_split(text);
     size_t consumed;
 
-    FUZZ_OK(tlmi_pretokenize(&consumed, pretokenizer, text.data, text.size, true, collect, &split));
+    FUZZ_OK(tlmi_pretokenize_part(&consumed, pretokenizer, text.data, text.size, true, collect,
+                                  &split));
     FUZZ_CHECK(consumed == text.size && split.at == text.size);
     return split;
 }
@@ -53,8 +54,8 @@ static split_t split_pieces(const tlmi_pretokenizer_t *scanner, tlm_bytes_t text
         if (size > text.size)
             size = text.size;
         at = split.at;
-        FUZZ_OK(tlmi_pretokenize(&consumed, scanner, text.data + at, size - at, size == text.size,
-                                 collect, &split));
+        FUZZ_OK(tlmi_pretokenize_part(&consumed, scanner, text.data + at, size - at,
+                                      size == text.size, collect, &split));
         FUZZ_CHECK(split.at == at + consumed);
     }
     FUZZ_CHECK(split.at == text.size);
@@ -161,8 +162,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     which %= NUM_PATTERNS;
     if (scanners[which] == NULL) {
-        FUZZ_OK(tlmi_pretokenizer_create(&scanners[which], patterns[which].pattern));
-        FUZZ_OK(tlmi_pretokenizer_create(&engines[which], patterns[which].through_engine));
+        FUZZ_OK(tlmi_pretokenizer_create(&scanners[which], patterns[which].pattern, false));
+        FUZZ_OK(tlmi_pretokenizer_create(&engines[which], patterns[which].through_engine, false));
         FUZZ_CHECK(tlmi_scanner_find(patterns[which].pattern) != NULL);
     }
     replace_differing((uint8_t *)(uintptr_t)text.data, text.size);

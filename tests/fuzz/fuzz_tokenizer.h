@@ -72,16 +72,21 @@ static inline void fuzz_check_same(const tlm_tokenizer_t *a, const tlm_tokenizer
     }
 }
 
+/* A tokenizer may put a text in NFC, so one that is not may come back otherwise. */
 static inline void fuzz_check_round_trip(const tlm_tokenizer_t *tokenizer, const uint8_t *data,
                                          size_t size)
 {
     uint8_t *decoded;
-    size_t n, decoded_size;
+    size_t n, decoded_size, nfc_size;
     uint32_t *ids;
+    char *nfc;
 
+    FUZZ_OK(tlm_utf8_nfc(&nfc, &nfc_size, data, size));
     FUZZ_OK(tlm_tokenizer_encode(&ids, &n, tokenizer, data, size));
     FUZZ_OK(tlm_tokenizer_decode(&decoded, &decoded_size, tokenizer, ids, n));
-    FUZZ_CHECK(fuzz_same(data, size, decoded, decoded_size));
+    FUZZ_CHECK(!fuzz_same(data, size, nfc, nfc_size) ||
+               fuzz_same(data, size, decoded, decoded_size));
+    tlm_free(nfc);
     tlm_free(decoded);
     tlm_free(ids);
 }

@@ -192,7 +192,7 @@ static tlm_status_t encode_and_decode(void)
     tlm_tokenizer_t *fresh = NULL;
     uint32_t *ids = NULL;
     uint8_t *bytes = NULL;
-    char *decoded = NULL, *clean = NULL;
+    char *decoded = NULL, *clean = NULL, *nfc = NULL;
     size_t n, size;
     tlm_status_t status;
 
@@ -203,12 +203,14 @@ static tlm_status_t encode_and_decode(void)
         fault("the text did not come back");
     TRY(tlm_tokenizer_decode_text(&decoded, &size, fresh, ids, n));
     TRY(tlm_utf8_sanitize(&clean, &size, text, TEXT_SIZE));
+    TRY(tlm_utf8_nfc(&nfc, &size, text, TEXT_SIZE));
 done:
     tlm_tokenizer_free(fresh);
     tlm_free(ids);
     tlm_free(bytes);
     tlm_free(decoded);
     tlm_free(clean);
+    tlm_free(nfc);
     return status;
 }
 

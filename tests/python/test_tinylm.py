@@ -4,9 +4,11 @@ import ctypes
 import gc
 import math
 import os
+import random
 import subprocess
 import sys
 import tempfile
+import unicodedata
 import unittest
 from random import Random
 
@@ -77,6 +79,26 @@ class TokenizerTest(unittest.TestCase):
             self.tokenizer.save(*paths)
             again = tinylm.Tokenizer.load(*paths, special_tokens=[END])
         self.assertEqual(again.encode(TEXT + END), self.tokenizer.encode(TEXT + END))
+
+    def test_nfc(self):
+        """Random texts of what composes, beside Python's own; and of a tokenizer that uses it."""
+        pieces = "e a\n\u0301\u0323\u0310\u0345\u00e9\u1100\u1161\u11a7\u11a8\uac00\u09c7\u09be" \
+                 "\u212b\u0958\u0f73\u0344\u1f00\u0313\u304b\u3099\U00011131\U00011127\u65e5"
+        rng = random.Random(1)
+        with tempfile.TemporaryDirectory() as directory:
+            paths = [os.path.join(directory, name) for name in ("vocab.json", "merges.txt")]
+            self.tokenizer.save(*paths)
+            tokenizer = tinylm.Tokenizer.load(*paths, special_tokens=[END], nfc=True)
+        for size in [3, 10, 40] * 300:
+            text = "".join(rng.choices(pieces, k=size))
+            composed = unicodedata.normalize("NFC", text)
+            self.assertEqual(tinylm.nfc(text), composed.encode())
+            ids = self.tokenizer.encode(composed)
+            self.assertEqual(tokenizer.encode(text), ids)
+            self.assertEqual(tokenizer.encode(text, allowed_special=()), ids)
+            self.assertEqual(list(tokenizer.encode_iterable(text)), ids)
+            self.assertEqual(tokenizer.encode(text + END + "\u0301"),
+                             ids + self.tokenizer.encode(END + "\u0301"))
 
     def test_train_on_files(self):
         with tempfile.NamedTemporaryFile() as file:

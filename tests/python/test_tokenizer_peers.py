@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import unicodedata
 import unittest
 
 SKIP = 77
@@ -278,9 +279,15 @@ class TokenizersTest(FilesTest):
             self.assert_both_ways(ALL_TEXTS)
 
     def test_qwen_shape(self):
+        """With the normalizer NFC, which works on the text between special tokens."""
         specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
         self.shape(QWEN2, specials, byte_fallback=False, unk_token=None)
-        self.assert_both_ways(ALL_TEXTS + ["<|im_start|>user\nhi<|im_end|>\n"])
+        theirs = tokenizers.Tokenizer.from_file(self.path)
+        theirs.normalizer = tokenizers.normalizers.NFC()
+        self.save(theirs)
+        texts = ALL_TEXTS + ["<|im_start|>user\nhi<|im_end|>\u0301\n"]
+        texts += [unicodedata.normalize("NFD", text) for text in texts]
+        self.assert_both_ways(texts)
 
     def test_ids_that_tokenizers_would_change_are_refused(self):
         train().save_json(self.path)

@@ -13,8 +13,10 @@ static tlmi_pretokenizer_t *scanners[NUM_PATTERNS], *engines[NUM_PATTERNS];
 static void setup(void)
 {
     for (int i = 0; i < NUM_PATTERNS; i++) {
-        ck_assert_int_eq(tlmi_pretokenizer_create(&scanners[i], patterns[i].pattern), TLM_OK);
-        ck_assert_int_eq(tlmi_pretokenizer_create(&engines[i], patterns[i].through_engine), TLM_OK);
+        ck_assert_int_eq(tlmi_pretokenizer_create(&scanners[i], patterns[i].pattern, false),
+                         TLM_OK);
+        ck_assert_int_eq(tlmi_pretokenizer_create(&engines[i], patterns[i].through_engine, false),
+                         TLM_OK);
         ck_assert(tlmi_pretokenizer_is_local(scanners[i]));
         ck_assert(!tlmi_pretokenizer_is_local(engines[i]));
     }
@@ -60,8 +62,7 @@ static void split_with(split_t *split, const tlmi_pretokenizer_t *pretokenizer, 
 {
     split->n = split->at = 0;
     split->text = text;
-    if (tlmi_pretokenize(NULL, pretokenizer, text, size, true, collect, split) != TLM_OK ||
-        split->at != size)
+    if (tlmi_pretokenize(pretokenizer, text, size, collect, split) != TLM_OK || split->at != size)
         ck_abort_msg("%zu of %zu bytes: %s", split->at, size, tlm_error_message());
 }
 
@@ -294,7 +295,8 @@ START_TEST(an_unfinished_text_gives_a_prefix)
 
             part.n = part.at = 0;
             part.text = text;
-            if (tlmi_pretokenize(&consumed, scanner, text, cut, false, collect, &part) != TLM_OK)
+            if (tlmi_pretokenize_part(&consumed, scanner, text, cut, false, collect, &part) !=
+                TLM_OK)
                 ck_abort_msg("%s", tlm_error_message());
             if (consumed != part.at || part.n > whole.n ||
                 memcmp(part.ends, whole.ends, part.n * sizeof(size_t)) != 0)
@@ -322,8 +324,8 @@ START_TEST(custom_patterns_compile)
         static split_t split;
         const char *text = "It's 12345 caf\xC3\xA9s,\r\n\r\n  and\tMORE \xFF\xFE bytes  ";
 
-        ck_assert_msg(tlmi_pretokenizer_create(&custom, custom_patterns[i]) == TLM_OK, "%s: %s",
-                      custom_patterns[i], tlm_error_message());
+        ck_assert_msg(tlmi_pretokenizer_create(&custom, custom_patterns[i], false) == TLM_OK,
+                      "%s: %s", custom_patterns[i], tlm_error_message());
         split_with(&split, custom, (const uint8_t *)text, strlen(text));
         tlmi_pretokenizer_free(custom);
     }
@@ -347,8 +349,8 @@ START_TEST(spellings_split_alike)
         char grouped[400];
 
         snprintf(grouped, sizeof(grouped), "(?:%s)", spellings[i]);
-        ck_assert_int_eq(tlmi_pretokenizer_create(&fast, spellings[i]), TLM_OK);
-        ck_assert_int_eq(tlmi_pretokenizer_create(&slow, grouped), TLM_OK);
+        ck_assert_int_eq(tlmi_pretokenizer_create(&fast, spellings[i], false), TLM_OK);
+        ck_assert_int_eq(tlmi_pretokenizer_create(&slow, grouped, false), TLM_OK);
         ck_assert(tlmi_pretokenizer_is_local(fast) && !tlmi_pretokenizer_is_local(slow));
         for (uint64_t seed = 0; seed < 1000; seed++) {
             size_t size = random_text(text, seed);
@@ -432,7 +434,7 @@ START_TEST(matches_are_found_far_away)
     static split_t split;
     tlmi_pretokenizer_t *custom;
 
-    ck_assert_int_eq(tlmi_pretokenizer_create(&custom, "(?<!x)foo|\\Gbar"), TLM_OK);
+    ck_assert_int_eq(tlmi_pretokenizer_create(&custom, "(?<!x)foo|\\Gbar", false), TLM_OK);
     for (size_t gap = 1; gap < 300; gap++) {
         size_t size = 0;
 
@@ -446,7 +448,7 @@ START_TEST(matches_are_found_far_away)
         ck_assert_uint_eq(split.ends[2], size + 13);
     }
     tlmi_pretokenizer_free(custom);
-    ck_assert_int_eq(tlmi_pretokenizer_create(&custom, "(?<!x)foo"), TLM_OK);
+    ck_assert_int_eq(tlmi_pretokenizer_create(&custom, "(?<!x)foo", false), TLM_OK);
     for (size_t gap = 1; gap < 300; gap++) {
         memset(text, 'o', 3 * gap);
         memcpy(text + 3 * gap, "xfoo foo", 8);

@@ -148,6 +148,118 @@ START_TEST(random_cuts_give_the_whole)
 }
 END_TEST
 
+/* A tokenizer with the tokens of another that puts texts in NFC. */
+static tlm_tokenizer_t *with_nfc(const tlm_tokenizer_t *plain, const char *pattern)
+{
+    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
+    size_t vocab_size = tlm_tokenizer_vocab_size(plain), n = tlm_tokenizer_num_merges(plain);
+    tlm_bytes_t *vocab = malloc(vocab_size * sizeof(*vocab));
+    tlm_bytes_t *merges = malloc(2 * n * sizeof(*merges));
+    tlm_tokenizer_t *tokenizer;
+
+    for (size_t i = 0; i < vocab_size; i++)
+        vocab[i] = token_of(plain, (uint32_t)i);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t left, right;
+
+        ASSERT_OK(tlm_tokenizer_merge(&left, &right, plain, (uint32_t)i));
+        merges[2 * i] = vocab[left];
+        merges[2 * i + 1] = vocab[right];
+    }
+    options.special_tokens = special_pieces;
+    options.num_special_tokens = 3;
+    options.pattern = pattern;
+    options.nfc = 1;
+    ASSERT_OK(tlm_tokenizer_create(&tokenizer, vocab, vocab_size, merges, n, &options));
+    free(vocab);
+    free(merges);
+    return tokenizer;
+}
+
+/* Letters, marks and jamo that compose, malformed bytes, and special tokens between. */
+static tlm_bytes_t random_marked_text(test_random_t *random, size_t n)
+{
+    static const char *const pieces[] = {"e",
+                                         "a ",
+                                         "\n",
+                                         "\xCC\x81",
+                                         "\xCC\xA3",
+                                         "\xCC\x90",
+                                         "\xC3\xA9",
+                                         "\xE1\x84\x80",
+                                         "\xE1\x85\xA1",
+                                         "\xE1\x86\xA7",
+                                         "\xE1\x86\xA8",
+                                         "\xEA\xB0\x80",
+                                         "\xE0\xA7\x87",
+                                         "\xE0\xA6\xBE",
+                                         "\xE2\x84\xAB",
+                                         "\xE0\xA5\x98",
+                                         "\xFF",
+                                         "\xE1\x84",
+                                         "\xE6\x97\xA5"};
+    char *text = malloc(16 * n + 1);
+    size_t size = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        size_t which = draw(random, COUNT(pieces) + 1);
+        tlm_bytes_t piece = special_pieces[draw(random, 3)];
+
+        if (which < COUNT(pieces))
+            piece = (tlm_bytes_t){(const uint8_t *)pieces[which], strlen(pieces[which])};
+        else if (draw(random, 4) > 0)
+            continue;
+        memcpy(text + size, piece.data, piece.size);
+        size += piece.size;
+    }
+    return (tlm_bytes_t){(uint8_t *)text, size};
+}
+
+/* What is encoded is each part between special tokens in NFC. */
+static void assert_decodes_to_nfc(const stream_t *stream, tlm_bytes_t text)
+{
+    uint8_t *bytes;
+    char *nfc;
+    size_t size, nfc_size;
+
+    ASSERT_OK(
+        tlm_tokenizer_decode(&bytes, &size, stream->tokenizer, stream->all.ids, stream->all.n));
+    ASSERT_OK(tlm_utf8_nfc(&nfc, &nfc_size, text.data, text.size));
+    assert_same_bytes((tlm_bytes_t){bytes, size}, (tlm_bytes_t){(uint8_t *)nfc, nfc_size});
+    tlm_free(bytes);
+    tlm_free(nfc);
+}
+
+START_TEST(random_cuts_of_texts_that_nfc_changes_give_the_whole)
+{
+    static const char *const patterns[] = {NULL, TLM_PATTERN_QWEN2, "\\w+|x"};
+    test_random_t random = {(uint64_t)_i + 500, 0};
+    tlm_tokenizer_t *plain;
+    stream_t stream;
+
+    open_stream(&stream, 3, patterns[_i]);
+    plain = stream.tokenizer;
+    tlm_encoder_free(stream.encoder);
+    stream.tokenizer = with_nfc(plain, patterns[_i]);
+    ASSERT_OK(tlm_encoder_create(&stream.encoder, stream.tokenizer, collect, &stream.all));
+    for (int round = 0; round < 200; round++) {
+        tlm_bytes_t text =
+            random_marked_text(&random, draw(&random, round % 20 == 0 ? 12000 : 100));
+        size_t *cuts = malloc((text.size + 1) * sizeof(*cuts)), n = 0, at = 0;
+        size_t step = 1 + draw(&random, round % 3 == 0 ? 2 : 1 + text.size / 3);
+
+        while ((at += draw(&random, step + 1)) <= text.size && n < text.size)
+            cuts[n++] = at;
+        assert_cuts(&stream, text, cuts, n);
+        assert_decodes_to_nfc(&stream, text);
+        free(cuts);
+        free_text(text);
+    }
+    tlm_tokenizer_free(plain);
+    close_stream(&stream);
+}
+END_TEST
+
 START_TEST(single_bytes_give_the_whole)
 {
     stream_t stream;
@@ -363,6 +475,7 @@ int main(void)
     tcase_add_loop_test(tcase, every_cut_at_the_end_of_a_block_gives_the_whole, 0,
                         COUNT(special_pieces) + 1);
     tcase_add_loop_test(tcase, random_cuts_give_the_whole, 0, 6);
+    tcase_add_loop_test(tcase, random_cuts_of_texts_that_nfc_changes_give_the_whole, 0, 3);
     tcase_add_test(tcase, single_bytes_give_the_whole);
     tcase_add_test(tcase, nothing_gives_nothing);
     tcase_add_test(tcase, ids_come_early);

@@ -466,6 +466,57 @@ START_TEST(a_tokenizer_is_shared_by_threads)
 }
 END_TEST
 
+/* Normalization Form C, with malformed bytes between: "e" and an acute compose, Hangul jamo too, marks
+ * are put in order, and what composes with nothing stays. */
+START_TEST(texts_are_put_in_nfc)
+{
+    static const struct {
+        tlm_bytes_t text, nfc;
+    } cases[] = {
+        {{(const uint8_t *)"", 0}, {(const uint8_t *)"", 0}},
+        {{(const uint8_t *)"plain\0text", 10}, {(const uint8_t *)"plain\0text", 10}},
+        {{(const uint8_t *)"caf\x65\xCC\x81s", 7}, {(const uint8_t *)"caf\xC3\xA9s", 6}},
+        {{(const uint8_t *)"e\xCC\x81", 3}, {(const uint8_t *)"\xC3\xA9", 2}},
+        {{(const uint8_t *)"\xCC\x81", 2}, {(const uint8_t *)"\xCC\x81", 2}},
+        {{(const uint8_t *)"e\xFF\xCC\x81", 4}, {(const uint8_t *)"e\xFF\xCC\x81", 4}},
+        {{(const uint8_t *)"a\xCC", 2}, {(const uint8_t *)"a\xCC", 2}},
+        {{(const uint8_t *)"\xE2\x84\xAB", 3}, {(const uint8_t *)"\xC3\x85", 2}}, /* Angstrom */
+        {{(const uint8_t *)"\xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB", 9},
+         {(const uint8_t *)"\xED\x95\x9C", 3}},
+        {{(const uint8_t *)"\xEC\xA5\x90\xE1\x86\xA7\xCC\x81", 8},
+         {(const uint8_t *)"\xEC\xA5\x90\xE1\x86\xA7\xCC\x81", 8}},
+        {{(const uint8_t *)"q\xCC\x87\xCC\xA3", 5}, {(const uint8_t *)"q\xCC\xA3\xCC\x87", 5}},
+        {{(const uint8_t *)"\xE0\xA5\x98", 3}, {(const uint8_t *)"\xE0\xA4\x95\xE0\xA4\xBC", 6}},
+        {{(const uint8_t *)"a\xC3\xA9\xCC\x82x", 6}, {(const uint8_t *)"a\xC3\xA9\xCC\x82x", 6}},
+    };
+    static char marks[3001] = "a", sorted[3001] = "\xE1\xBA\xA1"; /* a with a dot below */
+    char *text = NULL;
+    size_t size;
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        ASSERT_OK(tlm_utf8_nfc(&text, &size, cases[i].text.data, cases[i].text.size));
+        assert_same_bytes((tlm_bytes_t){(uint8_t *)text, size}, cases[i].nfc);
+        ck_assert_int_eq(text[size], '\0');
+        tlm_free(text);
+    }
+    text = NULL;
+    /* So many marks that they are counted: dots above and below. */
+    for (size_t i = 0; i < 1500; i++) {
+        memcpy(marks + 1 + 2 * i, i % 2 == 0 ? "\xCC\x87" : "\xCC\xA3", 2);
+        if (i > 0)
+            memcpy(sorted + 1 + 2 * i, i >= 750 ? "\xCC\x87" : "\xCC\xA3", 2);
+    }
+    ASSERT_OK(tlm_utf8_nfc(&text, &size, marks, 3001));
+    assert_same_bytes((tlm_bytes_t){(uint8_t *)text, size}, (tlm_bytes_t){(uint8_t *)sorted, 3001});
+    tlm_free(text);
+    text = NULL;
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_utf8_nfc(NULL, &size, "a", 1));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_utf8_nfc(&text, NULL, "a", 1));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_utf8_nfc(&text, &size, NULL, 1));
+    ck_assert_ptr_null(text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tokenizer");
@@ -476,6 +527,7 @@ int main(void)
     tcase_set_timeout(tcase, 600);
     tcase_add_loop_test(tcase, random_texts_encode_as_the_naive_encoder_does, 0, 12);
     tcase_add_loop_test(tcase, odd_merges_encode_as_the_naive_encoder_does, 0, 20);
+    tcase_add_test(tcase, texts_are_put_in_nfc);
     tcase_add_test(tcase, pretokens_follow_the_pattern);
     tcase_add_test(tcase, the_longest_special_token_wins);
     tcase_add_test(tcase, nothing_and_nul_encode);

@@ -462,6 +462,31 @@ START_TEST(json_files_in_gpt2_shape_load)
 }
 END_TEST
 
+/* Qwen's files ask for NFC. */
+START_TEST(json_files_with_nfc_load)
+{
+    static const char *const normalizers[] = {
+        "{\"type\":\"NFC\"}", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"}]}"};
+    json_parts_t parts = plain_json;
+    tlm_tokenizer_t *tokenizer, *loaded = NULL;
+
+    for (size_t i = 0; i < COUNT(normalizers); i++) {
+        parts.normalizer = normalizers[i];
+        ASSERT_OK(load_json(&tokenizer, &parts, NULL));
+        assert_pieces(tokenizer, "abc ab", "abc\1 \1ab");
+        assert_pieces(tokenizer, "e\xCC\x81", "\xC3\1\xA9");
+        ASSERT_OK(tlm_tokenizer_save_json(tokenizer, test_path("nfc.json")));
+        tlm_tokenizer_free(tokenizer);
+        ASSERT_OK(tlm_tokenizer_load_json(&tokenizer, test_path("nfc.json"), NULL));
+        assert_pieces(tokenizer, "e\xCC\x81", "\xC3\1\xA9");
+        tlm_tokenizer_free(tokenizer);
+    }
+    parts.added = "[" ADDED("258", "<x>", ",\"normalized\":true") "]";
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "normalized", load_json(&loaded, &parts, NULL));
+    ck_assert_ptr_null(loaded);
+}
+END_TEST
+
 START_TEST(what_json_files_ask_is_refused_by_name)
 {
     static const struct {
@@ -474,7 +499,11 @@ START_TEST(what_json_files_ask_is_refused_by_name)
         {TLM_ERR_UNSUPPORTED, "dropout", {.model = "\"dropout\":\"no\""}},
         {TLM_ERR_UNSUPPORTED, "end_of_word", {.model = "\"end_of_word_suffix\":\"</w>\""}},
         {TLM_ERR_FORMAT, "ignore_merges", {.model = "\"ignore_merges\":1"}},
-        {TLM_ERR_UNSUPPORTED, "NFC", {.normalizer = "{\"type\":\"NFC\"}"}},
+        {TLM_ERR_UNSUPPORTED, "NFKC", {.normalizer = "{\"type\":\"NFKC\"}"}},
+        {TLM_ERR_UNSUPPORTED,
+         "Sequence",
+         {.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},"
+                        "{\"type\":\"NFC\"}]}"}},
         {TLM_ERR_UNSUPPORTED, "Lowercase", {.normalizer = "{\"type\":\"Lowercase\"}"}},
         {TLM_ERR_UNSUPPORTED, "pre_tokenizer", {.pre_tokenizer = "null"}},
         {TLM_ERR_UNSUPPORTED, "Whitespace", {.pre_tokenizer = "{\"type\":\"Whitespace\"}"}},
@@ -692,6 +721,7 @@ int main(void)
     tcase_add_loop_test(tcase, trained_tokenizers_are_json_files, 0, COUNT(json_patterns));
     tcase_add_test(tcase, json_files_in_llama_shape_load);
     tcase_add_test(tcase, json_files_in_gpt2_shape_load);
+    tcase_add_test(tcase, json_files_with_nfc_load);
     tcase_add_test(tcase, what_json_files_ask_is_refused_by_name);
     tcase_add_test(tcase, other_json_files_are_refused);
     tcase_add_test(tcase, what_json_cannot_say_is_not_written);

@@ -159,9 +159,9 @@ START_TEST(merges_can_be_ignored)
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "ignore_merges is 2",
                  create(&tokenizer, &parts, &options));
     options.ignore_merges = 0;
-    options.reserved = 1;
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "reserved", create(&tokenizer, &parts, &options));
-    options.reserved = 0;
+    options.nfc = 7;
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "nfc 7", create(&tokenizer, &parts, &options));
+    options.nfc = 0;
     options.size = offsetof(tlm_tokenizer_options_t, ignore_merges);
     options.ignore_merges = 7; /* beyond the struct of 0.1 */
     ASSERT_OK(create(&tokenizer, &parts, &options));

@@ -49,6 +49,31 @@ uint64_t tlmi_random_below(uint64_t seed, uint64_t stream, uint64_t offset, uint
     return (uint64_t)(product >> 64);
 }
 
+/* A Feistel network permutes the numbers of 2b bits: each round adds a random function of one half to
+ * the other. With the smallest 2^2b >= n, at least one in four of them is below n; a number that is
+ * taken outside is taken on until it is inside. Every path is part of a cycle, so that permutes
+ * [0, n) (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002). */
+uint64_t tlmi_random_shuffled(uint64_t seed, uint64_t stream, uint64_t offset, uint64_t n,
+                              uint64_t index)
+{
+    enum { ROUNDS = 8 };
+    uint64_t key = tlmi_random_word(seed, stream, offset);
+    unsigned bits = 1;
+    while (bits < 32 && n > (uint64_t)1 << 2 * bits)
+        bits++;
+    uint64_t mask = ((uint64_t)1 << bits) - 1;
+    do {
+        uint64_t left = index >> bits, right = index & mask;
+        for (uint64_t round = 0; round < ROUNDS; round++) {
+            uint64_t next = left ^ (tlmi_random_word(key, stream + 1 + round, right) & mask);
+            left = right;
+            right = next;
+        }
+        index = left << bits | right;
+    } while (index >= n);
+    return index;
+}
+
 /* Rejection: a narrow cut draws uniforms and keeps x with probability exp(-x^2 / 2), a wide one
  * draws normals by Box and Muller and keeps those inside. Either keeps more than half; attempts of
  * one offset lie 2^48 words apart, so that offsets do not share numbers. */

@@ -8,10 +8,11 @@
 /* Streams in use, so that no two purposes share numbers under one seed. */
 enum {
     TLMI_STREAM_USER = 0,
-    TLMI_STREAM_INIT = 1 << 20,   /* + parameter index */
-    TLMI_STREAM_BATCH = 2 << 20,  /* offset = step * batch_size */
-    TLMI_STREAM_SAMPLE = 3 << 20, /* offset = position of the sampled token */
-    TLMI_STREAM_DROPOUT = 4 << 20 /* offset = position of the pretoken, then one a draw */
+    TLMI_STREAM_INIT = 1 << 20,    /* + parameter index */
+    TLMI_STREAM_BATCH = 2 << 20,   /* offset = step * batch_size */
+    TLMI_STREAM_SAMPLE = 3 << 20,  /* offset = position of the sampled token */
+    TLMI_STREAM_DROPOUT = 4 << 20, /* offset = position of the pretoken, then one a draw */
+    TLMI_STREAM_SHUFFLE = 5 << 20  /* offset = epoch */
 };
 
 /* 64-bit word `offset` of a stream. */
@@ -22,6 +23,11 @@ double tlmi_random_uniform(uint64_t seed, uint64_t stream, uint64_t offset);
 
 /* Uniform integer in [0, bound), without bias worth 2^-64; bound > 0. */
 uint64_t tlmi_random_below(uint64_t seed, uint64_t stream, uint64_t offset, uint64_t bound);
+
+/* Where a random bijection of [0, n) takes `index` < n: another one for each (seed, stream, offset).
+ * Takes no memory, whatever n is. */
+uint64_t tlmi_random_shuffled(uint64_t seed, uint64_t stream, uint64_t offset, uint64_t n,
+                              uint64_t index);
 
 /* Normal(0, 1) cut to [-cut, cut]; cut > 0 and offset < 2^47. */
 double tlmi_random_truncated_normal(uint64_t seed, uint64_t stream, uint64_t offset, double cut);

@@ -15,7 +15,7 @@
 struct tlm_dataset {
     const uint8_t *items; /* little-endian ids, not aligned */
     uint64_t length;
-    int32_t item_size;      /* 2 or 4 */
+    int32_t item_size;      /* 2, 4 or 8 */
     tlmi_mapping_t mapping; /* of a file */
     uint8_t *owned;         /* of memory */
 };
@@ -33,6 +33,7 @@ tlm_status_t tlmi_token_item_size(int32_t *item_size, const char *function, cons
     switch (token_type) {
     case TLM_TOKENS_UINT16:
     case TLM_TOKENS_UINT32:
+    case TLM_TOKENS_INT64:
         *item_size = token_type;
         return TLM_OK;
     case TLM_TOKENS_AUTO:
@@ -42,8 +43,8 @@ tlm_status_t tlmi_token_item_size(int32_t *item_size, const char *function, cons
         return TLM_OK;
     default:
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: token_type %d; it is 0 (auto), 2 (uint16) or 4 (uint32)", function,
-                         token_type);
+                         "%s: token_type %d; it is 0 (auto), 2 (uint16), 4 (uint32) or 8 (int64)",
+                         function, token_type);
     }
 }
 
@@ -55,9 +56,12 @@ static void dataset_copy(uint32_t *ids, size_t n, const tlm_dataset_t *dataset, 
     if (dataset->item_size == 2)
         for (size_t i = 0; i < n; i++)
             ids[i] = tlmi_load_le16(items + 2 * i);
-    else
+    else if (dataset->item_size == 4)
         for (size_t i = 0; i < n; i++)
             ids[i] = tlmi_load_le32(items + 4 * i);
+    else /* the upper halves are known to be 0 */
+        for (size_t i = 0; i < n; i++)
+            ids[i] = tlmi_load_le32(items + 8 * i);
 }
 
 /* Finds where the ids of a mapped file begin and how many there are. */
@@ -86,6 +90,20 @@ static tlm_status_t dataset_locate(tlm_dataset_t *dataset, const char *path, int
                          path, mapping->size, dataset->item_size);
     dataset->length = (mapping->size - header.data_offset) / (size_t)dataset->item_size;
     dataset->items = mapping->size == 0 ? NULL : mapping->data + header.data_offset;
+    return TLM_OK;
+}
+
+/* The ids of an int64 file that do not fit the 32 bits of an id, negative ones among them. */
+static tlm_status_t dataset_check_width(const tlm_dataset_t *dataset, const char *path)
+{
+    for (uint64_t i = 0; dataset->item_size == 8 && i < dataset->length; i++) {
+        uint64_t value = tlmi_load_le64(dataset->items + 8 * i);
+
+        if (value > UINT32_MAX)
+            return tlmi_fail(TLM_ERR_RANGE,
+                             "%s: id %" PRId64 " at position %" PRIu64 " is not in 0 to %" PRIu32,
+                             path, (int64_t)value, i, UINT32_MAX);
+    }
     return TLM_OK;
 }
 
@@ -126,6 +144,7 @@ tlm_status_t tlm_dataset_open(tlm_dataset_t **out, const char *path, int32_t tok
         return TLM_ERR_OUT_OF_MEMORY;
     TLMI_TRY_OR(fail, tlmi_map_file(&dataset->mapping, path));
     TLMI_TRY_OR(fail, dataset_locate(dataset, path, token_type));
+    TLMI_TRY_OR(fail, dataset_check_width(dataset, path));
     if (vocab_size > 0)
         TLMI_TRY_OR(fail, dataset_check_vocabulary(dataset, vocab_size, path));
     *out = dataset;

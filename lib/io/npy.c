@@ -92,10 +92,12 @@ static tlm_status_t npy_descr(int32_t *item_size, npy_cursor_t *cursor)
         *item_size = 2;
     else if (strcmp(descr, "<u4") == 0)
         *item_size = 4;
+    else if (strcmp(descr, "<i8") == 0)
+        *item_size = 8;
     else
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "%s: elements of type '%s'; token files hold '<u2' or '<u4'", cursor->path,
-                         descr);
+                         "%s: elements of type '%s'; token files hold '<u2', '<u4' or '<i8'",
+                         cursor->path, descr);
     return TLM_OK;
 }
 

@@ -1,5 +1,5 @@
-/* Headers of NumPy's .npy files, as far as token files need them: one dimension, uint16 or uint32.
- * Format: numpy.lib.format, versions 1.0, 2.0 and 3.0. */
+/* Headers of NumPy's .npy files, as far as token files need them: one dimension; uint16, uint32
+ * or int64. * Format: numpy.lib.format, versions 1.0, 2.0 and 3.0. */
 #ifndef TLMI_NPY_H
 #define TLMI_NPY_H
 
@@ -7,12 +7,12 @@
 
 typedef struct tlmi_npy_header {
     size_t data_offset; /* of the first element in the file */
-    int32_t item_size;  /* 2 or 4 bytes, unsigned, little-endian */
+    int32_t item_size;  /* little-endian: 2 or 4 bytes unsigned, 8 signed */
     uint64_t length;    /* number of elements; data_offset + length * item_size fits in 64 bits */
 } tlmi_npy_header_t;
 
 /* Reads the header at the start of `bytes`, the whole of file `path` (for messages). Anything that
- * is not a one-dimensional array of little-endian uint16 or uint32 is an error. */
+ * is not a one-dimensional array of one of these types is an error. */
 tlm_status_t tlmi_npy_parse(tlmi_npy_header_t *out, const uint8_t *bytes, size_t size,
                             const char *path);
 

@@ -34,6 +34,9 @@ tlm_status_t tlm_token_writer_create(tlm_token_writer_t **out, const char *path,
                          "%s: the name (.u16, .u32) does not tell the type of the ids; token_type "
                          "must",
                          path);
+    if (item_size == 8)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: token_type 8 (int64) is read, not written; ids fit uint32", path);
     writer = tlmi_calloc(1, sizeof(*writer), "a token writer");
     if (writer == NULL)
         return TLM_ERR_OUT_OF_MEMORY;

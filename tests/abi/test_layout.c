@@ -108,6 +108,17 @@ FIELD(tlm_custom_op_options_t, backward, 16, 8);
 FIELD(tlm_custom_op_options_t, release, 24, 8);
 FIELD(tlm_custom_op_options_t, user, 32, 8);
 
+SIZE(tlm_loader_options_t, 48);
+FIELD(tlm_loader_options_t, size, 0, 8);
+FIELD(tlm_loader_options_t, batch_size, 8, 8);
+FIELD(tlm_loader_options_t, context_length, 16, 8);
+FIELD(tlm_loader_options_t, seed, 24, 8);
+FIELD(tlm_loader_options_t, order, 32, 4);
+FIELD(tlm_loader_options_t, document_end, 36, 4);
+FIELD(tlm_loader_options_t, has_document_end, 40, 1);
+FIELD(tlm_loader_options_t, reserved, 41, 3);
+FIELD(tlm_loader_options_t, prefetch, 44, 4);
+
 SIZE(tlm_adamw_options_t, 48);
 FIELD(tlm_adamw_options_t, size, 0, 8);
 FIELD(tlm_adamw_options_t, learning_rate, 8, 8);
@@ -166,6 +177,10 @@ VALUE(TLM_BPE_PHASE_LEARNING, 1);
 VALUE(TLM_TOKENS_AUTO, 0);
 VALUE(TLM_TOKENS_UINT16, 2);
 VALUE(TLM_TOKENS_UINT32, 4);
+VALUE(TLM_TOKENS_INT64, 8);
+VALUE(TLM_ORDER_RANDOM, 0);
+VALUE(TLM_ORDER_SHUFFLED, 1);
+VALUE(TLM_ORDER_SEQUENTIAL, 2);
 VALUE(TLM_ALL_GROUPS, SIZE_MAX);
 VALUE(TLM_SCHEDULE_CONSTANT, 0);
 VALUE(TLM_SCHEDULE_COSINE, 1);

@@ -176,6 +176,68 @@ START_TEST(seeds_streams_and_offsets_are_apart)
 }
 END_TEST
 
+/* The images of 0 .. n-1 are 0 .. n-1, each once. */
+static void assert_shuffles(uint64_t n, uint64_t offset)
+{
+    bool *seen = calloc(n, sizeof(*seen));
+
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t image = tlmi_random_shuffled(3, TLMI_STREAM_SHUFFLE, offset, n, i);
+
+        ck_assert_uint_lt(image, n);
+        ck_assert_msg(!seen[image], "two of %d go to %d", (int)n, (int)image);
+        seen[image] = true;
+    }
+    free(seen);
+}
+
+START_TEST(shuffles_are_bijections)
+{
+    for (uint64_t n = 1; n <= 260; n++)
+        for (uint64_t offset = 0; offset < 4; offset++)
+            assert_shuffles(n, offset);
+    assert_shuffles(4095, 1);
+    assert_shuffles(4096, 1);
+    assert_shuffles(4097, 1);
+    assert_shuffles(100003, UINT64_MAX);
+    for (uint64_t i = 0; i < 100; i++) {
+        uint64_t image = tlmi_random_shuffled(1, TLMI_STREAM_SHUFFLE, 0, INT64_MAX, i);
+
+        ck_assert_uint_lt(image, INT64_MAX);
+        ck_assert(image == tlmi_random_shuffled(1, TLMI_STREAM_SHUFFLE, 0, INT64_MAX, i));
+        ck_assert(image != tlmi_random_shuffled(1, TLMI_STREAM_SHUFFLE, 1, INT64_MAX, i));
+        ck_assert(image != tlmi_random_shuffled(2, TLMI_STREAM_SHUFFLE, 0, INT64_MAX, i));
+    }
+}
+END_TEST
+
+/* Each of n places is as likely for each index, over many shuffles, and so is each of 24 orders of 4:
+ * counts are within 5 sigma of what is expected. */
+START_TEST(shuffles_are_even)
+{
+    enum { N = 37, SHUFFLES = 20000 };
+    static uint32_t places[N][N], orders[256];
+
+    for (uint64_t shuffle = 0; shuffle < SHUFFLES; shuffle++) {
+        unsigned order = 0;
+
+        for (uint64_t i = 0; i < N; i++)
+            places[i][tlmi_random_shuffled(9, TLMI_STREAM_SHUFFLE, shuffle, N, i)]++;
+        for (uint64_t i = 0; i < 4; i++)
+            order = order * 4 + (unsigned)tlmi_random_shuffled(9, 1, shuffle, 4, i);
+        orders[order]++;
+    }
+    for (int i = 0; i < N * N; i++) {
+        double difference = places[i / N][i % N] - (double)SHUFFLES / N;
+        ck_assert(difference * difference <= 25.0 * SHUFFLES / N);
+    }
+    for (int i = 0; i < 256; i++) {
+        double difference = orders[i] - SHUFFLES / 24.0;
+        ck_assert(orders[i] == 0 || difference * difference <= 25.0 * SHUFFLES / 24.0);
+    }
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -186,6 +248,8 @@ int main(void)
         bounds_are_kept_evenly,
         normals_are_cut,
         seeds_streams_and_offsets_are_apart,
+        shuffles_are_bijections,
+        shuffles_are_even,
     };
     return run_tests("rng", tests, COUNT(tests));
 }

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_CHECK(tlm_error_message()[0] != '\0');
         return 0;
     }
-    FUZZ_CHECK(header.item_size == 2 || header.item_size == 4);
+    FUZZ_CHECK(header.item_size == 2 || header.item_size == 4 || header.item_size == 8);
     FUZZ_CHECK(header.data_offset <= size);
     FUZZ_CHECK(header.length == (size - header.data_offset) / (size_t)header.item_size);
     FUZZ_CHECK((size - header.data_offset) % (size_t)header.item_size == 0);

@@ -121,6 +121,53 @@ START_TEST(npy_headers_of_all_kinds_are_read)
 }
 END_TEST
 
+/* Ids of NumPy's default type: read where they fit 32 bits, and named where they do not. */
+START_TEST(int64_files_are_read_and_checked)
+{
+    static const char header[] = "{'descr': '<i8', 'fortran_order': False, 'shape': (5000,), }\n";
+    enum { N = 5000, PREFIX = 10 + sizeof(header) - 1 };
+    static unsigned char bytes[PREFIX + 8 * N] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0};
+    static uint32_t ids[N];
+    const char *path = test_path("wide.npy"), *raw = test_path("wide.bin");
+    tlm_token_writer_t *writer = NULL;
+    tlm_dataset_t *dataset = NULL;
+
+    bytes[8] = sizeof(header) - 1;
+    memcpy(bytes + 10, header, sizeof(header) - 1);
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j < 4; j++)
+            bytes[PREFIX + 8 * i + j] = (unsigned char)((i * 859433u) >> 8 * j);
+    write_bytes(path, bytes, sizeof(bytes));
+    write_bytes(raw, bytes + PREFIX, 8 * N);
+    for (int i = 0; i < 2; i++) {
+        ASSERT_OK(
+            tlm_dataset_open(&dataset, i == 0 ? path : raw, i == 0 ? 0 : TLM_TOKENS_INT64, 0));
+        ck_assert_uint_eq(tlm_dataset_length(dataset), N);
+        ASSERT_OK(tlm_dataset_read(ids, N, dataset, 0));
+        for (uint32_t j = 0; j < N; j++)
+            ck_assert_uint_eq(ids[j], j * 859433u);
+        tlm_dataset_free(dataset);
+        dataset = NULL;
+    }
+    ASSERT_FAILS(TLM_ERR_RANGE, "id 859433 at position 1 is outside the vocabulary of 7",
+                 tlm_dataset_open(&dataset, path, TLM_TOKENS_AUTO, 7));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "8 bytes",
+                 tlm_dataset_open(&dataset, path, TLM_TOKENS_UINT32, 0));
+    bytes[PREFIX + 8 * 4999 + 4] = 1;
+    write_bytes(path, bytes, sizeof(bytes));
+    ASSERT_FAILS(TLM_ERR_RANGE, "id 4296305567 at position 4999",
+                 tlm_dataset_open(&dataset, path, TLM_TOKENS_AUTO, 0));
+    memset(bytes + PREFIX + 8 * 77, 0xFF, 8);
+    write_bytes(path, bytes, sizeof(bytes));
+    ASSERT_FAILS(TLM_ERR_RANGE, "id -1 at position 77",
+                 tlm_dataset_open(&dataset, path, TLM_TOKENS_AUTO, 0));
+    ck_assert_ptr_null(dataset);
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "int64",
+                 tlm_token_writer_create(&writer, path, TLM_TOKENS_INT64));
+    ck_assert_ptr_null(writer);
+}
+END_TEST
+
 START_TEST(hostile_npy_headers_are_refused)
 {
     static const struct {
@@ -350,6 +397,7 @@ int main(void)
     tcase_add_test(tcase, raw_files_are_read);
     tcase_add_test(tcase, wrong_openings_are_refused);
     tcase_add_test(tcase, npy_headers_of_all_kinds_are_read);
+    tcase_add_test(tcase, int64_files_are_read_and_checked);
     tcase_add_test(tcase, hostile_npy_headers_are_refused);
     tcase_add_test(tcase, cut_npy_files_are_refused);
     tcase_add_test(tcase, samples_are_rows_and_the_ids_that_follow);

@@ -282,6 +282,32 @@ done:
     return status;
 }
 
+/* A thread that cannot be started is no failure. */
+static tlm_status_t loader(void)
+{
+    tlm_loader_options_t options = TLM_LOADER_OPTIONS_INIT;
+    const uint32_t *x, *y;
+    tlm_dataset_t *dataset = NULL;
+    tlm_loader_t *made = NULL;
+    tlm_status_t status;
+
+    options.batch_size = 2;
+    options.context_length = 3;
+    options.order = TLM_ORDER_SHUFFLED;
+    options.document_end = 8;
+    options.has_document_end = true;
+    options.prefetch = 2;
+    TRY(tlm_dataset_from_ids(&dataset, inputs, BATCH * TIME));
+    TRY(tlm_loader_create(&made, dataset, &options));
+    TRY(tlm_loader_next(&x, &y, made));
+    TRY(tlm_loader_seek(made, 5));
+    TRY(tlm_loader_next(&x, &y, made));
+done:
+    tlm_loader_free(made);
+    tlm_dataset_free(dataset);
+    return status;
+}
+
 const scenario_t model_scenarios[] = {
     {"training", NULL, training, NULL, false},
     {"checkpointed_training", NULL, checkpointed_training, NULL, false},
@@ -294,5 +320,6 @@ const scenario_t model_scenarios[] = {
     {"checkpoint_load", make_model, loading, free_model, false},
     {"model_load", make_model, model_loading, free_model, false},
     {"token_files", NULL, token_files, NULL, false},
+    {"loader", NULL, loader, NULL, true}, /* the C library keeps what it needs for a thread */
     {0},
 };

@@ -42,22 +42,33 @@ static tlm_status_t silu_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return status;
 }
 
-static const tlmi_op_t silu_op = {"silu", silu_backward, NULL};
+static tlm_status_t silu_forward(float *y, const tlm_tensor_t *x)
+{
+    tlm_tensor_t *rows;
+    TLMI_TRY(tlmi_contiguous(&rows, x));
+    activation_job_t job = {.y = y, .x = tlmi_floats(rows)};
+    tlmi_parallel_ranges(x->numel, silu_range, &job);
+    tlm_tensor_free(rows);
+    return TLM_OK;
+}
+
+static tlm_status_t silu_recompute(const tlmi_node_t *node, float *y)
+{
+    return silu_forward(y, node->inputs[0]);
+}
+
+static const tlmi_op_t silu_op = {
+    .name = "silu", .backward = silu_backward, .recompute = silu_recompute};
 
 tlm_status_t tlm_silu(tlm_tensor_t **out, tlm_tensor_t *x)
 {
     TLMI_REQUIRE("silu", out);
     TLMI_TRY(tlmi_check_float("silu", "x", x));
-    tlm_tensor_t *y, *rows = NULL;
+    tlm_tensor_t *y;
     TLMI_TRY(tlmi_tensor_new(&y, TLM_FLOAT32, x->shape, x->ndim));
-    tlm_status_t status = tlmi_contiguous(&rows, x);
-    if (status == TLM_OK) {
-        activation_job_t job = {.y = tlmi_floats(y), .x = tlmi_floats(rows)};
-        tlmi_parallel_ranges(x->numel, silu_range, &job);
-        if (tlmi_needs_grad(&x, 1))
-            status = tlmi_record(NULL, &silu_op, y, &x, 1, 0);
-    }
-    tlm_tensor_free(rows);
+    tlm_status_t status = silu_forward(tlmi_floats(y), x);
+    if (status == TLM_OK && tlmi_needs_grad(&x, 1))
+        status = tlmi_record(NULL, &silu_op, y, &x, 1, 0);
     if (status == TLM_OK)
         *out = y;
     else
@@ -119,23 +130,28 @@ static tlm_status_t silu_mul_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return status;
 }
 
-static const tlmi_op_t silu_mul_op = {"silu_mul", silu_mul_backward, NULL};
-
-static tlm_status_t silu_mul_forward(tlm_tensor_t *y, const tlm_tensor_t *gate,
-                                     const tlm_tensor_t *up)
+static tlm_status_t silu_mul_forward(float *y, const tlm_tensor_t *gate, const tlm_tensor_t *up)
 {
     tlm_tensor_t *a = NULL, *b = NULL;
     tlm_status_t status = tlmi_contiguous(&a, gate);
     if (status == TLM_OK)
         status = tlmi_contiguous(&b, up);
     if (status == TLM_OK) {
-        activation_job_t job = {.y = tlmi_floats(y), .x = tlmi_floats(a), .up = tlmi_floats(b)};
-        tlmi_parallel_ranges(y->numel, silu_mul_range, &job);
+        activation_job_t job = {.y = y, .x = tlmi_floats(a), .up = tlmi_floats(b)};
+        tlmi_parallel_ranges(gate->numel, silu_mul_range, &job);
     }
     tlm_tensor_free(a);
     tlm_tensor_free(b);
     return status;
 }
+
+static tlm_status_t silu_mul_recompute(const tlmi_node_t *node, float *y)
+{
+    return silu_mul_forward(y, node->inputs[0], node->inputs[1]);
+}
+
+static const tlmi_op_t silu_mul_op = {
+    .name = "silu_mul", .backward = silu_mul_backward, .recompute = silu_mul_recompute};
 
 tlm_status_t tlm_silu_mul(tlm_tensor_t **out, tlm_tensor_t *gate, tlm_tensor_t *up)
 {
@@ -148,7 +164,7 @@ tlm_status_t tlm_silu_mul(tlm_tensor_t **out, tlm_tensor_t *gate, tlm_tensor_t *
                          tlmi_shape_text(a, gate), tlmi_shape_text(b, up));
     tlm_tensor_t *y, *inputs[] = {gate, up};
     TLMI_TRY(tlmi_tensor_new(&y, TLM_FLOAT32, gate->shape, gate->ndim));
-    tlm_status_t status = silu_mul_forward(y, gate, up);
+    tlm_status_t status = silu_mul_forward(tlmi_floats(y), gate, up);
     if (status == TLM_OK && tlmi_needs_grad(inputs, 2))
         status = tlmi_record(NULL, &silu_mul_op, y, inputs, 2, 0);
     if (status == TLM_OK)
@@ -170,6 +186,8 @@ tlm_status_t tlm_swiglu(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *w1, t
         status = tlm_silu_mul(&hidden, gate, up);
     if (status == TLM_OK)
         status = tlm_linear(out, hidden, w2);
+    if (status == TLM_OK)
+        tlmi_tensor_drop(hidden); /* made again from gate and up in backward */
     tlm_tensor_free(gate);
     tlm_tensor_free(up);
     tlm_tensor_free(hidden);

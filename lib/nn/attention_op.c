@@ -100,7 +100,8 @@ static void attention_release(tlmi_node_t *node)
     tlmi_rotation_free(&context->rotation);
 }
 
-static const tlmi_op_t attention_op = {"attention", attention_backward, attention_release};
+static const tlmi_op_t attention_op = {
+    .name = "attention", .backward = attention_backward, .release = attention_release};
 
 /* Puts the node on y; takes lse, and the rotation's table. */
 static tlm_status_t record_attention(tlm_tensor_t *y, const tlmi_attention_t *attention,

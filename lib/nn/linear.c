@@ -38,7 +38,7 @@ static tlm_status_t linear_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return status;
 }
 
-static const tlmi_op_t linear_op = {"linear", linear_backward, NULL};
+static const tlmi_op_t linear_op = {.name = "linear", .backward = linear_backward};
 
 static tlm_status_t check_linear(const tlm_tensor_t *x, const tlm_tensor_t *weight)
 {

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "cross_entropy.h"
 #include "model_core.h"
+#include "tensor/autograd.h"
 
 /* Frees *tensor and puts `next` in its place: the old one lives on in the graph if that needs it.
  */
@@ -48,7 +49,9 @@ static tlm_status_t feed_forward(tlm_tensor_t **out, const tlm_model_t *model, i
         return tlm_swiglu(out, x, w1, w2, tlmi_model_block(model, layer, TLMI_FFN_W3));
     TLMI_TRY_OR(done, tlm_linear(&hidden, x, w1));
     TLMI_TRY_OR(done, tlm_silu(&active, hidden));
-    status = tlm_linear(out, active, w2);
+    TLMI_TRY_OR(done, tlm_linear(out, active, w2));
+    tlmi_tensor_drop(active);
+    status = TLM_OK;
 done:
     tlm_tensor_free(active);
     tlm_tensor_free(hidden);
@@ -58,7 +61,8 @@ done:
 typedef tlm_status_t (*layer_fn)(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
                                  tlm_tensor_t *x);
 
-/* *x becomes x + f(norm(x)), norm(x + f(x)) or x + f(x), as options.norm says. */
+/* *x becomes x + f(norm(x)), norm(x + f(x)) or x + f(x), as options.norm says. For backward norm(x) is
+ * made again, and f's result is a summand, which nothing reads any more. */
 static tlm_status_t sublayer(tlm_tensor_t **x, const tlm_model_t *model, int64_t layer,
                              int32_t norm_part, layer_fn f)
 {
@@ -71,6 +75,9 @@ static tlm_status_t sublayer(tlm_tensor_t **x, const tlm_model_t *model, int64_t
     TLMI_TRY_OR(done, f(&change, model, layer, input));
     TLMI_TRY_OR(done, tlm_add(&sum, *x, change));
     TLMI_TRY_OR(done, norm(&result, model, sum, post ? gain : NULL));
+    if (input != *x)
+        tlmi_tensor_drop(input);
+    tlmi_tensor_drop(change);
     replace(x, result);
 done:
     tlm_tensor_free(sum);
@@ -172,7 +179,10 @@ tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint3
     TLMI_TRY(check_input("model_loss", model, targets, batch, time));
     TLMI_TRY_OR(done, tlm_tensor_from_data(&target_tensor, TLM_UINT32, targets, shape, 2));
     TLMI_TRY_OR(done, hidden_states(&hidden, model, inputs, batch, time));
-    status = tlmi_linear_cross_entropy(loss, hidden, tlmi_model_output(model), target_tensor);
+    TLMI_TRY_OR(done,
+                tlmi_linear_cross_entropy(loss, hidden, tlmi_model_output(model), target_tensor));
+    tlmi_tensor_drop(hidden);
+    status = TLM_OK;
 done:
     tlm_tensor_free(target_tensor);
     tlm_tensor_free(hidden);

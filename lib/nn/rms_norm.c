@@ -14,6 +14,7 @@
 
 typedef struct norm_context {
     float *inverse_rms; /* (rows), owned */
+    float eps;
 } norm_context_t;
 
 typedef struct norm_job {
@@ -138,8 +139,6 @@ static void norm_release(tlmi_node_t *node)
     tlmi_free(((norm_context_t *)tlmi_node_context(node))->inverse_rms);
 }
 
-static const tlmi_op_t norm_op = {"rms_norm", norm_backward, norm_release};
-
 static tlm_status_t check_norm(const tlm_tensor_t *x, const tlm_tensor_t *weight, float eps)
 {
     char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
@@ -154,7 +153,7 @@ static tlm_status_t check_norm(const tlm_tensor_t *x, const tlm_tensor_t *weight
 }
 
 /* Computes y; *inverse_rms is filled where it is wanted (not NULL). */
-static tlm_status_t norm_forward(tlm_tensor_t *y, const tlm_tensor_t *x, const tlm_tensor_t *weight,
+static tlm_status_t norm_forward(float *y, const tlm_tensor_t *x, const tlm_tensor_t *weight,
                                  float eps, float *inverse_rms)
 {
     tlm_tensor_t *rows = NULL, *w = NULL;
@@ -165,7 +164,7 @@ static tlm_status_t norm_forward(tlm_tensor_t *y, const tlm_tensor_t *x, const t
         norm_job_t job = {.rows = x->numel / w->numel,
                           .d = w->numel,
                           .eps = eps,
-                          .y = tlmi_floats(y),
+                          .y = y,
                           .inverse_rms = inverse_rms,
                           .x = tlmi_floats(rows),
                           .weight = tlmi_floats(w)};
@@ -175,6 +174,17 @@ static tlm_status_t norm_forward(tlm_tensor_t *y, const tlm_tensor_t *x, const t
     tlm_tensor_free(w);
     return status;
 }
+
+static tlm_status_t norm_recompute(const tlmi_node_t *node, float *y)
+{
+    const norm_context_t *context = tlmi_node_context(node);
+    return norm_forward(y, node->inputs[0], node->inputs[1], context->eps, NULL);
+}
+
+static const tlmi_op_t norm_op = {.name = "rms_norm",
+                                  .backward = norm_backward,
+                                  .release = norm_release,
+                                  .recompute = norm_recompute};
 
 tlm_status_t tlm_rms_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight, float eps)
 {
@@ -192,12 +202,12 @@ tlm_status_t tlm_rms_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *wei
                      ? TLM_ERR_OUT_OF_MEMORY
                      : tlmi_record(&node, &norm_op, y, inputs, 2, sizeof(norm_context_t));
         if (status == TLM_OK)
-            ((norm_context_t *)tlmi_node_context(node))->inverse_rms = inverse_rms;
+            *(norm_context_t *)tlmi_node_context(node) = (norm_context_t){inverse_rms, eps};
         else
             tlmi_free(inverse_rms);
     }
     if (status == TLM_OK)
-        status = norm_forward(y, x, weight, eps, inverse_rms);
+        status = norm_forward(tlmi_floats(y), x, weight, eps, inverse_rms);
     if (status == TLM_OK)
         *out = y;
     else

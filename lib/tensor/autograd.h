@@ -12,6 +12,9 @@ typedef struct tlmi_op {
     tlm_status_t (*backward)(tlmi_node_t *node, tlm_tensor_t *grad_out);
     /* Releases what the node's context holds besides its own memory; may be NULL. */
     void (*release)(tlmi_node_t *node);
+    /* Makes the result anew, bit for bit, into y (contiguous, its shape) from the inputs and the
+     * context: see tlmi_tensor_drop. NULL where the op cannot. */
+    tlm_status_t (*recompute)(const tlmi_node_t *node, float *y);
 } tlmi_op_t;
 
 struct tlmi_node {
@@ -35,6 +38,13 @@ bool tlmi_needs_grad(tlm_tensor_t *const *inputs, int32_t n);
  * On failure `out` is unchanged and the caller frees it. A NULL input stays NULL in the node. */
 tlm_status_t tlmi_record(tlmi_node_t **node, const tlmi_op_t *op, tlm_tensor_t *out,
                          tlm_tensor_t *const *inputs, int32_t n, size_t context_size);
+
+/* Gives back the memory of a recorded result's elements, which from now on only the backward of other
+ * ops may ask for, through tlmi_contiguous: that makes them anew if the op can, and fails if it
+ * cannot. So this is for results inside of a layer that are cheap to make again, or that no backward
+ * reads, such as the operands of a sum. Without a graph, or where a view shares the elements, it does
+ * nothing. */
+void tlmi_tensor_drop(tlm_tensor_t *tensor);
 
 /* Drops what the node refers to, its inputs and its context, and marks it consumed. */
 void tlmi_node_release(tlmi_node_t *node);

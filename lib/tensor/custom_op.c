@@ -109,14 +109,16 @@ static tlm_status_t record(tlm_tensor_t *out, tlm_tensor_t *const *inputs, size_
                            tlm_tensor_t *const *saved, size_t num_saved,
                            const tlm_custom_op_options_t *options)
 {
-    static const tlmi_op_t unnamed = {CALL, custom_backward, custom_release};
+    static const tlmi_op_t unnamed = {
+        .name = CALL, .backward = custom_backward, .release = custom_release};
     tlmi_node_t *node;
     TLMI_TRY(tlmi_record(&node, &unnamed, out, inputs, (int32_t)num_inputs,
                          sizeof(custom_context_t) + num_saved * sizeof(tlm_tensor_t *)));
     custom_context_t *context = tlmi_node_context(node);
     snprintf(context->name, sizeof(context->name), "%s",
              options->name != NULL ? options->name : "custom op");
-    context->op = (tlmi_op_t){context->name, custom_backward, custom_release};
+    context->op = unnamed;
+    context->op.name = context->name;
     context->options = *options;
     context->num_saved = num_saved;
     for (size_t i = 0; i < num_saved; i++)

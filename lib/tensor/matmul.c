@@ -241,7 +241,7 @@ static tlm_status_t matmul_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return TLM_OK;
 }
 
-static const tlmi_op_t matmul_op = {"matmul", matmul_backward, NULL};
+static const tlmi_op_t matmul_op = {.name = "matmul", .backward = matmul_backward};
 
 tlm_status_t tlm_matmul(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b)
 {

@@ -67,7 +67,8 @@ static void max_release(tlmi_node_t *node)
     tlm_tensor_free(((max_context_t *)tlmi_node_context(node))->indices);
 }
 
-static const tlmi_op_t max_op = {"max_dim", max_backward, max_release};
+static const tlmi_op_t max_op = {
+    .name = "max_dim", .backward = max_backward, .release = max_release};
 
 static tlm_status_t fill(tlm_tensor_t *y, tlm_tensor_t *indices, tlm_tensor_t *a, int32_t dim)
 {

@@ -32,8 +32,8 @@ static tlm_status_t same_order_backward(tlmi_node_t *node, tlm_tensor_t *grad_ou
     return tlmi_grad_give(node, 0, grad_out);
 }
 
-static const tlmi_op_t reshape_op = {"reshape", same_order_backward, NULL};
-static const tlmi_op_t contiguous_op = {"contiguous", same_order_backward, NULL};
+static const tlmi_op_t reshape_op = {.name = "reshape", .backward = same_order_backward};
+static const tlmi_op_t contiguous_op = {.name = "contiguous", .backward = same_order_backward};
 
 /* Puts the missing size in place of -1 and checks that the elements are as many as a's. */
 static tlm_status_t resolve_shape(int64_t *resolved, const tlm_tensor_t *a, const int64_t *shape,
@@ -131,7 +131,7 @@ static tlm_status_t transpose_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
     return TLM_OK;
 }
 
-static const tlmi_op_t transpose_op = {"transpose", transpose_backward, NULL};
+static const tlmi_op_t transpose_op = {.name = "transpose", .backward = transpose_backward};
 
 tlm_status_t tlm_transpose(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim0, int32_t dim1)
 {
@@ -177,7 +177,7 @@ static tlm_status_t slice_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return TLM_OK;
 }
 
-static const tlmi_op_t slice_op = {"slice", slice_backward, NULL};
+static const tlmi_op_t slice_op = {.name = "slice", .backward = slice_backward};
 
 tlm_status_t tlm_slice(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, int64_t start,
                        int64_t stop)
@@ -226,7 +226,7 @@ static tlm_status_t concat_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return TLM_OK;
 }
 
-static const tlmi_op_t concat_op = {"concat", concat_backward, NULL};
+static const tlmi_op_t concat_op = {.name = "concat", .backward = concat_backward};
 
 /* The shape of the result, *dim made plain. */
 static tlm_status_t concat_shape(int64_t *shape, int32_t *dim, tlm_tensor_t *const *tensors,

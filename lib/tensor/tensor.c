@@ -408,8 +408,38 @@ tlm_status_t tlm_tensor_item(float *out, const tlm_tensor_t *tensor)
 
 /* ---- For the ops ------------------------------------------------------------------------ */
 
+void tlmi_tensor_drop(tlm_tensor_t *tensor)
+{
+    tlmi_storage_t *storage = tensor->storage;
+    if (tensor->node == NULL || storage->bytes == 0 || atomic_load(&storage->references) > 1)
+        return;
+    tlmi_buffer_release(storage->data, storage->bytes);
+    storage->data = tensor->data = NULL;
+    storage->bytes = 0;
+}
+
+/* Makes the elements of a dropped result anew. */
+static tlm_status_t restore(tlm_tensor_t *tensor)
+{
+    const tlmi_node_t *node = tensor->node;
+    tlmi_storage_t *storage = tensor->storage;
+    if (node == NULL || node->consumed || node->op->recompute == NULL)
+        return tlmi_fail(TLM_ERR_STATE, "backward: a result of %s was dropped",
+                         node == NULL ? "an op" : node->op->name);
+    storage->data = tlmi_buffer_acquire(&storage->bytes, (size_t)tensor->numel * sizeof(float));
+    if (storage->data == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tensor->data = storage->data;
+    tlm_status_t status = node->op->recompute(node, tlmi_floats(tensor));
+    if (status != TLM_OK)
+        tlmi_tensor_drop(tensor);
+    return status;
+}
+
 tlm_status_t tlmi_contiguous(tlm_tensor_t **out, const tlm_tensor_t *tensor)
 {
+    if (tensor->data == NULL && tensor->numel > 0)
+        TLMI_TRY(restore((tlm_tensor_t *)tensor));
     if (tlmi_is_contiguous(tensor)) {
         *out = tlm_tensor_retain((tlm_tensor_t *)tensor);
         return TLM_OK;

@@ -129,11 +129,13 @@ static tlm_status_t apply(const unary_op_t *op, tlm_tensor_t **out, tlm_tensor_t
 
 /* ---- The ops ---------------------------------------------------------------------------- */
 
-#define UNARY_OP(name, value, slope_of_result, slope_of_argument)                                  \
-    tlm_status_t tlm_##name(tlm_tensor_t **out, tlm_tensor_t *a)                                   \
+#define UNARY_OP(op_name, value, slope_of_result, slope_of_argument)                               \
+    tlm_status_t tlm_##op_name(tlm_tensor_t **out, tlm_tensor_t *a)                                \
     {                                                                                              \
-        static const unary_op_t op = {                                                             \
-            {#name, unary_backward, NULL}, value, slope_of_result, slope_of_argument};             \
+        static const unary_op_t op = {{.name = #op_name, .backward = unary_backward},              \
+                                      value,                                                       \
+                                      slope_of_result,                                             \
+                                      slope_of_argument};                                          \
         return apply(&op, out, a);                                                                 \
     }
 

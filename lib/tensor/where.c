@@ -58,7 +58,7 @@ static tlm_status_t where_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return TLM_OK;
 }
 
-static const tlmi_op_t where_op = {"where", where_backward, NULL};
+static const tlmi_op_t where_op = {.name = "where", .backward = where_backward};
 
 tlm_status_t tlm_where(tlm_tensor_t **out, tlm_tensor_t *condition, tlm_tensor_t *a,
                        tlm_tensor_t *b)

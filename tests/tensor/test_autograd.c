@@ -7,6 +7,7 @@
 
 #include "tensor/autograd.h"
 #include "tensor/buffer_cache.h"
+#include "tinylm/nn.h"
 
 #define OK(call) ck_assert_msg((call) == TLM_OK, "%s: %s", #call, tlm_error_message())
 #define FAILS(code, text, call)                                                                    \
@@ -246,6 +247,77 @@ START_TEST(test_memory_falls)
 }
 END_TEST
 
+/* ---- Dropped results -------------------------------------------------------------------- */
+
+static tlm_tensor_t *random_leaf(int32_t ndim, const int64_t *shape, uint64_t seed);
+
+/* linear(op(x, w), v), op's result dropped or not, and the bits of all gradients. */
+static void chain_gradients(float *bits, int op, bool drop)
+{
+    enum { ROWS = 70, D = 33 };
+    const int64_t x_shape[] = {ROWS, D}, v_shape[] = {5, D};
+    tlm_tensor_t *x = random_leaf(2, x_shape, 1), *v = random_leaf(2, v_shape, 3), *y, *z, *loss;
+    tlm_tensor_t *w = op == 0 ? random_leaf(1, x_shape + 1, 2) : random_leaf(2, x_shape, 2);
+    tlm_tensor_t *const all[] = {x, w, v};
+
+    if (op == 0)
+        OK(tlm_rms_norm(&y, x, w, 1e-5f));
+    else if (op == 1)
+        OK(tlm_silu_mul(&y, x, w));
+    else
+        OK(tlm_silu(&y, x));
+    OK(tlm_linear(&z, y, v));
+    OK(tlm_mul(&loss, z, z));
+    tlm_tensor_free(z);
+    if (drop)
+        tlmi_tensor_drop(y);
+    ck_assert((y->data == NULL) == drop);
+    tlm_tensor_free(y);
+    OK(tlm_sum(&z, loss));
+    OK(tlm_tensor_backward(z, NULL));
+    for (int i = 0; i < 3; i++) {
+        if (tlm_tensor_grad(all[i]) != NULL) {
+            OK(tlm_tensor_copy_out(tlm_tensor_grad(all[i]), bits, all[i]->numel));
+            bits += all[i]->numel;
+        }
+        tlm_tensor_free(all[i]);
+    }
+    tlm_tensor_free(loss);
+    tlm_tensor_free(z);
+}
+
+START_TEST(test_dropped_results)
+{
+    static float kept[2 * 70 * 33 + 5 * 33], dropped[2 * 70 * 33 + 5 * 33];
+    chain_gradients(kept, _i, false);
+    chain_gradients(dropped, _i, true);
+    ck_assert_mem_eq(kept, dropped, sizeof(kept));
+}
+END_TEST
+
+/* What must stay, and what cannot be made again. */
+START_TEST(test_drop_refusals)
+{
+    tlm_tensor_t *x = leaf(4, 2.0f), *y, *view, *loss;
+    tlmi_tensor_drop(x); /* a leaf */
+    ck_assert_ptr_nonnull(x->data);
+    OK(tlm_mul(&y, x, x));
+    OK(tlm_reshape(&view, y, (int64_t[]){2, 2}, 2));
+    tlmi_tensor_drop(y); /* elements that a view shares */
+    ck_assert_ptr_nonnull(y->data);
+    tlm_tensor_free(view);
+    OK(tlm_silu(&loss, y));
+    tlmi_tensor_drop(y);
+    ck_assert_ptr_null(y->data);
+    tlm_tensor_free(y);
+    OK(tlm_sum(&y, loss));
+    FAILS(TLM_ERR_STATE, "backward: a result of mul was dropped", tlm_tensor_backward(y, NULL));
+    tlm_tensor_free(y);
+    tlm_tensor_free(loss);
+    tlm_tensor_free(x);
+}
+END_TEST
+
 /* ---- Thread counts ------------------------------------------------------------------------------
  */
 
@@ -335,6 +407,8 @@ int main(void)
     tcase_add_test(tcase, test_deep_chain);
     tcase_add_test(tcase, test_many_paths);
     tcase_add_test(tcase, test_memory_falls);
+    tcase_add_loop_test(tcase, test_dropped_results, 0, 3);
+    tcase_add_test(tcase, test_drop_refusals);
     tcase_add_loop_test(tcase, test_thread_counts, 0, 3);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

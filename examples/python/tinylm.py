@@ -88,6 +88,12 @@ class _ModelOptions(_Options):
                 ("reserved", c_uint8 * 3)]
 
 
+class _ModelFileOptions(_Options):
+    _fields_ = [("size", c_size_t), ("weights", c_int32), ("has_begin_token", c_bool),
+                ("has_end_token", c_bool), ("reserved", c_uint8 * 2), ("begin_token", c_uint32),
+                ("end_token", c_uint32)]
+
+
 class _AdamWOptions(_Options):
     _fields_ = [("size", c_size_t), ("learning_rate", c_double), ("beta1", c_double),
                 ("beta2", c_double), ("eps", c_double), ("weight_decay", c_double)]
@@ -185,6 +191,7 @@ _STATUS_FUNCTIONS = {
     "tlm_model_create": [POINTER(c_void_p), POINTER(_ModelOptions)],
     "tlm_model_load": [POINTER(c_void_p), c_char_p],
     "tlm_checkpoint_save": [c_char_p, c_void_p, c_void_p, c_uint64],
+    "tlm_model_save_hf": [c_char_p, c_void_p, c_void_p, POINTER(_ModelFileOptions)],
     "tlm_model_get_options": [POINTER(_ModelOptions), c_void_p],
     "tlm_model_parameter_name": [POINTER(c_char_p), c_void_p, c_size_t],
     "tlm_model_parameter": [POINTER(c_void_p), c_void_p, c_char_p],
@@ -218,6 +225,7 @@ _OTHER_FUNCTIONS = {
     "tlm_optimizer_free": (None, [c_void_p]),
     "tlm_optimizer_zero_grad": (None, [c_void_p]),
     "tlm_model_options_init_sized": (None, [c_void_p, c_size_t]),
+    "tlm_model_file_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_generate_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_bpe_trainer_free": (None, [c_void_p]),
     "tlm_tokenizer_free": (None, [c_void_p]),
@@ -823,6 +831,16 @@ def _batch(rows):
     return _ids_array(i for row in rows for i in row), len(rows), len(rows[0])
 
 
+_WEIGHTS = ("float32", "float16", "bfloat16")
+
+
+def _file_options(weights="float32", begin_token=None, end_token=None):
+    return _ModelFileOptions(
+        _lib.tlm_model_file_options_init_sized, weights=_WEIGHTS.index(weights),
+        has_begin_token=begin_token is not None, begin_token=begin_token or 0,
+        has_end_token=end_token is not None, end_token=end_token or 0)
+
+
 class Model(_Handle):
     """A transformer language model."""
 
@@ -854,6 +872,12 @@ class Model(_Handle):
     def save(self, path):
         """A checkpoint with the weights alone."""
         _lib.tlm_checkpoint_save(os.fsencode(path), self._handle, None, 0)
+
+    def save_hf(self, directory, tokenizer=None, **options):
+        """A folder that transformers loads as a LlamaForCausalLM. Options: weights ("float32",
+        "float16", "bfloat16"), begin_token and end_token (ids)."""
+        _lib.tlm_model_save_hf(os.fsencode(directory), self._handle,
+                               tokenizer and tokenizer._handle, byref(_file_options(**options)))
 
     @property
     def options(self):

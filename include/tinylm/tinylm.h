@@ -18,6 +18,7 @@
 #include "data.h"
 #include "checkpoint.h"
 #include "train.h"
+#include "model_files.h"
 
 /* Short names of the five main handles. */
 #ifndef TLM_NO_SHORT_NAMES

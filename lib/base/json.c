@@ -162,6 +162,11 @@ tlmi_json_t *tlmi_json_new_bool(bool value)
     return wrap(json_boolean(value));
 }
 
+tlmi_json_t *tlmi_json_new_null(void)
+{
+    return wrap(json_null());
+}
+
 tlmi_json_t *tlmi_json_new_uint64(uint64_t value)
 {
     char text[24];

@@ -40,6 +40,7 @@ tlmi_json_t *tlmi_json_new_string(const char *text, size_t size);
 tlmi_json_t *tlmi_json_new_int(int64_t value);
 tlmi_json_t *tlmi_json_new_number(double value);
 tlmi_json_t *tlmi_json_new_bool(bool value);
+tlmi_json_t *tlmi_json_new_null(void);
 tlmi_json_t *tlmi_json_new_uint64(uint64_t value); /* a decimal string */
 tlm_status_t tlmi_json_set(tlmi_json_t *object, const char *key, tlmi_json_t *value);
 tlm_status_t tlmi_json_append(tlmi_json_t *array, tlmi_json_t *value);

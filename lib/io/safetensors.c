@@ -387,47 +387,89 @@ done:
     return status;
 }
 
-static tlm_status_t write_file(const char *path, const tlmi_st_tensor_t *tensors, size_t n,
-                               const char *header, size_t header_size)
+struct tlmi_st_writer {
+    tlmi_writer_t *file;
+    tlmi_crc64_t crc;
+    uint64_t digits_at; /* where the checksum stands in the file */
+};
+
+static tlm_status_t write_header(tlmi_st_writer_t *writer, const char *header, size_t size)
 {
-    tlmi_writer_t *writer;
+    const char *digits = find_digits(header, size);
     uint8_t length[LENGTH_SIZE];
+
+    checksum_header(&writer->crc, header, size, digits);
+    writer->digits_at = LENGTH_SIZE + (uint64_t)(digits - header);
+    tlmi_store_le64(length, size);
+    TLMI_TRY(tlmi_writer_write(writer->file, length, sizeof(length)));
+    return tlmi_writer_write(writer->file, header, size);
+}
+
+tlm_status_t tlmi_st_writer_open(tlmi_st_writer_t **out, const char *path,
+                                 const tlmi_st_tensor_t *tensors, size_t n, tlmi_json_t *metadata)
+{
+    tlmi_st_writer_t *writer = NULL;
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    char *header = NULL;
+    size_t size = 0;
+
+    if (metadata == NULL)
+        return status;
+    TLMI_TRY_OR(done, make_header(&header, &size, tensors, n, metadata));
+    status = TLM_ERR_OUT_OF_MEMORY;
+    writer = tlmi_calloc(1, sizeof(*writer), "a safetensors writer");
+    if (writer == NULL)
+        goto done;
+    TLMI_TRY_OR(done, tlmi_writer_open(&writer->file, path));
+    TLMI_TRY_OR(done, write_header(writer, header, size));
+    *out = writer;
+    writer = NULL;
+done:
+    tlmi_st_writer_abort(writer);
+    tlmi_free(header);
+    tlmi_json_free(metadata);
+    return status;
+}
+
+tlm_status_t tlmi_st_writer_write(tlmi_st_writer_t *writer, const void *bytes, size_t size)
+{
+    tlmi_crc64_update(&writer->crc, bytes, size);
+    return tlmi_writer_write(writer->file, bytes, size);
+}
+
+tlm_status_t tlmi_st_writer_commit(tlmi_st_writer_t *writer)
+{
+    char digits[CHECKSUM_DIGITS + 1];
     tlm_status_t status;
 
-    tlmi_store_le64(length, header_size);
-    TLMI_TRY(tlmi_writer_open(&writer, path));
-    TLMI_TRY_OR(fail, tlmi_writer_write(writer, length, sizeof(length)));
-    TLMI_TRY_OR(fail, tlmi_writer_write(writer, header, header_size));
-    for (size_t i = 0; i < n; i++)
-        if (tensors[i].bytes > 0)
-            TLMI_TRY_OR(fail, tlmi_writer_write(writer, tensors[i].data, tensors[i].bytes));
-    return tlmi_writer_commit(writer);
-fail:
-    tlmi_writer_abort(writer);
+    snprintf(digits, sizeof(digits), "%016" PRIx64, tlmi_crc64_final(&writer->crc));
+    status = tlmi_writer_patch(writer->file, writer->digits_at, digits, CHECKSUM_DIGITS);
+    if (status == TLM_OK)
+        status = tlmi_writer_commit(writer->file);
+    else
+        tlmi_writer_abort(writer->file);
+    tlmi_free(writer);
     return status;
+}
+
+void tlmi_st_writer_abort(tlmi_st_writer_t *writer)
+{
+    if (writer != NULL)
+        tlmi_writer_abort(writer->file);
+    tlmi_free(writer);
 }
 
 tlm_status_t tlmi_safetensors_write(const char *path, const tlmi_st_tensor_t *tensors, size_t n,
                                     tlmi_json_t *metadata)
 {
-    char *header = NULL, digits[CHECKSUM_DIGITS + 1];
+    tlmi_st_writer_t *writer;
     tlm_status_t status;
-    size_t header_size = 0, at;
-    tlmi_crc64_t crc;
 
-    if (metadata == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    status = make_header(&header, &header_size, tensors, n, metadata);
-    tlmi_json_free(metadata);
-    if (status != TLM_OK)
-        return status;
-    at = (size_t)(find_digits(header, header_size) - header);
-    checksum_header(&crc, header, header_size, header + at);
+    TLMI_TRY(tlmi_st_writer_open(&writer, path, tensors, n, metadata));
     for (size_t i = 0; i < n; i++)
-        tlmi_crc64_update(&crc, tensors[i].data, tensors[i].bytes);
-    snprintf(digits, sizeof(digits), "%016" PRIx64, tlmi_crc64_final(&crc));
-    memcpy(header + at, digits, CHECKSUM_DIGITS);
-    status = write_file(path, tensors, n, header, header_size);
-    tlmi_free(header);
+        TLMI_TRY_OR(fail, tlmi_st_writer_write(writer, tensors[i].data, tensors[i].bytes));
+    return tlmi_st_writer_commit(writer);
+fail:
+    tlmi_st_writer_abort(writer);
     return status;
 }

@@ -43,8 +43,18 @@ const char *tlmi_safetensors_metadata(const tlmi_safetensors_t *file, const char
 /* Fails unless the file carries a checksum and agrees with it. */
 tlm_status_t tlmi_safetensors_verify(const tlmi_safetensors_t *file, const char *path);
 
-/* Writes a file aside and renames it. `metadata`, an object of strings, is consumed, also on
- * failure and also when NULL (which is a failure: the maker ran out of memory). */
+/* A file on its way, written aside and renamed by commit. The tensors' `data` are not looked at: their
+ * bytes are given one tensor after another, in pieces of any size. `metadata`, an object of strings, is
+ * consumed, also on failure and also when NULL (which is a failure: the maker ran out of memory). */
+typedef struct tlmi_st_writer tlmi_st_writer_t;
+tlm_status_t tlmi_st_writer_open(tlmi_st_writer_t **out, const char *path,
+                                 const tlmi_st_tensor_t *tensors, size_t n, tlmi_json_t *metadata);
+tlm_status_t tlmi_st_writer_write(tlmi_st_writer_t *writer, const void *bytes, size_t size);
+/* Both free the writer; the checksum is set last. */
+tlm_status_t tlmi_st_writer_commit(tlmi_st_writer_t *writer);
+void tlmi_st_writer_abort(tlmi_st_writer_t *writer);
+
+/* All of this at once, for tensors that lie in memory. */
 tlm_status_t tlmi_safetensors_write(const char *path, const tlmi_st_tensor_t *tensors, size_t n,
                                     tlmi_json_t *metadata);
 

@@ -101,6 +101,15 @@ FIELD(tlm_generate_options_t, num_stop_sequences, 80, 8);
 FIELD(tlm_generate_options_t, num_top_log_probs, 88, 4);
 FIELD(tlm_generate_options_t, reserved3, 92, 4);
 
+SIZE(tlm_model_file_options_t, 24);
+FIELD(tlm_model_file_options_t, size, 0, 8);
+FIELD(tlm_model_file_options_t, weights, 8, 4);
+FIELD(tlm_model_file_options_t, has_begin_token, 12, 1);
+FIELD(tlm_model_file_options_t, has_end_token, 13, 1);
+FIELD(tlm_model_file_options_t, reserved, 14, 2);
+FIELD(tlm_model_file_options_t, begin_token, 16, 4);
+FIELD(tlm_model_file_options_t, end_token, 20, 4);
+
 SIZE(tlm_custom_op_options_t, 40);
 FIELD(tlm_custom_op_options_t, size, 0, 8);
 FIELD(tlm_custom_op_options_t, name, 8, 8);
@@ -195,6 +204,9 @@ VALUE(TLM_POSITION_ROPE, 0);
 VALUE(TLM_POSITION_NONE, 1);
 VALUE(TLM_FFN_SWIGLU, 0);
 VALUE(TLM_FFN_SILU, 1);
+VALUE(TLM_WEIGHTS_FLOAT32, 0);
+VALUE(TLM_WEIGHTS_FLOAT16, 1);
+VALUE(TLM_WEIGHTS_BFLOAT16, 2);
 VALUE(TLM_GENERATION_RUNNING, 0);
 VALUE(TLM_GENERATION_LENGTH, 1);
 VALUE(TLM_GENERATION_END, 2);

@@ -1,0 +1,57 @@
+/* Models in files of others: folders of Hugging Face's transformers, and GGUF. docs/model-files.md
+ * says what of each format is written, read and refused. Each file is written aside and then
+ * renamed, so that no reader sees half of it. Threads: a call uses its model, and nothing else may
+ * meanwhile; tokenizers are shared freely. */
+#ifndef TINYLM_MODEL_FILES_H
+#define TINYLM_MODEL_FILES_H
+
+#include "model.h"
+#include "tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How weights stand in a file. @since 0.2 */
+#define TLM_WEIGHTS_FLOAT32  0
+#define TLM_WEIGHTS_FLOAT16  1
+#define TLM_WEIGHTS_BFLOAT16 2
+
+/* What a file says of a model beyond its options and weights. */
+typedef struct tlm_model_file_options {
+    size_t size;          /* sizeof(tlm_model_file_options_t) */
+    int32_t weights;      /* TLM_WEIGHTS_... */
+    bool has_begin_token; /* texts begin with begin_token */
+    bool has_end_token;   /* texts end with end_token; false when saving: the tokenizer's special
+                           * token <|endoftext|>, if it has one */
+    uint8_t reserved[2];  /* 0 */
+    uint32_t begin_token;
+    uint32_t end_token;
+} tlm_model_file_options_t;
+
+#define TLM_MODEL_FILE_OPTIONS_INIT                                                                \
+    {                                                                                              \
+        sizeof(tlm_model_file_options_t), TLM_WEIGHTS_FLOAT32, false, false, {0, 0}, 0, 0          \
+    }
+
+/** Sets `size` bytes of *options, and options->size, to TLM_MODEL_FILE_OPTIONS_INIT. NULL is fine.
+ *  tlm_model_file_options_init(&options) calls it with sizeof(options). @since 0.2 */
+TLM_API void tlm_model_file_options_init_sized(tlm_model_file_options_t *options, size_t size);
+#define tlm_model_file_options_init(options)                                                       \
+    tlm_model_file_options_init_sized(options, sizeof(tlm_model_file_options_t))
+
+/** Writes a folder that transformers loads as a LlamaForCausalLM: model.safetensors,
+ *  generation_config.json, with a tokenizer (NULL: none) tokenizer.json and tokenizer_config.json,
+ *  and last config.json. The folder is made unless it is there; its parent must be. Options may be
+ *  NULL. TLM_ERR_UNSUPPORTED, naming it, for what LLaMA lacks: norms but pre-norm, no RoPE, a SiLU
+ *  layer; or a tokenizer that tlm_tokenizer_save_json refuses. TLM_ERR_RANGE for a token outside
+ *  the model's vocabulary, a tokenizer larger than it, or a weight too large for its type;
+ *  TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be written. @since 0.2 */
+TLM_API tlm_status_t tlm_model_save_hf(const char *directory, const tlm_model_t *model,
+                                       const tlm_tokenizer_t *tokenizer,
+                                       const tlm_model_file_options_t *options);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

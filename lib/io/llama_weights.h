@@ -1,0 +1,48 @@
+/* The weights of a model as LLaMA's files hold them: other names, other types, and in Hugging Face's
+ * files the rows of the query and key matrices in another order.
+ *
+ * RoPE turns pairs of a head's elements: here, as in CS336 and GGUF, the neighbours 2i and 2i + 1; in
+ * Hugging Face's files i and i + d_head / 2. So row j of a head there is row
+ *     2 (j mod d_head / 2) + floor(j / (d_head / 2))
+ * here, for queries and keys alike; the scores are the same sums in another order. */
+#ifndef TLMI_LLAMA_WEIGHTS_H
+#define TLMI_LLAMA_WEIGHTS_H
+
+#include "nn/model_core.h"
+#include "tinylm/model_files.h"
+
+typedef enum tlmi_convention { TLMI_HF, TLMI_GGUF } tlmi_convention_t;
+
+#define TLMI_WEIGHT_NAME_SIZE 80
+
+/* TLM_ERR_UNSUPPORTED, naming it, if the options say what LLaMA does not have. */
+tlm_status_t tlmi_llama_check(const char *function, const tlm_model_options_t *options);
+
+/* ---- Names: of a model that passed the check -------------------------------------------- */
+
+void tlmi_weight_name(char out[TLMI_WEIGHT_NAME_SIZE], const tlm_model_t *model, size_t index,
+                      tlmi_convention_t convention);
+
+/* Index of the parameter with that name; model->num_parameters if there is none. */
+size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
+                        tlmi_convention_t convention);
+
+/* ---- Values ----------------------------------------------------------------------------- */
+
+/* Bytes of an element, by TLM_WEIGHTS_... */
+size_t tlmi_weight_item_size(int32_t weights);
+
+/* Receives the bytes of a file, a piece at a time. */
+typedef tlm_status_t (*tlmi_weight_sink_t)(void *user, const void *bytes, size_t size);
+
+/* Gives a parameter's values to `sink`, as elements of type `weights`. TLM_ERR_RANGE, naming it behind
+ * `path`, if one is too large for the type. */
+tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index, tlmi_convention_t convention,
+                               int32_t weights, const char *path, tlmi_weight_sink_t sink,
+                               void *user);
+
+/* Fills a parameter from the bytes of a file, as many as its shape and type ask for, at any alignment. */
+void tlmi_weight_read(tlm_model_t *model, size_t index, tlmi_convention_t convention,
+                      int32_t weights, const uint8_t *bytes);
+
+#endif

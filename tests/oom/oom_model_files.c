@@ -1,0 +1,79 @@
+/* Models in others' files. */
+#include "oom_scenarios.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "failing_allocator.h"
+
+static const tlm_model_options_t tiny = {.size = sizeof(tlm_model_options_t),
+                                         .vocab_size = 262,
+                                         .context_length = 6,
+                                         .d_model = 8,
+                                         .num_layers = 1,
+                                         .num_heads = 2,
+                                         .d_ff = 12,
+                                         .seed = 5};
+
+static tlm_model_t *model;
+static tlm_tokenizer_t *tokenizer;
+
+static const char *const names[] = {"folder/tokenizer.json", "folder/tokenizer_config.json",
+                                    "folder/generation_config.json", "folder/model.safetensors",
+                                    "folder/config.json"};
+
+static void remove_folder(void)
+{
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        unlink(path_of(names[i]));
+    rmdir(path_of("folder"));
+}
+
+static void prepare(void)
+{
+    static const char text[] = "the cat sat on the mat, the rat sat on the cat. ";
+    tlm_bpe_trainer_options_t options = TLM_BPE_TRAINER_OPTIONS_INIT;
+    tlm_bytes_t special = {(const uint8_t *)"<|endoftext|>", 13};
+    tlm_bpe_trainer_t *trainer;
+
+    options.vocab_size = 262;
+    options.special_tokens = &special;
+    options.num_special_tokens = 1;
+    MUST(tlm_bpe_trainer_create(&trainer, &options));
+    MUST(tlm_bpe_trainer_add_text(trainer, text, strlen(text)));
+    MUST(tlm_bpe_trainer_train(&tokenizer, trainer));
+    tlm_bpe_trainer_free(trainer);
+    MUST(tlm_model_create(&model, &tiny));
+}
+
+static void clean_up(void)
+{
+    remove_folder();
+    tlm_tokenizer_free(tokenizer);
+    tlm_model_free(model);
+}
+
+/* A new folder is whole, or not there. */
+static tlm_status_t save_hf(void)
+{
+    tlm_model_file_options_t options = TLM_MODEL_FILE_OPTIONS_INIT;
+    struct stat what;
+    tlm_status_t status;
+
+    options.weights = TLM_WEIGHTS_FLOAT16;
+    status = tlm_model_save_hf(path_of("folder"), model, tokenizer, &options);
+    stop_failing();
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if ((stat(path_of(names[i]), &what) == 0) != (status == TLM_OK))
+            fault("a folder is neither whole nor gone");
+    if ((stat(path_of("folder"), &what) == 0) != (status == TLM_OK))
+        fault("a folder was left behind");
+    remove_folder();
+    return status;
+}
+
+const scenario_t model_file_scenarios[] = {
+    {"save_hf", prepare, save_hf, clean_up, false},
+    {0},
+};

@@ -1,0 +1,174 @@
+"""Compares models in Hugging Face's folders with transformers, where it and torch are installed.
+
+Runs with this Python, or with the one that TINYLM_PEERS_PYTHON names if this one lacks them. Each peer
+that is missing is reported as skipped, by name; without any the test is skipped (77).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SKIP = 77
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TQDM_DISABLE="1")
+
+
+def import_or_none(name):
+    try:
+        return __import__(name)
+    except ImportError:
+        return None
+
+
+torch = import_or_none("torch")
+transformers = import_or_none("transformers") if torch else None
+if transformers is None:
+    python = os.environ.get("TINYLM_PEERS_PYTHON")
+    if python and os.environ.get("TINYLM_PEERS_CHILD") is None:
+        sys.exit(subprocess.call([python, *sys.argv], env={**os.environ, "TINYLM_PEERS_CHILD": "1"}))
+    print("skipped: no torch with transformers")
+    sys.exit(SKIP)
+
+import tinylm  # noqa: E402
+
+END = "<|endoftext|>"
+TEXT = "the cat sat on the mat, the rat sat on the cat: caf\u00e9 \u4f60\u597d 1234\n" * 20
+SHAPES = {
+    "plain": {},
+    "grouped": {"num_kv_heads": 2, "rope_theta": 500000.0, "norm_eps": 1e-6},
+    "tied": {"num_kv_heads": 1, "tied_embeddings": True},
+}
+
+
+def our_model(vocab_size, **options):
+    shape = {"context_length": 32, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48, "seed": 3}
+    return tinylm.Model.create(vocab_size, **{**shape, **options})
+
+
+def spread_gains(model):
+    """Gains that differ: fresh ones are all 1, and would hide a wrong order."""
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.parameters().items():
+        if name.split(".")[-2].startswith("ln"):
+            gains = torch.from_dlpack(parameter)
+            gains += 0.3 * torch.rand(gains.shape, generator=generator)
+
+
+def our_logits(model, ids):
+    return torch.from_dlpack(model.forward(ids)).detach()
+
+
+class FolderTest(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+        self.folder = os.path.join(self.directory.name, "model")
+
+    def config(self):
+        with open(os.path.join(self.folder, "config.json"), encoding="utf-8") as file:
+            return json.load(file)
+
+    def assert_close(self, ours, theirs, tolerance):
+        self.assertEqual(ours.shape, theirs.shape)
+        self.assertTrue(torch.isfinite(ours).all() and torch.isfinite(theirs).all())
+        self.assertLess((ours - theirs).abs().max().item(), tolerance)
+
+
+class SaveTest(FolderTest):
+    def setUp(self):
+        super().setUp()
+        self.tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=[END])
+
+    def save(self, how=None, vocab_size=304, **shape):
+        model = our_model(vocab_size, **shape)
+        spread_gains(model)
+        model.save_hf(self.folder, self.tokenizer, **(how or {}))
+        return model
+
+    def theirs(self, dtype="float32"):
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            self.folder, dtype=getattr(torch, dtype), output_loading_info=True)
+        for what, names in report.items():
+            self.assertFalse(names, what)
+        self.assertEqual(type(model).__name__, "LlamaForCausalLM")
+        return model.eval()
+
+    def their_logits(self, ids):
+        with torch.no_grad():
+            return self.theirs()(torch.tensor(ids)).logits
+
+    def test_logits(self):
+        ids = torch.randint(0, 304, (2, 32), generator=torch.Generator().manual_seed(5)).tolist()
+        for name, shape in SHAPES.items():
+            with self.subTest(name):
+                model = self.save(**shape)
+                self.assert_close(our_logits(model, ids), self.their_logits(ids), 1e-4)
+
+    def test_narrow_weights(self):
+        """What transformers reads are our weights, rounded as torch rounds them."""
+        for dtype in ("float16", "bfloat16"):
+            with self.subTest(dtype):
+                model = self.save({"weights": dtype})
+                theirs = self.theirs(dtype).state_dict()
+                for ours, name in (("lm_head.weight", "lm_head.weight"),
+                                   ("ln_final.weight", "model.norm.weight"),
+                                   ("layers.1.ffn.w2.weight", "model.layers.1.mlp.down_proj.weight")):
+                    wanted = torch.from_dlpack(model.parameters()[ours]).to(getattr(torch, dtype))
+                    self.assertEqual(theirs[name].dtype, wanted.dtype)
+                    self.assertTrue(torch.equal(theirs[name], wanted), name)
+
+    def test_rows_of_queries_and_keys(self):
+        model = self.save()
+        ours = torch.from_dlpack(model.parameters()["layers.0.attn.q_proj.weight"]).detach()
+        theirs = self.theirs().state_dict()["model.layers.0.self_attn.q_proj.weight"]
+        pairs = ours.reshape(4, 4, 2, 32)  # heads, pairs, both of a pair
+        self.assertTrue(torch.equal(theirs.reshape(4, 2, 4, 32), pairs.transpose(1, 2)))
+
+    def test_ids(self):
+        self.save()
+        theirs = transformers.AutoTokenizer.from_pretrained(self.folder)
+        for text in (TEXT, "a b" + END + "never seen: \U0001f600\x00\n\n  x", ""):
+            self.assertEqual(theirs(text)["input_ids"], self.tokenizer.encode(text))
+            self.assertEqual(theirs.decode(self.tokenizer.encode(text)), text)
+        self.assertEqual(theirs.eos_token, END)
+        self.assertEqual(theirs.model_max_length, 32)
+
+    def test_greedy_generation(self):
+        for name, shape in SHAPES.items():
+            with self.subTest(name):
+                model = self.save({"begin_token": 7}, **shape)
+                prompt = self.tokenizer.encode("the cat")
+                theirs = self.theirs()
+                end = self.tokenizer.token_id(END)
+                self.assertEqual(theirs.generation_config.eos_token_id, end)
+                self.assertEqual(theirs.generation_config.bos_token_id, 7)
+                found = theirs.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20,
+                                        pad_token_id=end)[0, len(prompt):].tolist()
+                self.assertEqual(found, model.generate(prompt, max_tokens=20, end_token=end))
+
+    def test_config(self):
+        self.save({"end_token": 5}, **SHAPES["grouped"])
+        self.assertEqual(sorted(os.listdir(self.folder)),
+                         ["config.json", "generation_config.json", "model.safetensors",
+                          "tokenizer.json", "tokenizer_config.json"])
+        config = transformers.AutoConfig.from_pretrained(self.folder)
+        self.assertEqual(config.eos_token_id, 5)
+        self.assertIsNone(config.bos_token_id)
+        self.assertEqual(config.max_position_embeddings, 32)
+        self.assertEqual(config.rope_parameters["rope_theta"], 500000.0)
+        self.assertEqual(self.config()["rms_norm_eps"], 1e-6)
+
+    def test_saved_again(self):
+        model = self.save()
+        self.tokenizer = None
+        self.save(num_kv_heads=2)
+        self.save()
+        ids = [[1, 2, 3]]
+        self.assert_close(our_logits(model, ids), self.their_logits(ids), 1e-4)
+
+
+if __name__ == "__main__":
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}")
+    unittest.main(verbosity=1)

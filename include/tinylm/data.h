@@ -33,6 +33,12 @@ TLM_API tlm_status_t tlm_dataset_open(tlm_dataset_t **out, const char *path, int
 /** A data set over a copy of n ids in memory. Owned by the caller. @since 0.1 */
 TLM_API tlm_status_t tlm_dataset_from_ids(tlm_dataset_t **out, const uint32_t *ids, size_t n);
 
+/** A data set over n ids in the caller's memory, borrowed until it is freed: token_type
+ *  TLM_TOKENS_UINT16 or TLM_TOKENS_UINT32, little-endian, of any alignment. Owned by the caller.
+ *  TLM_ERR_INVALID_ARGUMENT for another type or more bytes than memory has. @since 0.2 */
+TLM_API tlm_status_t tlm_dataset_wrap(tlm_dataset_t **out, const void *ids, size_t n,
+                                      int32_t token_type);
+
 /** Frees the data set and unmaps its file. NULL is fine. @since 0.1 */
 TLM_API void tlm_dataset_free(tlm_dataset_t *dataset);
 

@@ -105,6 +105,18 @@ TLM_API tlm_status_t tlm_optimizer_set_steps(tlm_optimizer_t *optimizer, uint64_
 /** "adamw" or "sgd"; "none" of NULL. Static storage. @since 0.1 */
 TLM_API const char *tlm_optimizer_kind(const tlm_optimizer_t *optimizer);
 
+/** One update of n parameters by the formula of tlm_optimizer_create_adamw, all state the caller's:
+ *  for programs that keep parameters, moments and gradients in memory of their own. All are
+ *  row-major float32, parameters[i] a leaf and m[i], v[i] (zeros at first) and gradients[i] of its
+ *  shape; no two share memory. `step` counts from 1. options may be NULL. TLM_ERR_SHAPE for
+ *  another shape, TLM_ERR_STATE for a parameter that is the result of an op, TLM_ERR_UNSUPPORTED
+ *  for a view that is not row-major, TLM_ERR_NON_FINITE as of tlm_optimizer_step,
+ *  TLM_ERR_INVALID_ARGUMENT for step 0 or options out of range; nothing is changed then.
+ *  @since 0.2 */
+TLM_API tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tensor_t *const *m,
+                                      tlm_tensor_t *const *v, tlm_tensor_t *const *gradients,
+                                      size_t n, uint64_t step, const tlm_adamw_options_t *options);
+
 /** Scales all gradients by max_norm / (norm + 1e-6) if their joint L2 norm is >= max_norm; *norm
  *  (may be NULL) is the norm before. Tensors without a gradient are passed over; none may be given
  *  twice. A gradient that is not finite is TLM_ERR_NON_FINITE, naming its tensor, and scales
@@ -112,6 +124,11 @@ TLM_API const char *tlm_optimizer_kind(const tlm_optimizer_t *optimizer);
  *  2013. @since 0.1 */
 TLM_API tlm_status_t tlm_clip_grad_norm(double *norm, tlm_tensor_t *const *tensors, size_t n,
                                         double max_norm);
+
+/** The same for n tensors that are themselves the gradients, in the caller's memory: row-major
+ *  float32, or TLM_ERR_UNSUPPORTED. @since 0.2 */
+TLM_API tlm_status_t tlm_clip_norm(double *norm, tlm_tensor_t *const *tensors, size_t n,
+                                   double max_norm);
 
 /** Cosine schedule with linear warm-up (CS336, section 4.4): step / warmup * max below warmup; then
  *  min + (1 + cos(pi (step - warmup) / (cycle - warmup))) / 2 (max - min) up to cycle; min after.

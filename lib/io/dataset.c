@@ -13,7 +13,7 @@
 #include "token_format.h"
 
 struct tlm_dataset {
-    const uint8_t *items; /* little-endian ids, not aligned */
+    const uint8_t *items; /* little-endian ids, not aligned; borrowed if wrapped */
     uint64_t length;
     int32_t item_size;      /* 2, 4 or 8 */
     tlmi_mapping_t mapping; /* of a file */
@@ -174,6 +174,30 @@ tlm_status_t tlm_dataset_from_ids(tlm_dataset_t **out, const uint32_t *ids, size
     dataset->items = dataset->owned;
     dataset->length = n;
     dataset->item_size = 4;
+    *out = dataset;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_dataset_wrap(tlm_dataset_t **out, const void *ids, size_t n, int32_t token_type)
+{
+    tlm_dataset_t *dataset;
+    size_t bytes;
+
+    TLMI_REQUIRE("dataset_wrap", out);
+    if (n > 0)
+        TLMI_REQUIRE("dataset_wrap", ids);
+    if (token_type != TLM_TOKENS_UINT16 && token_type != TLM_TOKENS_UINT32)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "dataset_wrap: token_type %d; it is 2 (uint16) or 4 (uint32)", token_type);
+    if (!tlmi_mul_size(&bytes, n, (size_t)token_type))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "dataset_wrap: %zu ids of %d bytes are too many",
+                         n, token_type);
+    dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
+    if (dataset == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    dataset->items = ids;
+    dataset->length = n;
+    dataset->item_size = token_type;
     *out = dataset;
     return TLM_OK;
 }

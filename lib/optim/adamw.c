@@ -3,32 +3,35 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "gradient_norm.h"
 #include "optimizer_core.h"
 #include "tensor/tensor_core.h"
 #include "tensor/vector_math.h"
 
 typedef struct adamw_job {
-    const tlmi_parameter_t *parameter;
+    float *theta, *m, *v;
+    const float *gradient;
     tlmi_adamw_step_t step;
 } adamw_job_t;
 
 static void adamw_range(void *context, int64_t begin, int64_t end)
 {
     const adamw_job_t *job = context;
-    const tlmi_parameter_t *parameter = job->parameter;
 
-    tlmi_vec_adamw(tlmi_floats(parameter->tensor) + begin, parameter->state[0] + begin,
-                   parameter->state[1] + begin, tlmi_floats(parameter->tensor->grad) + begin,
+    tlmi_vec_adamw(job->theta + begin, job->m + begin, job->v + begin, job->gradient + begin,
                    &job->step, end - begin);
 }
 
-static void adamw_update(const tlmi_parameter_t *parameter, const tlm_adamw_options_t *options,
-                         uint64_t step)
+static void update(const tlm_tensor_t *parameter, float *m, float *v, const tlm_tensor_t *gradient,
+                   const tlm_adamw_options_t *options, uint64_t step)
 {
     double t = (double)step;
     double correction = sqrt(1.0 - pow(options->beta2, t)) / (1.0 - pow(options->beta1, t));
     adamw_job_t job = {
-        parameter,
+        tlmi_floats(parameter),
+        m,
+        v,
+        tlmi_floats(gradient),
         {
             .beta1 = (float)options->beta1,
             .beta2 = (float)options->beta2,
@@ -40,7 +43,14 @@ static void adamw_update(const tlmi_parameter_t *parameter, const tlm_adamw_opti
         },
     };
 
-    tlmi_parallel_ranges(parameter->tensor->numel, adamw_range, &job);
+    tlmi_parallel_ranges(parameter->numel, adamw_range, &job);
+}
+
+static void update_parameter(const tlmi_parameter_t *parameter, const tlm_adamw_options_t *options,
+                             uint64_t step)
+{
+    update(parameter->tensor, parameter->state[0], parameter->state[1], parameter->tensor->grad,
+           options, step);
 }
 
 static const tlmi_optimizer_kind_t adamw_kind = {
@@ -48,7 +58,7 @@ static const tlmi_optimizer_kind_t adamw_kind = {
     .num_buffers = 2,
     .buffer_names = {"m", "v"},
     .has_group_options = true,
-    .update = adamw_update,
+    .update = update_parameter,
 };
 
 TLMI_OPTIONS_INIT_FUNCTIONS(adamw, TLM_ADAMW_OPTIONS_INIT, weight_decay)
@@ -95,4 +105,47 @@ tlm_status_t tlm_optimizer_create_adamw(tlm_optimizer_t **out, const tlm_adamw_o
         TLMI_TRY(tlmi_options_read("optimizer_create_adamw", &known, sizeof(known), options));
     TLMI_TRY(tlmi_adamw_check("optimizer_create_adamw", &known));
     return tlmi_optimizer_new(out, &adamw_kind, &known);
+}
+
+/* Fails unless m, v or a gradient is row-major and of its parameter's shape. */
+static tlm_status_t check_companion(const char *what, size_t index, const tlm_tensor_t *tensor,
+                                    const tlm_tensor_t *parameter)
+{
+    char shape[TLMI_SHAPE_TEXT], needed[TLMI_SHAPE_TEXT];
+
+    TLMI_TRY(tlmi_check_row_major("adamw_update", what, index, tensor));
+    if (!tlmi_same_shape(tensor, parameter))
+        return tlmi_fail(TLM_ERR_SHAPE, "adamw_update: %s %zu is %s, its parameter %s", what, index,
+                         tlmi_shape_text(shape, tensor), tlmi_shape_text(needed, parameter));
+    return TLM_OK;
+}
+
+tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tensor_t *const *m,
+                              tlm_tensor_t *const *v, tlm_tensor_t *const *gradients, size_t n,
+                              uint64_t step, const tlm_adamw_options_t *options)
+{
+    tlm_adamw_options_t known = TLM_ADAMW_OPTIONS_INIT;
+    double sum;
+
+    if (n > 0) {
+        TLMI_REQUIRE("adamw_update", parameters);
+        TLMI_REQUIRE("adamw_update", m);
+        TLMI_REQUIRE("adamw_update", v);
+        TLMI_REQUIRE("adamw_update", gradients);
+    }
+    if (step == 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "adamw_update: step 0; the first is 1");
+    if (options != NULL)
+        TLMI_TRY(tlmi_options_read("adamw_update", &known, sizeof(known), options));
+    TLMI_TRY(tlmi_adamw_check("adamw_update", &known));
+    for (size_t i = 0; i < n; i++) {
+        TLMI_TRY(tlmi_check_leaf("adamw_update", "parameter", i, parameters[i]));
+        TLMI_TRY(check_companion("m", i, m[i], parameters[i]));
+        TLMI_TRY(check_companion("v", i, v[i], parameters[i]));
+        TLMI_TRY(check_companion("gradient", i, gradients[i], parameters[i]));
+    }
+    TLMI_TRY(tlmi_gradient_sum_squares(&sum, "adamw_update", gradients, n));
+    for (size_t i = 0; i < n; i++)
+        update(parameters[i], tlmi_floats(m[i]), tlmi_floats(v[i]), gradients[i], &known, step);
+    return TLM_OK;
 }

@@ -4,7 +4,9 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "gradient_norm.h"
+#include "optimizer_core.h"
 #include "tensor/tensor_core.h"
 #include "tensor/vector_math.h"
 
@@ -22,36 +24,67 @@ static void scale_range(void *context, int64_t begin, int64_t end)
     tlmi_vec_scale(job->values + begin, job->values + begin, job->factor, end - begin);
 }
 
-tlm_status_t tlm_clip_grad_norm(double *norm, tlm_tensor_t *const *tensors, size_t n,
-                                double max_norm)
+/* Scales n gradients, NULL for a parameter without one, to a joint norm of max_norm at most. */
+static tlm_status_t clip(double *norm, const char *function, tlm_tensor_t *const *gradients,
+                         size_t n, double max_norm)
 {
     double sum, total;
 
-    if (n > 0)
-        TLMI_REQUIRE("clip_grad_norm", tensors);
-    if (!isfinite(max_norm) || max_norm < 0.0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "clip_grad_norm: max_norm %g is not a finite number >= 0", max_norm);
-    for (size_t i = 0; i < n; i++)
-        if (tensors[i] == NULL)
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "clip_grad_norm: tensor %zu is NULL", i);
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < i; j++)
-            if (tensors[i] == tensors[j])
-                return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                                 "clip_grad_norm: tensors %zu and %zu are the same", j, i);
-    TLMI_TRY(tlmi_gradient_sum_squares(&sum, "clip_grad_norm", tensors, n));
+    TLMI_TRY(tlmi_gradient_sum_squares(&sum, function, gradients, n));
     total = sqrt(sum);
     for (size_t i = 0; total >= max_norm && i < n; i++) {
-        const tlm_tensor_t *grad = tensors[i]->grad;
         scale_job_t job = {NULL, (float)(max_norm / (total + CLIP_EPS))};
 
-        if (grad == NULL)
+        if (gradients[i] == NULL)
             continue;
-        job.values = tlmi_floats(grad);
-        tlmi_parallel_ranges(grad->numel, scale_range, &job);
+        job.values = tlmi_floats(gradients[i]);
+        tlmi_parallel_ranges(gradients[i]->numel, scale_range, &job);
     }
     if (norm != NULL)
         *norm = total;
     return TLM_OK;
+}
+
+static tlm_status_t check_arguments(const char *function, tlm_tensor_t *const *tensors, size_t n,
+                                    double max_norm)
+{
+    if (n > 0)
+        TLMI_REQUIRE(function, tensors);
+    if (!isfinite(max_norm) || max_norm < 0.0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: max_norm %g is not a finite number >= 0",
+                         function, max_norm);
+    for (size_t i = 0; i < n; i++)
+        if (tensors[i] == NULL)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: tensor %zu is NULL", function, i);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < i; j++)
+            if (tensors[i] == tensors[j])
+                return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: tensors %zu and %zu are the same",
+                                 function, j, i);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_clip_grad_norm(double *norm, tlm_tensor_t *const *tensors, size_t n,
+                                double max_norm)
+{
+    tlm_tensor_t **gradients;
+    tlm_status_t status;
+
+    TLMI_TRY(check_arguments("clip_grad_norm", tensors, n, max_norm));
+    gradients = tlmi_alloc(n, sizeof(tlm_tensor_t *), "the gradients to clip");
+    if (gradients == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < n; i++)
+        gradients[i] = tensors[i]->grad;
+    status = clip(norm, "clip_grad_norm", gradients, n, max_norm);
+    tlmi_free(gradients);
+    return status;
+}
+
+tlm_status_t tlm_clip_norm(double *norm, tlm_tensor_t *const *tensors, size_t n, double max_norm)
+{
+    TLMI_TRY(check_arguments("clip_norm", tensors, n, max_norm));
+    for (size_t i = 0; i < n; i++)
+        TLMI_TRY(tlmi_check_row_major("clip_norm", "tensor", i, tensors[i]));
+    return clip(norm, "clip_norm", tensors, n, max_norm);
 }

@@ -26,17 +26,17 @@ static void piece_sum(void *context, int64_t task, int32_t worker)
     piece->sum = tlmi_vec_sum_squares(piece->values, piece->n);
 }
 
-static int64_t count_pieces(const tlm_tensor_t *tensor)
+static int64_t count_pieces(const tlm_tensor_t *gradient)
 {
-    if (tensor->grad == NULL)
+    if (gradient == NULL)
         return 0;
-    return tensor->grad->numel / PIECE_ELEMENTS + (tensor->grad->numel % PIECE_ELEMENTS != 0);
+    return gradient->numel / PIECE_ELEMENTS + (gradient->numel % PIECE_ELEMENTS != 0);
 }
 
-static tlm_status_t fail_non_finite(const char *function, tlm_tensor_t *const *tensors, size_t n)
+static tlm_status_t fail_non_finite(const char *function, tlm_tensor_t *const *gradients, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        const tlm_tensor_t *grad = tensors[i]->grad;
+        const tlm_tensor_t *grad = gradients[i];
 
         for (int64_t j = 0; grad != NULL && j < grad->numel; j++)
             if (!isfinite(tlmi_floats(grad)[j]))
@@ -48,19 +48,19 @@ static tlm_status_t fail_non_finite(const char *function, tlm_tensor_t *const *t
 }
 
 tlm_status_t tlmi_gradient_sum_squares(double *out, const char *function,
-                                       tlm_tensor_t *const *tensors, size_t n)
+                                       tlm_tensor_t *const *gradients, size_t n)
 {
     int64_t num_pieces = 0, at = 0;
     double sum = 0.0;
     piece_t *pieces;
 
     for (size_t i = 0; i < n; i++)
-        num_pieces += count_pieces(tensors[i]);
+        num_pieces += count_pieces(gradients[i]);
     pieces = tlmi_alloc((size_t)num_pieces, sizeof(*pieces), "the pieces of a gradient norm");
     if (pieces == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < n; i++) {
-        const tlm_tensor_t *grad = tensors[i]->grad;
+        const tlm_tensor_t *grad = gradients[i];
 
         for (int64_t begin = 0; grad != NULL && begin < grad->numel; begin += PIECE_ELEMENTS) {
             int64_t left = grad->numel - begin;
@@ -73,7 +73,7 @@ tlm_status_t tlmi_gradient_sum_squares(double *out, const char *function,
         sum += pieces[i].sum;
     tlmi_free(pieces);
     if (!isfinite(sum))
-        return fail_non_finite(function, tensors, n);
+        return fail_non_finite(function, gradients, n);
     *out = sum;
     return TLM_OK;
 }

@@ -41,21 +41,35 @@ void tlm_optimizer_free(tlm_optimizer_t *optimizer)
     tlmi_free(optimizer);
 }
 
+tlm_status_t tlmi_check_row_major(const char *function, const char *what, size_t index,
+                                  const tlm_tensor_t *tensor)
+{
+    char name[48];
+
+    snprintf(name, sizeof(name), "%s %zu", what, index);
+    TLMI_TRY(tlmi_check_float(function, name, tensor));
+    if (!tlmi_is_contiguous(tensor))
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: %s is a view that is not row-major", function,
+                         name);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_check_leaf(const char *function, const char *what, size_t index,
+                             const tlm_tensor_t *tensor)
+{
+    TLMI_TRY(tlmi_check_row_major(function, what, index, tensor));
+    if (tensor->node != NULL)
+        return tlmi_fail(TLM_ERR_STATE, "%s: %s %zu is the result of an op, not a leaf", function,
+                         what, index);
+    return TLM_OK;
+}
+
 static tlm_status_t check_new_parameter(const tlm_optimizer_t *optimizer,
                                         tlm_tensor_t *const *tensors, size_t index)
 {
     const tlm_tensor_t *tensor = tensors[index];
-    char name[48];
 
-    snprintf(name, sizeof(name), "tensor %zu", index);
-    TLMI_TRY(tlmi_check_float("optimizer_add_group", name, tensor));
-    if (tensor->node != NULL)
-        return tlmi_fail(TLM_ERR_STATE,
-                         "optimizer_add_group: tensor %zu is the result of an op, not a leaf",
-                         index);
-    if (!tlmi_is_contiguous(tensor))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "optimizer_add_group: tensor %zu is a view that is not row-major", index);
+    TLMI_TRY(tlmi_check_leaf("optimizer_add_group", "tensor", index, tensor));
     for (size_t i = 0; i < optimizer->num_parameters; i++)
         if (optimizer->parameters[i].tensor == tensor)
             return tlmi_fail(TLM_ERR_STATE,
@@ -188,17 +202,18 @@ tlm_status_t tlm_optimizer_learning_rate(double *out, const tlm_optimizer_t *opt
  * update, which reads and writes seven times as much. */
 static tlm_status_t check_gradients(const tlm_optimizer_t *optimizer)
 {
-    tlm_tensor_t **tensors = tlmi_alloc(optimizer->num_parameters, sizeof(*tensors),
-                                        "the parameters of an optimizer step");
+    tlm_tensor_t **gradients = tlmi_alloc(optimizer->num_parameters, sizeof(tlm_tensor_t *),
+                                          "the gradients of an optimizer step");
     tlm_status_t status;
     double sum;
 
-    if (tensors == NULL)
+    if (gradients == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < optimizer->num_parameters; i++)
-        tensors[i] = optimizer->parameters[i].tensor;
-    status = tlmi_gradient_sum_squares(&sum, "optimizer_step", tensors, optimizer->num_parameters);
-    tlmi_free(tensors);
+        gradients[i] = optimizer->parameters[i].tensor->grad;
+    status =
+        tlmi_gradient_sum_squares(&sum, "optimizer_step", gradients, optimizer->num_parameters);
+    tlmi_free(gradients);
     return status;
 }
 

@@ -35,6 +35,14 @@ struct tlm_optimizer {
     uint64_t steps;
 };
 
+/* Fails unless the tensor, `what` number `index`, is a row-major float32 tensor. */
+tlm_status_t tlmi_check_row_major(const char *function, const char *what, size_t index,
+                                  const tlm_tensor_t *tensor);
+
+/* The same, and not the result of an op. */
+tlm_status_t tlmi_check_leaf(const char *function, const char *what, size_t index,
+                             const tlm_tensor_t *tensor);
+
 /* Makes an optimiser without groups. */
 tlm_status_t tlmi_optimizer_new(tlm_optimizer_t **out, const tlmi_optimizer_kind_t *kind,
                                 const tlm_adamw_options_t *defaults);

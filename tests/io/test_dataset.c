@@ -48,6 +48,36 @@ START_TEST(raw_files_are_read)
 }
 END_TEST
 
+START_TEST(memory_is_wrapped)
+{
+    static unsigned char bytes[] = {9, 1, 0, 0, 0, 255, 255, 7, 1};
+    uint32_t ids[4];
+    tlm_dataset_t *dataset = NULL;
+
+    ASSERT_OK(tlm_dataset_wrap(&dataset, bytes + 1, 4, TLM_TOKENS_UINT16));
+    ck_assert_uint_eq(tlm_dataset_length(dataset), 4);
+    bytes[3] = 5; /* it is the same memory */
+    ASSERT_OK(tlm_dataset_read(ids, 4, dataset, 0));
+    ck_assert(ids[0] == 1 && ids[1] == 5 && ids[2] == 65535 && ids[3] == 263);
+    tlm_dataset_free(dataset);
+    ASSERT_OK(tlm_dataset_wrap(&dataset, bytes + 1, 2, TLM_TOKENS_UINT32));
+    ASSERT_OK(tlm_dataset_read(ids, 2, dataset, 0));
+    ck_assert(ids[0] == 0x50001 && ids[1] == 0x0107FFFF);
+    tlm_dataset_free(dataset);
+    ASSERT_OK(tlm_dataset_wrap(&dataset, NULL, 0, TLM_TOKENS_UINT32));
+    ck_assert_uint_eq(tlm_dataset_length(dataset), 0);
+    tlm_dataset_free(dataset);
+    dataset = NULL;
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "token_type 0",
+                 tlm_dataset_wrap(&dataset, bytes, 4, TLM_TOKENS_AUTO));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL",
+                 tlm_dataset_wrap(&dataset, NULL, 4, TLM_TOKENS_UINT16));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "too many",
+                 tlm_dataset_wrap(&dataset, bytes, SIZE_MAX, TLM_TOKENS_UINT16));
+    ck_assert_ptr_null(dataset);
+}
+END_TEST
+
 START_TEST(wrong_openings_are_refused)
 {
     static const unsigned char bytes[] = {1, 0, 2, 0, 9, 0, 3};
@@ -395,6 +425,7 @@ int main(void)
     int failed;
 
     tcase_add_test(tcase, raw_files_are_read);
+    tcase_add_test(tcase, memory_is_wrapped);
     tcase_add_test(tcase, wrong_openings_are_refused);
     tcase_add_test(tcase, npy_headers_of_all_kinds_are_read);
     tcase_add_test(tcase, int64_files_are_read_and_checked);

@@ -259,13 +259,29 @@ static tlm_status_t model_loading(void)
     return status;
 }
 
+static tlm_status_t update_of_memory(void)
+{
+    const int64_t n = 5;
+    tlm_tensor_t *tensors[4] = {NULL, NULL, NULL, NULL};
+    tlm_status_t status;
+
+    for (int i = 0; i < 4; i++)
+        TRY(tlm_tensor_create(&tensors[i], TLM_FLOAT32, &n, 1));
+    TRY(tlm_clip_norm(NULL, tensors + 3, 1, 1.0));
+    TRY(tlm_adamw_update(tensors, tensors + 1, tensors + 2, tensors + 3, 1, 1, NULL));
+done:
+    for (int i = 0; i < 4; i++)
+        tlm_tensor_free(tensors[i]);
+    return status;
+}
+
 /* ---- Token files -------------------------------------------------------------------------------- */
 
 static tlm_status_t token_files(void)
 {
     static uint32_t x[BATCH * TIME], y[BATCH * TIME];
     tlm_token_writer_t *writer = NULL;
-    tlm_dataset_t *dataset = NULL, *copy = NULL;
+    tlm_dataset_t *dataset = NULL, *copy = NULL, *wrapped = NULL;
     tlm_status_t status;
 
     TRY(tlm_token_writer_create(&writer, path_of("tokens.npy"), TLM_TOKENS_UINT16));
@@ -275,10 +291,12 @@ static tlm_status_t token_files(void)
     TRY(tlm_dataset_sample(x, y, dataset, BATCH, TIME, 1, 2));
     TRY(tlm_dataset_from_ids(&copy, inputs, BATCH * TIME));
     TRY(tlm_dataset_read(x, TIME, copy, 2));
+    TRY(tlm_dataset_wrap(&wrapped, inputs, BATCH * TIME, TLM_TOKENS_UINT32));
 done:
     tlm_token_writer_free(writer);
     tlm_dataset_free(dataset);
     tlm_dataset_free(copy);
+    tlm_dataset_free(wrapped);
     return status;
 }
 
@@ -319,6 +337,7 @@ const scenario_t model_scenarios[] = {
     {"checkpoint_save", make_model, saving, free_model, false},
     {"checkpoint_load", make_model, loading, free_model, false},
     {"model_load", make_model, model_loading, free_model, false},
+    {"update_of_memory", NULL, update_of_memory, NULL, false},
     {"token_files", NULL, token_files, NULL, false},
     {"loader", NULL, loader, NULL, true}, /* the C library keeps what it needs for a thread */
     {0},

@@ -491,6 +491,110 @@ START_TEST(clipping_scales_to_the_norm)
 }
 END_TEST
 
+START_TEST(clipping_of_tensors_themselves)
+{
+    static float gradient[70000];
+    tlm_tensor_t *parameters[2] = {make_parameter(70000, 0), make_parameter(3, 1)};
+    tlm_tensor_t *tensors[2], *view;
+    double norm, expected;
+
+    for (int i = 0; i < 70000; i++)
+        gradient[i] = draw(2, i);
+    for (int i = 0; i < 2; i++) {
+        set_gradient(parameters[i], gradient);
+        ASSERT_OK(tlm_tensor_from_data(&tensors[i], TLM_FLOAT32, gradient,
+                                       tlm_tensor_shape(parameters[i]), 1));
+    }
+    ASSERT_OK(tlm_clip_grad_norm(&expected, parameters, 2, 0.5));
+    ASSERT_OK(tlm_clip_norm(&norm, tensors, 2, 0.5));
+    ck_assert(norm == expected);
+    for (int i = 0; i < 2; i++)
+        ck_assert_mem_eq(tlm_tensor_data(tensors[i]),
+                         tlm_tensor_data(tlm_tensor_grad(parameters[i])),
+                         sizeof(float) * (size_t)tlm_tensor_numel(tensors[i]));
+    ASSERT_OK(tlm_clip_norm(NULL, NULL, 0, 1.0));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "max_norm -1", tlm_clip_norm(NULL, tensors, 2, -1.0));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "tensor 0 is NULL",
+                 tlm_clip_norm(NULL, (tlm_tensor_t *[]){NULL}, 1, 1.0));
+    ASSERT_OK(tlm_reshape(&view, tensors[0], (const int64_t[]){700, 100}, 2));
+    tlm_tensor_free(parameters[0]);
+    ASSERT_OK(tlm_transpose(&parameters[0], view, 0, 1));
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "tensor 0 is a view",
+                 tlm_clip_norm(NULL, parameters, 1, 1.0));
+    ((float *)tlm_tensor_data(tensors[1]))[1] = NAN;
+    ASSERT_FAILS(TLM_ERR_NON_FINITE, "parameter 1 is nan at element 1",
+                 tlm_clip_norm(NULL, tensors, 2, 1.0));
+    tlm_tensor_free(view);
+    for (int i = 0; i < 2; i++) {
+        tlm_tensor_free(parameters[i]);
+        tlm_tensor_free(tensors[i]);
+    }
+}
+END_TEST
+
+/* tlm_adamw_update on memory of the caller's is the optimiser's step, to the bit. */
+START_TEST(adamw_update_is_the_step)
+{
+    enum { LARGE = 70001, SMALL = 5 };
+    static float gradient[LARGE];
+    const tlm_adamw_options_t options = {sizeof(options), 0.01, 0.9, 0.95, 1e-8, 0.1};
+    const int64_t sizes[2] = {LARGE, SMALL};
+    tlm_tensor_t *expected[2], *parameters[2], *m[2], *v[2], *gradients[2];
+    tlm_optimizer_t *optimizer;
+
+    for (int i = 0; i < 2; i++) {
+        expected[i] = make_parameter(sizes[i], (uint64_t)i);
+        parameters[i] = make_parameter(sizes[i], (uint64_t)i);
+        ASSERT_OK(tlm_tensor_create(&m[i], TLM_FLOAT32, &sizes[i], 1));
+        ASSERT_OK(tlm_tensor_create(&v[i], TLM_FLOAT32, &sizes[i], 1));
+        ASSERT_OK(tlm_tensor_create(&gradients[i], TLM_FLOAT32, &sizes[i], 1));
+    }
+    ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, &options));
+    ASSERT_OK(tlm_optimizer_add_group(optimizer, expected, 2, NULL));
+    for (uint64_t step = 1; step <= 4; step++) {
+        for (int i = 0; i < LARGE; i++)
+            gradient[i] = draw(10 + step, i);
+        for (int i = 0; i < 2; i++) {
+            set_gradient(expected[i], gradient);
+            ASSERT_OK(tlm_tensor_copy_in(gradients[i], gradient, (size_t)sizes[i]));
+        }
+        ASSERT_OK(tlm_optimizer_step(optimizer));
+        ASSERT_OK(tlm_adamw_update(parameters, m, v, gradients, 2, step, &options));
+    }
+    for (int i = 0; i < 2; i++)
+        ck_assert_mem_eq(tlm_tensor_data(parameters[i]), tlm_tensor_data(expected[i]),
+                         sizeof(float) * (size_t)sizes[i]);
+
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "step 0",
+                 tlm_adamw_update(parameters, m, v, gradients, 2, 0, NULL));
+    ASSERT_FAILS(TLM_ERR_SHAPE, "v 0 is (5), its parameter (70001)",
+                 tlm_adamw_update(parameters, m, &v[1], gradients, 1, 1, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "gradient 0",
+                 tlm_adamw_update(parameters, m, v, (tlm_tensor_t *[]){NULL}, 1, 1, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "m",
+                 tlm_adamw_update(parameters, NULL, v, gradients, 1, 1, NULL));
+    ASSERT_OK(tlm_adamw_update(NULL, NULL, NULL, NULL, 0, 1, NULL));
+    tlm_tensor_t *result;
+    ASSERT_OK(tlm_scale(&result, parameters[0], 2.0f));
+    ASSERT_FAILS(TLM_ERR_STATE, "parameter 0 is the result of an op",
+                 tlm_adamw_update(&result, m, v, gradients, 1, 1, NULL));
+    tlm_tensor_free(result);
+    ((float *)tlm_tensor_data(gradients[1]))[4] = INFINITY;
+    ASSERT_FAILS(TLM_ERR_NON_FINITE, "parameter 1 is inf at element 4",
+                 tlm_adamw_update(parameters, m, v, gradients, 2, 5, &options));
+    ck_assert_mem_eq(tlm_tensor_data(parameters[0]), tlm_tensor_data(expected[0]),
+                     sizeof(float) * LARGE);
+    tlm_optimizer_free(optimizer);
+    for (int i = 0; i < 2; i++) {
+        tlm_tensor_free(expected[i]);
+        tlm_tensor_free(parameters[i]);
+        tlm_tensor_free(m[i]);
+        tlm_tensor_free(v[i]);
+        tlm_tensor_free(gradients[i]);
+    }
+}
+END_TEST
+
 /* Several updates with clipping, on a number of threads. */
 static void train(float *out, int64_t n, int32_t threads)
 {
@@ -546,6 +650,8 @@ int main(void)
     tcase_add_test(tcase, each_kind_of_schedule_follows_its_formula);
     tcase_add_test(tcase, schedules_are_checked);
     tcase_add_test(tcase, clipping_scales_to_the_norm);
+    tcase_add_test(tcase, clipping_of_tensors_themselves);
+    tcase_add_test(tcase, adamw_update_is_the_step);
     tcase_add_test(tcase, threads_do_not_change_a_bit);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

@@ -13,6 +13,7 @@ raises tinylm.Error with the library's message. numpy is used where it is instal
 import ctypes
 import ctypes.util
 import os
+from array import array as _array
 from ctypes import POINTER, byref, c_bool, c_char_p, c_double, c_float, c_int32, c_int64
 from ctypes import c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 
@@ -144,6 +145,9 @@ _STATUS_FUNCTIONS = {
     "tlm_bpe_trainer_add_text": [c_void_p, c_char_p, c_size_t],
     "tlm_bpe_trainer_add_file": [c_void_p, c_char_p],
     "tlm_bpe_trainer_train": [POINTER(c_void_p), c_void_p],
+    "tlm_tokenizer_create": [POINTER(c_void_p), POINTER(_Bytes), c_size_t, POINTER(_Bytes), c_size_t,
+                             POINTER(_TokenizerOptions)],
+    "tlm_tokenizer_merge": [_IDS, _IDS, c_void_p, c_uint32],
     "tlm_tokenizer_load": [POINTER(c_void_p), c_char_p, c_char_p, POINTER(_TokenizerOptions)],
     "tlm_tokenizer_save": [c_void_p, c_char_p, c_char_p],
     "tlm_tokenizer_open": [POINTER(c_void_p), c_char_p, POINTER(_TokenizerOptions)],
@@ -187,6 +191,26 @@ _STATUS_FUNCTIONS = {
     "tlm_optimizer_add_group": [c_void_p, POINTER(c_void_p), c_size_t, POINTER(_AdamWOptions)],
     "tlm_optimizer_set_learning_rate": [c_void_p, c_size_t, c_double],
     "tlm_optimizer_step": [c_void_p],
+    "tlm_adamw_update": [POINTER(c_void_p), POINTER(c_void_p), POINTER(c_void_p), POINTER(c_void_p),
+                         c_size_t, c_uint64, POINTER(_AdamWOptions)],
+    "tlm_clip_norm": [POINTER(c_double), POINTER(c_void_p), c_size_t, c_double],
+    "tlm_cosine_schedule": [POINTER(c_double), c_uint64, c_double, c_double, c_uint64, c_uint64],
+    "tlm_linear": [POINTER(c_void_p), c_void_p, c_void_p],
+    "tlm_embedding": [POINTER(c_void_p), c_void_p, c_void_p],
+    "tlm_rms_norm": [POINTER(c_void_p), c_void_p, c_void_p, c_float],
+    "tlm_silu_mul": [POINTER(c_void_p), c_void_p, c_void_p],
+    "tlm_swiglu": [POINTER(c_void_p), c_void_p, c_void_p, c_void_p, c_void_p],
+    "tlm_rope": [POINTER(c_void_p), c_void_p, c_void_p, c_double],
+    "tlm_softmax": [POINTER(c_void_p), c_void_p, c_int32],
+    "tlm_attention": [POINTER(c_void_p), c_void_p, c_void_p, c_void_p, c_void_p, c_bool],
+    "tlm_multi_head_attention": [POINTER(c_void_p), c_void_p, c_void_p, c_void_p, c_void_p, c_void_p,
+                                 c_int32, c_double, c_void_p],
+    "tlm_cross_entropy": [POINTER(c_void_p), c_void_p, c_void_p],
+    "tlm_dataset_open": [POINTER(c_void_p), c_char_p, c_int32, c_uint32],
+    "tlm_dataset_from_ids": [POINTER(c_void_p), _IDS, c_size_t],
+    "tlm_dataset_wrap": [POINTER(c_void_p), c_void_p, c_size_t, c_int32],
+    "tlm_dataset_read": [_IDS, c_size_t, c_void_p, c_uint64],
+    "tlm_dataset_sample": [_IDS, _IDS, c_void_p, c_int64, c_int64, c_uint64, c_uint64],
     "tlm_clip_grad_norm": [POINTER(c_double), POINTER(c_void_p), c_size_t, c_double],
     "tlm_model_create": [POINTER(c_void_p), POINTER(_ModelOptions)],
     "tlm_model_load": [POINTER(c_void_p), c_char_p],
@@ -195,6 +219,7 @@ _STATUS_FUNCTIONS = {
     "tlm_model_get_options": [POINTER(_ModelOptions), c_void_p],
     "tlm_model_parameter_name": [POINTER(c_char_p), c_void_p, c_size_t],
     "tlm_model_parameter": [POINTER(c_void_p), c_void_p, c_char_p],
+    "tlm_model_set_parameter": [c_void_p, c_char_p, _FLOATS, _SHAPE, c_int32],
     "tlm_model_forward": [POINTER(c_void_p), c_void_p, _IDS, c_int64, c_int64],
     "tlm_model_loss": [POINTER(c_void_p), c_void_p, _IDS, _IDS, c_int64, c_int64],
     "tlm_model_generate": [POINTER(_IDS), POINTER(c_size_t), c_void_p, _IDS, c_size_t,
@@ -223,6 +248,8 @@ _OTHER_FUNCTIONS = {
     "tlm_custom_op_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_adamw_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_optimizer_free": (None, [c_void_p]),
+    "tlm_dataset_free": (None, [c_void_p]),
+    "tlm_dataset_length": (c_uint64, [c_void_p]),
     "tlm_optimizer_zero_grad": (None, [c_void_p]),
     "tlm_model_options_init_sized": (None, [c_void_p, c_size_t]),
     "tlm_model_file_options_init_sized": (None, [c_void_p, c_size_t]),
@@ -230,11 +257,13 @@ _OTHER_FUNCTIONS = {
     "tlm_bpe_trainer_free": (None, [c_void_p]),
     "tlm_tokenizer_free": (None, [c_void_p]),
     "tlm_tokenizer_vocab_size": (c_uint32, [c_void_p]),
+    "tlm_tokenizer_num_merges": (c_uint32, [c_void_p]),
     "tlm_tensor_free": (None, [c_void_p]),
     "tlm_tensor_retain": (c_void_p, [c_void_p]),
     "tlm_tensor_dtype": (c_int32, [c_void_p]),
     "tlm_tensor_ndim": (c_int32, [c_void_p]),
     "tlm_tensor_shape": (_SHAPE, [c_void_p]),
+    "tlm_tensor_requires_grad": (c_bool, [c_void_p]),
     "tlm_tensor_numel": (c_int64, [c_void_p]),
     "tlm_tensor_grad": (c_void_p, [c_void_p]),
     "tlm_model_free": (None, [c_void_p]),
@@ -289,11 +318,12 @@ def _bytes_array(items):
 
 def _ids_array(ids):
     """A flat C array; numbers that are not token ids are refused, which ctypes would wrap around."""
-    ids = [int(i) for i in ids]
-    for i in ids:
-        if not 0 <= i < 1 << 32:
-            raise ValueError(f"token id {i} is not in 0..2**32-1")
-    return (c_uint32 * len(ids))(*ids)
+    ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    try:
+        return (c_uint32 * len(ids)).from_buffer(_array("I", ids))
+    except OverflowError:
+        wrong = next(i for i in ids if not 0 <= i < 1 << 32)
+        raise ValueError(f"token id {wrong} is not in 0..2**32-1") from None
 
 
 def _take_ids(ids, n):
@@ -348,6 +378,13 @@ class _Handle:
     def __init__(self, handle):
         self._handle = handle
 
+    @classmethod
+    def _wrap(cls, handle):
+        """An object that owns the handle."""
+        made = cls.__new__(cls)
+        made._handle = handle
+        return made
+
     def __del__(self):
         if getattr(self, "_handle", None):
             getattr(_lib, self._free)(self._handle)
@@ -368,9 +405,24 @@ def nfc(text):
 
 
 class Tokenizer(_Handle):
-    """A byte-level BPE vocabulary."""
+    """A byte-level BPE vocabulary, made from tokens by id and merges, first to apply first. Special
+    tokens that are not in the vocabulary get ids behind it."""
 
     _free = "tlm_tokenizer_free"
+
+    def __init__(self, vocab, merges, special_tokens=None, pattern=None, nfc=False):
+        tokens = [b""] * (max(vocab, default=-1) + 1)
+        for token_id, token in vocab.items():
+            if token_id < 0:
+                raise ValueError(f"token id {token_id} is negative")
+            tokens[token_id] = token
+        vocabulary, sides = _bytes_array(tokens), _bytes_array(side for merge in merges for side in merge)
+        if len(sides) != 2 * len(merges):
+            raise ValueError("a merge has two sides")
+        options, handle = self._options(special_tokens or (), pattern, nfc), c_void_p()
+        _lib.tlm_tokenizer_create(byref(handle), vocabulary, len(vocabulary), sides, len(merges),
+                                  byref(options))
+        super().__init__(handle)
 
     @classmethod
     def train(cls, texts=(), vocab_size=1024, special_tokens=(), files=(), pattern=None,
@@ -393,16 +445,16 @@ class Tokenizer(_Handle):
             _lib.tlm_bpe_trainer_add_file(handle, os.fsencode(path))
         tokenizer = c_void_p()
         _lib.tlm_bpe_trainer_train(byref(tokenizer), trainer._handle)
-        return cls(tokenizer)
+        return cls._wrap(tokenizer)
 
     @classmethod
-    def load(cls, vocab_path, merges_path, special_tokens=(), pattern=None, nfc=False):
+    def from_files(cls, vocab_path, merges_path, special_tokens=None, pattern=None, nfc=False):
         """Reads vocab.json and merges.txt; nfc: texts are put in NFC before they are encoded."""
-        options = cls._options(special_tokens, pattern, nfc)
+        options = cls._options(special_tokens or (), pattern, nfc)
         handle = c_void_p()
         _lib.tlm_tokenizer_load(byref(handle), os.fsencode(vocab_path), os.fsencode(merges_path),
                                 byref(options))
-        return cls(handle)
+        return cls._wrap(handle)
 
     @classmethod
     def open(cls, path, special_tokens=(), pattern=None, nfc=False):
@@ -411,7 +463,7 @@ class Tokenizer(_Handle):
         options = cls._options(special_tokens, pattern, nfc)
         handle = c_void_p()
         _lib.tlm_tokenizer_open(byref(handle), os.fsencode(path), byref(options))
-        return cls(handle)
+        return cls._wrap(handle)
 
     @staticmethod
     def _options(special_tokens, pattern, nfc):
@@ -435,6 +487,21 @@ class Tokenizer(_Handle):
     @property
     def vocab_size(self):
         return _lib.tlm_tokenizer_vocab_size(self._handle)
+
+    @property
+    def vocab(self):
+        """All tokens by id, as a dict of bytes."""
+        tokens = ((token_id, self.token(token_id)) for token_id in range(self.vocab_size))
+        return {token_id: token for token_id, token in tokens if token}  # without holes
+
+    @property
+    def merges(self):
+        """All merges, first to apply first: pairs of bytes."""
+        left, right, merges = c_uint32(), c_uint32(), []
+        for index in range(_lib.tlm_tokenizer_num_merges(self._handle)):
+            _lib.tlm_tokenizer_merge(byref(left), byref(right), self._handle, index)
+            merges.append((self.token(left.value), self.token(right.value)))
+        return merges
 
     def token(self, token_id):
         """The bytes of a token."""
@@ -562,6 +629,14 @@ class Tokenizer(_Handle):
                 for start, end in zip(ends, ends[1:])]
 
 
+def train_bpe(input_path, vocab_size, special_tokens=(), **options):
+    """Learns a vocabulary from a file; returns it as tokens by id and merges in order, as Tokenizer
+    takes them. More options as of Tokenizer.train."""
+    tokenizer = Tokenizer.train(files=[input_path], vocab_size=vocab_size,
+                                special_tokens=special_tokens, **options)
+    return tokenizer.vocab, tokenizer.merges
+
+
 # DLPack capsules: named "dltensor" until a consumer takes what is in them.
 _CAPSULE, _USED_CAPSULE = b"dltensor", b"used_dltensor"
 _capsule_new, _capsule_pointer, _capsule_is, _capsule_rename = (
@@ -627,12 +702,6 @@ class Tensor(_Handle):
         if requires_grad:
             _lib.tlm_tensor_set_requires_grad(handle, True)
 
-    @classmethod
-    def _wrap(cls, handle):
-        tensor = cls.__new__(cls)
-        tensor._handle = handle
-        return tensor
-
     @property
     def shape(self):
         sizes = _lib.tlm_tensor_shape(self._handle)
@@ -641,6 +710,15 @@ class Tensor(_Handle):
     @property
     def dtype(self):
         return _lib.tlm_tensor_dtype(self._handle)
+
+    @property
+    def requires_grad(self):
+        """Whether it gathers a gradient or passes one on; may be set, but of results of ops."""
+        return _lib.tlm_tensor_requires_grad(self._handle)
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        _lib.tlm_tensor_set_requires_grad(self._handle, value)
 
     def _copy_out(self):
         n = _lib.tlm_tensor_numel(self._handle)
@@ -745,6 +823,63 @@ def _add_functions():
 
 _add_functions()
 
+def _layer(name, *arguments):
+    out = c_void_p()
+    getattr(_lib, name)(byref(out), *[getattr(argument, "_handle", argument) for argument in arguments])
+    return Tensor._wrap(out)
+
+
+def linear(x, weight):
+    """x (..., d_in) times the transpose of weight (d_out, d_in)."""
+    return _layer("tlm_linear", x, weight)
+
+
+def embedding(weight, ids):
+    """The rows of weight (vocab, d) that an integer tensor names."""
+    return _layer("tlm_embedding", weight, ids)
+
+
+def rms_norm(x, weight, eps=1e-5):
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension."""
+    return _layer("tlm_rms_norm", x, weight, eps)
+
+
+def silu_mul(gate, up):
+    """silu(gate) * up."""
+    return _layer("tlm_silu_mul", gate, up)
+
+
+def swiglu(x, w1, w2, w3):
+    """W2 (silu(W1 x) * W3 x)."""
+    return _layer("tlm_swiglu", x, w1, w2, w3)
+
+
+def rope(x, positions=None, theta=10000.0):
+    """Rotary position embedding of x (..., time, d) over pairs of neighbours; positions, integers, are
+    of a shape that broadcasts to (..., time), and 0, 1, 2, ... without."""
+    return _layer("tlm_rope", x, positions, theta)
+
+
+def softmax(x, dim=-1):
+    """Softmax along a dimension."""
+    return _layer("tlm_softmax", x, dim)
+
+
+def attention(query, key, value, mask=None, causal=False):
+    """softmax(query key^T / sqrt(d_k)) value; mask: bool, True where a query sees a key."""
+    return _layer("tlm_attention", query, key, value, mask, causal)
+
+
+def multi_head_attention(x, wq, wk, wv, wo, num_heads, rope_theta=0.0, positions=None):
+    """Causal self-attention of x (..., time, d_model); rope_theta 0: without rotation."""
+    return _layer("tlm_multi_head_attention", x, wq, wk, wv, wo, num_heads, rope_theta, positions)
+
+
+def cross_entropy(logits, targets):
+    """Mean of -log softmax(logits)[target] over all positions, in nats."""
+    return _layer("tlm_cross_entropy", logits, targets)
+
+
 # Backward functions of custom ops that are still in a graph, by number, and the exception that one of
 # them has raised, on its way through the library to the caller of Tensor.backward.
 _backwards, _raised = {}, []
@@ -819,6 +954,94 @@ def clip_grad_norm(parameters, max_norm):
     norm = c_double()
     _lib.tlm_clip_grad_norm(byref(norm), _handles(parameters), len(parameters), max_norm)
     return norm.value
+
+
+def clip_norm(tensors, max_norm):
+    """The same for tensors that are themselves the gradients."""
+    norm = c_double()
+    _lib.tlm_clip_norm(byref(norm), _handles(tensors), len(tensors), max_norm)
+    return norm.value
+
+
+def adamw_update(parameters, m, v, gradients, step, **options):
+    """One update of parameters by AdamW, with moments m and v (zeros at first) and gradients in lists
+    of the same order; step counts from 1. Options: learning_rate, beta1, beta2, eps, weight_decay."""
+    if not len(parameters) == len(m) == len(v) == len(gradients):
+        raise ValueError(f"{len(parameters)} parameters, {len(m)} m, {len(v)} v and "
+                         f"{len(gradients)} gradients")
+    _lib.tlm_adamw_update(_handles(parameters), _handles(m), _handles(v), _handles(gradients),
+                          len(parameters), _unsigned("step", step),
+                          byref(_AdamWOptions(_lib.tlm_adamw_options_init_sized, **options)))
+
+
+def cosine_schedule(step, max_learning_rate, min_learning_rate, warmup_steps, cycle_steps):
+    """The learning rate of a step: linear up over the warm-up, a half cosine wave down to the end of
+    the cycle, the minimum after it."""
+    rate = c_double()
+    _lib.tlm_cosine_schedule(byref(rate), _unsigned("step", step), max_learning_rate, min_learning_rate,
+                             _unsigned("warmup_steps", warmup_steps),
+                             _unsigned("cycle_steps", cycle_steps))
+    return rate.value
+
+
+def _unsigned(name, value):
+    """A number for an argument that has no sign: ctypes would wrap a negative one around."""
+    if not 0 <= value < 1 << 64:
+        raise ValueError(f"{name} {value} is not in 0..2**64-1")
+    return int(value)
+
+
+class Dataset(_Handle):
+    """Token ids to draw batches from: over the memory of a numpy array of uint16 or uint32, or over a
+    copy of any other integers."""
+
+    _free = "tlm_dataset_free"
+    _TYPES = {"uint16": 2, "uint32": 4}  # TLM_TOKENS_...
+
+    def __init__(self, ids):
+        handle = c_void_p()
+        if hasattr(ids, "__array_interface__"):
+            if ids.ndim != 1:
+                raise ValueError(f"ids of {ids.ndim} dimensions, not 1")
+            if str(ids.dtype) not in self._TYPES or not ids.flags.c_contiguous:
+                given, ids = ids, ids.astype("uint32")
+                if (ids != given).any():
+                    raise ValueError("ids that are not whole numbers in 0..2**32-1")
+            self._ids = ids  # which the library borrows
+            _lib.tlm_dataset_wrap(byref(handle), ids.ctypes.data, len(ids), self._TYPES[str(ids.dtype)])
+        else:
+            array = _ids_array(ids)
+            _lib.tlm_dataset_from_ids(byref(handle), array, len(array))
+        super().__init__(handle)
+
+    @classmethod
+    def open(cls, path, token_type=0, vocab_size=0):
+        """Maps a token file. token_type, 2 or 4 bytes, is for names that do not tell it; with
+        vocab_size all ids are checked to be below it."""
+        handle = c_void_p()
+        _lib.tlm_dataset_open(byref(handle), os.fsencode(path), token_type, vocab_size)
+        return cls._wrap(handle)
+
+    def __len__(self):
+        return _lib.tlm_dataset_length(self._handle)
+
+    def read(self, offset, n):
+        """Ids offset .. offset + n - 1."""
+        ids = (c_uint32 * n)()
+        _lib.tlm_dataset_read(ids, n, self._handle, _unsigned("offset", offset))
+        return list(ids)
+
+    def sample(self, batch, context, seed, step=0, as_numpy=False):
+        """Inputs and targets (batch, context) of a step of a seeded run, as lists of rows or numpy
+        arrays: rows from places drawn uniformly, targets one id later."""
+        size = max(batch, 0) * max(context, 0)
+        inputs, targets = (c_uint32 * size)(), (c_uint32 * size)()
+        _lib.tlm_dataset_sample(inputs, targets, self._handle, batch, context, _unsigned("seed", seed),
+                                _unsigned("step", step))
+        if as_numpy:
+            import numpy
+            return tuple(numpy.frombuffer(a, "uint32").reshape(batch, context) for a in (inputs, targets))
+        return tuple([list(a[i:i + context]) for i in range(0, size, context)] for a in (inputs, targets))
 
 
 def _batch(rows):
@@ -897,6 +1120,12 @@ class Model(_Handle):
             handle = c_void_p(_lib.tlm_tensor_retain(borrowed))
             result[name.value.decode()] = Tensor._wrap(handle)
         return result
+
+    def set_parameter(self, name, values):
+        """Copies values (a numpy array, a Tensor or nested lists) into a parameter."""
+        tensor = values if isinstance(values, Tensor) else Tensor(values)
+        shape = (c_int64 * len(tensor.shape))(*tensor.shape)
+        _lib.tlm_model_set_parameter(self._handle, _utf8(name), tensor._copy_out(), shape, len(shape))
 
     def forward(self, ids):
         """Logits (batch, time, vocab_size) of ids, (time) or (batch, time)."""

@@ -9,13 +9,14 @@ nothing of the library but its initial weights:
 import sys
 import unittest
 
-import tinylm
+import peers
 
-try:
-    import torch
+torch = peers.find("torch")
+
+import tinylm  # noqa: E402
+
+if torch is not None:
     torch.set_num_threads(1)
-except ImportError:
-    torch = None
 
 VOCAB, TIME, D_MODEL, LAYERS, HEADS, D_FF, THETA = 97, 24, 48, 2, 4, 128, 10000.0
 BATCH, STEPS, RATE, DECAY, MAX_NORM = 4, 50, 3e-3, 0.1, 1.0

@@ -1,35 +1,17 @@
 """Compares models in Hugging Face's folders with transformers, where it and torch are installed.
 
-Runs with this Python, or with the one that TINYLM_PEERS_PYTHON names if this one lacks them. Each peer
-that is missing is reported as skipped, by name; without any the test is skipped (77).
+What is missing is reported as skipped, by name; then the test is skipped (77).
 """
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import unittest
 
-SKIP = 77
+import peers
+
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TQDM_DISABLE="1")
-
-
-def import_or_none(name):
-    try:
-        return __import__(name)
-    except ImportError:
-        return None
-
-
-torch = import_or_none("torch")
-transformers = import_or_none("transformers") if torch else None
-if transformers is None:
-    python = os.environ.get("TINYLM_PEERS_PYTHON")
-    if python and os.environ.get("TINYLM_PEERS_CHILD") is None:
-        sys.exit(subprocess.call([python, *sys.argv], env={**os.environ, "TINYLM_PEERS_CHILD": "1"}))
-    print("skipped: no torch with transformers")
-    sys.exit(SKIP)
+torch, transformers = peers.require("torch", "transformers")
 
 import tinylm  # noqa: E402
 

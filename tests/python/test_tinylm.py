@@ -12,27 +12,11 @@ import unicodedata
 import unittest
 from random import Random
 
-import tinylm
+import peers
 
-try:
-    import numpy
-except ImportError:
-    numpy = None
+numpy, torch, tiktoken, tokenizers = peers.find("numpy", "torch", "tiktoken", "tokenizers")
 
-try:
-    import torch
-except ImportError:
-    torch = None
-
-try:
-    import tiktoken
-except ImportError:
-    tiktoken = None
-
-try:
-    import tokenizers
-except ImportError:
-    tokenizers = None
+import tinylm  # noqa: E402
 
 TEXT = "the cat sat on the mat, the rat sat on the cat: caf\u00e9 \u4f60\u597d\n" * 20
 END = "<|endoftext|>"
@@ -77,7 +61,7 @@ class TokenizerTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             paths = [os.path.join(directory, name) for name in ("vocab.json", "merges.txt")]
             self.tokenizer.save(*paths)
-            again = tinylm.Tokenizer.load(*paths, special_tokens=[END])
+            again = tinylm.Tokenizer.from_files(*paths, special_tokens=[END])
         self.assertEqual(again.encode(TEXT + END), self.tokenizer.encode(TEXT + END))
 
     def test_nfc(self):
@@ -88,7 +72,7 @@ class TokenizerTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             paths = [os.path.join(directory, name) for name in ("vocab.json", "merges.txt")]
             self.tokenizer.save(*paths)
-            tokenizer = tinylm.Tokenizer.load(*paths, special_tokens=[END], nfc=True)
+            tokenizer = tinylm.Tokenizer.from_files(*paths, special_tokens=[END], nfc=True)
         for size in [3, 10, 40] * 300:
             text = "".join(rng.choices(pieces, k=size))
             composed = unicodedata.normalize("NFC", text)
@@ -121,7 +105,7 @@ class TokenizerTest(unittest.TestCase):
             tinylm.Tokenizer.train(TEXT, vocab_size=10)
         self.assertEqual(caught.exception.status, "TLM_ERR_INVALID_ARGUMENT")
         with self.assertRaisesRegex(tinylm.Error, "no-such-file") as caught:
-            tinylm.Tokenizer.load("no-such-file", "no-such-file")
+            tinylm.Tokenizer.from_files("no-such-file", "no-such-file")
         self.assertEqual(caught.exception.status, "TLM_ERR_NOT_FOUND")
 
 
@@ -225,7 +209,7 @@ class EncodeTest(unittest.TestCase):
         """5 MB of text, line by line and in pieces, in a process that may have 1 MB more."""
         program = """
 import os, resource, sys, tinylm
-tokenizer = tinylm.Tokenizer.load(sys.argv[1], sys.argv[2], special_tokens=[sys.argv[3]])
+tokenizer = tinylm.Tokenizer.from_files(sys.argv[1], sys.argv[2], special_tokens=[sys.argv[3]])
 
 def ids_of(chunks):
     total = count = 0

@@ -1,37 +1,22 @@
 """Compares tokenizer files and ids with tiktoken and Hugging Face's tokenizers, where they are installed.
 
-Runs with this Python, or with the one that TINYLM_PEERS_PYTHON names if this one has neither. Each peer
-that is missing is reported as skipped, by name; without both the test is skipped (77).
+Each peer that is missing is reported as skipped, by name; without both the test is skipped (77).
 """
 
 import base64
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import unicodedata
 import unittest
 
-SKIP = 77
+import peers
 
-
-def import_or_none(name):
-    try:
-        return __import__(name)
-    except ImportError:
-        return None
-
-
-tiktoken = import_or_none("tiktoken")
-tokenizers = import_or_none("tokenizers")
+tiktoken, tokenizers = peers.find("tiktoken", "tokenizers")
 if tiktoken is None and tokenizers is None:
-    python = os.environ.get("TINYLM_PEERS_PYTHON")
-    if python and os.environ.get("TINYLM_PEERS_CHILD") is None:
-        sys.exit(subprocess.call([python, *sys.argv], env={**os.environ, "TINYLM_PEERS_CHILD": "1"}))
-    print("skipped: no tiktoken, no tokenizers")
-    sys.exit(SKIP)
+    sys.exit(peers.SKIP)
 
 import tinylm  # noqa: E402
 
@@ -152,7 +137,7 @@ class TiktokenTest(FilesTest):
 
     def test_gpt2_goes_both_ways(self):
         pattern = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-        ours = tinylm.Tokenizer.load(*gpt2_paths(), special_tokens=[END])
+        ours = tinylm.Tokenizer.from_files(*gpt2_paths(), special_tokens=[END])
         ours.save_tiktoken(self.path)
         theirs = self.encoding(pattern, {END: 50256})
         self.assertEqual(theirs.n_vocab, 50257)
@@ -221,7 +206,7 @@ class TokenizersTest(FilesTest):
             self.assert_same_ids(tinylm.Tokenizer.open(self.path), self.theirs(), texts)
 
     def test_transformers_reads_them(self):
-        transformers = import_or_none("transformers")
+        transformers = peers.find("transformers")
         if transformers is None:
             self.skipTest("transformers is not installed")
         ours = train(LLAMA3)

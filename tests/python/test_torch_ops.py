@@ -3,17 +3,15 @@ not installed."""
 
 import ctypes
 import random
-import sys
 import unittest
 
-import tinylm
+import peers
 
-try:
-    import torch
-    from torch.nn import functional
-except ImportError:
-    print("skipped: torch is not installed")
-    sys.exit(77)
+torch = peers.require("torch")
+
+import tinylm  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
 torch.set_num_threads(1)
 
 TOLERANCE = 2e-5  # of the largest element

@@ -1,0 +1,42 @@
+"""Finds the packages that a test compares with: here, or in another Python that has them.
+
+find("torch", "numpy") gives the modules, None for one that is missing, which is then reported as skipped, by
+name. If this Python lacks one, the test starts anew with the Python that TINYLM_PEERS_PYTHON names, or else
+with that of the environment which tests/python/make_environment.sh makes. require() ends the test as
+skipped (77) unless all are there.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+
+SKIP = 77
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def _other_python():
+    if "TINYLM_PEERS_CHILD" in os.environ:
+        return None  # this is the other one
+    named = os.environ.get("TINYLM_PEERS_PYTHON")
+    made = os.path.join(_ROOT, ".venv-peers", "bin", "python")
+    return named or (made if os.path.exists(made) else None)
+
+
+def find(*names):
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    python = _other_python() if missing else None
+    if python:
+        sys.stdout.flush()
+        os.execve(python, [python, *sys.argv], {**os.environ, "TINYLM_PEERS_CHILD": "1"})
+    for name in missing:
+        print(f"skipped: {name} is not installed")
+    modules = [None if name in missing else importlib.import_module(name) for name in names]
+    return modules[0] if len(modules) == 1 else modules
+
+
+def require(*names):
+    modules = find(*names)
+    if None in (modules if len(names) > 1 else [modules]):
+        sys.exit(SKIP)
+    return modules

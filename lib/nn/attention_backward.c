@@ -1,6 +1,8 @@
 /* Attention backward. One task is one key head with all its query heads, so that the sums over
- * queries (for keys and values) and over keys (for queries) have one order. With P = softmax(S), S = Q K^T / sqrt(d), O = P V: dV =
- * P^T dO,  dP = dO V^T,  dS = P (dP - rowsum(dO O)),  dQ = dS K / sqrt(d),  dK = dS^T Q / sqrt(d)
+ * queries (for keys and values) and over keys (for queries) have one order. With P = softmax(S),
+ * S = Q K^T / sqrt(d), O = P V:
+ *   dV = P^T dO,  dP = dO V^T,  dS = P (dP - rowsum(dO O)),  dQ = dS K / sqrt(d),
+ *   dK = dS^T Q / sqrt(d)
  * P is computed anew, tile by tile, from the saved log-sum-exp. */
 #include <math.h>
 #include <string.h>
@@ -30,8 +32,8 @@ typedef struct backward_scratch {
     float *keys;         /* (b, d_key) */
     float *dkeys;        /* (b, d_key) */
     float *dvalues;      /* (b, d_value) */
-    float *weights;      /* (t, b): P */
-    float *dscores;      /* (t, b): dP, then dS */
+    float *weights;      /* (t, b) in rows of TLMI_SCORE_STRIDE: P */
+    float *dscores;      /* the same: dP, then dS */
     float *keys_panels;  /* K (b, d_key) */
     float *keys_t;       /* K^T (d_key, b) */
     float *values_t;     /* V^T (d_value, b) */
@@ -43,7 +45,7 @@ typedef struct backward_scratch {
 static int64_t cut_scratch(backward_scratch_t *scratch, float *base,
                            const tlmi_attention_t *attention)
 {
-    enum { T = TLMI_QUERY_TILE, B = TLMI_KEY_BLOCK };
+    enum { T = TLMI_QUERY_TILE, B = TLMI_KEY_BLOCK, STRIDE = TLMI_SCORE_STRIDE };
     int64_t n = attention->queries, d_key = attention->d_key, d_value = attention->d_value;
     int64_t used = 0;
     scratch->queries = tlmi_take(base, &used, n * d_key);
@@ -53,8 +55,8 @@ static int64_t cut_scratch(backward_scratch_t *scratch, float *base,
     scratch->keys = tlmi_take(base, &used, B * d_key);
     scratch->dkeys = tlmi_take(base, &used, B * d_key);
     scratch->dvalues = tlmi_take(base, &used, B * d_value);
-    scratch->weights = tlmi_take(base, &used, T * B);
-    scratch->dscores = tlmi_take(base, &used, T * B);
+    scratch->weights = tlmi_take(base, &used, T * STRIDE);
+    scratch->dscores = tlmi_take(base, &used, T * STRIDE);
     scratch->keys_panels = tlmi_take(base, &used, tlmi_panel_size(B, d_key));
     scratch->keys_t = tlmi_take(base, &used, tlmi_panel_size(d_key, B));
     scratch->values_t = tlmi_take(base, &used, tlmi_panel_size(d_value, B));
@@ -98,7 +100,7 @@ static void load_block(const backward_job_t *job, backward_scratch_t *scratch, i
 static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, int64_t head,
                        int64_t first, int64_t n, int64_t first_key, int64_t keys)
 {
-    enum { STRIDE = TLMI_KEY_BLOCK };
+    enum { STRIDE = TLMI_SCORE_STRIDE };
     const tlmi_attention_t *attention = job->attention;
     int64_t d_key = attention->d_key, d_value = attention->d_value;
     const float *lse = job->lse + head * attention->queries + first;
@@ -108,12 +110,12 @@ static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, i
                     scratch->values_t, d_value, scratch->dscores, STRIDE, false);
     for (int64_t i = 0; i < n; i++) {
         float *p = scratch->weights + i * STRIDE;
-        if (lse[i] == -INFINITY)
-            memset(p, 0, (size_t)keys * sizeof(float));
-        else
-            tlmi_vec_exp_sum(p, p, lse[i], keys);
+        int64_t seen =
+            lse[i] == -INFINITY ? 0 : tlmi_causal_keys(attention, first + i, first_key, keys);
+        tlmi_vec_exp_sum(p, p, lse[i], seen);
+        memset(p + seen, 0, (size_t)(keys - seen) * sizeof(float));
     }
-    tlmi_attention_mask(scratch->weights, STRIDE, attention, head, first, n, first_key, keys, 0.0f);
+    tlmi_attention_mask(scratch->weights, attention, head, first, n, first_key, keys, 0.0f);
     for (int64_t i = 0; i < n; i++) {
         const float *p = scratch->weights + i * STRIDE;
         float *ds = scratch->dscores + i * STRIDE, delta = scratch->deltas[first + i];
@@ -125,7 +127,7 @@ static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, i
 static void add_tile(const backward_job_t *job, backward_scratch_t *scratch, int64_t head,
                      int64_t first, int64_t n, int64_t first_key, int64_t keys)
 {
-    enum { STRIDE = TLMI_KEY_BLOCK };
+    enum { STRIDE = TLMI_SCORE_STRIDE };
     const tlmi_attention_t *attention = job->attention;
     int64_t d_key = attention->d_key, d_value = attention->d_value;
     int64_t packed = keys;

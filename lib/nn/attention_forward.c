@@ -26,7 +26,7 @@ typedef struct forward_scratch {
     float *sums;    /* (rows_per_task, d_value): the unnormalised result */
     float *max;     /* (rows_per_task): largest score so far */
     float *total;   /* (rows_per_task): sum of exp(score - max) so far */
-    float *scores;  /* (TLMI_QUERY_TILE, TLMI_KEY_BLOCK) */
+    float *scores;  /* (TLMI_QUERY_TILE, TLMI_SCORE_STRIDE) */
     float *rows;    /* (TLMI_KEY_BLOCK, max(d_key, d_value)) */
     float *keys;    /* panels of K^T, (d_key, TLMI_KEY_BLOCK) */
     float *values;  /* panels of V, (TLMI_KEY_BLOCK, d_value) */
@@ -42,7 +42,7 @@ static int64_t cut_scratch(forward_scratch_t *scratch, float *base, const forwar
     scratch->sums = tlmi_take(base, &used, rows * d_value);
     scratch->max = tlmi_take(base, &used, rows);
     scratch->total = tlmi_take(base, &used, rows);
-    scratch->scores = tlmi_take(base, &used, TLMI_QUERY_TILE * TLMI_KEY_BLOCK);
+    scratch->scores = tlmi_take(base, &used, TLMI_QUERY_TILE * TLMI_SCORE_STRIDE);
     scratch->rows = tlmi_take(base, &used, TLMI_KEY_BLOCK * d);
     scratch->keys = tlmi_take(base, &used, tlmi_panel_size(d_key, TLMI_KEY_BLOCK));
     scratch->values = tlmi_take(base, &used, tlmi_panel_size(TLMI_KEY_BLOCK, d_value));
@@ -81,13 +81,17 @@ static void fold_tile(const forward_job_t *job, forward_scratch_t *scratch, int6
     if (keys <= 0)
         return;
     tlmi_panel_gemm(n, keys, d_key, scratch->queries + first * d_key, d_key, 1, scratch->keys,
-                    d_key, scratch->scores, TLMI_KEY_BLOCK, false);
-    tlmi_attention_mask(scratch->scores, TLMI_KEY_BLOCK, attention, head, base + first, n,
-                        first_key, keys, -INFINITY);
-    for (int64_t i = 0; i < n; i++)
-        fold_row(scratch, first + i, scratch->scores + i * TLMI_KEY_BLOCK, keys, d_value);
-    tlmi_panel_gemm(n, d_value, keys, scratch->scores, TLMI_KEY_BLOCK, 1, scratch->values, packed,
-                    scratch->sums + first * d_value, d_value, true);
+                    d_key, scratch->scores, TLMI_SCORE_STRIDE, false);
+    tlmi_attention_mask(scratch->scores, attention, head, base + first, n, first_key, keys,
+                        -INFINITY);
+    for (int64_t i = 0; i < n; i++) {
+        float *row = scratch->scores + i * TLMI_SCORE_STRIDE;
+        int64_t seen_keys = tlmi_causal_keys(attention, base + first + i, first_key, keys);
+        fold_row(scratch, first + i, row, seen_keys, d_value);
+        memset(row + seen_keys, 0, (size_t)(keys - seen_keys) * sizeof(float));
+    }
+    tlmi_panel_gemm(n, d_value, keys, scratch->scores, TLMI_SCORE_STRIDE, 1, scratch->values,
+                    packed, scratch->sums + first * d_value, d_value, true);
 }
 
 static void pack_block(const forward_job_t *job, forward_scratch_t *scratch, int64_t key_head,
@@ -158,7 +162,7 @@ tlm_status_t tlmi_attention_forward(const tlmi_attention_t *attention, tlmi_head
         return TLM_OK;
     /* Whole heads while they are many and short: their keys are then packed once. */
     job.rows_per_task =
-        heads >= 16 && attention->queries <= 1024 ? attention->queries : 2 * TLMI_QUERY_TILE;
+        heads >= 16 && attention->queries <= 1024 ? attention->queries : 4 * TLMI_QUERY_TILE;
     job.tasks_per_head = (attention->queries + job.rows_per_task - 1) / job.rows_per_task;
     job.scratch_size = cut_scratch(&scratch, NULL, &job);
     size_t capacity;

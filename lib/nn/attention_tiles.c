@@ -18,9 +18,9 @@ void tlmi_attention_load(float *dst, const tlmi_attention_t *attention, tlmi_hea
                         false);
         else
             memcpy(dst, row, (size_t)d * sizeof(float));
-        if (scale != 1.0f)
-            tlmi_vec_scale(dst, dst, scale, d);
     }
+    if (scale != 1.0f)
+        tlmi_vec_scale(dst - n * d, dst - n * d, scale, n * d);
 }
 
 void tlmi_attention_store(const tlmi_attention_t *attention, tlmi_heads_t operand, int64_t head,
@@ -52,22 +52,19 @@ static const uint8_t *mask_origin(const tlmi_mask_t *mask, int64_t head)
     return origin;
 }
 
-void tlmi_attention_mask(float *scores, int64_t stride, const tlmi_attention_t *attention,
-                         int64_t head, int64_t first_query, int64_t rows, int64_t first_key,
-                         int64_t n, float hidden)
+void tlmi_attention_mask(float *scores, const tlmi_attention_t *attention, int64_t head,
+                         int64_t first_query, int64_t rows, int64_t first_key, int64_t n,
+                         float hidden)
 {
     const tlmi_mask_t *mask = &attention->mask;
-    const uint8_t *origin = mask->data == NULL ? NULL : mask_origin(mask, head);
+    if (mask->data == NULL)
+        return;
+    const uint8_t *origin = mask_origin(mask, head) + first_key * mask->key_stride;
     for (int64_t i = 0; i < rows; i++) {
-        float *row = scores + i * stride;
-        int64_t seen = tlmi_visible_keys(attention, first_query + i, 1) - first_key;
-        for (int64_t j = seen > 0 ? seen : 0; j < n; j++)
-            row[j] = hidden;
-        if (origin == NULL)
-            continue;
+        float *row = scores + i * TLMI_SCORE_STRIDE;
         const uint8_t *bytes = origin + (first_query + i) * mask->query_stride;
         for (int64_t j = 0; j < n; j++)
-            if (!bytes[(first_key + j) * mask->key_stride])
+            if (!bytes[j * mask->key_stride])
                 row[j] = hidden;
     }
 }

@@ -6,8 +6,11 @@
 #include "nn/attention.h"
 
 enum {
-    TLMI_QUERY_TILE = 64, /* queries handled at once: 64 x 256 scores stay in the L2 cache */
-    TLMI_KEY_BLOCK = 256  /* keys handled at once */
+    TLMI_QUERY_TILE = 48, /* queries handled at once: whole register tiles of every CPU level */
+    TLMI_KEY_BLOCK = 256, /* keys handled at once: 48 x 256 scores stay in the L2 cache */
+    /* From one row of scores to the next: rows a power of two apart would fall on the same places of the
+     * first-level cache. */
+    TLMI_SCORE_STRIDE = TLMI_KEY_BLOCK + 16
 };
 
 static inline int64_t tlmi_min64(int64_t a, int64_t b)
@@ -39,6 +42,14 @@ static inline int64_t tlmi_visible_keys(const tlmi_attention_t *attention, int64
     return limit < 0 ? 0 : tlmi_min64(limit, attention->keys);
 }
 
+/* How many of the n keys from first_key on the causal mask shows to the query. */
+static inline int64_t tlmi_causal_keys(const tlmi_attention_t *attention, int64_t query,
+                                       int64_t first_key, int64_t n)
+{
+    int64_t seen = tlmi_visible_keys(attention, query, 1) - first_key;
+    return seen < 0 ? 0 : tlmi_min64(seen, n);
+}
+
 /* dst (n, d) = scale * rows first .. first+n-1 of a head of the operand, rotated if `rotate`. */
 void tlmi_attention_load(float *dst, const tlmi_attention_t *attention, tlmi_heads_t operand,
                          int64_t head, int64_t first, int64_t n, int64_t d, float scale,
@@ -50,10 +61,10 @@ void tlmi_attention_store(const tlmi_attention_t *attention, tlmi_heads_t operan
                           int64_t first, int64_t n, int64_t d, float scale, bool rotate,
                           bool accumulate, float *src);
 
-/* Sets scores (rows, stride) of queries first_query.. and keys first_key.. (rows x n) to `hidden`
- * where the query may not see the key. */
-void tlmi_attention_mask(float *scores, int64_t stride, const tlmi_attention_t *attention,
-                         int64_t head, int64_t first_query, int64_t rows, int64_t first_key,
-                         int64_t n, float hidden);
+/* Sets scores (rows, TLMI_SCORE_STRIDE) of queries first_query.. and keys first_key.. (rows x n) to
+ * `hidden` where the given mask, if there is one, hides the key; the causal mask is the caller's affair. */
+void tlmi_attention_mask(float *scores, const tlmi_attention_t *attention, int64_t head,
+                         int64_t first_query, int64_t rows, int64_t first_key, int64_t n,
+                         float hidden);
 
 #endif

@@ -58,10 +58,19 @@ static int64_t position_index(const tlm_tensor_t *positions, const int64_t *oute
     return index;
 }
 
-static void fill_row(float *row, int64_t position, int64_t d, double theta)
+/* The angles of a step of 1: theta^(-2 i / d) for each pair i; owned. */
+static double *make_frequencies(int64_t d, double theta)
+{
+    double *frequencies = tlmi_alloc((size_t)(d / 2), sizeof(double), "the frequencies of RoPE");
+    for (int64_t i = 0; frequencies != NULL && i < d / 2; i++)
+        frequencies[i] = pow(theta, -2.0 * (double)i / (double)d);
+    return frequencies;
+}
+
+static void fill_row(float *row, int64_t position, int64_t d, const double *frequencies)
 {
     for (int64_t i = 0; i < d / 2; i++) {
-        double angle = (double)position * pow(theta, -2.0 * (double)i / (double)d);
+        double angle = (double)position * frequencies[i];
         row[2 * i] = (float)cos(angle);
         row[2 * i + 1] = (float)sin(angle);
     }
@@ -80,8 +89,10 @@ tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const in
     }
     tlmi_rotation_t made = {.time = time, .d = d};
     made.rows = per_sequence ? tlmi_dims_product(outer_shape, 0, outer_ndim) * time : time;
+    double *frequencies = make_frequencies(d, theta);
     made.table = tlmi_alloc((size_t)(made.rows * d), sizeof(float), "the table of RoPE");
-    tlm_status_t status = made.table == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+    tlm_status_t status =
+        frequencies == NULL || made.table == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
     for (int64_t row = 0; status == TLM_OK && row < made.rows; row++) {
         int64_t position = row;
         if (list != NULL)
@@ -91,8 +102,9 @@ tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const in
             status = tlmi_fail(TLM_ERR_RANGE, "%s: position %lld in row %lld", op,
                                (long long)position, (long long)row);
         else
-            fill_row(made.table + row * d, position, d, theta);
+            fill_row(made.table + row * d, position, d, frequencies);
     }
+    tlmi_free(frequencies);
     tlmi_free(list);
     if (status == TLM_OK)
         *out = made;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "tensor/gemm_pack.h"
 
 typedef float float4_t __attribute__((vector_size(16)));
 
@@ -41,19 +42,8 @@ typedef float float4_t __attribute__((vector_size(16)));
 void tlmi_panel_pack(float *panels, const float *b, int64_t row_stride, int64_t column_stride,
                      int64_t k, int64_t n)
 {
-    for (int64_t j = 0; j < n; j += TLMI_PANEL_WIDTH) {
-        int64_t columns = n - j < TLMI_PANEL_WIDTH ? n - j : TLMI_PANEL_WIDTH;
-        for (int64_t p = 0; p < k; p++, panels += TLMI_PANEL_WIDTH) {
-            const float *row = b + p * row_stride + j * column_stride;
-            if (columns < TLMI_PANEL_WIDTH)
-                memset(panels, 0, TLMI_PANEL_WIDTH * sizeof(float));
-            if (column_stride == 1)
-                memcpy(panels, row, (size_t)columns * sizeof(float));
-            else
-                for (int64_t i = 0; i < columns; i++)
-                    panels[i] = row[i * column_stride];
-        }
-    }
+    tlmi_pack_panels(panels, TLMI_PANEL_WIDTH * k, TLMI_PANEL_WIDTH, n, k, b, column_stride,
+                     row_stride);
 }
 
 void tlmi_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,

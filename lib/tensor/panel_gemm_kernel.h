@@ -28,18 +28,25 @@ PANEL_NAME(tile)(const int rows, int64_t columns, int64_t k, const float *a, int
                 sums[i][v] = PANEL_FMA(x, b[v], sums[i][v]);
         }
     }
+#pragma GCC unroll 12
     for (int i = 0; i < rows; i++) {
-        float row[TLMI_PANEL_WIDTH];
         float *to = c + i * c_stride;
+        if (columns == TLMI_PANEL_WIDTH) {
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++) {
+                PANEL_VECTOR sum = sums[i][v], old;
+                if (accumulate) {
+                    memcpy(&old, to + v * PANEL_LANES, sizeof old);
+                    sum = old + sum;
+                }
+                memcpy(to + v * PANEL_LANES, &sum, sizeof sum);
+            }
+            continue;
+        }
+        float row[TLMI_PANEL_WIDTH];
         memcpy(row, sums[i], sizeof row);
-        if (accumulate)
-            for (int64_t j = 0; j < columns; j++)
-                to[j] += row[j];
-        else if (columns == TLMI_PANEL_WIDTH)
-            memcpy(to, row, sizeof row);
-        else
-            for (int64_t j = 0; j < columns; j++)
-                to[j] = row[j];
+        for (int64_t j = 0; j < columns; j++)
+            to[j] = accumulate ? to[j] + row[j] : row[j];
     }
 }
 

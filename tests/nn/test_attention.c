@@ -236,17 +236,16 @@ static void compare_all(const char *what, const float *actual, const double *exp
         gradcheck_compare("attention", what, i, (double)actual[i], expected[i], scale, 2e-5);
 }
 
-START_TEST(test_large)
+/* Result and gradients of a random problem. */
+static void check_large(attention_case_t c, uint64_t state)
 {
     static const char *const names[] = {"query", "key", "value", "output"};
-    attention_case_t c = large_cases[_i];
     const int64_t shapes[4][3] = {{c.outer, c.queries, c.d_key},
                                   {key_heads(&c), c.keys, c.d_key},
                                   {key_heads(&c), c.keys, c.d_value},
                                   {c.outer, c.queries, c.d_value}};
     double *values[4], *results[4]; /* of inputs and dy; their gradients, and y */
     tlm_tensor_t *tensors[4], *out;
-    uint64_t state = 11;
     for (int k = 0; k < 4; k++) {
         int64_t n = shapes[k][0] * shapes[k][1] * shapes[k][2];
         float *floats = malloc((size_t)n * sizeof *floats);
@@ -273,6 +272,34 @@ START_TEST(test_large)
     for (int k = 0; k < 4; k++)
         tlm_tensor_free(tensors[k]);
     tlm_tensor_free(out);
+}
+
+START_TEST(test_large)
+{
+    check_large(large_cases[_i], 11);
+}
+END_TEST
+
+static int64_t random_size(uint64_t *state, int64_t most)
+{
+    return 1 + (int64_t)(gradcheck_uniform(state) * (double)most);
+}
+
+/* Any sizes, masks and groups, at every CPU level. */
+START_TEST(test_random_cases)
+{
+    uint64_t state = 100 + (uint64_t)_i;
+    attention_case_t c = {.group = random_size(&state, 3)};
+    c.outer = c.group * random_size(&state, 2);
+    c.queries = random_size(&state, 150);
+    c.keys = random_size(&state, 300);
+    c.d_key = random_size(&state, _i % 3 == 0 ? 256 : 40);
+    c.d_value = random_size(&state, _i % 3 == 1 ? 256 : 40);
+    c.causal = random_size(&state, 2) == 1;
+    c.mask = (int)random_size(&state, 4) - 1;
+    for (int level = 0; level <= TLM_CPU_AVX512; level++)
+        if (tlm_set_cpu_level(level) == TLM_OK)
+            check_large(c, state);
 }
 END_TEST
 
@@ -498,6 +525,7 @@ int main(void)
     tcase_add_loop_test(tests, test_attention, 0, NUM_CASES);
     tcase_add_test(tests, test_self);
     tcase_add_loop_test(tests, test_large, 0, (int)(sizeof large_cases / sizeof *large_cases));
+    tcase_add_loop_test(tests, test_random_cases, 0, 16);
     tcase_add_loop_test(tests, test_multi_head, 0, (int)(sizeof heads_cases / sizeof *heads_cases));
     tcase_add_test(tests, test_threads);
     tcase_add_test(tests, test_refusals);

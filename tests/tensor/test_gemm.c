@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "tensor/gemm.h"
+#include "tensor/panel_gemm.h"
 
 static uint64_t state;
 
@@ -183,6 +184,33 @@ START_TEST(test_threads)
 }
 END_TEST
 
+/* The small products of attention's tiles: panels of any size, A in either order, the first rows of B
+ * alone, written and added, at every CPU level. */
+START_TEST(test_panels)
+{
+    if (!set_level(_i))
+        return;
+    for (int round = 0; round < 60; round++) {
+        int64_t m = 1 + (int64_t)(uniform() * 70), n = 1 + (int64_t)(uniform() * 70);
+        int64_t packed = 1 + (int64_t)(uniform() * 70),
+                k = 1 + (int64_t)(uniform() * (double)packed);
+        bool accumulate = round % 2 == 1;
+        problem_t p = make_problem(m, n, packed, round % 4, round / 4 % 4, 1.0f, accumulate);
+        float *panels = malloc((size_t)tlmi_panel_size(packed, n) * sizeof(float));
+        ck_assert_ptr_nonnull(panels);
+        memcpy(p.want, p.c, (size_t)(m * p.c_stride) * sizeof(float));
+        tlmi_gemm_reference(m, n, k, 1.0f, p.a, p.b, p.beta, p.want, p.c_stride);
+        tlmi_panel_pack(panels, p.b.data, p.b.row_stride, p.b.column_stride, packed, n);
+        tlmi_panel_gemm(m, n, k, p.a.data, p.a.row_stride, p.a.column_stride, panels, packed, p.c,
+                        p.c_stride, accumulate);
+        p.k = k;
+        check_result(&p);
+        free(panels);
+        free_problem(&p);
+    }
+}
+END_TEST
+
 /* A NaN or infinity in an operand reaches the rows and columns it must, and no others. */
 START_TEST(test_non_finite)
 {
@@ -217,6 +245,7 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, test_random_shapes, 0, 3);
     tcase_add_loop_test(tcase, test_threads, 0, 3);
+    tcase_add_loop_test(tcase, test_panels, 0, 3);
     tcase_add_loop_test(tcase, test_non_finite, 0, 3);
     tcase_add_loop_test(tcase, test_kernel_name, 0, 3);
     suite_add_tcase(suite, tcase);

@@ -72,10 +72,9 @@ static inline void tlmi_options_init(void *options, size_t size, const void *def
                                                      sizeof(options->last_field));                 \
     }
 
-/* The other way: fills a caller's struct, whose `size` the caller has set, from the library's;
- * fields that the library does not know become zero. */
-static inline tlm_status_t tlmi_options_write(const char *function, void *out, const void *known,
-                                              size_t known_size)
+/* Whether a caller's struct, which the library is to fill, has a size that one can have. */
+static inline tlm_status_t tlmi_options_check_out(const char *function, const void *out,
+                                                  size_t known_size)
 {
     size_t size;
 
@@ -86,6 +85,18 @@ static inline tlm_status_t tlmi_options_write(const char *function, void *out, c
             TLM_ERR_INVALID_ARGUMENT,
             "%s: out->size is %zu; set it to the size of the struct, %zu in this version", function,
             size, known_size);
+    return TLM_OK;
+}
+
+/* The other way: fills a caller's struct, whose `size` the caller has set, from the library's;
+ * fields that the library does not know become zero. */
+static inline tlm_status_t tlmi_options_write(const char *function, void *out, const void *known,
+                                              size_t known_size)
+{
+    size_t size;
+
+    TLMI_TRY(tlmi_options_check_out(function, out, known_size));
+    memcpy(&size, out, sizeof(size));
     if (size > known_size)
         memset((unsigned char *)out + known_size, 0, size - known_size);
     else

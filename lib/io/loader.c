@@ -3,7 +3,7 @@
  * Slots of one batch each form a ring: batch n lies in slot n % num_slots. The caller holds the batch
  * before `position`, and the thread makes those from `position` on, as many as there are other slots,
  * so the two never meet in a slot. */
-#include "tinylm/data.h"
+#include "loader.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -204,6 +204,12 @@ void tlm_loader_free(tlm_loader_t *loader)
     tlmi_window_order_free(&loader->order);
     tlmi_free(loader->slots);
     tlmi_free(loader);
+}
+
+void tlmi_loader_shape(int64_t *batch_size, int64_t *context, const tlm_loader_t *loader)
+{
+    *batch_size = (int64_t)loader->batch_size;
+    *context = (int64_t)loader->context;
 }
 
 tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,

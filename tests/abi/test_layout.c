@@ -145,6 +145,47 @@ FIELD(tlm_schedule_options_t, min_learning_rate, 24, 8);
 FIELD(tlm_schedule_options_t, warmup_steps, 32, 8);
 FIELD(tlm_schedule_options_t, total_steps, 40, 8);
 FIELD(tlm_schedule_options_t, decay_steps, 48, 8);
+
+SIZE(tlm_evaluation_t, 56);
+FIELD(tlm_evaluation_t, size, 0, 8);
+FIELD(tlm_evaluation_t, step, 8, 8);
+FIELD(tlm_evaluation_t, tokens, 16, 8);
+FIELD(tlm_evaluation_t, loss, 24, 8);
+FIELD(tlm_evaluation_t, perplexity, 32, 8);
+FIELD(tlm_evaluation_t, seconds, 40, 8);
+FIELD(tlm_evaluation_t, is_best, 48, 1);
+FIELD(tlm_evaluation_t, reserved, 49, 7);
+
+SIZE(tlm_train_step_t, 72);
+FIELD(tlm_train_step_t, size, 0, 8);
+FIELD(tlm_train_step_t, step, 8, 8);
+FIELD(tlm_train_step_t, tokens, 16, 8);
+FIELD(tlm_train_step_t, loss, 24, 8);
+FIELD(tlm_train_step_t, learning_rate, 32, 8);
+FIELD(tlm_train_step_t, gradient_norm, 40, 8);
+FIELD(tlm_train_step_t, seconds, 48, 8);
+FIELD(tlm_train_step_t, tokens_per_second, 56, 8);
+FIELD(tlm_train_step_t, utilisation, 64, 8);
+
+SIZE(tlm_trainer_options_t, 128);
+FIELD(tlm_trainer_options_t, size, 0, 8);
+FIELD(tlm_trainer_options_t, steps, 8, 8);
+FIELD(tlm_trainer_options_t, schedule, 16, 8);
+FIELD(tlm_trainer_options_t, clip_norm, 24, 8);
+FIELD(tlm_trainer_options_t, accumulation, 32, 8);
+FIELD(tlm_trainer_options_t, valid, 40, 8);
+FIELD(tlm_trainer_options_t, eval_every, 48, 8);
+FIELD(tlm_trainer_options_t, eval_tokens, 56, 8);
+FIELD(tlm_trainer_options_t, checkpoint_path, 64, 8);
+FIELD(tlm_trainer_options_t, save_every, 72, 8);
+FIELD(tlm_trainer_options_t, peak_flops, 80, 8);
+FIELD(tlm_trainer_options_t, on_step, 88, 8);
+FIELD(tlm_trainer_options_t, on_evaluation, 96, 8);
+FIELD(tlm_trainer_options_t, on_save, 104, 8);
+FIELD(tlm_trainer_options_t, user, 112, 8);
+FIELD(tlm_trainer_options_t, activation_checkpointing, 120, 1);
+FIELD(tlm_trainer_options_t, save_on_cancel, 121, 1);
+FIELD(tlm_trainer_options_t, reserved, 122, 6);
 #endif
 
 SIZE(tlm_status_t, 4);

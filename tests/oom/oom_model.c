@@ -275,6 +275,46 @@ done:
     return status;
 }
 
+/* ---- Trainer ------------------------------------------------------------------------------------ */
+
+/* A step, an evaluation and a save, and back to the checkpoint. */
+static tlm_status_t trainer(void)
+{
+    static const tlm_schedule_options_t schedule = {
+        sizeof(schedule), TLM_SCHEDULE_LINEAR, 0, 0.01, 0.001, 1, 4, 0};
+    tlm_loader_options_t loading = TLM_LOADER_OPTIONS_INIT;
+    tlm_trainer_options_t options = TLM_TRAINER_OPTIONS_INIT;
+    tlm_trainer_t *made = NULL;
+    tlm_model_t *trained = NULL;
+    tlm_optimizer_t *stepper = NULL;
+    tlm_dataset_t *dataset = NULL;
+    tlm_loader_t *loader = NULL;
+    tlm_status_t status;
+
+    loading.batch_size = BATCH;
+    loading.context_length = TIME;
+    TRY(tlm_dataset_from_ids(&dataset, inputs, BATCH * TIME));
+    TRY(tlm_loader_create(&loader, dataset, &loading));
+    TRY(make_training(&trained, &stepper, &tiny));
+    options.steps = 4;
+    options.schedule = &schedule;
+    options.clip_norm = 1.0;
+    options.accumulation = 2;
+    options.valid = dataset;
+    options.eval_every = 1;
+    options.checkpoint_path = path_of("trained");
+    TRY(tlm_trainer_create(&made, trained, stepper, loader, &options));
+    TRY(tlm_trainer_run(made, 1));
+    TRY(tlm_trainer_resume(made, NULL));
+done:
+    tlm_trainer_free(made);
+    tlm_optimizer_free(stepper);
+    tlm_model_free(trained);
+    tlm_loader_free(loader);
+    tlm_dataset_free(dataset);
+    return status;
+}
+
 /* ---- Token files -------------------------------------------------------------------------------- */
 
 static tlm_status_t token_files(void)
@@ -338,6 +378,7 @@ const scenario_t model_scenarios[] = {
     {"checkpoint_load", make_model, loading, free_model, false},
     {"model_load", make_model, model_loading, free_model, false},
     {"update_of_memory", NULL, update_of_memory, NULL, false},
+    {"trainer", NULL, trainer, NULL, false},
     {"token_files", NULL, token_files, NULL, false},
     {"loader", NULL, loader, NULL, true}, /* the C library keeps what it needs for a thread */
     {0},

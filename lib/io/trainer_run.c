@@ -1,0 +1,125 @@
+/* The run around the steps: evaluations, checkpoints, callbacks. */
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "evaluate.h"
+#include "tinylm/checkpoint.h"
+#include "trainer_core.h"
+
+static tlm_status_t evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
+{
+    tlm_evaluation_t result;
+
+    if (trainer->options.valid == NULL)
+        return tlmi_fail(TLM_ERR_STATE,
+                         "trainer_evaluate: the trainer has no data set to evaluate on");
+    TLMI_TRY(tlmi_evaluate(&result, "trainer_evaluate", trainer->model, trainer->options.valid,
+                           trainer->rows, trainer->context, trainer->options.eval_tokens));
+    result.step = trainer->step;
+    result.is_best = result.loss < trainer->best_loss;
+    if (result.is_best)
+        trainer->best_loss = result.loss;
+    *out = result;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
+{
+    tlm_evaluation_t result;
+
+    TLMI_REQUIRE("trainer_evaluate", trainer);
+    TLMI_TRY(tlmi_options_check_out("trainer_evaluate", out, sizeof(*out)));
+    TLMI_TRY(evaluate(&result, trainer));
+    return tlmi_options_write("trainer_evaluate", out, &result, sizeof(result));
+}
+
+/* `path` or that of the options. */
+static tlm_status_t choose_path(const char **out, const tlm_trainer_t *trainer, const char *path,
+                                const char *function)
+{
+    *out = path != NULL ? path : trainer->options.checkpoint_path;
+    if (*out == NULL)
+        return tlmi_fail(TLM_ERR_STATE, "%s: no path is given, and the trainer has none", function);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
+{
+    TLMI_REQUIRE("trainer_save", trainer);
+    TLMI_TRY(choose_path(&path, trainer, path, "trainer_save"));
+    return tlm_checkpoint_save(path, trainer->model, trainer->optimizer, trainer->step);
+}
+
+tlm_status_t tlm_trainer_resume(tlm_trainer_t *trainer, const char *path)
+{
+    TLMI_REQUIRE("trainer_resume", trainer);
+    TLMI_TRY(choose_path(&path, trainer, path, "trainer_resume"));
+    return tlm_checkpoint_load(&trainer->step, path, trainer->model, trainer->optimizer);
+}
+
+/* ---- The run ---------------------------------------------------------------------------- */
+
+static bool is_due(uint64_t step, uint64_t every)
+{
+    return every > 0 && step % every == 0;
+}
+
+/* The step's evaluation; *cancelled is set if its callback ends the run. */
+static tlm_status_t run_evaluation(tlm_trainer_t *trainer, bool *cancelled)
+{
+    const tlm_trainer_options_t *options = &trainer->options;
+    tlm_evaluation_t evaluation;
+
+    TLMI_TRY(evaluate(&evaluation, trainer));
+    if (options->on_evaluation != NULL && options->on_evaluation(options->user, &evaluation) != 0)
+        *cancelled = true;
+    return TLM_OK;
+}
+
+static tlm_status_t run_save(tlm_trainer_t *trainer, bool *cancelled)
+{
+    const tlm_trainer_options_t *options = &trainer->options;
+
+    TLMI_TRY(tlm_trainer_save(trainer, NULL));
+    if (options->on_save != NULL &&
+        options->on_save(options->user, options->checkpoint_path, trainer->step) != 0)
+        *cancelled = true;
+    return TLM_OK;
+}
+
+/* One step with all that belongs to it. The last one of the run, for whatever reason, is saved. */
+static tlm_status_t run_step(tlm_trainer_t *trainer, uint64_t last, bool *cancelled)
+{
+    const tlm_trainer_options_t *options = &trainer->options;
+    tlm_train_step_t step = TLM_TRAIN_STEP_INIT;
+
+    TLMI_TRY(tlm_trainer_step(&step, trainer));
+    if (options->on_step != NULL && options->on_step(options->user, &step) != 0)
+        *cancelled = true;
+    if (options->eval_every > 0 &&
+        (is_due(step.step, options->eval_every) || step.step == options->steps))
+        TLMI_TRY(run_evaluation(trainer, cancelled));
+    if (options->checkpoint_path != NULL &&
+        (is_due(step.step, options->save_every) || step.step == last ||
+         (*cancelled && options->save_on_cancel)))
+        TLMI_TRY(run_save(trainer, cancelled));
+    return TLM_OK;
+}
+
+tlm_status_t tlm_trainer_run(tlm_trainer_t *trainer, uint64_t until)
+{
+    bool cancelled = false;
+
+    TLMI_REQUIRE("trainer_run", trainer);
+    if (until == 0 || until > trainer->options.steps)
+        until = trainer->options.steps;
+    while (trainer->step < until) {
+        TLMI_TRY(run_step(trainer, until, &cancelled));
+        if (cancelled)
+            return tlmi_fail(TLM_ERR_CANCELLED,
+                             "trainer_run: a callback ended the run after step %" PRIu64,
+                             trainer->step);
+    }
+    return TLM_OK;
+}

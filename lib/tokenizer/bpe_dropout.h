@@ -5,18 +5,16 @@
 #define TLMI_BPE_DROPOUT_H
 
 #include "bpe_encode.h"
-
-typedef struct tlmi_dropout_symbol tlmi_dropout_symbol_t;
+#include "merge_tree.h"
 
 /* Zeros before its first use; then a probability and a seed are set. */
 typedef struct tlmi_bpe_dropout {
     double probability; /* 0..1 */
     uint64_t seed;
     /* Scratch memory. */
-    tlmi_dropout_symbol_t *symbols;
-    size_t symbols_capacity;
-    uint64_t *heap;
-    size_t heap_capacity;
+    tlmi_merge_tree_t tree;
+    size_t *hidden; /* positions of merges that were passed over in this step */
+    size_t capacity;
 } tlmi_bpe_dropout_t;
 
 void tlmi_bpe_dropout_release(tlmi_bpe_dropout_t *dropout);

@@ -1,14 +1,15 @@
 /* A pretoken is looked up in the cache, then as a whole token, and merged only then. Short ones,
- * nearly all there are, are merged in two arrays that are searched for the lowest rank; long ones in
- * a linked list with a heap of ranks, so that time stays near-linear. */
+ * nearly all there are, are merged in two arrays that are searched for the lowest rank; long ones with
+ * a tree of ranks, so that time stays near-linear. */
 #include "bpe_encode.h"
 
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "merge_tree.h"
 
-#define SHORT_SIZE 96 /* bytes up to which searching the array beats the heap */
+#define SHORT_SIZE 96 /* bytes up to which searching the array beats the tree */
 #define PREPARED   64 /* pretokens whose buckets are asked for ahead */
 
 void tlmi_bpe_encoder_init(tlmi_bpe_encoder_t *encoder, const tlm_tokenizer_t *tokenizer,
@@ -73,153 +74,38 @@ static size_t merge_short(const tlmi_merge_table_t *merges, uint32_t *ids, size_
     return n;
 }
 
-/* ---- Long pretokens ---- */
-
-#define NONE UINT32_MAX
-
-typedef struct symbol {
-    uint32_t id;
-    uint32_t prev, next; /* NONE at the ends */
-    uint32_t rank;       /* of the pair that begins here */
-} symbol_t;
-
-/* A binary heap of rank << 32 | position: the lowest rank, and among equals the leftmost. Entries
- * whose pair has changed since are passed over. */
-typedef struct long_merge {
-    const tlmi_merge_table_t *merges;
-    symbol_t *symbols;
-    uint64_t *heap;
-    size_t heap_size;
-} long_merge_t;
-
-static void sift_down(uint64_t *heap, size_t size, size_t at)
-{
-    uint64_t key = heap[at];
-
-    for (size_t child; (child = 2 * at + 1) < size; at = child) {
-        if (child + 1 < size && heap[child + 1] < heap[child])
-            child++;
-        if (heap[child] >= key)
-            break;
-        heap[at] = heap[child];
-    }
-    heap[at] = key;
-}
-
-static void heap_push(long_merge_t *work, uint64_t key)
-{
-    size_t at = work->heap_size++;
-
-    for (size_t parent; at > 0 && work->heap[parent = (at - 1) / 2] > key; at = parent)
-        work->heap[at] = work->heap[parent];
-    work->heap[at] = key;
-}
-
-static uint64_t heap_pop(long_merge_t *work)
-{
-    uint64_t key = work->heap[0];
-
-    work->heap[0] = work->heap[--work->heap_size];
-    if (work->heap_size > 0)
-        sift_down(work->heap, work->heap_size, 0);
-    return key;
-}
-
-static uint64_t rank_symbol(long_merge_t *work, uint32_t at)
-{
-    symbol_t *symbol = &work->symbols[at];
-
-    symbol->rank = symbol->next == NONE
-                       ? TLMI_NO_MERGE
-                       : tlmi_merge_rank(work->merges, symbol->id, work->symbols[symbol->next].id);
-    return (uint64_t)symbol->rank << 32 | at;
-}
-
-static void apply_merge(long_merge_t *work, uint32_t at)
-{
-    symbol_t *symbol = &work->symbols[at];
-    symbol_t *gone = &work->symbols[symbol->next];
-    uint64_t key;
-
-    symbol->id = work->merges->merges[symbol->rank].product;
-    symbol->next = gone->next;
-    gone->rank = TLMI_NO_MERGE;
-    if (symbol->next != NONE)
-        work->symbols[symbol->next].prev = at;
-    key = rank_symbol(work, at);
-    if (symbol->rank != TLMI_NO_MERGE)
-        heap_push(work, key);
-    if (symbol->prev == NONE)
-        return;
-    key = rank_symbol(work, symbol->prev);
-    if (work->symbols[symbol->prev].rank != TLMI_NO_MERGE)
-        heap_push(work, key);
-}
-
-static void start_long(long_merge_t *work, const uint32_t *byte_ids, const uint8_t *pretoken,
-                       uint32_t size)
-{
-    for (uint32_t i = 0; i < size; i++)
-        work->symbols[i] =
-            (symbol_t){byte_ids[pretoken[i]], i - 1, i + 1 < size ? i + 1 : NONE, TLMI_NO_MERGE};
-    work->symbols[0].prev = NONE;
-    for (uint32_t i = 0; i < size; i++) {
-        uint64_t key = rank_symbol(work, i);
-
-        if (work->symbols[i].rank != TLMI_NO_MERGE)
-            work->heap[work->heap_size++] = key;
-    }
-    for (size_t i = work->heap_size / 2; i-- > 0;)
-        sift_down(work->heap, work->heap_size, i);
-}
-
-static void merge_long(long_merge_t *work)
-{
-    while (work->heap_size > 0) {
-        uint64_t key = heap_pop(work);
-
-        if (work->symbols[(uint32_t)key].rank == key >> 32)
-            apply_merge(work, (uint32_t)key);
-    }
-}
-
-static tlm_status_t encode_long(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken, size_t size)
-{
-    long_merge_t work = {.merges = &encoder->tokenizer->merges};
-    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-
-    if (size >= NONE / 4)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "a pretoken of %zu bytes is longer than %u", size,
-                         NONE / 4 - 1);
-    work.symbols = tlmi_alloc(size, sizeof(*work.symbols), "a long pretoken");
-    /* Each merge takes one entry and leaves at most two. */
-    work.heap = tlmi_alloc(2 * size, sizeof(*work.heap), "a long pretoken");
-    if (work.symbols == NULL || work.heap == NULL)
-        goto done;
-    start_long(&work, encoder->tokenizer->byte_ids, pretoken, (uint32_t)size);
-    merge_long(&work);
-    for (uint32_t at = 0; at != NONE; at = work.symbols[at].next)
-        encoder->ids[encoder->n++] = work.symbols[at].id;
-    status = TLM_OK;
-done:
-    tlmi_free(work.symbols);
-    tlmi_free(work.heap);
-    return status;
-}
-
 /* ---- Any pretoken ---- */
+
+static tlm_status_t merge_long(size_t *left, const tlmi_merge_table_t *merges, uint32_t *ids,
+                               size_t n)
+{
+    tlmi_merge_tree_t tree = {0};
+    uint32_t rank;
+    size_t at;
+
+    if (!tlmi_merge_tree_start(&tree, merges, ids, n))
+        return TLM_ERR_OUT_OF_MEMORY;
+    while ((rank = tlmi_merge_tree_next(&at, &tree)) != TLMI_NO_MERGE)
+        tlmi_merge_tree_apply(&tree, at, rank);
+    *left = tlmi_merge_tree_finish(&tree);
+    tlmi_merge_tree_release(&tree);
+    return TLM_OK;
+}
 
 /* There is room for `size` ids. */
 static tlm_status_t merge_reserved(tlmi_bpe_encoder_t *encoder, const uint8_t *pretoken,
                                    size_t size)
 {
+    const tlmi_merge_table_t *merges = &encoder->tokenizer->merges;
     uint32_t *ids = encoder->ids + encoder->n;
 
-    if (size > SHORT_SIZE)
-        return encode_long(encoder, pretoken, size);
     for (size_t i = 0; i < size; i++)
         ids[i] = encoder->tokenizer->byte_ids[pretoken[i]];
-    encoder->n += merge_short(&encoder->tokenizer->merges, ids, size);
+    if (size > SHORT_SIZE)
+        TLMI_TRY(merge_long(&size, merges, ids, size));
+    else
+        size = merge_short(merges, ids, size);
+    encoder->n += size;
     return TLM_OK;
 }
 

@@ -238,7 +238,10 @@ done:
 static tlm_status_t batches(void)
 {
     tlm_tokenizer_t *fresh = NULL;
-    static const tlm_bytes_t texts[] = {{(const uint8_t *)text, TEXT_SIZE}, {NULL, 0}};
+    static uint8_t run[200];
+    static const tlm_bytes_t texts[] = {
+        {(const uint8_t *)text, TEXT_SIZE}, {NULL, 0}, {run, sizeof(run)}};
+    tlm_encode_options_t dropout = TLM_ENCODE_OPTIONS_INIT;
     uint32_t *ids = NULL, *rows = NULL, longest[3];
     size_t *offsets = NULL, *lengths = NULL, *ends = NULL, length, n;
     uint8_t *mask = NULL, *bytes = NULL;
@@ -246,7 +249,14 @@ static tlm_status_t batches(void)
     tlm_status_t status;
 
     TRY(tlm_tokenizer_load(&fresh, path_of("vocab.json"), path_of("merges.txt"), NULL));
-    TRY(tlm_tokenizer_encode_batch(&ids, &offsets, fresh, texts, 2, NULL));
+    memset(run, 'a', sizeof(run)); /* a long pretoken */
+    dropout.dropout = 0.5;
+    TRY(tlm_tokenizer_encode_batch(&ids, &offsets, fresh, texts, 3, NULL));
+    tlm_free(ids);
+    tlm_free(offsets);
+    ids = NULL;
+    offsets = NULL;
+    TRY(tlm_tokenizer_encode_batch(&ids, &offsets, fresh, texts, 3, &dropout));
     TRY(tlm_tokenizer_encode_padded(&rows, &mask, &lengths, &length, fresh, texts, 2, NULL, NULL));
     row = (tlm_ids_t){rows, lengths[0]};
     TRY(tlm_tokenizer_decode_batch(&bytes, &ends, fresh, &row, 1));

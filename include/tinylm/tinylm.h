@@ -13,6 +13,7 @@
 #include "custom_op.h"
 #include "nn.h"
 #include "model.h"
+#include "model_info.h"
 #include "generate.h"
 #include "optim.h"
 #include "data.h"

@@ -20,6 +20,13 @@ typedef struct forward_job {
     int64_t scratch_size;
 } forward_job_t;
 
+/* Whole heads while they are many and short: their keys are then packed once. */
+static int64_t rows_per_task(const tlmi_attention_t *attention)
+{
+    bool whole = attention->outer * attention->heads >= 16 && attention->queries <= 1024;
+    return whole ? attention->queries : 4 * TLMI_QUERY_TILE;
+}
+
 /* The parts of a worker's scratch memory. */
 typedef struct forward_scratch {
     float *queries; /* (rows_per_task, d_key), scaled by 1 / sqrt(d_key) */
@@ -160,9 +167,7 @@ tlm_status_t tlmi_attention_forward(const tlmi_attention_t *attention, tlmi_head
     int64_t heads = attention->outer * attention->heads;
     if (heads == 0 || attention->queries == 0)
         return TLM_OK;
-    /* Whole heads while they are many and short: their keys are then packed once. */
-    job.rows_per_task =
-        heads >= 16 && attention->queries <= 1024 ? attention->queries : 4 * TLMI_QUERY_TILE;
+    job.rows_per_task = rows_per_task(attention);
     job.tasks_per_head = (attention->queries + job.rows_per_task - 1) / job.rows_per_task;
     job.scratch_size = cut_scratch(&scratch, NULL, &job);
     size_t capacity;
@@ -173,4 +178,11 @@ tlm_status_t tlmi_attention_forward(const tlmi_attention_t *attention, tlmi_head
     tlmi_parallel_for(heads * job.tasks_per_head, forward_task, &job);
     tlmi_buffer_release(job.scratch, capacity);
     return TLM_OK;
+}
+
+size_t tlmi_attention_forward_scratch(const tlmi_attention_t *attention)
+{
+    forward_job_t job = {.attention = attention, .rows_per_task = rows_per_task(attention)};
+    forward_scratch_t scratch;
+    return (size_t)cut_scratch(&scratch, NULL, &job) * sizeof(float);
 }

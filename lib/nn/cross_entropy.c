@@ -15,8 +15,7 @@
 #include "tensor/gemm.h"
 #include "tensor/vector_math.h"
 
-#define ROWS_PER_TASK  8
-#define ROWS_PER_SLICE 512
+#define ROWS_PER_TASK 8
 
 typedef struct loss_job {
     int64_t rows, classes;
@@ -206,7 +205,7 @@ typedef struct fused_job {
     const float *x, *weight;
     const int64_t *targets;
     double *losses;
-    float *logits; /* (ROWS_PER_SLICE, classes) */
+    float *logits; /* (TLMI_LOSS_SLICE, classes) */
     tlm_tensor_t *dx, *dweight;
 } fused_job_t;
 
@@ -216,7 +215,7 @@ typedef struct fused_context {
 
 static tlm_status_t fused_slice(const fused_job_t *job, int64_t first)
 {
-    int64_t n = job->rows - first < ROWS_PER_SLICE ? job->rows - first : ROWS_PER_SLICE;
+    int64_t n = job->rows - first < TLMI_LOSS_SLICE ? job->rows - first : TLMI_LOSS_SLICE;
     int64_t d = job->d, classes = job->classes;
     bool wants_grad = job->dx != NULL || job->dweight != NULL;
     tlmi_matrix_t x = {job->x + first * d, d, 1}, weight_t = {job->weight, 1, d};
@@ -243,14 +242,14 @@ static tlm_status_t fused_slice(const fused_job_t *job, int64_t first)
 
 static tlm_status_t fused_slices(float *mean, fused_job_t *job)
 {
-    int64_t slice = job->rows < ROWS_PER_SLICE ? job->rows : ROWS_PER_SLICE;
+    int64_t slice = job->rows < TLMI_LOSS_SLICE ? job->rows : TLMI_LOSS_SLICE;
     const int64_t shape[] = {slice, job->classes};
     tlm_tensor_t *logits;
     TLMI_TRY(tlmi_tensor_new(&logits, TLM_FLOAT32, shape, 2));
     job->logits = tlmi_floats(logits);
     job->losses = tlmi_alloc((size_t)job->rows, sizeof(double), "the losses of cross_entropy");
     tlm_status_t status = job->losses == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
-    for (int64_t first = 0; status == TLM_OK && first < job->rows; first += ROWS_PER_SLICE)
+    for (int64_t first = 0; status == TLM_OK && first < job->rows; first += TLMI_LOSS_SLICE)
         status = fused_slice(job, first);
     if (status == TLM_OK)
         *mean = mean_loss(job->losses, job->rows);

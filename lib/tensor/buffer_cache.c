@@ -4,6 +4,7 @@
  * request takes a kept block of its own class or of the next two. The list of a class is threaded
  * through the free blocks themselves, so that keeping a block allocates nothing and cannot fail. */
 #include <pthread.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "tensor/buffer_cache.h"
@@ -16,7 +17,7 @@
 
 enum {
     MIN_LOG2 = 6, /* smallest class: 64 bytes */
-    NUM_CLASSES = (63 - MIN_LOG2) * 8,
+    NUM_CLASSES = TLMI_BUFFER_CLASSES,
     CLASSES_TO_TRY = 3,
     LEAST_SPARE = 32 << 20 /* bytes kept beyond the most that was in use, or half of that */
 };
@@ -28,7 +29,7 @@ typedef struct free_block {
 static struct {
     pthread_mutex_t lock;
     free_block_t *lists[NUM_CLASSES];
-    tlmi_buffer_stats_t stats;
+    tlmi_buffer_book_t book;
 } cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -75,6 +76,73 @@ static size_t class_size(int index)
     return base + (size_t)(index % 8) * (base >> 3);
 }
 
+/* ---- The book: what is kept, by the rules alone ------------------------------------------ */
+
+/* The class of a kept block for a request of class `index`, now taken out of the book, or -1. */
+static int take_kept(tlmi_buffer_book_t *book, size_t *capacity, int index)
+{
+    for (int i = index; i < NUM_CLASSES && i < index + CLASSES_TO_TRY; i++)
+        if (book->kept[i] > 0) {
+            book->kept[i]--;
+            *capacity = class_size(i);
+            book->stats.kept_bytes -= *capacity;
+            return i;
+        }
+    return -1;
+}
+
+static void count_live(tlmi_buffer_book_t *book, size_t capacity)
+{
+    book->stats.live_bytes += capacity;
+    if (book->stats.live_bytes > book->stats.peak_live_bytes)
+        book->stats.peak_live_bytes = book->stats.live_bytes;
+}
+
+/* The class in which a block that comes back is kept, or -1: it goes to the system. */
+static int put_back(tlmi_buffer_book_t *book, size_t capacity)
+{
+    tlmi_buffer_stats_t *stats = &book->stats;
+    stats->live_bytes -= capacity;
+    size_t spare = stats->peak_live_bytes / 2;
+    size_t limit = stats->peak_live_bytes + (spare > LEAST_SPARE ? spare : LEAST_SPARE);
+    bool fits = stats->kept_bytes + stats->live_bytes + capacity <= limit;
+    if (!KEEP_BLOCKS || !fits || stats->live_bytes == 0)
+        return -1;
+    size_t size;
+    int index = size_class(&size, capacity);
+    book->kept[index]++;
+    stats->kept_bytes += capacity;
+    return index;
+}
+
+static void forget_kept(tlmi_buffer_book_t *book)
+{
+    memset(book->kept, 0, sizeof(book->kept));
+    book->stats.kept_bytes = 0;
+    book->stats.peak_live_bytes = book->stats.live_bytes;
+}
+
+size_t tlmi_buffer_book_take(tlmi_buffer_book_t *book, size_t bytes)
+{
+    size_t size;
+    int index = size_class(&size, bytes);
+    if (!KEEP_BLOCKS)
+        size = bytes;
+    if (take_kept(book, &size, index) < 0)
+        book->stats.fresh_blocks++;
+    count_live(book, size);
+    return size;
+}
+
+void tlmi_buffer_book_give(tlmi_buffer_book_t *book, size_t capacity)
+{
+    put_back(book, capacity);
+    if (book->stats.live_bytes == 0)
+        forget_kept(book);
+}
+
+/* ---- The blocks -------------------------------------------------------------------------- */
+
 /* Unlinks all kept blocks; call with the lock held, then free the list without it. */
 static free_block_t *take_all(void)
 {
@@ -87,7 +155,7 @@ static free_block_t *take_all(void)
             all = block;
         }
     }
-    cache.stats.kept_bytes = 0;
+    forget_kept(&cache.book);
     return all;
 }
 
@@ -98,28 +166,6 @@ static void free_all(free_block_t *list)
         tlmi_free(list);
         list = next;
     }
-}
-
-/* A kept block of class `index` or a little larger, or NULL; call with the lock held. */
-static void *take_kept(size_t *capacity, int index)
-{
-    for (int i = index; i < NUM_CLASSES && i < index + CLASSES_TO_TRY; i++) {
-        free_block_t *block = cache.lists[i];
-        if (block != NULL) {
-            cache.lists[i] = block->next;
-            *capacity = class_size(i);
-            cache.stats.kept_bytes -= *capacity;
-            return block;
-        }
-    }
-    return NULL;
-}
-
-static void count_live(size_t capacity)
-{
-    cache.stats.live_bytes += capacity;
-    if (cache.stats.live_bytes > cache.stats.peak_live_bytes)
-        cache.stats.peak_live_bytes = cache.stats.live_bytes;
 }
 
 void *tlmi_buffer_acquire(size_t *capacity, size_t bytes)
@@ -134,9 +180,13 @@ void *tlmi_buffer_acquire(size_t *capacity, size_t bytes)
 
     pthread_once(&fork_once, watch_forks);
     lock_cache();
-    void *block = take_kept(&size, index);
-    if (block != NULL)
-        count_live(size);
+    free_block_t *block = NULL;
+    int from = take_kept(&cache.book, &size, index);
+    if (from >= 0) {
+        block = cache.lists[from];
+        cache.lists[from] = block->next;
+        count_live(&cache.book, size);
+    }
     unlock_cache();
 
     if (block == NULL) {
@@ -148,8 +198,8 @@ void *tlmi_buffer_acquire(size_t *capacity, size_t bytes)
         if (block == NULL)
             return NULL;
         lock_cache();
-        count_live(size);
-        cache.stats.fresh_blocks++;
+        count_live(&cache.book, size);
+        cache.book.stats.fresh_blocks++;
         unlock_cache();
     }
     *capacity = size;
@@ -162,21 +212,14 @@ void tlmi_buffer_release(void *block, size_t capacity)
         return;
     free_block_t *unwanted = NULL;
     lock_cache();
-    cache.stats.live_bytes -= capacity;
-    size_t spare = cache.stats.peak_live_bytes / 2;
-    size_t limit = cache.stats.peak_live_bytes + (spare > LEAST_SPARE ? spare : LEAST_SPARE);
-    bool fits = cache.stats.kept_bytes + cache.stats.live_bytes + capacity <= limit;
-    if (KEEP_BLOCKS && fits && cache.stats.live_bytes > 0) {
-        size_t size;
+    int to = put_back(&cache.book, capacity);
+    if (to >= 0) {
         free_block_t *kept = block;
-        int index = size_class(&size, capacity);
-        kept->next = cache.lists[index];
-        cache.lists[index] = kept;
-        cache.stats.kept_bytes += capacity;
+        kept->next = cache.lists[to];
+        cache.lists[to] = kept;
         block = NULL;
-    } else if (cache.stats.live_bytes == 0) {
+    } else if (cache.book.stats.live_bytes == 0) {
         unwanted = take_all();
-        cache.stats.peak_live_bytes = 0;
     }
     unlock_cache();
     free_all(unwanted);
@@ -187,7 +230,6 @@ void tlmi_buffer_cache_clear(void)
 {
     lock_cache();
     free_block_t *unwanted = take_all();
-    cache.stats.peak_live_bytes = cache.stats.live_bytes;
     unlock_cache();
     free_all(unwanted);
 }
@@ -195,7 +237,7 @@ void tlmi_buffer_cache_clear(void)
 tlmi_buffer_stats_t tlmi_buffer_cache_stats(void)
 {
     lock_cache();
-    tlmi_buffer_stats_t stats = cache.stats;
+    tlmi_buffer_stats_t stats = cache.book.stats;
     unlock_cache();
     return stats;
 }

@@ -27,4 +27,17 @@ typedef struct tlmi_buffer_stats {
 
 tlmi_buffer_stats_t tlmi_buffer_cache_stats(void);
 
+/* The cache's bookkeeping without memory behind it: the same rules tell what a sequence of requests
+ * would hold of the system's memory. Zero-initialised; not thread-safe. `take` gives the capacity
+ * of the block that it would hand out. */
+enum { TLMI_BUFFER_CLASSES = 456 };
+
+typedef struct tlmi_buffer_book {
+    size_t kept[TLMI_BUFFER_CLASSES]; /* blocks, by size class */
+    tlmi_buffer_stats_t stats;
+} tlmi_buffer_book_t;
+
+size_t tlmi_buffer_book_take(tlmi_buffer_book_t *book, size_t bytes);
+void tlmi_buffer_book_give(tlmi_buffer_book_t *book, size_t capacity);
+
 #endif

@@ -323,8 +323,13 @@ static int64_t panel_size(int64_t width, int64_t depth)
     return (divide_up(width * depth, PANEL_ALIGNMENT) + 1) * PANEL_ALIGNMENT;
 }
 
-/* Runs the product in buffers of the cache, or of the stack if memory is out. */
-static void run_product(product_t *job, bool serial)
+/* Parts of the shared operand that are packed at once, and the floats of all buffers. */
+typedef struct parts {
+    int64_t panels, slices;
+    int64_t shared_size, all;
+} parts_t;
+
+static parts_t plan_product(product_t *job, bool serial)
 {
     /* Floats of the shared operand at once: a part of the third-level cache. */
     enum { SHARED = 2 << 20, SHARED_SERIAL = 1 << 18, LOCAL = 73728 };
@@ -340,21 +345,29 @@ static void run_product(product_t *job, bool serial)
     const operand_t *shared = shared_operand(job), *own = local_operand(job);
     plan_tasks(job, max_int64(1, LOCAL / own->panel_size));
     int64_t most = (serial ? SHARED_SERIAL : SHARED) / shared->panel_size;
-    int64_t panels = max_int64(1, min_int64(shared->panels, most));
-    int64_t slices = max_int64(1, min_int64(job->slices, most / panels));
-    int64_t shared_size = panels * slices * shared->panel_size;
+    parts_t parts = {.panels = max_int64(1, min_int64(shared->panels, most))};
+    parts.slices = max_int64(1, min_int64(job->slices, most / parts.panels));
+    parts.shared_size = parts.panels * parts.slices * shared->panel_size + READ_AHEAD;
     job->local_size = job->local_panels * own->panel_size + READ_AHEAD;
     int64_t workers = serial ? 1 : tlmi_max_workers();
+    parts.all = parts.shared_size + workers * job->local_size;
+    return parts;
+}
+
+/* Runs the product in buffers of the cache, or of the stack if memory is out. */
+static void run_product(product_t *job, bool serial)
+{
+    parts_t parts = plan_product(job, serial);
     size_t capacity;
-    float *buffer = tlmi_buffer_acquire(
-        &capacity, (size_t)(shared_size + READ_AHEAD + workers * job->local_size) * sizeof(float));
+    float *buffer = tlmi_buffer_acquire(&capacity, (size_t)parts.all * sizeof(float));
     if (buffer != NULL) {
         job->shared = buffer;
-        job->local = buffer + shared_size + READ_AHEAD;
-        run_parts(job, panels, slices, serial);
+        job->local = buffer + parts.shared_size;
+        run_parts(job, parts.panels, parts.slices, serial);
         tlmi_buffer_release(buffer, capacity);
         return;
     }
+    const operand_t *shared = shared_operand(job), *own = local_operand(job);
     _Alignas(64) float stack[STACK_FLOATS];
     job->shared = stack;
     job->local = stack + shared->panel_size;
@@ -372,6 +385,24 @@ static void scale_c(int64_t m, int64_t n, float beta, float *c, int64_t c_stride
             c[i * c_stride + j] = beta == 0.0f ? 0.0f : beta * c[i * c_stride + j];
 }
 
+static product_t make_product(int64_t m, int64_t n, int64_t k, tlmi_matrix_t a, tlmi_matrix_t b,
+                              float *c, int64_t c_stride)
+{
+    const kernel_family_t *family = current_family();
+    product_t job = {.family = family, .k = k, .alpha = 1.0f, .c = c};
+    operand_t rows = {.data = a.data, .stride = a.row_stride, .depth_stride = a.column_stride};
+    operand_t columns = {.data = b.data, .stride = b.column_stride, .depth_stride = b.row_stride};
+    rows.length = m;
+    columns.length = n;
+    job.x = family->by_columns ? columns : rows;
+    job.y = family->by_columns ? rows : columns;
+    job.x.width = family->mr;
+    job.y.width = family->nr;
+    job.c_row_stride = family->by_columns ? 1 : c_stride;
+    job.c_column_stride = family->by_columns ? c_stride : 1;
+    return job;
+}
+
 static void multiply(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a, tlmi_matrix_t b,
                      float beta, float *c, int64_t c_stride, bool serial)
 {
@@ -383,28 +414,30 @@ static void multiply(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t
     }
     if (tlmi_gemv(m, n, k, alpha, a, b, beta, c, c_stride, 1, serial))
         return;
-    const kernel_family_t *family = current_family();
-    product_t job = {.family = family, .k = k, .alpha = alpha, .beta = beta, .c = c};
-    operand_t rows = {.data = a.data, .stride = a.row_stride, .depth_stride = a.column_stride};
-    operand_t columns = {.data = b.data, .stride = b.column_stride, .depth_stride = b.row_stride};
-    rows.length = m;
-    columns.length = n;
-    job.x = family->by_columns ? columns : rows;
-    job.y = family->by_columns ? rows : columns;
-    job.x.width = family->mr;
-    job.y.width = family->nr;
-    job.c_row_stride = family->by_columns ? 1 : c_stride;
-    job.c_column_stride = family->by_columns ? c_stride : 1;
+    product_t job = make_product(m, n, k, a, b, c, c_stride);
+    job.alpha = alpha;
+    job.beta = beta;
     run_product(&job, serial);
+}
+
+/* below about 0.1 ms of work the threads are not worth waking */
+static bool is_serial(int64_t m, int64_t n, int64_t k)
+{
+    return (double)m * (double)n * (double)k < 2e6;
 }
 
 tlm_status_t tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
                        tlmi_matrix_t b, float beta, float *c, int64_t c_stride)
 {
-    /* below about 0.1 ms of work the threads are not worth waking */
-    bool serial = (double)m * (double)n * (double)k < 2e6;
-    multiply(m, n, k, alpha, a, b, beta, c, c_stride, serial);
+    multiply(m, n, k, alpha, a, b, beta, c, c_stride, is_serial(m, n, k));
     return TLM_OK;
+}
+
+size_t tlmi_gemm_workspace(int64_t m, int64_t n, int64_t k)
+{
+    const tlmi_matrix_t none = {NULL, 0, 0};
+    product_t job = make_product(m, n, k, none, none, NULL, 0);
+    return (size_t)plan_product(&job, is_serial(m, n, k)).all * sizeof(float);
 }
 
 void tlmi_gemm_serial(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,

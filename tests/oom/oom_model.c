@@ -220,6 +220,13 @@ done:
     return status;
 }
 
+static tlm_status_t cost(void)
+{
+    tlm_model_cost_t told = TLM_MODEL_COST_INIT;
+
+    return tlm_model_cost(&told, &tiny, NULL);
+}
+
 static tlm_status_t score(void)
 {
     double total;
@@ -374,6 +381,7 @@ const scenario_t model_scenarios[] = {
     {"generation", make_model, generation, free_model, false},
     {"generator", make_model, generator, free_model, false},
     {"score", make_model, score, free_model, false},
+    {"model_cost", NULL, cost, NULL, false},
     {"checkpoint_save", make_model, saving, free_model, false},
     {"checkpoint_load", make_model, loading, free_model, false},
     {"model_load", make_model, model_loading, free_model, false},

@@ -52,8 +52,8 @@ TLM_API void tlm_cost_options_init_sized(tlm_cost_options_t *options, size_t siz
     tlm_cost_options_init_sized(options, sizeof(tlm_cost_options_t))
 
 /* Bytes, and floating-point operations, a multiplication and an addition being two. */
-typedef struct tlm_model_cost {
-    size_t size; /* sizeof(tlm_model_cost_t), set by the caller */
+typedef struct tlm_cost {
+    size_t size; /* sizeof(tlm_cost_t), set by the caller */
     uint64_t parameters;
     uint64_t part_parameters[TLM_MAX_PARTS];
 
@@ -75,11 +75,11 @@ typedef struct tlm_model_cost {
                            (MFU) is taken of */
     /* Operations of generating one token after `time` - 1 others. */
     double token_flops;
-} tlm_model_cost_t;
+} tlm_cost_t;
 
-#define TLM_MODEL_COST_INIT                                                                        \
+#define TLM_COST_INIT                                                                              \
     {                                                                                              \
-        sizeof(tlm_model_cost_t), 0, {0}, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, 0.0, 0.0, 0.0, 0.0, 0.0   \
+        sizeof(tlm_cost_t), 0, {0}, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, 0.0, 0.0, 0.0, 0.0, 0.0         \
     }
 
 /** The cost of the model that `model` describes; cost_options may be NULL. Set out->size first.
@@ -88,7 +88,7 @@ typedef struct tlm_model_cost {
  *  with more layers, a few microseconds each. TLM_ERR_INVALID_ARGUMENT, naming the field, for
  *  options out of range or numbers of bytes that do not fit 64 bits; TLM_ERR_RANGE if time is more
  *  than the context length. Thread-safe. @since 0.2 */
-TLM_API tlm_status_t tlm_model_cost(tlm_model_cost_t *out, const tlm_model_options_t *model,
+TLM_API tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
                                     const tlm_cost_options_t *cost_options);
 
 #ifdef __cplusplus

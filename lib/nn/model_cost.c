@@ -18,7 +18,7 @@ TLMI_OPTIONS_INIT_SIZED(cost, TLM_COST_OPTIONS_INIT)
 
 /* ---- Parameters ------------------------------------------------------------------------- */
 
-static void count_parameters(tlm_model_cost_t *cost, const tlm_model_options_t *options,
+static void count_parameters(tlm_cost_t *cost, const tlm_model_options_t *options,
                              const tlmi_model_shape_t *shape)
 {
     const uint64_t d = (uint64_t)options->d_model, f = (uint64_t)options->d_ff;
@@ -61,7 +61,7 @@ static double sum_parts(const double *flops)
 /* A weight matrix is two operations a parameter and token forward, and twice that backward: the
  * gradients of its input and of itself. Attention has two products of (time, time) a head forward
  * and four backward, and computes its scores anew. */
-static void count_flops(tlm_model_cost_t *cost, const tlm_model_options_t *options,
+static void count_flops(tlm_cost_t *cost, const tlm_model_options_t *options,
                         const tlm_cost_options_t *asked)
 {
     const bool full = asked->counting == TLM_COUNT_FULL;
@@ -144,11 +144,11 @@ static bool bytes_fit(const tlm_model_options_t *options, const tlmi_model_shape
 
 /* ---- All of it -------------------------------------------------------------------------- */
 
-tlm_status_t tlm_model_cost(tlm_model_cost_t *out, const tlm_model_options_t *model,
+tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
                             const tlm_cost_options_t *cost_options)
 {
     tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
-    tlm_model_cost_t cost = TLM_MODEL_COST_INIT;
+    tlm_cost_t cost = TLM_COST_INIT;
     tlm_model_options_t options;
     tlmi_model_shape_t shape;
     tlmi_step_memory_t memory;

@@ -2,8 +2,8 @@
 guide's command lines.
 
 A ```c block that begins with a comment that is a file name opens a program; the blocks after it, up to
-the next such block, continue it; blocks before the first are not looked at. ```python blocks are programs of their own. In ```sh blocks, each
-option given to a demo program must be one that its --help lists.
+the next such block, continue it; blocks before the first are not looked at. ```python blocks are programs of their own. In ```sh blocks of
+the guide and of docs/resources.md, each option given to a demo program must be one that its --help lists.
 
 Usage: check_guide.py PROJECT_ROOT LIBRARY EXAMPLES COMPILER...
   LIBRARY   the built libtinylm.so
@@ -92,6 +92,7 @@ def main(root, library, examples, compiler):
     python = blocks(text + (root / "docs/adding-an-op.md").read_text(encoding="utf-8"), "python")
     good += [check_python(i, source, library) for i, source in enumerate(python, 1)]
     if examples:
+        text += (root / "docs" / "resources.md").read_text(encoding="utf-8")
         commands = re.sub(r"\\\n", " ", "".join(blocks(text, "sh"))).splitlines()
         good += [check_command(line, pathlib.Path(examples)) for line in commands]
     return 0 if programs and all(good) else 1

@@ -42,7 +42,7 @@ same() {
 }
 
 # ---- Every program has help and refuses what it does not know ----
-for program in make_stories train_bpe tokenize train_lm generate sgd_learning_rates unicode_bytes; do
+for program in make_stories train_bpe tokenize train_lm generate model_info sgd_learning_rates unicode_bytes; do
     passes "$bin/$program" --help
     prints "^Usage: $program"
     fails 2 'unknown option' "$bin/$program" --no-such-option
@@ -61,6 +61,23 @@ passes "$bin/unicode_bytes"
 prints '5  12  24  Hello'
 prints 'round trip is exact'
 fails 2 'nothing to do' "$bin/unicode_bytes" operand
+
+# ---- What a model costs ----
+passes "$bin/model_info" --vocab-size 50257 --context 16384 --d-model 1600 --layers 48 --heads 25 \
+    --d-ff 6400 --batch 1 --full-attention --rate 9750 --steps 400000 --memory 80 --checkpointing
+prints '^  all  *2,127,057,600$'
+prints '^  weights  *7.92 GiB$'
+prints '^  attention scores  *82.5 TFLOP  *5.03 GFLOP  *55.2%$'
+prints '^  blocks once more '
+prints '^  400000 steps  *[0-9.]* days'
+prints '^Largest batch that trains in 80 GiB: [1-9]'
+passes "$bin/model_info" --context 16 --d-model 16 --layers 1 --heads 2 --optimizer sgd
+prints '^  linear layers .* GFLOP/s$'
+prints '^  sgd .* million parameters/s$'
+prints '^  a step .* tokens/s$'
+fails 1 'num_heads' "$bin/model_info" --d-model 100 --heads 7
+fails 2 'optimizer must be one of adamw, sgd' "$bin/model_info" --optimizer adam
+fails 1 'must not be negative' "$bin/model_info" --rate -1
 
 # ---- Stories: as large as asked for, the same for a seed, others for another ----
 passes "$bin/make_stories" --bytes 200000 --seed 1 --output train.txt

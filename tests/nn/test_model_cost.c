@@ -192,11 +192,11 @@ static tlm_model_options_t model_options(const setting_t *s)
     return options;
 }
 
-static tlm_model_cost_t cost_of(const setting_t *s)
+static tlm_cost_t cost_of(const setting_t *s)
 {
     tlm_model_options_t options = model_options(s);
     tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
-    tlm_model_cost_t cost = TLM_MODEL_COST_INIT;
+    tlm_cost_t cost = TLM_COST_INIT;
 
     asked.batch = s->batch;
     asked.optimizer = s->optimizer;
@@ -305,7 +305,7 @@ static double without_scores(const double *flops)
 START_TEST(test_costs_are_those_of_real_steps)
 {
     const setting_t *s = &settings[_i];
-    tlm_model_cost_t cost = cost_of(s);
+    tlm_cost_t cost = cost_of(s);
     measured_t measured = measure(s);
     double output_gradient = 4.0 * (double)(s->vocab_size * s->d_model);
     double scores = cost.forward_flops[TLM_PART_SCORES];
@@ -327,7 +327,7 @@ END_TEST
 
 START_TEST(test_parts_sum_up)
 {
-    tlm_model_cost_t cost = cost_of(&settings[_i]);
+    tlm_cost_t cost = cost_of(&settings[_i]);
     double forward = 0.0, backward = 0.0;
     uint64_t parameters = 0;
 
@@ -372,7 +372,7 @@ START_TEST(test_gpt2_xl_by_hand)
     for (size_t i = 0; i < 2; i++) {
         tlm_model_options_t options = gpt2_xl(contexts[i]);
         tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
-        tlm_model_cost_t cost = TLM_MODEL_COST_INIT;
+        tlm_cost_t cost = TLM_COST_INIT;
         double t = (double)contexts[i];
 
         asked.counting = TLM_COUNT_FULL;
@@ -399,7 +399,7 @@ END_TEST
 START_TEST(test_checkpointing_trades_memory_for_operations)
 {
     setting_t s = settings[0];
-    tlm_model_cost_t plain = cost_of(&s), checkpointed;
+    tlm_cost_t plain = cost_of(&s), checkpointed;
 
     s.checkpointing = true;
     checkpointed = cost_of(&s);
@@ -415,15 +415,15 @@ START_TEST(test_old_and_new_structs)
 {
     tlm_model_options_t options = gpt2_xl(64);
     struct {
-        tlm_model_cost_t cost;
+        tlm_cost_t cost;
         uint64_t later;
-    } newer = {TLM_MODEL_COST_INIT, 7};
-    tlm_model_cost_t older = TLM_MODEL_COST_INIT;
+    } newer = {TLM_COST_INIT, 7};
+    tlm_cost_t older = TLM_COST_INIT;
 
     newer.cost.size = sizeof(newer);
     ck_assert_int_eq(tlm_model_cost(&newer.cost, &options, NULL), TLM_OK);
     ck_assert_uint_eq(newer.later, 0);
-    older.size = offsetof(tlm_model_cost_t, part_parameters);
+    older.size = offsetof(tlm_cost_t, part_parameters);
     older.weight_bytes = 7;
     ck_assert_int_eq(tlm_model_cost(&older, &options, NULL), TLM_OK);
     ck_assert_uint_eq(older.parameters, newer.cost.parameters);
@@ -435,7 +435,7 @@ END_TEST
 static void check_refused(tlm_status_t code, const char *text, const tlm_model_options_t *model,
                           const tlm_cost_options_t *asked)
 {
-    tlm_model_cost_t cost = TLM_MODEL_COST_INIT;
+    tlm_cost_t cost = TLM_COST_INIT;
 
     cost.parameters = 7;
     ck_assert_int_eq(tlm_model_cost(&cost, model, asked), code);
@@ -447,7 +447,7 @@ START_TEST(test_refuses_nonsense)
 {
     tlm_model_options_t model = gpt2_xl(1024), wrong = gpt2_xl(1024);
     tlm_cost_options_t asked;
-    tlm_model_cost_t cost = TLM_MODEL_COST_INIT;
+    tlm_cost_t cost = TLM_COST_INIT;
 
     ck_assert_int_eq(tlm_model_cost(NULL, &model, NULL), TLM_ERR_INVALID_ARGUMENT);
     check_refused(TLM_ERR_INVALID_ARGUMENT, "model_cost", NULL, NULL);
@@ -484,7 +484,7 @@ START_TEST(test_largest)
 {
     tlm_model_options_t model = gpt2_xl(INT32_MAX);
     tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
-    tlm_model_cost_t cost = TLM_MODEL_COST_INIT, twice = TLM_MODEL_COST_INIT;
+    tlm_cost_t cost = TLM_COST_INIT, twice = TLM_COST_INIT;
 
     model.num_layers = 1;
     asked.batch = 1;

@@ -222,7 +222,7 @@ done:
 
 static tlm_status_t cost(void)
 {
-    tlm_model_cost_t told = TLM_MODEL_COST_INIT;
+    tlm_cost_t told = TLM_COST_INIT;
 
     return tlm_model_cost(&told, &tiny, NULL);
 }

@@ -16,13 +16,14 @@
 /* Capacities of the buffers of a block that its graph keeps; 0: none. */
 typedef struct block {
     struct sublayer {
-        size_t normed; /* pre-norm: what the layer sees */
-        size_t change; /* what the layer gives */
+        size_t normed; /* pre-norm: what the layer sees; dropped until backward */
+        size_t change; /* what the layer gives; dropped */
         size_t sum;    /* x + change */
         size_t result; /* post-norm: the norm of the sum */
     } attention, feed_forward;
     size_t query, key, value, heads;
-    size_t gate, up, hidden;
+    size_t gate, up;
+    size_t hidden; /* dropped until backward */
 } block_t;
 
 typedef struct walk {
@@ -68,6 +69,13 @@ static void give(walk_t *walk, size_t capacity)
         tlmi_buffer_book_give(&walk->book, capacity);
 }
 
+/* A result that backward does without, or makes anew (tlmi_tensor_drop). */
+static void drop(walk_t *walk, size_t *capacity)
+{
+    give(walk, *capacity);
+    *capacity = 0;
+}
+
 static void use(walk_t *walk, size_t bytes)
 {
     give(walk, take_bytes(walk, bytes));
@@ -98,6 +106,12 @@ static size_t linear(walk_t *walk, int64_t d_in, int64_t d_out)
 
     product(walk, walk->rows, d_out, d_in);
     return y;
+}
+
+/* A result that was dropped, for the backward that reads it first. */
+static void restore(walk_t *walk, size_t *capacity, int64_t width)
+{
+    *capacity = take(walk, walk->rows, width);
 }
 
 /* Opens *dx if it is 0. */
@@ -173,10 +187,10 @@ static void feed_forward(walk_t *walk, block_t *block, bool graph)
     block->up = walk->swiglu ? linear(walk, d, f) : 0;
     block->hidden = take(walk, walk->rows, f);
     block->feed_forward.change = linear(walk, f, d);
+    drop(walk, &block->hidden);
     if (!graph) {
         give(walk, block->gate);
         give(walk, block->up);
-        give(walk, block->hidden);
     }
 }
 
@@ -188,18 +202,18 @@ static void sublayer_forward(walk_t *walk, block_t *block, struct sublayer *part
     layer(walk, block, graph);
     part->sum = take(walk, walk->rows, walk->options->d_model);
     part->result = walk->post ? norm(walk, graph) : 0;
-    if (graph)
-        return;
-    give(walk, x);
-    if (walk->post)
-        give(walk, part->sum);
-    give(walk, part->change);
-    give(walk, part->normed);
+    if (!graph) {
+        give(walk, x);
+        if (walk->post)
+            drop(walk, &part->sum);
+    }
+    drop(walk, &part->normed);
+    drop(walk, &part->change);
 }
 
-static size_t *sublayer_output(struct sublayer *part)
+static size_t *sublayer_output(const walk_t *walk, struct sublayer *part)
 {
-    return part->result > 0 ? &part->result : &part->sum;
+    return walk->post ? &part->result : &part->sum;
 }
 
 /* Without a graph only the output remains. */
@@ -207,7 +221,7 @@ static void block_forward(walk_t *walk, block_t *block, bool graph)
 {
     sublayer_forward(walk, block, &block->attention, 0, attention_forward, graph);
     sublayer_forward(walk, block, &block->feed_forward,
-                     graph ? 0 : *sublayer_output(&block->attention), feed_forward, graph);
+                     graph ? 0 : *sublayer_output(walk, &block->attention), feed_forward, graph);
 }
 
 /* From the gradient of a sublayer's output to the layer's change and, shared, its input: the buffer
@@ -243,13 +257,15 @@ static void feed_forward_backward(walk_t *walk, block_t *block, int64_t layer, s
     const int64_t d = walk->options->d_model, f = walk->options->d_ff;
     size_t dhidden = 0, dgate, dup = 0;
 
+    restore(walk, &block->hidden, f);
     linear_backward(walk, &dhidden, block_parameter(walk, layer, TLMI_FFN_W2), f, d);
-    give(walk, block->feed_forward.change);
     dgate = take(walk, walk->rows, f);
     if (walk->swiglu)
         dup = take(walk, walk->rows, f);
     give(walk, dhidden);
     give(walk, block->hidden);
+    if (walk->pre)
+        restore(walk, &block->feed_forward.normed, d);
     if (walk->swiglu) {
         linear_backward(walk, dx, block_parameter(walk, layer, TLMI_FFN_W3), d, f);
         give(walk, dup);
@@ -266,7 +282,6 @@ static void attention_backward(walk_t *walk, block_t *block, int64_t layer, size
     size_t dheads = 0, dquery, dkey, dvalue;
 
     linear_backward(walk, &dheads, block_parameter(walk, layer, TLMI_ATTN_OUTPUT), d, d);
-    give(walk, block->attention.change);
     dquery = take(walk, walk->rows, d);
     dkey = take(walk, walk->rows, kv);
     dvalue = take(walk, walk->rows, kv);
@@ -274,6 +289,8 @@ static void attention_backward(walk_t *walk, block_t *block, int64_t layer, size
     give(walk, dheads);
     give(walk, block->heads);
     walk->plain -= attention_rest(walk);
+    if (walk->pre)
+        restore(walk, &block->attention.normed, d);
     linear_backward(walk, dx, block_parameter(walk, layer, TLMI_ATTN_V), d, kv);
     give(walk, dvalue);
     give(walk, block->value);
@@ -310,13 +327,13 @@ static size_t block_recomputed(walk_t *walk, block_t *block, int64_t layer, size
     size_t *output, held, dx;
 
     block_forward(walk, &inner, true);
-    output = sublayer_output(&inner.feed_forward);
+    output = sublayer_output(walk, &inner.feed_forward);
     held = *output;
     *output = 0;
     dx = block_backward(walk, &inner, layer, take(walk, walk->rows, walk->options->d_model));
     give(walk, held);
     give(walk, gradient);
-    give(walk, *sublayer_output(&block->feed_forward));
+    give(walk, *sublayer_output(walk, &block->feed_forward));
     return dx;
 }
 
@@ -358,6 +375,9 @@ static size_t train_step(walk_t *walk, bool checkpointing, size_t weights)
     give(walk, ids);
     loss = take(walk, 1, 1);
     gradient = loss_forward(walk, output);
+    drop(walk, shape->has_final_norm
+                   ? &hidden
+                   : sublayer_output(walk, &walk->blocks[options->num_layers - 1].feed_forward));
     give(walk, targets);
     activations = walk->book.stats.live_bytes + walk->plain - walk->gradients[output] - weights;
 
@@ -366,7 +386,6 @@ static size_t train_step(walk_t *walk, bool checkpointing, size_t weights)
     if (shape->has_final_norm) {
         norm_backward(walk, &dx, last - (shape->has_output ? 1 : 0));
         give(walk, gradient);
-        give(walk, hidden);
     }
     for (int64_t layer = options->num_layers - 1; layer >= 0; layer--)
         dx = checkpointing ? block_recomputed(walk, &walk->blocks[layer], layer, dx)

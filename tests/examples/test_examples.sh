@@ -62,6 +62,11 @@ prints '5  12  24  Hello'
 prints 'round trip is exact'
 fails 2 'nothing to do' "$bin/unicode_bytes" operand
 
+if [ -x "$bin/count_cpp" ]; then # needs a C++ compiler
+    passes "$bin/count_cpp"
+    prints '^one two three -> four five six seven eight nine ten eleven twelve'
+fi
+
 # ---- What a model costs ----
 passes "$bin/model_info" --vocab-size 50257 --context 16384 --d-model 1600 --layers 48 --heads 25 \
     --d-ff 6400 --batch 1 --full-attention --rate 9750 --steps 400000 --memory 80 --checkpointing

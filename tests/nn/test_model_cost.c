@@ -113,13 +113,13 @@ typedef struct setting {
 } setting_t;
 
 static const setting_t settings[] = {
-    {.vocab_size = 1000, .time = 128, .d_model = 128, .layers = 4, .heads = 4, .batch = 8},
+    {.vocab_size = 1000, .time = 128, .d_model = 128, .layers = 4, .heads = 4, .batch = 4},
     {.vocab_size = 1000,
      .time = 128,
      .d_model = 128,
      .layers = 4,
      .heads = 4,
-     .batch = 8,
+     .batch = 4,
      .checkpointing = true},
     {.vocab_size = 5000, .time = 64, .d_model = 256, .layers = 6, .heads = 8, .batch = 1},
     {.vocab_size = 2000,
@@ -157,10 +157,10 @@ static const setting_t settings[] = {
     {.vocab_size = 700,
      .time = 250,
      .d_model = 128,
-     .layers = 6,
+     .layers = 4,
      .heads = 4,
      .kv_heads = 2,
-     .batch = 4,
+     .batch = 2,
      .norm = TLM_NORM_POST,
      .tied = true,
      .checkpointing = true},

@@ -1,0 +1,300 @@
+/* Errors, views, arrays and handles: what all of the C++ layer is made of. */
+#ifndef TINYLM_CPP_BASE_HPP
+#define TINYLM_CPP_BASE_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <initializer_list>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "../runtime.h"
+#include "../version.h"
+
+namespace tinylm
+{
+
+/* ---- Errors ------------------------------------------------------------------------------ */
+
+/** A call that failed: what() is the library's message. @since 0.2 */
+class error : public std::runtime_error
+{
+  public:
+    error(tlm_status_t status, const std::string &message)
+        : std::runtime_error(message), status_(status)
+    {
+    }
+    tlm_status_t status() const noexcept
+    {
+        return status_;
+    }
+    /** Such as "TLM_ERR_SHAPE". */
+    const char *status_name() const noexcept
+    {
+        return tlm_status_name(status_);
+    }
+
+  private:
+    tlm_status_t status_;
+};
+
+/** Throws unless `status` is TLM_OK: for calls of the C interface. */
+inline void check(tlm_status_t status)
+{
+    if (status != TLM_OK)
+        throw error(status, tlm_error_message());
+}
+
+/* ---- Views and arrays -------------------------------------------------------------------- */
+
+/** Elements of somebody else's: what std::span is in C++20. Made of anything with data() and size(),
+ *  of an array, or of a list that lives as long as the call. */
+template <typename T> class span
+{
+    template <typename C>
+    using fits = std::enable_if_t<
+        !std::is_same_v<std::decay_t<C>, span> &&
+        std::is_convertible_v<std::remove_pointer_t<decltype(std::declval<C &>().data())> (*)[],
+                              T (*)[]> &&
+        std::is_convertible_v<decltype(std::declval<C &>().size()), std::size_t>>;
+
+  public:
+    constexpr span() noexcept = default;
+    constexpr span(T *data, std::size_t size) noexcept : data_(data), size_(size)
+    {
+    }
+    template <std::size_t N> constexpr span(T (&array)[N]) noexcept : data_(array), size_(N)
+    {
+    }
+    template <typename C, typename = fits<C>>
+    constexpr span(C &&container) noexcept : data_(container.data()), size_(container.size())
+    {
+    }
+    template <typename U = T, typename = std::enable_if_t<std::is_const_v<U>>>
+    constexpr span(std::initializer_list<std::remove_const_t<T>> list) noexcept
+    {
+        data_ = list.begin();
+        size_ = list.size();
+    }
+    constexpr T *data() const noexcept
+    {
+        return data_;
+    }
+    constexpr std::size_t size() const noexcept
+    {
+        return size_;
+    }
+    constexpr bool empty() const noexcept
+    {
+        return size_ == 0;
+    }
+    constexpr T *begin() const noexcept
+    {
+        return data_;
+    }
+    constexpr T *end() const noexcept
+    {
+        return data_ + size_;
+    }
+    constexpr T &operator[](std::size_t i) const noexcept
+    {
+        return data_[i];
+    }
+    std::vector<std::remove_const_t<T>> to_vector() const
+    {
+        return std::vector<std::remove_const_t<T>>(begin(), end());
+    }
+
+  private:
+    T *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+using id_span = span<const std::uint32_t>;
+using shape_span = span<const std::int64_t>;
+
+/** An array that the library made, freed with tlm_free; a container, and no copy of it. */
+template <typename T> class array
+{
+  public:
+    array() noexcept = default;
+    /** Takes the array over. */
+    array(T *data, std::size_t size) noexcept : data_(data), size_(size)
+    {
+    }
+    array(array &&other) noexcept
+        : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0))
+    {
+    }
+    array &operator=(array &&other) noexcept
+    {
+        data_ = std::move(other.data_);
+        size_ = std::exchange(other.size_, 0);
+        return *this;
+    }
+    const T *data() const noexcept
+    {
+        return data_.get();
+    }
+    T *data() noexcept
+    {
+        return data_.get();
+    }
+    std::size_t size() const noexcept
+    {
+        return size_;
+    }
+    bool empty() const noexcept
+    {
+        return size_ == 0;
+    }
+    const T *begin() const noexcept
+    {
+        return data();
+    }
+    const T *end() const noexcept
+    {
+        return data() + size_;
+    }
+    const T &operator[](std::size_t i) const noexcept
+    {
+        return data_.get()[i];
+    }
+    std::vector<T> to_vector() const
+    {
+        return std::vector<T>(begin(), end());
+    }
+
+  private:
+    struct deleter {
+        void operator()(T *data) const noexcept
+        {
+            tlm_free(data);
+        }
+    };
+    std::unique_ptr<T, deleter> data_;
+    std::size_t size_ = 0;
+};
+
+using ids = array<std::uint32_t>;
+
+namespace detail
+{
+
+/* A text that the library made, as a string. */
+inline std::string take_text(char *text, std::size_t size)
+{
+    array<char> owner(text, size);
+    return std::string(text, size);
+}
+
+/* Owner of a C handle. */
+template <typename T, void (*free_function)(T *)> class handle
+{
+  public:
+    handle() noexcept = default;
+    /** Takes the handle over. */
+    explicit handle(T *owned) noexcept : pointer_(owned)
+    {
+    }
+    /** The C handle, borrowed. */
+    T *get() const noexcept
+    {
+        return pointer_.get();
+    }
+    /** Gives the C handle up: whoever gets it frees it. */
+    T *release() noexcept
+    {
+        return pointer_.release();
+    }
+    explicit operator bool() const noexcept
+    {
+        return pointer_ != nullptr;
+    }
+
+  private:
+    struct deleter {
+        void operator()(T *pointer) const noexcept
+        {
+            free_function(pointer);
+        }
+    };
+    std::unique_ptr<T, deleter> pointer_;
+};
+
+/* The handle that a C function makes of `arguments`. */
+template <typename T, typename... Parameters, typename... Arguments>
+T *make(tlm_status_t (*function)(T **, Parameters...), Arguments... arguments)
+{
+    T *made = nullptr;
+    check(function(&made, arguments...));
+    return made;
+}
+
+/* The number that a C function writes. */
+template <typename T, typename... Parameters, typename... Arguments>
+T read(tlm_status_t (*function)(T *, Parameters...), Arguments... arguments)
+{
+    T value{};
+    check(function(&value, arguments...));
+    return value;
+}
+
+/* Callables called from C: an exception ends the C call, and is thrown again behind it. */
+class guarded
+{
+  public:
+    /* True: go on. `run` gives bool, or nothing for true. */
+    template <typename F> bool call(F &&run) noexcept
+    {
+        try {
+            if constexpr (std::is_void_v<decltype(run())>) {
+                run();
+                return true;
+            } else {
+                return static_cast<bool>(run());
+            }
+        } catch (...) {
+            thrown_ = std::current_exception();
+            return false;
+        }
+    }
+    void check(tlm_status_t status)
+    {
+        if (thrown_)
+            std::rethrow_exception(std::exchange(thrown_, nullptr));
+        tinylm::check(status);
+    }
+
+  private:
+    std::exception_ptr thrown_;
+};
+
+} // namespace detail
+
+/* ---- Run-time ---------------------------------------------------------------------------- */
+
+inline void set_num_threads(std::int32_t num_threads)
+{
+    check(tlm_set_num_threads(num_threads));
+}
+
+inline std::int32_t num_threads() noexcept
+{
+    return tlm_num_threads();
+}
+
+inline const char *version() noexcept
+{
+    return tlm_version();
+}
+
+} // namespace tinylm
+
+#endif

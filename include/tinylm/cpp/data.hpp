@@ -1,0 +1,163 @@
+/* Token files, batches and checkpoints. */
+#ifndef TINYLM_CPP_DATA_HPP
+#define TINYLM_CPP_DATA_HPP
+
+#include "../data.h"
+#include "model.hpp"
+
+namespace tinylm
+{
+
+/** Rows of ids, and the ids that follow each: (batch, context), row-major. */
+struct token_batch {
+    std::vector<std::uint32_t> inputs, targets;
+};
+
+/** Token ids, mapped or in memory. Immutable. @since 0.2 */
+class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>
+{
+  public:
+    using handle::handle;
+    static dataset open(const std::string &path, std::int32_t token_type = TLM_TOKENS_AUTO,
+                        std::uint32_t vocab_size = 0)
+    {
+        return dataset(detail::make(tlm_dataset_open, path.c_str(), token_type, vocab_size));
+    }
+    /** A copy of the ids. */
+    static dataset from(id_span from)
+    {
+        return dataset(detail::make(tlm_dataset_from_ids, from.data(), from.size()));
+    }
+    /** Ids of the caller's, who keeps them as long as the data set lives. */
+    template <typename T> static dataset wrap(span<const T> from)
+    {
+        static_assert(std::is_same_v<T, std::uint16_t> || std::is_same_v<T, std::uint32_t>,
+                      "ids are uint16_t or uint32_t");
+        return dataset(detail::make(tlm_dataset_wrap, static_cast<const void *>(from.data()),
+                                    from.size(), static_cast<std::int32_t>(sizeof(T))));
+    }
+    std::uint64_t length() const noexcept
+    {
+        return tlm_dataset_length(get());
+    }
+    void read(span<std::uint32_t> to, std::uint64_t offset) const
+    {
+        check(tlm_dataset_read(to.data(), to.size(), get(), offset));
+    }
+    /** Batch `step` of a seeded run, into vectors that keep their memory from step to step. */
+    void sample(token_batch &to, std::int64_t batch, std::int64_t context, std::uint64_t seed,
+                std::uint64_t step) const
+    {
+        std::size_t n = batch > 0 && context > 0
+                            ? static_cast<std::size_t>(batch) * static_cast<std::size_t>(context)
+                            : 1;
+        to.inputs.resize(n);
+        to.targets.resize(n);
+        check(tlm_dataset_sample(to.inputs.data(), to.targets.data(), get(), batch, context, seed,
+                                 step));
+    }
+};
+
+struct loader_options : tlm_loader_options_t {
+    loader_options() noexcept : tlm_loader_options_t(TLM_LOADER_OPTIONS_INIT)
+    {
+    }
+};
+
+/** A batch of a loader, borrowed until its next call. */
+struct token_batch_view {
+    id_span inputs, targets;
+};
+
+/** Makes the batches of a run; the data set must outlive it. @since 0.2 */
+class loader : public detail::handle<tlm_loader_t, tlm_loader_free>
+{
+  public:
+    using handle::handle;
+    loader(const dataset &from, const loader_options &options)
+        : handle(detail::make(tlm_loader_create, static_cast<const tlm_dataset_t *>(from.get()),
+                              static_cast<const tlm_loader_options_t *>(&options))),
+          size_(static_cast<std::size_t>(options.batch_size * options.context_length))
+    {
+    }
+    token_batch_view next()
+    {
+        const std::uint32_t *inputs, *targets;
+        check(tlm_loader_next(&inputs, &targets, get()));
+        return {{inputs, size_}, {targets, size_}};
+    }
+    void seek(std::uint64_t batch)
+    {
+        check(tlm_loader_seek(get(), batch));
+    }
+    std::uint64_t position() const noexcept
+    {
+        return tlm_loader_position(get());
+    }
+    std::uint64_t windows_per_epoch() const noexcept
+    {
+        return tlm_loader_windows_per_epoch(get());
+    }
+    std::uint64_t batches_per_epoch() const noexcept
+    {
+        return tlm_loader_batches_per_epoch(get());
+    }
+
+  private:
+    std::size_t size_ = 0; /* ids of a batch */
+};
+
+/** Writes a token file. @since 0.2 */
+class token_writer : public detail::handle<tlm_token_writer_t, tlm_token_writer_free>
+{
+  public:
+    using handle::handle;
+    explicit token_writer(const std::string &path, std::int32_t token_type = TLM_TOKENS_AUTO)
+        : handle(detail::make(tlm_token_writer_create, path.c_str(), token_type))
+    {
+    }
+    void push(id_span from)
+    {
+        check(tlm_token_writer_push(get(), from.data(), from.size()));
+    }
+    void finish()
+    {
+        check(tlm_token_writer_finish(get()));
+    }
+};
+
+/** Encodes a text file to a token file; gives the number of ids. */
+inline std::uint64_t tokenize_file(const tokenizer &by, const std::string &text_path,
+                                   const std::string &tokens_path,
+                                   std::int32_t token_type = TLM_TOKENS_AUTO)
+{
+    std::uint64_t n = 0;
+    check(tlm_tokenize_file(&n, by.get(), text_path.c_str(), tokens_path.c_str(), token_type,
+                            nullptr, nullptr));
+    return n;
+}
+
+inline void save_checkpoint(const std::string &path, const model &of, std::uint64_t iteration)
+{
+    check(tlm_checkpoint_save(path.c_str(), of.get(), nullptr, iteration));
+}
+inline void save_checkpoint(const std::string &path, const model &of, const optimizer &with,
+                            std::uint64_t iteration)
+{
+    check(tlm_checkpoint_save(path.c_str(), of.get(), with.get(), iteration));
+}
+/** Gives the iteration. */
+inline std::uint64_t load_checkpoint(const std::string &path, const model &to)
+{
+    return detail::read(tlm_checkpoint_load, path.c_str(), to.get(),
+                        static_cast<tlm_optimizer_t *>(nullptr));
+}
+inline std::uint64_t load_checkpoint(const std::string &path, const model &to,
+                                     const optimizer &with)
+{
+    return detail::read(tlm_checkpoint_load, path.c_str(), to.get(), with.get());
+}
+
+} // namespace tinylm
+
+#endif

@@ -1,0 +1,374 @@
+/* The model, generation and optimisers. */
+#ifndef TINYLM_CPP_MODEL_HPP
+#define TINYLM_CPP_MODEL_HPP
+
+#include <optional>
+
+#include "../checkpoint.h"
+#include "../generate.h"
+#include "../model_files.h"
+#include "../model_info.h"
+#include "../train.h"
+#include "tensor.hpp"
+#include "tokenizer.hpp"
+
+namespace tinylm
+{
+
+/* ---- Options ----------------------------------------------------------------------------- */
+
+/* Options without pointers are the C structs, at their defaults from the start. */
+#define TINYLM_DETAIL_OPTIONS(name, type, INIT)                                                    \
+    struct name : type {                                                                           \
+        name() noexcept : type(INIT)                                                               \
+        {                                                                                          \
+        }                                                                                          \
+    };
+TINYLM_DETAIL_OPTIONS(model_options, tlm_model_options_t, TLM_MODEL_OPTIONS_INIT)
+TINYLM_DETAIL_OPTIONS(adamw_options, tlm_adamw_options_t, TLM_ADAMW_OPTIONS_INIT)
+TINYLM_DETAIL_OPTIONS(schedule_options, tlm_schedule_options_t, TLM_SCHEDULE_OPTIONS_INIT)
+TINYLM_DETAIL_OPTIONS(cost_options, tlm_cost_options_t, TLM_COST_OPTIONS_INIT)
+TINYLM_DETAIL_OPTIONS(cost, tlm_cost_t, TLM_COST_INIT)
+TINYLM_DETAIL_OPTIONS(model_file_options, tlm_model_file_options_t, TLM_MODEL_FILE_OPTIONS_INIT)
+#undef TINYLM_DETAIL_OPTIONS
+
+struct generate_options {
+    std::int64_t max_tokens = 256;
+    double temperature = 0.0;
+    double top_p = 0.0;
+    std::uint32_t top_k = 0;
+    double min_p = 0.0;
+    double repetition_penalty = 0.0;
+    std::optional<std::uint32_t> end_token;
+    std::vector<std::vector<std::uint32_t>> stop_sequences;
+    std::uint32_t num_top_log_probs = 0;
+    std::uint64_t seed = 0;
+};
+
+namespace detail
+{
+
+struct c_generate_options {
+    explicit c_generate_options(const generate_options &from)
+    {
+        for (const std::vector<std::uint32_t> &stop : from.stop_sequences)
+            stops.push_back({stop.data(), stop.size()});
+        options.max_tokens = from.max_tokens;
+        options.temperature = from.temperature;
+        options.top_p = from.top_p;
+        options.top_k = from.top_k;
+        options.min_p = from.min_p;
+        options.repetition_penalty = from.repetition_penalty;
+        options.has_end_token = from.end_token.has_value();
+        options.end_token = from.end_token.value_or(0);
+        options.stop_sequences = stops.data();
+        options.num_stop_sequences = stops.size();
+        options.num_top_log_probs = from.num_top_log_probs;
+        options.seed = from.seed;
+    }
+    std::vector<tlm_ids_t> stops;
+    tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
+};
+
+} // namespace detail
+
+/* ---- Model ------------------------------------------------------------------------------- */
+
+/** The transformer. @since 0.2 */
+class model : public detail::handle<tlm_model_t, tlm_model_free>
+{
+  public:
+    using handle::handle;
+    explicit model(const model_options &options) : handle(detail::make(tlm_model_create, &options))
+    {
+    }
+    /** Of a checkpoint. */
+    static model load(const std::string &path)
+    {
+        return model(detail::make(tlm_model_load, path.c_str()));
+    }
+
+    /** The options in force, defaults resolved. */
+    model_options options() const
+    {
+        model_options found;
+        check(tlm_model_get_options(&found, get()));
+        return found;
+    }
+    std::uint64_t num_elements() const noexcept
+    {
+        return tlm_model_num_elements(get());
+    }
+    /** All parameters, in the library's order; borrowed until the model goes. */
+    span<tlm_tensor_t *const> parameters() const
+    {
+        tlm_tensor_t *const *tensors;
+        std::size_t n;
+        check(tlm_model_parameters(&tensors, &n, get()));
+        return {tensors, n};
+    }
+    const char *parameter_name(std::size_t index) const
+    {
+        const char *name;
+        check(tlm_model_parameter_name(&name, get(), index));
+        return name;
+    }
+    tensor parameter(const std::string &name) const
+    {
+        return tensor::share(detail::make(tlm_model_parameter,
+                                          static_cast<const tlm_model_t *>(get()), name.c_str()));
+    }
+    void set_parameter(const std::string &name, span<const float> values, shape_span shape)
+    {
+        std::size_t n = 1;
+        for (std::int64_t size : shape)
+            n *= static_cast<std::size_t>(size);
+        if (n != values.size())
+            throw error(TLM_ERR_SHAPE, "model::set_parameter: " + std::to_string(values.size()) +
+                                           " values for a shape of " + std::to_string(n));
+        check(tlm_model_set_parameter(get(), name.c_str(), values.data(), shape.data(),
+                                      static_cast<std::int32_t>(shape.size())));
+    }
+    void zero_grad() noexcept
+    {
+        tlm_model_zero_grad(get());
+    }
+    void set_checkpointing(bool enabled)
+    {
+        check(tlm_model_set_checkpointing(get(), enabled));
+    }
+    void check_finite() const
+    {
+        check(tlm_model_check_finite(get()));
+    }
+
+    /** Logits (batch, time, vocab_size) of batch * time ids. */
+    tensor forward(id_span from, std::int64_t batch, std::int64_t time)
+    {
+        expect("forward", from, batch, time);
+        return tensor(detail::make(tlm_model_forward, get(), from.data(), batch, time));
+    }
+    /** Mean cross-entropy of batch * time targets. */
+    tensor loss(id_span inputs, id_span targets, std::int64_t batch, std::int64_t time)
+    {
+        expect("loss", inputs, batch, time);
+        expect("loss", targets, batch, time);
+        return tensor(
+            detail::make(tlm_model_loss, get(), inputs.data(), targets.data(), batch, time));
+    }
+    /** The new tokens after a prompt. */
+    ids generate(id_span prompt, const generate_options &options = {})
+    {
+        return generate(prompt, options, [](std::uint32_t) { return true; });
+    }
+    /** on_token(id) sees each new token; if it returns false the generation ends behind it. */
+    template <typename F> ids generate(id_span prompt, const generate_options &options, F on_token)
+    {
+        struct context {
+            F &on_token;
+            detail::guarded guard;
+        } now{on_token, {}};
+        auto call = [](void *user, std::uint32_t id) -> std::int32_t {
+            context *self = static_cast<context *>(user);
+            return self->guard.call([&] { return self->on_token(id); }) ? 0 : 1;
+        };
+        detail::c_generate_options c(options);
+        std::uint32_t *made = nullptr;
+        std::size_t n = 0;
+        tlm_status_t status = tlm_model_generate(&made, &n, get(), prompt.data(), prompt.size(),
+                                                 &c.options, call, &now);
+        ids owner(made, n);
+        now.guard.check(status);
+        return owner;
+    }
+    /** Log-probability of each id after the first, in nats. */
+    std::vector<float> score(id_span from, std::int64_t stride = 0)
+    {
+        std::vector<float> log_probs(from.empty() ? 0 : from.size() - 1);
+        check(tlm_model_score(nullptr, log_probs.data(), get(), from.data(), from.size(), stride));
+        return log_probs;
+    }
+
+  private:
+    static void expect(const char *function, id_span from, std::int64_t batch, std::int64_t time)
+    {
+        if (batch > 0 && time > 0 &&
+            from.size() / static_cast<std::size_t>(time) == static_cast<std::size_t>(batch) &&
+            from.size() % static_cast<std::size_t>(time) == 0)
+            return;
+        throw error(TLM_ERR_SHAPE, std::string("model::") + function + ": " +
+                                       std::to_string(from.size()) + " ids for a batch of (" +
+                                       std::to_string(batch) + ", " + std::to_string(time) + ")");
+    }
+};
+
+/** What a model costs, from its options. */
+inline cost model_cost(const model_options &model, const cost_options &options = {})
+{
+    cost cost;
+    check(tlm_model_cost(&cost, &model, &options));
+    return cost;
+}
+
+/** Sequences that a model continues side by side; the model must outlive it. @since 0.2 */
+class generator : public detail::handle<tlm_generator_t, tlm_generator_free>
+{
+  public:
+    using handle::handle;
+    explicit generator(const model &over) : handle(detail::make(tlm_generator_create, over.get()))
+    {
+    }
+    /** The number of the new sequence. */
+    std::size_t add(id_span prompt, const generate_options &options = {})
+    {
+        detail::c_generate_options c(options);
+        return detail::read(tlm_generator_add, get(), prompt.data(), prompt.size(), &c.options);
+    }
+    /** One more token for each; how many still run. */
+    std::size_t step()
+    {
+        return detail::read(tlm_generator_step, get());
+    }
+    /** The new tokens; borrowed until the generator changes. */
+    id_span tokens(std::size_t sequence) const
+    {
+        return look(sequence).first;
+    }
+    /** Their log-probabilities; borrowed alike. */
+    span<const float> log_probs(std::size_t sequence) const
+    {
+        return look(sequence).second;
+    }
+    /** The likeliest ids in the place of a new token, and their log-probabilities. */
+    std::pair<id_span, span<const float>> top_log_probs(std::size_t sequence,
+                                                        std::size_t position) const
+    {
+        const std::uint32_t *found;
+        const float *log_probs;
+        std::size_t n;
+        check(tlm_generator_top_log_probs(&found, &log_probs, &n, get(), sequence, position));
+        return {{found, n}, {log_probs, n}};
+    }
+    /** TLM_GENERATION_... */
+    std::int32_t state(std::size_t sequence) const
+    {
+        return detail::read(tlm_generator_state, static_cast<const tlm_generator_t *>(get()),
+                            sequence);
+    }
+    void stop(std::size_t sequence)
+    {
+        check(tlm_generator_stop(get(), sequence));
+    }
+
+  private:
+    std::pair<id_span, span<const float>> look(std::size_t sequence) const
+    {
+        const std::uint32_t *found;
+        const float *log_probs;
+        std::size_t n;
+        check(tlm_generator_tokens(&found, &log_probs, &n, get(), sequence));
+        return {{found, n}, {log_probs, n}};
+    }
+};
+
+/** A folder that Hugging Face's transformers loads; the tokenizer may be empty. */
+inline void save_hf(const std::string &directory, const model &of, const tokenizer &with,
+                    const model_file_options &options = {})
+{
+    check(tlm_model_save_hf(directory.c_str(), of.get(), with.get(), &options));
+}
+
+/* ---- Optimisers -------------------------------------------------------------------------- */
+
+/** AdamW or SGD. @since 0.2 */
+class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
+{
+  public:
+    using handle::handle;
+    static optimizer adamw(const adamw_options &options = {})
+    {
+        return optimizer(detail::make(tlm_optimizer_create_adamw, &options));
+    }
+    static optimizer sgd(double learning_rate)
+    {
+        return optimizer(detail::make(tlm_optimizer_create_sgd, learning_rate));
+    }
+    void add_group(span<tlm_tensor_t *const> tensors)
+    {
+        check(tlm_optimizer_add_group(get(), tensors.data(), tensors.size(), nullptr));
+    }
+    void add_group(span<tlm_tensor_t *const> tensors, const adamw_options &options)
+    {
+        check(tlm_optimizer_add_group(get(), tensors.data(), tensors.size(), &options));
+    }
+    void add_group(span<const tensor> tensors)
+    {
+        add_group(detail::pointers(tensors));
+    }
+    /** All parameters of a model, some without weight decay (TLM_NO_DECAY_...). */
+    void add_model(const model &of, std::uint32_t no_decay = 0)
+    {
+        check(tlm_optimizer_add_model(get(), of.get(), no_decay, nullptr));
+    }
+    void step()
+    {
+        check(tlm_optimizer_step(get()));
+    }
+    void zero_grad() noexcept
+    {
+        tlm_optimizer_zero_grad(get());
+    }
+    void set_learning_rate(double rate, std::size_t group = TLM_ALL_GROUPS)
+    {
+        check(tlm_optimizer_set_learning_rate(get(), group, rate));
+    }
+    double learning_rate(std::size_t group = 0) const
+    {
+        return detail::read(tlm_optimizer_learning_rate,
+                            static_cast<const tlm_optimizer_t *>(get()), group);
+    }
+    std::size_t num_groups() const noexcept
+    {
+        return tlm_optimizer_num_groups(get());
+    }
+    std::size_t num_parameters() const noexcept
+    {
+        return tlm_optimizer_num_parameters(get());
+    }
+    std::uint64_t steps() const noexcept
+    {
+        return tlm_optimizer_steps(get());
+    }
+    void set_steps(std::uint64_t steps)
+    {
+        check(tlm_optimizer_set_steps(get(), steps));
+    }
+    /** A state buffer ("m", "v") of a parameter, borrowed. */
+    span<float> state(std::size_t index, const std::string &name)
+    {
+        float *values;
+        std::size_t n;
+        check(tlm_optimizer_state(&values, &n, get(), index, name.c_str()));
+        return {values, n};
+    }
+    const char *kind() const noexcept
+    {
+        return tlm_optimizer_kind(get());
+    }
+};
+
+/** Clips all gradients by their joint norm; gives the norm before. */
+inline double clip_grad_norm(span<tlm_tensor_t *const> tensors, double max_norm)
+{
+    return detail::read(tlm_clip_grad_norm, tensors.data(), tensors.size(), max_norm);
+}
+
+inline double schedule_learning_rate(const schedule_options &options, std::uint64_t step)
+{
+    return detail::read(tlm_schedule_learning_rate,
+                        static_cast<const tlm_schedule_options_t *>(&options), step);
+}
+
+} // namespace tinylm
+
+#endif

@@ -1,0 +1,558 @@
+// Every class and function of tinylm.hpp, on small things: values, ownership, errors, and exceptions that
+// pass through the C library from callbacks.
+#include "tinylm/tinylm.hpp"
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <numeric>
+
+namespace
+{
+
+int failures;
+
+void expect(bool holds, const char *what, int line)
+{
+    if (!holds) {
+        std::printf("line %d: %s\n", line, what);
+        failures++;
+    }
+}
+#define EXPECT(condition) expect(condition, #condition, __LINE__)
+
+/* True if `run` throws a tinylm::error of that status whose message holds `text`. */
+template <typename F> bool throws(tlm_status_t status, const std::string &text, F run)
+{
+    try {
+        run();
+    } catch (const tinylm::error &failure) {
+        return failure.status() == status &&
+               std::string(failure.what()).find(text) != std::string::npos &&
+               failure.status_name() == std::string(tlm_status_name(status));
+    }
+    return false;
+}
+
+struct odd {
+};
+
+template <typename F> bool throws_odd(F run)
+{
+    try {
+        run();
+    } catch (const odd &) {
+        return true;
+    }
+    return false;
+}
+
+const std::string text = "low lower lowest, new newer newest, wide wider widest <|end|>";
+
+template <typename T> constexpr bool move_only()
+{
+    return !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> &&
+           std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T>;
+}
+static_assert(move_only<tinylm::tokenizer>() && move_only<tinylm::bpe_trainer>());
+static_assert(move_only<tinylm::encoder>() && move_only<tinylm::decoder>());
+static_assert(move_only<tinylm::tensor>() && move_only<tinylm::model>());
+static_assert(move_only<tinylm::generator>() && move_only<tinylm::optimizer>());
+static_assert(move_only<tinylm::dataset>() && move_only<tinylm::loader>());
+static_assert(move_only<tinylm::token_writer>() && move_only<tinylm::ids>());
+/* A handle is its pointer. */
+static_assert(sizeof(tinylm::tensor) == sizeof(void *) && sizeof(tinylm::model) == sizeof(void *));
+
+tinylm::tokenizer train_tokenizer(std::uint32_t vocab_size = 280)
+{
+    tinylm::bpe_trainer_options options;
+    options.vocab_size = vocab_size;
+    options.special_tokens = {"<|end|>"};
+    tinylm::bpe_trainer trainer(options);
+    trainer.add_text(text);
+    return trainer.train();
+}
+
+void test_errors()
+{
+    EXPECT(throws(TLM_ERR_INVALID_ARGUMENT, "vocab_size", [] { train_tokenizer(3); }));
+    EXPECT(throws(TLM_ERR_NOT_FOUND, "", [] { tinylm::tokenizer::open("no/such/file"); }));
+    tinylm::check(TLM_OK);
+    EXPECT(std::string(tinylm::version()) == TLM_VERSION_STRING);
+    tinylm::set_num_threads(2);
+    EXPECT(tinylm::num_threads() == 2);
+}
+
+void test_views()
+{
+    std::vector<float> vector = {1, 2, 3};
+    float array[] = {4, 5};
+    tinylm::span<const float> a = vector, b = array;
+    tinylm::span<float> writable = vector;
+    writable[1] = 7;
+    EXPECT(a.size() == 3 && a[1] == 7 && b.size() == 2 && b[1] == 5 && !a.empty());
+    EXPECT(tinylm::span<float>().empty());
+    EXPECT((a.to_vector() == std::vector<float>{1, 7, 3}));
+}
+
+void test_training_a_tokenizer()
+{
+    tinylm::bpe_trainer_options options;
+    std::uint64_t told = 0;
+    options.vocab_size = 270;
+    options.progress = [&](std::int32_t, std::uint64_t done, std::uint64_t) {
+        told = done;
+        return true;
+    };
+    tinylm::bpe_trainer trainer(options);
+    trainer.push(text.substr(0, 10));
+    trainer.push(text.substr(10));
+    trainer.end_text();
+    tinylm::bpe_trainer moved = std::move(trainer); /* callbacks follow */
+    tinylm::tokenizer tokenizer = moved.train();
+    EXPECT(told > 0 && tokenizer.vocab_size() == 270 && tokenizer.num_merges() == 14);
+    EXPECT(moved.stats().first == text.size() && moved.stats().second > 5);
+    EXPECT(moved.dropped().first == 0 && moved.get() != nullptr);
+
+    options.progress = [](std::int32_t, std::uint64_t, std::uint64_t) -> bool { throw odd(); };
+    tinylm::bpe_trainer throwing(options);
+    EXPECT(throws_odd([&] { throwing.add_text(text); }));
+    options.progress = [](std::int32_t, std::uint64_t, std::uint64_t) { return false; };
+    tinylm::bpe_trainer cancelling(options);
+    EXPECT(throws(TLM_ERR_CANCELLED, "", [&] { cancelling.add_text(text); }));
+}
+
+void test_tokenizer()
+{
+    tinylm::tokenizer tokenizer = train_tokenizer();
+    tinylm::ids ids = tokenizer.encode(text);
+    EXPECT(ids.size() < text.size() && tokenizer.decode(ids) == text);
+    EXPECT(tokenizer.count(text) == ids.size());
+    EXPECT((ids.to_vector() == std::vector<std::uint32_t>(ids.begin(), ids.end())));
+    tinylm::array<std::uint8_t> bytes = tokenizer.decode_bytes(ids);
+    EXPECT(std::string(bytes.begin(), bytes.end()) == text);
+    EXPECT(tokenizer.find("<|end|>") == 0u && !tokenizer.find("no such token"));
+    EXPECT(tokenizer.token(0) == "<|end|>" &&
+           tokenizer.special_tokens() == std::vector<std::uint32_t>{0});
+    auto [left, right] = tokenizer.merge(0);
+    std::string joined = std::string(tokenizer.token(left)) + std::string(tokenizer.token(right));
+    EXPECT(tokenizer.find(joined) == 257u);
+    EXPECT(tokenizer.longest_tokens(3).size() == 3);
+    EXPECT(throws(TLM_ERR_RANGE, "", [&] { (void)tokenizer.decode({5, 1000}); }));
+    EXPECT(throws(TLM_ERR_RANGE, "", [&] { (void)tokenizer.token(1000); }));
+
+    tinylm::encode_options plain;
+    plain.allowed_special = TLM_SPECIAL_NONE;
+    plain.disallowed_special = TLM_SPECIAL_NONE;
+    EXPECT(tokenizer.decode(tokenizer.encode(text, plain)) == text);
+    EXPECT(tokenizer.encode(text, plain).size() > ids.size());
+    plain.disallowed_special = TLM_SPECIAL_LIST;
+    plain.disallowed = {"<|end|>"};
+    EXPECT(throws(TLM_ERR_SPECIAL_TOKEN, "<|end|>", [&] { (void)tokenizer.encode(text, plain); }));
+
+    std::vector<std::size_t> offsets = tokenizer.offsets(ids);
+    EXPECT(offsets.size() == ids.size() + 1 && offsets.back() == text.size());
+    EXPECT(tokenizer.character_spans(ids).back().second == text.size());
+
+    std::vector<std::string_view> texts = {text, "", "new"};
+    tinylm::rows<std::uint32_t> rows = tokenizer.encode_batch(texts);
+    EXPECT(rows.size() == 3 && rows[0].to_vector() == ids.to_vector() && rows[1].empty());
+    EXPECT(rows.values().size() == rows[0].size() + rows[2].size());
+    std::vector<tinylm::id_span> lists = {rows[0], rows[1], rows[2]};
+    tinylm::rows<std::uint8_t> back = tokenizer.decode_batch(lists);
+    EXPECT(back.size() == 3 && std::string(back[2].begin(), back[2].end()) == "new");
+    tinylm::pad_options pad;
+    pad.pad_id = 99;
+    tinylm::padded_ids padded = tokenizer.encode_padded(texts, pad);
+    EXPECT(padded.length == ids.size() && padded.values[padded.length] == 99);
+    EXPECT(padded.mask[0] == 1 && padded.mask[padded.length] == 0 && padded.lengths[1] == 0);
+
+    std::vector<std::string> vocab;
+    for (int i = 0; i < 256; i++)
+        vocab.push_back(std::string(1, static_cast<char>(i)));
+    vocab.push_back("ab");
+    std::vector<std::pair<std::string, std::string>> merges = {{"a", "b"}};
+    tinylm::tokenizer made = tinylm::tokenizer::create(vocab, merges);
+    EXPECT(made.encode("ab").to_vector() == std::vector<std::uint32_t>{256});
+    tinylm::tokenizer_options options;
+    options.special_tokens = {"<s>"};
+    options.special_token_ids = {7, 8};
+    EXPECT(throws(TLM_ERR_INVALID_ARGUMENT, "2 ids for 1",
+                  [&] { (void)tinylm::tokenizer::create(vocab, merges, options); }));
+
+    EXPECT(tinylm::utf8_sanitize("a\xff") == "a\xef\xbf\xbd");
+    EXPECT(tinylm::utf8_nfc("e\xcc\x81") == "\xc3\xa9");
+}
+
+void test_tokenizer_files(const std::string &folder)
+{
+    tinylm::tokenizer tokenizer = train_tokenizer();
+    std::vector<std::uint32_t> ids = tokenizer.encode("lowest").to_vector();
+    tokenizer.save(folder + "/vocab.json", folder + "/merges.txt");
+    EXPECT(tinylm::tokenizer::load(folder + "/vocab.json", folder + "/merges.txt")
+               .encode("lowest")
+               .to_vector() == ids);
+    tokenizer.save_json(folder + "/tokenizer.json");
+    EXPECT(tinylm::tokenizer::load_json(folder + "/tokenizer.json").encode("lowest").to_vector() ==
+           ids);
+    tokenizer.save_tiktoken(folder + "/ranks");
+    tinylm::tokenizer_options options;
+    options.special_tokens = {"<|end|>"};
+    options.special_token_ids = {0};
+    EXPECT(tinylm::tokenizer::load_tiktoken(folder + "/ranks", options).encode(text).to_vector() ==
+           tokenizer.encode(text).to_vector());
+    EXPECT(tinylm::tokenizer::open(folder).encode(text).size() > 0);
+}
+
+void test_streams()
+{
+    tinylm::tokenizer tokenizer = train_tokenizer();
+    std::vector<std::uint32_t> got;
+    tinylm::encoder encoder(
+        tokenizer, [&](tinylm::id_span ids) { got.insert(got.end(), ids.begin(), ids.end()); });
+    tinylm::encoder moved = std::move(encoder);
+    for (char c : text)
+        moved.push(std::string_view(&c, 1));
+    moved.finish();
+    EXPECT(got == tokenizer.encode(text).to_vector() && moved.get() != nullptr);
+
+    tinylm::encoder throwing(tokenizer, [](tinylm::id_span) { throw odd(); });
+    EXPECT(throws_odd([&] {
+        throwing.push(text);
+        throwing.finish();
+    }));
+    tinylm::encoder cancelling(tokenizer, [](tinylm::id_span) { return false; });
+    EXPECT(throws(TLM_ERR_CANCELLED, "", [&] {
+        cancelling.push(text);
+        cancelling.finish();
+    }));
+
+    tinylm::decoder decoder(tokenizer);
+    std::string back;
+    for (std::uint32_t id : got)
+        back += decoder.push(id);
+    back += decoder.finish();
+    EXPECT(back == text);
+}
+
+void test_tensors()
+{
+    tinylm::tensor a = tinylm::tensor::from({2, 3}, {1, 2, 3, 4, 5, 6});
+    tinylm::tensor b = tinylm::tensor::from({3}, std::vector<float>{1, 10, 100});
+    a.set_requires_grad();
+    tinylm::tensor product = a * b;
+    EXPECT((product.to_vector() == std::vector<float>{1, 20, 300, 4, 50, 600}));
+    tinylm::sum(product).backward();
+    EXPECT((a.grad().to_vector() == std::vector<float>{1, 10, 100, 1, 10, 100}));
+    EXPECT(!b.grad() && a.requires_grad() && !b.requires_grad());
+    a.zero_grad();
+    EXPECT(!a.grad());
+    (2.0f * a).backward(tinylm::tensor::from({2, 3}, {1, 0, 0, 0, 0, 1}));
+    EXPECT((a.grad().to_vector() == std::vector<float>{2, 0, 0, 0, 0, 2}));
+    EXPECT(throws(TLM_ERR_SHAPE, "", [&] { (void)(a + tinylm::tensor::zeros({4})); }));
+    EXPECT(throws(TLM_ERR_SHAPE, "2 values for a shape of 3", [] {
+        (void)tinylm::tensor::from({3}, {1, 2});
+    }));
+    EXPECT(throws(TLM_ERR_INVALID_ARGUMENT, "", [] {
+        std::vector<std::int64_t> dims(TLM_MAX_DIMS + 3, 1);
+        (void)tinylm::tensor::zeros(dims);
+    }));
+
+    EXPECT(a.shape().size() == 2 && a.shape()[1] == 3 && a.strides()[0] == 3 && a.numel() == 6);
+    EXPECT(a.dtype() == TLM_FLOAT32 && a.data()[5] == 6);
+    EXPECT(throws(TLM_ERR_INVALID_ARGUMENT, "", [&] { (void)a.data<std::int64_t>(); }));
+    std::vector<float> mine = {1, 2};
+    tinylm::tensor wrapped = tinylm::tensor::wrap({2}, mine.data());
+    mine[0] = 9;
+    EXPECT(wrapped.data()[0] == 9);
+    wrapped.copy_from(tinylm::span<const float>(std::vector<float>{3, 4}));
+    EXPECT(mine[1] == 4);
+    tinylm::tensor shared = wrapped.share();
+    wrapped = tinylm::tensor();
+    EXPECT(!wrapped && shared.data()[1] == 4 && a.detach().data().data() == a.data().data());
+
+    {
+        tinylm::no_grad guard;
+        EXPECT(!tlm_grad_enabled() && !(a + a).requires_grad());
+    }
+    EXPECT(tlm_grad_enabled());
+    EXPECT(tinylm::mean(b).item() == 37.0f);
+}
+
+void test_ops()
+{
+    using tinylm::tensor;
+    tensor x = tensor::from({2, 2}, {1, 2, 3, 4}), y = tensor::from({2, 2}, {4, 3, 2, 1});
+    tensor gain = tensor::from({2}, {1, 1});
+    tensor ids = tensor::from({2}, std::vector<std::int64_t>{1, 0});
+    auto near = [](const tensor &t, float value) { return std::fabs(t.data()[0] - value) < 1e-5f; };
+
+    EXPECT(near(x - y, -3) && near(x / y, 0.25f) && near(tinylm::matmul(x, y), 8));
+    EXPECT(near(tinylm::linear(x, y), 10) && near(tinylm::embedding(x, ids), 3));
+    EXPECT(near(tinylm::silu(x), 0.731059f) && near(tinylm::silu_mul(x, y), 2.924234f));
+    EXPECT(near(tinylm::cross_entropy(x, ids), 0.813262f));
+    EXPECT(near(tinylm::exp(x), 2.718282f) && near(tinylm::log(x), 0) && near(tinylm::sqrt(y), 2));
+    EXPECT(near(tinylm::tanh(x), 0.761594f) && near(tinylm::sigmoid(x), 0.731059f));
+    EXPECT(near(tinylm::relu(x), 1) && near(tinylm::gelu(x), 0.841345f));
+    EXPECT(near(tinylm::contiguous(tinylm::transpose(x, 0, 1)), 1) && near(tinylm::scale(x, 3), 3));
+    EXPECT(near(tinylm::sum(x, 0), 4) && near(tinylm::mean(x, -1, true), 1.5f));
+    auto [largest, places] = tinylm::max(x, 1);
+    EXPECT(near(largest, 2) && places.data<std::int64_t>()[0] == 1);
+    bool chosen[] = {true, false, true, false};
+    EXPECT(near(tinylm::where(tensor::from({2, 2}, tinylm::span<bool>(chosen)), x, y), 1));
+    EXPECT(tinylm::reshape(x, {4}).shape().size() == 1 && near(tinylm::slice(x, 0, 1, 2), 3));
+    EXPECT(near(tinylm::rms_norm(x, gain), 0.632454f) && near(tinylm::softmax(x, -1), 0.268941f));
+    EXPECT(near(
+        tinylm::swiglu(x, x, x, x),
+        tinylm::linear(tinylm::silu_mul(tinylm::linear(x, x), tinylm::linear(x, x)), x).data()[0]));
+    EXPECT(near(tinylm::rope(x, tensor()), 1));
+    tensor q = tinylm::reshape(x, {1, 2, 2});
+    EXPECT(near(tinylm::attention(q, q, q, tensor(), true), 1));
+    EXPECT(tinylm::multi_head_attention(q, x, x, x, x, 1, 10000.0, tensor()).numel() == 4);
+    tensor fresh = tensor::zeros({100});
+    tinylm::init_truncated_normal(fresh, 1.0, 3.0, 1, 2);
+    EXPECT(fresh.data()[0] != fresh.data()[1]);
+    std::vector<tensor> both;
+    both.push_back(x.share());
+    both.push_back(y.share());
+    EXPECT(tinylm::concat(both, 0).shape()[0] == 4);
+}
+
+void test_custom_op()
+{
+    auto alive = std::make_shared<int>(1);
+    std::weak_ptr<int> watch = alive;
+    std::vector<tinylm::tensor> inputs;
+    inputs.push_back(tinylm::tensor::from({2}, {3, 4}));
+    inputs[0].set_requires_grad();
+    auto cube = [&](auto backward) {
+        std::vector<float> values = inputs[0].to_vector();
+        for (float &value : values)
+            value = value * value * value;
+        return tinylm::custom_op("cube", tinylm::tensor::from({2}, values), inputs, backward);
+    };
+    {
+        tinylm::tensor y = cube([alive = std::move(alive)](const tinylm::tensor &gradient,
+                                                           tinylm::span<const tinylm::tensor> in) {
+            std::vector<tinylm::tensor> made;
+            made.push_back(gradient * (3.0f * (in[0] * in[0])));
+            return made;
+        });
+        tinylm::sum(y).backward();
+    }
+    EXPECT((inputs[0].grad().to_vector() == std::vector<float>{27, 48}) && watch.expired());
+    EXPECT(throws(TLM_ERR_CANCELLED, "", [&] {
+        tinylm::sum(cube([](const tinylm::tensor &,
+                            tinylm::span<const tinylm::tensor>) -> std::vector<tinylm::tensor> {
+            throw odd();
+        })).backward();
+    }));
+}
+
+tinylm::model_options small_model()
+{
+    tinylm::model_options options;
+    options.vocab_size = 20;
+    options.context_length = 8;
+    options.d_model = 16;
+    options.num_layers = 1;
+    options.num_heads = 2;
+    options.seed = 3;
+    return options;
+}
+
+void test_model()
+{
+    tinylm::model model(small_model());
+    std::vector<std::uint32_t> ids = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    tinylm::id_span inputs(ids.data(), 8), targets(ids.data() + 1, 8);
+
+    EXPECT(model.options().d_ff == 64 && model.options().num_kv_heads == 2);
+    EXPECT(model.parameters().size() == 12 &&
+           std::string(model.parameter_name(11)) == "lm_head.weight");
+    EXPECT(model.parameter("lm_head.weight").shape()[0] == 20);
+    EXPECT(throws(TLM_ERR_NOT_FOUND, "head", [&] { (void)model.parameter("head"); }));
+    std::vector<float> gains(16, 0.5f);
+    model.set_parameter("ln_final.weight", gains, {16});
+    EXPECT(model.parameter("ln_final.weight").to_vector() == gains);
+    EXPECT(throws(TLM_ERR_SHAPE, "16 values",
+                  [&] { model.set_parameter("ln_final.weight", gains, {17}); }));
+    EXPECT(model.forward(inputs, 2, 4).shape()[2] == 20);
+    EXPECT(throws(TLM_ERR_SHAPE, "8 ids for a batch of (3, 4)",
+                  [&] { (void)model.forward(inputs, 3, 4); }));
+
+    model.set_checkpointing(true);
+    tinylm::optimizer adamw = tinylm::optimizer::adamw();
+    adamw.add_model(model, TLM_NO_DECAY_NORMS);
+    EXPECT(adamw.num_groups() == 2 && adamw.num_parameters() == 12 &&
+           std::string(adamw.kind()) == "adamw");
+    adamw.set_learning_rate(0.02);
+    EXPECT(adamw.learning_rate() == 0.02);
+    float first = 0, last = 0;
+    for (int step = 0; step < 60; step++) {
+        adamw.zero_grad();
+        tinylm::tensor loss = model.loss(inputs, targets, 1, 8);
+        last = loss.item();
+        first = step == 0 ? last : first;
+        loss.backward();
+        EXPECT(tinylm::clip_grad_norm(model.parameters(), 1.0) >= 0);
+        adamw.step();
+    }
+    EXPECT(last < 0.5f * first && adamw.steps() == 60 && adamw.state(0, "m").size() == 320);
+    model.check_finite();
+    model.zero_grad();
+
+    tinylm::generate_options options;
+    options.max_tokens = 5;
+    tinylm::ids made = model.generate({1, 2}, options);
+    EXPECT((made.to_vector() == std::vector<std::uint32_t>{3, 4, 5, 6, 7}));
+    std::size_t seen = 0;
+    EXPECT(model.generate({1, 2}, options, [&](std::uint32_t) { return ++seen < 3; }).size() == 3);
+    EXPECT(throws_odd([&] {
+        (void)model.generate({1, 2}, options, [](std::uint32_t) { throw odd(); });
+    }));
+    options.stop_sequences = {{5, 6}};
+    EXPECT(model.generate({1, 2}, options).size() == 2);
+    options.stop_sequences.clear();
+    options.end_token = 5;
+    EXPECT(model.generate({1, 2}, options).size() == 2);
+    std::vector<float> scores = model.score(ids);
+    EXPECT(scores.size() == 8 && std::accumulate(scores.begin(), scores.end(), 0.0f) < 0);
+
+    tinylm::generator generator(model);
+    options = {};
+    options.max_tokens = 3;
+    options.num_top_log_probs = 2;
+    std::size_t one = generator.add({1}, options), two = generator.add({4, 5}, options);
+    EXPECT(generator.step() == 2);
+    generator.stop(two);
+    while (generator.step() > 0)
+        ;
+    EXPECT(generator.tokens(one).size() == 3 && generator.log_probs(one).size() == 3);
+    EXPECT(generator.top_log_probs(one, 0).first[0] == generator.tokens(one)[0]);
+    EXPECT(generator.state(one) == TLM_GENERATION_LENGTH &&
+           generator.state(two) == TLM_GENERATION_STOPPED);
+
+    tinylm::cost cost = tinylm::model_cost(small_model());
+    EXPECT(cost.parameters == model.num_elements() && cost.step_flops > 0);
+}
+
+void test_optimizers()
+{
+    std::vector<tinylm::tensor> leaves;
+    leaves.push_back(tinylm::tensor::from({1}, {1}));
+    leaves[0].set_requires_grad();
+    tinylm::optimizer sgd = tinylm::optimizer::sgd(0.5);
+    sgd.add_group(leaves);
+    tinylm::sum(leaves[0]).backward();
+    sgd.step();
+    EXPECT(leaves[0].data()[0] == 0.5f && std::string(sgd.kind()) == "sgd");
+    sgd.set_steps(9);
+    EXPECT(sgd.steps() == 9);
+    tinylm::adamw_options options;
+    options.learning_rate = -1;
+    EXPECT(throws(TLM_ERR_INVALID_ARGUMENT, "learning rate",
+                  [&] { (void)tinylm::optimizer::adamw(options); }));
+    tinylm::optimizer adamw = tinylm::optimizer::adamw();
+    options.learning_rate = 0.25;
+    std::vector<tlm_tensor_t *> raw = {leaves[0].get()};
+    adamw.add_group(raw, options);
+    EXPECT(adamw.learning_rate(0) == 0.25);
+    tinylm::schedule_options schedule;
+    schedule.kind = TLM_SCHEDULE_LINEAR;
+    schedule.max_learning_rate = 1.0;
+    schedule.total_steps = 10;
+    EXPECT(std::fabs(tinylm::schedule_learning_rate(schedule, 5) - 0.5) < 1e-12);
+}
+
+void test_data(const std::string &folder)
+{
+    std::vector<std::uint32_t> ids(50);
+    std::iota(ids.begin(), ids.end(), 0u);
+    tinylm::token_writer writer(folder + "/ids.npy", TLM_TOKENS_UINT16);
+    writer.push(ids);
+    writer.finish();
+    tinylm::dataset dataset = tinylm::dataset::open(folder + "/ids.npy");
+    EXPECT(dataset.length() == 50);
+    std::vector<std::uint32_t> some(3);
+    dataset.read(some, 7);
+    EXPECT((some == std::vector<std::uint32_t>{7, 8, 9}));
+    EXPECT(throws(TLM_ERR_RANGE, "", [&] { dataset.read(some, 49); }));
+    tinylm::token_batch batch;
+    dataset.sample(batch, 2, 4, 1, 0);
+    EXPECT(batch.inputs.size() == 8 && batch.targets[0] == batch.inputs[0] + 1);
+    EXPECT(throws(TLM_ERR_INVALID_ARGUMENT, "", [&] { dataset.sample(batch, -1, 4, 1, 0); }));
+    EXPECT(tinylm::dataset::from({1, 2, 3}).length() == 3);
+    std::vector<std::uint16_t> narrow = {5, 6};
+    EXPECT(tinylm::dataset::wrap(tinylm::span<const std::uint16_t>(narrow)).length() == 2);
+
+    tinylm::loader_options options;
+    options.batch_size = 2;
+    options.context_length = 4;
+    options.order = TLM_ORDER_SEQUENTIAL;
+    tinylm::loader loader(dataset, options);
+    tinylm::token_batch_view view = loader.next();
+    EXPECT(view.inputs.size() == 8 && view.inputs[7] == 7 && view.targets[7] == 8);
+    EXPECT(loader.position() == 1 && loader.windows_per_epoch() == 12 &&
+           loader.batches_per_epoch() == 6);
+    loader.seek(0);
+    EXPECT(loader.next().inputs[0] == 0);
+
+    tinylm::tokenizer tokenizer = train_tokenizer();
+    std::ofstream(folder + "/text.txt") << text;
+    EXPECT(tinylm::tokenize_file(tokenizer, folder + "/text.txt", folder + "/text.u16") ==
+           tokenizer.count(text));
+}
+
+void test_checkpoints(const std::string &folder)
+{
+    tinylm::model model(small_model());
+    tinylm::optimizer adamw = tinylm::optimizer::adamw();
+    adamw.add_model(model);
+    tinylm::save_checkpoint(folder + "/weights", model, 3);
+    tinylm::save_checkpoint(folder + "/all", model, adamw, 4);
+    tinylm::model loaded = tinylm::model::load(folder + "/weights");
+    EXPECT(loaded.parameter("lm_head.weight").to_vector() ==
+           model.parameter("lm_head.weight").to_vector());
+    EXPECT(tinylm::load_checkpoint(folder + "/all", model, adamw) == 4);
+    EXPECT(tinylm::load_checkpoint(folder + "/weights", model) == 3);
+    EXPECT(throws(TLM_ERR_NOT_FOUND, "", [&] { (void)tinylm::model::load(folder + "/none"); }));
+    tinylm::save_hf(folder + "/hf", model, tinylm::tokenizer());
+    EXPECT(std::filesystem::exists(folder + "/hf/config.json"));
+}
+
+} // namespace
+
+int main()
+{
+    namespace fs = std::filesystem;
+    const char *base = std::getenv("MESON_BUILD_ROOT");
+    fs::path folder =
+        (base != nullptr ? fs::path(base) : fs::temp_directory_path()) / "test_cpp.files";
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+    try {
+        test_errors();
+        test_views();
+        test_training_a_tokenizer();
+        test_tokenizer();
+        test_tokenizer_files(folder.string());
+        test_streams();
+        test_tensors();
+        test_ops();
+        test_custom_op();
+        test_model();
+        test_optimizers();
+        test_data(folder.string());
+        test_checkpoints(folder.string());
+    } catch (const std::exception &thrown) {
+        std::printf("thrown: %s\n", thrown.what());
+        failures++;
+    }
+    fs::remove_all(folder);
+    std::printf("%d failures\n", failures);
+    return failures == 0 ? 0 : 1;
+}

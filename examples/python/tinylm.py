@@ -6,61 +6,186 @@
     assert tokenizer.decode(ids) == "text"
 
 The library is $TINYLM_LIBRARY, or else libtinylm.so beside this file, or else what the system's loader knows
-as "tinylm". A call that fails
-raises tinylm.Error with the library's message. numpy is used where it is installed and asked for.
+as "tinylm". A call that fails raises a subclass of tinylm.Error, which is also the fitting exception of
+Python's (ValueError, FileNotFoundError, MemoryError ...), with the library's message. An exception in a
+function that the library calls, Ctrl-C among them, ends the call and comes out of it. Calls release the
+interpreter's lock. numpy and PyTorch are used where they are given or asked for.
 """
 
+from __future__ import annotations
+
+import contextlib
 import ctypes
 import ctypes.util
+import itertools
 import os
+import signal
+import threading
 from array import array as _array
 from ctypes import POINTER, byref, c_bool, c_char_p, c_double, c_float, c_int32, c_int64
 from ctypes import c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from typing import Any, Callable, Iterable, Iterator, Sequence, Union
 
-FLOAT32, INT32, INT64, UINT32, BOOL = range(5)
-_ELEMENTS = {FLOAT32: c_float, INT32: c_int32, INT64: c_int64, UINT32: c_uint32, BOOL: c_bool}
-# Words for the library's numbers: of TLM_NORM_..., TLM_POSITION_... and TLM_FFN_...
-_SWITCHES = {"norm": ["pre", "post", "none"], "position": ["rope", "none"],
-             "ffn": ["swiglu", "silu"]}
-_NUMPY_NAMES = {FLOAT32: "float32", INT32: "int32", INT64: "int64", UINT32: "uint32", BOOL: "bool"}
+__all__ = [
+    "FLOAT32", "INT32", "INT64", "UINT32", "BOOL", "Error", "InvalidArgumentError", "ShapeError",
+    "OutOfMemoryError", "FileError", "FormatError", "NotFoundError", "UnsupportedError", "RangeError",
+    "StateError", "RegexError", "NonFiniteError", "CancelledError", "SpecialTokenError", "version",
+    "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level", "gemm_kernel_name",
+    "random_bits", "BpeTrainer", "Tokenizer", "train_bpe", "nfc", "Tensor", "no_grad", "where",
+    "concat", "linear", "embedding", "rms_norm", "silu_mul", "swiglu", "rope", "softmax", "attention",
+    "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW",
+    "SGD", "clip_grad_norm", "clip_norm", "adamw_update", "cosine_schedule", "schedule_learning_rate",
+    "Dataset", "Loader", "TokenWriter", "tokenize_file", "Model", "Generator"]
+
+Text = Union[str, bytes]
+Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
+Ids = Iterable[int]
+
+# ---- Errors ---------------------------------------------------------------------------------------
 
 
 class Error(Exception):
     """A call of the library failed. `status` is its code, such as "TLM_ERR_SHAPE"."""
 
-    def __init__(self, status, message):
+    def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+    def __reduce__(self):
+        return type(self), (self.status, str(self))
+
+
+class InvalidArgumentError(Error, ValueError):
+    """An argument makes no sense."""
+
+
+class ShapeError(Error, ValueError):
+    """Shapes do not fit."""
+
+
+class OutOfMemoryError(Error, MemoryError):
+    """Memory ran out; nothing has changed."""
+
+
+class FileError(Error, OSError):
+    """A file cannot be read or written."""
+
+
+class FormatError(Error, ValueError):
+    """A file is damaged, or not what it should be."""
+
+
+class NotFoundError(Error, FileNotFoundError, LookupError):
+    """There is no such file, token or name."""
+
+
+class UnsupportedError(Error, NotImplementedError):
+    """The library does not do this."""
+
+
+class RangeError(Error, IndexError, ValueError):
+    """A value, such as an id, is outside its range."""
+
+
+class StateError(Error, RuntimeError):
+    """Not now: the object is in another state."""
+
+
+class RegexError(Error, ValueError):
+    """A pattern is malformed, or would take forever."""
+
+
+class NonFiniteError(Error, ArithmeticError):
+    """NaN or infinity where a number should be."""
+
+
+class CancelledError(Error, RuntimeError):
+    """A callback has ended the call."""
+
+
+class SpecialTokenError(Error, ValueError):
+    """A text holds a special token that is not allowed there."""
+
+
+_ERRORS = {
+    -1: InvalidArgumentError, -2: ShapeError, -3: OutOfMemoryError, -4: FileError, -5: FormatError,
+    -6: NotFoundError, -7: UnsupportedError, -8: RangeError, -9: StateError, -10: RegexError,
+    -11: NonFiniteError, -12: CancelledError, -13: SpecialTokenError}
+_CANCELLED = -12
+
+
+def _check(status: int, _function: Any, _arguments: Any) -> int:
+    if status != 0:
+        raise _ERRORS.get(status, Error)(_lib.tlm_status_name(status).decode(),
+                                         _lib.tlm_error_message().decode(errors="replace"))
+    return status
+
+
+# ---- Constants and structs of the headers ---------------------------------------------------------
+
+FLOAT32, INT32, INT64, UINT32, BOOL = range(5)
+_ELEMENTS = {FLOAT32: c_float, INT32: c_int32, INT64: c_int64, UINT32: c_uint32, BOOL: c_bool}
+_NUMPY_NAMES = {FLOAT32: "float32", INT32: "int32", INT64: "int64", UINT32: "uint32", BOOL: "bool"}
+_FORMATS = {FLOAT32: "f", INT32: "i", INT64: "q", UINT32: "I", BOOL: "?"}  # of memoryview
+
+# Words for the library's numbers, each the index of its word: TLM_NORM_... and so on.
+_WORDS = {
+    "norm": ["pre", "post", "none"], "position": ["rope", "none"], "ffn": ["swiglu", "silu"],
+    "side": ["right", "left"], "byte_order": ["value", "gpt2"],
+    "order": ["random", "shuffled", "sequential"], "weights": ["float32", "float16", "bfloat16"],
+    "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512"],
+    "state": ["running", "length", "end", "stop", "stopped", "failed"],
+    "phase": ["counting", "learning"]}
+_NO_DECAY = {"norms": 1, "embeddings": 2}
+_SPECIAL_ALL, _SPECIAL_NONE, _SPECIAL_LIST = range(3)
+_TOKEN_TYPES = {None: 0, "uint16": 2, "uint32": 4, "int64": 8}
+_ALL_GROUPS = c_size_t(-1).value
+
+
+def _number(kind: str, word: str) -> int:
+    if word not in _WORDS[kind]:
+        raise ValueError(f"{kind} {word!r} is none of {', '.join(_WORDS[kind])}")
+    return _WORDS[kind].index(word)
 
 
 class _Options(ctypes.Structure):
     """An options struct of the library: its own size comes first, the rest is the library's default
     until it is set."""
 
-    def __init__(self, init, **values):
+    _init = ""  # name of the function that does that
+
+    def __init__(self, **values: Any) -> None:
         super().__init__()
-        init(byref(self), ctypes.sizeof(self))
+        getattr(_lib, self._init)(byref(self), ctypes.sizeof(self))
         for name, value in values.items():
             if value is not None:
-                setattr(self, name, value)
+                kind = dict(self._fields_)[name]
+                setattr(self, name, _unsigned(name, value, kind) if kind in _UNSIGNED else value)
 
 
 class _Bytes(ctypes.Structure):
     _fields_ = [("data", c_char_p), ("size", c_size_t)]
 
 
-_Progress = ctypes.CFUNCTYPE(c_int32, c_void_p, c_int32, c_uint64, c_uint64)
+class _Ids(ctypes.Structure):
+    _fields_ = [("ids", POINTER(c_uint32)), ("n", c_size_t)]
 
 
-class _TrainerOptions(_Options):
+_Progress = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint64, c_uint64)
+_BpeProgress = ctypes.CFUNCTYPE(c_int32, c_void_p, c_int32, c_uint64, c_uint64)
+
+
+class _BpeTrainerOptions(_Options):
+    _init = "tlm_bpe_trainer_options_init_sized"
     _fields_ = [("size", c_size_t), ("vocab_size", c_uint32), ("reserved", c_uint32),
                 ("special_tokens", POINTER(_Bytes)), ("num_special_tokens", c_size_t),
                 ("pattern", c_char_p), ("min_frequency", c_uint64), ("max_token_length", c_uint32),
                 ("byte_order", c_int32), ("max_distinct_pretokens", c_uint64), ("base", c_void_p),
-                ("progress", _Progress), ("progress_user", c_void_p)]
+                ("progress", _BpeProgress), ("progress_user", c_void_p)]
 
 
 class _TokenizerOptions(_Options):
+    _init = "tlm_tokenizer_options_init_sized"
     _fields_ = [("size", c_size_t), ("special_tokens", POINTER(_Bytes)),
                 ("num_special_tokens", c_size_t), ("pattern", c_char_p),
                 ("ignore_merges", c_uint32), ("nfc", c_uint32),
@@ -68,6 +193,7 @@ class _TokenizerOptions(_Options):
 
 
 class _EncodeOptions(_Options):
+    _init = "tlm_encode_options_init_sized"
     _fields_ = [("size", c_size_t), ("allowed_special", c_uint32), ("disallowed_special", c_uint32),
                 ("allowed", POINTER(_Bytes)), ("num_allowed", c_size_t),
                 ("disallowed", POINTER(_Bytes)), ("num_disallowed", c_size_t),
@@ -75,12 +201,14 @@ class _EncodeOptions(_Options):
 
 
 class _PadOptions(_Options):
+    _init = "tlm_pad_options_init_sized"
     _fields_ = [("size", c_size_t), ("max_length", c_size_t), ("pad_length", c_size_t),
                 ("pad_id", c_uint32), ("pad_side", c_uint32), ("cut_side", c_uint32),
                 ("reserved", c_uint32)]
 
 
 class _ModelOptions(_Options):
+    _init = "tlm_model_options_init_sized"
     _fields_ = [("size", c_size_t), ("vocab_size", c_int64), ("context_length", c_int64),
                 ("d_model", c_int64), ("num_layers", c_int64), ("num_heads", c_int64),
                 ("d_ff", c_int64), ("rope_theta", c_double), ("seed", c_uint64),
@@ -90,21 +218,34 @@ class _ModelOptions(_Options):
 
 
 class _ModelFileOptions(_Options):
+    _init = "tlm_model_file_options_init_sized"
     _fields_ = [("size", c_size_t), ("weights", c_int32), ("has_begin_token", c_bool),
                 ("has_end_token", c_bool), ("reserved", c_uint8 * 2), ("begin_token", c_uint32),
                 ("end_token", c_uint32)]
 
 
 class _AdamWOptions(_Options):
+    _init = "tlm_adamw_options_init_sized"
     _fields_ = [("size", c_size_t), ("learning_rate", c_double), ("beta1", c_double),
                 ("beta2", c_double), ("eps", c_double), ("weight_decay", c_double)]
 
 
-class _Ids(ctypes.Structure):
-    _fields_ = [("ids", POINTER(c_uint32)), ("n", c_size_t)]
+class _ScheduleOptions(_Options):
+    _init = "tlm_schedule_options_init_sized"
+    _fields_ = [("size", c_size_t), ("kind", c_int32), ("reserved", c_int32),
+                ("max_learning_rate", c_double), ("min_learning_rate", c_double),
+                ("warmup_steps", c_uint64), ("total_steps", c_uint64), ("decay_steps", c_uint64)]
+
+
+class _LoaderOptions(_Options):
+    _init = "tlm_loader_options_init_sized"
+    _fields_ = [("size", c_size_t), ("batch_size", c_int64), ("context_length", c_int64),
+                ("seed", c_uint64), ("order", c_int32), ("document_end", c_uint32),
+                ("has_document_end", c_bool), ("reserved", c_uint8 * 3), ("prefetch", c_int32)]
 
 
 class _GenerateOptions(_Options):
+    _init = "tlm_generate_options_init_sized"
     _fields_ = [("size", c_size_t), ("max_tokens", c_int64), ("temperature", c_double),
                 ("top_p", c_double), ("top_k", c_uint32), ("has_end_token", c_bool),
                 ("reserved", c_uint8 * 3), ("end_token", c_uint32), ("reserved2", c_uint32),
@@ -121,42 +262,51 @@ _Deleter = ctypes.CFUNCTYPE(None, POINTER(_DLManagedTensor))
 _DLManagedTensor._fields_ = [("dl_tensor", c_uint8 * 48), ("manager_ctx", c_void_p),
                              ("deleter", _Deleter)]
 
+_OUT = POINTER(c_void_p)  # a handle that the library hands out, or an array of handles
 _Release = ctypes.CFUNCTYPE(None, c_void_p)
-_Backward = ctypes.CFUNCTYPE(c_int32, POINTER(c_void_p), c_void_p, POINTER(c_void_p), c_size_t,
-                             POINTER(c_void_p), c_size_t, c_void_p)
+_Backward = ctypes.CFUNCTYPE(c_int32, _OUT, c_void_p, _OUT, c_size_t, _OUT, c_size_t, c_void_p)
 
 
 class _CustomOpOptions(_Options):
+    _init = "tlm_custom_op_options_init_sized"
     _fields_ = [("size", c_size_t), ("name", c_char_p), ("backward", _Backward),
                 ("release", _Release), ("user", c_void_p)]
 
 
+# ---- Functions of the headers ---------------------------------------------------------------------
+
+_IDS, _FLOATS, _SIZES = POINTER(c_uint32), POINTER(c_float), POINTER(c_size_t)
+_COUNTS, _SHAPE, _REAL = POINTER(c_uint64), POINTER(c_int64), POINTER(c_double)
 _TokenCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint32)
-_IDS = POINTER(c_uint32)
-_FLOATS = POINTER(c_float)
-_SIZES = POINTER(c_size_t)
 _IdsCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, _IDS, c_size_t)
-_SHAPE = POINTER(c_int64)
 
 # Argument types of the functions used here: those that return a status, then the others.
 _STATUS_FUNCTIONS = {
     "tlm_set_num_threads": [c_int32],
-    "tlm_bpe_trainer_create": [POINTER(c_void_p), POINTER(_TrainerOptions)],
+    "tlm_set_cpu_level": [c_int32],
+    "tlm_random_bits": [_COUNTS, c_size_t, c_uint64, c_uint64, c_uint64],
+    "tlm_utf8_nfc": [_OUT, _SIZES, c_char_p, c_size_t],
+    "tlm_bpe_trainer_create": [_OUT, POINTER(_BpeTrainerOptions)],
     "tlm_bpe_trainer_add_text": [c_void_p, c_char_p, c_size_t],
     "tlm_bpe_trainer_add_file": [c_void_p, c_char_p],
-    "tlm_bpe_trainer_train": [POINTER(c_void_p), c_void_p],
-    "tlm_tokenizer_create": [POINTER(c_void_p), POINTER(_Bytes), c_size_t, POINTER(_Bytes), c_size_t,
+    "tlm_bpe_trainer_push": [c_void_p, c_char_p, c_size_t],
+    "tlm_bpe_trainer_end_text": [c_void_p],
+    "tlm_bpe_trainer_train": [_OUT, c_void_p],
+    "tlm_bpe_trainer_stats": [_COUNTS, _COUNTS, c_void_p],
+    "tlm_bpe_trainer_dropped": [_COUNTS, _COUNTS, c_void_p],
+    "tlm_tokenizer_create": [_OUT, POINTER(_Bytes), c_size_t, POINTER(_Bytes), c_size_t,
                              POINTER(_TokenizerOptions)],
-    "tlm_tokenizer_merge": [_IDS, _IDS, c_void_p, c_uint32],
-    "tlm_tokenizer_load": [POINTER(c_void_p), c_char_p, c_char_p, POINTER(_TokenizerOptions)],
+    "tlm_tokenizer_load": [_OUT, c_char_p, c_char_p, POINTER(_TokenizerOptions)],
     "tlm_tokenizer_save": [c_void_p, c_char_p, c_char_p],
-    "tlm_tokenizer_open": [POINTER(c_void_p), c_char_p, POINTER(_TokenizerOptions)],
+    "tlm_tokenizer_open": [_OUT, c_char_p, POINTER(_TokenizerOptions)],
     "tlm_tokenizer_save_json": [c_void_p, c_char_p],
     "tlm_tokenizer_save_tiktoken": [c_void_p, c_char_p],
-    "tlm_utf8_nfc": [POINTER(c_void_p), POINTER(c_size_t), c_char_p, c_size_t],
     "tlm_tokenizer_token": [POINTER(_Bytes), c_void_p, c_uint32],
+    "tlm_tokenizer_merge": [_IDS, _IDS, c_void_p, c_uint32],
+    "tlm_tokenizer_special_token": [_IDS, c_void_p, c_uint32],
     "tlm_tokenizer_token_id": [_IDS, c_void_p, c_char_p, c_size_t],
-    "tlm_tokenizer_decode": [POINTER(c_void_p), POINTER(c_size_t), c_void_p, _IDS, c_size_t],
+    "tlm_tokenizer_decode": [_OUT, _SIZES, c_void_p, _IDS, c_size_t],
+    "tlm_tokenizer_count": [_COUNTS, c_void_p, c_char_p, c_size_t],
     "tlm_tokenizer_encode_with": [POINTER(_IDS), _SIZES, c_void_p, c_char_p, c_size_t,
                                   POINTER(_EncodeOptions)],
     "tlm_tokenizer_encode_batch": [POINTER(_IDS), POINTER(_SIZES), c_void_p, POINTER(_Bytes),
@@ -164,122 +314,146 @@ _STATUS_FUNCTIONS = {
     "tlm_tokenizer_encode_padded": [POINTER(_IDS), POINTER(POINTER(c_uint8)), POINTER(_SIZES),
                                     _SIZES, c_void_p, POINTER(_Bytes), c_size_t,
                                     POINTER(_EncodeOptions), POINTER(_PadOptions)],
-    "tlm_tokenizer_decode_batch": [POINTER(c_void_p), POINTER(_SIZES), c_void_p, POINTER(_Ids),
-                                   c_size_t],
+    "tlm_tokenizer_decode_batch": [_OUT, POINTER(_SIZES), c_void_p, POINTER(_Ids), c_size_t],
     "tlm_tokenizer_offsets": [_SIZES, c_void_p, _IDS, c_size_t],
     "tlm_tokenizer_character_spans": [_SIZES, c_void_p, _IDS, c_size_t],
     "tlm_tokenizer_longest_tokens": [_IDS, _SIZES, c_void_p, c_size_t],
-    "tlm_encoder_create": [POINTER(c_void_p), c_void_p, _IdsCallback, c_void_p],
+    "tlm_encoder_create": [_OUT, c_void_p, _IdsCallback, c_void_p],
     "tlm_encoder_push": [c_void_p, c_char_p, c_size_t],
     "tlm_encoder_finish": [c_void_p],
-    "tlm_tensor_from_data": [POINTER(c_void_p), c_int32, c_void_p, _SHAPE, c_int32],
+    "tlm_decoder_create": [_OUT, c_void_p],
+    "tlm_decoder_push": [_OUT, _SIZES, c_void_p, c_uint32],
+    "tlm_decoder_finish": [_OUT, _SIZES, c_void_p],
+    "tlm_tensor_from_data": [_OUT, c_int32, c_void_p, _SHAPE, c_int32],
+    "tlm_tensor_wrap": [_OUT, c_int32, c_void_p, _SHAPE, _SHAPE, c_int32, _Release, c_void_p],
+    "tlm_tensor_copy_in": [c_void_p, c_void_p, c_size_t],
     "tlm_tensor_copy_out": [c_void_p, c_void_p, c_size_t],
+    "tlm_tensor_item": [_FLOATS, c_void_p],
     "tlm_tensor_set_requires_grad": [c_void_p, c_bool],
     "tlm_tensor_backward": [c_void_p, c_void_p],
+    "tlm_tensor_detach": [_OUT, c_void_p],
     "tlm_tensor_to_dlpack": [POINTER(POINTER(_DLManagedTensor)), c_void_p],
-    "tlm_tensor_from_dlpack": [POINTER(c_void_p), POINTER(_DLManagedTensor)],
-    "tlm_custom_op_record": [POINTER(c_void_p), c_void_p, POINTER(c_void_p), c_size_t,
-                             POINTER(c_void_p), c_size_t, POINTER(_CustomOpOptions)],
-    **{"tlm_" + name: [POINTER(c_void_p), c_void_p, c_void_p]
-       for name in ("add", "sub", "mul", "div", "matmul")},
-    **{"tlm_" + name: [POINTER(c_void_p), c_void_p]
-       for name in ("mean", "sum", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "gelu", "silu")},
-    "tlm_scale": [POINTER(c_void_p), c_void_p, c_float],
-    "tlm_reshape": [POINTER(c_void_p), c_void_p, _SHAPE, c_int32],
-    "tlm_transpose": [POINTER(c_void_p), c_void_p, c_int32, c_int32],
-    "tlm_optimizer_create_adamw": [POINTER(c_void_p), POINTER(_AdamWOptions)],
-    "tlm_optimizer_add_group": [c_void_p, POINTER(c_void_p), c_size_t, POINTER(_AdamWOptions)],
+    "tlm_tensor_from_dlpack": [_OUT, POINTER(_DLManagedTensor)],
+    "tlm_custom_op_record": [_OUT, c_void_p, _OUT, c_size_t, _OUT, c_size_t,
+                             POINTER(_CustomOpOptions)],
+    **{"tlm_" + name: [_OUT, c_void_p, c_void_p]
+       for name in ("add", "sub", "mul", "div", "matmul", "linear", "embedding", "silu_mul",
+                    "cross_entropy")},
+    **{"tlm_" + name: [_OUT, c_void_p]
+       for name in ("mean", "sum", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "gelu", "silu",
+                    "contiguous")},
+    "tlm_scale": [_OUT, c_void_p, c_float],
+    "tlm_sum_dim": [_OUT, c_void_p, c_int32, c_bool],
+    "tlm_mean_dim": [_OUT, c_void_p, c_int32, c_bool],
+    "tlm_max_dim": [_OUT, _OUT, c_void_p, c_int32, c_bool],
+    "tlm_where": [_OUT, c_void_p, c_void_p, c_void_p],
+    "tlm_concat": [_OUT, _OUT, c_size_t, c_int32],
+    "tlm_reshape": [_OUT, c_void_p, _SHAPE, c_int32],
+    "tlm_transpose": [_OUT, c_void_p, c_int32, c_int32],
+    "tlm_slice": [_OUT, c_void_p, c_int32, c_int64, c_int64],
+    "tlm_rms_norm": [_OUT, c_void_p, c_void_p, c_float],
+    "tlm_swiglu": [_OUT, c_void_p, c_void_p, c_void_p, c_void_p],
+    "tlm_rope": [_OUT, c_void_p, c_void_p, c_double],
+    "tlm_softmax": [_OUT, c_void_p, c_int32],
+    "tlm_attention": [_OUT, c_void_p, c_void_p, c_void_p, c_void_p, c_bool],
+    "tlm_multi_head_attention": [_OUT, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int32,
+                                 c_double, c_void_p],
+    "tlm_init_truncated_normal": [c_void_p, c_double, c_double, c_uint64, c_uint64],
+    "tlm_optimizer_create_adamw": [_OUT, POINTER(_AdamWOptions)],
+    "tlm_optimizer_create_sgd": [_OUT, c_double],
+    "tlm_optimizer_add_group": [c_void_p, _OUT, c_size_t, POINTER(_AdamWOptions)],
+    "tlm_optimizer_add_model": [c_void_p, c_void_p, c_uint32, POINTER(_AdamWOptions)],
     "tlm_optimizer_set_learning_rate": [c_void_p, c_size_t, c_double],
+    "tlm_optimizer_learning_rate": [_REAL, c_void_p, c_size_t],
     "tlm_optimizer_step": [c_void_p],
-    "tlm_adamw_update": [POINTER(c_void_p), POINTER(c_void_p), POINTER(c_void_p), POINTER(c_void_p),
-                         c_size_t, c_uint64, POINTER(_AdamWOptions)],
-    "tlm_clip_norm": [POINTER(c_double), POINTER(c_void_p), c_size_t, c_double],
-    "tlm_cosine_schedule": [POINTER(c_double), c_uint64, c_double, c_double, c_uint64, c_uint64],
-    "tlm_linear": [POINTER(c_void_p), c_void_p, c_void_p],
-    "tlm_embedding": [POINTER(c_void_p), c_void_p, c_void_p],
-    "tlm_rms_norm": [POINTER(c_void_p), c_void_p, c_void_p, c_float],
-    "tlm_silu_mul": [POINTER(c_void_p), c_void_p, c_void_p],
-    "tlm_swiglu": [POINTER(c_void_p), c_void_p, c_void_p, c_void_p, c_void_p],
-    "tlm_rope": [POINTER(c_void_p), c_void_p, c_void_p, c_double],
-    "tlm_softmax": [POINTER(c_void_p), c_void_p, c_int32],
-    "tlm_attention": [POINTER(c_void_p), c_void_p, c_void_p, c_void_p, c_void_p, c_bool],
-    "tlm_multi_head_attention": [POINTER(c_void_p), c_void_p, c_void_p, c_void_p, c_void_p, c_void_p,
-                                 c_int32, c_double, c_void_p],
-    "tlm_cross_entropy": [POINTER(c_void_p), c_void_p, c_void_p],
-    "tlm_dataset_open": [POINTER(c_void_p), c_char_p, c_int32, c_uint32],
-    "tlm_dataset_from_ids": [POINTER(c_void_p), _IDS, c_size_t],
-    "tlm_dataset_wrap": [POINTER(c_void_p), c_void_p, c_size_t, c_int32],
+    "tlm_optimizer_state": [POINTER(_FLOATS), _SIZES, c_void_p, c_size_t, c_char_p],
+    "tlm_optimizer_set_steps": [c_void_p, c_uint64],
+    "tlm_adamw_update": [_OUT, _OUT, _OUT, _OUT, c_size_t, c_uint64, POINTER(_AdamWOptions)],
+    "tlm_clip_grad_norm": [_REAL, _OUT, c_size_t, c_double],
+    "tlm_clip_norm": [_REAL, _OUT, c_size_t, c_double],
+    "tlm_cosine_schedule": [_REAL, c_uint64, c_double, c_double, c_uint64, c_uint64],
+    "tlm_schedule_learning_rate": [_REAL, POINTER(_ScheduleOptions), c_uint64],
+    "tlm_dataset_open": [_OUT, c_char_p, c_int32, c_uint32],
+    "tlm_dataset_from_ids": [_OUT, _IDS, c_size_t],
+    "tlm_dataset_wrap": [_OUT, c_void_p, c_size_t, c_int32],
     "tlm_dataset_read": [_IDS, c_size_t, c_void_p, c_uint64],
     "tlm_dataset_sample": [_IDS, _IDS, c_void_p, c_int64, c_int64, c_uint64, c_uint64],
-    "tlm_clip_grad_norm": [POINTER(c_double), POINTER(c_void_p), c_size_t, c_double],
-    "tlm_model_create": [POINTER(c_void_p), POINTER(_ModelOptions)],
-    "tlm_model_load": [POINTER(c_void_p), c_char_p],
-    "tlm_checkpoint_save": [c_char_p, c_void_p, c_void_p, c_uint64],
+    "tlm_loader_create": [_OUT, c_void_p, POINTER(_LoaderOptions)],
+    "tlm_loader_next": [POINTER(_IDS), POINTER(_IDS), c_void_p],
+    "tlm_loader_seek": [c_void_p, c_uint64],
+    "tlm_token_writer_create": [_OUT, c_char_p, c_int32],
+    "tlm_token_writer_push": [c_void_p, _IDS, c_size_t],
+    "tlm_token_writer_finish": [c_void_p],
+    "tlm_tokenize_file": [_COUNTS, c_void_p, c_char_p, c_char_p, c_int32, _Progress, c_void_p],
+    "tlm_model_create": [_OUT, POINTER(_ModelOptions)],
+    "tlm_model_load": [_OUT, c_char_p],
     "tlm_model_save_hf": [c_char_p, c_void_p, c_void_p, POINTER(_ModelFileOptions)],
+    "tlm_checkpoint_save": [c_char_p, c_void_p, c_void_p, c_uint64],
+    "tlm_checkpoint_load": [_COUNTS, c_char_p, c_void_p, c_void_p],
     "tlm_model_get_options": [POINTER(_ModelOptions), c_void_p],
     "tlm_model_parameter_name": [POINTER(c_char_p), c_void_p, c_size_t],
-    "tlm_model_parameter": [POINTER(c_void_p), c_void_p, c_char_p],
+    "tlm_model_parameter": [_OUT, c_void_p, c_char_p],
     "tlm_model_set_parameter": [c_void_p, c_char_p, _FLOATS, _SHAPE, c_int32],
-    "tlm_model_forward": [POINTER(c_void_p), c_void_p, _IDS, c_int64, c_int64],
-    "tlm_model_loss": [POINTER(c_void_p), c_void_p, _IDS, _IDS, c_int64, c_int64],
-    "tlm_model_generate": [POINTER(_IDS), POINTER(c_size_t), c_void_p, _IDS, c_size_t,
+    "tlm_model_set_checkpointing": [c_void_p, c_bool],
+    "tlm_model_check_finite": [c_void_p],
+    "tlm_model_forward": [_OUT, c_void_p, _IDS, c_int64, c_int64],
+    "tlm_model_loss": [_OUT, c_void_p, _IDS, _IDS, c_int64, c_int64],
+    "tlm_model_generate": [POINTER(_IDS), _SIZES, c_void_p, _IDS, c_size_t,
                            POINTER(_GenerateOptions), _TokenCallback, c_void_p],
-    "tlm_model_score": [POINTER(c_double), _FLOATS, c_void_p, _IDS, c_size_t, c_int64],
-    "tlm_generator_create": [POINTER(c_void_p), c_void_p],
-    "tlm_generator_add": [POINTER(c_size_t), c_void_p, _IDS, c_size_t, POINTER(_GenerateOptions)],
-    "tlm_generator_step": [POINTER(c_size_t), c_void_p],
-    "tlm_generator_tokens": [POINTER(_IDS), POINTER(_FLOATS), POINTER(c_size_t), c_void_p,
-                             c_size_t],
-    "tlm_generator_top_log_probs": [POINTER(_IDS), POINTER(_FLOATS), POINTER(c_size_t), c_void_p,
-                                    c_size_t, c_size_t],
+    "tlm_model_score": [_REAL, _FLOATS, c_void_p, _IDS, c_size_t, c_int64],
+    "tlm_generator_create": [_OUT, c_void_p],
+    "tlm_generator_add": [_SIZES, c_void_p, _IDS, c_size_t, POINTER(_GenerateOptions)],
+    "tlm_generator_step": [_SIZES, c_void_p],
+    "tlm_generator_tokens": [POINTER(_IDS), POINTER(_FLOATS), _SIZES, c_void_p, c_size_t],
+    "tlm_generator_top_log_probs": [POINTER(_IDS), POINTER(_FLOATS), _SIZES, c_void_p, c_size_t,
+                                    c_size_t],
     "tlm_generator_state": [POINTER(c_int32), c_void_p, c_size_t],
     "tlm_generator_stop": [c_void_p, c_size_t],
 }
 _OTHER_FUNCTIONS = {
     "tlm_version": (c_char_p, []),
+    "tlm_abi_version": (c_uint32, []),
     "tlm_status_name": (c_char_p, [c_int32]),
     "tlm_error_message": (c_char_p, []),
+    "tlm_num_threads": (c_int32, []),
+    "tlm_cpu_level": (c_int32, []),
+    "tlm_gemm_kernel_name": (c_char_p, []),
+    "tlm_set_grad_enabled": (c_bool, [c_bool]),
     "tlm_free": (None, [c_void_p]),
-    "tlm_bpe_trainer_options_init_sized": (None, [c_void_p, c_size_t]),
-    "tlm_tokenizer_options_init_sized": (None, [c_void_p, c_size_t]),
-    "tlm_encode_options_init_sized": (None, [c_void_p, c_size_t]),
-    "tlm_pad_options_init_sized": (None, [c_void_p, c_size_t]),
-    "tlm_encoder_free": (None, [c_void_p]),
-    "tlm_custom_op_options_init_sized": (None, [c_void_p, c_size_t]),
-    "tlm_adamw_options_init_sized": (None, [c_void_p, c_size_t]),
-    "tlm_optimizer_free": (None, [c_void_p]),
-    "tlm_dataset_free": (None, [c_void_p]),
-    "tlm_dataset_length": (c_uint64, [c_void_p]),
-    "tlm_optimizer_zero_grad": (None, [c_void_p]),
-    "tlm_model_options_init_sized": (None, [c_void_p, c_size_t]),
-    "tlm_model_file_options_init_sized": (None, [c_void_p, c_size_t]),
-    "tlm_generate_options_init_sized": (None, [c_void_p, c_size_t]),
-    "tlm_bpe_trainer_free": (None, [c_void_p]),
-    "tlm_tokenizer_free": (None, [c_void_p]),
+    **{f"tlm_{name}_options_init_sized": (None, [c_void_p, c_size_t])
+       for name in ("bpe_trainer", "tokenizer", "encode", "pad", "custom_op", "adamw", "schedule",
+                    "loader", "model", "model_file", "generate")},
+    **{f"tlm_{name}_free": (None, [c_void_p])
+       for name in ("bpe_trainer", "tokenizer", "encoder", "decoder", "tensor", "optimizer",
+                    "dataset", "loader", "token_writer", "model", "generator")},
     "tlm_tokenizer_vocab_size": (c_uint32, [c_void_p]),
     "tlm_tokenizer_num_merges": (c_uint32, [c_void_p]),
-    "tlm_tensor_free": (None, [c_void_p]),
+    "tlm_tokenizer_num_special_tokens": (c_uint32, [c_void_p]),
     "tlm_tensor_retain": (c_void_p, [c_void_p]),
     "tlm_tensor_dtype": (c_int32, [c_void_p]),
     "tlm_tensor_ndim": (c_int32, [c_void_p]),
     "tlm_tensor_shape": (_SHAPE, [c_void_p]),
-    "tlm_tensor_requires_grad": (c_bool, [c_void_p]),
+    "tlm_tensor_strides": (_SHAPE, [c_void_p]),
     "tlm_tensor_numel": (c_int64, [c_void_p]),
+    "tlm_tensor_data": (c_void_p, [c_void_p]),
+    "tlm_tensor_requires_grad": (c_bool, [c_void_p]),
     "tlm_tensor_grad": (c_void_p, [c_void_p]),
-    "tlm_model_free": (None, [c_void_p]),
-    "tlm_generator_free": (None, [c_void_p]),
+    "tlm_tensor_zero_grad": (None, [c_void_p]),
+    "tlm_optimizer_zero_grad": (None, [c_void_p]),
+    "tlm_optimizer_num_groups": (c_size_t, [c_void_p]),
+    "tlm_optimizer_steps": (c_uint64, [c_void_p]),
+    "tlm_optimizer_kind": (c_char_p, [c_void_p]),
+    "tlm_dataset_length": (c_uint64, [c_void_p]),
+    "tlm_loader_position": (c_uint64, [c_void_p]),
+    "tlm_loader_windows_per_epoch": (c_uint64, [c_void_p]),
+    "tlm_loader_batches_per_epoch": (c_uint64, [c_void_p]),
     "tlm_model_num_parameters": (c_size_t, [c_void_p]),
+    "tlm_model_num_elements": (c_uint64, [c_void_p]),
     "tlm_model_zero_grad": (None, [c_void_p]),
 }
 
 
-def _check(status, function, _arguments):
-    if status != 0:
-        raise Error(_lib.tlm_status_name(status).decode(), _lib.tlm_error_message().decode())
-    return status
-
-
-def _load_library():
+def _load_library() -> ctypes.CDLL:
     beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libtinylm.so")  # as in a wheel
     path = os.environ.get("TINYLM_LIBRARY") or (
         beside if os.path.exists(beside) else ctypes.util.find_library("tinylm"))
@@ -297,27 +471,150 @@ def _load_library():
 
 _lib = _load_library()
 
+# ---- The library as a whole -----------------------------------------------------------------------
 
-def version():
+
+def version() -> str:
+    """The library's version, "major.minor.patch"."""
     return _lib.tlm_version().decode()
 
 
-def set_num_threads(n):
-    """Threads that a call may use; 0: one a CPU."""
+def abi_version() -> int:
+    """The number of the library's binary interface."""
+    return _lib.tlm_abi_version()
+
+
+def set_num_threads(n: int) -> None:
+    """Threads that a call may use; 0: one a CPU. Results have the same bits for every number."""
     _lib.tlm_set_num_threads(n)
 
 
-def _utf8(text):
+def num_threads() -> int:
+    """Threads that a call may use now."""
+    return _lib.tlm_num_threads()
+
+
+def cpu_level() -> str:
+    """The level of the kernels in use: "scalar", "avx2" or "avx512"."""
+    return _WORDS["cpu_level"][_lib.tlm_cpu_level()]
+
+
+def set_cpu_level(level: str) -> None:
+    """Lowers that level, or raises it again as far as the CPU goes."""
+    _lib.tlm_set_cpu_level(_number("cpu_level", level))
+
+
+def gemm_kernel_name() -> str:
+    """The family of BLIS kernels that matrix products use."""
+    return _lib.tlm_gemm_kernel_name().decode()
+
+
+def random_bits(n: int, seed: int, stream: int = 0, offset: int = 0) -> list[int]:
+    """n random numbers of 64 bits, a pure function of the arguments."""
+    words = (c_uint64 * n)()
+    _lib.tlm_random_bits(words, n, _unsigned("seed", seed), _unsigned("stream", stream),
+                         _unsigned("offset", offset))
+    return list(words)
+
+
+# ---- What the rest is made of ---------------------------------------------------------------------
+
+_UNSIGNED = {c_uint32: 1 << 32, c_uint64: 1 << 64, c_size_t: 1 << 64}
+
+
+def _unsigned(name: str, value: int, kind: Any = c_uint64) -> int:
+    """A number for an argument that has no sign: ctypes would wrap what does not fit around."""
+    if not 0 <= value < _UNSIGNED[kind]:
+        raise ValueError(f"{name} {value} is not in 0..2**{8 * ctypes.sizeof(kind)}-1")
+    return int(value)
+
+
+class _Handle:
+    """Owns one object of the library; `_free` names the function that lets it go."""
+
+    _free = ""
+    _handle: Any = None
+
+    @classmethod
+    def _wrap(cls, handle: c_void_p):
+        """An object that owns the handle."""
+        made = cls.__new__(cls)
+        made._handle = handle
+        return made
+
+    def __del__(self) -> None:
+        if self._handle:
+            getattr(_lib, self._free)(self._handle)
+            self._handle = None
+
+
+class _Callbacks:
+    """Python functions that the library calls within a `with`. An exception in one ends the call that it
+    came from, and `with` raises it again. So does Ctrl-C: an exception that a signal's handler raised on
+    the way from the library into a function would be lost, so the handler waits until it is there."""
+
+    def __init__(self) -> None:
+        self.raised: list[BaseException] = []
+        self._handler: Any = None  # of SIGINT before
+        self._pending: Any = None  # arguments for it
+        self._inside = False  # a function is running, whose exceptions are caught
+
+    def guard(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The function's result; None if it raised."""
+        try:
+            self._inside = True
+            self._deliver()
+            return function(*arguments)
+        except BaseException as exception:
+            self.raised.append(exception)
+            return None
+        finally:
+            self._inside = False
+
+    def wrap(self, prototype: Any, function: Callable[..., Any]) -> Any:
+        """For the library: what is true ends the call."""
+        return prototype(lambda *arguments: 1 if self.guard(function, *arguments) or self.raised else 0)
+
+    def _deliver(self) -> None:
+        if self._pending is not None:
+            arguments, self._pending = self._pending, None
+            self._handler(*arguments)
+
+    def _on_signal(self, *arguments: Any) -> None:
+        self._pending = arguments
+        if self._inside:
+            self._deliver()
+
+    def __enter__(self) -> _Callbacks:
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                self._handler = handler
+                signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_what: Any) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+            self._deliver()
+            self._handler = None
+        if self.raised:
+            exception = self.raised[0]
+            self.raised.clear()
+            raise exception from None
+
+
+def _utf8(text: Text) -> bytes:
     return text.encode() if isinstance(text, str) else bytes(text)
 
 
-def _bytes_array(items):
-    items = [_utf8(item) for item in items]
-    return (_Bytes * len(items))(*[_Bytes(item, len(item)) for item in items])
+def _bytes_array(items: Iterable[Text]) -> Any:
+    encoded = [_utf8(item) for item in items]
+    return (_Bytes * len(encoded))(*[_Bytes(item, len(item)) for item in encoded])
 
 
-def _ids_array(ids):
-    """A flat C array; numbers that are not token ids are refused, which ctypes would wrap around."""
+def _ids_array(ids: Any) -> Any:
+    """A flat C array; numbers that are not token ids are refused."""
     ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
     try:
         return (c_uint32 * len(ids)).from_buffer(_array("I", ids))
@@ -326,316 +623,377 @@ def _ids_array(ids):
         raise ValueError(f"token id {wrong} is not in 0..2**32-1") from None
 
 
-def _take_ids(ids, n):
-    """A Python list of an array that the library handed out, which is then freed."""
+def _take_ids(ids: Any, n: c_size_t) -> list[int]:
+    """A list of an array that the library handed out, which is then freed."""
     result = ids[:n.value] if n.value else []
     _lib.tlm_free(ids)
     return result
 
 
-def _special_set(tokens):
-    """A set of special tokens, "all" or strings, as TLM_SPECIAL_ALL, _NONE or _LIST and its list."""
-    if isinstance(tokens, (str, bytes)):
-        if tokens != "all":
-            raise ValueError(f'a set of special tokens is "all" or a collection, not {tokens!r}')
-        return 0, None, 0
-    names = _bytes_array(tokens)
-    return (2, names, len(names)) if len(names) else (1, None, 0)
-
-
-def _encode_options(allowed_special="all", disallowed_special="all", dropout=0.0, seed=0):
-    allowed, allowed_names, num_allowed = _special_set(allowed_special)
-    disallowed, disallowed_names, num_disallowed = _special_set(disallowed_special)
-    return _EncodeOptions(
-        _lib.tlm_encode_options_init_sized, allowed_special=allowed, allowed=allowed_names,
-        num_allowed=num_allowed, disallowed_special=disallowed, disallowed=disallowed_names,
-        num_disallowed=num_disallowed, dropout=dropout, seed=seed)
-
-
-def _side(name):
-    if name not in ("right", "left"):
-        raise ValueError(f'a side is "right" or "left", not {name!r}')
-    return 0 if name == "right" else 1
-
-
-def _take_rows(array, shape, as_numpy):
-    """Nested lists, or a numpy array, of the matrix at `array`, which is then freed."""
-    rows, length = shape
-    if as_numpy:
-        import numpy
-        result = numpy.array(array[:rows * length], dtype=array._type_).reshape(shape)
-    else:
-        result = [array[i * length:(i + 1) * length] for i in range(rows)]
-    _lib.tlm_free(array)
-    return result
-
-
-class _Handle:
-    """Owns one object of the library; `_free` names the function that lets it go."""
-
-    _free = None
-
-    def __init__(self, handle):
-        self._handle = handle
-
-    @classmethod
-    def _wrap(cls, handle):
-        """An object that owns the handle."""
-        made = cls.__new__(cls)
-        made._handle = handle
-        return made
-
-    def __del__(self):
-        if getattr(self, "_handle", None):
-            getattr(_lib, self._free)(self._handle)
-            self._handle = None
-
-
-class _Trainer(_Handle):
-    _free = "tlm_bpe_trainer_free"
-
-
-def nfc(text):
-    """The text (str or bytes) in Unicode's Normalization Form C, as bytes."""
-    text, data, size = _utf8(text), c_void_p(), c_size_t()
-    _lib.tlm_utf8_nfc(byref(data), byref(size), text, len(text))
-    result = ctypes.string_at(data, size.value)
+def _take_bytes(data: c_void_p, size: int) -> bytes:
+    """The same for bytes."""
+    result = ctypes.string_at(data, size) if size else b""
     _lib.tlm_free(data)
     return result
 
 
+def _rows(values: Any, shape: tuple[int, int], as_numpy: bool) -> Any:
+    """Nested lists, or a numpy array, of a copy of the matrix at a C pointer."""
+    rows, length = shape
+    if as_numpy:
+        import numpy
+        if rows * length == 0:
+            return numpy.zeros(shape, values._type_)
+        return numpy.ctypeslib.as_array(values, shape).copy()
+    return [values[i * length:(i + 1) * length] for i in range(rows)]
+
+
+# ---- Tokenizer ------------------------------------------------------------------------------------
+
+
+def _special_set(tokens: Any) -> tuple:
+    """A set of special tokens, "all" or strings, as TLM_SPECIAL_ALL, _NONE or _LIST and its list."""
+    if isinstance(tokens, (str, bytes)):
+        if tokens != "all":
+            raise ValueError(f'a set of special tokens is "all" or a collection, not {tokens!r}')
+        return _SPECIAL_ALL, None, 0
+    names = _bytes_array(tokens)
+    return (_SPECIAL_LIST, names, len(names)) if len(names) else (_SPECIAL_NONE, None, 0)
+
+
+def _encode_options(allowed_special: Any = "all", disallowed_special: Any = "all",
+                    dropout: float = 0.0, seed: int = 0) -> _EncodeOptions:
+    allowed, allowed_names, num_allowed = _special_set(allowed_special)
+    disallowed, disallowed_names, num_disallowed = _special_set(disallowed_special)
+    return _EncodeOptions(
+        allowed_special=allowed, allowed=allowed_names, num_allowed=num_allowed,
+        disallowed_special=disallowed, disallowed=disallowed_names, num_disallowed=num_disallowed,
+        dropout=dropout, seed=seed)
+
+
+class BpeTrainer(_Handle):
+    """Counts the pretokens of texts and learns a vocabulary from them. progress(phase, done, total), if
+    given, is told of "counting" (bytes) and "learning" (merges); what is true ends the call."""
+
+    _free = "tlm_bpe_trainer_free"
+
+    def __init__(self, vocab_size: int, special_tokens: Iterable[Text] = (), pattern: Text | None = None,
+                 min_frequency: int = 0, max_token_length: int = 0, byte_order: str = "value",
+                 max_distinct_pretokens: int = 0, base: Tokenizer | None = None,
+                 progress: Callable[[str, int, int], Any] | None = None) -> None:
+        def report(_user, phase, done, total):
+            return progress is not None and progress(_WORDS["phase"][phase], done, total)
+
+        specials, handle, self._callbacks = _bytes_array(special_tokens), c_void_p(), _Callbacks()
+        options = _BpeTrainerOptions(
+            vocab_size=vocab_size, special_tokens=specials, num_special_tokens=len(specials),
+            pattern=None if pattern is None else _utf8(pattern), min_frequency=min_frequency,
+            max_token_length=max_token_length, byte_order=_number("byte_order", byte_order),
+            max_distinct_pretokens=max_distinct_pretokens, base=base and base._handle,
+            progress=self._callbacks.wrap(_BpeProgress, report))
+        self._borrowed = options.progress, base
+        _lib.tlm_bpe_trainer_create(byref(handle), byref(options))
+        self._handle = handle
+
+    def add_text(self, text: Text) -> None:
+        """Counts one text."""
+        text = _utf8(text)
+        with self._callbacks:
+            _lib.tlm_bpe_trainer_add_text(self._handle, text, len(text))
+
+    def add_file(self, path: Path) -> None:
+        """Counts a file of any size."""
+        with self._callbacks:
+            _lib.tlm_bpe_trainer_add_file(self._handle, os.fsencode(path))
+
+    def add_iterable(self, chunks: Iterable[Text]) -> None:
+        """Counts one text that comes in pieces, cut anywhere."""
+        with self._callbacks:
+            for chunk in chunks:
+                chunk = _utf8(chunk)
+                _lib.tlm_bpe_trainer_push(self._handle, chunk, len(chunk))
+            _lib.tlm_bpe_trainer_end_text(self._handle)
+
+    @property
+    def stats(self) -> tuple[int, int]:
+        """Bytes of text counted, and distinct pretokens among them."""
+        return self._pair("tlm_bpe_trainer_stats")
+
+    @property
+    def dropped(self) -> tuple[int, int]:
+        """Pretokens that max_distinct_pretokens has dropped, and how often they had occurred."""
+        return self._pair("tlm_bpe_trainer_dropped")
+
+    def _pair(self, name: str) -> tuple[int, int]:
+        first, second = c_uint64(), c_uint64()
+        getattr(_lib, name)(byref(first), byref(second), self._handle)
+        return first.value, second.value
+
+    def train(self) -> Tokenizer:
+        """Learns the merges. The counts stay: more text may be added."""
+        handle = c_void_p()
+        with self._callbacks:
+            _lib.tlm_bpe_trainer_train(byref(handle), self._handle)
+        return Tokenizer._wrap(handle)
+
+
 class Tokenizer(_Handle):
     """A byte-level BPE vocabulary, made from tokens by id and merges, first to apply first. Special
-    tokens that are not in the vocabulary get ids behind it."""
+    tokens that are not in the vocabulary get ids behind it. nfc: texts are put in NFC first."""
 
     _free = "tlm_tokenizer_free"
 
-    def __init__(self, vocab, merges, special_tokens=None, pattern=None, nfc=False):
+    def __init__(self, vocab: dict[int, bytes], merges: Sequence[tuple[bytes, bytes]],
+                 special_tokens: Iterable[Text] | None = None, pattern: Text | None = None,
+                 nfc: bool = False) -> None:
         tokens = [b""] * (max(vocab, default=-1) + 1)
         for token_id, token in vocab.items():
-            if token_id < 0:
-                raise ValueError(f"token id {token_id} is negative")
-            tokens[token_id] = token
+            tokens[_unsigned("token id", token_id, c_uint32)] = token
         vocabulary, sides = _bytes_array(tokens), _bytes_array(side for merge in merges for side in merge)
         if len(sides) != 2 * len(merges):
             raise ValueError("a merge has two sides")
-        options, handle = self._options(special_tokens or (), pattern, nfc), c_void_p()
+        options, handle = self._options(special_tokens, pattern, nfc), c_void_p()
         _lib.tlm_tokenizer_create(byref(handle), vocabulary, len(vocabulary), sides, len(merges),
                                   byref(options))
-        super().__init__(handle)
+        self._handle = handle
 
     @classmethod
-    def train(cls, texts=(), vocab_size=1024, special_tokens=(), files=(), pattern=None,
-              min_frequency=0, max_token_length=0, base=None):
-        """Learns a vocabulary from texts (str or bytes, one or a sequence) and files (paths); with
-        another Tokenizer as base, goes on from that."""
-        specials = _bytes_array(special_tokens)
-        options = _TrainerOptions(
-            _lib.tlm_bpe_trainer_options_init_sized, vocab_size=vocab_size, special_tokens=specials,
-            num_special_tokens=len(specials), min_frequency=min_frequency,
-            pattern=None if pattern is None else _utf8(pattern), max_token_length=max_token_length,
-            base=None if base is None else base._handle)
-        handle = c_void_p()
-        _lib.tlm_bpe_trainer_create(byref(handle), byref(options))
-        trainer = _Trainer(handle)
+    def train(cls, texts: Text | Iterable[Text] = (), vocab_size: int = 1024,
+              special_tokens: Iterable[Text] = (), files: Iterable[Path] = (),
+              **options: Any) -> Tokenizer:
+        """Learns a vocabulary from texts (one or a sequence) and files (paths). More options as of
+        BpeTrainer."""
+        trainer = BpeTrainer(vocab_size, special_tokens, **options)
         for text in [texts] if isinstance(texts, (str, bytes)) else texts:
-            text = _utf8(text)
-            _lib.tlm_bpe_trainer_add_text(handle, text, len(text))
+            trainer.add_text(text)
         for path in files:
-            _lib.tlm_bpe_trainer_add_file(handle, os.fsencode(path))
-        tokenizer = c_void_p()
-        _lib.tlm_bpe_trainer_train(byref(tokenizer), trainer._handle)
-        return cls._wrap(tokenizer)
+            trainer.add_file(path)
+        return trainer.train()
 
     @classmethod
-    def from_files(cls, vocab_path, merges_path, special_tokens=None, pattern=None, nfc=False):
-        """Reads vocab.json and merges.txt; nfc: texts are put in NFC before they are encoded."""
-        options = cls._options(special_tokens or (), pattern, nfc)
-        handle = c_void_p()
+    def from_files(cls, vocab_path: Path, merges_path: Path, special_tokens: Iterable[Text] | None = None,
+                   pattern: Text | None = None, nfc: bool = False) -> Tokenizer:
+        """Reads vocab.json and merges.txt."""
+        options, handle = cls._options(special_tokens, pattern, nfc), c_void_p()
         _lib.tlm_tokenizer_load(byref(handle), os.fsencode(vocab_path), os.fsencode(merges_path),
                                 byref(options))
         return cls._wrap(handle)
 
     @classmethod
-    def open(cls, path, special_tokens=(), pattern=None, nfc=False):
+    def open(cls, path: Path, special_tokens: Iterable[Text] | None = None, pattern: Text | None = None,
+             nfc: bool = False) -> Tokenizer:
         """Reads a tokenizer.json, a tiktoken rank file, or a directory with files of a tokenizer. Texts
         are put in NFC before they are encoded if a tokenizer.json asks for it, or with nfc."""
-        options = cls._options(special_tokens, pattern, nfc)
-        handle = c_void_p()
+        options, handle = cls._options(special_tokens, pattern, nfc), c_void_p()
         _lib.tlm_tokenizer_open(byref(handle), os.fsencode(path), byref(options))
         return cls._wrap(handle)
 
     @staticmethod
-    def _options(special_tokens, pattern, nfc):
-        specials = _bytes_array(special_tokens)
-        return _TokenizerOptions(
-            _lib.tlm_tokenizer_options_init_sized, special_tokens=specials,
-            num_special_tokens=len(specials), pattern=None if pattern is None else _utf8(pattern),
-            nfc=nfc)
+    def _options(special_tokens: Iterable[Text] | None, pattern: Text | None,
+                 nfc: bool) -> _TokenizerOptions:
+        specials = _bytes_array(special_tokens or ())
+        return _TokenizerOptions(special_tokens=specials, num_special_tokens=len(specials),
+                                 pattern=None if pattern is None else _utf8(pattern), nfc=nfc)
 
-    def save(self, vocab_path, merges_path):
+    def save(self, vocab_path: Path, merges_path: Path) -> None:
+        """Writes vocab.json and merges.txt."""
         _lib.tlm_tokenizer_save(self._handle, os.fsencode(vocab_path), os.fsencode(merges_path))
 
-    def save_json(self, path):
+    def save_json(self, path: Path) -> None:
         """Writes a tokenizer.json, as Hugging Face's tokenizers read it."""
         _lib.tlm_tokenizer_save_json(self._handle, os.fsencode(path))
 
-    def save_tiktoken(self, path):
+    def save_tiktoken(self, path: Path) -> None:
         """Writes a rank file, as tiktoken reads it."""
         _lib.tlm_tokenizer_save_tiktoken(self._handle, os.fsencode(path))
 
     @property
-    def vocab_size(self):
+    def vocab_size(self) -> int:
+        """Number of ids, special tokens and holes included."""
         return _lib.tlm_tokenizer_vocab_size(self._handle)
 
     @property
-    def vocab(self):
-        """All tokens by id, as a dict of bytes."""
+    def vocab(self) -> dict[int, bytes]:
+        """All tokens by id."""
         tokens = ((token_id, self.token(token_id)) for token_id in range(self.vocab_size))
         return {token_id: token for token_id, token in tokens if token}  # without holes
 
     @property
-    def merges(self):
-        """All merges, first to apply first: pairs of bytes."""
+    def merges(self) -> list[tuple[bytes, bytes]]:
+        """All merges, first to apply first."""
         left, right, merges = c_uint32(), c_uint32(), []
         for index in range(_lib.tlm_tokenizer_num_merges(self._handle)):
             _lib.tlm_tokenizer_merge(byref(left), byref(right), self._handle, index)
             merges.append((self.token(left.value), self.token(right.value)))
         return merges
 
-    def token(self, token_id):
+    @property
+    def special_tokens(self) -> dict[bytes, int]:
+        """The special tokens and their ids."""
+        token_id, specials = c_uint32(), {}
+        for index in range(_lib.tlm_tokenizer_num_special_tokens(self._handle)):
+            _lib.tlm_tokenizer_special_token(byref(token_id), self._handle, index)
+            specials[self.token(token_id.value)] = token_id.value
+        return specials
+
+    def token(self, token_id: int) -> bytes:
         """The bytes of a token."""
         token = _Bytes()
-        _ids_array([token_id])
-        _lib.tlm_tokenizer_token(byref(token), self._handle, token_id)
+        _lib.tlm_tokenizer_token(byref(token), self._handle, _unsigned("token id", token_id, c_uint32))
         # A field of c_char_p would stop at a NUL.
-        address = ctypes.cast(byref(token), POINTER(c_void_p))[0]
+        address = ctypes.cast(byref(token), _OUT)[0]
         return ctypes.string_at(address, token.size) if token.size else b""
 
-    def token_id(self, token):
-        """The id of the token with these bytes; Error if there is none."""
+    def token_id(self, token: Text) -> int:
+        """The id of the token with these bytes; NotFoundError if there is none."""
         token, token_id = _utf8(token), c_uint32()
         _lib.tlm_tokenizer_token_id(byref(token_id), self._handle, token, len(token))
         return token_id.value
 
-    def encode(self, text, **options) -> list:
+    def encode(self, text: Text, **options: Any) -> list[int]:
         """Ids of a text. Options as of tiktoken, but for the default, which allows all special tokens:
         allowed_special ("all" or a set of strings, which become their ids), disallowed_special (these
-        raise Error; "all": all that are not allowed; others are plain text). And dropout (0..1), the
-        chance of a merge to be passed over, with its seed."""
+        raise SpecialTokenError; "all": all that are not allowed; others are plain text). And dropout
+        (0..1), the chance of a merge to be passed over, with its seed."""
         text, ids, n = _utf8(text), _IDS(), c_size_t()
         _lib.tlm_tokenizer_encode_with(byref(ids), byref(n), self._handle, text, len(text),
                                        byref(_encode_options(**options)) if options else None)
         return _take_ids(ids, n)
 
-    def encode_ordinary(self, text) -> list:
+    def encode_ordinary(self, text: Text) -> list[int]:
         """The same with special tokens as plain text."""
         return self.encode(text, allowed_special=(), disallowed_special=())
 
-    def encode_batch(self, texts, **options) -> list:
+    def count(self, text: Text) -> int:
+        """How many ids encode would give, without making them."""
+        text, n = _utf8(text), c_uint64()
+        _lib.tlm_tokenizer_count(byref(n), self._handle, text, len(text))
+        return n.value
+
+    def encode_batch(self, texts: Iterable[Text], **options: Any) -> list[list[int]]:
         """A list of ids for each text, by all threads; options as of encode."""
-        texts, ids, offsets = _bytes_array(texts), _IDS(), _SIZES()
-        _lib.tlm_tokenizer_encode_batch(byref(ids), byref(offsets), self._handle, texts, len(texts),
+        strings, ids, offsets = _bytes_array(texts), _IDS(), _SIZES()
+        _lib.tlm_tokenizer_encode_batch(byref(ids), byref(offsets), self._handle, strings, len(strings),
                                         byref(_encode_options(**options)))
-        result = [ids[offsets[i]:offsets[i + 1]] for i in range(len(texts))]
+        result = [ids[offsets[i]:offsets[i + 1]] for i in range(len(strings))]
         _lib.tlm_free(ids)
         _lib.tlm_free(offsets)
         return result
 
-    def encode_padded(self, texts, max_length=0, pad_length=0, pad_id=0, pad_side="right",
-                      cut_side="right", as_numpy=False, **options) -> tuple:
+    def encode_padded(self, texts: Iterable[Text], max_length: int = 0, pad_length: int = 0, pad_id: int = 0,
+                      pad_side: str = "right", cut_side: str = "right", as_numpy: bool = False,
+                      **options: Any) -> tuple:
         """(ids, mask, lengths): rows of one length, 1 in the mask where there is an id and 0 where
         there is padding, and the number of ids of each row. Texts of more than max_length ids are cut
         (0: none is); rows have pad_length ids (0: as many as the longest). Lists, or numpy arrays;
         more options as of encode."""
-        texts, ids, mask, lengths = _bytes_array(texts), _IDS(), POINTER(c_uint8)(), _SIZES()
+        strings, ids, mask, lengths = _bytes_array(texts), _IDS(), POINTER(c_uint8)(), _SIZES()
         length = c_size_t()
-        pad = _PadOptions(_lib.tlm_pad_options_init_sized, max_length=max_length,
-                          pad_length=pad_length, pad_id=pad_id, pad_side=_side(pad_side),
-                          cut_side=_side(cut_side))
+        pad = _PadOptions(max_length=max_length, pad_length=pad_length, pad_id=pad_id,
+                          pad_side=_number("side", pad_side), cut_side=_number("side", cut_side))
         _lib.tlm_tokenizer_encode_padded(byref(ids), byref(mask), byref(lengths), byref(length),
-                                         self._handle, texts, len(texts),
+                                         self._handle, strings, len(strings),
                                          byref(_encode_options(**options)), byref(pad))
-        shape = len(texts), length.value
-        counts = lengths[:len(texts)]
-        _lib.tlm_free(lengths)
-        return _take_rows(ids, shape, as_numpy), _take_rows(mask, shape, as_numpy), counts
+        shape = len(strings), length.value
+        result = _rows(ids, shape, as_numpy), _rows(mask, shape, as_numpy), lengths[:len(strings)]
+        for array in (ids, mask, lengths):
+            _lib.tlm_free(array)
+        return result
 
-    def encode_iterable(self, chunks):
-        """Yields the ids of a text that comes in pieces (str or bytes), cut anywhere. Memory does not
-        grow with the text: an open file may have any size."""
-        ready, handle = [], c_void_p()
-
-        def take(_user, ids, n):
-            ready.extend(ids[:n])
-            return 0
-
-        callback = _IdsCallback(take)
-        _lib.tlm_encoder_create(byref(handle), self._handle, callback, None)
+    def encode_iterable(self, chunks: Iterable[Text]) -> Iterator[int]:
+        """Yields the ids of a text that comes in pieces, cut anywhere. Memory does not grow with the
+        text: an open file may have any size."""
+        ready, handle, callbacks = [], c_void_p(), _Callbacks()
+        take = callbacks.wrap(_IdsCallback, lambda _user, ids, n: ready.extend(ids[:n]))
+        _lib.tlm_encoder_create(byref(handle), self._handle, take, None)
         try:
             for chunk in chunks:
                 chunk = _utf8(chunk)
-                _lib.tlm_encoder_push(handle, chunk, len(chunk))
+                with callbacks:
+                    _lib.tlm_encoder_push(handle, chunk, len(chunk))
                 yield from ready
                 ready.clear()
-            _lib.tlm_encoder_finish(handle)
+            with callbacks:
+                _lib.tlm_encoder_finish(handle)
             yield from ready
         finally:
             _lib.tlm_encoder_free(handle)
 
-    def offsets(self, ids) -> list:
+    def offsets(self, ids: Ids) -> list[int]:
         """The byte of the text at which each id begins, and behind the last the size of the text."""
-        ids = _ids_array(ids)
-        offsets = (c_size_t * (len(ids) + 1))()
-        _lib.tlm_tokenizer_offsets(offsets, self._handle, ids, len(ids))
+        array = _ids_array(ids)
+        offsets = (c_size_t * (len(array) + 1))()
+        _lib.tlm_tokenizer_offsets(offsets, self._handle, array, len(array))
         return list(offsets)
 
-    def character_spans(self, ids) -> list:
+    def character_spans(self, ids: Ids) -> list[tuple[int, int]]:
         """(first, last + 1) of the characters that each id has a part of."""
-        ids = _ids_array(ids)
-        spans = (c_size_t * (2 * len(ids)))()
-        _lib.tlm_tokenizer_character_spans(spans, self._handle, ids, len(ids))
+        array = _ids_array(ids)
+        spans = (c_size_t * (2 * len(array)))()
+        _lib.tlm_tokenizer_character_spans(spans, self._handle, array, len(array))
         return list(zip(spans[::2], spans[1::2]))
 
-    def longest_tokens(self, most=10) -> list:
+    def longest_tokens(self, most: int = 10) -> list[int]:
         """Ids of the longest tokens, special ones left out, from long to short."""
         ids, n = (c_uint32 * most)(), c_size_t()
         _lib.tlm_tokenizer_longest_tokens(ids, byref(n), self._handle, most)
         return ids[:n.value]
 
-    def decode_bytes(self, ids):
+    def decode_bytes(self, ids: Ids) -> bytes:
+        """The bytes of all ids."""
         array, data, size = _ids_array(ids), c_void_p(), c_size_t()
         _lib.tlm_tokenizer_decode(byref(data), byref(size), self._handle, array, len(array))
-        result = ctypes.string_at(data, size.value) if size.value else b""
-        _lib.tlm_free(data)
-        return result
+        return _take_bytes(data, size.value)
 
-    def decode(self, ids):
+    def decode(self, ids: Ids) -> str:
         """Text, with U+FFFD for what is not UTF-8."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
-    def decode_batch(self, rows) -> list:
+    def decode_batch(self, rows: Iterable[Ids]) -> list[str]:
         """The text of each row of ids, by all threads."""
         arrays = [_ids_array(row) for row in rows]
         structs = (_Ids * len(arrays))(*[_Ids(array, len(array)) for array in arrays])
         data, offsets = c_void_p(), _SIZES()
-        _lib.tlm_tokenizer_decode_batch(byref(data), byref(offsets), self._handle, structs,
-                                        len(arrays))
-        texts = ctypes.string_at(data, offsets[len(arrays)])
+        _lib.tlm_tokenizer_decode_batch(byref(data), byref(offsets), self._handle, structs, len(arrays))
         ends = offsets[:len(arrays) + 1]
-        _lib.tlm_free(data)
         _lib.tlm_free(offsets)
-        return [texts[start:end].decode("utf-8", errors="replace")
-                for start, end in zip(ends, ends[1:])]
+        texts = _take_bytes(data, ends[-1])
+        return [texts[start:end].decode("utf-8", errors="replace") for start, end in zip(ends, ends[1:])]
+
+    def decode_iterable(self, ids: Ids) -> Iterator[str]:
+        """Yields the text of ids as they come, in whole characters."""
+        handle, text, size = c_void_p(), c_void_p(), c_size_t()
+        _lib.tlm_decoder_create(byref(handle), self._handle)
+        try:
+            for token_id in ids:
+                _lib.tlm_decoder_push(byref(text), byref(size), handle,
+                                      _unsigned("token id", token_id, c_uint32))
+                if size.value:
+                    yield ctypes.string_at(text, size.value).decode()
+            _lib.tlm_decoder_finish(byref(text), byref(size), handle)
+            if size.value:
+                yield ctypes.string_at(text, size.value).decode()
+        finally:
+            _lib.tlm_decoder_free(handle)
 
 
-def train_bpe(input_path, vocab_size, special_tokens=(), **options):
+def train_bpe(input_path: Path, vocab_size: int, special_tokens: Iterable[Text] = (),
+              **options: Any) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
     """Learns a vocabulary from a file; returns it as tokens by id and merges in order, as Tokenizer
-    takes them. More options as of Tokenizer.train."""
+    takes them. More options as of BpeTrainer."""
     tokenizer = Tokenizer.train(files=[input_path], vocab_size=vocab_size,
                                 special_tokens=special_tokens, **options)
     return tokenizer.vocab, tokenizer.merges
 
+
+def nfc(text: Text) -> bytes:
+    """The text in Unicode's Normalization Form C."""
+    text, data, size = _utf8(text), c_void_p(), c_size_t()
+    _lib.tlm_utf8_nfc(byref(data), byref(size), text, len(text))
+    return _take_bytes(data, size.value)
+
+
+# ---- Tensors --------------------------------------------------------------------------------------
 
 # DLPack capsules: named "dltensor" until a consumer takes what is in them.
 _CAPSULE, _USED_CAPSULE = b"dltensor", b"used_dltensor"
@@ -658,14 +1016,25 @@ def _delete_capsule(capsule):
         managed.contents.deleter(managed)
 
 
-def _flatten(values, shape):
+# Objects whose memory tensors lie over, by number, until the library lets them go.
+_buffers: dict[int, Any] = {}
+_numbers = itertools.count(1)
+
+
+@_Release
+def _release_buffer(user):
+    del _buffers[user]
+
+
+def _flatten(values: Any, shape: list[int]) -> list:
     """Checks that nested lists have one shape, which it appends to `shape`; returns a flat list."""
     if not isinstance(values, (list, tuple)):
         return [values]
     shape.append(len(values))
-    parts, inner = [], None
+    parts: list = []
+    inner = None
     for value in values:
-        own = []
+        own: list[int] = []
         parts.extend(_flatten(value, own))
         if inner is not None and own != inner:
             raise ValueError(f"rows of different shapes, {inner} and {own}")
@@ -674,7 +1043,7 @@ def _flatten(values, shape):
     return parts
 
 
-def _nest(values, shape):
+def _nest(values: list, shape: tuple[int, ...]) -> Any:
     """The inverse of _flatten."""
     if not shape:
         return values[0]
@@ -682,13 +1051,25 @@ def _nest(values, shape):
     return [_nest(values[i * step:(i + 1) * step], shape[1:]) for i in range(shape[0])]
 
 
+def _dims(shape: Sequence[int]) -> Any:
+    return (c_int64 * len(shape))(*shape)
+
+
+def _call(name: str, *arguments: Any) -> Tensor:
+    """An op: a new tensor from tensors and numbers."""
+    out = c_void_p()
+    getattr(_lib, name)(byref(out), *[getattr(argument, "_handle", argument) for argument in arguments])
+    return Tensor._wrap(out)
+
+
 class Tensor(_Handle):
-    """An array that may gather gradients. Made from nested lists, a number or a numpy array."""
+    """An array that may gather gradients, with a copy of nested lists, a number or a numpy array. In
+    arithmetic a number is a tensor without dimensions."""
 
     _free = "tlm_tensor_free"
 
-    def __init__(self, values, dtype=FLOAT32, requires_grad=False):
-        handle, flat, shape = c_void_p(), None, []
+    def __init__(self, values: Any, dtype: int = FLOAT32, requires_grad: bool = False) -> None:
+        handle, shape = c_void_p(), []
         if hasattr(values, "__array_interface__"):
             import numpy
             values = numpy.ascontiguousarray(values, dtype=_NUMPY_NAMES[dtype])
@@ -696,47 +1077,39 @@ class Tensor(_Handle):
         else:
             items = _flatten(values, shape)
             flat = (_ELEMENTS[dtype] * len(items))(*items)
-        sizes = (c_int64 * len(shape))(*shape)
-        _lib.tlm_tensor_from_data(byref(handle), dtype, flat, sizes, len(shape))
-        super().__init__(handle)
+        _lib.tlm_tensor_from_data(byref(handle), dtype, flat, _dims(shape), len(shape))
+        self._handle = handle
         if requires_grad:
-            _lib.tlm_tensor_set_requires_grad(handle, True)
+            self.requires_grad = True
 
-    @property
-    def shape(self):
-        sizes = _lib.tlm_tensor_shape(self._handle)
-        return tuple(sizes[i] for i in range(_lib.tlm_tensor_ndim(self._handle)))
-
-    @property
-    def dtype(self):
-        return _lib.tlm_tensor_dtype(self._handle)
-
-    @property
-    def requires_grad(self):
-        """Whether it gathers a gradient or passes one on; may be set, but of results of ops."""
-        return _lib.tlm_tensor_requires_grad(self._handle)
-
-    @requires_grad.setter
-    def requires_grad(self, value):
-        _lib.tlm_tensor_set_requires_grad(self._handle, value)
-
-    def _copy_out(self):
-        n = _lib.tlm_tensor_numel(self._handle)
-        data = (_ELEMENTS[self.dtype] * n)()
-        _lib.tlm_tensor_copy_out(self._handle, data, n)
-        return data
-
-    def tolist(self):
-        """Nested lists; a number for a scalar."""
-        return _nest(list(self._copy_out()), self.shape)
-
-    def numpy(self):
-        """A copy; numpy.from_dlpack(tensor) shares the memory."""
-        import numpy
-        return numpy.frombuffer(self._copy_out(), dtype=_NUMPY_NAMES[self.dtype]).reshape(self.shape).copy()
+    # -- Memory shared with others --
 
     @classmethod
-    def from_dlpack(cls, array):
+    def from_buffer(cls, buffer: Any) -> Tensor:
+        """A tensor over the memory of an array.array, a memoryview or whatever else has a writable
+        buffer of one of the types: nothing is copied."""
+        view = memoryview(buffer)
+        formats = {("f", 4): FLOAT32, ("i", 4): INT32, ("l", 4): INT32, ("q", 8): INT64, ("l", 8): INT64,
+                   ("I", 4): UINT32, ("L", 4): UINT32, ("?", 1): BOOL}
+        dtype = formats.get((view.format.lstrip("@=<"), view.itemsize))
+        if dtype is None:
+            raise TypeError(f"a buffer of format {view.format!r}")
+        if view.readonly or not view.c_contiguous:
+            raise BufferError("a tensor takes a writable buffer in row-major order")
+        size = view.nbytes
+        memory = (c_uint8 * size).from_buffer(view.cast("B")) if size else (c_uint8 * 8)()
+        handle, key = c_void_p(), next(_numbers)
+        _buffers[key] = memory
+        try:
+            _lib.tlm_tensor_wrap(byref(handle), dtype, ctypes.addressof(memory), _dims(view.shape), None,
+                                 view.ndim, _release_buffer, key)
+        except Error:
+            del _buffers[key]
+            raise
+        return cls._wrap(handle)
+
+    @classmethod
+    def from_dlpack(cls, array: Any) -> Tensor:
         """A tensor over the memory of a numpy array, a PyTorch tensor or anything else that speaks
         DLPack: nothing is copied."""
         capsule, handle = array.__dlpack__(), c_void_p()
@@ -745,7 +1118,8 @@ class Tensor(_Handle):
         _capsule_rename(capsule, _USED_CAPSULE)
         return cls._wrap(handle)
 
-    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+                   copy: bool | None = None) -> Any:
         """For numpy.from_dlpack, torch.from_dlpack and the like, over the same memory. They see the
         values only: no gradient flows between the libraries."""
         if stream is not None or dl_device not in (None, self.__dlpack_device__()):
@@ -755,149 +1129,316 @@ class Tensor(_Handle):
         return _capsule_new(ctypes.cast(managed, c_void_p), _CAPSULE,
                             ctypes.cast(_delete_capsule, c_void_p))
 
-    def __dlpack_device__(self):
+    def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
 
-    def _copy(self):
-        handle, data, ndim = c_void_p(), self._copy_out(), len(self.shape)
-        sizes = (c_int64 * ndim)(*self.shape)
-        _lib.tlm_tensor_from_data(byref(handle), self.dtype, data, sizes, ndim)
-        return Tensor._wrap(handle)
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """For numpy.asarray, over the same memory."""
+        kind = {FLOAT32: "<f4", INT32: "<i4", INT64: "<i8", UINT32: "<u4", BOOL: "|b1"}[self.dtype]
+        size = ctypes.sizeof(_ELEMENTS[self.dtype])
+        return {"version": 3, "shape": self.shape, "typestr": kind, "data": (self.data or 0, False),
+                "strides": tuple(size * stride for stride in self.strides)}
+
+    def memoryview(self) -> memoryview:
+        """The elements of a row-major tensor, over the same memory."""
+        if _call("tlm_contiguous", self).data != self.data:
+            raise BufferError("the tensor is a view that is not row-major")
+        n = _lib.tlm_tensor_numel(self._handle) * ctypes.sizeof(_ELEMENTS[self.dtype])
+        memory = (c_uint8 * n).from_address(self.data) if n else (c_uint8 * 0)()
+        memory.owner = self
+        view = memoryview(memory).cast("B").cast(_FORMATS[self.dtype])
+        return view.cast("B").cast(_FORMATS[self.dtype], self.shape) if n and self.shape else view
+
+    # -- Looking and copying --
 
     @property
-    def grad(self):
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+        return tuple(_lib.tlm_tensor_shape(self._handle)[:_lib.tlm_tensor_ndim(self._handle)])
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Its strides, in elements."""
+        return tuple(_lib.tlm_tensor_strides(self._handle)[:_lib.tlm_tensor_ndim(self._handle)])
+
+    @property
+    def dtype(self) -> int:
+        """FLOAT32, INT32, INT64, UINT32 or BOOL."""
+        return _lib.tlm_tensor_dtype(self._handle)
+
+    @property
+    def data(self) -> int | None:
+        """The address of the first element, None where there is none."""
+        return _lib.tlm_tensor_data(self._handle)
+
+    def _copy_out(self) -> Any:
+        n = _lib.tlm_tensor_numel(self._handle)
+        data = (_ELEMENTS[self.dtype] * n)()
+        _lib.tlm_tensor_copy_out(self._handle, data, n)
+        return data
+
+    def _copy(self) -> Tensor:
+        return _call("tlm_tensor_from_data", self.dtype, self._copy_out(), _dims(self.shape), len(self.shape))
+
+    def copy_(self, values: Any) -> None:
+        """Copies as many values as it has (nested lists, a numpy array or a Tensor) into a leaf."""
+        tensor = values if isinstance(values, Tensor) else Tensor(values, self.dtype)
+        if (tensor.dtype, tensor.shape) != (self.dtype, self.shape):
+            raise ValueError(f"values of shape {tensor.shape} for a tensor of {self.shape}")
+        data = tensor._copy_out()
+        _lib.tlm_tensor_copy_in(self._handle, data, len(data))
+
+    def tolist(self) -> Any:
+        """Nested lists; a number for a scalar."""
+        return _nest(list(self._copy_out()), self.shape)
+
+    def item(self) -> float:
+        """The value of a float32 tensor with one element."""
+        value = c_float()
+        _lib.tlm_tensor_item(byref(value), self._handle)
+        return value.value
+
+    def numpy(self) -> Any:
+        """A copy; numpy.asarray(tensor) shares the memory."""
+        import numpy
+        return numpy.frombuffer(self._copy_out(), dtype=_NUMPY_NAMES[self.dtype]).reshape(self.shape).copy()
+
+    # -- Gradients --
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether it gathers a gradient or passes one on; may be set, but of results of ops."""
+        return _lib.tlm_tensor_requires_grad(self._handle)
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        _lib.tlm_tensor_set_requires_grad(self._handle, value)
+
+    @property
+    def grad(self) -> Tensor | None:
         """The gradient gathered so far, or None."""
         handle = _lib.tlm_tensor_grad(self._handle)
         return None if handle is None else Tensor._wrap(c_void_p(_lib.tlm_tensor_retain(handle)))
 
-    def backward(self, gradient=None):
+    def zero_grad(self) -> None:
+        """Forgets the gradient."""
+        _lib.tlm_tensor_zero_grad(self._handle)
+
+    def backward(self, gradient: Tensor | None = None) -> None:
         """Back-propagates from a scalar, or from a gradient of the tensor's shape."""
+        outer = getattr(_thread, "callbacks", None)
         try:
-            _lib.tlm_tensor_backward(self._handle, gradient and gradient._handle)
+            with _Callbacks() as _thread.callbacks:
+                _lib.tlm_tensor_backward(self._handle, gradient and gradient._handle)
         finally:
-            if _raised:
-                raise _raised.pop()
+            _thread.callbacks = outer
 
-    def _apply(self, name, *arguments):
-        out = c_void_p()
-        getattr(_lib, name)(byref(out), self._handle,
-                            *[getattr(argument, "_handle", argument) for argument in arguments])
-        return Tensor._wrap(out)
+    def detach(self) -> Tensor:
+        """The same memory outside any graph."""
+        return _call("tlm_tensor_detach", self)
 
-    def __add__(self, other):
-        return self._apply("tlm_add", other)
+    # -- Ops --
 
-    def __sub__(self, other):
-        return self._apply("tlm_sub", other)
+    def __add__(self, other: Tensor | float) -> Tensor:
+        return _call("tlm_add", self, _operand(other))
 
-    def __mul__(self, other):
-        return self._apply("tlm_mul", other)
+    def __sub__(self, other: Tensor | float) -> Tensor:
+        return _call("tlm_sub", self, _operand(other))
 
-    def __truediv__(self, other):
-        return self._apply("tlm_div", other)
+    def __mul__(self, other: Tensor | float) -> Tensor:
+        return _call("tlm_mul", self, _operand(other))
 
-    def __matmul__(self, other):
-        return self._apply("tlm_matmul", other)
+    def __truediv__(self, other: Tensor | float) -> Tensor:
+        return _call("tlm_div", self, _operand(other))
 
-    def mean(self):
-        return self._apply("tlm_mean")
+    def __radd__(self, other: float) -> Tensor:
+        return _call("tlm_add", _operand(other), self)
 
-    def sum(self):
-        return self._apply("tlm_sum")
+    def __rsub__(self, other: float) -> Tensor:
+        return _call("tlm_sub", _operand(other), self)
 
-    def scale(self, factor):
-        return self._apply("tlm_scale", factor)
+    def __rmul__(self, other: float) -> Tensor:
+        return _call("tlm_mul", _operand(other), self)
 
-    def reshape(self, *shape):
-        return self._apply("tlm_reshape", (c_int64 * len(shape))(*shape), len(shape))
+    def __rtruediv__(self, other: float) -> Tensor:
+        return _call("tlm_div", _operand(other), self)
 
-    def transpose(self, dim0, dim1):
-        return self._apply("tlm_transpose", dim0, dim1)
+    def __matmul__(self, other: Tensor) -> Tensor:
+        return _call("tlm_matmul", self, other)
+
+    def __neg__(self) -> Tensor:
+        return self.scale(-1.0)
+
+    def scale(self, factor: float) -> Tensor:
+        """factor times it."""
+        return _call("tlm_scale", self, factor)
+
+    def sum(self, dim: int | None = None, keep_dim: bool = False) -> Tensor:
+        """The sum of all elements, or along a dimension."""
+        return _call("tlm_sum", self) if dim is None else _call("tlm_sum_dim", self, dim, keep_dim)
+
+    def mean(self, dim: int | None = None, keep_dim: bool = False) -> Tensor:
+        """The mean of all elements, or along a dimension."""
+        return _call("tlm_mean", self) if dim is None else _call("tlm_mean_dim", self, dim, keep_dim)
+
+    def max(self, dim: int, keep_dim: bool = False) -> tuple[Tensor, Tensor]:
+        """The largest along a dimension, and its places."""
+        values, indices = c_void_p(), c_void_p()
+        _lib.tlm_max_dim(byref(values), byref(indices), self._handle, dim, keep_dim)
+        return Tensor._wrap(values), Tensor._wrap(indices)
+
+    def reshape(self, *shape: int) -> Tensor:
+        """Another shape of the same elements; one size may be -1."""
+        return _call("tlm_reshape", self, _dims(shape), len(shape))
+
+    def transpose(self, dim0: int, dim1: int) -> Tensor:
+        """Two dimensions swapped: a view."""
+        return _call("tlm_transpose", self, dim0, dim1)
+
+    def slice(self, dim: int, start: int, stop: int) -> Tensor:
+        """Elements start .. stop - 1 of a dimension: a view."""
+        return _call("tlm_slice", self, dim, start, stop)
+
+    def contiguous(self) -> Tensor:
+        """It in row-major order."""
+        return _call("tlm_contiguous", self)
+
+    def exp(self) -> Tensor:
+        """e to its power, element by element, as all that follow."""
+        return _call("tlm_exp", self)
+
+    def log(self) -> Tensor:
+        """Natural logarithm."""
+        return _call("tlm_log", self)
+
+    def sqrt(self) -> Tensor:
+        """Square root."""
+        return _call("tlm_sqrt", self)
+
+    def tanh(self) -> Tensor:
+        """Hyperbolic tangent."""
+        return _call("tlm_tanh", self)
+
+    def sigmoid(self) -> Tensor:
+        """1 / (1 + exp(-x))."""
+        return _call("tlm_sigmoid", self)
+
+    def relu(self) -> Tensor:
+        """max(x, 0)."""
+        return _call("tlm_relu", self)
+
+    def gelu(self) -> Tensor:
+        """x P(Z <= x), Z normal."""
+        return _call("tlm_gelu", self)
+
+    def silu(self) -> Tensor:
+        """x sigmoid(x)."""
+        return _call("tlm_silu", self)
 
 
-def _add_functions():
-    """Tensor.exp() and the like: functions of one variable, element by element."""
-    for name in ("exp", "log", "sqrt", "tanh", "sigmoid", "relu", "gelu", "silu"):
-        setattr(Tensor, name, lambda self, call="tlm_" + name: self._apply(call))
+def _operand(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else Tensor(value)
 
 
-_add_functions()
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Ops inside are not recorded, on this thread."""
+    before = _lib.tlm_set_grad_enabled(False)
+    try:
+        yield
+    finally:
+        _lib.tlm_set_grad_enabled(before)
 
-def _layer(name, *arguments):
-    out = c_void_p()
-    getattr(_lib, name)(byref(out), *[getattr(argument, "_handle", argument) for argument in arguments])
-    return Tensor._wrap(out)
+
+def where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """a where condition (BOOL) is true, else b."""
+    return _call("tlm_where", condition, a, b)
 
 
-def linear(x, weight):
+def concat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors one after another along a dimension."""
+    return _call("tlm_concat", _handles(tensors), len(tensors), dim)
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x (..., d_in) times the transpose of weight (d_out, d_in)."""
-    return _layer("tlm_linear", x, weight)
+    return _call("tlm_linear", x, weight)
 
 
-def embedding(weight, ids):
+def embedding(weight: Tensor, ids: Tensor) -> Tensor:
     """The rows of weight (vocab, d) that an integer tensor names."""
-    return _layer("tlm_embedding", weight, ids)
+    return _call("tlm_embedding", weight, ids)
 
 
-def rms_norm(x, weight, eps=1e-5):
+def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension."""
-    return _layer("tlm_rms_norm", x, weight, eps)
+    return _call("tlm_rms_norm", x, weight, eps)
 
 
-def silu_mul(gate, up):
+def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) * up."""
-    return _layer("tlm_silu_mul", gate, up)
+    return _call("tlm_silu_mul", gate, up)
 
 
-def swiglu(x, w1, w2, w3):
+def swiglu(x: Tensor, w1: Tensor, w2: Tensor, w3: Tensor) -> Tensor:
     """W2 (silu(W1 x) * W3 x)."""
-    return _layer("tlm_swiglu", x, w1, w2, w3)
+    return _call("tlm_swiglu", x, w1, w2, w3)
 
 
-def rope(x, positions=None, theta=10000.0):
+def rope(x: Tensor, positions: Tensor | None = None, theta: float = 10000.0) -> Tensor:
     """Rotary position embedding of x (..., time, d) over pairs of neighbours; positions, integers, are
     of a shape that broadcasts to (..., time), and 0, 1, 2, ... without."""
-    return _layer("tlm_rope", x, positions, theta)
+    return _call("tlm_rope", x, positions, theta)
 
 
-def softmax(x, dim=-1):
+def softmax(x: Tensor, dim: int = -1) -> Tensor:
     """Softmax along a dimension."""
-    return _layer("tlm_softmax", x, dim)
+    return _call("tlm_softmax", x, dim)
 
 
-def attention(query, key, value, mask=None, causal=False):
-    """softmax(query key^T / sqrt(d_k)) value; mask: bool, True where a query sees a key."""
-    return _layer("tlm_attention", query, key, value, mask, causal)
+def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None,
+              causal: bool = False) -> Tensor:
+    """softmax(query key^T / sqrt(d_k)) value; mask: BOOL, true where a query sees a key."""
+    return _call("tlm_attention", query, key, value, mask, causal)
 
 
-def multi_head_attention(x, wq, wk, wv, wo, num_heads, rope_theta=0.0, positions=None):
+def multi_head_attention(x: Tensor, wq: Tensor, wk: Tensor, wv: Tensor, wo: Tensor, num_heads: int,
+                         rope_theta: float = 0.0, positions: Tensor | None = None) -> Tensor:
     """Causal self-attention of x (..., time, d_model); rope_theta 0: without rotation."""
-    return _layer("tlm_multi_head_attention", x, wq, wk, wv, wo, num_heads, rope_theta, positions)
+    return _call("tlm_multi_head_attention", x, wq, wk, wv, wo, num_heads, rope_theta, positions)
 
 
-def cross_entropy(logits, targets):
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean of -log softmax(logits)[target] over all positions, in nats."""
-    return _layer("tlm_cross_entropy", logits, targets)
+    return _call("tlm_cross_entropy", logits, targets)
 
 
-# Backward functions of custom ops that are still in a graph, by number, and the exception that one of
-# them has raised, on its way through the library to the caller of Tensor.backward.
-_backwards, _raised = {}, []
+def init_truncated_normal(tensor: Tensor, sigma: float, cut_sigmas: float = 3.0, seed: int = 0,
+                          stream: int = 0) -> None:
+    """Fills a leaf with Normal(0, sigma^2) cut to +-cut_sigmas sigma."""
+    _lib.tlm_init_truncated_normal(tensor._handle, sigma, cut_sigmas, _unsigned("seed", seed),
+                                   _unsigned("stream", stream))
+
+
+# Backward functions of custom ops that are still in a graph, by number; and what guards them in the call
+# of Tensor.backward that is running on a thread.
+_backwards: dict[int, Callable[[Tensor], Iterable]] = {}
+_thread = threading.local()
+
+
+def _take_back(grads: Any, grad_out: int, num_inputs: int, user: int) -> None:
+    results = list(_backwards[user](Tensor._wrap(c_void_p(_lib.tlm_tensor_retain(grad_out)))))
+    if len(results) != num_inputs:
+        raise ValueError(f"{len(results)} gradients for {num_inputs} inputs")
+    for i, result in enumerate(results):
+        grads[i] = None if result is None else _lib.tlm_tensor_retain(result._handle)
 
 
 @_Backward
 def _call_backward(grads, grad_out, _inputs, num_inputs, _saved, _num_saved, user):
-    try:
-        gradient = Tensor._wrap(c_void_p(_lib.tlm_tensor_retain(grad_out)))
-        results = list(_backwards[user](gradient))
-        if len(results) != num_inputs:
-            raise ValueError(f"{len(results)} gradients for {num_inputs} inputs")
-        for i, result in enumerate(results):
-            grads[i] = None if result is None else _lib.tlm_tensor_retain(result._handle)
-        return 0
-    except BaseException as exception:  # to be raised again on this side of the library
-        _raised.append(exception)
-        return -12  # TLM_ERR_CANCELLED
+    _thread.callbacks.guard(_take_back, grads, grad_out, num_inputs, user)
+    return _CANCELLED if _thread.callbacks.raised else 0
 
 
 @_Release
@@ -905,12 +1446,13 @@ def _release_backward(user):
     del _backwards[user]
 
 
-def custom_op(result, inputs, backward, name="custom op"):
+def custom_op(result: Tensor, inputs: Sequence[Tensor],
+              backward: Callable[[Tensor], Iterable[Tensor | None]], name: str = "custom op") -> Tensor:
     """A tensor with the values of `result`, recorded as made from `inputs`. backward(gradient) gets the
     gradient of the result and returns one for each input, or None for 0."""
-    key, out = max(_backwards, default=0) + 1, c_void_p()
-    options = _CustomOpOptions(_lib.tlm_custom_op_options_init_sized, name=_utf8(name), user=key,
-                               backward=_call_backward, release=_release_backward)
+    key, out = next(_numbers), c_void_p()
+    options = _CustomOpOptions(name=_utf8(name), user=key, backward=_call_backward,
+                               release=_release_backward)
     _backwards[key] = backward
     try:
         _lib.tlm_custom_op_record(byref(out), result._handle, _handles(inputs), len(inputs), None, 0,
@@ -921,60 +1463,149 @@ def custom_op(result, inputs, backward, name="custom op"):
     return Tensor._wrap(out)
 
 
-def _handles(tensors):
+def _handles(tensors: Sequence[Tensor]) -> Any:
     return (c_void_p * len(tensors))(*[tensor._handle for tensor in tensors])
 
 
-class AdamW(_Handle):
-    """The optimiser AdamW over a list of parameters."""
+# ---- Optimisers -----------------------------------------------------------------------------------
+
+
+class Optimizer(_Handle):
+    """What AdamW and SGD share. Parameters are float32 leaves, each in one group."""
 
     _free = "tlm_optimizer_free"
 
-    def __init__(self, parameters, learning_rate=None, beta1=None, beta2=None, eps=None,
-                 weight_decay=None):
-        options = _AdamWOptions(_lib.tlm_adamw_options_init_sized, learning_rate=learning_rate,
-                                beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
-        handle = c_void_p()
-        _lib.tlm_optimizer_create_adamw(byref(handle), byref(options))
-        super().__init__(handle)
-        _lib.tlm_optimizer_add_group(handle, _handles(parameters), len(parameters), None)
+    def _add(self, parameters: Any, no_decay: Iterable[str] = ()) -> None:
+        if isinstance(parameters, Model):
+            self.add_model(parameters, no_decay)
+        else:
+            self.add_group(parameters)
 
-    def set_learning_rate(self, learning_rate):
-        _lib.tlm_optimizer_set_learning_rate(self._handle, c_size_t(-1).value, learning_rate)
+    def add_group(self, parameters: Iterable[Tensor], **options: float) -> None:
+        """Another group; for AdamW with options of its own: learning_rate, beta1, beta2, eps,
+        weight_decay."""
+        tensors = list(parameters)
+        _lib.tlm_optimizer_add_group(self._handle, _handles(tensors), len(tensors),
+                                     byref(_AdamWOptions(**options)) if options else None)
 
-    def step(self):
+    def add_model(self, model: Model, no_decay: Iterable[str] = ()) -> None:
+        """All parameters of a model: a group, and one without weight decay of those that no_decay
+        ("norms", "embeddings") names."""
+        bits = 0
+        for name in no_decay:
+            if name not in _NO_DECAY:
+                raise ValueError(f"no_decay {name!r} is none of {', '.join(_NO_DECAY)}")
+            bits |= _NO_DECAY[name]
+        _lib.tlm_optimizer_add_model(self._handle, model._handle, bits, None)
+
+    @property
+    def kind(self) -> str:
+        """ "adamw" or "sgd"."""
+        return _lib.tlm_optimizer_kind(self._handle).decode()
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups."""
+        return _lib.tlm_optimizer_num_groups(self._handle)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps taken; may be set."""
+        return _lib.tlm_optimizer_steps(self._handle)
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        _lib.tlm_optimizer_set_steps(self._handle, _unsigned("steps", steps))
+
+    def learning_rate(self, group: int = 0) -> float:
+        """The learning rate of a group."""
+        rate = c_double()
+        _lib.tlm_optimizer_learning_rate(byref(rate), self._handle, _unsigned("group", group))
+        return rate.value
+
+    def set_learning_rate(self, learning_rate: float, group: int | None = None) -> None:
+        """The same to be, or that of all groups."""
+        _lib.tlm_optimizer_set_learning_rate(
+            self._handle, _ALL_GROUPS if group is None else _unsigned("group", group), learning_rate)
+
+    def state(self, index: int, name: str) -> list[float]:
+        """The moments "m" or "v" of a parameter, counted in order of addition: a copy."""
+        values, n = _FLOATS(), c_size_t()
+        _lib.tlm_optimizer_state(byref(values), byref(n), self._handle, _unsigned("index", index),
+                                 _utf8(name))
+        return values[:n.value]
+
+    def set_state(self, index: int, name: str, state: Sequence[float]) -> None:
+        """Sets them."""
+        values, n = _FLOATS(), c_size_t()
+        _lib.tlm_optimizer_state(byref(values), byref(n), self._handle, _unsigned("index", index),
+                                 _utf8(name))
+        if len(state) != n.value:
+            raise ValueError(f"{len(state)} values for a state of {n.value}")
+        for i, value in enumerate(state):
+            values[i] = value
+
+    def step(self) -> None:
+        """One update of every parameter that has a gradient."""
         _lib.tlm_optimizer_step(self._handle)
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
+        """Forgets all gradients."""
         _lib.tlm_optimizer_zero_grad(self._handle)
 
 
-def clip_grad_norm(parameters, max_norm):
+class AdamW(Optimizer):
+    """AdamW over a list of parameters or over a model, of which no_decay ("norms", "embeddings") names
+    what has no weight decay."""
+
+    def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float | None = None,
+                 beta1: float | None = None, beta2: float | None = None, eps: float | None = None,
+                 weight_decay: float | None = None, no_decay: Iterable[str] = ()) -> None:
+        options = _AdamWOptions(learning_rate=learning_rate, beta1=beta1, beta2=beta2, eps=eps,
+                                weight_decay=weight_decay)
+        handle = c_void_p()
+        _lib.tlm_optimizer_create_adamw(byref(handle), byref(options))
+        self._handle = handle
+        self._add(parameters, no_decay)
+
+
+class SGD(Optimizer):
+    """Gradient descent with the rate learning_rate / sqrt(t + 1) in step t = 0, 1, ..."""
+
+    def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float) -> None:
+        handle = c_void_p()
+        _lib.tlm_optimizer_create_sgd(byref(handle), learning_rate)
+        self._handle = handle
+        self._add(parameters)
+
+
+def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     """Scales the gradients to a joint norm of at most max_norm; returns what it was before."""
-    norm = c_double()
-    _lib.tlm_clip_grad_norm(byref(norm), _handles(parameters), len(parameters), max_norm)
+    tensors, norm = list(parameters), c_double()
+    _lib.tlm_clip_grad_norm(byref(norm), _handles(tensors), len(tensors), max_norm)
     return norm.value
 
 
-def clip_norm(tensors, max_norm):
+def clip_norm(gradients: Iterable[Tensor], max_norm: float) -> float:
     """The same for tensors that are themselves the gradients."""
-    norm = c_double()
+    tensors, norm = list(gradients), c_double()
     _lib.tlm_clip_norm(byref(norm), _handles(tensors), len(tensors), max_norm)
     return norm.value
 
 
-def adamw_update(parameters, m, v, gradients, step, **options):
+def adamw_update(parameters: Sequence[Tensor], m: Sequence[Tensor], v: Sequence[Tensor],
+                 gradients: Sequence[Tensor], step: int, **options: float) -> None:
     """One update of parameters by AdamW, with moments m and v (zeros at first) and gradients in lists
     of the same order; step counts from 1. Options: learning_rate, beta1, beta2, eps, weight_decay."""
     if not len(parameters) == len(m) == len(v) == len(gradients):
         raise ValueError(f"{len(parameters)} parameters, {len(m)} m, {len(v)} v and "
                          f"{len(gradients)} gradients")
     _lib.tlm_adamw_update(_handles(parameters), _handles(m), _handles(v), _handles(gradients),
-                          len(parameters), _unsigned("step", step),
-                          byref(_AdamWOptions(_lib.tlm_adamw_options_init_sized, **options)))
+                          len(parameters), _unsigned("step", step), byref(_AdamWOptions(**options)))
 
 
-def cosine_schedule(step, max_learning_rate, min_learning_rate, warmup_steps, cycle_steps):
+def cosine_schedule(step: int, max_learning_rate: float, min_learning_rate: float, warmup_steps: int,
+                    cycle_steps: int) -> float:
     """The learning rate of a step: linear up over the warm-up, a half cosine wave down to the end of
     the cycle, the minimum after it."""
     rate = c_double()
@@ -984,11 +1615,29 @@ def cosine_schedule(step, max_learning_rate, min_learning_rate, warmup_steps, cy
     return rate.value
 
 
-def _unsigned(name, value):
-    """A number for an argument that has no sign: ctypes would wrap a negative one around."""
-    if not 0 <= value < 1 << 64:
-        raise ValueError(f"{name} {value} is not in 0..2**64-1")
-    return int(value)
+def _schedule_options(kind: str, max_learning_rate: float, min_learning_rate: float = 0.0,
+                      warmup_steps: int = 0, total_steps: int = 0, decay_steps: int = 0) -> _ScheduleOptions:
+    return _ScheduleOptions(kind=_number("schedule", kind), max_learning_rate=max_learning_rate,
+                            min_learning_rate=min_learning_rate, warmup_steps=warmup_steps,
+                            total_steps=total_steps, decay_steps=decay_steps)
+
+
+def schedule_learning_rate(step: int, kind: str, max_learning_rate: float, **options: Any) -> float:
+    """The learning rate of a step. kind: "constant", "cosine", "linear" or "wsd". Options:
+    min_learning_rate, warmup_steps, total_steps, decay_steps (of "wsd")."""
+    rate = c_double()
+    _lib.tlm_schedule_learning_rate(byref(rate), byref(_schedule_options(kind, max_learning_rate, **options)),
+                                    _unsigned("step", step))
+    return rate.value
+
+
+# ---- Token data -----------------------------------------------------------------------------------
+
+
+def _token_type(name: str | None) -> int:
+    if name not in _TOKEN_TYPES:
+        raise ValueError(f"token_type {name!r} is none of {', '.join(filter(None, _TOKEN_TYPES))}")
+    return _TOKEN_TYPES[name]
 
 
 class Dataset(_Handle):
@@ -996,72 +1645,154 @@ class Dataset(_Handle):
     copy of any other integers."""
 
     _free = "tlm_dataset_free"
-    _TYPES = {"uint16": 2, "uint32": 4}  # TLM_TOKENS_...
 
-    def __init__(self, ids):
+    def __init__(self, ids: Any) -> None:
         handle = c_void_p()
         if hasattr(ids, "__array_interface__"):
             if ids.ndim != 1:
                 raise ValueError(f"ids of {ids.ndim} dimensions, not 1")
-            if str(ids.dtype) not in self._TYPES or not ids.flags.c_contiguous:
+            if str(ids.dtype) not in ("uint16", "uint32") or not ids.flags.c_contiguous:
                 given, ids = ids, ids.astype("uint32")
                 if (ids != given).any():
                     raise ValueError("ids that are not whole numbers in 0..2**32-1")
             self._ids = ids  # which the library borrows
-            _lib.tlm_dataset_wrap(byref(handle), ids.ctypes.data, len(ids), self._TYPES[str(ids.dtype)])
+            _lib.tlm_dataset_wrap(byref(handle), ids.ctypes.data, len(ids), _token_type(str(ids.dtype)))
         else:
             array = _ids_array(ids)
             _lib.tlm_dataset_from_ids(byref(handle), array, len(array))
-        super().__init__(handle)
+        self._handle = handle
 
     @classmethod
-    def open(cls, path, token_type=0, vocab_size=0):
-        """Maps a token file. token_type, 2 or 4 bytes, is for names that do not tell it; with
-        vocab_size all ids are checked to be below it."""
+    def open(cls, path: Path, token_type: str | None = None, vocab_size: int = 0) -> Dataset:
+        """Maps a token file. token_type ("uint16", "uint32", "int64") is for names that do not tell it;
+        with vocab_size all ids are checked to be below it."""
         handle = c_void_p()
-        _lib.tlm_dataset_open(byref(handle), os.fsencode(path), token_type, vocab_size)
+        _lib.tlm_dataset_open(byref(handle), os.fsencode(path), _token_type(token_type),
+                              _unsigned("vocab_size", vocab_size, c_uint32))
         return cls._wrap(handle)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return _lib.tlm_dataset_length(self._handle)
 
-    def read(self, offset, n):
+    def read(self, offset: int, n: int) -> list[int]:
         """Ids offset .. offset + n - 1."""
         ids = (c_uint32 * n)()
         _lib.tlm_dataset_read(ids, n, self._handle, _unsigned("offset", offset))
         return list(ids)
 
-    def sample(self, batch, context, seed, step=0, as_numpy=False):
+    def sample(self, batch: int, context: int, seed: int, step: int = 0, as_numpy: bool = False) -> tuple:
         """Inputs and targets (batch, context) of a step of a seeded run, as lists of rows or numpy
         arrays: rows from places drawn uniformly, targets one id later."""
         size = max(batch, 0) * max(context, 0)
         inputs, targets = (c_uint32 * size)(), (c_uint32 * size)()
         _lib.tlm_dataset_sample(inputs, targets, self._handle, batch, context, _unsigned("seed", seed),
                                 _unsigned("step", step))
-        if as_numpy:
-            import numpy
-            return tuple(numpy.frombuffer(a, "uint32").reshape(batch, context) for a in (inputs, targets))
-        return tuple([list(a[i:i + context]) for i in range(0, size, context)] for a in (inputs, targets))
+        return tuple(_rows(ctypes.cast(array, _IDS), (batch, context), as_numpy)
+                     for array in (inputs, targets))
 
 
-def _batch(rows):
-    """Ids as a flat C array with (batch, time), from a list of ids or of lists of them."""
+class Loader(_Handle):
+    """Makes the batches of a run, without end: an iterator over inputs and targets (batch_size,
+    context_length), lists of rows or numpy arrays. order: "random", "shuffled" (all windows once an
+    epoch) or "sequential"; document_end: windows begin where documents do, behind that id; prefetch:
+    batches made ahead on a thread."""
+
+    _free = "tlm_loader_free"
+
+    def __init__(self, dataset: Dataset, batch_size: int, context_length: int, seed: int = 0,
+                 order: str = "random", document_end: int | None = None, prefetch: int = 0,
+                 as_numpy: bool = False) -> None:
+        options = _LoaderOptions(
+            batch_size=batch_size, context_length=context_length, seed=seed, order=_number("order", order),
+            document_end=document_end, has_document_end=document_end is not None, prefetch=prefetch)
+        handle = c_void_p()
+        _lib.tlm_loader_create(byref(handle), dataset._handle, byref(options))
+        self._handle, self._dataset = handle, dataset  # which the library borrows
+        self._shape, self._as_numpy = (batch_size, context_length), as_numpy
+
+    def __iter__(self) -> Loader:
+        return self
+
+    def __next__(self) -> tuple:
+        inputs, targets = _IDS(), _IDS()
+        _lib.tlm_loader_next(byref(inputs), byref(targets), self._handle)
+        return tuple(_rows(array, self._shape, self._as_numpy) for array in (inputs, targets))
+
+    @property
+    def position(self) -> int:
+        """The number of the batch that comes next; may be set."""
+        return _lib.tlm_loader_position(self._handle)
+
+    @position.setter
+    def position(self, batch: int) -> None:
+        _lib.tlm_loader_seek(self._handle, _unsigned("batch", batch))
+
+    @property
+    def windows_per_epoch(self) -> int:
+        """Windows in an epoch."""
+        return _lib.tlm_loader_windows_per_epoch(self._handle)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches that hold them, rounded up."""
+        return _lib.tlm_loader_batches_per_epoch(self._handle)
+
+
+class TokenWriter(_Handle):
+    """Writes a token file, .npy if it ends so: `with TokenWriter(path) as writer: writer.push(ids)`. The
+    file appears at the end, and not after an exception."""
+
+    _free = "tlm_token_writer_free"
+
+    def __init__(self, path: Path, token_type: str | None = None) -> None:
+        handle = c_void_p()
+        _lib.tlm_token_writer_create(byref(handle), os.fsencode(path), _token_type(token_type))
+        self._handle = handle
+
+    def push(self, ids: Ids) -> None:
+        """Appends ids."""
+        array = _ids_array(ids)
+        _lib.tlm_token_writer_push(self._handle, array, len(array))
+
+    def finish(self) -> None:
+        """Completes the file."""
+        _lib.tlm_token_writer_finish(self._handle)
+
+    def __enter__(self) -> TokenWriter:
+        return self
+
+    def __exit__(self, kind: Any, *_what: Any) -> None:
+        if kind is None:
+            self.finish()
+        self.__del__()
+
+
+def tokenize_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, token_type: str | None = None,
+                  progress: Callable[[int, int], Any] | None = None) -> int:
+    """Encodes a text file of any size to a token file; returns the number of tokens. progress(done,
+    total), in bytes of the text, ends the call by what is true."""
+    def report(_user, done, total):
+        return progress is not None and progress(done, total)
+
+    n = c_uint64()
+    with _Callbacks() as callbacks:
+        _lib.tlm_tokenize_file(byref(n), tokenizer._handle, os.fsencode(text_path), os.fsencode(tokens_path),
+                               _token_type(token_type), callbacks.wrap(_Progress, report), None)
+    return n.value
+
+
+# ---- Model ----------------------------------------------------------------------------------------
+
+
+def _batch(rows: Any) -> tuple:
+    """Ids as a flat C array with (batch, time), from ids or rows of ids: lists, or arrays that have
+    tolist()."""
     rows = rows.tolist() if hasattr(rows, "tolist") else list(rows)
     if not rows or not isinstance(rows[0], (list, tuple)):
         rows = [rows]
     if any(len(row) != len(rows[0]) for row in rows):
         raise ValueError("rows of different lengths")
-    return _ids_array(i for row in rows for i in row), len(rows), len(rows[0])
-
-
-_WEIGHTS = ("float32", "float16", "bfloat16")
-
-
-def _file_options(weights="float32", begin_token=None, end_token=None):
-    return _ModelFileOptions(
-        _lib.tlm_model_file_options_init_sized, weights=_WEIGHTS.index(weights),
-        has_begin_token=begin_token is not None, begin_token=begin_token or 0,
-        has_end_token=end_token is not None, end_token=end_token or 0)
+    return _ids_array(itertools.chain.from_iterable(rows)), len(rows), len(rows[0])
 
 
 class Model(_Handle):
@@ -1070,48 +1801,60 @@ class Model(_Handle):
     _free = "tlm_model_free"
 
     @classmethod
-    def create(cls, vocab_size, context_length, d_model, num_layers, num_heads, d_ff=0,
-               rope_theta=0.0, seed=0, num_kv_heads=0, norm_eps=0.0, norm="pre", position="rope",
-               ffn="swiglu", tied_embeddings=False):
-        """norm: "pre", "post" or "none"; position: "rope" or "none"; ffn: "swiglu" or "silu"."""
-        words = {"norm": norm, "position": position, "ffn": ffn}
+    def create(cls, vocab_size: int, context_length: int, d_model: int, num_layers: int, num_heads: int,
+               d_ff: int = 0, rope_theta: float = 0.0, seed: int = 0, num_kv_heads: int = 0,
+               norm_eps: float = 0.0, norm: str = "pre", position: str = "rope", ffn: str = "swiglu",
+               tied_embeddings: bool = False) -> Model:
+        """With fresh parameters. norm: "pre", "post" or "none"; position: "rope" or "none"; ffn:
+        "swiglu" or "silu"; for the rest 0 is the library's default."""
         options = _ModelOptions(
-            _lib.tlm_model_options_init_sized, vocab_size=vocab_size, context_length=context_length,
-            d_model=d_model, num_layers=num_layers, num_heads=num_heads, d_ff=d_ff,
-            rope_theta=rope_theta, seed=seed, num_kv_heads=num_kv_heads, norm_eps=norm_eps,
-            tied_embeddings=tied_embeddings,
-            **{name: _SWITCHES[name].index(word) for name, word in words.items()})
+            vocab_size=vocab_size, context_length=context_length, d_model=d_model, num_layers=num_layers,
+            num_heads=num_heads, d_ff=d_ff, rope_theta=rope_theta, seed=seed, num_kv_heads=num_kv_heads,
+            norm_eps=norm_eps, norm=_number("norm", norm), position=_number("position", position),
+            ffn=_number("ffn", ffn), tied_embeddings=tied_embeddings)
         handle = c_void_p()
         _lib.tlm_model_create(byref(handle), byref(options))
-        return cls(handle)
+        return cls._wrap(handle)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: Path) -> Model:
         """The model of a checkpoint."""
         handle = c_void_p()
         _lib.tlm_model_load(byref(handle), os.fsencode(path))
-        return cls(handle)
+        return cls._wrap(handle)
 
-    def save(self, path):
-        """A checkpoint with the weights alone."""
-        _lib.tlm_checkpoint_save(os.fsencode(path), self._handle, None, 0)
+    def save(self, path: Path, optimizer: Optimizer | None = None, iteration: int = 0) -> None:
+        """A checkpoint with the weights, the state of an optimiser and the number of iterations done."""
+        _lib.tlm_checkpoint_save(os.fsencode(path), self._handle, optimizer and optimizer._handle,
+                                 _unsigned("iteration", iteration))
 
-    def save_hf(self, directory, tokenizer=None, **options):
-        """A folder that transformers loads as a LlamaForCausalLM. Options: weights ("float32",
-        "float16", "bfloat16"), begin_token and end_token (ids)."""
-        _lib.tlm_model_save_hf(os.fsencode(directory), self._handle,
-                               tokenizer and tokenizer._handle, byref(_file_options(**options)))
+    def load_checkpoint(self, path: Path, optimizer: Optimizer | None = None) -> int:
+        """Reads a checkpoint of this configuration, and into an optimiser of the same kind over the
+        same parameters; returns the number of iterations."""
+        iteration = c_uint64()
+        _lib.tlm_checkpoint_load(byref(iteration), os.fsencode(path), self._handle,
+                                 optimizer and optimizer._handle)
+        return iteration.value
+
+    def save_hf(self, directory: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
+                begin_token: int | None = None, end_token: int | None = None) -> None:
+        """A folder that transformers loads as a LlamaForCausalLM. weights: "float32", "float16" or
+        "bfloat16"; begin_token, end_token: ids."""
+        options = _ModelFileOptions(
+            weights=_number("weights", weights), has_begin_token=begin_token is not None,
+            begin_token=begin_token, has_end_token=end_token is not None, end_token=end_token)
+        _lib.tlm_model_save_hf(os.fsencode(directory), self._handle, tokenizer and tokenizer._handle,
+                               byref(options))
 
     @property
-    def options(self):
-        """The arguments of `create`, defaults resolved, as a dict."""
-        options = _ModelOptions(_lib.tlm_model_options_init_sized)
+    def options(self) -> dict[str, Any]:
+        """The arguments of `create`, defaults resolved."""
+        options = _ModelOptions()
         _lib.tlm_model_get_options(byref(options), self._handle)
         values = {name: getattr(options, name) for name, _ in options._fields_[1:-1]}
-        values.update({name: words[values[name]] for name, words in _SWITCHES.items()})
-        return values
+        return {name: _WORDS[name][value] if name in _WORDS else value for name, value in values.items()}
 
-    def parameters(self):
+    def parameters(self) -> dict[str, Tensor]:
         """The parameters by name. They are the model's own, not copies."""
         result, name, borrowed = {}, c_char_p(), c_void_p()
         for i in range(_lib.tlm_model_num_parameters(self._handle)):
@@ -1121,84 +1864,85 @@ class Model(_Handle):
             result[name.value.decode()] = Tensor._wrap(handle)
         return result
 
-    def set_parameter(self, name, values):
+    @property
+    def num_elements(self) -> int:
+        """The elements of all parameters."""
+        return _lib.tlm_model_num_elements(self._handle)
+
+    def set_parameter(self, name: str, values: Any) -> None:
         """Copies values (a numpy array, a Tensor or nested lists) into a parameter."""
         tensor = values if isinstance(values, Tensor) else Tensor(values)
-        shape = (c_int64 * len(tensor.shape))(*tensor.shape)
-        _lib.tlm_model_set_parameter(self._handle, _utf8(name), tensor._copy_out(), shape, len(shape))
+        if tensor.dtype != FLOAT32:
+            raise TypeError(f"a parameter is float32, not {_NUMPY_NAMES[tensor.dtype]}")
+        _lib.tlm_model_set_parameter(self._handle, _utf8(name), tensor._copy_out(), _dims(tensor.shape),
+                                     len(tensor.shape))
 
-    def forward(self, ids):
+    def set_checkpointing(self, enabled: bool) -> None:
+        """Activation checkpointing: less memory, a third more time, the same bits."""
+        _lib.tlm_model_set_checkpointing(self._handle, enabled)
+
+    def check_finite(self) -> None:
+        """NonFiniteError, naming the place, if a parameter or a gradient holds NaN or infinity."""
+        _lib.tlm_model_check_finite(self._handle)
+
+    def forward(self, ids: Any) -> Tensor:
         """Logits (batch, time, vocab_size) of ids, (time) or (batch, time)."""
         array, batch, time = _batch(ids)
-        out = c_void_p()
-        _lib.tlm_model_forward(byref(out), self._handle, array, batch, time)
-        return Tensor._wrap(out)
+        return _call("tlm_model_forward", self, array, batch, time)
 
-    def loss(self, inputs, targets):
+    def loss(self, inputs: Any, targets: Any) -> Tensor:
         """Mean cross-entropy in nats a token; its backward() fills the parameters' gradients."""
         inputs, batch, time = _batch(inputs)
         targets, target_batch, target_time = _batch(targets)
         if (batch, time) != (target_batch, target_time):
             raise ValueError(f"inputs are {(batch, time)}, targets {(target_batch, target_time)}")
-        out = c_void_p()
-        _lib.tlm_model_loss(byref(out), self._handle, inputs, targets, batch, time)
-        return Tensor._wrap(out)
+        return _call("tlm_model_loss", self, inputs, targets, batch, time)
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
+        """Forgets all gradients."""
         _lib.tlm_model_zero_grad(self._handle)
 
-    def score(self, ids, stride=0):
+    def score(self, ids: Ids, stride: int = 0) -> list[float]:
         """The log-probability of each id but the first, after those before it."""
         array = _ids_array(ids)
         log_probs = (c_float * max(len(array) - 1, 1))()
         _lib.tlm_model_score(None, log_probs, self._handle, array, len(array), stride)
         return list(log_probs)
 
-    def generate(self, prompt, on_token=None, **how):
-        """New ids after those of the prompt; Generator.add says what `how` may hold. on_token(id)
-        is called with each; True stops."""
-        array, ids, n, raised = _ids_array(prompt), _IDS(), c_size_t(), []
-        options = _generate_options(**how)
-
+    def generate(self, prompt: Ids, on_token: Callable[[int], Any] | None = None, **how: Any) -> list[int]:
+        """New ids after those of the prompt; Generator.add says what `how` may hold. on_token(id) is
+        called with each; True stops."""
         def call(_user, token_id):
-            try:
-                return 1 if on_token(token_id) is True else 0
-            except BaseException as exception:  # to be raised again on this side of the library
-                raised.append(exception)
-                return 1
+            return on_token is not None and on_token(token_id) is True
 
-        callback = _TokenCallback(call) if on_token is not None else _TokenCallback()
-        _lib.tlm_model_generate(byref(ids), byref(n), self._handle, array, len(array),
-                                byref(options), callback, None)
-        result = _take_ids(ids, n)
-        if raised:
-            raise raised[0]
+        array, ids, n, options = _ids_array(prompt), _IDS(), c_size_t(), _generate_options(**how)
+        with _Callbacks() as callbacks:
+            _lib.tlm_model_generate(byref(ids), byref(n), self._handle, array, len(array), byref(options),
+                                    callbacks.wrap(_TokenCallback, call), None)
+            result = _take_ids(ids, n)
         return result
 
-    def generate_many(self, prompts, seed=0, **how):
+    def generate_many(self, prompts: Iterable[Ids], seed: int = 0, **how: Any) -> list[list[int]]:
         """New ids for each of many prompts, made side by side; prompt i has the seed `seed` + i."""
         generator = Generator(self)
         for i, prompt in enumerate(prompts):
             generator.add(prompt, seed=seed + i, **how)
         while generator.step() > 0:
             pass
-        return [generator.tokens(i) for i in range(len(prompts))]
+        return [generator.tokens(i) for i in range(generator.size)]
 
 
-def _generate_options(max_tokens=256, temperature=0.0, top_k=0, top_p=0.0, min_p=0.0,
-                      repetition_penalty=0.0, end_token=None, stop_sequences=(), seed=0,
-                      num_top_log_probs=0):
+def _generate_options(max_tokens: int = 256, temperature: float = 0.0, top_k: int = 0, top_p: float = 0.0,
+                      min_p: float = 0.0, repetition_penalty: float = 0.0, end_token: int | None = None,
+                      stop_sequences: Iterable[Ids] = (), seed: int = 0,
+                      num_top_log_probs: int = 0) -> _GenerateOptions:
     arrays = [_ids_array(stop) for stop in stop_sequences]
-    stops = (_Ids * len(arrays))()
-    for stop, array in zip(stops, arrays):
-        stop.ids, stop.n = array, len(array)
     options = _GenerateOptions(
-        _lib.tlm_generate_options_init_sized, max_tokens=max_tokens, temperature=temperature,
-        top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty, seed=seed,
-        end_token=end_token, has_end_token=end_token is not None,
-        num_stop_sequences=len(arrays), num_top_log_probs=num_top_log_probs)
-    options.stop_sequences = stops
-    options.borrowed = arrays  # lives as long as the options
+        max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+        repetition_penalty=repetition_penalty, seed=seed, end_token=end_token,
+        has_end_token=end_token is not None, num_stop_sequences=len(arrays),
+        num_top_log_probs=num_top_log_probs)
+    options.stop_sequences = (_Ids * len(arrays))(*[_Ids(array, len(array)) for array in arrays])
     return options
 
 
@@ -1206,52 +1950,54 @@ class Generator(_Handle):
     """Sequences that a model continues side by side, a token at a time."""
 
     _free = "tlm_generator_free"
-    STATES = ["running", "length", "end", "stop", "stopped", "failed"]
+    STATES = _WORDS["state"]
 
-    def __init__(self, model):
+    def __init__(self, model: Model) -> None:
         handle = c_void_p()
         _lib.tlm_generator_create(byref(handle), model._handle)
-        super().__init__(handle)
-        self._model = model  # which the library borrows
+        self._handle, self._model = handle, model  # which the library borrows
+        self.size = 0
 
-    def add(self, prompt, **how):
+    def add(self, prompt: Ids, **how: Any) -> int:
         """Adds a prompt and returns its number. Arguments: max_tokens, temperature, top_k, top_p,
         min_p, repetition_penalty, end_token, stop_sequences (of ids), seed, num_top_log_probs."""
         array, sequence = _ids_array(prompt), c_size_t()
         _lib.tlm_generator_add(byref(sequence), self._handle, array, len(array),
                                byref(_generate_options(**how)))
+        self.size = sequence.value + 1
         return sequence.value
 
-    def step(self):
+    def step(self) -> int:
         """One more token for each sequence that runs; returns how many still do."""
         running = c_size_t()
         _lib.tlm_generator_step(byref(running), self._handle)
         return running.value
 
-    def tokens(self, sequence):
+    def tokens(self, sequence: int) -> list[int]:
         """The new ids so far."""
         ids, n = _IDS(), c_size_t()
         _lib.tlm_generator_tokens(byref(ids), None, byref(n), self._handle, sequence)
         return ids[:n.value] if n.value else []
 
-    def log_probs(self, sequence):
+    def log_probs(self, sequence: int) -> list[float]:
         """The log-probability that the model gave each of these ids."""
         values, n = _FLOATS(), c_size_t()
         _lib.tlm_generator_tokens(None, byref(values), byref(n), self._handle, sequence)
         return values[:n.value] if n.value else []
 
-    def top_log_probs(self, sequence, position):
+    def top_log_probs(self, sequence: int, position: int) -> list[tuple[int, float]]:
         """Pairs (id, log-probability), the likeliest first, in the place of new id `position`."""
         ids, values, n = _IDS(), _FLOATS(), c_size_t()
         _lib.tlm_generator_top_log_probs(byref(ids), byref(values), byref(n), self._handle,
                                          sequence, position)
         return list(zip(ids[:n.value], values[:n.value])) if n.value else []
 
-    def state(self, sequence):
+    def state(self, sequence: int) -> str:
         """One of STATES: "running", or how the sequence ended."""
         state = c_int32()
         _lib.tlm_generator_state(byref(state), self._handle, sequence)
         return self.STATES[state.value]
 
-    def stop(self, sequence):
+    def stop(self, sequence: int) -> None:
+        """Ends a sequence; its tokens stay."""
         _lib.tlm_generator_stop(self._handle, sequence)

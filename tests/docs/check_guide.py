@@ -1,5 +1,5 @@
-"""Compiles and runs the programs of docs/guide.md, docs/adding-an-op.md and README.md, and checks the
-guide's command lines.
+"""Compiles and runs the programs of docs/guide.md, docs/python.md, docs/adding-an-op.md and README.md, and
+checks the guide's command lines.
 
 A ```c block that begins with a comment that is a file name opens a program; the blocks after it, up to
 the next such block, continue it; blocks before the first are not looked at. ```python blocks are programs of their own. In ```sh blocks of
@@ -89,7 +89,8 @@ def main(root, library, examples, compiler):
     for page in ("README.md", "docs/adding-an-op.md"):
         programs |= c_programs((root / page).read_text(encoding="utf-8"))
     good = [check_c(name, source, root, library, compiler) for name, source in programs.items()]
-    python = blocks(text + (root / "docs/adding-an-op.md").read_text(encoding="utf-8"), "python")
+    pages = [root / page for page in ("docs/guide.md", "docs/python.md", "docs/adding-an-op.md")]
+    python = [block for page in pages for block in blocks(page.read_text(encoding="utf-8"), "python")]
     good += [check_python(i, source, library) for i, source in enumerate(python, 1)]
     if examples:
         text += (root / "docs" / "resources.md").read_text(encoding="utf-8")

@@ -1,13 +1,19 @@
 """Tests of examples/python/tinylm.py: the library as a Python program sees it."""
 
+import array
 import ctypes
 import gc
 import math
 import os
+import pickle
+import pydoc
 import random
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import unicodedata
 import unittest
 from random import Random
@@ -109,6 +115,44 @@ class TokenizerTest(unittest.TestCase):
         self.assertEqual(caught.exception.status, "TLM_ERR_NOT_FOUND")
 
 
+    def test_made_from_vocab_and_merges(self):
+        again = tinylm.Tokenizer(self.tokenizer.vocab, self.tokenizer.merges, [END, "<new>"])
+        self.assertEqual(again.encode(TEXT + END), self.tokenizer.encode(TEXT + END))
+        self.assertEqual(again.encode("<new>"), [self.tokenizer.vocab_size])
+        self.assertEqual(again.special_tokens, {END.encode(): 0, b"<new>": self.tokenizer.vocab_size})
+        holes = {token_id + 5: token for token_id, token in self.tokenizer.vocab.items()}
+        self.assertEqual(tinylm.Tokenizer(holes, self.tokenizer.merges, [END]).encode("cat" + END),
+                         [token_id + 5 for token_id in self.tokenizer.encode("cat" + END)])
+        for vocab, merges in [({}, []), ({-1: b"a"}, []), (self.tokenizer.vocab, [(b"a",)])]:
+            with self.assertRaises(ValueError):
+                tinylm.Tokenizer(vocab, merges)
+
+    def test_train_bpe(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(TEXT.encode())
+            file.flush()
+            vocab, merges = tinylm.train_bpe(file.name, 300, [END])
+        self.assertEqual((vocab, merges), (self.tokenizer.vocab, self.tokenizer.merges))
+        with self.assertRaises(FileNotFoundError):
+            tinylm.train_bpe("no-such-file", 300, [END])
+
+    def test_trainer(self):
+        seen = []
+        trainer = tinylm.BpeTrainer(300, [END], progress=lambda *what: seen.append(what))
+        trainer.add_iterable([TEXT[:33].encode()[:-1], TEXT[:33].encode()[-1:], TEXT[33:]])
+        self.assertEqual(trainer.stats[0], len(TEXT.encode()))
+        self.assertEqual(trainer.dropped, (0, 0))
+        self.assertEqual(trainer.train().merges, self.tokenizer.merges)
+        trainer.add_text(TEXT)
+        self.assertEqual({phase for phase, _, _ in seen}, {"counting", "learning"})
+        seen.clear()
+        with self.assertRaises(tinylm.CancelledError):
+            tinylm.BpeTrainer(300, progress=lambda *_: True).add_text(TEXT)
+        with self.assertRaises(ZeroDivisionError):
+            tinylm.BpeTrainer(300, progress=lambda *_: 1 / 0).add_text(TEXT)
+        self.assertEqual(tinylm.Tokenizer.train(TEXT, 300, byte_order="gpt2").token(0), b"!")
+
+
 class EncodeTest(unittest.TestCase):
     """Encoding with options, batches, streams and reports."""
 
@@ -180,6 +224,15 @@ class EncodeTest(unittest.TestCase):
         self.assertEqual(ids.shape, mask.shape)
         self.assertEqual(ids.tolist(), self.tokenizer.encode_padded(["the cat", "on"])[0])
         self.assertEqual(self.tokenizer.encode_padded([], as_numpy=True)[0].shape, (0, 0))
+
+    def test_count(self):
+        self.assertEqual(self.tokenizer.count(TEXT + END), len(self.tokenizer.encode(TEXT + END)))
+
+    def test_decoding_as_ids_come(self):
+        ids = [i for b in TEXT[:60].encode() + b"\xf0" for i in self.tokenizer.encode(bytes([b]))]
+        pieces = list(self.tokenizer.decode_iterable(ids))
+        self.assertEqual("".join(pieces), TEXT[:60] + "\ufffd")
+        self.assertIn("\u4f60", pieces)
 
     def test_longest_tokens(self):
         ids = self.tokenizer.longest_tokens(1000)
@@ -345,6 +398,130 @@ class TensorTest(unittest.TestCase):
         self.assertEqual(tinylm.Tensor(array).numpy().dtype, numpy.float32)
         ids = numpy.array([[1, 2], [3, 4]])
         self.assertEqual(tinylm.Tensor(ids, tinylm.UINT32).tolist(), ids.tolist())
+
+
+    def test_more_operations(self):
+        a = tinylm.Tensor([[1.0, 5.0, 3.0], [6.0, 2.0, 4.0]])
+        self.assertEqual((2 * a - 1).tolist(), [[1.0, 9.0, 5.0], [11.0, 3.0, 7.0]])
+        self.assertEqual((1 - a).tolist(), (-(a - 1)).tolist())
+        self.assertEqual((1 / a).tolist(), (tinylm.Tensor(1.0) / a).tolist())
+        self.assertEqual((1 + a).tolist(), (a + 1.0).tolist())
+        self.assertEqual(a.sum(0).tolist(), [7.0, 7.0, 7.0])
+        self.assertEqual(a.mean(1, keep_dim=True).tolist(), [[3.0], [4.0]])
+        values, places = a.max(1)
+        self.assertEqual((values.tolist(), places.tolist()), ([5.0, 6.0], [1, 0]))
+        self.assertEqual(a.slice(1, 1, 3).contiguous().tolist(), [[5.0, 3.0], [2.0, 4.0]])
+        self.assertEqual(a.slice(1, 1, 3).strides, (3, 1))
+        self.assertEqual(tinylm.concat([a, a], 1).shape, (2, 6))
+        where = tinylm.where(tinylm.Tensor([[True, False, True]], tinylm.BOOL), a, tinylm.Tensor(0.0))
+        self.assertEqual(where.tolist(), [[1.0, 0.0, 3.0], [6.0, 0.0, 4.0]])
+        self.assertEqual(a.sum().item(), 21.0)
+        with self.assertRaises(ValueError):
+            a.item()
+        a.copy_([[0.0] * 3] * 2)
+        self.assertEqual(a.sum().item(), 0.0)
+        with self.assertRaises(ValueError):
+            a.copy_([0.0] * 6)
+        tinylm.init_truncated_normal(a, 0.1, seed=3)
+        self.assertTrue(0 < max(max(abs(x) for x in row) for row in a.tolist()) <= 0.3 + 1e-6)
+
+    def test_recording(self):
+        a = tinylm.Tensor([1.0, 2.0], requires_grad=True)
+        with tinylm.no_grad():
+            self.assertFalse((a * a).requires_grad)
+        b = a * a
+        self.assertTrue(b.requires_grad)
+        self.assertFalse(b.detach().requires_grad)
+        b.sum().backward()
+        self.assertEqual(a.grad.tolist(), [2.0, 4.0])
+        a.zero_grad()
+        self.assertIsNone(a.grad)
+        a.requires_grad = False
+        self.assertFalse(a.requires_grad)
+
+    def test_layers(self):
+        """Names and arguments; test_torch_ops.py has the values."""
+        x, w = tinylm.Tensor([[1.0, 2.0], [3.0, 4.0]]), tinylm.Tensor([[1.0, 0.0], [0.0, 2.0]])
+        self.assertEqual(tinylm.linear(x, w).tolist(), [[1.0, 4.0], [3.0, 8.0]])
+        self.assertEqual(tinylm.embedding(x, tinylm.Tensor([1, 0], tinylm.INT32)).tolist(), x.tolist()[::-1])
+        self.assertEqual(tinylm.rms_norm(x, tinylm.Tensor([1.0, 1.0])).shape, (2, 2))
+        self.assertEqual(tinylm.silu_mul(x, x).tolist(), (x.silu() * x).tolist())
+        self.assertEqual(tinylm.swiglu(x, w, w, w).shape, (2, 2))
+        self.assertEqual(tinylm.rope(x).tolist()[0], [1.0, 2.0])
+        moved = tinylm.rope(x, tinylm.Tensor([0, 0], tinylm.INT64), theta=100.0)
+        self.assertEqual(moved.tolist(), x.tolist())
+        self.assertAlmostEqual(sum(tinylm.softmax(x).tolist()[1]), 1.0, places=6)
+        self.assertEqual(tinylm.attention(x, x, x, causal=True).tolist()[0], [1.0, 2.0])
+        mask = tinylm.Tensor([[False, True], [True, False]], tinylm.BOOL)
+        self.assertEqual(tinylm.attention(x, x, x, mask).tolist(), x.tolist()[::-1])
+        self.assertEqual(tinylm.multi_head_attention(x, w, w, w, w, 1, rope_theta=100.0).shape, (2, 2))
+        loss = tinylm.cross_entropy(x, tinylm.Tensor([1, 0], tinylm.INT64)).item()
+        self.assertAlmostEqual(loss, (math.log(1 + math.e) + math.log(1 + 1 / math.e)) / 2, places=6)
+
+
+class BufferTest(unittest.TestCase):
+    """Memory shared through Python's buffers."""
+
+    def test_from_buffer(self):
+        numbers = array.array("f", [1.0, 2.0, 3.0, 4.0])
+        tensor = tinylm.Tensor.from_buffer(memoryview(numbers).cast("B").cast("f", [2, 2]))
+        numbers[3] = 5.0
+        self.assertEqual(tensor.tolist(), [[1.0, 2.0], [3.0, 5.0]])
+        with self.assertRaises(BufferError):  # it is in use
+            numbers.append(1.0)
+        view = tensor.transpose(0, 1)
+        del tensor
+        gc.collect()
+        self.assertEqual(view.tolist(), [[1.0, 3.0], [2.0, 5.0]])
+        del view
+        gc.collect()
+        numbers.append(1.0)
+        self.assertEqual(tinylm._buffers, {})
+        for code, dtype in [("i", tinylm.INT32), ("q", tinylm.INT64), ("I", tinylm.UINT32)]:
+            tensor = tinylm.Tensor.from_buffer(array.array(code, [1, 2]))
+            self.assertEqual((tensor.dtype, tensor.tolist()), (dtype, [1, 2]))
+        self.assertEqual(tinylm.Tensor.from_buffer(array.array("f")).shape, (0,))
+
+    def test_refusals(self):
+        for buffer in (array.array("d", [1.0]), bytearray(4), "text"):
+            with self.assertRaises(TypeError):
+                tinylm.Tensor.from_buffer(buffer)
+        for buffer in (memoryview(array.array("f", [1.0] * 4))[::2],
+                       memoryview(array.array("f", [1.0])).toreadonly()):
+            with self.assertRaises(BufferError):
+                tinylm.Tensor.from_buffer(buffer)
+        self.assertEqual(tinylm._buffers, {})
+
+    def test_memoryview(self):
+        tensor = tinylm.Tensor([[1.0, 2.0], [3.0, 4.0]])
+        view = tensor.memoryview()
+        self.assertEqual((view.tolist(), view.format), ([[1.0, 2.0], [3.0, 4.0]], "f"))
+        view[1, 1] = 9.0
+        self.assertEqual(tensor.tolist()[1][1], 9.0)
+        with self.assertRaises(BufferError):
+            tensor.transpose(0, 1).memoryview()
+        del tensor
+        gc.collect()
+        self.assertEqual(view[0, 1], 2.0)
+        self.assertEqual(tinylm.Tensor([]).memoryview().tolist(), [])
+        self.assertEqual(tinylm.Tensor([1, 2], tinylm.INT64).memoryview().tolist(), [1, 2])
+
+    @unittest.skipIf(numpy is None, "numpy is not installed")
+    def test_numpy(self):
+        for dtype, name in tinylm._NUMPY_NAMES.items():
+            tensor = tinylm.Tensor([[1, 0, 1], [0, 0, 1]], dtype)
+            for shared in (tensor, tensor.transpose(0, 1)):
+                got = numpy.asarray(shared)
+                self.assertEqual((got.dtype.name, got.tolist()), (name, shared.tolist()))
+            got[2, 0] = 0
+            self.assertEqual(tensor.tolist()[0][2], 0)
+        del tensor, shared
+        gc.collect()
+        self.assertEqual(got[2, 1], 1)
+        values = numpy.arange(6, dtype="float32").reshape(2, 3)
+        tensor = tinylm.Tensor.from_buffer(values)
+        values[1, 2] = 7
+        self.assertEqual(tensor.tolist(), values.tolist())
 
 
 class CustomOpTest(unittest.TestCase):
@@ -661,6 +838,155 @@ class ModelTest(unittest.TestCase):
                                 num_heads=2)
 
 
+class OptimizerTest(unittest.TestCase):
+    def setUp(self):
+        self.model = tinylm.Model.create(vocab_size=11, context_length=8, d_model=8, num_layers=1, num_heads=2)
+
+    def step(self, optimizer):
+        optimizer.zero_grad()
+        self.model.loss([[1, 2, 3]], [[2, 3, 4]]).backward()
+        optimizer.step()
+
+    def test_groups_and_state(self):
+        optimizer = tinylm.AdamW(self.model, learning_rate=0.1, no_decay=["norms", "embeddings"])
+        self.assertEqual((optimizer.kind, optimizer.num_groups, optimizer.steps), ("adamw", 2, 0))
+        optimizer.set_learning_rate(0.3)
+        optimizer.set_learning_rate(0.2, group=1)
+        self.assertEqual((optimizer.learning_rate(), optimizer.learning_rate(1)), (0.3, 0.2))
+        self.step(optimizer)
+        self.assertEqual(optimizer.steps, 1)
+        m = optimizer.state(0, "m")
+        self.assertNotEqual(m, [0.0] * len(m))
+        optimizer.set_state(0, "m", [0.5] * len(m))
+        self.assertEqual(optimizer.state(0, "m"), [0.5] * len(m))
+        optimizer.steps = 7
+        self.assertEqual(optimizer.steps, 7)
+        with self.assertRaises(LookupError):
+            optimizer.state(0, "w")
+        with self.assertRaises(ValueError):
+            tinylm.AdamW(self.model, no_decay=["all"])
+        with self.assertRaises(tinylm.StateError):
+            optimizer.add_group(self.model.parameters().values(), learning_rate=1.0)
+        extra = tinylm.Tensor([1.0], requires_grad=True)
+        optimizer.add_group([extra], learning_rate=1.0, weight_decay=0.0)
+        self.assertEqual(optimizer.learning_rate(2), 1.0)
+
+    def test_sgd(self):
+        w = tinylm.Tensor([1.0, 2.0], requires_grad=True)
+        optimizer = tinylm.SGD([w], learning_rate=0.5)
+        (w * w).sum().backward()
+        optimizer.step()
+        self.assertEqual((optimizer.kind, w.tolist()), ("sgd", [0.0, 0.0]))
+
+    def test_checkpoints(self):
+        optimizer = tinylm.AdamW(self.model, learning_rate=0.1)
+        self.step(optimizer)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "checkpoint")
+            self.model.save(path, optimizer, iteration=1)
+            self.step(optimizer)
+            expected = [p.tolist() for p in self.model.parameters().values()]
+            self.assertEqual(self.model.load_checkpoint(path, optimizer), 1)
+            self.assertEqual(optimizer.steps, 1)
+            self.step(optimizer)
+        self.assertEqual([p.tolist() for p in self.model.parameters().values()], expected)
+        self.model.check_finite()
+        self.model.set_checkpointing(True)
+        self.step(optimizer)
+        name, parameter = next(iter(self.model.parameters().items()))
+        bad = parameter.tolist()
+        bad[0][0] = math.nan
+        self.model.set_parameter(name, bad)
+        with self.assertRaisesRegex(tinylm.NonFiniteError, "token_embeddings"):
+            self.model.check_finite()
+        self.assertEqual(self.model.num_elements, sum(math.prod(p.shape) for p in
+                                                      self.model.parameters().values()))
+
+    def test_memory_of_ones_own(self):
+        theta, m, v, g = (tinylm.Tensor([value] * 3) for value in (1.0, 0.0, 0.0, 3.0))
+        self.assertAlmostEqual(tinylm.clip_norm([g], 1.0), math.sqrt(27), places=5)
+        tinylm.adamw_update([theta], [m], [v], [g], 1, learning_rate=0.1, weight_decay=0.0)
+        for value in theta.tolist():
+            self.assertAlmostEqual(value, 0.9, places=5)
+        with self.assertRaises(ValueError):
+            tinylm.adamw_update([theta], [m], [v], [], 1)
+
+    def test_schedules(self):
+        options = {"min_learning_rate": 0.1, "warmup_steps": 4, "total_steps": 10}
+        for step in range(12):
+            self.assertEqual(tinylm.schedule_learning_rate(step, "cosine", 1.0, **options),
+                             tinylm.cosine_schedule(step, 1.0, 0.1, 4, 10))
+        self.assertEqual(tinylm.schedule_learning_rate(9, "wsd", 1.0, decay_steps=2, **options), 0.55)
+        self.assertEqual(tinylm.schedule_learning_rate(99, "constant", 1.0), 1.0)
+        with self.assertRaises(ValueError):
+            tinylm.schedule_learning_rate(1, "square", 1.0)
+
+
+class DataTest(unittest.TestCase):
+    def test_files(self):
+        tokenizer = tinylm.Tokenizer.train(TEXT, 300)
+        ids = tokenizer.encode(TEXT)
+        with tempfile.TemporaryDirectory() as folder:
+            path, text_path = os.path.join(folder, "ids.npy"), os.path.join(folder, "text")
+            with tinylm.TokenWriter(path, "uint16") as writer:
+                writer.push(ids[:7])
+                writer.push(ids[7:])
+            dataset = tinylm.Dataset.open(path, vocab_size=300)
+            self.assertEqual((len(dataset), dataset.read(0, len(dataset))), (len(ids), ids))
+            with self.assertRaises(ZeroDivisionError):
+                with tinylm.TokenWriter(os.path.join(folder, "other.u16")) as writer:
+                    writer.push([1 // 0])
+            self.assertEqual(os.listdir(folder), ["ids.npy"])
+            with open(text_path, "w", encoding="utf-8") as file:
+                file.write(TEXT)
+            seen = []
+            n = tinylm.tokenize_file(tokenizer, text_path, path, "uint32", lambda *p: seen.append(p))
+            self.assertEqual((n, tinylm.Dataset.open(path).read(0, n)), (len(ids), ids))
+            self.assertEqual(seen[-1], (len(TEXT.encode()),) * 2)
+            with self.assertRaises(ZeroDivisionError):
+                tinylm.tokenize_file(tokenizer, text_path, path, progress=lambda *_: 1 / 0)
+        with self.assertRaises(FileNotFoundError):
+            tinylm.Dataset.open("no-such-file.npy")
+        with self.assertRaises(ValueError):
+            tinylm.Dataset.open("ids", "uint8")
+
+    def test_batches(self):
+        dataset = tinylm.Dataset(range(100, 200))
+        for inputs, targets in [dataset.sample(3, 5, seed=1), next(tinylm.Loader(dataset, 3, 5, seed=1))]:
+            self.assertEqual([[i + 1 for i in row] for row in inputs], targets)
+            self.assertEqual([len(row) for row in inputs], [5, 5, 5])
+        loader = tinylm.Loader(dataset, 4, 9, order="sequential", prefetch=2)
+        self.assertEqual(next(loader)[0][1], list(range(109, 118)))
+        self.assertEqual((loader.position, loader.windows_per_epoch, loader.batches_per_epoch), (1, 11, 3))
+        second = next(loader)
+        loader.position = 1
+        self.assertEqual(next(loader), second)
+        shuffled = tinylm.Loader(dataset, 11, 9, seed=5, order="shuffled")
+        self.assertEqual(sorted(row[0] for row in next(shuffled)[0]), list(range(100, 199, 9)))
+        with self.assertRaises(tinylm.RangeError):
+            tinylm.Loader(dataset, 1, 100)
+        documents = tinylm.Dataset([0, 1, 2, 9, 3, 4, 9, 5, 6, 7, 8, 9] * 3)
+        rows = next(tinylm.Loader(documents, 3, 4, order="sequential", document_end=9))[0]
+        self.assertEqual([row[0] for row in rows], [0, 3, 5])
+
+    @unittest.skipIf(numpy is None, "numpy is not installed")
+    def test_arrays(self):
+        ids = numpy.arange(50, dtype="uint16")
+        dataset = tinylm.Dataset(ids)
+        ids[3] = 77  # the same memory
+        self.assertEqual(dataset.read(2, 2), [2, 77])
+        for dtype in ("uint32", "int64", "int32", ">u2"):
+            self.assertEqual(tinylm.Dataset(ids.astype(dtype)).read(0, 50), ids.tolist())
+        self.assertEqual(tinylm.Dataset(ids[::2]).read(0, 2), [0, 2])
+        inputs, targets = dataset.sample(2, 4, seed=0, as_numpy=True)
+        self.assertEqual((inputs.shape, inputs.dtype.name), ((2, 4), "uint32"))
+        inputs, targets = next(tinylm.Loader(dataset, 2, 4, as_numpy=True))
+        self.assertEqual(targets.shape, (2, 4))
+        for bad in (numpy.array([0.5]), numpy.array([-1]), numpy.zeros((2, 2), "uint16")):
+            with self.assertRaises(ValueError):
+                tinylm.Dataset(bad)
+
+
 class LibraryTest(unittest.TestCase):
     def test_version(self):
         self.assertRegex(tinylm.version(), r"^\d+\.\d+\.\d+$")
@@ -672,29 +998,126 @@ class LibraryTest(unittest.TestCase):
         self.assertNotEqual(run.returncode, 0)
         self.assertIn("/no/such/libtinylm.so", run.stderr)
 
-    def test_structures_have_the_sizes_of_the_library(self):
-        """The library names the size of its own struct where it refuses another."""
-        lib, out, n = tinylm._lib, ctypes.c_void_p(), ctypes.c_size_t()
-        model = tinylm.Model.create(vocab_size=5, context_length=4, d_model=4, num_layers=1,
-                                    num_heads=1)
-        ids, tensor = (ctypes.c_uint32 * 1)(1), tinylm.Tensor([1.0])
-        tokenizer = tinylm.Tokenizer.train("text", vocab_size=256)
-        for structure, call in [
-                (tinylm._TrainerOptions, lambda bad: lib.tlm_bpe_trainer_create(out, bad)),
-                (tinylm._TokenizerOptions,
-                 lambda bad: lib.tlm_tokenizer_load(out, b"", b"", bad)),
-                (tinylm._EncodeOptions, lambda bad: lib.tlm_tokenizer_encode_with(
-                    tinylm._IDS(), n, tokenizer._handle, b"", 0, bad)),
-                (tinylm._PadOptions, lambda bad: lib.tlm_tokenizer_encode_padded(
-                    tinylm._IDS(), None, None, n, tokenizer._handle, None, 0, None, bad)),
-                (tinylm._CustomOpOptions, lambda bad: lib.tlm_custom_op_record(
-                    out, tensor._handle, None, 0, None, 0, bad)),
-                (tinylm._AdamWOptions, lambda bad: lib.tlm_optimizer_create_adamw(out, bad)),
-                (tinylm._ModelOptions, lambda bad: lib.tlm_model_create(out, bad)),
-                (tinylm._GenerateOptions, lambda bad: lib.tlm_model_generate(
-                    tinylm._IDS(), n, model._handle, ids, 1, bad, tinylm._TokenCallback(), None))]:
-            with self.assertRaisesRegex(tinylm.Error, f", {ctypes.sizeof(structure)} in this"):
-                call(structure(lambda bad, size: None))
+    def test_settings(self):
+        tinylm.set_num_threads(2)
+        self.assertEqual(tinylm.num_threads(), 2)
+        tinylm.set_num_threads(0)
+        level = tinylm.cpu_level()
+        tinylm.set_cpu_level("scalar")
+        self.assertEqual(tinylm.cpu_level(), "scalar")
+        tinylm.set_cpu_level(level)
+        with self.assertRaisesRegex(ValueError, "'sse' is none of scalar"):
+            tinylm.set_cpu_level("sse")
+        self.assertIsInstance(tinylm.abi_version(), int)
+        self.assertNotEqual(tinylm.gemm_kernel_name(), "")
+        self.assertEqual(tinylm.random_bits(3, seed=1)[1:], tinylm.random_bits(2, seed=1, offset=1))
+
+    def test_errors_are_pythons_too(self):
+        tensor = tinylm.Tensor([[1.0, 2.0]])
+        model = tinylm.Model.create(vocab_size=5, context_length=4, d_model=4, num_layers=1, num_heads=1)
+        with tempfile.TemporaryDirectory() as folder:
+            garbage = os.path.join(folder, "garbage")
+            with open(garbage, "wb") as file:
+                file.write(b"garbage" * 100)
+            for call, kind, python in [
+                    (lambda: tensor @ tensor, tinylm.ShapeError, ValueError),
+                    (lambda: tinylm.Model.load("no-such-file"), tinylm.NotFoundError, FileNotFoundError),
+                    (lambda: tinylm.Tokenizer.train("a", 257).token_id("zz"), tinylm.NotFoundError, LookupError),
+                    (lambda: tinylm.Model.load(garbage), tinylm.FormatError, ValueError),
+                    (lambda: tinylm.Model.load(folder), tinylm.FileError, OSError),
+                    (lambda: model.forward([7]), tinylm.RangeError, IndexError),
+                    (lambda: tensor.backward(), tinylm.StateError, RuntimeError),
+                    (lambda: tinylm.Tokenizer.train("a", 257, pattern="("), tinylm.RegexError, ValueError),
+                    (lambda: tinylm.set_num_threads(-1), tinylm.InvalidArgumentError, ValueError),
+                    (lambda: tinylm.clip_norm([tinylm.Tensor([math.nan])], 1.0), tinylm.NonFiniteError,
+                     ArithmeticError),
+                    (lambda: tinylm.clip_norm([tinylm.Tensor([[1.0], [2.0]]).slice(0, 0, 2).transpose(0, 1)
+                                               .transpose(0, 1), tensor.slice(1, 0, 1),
+                                               tinylm.Tensor([[1.0, 2.0], [3.0, 4.0]]).transpose(0, 1)], 1.0),
+                     tinylm.UnsupportedError, NotImplementedError)]:
+                with self.assertRaises(python) as caught:
+                    call()
+                self.assertIs(type(caught.exception), kind)
+                self.assertIsInstance(caught.exception, tinylm.Error)
+                self.assertNotEqual(str(caught.exception), "")
+                again = pickle.loads(pickle.dumps(caught.exception))
+                self.assertEqual((type(again), str(again), again.status),
+                                 (kind, str(caught.exception), caught.exception.status))
+        with self.assertRaises(MemoryError):
+            raise tinylm.OutOfMemoryError("TLM_ERR_OUT_OF_MEMORY", "no memory")
+
+    def test_numbers_do_not_wrap_around(self):
+        for call in [lambda: tinylm.Tokenizer.train("a", vocab_size=-1), lambda: tinylm.random_bits(1, -1),
+                     lambda: tinylm.Model.create(5, 4, 4, 1, 1, seed=1 << 64),
+                     lambda: tinylm.Dataset([1, 2, 3]).read(-1, 1), lambda: tinylm.Dataset([-1])]:
+            with self.assertRaisesRegex(ValueError, "not in 0..2"):
+                call()
+
+    def test_calls_release_the_lock(self):
+        """Another thread runs while this one is in the library. Threads change over only where one gives
+        the lock back, as a call of the library does."""
+        count, stop, interval = [0], threading.Event(), sys.getswitchinterval()
+
+        def run():
+            while not stop.is_set():
+                count[0] += 1
+                time.sleep(0)
+
+        a = tinylm.Tensor([[0.5] * 512] * 512)
+        thread = threading.Thread(target=run)
+        sys.setswitchinterval(1000)
+        try:
+            thread.start()
+            for _ in range(1000):
+                before = count[0]
+                a @ a
+                if count[0] > before:
+                    break
+            else:
+                self.fail("no call let the other thread run")
+        finally:
+            stop.set()
+            sys.setswitchinterval(interval)
+            thread.join()
+
+    def test_ctrl_c_ends_a_call(self):
+        """A signal that comes while the library is at work is seen at its next callback."""
+        def interrupt(*_):
+            signal.raise_signal(signal.SIGINT)
+
+        x = tinylm.Tensor([1.0], requires_grad=True)
+        with self.assertRaises(KeyboardInterrupt):
+            tinylm.custom_op(tinylm.Tensor([1.0]), [x], interrupt).backward()
+        self.assertIs(signal.getsignal(signal.SIGINT), signal.default_int_handler)
+
+        trainer = tinylm.BpeTrainer(300, progress=interrupt)
+        with self.assertRaises(KeyboardInterrupt):
+            trainer.add_text(TEXT)
+        self.assertEqual(trainer.stats, (0, 0))
+
+        program = """
+import os, signal, threading, tinylm
+model = tinylm.Model.create(vocab_size=5, context_length=512, d_model=16, num_layers=1, num_heads=1)
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+model.generate([1], max_tokens=1 << 40)
+"""
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        self.assertIn("KeyboardInterrupt", run.stderr)
+
+    def test_documentation(self):
+        """Everything public has a docstring, and pydoc can show it."""
+        text = pydoc.plain(pydoc.render_doc(tinylm))
+        own = {name for name, value in vars(tinylm).items()
+               if not name.startswith("_") and getattr(value, "__module__", None) == "tinylm"}
+        self.assertEqual(own, set(tinylm.__all__) - {"FLOAT32", "INT32", "INT64", "UINT32", "BOOL"})
+        for name in own:
+            value = getattr(tinylm, name)
+            self.assertTrue(value.__doc__, name)
+            self.assertTrue(name in text, name)
+            for member, function in vars(value).items() if isinstance(value, type) else ():
+                if not member.startswith("_") and (callable(function) or isinstance(
+                        function, (property, classmethod, staticmethod))):
+                    self.assertTrue(getattr(value, member).__doc__, f"{name}.{member}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import threading
 from array import array as _array
 from ctypes import POINTER, byref, c_bool, c_char_p, c_double, c_float, c_int32, c_int64
 from ctypes import c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
-from typing import Any, Callable, Iterable, Iterator, Sequence, Union
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence, Union
 
 __all__ = [
     "FLOAT32", "INT32", "INT64", "UINT32", "BOOL", "Error", "InvalidArgumentError", "ShapeError",
@@ -35,7 +35,8 @@ __all__ = [
     "concat", "linear", "embedding", "rms_norm", "silu_mul", "swiglu", "rope", "softmax", "attention",
     "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW",
     "SGD", "clip_grad_norm", "clip_norm", "adamw_update", "cosine_schedule", "schedule_learning_rate",
-    "Dataset", "Loader", "TokenWriter", "tokenize_file", "Model", "Generator"]
+    "Dataset", "Loader", "TokenWriter", "tokenize_file", "Model", "Generator", "TrainStep",
+    "Evaluation", "Trainer"]
 
 Text = Union[str, bytes]
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -244,6 +245,34 @@ class _LoaderOptions(_Options):
                 ("has_document_end", c_bool), ("reserved", c_uint8 * 3), ("prefetch", c_int32)]
 
 
+class _TrainStep(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("step", c_uint64), ("tokens", c_uint64), ("loss", c_double),
+                ("learning_rate", c_double), ("gradient_norm", c_double), ("seconds", c_double),
+                ("tokens_per_second", c_double), ("utilisation", c_double)]
+
+
+class _Evaluation(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("step", c_uint64), ("tokens", c_uint64), ("loss", c_double),
+                ("perplexity", c_double), ("seconds", c_double), ("is_best", c_bool),
+                ("reserved", c_uint8 * 7)]
+
+
+_StepCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(_TrainStep))
+_EvaluationCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(_Evaluation))
+_SaveCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, c_char_p, c_uint64)
+
+
+class _TrainerOptions(_Options):
+    _init = "tlm_trainer_options_init_sized"
+    _fields_ = [("size", c_size_t), ("steps", c_uint64), ("schedule", POINTER(_ScheduleOptions)),
+                ("clip_norm", c_double), ("accumulation", c_uint64), ("valid", c_void_p),
+                ("eval_every", c_uint64), ("eval_tokens", c_uint64), ("checkpoint_path", c_char_p),
+                ("save_every", c_uint64), ("peak_flops", c_double), ("on_step", _StepCallback),
+                ("on_evaluation", _EvaluationCallback), ("on_save", _SaveCallback),
+                ("user", c_void_p), ("activation_checkpointing", c_bool),
+                ("save_on_cancel", c_bool), ("reserved", c_uint8 * 6)]
+
+
 class _GenerateOptions(_Options):
     _init = "tlm_generate_options_init_sized"
     _fields_ = [("size", c_size_t), ("max_tokens", c_int64), ("temperature", c_double),
@@ -400,6 +429,13 @@ _STATUS_FUNCTIONS = {
     "tlm_model_loss": [_OUT, c_void_p, _IDS, _IDS, c_int64, c_int64],
     "tlm_model_generate": [POINTER(_IDS), _SIZES, c_void_p, _IDS, c_size_t,
                            POINTER(_GenerateOptions), _TokenCallback, c_void_p],
+    "tlm_model_evaluate": [POINTER(_Evaluation), c_void_p, c_void_p, c_int64, c_int64, c_uint64],
+    "tlm_trainer_create": [_OUT, c_void_p, c_void_p, c_void_p, POINTER(_TrainerOptions)],
+    "tlm_trainer_step": [POINTER(_TrainStep), c_void_p],
+    "tlm_trainer_run": [c_void_p, c_uint64],
+    "tlm_trainer_evaluate": [POINTER(_Evaluation), c_void_p],
+    "tlm_trainer_save": [c_void_p, c_char_p],
+    "tlm_trainer_resume": [c_void_p, c_char_p],
     "tlm_model_score": [_REAL, _FLOATS, c_void_p, _IDS, c_size_t, c_int64],
     "tlm_generator_create": [_OUT, c_void_p],
     "tlm_generator_add": [_SIZES, c_void_p, _IDS, c_size_t, POINTER(_GenerateOptions)],
@@ -422,10 +458,10 @@ _OTHER_FUNCTIONS = {
     "tlm_free": (None, [c_void_p]),
     **{f"tlm_{name}_options_init_sized": (None, [c_void_p, c_size_t])
        for name in ("bpe_trainer", "tokenizer", "encode", "pad", "custom_op", "adamw", "schedule",
-                    "loader", "model", "model_file", "generate")},
+                    "loader", "model", "model_file", "generate", "trainer")},
     **{f"tlm_{name}_free": (None, [c_void_p])
        for name in ("bpe_trainer", "tokenizer", "encoder", "decoder", "tensor", "optimizer",
-                    "dataset", "loader", "token_writer", "model", "generator")},
+                    "dataset", "loader", "token_writer", "model", "generator", "trainer")},
     "tlm_tokenizer_vocab_size": (c_uint32, [c_void_p]),
     "tlm_tokenizer_num_merges": (c_uint32, [c_void_p]),
     "tlm_tokenizer_num_special_tokens": (c_uint32, [c_void_p]),
@@ -447,6 +483,7 @@ _OTHER_FUNCTIONS = {
     "tlm_loader_position": (c_uint64, [c_void_p]),
     "tlm_loader_windows_per_epoch": (c_uint64, [c_void_p]),
     "tlm_loader_batches_per_epoch": (c_uint64, [c_void_p]),
+    "tlm_trainer_steps": (c_uint64, [c_void_p]),
     "tlm_model_num_parameters": (c_size_t, [c_void_p]),
     "tlm_model_num_elements": (c_uint64, [c_void_p]),
     "tlm_model_zero_grad": (None, [c_void_p]),
@@ -608,6 +645,19 @@ def _utf8(text: Text) -> bytes:
     return text.encode() if isinstance(text, str) else bytes(text)
 
 
+def _joined(chunks: Iterable[Text]) -> Iterator[bytes]:
+    """The chunks, small ones in pieces of a few kilobytes: a call for each line of a file would take
+    longer than its work."""
+    parts, size = [], 0
+    for chunk in chunks:
+        parts.append(_utf8(chunk))
+        size += len(parts[-1])
+        if size >= 8192:
+            yield b"".join(parts)
+            parts, size = [], 0
+    yield b"".join(parts)
+
+
 def _bytes_array(items: Iterable[Text]) -> Any:
     encoded = [_utf8(item) for item in items]
     return (_Bytes * len(encoded))(*[_Bytes(item, len(item)) for item in encoded])
@@ -709,8 +759,7 @@ class BpeTrainer(_Handle):
     def add_iterable(self, chunks: Iterable[Text]) -> None:
         """Counts one text that comes in pieces, cut anywhere."""
         with self._callbacks:
-            for chunk in chunks:
-                chunk = _utf8(chunk)
+            for chunk in _joined(chunks):
                 _lib.tlm_bpe_trainer_push(self._handle, chunk, len(chunk))
             _lib.tlm_bpe_trainer_end_text(self._handle)
 
@@ -907,8 +956,7 @@ class Tokenizer(_Handle):
         take = callbacks.wrap(_IdsCallback, lambda _user, ids, n: ready.extend(ids[:n]))
         _lib.tlm_encoder_create(byref(handle), self._handle, take, None)
         try:
-            for chunk in chunks:
-                chunk = _utf8(chunk)
+            for chunk in _joined(chunks):
                 with callbacks:
                     _lib.tlm_encoder_push(handle, chunk, len(chunk))
                 yield from ready
@@ -1902,6 +1950,14 @@ class Model(_Handle):
         """Forgets all gradients."""
         _lib.tlm_model_zero_grad(self._handle)
 
+    def evaluate(self, dataset: Dataset, batch: int, context: int = 0, max_tokens: int = 0) -> Evaluation:
+        """The mean loss over windows of `context` ids (0: the model's) spread evenly over a data set, of
+        about max_tokens in all (0: all of it), `batch` windows at a time."""
+        result = _Evaluation(size=ctypes.sizeof(_Evaluation))
+        _lib.tlm_model_evaluate(byref(result), self._handle, dataset._handle, batch, context,
+                                _unsigned("max_tokens", max_tokens))
+        return _record(Evaluation, result)
+
     def score(self, ids: Ids, stride: int = 0) -> list[float]:
         """The log-probability of each id but the first, after those before it."""
         array = _ids_array(ids)
@@ -2001,3 +2057,115 @@ class Generator(_Handle):
     def stop(self, sequence: int) -> None:
         """Ends a sequence; its tokens stay."""
         _lib.tlm_generator_stop(self._handle, sequence)
+
+
+# ---- Trainer --------------------------------------------------------------------------------------
+
+
+class TrainStep(NamedTuple):
+    """What a step of training did."""
+
+    step: int  # steps done, this one among them
+    tokens: int  # of all these steps
+    loss: float  # before the update, nats a token
+    learning_rate: float
+    gradient_norm: float  # before clipping
+    seconds: float
+    tokens_per_second: float
+    utilisation: float  # share of peak_flops in use; 0: not known
+
+
+class Evaluation(NamedTuple):
+    """How good a model is."""
+
+    step: int  # of a trainer
+    tokens: int  # that were predicted
+    loss: float  # nats a token
+    perplexity: float
+    seconds: float
+    is_best: bool  # of a trainer: the lowest loss so far
+
+
+def _record(kind: Any, struct: ctypes.Structure) -> Any:
+    return kind(*[getattr(struct, name) for name in kind._fields])
+
+
+class Trainer(_Handle):
+    """A run of `steps` training steps over a model, an optimiser that has its parameters, and a loader.
+    schedule: arguments of schedule_learning_rate but the step, as a dict; clip_norm: of the gradient, 0:
+    none; accumulation: batches a step; valid: data to evaluate on, every eval_every steps, on about
+    eval_tokens tokens; checkpoint_path: a file that each save replaces, every save_every steps and at
+    the end. on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by what is
+    true, and save_on_cancel saves then."""
+
+    _free = "tlm_trainer_free"
+
+    def __init__(self, model: Model, optimizer: Optimizer, loader: Loader, steps: int,
+                 schedule: dict[str, Any] | None = None, clip_norm: float = 0.0, accumulation: int = 1,
+                 valid: Dataset | None = None, eval_every: int = 0, eval_tokens: int = 0,
+                 checkpoint_path: Path | None = None, save_every: int = 0, peak_flops: float = 0.0,
+                 activation_checkpointing: bool = False, save_on_cancel: bool = False,
+                 on_step: Callable[[TrainStep], Any] | None = None,
+                 on_evaluation: Callable[[Evaluation], Any] | None = None,
+                 on_save: Callable[[str, int], Any] | None = None) -> None:
+        def step(_user, struct):
+            return on_step is not None and on_step(_record(TrainStep, struct.contents))
+
+        def evaluation(_user, struct):
+            return on_evaluation is not None and on_evaluation(_record(Evaluation, struct.contents))
+
+        def save(_user, path, number):
+            return on_save is not None and on_save(os.fsdecode(path), number)
+
+        self._callbacks, handle = _Callbacks(), c_void_p()
+        options = _TrainerOptions(
+            steps=steps, clip_norm=clip_norm, accumulation=accumulation, valid=valid and valid._handle,
+            eval_every=eval_every, eval_tokens=eval_tokens, save_every=save_every, peak_flops=peak_flops,
+            checkpoint_path=None if checkpoint_path is None else os.fsencode(checkpoint_path),
+            activation_checkpointing=activation_checkpointing, save_on_cancel=save_on_cancel,
+            on_step=self._callbacks.wrap(_StepCallback, step),
+            on_evaluation=self._callbacks.wrap(_EvaluationCallback, evaluation),
+            on_save=self._callbacks.wrap(_SaveCallback, save))
+        if schedule is not None:
+            options.schedule = ctypes.pointer(_schedule_options(**schedule))
+        # What the library borrows; callbacks are in the options.
+        self._borrowed = model, optimizer, loader, valid, options
+        _lib.tlm_trainer_create(byref(handle), model._handle, optimizer._handle, loader._handle,
+                                byref(options))
+        self._handle = handle
+
+    @property
+    def steps(self) -> int:
+        """Steps done, those before a resumed checkpoint among them."""
+        return _lib.tlm_trainer_steps(self._handle)
+
+    def step(self) -> TrainStep:
+        """One step; no function is told of it."""
+        result = _TrainStep(size=ctypes.sizeof(_TrainStep))
+        _lib.tlm_trainer_step(byref(result), self._handle)
+        return _record(TrainStep, result)
+
+    def run(self, until: int = 0) -> bool:
+        """Steps until `until` of them (0: all) are done, with evaluations and saves. False if a function
+        ended the run, which may go on later. Ctrl-C ends it behind a step."""
+        with self._callbacks:
+            try:
+                _lib.tlm_trainer_run(self._handle, _unsigned("until", until))
+            except CancelledError:
+                return False
+        return True
+
+    def evaluate(self) -> Evaluation:
+        """Evaluates the model on `valid`."""
+        result = _Evaluation(size=ctypes.sizeof(_Evaluation))
+        _lib.tlm_trainer_evaluate(byref(result), self._handle)
+        return _record(Evaluation, result)
+
+    def save(self, path: Path | None = None) -> None:
+        """Saves a checkpoint of the steps done; None: to checkpoint_path."""
+        _lib.tlm_trainer_save(self._handle, None if path is None else os.fsencode(path))
+
+    def resume(self, path: Path | None = None) -> None:
+        """Loads a checkpoint into model and optimiser and goes on behind its steps, to the same bits as
+        a run that was never interrupted."""
+        _lib.tlm_trainer_resume(self._handle, None if path is None else os.fsencode(path))

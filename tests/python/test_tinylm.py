@@ -987,6 +987,92 @@ class DataTest(unittest.TestCase):
                 tinylm.Dataset(bad)
 
 
+class TrainerTest(unittest.TestCase):
+    def make(self, **options):
+        data = tinylm.Dataset([(7 * i + i // 5) % 11 for i in range(300)])
+        model = tinylm.Model.create(vocab_size=11, context_length=8, d_model=8, num_layers=1, num_heads=2)
+        optimizer = tinylm.AdamW(model, learning_rate=1e-2)
+        loader = tinylm.Loader(data, batch_size=2, context_length=8)
+        return model, data, tinylm.Trainer(model, optimizer, loader, steps=12, clip_norm=1.0, **options)
+
+    def weights(self, model):
+        return [parameter.tolist() for parameter in model.parameters().values()]
+
+    def test_run(self):
+        seen = {"step": [], "evaluation": [], "save": []}
+        schedule = {"kind": "linear", "max_learning_rate": 0.1, "warmup_steps": 4, "total_steps": 12}
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "run.safetensors")
+            valid = tinylm.Dataset([i % 11 for i in range(60)])
+            model, _, trainer = self.make(
+                schedule=schedule, valid=valid, eval_every=6, checkpoint_path=path, save_every=4,
+                on_step=seen["step"].append, on_evaluation=seen["evaluation"].append,
+                on_save=lambda path, step: seen["save"].append((path, step)))
+            self.assertTrue(trainer.run())
+            self.assertEqual(trainer.steps, 12)
+            self.assertEqual([step.step for step in seen["step"]], list(range(1, 13)))
+            self.assertEqual(seen["step"][-1].tokens, 12 * 16)
+            self.assertLess(seen["step"][-1].loss, seen["step"][0].loss)
+            for step in seen["step"]:
+                self.assertAlmostEqual(step.learning_rate, tinylm.schedule_learning_rate(step.step, **schedule))
+            self.assertEqual([result.step for result in seen["evaluation"]], [6, 12])
+            self.assertEqual(seen["save"], [(path, 4), (path, 8), (path, 12)])
+            result = trainer.evaluate()
+            self.assertAlmostEqual(result.perplexity, math.exp(result.loss))
+            self.assertEqual(model.evaluate(valid, 2).loss, result.loss)
+            with self.assertRaises(tinylm.StateError):
+                trainer.step()
+
+    def test_a_resumed_run_has_the_same_bits(self):
+        model, _, trainer = self.make()
+        trainer.run()
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "half")
+            _, _, first = self.make(on_step=lambda step: step.step == 5)
+            self.assertFalse(first.run())
+            first.save(path)
+            other, _, second = self.make()
+            second.resume(path)
+            self.assertEqual(second.steps, 5)
+            self.assertEqual(second.step().step, 6)
+            second.run(until=9)
+            self.assertEqual(second.steps, 9)
+            second.run()
+        self.assertEqual(self.weights(other), self.weights(model))
+
+    def test_ctrl_c(self):
+        model, _, whole = self.make()
+        whole.run()
+        other, _, trainer = self.make(
+            on_step=lambda step: signal.raise_signal(signal.SIGINT) if step.step in (3, 7) else None)
+        for steps in (3, 7):
+            with self.assertRaises(KeyboardInterrupt):
+                trainer.run()
+            self.assertEqual(trainer.steps, steps)
+        self.assertTrue(trainer.run())
+        self.assertEqual(self.weights(other), self.weights(model))
+        with self.assertRaises(ZeroDivisionError):
+            self.make(on_step=lambda _: 1 / 0)[2].run()
+        program = """
+import os, signal, threading, tinylm
+model = tinylm.Model.create(vocab_size=5, context_length=8, d_model=8, num_layers=1, num_heads=1)
+loader = tinylm.Loader(tinylm.Dataset([1, 2, 3] * 30), 1, 8)
+trainer = tinylm.Trainer(model, tinylm.AdamW(model), loader, steps=1 << 40)
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+trainer.run()
+"""
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        self.assertIn("KeyboardInterrupt", run.stderr)
+
+    def test_refusals(self):
+        with self.assertRaises(ValueError):
+            self.make(accumulation=-1)
+        with self.assertRaises(tinylm.StateError):
+            self.make()[2].evaluate()
+        with self.assertRaises(tinylm.StateError):
+            self.make()[2].save()
+
+
 class LibraryTest(unittest.TestCase):
     def test_version(self):
         self.assertRegex(tinylm.version(), r"^\d+\.\d+\.\d+$")

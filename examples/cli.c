@@ -207,16 +207,23 @@ void cli_close_output(FILE *file, const char *path)
         cli_fail("%s: %s", path != NULL ? path : "standard output", strerror(errno));
 }
 
-tlm_tokenizer_t *cli_load_tokenizer(const char *vocab_path, const char *merges_path,
-                                    const char *special)
+tlm_tokenizer_t *cli_load_tokenizer(const char *path, const char *vocab_path,
+                                    const char *merges_path, const char *special)
 {
     tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
-    tlm_bytes_t special_token = cli_bytes(special);
+    tlm_bytes_t special_token =
+        cli_bytes(special == NULL && path == NULL ? CLI_END_TOKEN : special);
     tlm_tokenizer_t *tokenizer;
 
+    if (path != NULL ? vocab_path != NULL || merges_path != NULL
+                     : vocab_path == NULL || merges_path == NULL)
+        cli_fail("either --tokenizer is needed, or --vocab and --merges");
     options.special_tokens = &special_token;
     options.num_special_tokens = special_token.size > 0 ? 1 : 0;
-    cli_check(tlm_tokenizer_load(&tokenizer, vocab_path, merges_path, &options));
+    if (path != NULL)
+        cli_check(tlm_tokenizer_open(&tokenizer, path, &options));
+    else
+        cli_check(tlm_tokenizer_load(&tokenizer, vocab_path, merges_path, &options));
     return tokenizer;
 }
 

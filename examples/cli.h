@@ -58,9 +58,13 @@ void cli_print(const char *text, size_t size);
 /* Flushes and closes a file that was written; NULL path: standard output. */
 void cli_close_output(FILE *file, const char *path);
 
-/* Loads vocab.json and merges.txt; `special` NULL: without a special token. */
-tlm_tokenizer_t *cli_load_tokenizer(const char *vocab_path, const char *merges_path,
-                                    const char *special);
+#define CLI_END_TOKEN "<|endoftext|>" /* of the tokenizers that train_bpe makes */
+
+/* Loads a tokenizer from one file or directory of any format or, where `path` is NULL, from vocab.json and
+ * merges.txt. `special` "": without a special token; NULL: CLI_END_TOKEN, but none beside those that a
+ * file at `path` has. */
+tlm_tokenizer_t *cli_load_tokenizer(const char *path, const char *vocab_path,
+                                    const char *merges_path, const char *special);
 
 /* The text as a byte string, borrowed. */
 tlm_bytes_t cli_bytes(const char *text);

@@ -132,16 +132,33 @@ static void score(tlm_model_t *model, const tlm_tokenizer_t *tokenizer, const ch
     tlm_free(ids);
 }
 
+/* The token that ends a text; where `end` is NULL the usual one, if there is one. */
+static void find_end_token(tlm_generate_options_t *options, const tlm_tokenizer_t *tokenizer,
+                           const char *end)
+{
+    tlm_bytes_t token = cli_bytes(end == NULL ? CLI_END_TOKEN : end);
+    tlm_status_t status;
+
+    if (token.size == 0)
+        return;
+    status = tlm_tokenizer_token_id(&options->end_token, tokenizer, token.data, token.size);
+    if (end == NULL && status == TLM_ERR_NOT_FOUND)
+        return;
+    cli_check(status);
+    options->has_end_token = true;
+}
+
 int main(int argc, char **argv)
 {
-    const char *model_path = NULL, *vocab = NULL, *merges = NULL, *prompt = "Once upon a time";
-    const char *end = "<|endoftext|>", *stop = "", *scored = NULL;
+    const char *model_path = NULL, *path = NULL, *vocab = NULL, *merges = NULL;
+    const char *prompt = "Once upon a time", *end = NULL, *stop = "", *scored = NULL;
     uint64_t max_tokens = 256, top_k = 0, seed = 0, samples = 1, threads = 0;
     tlm_generate_options_t generation = TLM_GENERATE_OPTIONS_INIT;
     const cli_option_t options[] = {
         {"model", CLI_STRING, &model_path, "checkpoint to load", true},
-        {"vocab", CLI_STRING, &vocab, "vocab.json of its tokenizer", true},
-        {"merges", CLI_STRING, &merges, "merges.txt of its tokenizer", true},
+        {"tokenizer", CLI_STRING, &path, "tokenizer.json, rank file, or directory", false},
+        {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
+        {"merges", CLI_STRING, &merges, "and merges.txt", false},
         {"prompt", CLI_STRING, &prompt, "text to continue", false},
         {"max-tokens", CLI_COUNT, &max_tokens, "new tokens at most", false},
         {"temperature", CLI_REAL, &generation.temperature, "0: always the likeliest token", false},
@@ -154,7 +171,8 @@ int main(int argc, char **argv)
         {"stop", CLI_STRING, &stop, "stop before this text; for one sample", false},
         {"samples", CLI_COUNT, &samples, "continuations, with seeds one after another", false},
         {"score", CLI_STRING, &scored, "tell the perplexity of this text instead", false},
-        {"end-token", CLI_STRING, &end, "stop at this token; '' for none", false},
+        {"end-token", CLI_STRING, &end,
+         "stop at this token, '' for none; " CLI_END_TOKEN " if there is one", false},
         {"seed", CLI_COUNT, &seed, "same seed, same text", false},
         {"threads", CLI_COUNT, &threads, "threads; 0: one a CPU", false},
     };
@@ -169,14 +187,12 @@ int main(int argc, char **argv)
     cli_check_range("samples", samples, 1, 1 << 16);
     cli_check_range("threads", threads, 0, TLM_MAX_THREADS);
     cli_check(tlm_set_num_threads((int32_t)threads));
-    tokenizer = cli_load_tokenizer(vocab, merges, end);
+    tokenizer = cli_load_tokenizer(path, vocab, merges, end);
     cli_check(tlm_model_load(&model, model_path));
     generation.max_tokens = (int64_t)max_tokens;
     generation.top_k = (uint32_t)top_k;
     generation.seed = seed;
-    generation.has_end_token = end[0] != '\0';
-    if (generation.has_end_token)
-        cli_check(tlm_tokenizer_token_id(&generation.end_token, tokenizer, end, strlen(end)));
+    find_end_token(&generation, tokenizer, end);
     if (scored != NULL)
         score(model, tokenizer, scored);
     else if (samples > 1)

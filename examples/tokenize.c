@@ -2,7 +2,8 @@
  *     tokenize --vocab V --merges M --output train.u16 train.txt     encodes, as a stream
  *     tokenize --vocab V --merges M --output train.txt --decode train.u16
  * or a report on the tokenizer and what it makes of texts:
- *     tokenize --vocab V --merges M --stats train.txt  */
+ *     tokenize --vocab V --merges M --stats train.txt
+ * --tokenizer T in place of V and M takes a tokenizer.json, a rank file or a directory with either. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -212,12 +213,14 @@ static void decode_files(const char *output, char **paths, int n, const tlm_toke
 
 int main(int argc, char **argv)
 {
-    const char *vocab = NULL, *merges = NULL, *output = NULL, *special = "<|endoftext|>";
+    const char *path = NULL, *vocab = NULL, *merges = NULL, *output = NULL, *special = NULL;
     bool decode = false, check = false, stats = false;
     const cli_option_t options[] = {
-        {"vocab", CLI_STRING, &vocab, "vocab.json of the tokenizer", true},
-        {"merges", CLI_STRING, &merges, "merges.txt of the tokenizer", true},
-        {"special", CLI_STRING, &special, "special token; '' for none", false},
+        {"tokenizer", CLI_STRING, &path, "tokenizer.json, rank file, or directory", false},
+        {"vocab", CLI_STRING, &vocab, "or: vocab.json", false},
+        {"merges", CLI_STRING, &merges, "and merges.txt", false},
+        {"special", CLI_STRING, &special,
+         "special token beside a file's own, '' for none; with --vocab " CLI_END_TOKEN, false},
         {"output", CLI_STRING, &output, "file to write; --decode and --stats do without", false},
         {"decode", CLI_FLAG, &decode, "turn token files into text", false},
         {"check", CLI_FLAG, &check, "decode what was written and compare", false},
@@ -238,7 +241,7 @@ int main(int argc, char **argv)
         cli_fail("--check goes with encoding, not with --decode or --stats");
     if (stats && (decode || output != NULL))
         cli_fail("--stats writes nothing: no --output or --decode");
-    tokenizer = cli_load_tokenizer(vocab, merges, special);
+    tokenizer = cli_load_tokenizer(path, vocab, merges, special);
     if (stats)
         print_stats(argv + first, argc - first, tokenizer);
     else if (decode)

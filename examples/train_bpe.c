@@ -20,11 +20,12 @@ static tlm_bpe_trainer_t *create_trainer(uint64_t vocab_size, const char *specia
 
 int main(int argc, char **argv)
 {
-    const char *vocab_path = NULL, *merges_path = NULL, *special = "<|endoftext|>";
+    const char *vocab_path = NULL, *merges_path = NULL, *json_path = NULL, *special = CLI_END_TOKEN;
     uint64_t vocab_size = 1024, min_frequency = 1, threads = 0, text_bytes, pretokens;
     const cli_option_t options[] = {
         {"vocab", CLI_STRING, &vocab_path, "vocab.json to write", true},
         {"merges", CLI_STRING, &merges_path, "merges.txt to write", true},
+        {"tokenizer", CLI_STRING, &json_path, "tokenizer.json to write besides", false},
         {"vocab-size", CLI_COUNT, &vocab_size, "special token + 256 bytes + merges", false},
         {"special", CLI_STRING, &special, "special token, id 0; '' for none", false},
         {"min-frequency", CLI_COUNT, &min_frequency, "merge no pair rarer than this", false},
@@ -49,6 +50,8 @@ int main(int argc, char **argv)
     cli_check(tlm_bpe_trainer_train(&tokenizer, trainer));
     trained = cli_seconds();
     cli_check(tlm_tokenizer_save(tokenizer, vocab_path, merges_path));
+    if (json_path != NULL)
+        cli_check(tlm_tokenizer_save_json(tokenizer, json_path));
 
     cli_check(tlm_bpe_trainer_stats(&text_bytes, &pretokens, trainer));
     printf("counted %" PRIu64 " bytes, %" PRIu64 " distinct pretokens, in %.2f s\n", text_bytes,

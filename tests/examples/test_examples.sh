@@ -106,7 +106,7 @@ fails 2 'not a number' "$bin/make_stories" --bytes many
 tokenizer='--vocab vocab.json --merges merges.txt'
 # shellcheck disable=SC2086 # $tokenizer is a list of words, here and below
 {
-    passes "$bin/train_bpe" --vocab-size 400 $tokenizer train.txt
+    passes "$bin/train_bpe" --vocab-size 400 $tokenizer --tokenizer tokenizer.json train.txt
     prints 'learnt 143 merges, 400 tokens'
     prints 'longest token: .* bytes)'
     fails 2 'vocab is missing' "$bin/train_bpe" --merges merges.txt train.txt
@@ -124,6 +124,13 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     done
     passes "$bin/tokenize" $tokenizer --decode train.u16
     same both.txt out
+    mkdir -p gpt2 && cp vocab.json merges.txt gpt2
+    for form in tokenizer.json . 'gpt2 --special <|endoftext|>'; do
+        passes "$bin/tokenize" --tokenizer $form --output form.u16 train.txt valid.txt
+        same train.u16 form.u16
+    done
+    fails 1 'either --tokenizer' "$bin/tokenize" --output o.u16 train.txt
+    fails 1 'either --tokenizer' "$bin/tokenize" $tokenizer --tokenizer . --output o.u16 train.txt
     printf 'caf\303\251 \377\000 \342\202' >odd.bin
     passes "$bin/tokenize" $tokenizer --output odd.npy --check odd.bin
     passes "$bin/tokenize" $tokenizer --stats train.txt valid.txt
@@ -176,6 +183,9 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     prints '^One day'
     mv out first
     passes $generate --prompt 'One day' --temperature 0.8 --top-k 10 --top-p 0.9 --seed 3
+    same out first
+    passes "$bin/generate" --model whole.safetensors --tokenizer tokenizer.json --max-tokens 20 \
+        --prompt 'One day' --temperature 0.8 --top-k 10 --top-p 0.9 --seed 3
     same out first
     passes $generate --prompt 'One day' --temperature 0.8 --min-p 0.05 --repetition-penalty 1.2
     passes $generate --prompt 'One day' --seed 3 --temperature 0.8

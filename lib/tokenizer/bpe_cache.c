@@ -12,7 +12,7 @@
 #define BUCKET_SIZE   (2 * sizeof(tlmi_bpe_entry_t))
 #define STORE_WORDS   8 /* of the store, per bucket of the largest table */
 #define MAX_IDLE      32
-#define IDLE_SIZE     ((size_t)12 << 20)
+#define IDLE_SIZE     ((size_t)48 << 20)
 
 static tlmi_bpe_entry_t *make_table(size_t buckets)
 {

@@ -11,7 +11,7 @@
 #include "bpe_encode.h"
 
 #define PIECE_SIZE        ((size_t)1 << 16) /* bytes of text, at least */
-#define PIECES_A_WORKER   8                 /* in a wave; the last ones leave some threads idle */
+#define PIECES_A_WORKER   16                /* in a wave; the last ones leave some threads idle */
 #define MAX_PIECES_A_WAVE 256
 
 typedef struct piece {

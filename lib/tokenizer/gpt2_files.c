@@ -34,40 +34,13 @@ static tlm_status_t read_vocab(tlmi_token_list_t *list, const char *path)
     return status;
 }
 
-static tlm_status_t read_merge_lines(tlmi_token_list_t *list, const char *text, size_t size,
-                                     const char *path)
+static tlm_status_t read_merge(tlmi_token_list_t *list, const uint8_t *line, size_t size,
+                               size_t number, size_t file_size, const char *path)
 {
-    size_t number = 0;
-
-    while (size > 0) {
-        const char *newline = memchr(text, '\n', size);
-        size_t length = newline == NULL ? size : (size_t)(newline - text);
-        size_t used = newline == NULL ? size : length + 1;
-        bool is_header;
-
-        if (length > 0 && text[length - 1] == '\r')
-            length--;
-        number++;
-        is_header = number == 1 && length >= 8 && memcmp(text, merges_header, 8) == 0;
-        if (length > 0 && !is_header)
-            TLMI_TRY(tlmi_token_list_read_merge(list, text, length, path, "line", number));
-        text += used;
-        size -= used;
-    }
-    return TLM_OK;
-}
-
-static tlm_status_t read_merges(tlmi_token_list_t *list, const char *path)
-{
-    tlmi_mapping_t file;
-    tlm_status_t status;
-
-    TLMI_TRY(tlmi_map_file(&file, path));
-    status = tlmi_token_list_init(list, file.size);
-    if (status == TLM_OK)
-        status = read_merge_lines(list, (const char *)file.data, file.size, path);
-    tlmi_unmap_file(&file);
-    return status;
+    (void)file_size;
+    if (number == 1 && size >= 8 && memcmp(line, merges_header, 8) == 0)
+        return TLM_OK;
+    return tlmi_token_list_read_merge(list, (const char *)line, size, path, "line", number);
 }
 
 tlm_status_t tlm_tokenizer_load(tlm_tokenizer_t **out, const char *vocab_path,
@@ -83,7 +56,7 @@ tlm_status_t tlm_tokenizer_load(tlm_tokenizer_t **out, const char *vocab_path,
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_load", options));
     status = read_vocab(&vocab, vocab_path);
     if (status == TLM_OK)
-        status = read_merges(&merges, merges_path);
+        status = tlmi_token_list_read_lines(&merges, merges_path, read_merge);
     if (status == TLM_OK)
         status = tlmi_token_list_place_special(&vocab, &known, "tokenizer_load");
     if (status == TLM_OK)

@@ -75,9 +75,10 @@ static bool parse_rank(int64_t *out, const uint8_t *text, size_t size)
     return size > 0;
 }
 
-static tlm_status_t read_line(tlmi_token_list_t *list, const uint8_t *line, size_t size,
-                              size_t number, size_t limit, const char *path)
+static tlm_status_t read_rank(tlmi_token_list_t *list, const uint8_t *line, size_t size,
+                              size_t number, size_t file_size, const char *path)
 {
+    size_t limit = tlmi_token_list_limit(file_size / sizeof("QQ== 0"));
     const uint8_t *space = memchr(line, ' ', size);
     size_t token_size = space == NULL ? size : (size_t)(space - line);
     uint8_t *bytes = list->bytes + list->bytes_size;
@@ -97,41 +98,6 @@ static tlm_status_t read_line(tlmi_token_list_t *list, const uint8_t *line, size
     *place = (tlm_bytes_t){bytes, token_size};
     list->bytes_size += token_size;
     return TLM_OK;
-}
-
-static tlm_status_t read_lines(tlmi_token_list_t *list, const uint8_t *text, size_t size,
-                               const char *path)
-{
-    size_t limit = tlmi_token_list_limit(size / sizeof("QQ== 0"));
-    size_t number = 0;
-
-    while (size > 0) {
-        const uint8_t *newline = memchr(text, '\n', size);
-        size_t length = newline == NULL ? size : (size_t)(newline - text);
-        size_t used = newline == NULL ? size : length + 1;
-
-        if (length > 0 && text[length - 1] == '\r')
-            length--;
-        number++;
-        if (length > 0)
-            TLMI_TRY(read_line(list, text, length, number, limit, path));
-        text += used;
-        size -= used;
-    }
-    return TLM_OK;
-}
-
-static tlm_status_t read_ranks(tlmi_token_list_t *list, const char *path)
-{
-    tlmi_mapping_t file;
-    tlm_status_t status;
-
-    TLMI_TRY(tlmi_map_file(&file, path));
-    status = tlmi_token_list_init(list, file.size);
-    if (status == TLM_OK)
-        status = read_lines(list, file.data, file.size, path);
-    tlmi_unmap_file(&file);
-    return status;
 }
 
 /* By id, the tokens that are not of the file: special ones, which have no part in joining. */
@@ -181,7 +147,7 @@ tlm_status_t tlm_tokenizer_load_tiktoken(tlm_tokenizer_t **out, const char *path
     TLMI_REQUIRE("tokenizer_load_tiktoken", path);
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_load_tiktoken", options));
     known.ignore_merges = 1; /* tiktoken looks pretokens up before it joins */
-    status = read_ranks(&list, path);
+    status = tlmi_token_list_read_lines(&list, path, read_rank);
     if (status == TLM_OK)
         status = tlmi_token_list_place_special(&list, &known, "tokenizer_load_tiktoken");
     if (status == TLM_OK)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "byte_alphabet.h"
 
@@ -62,6 +63,41 @@ tlm_status_t tlmi_token_list_place(tlm_bytes_t **place, tlmi_token_list_t *list,
                          path, kind, name, id);
     *place = &list->items[id];
     return TLM_OK;
+}
+
+static tlm_status_t read_lines(tlmi_token_list_t *list, const tlmi_mapping_t *file,
+                               const char *path, tlmi_read_line_fn read_line)
+{
+    const uint8_t *line = file->data;
+    size_t left = file->size;
+
+    for (size_t number = 1; left > 0; number++) {
+        const uint8_t *newline = memchr(line, '\n', left);
+        size_t size = newline == NULL ? left : (size_t)(newline - line);
+        size_t used = newline == NULL ? left : size + 1;
+
+        if (size > 0 && line[size - 1] == '\r')
+            size--;
+        if (size > 0)
+            TLMI_TRY(read_line(list, line, size, number, file->size, path));
+        line += used;
+        left -= used;
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_token_list_read_lines(tlmi_token_list_t *list, const char *path,
+                                        tlmi_read_line_fn read_line)
+{
+    tlmi_mapping_t file;
+    tlm_status_t status;
+
+    TLMI_TRY(tlmi_map_file(&file, path));
+    status = tlmi_token_list_init(list, file.size);
+    if (status == TLM_OK)
+        status = read_lines(list, &file, path, read_line);
+    tlmi_unmap_file(&file);
+    return status;
 }
 
 /* Puts the token that is written `name` at its id. */

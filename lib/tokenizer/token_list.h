@@ -36,6 +36,13 @@ tlm_status_t tlmi_token_list_place(tlm_bytes_t **place, tlmi_token_list_t *list,
                                    size_t limit, const char *path, const char *kind,
                                    const char *name);
 
+/* Makes a list and calls read_line for each line of a file that is not empty: its bytes without "\n" or
+ * "\r\n", its number from 1 on, and the size of the file. */
+typedef tlm_status_t (*tlmi_read_line_fn)(tlmi_token_list_t *list, const uint8_t *line, size_t size,
+                                          size_t number, size_t file_size, const char *path);
+tlm_status_t tlmi_token_list_read_lines(tlmi_token_list_t *list, const char *path,
+                                        tlmi_read_line_fn read_line);
+
 /* Reads an object from tokens to ids. A name outside the byte alphabet is an error, or where
  * `or_itself`, stands for its own bytes. */
 tlm_status_t tlmi_token_list_read_vocab(tlmi_token_list_t *list, const tlmi_json_t *object,

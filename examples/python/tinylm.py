@@ -35,8 +35,8 @@ __all__ = [
     "concat", "linear", "embedding", "rms_norm", "silu_mul", "swiglu", "rope", "softmax", "attention",
     "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW",
     "SGD", "clip_grad_norm", "clip_norm", "adamw_update", "cosine_schedule", "schedule_learning_rate",
-    "Dataset", "Loader", "TokenWriter", "tokenize_file", "Model", "Generator", "TrainStep",
-    "Evaluation", "Trainer"]
+    "Dataset", "Loader", "TokenWriter", "tokenize_file", "Model", "model_cost", "Generator",
+    "TrainStep", "Evaluation", "Trainer"]
 
 Text = Union[str, bytes]
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -136,7 +136,9 @@ _WORDS = {
     "order": ["random", "shuffled", "sequential"], "weights": ["float32", "float16", "bfloat16"],
     "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512"],
     "state": ["running", "length", "end", "stop", "stopped", "failed"],
-    "phase": ["counting", "learning"]}
+    "phase": ["counting", "learning"], "cost_optimizer": ["adamw", "sgd"],
+    "counting": ["executed", "full"],
+    "part": ["embedding", "attention", "scores", "feed_forward", "norms", "output"]}
 _NO_DECAY = {"norms": 1, "embeddings": 2}
 _SPECIAL_ALL, _SPECIAL_NONE, _SPECIAL_LIST = range(3)
 _TOKEN_TYPES = {None: 0, "uint16": 2, "uint32": 4, "int64": 8}
@@ -216,6 +218,23 @@ class _ModelOptions(_Options):
                 ("num_kv_heads", c_int64), ("norm_eps", c_double), ("norm", c_int32),
                 ("position", c_int32), ("ffn", c_int32), ("tied_embeddings", c_bool),
                 ("reserved", c_uint8 * 3)]
+
+
+class _CostOptions(_Options):
+    _init = "tlm_cost_options_init_sized"
+    _fields_ = [("size", c_size_t), ("batch", c_int64), ("time", c_int64), ("optimizer", c_int32),
+                ("counting", c_int32), ("checkpointing", c_bool), ("reserved", c_uint8 * 7)]
+
+
+class _Cost(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("parameters", c_uint64), ("part_parameters", c_uint64 * 8),
+                ("weight_bytes", c_uint64), ("gradient_bytes", c_uint64),
+                ("optimizer_bytes", c_uint64), ("activation_bytes", c_uint64),
+                ("step_live_bytes", c_uint64), ("step_peak_bytes", c_uint64),
+                ("kv_cache_bytes", c_uint64), ("forward_flops", c_double * 8),
+                ("backward_flops", c_double * 8), ("recompute_flops", c_double),
+                ("optimizer_flops", c_double), ("step_flops", c_double), ("model_flops", c_double),
+                ("token_flops", c_double)]
 
 
 class _ModelFileOptions(_Options):
@@ -418,6 +437,7 @@ _STATUS_FUNCTIONS = {
     "tlm_model_load": [_OUT, c_char_p],
     "tlm_model_save_hf": [c_char_p, c_void_p, c_void_p, POINTER(_ModelFileOptions)],
     "tlm_checkpoint_save": [c_char_p, c_void_p, c_void_p, c_uint64],
+    "tlm_model_cost": [POINTER(_Cost), POINTER(_ModelOptions), POINTER(_CostOptions)],
     "tlm_checkpoint_load": [_COUNTS, c_char_p, c_void_p, c_void_p],
     "tlm_model_get_options": [POINTER(_ModelOptions), c_void_p],
     "tlm_model_parameter_name": [POINTER(c_char_p), c_void_p, c_size_t],
@@ -458,7 +478,7 @@ _OTHER_FUNCTIONS = {
     "tlm_free": (None, [c_void_p]),
     **{f"tlm_{name}_options_init_sized": (None, [c_void_p, c_size_t])
        for name in ("bpe_trainer", "tokenizer", "encode", "pad", "custom_op", "adamw", "schedule",
-                    "loader", "model", "model_file", "generate", "trainer")},
+                    "loader", "model", "model_file", "cost", "generate", "trainer")},
     **{f"tlm_{name}_free": (None, [c_void_p])
        for name in ("bpe_trainer", "tokenizer", "encoder", "decoder", "tensor", "optimizer",
                     "dataset", "loader", "token_writer", "model", "generator", "trainer")},
@@ -1843,6 +1863,11 @@ def _batch(rows: Any) -> tuple:
     return _ids_array(itertools.chain.from_iterable(rows)), len(rows), len(rows[0])
 
 
+def _model_options(**values: Any) -> _ModelOptions:
+    return _ModelOptions(**{name: _number(name, value) if name in _WORDS else value
+                            for name, value in values.items()})
+
+
 class Model(_Handle):
     """A transformer language model."""
 
@@ -1855,11 +1880,10 @@ class Model(_Handle):
                tied_embeddings: bool = False) -> Model:
         """With fresh parameters. norm: "pre", "post" or "none"; position: "rope" or "none"; ffn:
         "swiglu" or "silu"; for the rest 0 is the library's default."""
-        options = _ModelOptions(
+        options = _model_options(
             vocab_size=vocab_size, context_length=context_length, d_model=d_model, num_layers=num_layers,
             num_heads=num_heads, d_ff=d_ff, rope_theta=rope_theta, seed=seed, num_kv_heads=num_kv_heads,
-            norm_eps=norm_eps, norm=_number("norm", norm), position=_number("position", position),
-            ffn=_number("ffn", ffn), tied_embeddings=tied_embeddings)
+            norm_eps=norm_eps, norm=norm, position=position, ffn=ffn, tied_embeddings=tied_embeddings)
         handle = c_void_p()
         _lib.tlm_model_create(byref(handle), byref(options))
         return cls._wrap(handle)
@@ -1986,6 +2010,20 @@ class Model(_Handle):
         while generator.step() > 0:
             pass
         return [generator.tokens(i) for i in range(generator.size)]
+
+
+def model_cost(model: dict[str, Any], batch: int = 1, time: int = 0, optimizer: str = "adamw",
+               counting: str = "executed", checkpointing: bool = False) -> dict[str, Any]:
+    """What a model of these options (arguments of Model.create, or Model.options) costs: parameters,
+    bytes, and operations of a train step of `batch` sequences of `time` tokens (0: its context) and of
+    one generated token. No model is made. docs/resources.md tells of each number."""
+    options = _CostOptions(batch=batch, time=time, optimizer=_number("cost_optimizer", optimizer),
+                           counting=_number("counting", counting), checkpointing=checkpointing)
+    cost = _Cost(size=ctypes.sizeof(_Cost))
+    _lib.tlm_model_cost(byref(cost), byref(_model_options(**model)), byref(options))
+    values = {name: getattr(cost, name) for name, _ in cost._fields_[1:]}
+    return {name: dict(zip(_WORDS["part"], value)) if isinstance(value, ctypes.Array) else value
+            for name, value in values.items()}
 
 
 def _generate_options(max_tokens: int = 256, temperature: float = 0.0, top_k: int = 0, top_p: float = 0.0,

@@ -189,10 +189,10 @@ def run_transformer_lm(vocab_size: int, context_length: int, d_model: int, num_l
     names = ["token_embeddings", *layers, "ln_final", "lm_head"]
 
     def logits(embeddings, *tensors):
-        *layers, ln_final, lm_head = tensors[:-1]
-        x = tinylm.embedding(embeddings, tensors[-1])
-        for i in range(0, len(layers), len(_BLOCK)):
-            x = _block(x, layers[i:i + len(_BLOCK)], num_heads, rope_theta)
+        *blocks, ln_final, lm_head, ids = tensors
+        x = tinylm.embedding(embeddings, ids)
+        for i in range(0, len(blocks), len(_BLOCK)):
+            x = _block(x, blocks[i:i + len(_BLOCK)], num_heads, rope_theta)
         return tinylm.linear(tinylm.rms_norm(x, ln_final), lm_head)
 
     return _compute(logits, *[weights[f"{name}.weight"] for name in names], in_indices)

@@ -37,7 +37,8 @@ NOT_WRAPPED = {
 # Words of tinylm._WORDS and the prefix of their constants.
 PREFIXES = {"norm": "NORM", "position": "POSITION", "ffn": "FFN", "side": "SIDE", "byte_order": "BYTE_ORDER",
             "order": "ORDER", "weights": "WEIGHTS", "schedule": "SCHEDULE", "cpu_level": "CPU",
-            "state": "GENERATION", "phase": "BPE_PHASE"}
+            "state": "GENERATION", "phase": "BPE_PHASE", "cost_optimizer": "COST", "counting": "COUNT",
+            "part": "PART"}
 
 SCALARS = {"bool": ctypes.c_bool, "_Bool": ctypes.c_bool, "float": ctypes.c_float, "double": ctypes.c_double,
            "uint8_t": ctypes.c_uint8, "int32_t": ctypes.c_int32, "uint32_t": ctypes.c_uint32,

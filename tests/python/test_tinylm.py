@@ -720,6 +720,17 @@ class ModelTest(unittest.TestCase):
             tinylm.Model.create(vocab_size=50, context_length=16, d_model=16, num_layers=2,
                                 num_heads=2, norm="past")
 
+    def test_cost(self):
+        cost = tinylm.model_cost(self.model.options, batch=2)
+        self.assertEqual(cost["parameters"], self.model.num_elements)
+        self.assertEqual(sum(cost["part_parameters"].values()), cost["parameters"])
+        self.assertEqual(cost["weight_bytes"], 4 * cost["parameters"])
+        self.assertLess(tinylm.model_cost(self.model.options, 2, optimizer="sgd")["optimizer_bytes"],
+                        cost["optimizer_bytes"])
+        self.assertGreater(cost["token_flops"], 0)
+        with self.assertRaises(ValueError):
+            tinylm.model_cost(self.model.options, counting="guessed")
+
     def test_forward_and_loss(self):
         logits = self.model.forward([[1, 2, 3], [4, 5, 6]])
         self.assertEqual(logits.shape, (2, 3, 50))

@@ -46,8 +46,10 @@ tlm_status_t tlmi_fail_errno(const char *action, const char *path)
 #else
     const char *reason = strerror_r(error, text, sizeof text) == 0 ? text : "unknown error";
 #endif
-    return tlmi_fail(error == ENOENT ? TLM_ERR_NOT_FOUND : TLM_ERR_IO, "%s %s: %s", action, path,
-                     reason);
+    tlm_status_t code = error == ENOENT   ? TLM_ERR_NOT_FOUND
+                        : error == ENOMEM ? TLM_ERR_OUT_OF_MEMORY
+                                          : TLM_ERR_IO;
+    return tlmi_fail(code, "%s %s: %s", action, path, reason);
 }
 
 tlm_status_t tlmi_fail_memory(size_t bytes, const char *what)

@@ -11,7 +11,8 @@ tlm_status_t tlmi_fail(tlm_status_t code, const char *format, ...)
 /* How many failures this thread has recorded: whether a call in between left its message. */
 uint64_t tlmi_failure_count(void);
 
-/* TLM_ERR_IO with "<action> <path>: <strerror(errno)>". */
+/* TLM_ERR_IO, or by errno TLM_ERR_NOT_FOUND or TLM_ERR_OUT_OF_MEMORY, with "<action> <path>:
+ * <strerror(errno)>". */
 tlm_status_t tlmi_fail_errno(const char *action, const char *path) __attribute__((cold));
 
 /* TLM_ERR_OUT_OF_MEMORY with "out of memory: <bytes> bytes for <what>". */

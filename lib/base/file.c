@@ -1,8 +1,10 @@
 /* Mapped reading, and writing aside with a rename at the end. */
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 
 #define BUFFER_SIZE  ((size_t)1 << 18)
 #define FAULT_WINDOW ((size_t)2 << 20) /* of a huge page */
+#define ASIDE_MARK   ".tmp-"           /* then come the process and a number */
 
 tlm_status_t tlmi_map_file(tlmi_mapping_t *out, const char *path)
 {
@@ -31,8 +34,7 @@ tlm_status_t tlmi_map_file(tlmi_mapping_t *out, const char *path)
     else if (info.st_size > 0) {
         data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, file, 0);
         if (data == MAP_FAILED)
-            status = errno == ENOMEM ? tlmi_fail_memory((size_t)info.st_size, path)
-                                     : tlmi_fail_errno("map", path);
+            status = tlmi_fail_errno("map", path);
     }
     close(file);
     if (status == TLM_OK)
@@ -73,14 +75,23 @@ static void writer_free(tlmi_writer_t *writer)
     tlmi_free(writer);
 }
 
-static char *aside_name(const char *path)
+enum { ASIDE_SUFFIX_SIZE = 48 };
+
+/* Makes the file aside and names it in writer->aside. A name may be taken: by a process of the same
+ * number that was killed, before a restart or in another container. */
+static tlm_status_t create_aside(tlmi_writer_t *writer)
 {
     static atomic_uint counter;
-    size_t size = strlen(path) + 48;
-    char *name = tlmi_alloc(size, 1, "a file name");
-    if (name != NULL)
-        snprintf(name, size, "%s.tmp-%ld-%u", path, (long)getpid(), atomic_fetch_add(&counter, 1));
-    return name;
+    size_t size = strlen(writer->path) + ASIDE_SUFFIX_SIZE;
+    writer->aside = tlmi_alloc(size, 1, "a file name");
+    if (writer->aside == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    do {
+        snprintf(writer->aside, size, "%s" ASIDE_MARK "%ld-%u", writer->path, (long)getpid(),
+                 atomic_fetch_add(&counter, 1));
+        writer->file = open(writer->aside, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (writer->file < 0 && errno == EEXIST);
+    return writer->file < 0 ? tlmi_fail_errno("create", writer->path) : TLM_OK;
 }
 
 tlm_status_t tlmi_writer_open(tlmi_writer_t **out, const char *path)
@@ -89,20 +100,14 @@ tlm_status_t tlmi_writer_open(tlmi_writer_t **out, const char *path)
     if (writer == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     writer->path = tlmi_strdup(path, "a file name");
-    writer->aside = aside_name(path);
     writer->buffer = tlmi_alloc(BUFFER_SIZE, 1, "a file buffer");
-    if (writer->path == NULL || writer->aside == NULL || writer->buffer == NULL) {
+    tlm_status_t status = writer->path == NULL || writer->buffer == NULL ? TLM_ERR_OUT_OF_MEMORY
+                                                                         : create_aside(writer);
+    if (status == TLM_OK)
+        *out = writer;
+    else
         writer_free(writer);
-        return TLM_ERR_OUT_OF_MEMORY;
-    }
-    writer->file = open(writer->aside, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (writer->file < 0) {
-        tlm_status_t status = tlmi_fail_errno("create", path);
-        writer_free(writer);
-        return status;
-    }
-    *out = writer;
-    return TLM_OK;
+    return status;
 }
 
 static tlm_status_t write_all(tlmi_writer_t *writer, const uint8_t *bytes, size_t size,
@@ -205,4 +210,43 @@ void tlmi_writer_abort(tlmi_writer_t *writer)
     close(writer->file);
     unlink(writer->aside);
     writer_free(writer);
+}
+
+/* Whether `name` is that of a file aside, and its writer is no more: an ended process, or this one. */
+static bool is_leftover(const char *name, const char *prefix)
+{
+    const char *mark = strstr(name, ASIDE_MARK);
+    long process;
+    unsigned number;
+    int size = 0;
+    if (mark == NULL || strncmp(name, prefix, strlen(prefix)) != 0 ||
+        sscanf(mark, ASIDE_MARK "%ld-%u%n", &process, &number, &size) != 2 || mark[size] != '\0')
+        return false;
+    return process == (long)getpid() ||
+           (process > 0 && kill((pid_t)process, 0) != 0 && errno == ESRCH);
+}
+
+tlm_status_t tlmi_remove_leftovers(const char *directory, const char *prefix)
+{
+    DIR *handle = opendir(directory);
+    if (handle == NULL)
+        return tlmi_fail_errno("open", directory);
+    tlm_status_t status = TLM_OK;
+    struct dirent *entry;
+    while (status == TLM_OK && (entry = readdir(handle)) != NULL)
+        if (is_leftover(entry->d_name, prefix) && unlinkat(dirfd(handle), entry->d_name, 0) != 0 &&
+            errno != ENOENT)
+            status = tlmi_fail_errno("remove", entry->d_name);
+    closedir(handle);
+    return status;
+}
+
+tlm_status_t tlmi_make_directory(const char *path)
+{
+    struct stat info;
+    if (mkdir(path, 0777) == 0)
+        return sync_directory(path);
+    if (errno == EEXIST && stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return TLM_OK;
+    return tlmi_fail_errno("make directory", path);
 }

@@ -30,4 +30,11 @@ tlm_status_t tlmi_writer_commit(tlmi_writer_t *writer);
 /* Drops what was written; NULL is fine. */
 void tlmi_writer_abort(tlmi_writer_t *writer);
 
+/* Removes what writers that were killed have left in `directory`, of files whose names begin with
+ * `prefix`. No writer of this process may be at work on such a file; those of others are let be. */
+tlm_status_t tlmi_remove_leftovers(const char *directory, const char *prefix);
+
+/* Makes a directory unless there is one; its parent must exist. */
+tlm_status_t tlmi_make_directory(const char *path);
+
 #endif

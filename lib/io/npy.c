@@ -204,8 +204,8 @@ void tlmi_npy_format(uint8_t header[TLMI_NPY_HEADER_SIZE], int32_t item_size, ui
 {
     char text[TLMI_NPY_HEADER_SIZE];
     int size = snprintf(text, sizeof(text),
-                        "{'descr': '<u%d', 'fortran_order': False, 'shape': (%" PRIu64 ",), }",
-                        (int)item_size, length);
+                        "{'descr': '<%c%d', 'fortran_order': False, 'shape': (%" PRIu64 ",), }",
+                        item_size == 8 ? 'i' : 'u', (int)item_size, length);
 
     memset(header, ' ', TLMI_NPY_HEADER_SIZE);
     memcpy(header, NPY_MAGIC "\x01\x00", 8);

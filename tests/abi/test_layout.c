@@ -145,6 +145,13 @@ FIELD(tlm_custom_op_options_t, backward, 16, 8);
 FIELD(tlm_custom_op_options_t, release, 24, 8);
 FIELD(tlm_custom_op_options_t, user, 32, 8);
 
+SIZE(tlm_checkpoint_options_t, 32);
+FIELD(tlm_checkpoint_options_t, size, 0, 8);
+FIELD(tlm_checkpoint_options_t, metadata, 8, 8);
+FIELD(tlm_checkpoint_options_t, validation_loss, 16, 8);
+FIELD(tlm_checkpoint_options_t, has_validation_loss, 24, 1);
+FIELD(tlm_checkpoint_options_t, reserved, 25, 7);
+
 SIZE(tlm_loader_options_t, 48);
 FIELD(tlm_loader_options_t, size, 0, 8);
 FIELD(tlm_loader_options_t, batch_size, 8, 8);

@@ -48,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tlm_model_t *loaded = NULL;
     tlm_tensor_t *logits;
     const char *path;
+    char *metadata = NULL;
     uint8_t *bytes = malloc(size + (size == 0));
 
     FUZZ_CHECK(bytes != NULL);
@@ -60,6 +61,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         model = make_model(&optimizer);
     if (tlm_checkpoint_load(&iteration, path, model, optimizer) != TLM_OK)
         FUZZ_CHECK(iteration == 77 && tlm_error_message()[0] != '\0');
+    if (tlm_checkpoint_metadata(&metadata, NULL, path) == TLM_OK)
+        FUZZ_CHECK(metadata != NULL);
+    tlm_free(metadata);
     if (tlm_model_load(&loaded, path) != TLM_OK) {
         FUZZ_CHECK(loaded == NULL && tlm_error_message()[0] != '\0');
         return 0;

@@ -2,6 +2,8 @@
  * anything. */
 #include "io_support.h"
 
+#include <math.h>
+
 #include "base/json.h"
 #include "io/safetensors.h"
 
@@ -391,6 +393,84 @@ START_TEST(lies_are_refused)
 }
 END_TEST
 
+/* The user's metadata comes back byte for byte and changes nothing else of what is loaded. */
+START_TEST(metadata_is_kept)
+{
+    static const char text[] = "{ \"loader\": {\"seed\": 3,\"position\":17},\n\"name\": "
+                               "\"caf\\u00e9 \\\" \xC3\xA9\", \"n\": []}";
+    tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
+    const char *path = test_path("meta.safetensors");
+    run_t run = start(&tiny, "adamw"), other = start(&tiny, "adamw");
+    tlmi_safetensors_t file;
+    uint64_t iteration = 0;
+    char *metadata;
+
+    train(&run, 0, 2);
+    options.metadata = text;
+    options.has_validation_loss = true;
+    options.validation_loss = 1.0 / 3.0;
+    ASSERT_OK(tlm_checkpoint_save_with(path, run.model, run.optimizer, 2, &options));
+    ASSERT_OK(tlm_checkpoint_metadata(&metadata, &iteration, path));
+    ck_assert_str_eq(metadata, text);
+    ck_assert_uint_eq(iteration, 2);
+    tlm_free(metadata);
+    ASSERT_OK(tlm_checkpoint_load(NULL, path, other.model, other.optimizer));
+    ck_assert(fingerprint(&run) == fingerprint(&other));
+    ASSERT_OK(tlmi_safetensors_open(&file, path));
+    ck_assert_str_eq(tlmi_safetensors_metadata(&file, "names"), "cs336");
+    ck_assert_str_eq(tlmi_safetensors_metadata(&file, "validation_loss"), "0.33333333333333331");
+    tlmi_safetensors_close(&file);
+    options.validation_loss = (double)NAN;
+    options.metadata = NULL;
+    ASSERT_OK(tlm_checkpoint_save_with(path, run.model, run.optimizer, 3, &options));
+    ASSERT_OK(tlm_checkpoint_metadata(&metadata, NULL, path));
+    ck_assert_str_eq(metadata, "{}");
+    tlm_free(metadata);
+    ASSERT_OK(tlmi_safetensors_open(&file, path));
+    ck_assert_ptr_null(tlmi_safetensors_metadata(&file, "validation_loss"));
+    tlmi_safetensors_close(&file);
+    stop(&run);
+    stop(&other);
+}
+END_TEST
+
+START_TEST(bad_metadata_is_refused)
+{
+    static const char *const bad[] = {
+        "", "{", "[]", "1", "{} x", "{\"a\":1,\"a\":2}", "{\"\xFF\":1}"};
+    tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
+    const char *path = test_path("bad_meta.safetensors");
+    run_t run = start(&tiny, "sgd");
+    char *metadata = NULL, *text = malloc((1 << 20) + 2);
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        options.metadata = bad[i];
+        ASSERT_FAILS(TLM_ERR_FORMAT, "checkpoint_save_with: metadata",
+                     tlm_checkpoint_save_with(path, run.model, run.optimizer, 2, &options));
+    }
+    memset(text, ' ', (1 << 20) + 1);
+    text[(1 << 20) + 1] = '\0';
+    memcpy(text, "{}", 2);
+    options.metadata = text;
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "1048577 bytes",
+                 tlm_checkpoint_save_with(path, run.model, run.optimizer, 2, &options));
+    ck_assert_int_ne(access(path, F_OK), 0);
+    text[1 << 20] = '\0';
+    ASSERT_OK(tlm_checkpoint_save_with(path, run.model, run.optimizer, 2, &options));
+    ASSERT_OK(tlm_checkpoint_metadata(&metadata, NULL, path));
+    ck_assert_str_eq(metadata, text);
+    tlm_free(metadata);
+    metadata = NULL;
+    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "nowhere",
+                 tlm_checkpoint_metadata(&metadata, NULL, test_path("nowhere")));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_checkpoint_metadata(NULL, NULL, path));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_checkpoint_metadata(&metadata, NULL, NULL));
+    ck_assert_ptr_null(metadata);
+    free(text);
+    stop(&run);
+}
+END_TEST
+
 START_TEST(saving_is_all_or_nothing)
 {
     const char *path = test_path("kept.safetensors");
@@ -434,6 +514,8 @@ int main(void)
     tcase_add_test(tcase, foreign_checkpoints_change_nothing);
     tcase_add_test(tcase, damaged_checkpoints_change_nothing);
     tcase_add_test(tcase, lies_are_refused);
+    tcase_add_test(tcase, metadata_is_kept);
+    tcase_add_test(tcase, bad_metadata_is_refused);
     tcase_add_test(tcase, saving_is_all_or_nothing);
     suite_add_tcase(suite, tcase);
     make_test_directory();

@@ -239,6 +239,51 @@ static tlm_status_t saving(void)
     return tlm_checkpoint_save(path_of("saved"), model, optimizer, 7);
 }
 
+static tlm_status_t save_to_directory(uint64_t iteration, double loss)
+{
+    tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
+
+    options.metadata = "{\"seed\":[1,2]}";
+    options.has_validation_loss = true;
+    options.validation_loss = loss;
+    return tlm_checkpoint_dir_save(path_of("."), model, NULL, iteration, &options, 1);
+}
+
+static void make_directory(void)
+{
+    make_model();
+    MUST(save_to_directory(2, 2.5));
+}
+
+/* A failure leaves the checkpoints that were there. */
+static tlm_status_t saving_to_directory(void)
+{
+    tlm_status_t status = save_to_directory(3, 3.0);
+    char *path;
+
+    stop_failing();
+    MUST(tlm_checkpoint_dir_best(&path, NULL, path_of(".")));
+    if (strcmp(path, path_of("./step-00000002.safetensors")) != 0)
+        fault("the best checkpoint is another");
+    tlm_free(path);
+    return status;
+}
+
+static tlm_status_t finding_in_directory(void)
+{
+    char *latest = NULL, *best = NULL, *metadata = NULL;
+    tlm_status_t status;
+
+    TRY(tlm_checkpoint_dir_latest(&latest, NULL, path_of(".")));
+    TRY(tlm_checkpoint_dir_best(&best, NULL, path_of(".")));
+    TRY(tlm_checkpoint_metadata(&metadata, NULL, best));
+done:
+    tlm_free(latest);
+    tlm_free(best);
+    tlm_free(metadata);
+    return status;
+}
+
 /* A failure leaves model and optimiser as they were. */
 static tlm_status_t loading(void)
 {
@@ -383,6 +428,8 @@ const scenario_t model_scenarios[] = {
     {"score", make_model, score, free_model, false},
     {"model_cost", NULL, cost, NULL, false},
     {"checkpoint_save", make_model, saving, free_model, false},
+    {"checkpoint_dir_save", make_directory, saving_to_directory, free_model, false},
+    {"checkpoint_dir_find", make_directory, finding_in_directory, free_model, false},
     {"checkpoint_load", make_model, loading, free_model, false},
     {"model_load", make_model, model_loading, free_model, false},
     {"update_of_memory", NULL, update_of_memory, NULL, false},

@@ -1,255 +1,15 @@
-/* Checkpoints: a safetensors file with the weights under their names, the optimiser's buffers as
- * "optimizer.<parameter>.<buffer>", and all else as metadata. docs/checkpoints.md describes the
- * format.
- *
- * Loading has two passes: the first checks everything against the file, the second copies and
- * cannot fail. So a model and optimiser are loaded whole or not touched. */
+/* Loading checkpoints has two passes: the first checks everything against the file, the second copies
+ * and cannot fail. So a model and optimiser are loaded whole or not touched. */
 #include "tinylm/checkpoint.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "checkpoint_format.h"
 #include "model_config.h"
-#include "nn/model_core.h"
-#include "optim/optimizer_core.h"
-#include "safetensors.h"
 #include "tensor/tensor_core.h"
-#include "tinylm/version.h"
-
-#define FORMAT_NAME "tinylm-checkpoint"
-/* Version 2 holds options that readers of version 1 would not miss, and is written only for such. */
-#define FORMAT_VERSION_FIRST "1"
-#define FORMAT_VERSION       "2"
-#define NAME_SIZE            128 /* of a tensor in the file */
-
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "tensors are written as they lie in memory, and the format is little-endian"
-#endif
-
-/* ---- Common ----------------------------------------------------------------------------- */
-
-static const struct {
-    const char *name;
-    size_t offset;
-} group_numbers[] = {
-    {"learning_rate", offsetof(tlm_adamw_options_t, learning_rate)},
-    {"beta1", offsetof(tlm_adamw_options_t, beta1)},
-    {"beta2", offsetof(tlm_adamw_options_t, beta2)},
-    {"eps", offsetof(tlm_adamw_options_t, eps)},
-    {"weight_decay", offsetof(tlm_adamw_options_t, weight_decay)},
-};
-
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
-static void state_name(char out[NAME_SIZE], const char *parameter, const char *buffer)
-{
-    snprintf(out, NAME_SIZE, "optimizer.%s.%s", parameter, buffer);
-}
-
-/* The name in the model of each of the optimiser's parameters; owned. */
-static tlm_status_t name_parameters(const char ***out, const char *function,
-                                    const tlm_model_t *model, const tlm_optimizer_t *optimizer)
-{
-    const char **names =
-        tlmi_calloc(optimizer->num_parameters, sizeof(*names), "the names in a checkpoint");
-
-    if (names == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < optimizer->num_parameters; i++) {
-        for (size_t j = 0; names[i] == NULL && j < model->num_parameters; j++)
-            if (optimizer->parameters[i].tensor == model->parameters[j])
-                names[i] = model->specs[j].name;
-        if (names[i] == NULL) {
-            tlmi_free(names);
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                             "%s: parameter %zu of the optimizer is not one of the model's",
-                             function, i);
-        }
-    }
-    *out = names;
-    return TLM_OK;
-}
-
-/* ---- Saving ----------------------------------------------------------------------------- */
-
-static tlm_status_t set_text(tlmi_json_t *object, const char *key, const char *text)
-{
-    return tlmi_json_set(object, key, tlmi_json_new_string(text, strlen(text)));
-}
-
-/* 64-bit counters are written as text. */
-static tlm_status_t set_uint64(tlmi_json_t *object, const char *key, uint64_t value)
-{
-    return tlmi_json_set(object, key, tlmi_json_new_uint64(value));
-}
-
-/* Sets metadata `key` to the text of `value`, which is consumed. */
-static tlm_status_t set_json(tlmi_json_t *metadata, const char *key, tlmi_json_t *value)
-{
-    tlm_status_t status;
-    char *text;
-    size_t size;
-
-    status = tlmi_json_dump(&text, &size, value);
-    tlmi_json_free(value);
-    if (status != TLM_OK)
-        return status;
-    status = tlmi_json_set(metadata, key, tlmi_json_new_string(text, size));
-    tlmi_free(text);
-    return status;
-}
-
-static tlm_status_t set_config(tlmi_json_t *metadata, const tlm_model_options_t *options)
-{
-    tlmi_json_t *config;
-
-    TLMI_TRY(tlmi_model_config_write(&config, options));
-    return set_json(metadata, "config", config);
-}
-
-/* One group: its hyper-parameters and the names of its parameters. Appended to `groups`. */
-static tlm_status_t append_group(tlmi_json_t *groups, const tlm_optimizer_t *optimizer,
-                                 size_t group, const char *const *names)
-{
-    tlmi_json_t *object = tlmi_json_new_object();
-    tlmi_json_t *list = tlmi_json_new_array();
-    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-
-    if (object == NULL || list == NULL)
-        goto fail;
-    for (size_t i = 0; i < COUNT_OF(group_numbers); i++) {
-        double value;
-
-        memcpy(&value, (const char *)&optimizer->groups[group] + group_numbers[i].offset,
-               sizeof(value));
-        TLMI_TRY_OR(fail,
-                    tlmi_json_set(object, group_numbers[i].name, tlmi_json_new_number(value)));
-    }
-    for (size_t i = 0; i < optimizer->num_parameters; i++)
-        if (optimizer->parameters[i].group == group)
-            TLMI_TRY_OR(fail,
-                        tlmi_json_append(list, tlmi_json_new_string(names[i], strlen(names[i]))));
-    status = tlmi_json_set(object, "parameters", list);
-    list = NULL;
-    if (status != TLM_OK)
-        goto fail;
-    return tlmi_json_append(groups, object);
-fail:
-    tlmi_json_free(list);
-    tlmi_json_free(object);
-    return status;
-}
-
-static tlm_status_t set_optimizer(tlmi_json_t *metadata, const tlm_optimizer_t *optimizer,
-                                  const char *const *names)
-{
-    tlmi_json_t *object = tlmi_json_new_object();
-    tlmi_json_t *groups = tlmi_json_new_array();
-    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-
-    if (object == NULL || groups == NULL)
-        goto fail;
-    TLMI_TRY_OR(fail, set_text(object, "kind", optimizer->kind->name));
-    TLMI_TRY_OR(fail, set_uint64(object, "steps", optimizer->steps));
-    for (size_t i = 0; i < optimizer->num_groups; i++)
-        TLMI_TRY_OR(fail, append_group(groups, optimizer, i, names));
-    status = tlmi_json_set(object, "groups", groups);
-    groups = NULL;
-    if (status != TLM_OK)
-        goto fail;
-    return set_json(metadata, "optimizer", object);
-fail:
-    tlmi_json_free(groups);
-    tlmi_json_free(object);
-    return status;
-}
-
-static tlm_status_t make_metadata(tlmi_json_t **out, const tlm_model_t *model,
-                                  const tlm_optimizer_t *optimizer, const char *const *names,
-                                  uint64_t iteration)
-{
-    const char *version =
-        tlmi_model_config_is_first(&model->options) ? FORMAT_VERSION_FIRST : FORMAT_VERSION;
-    tlmi_json_t *metadata = tlmi_json_new_object();
-    tlm_status_t status;
-
-    if (metadata == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    TLMI_TRY_OR(fail, set_text(metadata, "format", FORMAT_NAME));
-    TLMI_TRY_OR(fail, set_text(metadata, "format_version", version));
-    TLMI_TRY_OR(fail, set_text(metadata, "library_version", TLM_VERSION_STRING));
-    TLMI_TRY_OR(fail, set_uint64(metadata, "iteration", iteration));
-    TLMI_TRY_OR(fail, set_config(metadata, &model->options));
-    if (optimizer != NULL)
-        TLMI_TRY_OR(fail, set_optimizer(metadata, optimizer, names));
-    *out = metadata;
-    return TLM_OK;
-fail:
-    tlmi_json_free(metadata);
-    return status;
-}
-
-static void describe(tlmi_st_tensor_t *out, const char *name, const tlm_tensor_t *tensor,
-                     const float *data)
-{
-    out->name = name;
-    out->dtype = "F32";
-    out->ndim = tensor->ndim;
-    memcpy(out->shape, tensor->shape, sizeof(out->shape));
-    out->data = data;
-    out->bytes = (size_t)tensor->numel * sizeof(float);
-}
-
-/* Lists what goes into the file and writes it. */
-static tlm_status_t save(const char *path, const tlm_model_t *model,
-                         const tlm_optimizer_t *optimizer, const char *const *names,
-                         uint64_t iteration)
-{
-    size_t buffers = optimizer == NULL ? 0 : (size_t)optimizer->kind->num_buffers;
-    size_t states = optimizer == NULL ? 0 : optimizer->num_parameters * buffers;
-    size_t n = model->num_parameters;
-    tlmi_st_tensor_t *tensors =
-        tlmi_calloc(n + states, sizeof(*tensors), "the tensors of a checkpoint");
-    char(*state_names)[NAME_SIZE] = tlmi_alloc(states, NAME_SIZE, "the names in a checkpoint");
-    tlmi_json_t *metadata;
-    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-
-    if (tensors == NULL || state_names == NULL)
-        goto done;
-    for (size_t i = 0; i < n; i++)
-        describe(&tensors[i], model->specs[i].name, model->parameters[i],
-                 tlmi_floats(model->parameters[i]));
-    for (size_t i = 0; i < states; i++) {
-        const tlmi_parameter_t *parameter = &optimizer->parameters[i / buffers];
-
-        state_name(state_names[i], names[i / buffers], optimizer->kind->buffer_names[i % buffers]);
-        describe(&tensors[n + i], state_names[i], parameter->tensor, parameter->state[i % buffers]);
-    }
-    TLMI_TRY_OR(done, make_metadata(&metadata, model, optimizer, names, iteration));
-    status = tlmi_safetensors_write(path, tensors, n + states, metadata);
-done:
-    tlmi_free(state_names);
-    tlmi_free(tensors);
-    return status;
-}
-
-tlm_status_t tlm_checkpoint_save(const char *path, const tlm_model_t *model,
-                                 tlm_optimizer_t *optimizer, uint64_t iteration)
-{
-    const char **names = NULL;
-    tlm_status_t status;
-
-    TLMI_REQUIRE("checkpoint_save", path);
-    TLMI_REQUIRE("checkpoint_save", model);
-    if (optimizer != NULL)
-        TLMI_TRY(name_parameters(&names, "checkpoint_save", model, optimizer));
-    status = save(path, model, optimizer, names, iteration);
-    tlmi_free(names);
-    return status;
-}
 
 /* ---- Loading: checks -------------------------------------------------------------------- */
 
@@ -278,38 +38,6 @@ static tlm_status_t read_config(tlm_model_options_t *out, const tlmi_safetensors
     TLMI_TRY(parse_metadata(&config, file, "config", path));
     status = tlmi_model_config_read(out, config, path);
     tlmi_json_free(config);
-    return status;
-}
-
-/* Opens a checkpoint, whole and of a known version. */
-static tlm_status_t open_checkpoint(tlmi_safetensors_t *out, uint64_t *iteration, const char *path)
-{
-    const char *format, *version;
-    tlmi_safetensors_t file;
-    tlm_status_t status;
-
-    TLMI_TRY(tlmi_safetensors_open(&file, path));
-    format = tlmi_safetensors_metadata(&file, "format");
-    version = tlmi_safetensors_metadata(&file, "format_version");
-    if (format == NULL || strcmp(format, FORMAT_NAME) != 0 || version == NULL) {
-        status = tlmi_fail(TLM_ERR_FORMAT, "%s: a safetensors file, but not a checkpoint", path);
-        goto fail;
-    }
-    if (strcmp(version, FORMAT_VERSION_FIRST) != 0 && strcmp(version, FORMAT_VERSION) != 0) {
-        status = tlmi_fail(TLM_ERR_UNSUPPORTED,
-                           "%s: checkpoint format %.16s; this library reads up to %s", path,
-                           version, FORMAT_VERSION);
-        goto fail;
-    }
-    TLMI_TRY_OR(fail, tlmi_safetensors_verify(&file, path));
-    if (!tlmi_parse_uint64(tlmi_safetensors_metadata(&file, "iteration"), iteration)) {
-        status = tlmi_fail(TLM_ERR_FORMAT, "%s: the checkpoint has no iteration", path);
-        goto fail;
-    }
-    *out = file;
-    return TLM_OK;
-fail:
-    tlmi_safetensors_close(&file);
     return status;
 }
 
@@ -359,9 +87,9 @@ static tlm_status_t plan_state(copy_t *copies, const tlmi_safetensors_t *file,
     for (size_t i = 0; i < optimizer->num_parameters; i++)
         for (int32_t j = 0; j < optimizer->kind->num_buffers; j++, copies++) {
             const tlmi_parameter_t *parameter = &optimizer->parameters[i];
-            char name[NAME_SIZE];
+            char name[TLMI_CHECKPOINT_NAME_SIZE];
 
-            state_name(name, names[i], optimizer->kind->buffer_names[j]);
+            tlmi_checkpoint_state_name(name, names[i], optimizer->kind->buffer_names[j]);
             copies->to = parameter->state[j];
             TLMI_TRY(require_tensor(&copies->from, file, name, parameter->tensor->shape,
                                     parameter->tensor->ndim, path));
@@ -379,13 +107,13 @@ static tlm_status_t read_group(tlm_adamw_options_t *out, const tlmi_json_t *valu
     size_t at = 0, size;
     const char *name;
 
-    for (size_t i = 0; i < COUNT_OF(group_numbers); i++) {
+    for (size_t i = 0; i < TLMI_GROUP_NUMBERS; i++) {
         double number;
 
-        if (!tlmi_json_get_number(tlmi_json_member(value, group_numbers[i].name), &number))
+        if (!tlmi_json_get_number(tlmi_json_member(value, tlmi_group_numbers[i].name), &number))
             return tlmi_fail(TLM_ERR_FORMAT, "%s: group %zu of the optimizer has no %s", path,
-                             group, group_numbers[i].name);
-        memcpy((char *)out + group_numbers[i].offset, &number, sizeof(number));
+                             group, tlmi_group_numbers[i].name);
+        memcpy((char *)out + tlmi_group_numbers[i].offset, &number, sizeof(number));
     }
     TLMI_TRY(tlmi_adamw_check(path, out));
     for (size_t i = 0; i < optimizer->num_parameters; i++) {
@@ -492,7 +220,7 @@ static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
 
     if (copies == NULL)
         return status;
-    TLMI_TRY_OR(done, name_parameters(&names, "checkpoint_load", model, optimizer));
+    TLMI_TRY_OR(done, tlmi_checkpoint_name_parameters(&names, "checkpoint_load", model, optimizer));
     TLMI_TRY_OR(done, parse_metadata(&object, file, "optimizer", path));
     TLMI_TRY_OR(done, read_optimizer(&groups, &steps, object, optimizer, names, path));
     TLMI_TRY_OR(done, plan_weights(copies, file, model, path));
@@ -518,7 +246,7 @@ tlm_status_t tlm_checkpoint_load(uint64_t *iteration, const char *path, tlm_mode
 
     TLMI_REQUIRE("checkpoint_load", path);
     TLMI_REQUIRE("checkpoint_load", model);
-    TLMI_TRY(open_checkpoint(&file, &count, path));
+    TLMI_TRY(tlmi_checkpoint_open(&file, &count, path));
     TLMI_TRY_OR(done, check_config(&file, model, path));
     TLMI_TRY_OR(done, optimizer == NULL ? load_weights(&file, model, path)
                                         : load_all(&file, model, optimizer, path));
@@ -556,7 +284,7 @@ tlm_status_t tlm_model_load(tlm_model_t **out, const char *path)
 
     TLMI_REQUIRE("model_load", out);
     TLMI_REQUIRE("model_load", path);
-    TLMI_TRY(open_checkpoint(&file, &iteration, path));
+    TLMI_TRY(tlmi_checkpoint_open(&file, &iteration, path));
     TLMI_TRY_OR(done, read_config(&options, &file, path));
     TLMI_TRY_OR(done, check_amount(&options, &file, path));
     TLMI_TRY_OR(done, tlmi_model_create_empty(&model, &options));

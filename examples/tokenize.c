@@ -1,5 +1,5 @@
 /* Text files to a token file and back:
- *     tokenize --vocab V --merges M --output train.u16 train.txt     encodes, as a stream
+ *     tokenize --vocab V --merges M --output train.u16 train.txt     encodes, on all threads
  *     tokenize --vocab V --merges M --output train.txt --decode train.u16
  * or a report on the tokenizer and what it makes of texts:
  *     tokenize --vocab V --merges M --stats train.txt
@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli.h"
 
@@ -52,25 +53,39 @@ static int32_t token_type(const char *path, uint32_t vocab_size)
     return vocab_size <= UINT16_MAX + 1 ? TLM_TOKENS_UINT16 : TLM_TOKENS_UINT32;
 }
 
+/* Several files, or what cannot be mapped: as a stream, on one thread. */
+static void encode_streams(encoding_t *encoding, const char *output, int32_t type, char **paths,
+                           int n, const tlm_tokenizer_t *tokenizer)
+{
+    cli_check(tlm_token_writer_create(&encoding->writer, output, type));
+    cli_check(tlm_encoder_create(&encoding->encoder, tokenizer, write_ids, encoding));
+    for (int i = 0; i < n; i++) {
+        cli_read_file(paths[i], encode_chunk, encoding);
+        cli_check(tlm_encoder_finish(encoding->encoder));
+    }
+    cli_check(tlm_token_writer_finish(encoding->writer));
+    tlm_encoder_free(encoding->encoder);
+    tlm_token_writer_free(encoding->writer);
+}
+
 static void encode_files(const char *output, char **paths, int n, const tlm_tokenizer_t *tokenizer)
 {
+    int32_t type = token_type(output, tlm_tokenizer_vocab_size(tokenizer));
     encoding_t encoding = {0};
     double seconds = cli_seconds();
+    struct stat info;
 
-    cli_check(tlm_token_writer_create(&encoding.writer, output,
-                                      token_type(output, tlm_tokenizer_vocab_size(tokenizer))));
-    cli_check(tlm_encoder_create(&encoding.encoder, tokenizer, write_ids, &encoding));
-    for (int i = 0; i < n; i++) {
-        cli_read_file(paths[i], encode_chunk, &encoding);
-        cli_check(tlm_encoder_finish(encoding.encoder));
+    if (n == 1 && stat(paths[0], &info) == 0 && S_ISREG(info.st_mode)) {
+        cli_check(
+            tlm_tokenize_file(&encoding.tokens, tokenizer, paths[0], output, type, NULL, NULL));
+        encoding.bytes = (uint64_t)info.st_size;
+    } else {
+        encode_streams(&encoding, output, type, paths, n, tokenizer);
     }
-    cli_check(tlm_token_writer_finish(encoding.writer));
     seconds = cli_seconds() - seconds;
     printf("%s: %" PRIu64 " bytes in %" PRIu64 " tokens, %.3f bytes/token, %.2f s\n", output,
            encoding.bytes, encoding.tokens,
            encoding.tokens > 0 ? (double)encoding.bytes / (double)encoding.tokens : 0.0, seconds);
-    tlm_encoder_free(encoding.encoder);
-    tlm_token_writer_free(encoding.writer);
 }
 
 static int32_t count_ids(void *user, const uint32_t *ids, size_t n)

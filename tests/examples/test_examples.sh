@@ -122,6 +122,9 @@ tokenizer='--vocab vocab.json --merges merges.txt'
         cat train.txt valid.txt >both.txt
         same both.txt back.txt
     done
+    passes "$bin/tokenize" $tokenizer --output mapped.u16 --check train.txt
+    passes sh -c "cat train.txt | $bin/tokenize $tokenizer --output streamed.u16 /dev/stdin"
+    same mapped.u16 streamed.u16
     passes "$bin/tokenize" $tokenizer --decode train.u16
     same both.txt out
     mkdir -p gpt2 && cp vocab.json merges.txt gpt2

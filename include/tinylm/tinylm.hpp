@@ -15,5 +15,6 @@
 #include "cpp/model.hpp"
 #include "cpp/tensor.hpp"
 #include "cpp/tokenizer.hpp"
+#include "cpp/trainer.hpp"
 
 #endif

@@ -62,6 +62,7 @@ static_assert(move_only<tinylm::encoder>() && move_only<tinylm::decoder>());
 static_assert(move_only<tinylm::tensor>() && move_only<tinylm::model>());
 static_assert(move_only<tinylm::generator>() && move_only<tinylm::optimizer>());
 static_assert(move_only<tinylm::dataset>() && move_only<tinylm::loader>());
+static_assert(move_only<tinylm::trainer>());
 static_assert(move_only<tinylm::token_writer>() && move_only<tinylm::ids>());
 /* A handle is its pointer. */
 static_assert(sizeof(tinylm::tensor) == sizeof(void *) && sizeof(tinylm::model) == sizeof(void *));
@@ -524,6 +525,53 @@ void test_checkpoints(const std::string &folder)
     EXPECT(std::filesystem::exists(folder + "/hf/config.json"));
 }
 
+void test_trainer(const std::string &folder)
+{
+    std::vector<std::uint32_t> ids(100);
+    for (std::size_t i = 0; i < ids.size(); i++)
+        ids[i] = static_cast<std::uint32_t>(i % 20);
+    tinylm::dataset data = tinylm::dataset::from(ids);
+    tinylm::model model(small_model());
+    tinylm::optimizer adamw = tinylm::optimizer::adamw();
+    adamw.add_model(model);
+    tinylm::loader_options batches;
+    batches.batch_size = 2;
+    batches.context_length = 8;
+    tinylm::loader loader(data, batches);
+    tinylm::trainer_options options;
+    std::uint64_t told = 0, evaluated = 0, saved = 0;
+    options.steps = 6;
+    options.schedule.emplace();
+    options.schedule->max_learning_rate = 0.01;
+    options.valid = data.get();
+    options.eval_every = 2;
+    options.checkpoint_path = folder + "/run";
+    options.on_step = [&](const tlm_train_step_t &step) {
+        told = step.step;
+        return true;
+    };
+    options.on_evaluation = [&](const tlm_evaluation_t &) { return ++evaluated > 0; };
+    options.on_save = [&](const char *, std::uint64_t) { return ++saved > 0; };
+    tinylm::trainer trainer(model, adamw, loader, options);
+    EXPECT(trainer.step().step == 1 && trainer.steps() == 1 && told == 0);
+    tinylm::trainer moved = std::move(trainer);
+    moved.run(4);
+    EXPECT(told == 4 && moved.steps() == 4 && evaluated == 2 && saved == 1);
+    EXPECT(moved.evaluate().loss == tinylm::evaluate(model, data, 2, 8).loss);
+    moved.save(folder + "/four");
+    moved.run();
+    EXPECT(moved.steps() == 6);
+    EXPECT(throws(TLM_ERR_STATE, "", [&] { (void)moved.step(); }));
+    moved.resume(folder + "/four");
+    EXPECT(moved.steps() == 4);
+    options.on_step = [](const tlm_train_step_t &) -> bool { throw odd(); };
+    tinylm::trainer throwing(model, adamw, loader, options);
+    EXPECT(throws_odd([&] { throwing.run(); }));
+    options.on_step = [](const tlm_train_step_t &) { return false; };
+    tinylm::trainer cancelling(model, adamw, loader, options);
+    EXPECT(throws(TLM_ERR_CANCELLED, "", [&] { cancelling.run(); }));
+}
+
 } // namespace
 
 int main()
@@ -548,6 +596,7 @@ int main()
         test_optimizers();
         test_data(folder.string());
         test_checkpoints(folder.string());
+        test_trainer(folder.string());
     } catch (const std::exception &thrown) {
         std::printf("thrown: %s\n", thrown.what());
         failures++;

@@ -1,12 +1,13 @@
-/* sgemm rate beside the CPU's fused-multiply-add peak, for square products and for those of one
- * training step of the CS336 model (batch 8, context 256, d_model 512, d_ff 1344, vocabulary
- * 10000).
+/* sgemm rate beside the CPU's fused-multiply-add peak and the rate of BLIS's own driver, for square
+ * products and for those of one training step of the CS336 model (batch 8, context 256, d_model 512,
+ * d_ff 1344, vocabulary 10000).
  *
  *     bench_sgemm [seconds a row]
  */
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "blis_driver.h"
 #include "machine_peak.h"
 #include "tensor/gemm.h"
 
@@ -42,7 +43,8 @@ static const product_t products[] = {
     {"one token, logits", 1, 10000, 512, false, true, 0},
 };
 
-static double measure_product(const product_t *p, double seconds)
+/* GFLOP/s of the library or of BLIS's own driver, the best of several rounds. */
+static double measure_product(const product_t *p, bool by_blis, double seconds)
 {
     float *a = tlmi_alloc_aligned((size_t)(p->m * p->k), sizeof(float), "A");
     float *b = tlmi_alloc_aligned((size_t)(p->k * p->n), sizeof(float), "B");
@@ -61,7 +63,10 @@ static double measure_product(const product_t *p, double seconds)
         int rounds = 0;
         do {
             double begin = now();
-            tlmi_gemm(p->m, p->n, p->k, 1.0f, left, right, p->beta, c, p->n);
+            if (by_blis)
+                blis_gemm(p->m, p->n, p->k, left, right, c);
+            else
+                tlmi_gemm(p->m, p->n, p->k, 1.0f, left, right, p->beta, c, p->n);
             double rate = 2e-9 * (double)p->m * (double)p->n * (double)p->k / (now() - begin);
             best = rate > best ? rate : best;
         } while (++rounds < 3 || now() < end);
@@ -85,18 +90,20 @@ int main(int argc, char **argv)
         peaks[i] = measure_peak(seconds);
     }
     printf("FMA peak: %.1f GFLOP/s on 1 thread, %.1f on %d\n\n", peaks[0], peaks[1], threads);
-    printf("%-27s %6s %6s %6s   %9s %6s   %9s %6s %8s\n", "product", "m", "n", "k", "1 thread",
-           "peak", "all", "peak", "speed-up");
+    printf("%-27s %6s %6s %6s   %9s %6s %6s   %9s %6s %6s %8s\n", "product", "m", "n", "k",
+           "1 thread", "peak", "BLIS", "all", "peak", "BLIS", "speed-up");
     for (size_t i = 0; i < sizeof(products) / sizeof(*products); i++) {
         const product_t *p = &products[i];
-        double rates[2];
+        double rates[2], blis[2];
         for (int j = 0; j < 2; j++) {
             tlm_set_num_threads(j == 0 ? 1 : threads);
-            rates[j] = measure_product(p, seconds);
+            rates[j] = measure_product(p, false, seconds);
+            blis[j] = measure_product(p, true, seconds);
         }
-        printf("%-27s %6lld %6lld %6lld   %9.1f %5.0f%%   %9.1f %5.0f%% %7.2fx\n", p->what,
-               (long long)p->m, (long long)p->n, (long long)p->k, rates[0],
-               100 * rates[0] / peaks[0], rates[1], 100 * rates[1] / peaks[1], rates[1] / rates[0]);
+        printf("%-27s %6lld %6lld %6lld   %9.1f %5.0f%% %6.1f   %9.1f %5.0f%% %6.1f %7.2fx\n",
+               p->what, (long long)p->m, (long long)p->n, (long long)p->k, rates[0],
+               100 * rates[0] / peaks[0], blis[0], rates[1], 100 * rates[1] / peaks[1], blis[1],
+               rates[1] / rates[0]);
     }
     return 0;
 }

@@ -1,5 +1,5 @@
-/* The whole train step on the CS336 model, and the matrix products of its linear layers alone, the
- * floor that the step cannot go below:
+/* The whole train step on the CS336 model, and the matrix products of its linear layers alone, by the
+ * library and by BLIS's own driver: the floor that the step cannot go below.
  *
  *     build/tests/bench/bench_train_step [threads [steps [batch [context [layers [vocab]]]]]]
  *
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#include "blis_driver.h"
 #include "machine_peak.h"
 #include "tensor/gemm.h"
 #include "tinylm/tinylm.h"
@@ -67,19 +68,29 @@ static float train_step(parts_t *parts, tlm_model_t *model, tlm_optimizer_t *opt
     return value;
 }
 
-/* y = x W^T of one layer, and the products of its backward pass: dx = dy W, dW = dy^T x. */
-static void linear_products(float *x, float *w, float *y, int64_t d_out, int64_t d_in)
+/* C (m, n) = A B by the library, or by BLIS's own driver. */
+static void product(bool by_blis, int64_t m, int64_t n, int64_t k, tlmi_matrix_t a, tlmi_matrix_t b,
+                    float *c)
 {
-    check(tlmi_gemm(tokens, d_out, d_in, 1.0f, (tlmi_matrix_t){x, d_in, 1},
-                    (tlmi_matrix_t){w, 1, d_in}, 0.0f, y, d_out));
-    check(tlmi_gemm(tokens, d_in, d_out, 1.0f, (tlmi_matrix_t){y, d_out, 1},
-                    (tlmi_matrix_t){w, d_in, 1}, 0.0f, x, d_in));
-    check(tlmi_gemm(d_out, d_in, tokens, 1.0f, (tlmi_matrix_t){y, 1, d_out},
-                    (tlmi_matrix_t){x, d_in, 1}, 0.0f, w, d_in));
+    if (by_blis)
+        blis_gemm(m, n, k, a, b, c);
+    else
+        check(tlmi_gemm(m, n, k, 1.0f, a, b, 0.0f, c, n));
+}
+
+/* y = x W^T of one layer, and the products of its backward pass: dx = dy W, dW = dy^T x. */
+static void linear_products(bool by_blis, float *x, float *w, float *y, int64_t d_out, int64_t d_in)
+{
+    product(by_blis, tokens, d_out, d_in, (tlmi_matrix_t){x, d_in, 1}, (tlmi_matrix_t){w, 1, d_in},
+            y);
+    product(by_blis, tokens, d_in, d_out, (tlmi_matrix_t){y, d_out, 1}, (tlmi_matrix_t){w, d_in, 1},
+            x);
+    product(by_blis, d_out, d_in, tokens, (tlmi_matrix_t){y, 1, d_out}, (tlmi_matrix_t){x, d_in, 1},
+            w);
 }
 
 /* Seconds that the products of all linear layers of a step take. */
-static double time_products(double *gflop)
+static double time_products(double *gflop, bool by_blis)
 {
     static const int64_t shapes[][2] = {{D_MODEL, D_MODEL}, {D_MODEL, D_MODEL}, {D_MODEL, D_MODEL},
                                         {D_MODEL, D_MODEL}, {D_FF, D_MODEL},    {D_FF, D_MODEL},
@@ -103,10 +114,10 @@ static double time_products(double *gflop)
     *gflop = 0.0;
     for (int64_t layer = 0; layer < layers; layer++)
         for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-            linear_products(x, w, y, shapes[i][0], shapes[i][1]);
+            linear_products(by_blis, x, w, y, shapes[i][0], shapes[i][1]);
             *gflop += 6e-9 * (double)tokens * (double)(shapes[i][0] * shapes[i][1]);
         }
-    linear_products(x, w, y, vocab, D_MODEL);
+    linear_products(by_blis, x, w, y, vocab, D_MODEL);
     *gflop += 6e-9 * (double)tokens * (double)vocab * D_MODEL;
     start = now() - start;
     tlmi_free(x);
@@ -125,7 +136,7 @@ int main(int argc, char **argv)
     tlm_tensor_t *const *tensors;
     tlm_model_t *model;
     parts_t best = {1e9, 0, 0, 0}, parts;
-    double products = 1e9, gflop = 0.0, attention, peak, memory;
+    double products = 1e9, blis = 1e9, gflop = 0.0, attention, peak, memory;
     size_t n;
 
     for (int i = 0; i < 4 && i + 3 < argc; i++)
@@ -158,8 +169,10 @@ int main(int argc, char **argv)
         train_step(&parts, model, optimizer, ids);
         if (total(&parts) < total(&best))
             best = parts;
-        seconds = time_products(&gflop);
+        seconds = time_products(&gflop, false);
         products = seconds < products ? seconds : products;
+        seconds = time_products(&gflop, true);
+        blis = seconds < blis ? seconds : blis;
     }
     printf("%d threads, gemm kernels %s, vector level %s; best of %d steps\n", tlm_num_threads(),
            tlm_gemm_kernel_name(), tlm_cpu_level_name(tlm_cpu_level()), steps);
@@ -169,6 +182,9 @@ int main(int argc, char **argv)
     printf("products of the linear layers alone %.3f s, %.1f GFLOP/s; the step takes %.2f times "
            "that\n",
            products, gflop / products, total(&best) / products);
+    printf("the same products through BLIS's own driver %.3f s, %.1f GFLOP/s; the step takes %.2f "
+           "times that\n",
+           blis, gflop / blis, total(&best) / blis);
     /* Q K^T and P V forward, and five such products backward; a causal mask halves them. */
     attention = 7e-9 * (double)(layers * tokens) * (double)context * D_MODEL;
     printf("%.1f GFLOP in linear layers and %.1f in attention are %.1f GFLOP/s, %.0f%% of the peak "

@@ -86,29 +86,44 @@ static void silu_mul_backward_range(void *context, int64_t begin, int64_t end)
                                end - begin);
 }
 
-/* Both gradients in one pass; one that nobody wants, or of an input given twice, goes aside first.
- */
-static tlm_status_t silu_mul_gradients(tlmi_node_t *node, activation_job_t *job, int64_t n)
+/* Where the pass puts the gradient of up: over dy if nobody else sees that, else in the input's
+ * buffer; aside (NULL: not needed) where nobody wants it, or for an input given twice. */
+static tlm_status_t place_up_gradient(activation_job_t *job, tlmi_node_t *node, bool in_place,
+                                      const tlm_tensor_t *grad_out, const tlm_tensor_t *aside)
 {
-    tlm_tensor_t *aside = NULL;
-    const int64_t shape[] = {n};
-    bool same = node->inputs[0] == node->inputs[1];
-    bool both = tlmi_wants_grad(node, 0) && tlmi_wants_grad(node, 1) && !same;
-    if (!both)
-        TLMI_TRY(tlmi_tensor_new(&aside, TLM_FLOAT32, shape, 1));
+    if (in_place)
+        job->dup = tlmi_floats(grad_out);
+    else if (aside != NULL)
+        job->dup = tlmi_floats(aside);
+    else
+        return tlmi_grad_open(&job->dup, &job->accumulate_up, node, 1);
+    return TLM_OK;
+}
+
+/* Both gradients in one pass. */
+static tlm_status_t silu_mul_gradients(tlmi_node_t *node, activation_job_t *job,
+                                       tlm_tensor_t *grad_out)
+{
+    tlm_tensor_t *aside = NULL, *up = node->inputs[1];
+    bool same = node->inputs[0] == up, wants_gate = tlmi_wants_grad(node, 0);
+    bool wants_up = tlmi_wants_grad(node, 1) && !same;
+    bool in_place = wants_gate && wants_up && up->grad == NULL && !tlmi_grad_is_shared(grad_out);
+    if (!wants_gate || !wants_up)
+        TLMI_TRY(tlmi_tensor_new(&aside, TLM_FLOAT32, grad_out->shape, grad_out->ndim));
     tlm_status_t status = TLM_OK;
-    if (tlmi_wants_grad(node, 0))
+    if (wants_gate)
         status = tlmi_grad_open(&job->dx, &job->accumulate_x, node, 0);
     else
         job->dx = tlmi_floats(aside);
-    if (status == TLM_OK && tlmi_wants_grad(node, 1) && !same)
-        status = tlmi_grad_open(&job->dup, &job->accumulate_up, node, 1);
-    else
-        job->dup = aside != NULL ? tlmi_floats(aside) : NULL;
     if (status == TLM_OK)
-        tlmi_parallel_ranges(n, silu_mul_backward_range, job);
-    if (status == TLM_OK && same)
-        status = tlmi_grad_give(node, 1, aside);
+        status = place_up_gradient(job, node, in_place, grad_out, wants_up ? NULL : aside);
+    if (status == TLM_OK) {
+        tlmi_parallel_ranges(grad_out->numel, silu_mul_backward_range, job);
+        if (in_place)
+            status = tlmi_grad_give(node, 1, grad_out);
+        else if (same)
+            status = tlmi_grad_give(node, 1, aside);
+    }
     tlm_tensor_free(aside);
     return status;
 }
@@ -123,7 +138,7 @@ static tlm_status_t silu_mul_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     if (status == TLM_OK) {
         job.x = tlmi_floats(gate);
         job.up = tlmi_floats(up);
-        status = silu_mul_gradients(node, &job, gate->numel);
+        status = silu_mul_gradients(node, &job, grad_out);
     }
     tlm_tensor_free(gate);
     tlm_tensor_free(up);

@@ -86,8 +86,7 @@ bool tlmi_wants_grad(const tlmi_node_t *node, int32_t input)
     return node->inputs[input] != NULL && node->inputs[input]->requires_grad;
 }
 
-/* True if something besides the caller refers to these elements. */
-static bool is_shared(const tlm_tensor_t *gradient)
+bool tlmi_grad_is_shared(const tlm_tensor_t *gradient)
 {
     return atomic_load_explicit(&gradient->references, memory_order_acquire) > 1 ||
            atomic_load_explicit(&gradient->storage->references, memory_order_acquire) > 1;
@@ -106,7 +105,7 @@ static tlm_status_t new_gradient(tlm_tensor_t **out, const tlm_tensor_t *tensor,
 /* Makes the gradient of `tensor` (present) safe to write to. */
 static tlm_status_t unshare_gradient(tlm_tensor_t *tensor)
 {
-    if (!is_shared(tensor->grad))
+    if (!tlmi_grad_is_shared(tensor->grad))
         return TLM_OK;
     tlm_tensor_t *copy;
     TLMI_TRY(new_gradient(&copy, tensor, tensor->grad));
@@ -143,7 +142,7 @@ static void add_range(void *context, int64_t begin, int64_t end)
 static tlm_status_t add_gradient(tlm_tensor_t *tensor, const tlm_tensor_t *gradient)
 {
     tlm_tensor_t *sum = tensor->grad;
-    if (is_shared(sum))
+    if (tlmi_grad_is_shared(sum))
         TLMI_TRY(new_gradient(&sum, tensor, NULL));
     sum_job_t job = {tlmi_floats(sum), tlmi_floats(tensor->grad), tlmi_floats(gradient)};
     tlmi_parallel_ranges(tensor->numel, add_range, &job);
@@ -160,7 +159,7 @@ static tlm_status_t take_gradient(tlm_tensor_t *tensor, tlm_tensor_t *gradient)
     if (tensor->grad != NULL)
         return add_gradient(tensor, gradient);
     /* A leaf's gradient is the user's to change in place, so nothing else may see its memory. */
-    if (tensor->node == NULL && is_shared(gradient))
+    if (tensor->node == NULL && tlmi_grad_is_shared(gradient))
         return new_gradient(&tensor->grad, tensor, gradient);
     if (tlmi_same_shape(tensor, gradient)) {
         tensor->grad = tlm_tensor_retain(gradient);

@@ -8,7 +8,7 @@
 typedef struct tlmi_op {
     const char *name;
     /* Adds to the inputs' gradients, given the gradient of the result (contiguous float32, the
-     * result's shape; read only, for it may be shared; retain it to keep it). */
+     * result's shape; read only if tlmi_grad_is_shared; retain it to keep it). */
     tlm_status_t (*backward)(tlmi_node_t *node, tlm_tensor_t *grad_out);
     /* Releases what the node's context holds besides its own memory; may be NULL. */
     void (*release)(tlmi_node_t *node);
@@ -57,6 +57,10 @@ bool tlmi_wants_grad(const tlmi_node_t *node, int32_t input);
  * add to. Call it once per input and backward, and then write: this is how GEMM's beta and fused
  * kernels avoid a separate pass. If one tensor is two inputs, open, write, then open the second. */
 tlm_status_t tlmi_grad_open(float **buffer, bool *accumulate, tlmi_node_t *node, int32_t input);
+
+/* True if something besides the caller refers to these elements. A backward whose grad_out is not
+ * shared may write a gradient over it and give that on. */
+bool tlmi_grad_is_shared(const tlm_tensor_t *gradient);
 
 /* Gives a finished contiguous gradient of input i (its numel elements): shared if the input has
  * none yet, added otherwise. For views and ops that pass a gradient through; grad_out itself may be

@@ -1,7 +1,8 @@
 /* The cache of tensor memory: free lists by size class under one lock.
  *
  * Classes are eighths of powers of two, so that a block is at most 1/8 larger than asked for. A
- * request takes a kept block of its own class or of the next two. The list of a class is threaded
+ * request takes the smallest kept block of up to twice its size: what one part of a train step frees serves
+ * the next part, whose blocks are of other sizes. The list of a class is threaded
  * through the free blocks themselves, so that keeping a block allocates nothing and cannot fail. */
 #include <pthread.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 enum {
     MIN_LOG2 = 6, /* smallest class: 64 bytes */
     NUM_CLASSES = TLMI_BUFFER_CLASSES,
-    CLASSES_TO_TRY = 3,
+    CLASSES_TO_TRY = 9,
     LEAST_SPARE = 32 << 20 /* bytes kept beyond the most that was in use, or half of that */
 };
 

@@ -2,7 +2,7 @@
 #include "nn/attention_op.h"
 
 #include "base/error.h"
-#include "base/memory.h"
+#include "tensor/buffer_cache.h"
 
 typedef struct attention_context {
     tlmi_attention_t attention;
@@ -95,7 +95,7 @@ static tlm_status_t attention_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
 static void attention_release(tlmi_node_t *node)
 {
     attention_context_t *context = tlmi_node_context(node);
-    tlmi_free(context->lse);
+    tlmi_cached_free(context->lse);
     tlm_tensor_free(context->mask);
     tlmi_rotation_free(&context->rotation);
 }
@@ -133,7 +133,7 @@ tlm_status_t tlmi_attention_op(tlm_tensor_t **out, const tlmi_attention_t *atten
     tlm_status_t status = TLM_OK;
     if (graph) {
         size_t rows = (size_t)(attention->outer * attention->heads * attention->queries);
-        lse = tlmi_alloc(rows, sizeof(float), "the row sums of attention");
+        lse = tlmi_cached_alloc(rows, sizeof(float), "the row sums of attention");
         status = lse == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
     }
     if (status == TLM_OK)
@@ -146,7 +146,7 @@ tlm_status_t tlmi_attention_op(tlm_tensor_t **out, const tlmi_attention_t *atten
         if (status == TLM_OK)
             lse = NULL;
     }
-    tlmi_free(lse);
+    tlmi_cached_free(lse);
     if (status == TLM_OK)
         *out = y;
     else

@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
+#include "tensor/buffer_cache.h"
 #include "tensor/gemm.h"
 #include "tensor/vector_math.h"
 
@@ -66,13 +66,14 @@ static tlm_status_t run_loss(const loss_job_t *job)
 {
     loss_run_t run = {*job, NULL};
     if (job->grad == NULL || job->accumulate) {
-        run.scratch = tlmi_alloc((size_t)tlmi_max_workers(), (size_t)job->classes * sizeof(float),
-                                 "a row of cross_entropy");
+        run.scratch =
+            tlmi_cached_alloc((size_t)tlmi_max_workers(), (size_t)job->classes * sizeof(float),
+                              "a row of cross_entropy");
         if (run.scratch == NULL)
             return TLM_ERR_OUT_OF_MEMORY;
     }
     tlmi_parallel_for((job->rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, loss_rows, &run);
-    tlmi_free(run.scratch);
+    tlmi_cached_free(run.scratch);
     return TLM_OK;
 }
 
@@ -105,7 +106,7 @@ static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm
             tlm_status_t status = tlmi_fail(
                 TLM_ERR_RANGE, "cross_entropy: target %lld at position %lld of %lld classes",
                 (long long)list[i], (long long)i, (long long)classes);
-            tlmi_free(list);
+            tlmi_cached_free(list);
             return status;
         }
     *out = list;
@@ -137,7 +138,7 @@ static tlm_status_t cross_entropy_backward(tlmi_node_t *node, tlm_tensor_t *grad
 
 static void cross_entropy_release(tlmi_node_t *node)
 {
-    tlmi_free(((cross_entropy_context_t *)tlmi_node_context(node))->targets);
+    tlmi_cached_free(((cross_entropy_context_t *)tlmi_node_context(node))->targets);
 }
 
 static const tlmi_op_t cross_entropy_op = {
@@ -149,7 +150,7 @@ static tlm_status_t cross_entropy_forward(float *loss, const tlm_tensor_t *logit
     tlm_tensor_t *rows;
     TLMI_TRY(tlmi_contiguous(&rows, logits));
     int64_t classes = logits->shape[logits->ndim - 1], n = logits->numel / classes;
-    double *losses = tlmi_alloc((size_t)n, sizeof(double), "the losses of cross_entropy");
+    double *losses = tlmi_cached_alloc((size_t)n, sizeof(double), "the losses of cross_entropy");
     tlm_status_t status = losses == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
     if (status == TLM_OK) {
         loss_job_t job = {.rows = n,
@@ -161,7 +162,7 @@ static tlm_status_t cross_entropy_forward(float *loss, const tlm_tensor_t *logit
     }
     if (status == TLM_OK)
         *loss = mean_loss(losses, n);
-    tlmi_free(losses);
+    tlmi_cached_free(losses);
     tlm_tensor_free(rows);
     return status;
 }
@@ -189,7 +190,7 @@ tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_ten
             list = NULL;
         }
     }
-    tlmi_free(list);
+    tlmi_cached_free(list);
     if (status == TLM_OK)
         *out = loss;
     else
@@ -247,13 +248,14 @@ static tlm_status_t fused_slices(float *mean, fused_job_t *job)
     tlm_tensor_t *logits;
     TLMI_TRY(tlmi_tensor_new(&logits, TLM_FLOAT32, shape, 2));
     job->logits = tlmi_floats(logits);
-    job->losses = tlmi_alloc((size_t)job->rows, sizeof(double), "the losses of cross_entropy");
+    job->losses =
+        tlmi_cached_alloc((size_t)job->rows, sizeof(double), "the losses of cross_entropy");
     tlm_status_t status = job->losses == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
     for (int64_t first = 0; status == TLM_OK && first < job->rows; first += TLMI_LOSS_SLICE)
         status = fused_slice(job, first);
     if (status == TLM_OK)
         *mean = mean_loss(job->losses, job->rows);
-    tlmi_free(job->losses);
+    tlmi_cached_free(job->losses);
     tlm_tensor_free(logits);
     return status;
 }
@@ -351,7 +353,7 @@ tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_
         status = fused_forward(loss, &context, x, weight, list);
     tlm_tensor_free(context.gradients[0]);
     tlm_tensor_free(context.gradients[1]);
-    tlmi_free(list);
+    tlmi_cached_free(list);
     if (status == TLM_OK)
         *out = loss;
     else

@@ -2,9 +2,9 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
+#include "tensor/buffer_cache.h"
 #include "tensor/vector_math.h"
 #include "tinylm/nn.h"
 
@@ -66,7 +66,7 @@ static tlm_status_t embedding_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
 
 static void embedding_release(tlmi_node_t *node)
 {
-    tlmi_free(((embedding_context_t *)tlmi_node_context(node))->ids);
+    tlmi_cached_free(((embedding_context_t *)tlmi_node_context(node))->ids);
 }
 
 static const tlmi_op_t embedding_op = {
@@ -135,6 +135,6 @@ tlm_status_t tlm_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm_tensor_
         else
             tlm_tensor_free(y);
     }
-    tlmi_free(list);
+    tlmi_cached_free(list);
     return status;
 }

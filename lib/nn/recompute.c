@@ -3,9 +3,9 @@
  * cost", 2016). The operations and their order are those of the plain graph, so the gradients have
  * the same bits. */
 #include "base/error.h"
-#include "base/memory.h"
 #include "model_core.h"
 #include "tensor/autograd.h"
+#include "tensor/buffer_cache.h"
 
 /* Inputs of the node: x, then the block's parameters, as tlmi_model_block counts them from 1. So
  * the inputs are the parameters of a model of one block, and nothing refers to the caller's model,
@@ -53,7 +53,8 @@ tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model,
                                    tlm_tensor_t *x)
 {
     size_t count = model->shape.block_parameters;
-    tlm_tensor_t **inputs = tlmi_alloc(count + 1, sizeof(tlm_tensor_t *), "a block's inputs");
+    tlm_tensor_t **inputs =
+        tlmi_cached_alloc(count + 1, sizeof(tlm_tensor_t *), "a block's inputs");
     tlm_tensor_t *y = NULL;
     tlmi_node_t *node;
     tlm_status_t status;
@@ -75,7 +76,7 @@ tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model,
             *(recompute_context_t *)tlmi_node_context(node) =
                 (recompute_context_t){model->options, model->shape};
     }
-    tlmi_free(inputs);
+    tlmi_cached_free(inputs);
     if (status == TLM_OK)
         *out = y;
     else

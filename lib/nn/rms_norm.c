@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
 #include "tensor/buffer_cache.h"
@@ -136,7 +135,7 @@ static tlm_status_t norm_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 
 static void norm_release(tlmi_node_t *node)
 {
-    tlmi_free(((norm_context_t *)tlmi_node_context(node))->inverse_rms);
+    tlmi_cached_free(((norm_context_t *)tlmi_node_context(node))->inverse_rms);
 }
 
 static tlm_status_t check_norm(const tlm_tensor_t *x, const tlm_tensor_t *weight, float eps)
@@ -197,14 +196,14 @@ tlm_status_t tlm_rms_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *wei
     tlm_status_t status = TLM_OK;
     if (tlmi_needs_grad(inputs, 2)) {
         size_t rows = (size_t)tlmi_dims_product(x->shape, 0, x->ndim - 1);
-        inverse_rms = tlmi_alloc(rows, sizeof(float), "the row norms of rms_norm");
+        inverse_rms = tlmi_cached_alloc(rows, sizeof(float), "the row norms of rms_norm");
         status = inverse_rms == NULL
                      ? TLM_ERR_OUT_OF_MEMORY
                      : tlmi_record(&node, &norm_op, y, inputs, 2, sizeof(norm_context_t));
         if (status == TLM_OK)
             *(norm_context_t *)tlmi_node_context(node) = (norm_context_t){inverse_rms, eps};
         else
-            tlmi_free(inverse_rms);
+            tlmi_cached_free(inverse_rms);
     }
     if (status == TLM_OK)
         status = norm_forward(tlmi_floats(y), x, weight, eps, inverse_rms);

@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "base/memory.h"
+#include "tensor/buffer_cache.h"
 
 static tlm_status_t check_rotation(const char *op, int64_t d, double theta)
 {
@@ -61,7 +61,8 @@ static int64_t position_index(const tlm_tensor_t *positions, const int64_t *oute
 /* The angles of a step of 1: theta^(-2 i / d) for each pair i; owned. */
 static double *make_frequencies(int64_t d, double theta)
 {
-    double *frequencies = tlmi_alloc((size_t)(d / 2), sizeof(double), "the frequencies of RoPE");
+    double *frequencies =
+        tlmi_cached_alloc((size_t)(d / 2), sizeof(double), "the frequencies of RoPE");
     for (int64_t i = 0; frequencies != NULL && i < d / 2; i++)
         frequencies[i] = pow(theta, -2.0 * (double)i / (double)d);
     return frequencies;
@@ -90,7 +91,7 @@ tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const in
     tlmi_rotation_t made = {.time = time, .d = d};
     made.rows = per_sequence ? tlmi_dims_product(outer_shape, 0, outer_ndim) * time : time;
     double *frequencies = make_frequencies(d, theta);
-    made.table = tlmi_alloc((size_t)(made.rows * d), sizeof(float), "the table of RoPE");
+    made.table = tlmi_cached_alloc((size_t)(made.rows * d), sizeof(float), "the table of RoPE");
     tlm_status_t status =
         frequencies == NULL || made.table == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
     for (int64_t row = 0; status == TLM_OK && row < made.rows; row++) {
@@ -104,18 +105,18 @@ tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const in
         else
             fill_row(made.table + row * d, position, d, frequencies);
     }
-    tlmi_free(frequencies);
-    tlmi_free(list);
+    tlmi_cached_free(frequencies);
+    tlmi_cached_free(list);
     if (status == TLM_OK)
         *out = made;
     else
-        tlmi_free(made.table);
+        tlmi_cached_free(made.table);
     return status;
 }
 
 void tlmi_rotation_free(tlmi_rotation_t *rotation)
 {
-    tlmi_free(rotation->table);
+    tlmi_cached_free(rotation->table);
     rotation->table = NULL;
 }
 

@@ -1,8 +1,8 @@
 /* Softmax along one dimension. */
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
+#include "tensor/buffer_cache.h"
 #include "tensor/vector_math.h"
 #include "tinylm/nn.h"
 
@@ -81,11 +81,11 @@ static tlm_status_t run_softmax(softmax_job_t *job, tlmi_task_fn run)
     if (job->n == 0 || tasks == 0)
         return TLM_OK;
     job->scratch =
-        tlmi_alloc((size_t)tasks * 2, (size_t)job->n * sizeof(float), "the rows of softmax");
+        tlmi_cached_alloc((size_t)tasks * 2, (size_t)job->n * sizeof(float), "the rows of softmax");
     if (job->scratch == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlmi_parallel_for(tasks, run, job);
-    tlmi_free(job->scratch);
+    tlmi_cached_free(job->scratch);
     return TLM_OK;
 }
 

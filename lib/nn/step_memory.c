@@ -261,8 +261,9 @@ static void feed_forward_backward(walk_t *walk, block_t *block, int64_t layer, s
     linear_backward(walk, &dhidden, block_parameter(walk, layer, TLMI_FFN_W2), f, d);
     dgate = take(walk, walk->rows, f);
     if (walk->swiglu)
-        dup = take(walk, walk->rows, f);
-    give(walk, dhidden);
+        dup = dhidden; /* written over it */
+    else
+        give(walk, dhidden);
     give(walk, block->hidden);
     if (walk->pre)
         restore(walk, &block->feed_forward.normed, d);

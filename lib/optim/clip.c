@@ -4,9 +4,9 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "gradient_norm.h"
 #include "optimizer_core.h"
+#include "tensor/buffer_cache.h"
 #include "tensor/tensor_core.h"
 #include "tensor/vector_math.h"
 
@@ -71,13 +71,13 @@ tlm_status_t tlm_clip_grad_norm(double *norm, tlm_tensor_t *const *tensors, size
     tlm_status_t status;
 
     TLMI_TRY(check_arguments("clip_grad_norm", tensors, n, max_norm));
-    gradients = tlmi_alloc(n, sizeof(tlm_tensor_t *), "the gradients to clip");
+    gradients = tlmi_cached_alloc(n, sizeof(tlm_tensor_t *), "the gradients to clip");
     if (gradients == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < n; i++)
         gradients[i] = tensors[i]->grad;
     status = clip(norm, "clip_grad_norm", gradients, n, max_norm);
-    tlmi_free(gradients);
+    tlmi_cached_free(gradients);
     return status;
 }
 

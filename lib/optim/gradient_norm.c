@@ -6,8 +6,8 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/thread_pool.h"
+#include "tensor/buffer_cache.h"
 #include "tensor/tensor_core.h"
 #include "tensor/vector_math.h"
 
@@ -56,7 +56,8 @@ tlm_status_t tlmi_gradient_sum_squares(double *out, const char *function,
 
     for (size_t i = 0; i < n; i++)
         num_pieces += count_pieces(gradients[i]);
-    pieces = tlmi_alloc((size_t)num_pieces, sizeof(*pieces), "the pieces of a gradient norm");
+    pieces =
+        tlmi_cached_alloc((size_t)num_pieces, sizeof(*pieces), "the pieces of a gradient norm");
     if (pieces == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < n; i++) {
@@ -71,7 +72,7 @@ tlm_status_t tlmi_gradient_sum_squares(double *out, const char *function,
     tlmi_parallel_for(num_pieces, piece_sum, pieces);
     for (int64_t i = 0; i < num_pieces; i++)
         sum += pieces[i].sum;
-    tlmi_free(pieces);
+    tlmi_cached_free(pieces);
     if (!isfinite(sum))
         return fail_non_finite(function, gradients, n);
     *out = sum;

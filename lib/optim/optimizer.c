@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "tensor/buffer_cache.h"
 #include "base/options.h"
 #include "gradient_norm.h"
 #include "optimizer_core.h"
@@ -202,8 +203,8 @@ tlm_status_t tlm_optimizer_learning_rate(double *out, const tlm_optimizer_t *opt
  * update, which reads and writes seven times as much. */
 static tlm_status_t check_gradients(const tlm_optimizer_t *optimizer)
 {
-    tlm_tensor_t **gradients = tlmi_alloc(optimizer->num_parameters, sizeof(tlm_tensor_t *),
-                                          "the gradients of an optimizer step");
+    tlm_tensor_t **gradients = tlmi_cached_alloc(optimizer->num_parameters, sizeof(tlm_tensor_t *),
+                                                 "the gradients of an optimizer step");
     tlm_status_t status;
     double sum;
 
@@ -213,7 +214,7 @@ static tlm_status_t check_gradients(const tlm_optimizer_t *optimizer)
         gradients[i] = optimizer->parameters[i].tensor->grad;
     status =
         tlmi_gradient_sum_squares(&sum, "optimizer_step", gradients, optimizer->num_parameters);
-    tlmi_free(gradients);
+    tlmi_cached_free(gradients);
     return status;
 }
 

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "tensor/autograd.h"
+#include "tensor/buffer_cache.h"
 #include "tensor/reduce.h"
 #include "tensor/strided.h"
 #include "tensor/vector_math.h"
@@ -51,7 +51,7 @@ tlm_status_t tlmi_record(tlmi_node_t **out_node, const tlmi_op_t *op, tlm_tensor
 {
     size_t inputs_offset = CONTEXT_OFFSET + (context_size + 15) / 16 * 16;
     tlmi_node_t *node =
-        tlmi_calloc(1, inputs_offset + (size_t)n * sizeof(tlm_tensor_t *), "graph node");
+        tlmi_cached_calloc(1, inputs_offset + (size_t)n * sizeof(tlm_tensor_t *), "graph node");
     if (node == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     node->op = op;
@@ -206,9 +206,17 @@ typedef struct walk {
 
 static tlm_status_t walk_push(walk_t *walk, tlm_tensor_t *tensor)
 {
-    if (!tlmi_grow(&walk->tensors, &walk->capacity, walk->count + 1, sizeof(*walk->tensors),
-                   "graph walk"))
-        return TLM_ERR_OUT_OF_MEMORY;
+    if (walk->count == walk->capacity) {
+        size_t capacity = walk->capacity == 0 ? 64 : 2 * walk->capacity;
+        tlm_tensor_t **tensors = tlmi_cached_alloc(capacity, sizeof(*tensors), "graph walk");
+        if (tensors == NULL)
+            return TLM_ERR_OUT_OF_MEMORY;
+        if (walk->count > 0)
+            memcpy(tensors, walk->tensors, walk->count * sizeof(*tensors));
+        tlmi_cached_free(walk->tensors);
+        walk->tensors = tensors;
+        walk->capacity = capacity;
+    }
     walk->tensors[walk->count++] = tlm_tensor_retain(tensor);
     return TLM_OK;
 }
@@ -344,7 +352,7 @@ tlm_status_t tlm_tensor_backward(tlm_tensor_t *tensor, const tlm_tensor_t *gradi
         forget_tensors(&walk);
         tlm_tensor_free(seed);
     }
-    tlmi_free(walk.tensors);
+    tlmi_cached_free(walk.tensors);
     return status;
 }
 

@@ -1,9 +1,9 @@
 /* The cache of tensor memory: free lists by size class under one lock.
  *
  * Classes are eighths of powers of two, so that a block is at most 1/8 larger than asked for. A
- * request takes the smallest kept block of up to twice its size: what one part of a train step frees serves
- * the next part, whose blocks are of other sizes. The list of a class is threaded
- * through the free blocks themselves, so that keeping a block allocates nothing and cannot fail. */
+ * request takes the smallest kept block of up to twice its size: what one part of a train step frees
+ * serves the next part, whose blocks are of other sizes. The list of a class is threaded through the
+ * free blocks themselves, so that keeping a block allocates nothing and cannot fail. */
 #include <pthread.h>
 #include <string.h>
 
@@ -169,13 +169,12 @@ static void free_all(free_block_t *list)
     }
 }
 
-void *tlmi_buffer_acquire(size_t *capacity, size_t bytes)
+static void *acquire(size_t *capacity, size_t bytes, const char *what)
 {
     size_t size;
     int index = size_class(&size, bytes);
     if (size == 0)
-        return tlmi_alloc_aligned(SIZE_MAX, 2,
-                                  "tensor elements"); /* fails with the usual message */
+        return tlmi_alloc_aligned(SIZE_MAX, 2, what); /* fails with the usual message */
     if (!KEEP_BLOCKS)
         size = bytes;
 
@@ -191,10 +190,10 @@ void *tlmi_buffer_acquire(size_t *capacity, size_t bytes)
     unlock_cache();
 
     if (block == NULL) {
-        block = tlmi_alloc_aligned(size, 1, "tensor elements");
+        block = tlmi_alloc_aligned(size, 1, what);
         if (block == NULL && tlmi_buffer_cache_stats().kept_bytes > 0) {
             tlmi_buffer_cache_clear(); /* blocks of other sizes may be what is missing */
-            block = tlmi_alloc_aligned(size, 1, "tensor elements");
+            block = tlmi_alloc_aligned(size, 1, what);
         }
         if (block == NULL)
             return NULL;
@@ -205,6 +204,11 @@ void *tlmi_buffer_acquire(size_t *capacity, size_t bytes)
     }
     *capacity = size;
     return block;
+}
+
+void *tlmi_buffer_acquire(size_t *capacity, size_t bytes)
+{
+    return acquire(capacity, bytes, "tensor elements");
 }
 
 void tlmi_buffer_release(void *block, size_t capacity)
@@ -226,6 +230,42 @@ void tlmi_buffer_release(void *block, size_t capacity)
     free_all(unwanted);
     tlmi_free(block);
 }
+
+/* ---- Blocks that know their size -------------------------------------------------------- */
+
+/* What stands before such a block, on a line of its own to keep the alignment. */
+typedef union header {
+    size_t capacity;
+    char line[TLMI_ALIGNMENT];
+} header_t;
+
+void *tlmi_cached_alloc(size_t count, size_t size, const char *what)
+{
+    size_t bytes, capacity;
+    if (!tlmi_mul_size(&bytes, count, size) || !tlmi_add_size(&bytes, bytes, sizeof(header_t)))
+        bytes = SIZE_MAX;
+    header_t *header = acquire(&capacity, bytes, what);
+    if (header == NULL)
+        return NULL;
+    header->capacity = capacity;
+    return header + 1;
+}
+
+void *tlmi_cached_calloc(size_t count, size_t size, const char *what)
+{
+    void *block = tlmi_cached_alloc(count, size, what);
+    if (block != NULL)
+        memset(block, 0, count * size);
+    return block;
+}
+
+void tlmi_cached_free(void *block)
+{
+    if (block != NULL)
+        tlmi_buffer_release((header_t *)block - 1, ((header_t *)block - 1)->capacity);
+}
+
+/* ---- The cache as a whole --------------------------------------------------------------- */
 
 void tlmi_buffer_cache_clear(void)
 {

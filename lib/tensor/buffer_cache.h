@@ -17,6 +17,12 @@ void *tlmi_buffer_acquire(size_t *capacity, size_t bytes);
  * system. Thread-safe. */
 void tlmi_buffer_release(void *block, size_t capacity);
 
+/* The same for what is not elements, such as the heads of tensors and lists of ids: blocks of count *
+ * size bytes, from which and back to which a train step also goes in each round. Thread-safe. */
+void *tlmi_cached_alloc(size_t count, size_t size, const char *what) __attribute__((malloc));
+void *tlmi_cached_calloc(size_t count, size_t size, const char *what) __attribute__((malloc));
+void tlmi_cached_free(void *block);
+
 /* Returns the kept blocks to the system. Thread-safe. */
 void tlmi_buffer_cache_clear(void);
 

@@ -5,9 +5,9 @@
 #include <stdio.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/options.h"
 #include "tensor/autograd.h"
+#include "tensor/buffer_cache.h"
 #include "tensor/strided.h"
 
 typedef struct custom_context {
@@ -60,7 +60,8 @@ static tlm_status_t custom_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 {
     const custom_context_t *context = tlmi_node_context(node);
     size_t n = (size_t)node->num_inputs;
-    tlm_tensor_t **grads = tlmi_calloc(n, sizeof(tlm_tensor_t *), "gradients of a custom op");
+    tlm_tensor_t **grads =
+        tlmi_cached_calloc(n, sizeof(tlm_tensor_t *), "gradients of a custom op");
     if (grads == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     bool recording = tlm_set_grad_enabled(false);
@@ -76,7 +77,7 @@ static tlm_status_t custom_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
             status = take_gradient(node, (int32_t)i, grads[i]);
         tlm_tensor_free(grads[i]);
     }
-    tlmi_free(grads);
+    tlmi_cached_free(grads);
     return status;
 }
 

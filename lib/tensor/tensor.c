@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "tensor/autograd.h"
 #include "tensor/buffer_cache.h"
 #include "tensor/strided.h"
@@ -118,7 +117,7 @@ bool tlmi_is_contiguous(const tlm_tensor_t *tensor)
 static tlm_status_t make_tensor(tlm_tensor_t **out, int32_t dtype, void *data, const int64_t *shape,
                                 const int64_t *strides, int32_t ndim, tlmi_storage_t *storage)
 {
-    tlm_tensor_t *tensor = tlmi_calloc(1, sizeof(*tensor), "tensor");
+    tlm_tensor_t *tensor = tlmi_cached_calloc(1, sizeof(*tensor), "tensor");
     if (tensor == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     atomic_init(&tensor->references, 1);
@@ -146,19 +145,19 @@ static void drop_storage(tlmi_storage_t *storage)
         tlmi_buffer_release(storage->data, storage->bytes);
     else if (storage->release != NULL)
         storage->release(storage->user);
-    tlmi_free(storage);
+    tlmi_cached_free(storage);
 }
 
 static tlm_status_t make_storage(tlmi_storage_t **out, size_t bytes)
 {
-    tlmi_storage_t *storage = tlmi_calloc(1, sizeof(*storage), "tensor storage");
+    tlmi_storage_t *storage = tlmi_cached_calloc(1, sizeof(*storage), "tensor storage");
     if (storage == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     atomic_init(&storage->references, 1);
     if (bytes > 0) {
         storage->data = tlmi_buffer_acquire(&storage->bytes, bytes);
         if (storage->data == NULL) {
-            tlmi_free(storage);
+            tlmi_cached_free(storage);
             return TLM_ERR_OUT_OF_MEMORY;
         }
     }
@@ -298,10 +297,10 @@ static void destroy(tlm_tensor_t *tensor)
 {
     if (tensor->node != NULL) {
         tlmi_node_release(tensor->node);
-        tlmi_free(tensor->node);
+        tlmi_cached_free(tensor->node);
     }
     drop_storage(tensor->storage);
-    tlmi_free(tensor);
+    tlmi_cached_free(tensor);
 }
 
 void tlm_tensor_free(tlm_tensor_t *tensor)
@@ -488,7 +487,7 @@ tlm_status_t tlmi_read_indices(int64_t **out, const tlm_tensor_t *tensor)
     TLMI_TRY(tlmi_check_index("read_indices", "tensor", tensor));
     tlm_tensor_t *rows;
     TLMI_TRY(tlmi_contiguous(&rows, tensor));
-    int64_t *indices = tlmi_alloc((size_t)tensor->numel, sizeof(int64_t), "indices");
+    int64_t *indices = tlmi_cached_alloc((size_t)tensor->numel, sizeof(int64_t), "indices");
     if (indices == NULL) {
         tlm_tensor_free(rows);
         return TLM_ERR_OUT_OF_MEMORY;

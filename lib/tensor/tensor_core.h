@@ -75,7 +75,8 @@ tlm_status_t tlmi_check_dim(const char *op, int32_t *dim, const tlm_tensor_t *te
 /* Fails unless `tensor` is a non-NULL integer tensor. */
 tlm_status_t tlmi_check_index(const char *op, const char *name, const tlm_tensor_t *tensor);
 
-/* Integer elements of any integer dtype and strides, row-major, as int64; owned: tlmi_free. */
+/* Integer elements of any integer dtype and strides, row-major, as int64; owned:
+ * tlmi_cached_free. */
 tlm_status_t tlmi_read_indices(int64_t **out, const tlm_tensor_t *tensor);
 
 #endif

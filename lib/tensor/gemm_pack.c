@@ -65,12 +65,51 @@ INLINE void transpose_4x4(float *target, int64_t width, const float *source, int
 }
 #endif
 
+#if TLMI_X86
+/* Columns p..p+3 of eight rows, of which the first `rows` (6 or 8) count, transposed. Eight floats are
+ * stored a column: with six rows the next column's go over the last two. */
+static inline __attribute__((always_inline)) TLMI_TARGET_AVX2 void
+transpose_8x4(float *target, int64_t width, const float *source, int64_t stride, const int rows)
+{
+    __m256 r[4], t[4];
+    for (int i = 0; i < 4; i++)
+        r[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(source + i * stride)),
+                                    _mm_loadu_ps(source + (i + 4 < rows ? i + 4 : i) * stride), 1);
+    t[0] = _mm256_unpacklo_ps(r[0], r[1]);
+    t[1] = _mm256_unpackhi_ps(r[0], r[1]);
+    t[2] = _mm256_unpacklo_ps(r[2], r[3]);
+    t[3] = _mm256_unpackhi_ps(r[2], r[3]);
+    _mm256_storeu_ps(target, _mm256_shuffle_ps(t[0], t[2], 0x44));
+    _mm256_storeu_ps(target + width, _mm256_shuffle_ps(t[0], t[2], 0xee));
+    _mm256_storeu_ps(target + 2 * width, _mm256_shuffle_ps(t[1], t[3], 0x44));
+    _mm256_storeu_ps(target + 3 * width, _mm256_shuffle_ps(t[1], t[3], 0xee));
+}
+
+/* As many columns as leave one for the end, so that nothing is stored beyond the panel; returns how
+ * many. The width is 6 or a multiple of 8. */
+static TLMI_TARGET_AVX2 int64_t pack_along_avx2(float *target, int64_t width, int64_t depth,
+                                                const float *source, int64_t stride)
+{
+    int64_t p = 0;
+    for (; p + 4 < depth; p += 4) {
+        if (width == 6)
+            transpose_8x4(target + p * 6, 6, source + p, stride, 6);
+        else
+            for (int64_t i = 0; i < width; i += 8)
+                transpose_8x4(target + p * width + i, width, source + i * stride + p, stride, 8);
+    }
+    return p;
+}
+#endif
+
 /* A full panel whose depth runs along memory: a transposition. */
 INLINE void pack_along(float *target, int64_t width, int64_t depth, const float *source,
                        int64_t stride)
 {
     int64_t p = 0;
 #if TLMI_X86
+    if ((width == 6 || width % 8 == 0) && tlm_cpu_level() >= TLM_CPU_AVX2)
+        p = pack_along_avx2(target, width, depth, source, stride);
     for (; p + 4 <= depth; p += 4) {
         int64_t i = 0;
         for (; i + 4 <= width; i += 4)

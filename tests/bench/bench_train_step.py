@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The whole train step (forward, loss, backward, clipping, AdamW) of libtinylm beside PyTorch, eager or, with
---compile, through torch.compile (which needs a C++ compiler).
+"""The whole train step (forward, loss, backward, clipping, AdamW) of libtinylm beside PyTorch, eager and, with
+--compile, through torch.compile (which needs a C++ compiler) as well.
 
-Both run in this process on the same threads, batches and initial weights, in alternating rounds; before
-that their losses must agree. Peak memory is that of a process that runs one of them alone.
+All run in this process on the same threads, batches and initial weights, in alternating rounds; before that
+their losses must agree. Peak memory is that of a process that runs one of them alone. At the end stands what
+the C program bench_train_step prints: the parts of the step, and its matrix products alone.
 
     python3 -m venv .venv-bench && .venv-bench/bin/pip install torch==2.13.0 numpy
     .venv-bench/bin/python tests/bench/bench_train_step.py build/lib/libtinylm.so
@@ -11,6 +12,7 @@ that their losses must agree. Peak memory is that of a process that runs one of 
 import argparse
 import ctypes
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -205,7 +207,7 @@ def fastest_mode(threads, batches):
 def peak_memory(arguments, side):
     command = [sys.executable, __file__, arguments.library, "--threads", str(arguments.threads),
                "--shape", arguments.shape, "--batch", str(BATCH), "--only", side]
-    command += ["--compile"] * arguments.compile + ["--checkpointing"] * arguments.checkpointing
+    command += ["--checkpointing"] * arguments.checkpointing
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -219,9 +221,9 @@ def run_alone(arguments, batches):
     """For peak_memory: MiB that three steps add to what the loaded libraries take."""
     import torch  # noqa: F401  loaded for both sides, so that the base is the same
     before = peak_kib()
-    side = (Tinylm(arguments.library, arguments.threads, arguments.checkpointing)
-            if arguments.only == "tinylm" else
-            Torch(arguments.threads, arguments.only.partition("-")[2], compiled=arguments.compile))
+    name, _, mode = arguments.only.partition("-")
+    side = (Tinylm(arguments.library, arguments.threads, arguments.checkpointing) if name == "tinylm"
+            else Torch(arguments.threads, mode, compiled=name == "compiled"))
     for batch in batches[:3]:
         side.step(*batch)
     print((peak_kib() - before) / 1024)
@@ -233,18 +235,59 @@ def use_shape(arguments):
     BATCH = arguments.batch or BATCH
 
 
+def step_flop():
+    """Multiply-adds of the linear layers, forward and backward, and of causal attention, twice each."""
+    tokens = BATCH * CONTEXT
+    weights = LAYERS * (4 * D_MODEL ** 2 + 3 * D_MODEL * D_FF) + VOCAB * D_MODEL
+    return 6 * tokens * weights + 7 * LAYERS * tokens * CONTEXT * D_MODEL
+
+
+def run_program(arguments):
+    """What bench_train_step prints for this step, or for a small one where it cannot take the shape; and
+    the machine's peak in FLOP/s that it found."""
+    if not os.path.exists(arguments.program):
+        return "", None
+    sizes = [BATCH, CONTEXT, LAYERS, VOCAB] if arguments.shape == "cs336" else [1, 64, 1, 1000]
+    command = [arguments.program, arguments.threads, arguments.steps] + sizes
+    text = subprocess.run([str(word) for word in command], check=True, capture_output=True,
+                          text=True).stdout
+    peak = float(re.search(r"of the peak of ([\d.]+)", text).group(1)) * 1e9
+    return (text if arguments.shape == "cs336" else ""), peak
+
+
+def print_table(arguments, names, rounds, mode, peak):
+    """Best of the rounds; "times tinylm" is the median of the rounds' ratios, and all of them."""
+    print("\n| | s a step | tokens/s | of peak | peak memory | times tinylm |\n|---|---|---|---|---|---|")
+    memory = {}
+    for i, name in enumerate(names):
+        best = min(times[i] for times in rounds)
+        ratios = [times[i] / times[0] for times in rounds]
+        memory[name] = peak_memory(arguments, name + "-" * (i > 0) + mode * (i > 0))
+        title = {"tinylm": "tinylm", "torch": "PyTorch, eager", "compiled": "PyTorch, compiled"}[name]
+        share = "%.0f%%" % (100 * step_flop() / best / peak) if peak else ""
+        print("| %s | %.3f | %.0f | %s | %.0f MiB | %.2f (%s) |" % (
+            title, best, BATCH * CONTEXT / best, share, memory[name], statistics.median(ratios),
+            " ".join("%.2f" % ratio for ratio in ratios)))
+    for name in names[1:]:
+        print("memory: %.2f of that of %s" % (memory["tinylm"] / memory[name], name))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("library", help="path of libtinylm.so")
+    parser.add_argument("--program", help="path of bench_train_step; default: where the build has it")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--shape", choices=sorted(SHAPES), default="cs336")
     parser.add_argument("--batch", type=int, help="sequences a step; default 8, gpt2-small 1")
-    parser.add_argument("--compile", action="store_true", help="PyTorch through torch.compile")
+    parser.add_argument("--compile", action="store_true", help="PyTorch through torch.compile as well")
     parser.add_argument("--checkpointing", action="store_true", help="tinylm with its blocks recomputed")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="steps a round")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.program is None:
+        arguments.program = os.path.join(os.path.dirname(os.path.abspath(arguments.library)),
+                                         "../tests/bench/bench_train_step")
     use_shape(arguments)
     try:
         import numpy  # noqa: F401
@@ -258,31 +301,27 @@ def main():
         return 0
 
     mode = "foreach" if arguments.shape != "cs336" else fastest_mode(arguments.threads, batches)
+    names = ["tinylm", "torch"] + ["compiled"] * arguments.compile
     ours = Tinylm(arguments.library, arguments.threads, arguments.checkpointing)
-    theirs = Torch(arguments.threads, mode, ours.weights(), arguments.compile)
-    losses = [(ours.step(*batches[i]), theirs.step(*batches[i])) for i in range(2)]
-    for step, (a, b) in enumerate(losses):
-        print("step %d: loss %.6f tinylm, %.6f torch" % (step, a, b))
-        if not abs(a - b) <= 1e-4:
+    weights = [(name, values.copy()) for name, values in ours.weights()]
+    sides = [ours] + [Torch(arguments.threads, mode, weights, name == "compiled")
+                      for name in names[1:]]
+    for step in range(2):
+        losses = [side.step(*batches[step]) for side in sides]
+        print("step %d: losses %s" % (step, " ".join("%.6f" % loss for loss in losses)))
+        if not all(abs(loss - losses[0]) <= 1e-4 for loss in losses):
             sys.exit("the losses differ")
 
     rounds = []
     for _ in range(arguments.rounds):
-        rounds.append((timed(ours, batches[:arguments.steps]),
-                       timed(theirs, batches[:arguments.steps])))
-        print("round: %.3f s tinylm, %.3f s torch" % rounds[-1], flush=True)
-    ratios = [b / a for a, b in rounds]
-    for name, times, side in (("tinylm", [a for a, _ in rounds], "tinylm"),
-                              ("torch %s%s, AdamW %s" % (torch.__version__,
-                                                      " compiled" if arguments.compile else "",
-                                                      mode or "plain"),
-                               [b for _, b in rounds], "torch-" + mode)):
-        best = min(times)
-        print("%-34s best %.3f s, median %.3f s a step, %6.0f tokens/s, peak %5.0f MiB" %
-              (name, best, statistics.median(times), BATCH * CONTEXT / best,
-               peak_memory(arguments, side)))
-    print("ratio (torch time / tinylm time), %d threads: median %.3f, rounds %s" %
-          (arguments.threads, statistics.median(ratios), " ".join("%.3f" % r for r in ratios)))
+        rounds.append([timed(side, batches[:arguments.steps]) for side in sides])
+        print("round: " + ", ".join("%.3f s %s" % pair for pair in zip(rounds[-1], names)), flush=True)
+    del sides, ours
+    text, peak = run_program(arguments)
+    print("PyTorch %s, AdamW %s; %d threads, batch %d" % (torch.__version__, mode or "plain",
+                                                          arguments.threads, BATCH))
+    print_table(arguments, names, rounds, mode, peak)
+    print(text, end="")
     return 0
 
 

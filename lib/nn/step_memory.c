@@ -35,7 +35,7 @@ typedef struct walk {
     size_t *gradients; /* of each parameter: its capacity; 0: there is none */
     block_t *blocks;
     tlmi_buffer_book_t book;
-    size_t plain; /* bytes in use that malloc gave */
+    size_t plain; /* bytes in use besides elements: sums of rows, tables, lists of ids */
     size_t live, peak;
 } walk_t;
 
@@ -433,7 +433,7 @@ tlm_status_t tlmi_step_memory(tlmi_step_memory_t *out, const tlm_model_options_t
                               const tlmi_model_shape_t *shape, int64_t batch, int64_t time,
                               bool checkpointing, size_t optimizer_bytes)
 {
-    enum { STEPS = 2 }; /* what the first leaves in the cache serves the second */
+    enum { STEPS = 3 }; /* what the first leaves in the cache serves the second */
     walk_t *walk = tlmi_calloc(1, sizeof(*walk), "a forecast of memory");
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
     size_t weights;

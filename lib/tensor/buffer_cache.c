@@ -1,9 +1,9 @@
 /* The cache of tensor memory: free lists by size class under one lock.
  *
- * Classes are eighths of powers of two, so that a block is at most 1/8 larger than asked for. A
- * request takes the smallest kept block of up to twice its size: what one part of a train step frees
- * serves the next part, whose blocks are of other sizes. The list of a class is threaded through the
- * free blocks themselves, so that keeping a block allocates nothing and cannot fail. */
+ * Classes are eighths of powers of two, so that a fresh block is at most 1/8 larger than asked for. A
+ * large request takes the smallest kept block of up to twice its size: what one part of a train step
+ * frees serves the next part, whose blocks are of other sizes. The list of a class is threaded through
+ * the free blocks themselves, so that keeping a block allocates nothing and cannot fail. */
 #include <pthread.h>
 #include <string.h>
 
@@ -19,6 +19,8 @@
 enum {
     MIN_LOG2 = 6, /* smallest class: 64 bytes */
     NUM_CLASSES = TLMI_BUFFER_CLASSES,
+    LARGE_CLASS = (16 - MIN_LOG2) * 8, /* that of 64 KiB; below, room matters less than a fit */
+    SMALL_TO_TRY = 3,
     CLASSES_TO_TRY = 9,
     LEAST_SPARE = 32 << 20 /* bytes kept beyond the most that was in use, or half of that */
 };
@@ -82,7 +84,8 @@ static size_t class_size(int index)
 /* The class of a kept block for a request of class `index`, now taken out of the book, or -1. */
 static int take_kept(tlmi_buffer_book_t *book, size_t *capacity, int index)
 {
-    for (int i = index; i < NUM_CLASSES && i < index + CLASSES_TO_TRY; i++)
+    int end = index + (index < LARGE_CLASS ? SMALL_TO_TRY : CLASSES_TO_TRY);
+    for (int i = index; i < NUM_CLASSES && i < end; i++)
         if (book->kept[i] > 0) {
             book->kept[i]--;
             *capacity = class_size(i);

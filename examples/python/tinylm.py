@@ -435,6 +435,7 @@ _STATUS_FUNCTIONS = {
     "tlm_tokenize_file": [_COUNTS, c_void_p, c_char_p, c_char_p, c_int32, _Progress, c_void_p],
     "tlm_model_create": [_OUT, POINTER(_ModelOptions)],
     "tlm_model_load": [_OUT, c_char_p],
+    "tlm_model_open": [_OUT, _OUT, POINTER(_ModelFileOptions), c_char_p],
     "tlm_model_save_hf": [c_char_p, c_void_p, c_void_p, POINTER(_ModelFileOptions)],
     "tlm_checkpoint_save": [c_char_p, c_void_p, c_void_p, c_uint64],
     "tlm_model_cost": [POINTER(_Cost), POINTER(_ModelOptions), POINTER(_CostOptions)],
@@ -1894,6 +1895,14 @@ class Model(_Handle):
         handle = c_void_p()
         _lib.tlm_model_load(byref(handle), os.fsencode(path))
         return cls._wrap(handle)
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[Model, Tokenizer | None]:
+        """The model at a path, a checkpoint or a folder of transformers, and the tokenizer that is with
+        it, or None."""
+        handle, tokenizer = c_void_p(), c_void_p()
+        _lib.tlm_model_open(byref(handle), byref(tokenizer), None, os.fsencode(path))
+        return cls._wrap(handle), Tokenizer._wrap(tokenizer) if tokenizer else None
 
     def save(self, path: Path, optimizer: Optimizer | None = None, iteration: int = 0) -> None:
         """A checkpoint with the weights, the state of an optimiser and the number of iterations done."""

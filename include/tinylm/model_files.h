@@ -51,6 +51,16 @@ TLM_API tlm_status_t tlm_model_save_hf(const char *directory, const tlm_model_t 
                                        const tlm_tokenizer_t *tokenizer,
                                        const tlm_model_file_options_t *options);
 
+/** Makes the model at a path: of a checkpoint, or of a folder of transformers. The kind is told by
+ *  what is there. *tokenizer (unless NULL) becomes the tokenizer that is with it, or NULL if there
+ *  is none; *file (unless NULL; set file->size) tells weights and tokens, so that saving with it
+ *  keeps them. Model and tokenizer are owned by the caller. TLM_ERR_UNSUPPORTED, naming the key or
+ *  tensor, for what these models do not have; TLM_ERR_FORMAT for bad files and missing tensors,
+ *  TLM_ERR_SHAPE for tensors of another shape; TLM_ERR_INVALID_ARGUMENT for sizes that no model
+ *  has; TLM_ERR_NOT_FOUND, TLM_ERR_IO; or as tlm_model_load and tlm_tokenizer_open. @since 0.2 */
+TLM_API tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
+                                    tlm_model_file_options_t *file, const char *path);
+
 #ifdef __cplusplus
 }
 #endif

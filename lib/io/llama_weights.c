@@ -211,21 +211,88 @@ static void widen(float *out, const uint8_t *bytes, int64_t n, int32_t weights)
     }
 }
 
-void tlmi_weight_read(tlm_model_t *model, size_t index, tlmi_convention_t convention,
-                      int32_t weights, const uint8_t *bytes)
+static void read_weight(tlm_model_t *model, size_t index, tlmi_convention_t convention,
+                        const tlmi_found_weight_t *from)
 {
     tlm_tensor_t *tensor = model->parameters[index];
     float *values = tlmi_floats(tensor);
     int64_t rows = tensor->ndim == 2 ? tensor->shape[0] : 1, columns = tensor->numel / rows;
     int64_t width = split_width(model, index, convention);
-    size_t size = (size_t)columns * tlmi_weight_item_size(weights);
+    size_t size = (size_t)columns * tlmi_weight_item_size(from->weights);
+    const uint8_t *bytes = from->data;
 
     for (int64_t row = 0; row < rows; row++, bytes += size) {
         float *own = values + own_row(row, width) * columns;
 
-        if (weights == TLM_WEIGHTS_FLOAT32)
+        if (from->weights == TLM_WEIGHTS_FLOAT32)
             memcpy(own, bytes, size);
         else
-            widen(own, bytes, columns, weights);
+            widen(own, bytes, columns, from->weights);
     }
+}
+
+/* ---- From a file to a model ------------------------------------------------------------- */
+
+tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found,
+                                const tlm_model_options_t *options, size_t num_tensors,
+                                size_t bytes, const char *path)
+{
+    tlm_model_options_t resolved;
+    tlmi_model_shape_t shape;
+    tlm_status_t status;
+
+    TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
+    if (shape.num_parameters > num_tensors || shape.num_elements > bytes / sizeof(uint16_t))
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: a model of %zu tensors and %" PRIu64
+                         " elements in %zu tensors and %zu bytes",
+                         path, shape.num_parameters, shape.num_elements, num_tensors, bytes);
+    *found = tlmi_calloc(shape.num_parameters, sizeof(**found), "the tensors of a model");
+    if (*found == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    status = tlmi_model_create_empty(model, options);
+    if (status != TLM_OK) {
+        tlmi_free(*found);
+        *found = NULL;
+    }
+    return status;
+}
+
+tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *model,
+                               tlmi_convention_t convention, const char *name, size_t size,
+                               const tlmi_found_weight_t *tensor, const char *path)
+{
+    const size_t index = tlmi_weight_find(model, name, size, convention);
+    const int shown = size < 128 ? (int)size : 128;
+    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
+    const tlmi_parameter_spec_t *spec;
+
+    if (index == model->num_parameters)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.*s' is none of the model's", path,
+                         shown, name);
+    if (found[index].data != NULL)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.*s' is there twice", path, shown, name);
+    spec = &model->specs[index];
+    if (tensor->ndim != spec->ndim ||
+        memcmp(tensor->shape, spec->shape, (size_t)spec->ndim * sizeof(*spec->shape)) != 0)
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: tensor '%.*s' has shape %s, the model's %s", path,
+                         shown, name, tlmi_dims_text(given, tensor->shape, tensor->ndim),
+                         tlmi_dims_text(own, spec->shape, spec->ndim));
+    found[index] = *tensor;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *found,
+                               tlmi_convention_t convention, const char *path)
+{
+    char name[TLMI_WEIGHT_NAME_SIZE];
+
+    for (size_t i = 0; i < model->num_parameters; i++)
+        if (found[i].data == NULL) {
+            tlmi_weight_name(name, model, i, convention);
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no tensor '%s'", path, name);
+        }
+    for (size_t i = 0; i < model->num_parameters; i++)
+        read_weight(model, i, convention, &found[i]);
+    return TLM_OK;
 }

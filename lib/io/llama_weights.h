@@ -41,8 +41,31 @@ tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index, tlmi_conv
                                int32_t weights, const char *path, tlmi_weight_sink_t sink,
                                void *user);
 
-/* Fills a parameter from the bytes of a file, as many as its shape and type ask for, at any alignment. */
-void tlmi_weight_read(tlm_model_t *model, size_t index, tlmi_convention_t convention,
-                      int32_t weights, const uint8_t *bytes);
+/* ---- From a file to a model ------------------------------------------------------------- */
+
+/* A tensor of a file. */
+typedef struct tlmi_found_weight {
+    const void
+        *data; /* as many bytes as shape and type ask for, at any alignment; NULL: not found */
+    int32_t weights; /* TLM_WEIGHTS_... */
+    const int64_t *shape;
+    int32_t ndim;
+} tlmi_found_weight_t;
+
+/* Makes a model with room for its tensors, none of them found yet; both owned. TLM_ERR_FORMAT if a file
+ * of so many tensors and bytes cannot fill it: before memory is asked for. */
+tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found,
+                                const tlm_model_options_t *options, size_t num_tensors,
+                                size_t bytes, const char *path);
+
+/* Notes a tensor. TLM_ERR_UNSUPPORTED if the model has none of that name, TLM_ERR_FORMAT if it was found
+ * before, TLM_ERR_SHAPE if it is of another shape. */
+tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *model,
+                               tlmi_convention_t convention, const char *name, size_t size,
+                               const tlmi_found_weight_t *tensor, const char *path);
+
+/* Copies all tensors into the model; TLM_ERR_FORMAT, naming it, if one was not found. */
+tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *found,
+                               tlmi_convention_t convention, const char *path);
 
 #endif

@@ -6,6 +6,13 @@
 
 #include "fuzz_support.h"
 
+/* In place of the C library's: what targets save need not outlive the machine. */
+int fsync(int file)
+{
+    (void)file;
+    return 0;
+}
+
 #define CHANGES     300 /* changed copies of a file */
 #define TRUNCATIONS 300 /* beginnings of a file, evenly spread */
 

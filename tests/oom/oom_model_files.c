@@ -73,7 +73,27 @@ static tlm_status_t save_hf(void)
     return status;
 }
 
+static void prepare_folder(void)
+{
+    prepare();
+    MUST(tlm_model_save_hf(path_of("folder"), model, tokenizer, NULL));
+}
+
+static tlm_status_t open_hf(void)
+{
+    tlm_tokenizer_t *opened_tokenizer = NULL;
+    tlm_model_t *opened = NULL;
+    tlm_status_t status = tlm_model_open(&opened, &opened_tokenizer, NULL, path_of("folder"));
+
+    if (status == TLM_OK && opened_tokenizer == NULL)
+        fault("the tokenizer was left out");
+    tlm_tokenizer_free(opened_tokenizer);
+    tlm_model_free(opened);
+    return status;
+}
+
 const scenario_t model_file_scenarios[] = {
     {"save_hf", prepare, save_hf, clean_up, false},
+    {"open_hf", prepare_folder, open_hf, clean_up, false},
     {0},
 };

@@ -142,6 +142,17 @@ class SaveTest(FolderTest):
         self.assertEqual(config.rope_parameters["rope_theta"], 500000.0)
         self.assertEqual(self.config()["rms_norm_eps"], 1e-6)
 
+    def test_read_back(self):
+        """Every weight comes back bit for bit, and the tokenizer with it."""
+        for name, shape in SHAPES.items():
+            with self.subTest(name):
+                model = self.save(**shape)
+                again, tokenizer = tinylm.Model.open(self.folder)
+                self.assertEqual({**again.options, "seed": 3}, model.options)
+                for name, parameter in model.parameters().items():
+                    self.assertEqual(again.parameters()[name].tolist(), parameter.tolist())
+                self.assertEqual(tokenizer.encode(TEXT), self.tokenizer.encode(TEXT))
+
     def test_saved_again(self):
         model = self.save()
         self.tokenizer = None
@@ -149,6 +160,105 @@ class SaveTest(FolderTest):
         self.save()
         ids = [[1, 2, 3]]
         self.assert_close(our_logits(model, ids), self.their_logits(ids), 1e-4)
+
+
+class OpenTest(FolderTest):
+    """Folders that transformers wrote, of models with random weights."""
+
+    IDS = torch.randint(0, 97, (2, 24), generator=torch.Generator().manual_seed(5)).tolist()
+
+    def make(self, dtype="float32", shard="1GB", **changes):
+        config = transformers.LlamaConfig(**{
+            "vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3,
+            "num_attention_heads": 6, "max_position_embeddings": 40, **changes})
+        torch.manual_seed(11)
+        model = transformers.LlamaForCausalLM(config).eval()
+        with torch.no_grad():  # weights as they come are so small that all logits are near 0
+            for parameter in model.parameters():
+                parameter.mul_(1 + torch.rand_like(parameter)).mul_(1 if parameter.dim() == 1 else 5)
+        model.to(getattr(torch, dtype)).save_pretrained(self.folder, max_shard_size=shard)
+
+    def change_config(self, **changes):
+        path = os.path.join(self.folder, "config.json")
+        config = {**self.config(), **changes}
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({key: value for key, value in config.items() if value != "gone"}, file)
+
+    def assert_same_logits(self):
+        """Both sum in float32, whatever the weights are."""
+        ours = our_logits(tinylm.Model.open(self.folder)[0], self.IDS)
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32)
+        with torch.no_grad():
+            logits = theirs.eval()(torch.tensor(self.IDS)).logits
+        self.assertGreater(logits.std().item(), 0.1)
+        self.assert_close(ours, logits, 1e-4)
+
+    def test_shapes(self):
+        for name, changes in {
+            "plain": {},
+            "grouped": {"num_key_value_heads": 2},
+            "one head of keys": {"num_key_value_heads": 1, "rms_norm_eps": 1e-3},
+            "tied": {"tie_word_embeddings": True},
+            "theta": {"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}},
+        }.items():
+            with self.subTest(name):
+                self.make(**changes)
+                self.assert_same_logits()
+
+    def test_types(self):
+        for dtype in ("float16", "bfloat16"):
+            with self.subTest(dtype):
+                self.make(dtype)
+                self.assert_same_logits()
+
+    def test_shards(self):
+        self.make(shard="60KB", num_key_value_heads=3)
+        shards = [name for name in os.listdir(self.folder) if name.endswith(".safetensors")]
+        self.assertGreater(len(shards), 2)
+        self.assert_same_logits()
+
+    def test_old_configurations(self):
+        """transformers 4 wrote the base of RoPE as a key of its own, and left keys out."""
+        self.make(rope_parameters={"rope_theta": 20000.0, "rope_type": "default"})
+        for changes in ({"rope_scaling": None}, {"rope_scaling": {"type": "default"}},
+                        {"num_key_value_heads": "gone", "head_dim": None}):
+            self.change_config(rope_parameters="gone", rope_theta=20000.0, **changes)
+            self.assert_same_logits()
+
+    def test_their_tokenizer(self):
+        tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=[END]).save_json(
+            os.path.join(self.directory.name, "tokenizer.json"))
+        theirs = transformers.PreTrainedTokenizerFast(
+            tokenizer_file=os.path.join(self.directory.name, "tokenizer.json"), eos_token=END)
+        self.make(vocab_size=300)
+        theirs.save_pretrained(self.folder)
+        _, ours = tinylm.Model.open(self.folder)
+        self.assertEqual(ours.encode(TEXT + END), theirs(TEXT + END)["input_ids"])
+
+    def test_what_differs_is_refused(self):
+        self.make()
+        for key, value in {
+            "attention_bias": True, "mlp_bias": True, "hidden_act": "gelu", "head_dim": 16,
+            "sliding_window": 16, "model_type": "mistral", "architectures": ["MistralForCausalLM"],
+            "rope_scaling": {"rope_type": "llama3", "factor": 8.0},
+            "rope_parameters": {"type": "linear", "rope_theta": 1e4, "factor": 2.0},
+            "partial_rotary_factor": 0.5, "quantization_config": {"bits": 4},
+        }.items():
+            with self.subTest(key):
+                before = self.config()
+                self.change_config(**{key: value})
+                with self.assertRaisesRegex(tinylm.Error, f'"{key}"') as caught:
+                    tinylm.Model.open(self.folder)[0]
+                self.assertEqual(caught.exception.status, "TLM_ERR_UNSUPPORTED")
+                self.change_config(**{key: "gone"})
+                self.change_config(**before)
+        tinylm.Model.open(self.folder)[0]
+
+    def test_biases_without_a_word_are_refused(self):
+        self.make(attention_bias=True)
+        self.change_config(attention_bias=False)
+        with self.assertRaisesRegex(tinylm.Error, r"_proj.bias' is none of the model's"):
+            tinylm.Model.open(self.folder)[0]
 
 
 if __name__ == "__main__":

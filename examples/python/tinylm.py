@@ -436,6 +436,7 @@ _STATUS_FUNCTIONS = {
     "tlm_model_create": [_OUT, POINTER(_ModelOptions)],
     "tlm_model_load": [_OUT, c_char_p],
     "tlm_model_open": [_OUT, _OUT, POINTER(_ModelFileOptions), c_char_p],
+    "tlm_model_save_gguf": [c_char_p, c_void_p, c_void_p, POINTER(_ModelFileOptions)],
     "tlm_model_save_hf": [c_char_p, c_void_p, c_void_p, POINTER(_ModelFileOptions)],
     "tlm_checkpoint_save": [c_char_p, c_void_p, c_void_p, c_uint64],
     "tlm_model_cost": [POINTER(_Cost), POINTER(_ModelOptions), POINTER(_CostOptions)],
@@ -1898,8 +1899,8 @@ class Model(_Handle):
 
     @classmethod
     def open(cls, path: Path) -> tuple[Model, Tokenizer | None]:
-        """The model at a path, a checkpoint or a folder of transformers, and the tokenizer that is with
-        it, or None."""
+        """The model at a path, a checkpoint, a folder of transformers or a GGUF file, and the tokenizer
+        that is with it, or None."""
         handle, tokenizer = c_void_p(), c_void_p()
         _lib.tlm_model_open(byref(handle), byref(tokenizer), None, os.fsencode(path))
         return cls._wrap(handle), Tokenizer._wrap(tokenizer) if tokenizer else None
@@ -1917,15 +1918,26 @@ class Model(_Handle):
                                  optimizer and optimizer._handle)
         return iteration.value
 
+    @staticmethod
+    def _file_options(weights, begin_token, end_token):
+        return _ModelFileOptions(
+            weights=_number("weights", weights), has_begin_token=begin_token is not None,
+            begin_token=begin_token, has_end_token=end_token is not None, end_token=end_token)
+
     def save_hf(self, directory: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
                 begin_token: int | None = None, end_token: int | None = None) -> None:
         """A folder that transformers loads as a LlamaForCausalLM. weights: "float32", "float16" or
         "bfloat16"; begin_token, end_token: ids."""
-        options = _ModelFileOptions(
-            weights=_number("weights", weights), has_begin_token=begin_token is not None,
-            begin_token=begin_token, has_end_token=end_token is not None, end_token=end_token)
+        options = self._file_options(weights, begin_token, end_token)
         _lib.tlm_model_save_hf(os.fsencode(directory), self._handle, tokenizer and tokenizer._handle,
                                byref(options))
+
+    def save_gguf(self, path: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
+                  begin_token: int | None = None, end_token: int | None = None) -> None:
+        """A GGUF file for tools of llama.cpp's family; the rest as for save_hf."""
+        options = self._file_options(weights, begin_token, end_token)
+        _lib.tlm_model_save_gguf(os.fsencode(path), self._handle, tokenizer and tokenizer._handle,
+                                 byref(options))
 
     @property
     def options(self) -> dict[str, Any]:

@@ -51,7 +51,15 @@ TLM_API tlm_status_t tlm_model_save_hf(const char *directory, const tlm_model_t 
                                        const tlm_tokenizer_t *tokenizer,
                                        const tlm_model_file_options_t *options);
 
-/** Makes the model at a path: of a checkpoint, or of a folder of transformers. The kind is told by
+/** Writes one GGUF file, version 3, architecture "llama", that tools of llama.cpp's family read,
+ *  with a tokenizer (NULL: none). Norms are float32 whatever the weights are. Options may be NULL.
+ *  Errors as of tlm_model_save_hf; TLM_ERR_UNSUPPORTED also for a tokenizer that GGUF cannot
+ *  express: a pattern other than GPT-2's, Llama 3's, Qwen 2's or o200k's, or NFC. @since 0.2 */
+TLM_API tlm_status_t tlm_model_save_gguf(const char *path, const tlm_model_t *model,
+                                         const tlm_tokenizer_t *tokenizer,
+                                         const tlm_model_file_options_t *options);
+
+/** Makes the model at a path: of a checkpoint, a folder of transformers or a GGUF file, told by
  *  what is there. *tokenizer (unless NULL) becomes the tokenizer that is with it, or NULL if there
  *  is none; *file (unless NULL; set file->size) tells weights and tokens, so that saving with it
  *  keeps them. Model and tokenizer are owned by the caller. TLM_ERR_UNSUPPORTED, naming the key or

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "gguf_model.h"
 #include "hf_load.h"
 #include "tinylm/checkpoint.h"
 #include "tinylm/tokenizer_files.h"
@@ -37,6 +38,20 @@ static tlm_status_t check_tokenizer(const tlm_tokenizer_t *tokenizer,
                      (long long)options->vocab_size);
 }
 
+/* *tokenizer is not touched where it is NULL, or there is none. */
+static tlm_status_t open_kind(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
+                              tlm_model_file_options_t *file, const char *path)
+{
+    bool is_gguf;
+
+    if (is_directory(path)) {
+        TLMI_TRY(tlmi_hf_load(model, file, path));
+        return tokenizer == NULL ? TLM_OK : open_tokenizer(tokenizer, path);
+    }
+    TLMI_TRY(tlmi_is_gguf(&is_gguf, path));
+    return is_gguf ? tlmi_gguf_load(model, tokenizer, file, path) : tlm_model_load(model, path);
+}
+
 tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
                             tlm_model_file_options_t *file, const char *path)
 {
@@ -48,13 +63,7 @@ tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
 
     TLMI_REQUIRE("model_open", out);
     TLMI_REQUIRE("model_open", path);
-    if (is_directory(path)) {
-        TLMI_TRY(tlmi_hf_load(&model, &own, path));
-        if (tokenizer != NULL)
-            TLMI_TRY_OR(fail, open_tokenizer(&own_tokenizer, path));
-    } else {
-        TLMI_TRY(tlm_model_load(&model, path));
-    }
+    TLMI_TRY_OR(fail, open_kind(&model, tokenizer == NULL ? NULL : &own_tokenizer, &own, path));
     TLMI_TRY_OR(fail, tlm_model_get_options(&options, model));
     TLMI_TRY_OR(fail, check_tokenizer(own_tokenizer, &options, path));
     if (file != NULL)

@@ -10,17 +10,13 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "byte_alphabet.h"
 #include "hf_patterns.h"
-#include "token_list.h"
-#include "tokenizer_core.h"
-#include "utf8.h"
+#include "token_names.h"
 
 typedef struct hf_writer {
     const tlm_tokenizer_t *tokenizer;
     tlmi_writer_t *file;
-    tlmi_spelling_t spelling;
-    bool *is_special; /* [id]: special, and made by no merge: written as it is */
+    tlmi_token_names_t names;
 } hf_writer_t;
 
 static tlm_status_t put(hf_writer_t *writer, const char *text)
@@ -45,15 +41,14 @@ static tlm_status_t put_string(hf_writer_t *writer, const char *text, size_t siz
     return status;
 }
 
-/* A token in the byte alphabet, without quotes. All characters of the alphabet are printable. */
+/* The name of a token in the byte alphabet, without quotes. All characters of the alphabet are printable. */
 static tlm_status_t put_spelling(hf_writer_t *writer, uint32_t id)
 {
     const char *text, *escaped;
+    size_t size;
 
-    TLMI_TRY(
-        tlmi_spell(&writer->spelling, tlmi_vocabulary_token(&writer->tokenizer->vocabulary, id)));
-    for (text = writer->spelling.text; (escaped = strpbrk(text, "\"\\")) != NULL;
-         text = escaped + 1) {
+    TLMI_TRY(tlmi_token_name(&text, &size, &writer->names, id));
+    for (; (escaped = strpbrk(text, "\"\\")) != NULL; text = escaped + 1) {
         const char pair[2] = {'\\', *escaped};
 
         TLMI_TRY(tlmi_writer_write(writer->file, text, (size_t)(escaped - text)));
@@ -63,53 +58,6 @@ static tlm_status_t put_spelling(hf_writer_t *writer, uint32_t id)
 }
 
 /* ---- Special tokens ---- */
-
-/* Whether tokenizers will find special token `index`, by its own text, under its id. */
-static tlm_status_t check_special(hf_writer_t *writer, size_t index)
-{
-    const tlm_tokenizer_t *tokenizer = writer->tokenizer;
-    tlm_bytes_t token = tlmi_special_tokens_get(tokenizer->special, index);
-    uint32_t id = tokenizer->special_ids[index], other;
-    size_t size;
-
-    if (!tlmi_utf8_valid(token.data, token.size) || memchr(token.data, '\0', token.size) != NULL)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "tokenizer_save_json: special token %zu, id %u, is not UTF-8 without NUL",
-                         index, id);
-    TLMI_TRY(tlmi_spell(&writer->spelling, token)); /* for its room */
-    if (!tlmi_alphabet_to_bytes((uint8_t *)writer->spelling.text, &size, (const char *)token.data,
-                                token.size))
-        other = writer->is_special[id] ? id : TLMI_NO_TOKEN;
-    else
-        other =
-            tlmi_vocabulary_find(&tokenizer->vocabulary, (uint8_t *)writer->spelling.text, size);
-    if ((other == id || (other == TLMI_NO_TOKEN && writer->is_special[id])))
-        return TLM_OK;
-    if (writer->is_special[id] && writer->is_special[other])
-        return TLM_OK; /* the other one is not written in the alphabet */
-    return tlmi_fail(
-        TLM_ERR_UNSUPPORTED,
-        "tokenizer_save_json: special token %zu, id %u, is written as another token is", index, id);
-}
-
-static tlm_status_t find_special(hf_writer_t *writer)
-{
-    const tlm_tokenizer_t *tokenizer = writer->tokenizer;
-    size_t n = tlmi_special_tokens_count(tokenizer->special);
-
-    writer->is_special =
-        tlmi_calloc(tokenizer->vocabulary.size, sizeof(*writer->is_special), "special tokens");
-    if (writer->is_special == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t id = tokenizer->special_ids[i];
-
-        writer->is_special[id] = tokenizer->is_whole[id] != TLMI_WHOLE_BY_MERGES;
-    }
-    for (size_t i = 0; i < n; i++)
-        TLMI_TRY(check_special(writer, i));
-    return TLM_OK;
-}
 
 static tlm_status_t put_added_tokens(hf_writer_t *writer)
 {
@@ -166,7 +114,7 @@ static tlm_status_t put_vocab(hf_writer_t *writer)
             continue;
         TLMI_TRY(put(writer, separator));
         separator = ",";
-        if (writer->is_special[id]) {
+        if (writer->names.is_raw[id]) {
             TLMI_TRY(put_string(writer, (const char *)token.data, token.size));
         } else {
             TLMI_TRY(put(writer, "\""));
@@ -179,19 +127,17 @@ static tlm_status_t put_vocab(hf_writer_t *writer)
     return put(writer, "},\n");
 }
 
-/* As "left right", which tokenizers of any age read. A merge of special tokens that no merge makes never
- * applies, and is left out: its sides are not written in the alphabet. */
+/* As "left right", which tokenizers of any age read. */
 static tlm_status_t put_merges(hf_writer_t *writer)
 {
     const tlmi_merge_table_t *merges = &writer->tokenizer->merges;
-    const bool *is_special = writer->is_special;
     const char *separator = "\"";
 
     TLMI_TRY(put(writer, "\"merges\":["));
     for (uint32_t i = 0; i < merges->size; i++) {
         const tlmi_merge_t *merge = &merges->merges[i];
 
-        if (is_special[merge->left] || is_special[merge->right] || is_special[merge->product])
+        if (!tlmi_merge_has_names(&writer->names, merge))
             continue;
         TLMI_TRY(put(writer, separator));
         separator = ",\"";
@@ -231,7 +177,7 @@ tlm_status_t tlm_tokenizer_save_json(const tlm_tokenizer_t *tokenizer, const cha
 
     TLMI_REQUIRE("tokenizer_save_json", tokenizer);
     TLMI_REQUIRE("tokenizer_save_json", path);
-    TLMI_TRY_OR(done, find_special(&writer));
+    TLMI_TRY_OR(done, tlmi_token_names_init(&writer.names, tokenizer, "tokenizer_save_json"));
     TLMI_TRY_OR(done, tlmi_writer_open(&writer.file, path));
     status = put_all(&writer);
     if (status == TLM_OK)
@@ -239,7 +185,6 @@ tlm_status_t tlm_tokenizer_save_json(const tlm_tokenizer_t *tokenizer, const cha
     else
         tlmi_writer_abort(writer.file);
 done:
-    tlmi_free(writer.spelling.text);
-    tlmi_free(writer.is_special);
+    tlmi_token_names_release(&writer.names);
     return status;
 }

@@ -8,7 +8,8 @@ static char fuzz_directory[256];
 
 static inline void fuzz_remove_directory(void)
 {
-    static const char *const names[] = {"vocab.json", "merges.txt", "ranks", "tokenizer.json"};
+    static const char *const names[] = {"vocab.json", "merges.txt", "ranks", "tokenizer.json",
+                                        "gguf"};
     char path[300];
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

@@ -92,8 +92,35 @@ static tlm_status_t open_hf(void)
     return status;
 }
 
+static tlm_status_t save_gguf(void)
+{
+    tlm_model_file_options_t options = TLM_MODEL_FILE_OPTIONS_INIT;
+
+    options.weights = TLM_WEIGHTS_FLOAT16;
+    return tlm_model_save_gguf(path_of("gguf"), model, tokenizer, &options);
+}
+
+static void prepare_gguf(void)
+{
+    prepare();
+    MUST(save_gguf());
+}
+
+static tlm_status_t open_gguf(void)
+{
+    tlm_tokenizer_t *opened_tokenizer = NULL;
+    tlm_model_t *opened = NULL;
+    tlm_status_t status = tlm_model_open(&opened, &opened_tokenizer, NULL, path_of("gguf"));
+
+    tlm_tokenizer_free(opened_tokenizer);
+    tlm_model_free(opened);
+    return status;
+}
+
 const scenario_t model_file_scenarios[] = {
     {"save_hf", prepare, save_hf, clean_up, false},
     {"open_hf", prepare_folder, open_hf, clean_up, false},
+    {"save_gguf", prepare, save_gguf, clean_up, false},
+    {"open_gguf", prepare_gguf, open_gguf, clean_up, false},
     {0},
 };

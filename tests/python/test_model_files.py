@@ -248,17 +248,17 @@ class OpenTest(FolderTest):
                 before = self.config()
                 self.change_config(**{key: value})
                 with self.assertRaisesRegex(tinylm.Error, f'"{key}"') as caught:
-                    tinylm.Model.open(self.folder)[0]
+                    tinylm.Model.open(self.folder)
                 self.assertEqual(caught.exception.status, "TLM_ERR_UNSUPPORTED")
                 self.change_config(**{key: "gone"})
                 self.change_config(**before)
-        tinylm.Model.open(self.folder)[0]
+        tinylm.Model.open(self.folder)
 
     def test_biases_without_a_word_are_refused(self):
         self.make(attention_bias=True)
         self.change_config(attention_bias=False)
         with self.assertRaisesRegex(tinylm.Error, r"_proj.bias' is none of the model's"):
-            tinylm.Model.open(self.folder)[0]
+            tinylm.Model.open(self.folder)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,188 @@
+"""Reads and writes GGUF files beside the gguf package, where it and numpy are installed.
+
+What is missing is reported as skipped, by name; then the test is skipped (77).
+"""
+
+import os
+import tempfile
+import unittest
+
+import peers
+
+gguf, numpy = peers.require("gguf", "numpy")
+
+import tinylm  # noqa: E402
+
+END = "<|endoftext|>"
+TEXT = "the cat sat on the mat, the rat sat on the cat: caf\u00e9 \u4f60\u597d 1234\n" * 20
+SHAPE = {"context_length": 32, "d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48, "seed": 3}
+NAMES = {"token_embeddings": "token_embd", "ln_final": "output_norm", "lm_head": "output",
+         "attn.q_proj": "attn_q", "attn.k_proj": "attn_k", "attn.v_proj": "attn_v",
+         "attn.output_proj": "attn_output", "ln1": "attn_norm", "ln2": "ffn_norm",
+         "ffn.w1": "ffn_gate", "ffn.w2": "ffn_down", "ffn.w3": "ffn_up"}
+
+
+def their_name(name):
+    name = name.removesuffix(".weight")
+    if name.startswith("layers."):
+        _, layer, part = name.split(".", 2)
+        return f"blk.{layer}.{NAMES[part]}.weight"
+    return NAMES[name] + ".weight"
+
+
+def weights_of(model):
+    return {name: tensor.numpy() for name, tensor in model.parameters().items()}
+
+
+class GgufTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = os.path.join(directory.name, "model.gguf")
+
+    def assert_same_weights(self, ours, theirs):
+        self.assertEqual(ours.keys(), theirs.keys())
+        for name in ours:
+            self.assertTrue(numpy.array_equal(ours[name], theirs[name]), name)
+
+
+class SaveTest(GgufTest):
+    def setUp(self):
+        super().setUp()
+        self.tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=["<|pad|>", END])
+
+    def save(self, vocab_size=304, how=None, **shape):
+        model = tinylm.Model.create(vocab_size, **{**SHAPE, **shape})
+        model.save_gguf(self.path, self.tokenizer, **(how or {}))
+        return model, gguf.GGUFReader(self.path)
+
+    def test_fields(self):
+        _, reader = self.save(num_kv_heads=2, rope_theta=500000.0, norm_eps=1e-6)
+        self.assertEqual(reader.fields["GGUF.version"].contents(), 3)
+        self.assertEqual(reader.alignment, 32)
+        for key, value in {
+            "general.architecture": "llama", "general.file_type": 0, "llama.vocab_size": 304,
+            "llama.context_length": 32, "llama.embedding_length": 32, "llama.block_count": 2,
+            "llama.feed_forward_length": 48, "llama.attention.head_count": 4,
+            "llama.attention.head_count_kv": 2, "llama.rope.dimension_count": 8,
+            "llama.rope.freq_base": 500000.0, "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.pre": "gpt-2", "tokenizer.ggml.eos_token_id": self.tokenizer.token_id(END),
+            "tokenizer.ggml.add_bos_token": False,
+        }.items():
+            self.assertEqual(reader.fields[key].contents(), value, key)
+        self.assertAlmostEqual(reader.fields["llama.attention.layer_norm_rms_epsilon"].contents(), 1e-6)
+        self.assertNotIn("tokenizer.ggml.bos_token_id", reader.fields)
+
+    def test_tokenizer(self):
+        _, reader = self.save()
+        tokens = reader.fields["tokenizer.ggml.tokens"].contents()
+        types = reader.fields["tokenizer.ggml.token_type"].contents()
+        self.assertEqual((len(tokens), len(types)), (304, 304))
+        self.tokenizer.save(self.path + ".vocab", self.path + ".merges")
+        with open(self.path + ".merges", encoding="utf-8") as file:
+            merges = file.read().split("\n")[1:-1]
+        self.assertEqual(reader.fields["tokenizer.ggml.merges"].contents(), merges)
+        special = {self.tokenizer.token_id(text): text for text in ("<|pad|>", END)}
+        used = self.tokenizer.vocab_size
+        self.assertLess(used, 304)
+        for token_id, (token, kind) in enumerate(zip(tokens, types)):
+            wanted = (gguf.TokenType.CONTROL if token_id in special
+                      else gguf.TokenType.UNUSED if token_id >= used else gguf.TokenType.NORMAL)
+            self.assertEqual(kind, wanted)
+            if token_id in special:
+                self.assertEqual(token, special[token_id])
+        self.assertEqual(tokens[used:], [f"[PAD{i}]" for i in range(used, 304)])
+        self.assertEqual(tokens[self.tokenizer.token_id(" the")], "\u0120the")
+
+    def test_tensors(self):
+        for dtype, kind in (("float32", "F32"), ("float16", "F16"), ("bfloat16", "BF16")):
+            with self.subTest(dtype):
+                model, reader = self.save(how={"weights": dtype}, num_kv_heads=2)
+                ours = {their_name(name): values for name, values in weights_of(model).items()}
+                self.assertEqual([tensor.name for tensor in reader.tensors], list(ours))
+                for tensor in reader.tensors:
+                    values = ours[tensor.name]
+                    wanted = "F32" if values.ndim == 1 else kind
+                    self.assertEqual(tensor.tensor_type, gguf.GGMLQuantizationType[wanted])
+                    self.assertEqual(tuple(tensor.shape), values.shape[::-1])
+                    self.assertEqual(tensor.data_offset % 32, 0)
+                    rounded = gguf.quants.quantize(values, tensor.tensor_type)
+                    self.assertEqual(tensor.data.tobytes(), rounded.tobytes(), tensor.name)
+
+    def test_tied(self):
+        model, reader = self.save(tied_embeddings=True)
+        self.assertNotIn("output.weight", [tensor.name for tensor in reader.tensors])
+        self.assert_same_weights(weights_of(tinylm.Model.open(self.path)[0]), weights_of(model))
+
+    def test_read_back(self):
+        model, _ = self.save(how={"begin_token": 5}, num_kv_heads=2)
+        again, tokenizer = tinylm.Model.open(self.path)
+        self.assert_same_weights(weights_of(again), weights_of(model))
+        self.assertEqual({**again.options, "seed": 3}, model.options)
+        self.assertEqual(tokenizer.encode(TEXT + END), self.tokenizer.encode(TEXT + END))
+
+
+class OpenTest(GgufTest):
+    """Files that the gguf package wrote."""
+
+    def write(self, kind="F32", gains="F32", **changes):
+        model = tinylm.Model.create(40, **{**SHAPE, "d_ff": 64})
+        writer = gguf.GGUFWriter(self.path, "llama")
+        writer.add_name("a model")
+        writer.add_context_length(32)
+        writer.add_embedding_length(32)
+        writer.add_block_count(2)
+        writer.add_feed_forward_length(64)
+        writer.add_head_count(changes.get("heads", 4))
+        writer.add_head_count_kv(4)
+        writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_rope_dimension_count(changes.get("rope", 8))
+        if "scaling" in changes:
+            writer.add_rope_scaling_type(changes["scaling"])
+        if "window" in changes:
+            writer.add_sliding_window(changes["window"])
+        ours = {}
+        for name, values in weights_of(model).items():
+            own = gguf.GGMLQuantizationType[gains if values.ndim == 1 else kind]
+            data = gguf.quants.quantize(values, own)
+            ours[name] = gguf.quants.dequantize(data, own).reshape(values.shape)
+            writer.add_tensor(their_name(name), data, raw_dtype=own)
+        for name, values in changes.get("tensors", {}).items():
+            writer.add_tensor(name, values)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return ours
+
+    def test_types(self):
+        for kind in ("F32", "F16", "BF16"):
+            with self.subTest(kind):
+                ours = self.write(kind)
+                opened, tokenizer = tinylm.Model.open(self.path)
+                self.assertIsNone(tokenizer)
+                self.assertEqual(opened.options["norm_eps"], 1e-5)
+                self.assert_same_weights(weights_of(opened), ours)
+
+    def test_what_differs_is_refused(self):
+        scaled = numpy.ones(4, dtype=numpy.float32)
+        for changes, text in (
+            ({"kind": "Q8_0"}, r"type Q8_0 \(8\)"),
+            ({"kind": "Q4_0"}, r"type Q4_0 \(2\)"),
+            ({"rope": 4}, "rope.dimension_count"),
+            ({"scaling": gguf.RopeScalingType.LINEAR}, "rope.scaling.type"),
+            ({"window": 8}, "sliding_window"),
+            ({"heads": [4, 4]}, "differs by layer"),
+            ({"tensors": {"rope_freqs.weight": scaled}}, "rope_freqs.weight"),
+            ({"tensors": {"blk.0.attn_q.bias": scaled}}, "attn_q.bias"),
+        ):
+            with self.subTest(text):
+                self.write(**changes)
+                with self.assertRaisesRegex(tinylm.Error, text) as caught:
+                    tinylm.Model.open(self.path)
+                self.assertEqual(caught.exception.status, "TLM_ERR_UNSUPPORTED")
+
+
+if __name__ == "__main__":
+    print("numpy", numpy.__version__)
+    unittest.main()

@@ -66,6 +66,12 @@ void cli_close_output(FILE *file, const char *path);
 tlm_tokenizer_t *cli_load_tokenizer(const char *path, const char *vocab_path,
                                     const char *merges_path, const char *special);
 
+/* Opens a model in any format. Its tokenizer is that of the paths (as above), or where all are NULL what is
+ * with the model, NULL if nothing is. */
+void cli_open_model(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
+                    tlm_model_file_options_t *file, const char *model_path, const char *path,
+                    const char *vocab_path, const char *merges_path, const char *special);
+
 /* The text as a byte string, borrowed. */
 tlm_bytes_t cli_bytes(const char *text);
 

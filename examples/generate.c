@@ -132,14 +132,17 @@ static void score(tlm_model_t *model, const tlm_tokenizer_t *tokenizer, const ch
     tlm_free(ids);
 }
 
-/* The token that ends a text; where `end` is NULL the usual one, if there is one. */
+/* The token that ends a text; where `end` is NULL that of the model's file, or else the usual one, if there
+ * is one. */
 static void find_end_token(tlm_generate_options_t *options, const tlm_tokenizer_t *tokenizer,
-                           const char *end)
+                           const tlm_model_file_options_t *file, const char *end)
 {
     tlm_bytes_t token = cli_bytes(end == NULL ? CLI_END_TOKEN : end);
     tlm_status_t status;
 
-    if (token.size == 0)
+    options->has_end_token = end == NULL && file->has_end_token;
+    options->end_token = file->end_token;
+    if (token.size == 0 || options->has_end_token)
         return;
     status = tlm_tokenizer_token_id(&options->end_token, tokenizer, token.data, token.size);
     if (end == NULL && status == TLM_ERR_NOT_FOUND)
@@ -155,8 +158,9 @@ int main(int argc, char **argv)
     uint64_t max_tokens = 256, top_k = 0, seed = 0, samples = 1, threads = 0;
     tlm_generate_options_t generation = TLM_GENERATE_OPTIONS_INIT;
     const cli_option_t options[] = {
-        {"model", CLI_STRING, &model_path, "checkpoint to load", true},
-        {"tokenizer", CLI_STRING, &path, "tokenizer.json, rank file, or directory", false},
+        {"model", CLI_STRING, &model_path, "checkpoint, folder of transformers or GGUF file", true},
+        {"tokenizer", CLI_STRING, &path,
+         "tokenizer.json, rank file, or directory; else the model's own", false},
         {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
         {"merges", CLI_STRING, &merges, "and merges.txt", false},
         {"prompt", CLI_STRING, &prompt, "text to continue", false},
@@ -178,6 +182,7 @@ int main(int argc, char **argv)
     };
     const cli_program_t program = {NULL, "Continues a prompt with a trained model.", options,
                                    sizeof(options) / sizeof(options[0])};
+    tlm_model_file_options_t file = TLM_MODEL_FILE_OPTIONS_INIT;
     tlm_tokenizer_t *tokenizer;
     tlm_model_t *model;
 
@@ -187,12 +192,13 @@ int main(int argc, char **argv)
     cli_check_range("samples", samples, 1, 1 << 16);
     cli_check_range("threads", threads, 0, TLM_MAX_THREADS);
     cli_check(tlm_set_num_threads((int32_t)threads));
-    tokenizer = cli_load_tokenizer(path, vocab, merges, end);
-    cli_check(tlm_model_load(&model, model_path));
+    cli_open_model(&model, &tokenizer, &file, model_path, path, vocab, merges, end);
+    if (tokenizer == NULL) /* which ends with a word on what is missing */
+        tokenizer = cli_load_tokenizer(path, vocab, merges, end);
     generation.max_tokens = (int64_t)max_tokens;
     generation.top_k = (uint32_t)top_k;
     generation.seed = seed;
-    find_end_token(&generation, tokenizer, end);
+    find_end_token(&generation, tokenizer, &file, end);
     if (scored != NULL)
         score(model, tokenizer, scored);
     else if (samples > 1)

@@ -42,7 +42,7 @@ same() {
 }
 
 # ---- Every program has help and refuses what it does not know ----
-for program in make_stories train_bpe tokenize train_lm generate model_info sgd_learning_rates unicode_bytes; do
+for program in convert make_stories train_bpe tokenize train_lm generate model_info sgd_learning_rates unicode_bytes; do
     passes "$bin/$program" --help
     prints "^Usage: $program"
     fails 2 'unknown option' "$bin/$program" --no-such-option
@@ -211,5 +211,28 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     fails 1 'top_p' $generate --top-p 2
     fails 1 'no-such-file' "$bin/generate" --model no-such-file $tokenizer
     fails 2 'model is missing' "$bin/generate" $tokenizer
+
+    # ---- Other formats: there and back the same weights, and the same text with no more said ----
+    passes $generate --prompt 'One day'
+    mv out first
+    fails 1 'either --tokenizer is needed' "$bin/generate" --model whole.safetensors
+    fails 1 'either --tokenizer is needed' "$bin/generate" --model whole.safetensors --vocab vocab.json
+    passes "$bin/convert" --to hf $tokenizer whole.safetensors folder
+    prints '^folder: [0-9]* parameters, with a tokenizer'
+    passes "$bin/convert" --to gguf folder model.gguf
+    passes "$bin/convert" --to checkpoint model.gguf back.safetensors
+    prints 'no tokenizer'
+    passes "$bin/convert" --to gguf --weights float16 folder half.gguf
+    for model in folder model.gguf; do
+        passes "$bin/generate" --model $model --max-tokens 20 --prompt 'One day'
+        same first out
+    done
+    passes "$bin/generate" --model half.gguf --max-tokens 20 --prompt 'One day'
+    passes $generate --model back.safetensors --prompt 'One day'
+    same first out
+    [ "$(wc -c <half.gguf)" -lt "$(wc -c <model.gguf)" ] || fail 'float16 is not smaller'
+    fails 2 'to must be one of' "$bin/convert" --to onnx folder x
+    fails 1 'are wanted, not 1' "$bin/convert" --to hf folder
+    fails 1 'no-such-file' "$bin/convert" --to hf no-such-file x
 }
 echo "$checks checks passed"

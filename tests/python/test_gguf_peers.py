@@ -1,6 +1,7 @@
-"""Reads and writes GGUF files beside the gguf package, where it and numpy are installed.
+"""Reads and writes GGUF files beside the gguf package, where it and numpy are installed, and beside llama.cpp
+itself, where its package cyllama is.
 
-What is missing is reported as skipped, by name; then the test is skipped (77).
+What is missing is reported as skipped, by name; without gguf or numpy the test is skipped (77).
 """
 
 import os
@@ -10,6 +11,7 @@ import unittest
 import peers
 
 gguf, numpy = peers.require("gguf", "numpy")
+cyllama = peers.find("cyllama")
 
 import tinylm  # noqa: E402
 
@@ -181,6 +183,51 @@ class OpenTest(GgufTest):
                 with self.assertRaisesRegex(tinylm.Error, text) as caught:
                     tinylm.Model.open(self.path)
                 self.assertEqual(caught.exception.status, "TLM_ERR_UNSUPPORTED")
+
+
+LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|" + LETTERS
+PATTERNS = {"gpt-2": None, "llama-bpe": LLAMA3, "qwen2": LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")}
+
+
+@unittest.skipIf(cyllama is None, "cyllama is not installed")
+class LlamaCppTest(GgufTest):
+    """llama.cpp finds the same ids, and the same logits where it too sums in float32."""
+
+    TEXTS = [TEXT, "Hello WORLD, it's 2024! We'll see: 12345 apples\n\n  and   tabs\t\t\r\n end  ",
+             "\u03b1\u03b2\u03b3 \u0434\u0430 \u05e9\u05dc \u0645\u0631\u062d \u0928\u094d\u0926 \u3053\u3093"
+             " \uac00 \U0001f600 e\u0301 \u00a0\u3000'S 'Ll", "x" + END + "y"]
+
+    def logits(self, path, ids):
+        from cyllama.llama import llama_cpp
+
+        class Model(llama_cpp.LlamaModel):
+            n_vocab = property(lambda self: self.get_vocab().n_vocab)  # what get_logits_ith looks for
+
+        llama_cpp.disable_logging()
+        model, params = Model(path), llama_cpp.LlamaContextParams()
+        params.n_ctx, params.type_k, params.type_v, params.flash_attn_type = 32, 0, 0, 0
+        context = llama_cpp.LlamaContext(model, params)
+        batch = llama_cpp.LlamaBatch(n_tokens=len(ids), embd=0, n_seq_max=1)
+        batch.set_batch(ids, n_past=0, logits_all=False)
+        context.decode(batch)
+        vocab = model.get_vocab()
+        texts = [list(vocab.tokenize(text, add_special=False, parse_special=True)) for text in self.TEXTS]
+        return numpy.array(context.get_logits_ith(len(ids) - 1)), texts, vocab.token_eos()
+
+    def test_ids_and_logits(self):
+        for pre, pattern in PATTERNS.items():
+            with self.subTest(pre):
+                tokenizer = tinylm.Tokenizer.train("".join(self.TEXTS), vocab_size=400,
+                                                   special_tokens=[END], pattern=pattern)
+                model = tinylm.Model.create(404, **{**SHAPE, "num_kv_heads": 2})
+                model.save_gguf(self.path, tokenizer)
+                ids = tokenizer.encode(TEXT)[:20]
+                theirs, texts, end = self.logits(self.path, ids)
+                ours = model.forward(ids).numpy()[0, -1]
+                self.assertLess(numpy.abs(ours - theirs).max(), 1e-5)
+                self.assertEqual(texts, [tokenizer.encode(text) for text in self.TEXTS])
+                self.assertEqual(end, tokenizer.token_id(END))
 
 
 if __name__ == "__main__":

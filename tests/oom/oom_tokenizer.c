@@ -214,6 +214,40 @@ done:
     return status;
 }
 
+static int32_t drop_ids(void *user, const uint32_t *ids, size_t n)
+{
+    (void)user;
+    (void)ids;
+    (void)n;
+    return 0;
+}
+
+/* Whole and as a stream, a text that has to be put in NFC. */
+static tlm_status_t encode_in_nfc(void)
+{
+    static const char marked[] = "e\xCC\x81 a\xCC\x87\xCC\xA3 <|end|>\xE1\x84\x80\xE1\x85\xA1";
+    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
+    tlm_tokenizer_t *fresh = NULL;
+    tlm_encoder_t *encoder = NULL;
+    uint32_t *ids = NULL;
+    tlm_status_t status;
+    size_t n;
+
+    options.special_tokens = &special;
+    options.num_special_tokens = 1;
+    options.nfc = 1;
+    TRY(tlm_tokenizer_load(&fresh, path_of("vocab.json"), path_of("merges.txt"), &options));
+    TRY(tlm_tokenizer_encode(&ids, &n, fresh, marked, sizeof(marked) - 1));
+    TRY(tlm_encoder_create(&encoder, fresh, drop_ids, NULL));
+    TRY(tlm_encoder_push(encoder, marked, sizeof(marked) - 1));
+    TRY(tlm_encoder_finish(encoder));
+done:
+    tlm_encoder_free(encoder);
+    tlm_tokenizer_free(fresh);
+    tlm_free(ids);
+    return status;
+}
+
 /* A set of special tokens by name, another that is refused, and dropout. */
 static tlm_status_t encode_with_options(void)
 {
@@ -341,6 +375,7 @@ const scenario_t tokenizer_scenarios[] = {
     {"tokenizer_create", make_tokenizer, create_from_memory, free_tokenizer, false},
     {"encode", make_tokenizer, encode_and_decode, free_tokenizer, false},
     {"encode_options", make_tokenizer, encode_with_options, free_tokenizer, false},
+    {"encode_nfc", make_tokenizer, encode_in_nfc, free_tokenizer, false},
     {"batches", make_tokenizer, batches, free_tokenizer, false},
     {"tokenize_file", make_tokenizer, tokenize, free_tokenizer, false},
     {"stream", make_tokenizer, stream, free_tokenizer, false},

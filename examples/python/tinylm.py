@@ -289,7 +289,8 @@ class _TrainerOptions(_Options):
                 ("save_every", c_uint64), ("peak_flops", c_double), ("on_step", _StepCallback),
                 ("on_evaluation", _EvaluationCallback), ("on_save", _SaveCallback),
                 ("user", c_void_p), ("activation_checkpointing", c_bool),
-                ("save_on_cancel", c_bool), ("reserved", c_uint8 * 6)]
+                ("save_on_cancel", c_bool), ("reserved", c_uint8 * 6),
+                ("checkpoint_dir", c_char_p), ("keep_last", c_int32), ("reserved2", c_uint8 * 4)]
 
 
 class _GenerateOptions(_Options):
@@ -2154,7 +2155,8 @@ class Trainer(_Handle):
     schedule: arguments of schedule_learning_rate but the step, as a dict; clip_norm: of the gradient, 0:
     none; accumulation: batches a step; valid: data to evaluate on, every eval_every steps, on about
     eval_tokens tokens; checkpoint_path: a file that each save replaces, every save_every steps and at
-    the end. on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by what is
+    the end, or checkpoint_dir: a directory of checkpoints, of which keep_last and the best are kept, 0:
+    all. on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by what is
     true, and save_on_cancel saves then."""
 
     _free = "tlm_trainer_free"
@@ -2164,6 +2166,7 @@ class Trainer(_Handle):
                  valid: Dataset | None = None, eval_every: int = 0, eval_tokens: int = 0,
                  checkpoint_path: Path | None = None, save_every: int = 0, peak_flops: float = 0.0,
                  activation_checkpointing: bool = False, save_on_cancel: bool = False,
+                 checkpoint_dir: Path | None = None, keep_last: int = 0,
                  on_step: Callable[[TrainStep], Any] | None = None,
                  on_evaluation: Callable[[Evaluation], Any] | None = None,
                  on_save: Callable[[str, int], Any] | None = None) -> None:
@@ -2181,7 +2184,9 @@ class Trainer(_Handle):
             steps=steps, clip_norm=clip_norm, accumulation=accumulation, valid=valid and valid._handle,
             eval_every=eval_every, eval_tokens=eval_tokens, save_every=save_every, peak_flops=peak_flops,
             checkpoint_path=None if checkpoint_path is None else os.fsencode(checkpoint_path),
-            activation_checkpointing=activation_checkpointing, save_on_cancel=save_on_cancel,
+            checkpoint_dir=None if checkpoint_dir is None else os.fsencode(checkpoint_dir),
+            keep_last=keep_last, activation_checkpointing=activation_checkpointing,
+            save_on_cancel=save_on_cancel,
             on_step=self._callbacks.wrap(_StepCallback, step),
             on_evaluation=self._callbacks.wrap(_EvaluationCallback, evaluation),
             on_save=self._callbacks.wrap(_SaveCallback, save))
@@ -2221,7 +2226,7 @@ class Trainer(_Handle):
         return _record(Evaluation, result)
 
     def save(self, path: Path | None = None) -> None:
-        """Saves a checkpoint of the steps done; None: to checkpoint_path."""
+        """Saves a checkpoint of the steps done; None: to checkpoint_path or checkpoint_dir."""
         _lib.tlm_trainer_save(self._handle, None if path is None else os.fsencode(path))
 
     def resume(self, path: Path | None = None) -> None:

@@ -86,7 +86,8 @@ typedef struct tlm_train_step {
     }
 
 /* Called by tlm_trainer_run on its thread; what they are given is borrowed until they return.
- * Anything but 0 ends the run after the step's other work. @since 0.2 */
+ * `path` is the file or the directory of the options. Anything but 0 ends the run after the step's
+ * other work. @since 0.2 */
 typedef int32_t (*tlm_step_callback_t)(void *user, const tlm_train_step_t *step);
 typedef int32_t (*tlm_evaluation_callback_t)(void *user, const tlm_evaluation_t *evaluation);
 typedef int32_t (*tlm_save_callback_t)(void *user, const char *path, uint64_t step);
@@ -109,15 +110,18 @@ typedef struct tlm_trainer_options {
     tlm_evaluation_callback_t on_evaluation;
     tlm_save_callback_t on_save;
     void *user;                    /* of the callbacks */
-    bool activation_checkpointing; /* tlm_model_set_checkpointing is called with it */
+    bool activation_checkpointing; /* turns on tlm_model_set_checkpointing */
     bool save_on_cancel;           /* where a callback ends the run */
     uint8_t reserved[6];
+    const char *checkpoint_dir; /* in place of checkpoint_path: a directory of checkpoints, as of */
+    int32_t keep_last;          /* tlm_checkpoint_dir_save; 0: all are kept */
+    uint8_t reserved2[4];
 } tlm_trainer_options_t;
 
 #define TLM_TRAINER_OPTIONS_INIT                                                                   \
     {                                                                                              \
         sizeof(tlm_trainer_options_t), 0, NULL, 0.0, 0, NULL, 0, 0, NULL, 0, 0.0, NULL, NULL,      \
-            NULL, NULL, false, false,                                                              \
+            NULL, NULL, false, false, {0}, NULL, 0,                                                \
         {                                                                                          \
             0                                                                                      \
         }                                                                                          \
@@ -163,14 +167,17 @@ TLM_API tlm_status_t tlm_trainer_run(tlm_trainer_t *trainer, uint64_t until);
  *  shape. TLM_ERR_STATE without that data set. @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer);
 
-/** Saves a checkpoint of the steps done to `path`; NULL: to options.checkpoint_path. Errors as of
- *  tlm_checkpoint_save; TLM_ERR_STATE if there is neither path. @since 0.2 */
+/** Saves a checkpoint of the steps done to the file `path`; NULL: to where the options say. With it
+ *  go the lowest loss so far and, if the model was evaluated after the last step, its loss. Errors
+ *  as of tlm_checkpoint_save_with and tlm_checkpoint_dir_save; TLM_ERR_STATE if there is nowhere to
+ *  save to. @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path);
 
 /** Loads a checkpoint into model and optimiser and goes on behind its steps: the run that follows
  *  has the same bits as one that was never interrupted, if model, data, and options but callbacks
- *  are the same. path and errors as of tlm_trainer_save and tlm_checkpoint_load; on failure nothing
- *  has changed. @since 0.2 */
+ *  are the same. path NULL: the file of the options, or the latest whole checkpoint of their
+ *  directory. Errors as of tlm_checkpoint_load and tlm_checkpoint_dir_latest (TLM_ERR_NOT_FOUND if
+ *  there is none yet); on failure nothing has changed. @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_resume(tlm_trainer_t *trainer, const char *path);
 
 #ifdef __cplusplus

@@ -12,18 +12,22 @@
 #include "finite_check.h"
 #include "loader.h"
 #include "nn/model_core.h"
+#include "tinylm/model_info.h"
 #include "trainer_core.h"
 
 /* ---- The handle ------------------------------------------------------------------------- */
 
-/* Operations in the matrix products of a step, forward and backward: two of each parameter forward and
- * four backward, for each token. */
-static double count_flops(const tlm_trainer_t *trainer)
+/* Operations in the matrix products of a step, forward and backward. */
+static tlm_status_t count_flops(tlm_trainer_t *trainer)
 {
-    double tokens = (double)trainer->rows * (double)trainer->context;
+    tlm_cost_options_t options = TLM_COST_OPTIONS_INIT;
+    tlm_cost_t cost = TLM_COST_INIT;
 
-    return 6.0 * tokens * (double)trainer->options.accumulation *
-           (double)tlm_model_num_elements(trainer->model);
+    options.batch = trainer->rows;
+    options.time = trainer->context;
+    TLMI_TRY(tlm_model_cost(&cost, &trainer->model->options, &options));
+    trainer->step_flops = cost.model_flops * (double)trainer->options.accumulation;
+    return TLM_OK;
 }
 
 static tlm_status_t check_shapes(const tlm_trainer_t *trainer)
@@ -41,6 +45,16 @@ static tlm_status_t check_shapes(const tlm_trainer_t *trainer)
     return TLM_OK;
 }
 
+/* Makes a copy of a caller's path, which may be NULL; of two paths one is at most there. */
+static bool own_path(const char **path)
+{
+    const char *given = *path;
+
+    if (given != NULL)
+        *path = tlmi_strdup(given, "the path of a checkpoint");
+    return given == NULL || *path != NULL;
+}
+
 tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_optimizer_t *optimizer,
                                 tlm_loader_t *loader, const tlm_trainer_options_t *options)
 {
@@ -56,21 +70,18 @@ tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_opt
     trainer.loader = loader;
     tlmi_loader_shape(&trainer.rows, &trainer.context, loader);
     TLMI_TRY(check_shapes(&trainer));
-    trainer.step_flops = count_flops(&trainer);
+    TLMI_TRY(count_flops(&trainer));
     made = tlmi_memdup(&trainer, sizeof(trainer), "a trainer");
     if (made == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     if (made->options.schedule != NULL)
         made->options.schedule = &made->schedule;
-    if (made->options.checkpoint_path != NULL) {
-        made->options.checkpoint_path =
-            tlmi_strdup(made->options.checkpoint_path, "the path of a checkpoint");
-        if (made->options.checkpoint_path == NULL) {
-            tlmi_free(made);
-            return TLM_ERR_OUT_OF_MEMORY;
-        }
+    if (!own_path(&made->options.checkpoint_path) || !own_path(&made->options.checkpoint_dir)) {
+        tlm_trainer_free(made);
+        return TLM_ERR_OUT_OF_MEMORY;
     }
-    (void)tlm_model_set_checkpointing(model, trainer.options.activation_checkpointing);
+    if (trainer.options.activation_checkpointing)
+        (void)tlm_model_set_checkpointing(model, true);
     *out = made;
     return TLM_OK;
 }
@@ -80,6 +91,7 @@ void tlm_trainer_free(tlm_trainer_t *trainer)
     if (trainer == NULL)
         return;
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_path);
+    tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_dir);
     tlmi_free(trainer);
 }
 
@@ -203,6 +215,7 @@ tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer)
         TLMI_TRY(add_batch(trainer, &sum));
     TLMI_TRY(update(trainer, &norm));
     trainer->step++;
+    trainer->is_evaluated = false;
     return describe(out, trainer, sum / (double)trainer->options.accumulation, norm,
                     tlmi_seconds() - begin);
 }

@@ -14,6 +14,8 @@ struct tlm_trainer {
     double step_flops;     /* of the model's products */
     uint64_t step;         /* steps done */
     double best_loss;      /* of all evaluations; infinite before the first */
+    bool is_evaluated;     /* the parameters are those of the last evaluation */
+    double last_loss;      /* which gave this */
 };
 
 /* Reads and checks a caller's options. Pointers are still the caller's; the schedule, if there is

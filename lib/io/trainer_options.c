@@ -14,7 +14,8 @@ static tlm_status_t check(const tlm_trainer_options_t *options)
 {
     static const uint8_t zeros[sizeof(options->reserved)];
 
-    if (memcmp(options->reserved, zeros, sizeof(zeros)) != 0)
+    if (memcmp(options->reserved, zeros, sizeof(zeros)) != 0 ||
+        memcmp(options->reserved2, zeros, sizeof(options->reserved2)) != 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "trainer_create: a reserved field is not 0");
     if (options->steps == 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "trainer_create: steps is 0");
@@ -34,10 +35,17 @@ static tlm_status_t check(const tlm_trainer_options_t *options)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "trainer_create: eval_every %" PRIu64 " without a data set to evaluate on",
                          options->eval_every);
-    if (options->save_every > 0 && options->checkpoint_path == NULL)
+    if (options->checkpoint_path != NULL && options->checkpoint_dir != NULL)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "trainer_create: save_every %" PRIu64 " without a checkpoint_path",
+                         "trainer_create: checkpoint_path and checkpoint_dir are both given");
+    if (options->save_every > 0 && options->checkpoint_path == NULL &&
+        options->checkpoint_dir == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: save_every %" PRIu64 " without a place to save to",
                          options->save_every);
+    if (options->keep_last < 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: keep_last %" PRId32 " is below 0", options->keep_last);
     return TLM_OK;
 }
 

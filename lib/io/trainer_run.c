@@ -1,7 +1,11 @@
 /* The run around the steps: evaluations, checkpoints, callbacks. */
 #include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/options.h"
 #include "evaluate.h"
 #include "tinylm/checkpoint.h"
@@ -20,6 +24,8 @@ static tlm_status_t evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
     result.is_best = result.loss < trainer->best_loss;
     if (result.is_best)
         trainer->best_loss = result.loss;
+    trainer->last_loss = result.loss;
+    trainer->is_evaluated = true;
     *out = result;
     return TLM_OK;
 }
@@ -34,28 +40,82 @@ tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
     return tlmi_options_write("trainer_evaluate", out, &result, sizeof(result));
 }
 
-/* `path` or that of the options. */
-static tlm_status_t choose_path(const char **out, const tlm_trainer_t *trainer, const char *path,
-                                const char *function)
-{
-    *out = path != NULL ? path : trainer->options.checkpoint_path;
-    if (*out == NULL)
-        return tlmi_fail(TLM_ERR_STATE, "%s: no path is given, and the trainer has none", function);
-    return TLM_OK;
-}
+/* ---- Checkpoints ------------------------------------------------------------------------ */
+
+/* What a trainer keeps in the metadata of its checkpoints: {"best_validation_loss": 1.25}. */
+#define BEST_LOSS "best_validation_loss"
 
 tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
 {
+    tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
+    char metadata[64];
+
     TLMI_REQUIRE("trainer_save", trainer);
-    TLMI_TRY(choose_path(&path, trainer, path, "trainer_save"));
-    return tlm_checkpoint_save(path, trainer->model, trainer->optimizer, trainer->step);
+    if (isfinite(trainer->best_loss)) {
+        snprintf(metadata, sizeof(metadata), "{\"%s\":%.17g}", BEST_LOSS, trainer->best_loss);
+        options.metadata = metadata;
+    }
+    options.has_validation_loss = trainer->is_evaluated;
+    options.validation_loss = trainer->is_evaluated ? trainer->last_loss : 0.0;
+    if (path == NULL && trainer->options.checkpoint_dir != NULL)
+        return tlm_checkpoint_dir_save(trainer->options.checkpoint_dir, trainer->model,
+                                       trainer->optimizer, trainer->step, &options,
+                                       trainer->options.keep_last);
+    if (path == NULL)
+        path = trainer->options.checkpoint_path;
+    if (path == NULL)
+        return tlmi_fail(TLM_ERR_STATE, "trainer_save: no path is given, and the trainer has none");
+    return tlm_checkpoint_save_with(path, trainer->model, trainer->optimizer, trainer->step,
+                                    &options);
+}
+
+/* The lowest loss that a checkpoint tells of; infinite where it tells of none. */
+static tlm_status_t read_best_loss(double *out, const char *path)
+{
+    tlm_status_t status;
+    tlmi_json_t *root;
+    char *metadata;
+
+    TLMI_TRY(tlm_checkpoint_metadata(&metadata, NULL, path));
+    status = tlmi_json_parse(&root, metadata, strlen(metadata), path);
+    tlm_free(metadata);
+    if (status != TLM_OK)
+        return status;
+    if (!tlmi_json_get_number(tlmi_json_member(root, BEST_LOSS), out))
+        *out = (double)INFINITY;
+    tlmi_json_free(root);
+    return TLM_OK;
+}
+
+static tlm_status_t resume(tlm_trainer_t *trainer, const char *path)
+{
+    double best_loss;
+
+    TLMI_TRY(read_best_loss(&best_loss, path));
+    TLMI_TRY(tlm_checkpoint_load(&trainer->step, path, trainer->model, trainer->optimizer));
+    trainer->best_loss = best_loss;
+    trainer->is_evaluated = false;
+    return TLM_OK;
 }
 
 tlm_status_t tlm_trainer_resume(tlm_trainer_t *trainer, const char *path)
 {
+    tlm_status_t status;
+    char *latest;
+
     TLMI_REQUIRE("trainer_resume", trainer);
-    TLMI_TRY(choose_path(&path, trainer, path, "trainer_resume"));
-    return tlm_checkpoint_load(&trainer->step, path, trainer->model, trainer->optimizer);
+    if (path == NULL && trainer->options.checkpoint_dir != NULL) {
+        TLMI_TRY(tlm_checkpoint_dir_latest(&latest, NULL, trainer->options.checkpoint_dir));
+        status = resume(trainer, latest);
+        tlm_free(latest);
+        return status;
+    }
+    if (path == NULL)
+        path = trainer->options.checkpoint_path;
+    if (path == NULL)
+        return tlmi_fail(TLM_ERR_STATE,
+                         "trainer_resume: no path is given, and the trainer has none");
+    return resume(trainer, path);
 }
 
 /* ---- The run ---------------------------------------------------------------------------- */
@@ -77,13 +137,18 @@ static tlm_status_t run_evaluation(tlm_trainer_t *trainer, bool *cancelled)
     return TLM_OK;
 }
 
+static const char *place(const tlm_trainer_options_t *options)
+{
+    return options->checkpoint_dir != NULL ? options->checkpoint_dir : options->checkpoint_path;
+}
+
 static tlm_status_t run_save(tlm_trainer_t *trainer, bool *cancelled)
 {
     const tlm_trainer_options_t *options = &trainer->options;
 
     TLMI_TRY(tlm_trainer_save(trainer, NULL));
     if (options->on_save != NULL &&
-        options->on_save(options->user, options->checkpoint_path, trainer->step) != 0)
+        options->on_save(options->user, place(options), trainer->step) != 0)
         *cancelled = true;
     return TLM_OK;
 }
@@ -100,9 +165,8 @@ static tlm_status_t run_step(tlm_trainer_t *trainer, uint64_t last, bool *cancel
     if (options->eval_every > 0 &&
         (is_due(step.step, options->eval_every) || step.step == options->steps))
         TLMI_TRY(run_evaluation(trainer, cancelled));
-    if (options->checkpoint_path != NULL &&
-        (is_due(step.step, options->save_every) || step.step == last ||
-         (*cancelled && options->save_on_cancel)))
+    if (place(options) != NULL && (is_due(step.step, options->save_every) || step.step == last ||
+                                   (*cancelled && options->save_on_cancel)))
         TLMI_TRY(run_save(trainer, cancelled));
     return TLM_OK;
 }

@@ -202,7 +202,7 @@ FIELD(tlm_train_step_t, seconds, 48, 8);
 FIELD(tlm_train_step_t, tokens_per_second, 56, 8);
 FIELD(tlm_train_step_t, utilisation, 64, 8);
 
-SIZE(tlm_trainer_options_t, 128);
+SIZE(tlm_trainer_options_t, 144);
 FIELD(tlm_trainer_options_t, size, 0, 8);
 FIELD(tlm_trainer_options_t, steps, 8, 8);
 FIELD(tlm_trainer_options_t, schedule, 16, 8);
@@ -221,6 +221,9 @@ FIELD(tlm_trainer_options_t, user, 112, 8);
 FIELD(tlm_trainer_options_t, activation_checkpointing, 120, 1);
 FIELD(tlm_trainer_options_t, save_on_cancel, 121, 1);
 FIELD(tlm_trainer_options_t, reserved, 122, 6);
+FIELD(tlm_trainer_options_t, checkpoint_dir, 128, 8);
+FIELD(tlm_trainer_options_t, keep_last, 136, 4);
+FIELD(tlm_trainer_options_t, reserved2, 140, 4);
 #endif
 
 SIZE(tlm_status_t, 4);

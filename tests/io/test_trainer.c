@@ -36,6 +36,20 @@ static tlm_dataset_t *make_data(uint32_t factor)
     return dataset;
 }
 
+static void remove_files(const char *path)
+{
+    DIR *directory = opendir(path);
+    struct dirent *entry;
+    char file[1024];
+
+    while ((entry = readdir(directory)) != NULL) {
+        snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
+        unlink(file);
+    }
+    closedir(directory);
+    rmdir(path);
+}
+
 /* All but the trainer. */
 static run_t prepare(uint64_t model_seed, int64_t batch)
 {
@@ -269,6 +283,57 @@ START_TEST(a_resumed_run_has_the_same_bits)
 }
 END_TEST
 
+static int32_t expect_directory(void *user, const char *path, uint64_t step)
+{
+    ck_assert_str_eq(path, user);
+    return step == 8;
+}
+
+/* Into a directory: the last two and the best are kept, and a trainer goes on from the latest, knowing
+ * the lowest loss. */
+START_TEST(a_directory_is_saved_to_and_resumed_from)
+{
+    run_t run = prepare(1, BATCH), again = prepare(1, BATCH), whole = start(1);
+    tlm_trainer_options_t options = usual_options(&run);
+    tlm_evaluation_t evaluation = TLM_EVALUATION_INIT;
+    char directory[600], *best = NULL, *latest = NULL;
+    double lowest;
+
+    snprintf(directory, sizeof(directory), "%s/checkpoints", test_directory);
+    options.checkpoint_dir = directory;
+    options.keep_last = 2;
+    options.save_every = options.eval_every = 2;
+    options.on_save = expect_directory;
+    options.user = directory;
+    ASSERT_OK(tlm_trainer_create(&run.trainer, run.model, run.optimizer, run.loader, &options));
+    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "", tlm_trainer_resume(run.trainer, NULL));
+    ASSERT_FAILS(TLM_ERR_CANCELLED, "after step 8", tlm_trainer_run(run.trainer, 0));
+    ASSERT_OK(tlm_checkpoint_dir_latest(&latest, NULL, directory));
+    ck_assert_ptr_nonnull(strstr(latest, "step-00000008"));
+    ASSERT_OK(tlm_checkpoint_dir_best(&best, NULL, directory));
+    ASSERT_OK(tlm_checkpoint_load(NULL, best, again.model, NULL));
+    ASSERT_OK(tlm_model_evaluate(&evaluation, again.model, again.valid, BATCH, 0, 0));
+    lowest = evaluation.loss;
+
+    ASSERT_OK(
+        tlm_trainer_create(&again.trainer, again.model, again.optimizer, again.loader, &options));
+    ASSERT_OK(tlm_trainer_resume(again.trainer, NULL));
+    ck_assert_uint_eq(tlm_trainer_steps(again.trainer), 8);
+    ck_assert(distance(&run, &again) == 0.0);
+    ASSERT_OK(tlm_trainer_evaluate(&evaluation, again.trainer));
+    ck_assert(!evaluation.is_best && evaluation.loss >= lowest);
+    ASSERT_OK(tlm_trainer_run(again.trainer, 0));
+    ASSERT_OK(tlm_trainer_run(whole.trainer, 0));
+    ck_assert(distance(&whole, &again) == 0.0);
+    tlm_free(best);
+    tlm_free(latest);
+    stop(&run);
+    stop(&again);
+    stop(&whole);
+    remove_files(directory);
+}
+END_TEST
+
 /* A diary of callbacks: "s1 e1! v1 ..." for a step, an evaluation (! the best so far), a save. */
 typedef struct diary {
     char text[256];
@@ -480,8 +545,13 @@ START_TEST(options_are_checked)
     REFUSED(clip_norm, (double)NAN, TLM_ERR_INVALID_ARGUMENT, "clip_norm");
     REFUSED(peak_flops, (double)INFINITY, TLM_ERR_INVALID_ARGUMENT, "peak_flops");
     REFUSED(accumulation, UINT64_MAX, TLM_ERR_INVALID_ARGUMENT, "accumulation");
-    REFUSED(save_every, 1, TLM_ERR_INVALID_ARGUMENT, "checkpoint_path");
+    REFUSED(save_every, 1, TLM_ERR_INVALID_ARGUMENT, "without a place");
+    REFUSED(keep_last, -1, TLM_ERR_INVALID_ARGUMENT, "keep_last -1");
     REFUSED(reserved[5], 1, TLM_ERR_INVALID_ARGUMENT, "reserved");
+    REFUSED(reserved2[3], 1, TLM_ERR_INVALID_ARGUMENT, "reserved");
+    good.checkpoint_path = "file";
+    REFUSED(checkpoint_dir, "directory", TLM_ERR_INVALID_ARGUMENT, "both given");
+    good.checkpoint_path = NULL;
     REFUSED(valid, small, TLM_ERR_RANGE, "6 ids");
     REFUSED(size, 9, TLM_ERR_INVALID_ARGUMENT, "size is 9");
     good.valid = NULL;
@@ -518,6 +588,7 @@ int main(void)
     tcase_add_test(tcase, without_schedule_and_clipping_the_optimizer_rules);
     tcase_add_test(tcase, what_is_not_finite_stops_the_step_by_name);
     tcase_add_test(tcase, a_resumed_run_has_the_same_bits);
+    tcase_add_test(tcase, a_directory_is_saved_to_and_resumed_from);
     tcase_add_test(tcase, callbacks_come_in_order);
     tcase_add_loop_test(tcase, each_callback_can_end_the_run, 0, 5);
     tcase_add_test(tcase, evaluation_is_the_mean_over_windows);

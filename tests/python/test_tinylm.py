@@ -1051,6 +1051,18 @@ class TrainerTest(unittest.TestCase):
             second.run()
         self.assertEqual(self.weights(other), self.weights(model))
 
+    def test_a_directory_of_checkpoints(self):
+        with tempfile.TemporaryDirectory() as folder:
+            options = {"checkpoint_dir": os.path.join(folder, "run"), "keep_last": 2, "save_every": 3}
+            model, _, trainer = self.make(**options)
+            trainer.run()
+            self.assertEqual(sorted(os.listdir(options["checkpoint_dir"])),
+                             ["step-00000009.safetensors", "step-00000012.safetensors"])
+            other, _, again = self.make(**options)
+            again.resume()
+            self.assertEqual(again.steps, 12)
+            self.assertEqual(self.weights(other), self.weights(model))
+
     def test_ctrl_c(self):
         model, _, whole = self.make()
         whole.run()

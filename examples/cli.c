@@ -1,6 +1,8 @@
 /* Options, errors, files and the clock of the demo programs. */
 #include "cli.h"
 
+#include "cli_json.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -10,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { MAX_OPTIONS = 40, CHUNK_SIZE = 1 << 20 };
+enum { MAX_OPTIONS = 80, CHUNK_SIZE = 1 << 20 };
 
 static const char *program_name = "tinylm";
 
@@ -32,7 +34,7 @@ _Noreturn void cli_fail(const char *format, ...)
     exit(1);
 }
 
-__attribute__((format(printf, 1, 2))) static _Noreturn void fail_usage(const char *format, ...)
+_Noreturn void cli_fail_usage(const char *format, ...)
 {
     va_list arguments;
 
@@ -52,7 +54,8 @@ void cli_check(tlm_status_t status)
 void cli_check_range(const char *option, uint64_t value, uint64_t low, uint64_t high)
 {
     if (value < low || value > high)
-        fail_usage("--%s must be %" PRIu64 "..%" PRIu64 ", not %" PRIu64, option, low, high, value);
+        cli_fail_usage("--%s must be %" PRIu64 "..%" PRIu64 ", not %" PRIu64, option, low, high,
+                       value);
 }
 
 int32_t cli_choose(const char *option, const char *value, const char *const *words, size_t n)
@@ -66,7 +69,7 @@ int32_t cli_choose(const char *option, const char *value, const char *const *wor
             return (int32_t)i;
         snprintf(list + used, sizeof(list) - used, "%s%s", i == 0 ? "" : ", ", words[i]);
     }
-    fail_usage("--%s must be one of %s, not %s", option, list, value);
+    cli_fail_usage("--%s must be one of %s, not %s", option, list, value);
 }
 
 static void print_default(const cli_option_t *option)
@@ -77,7 +80,8 @@ static void print_default(const cli_option_t *option)
             printf(" (default %s)", *(const char **)option->value);
         break;
     case CLI_COUNT:
-        printf(" (default %" PRIu64 ")", *(uint64_t *)option->value);
+        if (*(uint64_t *)option->value != CLI_NONE)
+            printf(" (default %" PRIu64 ")", *(uint64_t *)option->value);
         break;
     case CLI_REAL:
         printf(" (default %g)", *(double *)option->value);
@@ -85,6 +89,11 @@ static void print_default(const cli_option_t *option)
     case CLI_FLAG:
         break;
     }
+}
+
+static void print_option(const char *name, const char *argument, const char *help)
+{
+    printf("  --%-15s %-4s  %s", name, argument, help);
 }
 
 static void print_help(const cli_program_t *program)
@@ -96,17 +105,24 @@ static void print_help(const cli_program_t *program)
     for (size_t i = 0; i < program->num_options; i++) {
         const cli_option_t *option = &program->options[i];
 
-        printf("  --%-15s %-4s  %s", option->name, arguments[option->kind], option->help);
+        if (option->name == NULL) {
+            printf("%s%s:\n", i == 0 ? "" : "\n", option->help);
+            continue;
+        }
+        print_option(option->name, arguments[option->kind], option->help);
         if (option->required)
             printf(" (required)");
         else
             print_default(option);
         putchar('\n');
     }
-    printf("  --%-15s %-4s  print this and exit\n", "help", "");
+    if (program->num_options > 0 && program->options[0].name == NULL)
+        printf("\nOther:\n");
+    print_option("config", "TEXT", "JSON file of options by name; the command line wins\n");
+    print_option("help", "", "print this and exit\n");
 }
 
-static void set_value(const cli_option_t *option, const char *text)
+void cli_set_value(const cli_option_t *option, const char *text, const char *where)
 {
     char *end = NULL;
 
@@ -126,45 +142,70 @@ static void set_value(const cli_option_t *option, const char *text)
             end = NULL;
         break;
     case CLI_FLAG:
-        *(bool *)option->value = true;
+        *(bool *)option->value = strcmp(text, "true") == 0;
         return;
     }
     if (end == NULL || end == text || *end != '\0' || errno != 0)
-        fail_usage("--%s: '%s' is not a number it can take", option->name, text);
+        cli_fail_usage("%s%s: '%s' is not a number it can take", where, option->name, text);
 }
 
-int cli_parse(int argc, char **argv, const cli_program_t *program)
-{
-    struct option table[MAX_OPTIONS + 2] = {{0}};
-    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
-    int choice;
+/* What getopt_long gives for the options that are not the program's own. */
+enum { CHOSE_HELP = MAX_OPTIONS, CHOSE_CONFIG };
 
-    if (argc > 0)
-        program_name = slash != NULL ? slash + 1 : argv[0];
-    if (program->num_options > MAX_OPTIONS)
+/* The table of getopt_long; headings get names that nobody can type. */
+static void make_table(struct option table[MAX_OPTIONS + 3], const cli_program_t *program)
+{
+    size_t n = program->num_options;
+
+    if (n > MAX_OPTIONS)
         cli_fail("more than %d options", MAX_OPTIONS);
-    for (size_t i = 0; i < program->num_options; i++) {
+    for (size_t i = 0; i < n; i++) {
         const cli_option_t *option = &program->options[i];
         int has_argument = option->kind == CLI_FLAG ? no_argument : required_argument;
 
-        table[i] = (struct option){option->name, has_argument, NULL, (int)i};
+        table[i] =
+            (struct option){option->name != NULL ? option->name : "=", has_argument, NULL, (int)i};
     }
-    table[program->num_options] = (struct option){"help", no_argument, NULL, MAX_OPTIONS};
+    table[n] = (struct option){"help", no_argument, NULL, CHOSE_HELP};
+    table[n + 1] = (struct option){"config", required_argument, NULL, CHOSE_CONFIG};
+}
+
+/* Goes through the command line once: the options' values, or the file of --config alone. */
+static void read_arguments(int argc, char **argv, const cli_program_t *program, bool config_only)
+{
+    struct option table[MAX_OPTIONS + 3] = {{0}};
+    int choice;
+
+    make_table(table, program);
     opterr = 0;
+    optind = 1;
     while ((choice = getopt_long(argc, argv, "", table, NULL)) != -1) {
-        if (choice == MAX_OPTIONS) {
+        if (choice == CHOSE_HELP) {
             print_help(program);
             exit(0);
         }
         if (choice == '?')
-            fail_usage("%s: unknown option, or one without its value", argv[optind - 1]);
-        set_value(&program->options[choice], optarg);
+            cli_fail_usage("%s: unknown option, or one without its value", argv[optind - 1]);
+        if (choice == CHOSE_CONFIG && config_only)
+            cli_read_config(optarg, program);
+        else if (choice != CHOSE_CONFIG && !config_only)
+            cli_set_value(&program->options[choice], optarg != NULL ? optarg : "true", "--");
     }
+}
+
+int cli_parse(int argc, char **argv, const cli_program_t *program)
+{
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+
+    if (argc > 0)
+        program_name = slash != NULL ? slash + 1 : argv[0];
+    read_arguments(argc, argv, program, true);
+    read_arguments(argc, argv, program, false);
     for (size_t i = 0; i < program->num_options; i++)
         if (program->options[i].required && *(const char **)program->options[i].value == NULL)
-            fail_usage("--%s is missing", program->options[i].name);
+            cli_fail_usage("--%s is missing", program->options[i].name);
     if (program->operands == NULL && optind < argc)
-        fail_usage("%s: there is nothing to do with this", argv[optind]);
+        cli_fail_usage("%s: there is nothing to do with this", argv[optind]);
     return optind;
 }
 

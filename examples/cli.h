@@ -14,8 +14,11 @@ typedef enum cli_kind {
     CLI_FLAG    /* value: bool *, takes no argument */
 } cli_kind_t;
 
+/* A count that nobody has given: the default of an option that may be left out. */
+#define CLI_NONE UINT64_MAX
+
 typedef struct cli_option {
-    const char *name; /* without its dashes */
+    const char *name; /* without its dashes; NULL: `help` is the heading of those that follow */
     cli_kind_t kind;
     void *value; /* holds the default at first; a string that stays NULL is an error if required */
     const char *help;
@@ -29,15 +32,24 @@ typedef struct cli_program {
     size_t num_options;
 } cli_program_t;
 
-/* Reads the command line into the options' values; answers --help. Returns the index in argv of the
- * first operand. */
+/* Reads the command line, and before it the file of --config, into the options' values; answers
+ * --help. Returns the index in argv of the first operand. */
 int cli_parse(int argc, char **argv, const cli_program_t *program);
+
+/* Writes the values of all options as a file for --config. */
+void cli_write_config(const char *path, const cli_program_t *program);
+
+/* Sets an option by what a command line would say; `where` is named in errors. */
+void cli_set_value(const cli_option_t *option, const char *text, const char *where);
 
 /* Ends the program with a message. */
 _Noreturn void cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Ends the program with the library's message if `status` says that a call failed. */
 void cli_check(tlm_status_t status);
+
+/* Ends the program as for a wrong command line. */
+_Noreturn void cli_fail_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Ends the program unless low <= value <= high, naming the option. */
 void cli_check_range(const char *option, uint64_t value, uint64_t low, uint64_t high);

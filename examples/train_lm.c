@@ -1,292 +1,345 @@
-/* Trains a transformer language model on token files: AdamW, a cosine schedule with warm-up, clipped
- * gradients, checkpoints. With --resume it goes on where a checkpoint was saved and takes the very
- * steps that an uninterrupted run takes: a batch depends on the seed and the number of its step only. */
+/* Trains a transformer language model on token files. All that a run needs to know is an option, on the
+ * command line or in a file; what it leaves is a checkpoint, or a directory with checkpoints, logs and
+ * a report. With --resume it goes on where a checkpoint was saved and takes the very steps that an
+ * uninterrupted run takes. */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli.h"
+#include "report_page.h"
+#include "run_log.h"
+#include "train_options.h"
 #include "train_support.h"
 
-typedef struct settings {
-    const char *train, *valid, *output, *resume;
-    uint64_t vocab_size, context, d_model, layers, heads, kv_heads, d_ff;
-    const char *norm, *position, *ffn;
-    bool tied;
-    uint64_t batch, steps, stop, warmup, seed, threads;
-    double max_rate, min_rate, weight_decay, beta2, clip;
-    uint64_t log_every, eval_every, eval_tokens, save_every;
-} settings_t;
-
 typedef struct training {
-    settings_t settings;
     tlm_dataset_t *train, *valid;
+    tlm_loader_t *loader;
     tlm_model_t *model;
     tlm_optimizer_t *optimizer;
-    uint32_t *inputs, *targets; /* (batch, context) */
-    uint64_t step;              /* steps done */
+    tlm_trainer_t *trainer;
+    run_log_t *log;      /* NULL without --output-dir */
+    const char *resumed; /* the checkpoint; NULL: none */
+    uint64_t last;       /* step of this run */
+    /* Since the last line of progress, and since the run began. */
+    double loss_sum, seconds;
+    uint64_t summed, done, tokens;
 } training_t;
 
-static settings_t read_settings(int argc, char **argv)
-{
-    settings_t s = {.vocab_size = 1024,
-                    .context = 128,
-                    .d_model = 128,
-                    .layers = 4,
-                    .heads = 4,
-                    .norm = "pre",
-                    .position = "rope",
-                    .ffn = "swiglu",
-                    .batch = 8,
-                    .steps = 1200,
-                    .warmup = 100,
-                    .max_rate = 6e-3,
-                    .min_rate = 6e-4,
-                    .weight_decay = 0.1,
-                    .beta2 = 0.95,
-                    .clip = 1.0,
-                    .log_every = 50,
-                    .eval_every = 400,
-                    .eval_tokens = 16384};
-    const cli_option_t options[] = {
-        {"train", CLI_STRING, &s.train, "token file to train on", true},
-        {"valid", CLI_STRING, &s.valid, "token file to validate on", true},
-        {"output", CLI_STRING, &s.output, "checkpoint to write", false},
-        {"resume", CLI_STRING, &s.resume, "checkpoint to go on from; it sets the shape", false},
-        {"vocab-size", CLI_COUNT, &s.vocab_size, "ids in the vocabulary", false},
-        {"context", CLI_COUNT, &s.context, "tokens that the model sees at once", false},
-        {"d-model", CLI_COUNT, &s.d_model, "width", false},
-        {"layers", CLI_COUNT, &s.layers, "transformer blocks", false},
-        {"heads", CLI_COUNT, &s.heads, "attention heads a block", false},
-        {"kv-heads", CLI_COUNT, &s.kv_heads, "heads of keys and values; 0: as many", false},
-        {"d-ff", CLI_COUNT, &s.d_ff,
-         "inner width of the feed-forward layers; 0: 8/3 d-model, for silu 4", false},
-        {"norm", CLI_STRING, &s.norm, "where blocks have norms: pre, post or none", false},
-        {"position", CLI_STRING, &s.position, "rope or none", false},
-        {"ffn", CLI_STRING, &s.ffn, "feed-forward layers: swiglu or silu", false},
-        {"tied", CLI_FLAG, &s.tied, "the output projection is the embedding", false},
-        {"batch", CLI_COUNT, &s.batch, "sequences a step", false},
-        {"steps", CLI_COUNT, &s.steps, "steps in all, those before --resume too", false},
-        {"stop", CLI_COUNT, &s.stop, "leave off early after this step; 0: do not", false},
-        {"warmup", CLI_COUNT, &s.warmup, "steps over which the rate rises, all at most", false},
-        {"rate", CLI_REAL, &s.max_rate, "learning rate after the warm-up", false},
-        {"min-rate", CLI_REAL, &s.min_rate, "learning rate at the end", false},
-        {"weight-decay", CLI_REAL, &s.weight_decay, "AdamW's", false},
-        {"beta2", CLI_REAL, &s.beta2, "AdamW's", false},
-        {"clip", CLI_REAL, &s.clip, "norm that the gradient is clipped to", false},
-        {"seed", CLI_COUNT, &s.seed, "of the first weights and of the batches", false},
-        {"threads", CLI_COUNT, &s.threads, "threads; 0: one a CPU", false},
-        {"log-every", CLI_COUNT, &s.log_every, "steps between lines of progress", false},
-        {"eval-every", CLI_COUNT, &s.eval_every, "steps between validations; 0: none", false},
-        {"eval-tokens", CLI_COUNT, &s.eval_tokens, "tokens of such a validation; 0: all", false},
-        {"save-every", CLI_COUNT, &s.save_every, "steps between saves; 0: at the end only", false},
-    };
-    const cli_program_t program = {NULL, "Trains a language model on token files.", options,
-                                   sizeof(options) / sizeof(options[0])};
+/* ---- Making the parts ------------------------------------------------------------------- */
 
-    cli_parse(argc, argv, &program);
-    cli_check_range("vocab-size", s.vocab_size, 1, UINT32_MAX);
-    cli_check_range("context", s.context, 1, 1 << 20);
-    cli_check_range("d-model", s.d_model, 1, 1 << 20);
-    cli_check_range("layers", s.layers, 1, 1 << 16);
-    cli_check_range("heads", s.heads, 1, 1 << 16);
-    cli_check_range("kv-heads", s.kv_heads, 0, 1 << 16);
-    cli_check_range("d-ff", s.d_ff, 0, 1 << 24);
-    cli_check_range("batch", s.batch, 1, 1 << 20);
-    cli_check_range("log-every", s.log_every, 1, UINT64_MAX);
-    cli_check_range("threads", s.threads, 0, TLM_MAX_THREADS);
-    s.warmup = s.warmup < s.steps ? s.warmup : s.steps;
-    return s;
-}
-
-static tlm_model_t *create_model(const settings_t *settings)
+static tlm_model_t *create_model(void)
 {
-    static const char *const norms[] = {"pre", "post", "none"}; /* TLM_NORM_... and so on */
-    static const char *const positions[] = {"rope", "none"};
-    static const char *const ffns[] = {"swiglu", "silu"};
-    tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
+    tlm_model_options_t shape = train_model_options();
     tlm_model_t *model;
 
-    options.norm = cli_choose("norm", settings->norm, norms, 3);
-    options.position = cli_choose("position", settings->position, positions, 2);
-    options.ffn = cli_choose("ffn", settings->ffn, ffns, 2);
-    options.tied_embeddings = settings->tied;
-    options.num_kv_heads = (int64_t)settings->kv_heads;
-    options.vocab_size = (int64_t)settings->vocab_size;
-    options.context_length = (int64_t)settings->context;
-    options.d_model = (int64_t)settings->d_model;
-    options.num_layers = (int64_t)settings->layers;
-    options.num_heads = (int64_t)settings->heads;
-    options.d_ff = (int64_t)settings->d_ff;
-    options.seed = settings->seed;
-    cli_check(tlm_model_create(&model, &options));
+    cli_check(tlm_model_create(&model, &shape));
     return model;
 }
 
-static tlm_optimizer_t *create_optimizer(const settings_t *settings, const tlm_model_t *model)
+static tlm_optimizer_t *create_optimizer(const tlm_model_t *model)
 {
-    tlm_adamw_options_t options = TLM_ADAMW_OPTIONS_INIT;
+    tlm_adamw_options_t adamw = TLM_ADAMW_OPTIONS_INIT;
     tlm_optimizer_t *optimizer;
-    tlm_tensor_t *const *parameters;
-    size_t n;
 
-    options.learning_rate = settings->max_rate;
-    options.weight_decay = settings->weight_decay;
-    options.beta2 = settings->beta2;
-    cli_check(tlm_optimizer_create_adamw(&optimizer, &options));
-    cli_check(tlm_model_parameters(&parameters, &n, model));
-    cli_check(tlm_optimizer_add_group(optimizer, parameters, n, NULL));
+    adamw.learning_rate = settings.max_rate;
+    adamw.weight_decay = settings.weight_decay;
+    adamw.beta1 = settings.beta1;
+    adamw.beta2 = settings.beta2;
+    adamw.eps = settings.eps;
+    cli_check(tlm_optimizer_create_adamw(&optimizer, &adamw));
+    cli_check(tlm_optimizer_add_model(optimizer, model, train_no_decay(), NULL));
     return optimizer;
 }
 
-static void start(training_t *training, const settings_t *settings)
+static tlm_loader_t *create_loader(const tlm_dataset_t *train)
+{
+    tlm_loader_options_t loading = TLM_LOADER_OPTIONS_INIT;
+    tlm_loader_t *loader;
+
+    loading.batch_size = (int64_t)settings.batch;
+    loading.context_length = (int64_t)settings.context;
+    loading.seed = settings.seed;
+    loading.order = train_order();
+    loading.prefetch = (int32_t)settings.prefetch;
+    if (settings.document_end != CLI_NONE) {
+        loading.document_end = (uint32_t)settings.document_end;
+        loading.has_document_end = true;
+    }
+    cli_check(tlm_loader_create(&loader, train, &loading));
+    return loader;
+}
+
+/* ---- The directory of a run ------------------------------------------------------------- */
+
+/* Path of a file in the run's directory; one of a few static buffers. */
+static const char *in_directory(const char *directory, const char *name)
+{
+    static char paths[2][4096];
+    static int next;
+    char *path = paths[next++ % 2];
+
+    if (snprintf(path, sizeof(paths[0]), "%s/%s", directory, name) >= (int)sizeof(paths[0]))
+        cli_fail("%s: the name is too long", directory);
+    return path;
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* Makes the directory. One that holds a run is not written over. */
+static void make_directory(void)
+{
+    if (mkdir(settings.output_dir, 0777) != 0 && errno != EEXIST)
+        cli_fail("%s: %s", settings.output_dir, strerror(errno));
+    if (settings.resume == NULL &&
+        access(in_directory(settings.output_dir, "log.jsonl"), F_OK) == 0)
+        cli_fail("%s holds a run already; --resume %s goes on with it", settings.output_dir,
+                 settings.output_dir);
+}
+
+/* The file of --resume, or the latest whole checkpoint of a run's directory. */
+static const char *find_checkpoint(void)
+{
+    static char found[4096];
+    const char *directory = settings.resume;
+    int32_t num_damaged = 0;
+    char *path;
+
+    if (!is_directory(directory))
+        return directory;
+    if (is_directory(in_directory(directory, "checkpoints")))
+        directory = in_directory(directory, "checkpoints");
+    cli_check(tlm_checkpoint_dir_latest(&path, &num_damaged, directory));
+    if (num_damaged > 0)
+        printf("%" PRId32 " damaged checkpoints were passed over\n", num_damaged);
+    snprintf(found, sizeof(found), "%s", path);
+    tlm_free(path);
+    return found;
+}
+
+/* Opens the logs behind the steps that are done, and says by which options the run was made: those
+ * that say where it begins and ends are left out, so that --config makes it again. */
+static void open_log(training_t *training)
+{
+    const char *resume = settings.resume;
+    uint64_t stop = settings.stop;
+
+    training->log = run_log_open(settings.output_dir, tlm_trainer_steps(training->trainer));
+    settings.resume = NULL;
+    settings.stop = 0;
+    cli_write_config(in_directory(settings.output_dir, "config.json"), &train_program);
+    settings.resume = resume;
+    settings.stop = stop;
+}
+
+static void write_report(void)
+{
+    report_page_write(in_directory(settings.output_dir, "report.html"), &settings.output_dir, 1,
+                      false);
+}
+
+/* ---- While it runs ---------------------------------------------------------------------- */
+
+static volatile sig_atomic_t caught; /* the signal that asked for an end */
+
+static void catch_signal(int number)
+{
+    caught = number;
+}
+
+/* The first signal ends the run after its step; a second one ends the program. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = catch_signal, .sa_flags = (int)SA_RESETHAND};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static void print_progress(training_t *training, const tlm_train_step_t *step)
+{
+    double step_seconds = training->seconds / (double)training->done;
+    double left = (double)(training->last - step->step) * step_seconds;
+
+    printf("step %5" PRIu64 "/%" PRIu64 "  loss %.4f  %7.0f tokens/s  ETA ", step->step,
+           settings.steps, training->loss_sum / (double)training->summed,
+           step->tokens_per_second * step->seconds / step_seconds);
+    if (left < 600.0)
+        printf("%.0f s", left);
+    else
+        printf("%.0f:%02.0f h", floor(left / 3600.0), floor(fmod(left, 3600.0) / 60.0));
+    printf("  MFU %.0f%%\n", 100.0 * step->utilisation * step->seconds / step_seconds);
+    fflush(stdout);
+    training->loss_sum = 0.0;
+    training->summed = 0;
+}
+
+static int32_t on_step(void *user, const tlm_train_step_t *step)
+{
+    training_t *training = user;
+
+    training->loss_sum += step->loss;
+    training->seconds += step->seconds;
+    training->tokens = step->tokens;
+    training->summed++;
+    training->done++;
+    if (training->log != NULL)
+        run_log_step(training->log, step);
+    if (step->step % settings.log_every == 0 || step->step == training->last || caught != 0)
+        print_progress(training, step);
+    return caught != 0;
+}
+
+static int32_t on_evaluation(void *user, const tlm_evaluation_t *evaluation)
+{
+    training_t *training = user;
+
+    if (training->log != NULL) {
+        run_log_evaluation(training->log, evaluation, training->tokens);
+        write_report();
+    }
+    printf("step %5" PRIu64 "  validation loss %.4f  perplexity %.2f%s\n", evaluation->step,
+           evaluation->loss, evaluation->perplexity, evaluation->is_best ? "  (lowest)" : "");
+    fflush(stdout);
+    return caught != 0;
+}
+
+/* ---- The run ---------------------------------------------------------------------------- */
+
+static void create_trainer(training_t *training)
+{
+    tlm_schedule_options_t schedule = train_schedule_options();
+    tlm_trainer_options_t running = TLM_TRAINER_OPTIONS_INIT;
+
+    running.steps = settings.steps > 0 ? settings.steps : 1; /* none are taken of 0 */
+    running.schedule = &schedule;
+    running.clip_norm = settings.clip;
+    running.accumulation = settings.accumulate;
+    running.activation_checkpointing = settings.checkpointing;
+    running.valid = training->valid;
+    running.eval_every = settings.eval_every;
+    running.eval_tokens = settings.eval_tokens;
+    if (settings.output_dir != NULL)
+        running.checkpoint_dir = in_directory(settings.output_dir, "checkpoints");
+    else
+        running.checkpoint_path = settings.output;
+    if (settings.output_dir != NULL || settings.output != NULL)
+        running.save_every = settings.save_every;
+    running.keep_last = (int32_t)settings.keep;
+    running.save_on_cancel = true;
+    running.peak_flops =
+        settings.peak_gflops > 0.0 ? 1e9 * settings.peak_gflops : train_measure_peak();
+    running.on_step = on_step;
+    running.on_evaluation = on_evaluation;
+    running.user = training;
+    cli_check(tlm_trainer_create(&training->trainer, training->model, training->optimizer,
+                                 training->loader, &running));
+}
+
+static void start(training_t *training)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
-    size_t batch_size;
 
-    *training = (training_t){.settings = *settings};
-    if (settings->resume != NULL)
-        cli_check(tlm_model_load(&training->model, settings->resume));
+    *training = (training_t){.resumed = settings.resume != NULL ? find_checkpoint() : NULL};
+    if (settings.output_dir != NULL)
+        make_directory();
+    if (training->resumed != NULL)
+        cli_check(tlm_model_load(&training->model, training->resumed));
     else
-        training->model = create_model(settings);
-    training->optimizer = create_optimizer(settings, training->model);
-    if (settings->resume != NULL)
-        cli_check(tlm_checkpoint_load(&training->step, settings->resume, training->model,
-                                      training->optimizer));
+        training->model = create_model();
     cli_check(tlm_model_get_options(&shape, training->model));
-    training->settings.context = (uint64_t)shape.context_length;
-    training->settings.vocab_size = (uint64_t)shape.vocab_size;
-    cli_check(tlm_dataset_open(&training->train, settings->train, TLM_TOKENS_AUTO,
+    train_adopt_shape(&shape);
+    cli_check(tlm_dataset_open(&training->train, settings.train, TLM_TOKENS_AUTO,
                                (uint32_t)shape.vocab_size));
-    cli_check(tlm_dataset_open(&training->valid, settings->valid, TLM_TOKENS_AUTO,
+    cli_check(tlm_dataset_open(&training->valid, settings.valid, TLM_TOKENS_AUTO,
                                (uint32_t)shape.vocab_size));
-    batch_size = (size_t)settings->batch * (size_t)shape.context_length * sizeof(uint32_t);
-    training->inputs = cli_realloc(NULL, batch_size);
-    training->targets = cli_realloc(NULL, batch_size);
+    training->loader = create_loader(training->train);
+    training->optimizer = create_optimizer(training->model);
+    create_trainer(training);
     printf("%" PRIu64 " parameters, %" PRIu64 " tokens to train on, %" PRIu64 " to validate on; "
            "%" PRId32 " threads\n",
            tlm_model_num_elements(training->model), tlm_dataset_length(training->train),
            tlm_dataset_length(training->valid), tlm_num_threads());
-    if (settings->resume != NULL)
-        printf("resumed after step %" PRIu64 "\n", training->step);
+    if (training->resumed != NULL) {
+        cli_check(tlm_trainer_resume(training->trainer, training->resumed));
+        printf("resumed after step %" PRIu64 "\n", tlm_trainer_steps(training->trainer));
+    }
+    if (settings.output_dir != NULL)
+        open_log(training);
 }
 
 static void stop(training_t *training)
 {
-    free(training->inputs);
-    free(training->targets);
+    run_log_close(training->log);
+    tlm_trainer_free(training->trainer);
     tlm_optimizer_free(training->optimizer);
     tlm_model_free(training->model);
+    tlm_loader_free(training->loader);
     tlm_dataset_free(training->train);
     tlm_dataset_free(training->valid);
 }
 
-static void check_step(tlm_status_t status, uint64_t step)
-{
-    if (status != TLM_OK)
-        cli_fail("step %" PRIu64 ": %s", step, tlm_error_message());
-}
-
-/* One step; returns the loss before it. */
-static double train_step(training_t *training)
-{
-    const settings_t *s = &training->settings;
-    tlm_tensor_t *const *parameters;
-    uint64_t step = training->step;
-    tlm_tensor_t *loss;
-    double rate;
-    float value;
-    size_t n;
-
-    check_step(tlm_model_parameters(&parameters, &n, training->model), step);
-    check_step(tlm_dataset_sample(training->inputs, training->targets, training->train,
-                                  (int64_t)s->batch, (int64_t)s->context, s->seed, step),
-               step);
-    /* Counted from 1: a rate of 0 would waste the first step. */
-    check_step(tlm_cosine_schedule(&rate, step + 1, s->max_rate, s->min_rate, s->warmup, s->steps),
-               step);
-    check_step(tlm_optimizer_set_learning_rate(training->optimizer, TLM_ALL_GROUPS, rate), step);
-    tlm_optimizer_zero_grad(training->optimizer);
-    check_step(tlm_model_loss(&loss, training->model, training->inputs, training->targets,
-                              (int64_t)s->batch, (int64_t)s->context),
-               step);
-    check_step(tlm_tensor_item(&value, loss), step);
-    check_step(tlm_tensor_backward(loss, NULL), step);
-    check_step(tlm_clip_grad_norm(NULL, parameters, n, s->clip), step);
-    check_step(tlm_optimizer_step(training->optimizer), step);
-    tlm_tensor_free(loss);
-    training->step++;
-    return (double)value;
-}
-
-static void save(training_t *training)
-{
-    if (training->settings.output == NULL)
-        return;
-    cli_check(tlm_checkpoint_save(training->settings.output, training->model, training->optimizer,
-                                  training->step));
-}
-
-static double validate(training_t *training, uint64_t max_tokens)
-{
-    return train_validation_loss(training->model, training->valid,
-                                 (int64_t)training->settings.batch,
-                                 (int64_t)training->settings.context, max_tokens);
-}
-
+/* Runs to the end, or to the signal that breaks the run off. */
 static void train(training_t *training)
 {
-    const settings_t *s = &training->settings;
-    double seconds = 0.0, loss_sum = 0.0;
-    uint64_t last = s->stop > 0 && s->stop < s->steps ? s->stop : s->steps;
-    uint64_t done = 0, summed = 0;
+    const char *output = settings.output_dir != NULL ? settings.output_dir : settings.output;
+    tlm_status_t status = TLM_OK;
 
-    while (training->step < last) {
-        double begin = cli_seconds();
-
-        loss_sum += train_step(training);
-        seconds += cli_seconds() - begin;
-        done++;
-        summed++;
-        if (training->step % s->log_every == 0 || training->step == last) {
-            double step_seconds = seconds / (double)done;
-
-            printf("step %5" PRIu64 "/%" PRIu64 "  loss %.4f  %7.0f tokens/s  ETA %.0f s\n",
-                   training->step, s->steps, loss_sum / (double)summed,
-                   (double)(s->batch * s->context) / step_seconds,
-                   (double)(last - training->step) * step_seconds);
-            fflush(stdout);
-            loss_sum = 0.0;
-            summed = 0;
-        }
-        if (training->step == last)
-            break;
-        if (s->eval_every > 0 && training->step % s->eval_every == 0)
-            printf("step %5" PRIu64 "  validation loss %.4f\n", training->step,
-                   validate(training, s->eval_tokens));
-        if (s->save_every > 0 && training->step % s->save_every == 0)
-            save(training);
+    training->last =
+        settings.stop > 0 && settings.stop < settings.steps ? settings.stop : settings.steps;
+    if (training->last > 0) /* 0: evaluates only */
+        status = tlm_trainer_run(training->trainer, training->last);
+    if (training->log != NULL)
+        write_report();
+    if (status != TLM_ERR_CANCELLED)
+        cli_check(status);
+    if (training->done > 0 && output != NULL)
+        printf("wrote %s\n", output);
+    if (status == TLM_ERR_CANCELLED) {
+        fflush(stdout);
+        fprintf(stderr, "train_lm: %s after step %" PRIu64 "%s%s\n",
+                caught == SIGINT ? "interrupted" : "told to end",
+                tlm_trainer_steps(training->trainer),
+                output != NULL ? "; go on with --resume " : ", and nothing was saved",
+                output != NULL ? output : "");
     }
-    if (done > 0 && s->output != NULL) {
-        save(training);
-        printf("wrote %s\n", s->output);
-    }
+}
+
+/* What there is to say at the end of a run that nobody broke off. */
+static void conclude(training_t *training)
+{
+    tlm_evaluation_t whole = TLM_EVALUATION_INIT;
+    double entropy;
+
+    cli_check(tlm_model_evaluate(&whole, training->model, training->valid, (int64_t)settings.batch,
+                                 (int64_t)settings.context, 0));
+    entropy =
+        train_unigram_entropy(training->train, training->valid, (uint32_t)settings.vocab_size);
+    printf("validation loss %.4f nats/token (perplexity %.2f); token frequencies alone give %.4f\n",
+           whole.loss, whole.perplexity, entropy);
 }
 
 int main(int argc, char **argv)
 {
-    settings_t settings = read_settings(argc, argv);
     training_t training;
-    double loss, entropy;
 
+    train_read_options(argc, argv);
     cli_check(tlm_set_num_threads((int32_t)settings.threads));
-    start(&training, &settings);
+    start(&training);
+    catch_signals();
     train(&training);
-    loss = validate(&training, 0);
-    entropy = train_unigram_entropy(training.train, training.valid,
-                                    (uint32_t)training.settings.vocab_size);
-    printf("validation loss %.4f nats/token (perplexity %.2f); token frequencies alone give %.4f\n",
-           loss, exp(loss), entropy);
+    if (caught == 0)
+        conclude(&training);
     stop(&training);
-    return 0;
+    return caught == 0 ? 0 : 128 + caught;
 }

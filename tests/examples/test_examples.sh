@@ -42,7 +42,8 @@ same() {
 }
 
 # ---- Every program has help and refuses what it does not know ----
-for program in convert make_stories train_bpe tokenize train_lm generate model_info sgd_learning_rates unicode_bytes; do
+for program in convert make_stories train_bpe tokenize train_lm generate model_info report sgd_learning_rates \
+    unicode_bytes; do
     passes "$bin/$program" --help
     prints "^Usage: $program"
     fails 2 'unknown option' "$bin/$program" --no-such-option

@@ -1,0 +1,159 @@
+/* JSON for the demo programs, over jansson, which no other of them includes. */
+#include "cli_json.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static json_t *parse(const char *text, size_t size, const char *what)
+{
+    json_error_t error;
+    json_t *object = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+
+    if (object == NULL)
+        cli_fail("%s: line %d: %s", what, error.line, error.text);
+    if (!json_is_object(object))
+        cli_fail("%s: not a JSON object", what);
+    return object;
+}
+
+static void read_members(json_t *object, const char *what, cli_member_callback_t on_member,
+                         void *user)
+{
+    char number[64];
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(object, key, value)
+    {
+        cli_member_t member = {key, number, CLI_REAL};
+
+        if (json_is_string(value)) {
+            member.kind = CLI_STRING;
+            member.text = json_string_value(value);
+        } else if (json_is_boolean(value)) {
+            member.kind = CLI_FLAG;
+            member.text = json_is_true(value) ? "true" : "false";
+        } else if (json_is_integer(value)) {
+            member.kind = CLI_COUNT;
+            snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        } else if (json_is_real(value)) {
+            snprintf(number, sizeof(number), "%.17g", json_real_value(value));
+        } else {
+            cli_fail("%s: '%s' is neither text, nor a number, nor true or false", what, key);
+        }
+        on_member(user, &member);
+    }
+}
+
+void cli_read_object(const char *text, size_t size, const char *what,
+                     cli_member_callback_t on_member, void *user)
+{
+    json_t *object = parse(text, size, what);
+
+    read_members(object, what, on_member, user);
+    json_decref(object);
+}
+
+/* ---- Files of options ------------------------------------------------------------------- */
+
+typedef struct config {
+    const char *path;
+    const cli_program_t *program;
+    char *text;
+    size_t size;
+} config_t;
+
+static bool same_name(const char *key, const char *name)
+{
+    for (; *key != '\0' && *name != '\0'; key++, name++)
+        if (*key != *name && !(*key == '_' && *name == '-'))
+            return false;
+    return *key == *name;
+}
+
+static bool fits(cli_kind_t option, cli_kind_t value)
+{
+    return option == value || (option == CLI_REAL && value == CLI_COUNT);
+}
+
+static void set_option(void *user, const cli_member_t *member)
+{
+    static const char *const types[] = {"text", "a whole number", "a number", "true or false"};
+    const config_t *config = user;
+    char where[512];
+
+    for (size_t i = 0; i < config->program->num_options; i++) {
+        const cli_option_t *option = &config->program->options[i];
+
+        if (option->name == NULL || !same_name(member->key, option->name))
+            continue;
+        if (!fits(option->kind, member->kind))
+            cli_fail("%s: '%s' must be %s", config->path, member->key, types[option->kind]);
+        snprintf(where, sizeof(where), "%s: ", config->path);
+        cli_set_value(option, member->text, where);
+        return;
+    }
+    cli_fail("%s: there is no option '%s'", config->path, member->key);
+}
+
+static void append_chunk(void *user, const void *chunk, size_t size)
+{
+    config_t *config = user;
+
+    config->text = cli_realloc(config->text, config->size + size);
+    memcpy(config->text + config->size, chunk, size);
+    config->size += size;
+}
+
+void cli_read_config(const char *path, const cli_program_t *program)
+{
+    static json_t *kept; /* options point to its texts */
+    config_t config = {path, program, NULL, 0};
+
+    cli_read_file(path, append_chunk, &config);
+    if (kept != NULL)
+        cli_fail("%s: there is more than one file of options", path);
+    kept = parse(config.text, config.size, path);
+    read_members(kept, path, set_option, &config);
+    free(config.text);
+}
+
+static json_t *option_value(const cli_option_t *option)
+{
+    switch (option->kind) {
+    case CLI_STRING:
+        return json_string(*(const char **)option->value);
+    case CLI_COUNT:
+        return json_integer((json_int_t) * (uint64_t *)option->value);
+    case CLI_REAL:
+        return json_real(*(double *)option->value);
+    case CLI_FLAG:
+        break;
+    }
+    return json_boolean(*(bool *)option->value);
+}
+
+static bool is_given(const cli_option_t *option)
+{
+    if (option->name == NULL)
+        return false;
+    if (option->kind == CLI_STRING)
+        return *(const char **)option->value != NULL;
+    return option->kind != CLI_COUNT || *(uint64_t *)option->value != CLI_NONE;
+}
+
+void cli_write_config(const char *path, const cli_program_t *program)
+{
+    json_t *object = json_object();
+
+    for (size_t i = 0; i < program->num_options; i++)
+        if (is_given(&program->options[i]) &&
+            json_object_set_new(object, program->options[i].name,
+                                option_value(&program->options[i])) != 0)
+            cli_fail("%s: --%s is not text that JSON can hold", path, program->options[i].name);
+    if (json_dump_file(object, path, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) != 0)
+        cli_fail("%s: it cannot be written", path);
+    json_decref(object);
+}

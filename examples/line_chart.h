@@ -1,0 +1,27 @@
+/* Curves drawn as inline SVG. */
+#ifndef EXAMPLES_LINE_CHART_H
+#define EXAMPLES_LINE_CHART_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+typedef struct curve {
+    struct point {
+        double x, y;
+    } * points;
+    size_t n, capacity;
+} curve_t;
+
+/* Appends a point; x must not fall. Freed with free(curve->points). */
+void curve_add(curve_t *curve, double x, double y);
+
+/* Draws the curves in one frame, curve i in colour i. Long ones are drawn as means over stretches. */
+void line_chart_write(FILE *page, const curve_t *const *curves, size_t n, const char *x_name);
+
+/* The colour of curve i, in CSS. */
+const char *line_chart_colour(size_t i);
+
+/* Writes text with HTML's special characters replaced. */
+void line_chart_write_text(FILE *page, const char *text);
+
+#endif

@@ -1,0 +1,24 @@
+/* Draws the curves of training runs, side by side, as a page for a browser. */
+#include "cli.h"
+#include "report_page.h"
+
+int main(int argc, char **argv)
+{
+    const char *output = "report.html", *x = "steps";
+    const cli_option_t options[] = {
+        {"output", CLI_STRING, &output, "page to write", false},
+        {"x", CLI_STRING, &x, "what the curves are drawn over: steps or tokens", false},
+    };
+    const cli_program_t program = {"DIRECTORY...",
+                                   "Draws the curves of runs that train_lm --output-dir left.",
+                                   options, sizeof(options) / sizeof(options[0])};
+    static const char *const words[] = {"steps", "tokens"};
+    int first = cli_parse(argc, argv, &program);
+
+    if (first == argc)
+        cli_fail_usage("no directory is given");
+    report_page_write(output, (const char *const *)argv + first, (size_t)(argc - first),
+                      cli_choose("x", x, words, 2) == 1);
+    printf("wrote %s\n", output);
+    return 0;
+}

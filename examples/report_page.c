@@ -1,0 +1,199 @@
+/* The page of curves. Reads log.jsonl of each run; draws with inline SVG. */
+#include "report_page.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli_json.h"
+#include "line_chart.h"
+
+/* ---- Reading ---------------------------------------------------------------------------- */
+
+/* The curves of a run. */
+enum { LOSS, VALIDATION, RATE, NUM_CURVES };
+
+typedef struct run {
+    const char *name;
+    curve_t curves[NUM_CURVES];
+    uint64_t steps, tokens;
+    double best, best_step; /* validation loss */
+    double speed_sum;       /* of tokens a second, over the points of LOSS */
+} run_t;
+
+/* A row of log.jsonl, NAN for what it lacks. */
+typedef struct row {
+    double step, tokens, loss, learning_rate, validation_loss, tokens_per_second;
+} row_t;
+
+static void set_field(void *user, const cli_member_t *member)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } fields[] = {
+        {"step", offsetof(row_t, step)},
+        {"tokens", offsetof(row_t, tokens)},
+        {"loss", offsetof(row_t, loss)},
+        {"learning_rate", offsetof(row_t, learning_rate)},
+        {"validation_loss", offsetof(row_t, validation_loss)},
+        {"tokens_per_second", offsetof(row_t, tokens_per_second)},
+    };
+
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        if (strcmp(member->key, fields[i].name) == 0)
+            *(double *)((char *)user + fields[i].offset) = strtod(member->text, NULL);
+}
+
+static void add_row(run_t *run, const row_t *row, bool over_tokens)
+{
+    double x = over_tokens ? row->tokens : row->step;
+
+    if (isnan(row->step) || isnan(row->tokens))
+        return;
+    run->steps = (uint64_t)row->step;
+    run->tokens = (uint64_t)row->tokens;
+    if (!isnan(row->loss)) {
+        curve_add(&run->curves[LOSS], x, row->loss);
+        run->speed_sum += isnan(row->tokens_per_second) ? 0.0 : row->tokens_per_second;
+    }
+    if (!isnan(row->learning_rate))
+        curve_add(&run->curves[RATE], x, row->learning_rate);
+    if (!isnan(row->validation_loss)) {
+        curve_add(&run->curves[VALIDATION], x, row->validation_loss);
+        if (!(run->best <= row->validation_loss)) {
+            run->best = row->validation_loss;
+            run->best_step = row->step;
+        }
+    }
+}
+
+static run_t read_run(const char *directory, bool over_tokens)
+{
+    const char *slash = strrchr(directory, '/');
+    run_t run = {.name = slash != NULL && slash[1] != '\0' ? slash + 1 : directory,
+                 .best = (double)NAN};
+    char path[4096], *line = NULL;
+    size_t capacity = 0;
+    ssize_t size;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/log.jsonl", directory);
+    file = fopen(path, "r");
+    if (file == NULL)
+        cli_fail("%s: %s", path, strerror(errno));
+    while ((size = getline(&line, &capacity, file)) > 0 && line[size - 1] == '\n') {
+        row_t row = {(double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
+
+        cli_read_object(line, (size_t)size, path, set_field, &row);
+        add_row(&run, &row, over_tokens);
+    }
+    free(line);
+    fclose(file);
+    return run;
+}
+
+/* ---- Writing ---------------------------------------------------------------------------- */
+
+static const char head[] =
+    "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n"
+    "<meta name=\"viewport\" content=\"width=device-width\">\n<title>Training report</title>\n"
+    "<style>\n"
+    "body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; "
+    "padding: 0 1rem; color: #222; background: #fff }\n"
+    "table { border-collapse: collapse; font-variant-numeric: tabular-nums }\n"
+    "th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd }\n"
+    "th:first-child, td:first-child { text-align: left }\n"
+    "svg { width: 100%; height: auto; font: 12px system-ui, sans-serif }\n"
+    "svg text { fill: #555 }\n"
+    "svg .grid { stroke: #e4e4e4 }\n"
+    "svg .curve { fill: none; stroke-width: 1.8; stroke-linejoin: round }\n"
+    "i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; "
+    "margin-right: .5em }\n"
+    "@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } "
+    "svg text { fill: #aaa } svg .grid { stroke: #333 } th, td { border-color: #333 } }\n"
+    "</style>\n<h1>Training report</h1>\n";
+
+static void write_number(FILE *page, double value, const char *format)
+{
+    fputs("<td>", page);
+    if (isnan(value))
+        fputs("&ndash;", page);
+    else
+        fprintf(page, format, value);
+}
+
+/* Mean of the last tenth of a curve, since the loss of one step is noise. */
+static double last_tenth(const curve_t *curve)
+{
+    size_t n = curve->n / 10 + 1;
+    double sum = 0.0;
+
+    if (curve->n == 0)
+        return (double)NAN;
+    for (size_t i = curve->n - n; i < curve->n; i++)
+        sum += curve->points[i].y;
+    return sum / (double)n;
+}
+
+static void write_table(FILE *page, const run_t *runs, size_t n)
+{
+    fputs("<table>\n<tr><th>run<th>steps<th>tokens<th>training loss<th>validation loss"
+          "<th>lowest<th>at step<th>tokens/s\n",
+          page);
+    for (size_t i = 0; i < n; i++) {
+        const run_t *run = &runs[i];
+        const curve_t *loss = &run->curves[LOSS], *valid = &run->curves[VALIDATION];
+
+        fprintf(page, "<tr><td><i style=\"background:%s\"></i>", line_chart_colour(i));
+        line_chart_write_text(page, run->name);
+        fprintf(page, "<td>%" PRIu64 "<td>%" PRIu64, run->steps, run->tokens);
+        write_number(page, last_tenth(loss), "%.4f");
+        write_number(page, valid->n > 0 ? valid->points[valid->n - 1].y : (double)NAN, "%.4f");
+        write_number(page, run->best, "%.4f");
+        write_number(page, isnan(run->best) ? (double)NAN : run->best_step, "%.0f");
+        write_number(page, loss->n > 0 ? run->speed_sum / (double)loss->n : (double)NAN, "%.0f");
+        fputc('\n', page);
+    }
+    fputs("</table>\n<p>Losses are in nats a token. The training loss is the mean over the last "
+          "tenth of the steps.</p>\n",
+          page);
+}
+
+static void write_chart(FILE *page, const char *title, const run_t *runs, size_t n, int curve,
+                        const char *x_name)
+{
+    const curve_t **curves = cli_realloc(NULL, n * sizeof(const curve_t *));
+
+    for (size_t i = 0; i < n; i++)
+        curves[i] = &runs[i].curves[curve];
+    fprintf(page, "<h2>%s</h2>\n", title);
+    line_chart_write(page, curves, n, x_name);
+    free(curves);
+}
+
+void report_page_write(const char *path, const char *const *directories, size_t n, bool over_tokens)
+{
+    const char *x_name = over_tokens ? "tokens" : "steps";
+    run_t *runs = cli_realloc(NULL, n * sizeof(*runs));
+    FILE *page;
+
+    for (size_t i = 0; i < n; i++)
+        runs[i] = read_run(directories[i], over_tokens);
+    page = fopen(path, "w");
+    if (page == NULL)
+        cli_fail("%s: %s", path, strerror(errno));
+    fputs(head, page);
+    write_table(page, runs, n);
+    write_chart(page, "Validation loss", runs, n, VALIDATION, x_name);
+    write_chart(page, "Training loss", runs, n, LOSS, x_name);
+    write_chart(page, "Learning rate", runs, n, RATE, x_name);
+    cli_close_output(page, path);
+    for (size_t i = 0; i < n; i++)
+        for (int curve = 0; curve < NUM_CURVES; curve++)
+            free(runs[i].curves[curve].points);
+    free(runs);
+}

@@ -1,0 +1,166 @@
+/* The logs of a run. A row is a list of named numbers, and each file writes it in its own way. */
+#include "run_log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "event_file.h"
+
+struct run_log {
+    FILE *csv, *jsonl, *events;
+};
+
+/* All columns of log.csv, in their order, with the tags of TensorBoard. A row has some of them. */
+enum {
+    LOSS,
+    LEARNING_RATE,
+    GRADIENT_NORM,
+    TOKENS_PER_SECOND,
+    UTILISATION,
+    VALIDATION_LOSS,
+    PERPLEXITY,
+    NUM_COLUMNS
+};
+
+static const struct {
+    const char *name, *tag;
+} columns[NUM_COLUMNS] = {
+    [LOSS] = {"loss", "loss/train"},
+    [LEARNING_RATE] = {"learning_rate", "learning_rate"},
+    [GRADIENT_NORM] = {"gradient_norm", "gradient_norm"},
+    [TOKENS_PER_SECOND] = {"tokens_per_second", "speed/tokens_per_second"},
+    [UTILISATION] = {"utilisation", "speed/utilisation"},
+    [VALIDATION_LOSS] = {"validation_loss", "loss/validation"},
+    [PERPLEXITY] = {"perplexity", "perplexity"},
+};
+
+typedef struct row {
+    uint64_t step, tokens;
+    uint32_t has; /* bit i: column i */
+    double values[NUM_COLUMNS];
+} row_t;
+
+/* ---- Opening ---------------------------------------------------------------------------- */
+
+static void join(char out[4096], const char *directory, const char *name)
+{
+    if (snprintf(out, 4096, "%s/%s", directory, name) >= 4096)
+        cli_fail("%s: the name is too long", directory);
+}
+
+/* The step of a row, its first number; 0 for a line of column names. */
+static uint64_t row_step(const char *line)
+{
+    const char *digits = strpbrk(line, "0123456789");
+
+    return digits != NULL ? strtoull(digits, NULL, 10) : 0;
+}
+
+/* Opens a file of lines and cuts it off before the first that is later than `last` or not whole. */
+static FILE *open_lines(const char *directory, const char *name, uint64_t last)
+{
+    char path[4096], *line = NULL;
+    size_t capacity = 0;
+    ssize_t size;
+    long keep = 0;
+    FILE *file;
+
+    join(path, directory, name);
+    file = fopen(path, "r+");
+    if (file == NULL)
+        file = fopen(path, "w+");
+    if (file == NULL)
+        cli_fail("%s: %s", path, strerror(errno));
+    while ((size = getline(&line, &capacity, file)) > 0 && line[size - 1] == '\n' &&
+           row_step(line) <= last)
+        keep = ftell(file);
+    free(line);
+    if (fflush(file) != 0 || ftruncate(fileno(file), keep) != 0 || fseek(file, keep, SEEK_SET) != 0)
+        cli_fail("%s: %s", path, strerror(errno));
+    return file;
+}
+
+run_log_t *run_log_open(const char *directory, uint64_t last)
+{
+    run_log_t *log = cli_realloc(NULL, sizeof(*log));
+    char path[4096];
+
+    log->csv = open_lines(directory, "log.csv", last);
+    log->jsonl = open_lines(directory, "log.jsonl", last);
+    join(path, directory, "events.out.tfevents.0.tinylm");
+    log->events = event_file_open(path, last);
+    if (ftell(log->csv) == 0) {
+        fputs("step,tokens", log->csv);
+        for (int i = 0; i < NUM_COLUMNS; i++)
+            fprintf(log->csv, ",%s", columns[i].name);
+        fputc('\n', log->csv);
+    }
+    return log;
+}
+
+/* ---- Rows ------------------------------------------------------------------------------- */
+
+static void set(row_t *row, int column, double value)
+{
+    row->has |= 1u << column;
+    row->values[column] = value;
+}
+
+/* Nine digits give a float32 back exactly. */
+static void write_row(run_log_t *log, const row_t *row)
+{
+    event_scalar_t scalars[NUM_COLUMNS];
+    size_t n = 0;
+
+    fprintf(log->csv, "%" PRIu64 ",%" PRIu64, row->step, row->tokens);
+    fprintf(log->jsonl, "{\"step\":%" PRIu64 ",\"tokens\":%" PRIu64, row->step, row->tokens);
+    for (int i = 0; i < NUM_COLUMNS; i++) {
+        fputc(',', log->csv);
+        if ((row->has >> i & 1) == 0)
+            continue;
+        fprintf(log->csv, "%.9g", row->values[i]);
+        fprintf(log->jsonl, ",\"%s\":%.9g", columns[i].name, row->values[i]);
+        scalars[n++] = (event_scalar_t){columns[i].tag, row->values[i]};
+    }
+    fputc('\n', log->csv);
+    fputs("}\n", log->jsonl);
+    if (fflush(log->csv) != 0 || fflush(log->jsonl) != 0)
+        cli_fail("the log: %s", strerror(errno));
+    event_file_add(log->events, row->step, scalars, n);
+}
+
+void run_log_step(run_log_t *log, const tlm_train_step_t *step)
+{
+    row_t row = {.step = step->step, .tokens = step->tokens};
+
+    set(&row, LOSS, step->loss);
+    set(&row, LEARNING_RATE, step->learning_rate);
+    set(&row, GRADIENT_NORM, step->gradient_norm);
+    set(&row, TOKENS_PER_SECOND, step->tokens_per_second);
+    if (step->utilisation > 0.0)
+        set(&row, UTILISATION, step->utilisation);
+    write_row(log, &row);
+}
+
+void run_log_evaluation(run_log_t *log, const tlm_evaluation_t *evaluation, uint64_t tokens)
+{
+    row_t row = {.step = evaluation->step, .tokens = tokens};
+
+    set(&row, VALIDATION_LOSS, evaluation->loss);
+    set(&row, PERPLEXITY, evaluation->perplexity);
+    write_row(log, &row);
+}
+
+void run_log_close(run_log_t *log)
+{
+    if (log == NULL)
+        return;
+    cli_close_output(log->csv, "log.csv");
+    cli_close_output(log->jsonl, "log.jsonl");
+    cli_close_output(log->events, "the event file");
+    free(log);
+}

@@ -1,0 +1,200 @@
+/* The options of train_lm: their table, their defaults, and what the library is told of them. */
+#include "train_options.h"
+
+train_settings_t settings = {.order = "random",
+                             .document_end = CLI_NONE,
+                             .prefetch = 2,
+                             .vocab_size = 1024,
+                             .context = 128,
+                             .d_model = 128,
+                             .layers = 4,
+                             .heads = 4,
+                             .rope_theta = 10000.0,
+                             .norm = "pre",
+                             .position = "rope",
+                             .ffn = "swiglu",
+                             .batch = 8,
+                             .accumulate = 1,
+                             .steps = 1200,
+                             .schedule = "cosine",
+                             .no_decay = "none",
+                             .warmup = 100,
+                             .decay_steps = CLI_NONE,
+                             .max_rate = 6e-3,
+                             .min_rate = 6e-4,
+                             .weight_decay = 0.1,
+                             .beta1 = 0.9,
+                             .beta2 = 0.95,
+                             .eps = 1e-8,
+                             .clip = 1.0,
+                             .log_every = 50,
+                             .eval_every = 400,
+                             .eval_tokens = 16384,
+                             .keep = 3};
+
+static const cli_option_t options[] = {
+    {NULL, CLI_FLAG, NULL, "Data", false},
+    {"train", CLI_STRING, &settings.train, "token file to train on", true},
+    {"valid", CLI_STRING, &settings.valid, "token file to validate on", true},
+    {"order", CLI_STRING, &settings.order,
+     "random windows, or all once an epoch: shuffled, sequential", false},
+    {"document-end", CLI_COUNT, &settings.document_end,
+     "id that ends a document; windows then begin at documents", false},
+    {"prefetch", CLI_COUNT, &settings.prefetch, "batches made ahead on a thread", false},
+
+    {NULL, CLI_FLAG, NULL, "Model", false},
+    {"vocab-size", CLI_COUNT, &settings.vocab_size, "ids in the vocabulary", false},
+    {"context", CLI_COUNT, &settings.context, "tokens that the model sees at once", false},
+    {"d-model", CLI_COUNT, &settings.d_model, "width", false},
+    {"layers", CLI_COUNT, &settings.layers, "transformer blocks", false},
+    {"heads", CLI_COUNT, &settings.heads, "attention heads a block", false},
+    {"kv-heads", CLI_COUNT, &settings.kv_heads, "heads of keys and values; 0: as many", false},
+    {"d-ff", CLI_COUNT, &settings.d_ff,
+     "inner width of the feed-forward layers; 0: 8/3 d-model, for silu 4", false},
+    {"norm", CLI_STRING, &settings.norm, "where blocks have norms: pre, post or none", false},
+    {"position", CLI_STRING, &settings.position, "rope or none", false},
+    {"rope-theta", CLI_REAL, &settings.rope_theta, "base of RoPE's angles", false},
+    {"ffn", CLI_STRING, &settings.ffn, "feed-forward layers: swiglu or silu", false},
+    {"tied", CLI_FLAG, &settings.tied, "the output projection is the embedding", false},
+
+    {NULL, CLI_FLAG, NULL, "Steps", false},
+    {"steps", CLI_COUNT, &settings.steps, "steps in all, those before --resume too", false},
+    {"stop", CLI_COUNT, &settings.stop, "leave off early after this step; 0: do not", false},
+    {"batch", CLI_COUNT, &settings.batch, "sequences at a time", false},
+    {"accumulate", CLI_COUNT, &settings.accumulate, "batches a step", false},
+    {"checkpointing", CLI_FLAG, &settings.checkpointing,
+     "compute activations again in backward: less memory, more time", false},
+    {"seed", CLI_COUNT, &settings.seed, "of the first weights and of the batches", false},
+    {"threads", CLI_COUNT, &settings.threads, "threads; 0: one a CPU", false},
+
+    {NULL, CLI_FLAG, NULL, "Optimiser (AdamW)", false},
+    {"schedule", CLI_STRING, &settings.schedule,
+     "of the learning rate: constant, cosine, linear, wsd", false},
+    {"rate", CLI_REAL, &settings.max_rate, "learning rate after the warm-up", false},
+    {"min-rate", CLI_REAL, &settings.min_rate, "learning rate at the end", false},
+    {"warmup", CLI_COUNT, &settings.warmup, "steps over which the rate rises, all at most", false},
+    {"decay-steps", CLI_COUNT, &settings.decay_steps,
+     "steps at the end over which wsd's rate falls; by default a fifth of all", false},
+    {"weight-decay", CLI_REAL, &settings.weight_decay, "of the parameters", false},
+    {"no-decay", CLI_STRING, &settings.no_decay, "which have none: none, norms, embeddings, both",
+     false},
+    {"beta1", CLI_REAL, &settings.beta1, "of the gradients' mean", false},
+    {"beta2", CLI_REAL, &settings.beta2, "of their squares' mean", false},
+    {"eps", CLI_REAL, &settings.eps, "keeps the divisor from 0", false},
+    {"clip", CLI_REAL, &settings.clip, "norm that the gradient is clipped to; 0: not", false},
+
+    {NULL, CLI_FLAG, NULL, "Output", false},
+    {"output", CLI_STRING, &settings.output, "checkpoint to write", false},
+    {"output-dir", CLI_STRING, &settings.output_dir,
+     "directory to fill with checkpoints, logs and a report", false},
+    {"resume", CLI_STRING, &settings.resume,
+     "checkpoint, or such a directory, to go on from; it sets the shape", false},
+    {"save-every", CLI_COUNT, &settings.save_every, "steps between saves; 0: at the end only",
+     false},
+    {"keep", CLI_COUNT, &settings.keep,
+     "checkpoints kept in the directory, the best besides; 0: all", false},
+    {"eval-every", CLI_COUNT, &settings.eval_every, "steps between validations; 0: none", false},
+    {"eval-tokens", CLI_COUNT, &settings.eval_tokens, "tokens of such a validation; 0: all", false},
+    {"log-every", CLI_COUNT, &settings.log_every, "steps between lines of progress", false},
+    {"peak-gflops", CLI_REAL, &settings.peak_gflops,
+     "what MFU is the share of; 0: measure this machine", false},
+};
+
+const cli_program_t train_program = {
+    NULL,
+    "Trains a language model on token files. Ctrl-C saves a checkpoint and ends the run.",
+    options,
+    sizeof(options) / sizeof(options[0]),
+};
+
+/* The words of options, in the order of the library's numbers. */
+static const char *const norms[] = {"pre", "post", "none"};                     /* TLM_NORM_ */
+static const char *const positions[] = {"rope", "none"};                        /* TLM_POSITION_ */
+static const char *const ffns[] = {"swiglu", "silu"};                           /* TLM_FFN_ */
+static const char *const orders[] = {"random", "shuffled", "sequential"};       /* TLM_ORDER_ */
+static const char *const schedules[] = {"constant", "cosine", "linear", "wsd"}; /* TLM_SCHEDULE_ */
+static const char *const no_decays[] = {"none", "norms", "embeddings", "both"}; /* TLM_NO_DECAY_ */
+
+void train_read_options(int argc, char **argv)
+{
+    cli_parse(argc, argv, &train_program);
+    cli_check_range("vocab-size", settings.vocab_size, 1, UINT32_MAX);
+    cli_check_range("context", settings.context, 1, 1 << 20);
+    cli_check_range("d-model", settings.d_model, 1, 1 << 20);
+    cli_check_range("layers", settings.layers, 1, 1 << 16);
+    cli_check_range("heads", settings.heads, 1, 1 << 16);
+    cli_check_range("kv-heads", settings.kv_heads, 0, 1 << 16);
+    cli_check_range("d-ff", settings.d_ff, 0, 1 << 24);
+    cli_check_range("batch", settings.batch, 1, 1 << 20);
+    cli_check_range("accumulate", settings.accumulate, 1, 1 << 20);
+    cli_check_range("prefetch", settings.prefetch, 0, 1024);
+    cli_check_range("keep", settings.keep, 0, INT32_MAX);
+    cli_check_range("log-every", settings.log_every, 1, UINT64_MAX);
+    cli_check_range("threads", settings.threads, 0, TLM_MAX_THREADS);
+    if (settings.document_end != CLI_NONE)
+        cli_check_range("document-end", settings.document_end, 0, UINT32_MAX);
+    if (settings.output != NULL && settings.output_dir != NULL)
+        cli_fail_usage("--output and --output-dir exclude each other");
+}
+
+tlm_model_options_t train_model_options(void)
+{
+    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+
+    shape.norm = cli_choose("norm", settings.norm, norms, 3);
+    shape.position = cli_choose("position", settings.position, positions, 2);
+    shape.ffn = cli_choose("ffn", settings.ffn, ffns, 2);
+    shape.tied_embeddings = settings.tied;
+    shape.num_kv_heads = (int64_t)settings.kv_heads;
+    shape.vocab_size = (int64_t)settings.vocab_size;
+    shape.context_length = (int64_t)settings.context;
+    shape.d_model = (int64_t)settings.d_model;
+    shape.num_layers = (int64_t)settings.layers;
+    shape.num_heads = (int64_t)settings.heads;
+    shape.d_ff = (int64_t)settings.d_ff;
+    shape.rope_theta = settings.rope_theta;
+    shape.seed = settings.seed;
+    return shape;
+}
+
+void train_adopt_shape(const tlm_model_options_t *shape)
+{
+    settings.norm = norms[shape->norm];
+    settings.position = positions[shape->position];
+    settings.ffn = ffns[shape->ffn];
+    settings.tied = shape->tied_embeddings;
+    settings.kv_heads = (uint64_t)shape->num_kv_heads;
+    settings.vocab_size = (uint64_t)shape->vocab_size;
+    settings.context = (uint64_t)shape->context_length;
+    settings.d_model = (uint64_t)shape->d_model;
+    settings.layers = (uint64_t)shape->num_layers;
+    settings.heads = (uint64_t)shape->num_heads;
+    settings.d_ff = (uint64_t)shape->d_ff;
+    settings.rope_theta = shape->rope_theta;
+}
+
+uint32_t train_no_decay(void)
+{
+    return (uint32_t)cli_choose("no-decay", settings.no_decay, no_decays, 4);
+}
+
+int32_t train_order(void)
+{
+    return cli_choose("order", settings.order, orders, 3);
+}
+
+tlm_schedule_options_t train_schedule_options(void)
+{
+    tlm_schedule_options_t schedule = TLM_SCHEDULE_OPTIONS_INIT;
+    uint64_t decay = settings.decay_steps != CLI_NONE ? settings.decay_steps : settings.steps / 5;
+
+    schedule.kind = cli_choose("schedule", settings.schedule, schedules, 4);
+    schedule.max_learning_rate = settings.max_rate;
+    schedule.min_learning_rate = settings.min_rate;
+    schedule.total_steps = settings.steps;
+    schedule.warmup_steps = settings.warmup < settings.steps ? settings.warmup : settings.steps;
+    schedule.decay_steps = decay < settings.steps - schedule.warmup_steps
+                               ? decay
+                               : settings.steps - schedule.warmup_steps;
+    return schedule;
+}

@@ -1,0 +1,40 @@
+/* All that train_lm can be told. */
+#ifndef EXAMPLES_TRAIN_OPTIONS_H
+#define EXAMPLES_TRAIN_OPTIONS_H
+
+#include "cli.h"
+
+typedef struct train_settings {
+    const char *train, *valid, *order;
+    uint64_t document_end, prefetch;
+    uint64_t vocab_size, context, d_model, layers, heads, kv_heads, d_ff;
+    double rope_theta;
+    const char *norm, *position, *ffn;
+    bool tied;
+    uint64_t batch, accumulate, steps, stop, seed, threads;
+    const char *schedule, *no_decay;
+    uint64_t warmup, decay_steps;
+    double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
+    bool checkpointing;
+    const char *output, *output_dir, *resume;
+    uint64_t log_every, eval_every, eval_tokens, save_every, keep;
+    double peak_gflops;
+} train_settings_t;
+
+extern train_settings_t settings;
+extern const cli_program_t train_program; /* its options set `settings` */
+
+/* Reads the command line; what is out of range ends the program. */
+void train_read_options(int argc, char **argv);
+
+/* The shape of a new model, and the way back: that of a model becomes the settings'. */
+tlm_model_options_t train_model_options(void);
+void train_adopt_shape(const tlm_model_options_t *shape);
+
+tlm_schedule_options_t train_schedule_options(void);
+
+/* Bits of TLM_NO_DECAY_... and a TLM_ORDER_... */
+uint32_t train_no_decay(void);
+int32_t train_order(void);
+
+#endif

@@ -18,6 +18,7 @@ import contextlib
 import ctypes
 import ctypes.util
 import itertools
+import json
 import os
 import signal
 import threading
@@ -35,8 +36,8 @@ __all__ = [
     "concat", "linear", "embedding", "rms_norm", "silu_mul", "swiglu", "rope", "softmax", "attention",
     "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW",
     "SGD", "clip_grad_norm", "clip_norm", "adamw_update", "cosine_schedule", "schedule_learning_rate",
-    "Dataset", "Loader", "TokenWriter", "tokenize_file", "Model", "model_cost", "Generator",
-    "TrainStep", "Evaluation", "Trainer"]
+    "Dataset", "Loader", "TokenWriter", "tokenize_file", "checkpoint_metadata", "latest_checkpoint",
+    "best_checkpoint", "Model", "model_cost", "Generator", "TrainStep", "Evaluation", "Trainer"]
 
 Text = Union[str, bytes]
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -244,6 +245,12 @@ class _ModelFileOptions(_Options):
                 ("end_token", c_uint32)]
 
 
+class _CheckpointOptions(_Options):
+    _init = "tlm_checkpoint_options_init_sized"
+    _fields_ = [("size", c_size_t), ("metadata", c_char_p), ("validation_loss", c_double),
+                ("has_validation_loss", c_bool), ("reserved", c_uint8 * 7)]
+
+
 class _AdamWOptions(_Options):
     _init = "tlm_adamw_options_init_sized"
     _fields_ = [("size", c_size_t), ("learning_rate", c_double), ("beta1", c_double),
@@ -448,6 +455,11 @@ _STATUS_FUNCTIONS = {
     "tlm_model_set_parameter": [c_void_p, c_char_p, _FLOATS, _SHAPE, c_int32],
     "tlm_model_set_checkpointing": [c_void_p, c_bool],
     "tlm_model_check_finite": [c_void_p],
+    "tlm_checkpoint_metadata": [_OUT, _COUNTS, c_char_p],
+    "tlm_checkpoint_dir_save": [c_char_p, c_void_p, c_void_p, c_uint64, POINTER(_CheckpointOptions),
+                                c_int32],
+    "tlm_checkpoint_dir_latest": [_OUT, POINTER(c_int32), c_char_p],
+    "tlm_checkpoint_dir_best": [_OUT, POINTER(c_int32), c_char_p],
     "tlm_model_forward": [_OUT, c_void_p, _IDS, c_int64, c_int64],
     "tlm_model_loss": [_OUT, c_void_p, _IDS, _IDS, c_int64, c_int64],
     "tlm_model_generate": [POINTER(_IDS), _SIZES, c_void_p, _IDS, c_size_t,
@@ -481,7 +493,7 @@ _OTHER_FUNCTIONS = {
     "tlm_free": (None, [c_void_p]),
     **{f"tlm_{name}_options_init_sized": (None, [c_void_p, c_size_t])
        for name in ("bpe_trainer", "tokenizer", "encode", "pad", "custom_op", "adamw", "schedule",
-                    "loader", "model", "model_file", "cost", "generate", "trainer")},
+                    "loader", "checkpoint", "model", "model_file", "cost", "generate", "trainer")},
     **{f"tlm_{name}_free": (None, [c_void_p])
        for name in ("bpe_trainer", "tokenizer", "encoder", "decoder", "tensor", "optimizer",
                     "dataset", "loader", "token_writer", "model", "generator", "trainer")},
@@ -1218,8 +1230,8 @@ class Tensor(_Handle):
         n = _lib.tlm_tensor_numel(self._handle) * ctypes.sizeof(_ELEMENTS[self.dtype])
         memory = (c_uint8 * n).from_address(self.data) if n else (c_uint8 * 0)()
         memory.owner = self
-        view = memoryview(memory).cast("B").cast(_FORMATS[self.dtype])
-        return view.cast("B").cast(_FORMATS[self.dtype], self.shape) if n and self.shape else view
+        view, code = memoryview(memory).cast("B"), _FORMATS[self.dtype]
+        return view.cast(code, self.shape) if n and self.shape else view.cast(code)
 
     # -- Looking and copying --
 
@@ -1871,6 +1883,34 @@ def _model_options(**values: Any) -> _ModelOptions:
                             for name, value in values.items()})
 
 
+def _take_text(text: c_void_p) -> bytes:
+    """A string that the library handed out, which is then freed."""
+    result = ctypes.string_at(text)
+    _lib.tlm_free(text)
+    return result
+
+
+def checkpoint_metadata(path: Path) -> tuple[dict, int]:
+    """The metadata of a checkpoint, and the number of iterations done."""
+    text, iteration = c_void_p(), c_uint64()
+    _lib.tlm_checkpoint_metadata(byref(text), byref(iteration), os.fsencode(path))
+    return json.loads(_take_text(text)), iteration.value
+
+
+def latest_checkpoint(directory: Path) -> str:
+    """The path of the latest checkpoint in a directory that is whole."""
+    path = c_void_p()
+    _lib.tlm_checkpoint_dir_latest(byref(path), None, os.fsencode(directory))
+    return os.fsdecode(_take_text(path))
+
+
+def best_checkpoint(directory: Path) -> str:
+    """The same for the one of the lowest validation loss."""
+    path = c_void_p()
+    _lib.tlm_checkpoint_dir_best(byref(path), None, os.fsencode(directory))
+    return os.fsdecode(_take_text(path))
+
+
 class Model(_Handle):
     """A transformer language model."""
 
@@ -1957,6 +1997,17 @@ class Model(_Handle):
             handle = c_void_p(_lib.tlm_tensor_retain(borrowed))
             result[name.value.decode()] = Tensor._wrap(handle)
         return result
+
+    def save_in(self, directory: Path, optimizer: Optimizer | None = None, iteration: int = 0,
+                keep_last: int = 0, metadata: dict | None = None,
+                validation_loss: float | None = None) -> None:
+        """A checkpoint in a file of its own in a directory, of which the keep_last latest (0: all) and
+        the one of the lowest validation loss stay. metadata: what JSON can hold."""
+        options = _CheckpointOptions(metadata=None if metadata is None else json.dumps(metadata).encode(),
+                                     validation_loss=validation_loss,
+                                     has_validation_loss=validation_loss is not None)
+        _lib.tlm_checkpoint_dir_save(os.fsencode(directory), self._handle, optimizer and optimizer._handle,
+                                     _unsigned("iteration", iteration), byref(options), keep_last)
 
     @property
     def num_elements(self) -> int:

@@ -913,6 +913,22 @@ class OptimizerTest(unittest.TestCase):
         self.assertEqual(self.model.num_elements, sum(math.prod(p.shape) for p in
                                                       self.model.parameters().values()))
 
+    def test_checkpoints_in_a_directory(self):
+        with tempfile.TemporaryDirectory() as folder:
+            directory = os.path.join(folder, "run")
+            for iteration, loss in [(1, 3.0), (2, 1.0), (3, 2.0), (4, None)]:
+                self.model.save_in(directory, iteration=iteration, keep_last=1, validation_loss=loss,
+                                   metadata={"name": "\u00e9", "n": iteration})
+            self.assertEqual(len(os.listdir(directory)), 2)
+            latest, best = tinylm.latest_checkpoint(directory), tinylm.best_checkpoint(directory)
+            self.assertEqual(tinylm.checkpoint_metadata(latest), ({"name": "\u00e9", "n": 4}, 4))
+            self.assertEqual(tinylm.checkpoint_metadata(best), ({"name": "\u00e9", "n": 2}, 2))
+            self.assertEqual(self.model.load_checkpoint(best), 2)
+            self.model.save(best)
+            self.assertEqual(tinylm.checkpoint_metadata(best), ({}, 0))
+            with self.assertRaises(FileNotFoundError):
+                tinylm.latest_checkpoint(os.path.join(folder, "none"))
+
     def test_memory_of_ones_own(self):
         theta, m, v, g = (tinylm.Tensor([value] * 3) for value in (1.0, 0.0, 0.0, 3.0))
         self.assertAlmostEqual(tinylm.clip_norm([g], 1.0), math.sqrt(27), places=5)
@@ -1140,9 +1156,7 @@ class LibraryTest(unittest.TestCase):
                     (lambda: tinylm.set_num_threads(-1), tinylm.InvalidArgumentError, ValueError),
                     (lambda: tinylm.clip_norm([tinylm.Tensor([math.nan])], 1.0), tinylm.NonFiniteError,
                      ArithmeticError),
-                    (lambda: tinylm.clip_norm([tinylm.Tensor([[1.0], [2.0]]).slice(0, 0, 2).transpose(0, 1)
-                                               .transpose(0, 1), tensor.slice(1, 0, 1),
-                                               tinylm.Tensor([[1.0, 2.0], [3.0, 4.0]]).transpose(0, 1)], 1.0),
+                    (lambda: tinylm.clip_norm([tinylm.Tensor([[1.0, 2.0], [3.0, 4.0]]).transpose(0, 1)], 1.0),
                      tinylm.UnsupportedError, NotImplementedError)]:
                 with self.assertRaises(python) as caught:
                     call()

@@ -18,8 +18,8 @@ def peak():
 
 
 def measure(name, text):
-    tokenizer = tinylm.Tokenizer.load(os.path.join(DATA, "gpt2_vocab.json"),
-                                      os.path.join(DATA, "gpt2_merges.txt"))
+    tokenizer = tinylm.Tokenizer.from_files(os.path.join(DATA, "gpt2_vocab.json"),
+                                            os.path.join(DATA, "gpt2_merges.txt"))
     ids, n = ctypes.POINTER(ctypes.c_uint32)(), ctypes.c_size_t()
     before, start = peak(), time.process_time()
     tinylm._lib.tlm_tokenizer_encode(ctypes.byref(ids), ctypes.byref(n), tokenizer._handle, text,

@@ -11,6 +11,7 @@ the C program bench_train_step prints: the parts of the step, and its matrix pro
 """
 import argparse
 import ctypes
+import math
 import os
 import re
 import statistics
@@ -167,6 +168,7 @@ class Torch:
         self.parameters = list(self.model.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8,
                                            weight_decay=0.01, **({mode: True} if mode else {}))
+        self.steps = 0
 
     def step(self, inputs, targets):
         torch = self.torch
@@ -177,6 +179,9 @@ class Torch:
         value = loss.item()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.steps += 1
+        # The library's epsilon, as CS336's, is added to sqrt(v) before its bias is corrected, PyTorch's after that.
+        self.optimizer.param_groups[0]["eps"] = 1e-8 / math.sqrt(1 - 0.999 ** self.steps)
         self.optimizer.step()
         return value
 

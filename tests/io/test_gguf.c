@@ -1,6 +1,6 @@
 /* GGUF files: models and tokenizers come back with the same bits and ids; hostile files are refused. That
  * others read the same is tested in tests/python/test_gguf_peers.py. */
-#include "io_support.h"
+#include "model_support.h"
 
 #include "io/gguf.h"
 
@@ -24,46 +24,12 @@ static tlm_model_t *make_model(bool tied)
     return model;
 }
 
-/* The bytes, three tokens by merges, two holes, and two special tokens: 263 ids. */
+/* With two holes before the special tokens: 263 ids. */
 static tlm_tokenizer_t *make_tokenizer(const char *pattern, const char *special)
 {
-    static const char *const sides[] = {"t", "h", "th", "e", " ", "the"};
-    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
-    tlm_bytes_t vocab[259], merges[6], specials[2];
     static const uint32_t ids[] = {261, UINT32_MAX};
-    static uint8_t bytes[256];
-    tlm_tokenizer_t *tokenizer;
 
-    for (int i = 0; i < 256; i++) {
-        bytes[i] = (uint8_t)i;
-        vocab[i] = (tlm_bytes_t){&bytes[i], 1};
-    }
-    vocab[256] = (tlm_bytes_t){(const uint8_t *)"th", 2};
-    vocab[257] = (tlm_bytes_t){(const uint8_t *)"the", 3};
-    vocab[258] = (tlm_bytes_t){(const uint8_t *)" the", 4};
-    for (int i = 0; i < 6; i++)
-        merges[i] = (tlm_bytes_t){(const uint8_t *)sides[i], strlen(sides[i])};
-    specials[0] = (tlm_bytes_t){(const uint8_t *)"<|endoftext|>", 13};
-    specials[1] = (tlm_bytes_t){(const uint8_t *)special, strlen(special)};
-    options.special_tokens = specials;
-    options.special_token_ids = ids;
-    options.num_special_tokens = 2;
-    options.pattern = pattern;
-    ASSERT_OK(tlm_tokenizer_create(&tokenizer, vocab, 259, merges, 3, &options));
-    return tokenizer;
-}
-
-static void assert_same(const tlm_model_t *a, const tlm_model_t *b)
-{
-    tlm_tensor_t *const *ours, *const *theirs;
-    size_t n, m;
-
-    ASSERT_OK(tlm_model_parameters(&ours, &n, a));
-    ASSERT_OK(tlm_model_parameters(&theirs, &m, b));
-    ck_assert_uint_eq(n, m);
-    for (size_t i = 0; i < n; i++)
-        ck_assert_mem_eq(tlm_tensor_data(ours[i]), tlm_tensor_data(theirs[i]),
-                         (size_t)tlm_tensor_numel(ours[i]) * sizeof(float));
+    return make_small_tokenizer(pattern, "<|endoftext|>", special, ids);
 }
 
 static void assert_same_tokenizer(const tlm_tokenizer_t *a, const tlm_tokenizer_t *b)

@@ -1,6 +1,6 @@
 /* Models in others' files: what is written is whole, and what cannot be is refused by name. That others
  * read the same of it is tested in tests/python/test_model_files.py. */
-#include "io_support.h"
+#include "model_support.h"
 
 #include <math.h>
 #include <sys/stat.h>
@@ -26,31 +26,10 @@ static tlm_model_t *make_model(const tlm_model_options_t *options)
     return model;
 }
 
-/* The bytes, three merges and two special tokens: 261 ids. */
+/* 261 ids. */
 static tlm_tokenizer_t *make_tokenizer(void)
 {
-    static const char *const special[] = {"<|pad|>", "<|endoftext|>"};
-    static const char *const sides[] = {"t", "h", "th", "e", " ", "the"};
-    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
-    tlm_bytes_t vocab[259], merges[6], specials[2];
-    static uint8_t bytes[256];
-    tlm_tokenizer_t *tokenizer;
-
-    for (int i = 0; i < 256; i++) {
-        bytes[i] = (uint8_t)i;
-        vocab[i] = (tlm_bytes_t){&bytes[i], 1};
-    }
-    vocab[256] = (tlm_bytes_t){(const uint8_t *)"th", 2};
-    vocab[257] = (tlm_bytes_t){(const uint8_t *)"the", 3};
-    vocab[258] = (tlm_bytes_t){(const uint8_t *)" the", 4};
-    for (int i = 0; i < 6; i++)
-        merges[i] = (tlm_bytes_t){(const uint8_t *)sides[i], strlen(sides[i])};
-    for (int i = 0; i < 2; i++)
-        specials[i] = (tlm_bytes_t){(const uint8_t *)special[i], strlen(special[i])};
-    options.special_tokens = specials;
-    options.num_special_tokens = 2;
-    ASSERT_OK(tlm_tokenizer_create(&tokenizer, vocab, 259, merges, 3, &options));
-    return tokenizer;
+    return make_small_tokenizer(NULL, "<|pad|>", "<|endoftext|>", NULL);
 }
 
 static bool exists(const char *path)

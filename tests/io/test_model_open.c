@@ -1,6 +1,6 @@
 /* Opening models in others' files: what was saved comes back with the same bits, and anything else is
  * refused by name, with nothing made. */
-#include "io_support.h"
+#include "model_support.h"
 
 #include <sys/stat.h>
 
@@ -44,19 +44,6 @@ static tlm_model_t *save(const tlm_model_options_t *options)
     ASSERT_OK(tlm_model_create(&model, options));
     ASSERT_OK(tlm_model_save_hf(test_path("folder"), model, NULL, NULL));
     return model;
-}
-
-static void assert_same(const tlm_model_t *a, const tlm_model_t *b)
-{
-    tlm_tensor_t *const *ours, *const *theirs;
-    size_t n, m;
-
-    ASSERT_OK(tlm_model_parameters(&ours, &n, a));
-    ASSERT_OK(tlm_model_parameters(&theirs, &m, b));
-    ck_assert_uint_eq(n, m);
-    for (size_t i = 0; i < n; i++)
-        ck_assert_mem_eq(tlm_tensor_data(ours[i]), tlm_tensor_data(theirs[i]),
-                         (size_t)tlm_tensor_numel(ours[i]) * sizeof(float));
 }
 
 /* The folder is refused, and the out-parameters stay. */

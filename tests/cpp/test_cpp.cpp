@@ -523,6 +523,18 @@ void test_checkpoints(const std::string &folder)
     EXPECT(throws(TLM_ERR_NOT_FOUND, "", [&] { (void)tinylm::model::load(folder + "/none"); }));
     tinylm::save_hf(folder + "/hf", model, tinylm::tokenizer());
     EXPECT(std::filesystem::exists(folder + "/hf/config.json"));
+    tinylm::save_gguf(folder + "/model.gguf", model, tinylm::tokenizer());
+    for (const char *name : {"/weights", "/hf", "/model.gguf"}) {
+        tinylm::opened_model opened = tinylm::open_model(folder + name);
+        EXPECT(opened.model.num_elements() == model.num_elements() && !opened.tokenizer);
+    }
+    EXPECT(throws(TLM_ERR_NOT_FOUND, "", [&] { (void)tinylm::open_model(folder + "/none"); }));
+
+    tinylm::save_checkpoint_in(folder + "/kept", model, adamw, 1, {"{\"a\":1}", 2.5});
+    tinylm::save_checkpoint_in(folder + "/kept", model, adamw, 2, {"", 3.5}, 1);
+    EXPECT(tinylm::load_checkpoint(tinylm::latest_checkpoint(folder + "/kept"), model, adamw) == 2);
+    EXPECT(tinylm::checkpoint_metadata(tinylm::best_checkpoint(folder + "/kept")) == "{\"a\":1}");
+    EXPECT(throws(TLM_ERR_NOT_FOUND, "", [&] { (void)tinylm::latest_checkpoint(folder); }));
 }
 
 void test_trainer(const std::string &folder)

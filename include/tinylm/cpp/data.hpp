@@ -2,6 +2,10 @@
 #ifndef TINYLM_CPP_DATA_HPP
 #define TINYLM_CPP_DATA_HPP
 
+#include <memory>
+#include <optional>
+#include <string>
+
 #include "../data.h"
 #include "model.hpp"
 
@@ -137,6 +141,20 @@ inline std::uint64_t tokenize_file(const tokenizer &by, const std::string &text_
     return n;
 }
 
+namespace detail
+{
+
+/* The string that call(&text) makes. */
+template <typename F> std::string take(F call)
+{
+    char *text = nullptr;
+    check(call(&text));
+    std::unique_ptr<char, void (*)(char *)> owner(text, [](char *p) { tlm_free(p); });
+    return text;
+}
+
+} // namespace detail
+
 inline void save_checkpoint(const std::string &path, const model &of, std::uint64_t iteration)
 {
     check(tlm_checkpoint_save(path.c_str(), of.get(), nullptr, iteration));
@@ -156,6 +174,45 @@ inline std::uint64_t load_checkpoint(const std::string &path, const model &to,
                                      const optimizer &with)
 {
     return detail::read(tlm_checkpoint_load, path.c_str(), to.get(), with.get());
+}
+
+/* ---- Directories of checkpoints ---------------------------------------------------------- */
+
+/** What is saved beside a model. */
+struct checkpoint_options {
+    std::string metadata; /* a JSON object; empty: none */
+    std::optional<double> validation_loss;
+};
+
+/** Saves to a directory, and keeps the last and the best there; 0 keeps all. */
+inline void save_checkpoint_in(const std::string &directory, const model &of, const optimizer &with,
+                               std::uint64_t iteration, const checkpoint_options &options = {},
+                               std::int32_t keep_last = 0)
+{
+    tlm_checkpoint_options_t c = TLM_CHECKPOINT_OPTIONS_INIT;
+    c.metadata = options.metadata.empty() ? nullptr : options.metadata.c_str();
+    c.has_validation_loss = options.validation_loss.has_value();
+    c.validation_loss = options.validation_loss.value_or(0.0);
+    check(
+        tlm_checkpoint_dir_save(directory.c_str(), of.get(), with.get(), iteration, &c, keep_last));
+}
+/** The path of the latest checkpoint of a directory that is whole. */
+inline std::string latest_checkpoint(const std::string &directory)
+{
+    return detail::take(
+        [&](char **path) { return tlm_checkpoint_dir_latest(path, nullptr, directory.c_str()); });
+}
+/** The path of that with the lowest validation loss. */
+inline std::string best_checkpoint(const std::string &directory)
+{
+    return detail::take(
+        [&](char **path) { return tlm_checkpoint_dir_best(path, nullptr, directory.c_str()); });
+}
+/** The metadata that a checkpoint was saved with, or "{}". */
+inline std::string checkpoint_metadata(const std::string &path)
+{
+    return detail::take(
+        [&](char **metadata) { return tlm_checkpoint_metadata(metadata, nullptr, path.c_str()); });
 }
 
 } // namespace tinylm

@@ -278,6 +278,30 @@ inline void save_hf(const std::string &directory, const model &of, const tokeniz
     check(tlm_model_save_hf(directory.c_str(), of.get(), with.get(), &options));
 }
 
+/** A GGUF file; the tokenizer may be empty. */
+inline void save_gguf(const std::string &path, const model &of, const tokenizer &with,
+                      const model_file_options &options = {})
+{
+    check(tlm_model_save_gguf(path.c_str(), of.get(), with.get(), &options));
+}
+
+/** What a file or a folder holds; the tokenizer is empty if there is none in it. */
+struct opened_model {
+    tinylm::model model;
+    tinylm::tokenizer tokenizer;
+    model_file_options options;
+};
+
+/** A checkpoint, a folder of Hugging Face's, or a GGUF file. */
+inline opened_model open_model(const std::string &path)
+{
+    tlm_model_t *made = nullptr;
+    tlm_tokenizer_t *with = nullptr;
+    model_file_options options;
+    check(tlm_model_open(&made, &with, &options, path.c_str()));
+    return {model(made), tokenizer(with), options};
+}
+
 /* ---- Optimisers -------------------------------------------------------------------------- */
 
 /** AdamW or SGD. @since 0.2 */

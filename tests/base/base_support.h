@@ -3,6 +3,7 @@
 #define TEST_BASE_SUPPORT_H
 
 #include "io_support.h"
+#include "run_suite.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -12,7 +13,6 @@ static inline int run_tests(const char *name, const TTest *const *tests, size_t 
 {
     Suite *suite = suite_create(name);
     TCase *tcase = tcase_create(name);
-    SRunner *runner;
     int failed;
 
     for (size_t i = 0; i < n; i++)
@@ -20,12 +20,9 @@ static inline int run_tests(const char *name, const TTest *const *tests, size_t 
     tcase_set_timeout(tcase, 120);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_FORK_GETENV);
     remove_test_directory();
-    return failed == 0 ? 0 : 1;
+    return failed;
 }
 
 #endif

@@ -1,6 +1,7 @@
 /* Any rank file; one that begins with '+' goes on from all single bytes, with ranks from 64 on. What
  * loads encodes like the naive encoder by rank, saves, and loads again. */
 #include "fuzz_tokenizer.h"
+#include "naive_by_rank.h"
 
 /* The lines of all bytes. */
 static size_t byte_lines(char *out)
@@ -31,43 +32,6 @@ static const char *rank_file(const uint8_t *data, size_t size)
     return path;
 }
 
-/* Joins the neighbours of lowest rank; *next starts at each part, or is `size`. */
-static size_t naive_encode_piece(uint32_t *ids, const tlm_tokenizer_t *tokenizer,
-                                 const uint8_t *text, size_t size)
-{
-    size_t ends[64], n = size;
-
-    for (size_t i = 0; i < size; i++)
-        ends[i] = i + 1;
-    if (tlm_tokenizer_token_id(ids, tokenizer, text, size) == TLM_OK)
-        return 1;
-    for (;;) {
-        uint32_t lowest = UINT32_MAX, rank;
-        size_t best = 0;
-
-        for (size_t i = 0; i + 1 < n; i++) {
-            size_t start = i == 0 ? 0 : ends[i - 1];
-
-            if (tlm_tokenizer_token_id(&rank, tokenizer, text + start, ends[i + 1] - start) ==
-                    TLM_OK &&
-                rank < lowest) {
-                lowest = rank;
-                best = i;
-            }
-        }
-        if (lowest == UINT32_MAX)
-            break;
-        n--;
-        memmove(ends + best, ends + best + 1, (n - best) * sizeof(*ends));
-    }
-    for (size_t i = 0; i < n; i++) {
-        size_t start = i == 0 ? 0 : ends[i - 1];
-
-        FUZZ_OK(tlm_tokenizer_token_id(&ids[i], tokenizer, text + start, ends[i] - start));
-    }
-    return n;
-}
-
 /* Pieces of at most 48 bytes are pretokens here. */
 static void check_by_rank(const tlm_tokenizer_t *tokenizer, const uint8_t *data, size_t size)
 {
@@ -75,7 +39,8 @@ static void check_by_rank(const tlm_tokenizer_t *tokenizer, const uint8_t *data,
         size_t piece = size - at < 48 ? size - at : 48, n, expected_n;
         uint32_t expected[48], *ids;
 
-        expected_n = naive_encode_piece(expected, tokenizer, data + at, piece);
+        expected_n = naive_by_rank(expected, tokenizer, (tlm_bytes_t){data + at, piece});
+        FUZZ_CHECK(expected_n != SIZE_MAX);
         FUZZ_OK(tlm_tokenizer_encode(&ids, &n, tokenizer, data + at, piece));
         FUZZ_CHECK(fuzz_same(ids, n * sizeof(*ids), expected, expected_n * sizeof(*ids)));
         tlm_free(ids);

@@ -1,6 +1,7 @@
 /* Checkpoints: training goes on with the same bits, and no damaged or foreign file changes
  * anything. */
 #include "io_support.h"
+#include "run_suite.h"
 
 #include <math.h>
 
@@ -504,7 +505,6 @@ int main(void)
 {
     Suite *suite = suite_create("checkpoint");
     TCase *tcase = tcase_create("checkpoint");
-    SRunner *runner;
     int failed;
 
     tcase_set_timeout(tcase, 30);
@@ -519,10 +519,7 @@ int main(void)
     tcase_add_test(tcase, saving_is_all_or_nothing);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_FORK_GETENV);
     remove_test_directory();
-    return failed == 0 ? 0 : 1;
+    return failed;
 }

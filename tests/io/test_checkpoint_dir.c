@@ -1,6 +1,7 @@
 /* Directories of checkpoints: what is kept, what is found, and what a disk that is full, a process that
  * was killed and files that are damaged leave of them. */
 #include "io_support.h"
+#include "run_suite.h"
 
 #include <math.h>
 #include <signal.h>
@@ -324,7 +325,6 @@ int main(void)
 {
     Suite *suite = suite_create("checkpoint directory");
     TCase *tcase = tcase_create("checkpoint directory");
-    SRunner *runner;
     int failed;
 
     tcase_add_checked_fixture(tcase, set_up, tear_down);
@@ -337,10 +337,7 @@ int main(void)
     tcase_add_test(tcase, nonsense_is_refused);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_FORK_GETENV);
     remove_test_directory();
-    return failed == 0 ? 0 : 1;
+    return failed;
 }

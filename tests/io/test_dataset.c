@@ -1,5 +1,6 @@
 /* Token files: reading, sampling, writing, and files that lie about themselves. */
 #include "io_support.h"
+#include "run_suite.h"
 
 #include "io/npy.h"
 
@@ -421,7 +422,6 @@ int main(void)
 {
     Suite *suite = suite_create("dataset");
     TCase *tcase = tcase_create("dataset");
-    SRunner *runner;
     int failed;
 
     tcase_add_test(tcase, raw_files_are_read);
@@ -438,10 +438,7 @@ int main(void)
     tcase_add_test(tcase, unfinished_files_leave_nothing);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_FORK_GETENV);
     remove_test_directory();
-    return failed == 0 ? 0 : 1;
+    return failed;
 }

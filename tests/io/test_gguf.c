@@ -1,6 +1,7 @@
 /* GGUF files: models and tokenizers come back with the same bits and ids; hostile files are refused. That
  * others read the same is tested in tests/python/test_gguf_peers.py. */
 #include "model_support.h"
+#include "run_suite.h"
 
 #include "io/gguf.h"
 
@@ -431,7 +432,6 @@ int main(void)
 {
     Suite *suite = suite_create("gguf");
     TCase *tcase = tcase_create("gguf");
-    SRunner *runner;
     int failed;
 
     tcase_add_test(tcase, what_is_saved_is_opened);
@@ -443,10 +443,7 @@ int main(void)
     tcase_add_test(tcase, other_models_are_refused);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_FORK_GETENV);
     remove_test_directory();
-    return failed == 0 ? 0 : 1;
+    return failed;
 }

@@ -1,6 +1,7 @@
 /* Batches: which windows they hold in each order, and that neither prefetching nor seeking nor a fork
  * changes them. */
 #include "io_support.h"
+#include "run_suite.h"
 
 #include <sys/wait.h>
 
@@ -402,8 +403,6 @@ int main(void)
 {
     Suite *suite = suite_create("loader");
     TCase *tcase = tcase_create("loader");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tcase, random_batches_are_those_of_sample);
     tcase_add_test(tcase, sequential_batches_read_the_data_in_order);
@@ -417,9 +416,5 @@ int main(void)
 #endif
     tcase_add_test(tcase, impossible_loaders_are_refused);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_FORK_GETENV);
 }

@@ -1,6 +1,7 @@
 /* Models in others' files: what is written is whole, and what cannot be is refused by name. That others
  * read the same of it is tested in tests/python/test_model_files.py. */
 #include "model_support.h"
+#include "run_suite.h"
 
 #include <math.h>
 #include <sys/stat.h>
@@ -244,7 +245,6 @@ int main(void)
 {
     Suite *suite = suite_create("model files");
     TCase *tcase = tcase_create("model files");
-    SRunner *runner;
     int failed;
 
     tcase_add_test(tcase, halves_are_widened_exactly);
@@ -255,10 +255,7 @@ int main(void)
     tcase_add_test(tcase, large_weights_are_refused);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_FORK_GETENV);
     remove_test_directory();
-    return failed == 0 ? 0 : 1;
+    return failed;
 }

@@ -1,6 +1,7 @@
 /* Opening models in others' files: what was saved comes back with the same bits, and anything else is
  * refused by name, with nothing made. */
 #include "model_support.h"
+#include "run_suite.h"
 
 #include <sys/stat.h>
 
@@ -396,7 +397,6 @@ int main(void)
 {
     Suite *suite = suite_create("model open");
     TCase *tcase = tcase_create("model open");
-    SRunner *runner;
     int failed;
 
     tcase_add_test(tcase, what_is_saved_is_opened);
@@ -407,10 +407,7 @@ int main(void)
     tcase_add_test(tcase, shards_are_read_and_checked);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_FORK_GETENV);
     remove_test_directory();
-    return failed == 0 ? 0 : 1;
+    return failed;
 }

@@ -1,5 +1,6 @@
 /* A model's parameters as groups of an optimiser, and the search for values that are not finite. */
 #include "io_support.h"
+#include "run_suite.h"
 
 #include <math.h>
 
@@ -149,17 +150,11 @@ int main(void)
 {
     Suite *suite = suite_create("parameter_groups");
     TCase *tcase = tcase_create("parameter_groups");
-    SRunner *runner;
-    int failed;
 
     tcase_add_loop_test(tcase, parameters_decay_unless_excluded, 0, 4);
     tcase_add_test(tcase, a_model_without_such_parameters_or_sgd_has_one_group);
     tcase_add_test(tcase, a_refused_model_adds_nothing);
     tcase_add_test(tcase, what_is_not_finite_is_named);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_FORK_GETENV);
 }

@@ -1,5 +1,6 @@
 /* safetensors: round trips, the checksum, and files that break the format in every way. */
 #include "io_support.h"
+#include "run_suite.h"
 
 #include "base/memory.h"
 #include "io/crc64.h"
@@ -206,7 +207,6 @@ int main(void)
 {
     Suite *suite = suite_create("safetensors");
     TCase *tcase = tcase_create("safetensors");
-    SRunner *runner;
     int failed;
 
     tcase_add_test(tcase, crc64_is_that_of_xz);
@@ -217,10 +217,7 @@ int main(void)
     tcase_add_test(tcase, huge_header_lengths_are_refused);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_FORK_GETENV);
     remove_test_directory();
-    return failed == 0 ? 0 : 1;
+    return failed;
 }

@@ -1,5 +1,6 @@
 /* The trainer against steps written out, and runs that were interrupted against those that were not. */
 #include "io_support.h"
+#include "run_suite.h"
 
 #include <float.h>
 #include <math.h>
@@ -579,7 +580,6 @@ int main(void)
 {
     Suite *suite = suite_create("trainer");
     TCase *tcase = tcase_create("trainer");
-    SRunner *runner;
     int failed;
 
     make_test_directory();
@@ -595,10 +595,7 @@ int main(void)
     tcase_add_test(tcase, evaluation_refuses_nonsense);
     tcase_add_test(tcase, options_are_checked);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_FORK_GETENV);
     remove_test_directory();
-    return failed == 0 ? 0 : 1;
+    return failed;
 }

@@ -1,6 +1,7 @@
 /* Attention against the plain formula in float64: masks, causality, sizes around the tiles, heads,
  * threads and CPU levels. */
 #include "gradcheck.h"
+#include "run_suite.h"
 
 #include "tinylm/nn.h"
 
@@ -530,10 +531,5 @@ int main(void)
     tcase_add_test(tests, test_threads);
     tcase_add_test(tests, test_refusals);
     tcase_add_test(tests, test_head_refusals);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite, CK_NOFORK);
 }

@@ -1,6 +1,7 @@
 /* Generation: the key-value cache against the whole forward pass, the sliding window, and sampling.
  */
 #include "reference_model.h"
+#include "run_suite.h"
 
 #include "nn/inference.h"
 #include "nn/sampling.h"
@@ -406,8 +407,6 @@ int main(void)
 {
     Suite *suite = suite_create("generate");
     TCase *tcase = tcase_create("generate");
-    SRunner *runner;
-    int failed;
 
     tcase_add_loop_test(tcase, cached_logits_are_those_of_the_forward_pass, 0,
                         REFERENCE_NUM_SHAPES);
@@ -419,9 +418,5 @@ int main(void)
     tcase_add_loop_test(tcase, logits_that_are_not_finite_are_refused, 0, 3);
     tcase_add_test(tcase, wrong_options_are_refused);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_FORK_GETENV);
 }

@@ -1,6 +1,7 @@
 /* Many sequences side by side, stop sequences, log-probabilities and scores: against single calls of
  * tlm_model_generate and the whole forward pass. */
 #include "reference_model.h"
+#include "run_suite.h"
 
 enum { VOCAB = 40, CONTEXT = 24, MAX_SEQUENCES = 45 };
 
@@ -428,8 +429,6 @@ int main(void)
 {
     Suite *suite = suite_create("generator");
     TCase *tcase = tcase_create("generator");
-    SRunner *runner;
-    int failed;
 
     tcase_add_loop_test(tcase, each_sequence_is_as_if_alone, 0, 3);
     tcase_add_test(tcase, the_penalty_counts_prompt_and_new_tokens);
@@ -441,9 +440,5 @@ int main(void)
     tcase_add_test(tcase, a_score_is_the_loss);
     tcase_add_test(tcase, nonsense_is_refused);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_FORK_GETENV);
 }

@@ -1,5 +1,6 @@
 /* Linear, embedding, RMSNorm, SiLU, SwiGLU, RoPE and softmax against float64, with gradients. */
 #include "gradcheck.h"
+#include "run_suite.h"
 
 #include "tinylm/nn.h"
 
@@ -437,10 +438,5 @@ int main(void)
     tcase_add_test(tests, test_softmax_extremes);
     tcase_add_test(tests, test_refusals);
     tcase_add_test(tests, test_init);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite, CK_NOFORK);
 }

@@ -1,5 +1,6 @@
 /* Cross-entropy, alone and fused with the linear layer before it, against float64. */
 #include "gradcheck.h"
+#include "run_suite.h"
 
 #include "nn/cross_entropy.h"
 
@@ -159,10 +160,5 @@ int main(void)
     tcase_add_loop_test(tests, test_cross_entropy, 0, NUM_CASES);
     tcase_add_loop_test(tests, test_fused, 0, NUM_CASES);
     tcase_add_test(tests, test_extremes);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite, CK_NOFORK);
 }

@@ -1,5 +1,6 @@
 /* The whole model against its float64 twin; its parameters; training. */
 #include "reference_model.h"
+#include "run_suite.h"
 
 static const tlm_model_options_t tiny = {.size = sizeof(tlm_model_options_t),
                                          .vocab_size = 11,
@@ -633,8 +634,6 @@ int main(void)
 {
     Suite *suite = suite_create("model");
     TCase *tcase = tcase_create("model");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, logits_are_those_of_the_reference, 0, REFERENCE_NUM_SHAPES);
@@ -654,9 +653,5 @@ int main(void)
     tcase_add_test(tcase, wrong_options_are_refused);
     tcase_add_test(tcase, wrong_inputs_are_refused);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_FORK_GETENV);
 }

@@ -1,6 +1,8 @@
 /* tlm_model_cost against real train steps: every malloc and every matrix product of the program goes
  * through counters here (the linker's --wrap), and what they count must lie within a tenth of what
  * was told beforehand. */
+#include "run_suite.h"
+
 #include <check.h>
 #include <malloc.h>
 #include <math.h>
@@ -504,8 +506,6 @@ int main(void)
 {
     Suite *suite = suite_create("model_cost");
     TCase *tcase = tcase_create("model_cost");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_add_loop_test(tcase, test_costs_are_those_of_real_steps, 0, NUM_SETTINGS);
     tcase_add_loop_test(tcase, test_parts_sum_up, 0, NUM_SETTINGS);
@@ -515,8 +515,5 @@ int main(void)
     tcase_add_test(tcase, test_refuses_nonsense);
     tcase_add_test(tcase, test_largest);
     suite_add_tcase(suite, tcase);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_FORK_GETENV);
 }

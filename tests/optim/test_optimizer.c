@@ -1,4 +1,6 @@
 /* Optimisers against float64 runs of their formulas, and what they refuse. */
+#include "run_suite.h"
+
 #include <check.h>
 #include <float.h>
 #include <math.h>
@@ -636,8 +638,6 @@ int main(void)
 {
     Suite *suite = suite_create("optimizer");
     TCase *tcase = tcase_create("optimizer");
-    SRunner *runner;
-    int failed;
 
     tcase_add_loop_test(tcase, adamw_follows_its_formula, 0, 5);
     tcase_add_test(tcase, sgd_follows_its_formula);
@@ -654,9 +654,5 @@ int main(void)
     tcase_add_test(tcase, adamw_update_is_the_step);
     tcase_add_test(tcase, threads_do_not_change_a_bit);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_FORK_GETENV);
 }

@@ -1,5 +1,6 @@
 /* Ops from outside the library: gradients, ownership, and every way a callback may go wrong. */
 #include "gradcheck.h"
+#include "run_suite.h"
 
 #include "tinylm/custom_op.h"
 #include "tinylm/runtime.h"
@@ -377,10 +378,5 @@ int main(void)
     tcase_add_test(tcase, test_refusals);
     tcase_add_test(tcase, test_recording);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_NOFORK);
 }

@@ -1,4 +1,6 @@
 /* DLPack in and out: the same memory on both sides, ownership, strides, offsets, refusals. */
+#include "run_suite.h"
+
 #include <check.h>
 #include <string.h>
 
@@ -214,10 +216,5 @@ int main(void)
     tcase_add_test(tcase, test_out);
     tcase_add_test(tcase, test_round_trip);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_NOFORK);
 }

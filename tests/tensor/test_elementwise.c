@@ -1,6 +1,7 @@
 /* Ops that go element by element, from one table each: functions of one variable, and ops of
  * several operands over random shapes that broadcast. Then max and concat. */
 #include "gradcheck.h"
+#include "run_suite.h"
 
 #include "tinylm/runtime.h"
 
@@ -603,10 +604,5 @@ int main(void)
     tcase_add_test(tcase, test_concat);
     tcase_add_test(tcase, test_concat_integers);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_NOFORK);
 }

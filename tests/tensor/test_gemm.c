@@ -1,5 +1,7 @@
 /* Matrix products against the triple loop in float64, at every CPU level and on several thread
  * counts. */
+#include "run_suite.h"
+
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -249,10 +251,5 @@ int main(void)
     tcase_add_loop_test(tcase, test_non_finite, 0, 3);
     tcase_add_loop_test(tcase, test_kernel_name, 0, 3);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_NOFORK);
 }

@@ -1,4 +1,6 @@
 /* Tensors: making, wrapping, views, reference counts, refusals. */
+#include "run_suite.h"
+
 #include <check.h>
 #include <math.h>
 #include <pthread.h>
@@ -339,10 +341,5 @@ int main(void)
     tcase_add_test(tcase, test_buffer_cache);
     tcase_add_test(tcase, test_counts_are_atomic);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_NOFORK);
 }

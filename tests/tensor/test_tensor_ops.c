@@ -1,5 +1,6 @@
 /* Every general op against float64: result and gradients, over odd shapes, broadcasts and views. */
 #include "gradcheck.h"
+#include "run_suite.h"
 
 #include "tinylm/runtime.h"
 
@@ -428,10 +429,5 @@ int main(void)
     tcase_add_loop_test(tcase, test_unary, 0, (int)(sizeof(unary_cases) / sizeof(*unary_cases)));
     tcase_add_loop_test(tcase, test_matmul, 0, (int)(sizeof(matmul_cases) / sizeof(*matmul_cases)));
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_NOFORK);
 }

@@ -1,5 +1,7 @@
 /* The vector kernels of every CPU level: against float64, against themselves on other cuts of a
  * row, and on NaN and infinity. */
+#include "run_suite.h"
+
 #include <check.h>
 #include <float.h>
 #include <math.h>
@@ -528,10 +530,5 @@ int main(void)
     tcase_add_loop_test(tcase, test_weighted_rows, 0, 3);
     tcase_add_test(tcase, test_parallel_ranges);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite, CK_NOFORK);
 }

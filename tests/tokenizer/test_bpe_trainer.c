@@ -1,6 +1,7 @@
 /* BPE training: the merges of the naive trainer, for every way of giving the text and every number
  * of threads; limits and refusals. */
 #include "tokenizer_support.h"
+#include "run_suite.h"
 
 static tlm_bpe_trainer_t *new_trainer(uint32_t vocab_size, const tlm_bytes_t *specials,
                                       size_t num_specials, uint64_t min_frequency)
@@ -504,7 +505,6 @@ int main(void)
 {
     Suite *suite = suite_create("bpe_trainer");
     TCase *tcase = tcase_create("bpe_trainer");
-    SRunner *runner = srunner_create(suite);
     int failed;
 
     tcase_set_timeout(tcase, 600);
@@ -526,10 +526,7 @@ int main(void)
     tcase_add_test(tcase, other_patterns_can_be_trained_with);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_NOFORK);
     remove_test_directory();
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return failed;
 }

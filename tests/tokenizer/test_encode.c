@@ -1,5 +1,6 @@
 /* Encoding with options: sets of special tokens, places of ids in the text, BPE dropout. */
 #include "tokenizer_support.h"
+#include "run_suite.h"
 
 #include <math.h>
 
@@ -519,8 +520,6 @@ int main(void)
 {
     Suite *suite = suite_create("encode");
     TCase *tcase = tcase_create("encode");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_set_timeout(tcase, 600);
     tcase_add_test(tcase, special_tokens_are_allowed_or_refused);
@@ -533,9 +532,5 @@ int main(void)
     tcase_add_loop_test(tcase, dropout_has_its_rate, 0, 3);
     tcase_add_test(tcase, dropout_follows_its_seed);
     suite_add_tcase(suite, tcase);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_NOFORK);
 }

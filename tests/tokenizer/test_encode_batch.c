@@ -1,5 +1,6 @@
 /* Many texts in one call: the same as one by one, for any number of threads. Reports on a vocabulary. */
 #include "tokenizer_support.h"
+#include "run_suite.h"
 
 enum { NUM_TEXTS = 150 };
 
@@ -311,8 +312,6 @@ int main(void)
 {
     Suite *suite = suite_create("encode_batch");
     TCase *tcase = tcase_create("encode_batch");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_set_timeout(tcase, 600);
     tcase_add_loop_test(tcase, a_batch_is_its_texts_one_by_one, 0, 2);
@@ -324,9 +323,5 @@ int main(void)
     tcase_add_test(tcase, ids_out_of_range_are_named_by_row);
     tcase_add_test(tcase, the_longest_tokens_are_found);
     suite_add_tcase(suite, tcase);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_NOFORK);
 }

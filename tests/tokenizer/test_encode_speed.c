@@ -1,6 +1,7 @@
 /* What makes encoding fast changes no id: the cache of pretokens, pieces on several threads, counting
  * without ids, and ids straight into files. */
 #include "tokenizer_support.h"
+#include "run_suite.h"
 
 #include "tokenizer/bpe_encode.h"
 #include "tokenizer/encode_parallel.h"
@@ -332,7 +333,6 @@ int main(void)
 {
     Suite *suite = suite_create("encode_speed");
     TCase *tcase = tcase_create("encode_speed");
-    SRunner *runner = srunner_create(suite);
     int failed;
 
     make_test_directory();
@@ -346,10 +346,7 @@ int main(void)
     tcase_add_test(tcase, files_hold_the_ids);
     tcase_add_test(tcase, failures_leave_no_file);
     suite_add_tcase(suite, tcase);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_NOFORK);
     remove_test_directory();
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return failed;
 }

@@ -6,6 +6,7 @@
 
 #include "base/rng.h"
 #include "scanner_support.h"
+#include "run_suite.h"
 #include "tokenizer/byte_masks.h"
 
 static tlmi_pretokenizer_t *scanners[NUM_PATTERNS], *engines[NUM_PATTERNS];
@@ -464,7 +465,6 @@ int main(void)
 {
     Suite *suite = suite_create("pretokenizer");
     TCase *tests = tcase_create("all");
-    SRunner *runner;
     int failed;
 
     tcase_add_checked_fixture(tests, setup, teardown);
@@ -484,9 +484,6 @@ int main(void)
     tcase_add_test(tests, quadratic_patterns_run_out_of_time);
     tcase_add_test(tests, matches_are_found_far_away);
     suite_add_tcase(suite, tests);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_FORK_GETENV);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

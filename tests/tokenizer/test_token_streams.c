@@ -1,6 +1,7 @@
 /* Streaming: the encoder gives the ids of the whole text for every way of cutting it, the decoder never
  * half a character. */
 #include "tokenizer_support.h"
+#include "run_suite.h"
 
 /* ---- Collecting -------------------------------------------------------------------------------- */
 
@@ -466,8 +467,6 @@ int main(void)
 {
     Suite *suite = suite_create("token_streams");
     TCase *tcase = tcase_create("token_streams");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_set_timeout(tcase, 600);
     tcase_add_loop_test(tcase, every_cut_of_tricky_texts_gives_the_whole, 0,
@@ -484,9 +483,5 @@ int main(void)
     tcase_add_loop_test(tcase, pieces_are_whole_characters, 0, 5);
     tcase_add_test(tcase, unfinished_characters_are_held_back);
     suite_add_tcase(suite, tcase);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_NOFORK);
 }

@@ -1,6 +1,7 @@
 /* Encoding against the naive encoder, decoding, patterns, threads. Making tokenizers is tested in
  * test_vocabulary.c, streams in test_token_streams.c. */
 #include "tokenizer_support.h"
+#include "run_suite.h"
 
 #include <pthread.h>
 
@@ -521,7 +522,6 @@ int main(void)
 {
     Suite *suite = suite_create("tokenizer");
     TCase *tcase = tcase_create("tokenizer");
-    SRunner *runner = srunner_create(suite);
     int failed;
 
     tcase_set_timeout(tcase, 600);
@@ -541,10 +541,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_tokenizer_is_shared_by_threads, 0, 2);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_NOFORK);
     remove_test_directory();
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return failed;
 }

@@ -1,6 +1,7 @@
 /* The tokenizer on real data: CS336's reference merges, and GPT-2's vocabulary on real texts. The data
  * lies in $TINYLM_TEST_DATA; skipped (77) where it does not. */
 #include "tokenizer_support.h"
+#include "run_suite.h"
 
 #include "base/json.h"
 
@@ -223,7 +224,6 @@ int main(void)
 {
     Suite *suite = suite_create("tokenizer_data");
     TCase *tcase = tcase_create("tokenizer_data");
-    SRunner *runner = srunner_create(suite);
     int failed;
 
     if (access(data_path("gpt2_vocab.json"), R_OK) != 0) {
@@ -237,10 +237,7 @@ int main(void)
     tcase_add_test(tcase, gpt2_encodes_real_texts_as_the_naive_encoder_does);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_NOFORK);
     remove_test_directory();
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return failed;
 }

@@ -4,6 +4,7 @@
 
 #include "tokenizer/bpe_trainer_core.h"
 #include "tokenizer_support.h"
+#include "run_suite.h"
 
 enum { MAX_DOCUMENTS = 4 };
 
@@ -433,8 +434,6 @@ int main(void)
 {
     Suite *suite = suite_create("trainer_options");
     TCase *tcase = tcase_create("trainer_options");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_set_timeout(tcase, 600);
     tcase_add_loop_test(tcase, random_options_give_the_naive_merges, 0, 18);
@@ -446,9 +445,5 @@ int main(void)
     tcase_add_loop_test(tcase, progress_is_told_and_can_be_cancelled, 0, 3);
     tcase_add_test(tcase, bad_options_are_refused);
     suite_add_tcase(suite, tcase);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite, CK_NOFORK);
 }

@@ -1,5 +1,6 @@
 /* Making tokenizers from memory and files: ids, round trips through files, and refusals. */
 #include "tokenizer_support.h"
+#include "run_suite.h"
 
 /* ---- Making ------------------------------------------------------------------------------------
  */
@@ -370,7 +371,6 @@ int main(void)
 {
     Suite *suite = suite_create("vocabulary");
     TCase *tcase = tcase_create("vocabulary");
-    SRunner *runner = srunner_create(suite);
     int failed;
 
     tcase_set_timeout(tcase, 600);
@@ -387,10 +387,7 @@ int main(void)
     tcase_add_test(tcase, other_files_are_refused);
     suite_add_tcase(suite, tcase);
     make_test_directory();
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    failed = run_suite(suite, CK_NOFORK);
     remove_test_directory();
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return failed;
 }

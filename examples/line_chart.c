@@ -6,7 +6,8 @@
 
 #include "cli.h"
 
-enum { WIDTH = 860, HEIGHT = 320, LEFT = 64, RIGHT = 16, TOP = 10, BOTTOM = 44, MOST_POINTS = 400 };
+enum { WIDTH = LINE_CHART_WIDTH, HEIGHT = LINE_CHART_HEIGHT };
+enum { LEFT = 64, RIGHT = 16, TOP = 10, BOTTOM = 44, MOST_POINTS = 400 };
 
 void curve_add(curve_t *curve, double x, double y)
 {

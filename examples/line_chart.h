@@ -1,9 +1,11 @@
-/* Curves drawn as inline SVG. */
+/* Curves drawn as SVG elements. */
 #ifndef EXAMPLES_LINE_CHART_H
 #define EXAMPLES_LINE_CHART_H
 
 #include <stddef.h>
 #include <stdio.h>
+
+enum { LINE_CHART_WIDTH = 860, LINE_CHART_HEIGHT = 320 }; /* of a chart, in its own units */
 
 typedef struct curve {
     struct point {

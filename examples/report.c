@@ -1,4 +1,4 @@
-/* Draws the curves of training runs, side by side, as a page for a browser. */
+/* Draws the curves of training runs, side by side, as a page for a browser or an SVG drawing. */
 #include "cli.h"
 #include "report_page.h"
 
@@ -6,7 +6,7 @@ int main(int argc, char **argv)
 {
     const char *output = "report.html", *x = "steps";
     const cli_option_t options[] = {
-        {"output", CLI_STRING, &output, "page to write", false},
+        {"output", CLI_STRING, &output, "page to write, or a drawing: .svg", false},
         {"x", CLI_STRING, &x, "what the curves are drawn over: steps or tokens", false},
     };
     const cli_program_t program = {"DIRECTORY...",

@@ -1,4 +1,4 @@
-/* The page of curves. Reads log.jsonl of each run; draws with inline SVG. */
+/* The page of curves, or the drawing alone. Reads log.jsonl of each run; draws with SVG. */
 #include "report_page.h"
 
 #include <errno.h>
@@ -98,6 +98,20 @@ static run_t read_run(const char *directory, bool over_tokens)
 
 /* ---- Writing ---------------------------------------------------------------------------- */
 
+static const struct {
+    const char *title;
+    int curve;
+} charts[] = {{"Validation loss", VALIDATION}, {"Training loss", LOSS}, {"Learning rate", RATE}};
+
+enum { NUM_CHARTS = sizeof(charts) / sizeof(charts[0]) };
+
+#define CHART_STYLE                                                                                \
+    "svg { font: 12px system-ui, sans-serif }\n"                                                   \
+    "svg text { fill: #555 }\n"                                                                    \
+    "svg .grid { stroke: #e4e4e4 }\n"                                                              \
+    "svg .curve { fill: none; stroke-width: 1.8; stroke-linejoin: round }\n"
+#define DARK_CHART_STYLE "svg text { fill: #aaa } svg .grid { stroke: #333 } "
+
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n"
     "<meta name=\"viewport\" content=\"width=device-width\">\n<title>Training report</title>\n"
@@ -107,14 +121,11 @@ static const char head[] =
     "table { border-collapse: collapse; font-variant-numeric: tabular-nums }\n"
     "th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd }\n"
     "th:first-child, td:first-child { text-align: left }\n"
-    "svg { width: 100%; height: auto; font: 12px system-ui, sans-serif }\n"
-    "svg text { fill: #555 }\n"
-    "svg .grid { stroke: #e4e4e4 }\n"
-    "svg .curve { fill: none; stroke-width: 1.8; stroke-linejoin: round }\n"
+    "svg { width: 100%; height: auto }\n" CHART_STYLE
     "i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; "
     "margin-right: .5em }\n"
-    "@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } "
-    "svg text { fill: #aaa } svg .grid { stroke: #333 } th, td { border-color: #333 } }\n"
+    "@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 "
+    "} " DARK_CHART_STYLE "th, td { border-color: #333 } }\n"
     "</style>\n<h1>Training report</h1>\n";
 
 static void write_number(FILE *page, double value, const char *format)
@@ -163,16 +174,64 @@ static void write_table(FILE *page, const run_t *runs, size_t n)
           page);
 }
 
-static void write_chart(FILE *page, const char *title, const run_t *runs, size_t n, int curve,
-                        const char *x_name)
+static void write_chart(FILE *page, const run_t *runs, size_t n, int curve, const char *x_name)
 {
     const curve_t **curves = cli_realloc(NULL, n * sizeof(const curve_t *));
 
     for (size_t i = 0; i < n; i++)
         curves[i] = &runs[i].curves[curve];
-    fprintf(page, "<h2>%s</h2>\n", title);
     line_chart_write(page, curves, n, x_name);
     free(curves);
+}
+
+static void write_page(FILE *page, const run_t *runs, size_t n, const char *x_name)
+{
+    fputs(head, page);
+    write_table(page, runs, n);
+    for (size_t i = 0; i < NUM_CHARTS; i++) {
+        fprintf(page, "<h2>%s</h2>\n", charts[i].title);
+        write_chart(page, runs, n, charts[i].curve, x_name);
+    }
+}
+
+/* A line for each run in its colour, then the charts one below the other. */
+static void write_drawing(FILE *page, const run_t *runs, size_t n, const char *x_name)
+{
+    enum { LEGEND_ROW = 20, TITLE_ROW = 28, MARGIN = 10 };
+    int y = MARGIN, chart = LINE_CHART_HEIGHT + TITLE_ROW;
+
+    fprintf(page,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\">\n"
+            "<style>\n" CHART_STYLE "@media (prefers-color-scheme: dark) { " DARK_CHART_STYLE
+            "}\n</style>\n",
+            LINE_CHART_WIDTH, MARGIN + (int)n * LEGEND_ROW + NUM_CHARTS * chart);
+    for (size_t i = 0; i < n; i++, y += LEGEND_ROW) {
+        fprintf(page,
+                "<rect x=\"64\" y=\"%d\" width=\"10\" height=\"10\" rx=\"2\" fill=\"%s\"/>"
+                "<text x=\"82\" y=\"%d\">",
+                y, line_chart_colour(i), y + 10);
+        line_chart_write_text(page, runs[i].name);
+        if (!isnan(runs[i].best))
+            fprintf(page, ": lowest validation loss %.4f, at step %.0f", runs[i].best,
+                    runs[i].best_step);
+        fputs("</text>\n", page);
+    }
+    for (size_t i = 0; i < NUM_CHARTS; i++, y += chart) {
+        fprintf(page, "<text x=\"64\" y=\"%d\" font-weight=\"bold\">%s</text>\n", y + TITLE_ROW - 8,
+                charts[i].title);
+        fprintf(page, "<svg y=\"%d\" width=\"%d\" height=\"%d\">\n", y + TITLE_ROW,
+                LINE_CHART_WIDTH, LINE_CHART_HEIGHT);
+        write_chart(page, runs, n, charts[i].curve, x_name);
+        fputs("</svg>\n", page);
+    }
+    fputs("</svg>\n", page);
+}
+
+static bool ends_in(const char *text, const char *end)
+{
+    size_t length = strlen(text), n = strlen(end);
+
+    return length >= n && strcmp(text + length - n, end) == 0;
 }
 
 void report_page_write(const char *path, const char *const *directories, size_t n, bool over_tokens)
@@ -186,11 +245,10 @@ void report_page_write(const char *path, const char *const *directories, size_t 
     page = fopen(path, "w");
     if (page == NULL)
         cli_fail("%s: %s", path, strerror(errno));
-    fputs(head, page);
-    write_table(page, runs, n);
-    write_chart(page, "Validation loss", runs, n, VALIDATION, x_name);
-    write_chart(page, "Training loss", runs, n, LOSS, x_name);
-    write_chart(page, "Learning rate", runs, n, RATE, x_name);
+    if (ends_in(path, ".svg"))
+        write_drawing(page, runs, n, x_name);
+    else
+        write_page(page, runs, n, x_name);
     cli_close_output(page, path);
     for (size_t i = 0; i < n; i++)
         for (int curve = 0; curve < NUM_CURVES; curve++)

@@ -166,6 +166,13 @@ static void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+/* Once all is saved, a signal may end the program at once. */
+static void release_signals(void)
+{
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+}
+
 static void print_progress(training_t *training, const tlm_train_step_t *step)
 {
     double step_seconds = training->seconds / (double)training->done;
@@ -338,6 +345,7 @@ int main(int argc, char **argv)
     start(&training);
     catch_signals();
     train(&training);
+    release_signals();
     if (caught == 0)
         conclude(&training);
     stop(&training);

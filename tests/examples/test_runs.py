@@ -320,6 +320,17 @@ class Runs(unittest.TestCase):
                     self.assertEqual(points, sorted(points))
                     self.assertTrue(all(0 <= x <= 860 and 0 <= y <= 320 for x, y in points))
 
+    def test_report_draws_without_a_page(self):
+        drawing = self.work / "two.svg"
+        subprocess.run([PROGRAMS / "report", "--output", drawing, self.whole, self.whole], check=True,
+                       stdout=subprocess.DEVNULL)
+        svg = "{http://www.w3.org/2000/svg}"
+        root = xml.etree.ElementTree.parse(drawing).getroot()
+        self.assertEqual(root.tag, svg + "svg")
+        self.assertEqual(len(list(root.iter(svg + "polyline"))), 3 * 2)
+        legend = [text.text for text in root.findall(svg + "text")][:2]
+        self.assertTrue(all(line.startswith(f"{self.whole.name}: lowest validation loss") for line in legend), legend)
+
     def test_report_names_what_it_lacks(self):
         done = subprocess.run([PROGRAMS / "report", self.work], capture_output=True, text=True)
         self.assertEqual(done.returncode, 1)

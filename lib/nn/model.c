@@ -78,6 +78,40 @@ static void specs_of_model(tlmi_parameter_spec_t *specs, const tlm_model_t *mode
         spec_set(specs, "lm_head", v, d, linear_sigma(v, d));
 }
 
+/* Elements of a parameter, and what it takes for the next one to be aligned. */
+static int64_t padded_elements(const tlmi_parameter_spec_t *spec)
+{
+    const int64_t unit = TLMI_ALIGNMENT / (int64_t)sizeof(float);
+
+    return (tlmi_dims_product(spec->shape, 0, spec->ndim) + unit - 1) / unit * unit;
+}
+
+/* The parameters, all 0, as views of one block: that is in huge pages where the system has them,
+ * while most single matrices are too small for these, and a token of generation reads the whole. */
+static tlm_status_t create_parameters(tlm_model_t *model)
+{
+    tlm_status_t status = TLM_OK;
+    tlm_tensor_t *block;
+    int64_t elements = 0;
+    float *data;
+
+    for (size_t i = 0; i < model->num_parameters; i++)
+        elements += padded_elements(&model->specs[i]);
+    TLMI_TRY(tlm_tensor_create(&block, TLM_FLOAT32, &elements, 1));
+    data = tlmi_floats(block);
+    for (size_t i = 0; status == TLM_OK && i < model->num_parameters; i++) {
+        const tlmi_parameter_spec_t *spec = &model->specs[i];
+
+        status =
+            tlmi_tensor_view(&model->parameters[i], block, data, spec->shape, NULL, spec->ndim);
+        if (status == TLM_OK)
+            status = tlm_tensor_set_requires_grad(model->parameters[i], true);
+        data += padded_elements(spec);
+    }
+    tlm_tensor_free(block); /* the views hold its storage */
+    return status;
+}
+
 tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_t *options)
 {
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
@@ -99,13 +133,7 @@ tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_
         goto fail;
     model->num_parameters = n;
     specs_of_model(model->specs, model);
-    for (size_t i = 0; i < n; i++) {
-        const tlmi_parameter_spec_t *spec = &model->specs[i];
-
-        TLMI_TRY_OR(fail,
-                    tlm_tensor_create(&model->parameters[i], TLM_FLOAT32, spec->shape, spec->ndim));
-        TLMI_TRY_OR(fail, tlm_tensor_set_requires_grad(model->parameters[i], true));
-    }
+    TLMI_TRY_OR(fail, create_parameters(model));
     *out = model;
     return TLM_OK;
 fail:

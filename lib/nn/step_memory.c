@@ -407,28 +407,6 @@ static void zero_gradients(walk_t *walk)
     }
 }
 
-/* The parameters themselves, in their order. */
-static void take_parameters(walk_t *walk)
-{
-    const tlm_model_options_t *options = walk->options;
-    const int64_t d = options->d_model, f = options->d_ff, kv = walk->shape->kv_width;
-    const int64_t sizes[TLMI_BLOCK_PARTS] = {
-        [TLMI_ATTN_Q] = d * d,      [TLMI_ATTN_K] = kv * d, [TLMI_ATTN_V] = kv * d,
-        [TLMI_ATTN_OUTPUT] = d * d, [TLMI_LN1] = d,         [TLMI_FFN_W1] = f * d,
-        [TLMI_FFN_W2] = d * f,      [TLMI_FFN_W3] = f * d,  [TLMI_LN2] = d,
-    };
-
-    take(walk, options->vocab_size, d);
-    for (int64_t layer = 0; layer < options->num_layers; layer++)
-        for (int32_t part = 0; part < TLMI_BLOCK_PARTS; part++)
-            if (walk->shape->places[part] >= 0)
-                take(walk, 1, sizes[part]);
-    if (walk->shape->has_final_norm)
-        take(walk, 1, d);
-    if (walk->shape->has_output)
-        take(walk, options->vocab_size, d);
-}
-
 tlm_status_t tlmi_step_memory(tlmi_step_memory_t *out, const tlm_model_options_t *options,
                               const tlmi_model_shape_t *shape, int64_t batch, int64_t time,
                               bool checkpointing, size_t optimizer_bytes)
@@ -460,7 +438,7 @@ tlm_status_t tlmi_step_memory(tlmi_step_memory_t *out, const tlm_model_options_t
     walk->blocks =
         tlmi_calloc((size_t)options->num_layers, sizeof(block_t), "a forecast of memory");
     if (walk->gradients != NULL && walk->blocks != NULL) {
-        take_parameters(walk);
+        take(walk, 1, (int64_t)shape->num_elements); /* the parameters are one block */
         walk->plain = optimizer_bytes;
         weights = walk->book.stats.live_bytes + optimizer_bytes;
         for (int step = 0; step < STEPS; step++) {

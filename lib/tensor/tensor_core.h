@@ -34,7 +34,8 @@ struct tlm_tensor {
 /* A new contiguous tensor with uninitialised elements, from the buffer cache. */
 tlm_status_t tlmi_tensor_new(tlm_tensor_t **out, int32_t dtype, const int64_t *shape, int32_t ndim);
 
-/* A new tensor over the storage of `base` (retained): a view. No graph is recorded. */
+/* A new tensor over the storage of `base` (retained): a view; strides NULL: row-major. No graph is
+ * recorded. */
 tlm_status_t tlmi_tensor_view(tlm_tensor_t **out, const tlm_tensor_t *base, void *data,
                               const int64_t *shape, const int64_t *strides, int32_t ndim);
 

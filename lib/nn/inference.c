@@ -15,9 +15,10 @@
 #include "tensor/tensor_core.h"
 #include "tensor/vector_math.h"
 
-#define CHUNK_TOKENS     128   /* of a prompt at a time: bounds the buffers */
-#define PROJECT_ELEMENTS 32768 /* weights of one task of a step's projection */
-#define NORM_ROWS        16    /* of one task */
+#define CHUNK_TOKENS  128   /* of a prompt at a time: bounds the buffers */
+#define MOST_WEIGHTS  32768 /* of one task of a step's projection */
+#define LEAST_WEIGHTS 8192  /* below, handing it to a thread would cost more */
+#define NORM_ROWS     16    /* of one task */
 
 struct tlmi_inference {
     const tlm_model_t *model;
@@ -124,6 +125,17 @@ typedef struct step_job {
     int64_t outputs_per_task;
 } step_job_t;
 
+/* How many of all outputs one task makes: tasks enough that no thread waits long for the last one. */
+static int64_t step_task_outputs(int64_t outputs, int64_t d_in)
+{
+    enum { TASKS = 8, UNIT = 4 };
+    int64_t weights = outputs * d_in / TASKS;
+
+    weights = weights > MOST_WEIGHTS ? MOST_WEIGHTS : weights;
+    weights = weights < LEAST_WEIGHTS ? LEAST_WEIGHTS : weights;
+    return (weights + UNIT * d_in - 1) / (UNIT * d_in) * UNIT;
+}
+
 static int64_t count_step_tasks(const step_job_t *job, const projection_t *projection)
 {
     return (projection->weight->shape[0] + job->outputs_per_task - 1) / job->outputs_per_task;
@@ -167,10 +179,12 @@ static tlm_status_t project(const projection_t *projections, int32_t count, cons
     const int64_t d_in = projections[0].weight->shape[1];
 
     if (step) {
-        step_job_t job = {projections, x, rows, accumulate,
-                          d_in < PROJECT_ELEMENTS ? PROJECT_ELEMENTS / d_in : 1};
-        int64_t tasks = 0;
+        step_job_t job = {projections, x, rows, accumulate, 0};
+        int64_t tasks = 0, outputs = 0;
 
+        for (int32_t i = 0; i < count; i++)
+            outputs += projections[i].weight->shape[0];
+        job.outputs_per_task = step_task_outputs(outputs, d_in);
         for (int32_t i = 0; i < count; i++)
             tasks += count_step_tasks(&job, &projections[i]);
         tlmi_parallel_for(tasks, step_task, &job);

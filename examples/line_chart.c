@@ -7,7 +7,7 @@
 #include "cli.h"
 
 enum { WIDTH = LINE_CHART_WIDTH, HEIGHT = LINE_CHART_HEIGHT };
-enum { LEFT = 64, RIGHT = 16, TOP = 10, BOTTOM = 44, MOST_POINTS = 400 };
+enum { LEFT = 64, RIGHT = 24, TOP = 10, BOTTOM = 44, MOST_POINTS = 200 };
 
 void curve_add(curve_t *curve, double x, double y)
 {
@@ -134,22 +134,61 @@ static curve_t thin_out(const curve_t *curve)
     return thin;
 }
 
+/* Where the way from one point to the next meets a height between theirs. */
+static struct point crossing(struct point from, struct point to, double y)
+{
+    double way = (y - from.y) / (to.y - from.y);
+
+    return (struct point){from.x + way * (to.x - from.x), y};
+}
+
+/* What of the curve lies in the frame: it may leave that at the top and come back. */
 static void write_curve(FILE *page, const curve_t *curve, const axis_t *x, const axis_t *y,
                         const char *colour)
 {
-    if (curve->n == 1) {
+    fprintf(page, "<path class=\"curve\" stroke=\"%s\" d=\"", colour);
+    for (size_t i = 0; i < curve->n; i++) {
+        struct point at = curve->points[i], last = i > 0 ? curve->points[i - 1] : at, edge;
+        bool in = at.y <= y->high, was_in = i > 0 && last.y <= y->high;
+
+        if (i > 0 && in != was_in) {
+            edge = crossing(last, at, y->high);
+            fprintf(page, "%c%.1f,%.1f", in ? 'M' : 'L', place_x(x, edge.x), place_y(y, edge.y));
+        }
+        if (in)
+            fprintf(page, "%c%.1f,%.1f", i == 0 ? 'M' : 'L', place_x(x, at.x), place_y(y, at.y));
+    }
+    fputs("\"/>\n", page);
+    if (curve->n == 1 && curve->points[0].y <= y->high)
         fprintf(page, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/>\n",
                 place_x(x, curve->points[0].x), place_y(y, curve->points[0].y), colour);
-        return;
-    }
-    fprintf(page, "<polyline class=\"curve\" stroke=\"%s\" points=\"", colour);
-    for (size_t i = 0; i < curve->n; i++)
-        fprintf(page, "%s%.1f,%.1f", i == 0 ? "" : " ", place_x(x, curve->points[i].x),
-                place_y(y, curve->points[i].y));
-    fputs("\"/>\n", page);
 }
 
-void line_chart_write(FILE *page, const curve_t *const *curves, size_t n, const char *x_name)
+static int compare_values(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The median of the last values of the curves that have any, of two the lower; infinite if none has. */
+static double median_end(const curve_t *curves, size_t n)
+{
+    double *ends = cli_realloc(NULL, n * sizeof(*ends)), median;
+    size_t count = 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (curves[i].n > 0)
+            ends[count++] = curves[i].points[curves[i].n - 1].y;
+    if (count > 0)
+        qsort(ends, count, sizeof(*ends), compare_values);
+    median = count > 0 ? ends[(count - 1) / 2] : (double)INFINITY;
+    free(ends);
+    return median;
+}
+
+void line_chart_write(FILE *page, const curve_t *const *curves, size_t n, const char *x_name,
+                      bool cut)
 {
     axis_t x = {0.0, (double)-INFINITY, 0.0};
     axis_t y = {(double)INFINITY, (double)-INFINITY, 0.0};
@@ -162,6 +201,8 @@ void line_chart_write(FILE *page, const curve_t *const *curves, size_t n, const 
             include(&y, thin[i].points[j].y);
         }
     }
+    if (cut)
+        y.high = fmin(y.high, 2.0 * median_end(thin, n));
     finish_axis(&x, 10.0);
     finish_axis(&y, 6.0);
     fprintf(page, "<svg viewBox=\"0 0 %d %d\" role=\"img\">\n", WIDTH, HEIGHT);

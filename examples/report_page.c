@@ -124,8 +124,8 @@ static const char head[] =
     "svg { width: 100%; height: auto }\n" CHART_STYLE
     "i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; "
     "margin-right: .5em }\n"
-    "@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 "
-    "} " DARK_CHART_STYLE "th, td { border-color: #333 } }\n"
+    "@media (prefers-color-scheme: dark) { " DARK_CHART_STYLE
+    "body { color: #ddd; background: #181818 } th, td { border-color: #333 } }\n"
     "</style>\n<h1>Training report</h1>\n";
 
 static void write_number(FILE *page, double value, const char *format)
@@ -170,7 +170,7 @@ static void write_table(FILE *page, const run_t *runs, size_t n)
         fputc('\n', page);
     }
     fputs("</table>\n<p>Losses are in nats a token. The training loss is the mean over the last "
-          "tenth of the steps.</p>\n",
+          "tenth of the steps. The charts leave out losses far above where the runs end.</p>\n",
           page);
 }
 
@@ -180,7 +180,7 @@ static void write_chart(FILE *page, const run_t *runs, size_t n, int curve, cons
 
     for (size_t i = 0; i < n; i++)
         curves[i] = &runs[i].curves[curve];
-    line_chart_write(page, curves, n, x_name);
+    line_chart_write(page, curves, n, x_name, curve != RATE);
     free(curves);
 }
 

@@ -313,11 +313,13 @@ class Runs(unittest.TestCase):
             drawings = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
             self.assertEqual(len(drawings), 3)
             for drawing in drawings:
-                curves = list(xml.etree.ElementTree.fromstring(drawing).iter("polyline"))
+                curves = [path for path in xml.etree.ElementTree.fromstring(drawing).iter("path")
+                          if path.get("class") == "curve"]
                 self.assertEqual(len(curves), runs)
                 for curve in curves:
-                    points = [tuple(map(float, pair.split(","))) for pair in curve.get("points").split()]
-                    self.assertEqual(points, sorted(points))
+                    points = [tuple(map(float, pair)) for pair in re.findall("[ML]([^,]*),([^ML]*)", curve.get("d"))]
+                    self.assertGreater(len(points), 1)
+                    self.assertEqual(points, sorted(points, key=lambda point: point[0]))
                     self.assertTrue(all(0 <= x <= 860 and 0 <= y <= 320 for x, y in points))
 
     def test_report_draws_without_a_page(self):
@@ -327,9 +329,23 @@ class Runs(unittest.TestCase):
         svg = "{http://www.w3.org/2000/svg}"
         root = xml.etree.ElementTree.parse(drawing).getroot()
         self.assertEqual(root.tag, svg + "svg")
-        self.assertEqual(len(list(root.iter(svg + "polyline"))), 3 * 2)
+        self.assertEqual(sum(path.get("class") == "curve" for path in root.iter(svg + "path")), 3 * 2)
         legend = [text.text for text in root.findall(svg + "text")][:2]
         self.assertTrue(all(line.startswith(f"{self.whole.name}: lowest validation loss") for line in legend), legend)
+
+    def test_report_leaves_room_beside_a_diverged_run(self):
+        diverged = self.work / "diverged"
+        diverged.mkdir()
+        losses = [8.0, 6.0, 1e9, 3.0, 1e12]
+        (diverged / "log.jsonl").write_text("".join('{"step": %d, "tokens": %d, "loss": %g}\n' % (i + 1, i + 1, loss)
+                                                    for i, loss in enumerate(losses)))
+        drawing = self.work / "diverged.svg"
+        subprocess.run([PROGRAMS / "report", "--output", drawing, diverged, self.whole, self.whole], check=True,
+                       stdout=subprocess.DEVNULL)
+        training = drawing.read_text().split("Training loss")[1].split("Learning rate")[0]
+        curve = re.search('class="curve"[^/]* d="([^"]*)"', training).group(1)
+        self.assertEqual(re.sub("[^ML]", "", curve), "MLLMLL")  # in, in, out; back in, out
+        self.assertTrue(all(10 <= float(y) <= 276 for y in re.findall(",([0-9.]+)", curve)), curve)
 
     def test_report_names_what_it_lacks(self):
         done = subprocess.run([PROGRAMS / "report", self.work], capture_output=True, text=True)

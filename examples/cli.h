@@ -93,4 +93,7 @@ void cli_print_longest_tokens(const tlm_tokenizer_t *tokenizer, size_t most);
 /* Seconds on a clock that only runs forward. */
 double cli_seconds(void);
 
+/* Whether text ends in `end`, such as ".npy". */
+bool cli_ends_with(const char *text, const char *end);
+
 #endif

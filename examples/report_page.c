@@ -227,13 +227,6 @@ static void write_drawing(FILE *page, const run_t *runs, size_t n, const char *x
     fputs("</svg>\n", page);
 }
 
-static bool ends_in(const char *text, const char *end)
-{
-    size_t length = strlen(text), n = strlen(end);
-
-    return length >= n && strcmp(text + length - n, end) == 0;
-}
-
 void report_page_write(const char *path, const char *const *directories, size_t n, bool over_tokens)
 {
     const char *x_name = over_tokens ? "tokens" : "steps";
@@ -245,7 +238,7 @@ void report_page_write(const char *path, const char *const *directories, size_t 
     page = fopen(path, "w");
     if (page == NULL)
         cli_fail("%s: %s", path, strerror(errno));
-    if (ends_in(path, ".svg"))
+    if (cli_ends_with(path, ".svg"))
         write_drawing(page, runs, n, x_name);
     else
         write_page(page, runs, n, x_name);

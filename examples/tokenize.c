@@ -38,17 +38,10 @@ static void encode_chunk(void *user, const void *chunk, size_t size)
     encoding->bytes += size;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* The type that the name asks for, else the narrowest that holds every id. */
 static int32_t token_type(const char *path, uint32_t vocab_size)
 {
-    if (ends_with(path, ".u16") || ends_with(path, ".u32"))
+    if (cli_ends_with(path, ".u16") || cli_ends_with(path, ".u32"))
         return TLM_TOKENS_AUTO;
     return vocab_size <= UINT16_MAX + 1 ? TLM_TOKENS_UINT16 : TLM_TOKENS_UINT32;
 }
@@ -145,7 +138,7 @@ typedef struct decoding {
 static void open_decoding(decoding_t *decoding, const char *path, const tlm_tokenizer_t *tokenizer)
 {
     uint32_t vocab_size = tlm_tokenizer_vocab_size(tokenizer);
-    int32_t type = ends_with(path, ".npy") ? TLM_TOKENS_AUTO : token_type(path, vocab_size);
+    int32_t type = cli_ends_with(path, ".npy") ? TLM_TOKENS_AUTO : token_type(path, vocab_size);
 
     *decoding = (decoding_t){0};
     decoding->tokenizer = tokenizer;

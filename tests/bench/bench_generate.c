@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/memory.h"
 #include "base/thread_pool.h"
+#include "bench_clock.h"
 #include "tinylm/tinylm.h"
 
 static const struct {
@@ -23,14 +23,6 @@ static const struct {
     {"CS336", 10000, 256, 512, 4, 16, 1344},
     {"GPT-2 small", 50257, 1024, 768, 12, 12, 0},
 };
-
-static double now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static void check(tlm_status_t status)
 {

@@ -3,22 +3,15 @@
 #define BENCH_MACHINE_PEAK_H
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
+#include "bench_clock.h"
 
 #if TLMI_X86
 #include <immintrin.h>
 #endif
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- Peak ------------------------------------------------------------------------------- */
 

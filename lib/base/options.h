@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "error.h"
+#include "base/error.h"
 
 /* More than any options struct will ever hold: a larger `size` is uninitialised memory. */
 #define TLMI_OPTIONS_MAX_SIZE ((size_t)4096)

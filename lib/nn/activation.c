@@ -1,7 +1,7 @@
 /* SiLU, SiLU times a gate, and the SwiGLU feed-forward layer made of them. */
 #include "base/error.h"
 #include "tensor/autograd.h"
-#include "tensor/vector_math.h"
+#include "kernels/vector_math.h"
 #include "tinylm/nn.h"
 
 typedef struct activation_job {

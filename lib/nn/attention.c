@@ -1,5 +1,5 @@
 /* Scaled dot-product attention: checks of shapes and masks around the op. */
-#include "nn/attention_op.h"
+#include "nn/attention.h"
 
 #include <string.h>
 

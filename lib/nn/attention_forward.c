@@ -5,10 +5,10 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "nn/attention_tiles.h"
-#include "tensor/buffer_cache.h"
-#include "tensor/panel_gemm.h"
-#include "tensor/vector_math.h"
+#include "nn/attention.h"
+#include "tensor/tensor_core.h"
+#include "kernels/gemm.h"
+#include "kernels/vector_math.h"
 
 typedef struct forward_job {
     const tlmi_attention_t *attention;

@@ -1,8 +1,8 @@
 /* Recording attention: what the node keeps, and where operands and gradients lie. */
-#include "nn/attention_op.h"
+#include "nn/attention.h"
 
 #include "base/error.h"
-#include "tensor/buffer_cache.h"
+#include "tensor/tensor_core.h"
 
 typedef struct attention_context {
     tlmi_attention_t attention;

@@ -1,9 +1,9 @@
 /* Loading, storing and masking of attention's tiles. */
-#include "nn/attention_tiles.h"
+#include "nn/attention.h"
 
 #include <string.h>
 
-#include "tensor/vector_math.h"
+#include "kernels/vector_math.h"
 
 void tlmi_attention_load(float *dst, const tlmi_attention_t *attention, tlmi_heads_t operand,
                          int64_t head, int64_t first, int64_t n, int64_t d, float scale,

@@ -3,7 +3,7 @@
  * Its gradient is (softmax(z) - onehot(target)) / positions. The fused form takes the logits of a
  * few hundred rows at a time, turns them into their gradient in place and multiplies it on at once,
  * so that memory does not grow with rows * classes. */
-#include "nn/cross_entropy.h"
+#include "nn/nn_core.h"
 
 #include <math.h>
 #include <string.h>
@@ -11,9 +11,9 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
-#include "tensor/buffer_cache.h"
-#include "tensor/gemm.h"
-#include "tensor/vector_math.h"
+#include "tensor/tensor_core.h"
+#include "kernels/gemm.h"
+#include "kernels/vector_math.h"
 
 #define ROWS_PER_TASK 8
 

@@ -4,8 +4,8 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
-#include "tensor/buffer_cache.h"
-#include "tensor/vector_math.h"
+#include "tensor/tensor_core.h"
+#include "kernels/vector_math.h"
 #include "tinylm/nn.h"
 
 typedef struct embedding_context {

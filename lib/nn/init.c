@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "tensor/tensor_core.h"
-#include "tensor/vector_math.h"
+#include "kernels/vector_math.h"
 #include "tinylm/nn.h"
 
 typedef struct init_job {

@@ -1,7 +1,7 @@
 /* Linear layer: y = x W^T, one matrix product over all rows of x. */
 #include "base/error.h"
 #include "tensor/autograd.h"
-#include "tensor/gemm.h"
+#include "kernels/gemm.h"
 #include "tinylm/nn.h"
 
 /* dX = dY W, dW = dY^T X, each added by the product itself where a gradient is there already. */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "nn/attention_op.h"
+#include "nn/attention.h"
 #include "tinylm/nn.h"
 
 typedef struct projections {

@@ -5,8 +5,8 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
-#include "tensor/buffer_cache.h"
-#include "tensor/vector_math.h"
+#include "tensor/tensor_core.h"
+#include "kernels/vector_math.h"
 #include "tinylm/nn.h"
 
 #define ROWS_PER_TASK 64 /* fixed: the sums over rows for dweight are grouped by it */

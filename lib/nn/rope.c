@@ -1,9 +1,9 @@
 /* Rotary position embedding as an op of its own; attention rotates its own queries and keys. */
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "nn/rotation.h"
+#include "nn/nn_core.h"
 #include "tensor/autograd.h"
-#include "tensor/vector_math.h"
+#include "kernels/vector_math.h"
 #include "tinylm/nn.h"
 
 #define ROWS_PER_TASK 128

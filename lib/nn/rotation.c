@@ -1,10 +1,10 @@
 /* RoPE's table and rotation of one row. */
-#include "nn/rotation.h"
+#include "nn/nn_core.h"
 
 #include <math.h>
 
 #include "base/error.h"
-#include "tensor/buffer_cache.h"
+#include "tensor/tensor_core.h"
 
 static tlm_status_t check_rotation(const char *op, int64_t d, double theta)
 {

@@ -3,10 +3,9 @@
 
 #include "base/error.h"
 #include "base/options.h"
-#include "gradient_norm.h"
-#include "optimizer_core.h"
+#include "optim/optimizer_core.h"
 #include "tensor/tensor_core.h"
-#include "tensor/vector_math.h"
+#include "kernels/vector_math.h"
 
 typedef struct adamw_job {
     float *theta, *m, *v;

@@ -4,11 +4,9 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "gradient_norm.h"
-#include "optimizer_core.h"
-#include "tensor/buffer_cache.h"
+#include "optim/optimizer_core.h"
 #include "tensor/tensor_core.h"
-#include "tensor/vector_math.h"
+#include "kernels/vector_math.h"
 
 #define CLIP_EPS 1e-6
 

@@ -1,15 +1,14 @@
 /* The sum runs over pieces of a fixed number of elements, each summed by one task, and then over
  * the pieces' sums in order: no rounding depends on the number of threads. */
-#include "gradient_norm.h"
+#include "optim/optimizer_core.h"
 
 #include <inttypes.h>
 #include <math.h>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tensor/buffer_cache.h"
 #include "tensor/tensor_core.h"
-#include "tensor/vector_math.h"
+#include "kernels/vector_math.h"
 
 #define PIECE_ELEMENTS ((int64_t)32768) /* 128 KiB, a part of the L2 cache */
 

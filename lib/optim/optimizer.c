@@ -5,11 +5,9 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "tensor/buffer_cache.h"
-#include "base/options.h"
-#include "gradient_norm.h"
-#include "optimizer_core.h"
 #include "tensor/tensor_core.h"
+#include "base/options.h"
+#include "optim/optimizer_core.h"
 
 tlm_status_t tlmi_optimizer_new(tlm_optimizer_t **out, const tlmi_optimizer_kind_t *kind,
                                 const tlm_adamw_options_t *defaults)

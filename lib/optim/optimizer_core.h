@@ -4,6 +4,7 @@
 #define TLMI_OPTIMIZER_CORE_H
 
 #include "tinylm/optim.h"
+#include "tinylm/tensor.h"
 
 #define TLMI_MAX_STATE_BUFFERS 2
 
@@ -57,5 +58,13 @@ tlm_status_t tlmi_check_learning_rate(const char *function, double learning_rate
 /* Reads and checks a caller's schedule. */
 tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *function,
                                 const tlm_schedule_options_t *options);
+
+/* Norms of gradients: in parallel, the same bits on any number of threads. */
+
+/* Sum of squares of n row-major gradients (a parameter without one has NULL), in float64, which
+ * cannot overflow: it is finite exactly if all gradients are. Otherwise fails with
+ * TLM_ERR_NON_FINITE, naming the first parameter and element that is not. */
+tlm_status_t tlmi_gradient_sum_squares(double *out, const char *function,
+                                       tlm_tensor_t *const *gradients, size_t n);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
-#include "optimizer_core.h"
+#include "optim/optimizer_core.h"
 
 #define PI 3.14159265358979323846
 

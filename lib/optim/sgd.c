@@ -2,9 +2,9 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "optimizer_core.h"
+#include "optim/optimizer_core.h"
 #include "tensor/tensor_core.h"
-#include "tensor/vector_math.h"
+#include "kernels/vector_math.h"
 
 typedef struct sgd_job {
     float *theta;

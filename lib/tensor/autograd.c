@@ -8,10 +8,9 @@
 
 #include "base/error.h"
 #include "tensor/autograd.h"
-#include "tensor/buffer_cache.h"
-#include "tensor/reduce.h"
-#include "tensor/strided.h"
-#include "tensor/vector_math.h"
+#include "tensor/tensor_core.h"
+#include "tensor/loops.h"
+#include "kernels/vector_math.h"
 
 static _Thread_local bool grad_disabled;
 

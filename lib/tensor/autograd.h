@@ -3,7 +3,7 @@
 #ifndef TLMI_AUTOGRAD_H
 #define TLMI_AUTOGRAD_H
 
-#include "tensor_core.h"
+#include "tensor/tensor_core.h"
 
 typedef struct tlmi_op {
     const char *name;

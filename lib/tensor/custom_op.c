@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "tensor/autograd.h"
-#include "tensor/buffer_cache.h"
-#include "tensor/strided.h"
+#include "tensor/tensor_core.h"
+#include "tensor/loops.h"
 
 typedef struct custom_context {
     tlmi_op_t op; /* the node's: it carries the caller's name */

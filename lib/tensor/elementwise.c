@@ -2,8 +2,8 @@
  * kernels where both operands advance by 1. */
 #include "base/error.h"
 #include "tensor/autograd.h"
-#include "tensor/strided.h"
-#include "tensor/vector_math.h"
+#include "tensor/loops.h"
+#include "kernels/vector_math.h"
 
 /* ---- y (+)= a (op) b over any strides --------------------------------------------------- */
 

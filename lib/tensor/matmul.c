@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
-#include "tensor/gemm.h"
+#include "kernels/gemm.h"
 
 /* From this many products on, each is one task; fewer are split inside. */
 enum { PRODUCTS_AS_TASKS = 8 };

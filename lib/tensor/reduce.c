@@ -3,9 +3,8 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
-#include "tensor/reduce.h"
-#include "tensor/strided.h"
-#include "tensor/vector_math.h"
+#include "tensor/loops.h"
+#include "kernels/vector_math.h"
 
 enum {
     COLUMNS = 256,   /* kept neighbours summed at once */

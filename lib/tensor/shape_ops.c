@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "tensor/autograd.h"
-#include "tensor/strided.h"
+#include "tensor/loops.h"
 
 /* Records `op` on `result` if needed and hands it out; frees it on failure. */
 static tlm_status_t finish(tlm_tensor_t **out, tlm_tensor_t *result, const tlmi_op_t *op,

@@ -3,8 +3,8 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tensor/strided.h"
-#include "tensor/vector_math.h"
+#include "tensor/loops.h"
+#include "kernels/vector_math.h"
 
 enum { PIECE = 16384 /* elements in a parallel piece: 64 KiB of float32 */ };
 

@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "tensor/autograd.h"
-#include "tensor/buffer_cache.h"
-#include "tensor/strided.h"
+#include "tensor/tensor_core.h"
+#include "tensor/loops.h"
 
 /* ---- Shapes ----------------------------------------------------------------------------- */
 

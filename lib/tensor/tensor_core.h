@@ -1,10 +1,13 @@
-/* What a tensor is made of, for the code that implements ops. */
+/* Tensors from within: the struct, views, dimensions, checks of arguments. */
 #ifndef TLMI_TENSOR_CORE_H
 #define TLMI_TENSOR_CORE_H
 
 #include <stdatomic.h>
 
+#include "base/buffer_cache.h"
 #include "tinylm/tensor.h"
+
+/* What a tensor is made of, for the code that implements ops. */
 
 typedef struct tlmi_node tlmi_node_t;
 

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "tensor/autograd.h"
-#include "tensor/vector_math.h"
+#include "kernels/vector_math.h"
 
 typedef void (*map_fn)(float *y, const float *x, int64_t n);
 

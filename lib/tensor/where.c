@@ -1,8 +1,7 @@
 /* where: each element from one of two tensors, as a condition says. */
 #include "base/error.h"
 #include "tensor/autograd.h"
-#include "tensor/reduce.h"
-#include "tensor/strided.h"
+#include "tensor/loops.h"
 
 typedef struct where_job {
     float *y;

@@ -4,8 +4,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
-#include "decode_ids.h"
-#include "tokenizer_core.h"
+#include "tokenizer/tokenizer_core.h"
 
 typedef struct decode_batch {
     const tlmi_vocabulary_t *vocabulary;

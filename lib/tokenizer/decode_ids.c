@@ -1,6 +1,6 @@
 /* Nearly all tokens are short: they are copied as one vector of constant size, and what it holds
  * beyond the token is written over by the next. */
-#include "decode_ids.h"
+#include "tokenizer/tokenizer_core.h"
 
 #include <string.h>
 

@@ -1,11 +1,11 @@
 /* The streaming decoder: keeps back the bytes of a character whose rest may still come. */
-#include "tokenizer_core.h"
+#include "tokenizer/tokenizer_core.h"
 
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "utf8.h"
+#include "tokenizer/pretokenize/unicode.h"
 
 struct tlm_decoder {
     const tlm_tokenizer_t *tokenizer;

@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/thread_pool.h"
-#include "encode_plan.h"
+#include "tokenizer/encode.h"
 
 TLMI_OPTIONS_INIT_SIZED(pad, TLM_PAD_OPTIONS_INIT)
 

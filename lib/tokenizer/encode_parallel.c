@@ -1,14 +1,14 @@
 /* The text is cut into pieces, and these are taken in waves: while the pieces of one wave are
  * encoded, one task hands the ids of the wave before to the sink. So a wave's ids are still in the
  * cache when they are copied or written, and two waves are all that is held. */
-#include "encode_parallel.h"
+#include "tokenizer/encode.h"
 
 #include <stdio.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
-#include "bpe_encode.h"
+#include "tokenizer/bpe/bpe_encode.h"
 
 #define PIECE_SIZE        ((size_t)1 << 16) /* bytes of text, at least */
 #define PIECES_A_WORKER   16                /* in a wave; the last ones leave some threads idle */

@@ -1,6 +1,6 @@
 /* Encoding as tlm_encode_options_t says. Sets of special tokens are tiktoken's: a text is searched for
  * the disallowed ones first; then the allowed ones alone are cut out of it, and all else is text. */
-#include "encode_plan.h"
+#include "tokenizer/encode.h"
 
 #include "base/error.h"
 #include "base/memory.h"

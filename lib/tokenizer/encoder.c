@@ -1,7 +1,7 @@
 /* The streaming encoder: a text stream that ends in a BPE encoder, which hands its ids on. */
 #include "base/error.h"
 #include "base/memory.h"
-#include "bpe_encode.h"
+#include "tokenizer/bpe/bpe_encode.h"
 
 #define IDS_AT_ONCE 4096
 #define CACHE_SIZE  ((size_t)1 << 18) /* bytes; a stream is to need little memory */

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "tokenizer_core.h"
+#include "tokenizer/tokenizer_core.h"
 
 static int compare_keys(const void *a, const void *b)
 {

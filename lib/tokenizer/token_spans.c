@@ -3,7 +3,7 @@
 #include "tinylm/encode.h"
 
 #include "base/error.h"
-#include "tokenizer_core.h"
+#include "tokenizer/tokenizer_core.h"
 
 static tlm_status_t check_ids(const char *function, const tlm_tokenizer_t *tokenizer,
                               const uint32_t *ids, size_t n)

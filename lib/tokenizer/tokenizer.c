@@ -1,16 +1,15 @@
 /* Tokenizers in use: looking in, encoding and decoding whole texts. Making one is in
  * tokenizer_create.c. */
-#include "tokenizer_core.h"
+#include "tokenizer/tokenizer_core.h"
 
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
-#include "bpe_encode.h"
-#include "decode_ids.h"
-#include "encode_parallel.h"
-#include "utf8.h"
+#include "tokenizer/bpe/bpe_encode.h"
+#include "tokenizer/encode.h"
+#include "tokenizer/pretokenize/unicode.h"
 
 /* ---- Looking in ---- */
 

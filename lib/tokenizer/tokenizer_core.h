@@ -1,11 +1,51 @@
-/* What a tokenizer consists of. Immutable once made, as far as its results show. */
+/* The tokenizer from within: its vocabulary, and what encoding and decoding share. */
 #ifndef TLMI_TOKENIZER_CORE_H
 #define TLMI_TOKENIZER_CORE_H
 
-#include "bpe_cache.h"
-#include "merge_table.h"
-#include "text_splitter.h"
-#include "vocabulary.h"
+#include "tinylm/tokenizer.h"
+#include "tokenizer/bpe/bpe.h"
+#include "tokenizer/pretokenize/pretokenize.h"
+
+/* A vocabulary: byte strings numbered from 0, and the way back from bytes to the number. */
+
+#define TLMI_NO_TOKEN UINT32_MAX
+
+/* So many bytes may be read from the start of any token, whatever its size. */
+#define TLMI_VOCABULARY_SLACK 16
+
+typedef struct tlmi_vocabulary {
+    uint8_t *bytes; /* of all tokens, one after the other */
+    size_t bytes_size;
+    size_t bytes_capacity;
+    size_t *ends; /* ends[id] in `bytes`; a token begins where the one before it ends */
+    size_t ends_capacity;
+    uint32_t size;    /* ids in use, holes included */
+    uint32_t *slots;  /* open addressing by hash: id, or TLMI_NO_TOKEN where free */
+    size_t num_slots; /* a power of two, or 0 */
+} tlmi_vocabulary_t;
+
+/* A vocabulary of zeros is empty. */
+void tlmi_vocabulary_release(tlmi_vocabulary_t *vocabulary);
+
+/* Appends a token, which must not be there yet; size 0 makes a hole, an id without a token. */
+tlm_status_t tlmi_vocabulary_add(tlmi_vocabulary_t *vocabulary, const uint8_t *bytes, size_t size);
+
+/* Id of the concatenation of two tokens, which is appended if it is not there yet. */
+tlm_status_t tlmi_vocabulary_join(uint32_t *id, tlmi_vocabulary_t *vocabulary, uint32_t left,
+                                  uint32_t right);
+
+/* Id of the token with these bytes, or TLMI_NO_TOKEN. */
+uint32_t tlmi_vocabulary_find(const tlmi_vocabulary_t *vocabulary, const uint8_t *bytes,
+                              size_t size);
+
+static inline tlm_bytes_t tlmi_vocabulary_token(const tlmi_vocabulary_t *vocabulary, uint32_t id)
+{
+    size_t start = id == 0 ? 0 : vocabulary->ends[id - 1];
+
+    return (tlm_bytes_t){vocabulary->bytes + start, vocabulary->ends[id] - start};
+}
+
+/* What a tokenizer consists of. Immutable once made, as far as its results show. */
 
 struct tlm_tokenizer {
     tlmi_vocabulary_t vocabulary;
@@ -44,5 +84,16 @@ tlm_status_t tlmi_tokenizer_copy_vocabulary(tlmi_vocabulary_t *out, const char *
 /* Finds the ids of the 256 bytes. */
 tlm_status_t tlmi_tokenizer_find_bytes(uint32_t byte_ids[256], const char *what,
                                        const tlmi_vocabulary_t *vocabulary);
+
+/* Ids to bytes: how many, then which. */
+
+/* Sums the sizes of tokens; false if an id has no token, with its position in *bad, or if the sum
+ * is more than a size can hold (*bad is n). */
+bool tlmi_measure_ids(size_t *size, size_t *bad, const tlmi_vocabulary_t *vocabulary,
+                      const uint32_t *ids, size_t n);
+
+/* Writes the `size` bytes that were measured. */
+void tlmi_copy_tokens(uint8_t *to, size_t size, const tlmi_vocabulary_t *vocabulary,
+                      const uint32_t *ids, size_t n);
 
 #endif

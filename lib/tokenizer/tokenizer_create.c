@@ -4,9 +4,9 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/options.h"
-#include "bpe_encode.h"
-#include "token_list.h"
-#include "tokenizer_core.h"
+#include "tokenizer/bpe/bpe_encode.h"
+#include "tokenizer/formats/token_files.h"
+#include "tokenizer/tokenizer_core.h"
 
 TLMI_OPTIONS_INIT_FUNCTIONS(tokenizer, TLM_TOKENIZER_OPTIONS_INIT, pattern)
 

@@ -1,11 +1,11 @@
 /* Token bytes in one block, ids in a hash table over it. */
-#include "vocabulary.h"
+#include "tokenizer/tokenizer_core.h"
 
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "hash.h"
+#include "tokenizer/hash.h"
 
 void tlmi_vocabulary_release(tlmi_vocabulary_t *vocabulary)
 {

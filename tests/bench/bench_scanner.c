@@ -11,7 +11,7 @@
 #include "base/cpu.h"
 #include "base/rng.h"
 #include "bench_clock.h"
-#include "tokenizer/pretokenizer.h"
+#include "tokenizer/pretokenize/pretokenize.h"
 
 /* The second spelling has the same meaning, but is not one that selects a scanner. */
 static const struct {

@@ -9,7 +9,7 @@
 
 #include "blis_driver.h"
 #include "machine_peak.h"
-#include "tensor/gemm.h"
+#include "kernels/gemm.h"
 
 /* ---- Products --------------------------------------------------------------------------- */
 

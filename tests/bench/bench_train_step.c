@@ -10,7 +10,7 @@
 
 #include "blis_driver.h"
 #include "machine_peak.h"
-#include "tensor/gemm.h"
+#include "kernels/gemm.h"
 #include "tinylm/tinylm.h"
 
 enum { D_MODEL = 512, D_FF = 1344, HEADS = 16 };

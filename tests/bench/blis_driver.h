@@ -9,7 +9,7 @@
 #include <blis.h>
 
 #include "base/thread_pool.h"
-#include "tensor/gemm.h"
+#include "kernels/gemm.h"
 
 cntx_t *bli_gks_lookup_nat_cntx(arch_t id);
 

@@ -8,22 +8,31 @@ import pathlib
 import re
 import sys
 
-# Folder of lib/ -> the folders whose headers it may include.
-LAYERS = {
-    "base": {"base"},
-    "tokenizer": {"base", "tokenizer"},
-    "tensor": {"base", "tensor"},
-    "nn": {"base", "tensor", "nn"},
-    "optim": {"base", "tensor", "optim"},
-    "io": {"base", "tokenizer", "tensor", "nn", "optim", "io"},
+# Folder of lib/ -> the folders below it in the charter's order, whose headers it may include beside its own.
+# lib/README.md draws the same.
+BELOW = {
+    "base": "",
+    "kernels": "base",
+    "tensor": "base kernels",
+    "nn": "base kernels tensor",
+    "model": "base kernels tensor nn",
+    "infer": "base kernels tensor nn model",
+    "optim": "base kernels tensor",
+    "formats": "base",
+    "data": "base formats tokenizer",
+    "tokenizer": "base formats",
+    "checkpoint": "base formats tensor model optim tokenizer",
+    "interchange": "base formats tensor model tokenizer checkpoint",
+    "train": "base kernels tensor nn model infer optim formats data tokenizer checkpoint interchange",
 }
+LAYERS = {folder: {folder, *below.split()} for folder, below in BELOW.items()}
 
 # Third-party header -> the only files that may include it.
 THIRD_PARTY = {
     "jansson.h": {"base/json.c"},
-    "oniguruma.h": {"tokenizer/regex.c"},
-    "utf8proc.h": {"tokenizer/unicode.c"},
-    "blis.h": {"tensor/gemm.c"},
+    "oniguruma.h": {"tokenizer/pretokenize/regex.c"},
+    "utf8proc.h": {"tokenizer/pretokenize/unicode.c"},
+    "blis.h": {"kernels/gemm.c"},
 }
 
 # A library leaves the process, its output and its settings to the program.

@@ -1,6 +1,6 @@
 /* Any bytes: encoded as the naive encoder does, the same in a stream cut anywhere, and back again. */
 #include "fuzz_support.h"
-#include "tokenizer/naive_bpe.h"
+#include "naive_bpe.h"
 
 static const char training_text[] =
     "the theatre, there and then: it's we'll they've  42 4242 \n\n caf\xC3\xA9s caf\xC3\xA9 "

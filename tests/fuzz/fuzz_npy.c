@@ -1,6 +1,6 @@
 /* Any .npy file: a header that is accepted tells the truth about the bytes behind it. */
 #include "fuzz_support.h"
-#include "io/npy.h"
+#include "formats/npy.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,6 +1,6 @@
 /* Any safetensors file: what the reader accepts can be read to its last byte. */
 #include "fuzz_support.h"
-#include "io/safetensors.h"
+#include "formats/safetensors.h"
 
 /* Where read bytes go, so that the reads stay. */
 static volatile uint8_t sink;

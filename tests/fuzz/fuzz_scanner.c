@@ -1,8 +1,8 @@
 /* Any text through the scanners of the well-known patterns: as Oniguruma splits it, as the plain
  * reference does, and in pieces. */
 #include "fuzz_support.h"
-#include "tokenizer/scanner_support.h"
-#include "tokenizer/utf8.h"
+#include "scanner_support.h"
+#include "tokenizer/pretokenize/unicode.h"
 
 typedef struct split {
     const uint8_t *text;

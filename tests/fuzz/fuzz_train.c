@@ -1,8 +1,8 @@
 /* Any text with any special tokens and options: the naive trainer's merges, also from a text pushed in
  * pieces. */
 #include "fuzz_support.h"
-#include "tokenizer/bpe_trainer_core.h"
-#include "tokenizer/naive_bpe.h"
+#include "tokenizer/bpe/bpe_train.h"
+#include "naive_bpe.h"
 
 enum { MAX_SPECIALS = 3 };
 

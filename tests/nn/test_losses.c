@@ -2,7 +2,7 @@
 #include "gradcheck.h"
 #include "run_suite.h"
 
-#include "nn/cross_entropy.h"
+#include "nn/nn_core.h"
 
 typedef struct loss_case {
     int64_t rows, classes, d;

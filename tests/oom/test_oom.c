@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tensor/buffer_cache.h"
+#include "tensor/tensor_core.h"
 
 #include "failing_allocator.h"
 

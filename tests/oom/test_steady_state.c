@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tensor/buffer_cache.h"
+#include "tensor/tensor_core.h"
 #include "tinylm/tinylm.h"
 
 #include "failing_allocator.h"

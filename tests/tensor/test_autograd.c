@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "tensor/autograd.h"
-#include "tensor/buffer_cache.h"
+#include "tensor/tensor_core.h"
 #include "tinylm/nn.h"
 
 #define OK(call) ck_assert_msg((call) == TLM_OK, "%s: %s", #call, tlm_error_message())

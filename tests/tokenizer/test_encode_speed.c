@@ -3,8 +3,8 @@
 #include "tokenizer_support.h"
 #include "run_suite.h"
 
-#include "tokenizer/bpe_encode.h"
-#include "tokenizer/encode_parallel.h"
+#include "tokenizer/bpe/bpe_encode.h"
+#include "tokenizer/encode.h"
 
 /* Random pieces again and again, so that there are several pieces of text for each thread. */
 static tlm_bytes_t large_text(test_random_t *random, size_t size)

@@ -7,7 +7,7 @@
 #include "base/rng.h"
 #include "scanner_support.h"
 #include "run_suite.h"
-#include "tokenizer/byte_masks.h"
+#include "tokenizer/pretokenize/pretokenize.h"
 
 static tlmi_pretokenizer_t *scanners[NUM_PATTERNS], *engines[NUM_PATTERNS];
 

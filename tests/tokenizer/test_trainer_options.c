@@ -2,7 +2,7 @@
  * and any size of pieces; progress and cancelling. */
 #include <pthread.h>
 
-#include "tokenizer/bpe_trainer_core.h"
+#include "tokenizer/bpe/bpe_train.h"
 #include "tokenizer_support.h"
 #include "run_suite.h"
 

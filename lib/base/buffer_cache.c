@@ -1,0 +1,287 @@
+/* The cache of tensor memory: free lists by size class under one lock.
+ *
+ * Classes are eighths of powers of two, so that a fresh block is at most 1/8 larger than asked for. A
+ * large request takes the smallest kept block of up to twice its size: what one part of a train step
+ * frees serves the next part, whose blocks are of other sizes. The list of a class is threaded through
+ * the free blocks themselves, so that keeping a block allocates nothing and cannot fail. */
+#include <pthread.h>
+#include <string.h>
+
+#include "base/buffer_cache.h"
+#include "base/memory.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define KEEP_BLOCKS 0 /* let the sanitizer see every use after free */
+#else
+#define KEEP_BLOCKS 1
+#endif
+
+enum {
+    MIN_LOG2 = 6, /* smallest class: 64 bytes */
+    NUM_CLASSES = TLMI_BUFFER_CLASSES,
+    LARGE_CLASS = (16 - MIN_LOG2) * 8, /* that of 64 KiB; below, room matters less than a fit */
+    SMALL_TO_TRY = 3,
+    CLASSES_TO_TRY = 9,
+    LEAST_SPARE = 32 << 20 /* bytes kept beyond the most that was in use, or half of that */
+};
+
+typedef struct free_block {
+    struct free_block *next;
+} free_block_t;
+
+static struct {
+    pthread_mutex_t lock;
+    free_block_t *lists[NUM_CLASSES];
+    tlmi_buffer_book_t book;
+} cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void lock_cache(void)
+{
+    pthread_mutex_lock(&cache.lock);
+}
+
+static void unlock_cache(void)
+{
+    pthread_mutex_unlock(&cache.lock);
+}
+
+/* A fork while another thread holds the lock would leave it held for ever in the child. */
+static void watch_forks(void)
+{
+    pthread_atfork(lock_cache, unlock_cache, unlock_cache);
+}
+
+/* Number and size of the smallest class that holds `bytes`; size 0 if there is none. */
+static int size_class(size_t *size, size_t bytes)
+{
+    if (bytes <= (size_t)1 << MIN_LOG2) {
+        *size = (size_t)1 << MIN_LOG2;
+        return 0;
+    }
+    /* 2^log2 < bytes <= 2^(log2 + 1), cut into eight steps */
+    int log2 = 63 - __builtin_clzll(bytes - 1);
+    if (log2 >= 62) {
+        *size = 0;
+        return 0;
+    }
+    size_t base = (size_t)1 << log2;
+    size_t step = base >> 3;
+    size_t eighths = (bytes - base + step - 1) / step;
+    *size = base + eighths * step;
+    return (log2 - MIN_LOG2) * 8 + (int)eighths;
+}
+
+static size_t class_size(int index)
+{
+    size_t base = (size_t)1 << (MIN_LOG2 + index / 8);
+    return base + (size_t)(index % 8) * (base >> 3);
+}
+
+/* ---- The book: what is kept, by the rules alone ------------------------------------------ */
+
+/* The class of a kept block for a request of class `index`, now taken out of the book, or -1. */
+static int take_kept(tlmi_buffer_book_t *book, size_t *capacity, int index)
+{
+    int end = index + (index < LARGE_CLASS ? SMALL_TO_TRY : CLASSES_TO_TRY);
+    for (int i = index; i < NUM_CLASSES && i < end; i++)
+        if (book->kept[i] > 0) {
+            book->kept[i]--;
+            *capacity = class_size(i);
+            book->stats.kept_bytes -= *capacity;
+            return i;
+        }
+    return -1;
+}
+
+static void count_live(tlmi_buffer_book_t *book, size_t capacity)
+{
+    book->stats.live_bytes += capacity;
+    if (book->stats.live_bytes > book->stats.peak_live_bytes)
+        book->stats.peak_live_bytes = book->stats.live_bytes;
+}
+
+/* The class in which a block that comes back is kept, or -1: it goes to the system. */
+static int put_back(tlmi_buffer_book_t *book, size_t capacity)
+{
+    tlmi_buffer_stats_t *stats = &book->stats;
+    stats->live_bytes -= capacity;
+    size_t spare = stats->peak_live_bytes / 2;
+    size_t limit = stats->peak_live_bytes + (spare > LEAST_SPARE ? spare : LEAST_SPARE);
+    bool fits = stats->kept_bytes + stats->live_bytes + capacity <= limit;
+    if (!KEEP_BLOCKS || !fits || stats->live_bytes == 0)
+        return -1;
+    size_t size;
+    int index = size_class(&size, capacity);
+    book->kept[index]++;
+    stats->kept_bytes += capacity;
+    return index;
+}
+
+static void forget_kept(tlmi_buffer_book_t *book)
+{
+    memset(book->kept, 0, sizeof(book->kept));
+    book->stats.kept_bytes = 0;
+    book->stats.peak_live_bytes = book->stats.live_bytes;
+}
+
+size_t tlmi_buffer_book_take(tlmi_buffer_book_t *book, size_t bytes)
+{
+    size_t size;
+    int index = size_class(&size, bytes);
+    if (!KEEP_BLOCKS)
+        size = bytes;
+    if (take_kept(book, &size, index) < 0)
+        book->stats.fresh_blocks++;
+    count_live(book, size);
+    return size;
+}
+
+void tlmi_buffer_book_give(tlmi_buffer_book_t *book, size_t capacity)
+{
+    put_back(book, capacity);
+    if (book->stats.live_bytes == 0)
+        forget_kept(book);
+}
+
+/* ---- The blocks -------------------------------------------------------------------------- */
+
+/* Unlinks all kept blocks; call with the lock held, then free the list without it. */
+static free_block_t *take_all(void)
+{
+    free_block_t *all = NULL;
+    for (int i = 0; i < NUM_CLASSES; i++) {
+        while (cache.lists[i] != NULL) {
+            free_block_t *block = cache.lists[i];
+            cache.lists[i] = block->next;
+            block->next = all;
+            all = block;
+        }
+    }
+    forget_kept(&cache.book);
+    return all;
+}
+
+static void free_all(free_block_t *list)
+{
+    while (list != NULL) {
+        free_block_t *next = list->next;
+        tlmi_free(list);
+        list = next;
+    }
+}
+
+static void *acquire(size_t *capacity, size_t bytes, const char *what)
+{
+    size_t size;
+    int index = size_class(&size, bytes);
+    if (size == 0)
+        return tlmi_alloc_aligned(SIZE_MAX, 2, what); /* fails with the usual message */
+    if (!KEEP_BLOCKS)
+        size = bytes;
+
+    pthread_once(&fork_once, watch_forks);
+    lock_cache();
+    free_block_t *block = NULL;
+    int from = take_kept(&cache.book, &size, index);
+    if (from >= 0) {
+        block = cache.lists[from];
+        cache.lists[from] = block->next;
+        count_live(&cache.book, size);
+    }
+    unlock_cache();
+
+    if (block == NULL) {
+        block = tlmi_alloc_aligned(size, 1, what);
+        if (block == NULL && tlmi_buffer_cache_stats().kept_bytes > 0) {
+            tlmi_buffer_cache_clear(); /* blocks of other sizes may be what is missing */
+            block = tlmi_alloc_aligned(size, 1, what);
+        }
+        if (block == NULL)
+            return NULL;
+        lock_cache();
+        count_live(&cache.book, size);
+        cache.book.stats.fresh_blocks++;
+        unlock_cache();
+    }
+    *capacity = size;
+    return block;
+}
+
+void *tlmi_buffer_acquire(size_t *capacity, size_t bytes)
+{
+    return acquire(capacity, bytes, "tensor elements");
+}
+
+void tlmi_buffer_release(void *block, size_t capacity)
+{
+    if (block == NULL)
+        return;
+    free_block_t *unwanted = NULL;
+    lock_cache();
+    int to = put_back(&cache.book, capacity);
+    if (to >= 0) {
+        free_block_t *kept = block;
+        kept->next = cache.lists[to];
+        cache.lists[to] = kept;
+        block = NULL;
+    } else if (cache.book.stats.live_bytes == 0) {
+        unwanted = take_all();
+    }
+    unlock_cache();
+    free_all(unwanted);
+    tlmi_free(block);
+}
+
+/* ---- Blocks that know their size -------------------------------------------------------- */
+
+/* What stands before such a block, on a line of its own to keep the alignment. */
+typedef union header {
+    size_t capacity;
+    char line[TLMI_ALIGNMENT];
+} header_t;
+
+void *tlmi_cached_alloc(size_t count, size_t size, const char *what)
+{
+    size_t bytes, capacity;
+    if (!tlmi_mul_size(&bytes, count, size) || !tlmi_add_size(&bytes, bytes, sizeof(header_t)))
+        bytes = SIZE_MAX;
+    header_t *header = acquire(&capacity, bytes, what);
+    if (header == NULL)
+        return NULL;
+    header->capacity = capacity;
+    return header + 1;
+}
+
+void *tlmi_cached_calloc(size_t count, size_t size, const char *what)
+{
+    void *block = tlmi_cached_alloc(count, size, what);
+    if (block != NULL)
+        memset(block, 0, count * size);
+    return block;
+}
+
+void tlmi_cached_free(void *block)
+{
+    if (block != NULL)
+        tlmi_buffer_release((header_t *)block - 1, ((header_t *)block - 1)->capacity);
+}
+
+/* ---- The cache as a whole --------------------------------------------------------------- */
+
+void tlmi_buffer_cache_clear(void)
+{
+    lock_cache();
+    free_block_t *unwanted = take_all();
+    unlock_cache();
+    free_all(unwanted);
+}
+
+tlmi_buffer_stats_t tlmi_buffer_cache_stats(void)
+{
+    lock_cache();
+    tlmi_buffer_stats_t stats = cache.book.stats;
+    unlock_cache();
+    return stats;
+}

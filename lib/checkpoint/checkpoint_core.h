@@ -1,0 +1,66 @@
+/* Checkpoints from within: what saving and loading share. */
+#ifndef TLMI_CHECKPOINT_CORE_H
+#define TLMI_CHECKPOINT_CORE_H
+
+#include "model/model_core.h"
+#include "optim/optimizer_core.h"
+#include "formats/safetensors.h"
+#include "tinylm/checkpoint.h"
+#include "base/json.h"
+#include "tinylm/model.h"
+
+/* What saving, loading and looking for checkpoints share: names, and opening a file that is whole. */
+
+#define TLMI_CHECKPOINT_FORMAT "tinylm-checkpoint"
+/* Version 2 holds options that readers of version 1 would not miss, and is written only for such. */
+#define TLMI_CHECKPOINT_VERSION_FIRST "1"
+#define TLMI_CHECKPOINT_VERSION       "2"
+#define TLMI_CHECKPOINT_NAME_SIZE     128 /* of a tensor in the file */
+
+/* The hyper-parameters of a group, as they are named in the file. */
+enum { TLMI_GROUP_NUMBERS = 5 };
+typedef struct tlmi_group_number {
+    const char *name;
+    size_t offset; /* of a double in tlm_adamw_options_t */
+} tlmi_group_number_t;
+extern const tlmi_group_number_t tlmi_group_numbers[TLMI_GROUP_NUMBERS];
+
+/* The name of an optimiser's buffer in the file. */
+void tlmi_checkpoint_state_name(char out[TLMI_CHECKPOINT_NAME_SIZE], const char *parameter,
+                                const char *buffer);
+
+/* The name in the model of each of the optimiser's parameters; owned. */
+tlm_status_t tlmi_checkpoint_name_parameters(const char ***out, const char *function,
+                                             const tlm_model_t *model,
+                                             const tlm_optimizer_t *optimizer);
+
+/* tlm_checkpoint_save_with, for messages under the name of `function`. */
+tlm_status_t tlmi_checkpoint_save(const char *function, const char *path, const tlm_model_t *model,
+                                  const tlm_optimizer_t *optimizer, uint64_t iteration,
+                                  const tlm_checkpoint_options_t *options);
+
+/* Opens a checkpoint of a known version, with its iteration. The checksum is not looked at. */
+tlm_status_t tlmi_checkpoint_peek(tlmi_safetensors_t *out, uint64_t *iteration, const char *path);
+
+/* The same, and every byte is checked. */
+tlm_status_t tlmi_checkpoint_open(tlmi_safetensors_t *out, uint64_t *iteration, const char *path);
+
+/* A model's options as a JSON object, as checkpoints hold it. */
+
+/* True if the options are the defaults in all that came after version 0.1, whose readers know the
+ * rest. Defaults must be resolved. */
+bool tlmi_model_config_is_first(const tlm_model_options_t *options);
+
+/* The options, defaults resolved, as an object; those of version 0.1 alone if that is enough. */
+tlm_status_t tlmi_model_config_write(tlmi_json_t **out, const tlm_model_options_t *options);
+
+/* The way back; what the object lacks of the later options is 0. Messages begin with `path`. */
+tlm_status_t tlmi_model_config_read(tlm_model_options_t *out, const tlmi_json_t *config,
+                                    const char *path);
+
+/* TLM_ERR_SHAPE, naming the option, if the two, with defaults resolved, differ in anything that
+ * shapes and results depend on; the seed only made the initial weights. */
+tlm_status_t tlmi_model_config_compare(const tlm_model_options_t *file,
+                                       const tlm_model_options_t *model, const char *path);
+
+#endif

@@ -1,0 +1,112 @@
+/* Names in checkpoints, and opening one. */
+#include "checkpoint/checkpoint_core.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+const tlmi_group_number_t tlmi_group_numbers[TLMI_GROUP_NUMBERS] = {
+    {"learning_rate", offsetof(tlm_adamw_options_t, learning_rate)},
+    {"beta1", offsetof(tlm_adamw_options_t, beta1)},
+    {"beta2", offsetof(tlm_adamw_options_t, beta2)},
+    {"eps", offsetof(tlm_adamw_options_t, eps)},
+    {"weight_decay", offsetof(tlm_adamw_options_t, weight_decay)},
+};
+
+void tlmi_checkpoint_state_name(char out[TLMI_CHECKPOINT_NAME_SIZE], const char *parameter,
+                                const char *buffer)
+{
+    snprintf(out, TLMI_CHECKPOINT_NAME_SIZE, "optimizer.%s.%s", parameter, buffer);
+}
+
+tlm_status_t tlmi_checkpoint_name_parameters(const char ***out, const char *function,
+                                             const tlm_model_t *model,
+                                             const tlm_optimizer_t *optimizer)
+{
+    const char **names =
+        tlmi_calloc(optimizer->num_parameters, sizeof(*names), "the names in a checkpoint");
+
+    if (names == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < optimizer->num_parameters; i++) {
+        for (size_t j = 0; names[i] == NULL && j < model->num_parameters; j++)
+            if (optimizer->parameters[i].tensor == model->parameters[j])
+                names[i] = model->specs[j].name;
+        if (names[i] == NULL) {
+            tlmi_free(names);
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "%s: parameter %zu of the optimizer is not one of the model's",
+                             function, i);
+        }
+    }
+    *out = names;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_checkpoint_peek(tlmi_safetensors_t *out, uint64_t *iteration, const char *path)
+{
+    const char *format, *version;
+    tlmi_safetensors_t file;
+    tlm_status_t status;
+
+    TLMI_TRY(tlmi_safetensors_open(&file, path));
+    format = tlmi_safetensors_metadata(&file, "format");
+    version = tlmi_safetensors_metadata(&file, "format_version");
+    if (format == NULL || strcmp(format, TLMI_CHECKPOINT_FORMAT) != 0 || version == NULL) {
+        status = tlmi_fail(TLM_ERR_FORMAT, "%s: a safetensors file, but not a checkpoint", path);
+        goto fail;
+    }
+    if (strcmp(version, TLMI_CHECKPOINT_VERSION_FIRST) != 0 &&
+        strcmp(version, TLMI_CHECKPOINT_VERSION) != 0) {
+        status = tlmi_fail(TLM_ERR_UNSUPPORTED,
+                           "%s: checkpoint format %.16s; this library reads up to %s", path,
+                           version, TLMI_CHECKPOINT_VERSION);
+        goto fail;
+    }
+    if (!tlmi_parse_uint64(tlmi_safetensors_metadata(&file, "iteration"), iteration)) {
+        status = tlmi_fail(TLM_ERR_FORMAT, "%s: the checkpoint has no iteration", path);
+        goto fail;
+    }
+    *out = file;
+    return TLM_OK;
+fail:
+    tlmi_safetensors_close(&file);
+    return status;
+}
+
+tlm_status_t tlmi_checkpoint_open(tlmi_safetensors_t *out, uint64_t *iteration, const char *path)
+{
+    tlmi_safetensors_t file;
+    tlm_status_t status;
+
+    TLMI_TRY(tlmi_checkpoint_peek(&file, iteration, path));
+    status = tlmi_safetensors_verify(&file, path);
+    if (status == TLM_OK)
+        *out = file;
+    else
+        tlmi_safetensors_close(&file);
+    return status;
+}
+
+tlm_status_t tlm_checkpoint_metadata(char **metadata, uint64_t *iteration, const char *path)
+{
+    tlmi_safetensors_t file;
+    const char *text;
+    uint64_t count;
+    char *copy;
+
+    TLMI_REQUIRE("checkpoint_metadata", metadata);
+    TLMI_REQUIRE("checkpoint_metadata", path);
+    TLMI_TRY(tlmi_checkpoint_open(&file, &count, path));
+    text = tlmi_safetensors_metadata(&file, "user");
+    copy = tlmi_strdup(text != NULL ? text : "{}", "the metadata of a checkpoint");
+    tlmi_safetensors_close(&file);
+    if (copy == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    *metadata = copy;
+    if (iteration != NULL)
+        *iteration = count;
+    return TLM_OK;
+}

@@ -1,0 +1,297 @@
+/* Loading checkpoints has two passes: the first checks everything against the file, the second copies
+ * and cannot fail. So a model and optimiser are loaded whole or not touched. */
+#include "tinylm/checkpoint.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "checkpoint/checkpoint_core.h"
+#include "tensor/tensor_core.h"
+
+/* ---- Loading: checks -------------------------------------------------------------------- */
+
+/* A JSON document that stands in metadata `key`. */
+static tlm_status_t parse_metadata(tlmi_json_t **out, const tlmi_safetensors_t *file,
+                                   const char *key, const char *path)
+{
+    const char *text = tlmi_safetensors_metadata(file, key);
+
+    if (text == NULL)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the checkpoint has no '%s'", path, key);
+    TLMI_TRY(tlmi_json_parse(out, text, strlen(text), path));
+    if (tlmi_json_is_object(*out))
+        return TLM_OK;
+    tlmi_json_free(*out);
+    return tlmi_fail(TLM_ERR_FORMAT, "%s: metadata '%s' is not an object", path, key);
+}
+
+/* The configuration as it stands in the file. */
+static tlm_status_t read_config(tlm_model_options_t *out, const tlmi_safetensors_t *file,
+                                const char *path)
+{
+    tlmi_json_t *config = NULL;
+    tlm_status_t status;
+
+    TLMI_TRY(parse_metadata(&config, file, "config", path));
+    status = tlmi_model_config_read(out, config, path);
+    tlmi_json_free(config);
+    return status;
+}
+
+/* The float32 tensor `name` of the file, which must have this shape. */
+static tlm_status_t require_tensor(const tlmi_st_tensor_t **out, const tlmi_safetensors_t *file,
+                                   const char *name, const int64_t *shape, int32_t ndim,
+                                   const char *path)
+{
+    const tlmi_st_tensor_t *found = tlmi_safetensors_find(file, name);
+    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
+
+    if (found == NULL)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no tensor '%s'", path, name);
+    if (strcmp(found->dtype, "F32") != 0)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%s' is %.16s, not F32", path, name,
+                         found->dtype);
+    if (found->ndim != ndim || memcmp(found->shape, shape, (size_t)ndim * sizeof(*shape)) != 0)
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: tensor '%s' has shape %s, the model's %s", path, name,
+                         tlmi_dims_text(given, found->shape, found->ndim),
+                         tlmi_dims_text(own, shape, ndim));
+    *out = found;
+    return TLM_OK;
+}
+
+/* Where a tensor of the file goes. */
+typedef struct copy {
+    float *to;
+    const tlmi_st_tensor_t *from;
+} copy_t;
+
+static tlm_status_t plan_weights(copy_t *copies, const tlmi_safetensors_t *file,
+                                 const tlm_model_t *model, const char *path)
+{
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        const tlmi_parameter_spec_t *spec = &model->specs[i];
+
+        copies[i].to = tlmi_floats(model->parameters[i]);
+        TLMI_TRY(require_tensor(&copies[i].from, file, spec->name, spec->shape, spec->ndim, path));
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t plan_state(copy_t *copies, const tlmi_safetensors_t *file,
+                               const tlm_optimizer_t *optimizer, const char *const *names,
+                               const char *path)
+{
+    for (size_t i = 0; i < optimizer->num_parameters; i++)
+        for (int32_t j = 0; j < optimizer->kind->num_buffers; j++, copies++) {
+            const tlmi_parameter_t *parameter = &optimizer->parameters[i];
+            char name[TLMI_CHECKPOINT_NAME_SIZE];
+
+            tlmi_checkpoint_state_name(name, names[i], optimizer->kind->buffer_names[j]);
+            copies->to = parameter->state[j];
+            TLMI_TRY(require_tensor(&copies->from, file, name, parameter->tensor->shape,
+                                    parameter->tensor->ndim, path));
+        }
+    return TLM_OK;
+}
+
+/* The hyper-parameters of one group, whose parameters must be the optimiser's own in their order.
+ */
+static tlm_status_t read_group(tlm_adamw_options_t *out, const tlmi_json_t *value,
+                               const tlm_optimizer_t *optimizer, size_t group,
+                               const char *const *names, const char *path)
+{
+    const tlmi_json_t *list = tlmi_json_member(value, "parameters");
+    size_t at = 0, size;
+    const char *name;
+
+    for (size_t i = 0; i < TLMI_GROUP_NUMBERS; i++) {
+        double number;
+
+        if (!tlmi_json_get_number(tlmi_json_member(value, tlmi_group_numbers[i].name), &number))
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: group %zu of the optimizer has no %s", path,
+                             group, tlmi_group_numbers[i].name);
+        memcpy((char *)out + tlmi_group_numbers[i].offset, &number, sizeof(number));
+    }
+    TLMI_TRY(tlmi_adamw_check(path, out));
+    for (size_t i = 0; i < optimizer->num_parameters; i++) {
+        if (optimizer->parameters[i].group != group)
+            continue;
+        if (!tlmi_json_get_string(tlmi_json_item(list, at++), &name, &size) ||
+            strcmp(name, names[i]) != 0)
+            return tlmi_fail(TLM_ERR_STATE,
+                             "%s: parameter %zu of the optimizer's group %zu is '%s' here and not "
+                             "there",
+                             path, at - 1, group, names[i]);
+    }
+    if (!tlmi_json_is_array(list) || at != tlmi_json_size(list))
+        return tlmi_fail(TLM_ERR_STATE,
+                         "%s: group %zu of the optimizer has %zu parameters, here %zu", path, group,
+                         tlmi_json_size(list), at);
+    return TLM_OK;
+}
+
+/* Hyper-parameters of all groups (owned) and the number of steps. */
+static tlm_status_t read_optimizer(tlm_adamw_options_t **out, uint64_t *steps,
+                                   const tlmi_json_t *object, const tlm_optimizer_t *optimizer,
+                                   const char *const *names, const char *path)
+{
+    const tlmi_json_t *list = tlmi_json_member(object, "groups");
+    const char *kind = NULL;
+    tlm_adamw_options_t *groups;
+    tlm_status_t status;
+    size_t size;
+
+    if (!tlmi_json_get_string(tlmi_json_member(object, "kind"), &kind, &size) ||
+        !tlmi_json_get_uint64(tlmi_json_member(object, "steps"), steps) ||
+        !tlmi_json_is_array(list))
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the optimizer's description is incomplete", path);
+    if (strcmp(kind, optimizer->kind->name) != 0)
+        return tlmi_fail(TLM_ERR_STATE, "%s: the checkpoint is of optimizer %.32s, not %s", path,
+                         kind, optimizer->kind->name);
+    if (tlmi_json_size(list) != optimizer->num_groups)
+        return tlmi_fail(TLM_ERR_STATE,
+                         "%s: the checkpoint's optimizer has %zu groups, this one %zu", path,
+                         tlmi_json_size(list), optimizer->num_groups);
+    groups = tlmi_calloc(optimizer->num_groups, sizeof(*groups), "the groups of an optimizer");
+    if (groups == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < optimizer->num_groups; i++) {
+        groups[i].size = sizeof(*groups);
+        TLMI_TRY_OR(fail,
+                    read_group(&groups[i], tlmi_json_item(list, i), optimizer, i, names, path));
+    }
+    *out = groups;
+    return TLM_OK;
+fail:
+    tlmi_free(groups);
+    return status;
+}
+
+/* The configuration of the file must be the model's in all that shapes and results depend on. */
+static tlm_status_t check_config(const tlmi_safetensors_t *file, const tlm_model_t *model,
+                                 const char *path)
+{
+    tlm_model_options_t options;
+    tlmi_model_shape_t shape;
+
+    TLMI_TRY(read_config(&options, file, path));
+    TLMI_TRY(tlmi_model_resolve(&options, &shape, path, &options));
+    return tlmi_model_config_compare(&options, &model->options, path);
+}
+
+/* ---- Loading: copies -------------------------------------------------------------------- */
+
+static void perform(const copy_t *copies, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (copies[i].from->bytes > 0)
+            memcpy(copies[i].to, copies[i].from->data, copies[i].from->bytes);
+}
+
+static tlm_status_t load_weights(const tlmi_safetensors_t *file, tlm_model_t *model,
+                                 const char *path)
+{
+    copy_t *copies = tlmi_alloc(model->num_parameters, sizeof(*copies), "the plan of a load");
+    tlm_status_t status;
+
+    if (copies == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    status = plan_weights(copies, file, model, path);
+    if (status == TLM_OK)
+        perform(copies, model->num_parameters);
+    tlmi_free(copies);
+    return status;
+}
+
+static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
+                             tlm_optimizer_t *optimizer, const char *path)
+{
+    size_t states = optimizer->num_parameters * (size_t)optimizer->kind->num_buffers;
+    size_t n = model->num_parameters + states;
+    copy_t *copies = tlmi_alloc(n, sizeof(*copies), "the plan of a load");
+    tlm_adamw_options_t *groups = NULL;
+    tlmi_json_t *object = NULL;
+    const char **names = NULL;
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    uint64_t steps = 0;
+
+    if (copies == NULL)
+        return status;
+    TLMI_TRY_OR(done, tlmi_checkpoint_name_parameters(&names, "checkpoint_load", model, optimizer));
+    TLMI_TRY_OR(done, parse_metadata(&object, file, "optimizer", path));
+    TLMI_TRY_OR(done, read_optimizer(&groups, &steps, object, optimizer, names, path));
+    TLMI_TRY_OR(done, plan_weights(copies, file, model, path));
+    TLMI_TRY_OR(done, plan_state(copies + model->num_parameters, file, optimizer, names, path));
+    perform(copies, n);
+    for (size_t i = 0; i < optimizer->num_groups; i++)
+        optimizer->groups[i] = groups[i];
+    optimizer->steps = steps;
+done:
+    tlmi_free(groups);
+    tlmi_json_free(object);
+    tlmi_free(names);
+    tlmi_free(copies);
+    return status;
+}
+
+tlm_status_t tlm_checkpoint_load(uint64_t *iteration, const char *path, tlm_model_t *model,
+                                 tlm_optimizer_t *optimizer)
+{
+    tlmi_safetensors_t file;
+    tlm_status_t status;
+    uint64_t count;
+
+    TLMI_REQUIRE("checkpoint_load", path);
+    TLMI_REQUIRE("checkpoint_load", model);
+    TLMI_TRY(tlmi_checkpoint_open(&file, &count, path));
+    TLMI_TRY_OR(done, check_config(&file, model, path));
+    TLMI_TRY_OR(done, optimizer == NULL ? load_weights(&file, model, path)
+                                        : load_all(&file, model, optimizer, path));
+    if (iteration != NULL)
+        *iteration = count;
+done:
+    tlmi_safetensors_close(&file);
+    return status;
+}
+
+/* Refuses a configuration that the file's tensors cannot fill, before memory is asked for it. */
+static tlm_status_t check_amount(const tlm_model_options_t *options, const tlmi_safetensors_t *file,
+                                 const char *path)
+{
+    tlm_model_options_t resolved;
+    tlmi_model_shape_t shape;
+    size_t data = file->mapping.size;
+
+    TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
+    if (shape.num_parameters > file->num_tensors || shape.num_elements > data / sizeof(float))
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: a model of %zu tensors and %" PRIu64
+                         " elements in a file of %zu tensors and %zu bytes",
+                         path, shape.num_parameters, shape.num_elements, file->num_tensors, data);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_model_load(tlm_model_t **out, const char *path)
+{
+    tlm_model_options_t options;
+    tlmi_safetensors_t file;
+    tlm_model_t *model = NULL;
+    tlm_status_t status;
+    uint64_t iteration;
+
+    TLMI_REQUIRE("model_load", out);
+    TLMI_REQUIRE("model_load", path);
+    TLMI_TRY(tlmi_checkpoint_open(&file, &iteration, path));
+    TLMI_TRY_OR(done, read_config(&options, &file, path));
+    TLMI_TRY_OR(done, check_amount(&options, &file, path));
+    TLMI_TRY_OR(done, tlmi_model_create_empty(&model, &options));
+    TLMI_TRY_OR(done, load_weights(&file, model, path));
+    *out = model;
+    model = NULL;
+done:
+    tlm_model_free(model);
+    tlmi_safetensors_close(&file);
+    return status;
+}

@@ -1,0 +1,266 @@
+/* Token data sets: ids in a mapped file or in memory, read at any offset and sampled in batches. */
+#include "tinylm/data.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/rng.h"
+#include "base/little_endian.h"
+#include "formats/npy.h"
+#include "data/data_core.h"
+
+struct tlm_dataset {
+    const uint8_t *items; /* little-endian ids, not aligned; borrowed if wrapped */
+    uint64_t length;
+    int32_t item_size;      /* 2, 4 or 8 */
+    tlmi_mapping_t mapping; /* of a file */
+    uint8_t *owned;         /* of memory */
+};
+
+bool tlmi_path_ends_with(const char *path, const char *suffix)
+{
+    size_t path_size = strlen(path), suffix_size = strlen(suffix);
+
+    return path_size >= suffix_size && strcmp(path + path_size - suffix_size, suffix) == 0;
+}
+
+tlm_status_t tlmi_token_item_size(int32_t *item_size, const char *function, const char *path,
+                                  int32_t token_type)
+{
+    switch (token_type) {
+    case TLM_TOKENS_UINT16:
+    case TLM_TOKENS_UINT32:
+    case TLM_TOKENS_INT64:
+        *item_size = token_type;
+        return TLM_OK;
+    case TLM_TOKENS_AUTO:
+        *item_size = tlmi_path_ends_with(path, ".u16")   ? 2
+                     : tlmi_path_ends_with(path, ".u32") ? 4
+                                                         : 0;
+        return TLM_OK;
+    default:
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: token_type %d; it is 0 (auto), 2 (uint16), 4 (uint32) or 8 (int64)",
+                         function, token_type);
+    }
+}
+
+/* Copies ids offset .. offset+n-1, which exist. */
+static void dataset_copy(uint32_t *ids, size_t n, const tlm_dataset_t *dataset, uint64_t offset)
+{
+    const uint8_t *items = dataset->items + offset * (uint64_t)dataset->item_size;
+
+    if (dataset->item_size == 2)
+        for (size_t i = 0; i < n; i++)
+            ids[i] = tlmi_load_le16(items + 2 * i);
+    else if (dataset->item_size == 4)
+        for (size_t i = 0; i < n; i++)
+            ids[i] = tlmi_load_le32(items + 4 * i);
+    else /* the upper halves are known to be 0 */
+        for (size_t i = 0; i < n; i++)
+            ids[i] = tlmi_load_le32(items + 8 * i);
+}
+
+/* Finds where the ids of a mapped file begin and how many there are. */
+static tlm_status_t dataset_locate(tlm_dataset_t *dataset, const char *path, int32_t token_type)
+{
+    const tlmi_mapping_t *mapping = &dataset->mapping;
+    bool is_npy = tlmi_path_ends_with(path, ".npy");
+    tlmi_npy_header_t header = {0, 0, 0};
+
+    TLMI_TRY(tlmi_token_item_size(&dataset->item_size, "dataset_open", path, token_type));
+    if (is_npy) {
+        TLMI_TRY(tlmi_npy_parse(&header, mapping->data, mapping->size, path));
+        if (dataset->item_size != 0 && dataset->item_size != header.item_size)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "%s: ids of %d bytes by the .npy header, %d by token_type", path,
+                             header.item_size, dataset->item_size);
+        dataset->item_size = header.item_size;
+    } else if (dataset->item_size == 0) {
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: the name (.npy, .u16, .u32) does not tell the type of the ids; "
+                         "token_type must",
+                         path);
+    }
+    if ((mapping->size - header.data_offset) % (size_t)dataset->item_size != 0)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: %zu bytes are no whole number of ids of %d bytes",
+                         path, mapping->size, dataset->item_size);
+    dataset->length = (mapping->size - header.data_offset) / (size_t)dataset->item_size;
+    dataset->items = mapping->size == 0 ? NULL : mapping->data + header.data_offset;
+    return TLM_OK;
+}
+
+/* The ids of an int64 file that do not fit the 32 bits of an id, negative ones among them. */
+static tlm_status_t dataset_check_width(const tlm_dataset_t *dataset, const char *path)
+{
+    for (uint64_t i = 0; dataset->item_size == 8 && i < dataset->length; i++) {
+        uint64_t value = tlmi_load_le64(dataset->items + 8 * i);
+
+        if (value > UINT32_MAX)
+            return tlmi_fail(TLM_ERR_RANGE,
+                             "%s: id %" PRId64 " at position %" PRIu64 " is not in 0 to %" PRIu32,
+                             path, (int64_t)value, i, UINT32_MAX);
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t dataset_check_vocabulary(const tlm_dataset_t *dataset, uint32_t vocab_size,
+                                             const char *path)
+{
+    uint32_t ids[4096];
+
+    for (uint64_t offset = 0; offset < dataset->length;) {
+        uint64_t left = dataset->length - offset;
+        size_t n = left < 4096 ? (size_t)left : 4096;
+        uint32_t largest = 0;
+
+        dataset_copy(ids, n, dataset, offset);
+        for (size_t i = 0; i < n; i++)
+            largest = ids[i] > largest ? ids[i] : largest;
+        for (size_t i = 0; largest >= vocab_size && i < n; i++)
+            if (ids[i] >= vocab_size)
+                return tlmi_fail(TLM_ERR_RANGE,
+                                 "%s: id %" PRIu32 " at position %" PRIu64
+                                 " is outside the vocabulary of %" PRIu32,
+                                 path, ids[i], offset + i, vocab_size);
+        offset += n;
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlm_dataset_open(tlm_dataset_t **out, const char *path, int32_t token_type,
+                              uint32_t vocab_size)
+{
+    tlm_dataset_t *dataset;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("dataset_open", out);
+    TLMI_REQUIRE("dataset_open", path);
+    dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
+    if (dataset == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    TLMI_TRY_OR(fail, tlmi_map_file(&dataset->mapping, path));
+    TLMI_TRY_OR(fail, dataset_locate(dataset, path, token_type));
+    TLMI_TRY_OR(fail, dataset_check_width(dataset, path));
+    if (vocab_size > 0)
+        TLMI_TRY_OR(fail, dataset_check_vocabulary(dataset, vocab_size, path));
+    *out = dataset;
+    return TLM_OK;
+fail:
+    tlm_dataset_free(dataset);
+    return status;
+}
+
+tlm_status_t tlm_dataset_from_ids(tlm_dataset_t **out, const uint32_t *ids, size_t n)
+{
+    tlm_dataset_t *dataset;
+
+    TLMI_REQUIRE("dataset_from_ids", out);
+    if (n > 0)
+        TLMI_REQUIRE("dataset_from_ids", ids);
+    dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
+    if (dataset == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    dataset->owned = tlmi_alloc(n, sizeof(uint32_t), "the ids of a data set");
+    if (dataset->owned == NULL) {
+        tlm_dataset_free(dataset);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    for (size_t i = 0; i < n; i++)
+        tlmi_store_le32(dataset->owned + 4 * i, ids[i]);
+    dataset->items = dataset->owned;
+    dataset->length = n;
+    dataset->item_size = 4;
+    *out = dataset;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_dataset_wrap(tlm_dataset_t **out, const void *ids, size_t n, int32_t token_type)
+{
+    tlm_dataset_t *dataset;
+    size_t bytes;
+
+    TLMI_REQUIRE("dataset_wrap", out);
+    if (n > 0)
+        TLMI_REQUIRE("dataset_wrap", ids);
+    if (token_type != TLM_TOKENS_UINT16 && token_type != TLM_TOKENS_UINT32)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "dataset_wrap: token_type %d; it is 2 (uint16) or 4 (uint32)", token_type);
+    if (!tlmi_mul_size(&bytes, n, (size_t)token_type))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "dataset_wrap: %zu ids of %d bytes are too many",
+                         n, token_type);
+    dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
+    if (dataset == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    dataset->items = ids;
+    dataset->length = n;
+    dataset->item_size = token_type;
+    *out = dataset;
+    return TLM_OK;
+}
+
+void tlm_dataset_free(tlm_dataset_t *dataset)
+{
+    if (dataset == NULL)
+        return;
+    if (dataset->mapping.data != NULL)
+        tlmi_unmap_file(&dataset->mapping);
+    tlmi_free(dataset->owned);
+    tlmi_free(dataset);
+}
+
+uint64_t tlm_dataset_length(const tlm_dataset_t *dataset)
+{
+    return dataset == NULL ? 0 : dataset->length;
+}
+
+tlm_status_t tlm_dataset_read(uint32_t *ids, size_t n, const tlm_dataset_t *dataset,
+                              uint64_t offset)
+{
+    TLMI_REQUIRE("dataset_read", dataset);
+    if (offset > dataset->length || n > dataset->length - offset)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "dataset_read: %zu ids from %" PRIu64 " go past the length of %" PRIu64, n,
+                         offset, dataset->length);
+    if (n == 0)
+        return TLM_OK;
+    TLMI_REQUIRE("dataset_read", ids);
+    dataset_copy(ids, n, dataset, offset);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_dataset_sample(uint32_t *inputs, uint32_t *targets, const tlm_dataset_t *dataset,
+                                int64_t batch, int64_t context, uint64_t seed, uint64_t step)
+{
+    size_t row_size = (size_t)context;
+    size_t batch_bytes;
+
+    TLMI_REQUIRE("dataset_sample", inputs);
+    TLMI_REQUIRE("dataset_sample", targets);
+    TLMI_REQUIRE("dataset_sample", dataset);
+    if (batch <= 0 || context <= 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "dataset_sample: batch %" PRId64 " and context %" PRId64
+                         " must be positive",
+                         batch, context);
+    if (dataset->length <= (uint64_t)context)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "dataset_sample: %" PRIu64 " ids are too few for a context of %" PRId64
+                         "; at least %" PRIu64 " are needed",
+                         dataset->length, context, (uint64_t)context + 1);
+    if (!tlmi_mul_size(&batch_bytes, (size_t)batch, row_size) ||
+        !tlmi_mul_size(&batch_bytes, batch_bytes, sizeof(uint32_t)))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "dataset_sample: a batch of (%" PRId64 ", %" PRId64 ") is too large",
+                         batch, context);
+    for (uint64_t row = 0; row < (uint64_t)batch; row++) {
+        uint64_t start = tlmi_random_below(seed, TLMI_STREAM_BATCH, step * (uint64_t)batch + row,
+                                           dataset->length - (uint64_t)context);
+        dataset_copy(inputs + row * row_size, row_size, dataset, start);
+        dataset_copy(targets + row * row_size, row_size, dataset, start + 1);
+    }
+    return TLM_OK;
+}

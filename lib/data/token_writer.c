@@ -1,0 +1,131 @@
+/* Writes token files, raw or .npy, aside and then renamed. The .npy header comes first in the file
+ * but holds the length, known last: room of constant size is kept for it. */
+#include "tinylm/data.h"
+
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/little_endian.h"
+#include "formats/npy.h"
+#include "data/data_core.h"
+
+struct tlm_token_writer {
+    tlmi_writer_t *file; /* NULL once finished or failed */
+    bool finished;
+    bool is_npy;
+    int32_t item_size;
+    uint64_t length; /* ids pushed so far */
+};
+
+tlm_status_t tlm_token_writer_create(tlm_token_writer_t **out, const char *path, int32_t token_type)
+{
+    uint8_t header[TLMI_NPY_HEADER_SIZE];
+    tlm_token_writer_t *writer;
+    tlm_status_t status;
+    int32_t item_size;
+
+    TLMI_REQUIRE("token_writer_create", out);
+    TLMI_REQUIRE("token_writer_create", path);
+    TLMI_TRY(tlmi_token_item_size(&item_size, "token_writer_create", path, token_type));
+    if (item_size == 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: the name (.u16, .u32) does not tell the type of the ids; token_type "
+                         "must",
+                         path);
+    if (item_size == 8)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: token_type 8 (int64) is read, not written; ids fit uint32", path);
+    writer = tlmi_calloc(1, sizeof(*writer), "a token writer");
+    if (writer == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    writer->item_size = item_size;
+    writer->is_npy = tlmi_path_ends_with(path, ".npy");
+    TLMI_TRY_OR(fail, tlmi_writer_open(&writer->file, path));
+    if (writer->is_npy) {
+        tlmi_npy_format(header, item_size, 0);
+        TLMI_TRY_OR(fail, tlmi_writer_write(writer->file, header, sizeof(header)));
+    }
+    *out = writer;
+    return TLM_OK;
+fail:
+    tlm_token_writer_free(writer);
+    return status;
+}
+
+/* After a failed write the file on disk is in an unknown state: drops it, so that nothing can
+ * follow. */
+static tlm_status_t writer_drop(tlm_token_writer_t *writer, tlm_status_t status)
+{
+    tlmi_writer_abort(writer->file);
+    writer->file = NULL;
+    return status;
+}
+
+static tlm_status_t writer_require_open(const char *function, const tlm_token_writer_t *writer)
+{
+    TLMI_REQUIRE(function, writer);
+    if (writer->file == NULL)
+        return tlmi_fail(TLM_ERR_STATE, "%s: the writer %s", function,
+                         writer->finished ? "is finished" : "has failed before");
+    return TLM_OK;
+}
+
+tlm_status_t tlm_token_writer_push(tlm_token_writer_t *writer, const uint32_t *ids, size_t n)
+{
+    uint8_t bytes[4 * 4096];
+
+    TLMI_TRY(writer_require_open("token_writer_push", writer));
+    if (n == 0)
+        return TLM_OK;
+    TLMI_REQUIRE("token_writer_push", ids);
+    for (size_t i = 0; writer->item_size == 2 && i < n; i++)
+        if (ids[i] > UINT16_MAX)
+            return tlmi_fail(TLM_ERR_RANGE,
+                             "token_writer_push: id %" PRIu32 " at position %" PRIu64
+                             " does not fit uint16",
+                             ids[i], writer->length + i);
+    for (size_t done = 0; done < n;) {
+        size_t count = n - done < 4096 ? n - done : 4096;
+        tlm_status_t status;
+
+        for (size_t i = 0; i < count; i++)
+            if (writer->item_size == 2)
+                tlmi_store_le16(bytes + 2 * i, ids[done + i]);
+            else
+                tlmi_store_le32(bytes + 4 * i, ids[done + i]);
+        status = tlmi_writer_write(writer->file, bytes, count * (size_t)writer->item_size);
+        if (status != TLM_OK)
+            return writer_drop(writer, status);
+        done += count;
+    }
+    writer->length += n;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_token_writer_finish(tlm_token_writer_t *writer)
+{
+    uint8_t header[TLMI_NPY_HEADER_SIZE];
+    tlm_status_t status;
+
+    TLMI_TRY(writer_require_open("token_writer_finish", writer));
+    if (writer->is_npy) {
+        tlmi_npy_format(header, writer->item_size, writer->length);
+        status = tlmi_writer_patch(writer->file, 0, header, sizeof(header));
+        if (status != TLM_OK)
+            return writer_drop(writer, status);
+    }
+    status = tlmi_writer_commit(writer->file);
+    writer->file = NULL;
+    writer->finished = status == TLM_OK;
+    return status;
+}
+
+void tlm_token_writer_free(tlm_token_writer_t *writer)
+{
+    if (writer == NULL)
+        return;
+    tlmi_writer_abort(writer->file);
+    tlmi_free(writer);
+}

@@ -1,0 +1,63 @@
+/* A text file to a token file, whatever their sizes: the text is mapped, the ids go to the writer
+ * while the next ones are made. */
+#include "base/error.h"
+#include "base/file.h"
+#include "tinylm/data.h"
+#include "data/data_core.h"
+#include "tokenizer/encode.h"
+
+typedef struct tokenize_job {
+    tlm_token_writer_t *writer;
+    uint64_t num_tokens;
+    uint64_t size; /* of the text */
+    tlm_progress_callback_t callback;
+    void *user;
+} tokenize_job_t;
+
+static tlm_status_t write_ids(void *context, const uint32_t *ids, size_t n)
+{
+    tokenize_job_t *job = context;
+
+    job->num_tokens += n;
+    return tlm_token_writer_push(job->writer, ids, n);
+}
+
+static tlm_status_t report(void *context, size_t done)
+{
+    tokenize_job_t *job = context;
+
+    if (job->callback != NULL && job->callback(job->user, done, job->size) != 0)
+        return tlmi_fail(TLM_ERR_CANCELLED,
+                         "tokenize_file: cancelled by its callback at byte %zu of %llu", done,
+                         (unsigned long long)job->size);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tokenize_file(uint64_t *num_tokens, const tlm_tokenizer_t *tokenizer,
+                               const char *text_path, const char *tokens_path, int32_t token_type,
+                               tlm_progress_callback_t progress, void *user)
+{
+    tokenize_job_t job = {.callback = progress, .user = user};
+    tlmi_id_sink_t sink = {write_ids, report, &job};
+    tlmi_mapping_t text;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("tokenize_file", tokenizer);
+    TLMI_REQUIRE("tokenize_file", text_path);
+    TLMI_REQUIRE("tokenize_file", tokens_path);
+    if (token_type == TLM_TOKENS_AUTO && tlmi_path_ends_with(tokens_path, ".npy"))
+        token_type = tlm_tokenizer_vocab_size(tokenizer) <= (uint32_t)UINT16_MAX + 1
+                         ? TLM_TOKENS_UINT16
+                         : TLM_TOKENS_UINT32;
+    TLMI_TRY(tlmi_map_file(&text, text_path));
+    job.size = text.size;
+    TLMI_TRY_OR(done, tlm_token_writer_create(&job.writer, tokens_path, token_type));
+    TLMI_TRY_OR(done, tlmi_encode_parallel(tokenizer, text.data, text.size, &sink));
+    TLMI_TRY_OR(done, tlm_token_writer_finish(job.writer));
+    if (num_tokens != NULL)
+        *num_tokens = job.num_tokens;
+done:
+    tlm_token_writer_free(job.writer);
+    tlmi_unmap_file(&text);
+    return status;
+}

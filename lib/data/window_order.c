@@ -1,0 +1,100 @@
+/* Windows of the data in the orders of tlm_loader_options_t. An epoch's order is a bijection that is
+ * computed, so nothing is kept that grows with the data, but for the starts where documents matter.
+ *
+ * Those are chosen so that a model sees documents from their beginning: a window that cuts a document
+ * off is followed by one that begins with it, and only a document longer than a window is read in
+ * pieces. Two windows together go on by at least one length, so no id is read much more than twice. */
+#include "data/data_core.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/rng.h"
+
+enum { READ_SIZE = 4096 };
+
+/* The windows that are being found in one pass over the data. */
+typedef struct window_search {
+    uint64_t *starts;
+    size_t count, capacity;
+    uint64_t window;   /* start of the window that the pass is in */
+    uint64_t document; /* start of the document that it is in */
+} window_search_t;
+
+/* The pass is at `position`, behind all ids of the window: the next one begins with the document that
+ * this one ends in, unless both begin together. */
+static tlm_status_t end_window(window_search_t *search, uint64_t position)
+{
+    if (!tlmi_grow(&search->starts, &search->capacity, search->count + 1, sizeof(*search->starts),
+                   "the windows of a loader"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    search->starts[search->count++] = search->window;
+    search->window = search->document > search->window ? search->document : position;
+    return TLM_OK;
+}
+
+static tlm_status_t find_windows(window_search_t *search, const tlm_dataset_t *dataset,
+                                 uint64_t context, uint32_t document_end)
+{
+    uint64_t length = tlm_dataset_length(dataset);
+    uint32_t ids[READ_SIZE];
+
+    for (uint64_t offset = 0; offset < length;) {
+        size_t n = length - offset < READ_SIZE ? (size_t)(length - offset) : READ_SIZE;
+
+        TLMI_TRY(tlm_dataset_read(ids, n, dataset, offset));
+        for (size_t i = 0; i < n; i++) {
+            uint64_t position = offset + i;
+
+            if (position - search->window == context)
+                TLMI_TRY(end_window(search, position));
+            if (ids[i] == document_end)
+                search->document = position + 1;
+        }
+        offset += n;
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_window_order_create(tlmi_window_order_t *out, const tlm_dataset_t *dataset,
+                                      const tlm_loader_options_t *options)
+{
+    uint64_t length = tlm_dataset_length(dataset), context = (uint64_t)options->context_length;
+    tlmi_window_order_t order = {.order = options->order, .seed = options->seed};
+    window_search_t search = {0};
+
+    order.context = context;
+    order.num_starts = length - context;
+    order.num_windows = (length - 1) / context;
+    if (options->has_document_end) {
+        tlm_status_t status = find_windows(&search, dataset, context, options->document_end);
+
+        if (status != TLM_OK) {
+            tlmi_free(search.starts);
+            return status;
+        }
+        order.starts = search.starts;
+        order.num_starts = order.num_windows = search.count;
+    }
+    *out = order;
+    return TLM_OK;
+}
+
+void tlmi_window_order_free(tlmi_window_order_t *order)
+{
+    tlmi_free(order->starts);
+}
+
+uint64_t tlmi_window_start(const tlmi_window_order_t *order, uint64_t row)
+{
+    uint64_t windows = order->num_windows, index;
+
+    if (order->order == TLM_ORDER_RANDOM) {
+        index = tlmi_random_below(order->seed, TLMI_STREAM_BATCH, row, order->num_starts);
+        return order->starts != NULL ? order->starts[index] : index;
+    }
+    index = row % windows;
+    if (order->order == TLM_ORDER_SHUFFLED)
+        index =
+            tlmi_random_shuffled(order->seed, TLMI_STREAM_SHUFFLE, row / windows, windows, index);
+    return order->starts != NULL ? order->starts[index] : index * order->context;
+}

@@ -1,0 +1,400 @@
+/* Reader of GGUF files. */
+#include "formats/gguf.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/little_endian.h"
+
+/* Least bytes of a pair and of a tensor's description: what a count in the file can be at most. */
+#define LEAST_VALUE  (8 + 4 + 1)
+#define LEAST_TENSOR (8 + 4 + 4 + 8)
+
+static const uint8_t value_sizes[TLMI_GGUF_NUM_TYPES] = {
+    [TLMI_GGUF_UINT8] = 1,  [TLMI_GGUF_INT8] = 1,  [TLMI_GGUF_UINT16] = 2,  [TLMI_GGUF_INT16] = 2,
+    [TLMI_GGUF_UINT32] = 4, [TLMI_GGUF_INT32] = 4, [TLMI_GGUF_FLOAT32] = 4, [TLMI_GGUF_BOOL] = 1,
+    [TLMI_GGUF_UINT64] = 8, [TLMI_GGUF_INT64] = 8, [TLMI_GGUF_FLOAT64] = 8,
+};
+
+/* Where reading stands in the file. */
+typedef struct reader {
+    const uint8_t *at;
+    size_t left;
+    const char *path;
+} reader_t;
+
+/* ---- Parts ------------------------------------------------------------------------------ */
+
+/* The next bytes; NULL, with a message, if there are not as many. */
+static const uint8_t *take(reader_t *reader, size_t size)
+{
+    const uint8_t *bytes = reader->at;
+
+    if (size > reader->left) {
+        tlmi_fail(TLM_ERR_FORMAT, "%s: cut short: %zu bytes wanted, %zu left", reader->path, size,
+                  reader->left);
+        return NULL;
+    }
+    reader->at += size;
+    reader->left -= size;
+    return bytes;
+}
+
+static tlm_status_t take_u32(uint32_t *out, reader_t *reader)
+{
+    const uint8_t *bytes = take(reader, 4);
+
+    if (bytes == NULL)
+        return TLM_ERR_FORMAT;
+    *out = tlmi_load_le32(bytes);
+    return TLM_OK;
+}
+
+static tlm_status_t take_u64(uint64_t *out, reader_t *reader)
+{
+    const uint8_t *bytes = take(reader, 8);
+
+    if (bytes == NULL)
+        return TLM_ERR_FORMAT;
+    *out = tlmi_load_le64(bytes);
+    return TLM_OK;
+}
+
+static tlm_status_t take_string(const char **text, size_t *size, reader_t *reader)
+{
+    uint64_t length = 0;
+
+    TLMI_TRY(take_u64(&length, reader));
+    if (length > reader->left)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: a string of %" PRIu64 " bytes, and %zu are left",
+                         reader->path, length, reader->left);
+    *text = (const char *)take(reader, (size_t)length);
+    *size = (size_t)length;
+    return TLM_OK;
+}
+
+/* Names are cut in messages. */
+static int shown(size_t size)
+{
+    return size < 128 ? (int)size : 128;
+}
+
+/* ---- Pairs ------------------------------------------------------------------------------ */
+
+static tlm_status_t take_items(tlmi_gguf_value_t *value, reader_t *reader)
+{
+    const char *text;
+    size_t size;
+
+    value->data = (const char *)reader->at;
+    if (value->type >= TLMI_GGUF_NUM_TYPES || value->type == TLMI_GGUF_ARRAY)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%.*s' is of type %" PRIu32 "%s", reader->path,
+                         shown(value->key_size), value->key, value->type,
+                         value->type == TLMI_GGUF_ARRAY ? ", arrays of arrays" : "");
+    if (value->type != TLMI_GGUF_STRING) {
+        if (!tlmi_mul_size(&size, value->count, value_sizes[value->type]))
+            size = SIZE_MAX; /* more than is left */
+        return take(reader, size) == NULL ? TLM_ERR_FORMAT : TLM_OK;
+    }
+    for (size_t i = 0; i < value->count; i++)
+        TLMI_TRY(take_string(&text, &size, reader));
+    return TLM_OK;
+}
+
+static tlm_status_t take_value(tlmi_gguf_value_t *value, reader_t *reader)
+{
+    uint64_t count = 1;
+
+    TLMI_TRY(take_string(&value->key, &value->key_size, reader));
+    TLMI_TRY(take_u32(&value->type, reader));
+    value->is_array = value->type == TLMI_GGUF_ARRAY;
+    if (value->is_array) {
+        TLMI_TRY(take_u32(&value->type, reader));
+        TLMI_TRY(take_u64(&count, reader));
+        if (count > reader->left)
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: '%.*s' has %" PRIu64 " items in %zu bytes",
+                             reader->path, shown(value->key_size), value->key, count, reader->left);
+    }
+    value->count = (size_t)count;
+    TLMI_TRY(take_items(value, reader));
+    value->bytes = (size_t)((const char *)reader->at - value->data);
+    return TLM_OK;
+}
+
+static int compare_keys(const char *a, size_t a_size, const char *b, size_t b_size)
+{
+    int order = memcmp(a, b, a_size < b_size ? a_size : b_size);
+
+    return order != 0 ? order : (a_size > b_size) - (a_size < b_size);
+}
+
+static int compare_values(const void *a, const void *b)
+{
+    const tlmi_gguf_value_t *x = a, *y = b;
+
+    return compare_keys(x->key, x->key_size, y->key, y->key_size);
+}
+
+static tlm_status_t take_values(tlmi_gguf_t *file, reader_t *reader)
+{
+    for (size_t i = 0; i < file->num_values; i++)
+        TLMI_TRY(take_value(&file->values[i], reader));
+    qsort(file->values, file->num_values, sizeof(*file->values), compare_values);
+    for (size_t i = 1; i < file->num_values; i++)
+        if (compare_values(&file->values[i - 1], &file->values[i]) == 0)
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: '%.*s' is there twice", reader->path,
+                             shown(file->values[i].key_size), file->values[i].key);
+    return TLM_OK;
+}
+
+/* ---- Tensors ---------------------------------------------------------------------------- */
+
+/* Names of types as GGUF's readers print them, for messages. */
+static const char *type_name(uint32_t type)
+{
+    static const char *const names[] = {
+        [2] = "Q4_0",   [3] = "Q4_1",    [6] = "Q5_0",     [7] = "Q5_1",    [8] = "Q8_0",
+        [9] = "Q8_1",   [10] = "Q2_K",   [11] = "Q3_K",    [12] = "Q4_K",   [13] = "Q5_K",
+        [14] = "Q6_K",  [15] = "Q8_K",   [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS",
+        [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S",   [22] = "IQ2_S",  [23] = "IQ4_XS",
+        [24] = "I8",    [25] = "I16",    [26] = "I32",     [27] = "I64",    [28] = "F64",
+        [29] = "IQ1_M", [34] = "TQ1_0",  [35] = "TQ2_0",   [39] = "MXFP4",
+    };
+    bool known = type < sizeof(names) / sizeof(names[0]) && names[type] != NULL;
+
+    return known ? names[type] : "unknown";
+}
+
+/* Bytes that shape and type ask for. */
+static tlm_status_t tensor_bytes(size_t *out, const tlmi_gguf_tensor_t *tensor, const char *path)
+{
+    size_t bytes = tensor->type == TLMI_GGML_F32                                     ? 4
+                   : tensor->type == TLMI_GGML_F16 || tensor->type == TLMI_GGML_BF16 ? 2
+                                                                                     : 0;
+
+    if (bytes == 0)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: tensor '%.*s' is of type %s (%" PRIu32 "), not F32, F16 or BF16",
+                         path, shown(tensor->name_size), tensor->name, type_name(tensor->type),
+                         tensor->type);
+    for (int32_t i = 0; i < tensor->ndim; i++)
+        if (!tlmi_mul_size(&bytes, bytes, (size_t)tensor->shape[i]))
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: the shape of tensor '%.*s' overflows", path,
+                             shown(tensor->name_size), tensor->name);
+    *out = bytes;
+    return TLM_OK;
+}
+
+/* A tensor's description; its place, counted from the start of the data, is kept for later. */
+static tlm_status_t take_tensor(tlmi_gguf_tensor_t *tensor, uint64_t *place, reader_t *reader)
+{
+    uint32_t ndim = 0;
+    uint64_t size = 0;
+
+    TLMI_TRY(take_string(&tensor->name, &tensor->name_size, reader));
+    TLMI_TRY(take_u32(&ndim, reader));
+    if (ndim > TLM_MAX_DIMS)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.*s' has %" PRIu32 " dimensions",
+                         reader->path, shown(tensor->name_size), tensor->name, ndim);
+    tensor->ndim = (int32_t)ndim;
+    for (uint32_t i = 0; i < ndim; i++) {
+        TLMI_TRY(take_u64(&size, reader));
+        if (size > INT64_MAX)
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: a dimension of tensor '%.*s' is %" PRIu64,
+                             reader->path, shown(tensor->name_size), tensor->name, size);
+        tensor->shape[ndim - 1 - i] = (int64_t)size;
+    }
+    TLMI_TRY(take_u32(&tensor->type, reader));
+    return take_u64(place, reader);
+}
+
+static tlm_status_t read_alignment(size_t *out, const tlmi_gguf_t *file, const char *path)
+{
+    const tlmi_gguf_value_t *value = tlmi_gguf_find(file, "general.alignment");
+    int64_t alignment = TLMI_GGUF_ALIGNMENT;
+
+    if (value != NULL && (!tlmi_gguf_get_int(value, &alignment) || alignment <= 0 ||
+                          alignment > 1 << 30 || (alignment & (alignment - 1)) != 0))
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: 'general.alignment' is no power of two", path);
+    *out = (size_t)alignment;
+    return TLM_OK;
+}
+
+/* Finds the tensors' data, `places` given from the start of them all. */
+static tlm_status_t place_tensors(tlmi_gguf_t *file, const uint64_t *places, size_t described,
+                                  const char *path)
+{
+    size_t alignment = 1, begin, bytes = 0, room;
+
+    TLMI_TRY(read_alignment(&alignment, file, path));
+    begin = (described + alignment - 1) / alignment * alignment;
+    room = begin < file->mapping.size ? file->mapping.size - begin : 0;
+    for (size_t i = 0; i < file->num_tensors; i++) {
+        tlmi_gguf_tensor_t *tensor = &file->tensors[i];
+
+        TLMI_TRY(tensor_bytes(&bytes, tensor, path));
+        if (places[i] % alignment != 0 || places[i] > room || bytes > room - places[i])
+            return tlmi_fail(TLM_ERR_FORMAT,
+                             "%s: tensor '%.*s' of %zu bytes lies at %" PRIu64 " of %zu bytes of "
+                             "data, aligned to %zu",
+                             path, shown(tensor->name_size), tensor->name, bytes, places[i], room,
+                             alignment);
+        tensor->data = (const char *)file->mapping.data + begin + places[i];
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t take_tensors(tlmi_gguf_t *file, reader_t *reader)
+{
+    uint64_t *places = tlmi_alloc(file->num_tensors, sizeof(*places), "the tensors of a GGUF file");
+    tlm_status_t status = TLM_OK;
+
+    if (places == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < file->num_tensors && status == TLM_OK; i++)
+        status = take_tensor(&file->tensors[i], &places[i], reader);
+    if (status == TLM_OK)
+        status =
+            place_tensors(file, places, (size_t)(reader->at - file->mapping.data), reader->path);
+    tlmi_free(places);
+    return status;
+}
+
+/* ---- The file --------------------------------------------------------------------------- */
+
+static tlm_status_t parse(tlmi_gguf_t *file, const char *path)
+{
+    reader_t reader = {file->mapping.data, file->mapping.size, path};
+    const uint8_t *magic = take(&reader, 4);
+    uint64_t num_tensors = 0, num_values = 0;
+    uint32_t version = 0;
+
+    if (magic == NULL)
+        return TLM_ERR_FORMAT;
+    if (memcmp(magic, TLMI_GGUF_MAGIC, 4) != 0)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: not a GGUF file", path);
+    TLMI_TRY(take_u32(&version, &reader));
+    if (version != 2 && version != TLMI_GGUF_VERSION)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: GGUF version 0x%" PRIX32 "; 2 and 3 are read%s",
+                         path, version, (version & 0xFFFF) == 0 ? ", in little-endian order" : "");
+    TLMI_TRY(take_u64(&num_tensors, &reader));
+    TLMI_TRY(take_u64(&num_values, &reader));
+    if (num_tensors > reader.left / LEAST_TENSOR || num_values > reader.left / LEAST_VALUE)
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: %" PRIu64 " tensors and %" PRIu64 " values in %zu bytes", path,
+                         num_tensors, num_values, file->mapping.size);
+    file->num_tensors = (size_t)num_tensors;
+    file->num_values = (size_t)num_values;
+    file->tensors =
+        tlmi_calloc(file->num_tensors, sizeof(*file->tensors), "the tensors of a GGUF file");
+    file->values =
+        tlmi_calloc(file->num_values, sizeof(*file->values), "the values of a GGUF file");
+    if (file->tensors == NULL || file->values == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    TLMI_TRY(take_values(file, &reader));
+    return take_tensors(file, &reader);
+}
+
+tlm_status_t tlmi_gguf_open(tlmi_gguf_t *out, const char *path)
+{
+    tlmi_gguf_t file = {0};
+    tlm_status_t status;
+
+    TLMI_TRY(tlmi_map_file(&file.mapping, path));
+    status = parse(&file, path);
+    if (status == TLM_OK)
+        *out = file;
+    else
+        tlmi_gguf_close(&file);
+    return status;
+}
+
+void tlmi_gguf_close(tlmi_gguf_t *file)
+{
+    tlmi_free(file->values);
+    tlmi_free(file->tensors);
+    tlmi_unmap_file(&file->mapping);
+    *file = (tlmi_gguf_t){0};
+}
+
+/* ---- Values ----------------------------------------------------------------------------- */
+
+const tlmi_gguf_value_t *tlmi_gguf_find(const tlmi_gguf_t *file, const char *key)
+{
+    const tlmi_gguf_value_t wanted = {.key = key, .key_size = strlen(key)};
+
+    return file->num_values == 0 ? NULL
+                                 : bsearch(&wanted, file->values, file->num_values,
+                                           sizeof(*file->values), compare_values);
+}
+
+bool tlmi_gguf_get_int(const tlmi_gguf_value_t *value, int64_t *out)
+{
+    const uint8_t *bytes;
+
+    if (value == NULL || value->is_array)
+        return false;
+    bytes = (const uint8_t *)value->data;
+    switch (value->type) {
+    case TLMI_GGUF_UINT8:
+        *out = bytes[0];
+        return true;
+    case TLMI_GGUF_INT8:
+        *out = (int8_t)bytes[0];
+        return true;
+    case TLMI_GGUF_UINT16:
+        *out = tlmi_load_le16(bytes);
+        return true;
+    case TLMI_GGUF_INT16:
+        *out = (int16_t)tlmi_load_le16(bytes);
+        return true;
+    case TLMI_GGUF_UINT32:
+        *out = tlmi_load_le32(bytes);
+        return true;
+    case TLMI_GGUF_INT32:
+        *out = (int32_t)tlmi_load_le32(bytes);
+        return true;
+    case TLMI_GGUF_UINT64:
+    case TLMI_GGUF_INT64:
+        *out = (int64_t)tlmi_load_le64(bytes);
+        return value->type == TLMI_GGUF_INT64 || *out >= 0;
+    default:
+        return false;
+    }
+}
+
+bool tlmi_gguf_get_number(const tlmi_gguf_value_t *value, double *out)
+{
+    float single;
+
+    if (value == NULL || value->is_array)
+        return false;
+    if (value->type == TLMI_GGUF_FLOAT32) {
+        memcpy(&single, value->data, sizeof(single));
+        *out = single;
+    } else if (value->type == TLMI_GGUF_FLOAT64) {
+        memcpy(out, value->data, sizeof(*out));
+    }
+    return value->type == TLMI_GGUF_FLOAT32 || value->type == TLMI_GGUF_FLOAT64;
+}
+
+void tlmi_gguf_next_string(const char **cursor, const char **text, size_t *size)
+{
+    *size = (size_t)tlmi_load_le64((const uint8_t *)*cursor);
+    *text = *cursor + 8;
+    *cursor = *text + *size;
+}
+
+bool tlmi_gguf_get_string(const tlmi_gguf_value_t *value, const char **text, size_t *size)
+{
+    const char *cursor;
+
+    if (value == NULL || value->is_array || value->type != TLMI_GGUF_STRING)
+        return false;
+    cursor = value->data;
+    tlmi_gguf_next_string(&cursor, text, size);
+    return true;
+}

@@ -1,0 +1,146 @@
+/* Attention over caches. The queries of a prompt go through in blocks, as matrix products; the one
+ * query of a step as dot products with the keys, and a weighted sum of the values. */
+#include "infer/infer_core.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/thread_pool.h"
+#include "nn/nn_core.h"
+#include "kernels/gemm.h"
+#include "kernels/vector_math.h"
+
+#define STORE_ROWS 16 /* of one task */
+
+typedef struct job {
+    const tlm_model_t *model;
+    int64_t layer;
+    const tlmi_new_tokens_t *tokens;
+    float *query;
+    const float *key, *value, *rotation;
+    float *scores;
+    int64_t blocks; /* of queries of a sequence */
+} job_t;
+
+/* ---- Keys and values --------------------------------------------------------------------- */
+
+static void rotate_head(const job_t *job, float *y, const float *x, int64_t position)
+{
+    const int64_t d_head = job->model->shape.d_head;
+
+    if (job->rotation != NULL)
+        tlmi_rotate(y, x, job->rotation + position * d_head, d_head, false);
+    else if (y != x)
+        memcpy(y, x, (size_t)d_head * sizeof(float));
+}
+
+/* Rotates one new query in place and puts its key, rotated, and value into the cache, where each
+ * head has its own rows. */
+static void store_row(const job_t *job, int64_t row)
+{
+    const tlm_model_options_t *options = &job->model->options;
+    const int64_t d_head = job->model->shape.d_head, kv_width = job->model->shape.kv_width;
+    const tlmi_kv_cache_t *cache = job->tokens->caches[row / job->tokens->per_cache];
+    const int64_t position = cache->length + row % job->tokens->per_cache;
+
+    for (int64_t head = 0; head < options->num_heads; head++) {
+        float *query = job->query + row * options->d_model + head * d_head;
+
+        rotate_head(job, query, query, position);
+    }
+    for (int64_t head = 0; head < options->num_kv_heads; head++) {
+        int64_t from = row * kv_width + head * d_head;
+        int64_t to = tlmi_kv_cache_plane(cache, job->model, job->layer, head) + position * d_head;
+
+        rotate_head(job, cache->keys + to, job->key + from, position);
+        memcpy(cache->values + to, job->value + from, (size_t)d_head * sizeof(float));
+    }
+}
+
+static void store_task(void *context, int64_t task, int32_t worker)
+{
+    const job_t *job = context;
+    int64_t rows = tlmi_new_rows(job->tokens), begin = task * STORE_ROWS;
+
+    (void)worker;
+    for (int64_t row = begin; row < rows && row < begin + STORE_ROWS; row++)
+        store_row(job, row);
+}
+
+/* ---- Queries ----------------------------------------------------------------------------- */
+
+/* Softmax over the keys that each query sees: all before it and its own. */
+static void causal_softmax(float *scores, int64_t rows, int64_t stride, int64_t first_visible)
+{
+    for (int64_t row = 0; row < rows; row++, scores += stride) {
+        int64_t visible = first_visible + row;
+        float sum = tlmi_vec_exp_sum(scores, scores, tlmi_vec_max(scores, visible), visible);
+
+        tlmi_vec_scale(scores, scores, 1.0f / sum, visible);
+        if (visible < stride)
+            memset(scores + visible, 0, (size_t)(stride - visible) * sizeof(float));
+    }
+}
+
+/* One head, one block of a sequence's queries; the result takes the queries' place. */
+static void block_task(void *context, int64_t task, int32_t worker)
+{
+    const job_t *job = context;
+    const tlm_model_options_t *options = &job->model->options;
+    const int64_t d = options->d_model, d_head = job->model->shape.d_head;
+    const int64_t head = task / job->blocks, begin = task % job->blocks * TLMI_QUERY_BLOCK;
+    const int64_t left = job->tokens->per_cache - begin;
+    const int64_t rows = left < TLMI_QUERY_BLOCK ? left : TLMI_QUERY_BLOCK;
+    const tlmi_kv_cache_t *cache = job->tokens->caches[0];
+    const int64_t seen = cache->length + begin + rows;
+    const int64_t group = options->num_heads / options->num_kv_heads;
+    const int64_t plane = tlmi_kv_cache_plane(cache, job->model, job->layer, head / group);
+    float *query = job->query + begin * d + head * d_head;
+    float *scores = job->scores + worker * TLMI_QUERY_BLOCK * options->context_length;
+    tlmi_matrix_t q = {query, d, 1};
+    tlmi_matrix_t keys_transposed = {cache->keys + plane, 1, d_head};
+    tlmi_matrix_t weights = {scores, seen, 1};
+    tlmi_matrix_t values = {cache->values + plane, d_head, 1};
+
+    tlmi_gemm_serial(rows, seen, d_head, 1.0f / sqrtf((float)d_head), q, keys_transposed, 0.0f,
+                     scores, seen);
+    causal_softmax(scores, rows, seen, seen - rows + 1);
+    tlmi_gemm_serial(rows, d_head, seen, 1.0f, weights, values, 0.0f, query, d);
+}
+
+/* One head of one sequence's only query. */
+static void single_task(void *context, int64_t task, int32_t worker)
+{
+    const job_t *job = context;
+    const tlm_model_options_t *options = &job->model->options;
+    const int64_t d_head = job->model->shape.d_head, heads = options->num_heads;
+    const int64_t row = task / heads, head = task % heads;
+    const tlmi_kv_cache_t *cache = job->tokens->caches[row];
+    const int64_t seen = cache->length + 1, group = heads / options->num_kv_heads;
+    const int64_t plane = tlmi_kv_cache_plane(cache, job->model, job->layer, head / group);
+    float *query = job->query + row * options->d_model + head * d_head;
+    float *scores = job->scores + worker * TLMI_QUERY_BLOCK * options->context_length;
+    float sum;
+
+    tlmi_vec_scale(query, query, 1.0f / sqrtf((float)d_head), d_head);
+    tlmi_vec_dot_rows(scores, query, cache->keys + plane, d_head, seen, d_head);
+    sum = tlmi_vec_exp_sum(scores, scores, tlmi_vec_max(scores, seen), seen);
+    tlmi_vec_weighted_rows(query, scores, cache->values + plane, d_head, seen, d_head);
+    tlmi_vec_scale(query, query, 1.0f / sum, d_head);
+}
+
+void tlmi_cached_attention(const tlm_model_t *model, int64_t layer, const tlmi_new_tokens_t *tokens,
+                           float *query, const float *key, const float *value,
+                           const float *rotation, float *scores)
+{
+    job_t job = {model, layer, tokens, query, key, value, rotation, scores, 1};
+    int64_t rows = tlmi_new_rows(tokens), heads = model->options.num_heads;
+
+    tlmi_parallel_for((rows + STORE_ROWS - 1) / STORE_ROWS, store_task, &job);
+    if (tokens->per_cache == 1) {
+        tlmi_parallel_for(rows * heads, single_task, &job);
+        return;
+    }
+    job.blocks = (tokens->per_cache + TLMI_QUERY_BLOCK - 1) / TLMI_QUERY_BLOCK;
+    tlmi_parallel_for(job.blocks * heads, block_task, &job);
+}

@@ -1,0 +1,127 @@
+/* Generation from within: caches of keys and values, the forward pass without a graph, sampling. */
+#ifndef TLMI_INFER_CORE_H
+#define TLMI_INFER_CORE_H
+
+#include "model/model_core.h"
+#include "tinylm/generate.h"
+
+/* The keys and values of the tokens that a model has seen of one sequence, so that one more token
+ * costs one token's work. */
+
+typedef struct tlmi_kv_cache {
+    int64_t length, capacity; /* tokens */
+    float *keys;              /* (num_layers, num_kv_heads, capacity, d_head), rotated */
+    float *values;            /* the same shape */
+} tlmi_kv_cache_t;
+
+/* An empty cache for up to `capacity` tokens of the model's. */
+tlm_status_t tlmi_kv_cache_create(tlmi_kv_cache_t **out, const tlm_model_t *model,
+                                  int64_t capacity);
+void tlmi_kv_cache_free(tlmi_kv_cache_t *cache);
+
+/* Index of the first element of a head's rows, in keys and in values. */
+static inline int64_t tlmi_kv_cache_plane(const tlmi_kv_cache_t *cache, const tlm_model_t *model,
+                                          int64_t layer, int64_t kv_head)
+{
+    return (layer * model->options.num_kv_heads + kv_head) * cache->capacity * model->shape.d_head;
+}
+
+/* Attention of new tokens over the keys and values of their sequences. */
+
+/* New tokens: `per_cache` of each of `num_caches` sequences, row after row. */
+typedef struct tlmi_new_tokens {
+    tlmi_kv_cache_t *const *caches; /* their lengths without the new tokens */
+    int64_t num_caches, per_cache;
+} tlmi_new_tokens_t;
+
+static inline int64_t tlmi_new_rows(const tlmi_new_tokens_t *tokens)
+{
+    return tokens->num_caches * tokens->per_cache;
+}
+
+enum { TLMI_QUERY_BLOCK = 32 }; /* queries of one task */
+
+/* query (rows, d_model) becomes the heads' results; key and value (rows, kv_width) go into the
+ * caches. rotation (context_length, d_head) holds cos and sin of each pair's angle, interleaved;
+ * NULL: none. scores: (workers, TLMI_QUERY_BLOCK, context_length). */
+void tlmi_cached_attention(const tlm_model_t *model, int64_t layer, const tlmi_new_tokens_t *tokens,
+                           float *query, const float *key, const float *value,
+                           const float *rotation, float *scores);
+
+/* The model for inference alone: no graph, weights read where they lie, keys and values in caches.
+ * Logits are those of tlm_model_forward up to rounding. */
+
+/* The buffers of one call at a time. */
+typedef struct tlmi_inference tlmi_inference_t;
+
+/* Sequences of one step at most. */
+enum { TLMI_STEP_ROWS = 32 };
+
+/* The model is borrowed. */
+tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *model);
+void tlmi_inference_free(tlmi_inference_t *inference);
+
+/* Takes n > 0 more tokens of a sequence, ids valid and length + n within the capacity and the
+ * context, and gives the logits (vocab_size) that follow the last. */
+tlm_status_t tlmi_inference_advance(float *logits, tlmi_inference_t *inference,
+                                    tlmi_kv_cache_t *cache, const uint32_t *ids, int64_t n);
+
+/* Takes one more token of each of n <= TLMI_STEP_ROWS sequences, and gives the logits (n,
+ * vocab_size). The bits of a row do not depend on the others: they are those of
+ * tlmi_inference_advance by one token. */
+tlm_status_t tlmi_inference_step(float *logits, tlmi_inference_t *inference,
+                                 tlmi_kv_cache_t *const *caches, const uint32_t *ids, int64_t n);
+
+/* As advance, and gives log p(targets[i] | all tokens up to ids[i]) for i = skip .. n-1. */
+tlm_status_t tlmi_inference_score(float *log_probs, tlmi_inference_t *inference,
+                                  tlmi_kv_cache_t *cache, const uint32_t *ids,
+                                  const uint32_t *targets, int64_t skip, int64_t n);
+
+/* log sum of exp(logits), finite or not; scratch: n floats. */
+double tlmi_log_sum_exp(const float *logits, float *scratch, int64_t n);
+
+/* What one call of generation and many sequences side by side share. */
+
+/* tlm_generator_add and tlm_generator_step, with the name of the call for messages. */
+tlm_status_t tlmi_generator_add(size_t *sequence, tlm_generator_t *generator,
+                                const uint32_t *prompt, size_t prompt_length,
+                                const tlm_generate_options_t *options, const char *function);
+tlm_status_t tlmi_generator_step(size_t *num_running, tlm_generator_t *generator,
+                                 const char *function);
+
+/* A caller's options (NULL: the defaults), checked. */
+tlm_status_t tlmi_generate_options_read(tlm_generate_options_t *known, const char *function,
+                                        const tlm_generate_options_t *options, int64_t vocab_size);
+
+/* Fails unless all ids are in the vocabulary, naming the first that is not. */
+tlm_status_t tlmi_check_ids(const char *function, const char *what, const uint32_t *ids, size_t n,
+                            int64_t vocab_size);
+
+/* Choosing the next token from logits. */
+
+/* Memory for one choice at a time. */
+typedef struct tlmi_sampler {
+    int64_t vocab_size;
+    float *scores;   /* (vocab_size): logits with the penalty */
+    double *weights; /* (vocab_size): exp((score - largest) / temperature) */
+    uint32_t *heap;  /* (vocab_size): ids, the likeliest first out */
+} tlmi_sampler_t;
+
+tlm_status_t tlmi_sampler_init(tlmi_sampler_t *sampler, int64_t vocab_size);
+void tlmi_sampler_release(tlmi_sampler_t *sampler);
+
+/* A set of ids, one bit each. */
+static inline bool tlmi_has_bit(const uint8_t *bits, int64_t i)
+{
+    return (bits[i >> 3] >> (i & 7) & 1) != 0;
+}
+
+/* The token that `uniform`, in [0, 1), picks by checked options. seen: ids that the repetition
+ * penalty meets, or NULL. Logits are finite. Equal ones rank by id, the lower first. */
+uint32_t tlmi_sampler_pick(tlmi_sampler_t *sampler, const tlm_generate_options_t *options,
+                           const float *logits, const uint8_t *seen, double uniform);
+
+/* The n <= vocab_size likeliest ids, in order. */
+void tlmi_sampler_top(uint32_t *ids, int64_t n, tlmi_sampler_t *sampler, const float *logits);
+
+#endif

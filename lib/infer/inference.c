@@ -1,0 +1,415 @@
+/* Inference with key-value caches. A prompt goes through in chunks as matrix products. The single
+ * tokens of a step go through as dot products with the weight rows, which a matrix product would
+ * first copy: each row is read once for all sequences, and gives each the same bits as it would
+ * alone. */
+#include "infer/infer_core.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/thread_pool.h"
+#include "kernels/gemm.h"
+#include "tensor/tensor_core.h"
+#include "kernels/vector_math.h"
+
+#define CHUNK_TOKENS  128   /* of a prompt at a time: bounds the buffers */
+#define MOST_WEIGHTS  32768 /* of one task of a step's projection */
+#define LEAST_WEIGHTS 8192  /* below, handing it to a thread would cost more */
+#define NORM_ROWS     16    /* of one task */
+
+struct tlmi_inference {
+    const tlm_model_t *model;
+    float *rotation; /* (context_length, d_head): cos and sin of each pair's angle, interleaved;
+                        NULL: no rotation */
+    float *x;        /* (CHUNK_TOKENS, d_model): the residual stream */
+    float *normed;   /* (CHUNK_TOKENS, d_model) */
+    float *query;    /* (CHUNK_TOKENS, d_model), and attention's result */
+    float *key;      /* (CHUNK_TOKENS, kv_width) */
+    float *value;    /* (CHUNK_TOKENS, kv_width) */
+    float *gate;     /* (CHUNK_TOKENS, d_ff) */
+    float *up;       /* (CHUNK_TOKENS, d_ff) */
+    float *scores;   /* (workers, TLMI_QUERY_BLOCK, context_length) */
+    float *logits;   /* (TLMI_STEP_ROWS + 1, vocab_size), for scoring alone */
+};
+
+/* ---- Life ------------------------------------------------------------------------------- */
+
+static void fill_rotation(tlmi_inference_t *inference)
+{
+    const tlm_model_options_t *options = &inference->model->options;
+    const int64_t d_head = inference->model->shape.d_head;
+
+    for (int64_t i = 0; i < d_head; i += 2) {
+        double frequency = pow(options->rope_theta, -(double)i / (double)d_head);
+
+        for (int64_t position = 0; position < options->context_length; position++) {
+            float *pair = inference->rotation + position * d_head + i;
+
+            pair[0] = (float)cos((double)position * frequency);
+            pair[1] = (float)sin((double)position * frequency);
+        }
+    }
+}
+
+static float *buffer(int64_t a, int64_t b, int64_t c)
+{
+    size_t n;
+
+    if (!tlmi_mul_size(&n, (size_t)a, (size_t)b) || !tlmi_mul_size(&n, n, (size_t)c))
+        n = SIZE_MAX; /* refused by the allocator, with its message */
+    return tlmi_alloc_aligned(n, sizeof(float), "the buffers of generation");
+}
+
+tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *model)
+{
+    const tlm_model_options_t *options = &model->options;
+    const int64_t d = options->d_model, kv = model->shape.kv_width, n = CHUNK_TOKENS;
+    bool rope = options->position == TLM_POSITION_ROPE;
+    tlmi_inference_t *made = tlmi_calloc(1, sizeof(*made), "the buffers of generation");
+
+    if (made == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    made->model = model;
+    if ((rope &&
+         (made->rotation = buffer(1, options->context_length, model->shape.d_head)) == NULL) ||
+        (made->x = buffer(1, n, d)) == NULL || (made->normed = buffer(1, n, d)) == NULL ||
+        (made->query = buffer(1, n, d)) == NULL || (made->key = buffer(1, n, kv)) == NULL ||
+        (made->value = buffer(1, n, kv)) == NULL ||
+        (made->gate = buffer(1, n, options->d_ff)) == NULL ||
+        (made->up = buffer(1, n, options->d_ff)) == NULL ||
+        (made->scores = buffer(tlmi_max_workers(), TLMI_QUERY_BLOCK, options->context_length)) ==
+            NULL) {
+        tlmi_inference_free(made);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    if (rope)
+        fill_rotation(made);
+    tlmi_gemm_prepare();
+    *out = made;
+    return TLM_OK;
+}
+
+void tlmi_inference_free(tlmi_inference_t *inference)
+{
+    if (inference == NULL)
+        return;
+    tlmi_free(inference->rotation);
+    tlmi_free(inference->x);
+    tlmi_free(inference->normed);
+    tlmi_free(inference->query);
+    tlmi_free(inference->key);
+    tlmi_free(inference->value);
+    tlmi_free(inference->gate);
+    tlmi_free(inference->up);
+    tlmi_free(inference->scores);
+    tlmi_free(inference->logits);
+    tlmi_free(inference);
+}
+
+/* ---- Projections ------------------------------------------------------------------------ */
+
+/* One of several projections of the same input. */
+typedef struct projection {
+    float *out; /* (rows, d_out) */
+    const tlm_tensor_t *weight;
+} projection_t;
+
+typedef struct step_job {
+    const projection_t *projections;
+    const float *x; /* (rows, d_in) */
+    int64_t rows;
+    bool accumulate;
+    int64_t outputs_per_task;
+} step_job_t;
+
+/* How many of all outputs one task makes: tasks enough that no thread waits long for the last one. */
+static int64_t step_task_outputs(int64_t outputs, int64_t d_in)
+{
+    enum { TASKS = 8, UNIT = 4 };
+    int64_t weights = outputs * d_in / TASKS;
+
+    weights = weights > MOST_WEIGHTS ? MOST_WEIGHTS : weights;
+    weights = weights < LEAST_WEIGHTS ? LEAST_WEIGHTS : weights;
+    return (weights + UNIT * d_in - 1) / (UNIT * d_in) * UNIT;
+}
+
+static int64_t count_step_tasks(const step_job_t *job, const projection_t *projection)
+{
+    return (projection->weight->shape[0] + job->outputs_per_task - 1) / job->outputs_per_task;
+}
+
+/* Some outputs of one projection, for all rows. */
+static void step_task(void *context, int64_t task, int32_t worker)
+{
+    enum { GROUP = 16 };
+    const step_job_t *job = context;
+    const projection_t *projection = job->projections;
+    float sums[TLMI_STEP_ROWS * GROUP];
+    int64_t d_out, d_in, begin, end;
+
+    (void)worker;
+    for (; task >= count_step_tasks(job, projection); projection++)
+        task -= count_step_tasks(job, projection);
+    d_out = projection->weight->shape[0];
+    d_in = projection->weight->shape[1];
+    begin = task * job->outputs_per_task;
+    end = d_out - begin < job->outputs_per_task ? d_out : begin + job->outputs_per_task;
+    for (int64_t at = begin; at < end; at += GROUP) {
+        int64_t n = end - at < GROUP ? end - at : GROUP;
+
+        tlmi_vec_dot_tile(sums, GROUP, job->x, d_in, job->rows,
+                          tlmi_floats(projection->weight) + at * d_in, d_in, n, d_in);
+        for (int64_t row = 0; row < job->rows; row++) {
+            float *out = projection->out + row * d_out + at;
+
+            for (int64_t i = 0; i < n; i++)
+                out[i] = job->accumulate ? out[i] + sums[row * GROUP + i] : sums[row * GROUP + i];
+        }
+    }
+}
+
+/* out (+)= x W^T for each projection; x (rows, d_in), weights of equal d_in. `step`: by dot
+ * products. */
+static tlm_status_t project(const projection_t *projections, int32_t count, const float *x,
+                            int64_t rows, bool step, bool accumulate)
+{
+    const int64_t d_in = projections[0].weight->shape[1];
+
+    if (step) {
+        step_job_t job = {projections, x, rows, accumulate, 0};
+        int64_t tasks = 0, outputs = 0;
+
+        for (int32_t i = 0; i < count; i++)
+            outputs += projections[i].weight->shape[0];
+        job.outputs_per_task = step_task_outputs(outputs, d_in);
+        for (int32_t i = 0; i < count; i++)
+            tasks += count_step_tasks(&job, &projections[i]);
+        tlmi_parallel_for(tasks, step_task, &job);
+        return TLM_OK;
+    }
+    for (int32_t i = 0; i < count; i++) {
+        const int64_t d_out = projections[i].weight->shape[0];
+        tlmi_matrix_t a = {x, d_in, 1};
+        tlmi_matrix_t b = {tlmi_floats(projections[i].weight), 1, d_in};
+
+        TLMI_TRY(tlmi_gemm(rows, d_out, d_in, 1.0f, a, b, accumulate ? 1.0f : 0.0f,
+                           projections[i].out, d_out));
+    }
+    return TLM_OK;
+}
+
+/* ---- Norms ------------------------------------------------------------------------------ */
+
+typedef struct norm_job {
+    float *y;
+    const float *x, *gain;
+    int64_t rows, d;
+    double eps;
+} norm_job_t;
+
+static void norm_task(void *context, int64_t task, int32_t worker)
+{
+    const norm_job_t *job = context;
+    const int64_t d = job->d, begin = task * NORM_ROWS;
+
+    (void)worker;
+    for (int64_t row = begin; row < job->rows && row < begin + NORM_ROWS; row++) {
+        const float *x = job->x + row * d;
+        double mean = tlmi_vec_sum_squares(x, d) / (double)d;
+
+        tlmi_vec_scale(job->y + row * d, x, (float)(1.0 / sqrt(mean + job->eps)), d);
+        tlmi_vec_mul(job->y + row * d, job->y + row * d, job->gain, d);
+    }
+}
+
+/* y = x / sqrt(mean(x^2) + eps) * gain, row by row; x and y (rows, d_model), y may be x. Without a
+ * gain there is no norm. */
+static void rms_norm_rows(float *y, const float *x, const tlm_model_t *model,
+                          const tlm_tensor_t *gain, int64_t rows)
+{
+    const int64_t d = model->options.d_model;
+
+    if (gain != NULL) {
+        norm_job_t job = {y, x, tlmi_floats(gain), rows, d, (double)(float)model->options.norm_eps};
+
+        tlmi_parallel_for((rows + NORM_ROWS - 1) / NORM_ROWS, norm_task, &job);
+    } else if (y != x) {
+        memcpy(y, x, (size_t)(rows * d) * sizeof(float));
+    }
+}
+
+/* ---- Blocks ----------------------------------------------------------------------------- */
+
+/* x += attention of normed */
+static tlm_status_t attention_sublayer(tlmi_inference_t *inference, int64_t layer,
+                                       const tlmi_new_tokens_t *tokens)
+{
+    const tlm_model_t *model = inference->model;
+    const projection_t inputs[] = {
+        {inference->query, tlmi_model_block(model, layer, TLMI_ATTN_Q)},
+        {inference->key, tlmi_model_block(model, layer, TLMI_ATTN_K)},
+        {inference->value, tlmi_model_block(model, layer, TLMI_ATTN_V)},
+    };
+    const projection_t output = {inference->x, tlmi_model_block(model, layer, TLMI_ATTN_OUTPUT)};
+    const int64_t rows = tlmi_new_rows(tokens);
+    const bool step = tokens->per_cache == 1;
+
+    TLMI_TRY(project(inputs, 3, inference->normed, rows, step, false));
+    tlmi_cached_attention(model, layer, tokens, inference->query, inference->key, inference->value,
+                          inference->rotation, inference->scores);
+    return project(&output, 1, inference->query, rows, step, true);
+}
+
+static void silu_range(void *context, int64_t begin, int64_t end)
+{
+    const tlmi_inference_t *inference = context;
+    float *gate = inference->gate + begin;
+
+    if (inference->model->options.ffn == TLM_FFN_SWIGLU)
+        tlmi_vec_silu_mul(gate, gate, inference->up + begin, end - begin);
+    else
+        tlmi_vec_silu(gate, gate, end - begin);
+}
+
+/* x += feed-forward of normed */
+static tlm_status_t feed_forward_sublayer(tlmi_inference_t *inference, int64_t layer,
+                                          const tlmi_new_tokens_t *tokens)
+{
+    const tlm_model_t *model = inference->model;
+    const projection_t inputs[] = {
+        {inference->gate, tlmi_model_block(model, layer, TLMI_FFN_W1)},
+        {inference->up, tlmi_model_block(model, layer, TLMI_FFN_W3)},
+    };
+    const projection_t output = {inference->x, tlmi_model_block(model, layer, TLMI_FFN_W2)};
+    const int64_t rows = tlmi_new_rows(tokens);
+    const bool step = tokens->per_cache == 1;
+
+    TLMI_TRY(
+        project(inputs, inputs[1].weight != NULL ? 2 : 1, inference->normed, rows, step, false));
+    tlmi_parallel_ranges(rows * model->options.d_ff, silu_range, inference);
+    return project(&output, 1, inference->gate, rows, step, true);
+}
+
+typedef tlm_status_t (*sublayer_fn)(tlmi_inference_t *inference, int64_t layer,
+                                    const tlmi_new_tokens_t *tokens);
+
+/* x becomes x + f(norm(x)), norm(x + f(x)) or x + f(x), as options.norm says. */
+static tlm_status_t sublayer(tlmi_inference_t *inference, int64_t layer,
+                             const tlmi_new_tokens_t *tokens, int32_t norm_part, sublayer_fn f)
+{
+    const tlm_model_t *model = inference->model;
+    const tlm_tensor_t *gain = tlmi_model_block(model, layer, norm_part);
+    const int64_t rows = tlmi_new_rows(tokens);
+    bool post = model->options.norm == TLM_NORM_POST;
+
+    rms_norm_rows(inference->normed, inference->x, model, post ? NULL : gain, rows);
+    TLMI_TRY(f(inference, layer, tokens));
+    if (post)
+        rms_norm_rows(inference->x, inference->x, model, gain, rows);
+    return TLM_OK;
+}
+
+/* New tokens, at most CHUNK_TOKENS, through all blocks: x is then what the last block gives. */
+static tlm_status_t run_blocks(tlmi_inference_t *inference, const tlmi_new_tokens_t *tokens,
+                               const uint32_t *ids)
+{
+    const tlm_model_t *model = inference->model;
+    const int64_t d = model->options.d_model;
+    const float *embeddings = tlmi_floats(tlmi_model_embedding(model));
+
+    for (int64_t row = 0; row < tlmi_new_rows(tokens); row++)
+        memcpy(inference->x + row * d, embeddings + (int64_t)ids[row] * d,
+               (size_t)d * sizeof(float));
+    for (int64_t layer = 0; layer < model->options.num_layers; layer++) {
+        TLMI_TRY(sublayer(inference, layer, tokens, TLMI_LN1, attention_sublayer));
+        TLMI_TRY(sublayer(inference, layer, tokens, TLMI_LN2, feed_forward_sublayer));
+    }
+    for (int64_t i = 0; i < tokens->num_caches; i++)
+        tokens->caches[i]->length += tokens->per_cache;
+    return TLM_OK;
+}
+
+/* Logits of rows first .. first+rows-1 of x. */
+static tlm_status_t output_rows(float *logits, tlmi_inference_t *inference, int64_t first,
+                                int64_t rows, bool step)
+{
+    const tlm_model_t *model = inference->model;
+    const projection_t output = {logits, tlmi_model_output(model)};
+
+    rms_norm_rows(inference->normed, inference->x + first * model->options.d_model, model,
+                  tlmi_model_final_norm(model), rows);
+    return project(&output, 1, inference->normed, rows, step, false);
+}
+
+/* ---- Advancing -------------------------------------------------------------------------- */
+
+tlm_status_t tlmi_inference_advance(float *logits, tlmi_inference_t *inference,
+                                    tlmi_kv_cache_t *cache, const uint32_t *ids, int64_t n)
+{
+    tlmi_new_tokens_t tokens = {&cache, 1, 0};
+
+    for (int64_t done = 0; done < n; done += tokens.per_cache) {
+        tokens.per_cache = n - done < CHUNK_TOKENS ? n - done : CHUNK_TOKENS;
+        TLMI_TRY(run_blocks(inference, &tokens, ids + done));
+    }
+    return output_rows(logits, inference, tokens.per_cache - 1, 1, true);
+}
+
+tlm_status_t tlmi_inference_step(float *logits, tlmi_inference_t *inference,
+                                 tlmi_kv_cache_t *const *caches, const uint32_t *ids, int64_t n)
+{
+    tlmi_new_tokens_t tokens = {caches, n, 1};
+
+    TLMI_TRY(run_blocks(inference, &tokens, ids));
+    return output_rows(logits, inference, 0, n, true);
+}
+
+/* ---- Scoring ---------------------------------------------------------------------------- */
+
+double tlmi_log_sum_exp(const float *logits, float *scratch, int64_t n)
+{
+    float max = tlmi_vec_max(logits, n);
+
+    return (double)max + log((double)tlmi_vec_exp_sum(scratch, logits, max, n));
+}
+
+/* Of rows first .. last-1 of x, whose targets begin with that of row 0. */
+static tlm_status_t score_rows(float *log_probs, tlmi_inference_t *inference,
+                               const uint32_t *targets, int64_t first, int64_t last)
+{
+    const int64_t vocab_size = inference->model->options.vocab_size;
+    float *scratch = inference->logits + TLMI_STEP_ROWS * vocab_size;
+
+    for (int64_t rows = 0; first < last; first += rows) {
+        rows = last - first < TLMI_STEP_ROWS ? last - first : TLMI_STEP_ROWS;
+        TLMI_TRY(output_rows(inference->logits, inference, first, rows, rows == 1));
+        for (int64_t row = 0; row < rows; row++) {
+            const float *logits = inference->logits + row * vocab_size;
+            double lse = tlmi_log_sum_exp(logits, scratch, vocab_size);
+
+            log_probs[first + row] = (float)((double)logits[targets[first + row]] - lse);
+        }
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_inference_score(float *log_probs, tlmi_inference_t *inference,
+                                  tlmi_kv_cache_t *cache, const uint32_t *ids,
+                                  const uint32_t *targets, int64_t skip, int64_t n)
+{
+    tlmi_new_tokens_t tokens = {&cache, 1, 0};
+
+    if (inference->logits == NULL)
+        inference->logits = buffer(1, TLMI_STEP_ROWS + 1, inference->model->options.vocab_size);
+    if (inference->logits == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (int64_t done = 0; done < n; done += tokens.per_cache) {
+        tokens.per_cache = n - done < CHUNK_TOKENS ? n - done : CHUNK_TOKENS;
+        TLMI_TRY(run_blocks(inference, &tokens, ids + done));
+        TLMI_TRY(score_rows(log_probs + done, inference, targets + done,
+                            skip > done ? skip - done : 0, tokens.per_cache));
+    }
+    return TLM_OK;
+}

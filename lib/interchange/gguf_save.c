@@ -1,0 +1,117 @@
+/* Writing a model as a GGUF file of architecture "llama". RoPE turns neighbours there as it does here, so
+ * that no rows change their places: what converters from Hugging Face's files undo is not done. */
+#include "base/error.h"
+#include "interchange/interchange.h"
+#include "tokenizer/formats/token_files.h"
+
+/* Numbers of "general.file_type" and of the matrices' type, by TLM_WEIGHTS_... */
+static const struct {
+    uint32_t file_type, tensor_type;
+} types[] = {
+    [TLM_WEIGHTS_FLOAT32] = {0, TLMI_GGML_F32},
+    [TLM_WEIGHTS_FLOAT16] = {1, TLMI_GGML_F16},
+    [TLM_WEIGHTS_BFLOAT16] = {32, TLMI_GGML_BF16},
+};
+
+static tlm_status_t put_options(tlmi_gguf_writer_t *writer, const tlm_model_options_t *options,
+                                const tlm_model_file_options_t *file)
+{
+    const struct {
+        const char *key;
+        int64_t value; /* all of them fit in 31 bits, as tlm_model_create makes sure */
+    } sizes[] = {
+        {"llama.vocab_size", options->vocab_size},
+        {"llama.context_length", options->context_length},
+        {"llama.embedding_length", options->d_model},
+        {"llama.block_count", options->num_layers},
+        {"llama.feed_forward_length", options->d_ff},
+        {"llama.attention.head_count", options->num_heads},
+        {"llama.attention.head_count_kv", options->num_kv_heads},
+        {"llama.rope.dimension_count", options->d_model / options->num_heads},
+    };
+
+    TLMI_TRY(tlmi_gguf_put_string(writer, "general.architecture", "llama"));
+    TLMI_TRY(tlmi_gguf_put_string(writer, "general.type", "model"));
+    TLMI_TRY(tlmi_gguf_put_uint32(writer, "general.alignment", TLMI_GGUF_ALIGNMENT));
+    TLMI_TRY(tlmi_gguf_put_uint32(writer, "general.file_type", types[file->weights].file_type));
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        TLMI_TRY(tlmi_gguf_put_uint32(writer, sizes[i].key, (uint32_t)sizes[i].value));
+    TLMI_TRY(tlmi_gguf_put_float32(writer, "llama.attention.layer_norm_rms_epsilon",
+                                   (float)options->norm_eps));
+    return tlmi_gguf_put_float32(writer, "llama.rope.freq_base", (float)options->rope_theta);
+}
+
+static tlm_status_t put_tokens(tlmi_gguf_writer_t *writer, const tlm_model_file_options_t *file)
+{
+    if (file->has_begin_token)
+        TLMI_TRY(tlmi_gguf_put_uint32(writer, "tokenizer.ggml.bos_token_id", file->begin_token));
+    if (file->has_end_token)
+        TLMI_TRY(tlmi_gguf_put_uint32(writer, "tokenizer.ggml.eos_token_id", file->end_token));
+    /* Some pre-tokenisers add it where nothing is said. */
+    return tlmi_gguf_put_bool(writer, "tokenizer.ggml.add_bos_token", false);
+}
+
+/* Gains stay float32 in all files. */
+static int32_t weights_of(const tlm_model_t *model, size_t index, int32_t weights)
+{
+    return model->specs[index].ndim == 1 ? TLM_WEIGHTS_FLOAT32 : weights;
+}
+
+static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlm_model_t *model,
+                                     int32_t weights)
+{
+    uint64_t place = 0;
+
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        const tlmi_parameter_spec_t *spec = &model->specs[i];
+        int32_t own = weights_of(model, i, weights);
+        uint64_t numel = (uint64_t)tlm_tensor_numel(model->parameters[i]);
+        char name[TLMI_WEIGHT_NAME_SIZE];
+
+        tlmi_weight_name(name, model, i, TLMI_GGUF);
+        TLMI_TRY(tlmi_gguf_put_tensor(writer, name, spec->shape, spec->ndim, types[own].tensor_type,
+                                      place));
+        place += tlmi_gguf_aligned(numel * tlmi_weight_item_size(own));
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t sink(void *user, const void *bytes, size_t size)
+{
+    return tlmi_writer_write(user, bytes, size);
+}
+
+static tlm_status_t put_all(tlmi_gguf_writer_t *writer, const tlm_model_t *model,
+                            const tlm_tokenizer_t *tokenizer, const tlm_model_file_options_t *file,
+                            const char *path)
+{
+    TLMI_TRY(put_options(writer, &model->options, file));
+    TLMI_TRY(tlmi_gguf_put_tokenizer(writer, tokenizer, model->options.vocab_size));
+    TLMI_TRY(put_tokens(writer, file));
+    TLMI_TRY(describe_weights(writer, model, file->weights));
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        TLMI_TRY(tlmi_gguf_align(writer));
+        TLMI_TRY(tlmi_weight_write(model, i, TLMI_GGUF, weights_of(model, i, file->weights), path,
+                                   sink, writer->file));
+    }
+    return tlmi_gguf_align(writer);
+}
+
+tlm_status_t tlm_model_save_gguf(const char *path, const tlm_model_t *model,
+                                 const tlm_tokenizer_t *tokenizer,
+                                 const tlm_model_file_options_t *options)
+{
+    tlm_model_file_options_t file;
+    tlmi_gguf_writer_t writer;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("model_save_gguf", path);
+    TLMI_REQUIRE("model_save_gguf", model);
+    TLMI_TRY(tlmi_model_file_prepare(&file, "model_save_gguf", model, tokenizer, options));
+    TLMI_TRY(tlmi_gguf_begin(&writer, path, model->num_parameters));
+    status = put_all(&writer, model, tokenizer, &file, path);
+    if (status == TLM_OK)
+        return tlmi_gguf_commit(&writer);
+    tlmi_gguf_abort(&writer);
+    return status;
+}

@@ -1,0 +1,271 @@
+/* Reading a model from a folder of Hugging Face's transformers: config.json, and the weights in
+ * model.safetensors or in several files that model.safetensors.index.json lists. A tensor that the model
+ * does not have is refused: it would be left out of the sums. */
+#include "interchange/interchange.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "formats/safetensors.h"
+
+#define MAX_SHARDS 1024
+
+typedef struct shard {
+    const char *name; /* in the index; borrowed from it. NULL: there is no index */
+    char *path;
+    tlmi_safetensors_t file;
+} shard_t;
+
+typedef struct folder {
+    const char *directory;
+    tlmi_json_t *index;         /* NULL: the weights are in one file */
+    const tlmi_json_t *names;   /* the index's object from tensors to files */
+    shard_t shards[MAX_SHARDS]; /* the first num_shards are open */
+    size_t num_shards, num_tensors, bytes;
+} folder_t;
+
+static void release(folder_t *folder)
+{
+    for (size_t i = 0; i < folder->num_shards; i++) {
+        tlmi_safetensors_close(&folder->shards[i].file);
+        tlmi_free(folder->shards[i].path);
+    }
+    tlmi_json_free(folder->index);
+    tlmi_free(folder);
+}
+
+static bool is_file(const char *path)
+{
+    struct stat what;
+
+    return stat(path, &what) == 0 && S_ISREG(what.st_mode);
+}
+
+/* A JSON file that has to hold an object; owned. */
+static tlm_status_t read_object(tlmi_json_t **out, const char *path)
+{
+    tlmi_mapping_t file;
+    tlm_status_t status;
+
+    TLMI_TRY(tlmi_map_file(&file, path));
+    status = tlmi_json_parse(out, file.data, file.size, path);
+    tlmi_unmap_file(&file);
+    if (status != TLM_OK || tlmi_json_is_object(*out))
+        return status;
+    tlmi_json_free(*out);
+    return tlmi_fail(TLM_ERR_FORMAT, "%s: not an object", path);
+}
+
+/* ---- Files of weights ------------------------------------------------------------------- */
+
+static tlm_status_t open_shard(folder_t *folder, const char *file_name, const char *name)
+{
+    shard_t *shard = &folder->shards[folder->num_shards];
+    tlm_status_t status;
+
+    if (folder->num_shards == MAX_SHARDS)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: more than %d files of weights",
+                         folder->directory, MAX_SHARDS);
+    shard->name = name;
+    shard->path = tlmi_path_join(folder->directory, file_name);
+    if (shard->path == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    status = tlmi_safetensors_open(&shard->file, shard->path);
+    if (status != TLM_OK) {
+        tlmi_free(shard->path);
+        return status;
+    }
+    folder->num_shards++;
+    folder->num_tensors += shard->file.num_tensors;
+    folder->bytes += shard->file.mapping.size;
+    return TLM_OK;
+}
+
+/* A name from the index must be of a file in the folder itself. */
+static tlm_status_t open_listed(folder_t *folder, const tlmi_json_t *value, const char *tensor,
+                                const char *path)
+{
+    const char *name;
+    size_t size;
+
+    if (!tlmi_json_get_string(value, &name, &size) || size == 0 || strlen(name) != size ||
+        strchr(name, '/') != NULL)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.128s' is not in a file of the folder", path,
+                         tensor);
+    for (size_t i = 0; i < folder->num_shards; i++)
+        if (strcmp(folder->shards[i].name, name) == 0)
+            return TLM_OK;
+    return open_shard(folder, name, name);
+}
+
+static tlm_status_t open_index(folder_t *folder, const char *path)
+{
+    const tlmi_json_t *value;
+    void *cursor = NULL;
+    const char *tensor;
+
+    TLMI_TRY(read_object(&folder->index, path));
+    folder->names = tlmi_json_member(folder->index, "weight_map");
+    if (!tlmi_json_is_object(folder->names))
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: no object \"weight_map\"", path);
+    while (tlmi_json_next(folder->names, &cursor, &tensor, &value))
+        TLMI_TRY(open_listed(folder, value, tensor, path));
+    if (tlmi_json_size(folder->names) != folder->num_tensors)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: \"weight_map\" has %zu tensors, its files %zu", path,
+                         tlmi_json_size(folder->names), folder->num_tensors);
+    return TLM_OK;
+}
+
+/* As transformers does, one file is taken before several. */
+static tlm_status_t open_weights(folder_t *folder)
+{
+    static const char single[] = "model.safetensors", index[] = "model.safetensors.index.json";
+    char *single_path = tlmi_path_join(folder->directory, single);
+    char *index_path = tlmi_path_join(folder->directory, index);
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+
+    if (single_path != NULL && index_path != NULL)
+        status = is_file(single_path)  ? open_shard(folder, single, NULL)
+                 : is_file(index_path) ? open_index(folder, index_path)
+                                       : tlmi_fail(TLM_ERR_NOT_FOUND, "%s: neither a %s nor a %s",
+                                                   folder->directory, single, index);
+    tlmi_free(single_path);
+    tlmi_free(index_path);
+    return status;
+}
+
+/* ---- Tensors ---------------------------------------------------------------------------- */
+
+/* The index has to have the tensor in this very file. */
+static tlm_status_t check_listed(const folder_t *folder, const shard_t *shard, const char *tensor)
+{
+    const char *name = "nowhere";
+    size_t size;
+
+    if (folder->names == NULL ||
+        (tlmi_json_get_string(tlmi_json_member(folder->names, tensor), &name, &size) &&
+         strcmp(name, shard->name) == 0))
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.128s' is there, and in the index %.128s",
+                     shard->path, tensor, name);
+}
+
+/* Tables that old versions of transformers saved, though they follow from the configuration. */
+static bool is_rope_table(const char *name)
+{
+    static const char suffix[] = ".rotary_emb.inv_freq";
+    size_t size = strlen(name);
+
+    return size >= sizeof(suffix) && strcmp(name + size - (sizeof(suffix) - 1), suffix) == 0;
+}
+
+static tlm_status_t place(tlmi_found_weight_t *found, const tlm_model_t *model,
+                          const tlmi_st_tensor_t *tensor, const char *path)
+{
+    static const char *const dtypes[] = {
+        [TLM_WEIGHTS_FLOAT32] = "F32",
+        [TLM_WEIGHTS_FLOAT16] = "F16",
+        [TLM_WEIGHTS_BFLOAT16] = "BF16",
+    };
+
+    for (int32_t weights = 0; weights < 3; weights++)
+        if (strcmp(tensor->dtype, dtypes[weights]) == 0)
+            return tlmi_weight_place(
+                found, model, TLMI_HF, tensor->name, strlen(tensor->name),
+                &(tlmi_found_weight_t){tensor->data, weights, tensor->shape, tensor->ndim}, path);
+    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.128s' is %.16s, not F32, F16 or BF16",
+                     path, tensor->name, tensor->dtype);
+}
+
+/* Where embeddings are tied, transformers would not look at an output projection of its own. */
+static tlm_status_t check_tied(const tlmi_found_weight_t *embedding, const tlmi_st_tensor_t *output,
+                               const tlm_model_t *model, const char *path)
+{
+    const size_t bytes =
+        (size_t)tlm_tensor_numel(model->parameters[0]) * tlmi_weight_item_size(embedding->weights);
+
+    if (embedding->data == NULL || /* which is said by another message */
+        (output->bytes == bytes && memcmp(output->data, embedding->data, bytes) == 0))
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                     "%s: tensor '%s' is not the embedding, and \"tie_word_embeddings\" is true",
+                     path, output->name);
+}
+
+static tlm_status_t place_all(tlmi_found_weight_t *found, const tlm_model_t *model,
+                              const folder_t *folder)
+{
+    const tlmi_st_tensor_t *output = NULL;
+    const char *output_path = NULL;
+
+    for (size_t i = 0; i < folder->num_shards; i++) {
+        const shard_t *shard = &folder->shards[i];
+
+        for (size_t k = 0; k < shard->file.num_tensors; k++) {
+            const tlmi_st_tensor_t *tensor = &shard->file.tensors[k];
+
+            TLMI_TRY(check_listed(folder, shard, tensor->name));
+            if (is_rope_table(tensor->name))
+                continue;
+            if (!model->shape.has_output && strcmp(tensor->name, "lm_head.weight") == 0) {
+                output = tensor;
+                output_path = shard->path;
+                continue;
+            }
+            TLMI_TRY(place(found, model, tensor, shard->path));
+        }
+    }
+    return output == NULL ? TLM_OK : check_tied(&found[0], output, model, output_path);
+}
+
+/* ---- The folder ------------------------------------------------------------------------- */
+
+static tlm_status_t read_config(tlm_model_options_t *options, tlm_model_file_options_t *file,
+                                const char *directory)
+{
+    char *path = tlmi_path_join(directory, "config.json");
+    tlmi_json_t *config = NULL;
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+
+    if (path == NULL)
+        return status;
+    TLMI_TRY_OR(done, read_object(&config, path));
+    status = tlmi_hf_config_read(options, file, config, path);
+    tlmi_json_free(config);
+done:
+    tlmi_free(path);
+    return status;
+}
+
+tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, const char *directory)
+{
+    tlm_model_file_options_t own = TLM_MODEL_FILE_OPTIONS_INIT;
+    tlmi_found_weight_t *found = NULL;
+    tlm_model_t *model = NULL;
+    tlm_model_options_t options;
+    tlm_status_t status;
+    folder_t *folder;
+
+    TLMI_TRY(read_config(&options, &own, directory));
+    folder = tlmi_calloc(1, sizeof(*folder), "a folder of weights");
+    if (folder == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    folder->directory = directory;
+    TLMI_TRY_OR(done, open_weights(folder));
+    TLMI_TRY_OR(done, tlmi_weights_begin(&model, &found, &options, folder->num_tensors,
+                                         folder->bytes, directory));
+    TLMI_TRY_OR(done, place_all(found, model, folder));
+    TLMI_TRY_OR(done, tlmi_weights_fill(model, found, TLMI_HF, directory));
+    own.weights = found[0].weights;
+    *file = own;
+    *out = model;
+    model = NULL;
+done:
+    tlmi_free(found);
+    tlm_model_free(model);
+    release(folder);
+    return status;
+}

@@ -1,0 +1,257 @@
+/* Writing a model as a folder of Hugging Face's transformers. config.json comes last: a new folder that
+ * has it is whole. A new folder that cannot be filled is removed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "interchange/interchange.h"
+#include "formats/safetensors.h"
+#include "tinylm/tokenizer_files.h"
+#include "tokenizer/pretokenize/unicode.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* A model on its way into a folder. */
+typedef struct hf_folder {
+    const char *directory;
+    const tlm_model_t *model;
+    const tlm_tokenizer_t *tokenizer; /* NULL: none */
+    tlm_model_file_options_t options;
+} hf_folder_t;
+
+/* ---- Weights ---------------------------------------------------------------------------- */
+
+static void describe_weights(tlmi_st_tensor_t *tensors, char (*names)[TLMI_WEIGHT_NAME_SIZE],
+                             const tlm_model_t *model, int32_t weights)
+{
+    static const char *const dtypes[] = {
+        [TLM_WEIGHTS_FLOAT32] = "F32",
+        [TLM_WEIGHTS_FLOAT16] = "F16",
+        [TLM_WEIGHTS_BFLOAT16] = "BF16",
+    };
+
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        const tlmi_parameter_spec_t *spec = &model->specs[i];
+
+        tlmi_weight_name(names[i], model, i, TLMI_HF);
+        tensors[i].name = names[i];
+        tensors[i].dtype = dtypes[weights];
+        tensors[i].ndim = spec->ndim;
+        memcpy(tensors[i].shape, spec->shape, sizeof(spec->shape));
+        tensors[i].bytes =
+            (size_t)tlm_tensor_numel(model->parameters[i]) * tlmi_weight_item_size(weights);
+    }
+}
+
+static tlm_status_t sink(void *user, const void *bytes, size_t size)
+{
+    return tlmi_st_writer_write(user, bytes, size);
+}
+
+/* transformers wants to know which framework's tensors these are. */
+static tlm_status_t make_metadata(tlmi_json_t **out)
+{
+    tlmi_json_t *metadata = tlmi_json_new_object();
+    tlm_status_t status;
+
+    if (metadata == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    status = tlmi_hf_set_text(metadata, "format", "pt");
+    if (status == TLM_OK)
+        *out = metadata;
+    else
+        tlmi_json_free(metadata);
+    return status;
+}
+
+static tlm_status_t save_weights(const hf_folder_t *folder, const char *path)
+{
+    const tlm_model_t *model = folder->model;
+    const size_t n = model->num_parameters;
+    tlmi_st_tensor_t *tensors = tlmi_calloc(n, sizeof(*tensors), "the tensors of a model");
+    char(*names)[TLMI_WEIGHT_NAME_SIZE] =
+        tlmi_alloc(n, TLMI_WEIGHT_NAME_SIZE, "the names of a model's tensors");
+    tlmi_st_writer_t *writer = NULL;
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    tlmi_json_t *metadata;
+
+    if (tensors == NULL || names == NULL)
+        goto done;
+    describe_weights(tensors, names, model, folder->options.weights);
+    TLMI_TRY_OR(done, make_metadata(&metadata));
+    TLMI_TRY_OR(done, tlmi_st_writer_open(&writer, path, tensors, n, metadata));
+    for (size_t i = 0; i < n; i++)
+        TLMI_TRY_OR(done, tlmi_weight_write(model, i, TLMI_HF, folder->options.weights, path, sink,
+                                            writer));
+    status = tlmi_st_writer_commit(writer);
+    writer = NULL;
+done:
+    tlmi_st_writer_abort(writer);
+    tlmi_free(names);
+    tlmi_free(tensors);
+    return status;
+}
+
+/* ---- JSON ------------------------------------------------------------------------------- */
+
+/* Sets `key` to the text of token `id`; null where there is none, or none in UTF-8. */
+static tlm_status_t set_token_text(tlmi_json_t *object, const char *key,
+                                   const tlm_tokenizer_t *tokenizer, bool exists, uint32_t id)
+{
+    tlm_bytes_t token = {NULL, 0};
+
+    if (exists && id < tlm_tokenizer_vocab_size(tokenizer))
+        TLMI_TRY(tlm_tokenizer_token(&token, tokenizer, id));
+    if (token.size == 0 || !tlmi_utf8_valid(token.data, token.size))
+        return tlmi_json_set(object, key, tlmi_json_new_null());
+    return tlmi_json_set(object, key, tlmi_json_new_string((const char *)token.data, token.size));
+}
+
+static tlm_status_t fill_tokenizer_config(tlmi_json_t *object, const hf_folder_t *folder)
+{
+    const tlm_model_file_options_t *options = &folder->options;
+
+    TLMI_TRY(tlmi_hf_set_text(object, "tokenizer_class", "PreTrainedTokenizerFast"));
+    TLMI_TRY(tlmi_json_set(object, "model_max_length",
+                           tlmi_json_new_int(folder->model->options.context_length)));
+    TLMI_TRY(set_token_text(object, "bos_token", folder->tokenizer, options->has_begin_token,
+                            options->begin_token));
+    TLMI_TRY(set_token_text(object, "eos_token", folder->tokenizer, options->has_end_token,
+                            options->end_token));
+    return tlmi_json_set(object, "clean_up_tokenization_spaces", tlmi_json_new_bool(false));
+}
+
+static tlm_status_t fill_generation_config(tlmi_json_t *object, const hf_folder_t *folder)
+{
+    TLMI_TRY(tlmi_json_set(object, "_from_model_config", tlmi_json_new_bool(true)));
+    return tlmi_hf_set_tokens(object, &folder->options);
+}
+
+/* Writes the text of a value, which is consumed. */
+static tlm_status_t write_json(const char *path, tlmi_json_t *value)
+{
+    tlmi_writer_t *writer = NULL;
+    char *text = NULL;
+    tlm_status_t status;
+    size_t size;
+
+    TLMI_TRY_OR(done, tlmi_json_dump(&text, &size, value));
+    TLMI_TRY_OR(done, tlmi_writer_open(&writer, path));
+    TLMI_TRY_OR(done, tlmi_writer_write(writer, text, size));
+    TLMI_TRY_OR(done, tlmi_writer_write(writer, "\n", 1));
+    status = tlmi_writer_commit(writer);
+    writer = NULL;
+done:
+    tlmi_writer_abort(writer);
+    tlmi_free(text);
+    tlmi_json_free(value);
+    return status;
+}
+
+static tlm_status_t save_object(const hf_folder_t *folder, const char *path,
+                                tlm_status_t (*fill)(tlmi_json_t *, const hf_folder_t *))
+{
+    tlmi_json_t *object = tlmi_json_new_object();
+    tlm_status_t status;
+
+    if (object == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    status = fill(object, folder);
+    if (status == TLM_OK)
+        return write_json(path, object);
+    tlmi_json_free(object);
+    return status;
+}
+
+/* ---- The folder ------------------------------------------------------------------------- */
+
+static tlm_status_t save_tokenizer(const hf_folder_t *folder, const char *path)
+{
+    return tlm_tokenizer_save_json(folder->tokenizer, path);
+}
+
+static tlm_status_t save_tokenizer_config(const hf_folder_t *folder, const char *path)
+{
+    return save_object(folder, path, fill_tokenizer_config);
+}
+
+static tlm_status_t save_generation_config(const hf_folder_t *folder, const char *path)
+{
+    return save_object(folder, path, fill_generation_config);
+}
+
+static tlm_status_t save_config(const hf_folder_t *folder, const char *path)
+{
+    tlmi_json_t *config;
+
+    TLMI_TRY(tlmi_hf_config_write(&config, &folder->model->options, &folder->options));
+    return write_json(path, config);
+}
+
+/* In the order in which they are written. */
+static const struct {
+    const char *name;
+    tlm_status_t (*save)(const hf_folder_t *folder, const char *path);
+    bool of_tokenizer;
+} files[] = {
+    {"tokenizer.json", save_tokenizer, true},
+    {"tokenizer_config.json", save_tokenizer_config, true},
+    {"generation_config.json", save_generation_config, false},
+    {"model.safetensors", save_weights, false},
+    {"config.json", save_config, false},
+};
+
+static tlm_status_t save_folder(const hf_folder_t *folder)
+{
+    for (size_t i = 0; i < COUNT_OF(files); i++) {
+        tlm_status_t status;
+        char *path;
+
+        if (files[i].of_tokenizer && folder->tokenizer == NULL)
+            continue;
+        path = tlmi_path_join(folder->directory, files[i].name);
+        if (path == NULL)
+            return TLM_ERR_OUT_OF_MEMORY;
+        status = files[i].save(folder, path);
+        tlmi_free(path);
+        TLMI_TRY(status);
+    }
+    return TLM_OK;
+}
+
+/* Takes back a new folder, as far as that goes. */
+static void remove_folder(const char *directory)
+{
+    int at = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    for (size_t i = 0; i < COUNT_OF(files) && at >= 0; i++)
+        (void)unlinkat(at, files[i].name, 0);
+    if (at >= 0)
+        close(at);
+    (void)rmdir(directory);
+}
+
+tlm_status_t tlm_model_save_hf(const char *directory, const tlm_model_t *model,
+                               const tlm_tokenizer_t *tokenizer,
+                               const tlm_model_file_options_t *options)
+{
+    hf_folder_t folder = {.directory = directory, .model = model, .tokenizer = tokenizer};
+    tlm_status_t status;
+    bool is_new;
+
+    TLMI_REQUIRE("model_save_hf", directory);
+    TLMI_REQUIRE("model_save_hf", model);
+    TLMI_TRY(tlmi_model_file_prepare(&folder.options, "model_save_hf", model, tokenizer, options));
+    is_new = mkdir(directory, 0777) == 0;
+    if (!is_new && errno != EEXIST)
+        return tlmi_fail_errno("create", directory);
+    status = save_folder(&folder);
+    if (status != TLM_OK && is_new)
+        remove_folder(directory);
+    return status;
+}

@@ -1,0 +1,118 @@
+/* Models in others' files from within: options, names of weights, configurations. */
+#ifndef TLMI_INTERCHANGE_H
+#define TLMI_INTERCHANGE_H
+
+#include "tinylm/model_files.h"
+#include "model/model_core.h"
+#include "base/json.h"
+#include "formats/gguf.h"
+
+/* What the writers and readers of models in others' files share. */
+
+/* Reads a caller's options, which may be NULL, checks that model and tokenizer (may be NULL) can be
+ * written, and finds the end token. */
+tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const char *function,
+                                     const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
+                                     const tlm_model_file_options_t *options);
+
+/* "<directory>/<name>"; owned: tlmi_free. NULL on memory failure. */
+char *tlmi_path_join(const char *directory, const char *name);
+
+/* The weights of a model as LLaMA's files hold them: other names, other types, and in Hugging Face's
+ * files the rows of the query and key matrices in another order.
+ *
+ * RoPE turns pairs of a head's elements: here, as in CS336 and GGUF, the neighbours 2i and 2i + 1; in
+ * Hugging Face's files i and i + d_head / 2. So row j of a head there is row
+ *     2 (j mod d_head / 2) + floor(j / (d_head / 2))
+ * here, for queries and keys alike; the scores are the same sums in another order. */
+
+typedef enum tlmi_convention { TLMI_HF, TLMI_GGUF } tlmi_convention_t;
+
+#define TLMI_WEIGHT_NAME_SIZE 80
+
+/* TLM_ERR_UNSUPPORTED, naming it, if the options say what LLaMA does not have. */
+tlm_status_t tlmi_llama_check(const char *function, const tlm_model_options_t *options);
+
+/* ---- Names: of a model that passed the check -------------------------------------------- */
+
+void tlmi_weight_name(char out[TLMI_WEIGHT_NAME_SIZE], const tlm_model_t *model, size_t index,
+                      tlmi_convention_t convention);
+
+/* Index of the parameter with that name; model->num_parameters if there is none. */
+size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
+                        tlmi_convention_t convention);
+
+/* ---- Values ----------------------------------------------------------------------------- */
+
+/* Bytes of an element, by TLM_WEIGHTS_... */
+size_t tlmi_weight_item_size(int32_t weights);
+
+/* Receives the bytes of a file, a piece at a time. */
+typedef tlm_status_t (*tlmi_weight_sink_t)(void *user, const void *bytes, size_t size);
+
+/* Gives a parameter's values to `sink`, as elements of type `weights`. TLM_ERR_RANGE, naming it behind
+ * `path`, if one is too large for the type. */
+tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index, tlmi_convention_t convention,
+                               int32_t weights, const char *path, tlmi_weight_sink_t sink,
+                               void *user);
+
+/* ---- From a file to a model ------------------------------------------------------------- */
+
+/* A tensor of a file. */
+typedef struct tlmi_found_weight {
+    const void
+        *data; /* as many bytes as shape and type ask for, at any alignment; NULL: not found */
+    int32_t weights; /* TLM_WEIGHTS_... */
+    const int64_t *shape;
+    int32_t ndim;
+} tlmi_found_weight_t;
+
+/* Makes a model with room for its tensors, none of them found yet; both owned. TLM_ERR_FORMAT if a file
+ * of so many tensors and bytes cannot fill it: before memory is asked for. */
+tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found,
+                                const tlm_model_options_t *options, size_t num_tensors,
+                                size_t bytes, const char *path);
+
+/* Notes a tensor. TLM_ERR_UNSUPPORTED if the model has none of that name, TLM_ERR_FORMAT if it was found
+ * before, TLM_ERR_SHAPE if it is of another shape. */
+tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *model,
+                               tlmi_convention_t convention, const char *name, size_t size,
+                               const tlmi_found_weight_t *tensor, const char *path);
+
+/* Copies all tensors into the model; TLM_ERR_FORMAT, naming it, if one was not found. */
+tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *found,
+                               tlmi_convention_t convention, const char *path);
+
+/* A model's options as config.json of Hugging Face's transformers, for LlamaForCausalLM. */
+
+/* Of options with defaults resolved. Owned. */
+tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlm_model_options_t *options,
+                                  const tlm_model_file_options_t *file);
+
+/* The way back: TLM_ERR_UNSUPPORTED, naming the key, for what the library's models do not have. The
+ * tokens go to *file; its `weights` are not touched, for the tensors tell them. Messages begin with
+ * `path`. */
+tlm_status_t tlmi_hf_config_read(tlm_model_options_t *out, tlm_model_file_options_t *file,
+                                 const tlmi_json_t *config, const char *path);
+
+/* Sets "bos_token_id" and "eos_token_id", null where there is none. */
+tlm_status_t tlmi_hf_set_tokens(tlmi_json_t *object, const tlm_model_file_options_t *file);
+
+tlm_status_t tlmi_hf_set_text(tlmi_json_t *object, const char *key, const char *text);
+
+/* Reading folders of Hugging Face's transformers. */
+
+/* Makes the model of a folder, and tells in *file its tokens and the type of its weights. Owned. */
+tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, const char *directory);
+
+/* Models in GGUF files. */
+
+/* Whether a file begins as GGUF files do. */
+tlm_status_t tlmi_is_gguf(bool *out, const char *path);
+
+/* Makes the model of a file, tells in *info its tokens and the type of its weights; and unless
+ * `tokenizer` is NULL, its tokenizer, or NULL there if it has none. All owned. */
+tlm_status_t tlmi_gguf_load(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
+                            tlm_model_file_options_t *info, const char *path);
+
+#endif

@@ -1,0 +1,78 @@
+/* Which format a path holds is told by what is there, never by its name. */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "interchange/interchange.h"
+#include "tinylm/checkpoint.h"
+#include "tinylm/tokenizer_files.h"
+
+static bool is_directory(const char *path)
+{
+    struct stat what;
+
+    return stat(path, &what) == 0 && S_ISDIR(what.st_mode);
+}
+
+/* The tokenizer beside a model, or NULL where there is none. */
+static tlm_status_t open_tokenizer(tlm_tokenizer_t **out, const char *path)
+{
+    tlm_status_t status = tlm_tokenizer_open(out, path, NULL);
+
+    if (status != TLM_ERR_NOT_FOUND)
+        return status;
+    *out = NULL;
+    return TLM_OK;
+}
+
+static tlm_status_t check_tokenizer(const tlm_tokenizer_t *tokenizer,
+                                    const tlm_model_options_t *options, const char *path)
+{
+    uint32_t size = tlm_tokenizer_vocab_size(tokenizer);
+
+    if (size <= options->vocab_size)
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_FORMAT, "%s: a tokenizer of %u tokens for a model of %lld", path, size,
+                     (long long)options->vocab_size);
+}
+
+/* *tokenizer is not touched where it is NULL, or there is none. */
+static tlm_status_t open_kind(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
+                              tlm_model_file_options_t *file, const char *path)
+{
+    bool is_gguf;
+
+    if (is_directory(path)) {
+        TLMI_TRY(tlmi_hf_load(model, file, path));
+        return tokenizer == NULL ? TLM_OK : open_tokenizer(tokenizer, path);
+    }
+    TLMI_TRY(tlmi_is_gguf(&is_gguf, path));
+    return is_gguf ? tlmi_gguf_load(model, tokenizer, file, path) : tlm_model_load(model, path);
+}
+
+tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
+                            tlm_model_file_options_t *file, const char *path)
+{
+    tlm_model_file_options_t own = TLM_MODEL_FILE_OPTIONS_INIT;
+    tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
+    tlm_tokenizer_t *own_tokenizer = NULL;
+    tlm_model_t *model = NULL;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("model_open", out);
+    TLMI_REQUIRE("model_open", path);
+    TLMI_TRY_OR(fail, open_kind(&model, tokenizer == NULL ? NULL : &own_tokenizer, &own, path));
+    TLMI_TRY_OR(fail, tlm_model_get_options(&options, model));
+    TLMI_TRY_OR(fail, check_tokenizer(own_tokenizer, &options, path));
+    if (file != NULL)
+        TLMI_TRY_OR(fail, tlmi_options_write("model_open", file, &own, sizeof(own)));
+    if (tokenizer != NULL)
+        *tokenizer = own_tokenizer;
+    *out = model;
+    return TLM_OK;
+fail:
+    tlm_tokenizer_free(own_tokenizer);
+    tlm_model_free(model);
+    return status;
+}

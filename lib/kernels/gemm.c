@@ -1,0 +1,460 @@
+/* Matrix products on BLIS's micro-kernels.
+ *
+ * BLIS picks its kernels by the CPU's family. On CPUs newer than it knows it silently takes the
+ * generic ones, several times slower than others that would run. So its context is looked up by
+ * architecture, after the CPU's instruction sets. bli_gks_lookup_nat_cntx is no part of BLIS's
+ * public interface, which is why the static archive is linked.
+ *
+ * Only the micro-kernel, which makes one small tile of C, is called; the loops around it are here
+ * (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34, 2008).
+ * That lets all threads share one packed copy of the smaller operand, and BLIS's memory pool, which aborts
+ * when memory is out, is never used: without memory the products run, more slowly, in buffers on
+ * the stack.
+ *
+ * Each element of C is the same sequence of operations however C is cut into tiles: k is cut at
+ * places that depend on k alone. So the cuts along m and n do not change a bit. */
+#include <pthread.h>
+#include <string.h>
+
+#include <blis.h>
+
+#include "base/cpu.h"
+#include "base/thread_pool.h"
+#include "base/buffer_cache.h"
+#include "kernels/gemm.h"
+
+cntx_t *bli_gks_lookup_nat_cntx(arch_t id);
+
+/* Stands in for BLIS's reader of the environment, as the linker takes the first definition that it
+ * meets. With its own, BLIS ends the program when BLIS_ARCH_TYPE names no family, and prints when
+ * BLIS_ARCH_DEBUG is set. */
+gint_t bli_env_get_var(const char *env, gint_t fallback)
+{
+    return fallback;
+}
+
+/* ---- Which kernels ---------------------------------------------------------------------- */
+
+/* The micro-kernel of a family makes a tile of (mr, nr) from panels kc deep at most. */
+typedef struct kernel_family {
+    cntx_t *context;
+    const char *name;
+    sgemm_ukr_ft kernel;
+    int64_t mr, nr, kc;
+    bool by_columns; /* the kernel wants its tile column-major */
+} kernel_family_t;
+
+enum {
+    STACK_FLOATS = 16384, /* room for one panel of each operand */
+    PANEL_ALIGNMENT = 16, /* floats: a cache line */
+    READ_AHEAD = 64       /* floats; a kernel loads the next step's operands behind the last one */
+};
+
+static kernel_family_t families[TLM_CPU_AVX512 + 1]; /* one a CPU level */
+static pthread_once_t families_once = PTHREAD_ONCE_INIT;
+
+static void choose(int32_t level, arch_t id)
+{
+    cntx_t *context = bli_gks_lookup_nat_cntx(id);
+    if (context == NULL) { /* an archive built without that family */
+        id = bli_arch_query_id();
+        context = bli_gks_query_nat_cntx();
+    }
+    kernel_family_t *family = &families[level];
+    family->context = context;
+    family->name = bli_arch_string(id);
+    void_fp kernel = bli_cntx_get_l3_nat_ukr_dt(BLIS_FLOAT, BLIS_GEMM_UKR, context);
+    memcpy(&family->kernel, &kernel, sizeof(kernel)); /* BLIS keeps it as an object pointer */
+    family->by_columns = !bli_cntx_l3_nat_ukr_prefers_rows_dt(BLIS_FLOAT, BLIS_GEMM_UKR, context);
+    family->mr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_MR, context);
+    family->nr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_NR, context);
+    /* Twice BLIS's choice: C is gone through half as often, and the panels still come from the
+     * second-level cache in time. */
+    family->kc = 2 * bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_KC, context);
+    int64_t most = (STACK_FLOATS - 4 * PANEL_ALIGNMENT - READ_AHEAD) / (family->mr + family->nr);
+    family->kc = family->kc < most ? family->kc : most;
+}
+
+static void choose_families(void)
+{
+    bli_init();
+    arch_t own = bli_arch_query_id();
+    bool own_is_avx2 = own == BLIS_ARCH_HASWELL || own == BLIS_ARCH_ZEN || own == BLIS_ARCH_ZEN2 ||
+                       own == BLIS_ARCH_ZEN3;
+    choose(TLM_CPU_SCALAR, TLMI_X86 ? BLIS_ARCH_GENERIC : own);
+    choose(TLM_CPU_AVX2, own_is_avx2 ? own : BLIS_ARCH_HASWELL);
+    choose(TLM_CPU_AVX512, BLIS_ARCH_SKX);
+}
+
+static const kernel_family_t *current_family(void)
+{
+    pthread_once(&families_once, choose_families);
+    return &families[tlm_cpu_level()];
+}
+
+const char *tlm_gemm_kernel_name(void)
+{
+    return current_family()->name;
+}
+
+void tlmi_gemm_prepare(void)
+{
+    current_family();
+}
+
+/* ---- Blocks ----------------------------------------------------------------------------- */
+
+static int64_t min_int64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max_int64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* An operand, cut into panels of `width` rows of A or columns of B. */
+typedef struct operand {
+    const float *data;
+    int64_t stride, depth_stride; /* from one row (column) to the next, and along k */
+    int64_t length;               /* rows of A, columns of B */
+    int64_t width, panels;
+    int64_t panel_size; /* floats */
+} operand_t;
+
+/* A product, and the part of it that is being made. "x" is the operand that is cut into panels of
+ * mr rows, "y" that of nr columns: A and B, or B and A transposed for a kernel that works by
+ * columns.
+ *
+ * The smaller operand is packed whole (or in large parts) for all threads. The larger one is packed
+ * by each task for itself, a block at a time that stays in the second-level cache: it is read once
+ * and its packed form is never written to memory. */
+typedef struct product {
+    const kernel_family_t *family;
+    int64_t k;
+    float alpha, beta;
+    operand_t x, y;
+    float *c;
+    int64_t c_row_stride, c_column_stride;
+    int64_t slices; /* of k; slice s is [k s / slices, k (s + 1) / slices) */
+
+    bool local_x;         /* x is packed by the tasks and y is shared; else the other way round */
+    float *shared;        /* (slices at once, panels at once) panels */
+    float *local;         /* local_size floats a worker */
+    int64_t local_panels; /* of the largest task */
+    int64_t local_size;
+    int64_t first_slice, num_slices; /* of the shared operand, packed now */
+    int64_t first_panel, num_panels;
+    int64_t local_tasks, shared_tasks; /* pieces of the panels of either */
+    int64_t pack_group;                /* panels that one packing task makes */
+} product_t;
+
+static int64_t slice_begin(const product_t *job, int64_t slice)
+{
+    return job->k * slice / job->slices;
+}
+
+static const operand_t *shared_operand(const product_t *job)
+{
+    return job->local_x ? &job->y : &job->x;
+}
+
+static const operand_t *local_operand(const product_t *job)
+{
+    return job->local_x ? &job->x : &job->y;
+}
+
+/* Packs panels begin..end-1 of one slice, one after the other. */
+static void pack_panels(float *target, const product_t *job, const operand_t *operand,
+                        int64_t slice, int64_t begin, int64_t end)
+{
+    int64_t first = slice_begin(job, slice), depth = slice_begin(job, slice + 1) - first;
+    int64_t row = begin * operand->width;
+    tlmi_pack_panels(target, operand->panel_size, operand->width,
+                     min_int64(end * operand->width, operand->length) - row, depth,
+                     operand->data + row * operand->stride + first * operand->depth_stride,
+                     operand->stride, operand->depth_stride);
+}
+
+static void pack_task(void *context, int64_t task, int32_t worker)
+{
+    (void)worker;
+    const product_t *job = context;
+    const operand_t *operand = shared_operand(job);
+    int64_t groups = divide_up(job->num_panels, job->pack_group);
+    int64_t slice = task / groups, begin = task % groups * job->pack_group;
+    int64_t end = min_int64(begin + job->pack_group, job->num_panels);
+    pack_panels(job->shared + (slice * job->num_panels + begin) * operand->panel_size, job, operand,
+                job->first_slice + slice, job->first_panel + begin, job->first_panel + end);
+}
+
+/* Panels of one slice, ready for the kernel: panel i of x at x + (i - x_begin) * its size. */
+typedef struct ready {
+    float *x, *y;
+    int64_t x_begin, x_end, y_begin, y_end;
+    int64_t slice;
+} ready_t;
+
+static void multiply_tile(const product_t *job, const ready_t *ready, int64_t i, int64_t j,
+                          auxinfo_t *next)
+{
+    const kernel_family_t *family = job->family;
+    int64_t row = i * family->mr, column = j * family->nr;
+    int64_t depth = slice_begin(job, ready->slice + 1) - slice_begin(job, ready->slice);
+    float alpha = job->alpha, beta = ready->slice == 0 ? job->beta : 1.0f;
+    family->kernel(min_int64(family->mr, job->x.length - row),
+                   min_int64(family->nr, job->y.length - column), depth, &alpha,
+                   ready->x + (i - ready->x_begin) * job->x.panel_size,
+                   ready->y + (j - ready->y_begin) * job->y.panel_size, &beta,
+                   job->c + row * job->c_row_stride + column * job->c_column_stride,
+                   job->c_row_stride, job->c_column_stride, next, family->context);
+}
+
+/* All tiles of the panels that are ready. A panel of the shared operand stays in the first-level
+ * cache while those of the local one pass by from the second. The kernels fetch ahead the panels
+ * that they are told of. */
+static void multiply_panels(const product_t *job, const ready_t *ready)
+{
+    auxinfo_t next = {0};
+    int64_t x_size = job->x.panel_size, y_size = job->y.panel_size;
+    if (job->local_x) {
+        for (int64_t j = ready->y_begin; j < ready->y_end; j++)
+            for (int64_t i = ready->x_begin; i < ready->x_end; i++) {
+                bool last = i + 1 == ready->x_end;
+                int64_t to = last ? 0 : i + 1 - ready->x_begin;
+                bool more = last && j + 1 < ready->y_end;
+                bli_auxinfo_set_next_a(ready->x + to * x_size, &next);
+                bli_auxinfo_set_next_b(ready->y + (j - ready->y_begin + more) * y_size, &next);
+                multiply_tile(job, ready, i, j, &next);
+            }
+        return;
+    }
+    for (int64_t i = ready->x_begin; i < ready->x_end; i++)
+        for (int64_t j = ready->y_begin; j < ready->y_end; j++) {
+            bool last = j + 1 == ready->y_end;
+            int64_t to = last ? 0 : j + 1 - ready->y_begin;
+            bool more = i + 1 < ready->x_end; /* well ahead: it comes from farther away */
+            bli_auxinfo_set_next_a(ready->x + (i - ready->x_begin + more) * x_size, &next);
+            bli_auxinfo_set_next_b(ready->y + to * y_size, &next);
+            multiply_tile(job, ready, i, j, &next);
+        }
+}
+
+static void multiply_task(void *context, int64_t task, int32_t worker)
+{
+    const product_t *job = context;
+    const operand_t *own = local_operand(job), *shared = shared_operand(job);
+    int64_t i = task / job->shared_tasks, j = task % job->shared_tasks;
+    int64_t own_begin = own->panels * i / job->local_tasks;
+    int64_t own_end = own->panels * (i + 1) / job->local_tasks;
+    int64_t begin = job->num_panels * j / job->shared_tasks;
+    int64_t end = job->num_panels * (j + 1) / job->shared_tasks;
+    float *packed = job->local + worker * job->local_size;
+    for (int64_t s = 0; s < job->num_slices; s++) {
+        float *there = job->shared + (s * job->num_panels + begin) * shared->panel_size;
+        int64_t slice = job->first_slice + s;
+        ready_t ready = {
+            packed, there, own_begin, own_end, job->first_panel + begin, job->first_panel + end,
+            slice};
+        if (!job->local_x)
+            ready = (ready_t){there, packed, ready.y_begin, ready.y_end, own_begin, own_end, slice};
+        pack_panels(packed, job, own, slice, own_begin, own_end);
+        multiply_panels(job, &ready);
+    }
+}
+
+/* Cuts the product into tasks: enough for the threads to end at about the same time, by the shape
+ * alone, and in fours, so that two or four threads get as many each. The local operand goes in
+ * pieces of `most` panels, for the second-level cache; its pieces are packed anew for each piece of
+ * the shared one, which is cut only where the local one is too short. */
+static void plan_tasks(product_t *job, int64_t most)
+{
+    enum { ENOUGH = 32, AT_LEAST = 12, LEAST_ROWS = 60, LEAST_PANELS = 8 };
+    const operand_t *own = local_operand(job), *shared = shared_operand(job);
+    int64_t tasks = min_int64(ENOUGH, own->panels * own->width / LEAST_ROWS);
+    tasks = max_int64(divide_up(own->panels, most), tasks);
+    tasks = tasks > 4 ? divide_up(tasks, 4) * 4 : max_int64(1, tasks);
+    job->local_tasks = min_int64(tasks, own->panels);
+    job->local_panels = divide_up(own->panels, job->local_tasks);
+    job->shared_tasks = 1;
+    while (job->local_tasks * job->shared_tasks < AT_LEAST &&
+           job->shared_tasks * 2 * LEAST_PANELS <= shared->panels)
+        job->shared_tasks *= 2;
+}
+
+static void run_tasks(int64_t n_tasks, tlmi_task_fn run, product_t *job, bool serial)
+{
+    if (!serial) {
+        tlmi_parallel_for(n_tasks, run, job);
+        return;
+    }
+    for (int64_t task = 0; task < n_tasks; task++)
+        run(job, task, 0);
+}
+
+/* Part by part of the shared operand: `panels` of it and `slices` of k at a time. */
+static void run_parts(product_t *job, int64_t panels, int64_t slices, bool serial)
+{
+    const operand_t *shared = shared_operand(job);
+    job->pack_group = max_int64(1, 32768 / shared->panel_size);
+    for (job->first_panel = 0; job->first_panel < shared->panels; job->first_panel += panels) {
+        job->num_panels = min_int64(panels, shared->panels - job->first_panel);
+        for (job->first_slice = 0; job->first_slice < job->slices; job->first_slice += slices) {
+            job->num_slices = min_int64(slices, job->slices - job->first_slice);
+            run_tasks(divide_up(job->num_panels, job->pack_group) * job->num_slices, pack_task, job,
+                      serial);
+            run_tasks(job->local_tasks * job->shared_tasks, multiply_task, job, serial);
+        }
+    }
+}
+
+/* Whole cache lines, and one more: panels a multiple of 4096 bytes apart would fall on the same
+ * places of the first-level cache. */
+static int64_t panel_size(int64_t width, int64_t depth)
+{
+    return (divide_up(width * depth, PANEL_ALIGNMENT) + 1) * PANEL_ALIGNMENT;
+}
+
+/* Parts of the shared operand that are packed at once, and the floats of all buffers. */
+typedef struct parts {
+    int64_t panels, slices;
+    int64_t shared_size, all;
+} parts_t;
+
+static parts_t plan_product(product_t *job, bool serial)
+{
+    /* Floats of the shared operand at once: a part of the third-level cache. */
+    enum { SHARED = 2 << 20, SHARED_SERIAL = 1 << 18, LOCAL = 73728 };
+    const kernel_family_t *family = job->family;
+    job->slices = divide_up(job->k, family->kc);
+    int64_t depth = divide_up(job->k, job->slices);
+    job->x.panel_size = panel_size(family->mr, depth);
+    job->y.panel_size = panel_size(family->nr, depth);
+    job->x.panels = divide_up(job->x.length, job->x.width);
+    job->y.panels = divide_up(job->y.length, job->y.width);
+    job->local_x = job->y.length < 2 * job->x.length;
+
+    const operand_t *shared = shared_operand(job), *own = local_operand(job);
+    plan_tasks(job, max_int64(1, LOCAL / own->panel_size));
+    int64_t most = (serial ? SHARED_SERIAL : SHARED) / shared->panel_size;
+    parts_t parts = {.panels = max_int64(1, min_int64(shared->panels, most))};
+    parts.slices = max_int64(1, min_int64(job->slices, most / parts.panels));
+    parts.shared_size = parts.panels * parts.slices * shared->panel_size + READ_AHEAD;
+    job->local_size = job->local_panels * own->panel_size + READ_AHEAD;
+    int64_t workers = serial ? 1 : tlmi_max_workers();
+    parts.all = parts.shared_size + workers * job->local_size;
+    return parts;
+}
+
+/* Runs the product in buffers of the cache, or of the stack if memory is out. */
+static void run_product(product_t *job, bool serial)
+{
+    parts_t parts = plan_product(job, serial);
+    size_t capacity;
+    float *buffer = tlmi_buffer_acquire(&capacity, (size_t)parts.all * sizeof(float));
+    if (buffer != NULL) {
+        job->shared = buffer;
+        job->local = buffer + parts.shared_size;
+        run_parts(job, parts.panels, parts.slices, serial);
+        tlmi_buffer_release(buffer, capacity);
+        return;
+    }
+    const operand_t *shared = shared_operand(job), *own = local_operand(job);
+    _Alignas(64) float stack[STACK_FLOATS];
+    job->shared = stack;
+    job->local = stack + shared->panel_size;
+    job->local_tasks = own->panels;
+    job->shared_tasks = 1;
+    run_parts(job, 1, 1, true);
+}
+
+/* ---- Products --------------------------------------------------------------------------- */
+
+static void scale_c(int64_t m, int64_t n, float beta, float *c, int64_t c_stride)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            c[i * c_stride + j] = beta == 0.0f ? 0.0f : beta * c[i * c_stride + j];
+}
+
+static product_t make_product(int64_t m, int64_t n, int64_t k, tlmi_matrix_t a, tlmi_matrix_t b,
+                              float *c, int64_t c_stride)
+{
+    const kernel_family_t *family = current_family();
+    product_t job = {.family = family, .k = k, .alpha = 1.0f, .c = c};
+    operand_t rows = {.data = a.data, .stride = a.row_stride, .depth_stride = a.column_stride};
+    operand_t columns = {.data = b.data, .stride = b.column_stride, .depth_stride = b.row_stride};
+    rows.length = m;
+    columns.length = n;
+    job.x = family->by_columns ? columns : rows;
+    job.y = family->by_columns ? rows : columns;
+    job.x.width = family->mr;
+    job.y.width = family->nr;
+    job.c_row_stride = family->by_columns ? 1 : c_stride;
+    job.c_column_stride = family->by_columns ? c_stride : 1;
+    return job;
+}
+
+static void multiply(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a, tlmi_matrix_t b,
+                     float beta, float *c, int64_t c_stride, bool serial)
+{
+    if (m <= 0 || n <= 0)
+        return;
+    if (k <= 0 || alpha == 0.0f) {
+        scale_c(m, n, beta, c, c_stride);
+        return;
+    }
+    if (tlmi_gemv(m, n, k, alpha, a, b, beta, c, c_stride, 1, serial))
+        return;
+    product_t job = make_product(m, n, k, a, b, c, c_stride);
+    job.alpha = alpha;
+    job.beta = beta;
+    run_product(&job, serial);
+}
+
+/* below about 0.1 ms of work the threads are not worth waking */
+static bool is_serial(int64_t m, int64_t n, int64_t k)
+{
+    return (double)m * (double)n * (double)k < 2e6;
+}
+
+tlm_status_t tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
+                       tlmi_matrix_t b, float beta, float *c, int64_t c_stride)
+{
+    multiply(m, n, k, alpha, a, b, beta, c, c_stride, is_serial(m, n, k));
+    return TLM_OK;
+}
+
+size_t tlmi_gemm_workspace(int64_t m, int64_t n, int64_t k)
+{
+    const tlmi_matrix_t none = {NULL, 0, 0};
+    product_t job = make_product(m, n, k, none, none, NULL, 0);
+    return (size_t)plan_product(&job, is_serial(m, n, k)).all * sizeof(float);
+}
+
+void tlmi_gemm_serial(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
+                      tlmi_matrix_t b, float beta, float *c, int64_t c_stride)
+{
+    multiply(m, n, k, alpha, a, b, beta, c, c_stride, true);
+}
+
+void tlmi_gemm_reference(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
+                         tlmi_matrix_t b, float beta, float *c, int64_t c_stride)
+{
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0.0;
+            for (int64_t p = 0; p < k; p++)
+                sum += (double)a.data[i * a.row_stride + p * a.column_stride] *
+                       b.data[p * b.row_stride + j * b.column_stride];
+            float *element = c + i * c_stride + j;
+            *element = (float)(alpha * sum + (beta == 0.0f ? 0.0 : (double)beta * *element));
+        }
+    }
+}

@@ -1,0 +1,280 @@
+/* The transformer language model: its parameters, their names and initial values. */
+#include "model/model_core.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/options.h"
+#include "base/rng.h"
+#include "tensor/tensor_core.h"
+
+/* ---- Parameters ------------------------------------------------------------------------- */
+
+/* sigma^2 = 2 / (d_in + d_out), of a matrix (d_out, d_in). */
+static double linear_sigma(int64_t d_out, int64_t d_in)
+{
+    return sqrt(2.0 / (double)(d_in + d_out));
+}
+
+static void spec_set(tlmi_parameter_spec_t *spec, const char *name, int64_t d_out, int64_t d_in,
+                     double sigma)
+{
+    snprintf(spec->name, sizeof(spec->name), "%s.weight", name);
+    spec->ndim = d_in == 0 ? 1 : 2;
+    spec->shape[0] = d_out;
+    spec->shape[1] = d_in;
+    spec->sigma = sigma;
+}
+
+static void specs_of_block(tlmi_parameter_spec_t *specs, const tlm_model_t *model, int64_t layer)
+{
+    const tlmi_model_shape_t *shape = &model->shape;
+    const int64_t d = model->options.d_model, f = model->options.d_ff, kv = shape->kv_width;
+    const struct {
+        const char *name;
+        int64_t d_out, d_in; /* d_in 0: a vector of gains */
+    } parts[TLMI_BLOCK_PARTS] = {
+        [TLMI_ATTN_Q] = {"attn.q_proj", d, d},
+        [TLMI_ATTN_K] = {"attn.k_proj", kv, d},
+        [TLMI_ATTN_V] = {"attn.v_proj", kv, d},
+        [TLMI_ATTN_OUTPUT] = {"attn.output_proj", d, d},
+        [TLMI_LN1] = {"ln1", d, 0},
+        [TLMI_FFN_W1] = {"ffn.w1", f, d},
+        [TLMI_FFN_W2] = {"ffn.w2", d, f},
+        [TLMI_FFN_W3] = {"ffn.w3", f, d},
+        [TLMI_LN2] = {"ln2", d, 0},
+    };
+
+    for (int32_t i = 0; i < TLMI_BLOCK_PARTS; i++) {
+        char name[48];
+        bool is_gain = parts[i].d_in == 0;
+
+        if (shape->places[i] < 0)
+            continue;
+        snprintf(name, sizeof(name), "layers.%" PRId64 ".%s", layer, parts[i].name);
+        spec_set(&specs[shape->places[i]], name, parts[i].d_out, parts[i].d_in,
+                 is_gain ? 0.0 : linear_sigma(parts[i].d_out, parts[i].d_in));
+    }
+}
+
+static void specs_of_model(tlmi_parameter_spec_t *specs, const tlm_model_t *model)
+{
+    const tlm_model_options_t *options = &model->options;
+    const tlmi_model_shape_t *shape = &model->shape;
+    const int64_t v = options->vocab_size, d = options->d_model;
+
+    spec_set(specs++, "token_embeddings", v, d, shape->has_output ? 1.0 : linear_sigma(v, d));
+    for (int64_t layer = 0; layer < options->num_layers; layer++) {
+        specs_of_block(specs, model, layer);
+        specs += shape->block_parameters;
+    }
+    if (shape->has_final_norm)
+        spec_set(specs++, "ln_final", d, 0, 0.0);
+    if (shape->has_output)
+        spec_set(specs, "lm_head", v, d, linear_sigma(v, d));
+}
+
+/* Elements of a parameter, and what it takes for the next one to be aligned. */
+static int64_t padded_elements(const tlmi_parameter_spec_t *spec)
+{
+    const int64_t unit = TLMI_ALIGNMENT / (int64_t)sizeof(float);
+
+    return (tlmi_dims_product(spec->shape, 0, spec->ndim) + unit - 1) / unit * unit;
+}
+
+/* The parameters, all 0, as views of one block: that is in huge pages where the system has them,
+ * while most single matrices are too small for these, and a token of generation reads the whole. */
+static tlm_status_t create_parameters(tlm_model_t *model)
+{
+    tlm_status_t status = TLM_OK;
+    tlm_tensor_t *block;
+    int64_t elements = 0;
+    float *data;
+
+    for (size_t i = 0; i < model->num_parameters; i++)
+        elements += padded_elements(&model->specs[i]);
+    TLMI_TRY(tlm_tensor_create(&block, TLM_FLOAT32, &elements, 1));
+    data = tlmi_floats(block);
+    for (size_t i = 0; status == TLM_OK && i < model->num_parameters; i++) {
+        const tlmi_parameter_spec_t *spec = &model->specs[i];
+
+        status =
+            tlmi_tensor_view(&model->parameters[i], block, data, spec->shape, NULL, spec->ndim);
+        if (status == TLM_OK)
+            status = tlm_tensor_set_requires_grad(model->parameters[i], true);
+        data += padded_elements(spec);
+    }
+    tlm_tensor_free(block); /* the views hold its storage */
+    return status;
+}
+
+tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_t *options)
+{
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    tlm_model_options_t resolved;
+    tlmi_model_shape_t shape;
+    tlm_model_t *model;
+    size_t n;
+
+    TLMI_TRY(tlmi_model_resolve(&resolved, &shape, "model_create", options));
+    n = shape.num_parameters;
+    model = tlmi_calloc(1, sizeof(*model), "a model");
+    if (model == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    model->options = resolved;
+    model->shape = shape;
+    model->specs = tlmi_calloc(n, sizeof(*model->specs), "the names of a model's parameters");
+    model->parameters = tlmi_calloc(n, sizeof(tlm_tensor_t *), "a model's parameters");
+    if (model->specs == NULL || model->parameters == NULL)
+        goto fail;
+    model->num_parameters = n;
+    specs_of_model(model->specs, model);
+    TLMI_TRY_OR(fail, create_parameters(model));
+    *out = model;
+    return TLM_OK;
+fail:
+    tlm_model_free(model);
+    return status;
+}
+
+static tlm_status_t parameter_init(tlm_tensor_t *tensor, const tlmi_parameter_spec_t *spec,
+                                   uint64_t seed, size_t index)
+{
+    if (spec->sigma > 0.0)
+        return tlm_init_truncated_normal(tensor, spec->sigma, 3.0, seed, TLMI_STREAM_INIT + index);
+    for (int64_t i = 0; i < tensor->numel; i++)
+        tlmi_floats(tensor)[i] = 1.0f;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_model_create(tlm_model_t **out, const tlm_model_options_t *options)
+{
+    tlm_model_t *model;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("model_create", out);
+    TLMI_TRY(tlmi_model_create_empty(&model, options));
+    for (size_t i = 0; i < model->num_parameters; i++)
+        TLMI_TRY_OR(fail,
+                    parameter_init(model->parameters[i], &model->specs[i], model->options.seed, i));
+    *out = model;
+    return TLM_OK;
+fail:
+    tlm_model_free(model);
+    return status;
+}
+
+void tlm_model_free(tlm_model_t *model)
+{
+    if (model == NULL)
+        return;
+    for (size_t i = 0; i < model->num_parameters; i++)
+        tlm_tensor_free(model->parameters[i]);
+    tlmi_free(model->parameters);
+    tlmi_free(model->specs);
+    tlmi_free(model);
+}
+
+tlm_status_t tlm_model_get_options(tlm_model_options_t *out, const tlm_model_t *model)
+{
+    TLMI_REQUIRE("model_get_options", model);
+    return tlmi_options_write("model_get_options", out, &model->options, sizeof(model->options));
+}
+
+size_t tlm_model_num_parameters(const tlm_model_t *model)
+{
+    return model == NULL ? 0 : model->num_parameters;
+}
+
+uint64_t tlm_model_num_elements(const tlm_model_t *model)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; model != NULL && i < model->num_parameters; i++)
+        total += (uint64_t)model->parameters[i]->numel;
+    return total;
+}
+
+tlm_status_t tlm_model_parameters(tlm_tensor_t *const **tensors, size_t *n,
+                                  const tlm_model_t *model)
+{
+    TLMI_REQUIRE("model_parameters", tensors);
+    TLMI_REQUIRE("model_parameters", n);
+    TLMI_REQUIRE("model_parameters", model);
+    *tensors = model->parameters;
+    *n = model->num_parameters;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_model_parameter_name(const char **name, const tlm_model_t *model, size_t index)
+{
+    TLMI_REQUIRE("model_parameter_name", name);
+    TLMI_REQUIRE("model_parameter_name", model);
+    if (index >= model->num_parameters)
+        return tlmi_fail(TLM_ERR_RANGE, "model_parameter_name: parameter %zu of %zu", index,
+                         model->num_parameters);
+    *name = model->specs[index].name;
+    return TLM_OK;
+}
+
+static tlm_status_t find_parameter(size_t *index, const char *function, const tlm_model_t *model,
+                                   const char *name)
+{
+    TLMI_REQUIRE(function, model);
+    TLMI_REQUIRE(function, name);
+    for (size_t i = 0; i < model->num_parameters; i++)
+        if (strcmp(model->specs[i].name, name) == 0) {
+            *index = i;
+            return TLM_OK;
+        }
+    return tlmi_fail(TLM_ERR_NOT_FOUND, "%s: the model has no parameter '%.128s'", function, name);
+}
+
+tlm_status_t tlm_model_parameter(tlm_tensor_t **out, const tlm_model_t *model, const char *name)
+{
+    size_t index = 0;
+
+    TLMI_REQUIRE("model_parameter", out);
+    TLMI_TRY(find_parameter(&index, "model_parameter", model, name));
+    *out = model->parameters[index];
+    return TLM_OK;
+}
+
+tlm_status_t tlm_model_set_parameter(tlm_model_t *model, const char *name, const float *values,
+                                     const int64_t *shape, int32_t ndim)
+{
+    const tlmi_parameter_spec_t *spec;
+    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
+    size_t index = 0;
+
+    TLMI_TRY(find_parameter(&index, "model_set_parameter", model, name));
+    TLMI_REQUIRE("model_set_parameter", values);
+    TLMI_REQUIRE("model_set_parameter", shape);
+    if (ndim < 0 || ndim > TLM_MAX_DIMS)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "model_set_parameter: ndim %d is not in 0 .. %d",
+                         ndim, TLM_MAX_DIMS);
+    spec = &model->specs[index];
+    if (ndim != spec->ndim || memcmp(shape, spec->shape, (size_t)ndim * sizeof(*shape)) != 0)
+        return tlmi_fail(TLM_ERR_SHAPE, "model_set_parameter: '%s' has shape %s, the values %s",
+                         spec->name, tlmi_dims_text(own, spec->shape, spec->ndim),
+                         tlmi_dims_text(given, shape, ndim));
+    return tlm_tensor_copy_in(model->parameters[index], values,
+                              (size_t)model->parameters[index]->numel);
+}
+
+tlm_status_t tlm_model_set_checkpointing(tlm_model_t *model, bool enabled)
+{
+    TLMI_REQUIRE("model_set_checkpointing", model);
+    model->checkpointing = enabled;
+    return TLM_OK;
+}
+
+void tlm_model_zero_grad(tlm_model_t *model)
+{
+    for (size_t i = 0; model != NULL && i < model->num_parameters; i++)
+        tlm_tensor_zero_grad(model->parameters[i]);
+}

@@ -1,0 +1,177 @@
+/* What a model costs: parameters, bytes and floating-point operations, from its options. */
+#include "tinylm/model_info.h"
+
+#include <inttypes.h>
+
+#include "nn/attention.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/options.h"
+#include "model/model_core.h"
+
+#define ADAMW_FLOPS 14 /* of a parameter: 3 for m, 4 for v, 5 for the step, 2 for the decay */
+#define SGD_FLOPS   2
+#define MAX_BYTES   ((size_t)1 << 52) /* beyond, sums of bytes could overflow on the way */
+
+TLMI_OPTIONS_INIT_SIZED(cost, TLM_COST_OPTIONS_INIT)
+
+/* ---- Parameters ------------------------------------------------------------------------- */
+
+static void count_parameters(tlm_cost_t *cost, const tlm_model_options_t *options,
+                             const tlmi_model_shape_t *shape)
+{
+    const uint64_t d = (uint64_t)options->d_model, f = (uint64_t)options->d_ff;
+    const uint64_t kv = (uint64_t)shape->kv_width, layers = (uint64_t)options->num_layers;
+    const uint64_t v = (uint64_t)options->vocab_size;
+    const uint64_t norms = options->norm == TLM_NORM_NONE ? 0 : 2 * layers;
+
+    cost->parameters = shape->num_elements;
+    cost->part_parameters[TLM_PART_EMBEDDING] = v * d;
+    cost->part_parameters[TLM_PART_ATTENTION] = layers * (2 * d * d + 2 * d * kv);
+    cost->part_parameters[TLM_PART_FEED_FORWARD] =
+        layers * (options->ffn == TLM_FFN_SWIGLU ? 3 : 2) * d * f;
+    cost->part_parameters[TLM_PART_NORMS] = (norms + shape->has_final_norm) * d;
+    cost->part_parameters[TLM_PART_OUTPUT] = shape->has_output ? v * d : 0;
+}
+
+/* ---- Operations ------------------------------------------------------------------------- */
+
+/* Pairs of a query and a key whose score is computed, of one head: each tile of queries meets the
+ * keys up to its last query's own. */
+static double count_scores(int64_t time, bool full)
+{
+    double tile = TLMI_QUERY_TILE, tiles = (double)(time / TLMI_QUERY_TILE);
+    double rest = (double)(time % TLMI_QUERY_TILE);
+
+    if (full)
+        return (double)time * (double)time;
+    return tile * tile * tiles * (tiles + 1.0) / 2.0 + rest * (double)time;
+}
+
+static double sum_parts(const double *flops)
+{
+    double sum = 0.0;
+
+    for (int32_t part = 0; part < TLM_MAX_PARTS; part++)
+        sum += flops[part];
+    return sum;
+}
+
+/* A weight matrix is two operations a parameter and token forward, and twice that backward: the
+ * gradients of its input and of itself. Attention has two products of (time, time) a head forward
+ * and four backward, and computes its scores anew. */
+static void count_flops(tlm_cost_t *cost, const tlm_model_options_t *options,
+                        const tlm_cost_options_t *asked)
+{
+    const bool full = asked->counting == TLM_COUNT_FULL;
+    const double tokens = (double)asked->batch * (double)asked->time;
+    const double layers = (double)options->num_layers, d = (double)options->d_model;
+    const double scores = (double)asked->batch * count_scores(asked->time, full);
+    const double output = (double)options->vocab_size * d;
+    const double parameters = (double)cost->parameters;
+    double *forward = cost->forward_flops, *backward = cost->backward_flops;
+    double matrices = (double)cost->part_parameters[TLM_PART_ATTENTION] +
+                      (double)cost->part_parameters[TLM_PART_FEED_FORWARD] + output;
+
+    forward[TLM_PART_ATTENTION] = 2.0 * tokens * (double)cost->part_parameters[TLM_PART_ATTENTION];
+    forward[TLM_PART_FEED_FORWARD] =
+        2.0 * tokens * (double)cost->part_parameters[TLM_PART_FEED_FORWARD];
+    forward[TLM_PART_OUTPUT] = 2.0 * tokens * output;
+    forward[TLM_PART_SCORES] = 4.0 * layers * d * scores;
+    for (int32_t part = 0; part < TLM_MAX_PARTS; part++)
+        backward[part] = 2.0 * forward[part];
+    if (!full)
+        backward[TLM_PART_SCORES] = 2.5 * forward[TLM_PART_SCORES];
+    cost->model_flops = sum_parts(forward) + sum_parts(backward);
+    if (asked->checkpointing)
+        cost->recompute_flops = sum_parts(forward) - forward[TLM_PART_OUTPUT];
+    cost->optimizer_flops =
+        parameters * (asked->optimizer == TLM_COST_ADAMW ? ADAMW_FLOPS : SGD_FLOPS);
+    cost->step_flops = cost->model_flops + cost->recompute_flops + cost->optimizer_flops;
+    cost->token_flops = 2.0 * matrices + 4.0 * layers * d * (double)asked->time;
+}
+
+/* ---- Checks ----------------------------------------------------------------------------- */
+
+static tlm_status_t check_cost_options(tlm_cost_options_t *asked,
+                                       const tlm_model_options_t *options)
+{
+    uint8_t reserved = 0;
+
+    for (size_t i = 0; i < sizeof(asked->reserved); i++)
+        reserved |= asked->reserved[i];
+    if (reserved != 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "model_cost: a reserved field is not 0");
+    if (asked->batch < 0 || asked->time < 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "model_cost: batch %" PRId64 " and time %" PRId64 " must not be negative",
+                         asked->batch, asked->time);
+    if (asked->time > options->context_length)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "model_cost: %" PRId64 " tokens are more than the context length of "
+                         "%" PRId64,
+                         asked->time, options->context_length);
+    if (asked->optimizer != TLM_COST_ADAMW && asked->optimizer != TLM_COST_SGD)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "model_cost: optimizer %" PRId32 " is not in 0 .. %d", asked->optimizer,
+                         TLM_COST_SGD);
+    if (asked->counting != TLM_COUNT_EXECUTED && asked->counting != TLM_COUNT_FULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "model_cost: counting %" PRId32 " is not in 0 .. %d", asked->counting,
+                         TLM_COUNT_FULL);
+    if (asked->batch == 0)
+        asked->batch = 1;
+    if (asked->time == 0)
+        asked->time = options->context_length;
+    return TLM_OK;
+}
+
+/* True if all sums of bytes stay far from overflow: more is counted here than a step holds. */
+static bool bytes_fit(const tlm_model_options_t *options, const tlmi_model_shape_t *shape,
+                      const tlm_cost_options_t *asked)
+{
+    size_t d = (size_t)options->d_model, f = (size_t)options->d_ff;
+    size_t row = 16 * d + 6 * f + (size_t)options->num_heads; /* floats of a block, at most */
+    size_t bytes;
+
+    return tlmi_mul_size(&bytes, row, (size_t)options->num_layers + 2) &&
+           tlmi_mul_size(&bytes, bytes, 2 * sizeof(float)) &&
+           tlmi_mul_size(&bytes, bytes, (size_t)asked->batch) &&
+           tlmi_mul_size(&bytes, bytes, (size_t)asked->time) && bytes <= MAX_BYTES &&
+           shape->num_elements <= MAX_BYTES / 32;
+}
+
+/* ---- All of it -------------------------------------------------------------------------- */
+
+tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
+                            const tlm_cost_options_t *cost_options)
+{
+    tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
+    tlm_cost_t cost = TLM_COST_INIT;
+    tlm_model_options_t options;
+    tlmi_model_shape_t shape;
+    tlmi_step_memory_t memory;
+
+    TLMI_REQUIRE("model_cost", out);
+    TLMI_TRY(tlmi_model_resolve(&options, &shape, "model_cost", model));
+    if (cost_options != NULL)
+        TLMI_TRY(tlmi_options_read("model_cost", &asked, sizeof(asked), cost_options));
+    TLMI_TRY(check_cost_options(&asked, &options));
+    if (!bytes_fit(&options, &shape, &asked))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "model_cost: a step of %" PRId64 " x %" PRId64 " tokens with %" PRIu64
+                         " parameters is too large to count",
+                         asked.batch, asked.time, shape.num_elements);
+    count_parameters(&cost, &options, &shape);
+    count_flops(&cost, &options, &asked);
+    cost.weight_bytes = cost.gradient_bytes = shape.num_elements * sizeof(float);
+    cost.optimizer_bytes = asked.optimizer == TLM_COST_ADAMW ? 2 * cost.weight_bytes : 0;
+    cost.kv_cache_bytes = 2 * sizeof(float) * (uint64_t)options.num_layers *
+                          (uint64_t)shape.kv_width * (uint64_t)asked.batch * (uint64_t)asked.time;
+    TLMI_TRY(tlmi_step_memory(&memory, &options, &shape, asked.batch, asked.time,
+                              asked.checkpointing, cost.optimizer_bytes));
+    cost.activation_bytes = memory.activations;
+    cost.step_live_bytes = memory.live;
+    cost.step_peak_bytes = memory.peak;
+    return tlmi_options_write("model_cost", out, &cost, sizeof(cost));
+}

@@ -1,0 +1,44 @@
+/* What layers share with the model and with generation. */
+#ifndef TLMI_NN_CORE_H
+#define TLMI_NN_CORE_H
+
+#include "tinylm/nn.h"
+#include "tensor/tensor_core.h"
+
+/* Cross-entropy over the logits of a linear layer, which never exist whole. */
+
+enum { TLMI_LOSS_SLICE = 512 /* rows whose logits exist at once */ };
+
+/* tlm_cross_entropy(tlm_linear(x, weight), targets) in slices of rows: x (..., d), weight (classes,
+ * d). Gradients are computed on the way, slice by slice, where they are wanted. */
+tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
+                                       tlm_tensor_t *targets);
+
+/* The table of RoPE: cos and sin of position * theta^(-2i/d) for every row and pair i. */
+
+typedef struct tlmi_rotation {
+    float *table; /* (rows, d / 2, 2): cos, sin; owned */
+    int64_t rows; /* time, or outer * time where each sequence has positions of its own */
+    int64_t time;
+    int64_t d;
+} tlmi_rotation_t;
+
+/* For x whose leading dimensions before time are `outer_shape` (outer_ndim of them). positions
+ * NULL: 0 .. time-1. Messages begin with `op`. Owned: tlmi_rotation_free. */
+tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const int64_t *outer_shape,
+                                  int32_t outer_ndim, int64_t time, int64_t d,
+                                  const tlm_tensor_t *positions, double theta);
+void tlmi_rotation_free(tlmi_rotation_t *rotation);
+
+/* Row of the table for sequence `outer` and time step t. */
+static inline const float *tlmi_rotation_row(const tlmi_rotation_t *rotation, int64_t outer,
+                                             int64_t t)
+{
+    int64_t row = rotation->rows == rotation->time ? t : outer * rotation->time + t;
+    return rotation->table + row * rotation->d;
+}
+
+/* y = x rotated by +angle, or by -angle if `inverse`; y may be x. */
+void tlmi_rotate(float *y, const float *x, const float *row, int64_t d, bool inverse);
+
+#endif

@@ -1,0 +1,553 @@
+/* Each pair of neighbouring tokens has the list of places where it stands, in text order. A merge
+ * visits the places of its pair and no others. It makes new pairs, whose lists it writes, but leaves
+ * the lists and counts of the pairs that it breaks up as they are: a count only ever falls until the
+ * pair's own merge, so what the heap holds is never too little, and a pair is counted anew when it
+ * reaches the top and one of its tokens has meanwhile been merged on the side that matters.
+ *
+ * All places of a pair arise in one merge, the one that makes the later of its two tokens. For within
+ * a stretch of text whose ends no merge crosses, the merges are those of the stretch alone; so equal
+ * bytes become one token by the same merges wherever they do. That holds with a base as well. */
+#include "tokenizer/bpe/bpe_train.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "tokenizer/tokenizer_core.h"
+
+#define NONE            UINT32_MAX
+#define AHEAD           8  /* places fetched before their turn */
+#define MERGES_A_REPORT 64 /* between two calls of the progress callback */
+
+typedef struct pair {
+    uint32_t left, right;
+    uint32_t start, size; /* its places; some may be out of date. Size 0: merged, or none is left */
+} pair_t;
+
+typedef struct heap_entry {
+    uint64_t count;
+    uint32_t pair;
+    uint32_t time; /* the merge after which the count was right */
+} heap_entry_t;
+
+/* What is known of a token, beside its length. */
+typedef struct token {
+    uint32_t last_left, last_right;  /* the last merge in which it was that side; 0: none */
+    uint32_t new_before, new_behind; /* in the current merge: its pair with the product */
+} token_t;
+
+/* A place of a new pair. */
+typedef struct new_place {
+    uint32_t pair, place;
+} new_place_t;
+
+typedef struct learner {
+    tlmi_vocabulary_t *vocabulary;
+    const tlmi_bpe_lesson_t *lesson;
+    tlmi_token_cells_t cells;
+    uint32_t *lengths; /* of the tokens, in bytes */
+    token_t *tokens;
+    size_t lengths_capacity, tokens_capacity;
+    pair_t *pairs;
+    size_t num_pairs, pairs_capacity;
+    uint32_t *places; /* of all pairs, in the order of the pairs */
+    size_t num_places, places_capacity;
+    size_t idle_places; /* that no pair has any more */
+    heap_entry_t *heap;
+    size_t heap_size, heap_capacity;
+    uint32_t time; /* merges so far */
+    /* The current merge: */
+    uint32_t first_new; /* of the pairs that it makes */
+    uint64_t *new_counts;
+    new_place_t *new_places;
+    size_t num_new_places, new_places_capacity, new_counts_capacity;
+} learner_t;
+
+/* ---- The heap ---- */
+
+static int compare_tokens(const tlmi_vocabulary_t *vocabulary, uint32_t a, uint32_t b)
+{
+    tlm_bytes_t x = tlmi_vocabulary_token(vocabulary, a), y = tlmi_vocabulary_token(vocabulary, b);
+    int order = a == b ? 0 : memcmp(x.data, y.data, x.size < y.size ? x.size : y.size);
+
+    return order != 0 ? order : (x.size > y.size) - (x.size < y.size);
+}
+
+/* Whether entry a is merged before entry b. */
+static inline bool comes_first(const learner_t *learner, heap_entry_t a, heap_entry_t b)
+{
+    const pair_t *x = &learner->pairs[a.pair], *y = &learner->pairs[b.pair];
+    int order;
+
+    if (a.count != b.count)
+        return a.count > b.count;
+    order = compare_tokens(learner->vocabulary, x->left, y->left);
+    if (order == 0)
+        order = compare_tokens(learner->vocabulary, x->right, y->right);
+    return order > 0;
+}
+
+static void sift_down(learner_t *learner, size_t at)
+{
+    heap_entry_t *heap = learner->heap, entry = heap[at];
+
+    for (size_t child; (child = 2 * at + 1) < learner->heap_size; at = child) {
+        if (child + 1 < learner->heap_size && comes_first(learner, heap[child + 1], heap[child]))
+            child++;
+        if (!comes_first(learner, heap[child], entry))
+            break;
+        heap[at] = heap[child];
+    }
+    heap[at] = entry;
+}
+
+static void drop_top(learner_t *learner)
+{
+    learner->heap[0] = learner->heap[--learner->heap_size];
+    if (learner->heap_size > 0)
+        sift_down(learner, 0);
+}
+
+static tlm_status_t push(learner_t *learner, uint32_t pair, uint64_t count, uint32_t time)
+{
+    heap_entry_t entry = {count, pair, time};
+    size_t at = learner->heap_size;
+
+    if (!tlmi_grow(&learner->heap, &learner->heap_capacity, at + 1, sizeof(*learner->heap),
+                   "a heap of pairs"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    learner->heap_size++;
+    for (size_t parent; at > 0; at = parent) {
+        parent = (at - 1) / 2;
+        if (!comes_first(learner, entry, learner->heap[parent]))
+            break;
+        learner->heap[at] = learner->heap[parent];
+    }
+    learner->heap[at] = entry;
+    return TLM_OK;
+}
+
+/* ---- Counting anew ---- */
+
+/* Whether a pair may have lost places since the merge `time`: its left token has become the right
+ * side of a merge, or its right token a left side. */
+static bool is_stale(const learner_t *learner, const pair_t *pair, uint32_t time)
+{
+    return learner->tokens[pair->left].last_right > time ||
+           learner->tokens[pair->right].last_left > time;
+}
+
+/* Drops the places where the pair stands no longer; the sum of the counts of the others. */
+static uint64_t recount(learner_t *learner, pair_t *pair)
+{
+    const uint32_t *cells = learner->cells.cells, *lengths = learner->lengths;
+    uint32_t *places = learner->places + pair->start;
+    uint32_t length = lengths[pair->left], kept = 0;
+    uint64_t count = 0;
+
+    for (uint32_t i = 0; i < pair->size; i++) {
+        uint32_t at = places[i];
+
+        if (i + AHEAD < pair->size)
+            __builtin_prefetch(&cells[places[i + AHEAD]]);
+        if (cells[at] != pair->left || cells[at + length] != pair->right)
+            continue;
+        places[kept++] = at;
+        count += tlmi_token_cells_count(&learner->cells, lengths, at + length);
+    }
+    learner->idle_places += pair->size - kept;
+    pair->size = kept;
+    return count;
+}
+
+/* The pair to merge next, or NONE. */
+static uint32_t best_pair(learner_t *learner)
+{
+    while (learner->heap_size > 0) {
+        heap_entry_t *top = &learner->heap[0];
+        pair_t *pair = &learner->pairs[top->pair];
+
+        if (top->count < learner->lesson->min_count)
+            return NONE;
+        if (pair->size > 0 && !is_stale(learner, pair, top->time))
+            return top->pair;
+        if (pair->size > 0) {
+            top->count = recount(learner, pair);
+            top->time = learner->time;
+        }
+        if (pair->size == 0)
+            drop_top(learner);
+        else
+            sift_down(learner, 0);
+    }
+    return NONE;
+}
+
+/* ---- New pairs ---- */
+
+static bool is_too_long(const learner_t *learner, uint32_t left, uint32_t right)
+{
+    uint32_t most = learner->lesson->max_token_length;
+    uint64_t length = (uint64_t)learner->lengths[left] + learner->lengths[right];
+
+    return most > 0 && length > most;
+}
+
+static tlm_status_t add_pair(uint32_t *out, learner_t *learner, uint32_t left, uint32_t right)
+{
+    size_t n = learner->num_pairs;
+
+    if (n >= NONE / 2)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "more than %u distinct pairs", NONE / 2);
+    if (!tlmi_grow(&learner->pairs, &learner->pairs_capacity, n + 1, sizeof(*learner->pairs),
+                   "pairs") ||
+        !tlmi_grow(&learner->new_counts, &learner->new_counts_capacity, n + 1 - learner->first_new,
+                   sizeof(*learner->new_counts), "counts of pairs"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    learner->pairs[n] = (pair_t){.left = left, .right = right};
+    learner->new_counts[n - learner->first_new] = 0;
+    learner->num_pairs++;
+    *out = (uint32_t)n;
+    return TLM_OK;
+}
+
+/* Notes a place of a pair of the product with the neighbour, whose field `known` is. */
+static tlm_status_t note_place(learner_t *learner, uint32_t known, bool before, uint32_t left,
+                               uint32_t right, uint32_t place, uint64_t count)
+{
+    if (is_too_long(learner, left, right))
+        return TLM_OK;
+    if (known < learner->first_new || known >= learner->num_pairs) {
+        TLMI_TRY(add_pair(&known, learner, left, right));
+        if (before)
+            learner->tokens[left].new_before = known;
+        else
+            learner->tokens[right].new_behind = known;
+    }
+    if (!tlmi_grow(&learner->new_places, &learner->new_places_capacity, learner->num_new_places + 1,
+                   sizeof(*learner->new_places), "places of pairs"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    learner->new_places[learner->num_new_places++] = (new_place_t){known, place};
+    learner->new_counts[known - learner->first_new] += count;
+    learner->pairs[known].size++;
+    return TLM_OK;
+}
+
+/* Moves the lists together, which lie in the order of the pairs. */
+static void compact_places(learner_t *learner)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < learner->first_new; i++) {
+        pair_t *pair = &learner->pairs[i];
+
+        memmove(learner->places + n, learner->places + pair->start,
+                pair->size * sizeof(*learner->places));
+        pair->start = (uint32_t)n;
+        n += pair->size;
+    }
+    learner->num_places = n;
+    learner->idle_places = 0;
+}
+
+/* Gives the new pairs room for their places. */
+static tlm_status_t start_lists(learner_t *learner, size_t n)
+{
+    if (learner->num_places + n > learner->places_capacity &&
+        learner->idle_places > learner->num_places / 4)
+        compact_places(learner);
+    if (learner->num_places + n >= NONE)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "more than %u places of pairs", NONE - 1);
+    if (!tlmi_grow(&learner->places, &learner->places_capacity, learner->num_places + n,
+                   sizeof(*learner->places), "places of pairs"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = learner->first_new; i < learner->num_pairs; i++) {
+        learner->pairs[i].start = (uint32_t)learner->num_places;
+        learner->num_places += learner->pairs[i].size;
+        learner->pairs[i].size = 0;
+    }
+    return TLM_OK;
+}
+
+static inline void append_place(learner_t *learner, uint32_t index, uint32_t place)
+{
+    pair_t *pair = &learner->pairs[index];
+
+    learner->places[pair->start + pair->size++] = place;
+}
+
+/* Enters the new pairs in the heap, but for those too rare, which stay so. The counts may be too great,
+ * where a neighbour was then merged itself, so they count as of the time before. */
+static tlm_status_t push_new(learner_t *learner)
+{
+    for (size_t i = learner->first_new; i < learner->num_pairs; i++) {
+        uint64_t count = learner->new_counts[i - learner->first_new];
+
+        if (count >= learner->lesson->min_count)
+            TLMI_TRY(push(learner, (uint32_t)i, count, learner->time - 1));
+    }
+    return TLM_OK;
+}
+
+/* ---- Merging ---- */
+
+/* Merges the pair at one place, if it still stands there. */
+static inline tlm_status_t merge_place(learner_t *learner, const pair_t *pair, uint32_t at,
+                                       uint32_t product)
+{
+    uint32_t *cells = learner->cells.cells;
+    uint32_t middle = at + learner->lengths[pair->left];
+    uint32_t end = middle + learner->lengths[pair->right];
+    uint32_t before, behind;
+    uint64_t count;
+
+    if (cells[at] != pair->left || cells[middle] != pair->right)
+        return TLM_OK;
+    count = tlmi_token_cells_count(&learner->cells, learner->lengths, end);
+    cells[middle] = TLMI_CELL_INSIDE;
+    cells[at] = cells[end - 1] = product;
+    before = cells[at - 1];
+    behind = cells[end];
+    if (!(before & TLMI_CELL_COUNT))
+        TLMI_TRY(note_place(learner, learner->tokens[before].new_before, true, before, product,
+                            at - learner->lengths[before], count));
+    if (!(behind & TLMI_CELL_COUNT))
+        TLMI_TRY(note_place(learner, learner->tokens[behind].new_behind, false, product, behind, at,
+                            count));
+    return TLM_OK;
+}
+
+static tlm_status_t merge_pair(learner_t *learner, uint32_t index, uint32_t product)
+{
+    const pair_t pair = learner->pairs[index];
+
+    learner->time++;
+    learner->tokens[pair.left].last_left = learner->time;
+    learner->tokens[pair.right].last_right = learner->time;
+    learner->first_new = (uint32_t)learner->num_pairs;
+    learner->num_new_places = 0;
+    for (uint32_t i = 0; i < pair.size; i++) {
+        const uint32_t *places = learner->places + pair.start;
+
+        if (i + AHEAD < pair.size)
+            __builtin_prefetch(&learner->cells.cells[places[i + AHEAD]], 1);
+        TLMI_TRY(merge_place(learner, &pair, places[i], product));
+    }
+    learner->pairs[index].size = 0;
+    learner->idle_places += pair.size;
+    TLMI_TRY(start_lists(learner, learner->num_new_places));
+    for (size_t i = 0; i < learner->num_new_places; i++)
+        append_place(learner, learner->new_places[i].pair, learner->new_places[i].place);
+    return push_new(learner);
+}
+
+/* ---- Setting up ---- */
+
+/* Pairs by their tokens; only while the first ones are counted. */
+typedef struct pair_index {
+    uint32_t *slots; /* NONE where free */
+    size_t num_slots;
+} pair_index_t;
+
+static size_t pair_slot(const pair_index_t *index, const learner_t *learner, uint32_t left,
+                        uint32_t right)
+{
+    size_t mask = index->num_slots - 1;
+    size_t at = tlmi_hash_word((uint64_t)left << 32 | right) & mask;
+
+    for (; index->slots[at] != NONE; at = (at + 1) & mask) {
+        const pair_t *pair = &learner->pairs[index->slots[at]];
+
+        if (pair->left == left && pair->right == right)
+            break;
+    }
+    return at;
+}
+
+static tlm_status_t grow_index(pair_index_t *index, const learner_t *learner)
+{
+    size_t num_slots = index->num_slots == 0 ? 4096 : 2 * index->num_slots;
+    uint32_t *slots;
+
+    if (2 * learner->num_pairs < index->num_slots)
+        return TLM_OK;
+    slots = tlmi_alloc(num_slots, sizeof(*slots), "pairs");
+    if (slots == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    memset(slots, 0xFF, num_slots * sizeof(*slots));
+    tlmi_free(index->slots);
+    *index = (pair_index_t){slots, num_slots};
+    for (size_t i = 0; i < learner->num_pairs; i++)
+        slots[pair_slot(index, learner, learner->pairs[i].left, learner->pairs[i].right)] =
+            (uint32_t)i;
+    return TLM_OK;
+}
+
+/* The first neighbours at or behind *at, where *at then is; false if there are none. */
+static bool next_neighbours(size_t *at, const learner_t *learner)
+{
+    const tlmi_token_cells_t *cells = &learner->cells;
+
+    while (*at < cells->n) {
+        uint32_t left = cells->cells[*at], right;
+
+        if (left & TLMI_CELL_COUNT) {
+            ++*at;
+            continue;
+        }
+        right = cells->cells[*at + learner->lengths[left]];
+        if (!(right & TLMI_CELL_COUNT) && !is_too_long(learner, left, right))
+            return true;
+        *at += learner->lengths[left];
+    }
+    return false;
+}
+
+static tlm_status_t count_pairs(size_t *num_places, learner_t *learner, pair_index_t *index)
+{
+    const uint32_t *cells = learner->cells.cells, *lengths = learner->lengths;
+
+    *num_places = 0;
+    for (size_t at = 0; next_neighbours(&at, learner); at += lengths[cells[at]]) {
+        uint32_t left = cells[at], right = cells[at + lengths[left]], pair;
+        size_t slot;
+
+        TLMI_TRY(grow_index(index, learner));
+        slot = pair_slot(index, learner, left, right);
+        pair = index->slots[slot];
+        if (pair == NONE) {
+            TLMI_TRY(add_pair(&pair, learner, left, right));
+            index->slots[slot] = pair;
+        }
+        learner->pairs[pair].size++;
+        learner->new_counts[pair] += tlmi_token_cells_count(&learner->cells, lengths, at);
+        ++*num_places;
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t list_pairs(learner_t *learner, const pair_index_t *index, size_t num_places)
+{
+    const uint32_t *cells = learner->cells.cells, *lengths = learner->lengths;
+
+    TLMI_TRY(start_lists(learner, num_places));
+    for (size_t at = 0; next_neighbours(&at, learner); at += lengths[cells[at]]) {
+        uint32_t left = cells[at], right = cells[at + lengths[left]];
+
+        append_place(learner, index->slots[pair_slot(index, learner, left, right)], (uint32_t)at);
+    }
+    learner->time = 1;
+    return push_new(learner);
+}
+
+static tlm_status_t add_tokens(learner_t *learner, size_t from)
+{
+    size_t n = learner->vocabulary->size;
+
+    if (n >= TLMI_CELL_COUNT)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%zu tokens are too many to learn from", n);
+    if (!tlmi_grow(&learner->lengths, &learner->lengths_capacity, n, sizeof(*learner->lengths),
+                   "lengths of tokens") ||
+        !tlmi_grow(&learner->tokens, &learner->tokens_capacity, n, sizeof(*learner->tokens),
+                   "tokens"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t id = from; id < n; id++) {
+        size_t size = tlmi_vocabulary_token(learner->vocabulary, (uint32_t)id).size;
+
+        learner->lengths[id] = size < NONE ? (uint32_t)size : NONE;
+        learner->tokens[id] = (token_t){0};
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t start(learner_t *learner)
+{
+    const tlmi_bpe_lesson_t *lesson = learner->lesson;
+    pair_index_t index = {NULL, 0};
+    size_t num_places;
+    tlm_status_t status;
+
+    TLMI_TRY(add_tokens(learner, 0));
+    TLMI_TRY(
+        tlmi_token_cells_create(&learner->cells, lesson->counts, lesson->byte_ids, lesson->base));
+    status = count_pairs(&num_places, learner, &index);
+    if (status == TLM_OK)
+        status = list_pairs(learner, &index, num_places);
+    tlmi_free(index.slots);
+    return status;
+}
+
+static void release(learner_t *learner)
+{
+    tlmi_token_cells_release(&learner->cells);
+    tlmi_free(learner->lengths);
+    tlmi_free(learner->tokens);
+    tlmi_free(learner->pairs);
+    tlmi_free(learner->places);
+    tlmi_free(learner->heap);
+    tlmi_free(learner->new_counts);
+    tlmi_free(learner->new_places);
+}
+
+/* ---- Learning ---- */
+
+/* Whether a merge is one of the base's: it is where its left or right side is a token of the base that
+ * the base's own merges never make. */
+static bool is_in_base(const learner_t *learner, const tlmi_merge_t *merge)
+{
+    const tlm_tokenizer_t *base = learner->lesson->base;
+
+    return base != NULL &&
+           tlmi_merge_rank(&base->merges, merge->left, merge->right) != TLMI_NO_MERGE;
+}
+
+static tlm_status_t report(const learner_t *learner, size_t merges, size_t total)
+{
+    const tlmi_bpe_lesson_t *lesson = learner->lesson;
+
+    if (lesson->progress == NULL ||
+        lesson->progress(lesson->progress_user, TLM_BPE_PHASE_LEARNING, merges, total) == 0)
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_CANCELLED, "bpe_trainer_train: cancelled after %zu of %zu merges",
+                     merges, total);
+}
+
+static tlm_status_t learn(tlmi_merge_t **merges, size_t *num_merges, learner_t *learner)
+{
+    uint32_t vocab_size = learner->lesson->vocab_size, old_size, best;
+    size_t capacity = 0, total = vocab_size - learner->vocabulary->size;
+
+    TLMI_TRY(report(learner, 0, total));
+    while (learner->vocabulary->size < vocab_size && (best = best_pair(learner)) != NONE) {
+        tlmi_merge_t merge = {learner->pairs[best].left, learner->pairs[best].right, 0};
+
+        old_size = learner->vocabulary->size;
+        TLMI_TRY(
+            tlmi_vocabulary_join(&merge.product, learner->vocabulary, merge.left, merge.right));
+        TLMI_TRY(add_tokens(learner, old_size));
+        if (!is_in_base(learner, &merge)) {
+            if (!tlmi_grow(merges, &capacity, *num_merges + 1, sizeof(**merges), "merges"))
+                return TLM_ERR_OUT_OF_MEMORY;
+            (*merges)[(*num_merges)++] = merge;
+        }
+        TLMI_TRY(merge_pair(learner, best, merge.product));
+        if (learner->time % MERGES_A_REPORT == 0)
+            TLMI_TRY(report(learner, *num_merges, total));
+    }
+    return report(learner, *num_merges, *num_merges);
+}
+
+tlm_status_t tlmi_bpe_learn(tlmi_merge_t **merges, size_t *num_merges,
+                            tlmi_vocabulary_t *vocabulary, const tlmi_bpe_lesson_t *lesson)
+{
+    learner_t learner = {.vocabulary = vocabulary, .lesson = lesson};
+    tlm_status_t status;
+
+    *merges = NULL;
+    *num_merges = 0;
+    status = start(&learner);
+    if (status == TLM_OK)
+        status = learn(merges, num_merges, &learner);
+    release(&learner);
+    return status;
+}

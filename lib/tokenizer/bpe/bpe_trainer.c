@@ -1,0 +1,553 @@
+/* Training: counts the pretokens of texts on all threads, then learns merges from the counts. A
+ * call that fails leaves the counts as they were: each text is counted apart and added when it is
+ * whole. */
+#include "tokenizer/bpe/bpe_train.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/options.h"
+#include "base/thread_pool.h"
+#include "tokenizer/formats/token_files.h"
+#include "tokenizer/tokenizer_core.h"
+
+#define PIECE_SIZE ((size_t)1 << 20) /* bytes of text a task */
+#define LOOK_BACK  ((size_t)4096)
+
+struct tlm_bpe_trainer {
+    tlm_bpe_trainer_options_t options; /* special tokens and pattern stand below */
+    tlmi_special_tokens_t *special;
+    tlmi_pretokenizer_t *pretokenizer;
+    size_t piece_size;
+    tlmi_pretoken_counts_t counts; /* of whole texts */
+    uint64_t text_bytes;
+    tlmi_pretoken_dropped_t dropped;
+    tlmi_text_stream_t stream;          /* the text that is being pushed */
+    tlmi_pretoken_counts_t open_counts; /* of it so far */
+    uint64_t open_bytes;
+};
+
+/* ---- Making one ---- */
+
+TLMI_OPTIONS_INIT_FUNCTIONS(bpe_trainer, TLM_BPE_TRAINER_OPTIONS_INIT, min_frequency)
+
+static tlm_status_t check_special_tokens(const tlm_bpe_trainer_options_t *options)
+{
+    if (options->num_special_tokens > 0)
+        TLMI_REQUIRE("bpe_trainer_create", options->special_tokens);
+    for (size_t i = 0; i < options->num_special_tokens; i++)
+        if (options->special_tokens[i].size == 1 && options->special_tokens[i].data != NULL)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "bpe_trainer_create: special token %zu is the single byte 0x%02X, "
+                             "which every vocabulary has",
+                             i, options->special_tokens[i].data[0]);
+    return TLM_OK;
+}
+
+static tlm_status_t check_options(const tlm_bpe_trainer_options_t *options)
+{
+    size_t least = options->num_special_tokens;
+
+    if (options->base == NULL &&
+        (!tlmi_add_size(&least, least, 256) || options->vocab_size < least))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "bpe_trainer_create: vocab_size %u is less than 256 bytes and %zu special "
+                         "tokens",
+                         options->vocab_size, options->num_special_tokens);
+    if (options->max_token_length == 1)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "bpe_trainer_create: a max_token_length of 1 allows no merge");
+    if (options->byte_order != TLM_BYTE_ORDER_VALUE && options->byte_order != TLM_BYTE_ORDER_GPT2)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "bpe_trainer_create: no byte_order %d",
+                         (int)options->byte_order);
+    if (options->base != NULL && options->byte_order != TLM_BYTE_ORDER_VALUE)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "bpe_trainer_create: byte_order %d with a base, whose ids stay",
+                         (int)options->byte_order);
+    return check_special_tokens(options);
+}
+
+/* Those of the base, then those given that it does not have as such. */
+static tlm_status_t gather_special_tokens(tlmi_special_tokens_t **out,
+                                          const tlm_bpe_trainer_options_t *options)
+{
+    const tlmi_special_tokens_t *old = options->base == NULL ? NULL : options->base->special;
+    size_t num_old = old == NULL ? 0 : tlmi_special_tokens_count(old), n = 0, room;
+    tlm_bytes_t *tokens;
+    tlm_status_t status;
+
+    if (!tlmi_add_size(&room, num_old, options->num_special_tokens))
+        return tlmi_fail_memory(options->num_special_tokens, "special tokens");
+    tokens = tlmi_alloc(room, sizeof(*tokens), "special tokens");
+    if (tokens == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    while (n < num_old) {
+        tokens[n] = tlmi_special_tokens_get(old, n);
+        n++;
+    }
+    for (size_t i = 0; i < options->num_special_tokens; i++) {
+        tlm_bytes_t token = options->special_tokens[i];
+        size_t k = 0;
+
+        while (k < num_old && (tokens[k].size != token.size || token.data == NULL ||
+                               memcmp(tokens[k].data, token.data, token.size) != 0))
+            k++;
+        if (k == num_old)
+            tokens[n++] = token;
+    }
+    status = tlmi_special_tokens_create(out, tokens, n, "bpe_trainer_create");
+    tlmi_free(tokens);
+    return status;
+}
+
+/* Whether the vocabulary has room for the base and special tokens that it lacks. */
+static tlm_status_t check_base(const tlm_bpe_trainer_t *trainer)
+{
+    const tlm_tokenizer_t *base = trainer->options.base;
+    size_t n = tlmi_special_tokens_count(trainer->special), lacking = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        tlm_bytes_t token = tlmi_special_tokens_get(trainer->special, i);
+
+        lacking += tlmi_vocabulary_find(&base->vocabulary, token.data, token.size) == TLMI_NO_TOKEN;
+    }
+    if (trainer->options.vocab_size < base->vocabulary.size + lacking)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "bpe_trainer_create: vocab_size %u is less than the base's %u tokens and "
+                         "%zu new special tokens",
+                         trainer->options.vocab_size, base->vocabulary.size, lacking);
+    return TLM_OK;
+}
+
+static tlm_status_t count_pretokens(void *context, const uint8_t *text, const size_t *ends,
+                                    size_t n)
+{
+    return tlmi_pretoken_counts_add(context, text, ends, n);
+}
+
+static tlm_status_t skip_special(void *context, size_t index)
+{
+    (void)context;
+    (void)index;
+    return TLM_OK;
+}
+
+static tlmi_text_splitter_t counting_splitter(const tlm_bpe_trainer_t *trainer,
+                                              tlmi_pretoken_counts_t *counts)
+{
+    return (tlmi_text_splitter_t){trainer->pretokenizer, trainer->special, count_pretokens,
+                                  skip_special, counts};
+}
+
+tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
+                                    const tlm_bpe_trainer_options_t *options)
+{
+    tlm_bpe_trainer_options_t known = TLM_BPE_TRAINER_OPTIONS_INIT;
+    tlmi_text_splitter_t splitter;
+    tlm_bpe_trainer_t *trainer;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("bpe_trainer_create", out);
+    TLMI_TRY(tlmi_options_read("bpe_trainer_create", &known, sizeof(known), options));
+    TLMI_TRY(check_options(&known));
+    trainer = tlmi_calloc(1, sizeof(*trainer), "a trainer");
+    if (trainer == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    trainer->options = known;
+    trainer->piece_size = PIECE_SIZE;
+    TLMI_TRY_OR(fail, gather_special_tokens(&trainer->special, &known));
+    if (known.base != NULL)
+        TLMI_TRY_OR(fail, check_base(trainer));
+    if (known.base != NULL && known.pattern == NULL)
+        known.pattern = tlmi_pretokenizer_pattern(known.base->pretokenizer);
+    TLMI_TRY_OR(fail,
+                tlmi_pretokenizer_create(&trainer->pretokenizer, known.pattern,
+                                         known.base != NULL &&
+                                             tlmi_pretokenizer_is_nfc(known.base->pretokenizer)));
+    splitter = counting_splitter(trainer, &trainer->open_counts);
+    tlmi_text_stream_init(&trainer->stream, &splitter);
+    *out = trainer;
+    return TLM_OK;
+fail:
+    tlm_bpe_trainer_free(trainer);
+    return status;
+}
+
+void tlmi_bpe_trainer_set_piece_size(tlm_bpe_trainer_t *trainer, size_t size)
+{
+    trainer->piece_size = size;
+}
+
+void tlm_bpe_trainer_free(tlm_bpe_trainer_t *trainer)
+{
+    if (trainer == NULL)
+        return;
+    tlmi_text_stream_release(&trainer->stream);
+    tlmi_pretoken_counts_release(&trainer->open_counts);
+    tlmi_pretoken_counts_release(&trainer->counts);
+    tlmi_pretokenizer_free(trainer->pretokenizer);
+    tlmi_special_tokens_free(trainer->special);
+    tlmi_free(trainer);
+}
+
+/* ---- Whole texts, on all threads ---- */
+
+/* What one worker counts; a failure's message must reach the thread that called. */
+typedef struct count_worker {
+    tlmi_pretoken_counts_t counts;
+    tlm_status_t status;
+    char message[256];
+} count_worker_t;
+
+typedef struct count_job {
+    const tlm_bpe_trainer_t *trainer;
+    tlmi_mapping_t text;
+    bool is_mapped;
+    size_t num_pieces;
+    count_worker_t *workers;
+    atomic_size_t done; /* bytes */
+    atomic_bool cancelled;
+} count_job_t;
+
+/* Where piece i may begin, if there is such a place before the nominal end of the piece. Pieces are
+ * about piece_size; one without such a place belongs to the piece before it. */
+static bool find_piece(size_t *start, const count_job_t *job, size_t i)
+{
+    tlmi_text_splitter_t splitter = counting_splitter(job->trainer, NULL);
+    size_t size = job->trainer->piece_size, from = i * size;
+    size_t to = i + 1 < job->num_pieces ? from + size : job->text.size;
+
+    if (i == 0)
+        *start = 0;
+    else
+        *start = tlmi_find_cut(&splitter, job->text.data, job->text.size, from, to);
+    return i == 0 || *start < to;
+}
+
+/* Counted bytes, told to the caller on its own thread, which is worker 0. */
+static void report_count(count_job_t *job, size_t size, int32_t worker_index)
+{
+    const tlm_bpe_trainer_options_t *options = &job->trainer->options;
+    size_t done = atomic_fetch_add(&job->done, size) + size;
+
+    if (worker_index == 0 && options->progress != NULL &&
+        options->progress(options->progress_user, TLM_BPE_PHASE_COUNTING, done, job->text.size) !=
+            0)
+        atomic_store(&job->cancelled, true);
+}
+
+static void count_piece(void *context, int64_t piece, int32_t worker_index)
+{
+    count_job_t *job = context;
+    count_worker_t *worker = &job->workers[worker_index];
+    tlmi_text_splitter_t splitter = counting_splitter(job->trainer, &worker->counts);
+    size_t start, end = job->text.size, seen = (size_t)piece * job->trainer->piece_size;
+
+    if (worker->status != TLM_OK || atomic_load(&job->cancelled) ||
+        !find_piece(&start, job, (size_t)piece))
+        return;
+    for (size_t i = (size_t)piece + 1; i < job->num_pieces; i++)
+        if (find_piece(&end, job, i))
+            break;
+        else
+            end = job->text.size;
+    worker->status = tlmi_split_text(&splitter, job->text.data + start, end - start);
+    if (worker->status != TLM_OK)
+        snprintf(worker->message, sizeof(worker->message), "%s", tlm_error_message());
+    /* The search for the start has looked at a few bytes before. */
+    if (job->is_mapped)
+        tlmi_mapping_leave(&job->text, seen > LOOK_BACK ? seen - LOOK_BACK : 0, end);
+    report_count(job, end - start, worker_index);
+}
+
+/* Adds what the workers counted to `out`, which is empty. */
+static tlm_status_t gather(tlmi_pretoken_counts_t *out, count_worker_t *workers, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        if (workers[i].status != TLM_OK)
+            return tlmi_fail(workers[i].status, "%s", workers[i].message);
+        TLMI_TRY(tlmi_pretoken_counts_merge(out, &workers[i].counts));
+    }
+    return TLM_OK;
+}
+
+/* All bytes are counted: the last report. */
+static tlm_status_t finish_count(const count_job_t *job)
+{
+    const tlm_bpe_trainer_options_t *options = &job->trainer->options;
+
+    if (!atomic_load(&job->cancelled) &&
+        (options->progress == NULL ||
+         options->progress(options->progress_user, TLM_BPE_PHASE_COUNTING, job->text.size,
+                           job->text.size) == 0))
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_CANCELLED, "bpe_trainer_add_text: cancelled after %zu of %zu bytes",
+                     atomic_load(&job->done), job->text.size);
+}
+
+static tlm_status_t count_text(tlmi_pretoken_counts_t *out, const tlm_bpe_trainer_t *trainer,
+                               tlmi_mapping_t text, bool is_mapped)
+{
+    int32_t num_workers = tlmi_max_workers();
+    count_job_t job = {.trainer = trainer,
+                       .text = text,
+                       .is_mapped = is_mapped,
+                       .num_pieces = text.size / trainer->piece_size + 1};
+    tlm_status_t status;
+
+    job.workers = tlmi_calloc((size_t)num_workers, sizeof(*job.workers), "pieces of a text");
+    if (job.workers == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlmi_parallel_for((int64_t)job.num_pieces, count_piece, &job);
+    status = gather(out, job.workers, num_workers);
+    if (status == TLM_OK)
+        status = finish_count(&job);
+    for (int32_t i = 0; i < num_workers; i++)
+        tlmi_pretoken_counts_release(&job.workers[i].counts);
+    tlmi_free(job.workers);
+    return status;
+}
+
+/* Adds the counts of a whole text, which are consumed. */
+static tlm_status_t take_counts(tlm_bpe_trainer_t *trainer, tlmi_pretoken_counts_t *counts,
+                                uint64_t text_bytes)
+{
+    uint64_t limit = trainer->options.max_distinct_pretokens;
+
+    TLMI_TRY(tlmi_pretoken_counts_merge_limited(&trainer->dropped, &trainer->counts, counts,
+                                                limit > 0 ? limit : UINT64_MAX));
+    trainer->text_bytes += text_bytes;
+    return TLM_OK;
+}
+
+static tlm_status_t add_text(tlm_bpe_trainer_t *trainer, tlmi_mapping_t text, bool is_mapped)
+{
+    tlmi_pretoken_counts_t counts = {0};
+    tlm_status_t status;
+
+    TLMI_TRY(tlm_bpe_trainer_end_text(trainer));
+    if (text.size == 0)
+        return TLM_OK;
+    status = count_text(&counts, trainer, text, is_mapped);
+    if (status == TLM_OK)
+        status = take_counts(trainer, &counts, text.size);
+    tlmi_pretoken_counts_release(&counts);
+    return status;
+}
+
+tlm_status_t tlm_bpe_trainer_add_text(tlm_bpe_trainer_t *trainer, const void *text, size_t size)
+{
+    TLMI_REQUIRE("bpe_trainer_add_text", trainer);
+    if (size > 0)
+        TLMI_REQUIRE("bpe_trainer_add_text", text);
+    return add_text(trainer, (tlmi_mapping_t){text, size}, false);
+}
+
+tlm_status_t tlm_bpe_trainer_add_file(tlm_bpe_trainer_t *trainer, const char *path)
+{
+    tlmi_mapping_t file;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("bpe_trainer_add_file", trainer);
+    TLMI_REQUIRE("bpe_trainer_add_file", path);
+    TLMI_TRY(tlmi_map_file(&file, path));
+    status = add_text(trainer, file, true);
+    tlmi_unmap_file(&file);
+    return status;
+}
+
+/* ---- A text in pieces ---- */
+
+static void drop_open_text(tlm_bpe_trainer_t *trainer)
+{
+    tlmi_text_splitter_t splitter = trainer->stream.splitter;
+
+    tlmi_text_stream_release(&trainer->stream);
+    tlmi_text_stream_init(&trainer->stream, &splitter);
+    tlmi_pretoken_counts_release(&trainer->open_counts);
+    trainer->open_bytes = 0;
+}
+
+tlm_status_t tlm_bpe_trainer_push(tlm_bpe_trainer_t *trainer, const void *chunk, size_t size)
+{
+    tlm_status_t status;
+
+    TLMI_REQUIRE("bpe_trainer_push", trainer);
+    if (size > 0)
+        TLMI_REQUIRE("bpe_trainer_push", chunk);
+    status = tlmi_text_stream_push(&trainer->stream, chunk, size);
+    if (status == TLM_OK)
+        trainer->open_bytes += size;
+    else
+        drop_open_text(trainer);
+    return status;
+}
+
+tlm_status_t tlm_bpe_trainer_end_text(tlm_bpe_trainer_t *trainer)
+{
+    tlm_status_t status;
+
+    TLMI_REQUIRE("bpe_trainer_end_text", trainer);
+    status = tlmi_text_stream_finish(&trainer->stream);
+    if (status == TLM_OK)
+        status = take_counts(trainer, &trainer->open_counts, trainer->open_bytes);
+    drop_open_text(trainer);
+    return status;
+}
+
+/* ---- Learning ---- */
+
+static tlm_status_t add_special_tokens(tlmi_vocabulary_t *vocabulary,
+                                       const tlmi_special_tokens_t *special)
+{
+    for (size_t i = 0; i < tlmi_special_tokens_count(special); i++) {
+        tlm_bytes_t token = tlmi_special_tokens_get(special, i);
+
+        if (tlmi_vocabulary_find(vocabulary, token.data, token.size) == TLMI_NO_TOKEN)
+            TLMI_TRY(tlmi_vocabulary_add(vocabulary, token.data, token.size));
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t add_bytes(tlmi_vocabulary_t *vocabulary, int32_t byte_order)
+{
+    uint8_t order[256];
+
+    for (int i = 0; i < 256; i++)
+        order[i] = (uint8_t)i;
+    if (byte_order == TLM_BYTE_ORDER_GPT2)
+        tlmi_alphabet_order(order);
+    for (int i = 0; i < 256; i++)
+        TLMI_TRY(tlmi_vocabulary_add(vocabulary, &order[i], 1));
+    return TLM_OK;
+}
+
+/* What is there before the first merge is learnt. */
+static tlm_status_t start_vocabulary(tlmi_vocabulary_t *vocabulary,
+                                     const tlm_bpe_trainer_t *trainer)
+{
+    const tlm_tokenizer_t *base = trainer->options.base;
+
+    if (base == NULL) {
+        TLMI_TRY(add_special_tokens(vocabulary, trainer->special));
+        return add_bytes(vocabulary, trainer->options.byte_order);
+    }
+    for (uint32_t id = 0; id < base->vocabulary.size; id++) {
+        tlm_bytes_t token = tlmi_vocabulary_token(&base->vocabulary, id);
+
+        TLMI_TRY(tlmi_vocabulary_add(vocabulary, token.data, token.size));
+    }
+    return add_special_tokens(vocabulary, trainer->special);
+}
+
+/* Extends the vocabulary by what the counts teach. */
+static tlm_status_t learn(tlmi_merge_t **merges, size_t *num_merges, tlmi_vocabulary_t *vocabulary,
+                          const tlm_bpe_trainer_t *trainer)
+{
+    const tlm_bpe_trainer_options_t *options = &trainer->options;
+    uint32_t byte_ids[256];
+    tlmi_bpe_lesson_t lesson = {.counts = &trainer->counts,
+                                .byte_ids = byte_ids,
+                                .base = options->base,
+                                .vocab_size = options->vocab_size,
+                                .max_token_length = options->max_token_length,
+                                .min_count = options->min_frequency,
+                                .progress = options->progress,
+                                .progress_user = options->progress_user};
+
+    if (lesson.min_count == 0)
+        lesson.min_count = 1;
+    for (int i = 0; i < 256; i++) {
+        uint8_t byte = (uint8_t)i;
+
+        byte_ids[i] = tlmi_vocabulary_find(vocabulary, &byte, 1);
+    }
+    return tlmi_bpe_learn(merges, num_merges, vocabulary, &lesson);
+}
+
+/* The merges of the base, if there is one, then those learnt. */
+static tlm_status_t fill_merge_table(tlmi_merge_table_t *table, const tlm_tokenizer_t *base,
+                                     const tlmi_merge_t *merges, size_t n)
+{
+    size_t num_old = base == NULL ? 0 : base->merges.size;
+
+    TLMI_TRY(tlmi_merge_table_init(table, num_old + n));
+    for (size_t i = 0; i < num_old; i++)
+        tlmi_merge_table_add(table, base->merges.merges[i]);
+    for (size_t i = 0; i < n; i++)
+        tlmi_merge_table_add(table, merges[i]);
+    return TLM_OK;
+}
+
+/* A tokenizer with the pattern and the special tokens of the trainer; consumes the other two. */
+static tlm_status_t make_tokenizer(tlm_tokenizer_t **out, const tlm_bpe_trainer_t *trainer,
+                                   tlmi_vocabulary_t *vocabulary, tlmi_merge_table_t *table)
+{
+    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
+    size_t n = tlmi_special_tokens_count(trainer->special);
+    tlm_bytes_t *tokens = tlmi_alloc(n, sizeof(*tokens), "special tokens");
+    tlm_status_t status;
+
+    if (tokens == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < n; i++)
+        tokens[i] = tlmi_special_tokens_get(trainer->special, i);
+    options.special_tokens = tokens;
+    options.num_special_tokens = n;
+    options.pattern = tlmi_pretokenizer_pattern(trainer->pretokenizer);
+    options.ignore_merges = trainer->options.base != NULL && trainer->options.base->ignores_merges;
+    options.nfc = tlmi_pretokenizer_is_nfc(trainer->pretokenizer);
+    status = tlmi_tokenizer_assemble(out, "bpe_trainer_train", vocabulary, table, &options);
+    tlmi_free(tokens);
+    return status;
+}
+
+tlm_status_t tlm_bpe_trainer_train(tlm_tokenizer_t **out, tlm_bpe_trainer_t *trainer)
+{
+    tlmi_vocabulary_t vocabulary = {0};
+    tlmi_merge_table_t table = {0};
+    tlmi_merge_t *merges = NULL;
+    size_t num_merges;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("bpe_trainer_train", out);
+    TLMI_REQUIRE("bpe_trainer_train", trainer);
+    TLMI_TRY(tlm_bpe_trainer_end_text(trainer));
+    status = start_vocabulary(&vocabulary, trainer);
+    if (status == TLM_OK)
+        status = learn(&merges, &num_merges, &vocabulary, trainer);
+    if (status == TLM_OK)
+        status = fill_merge_table(&table, trainer->options.base, merges, num_merges);
+    if (status == TLM_OK)
+        status = make_tokenizer(out, trainer, &vocabulary, &table);
+    tlmi_vocabulary_release(&vocabulary);
+    tlmi_merge_table_release(&table);
+    tlmi_free(merges);
+    return status;
+}
+
+tlm_status_t tlm_bpe_trainer_stats(uint64_t *text_bytes, uint64_t *distinct_pretokens,
+                                   const tlm_bpe_trainer_t *trainer)
+{
+    TLMI_REQUIRE("bpe_trainer_stats", trainer);
+    if (text_bytes != NULL)
+        *text_bytes = trainer->text_bytes;
+    if (distinct_pretokens != NULL)
+        *distinct_pretokens = trainer->counts.n;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_bpe_trainer_dropped(uint64_t *pretokens, uint64_t *occurrences,
+                                     const tlm_bpe_trainer_t *trainer)
+{
+    TLMI_REQUIRE("bpe_trainer_dropped", trainer);
+    if (pretokens != NULL)
+        *pretokens = trainer->dropped.pretokens;
+    if (occurrences != NULL)
+        *occurrences = trainer->dropped.occurrences;
+    return TLM_OK;
+}

@@ -1,0 +1,176 @@
+/* Tokens stand where their first bytes stood, so that neighbours are found in a bit map and need no
+ * links, and the ids lie in what becomes the result. The next merge is found in a tree of minima:
+ * unlike a heap it holds one rank a position, none that is out of date, and a change of it stays near. */
+#include "tokenizer/bpe/bpe.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#define FAN  TLMI_MERGE_TREE_FAN
+#define NONE SIZE_MAX
+
+void tlmi_merge_tree_release(tlmi_merge_tree_t *tree)
+{
+    tlmi_free(tree->memory);
+    *tree = (tlmi_merge_tree_t){0};
+}
+
+/* ---- The tree ---- */
+
+static uint32_t lowest(const uint32_t *ranks)
+{
+    uint32_t best = ranks[0];
+
+    for (int i = 1; i < FAN; i++)
+        best = ranks[i] < best ? ranks[i] : best;
+    return best;
+}
+
+static size_t first_equal(const uint32_t *ranks, uint32_t rank)
+{
+    size_t at = 0;
+
+    while (ranks[at] != rank)
+        at++;
+    return at;
+}
+
+static void set_rank(tlmi_merge_tree_t *tree, size_t at, uint32_t rank)
+{
+    tree->ranks[0][at] = rank;
+    for (int level = 1; level < tree->levels; level++) {
+        at /= FAN;
+        rank = lowest(tree->ranks[level - 1] + FAN * at);
+        if (tree->ranks[level][at] == rank)
+            return;
+        tree->ranks[level][at] = rank;
+    }
+}
+
+uint32_t tlmi_merge_tree_next(size_t *at, const tlmi_merge_tree_t *tree)
+{
+    uint32_t rank = lowest(tree->ranks[tree->levels - 1]);
+
+    if (rank == TLMI_NO_MERGE)
+        return rank;
+    *at = 0;
+    for (int level = tree->levels; level-- > 0;)
+        *at = FAN * *at + first_equal(tree->ranks[level] + FAN * *at, rank);
+    return rank;
+}
+
+/* ---- Neighbours ---- */
+
+static void flip_start(tlmi_merge_tree_t *tree, size_t at)
+{
+    tree->starts[at / 64] ^= (uint64_t)1 << at % 64;
+}
+
+/* The position of the next token, or the size. */
+static size_t next_start(const tlmi_merge_tree_t *tree, size_t at)
+{
+    size_t word = ++at / 64;
+    uint64_t bits = tree->starts[word] & UINT64_MAX << at % 64;
+
+    while (bits == 0)
+        bits = tree->starts[++word];
+    return 64 * word + (size_t)__builtin_ctzll(bits);
+}
+
+/* The position of the token before, or NONE. */
+static size_t previous_start(const tlmi_merge_tree_t *tree, size_t at)
+{
+    size_t word = at / 64;
+    uint64_t bits = tree->starts[word] & (((uint64_t)1 << at % 64) - 1);
+
+    while (bits == 0 && word > 0)
+        bits = tree->starts[--word];
+    return bits == 0 ? NONE : 64 * word + 63 - (size_t)__builtin_clzll(bits);
+}
+
+static uint32_t rank_at(const tlmi_merge_tree_t *tree, size_t at, size_t next)
+{
+    return next == tree->size ? TLMI_NO_MERGE
+                              : tlmi_merge_rank(tree->merges, tree->ids[at], tree->ids[next]);
+}
+
+/* ---- Merging ---- */
+
+/* Room for the levels and the bits; all ranks of no merge. */
+static bool lay_out(tlmi_merge_tree_t *tree, size_t size)
+{
+    size_t sizes[TLMI_MERGE_TREE_LEVELS], total = 0, bits = size / 64 + 1, room;
+
+    tree->levels = 0;
+    do {
+        size = (size + FAN - 1) / FAN;
+        sizes[tree->levels++] = FAN * size;
+        total += FAN * size;
+    } while (size > 1);
+    room = total + 2 * bits;
+    if (room > tree->capacity) {
+        tlmi_free(tree->memory);
+        tree->memory = tlmi_alloc_aligned(room, sizeof(*tree->memory), "a long pretoken");
+        tree->capacity = tree->memory == NULL ? 0 : room;
+        if (tree->memory == NULL)
+            return false;
+    }
+    memset(tree->memory, 0xFF, total * sizeof(*tree->memory));
+    for (int level = 0, at = 0; level < tree->levels; at += sizes[level++])
+        tree->ranks[level] = tree->memory + at;
+    tree->starts = (uint64_t *)(tree->memory + total);
+    memset(tree->starts, 0xFF, bits * sizeof(*tree->starts));
+    return true;
+}
+
+bool tlmi_merge_tree_start(tlmi_merge_tree_t *tree, const tlmi_merge_table_t *merges, uint32_t *ids,
+                           size_t size)
+{
+    if (!lay_out(tree, size))
+        return false;
+    tree->merges = merges;
+    tree->ids = ids;
+    tree->size = size;
+    for (size_t i = 0; i + 1 < size; i++)
+        tree->ranks[0][i] = tlmi_merge_rank(merges, ids[i], ids[i + 1]);
+    for (int level = 1; level < tree->levels; level++) {
+        size = (size + FAN - 1) / FAN;
+        for (size_t i = 0; i < size; i++)
+            tree->ranks[level][i] = lowest(tree->ranks[level - 1] + FAN * i);
+    }
+    return true;
+}
+
+void tlmi_merge_tree_apply(tlmi_merge_tree_t *tree, size_t at, uint32_t rank)
+{
+    size_t gone = next_start(tree, at), before = previous_start(tree, at);
+
+    tree->ids[at] = tree->merges->merges[rank].product;
+    flip_start(tree, gone);
+    set_rank(tree, gone, TLMI_NO_MERGE);
+    set_rank(tree, at, rank_at(tree, at, next_start(tree, gone)));
+    if (before != NONE)
+        set_rank(tree, before, rank_at(tree, before, at));
+}
+
+void tlmi_merge_tree_hide(tlmi_merge_tree_t *tree, size_t at)
+{
+    set_rank(tree, at, TLMI_NO_MERGE);
+}
+
+void tlmi_merge_tree_show(tlmi_merge_tree_t *tree, size_t at)
+{
+    if ((tree->starts[at / 64] >> at % 64 & 1) != 0)
+        set_rank(tree, at, rank_at(tree, at, next_start(tree, at)));
+}
+
+size_t tlmi_merge_tree_finish(tlmi_merge_tree_t *tree)
+{
+    size_t n = 0;
+
+    for (size_t at = 0; at < tree->size; at = next_start(tree, at))
+        tree->ids[n++] = tree->ids[at];
+    return n;
+}

@@ -1,0 +1,113 @@
+/* Laying out the cells. */
+#include "tokenizer/bpe/bpe_train.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "tokenizer/bpe/bpe_encode.h"
+
+void tlmi_token_cells_release(tlmi_token_cells_t *cells)
+{
+    tlmi_free(cells->cells);
+    tlmi_free(cells->block_ends);
+    *cells = (tlmi_token_cells_t){0};
+}
+
+static void place_bytes(uint32_t *to, tlm_bytes_t pretoken, const uint32_t *byte_ids)
+{
+    for (size_t i = 0; i < pretoken.size; i++)
+        to[i] = byte_ids[pretoken.data[i]];
+}
+
+/* The pretoken as the encoder has encoded it. */
+static void place_tokens(uint32_t *to, const tlmi_bpe_encoder_t *encoder)
+{
+    for (size_t i = 0; i < encoder->n; i++) {
+        uint32_t id = encoder->ids[i];
+        size_t size = tlmi_vocabulary_token(&encoder->tokenizer->vocabulary, id).size;
+
+        for (size_t k = 0; k < size; k++)
+            to[k] = k == 0 || k + 1 == size ? id : TLMI_CELL_INSIDE;
+        to += size;
+    }
+}
+
+/* Ends the pretoken whose cells begin at cells->n and have just been written. */
+static void end_pretoken(tlmi_token_cells_t *cells, size_t size, uint64_t count)
+{
+    size_t start = cells->n, end = start + size;
+
+    cells->cells[end] = TLMI_CELL_COUNT | (uint32_t)count;
+    cells->cells[end + 1] = TLMI_CELL_COUNT | (uint32_t)(count >> 31);
+    cells->n = end + 2;
+    for (size_t block = (start + TLMI_CELL_BLOCK - 1) / TLMI_CELL_BLOCK;
+         block * TLMI_CELL_BLOCK < cells->n; block++)
+        cells->block_ends[block] = (uint32_t)end;
+}
+
+static tlm_status_t fill(tlmi_token_cells_t *cells, size_t num_blocks,
+                         const tlmi_pretoken_counts_t *counts, const uint32_t *byte_ids,
+                         const tlm_tokenizer_t *base)
+{
+    tlmi_bpe_encoder_t encoder;
+    tlm_status_t status = TLM_OK;
+
+    if (base != NULL)
+        tlmi_bpe_encoder_init(&encoder, base, 0);
+    /* No pretoken goes on from the first cells, or beyond the last: both have no end, and differ. */
+    cells->cells[0] = TLMI_CELL_COUNT;
+    cells->n = 1;
+    memset(cells->block_ends, 0xFF, num_blocks * sizeof(*cells->block_ends));
+    cells->block_ends[0] = 0;
+    for (size_t i = 0; i < counts->num_slots && status == TLM_OK; i++) {
+        const tlmi_pretoken_slot_t *slot = &counts->slots[i];
+        uint8_t room[16];
+        tlm_bytes_t pretoken;
+
+        if (slot->count == 0)
+            continue;
+        pretoken = tlmi_pretoken_bytes(counts, slot, room);
+        if (pretoken.size == 1)
+            continue;
+        if (slot->count >> 62 != 0)
+            status = tlmi_fail(TLM_ERR_UNSUPPORTED, "a pretoken occurs 2^62 times or more");
+        if (base == NULL) {
+            place_bytes(cells->cells + cells->n, pretoken, byte_ids);
+            end_pretoken(cells, pretoken.size, slot->count);
+            continue;
+        }
+        encoder.n = 0;
+        status = tlmi_bpe_encode_pretokens(&encoder, pretoken.data, &pretoken.size, 1);
+        if (status == TLM_OK && encoder.n > 1) {
+            place_tokens(cells->cells + cells->n, &encoder);
+            end_pretoken(cells, pretoken.size, slot->count);
+        }
+    }
+    if (base != NULL)
+        tlmi_bpe_encoder_release(&encoder);
+    return status;
+}
+
+tlm_status_t tlmi_token_cells_create(tlmi_token_cells_t *out, const tlmi_pretoken_counts_t *counts,
+                                     const uint32_t *byte_ids, const tlm_tokenizer_t *base)
+{
+    tlmi_token_cells_t cells = {0};
+    size_t n = counts->total_size + 2 * counts->n + 1;
+    size_t num_blocks = n / TLMI_CELL_BLOCK + 2;
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+
+    if (n >= UINT32_MAX)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%zu distinct pretokens have %zu bytes, together more than %u", counts->n,
+                         counts->total_size, UINT32_MAX - 2);
+    cells.cells = tlmi_alloc_aligned(n, sizeof(*cells.cells), "tokens of pretokens");
+    cells.block_ends = tlmi_alloc(num_blocks, sizeof(*cells.block_ends), "ends of pretokens");
+    if (cells.cells != NULL && cells.block_ends != NULL)
+        status = fill(&cells, num_blocks, counts, byte_ids, base);
+    if (status == TLM_OK)
+        *out = cells;
+    else
+        tlmi_token_cells_release(&cells);
+    return status;
+}

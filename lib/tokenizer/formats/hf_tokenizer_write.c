@@ -1,0 +1,189 @@
+/* Writing tokenizer.json for Hugging Face's tokenizers. The vocabulary and the merges, nearly all of the
+ * file, are written token by token; the rest is small. Special tokens stand in the vocabulary as they
+ * are, all others in the byte alphabet, and in added_tokens: so they keep their ids. */
+#include "tinylm/tokenizer_files.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "tokenizer/formats/token_files.h"
+
+typedef struct hf_writer {
+    const tlm_tokenizer_t *tokenizer;
+    tlmi_writer_t *file;
+    tlmi_token_names_t names;
+} hf_writer_t;
+
+static tlm_status_t put(hf_writer_t *writer, const char *text)
+{
+    return tlmi_writer_write(writer->file, text, strlen(text));
+}
+
+/* Any UTF-8 as a JSON string. */
+static tlm_status_t put_string(hf_writer_t *writer, const char *text, size_t size)
+{
+    tlmi_json_t *string = tlmi_json_new_string(text, size);
+    char *json = NULL;
+    size_t json_size;
+    tlm_status_t status = string == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+
+    if (status == TLM_OK)
+        status = tlmi_json_dump(&json, &json_size, string);
+    if (status == TLM_OK)
+        status = tlmi_writer_write(writer->file, json, json_size);
+    tlmi_free(json);
+    tlmi_json_free(string);
+    return status;
+}
+
+/* The name of a token in the byte alphabet, without quotes. All characters of the alphabet are printable. */
+static tlm_status_t put_spelling(hf_writer_t *writer, uint32_t id)
+{
+    const char *text, *escaped;
+    size_t size;
+
+    TLMI_TRY(tlmi_token_name(&text, &size, &writer->names, id));
+    for (; (escaped = strpbrk(text, "\"\\")) != NULL; text = escaped + 1) {
+        const char pair[2] = {'\\', *escaped};
+
+        TLMI_TRY(tlmi_writer_write(writer->file, text, (size_t)(escaped - text)));
+        TLMI_TRY(tlmi_writer_write(writer->file, pair, 2));
+    }
+    return put(writer, text);
+}
+
+/* ---- Special tokens ---- */
+
+static tlm_status_t put_added_tokens(hf_writer_t *writer)
+{
+    const tlm_tokenizer_t *tokenizer = writer->tokenizer;
+    size_t n = tlmi_special_tokens_count(tokenizer->special);
+    char text[32];
+
+    TLMI_TRY(put(writer, "\"added_tokens\":["));
+    for (size_t i = 0; i < n; i++) {
+        tlm_bytes_t token = tlmi_special_tokens_get(tokenizer->special, i);
+
+        snprintf(text, sizeof(text), "%s\n{\"id\":%" PRIu32, i == 0 ? "" : ",",
+                 tokenizer->special_ids[i]);
+        TLMI_TRY(put(writer, text));
+        TLMI_TRY(put(writer, ",\"content\":"));
+        TLMI_TRY(put_string(writer, (const char *)token.data, token.size));
+        TLMI_TRY(put(writer, ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
+                             "\"normalized\":false,\"special\":true}"));
+    }
+    return put(writer, "],\n");
+}
+
+/* ---- The rest ---- */
+
+static tlm_status_t put_pre_tokenizer(hf_writer_t *writer)
+{
+    const char *pattern = tlmi_pretokenizer_pattern(writer->tokenizer->pretokenizer);
+    bool is_gpt2 = strcmp(pattern, TLM_PATTERN_GPT2) == 0;
+
+    TLMI_TRY(put(writer, "\"pre_tokenizer\":"));
+    if (!is_gpt2) {
+        pattern = tlmi_hf_pattern_write(pattern);
+        TLMI_TRY(put(writer, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
+                             "\"pattern\":{\"Regex\":"));
+        TLMI_TRY(put_string(writer, pattern, strlen(pattern)));
+        TLMI_TRY(put(writer, "},\"behavior\":\"Isolated\",\"invert\":false},"));
+    }
+    TLMI_TRY(put(writer, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                         "\"trim_offsets\":false,\"use_regex\":"));
+    return put(writer, is_gpt2 ? "true},\n" : "false}]},\n");
+}
+
+static tlm_status_t put_vocab(hf_writer_t *writer)
+{
+    const tlmi_vocabulary_t *vocabulary = &writer->tokenizer->vocabulary;
+    const char *separator = "";
+    char text[32];
+
+    TLMI_TRY(put(writer, "\"vocab\":{"));
+    for (uint32_t id = 0; id < vocabulary->size; id++) {
+        tlm_bytes_t token = tlmi_vocabulary_token(vocabulary, id);
+
+        if (token.size == 0)
+            continue;
+        TLMI_TRY(put(writer, separator));
+        separator = ",";
+        if (writer->names.is_raw[id]) {
+            TLMI_TRY(put_string(writer, (const char *)token.data, token.size));
+        } else {
+            TLMI_TRY(put(writer, "\""));
+            TLMI_TRY(put_spelling(writer, id));
+            TLMI_TRY(put(writer, "\""));
+        }
+        snprintf(text, sizeof(text), ":%" PRIu32, id);
+        TLMI_TRY(put(writer, text));
+    }
+    return put(writer, "},\n");
+}
+
+/* As "left right", which tokenizers of any age read. */
+static tlm_status_t put_merges(hf_writer_t *writer)
+{
+    const tlmi_merge_table_t *merges = &writer->tokenizer->merges;
+    const char *separator = "\"";
+
+    TLMI_TRY(put(writer, "\"merges\":["));
+    for (uint32_t i = 0; i < merges->size; i++) {
+        const tlmi_merge_t *merge = &merges->merges[i];
+
+        if (!tlmi_merge_has_names(&writer->names, merge))
+            continue;
+        TLMI_TRY(put(writer, separator));
+        separator = ",\"";
+        TLMI_TRY(put_spelling(writer, merge->left));
+        TLMI_TRY(put(writer, " "));
+        TLMI_TRY(put_spelling(writer, merge->right));
+        TLMI_TRY(put(writer, "\""));
+    }
+    return put(writer, "]");
+}
+
+static tlm_status_t put_all(hf_writer_t *writer)
+{
+    TLMI_TRY(put(writer, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n"));
+    TLMI_TRY(put_added_tokens(writer));
+    TLMI_TRY(put(writer, tlmi_pretokenizer_is_nfc(writer->tokenizer->pretokenizer)
+                             ? "\"normalizer\":{\"type\":\"NFC\"},\n"
+                             : "\"normalizer\":null,\n"));
+    TLMI_TRY(put_pre_tokenizer(writer));
+    TLMI_TRY(put(writer, "\"post_processor\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                         "\"trim_offsets\":false,\"use_regex\":true},\n"
+                         "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                         "\"trim_offsets\":false,\"use_regex\":true},\n"
+                         "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
+                         "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
+                         "\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":"));
+    TLMI_TRY(put(writer, writer->tokenizer->ignores_merges ? "true,\n" : "false,\n"));
+    TLMI_TRY(put_vocab(writer));
+    TLMI_TRY(put_merges(writer));
+    return put(writer, "}}\n");
+}
+
+tlm_status_t tlm_tokenizer_save_json(const tlm_tokenizer_t *tokenizer, const char *path)
+{
+    hf_writer_t writer = {.tokenizer = tokenizer};
+    tlm_status_t status;
+
+    TLMI_REQUIRE("tokenizer_save_json", tokenizer);
+    TLMI_REQUIRE("tokenizer_save_json", path);
+    TLMI_TRY_OR(done, tlmi_token_names_init(&writer.names, tokenizer, "tokenizer_save_json"));
+    TLMI_TRY_OR(done, tlmi_writer_open(&writer.file, path));
+    status = put_all(&writer);
+    if (status == TLM_OK)
+        status = tlmi_writer_commit(writer.file);
+    else
+        tlmi_writer_abort(writer.file);
+done:
+    tlmi_token_names_release(&writer.names);
+    return status;
+}

@@ -1,0 +1,110 @@
+/* Why pairs are enough. Let T be a token, and let the two neighbours X, Y with XY = T stand somewhere
+ * in a text while it is being encoded. No join has crossed the ends of this place yet. So those inside
+ * it were, one by one, the joins that encoding T alone begins with: the lowest rank of a whole text is
+ * also the lowest of the place that it lies in, and the leftmost of equals is too. T alone passes
+ * through one state of two parts at most. So X and Y are always the same, whatever stands around them,
+ * and the pair (X, Y) with the rank of T says as much as T does. A token that, encoded alone, does not
+ * become one is never made by joining.
+ *
+ * Inside T only shorter tokens are made before T is. So tokens are taken from short to long, and each is
+ * encoded by the merges of those before it: where two parts are left, they are its pair. */
+#include "tokenizer/formats/token_files.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "tokenizer/bpe/bpe_encode.h"
+
+/* A token as it is sorted. */
+typedef struct sized_id {
+    size_t size;
+    uint32_t id;
+} sized_id_t;
+
+static int compare_sizes(const void *a, const void *b)
+{
+    const sized_id_t *x = a, *y = b;
+
+    if (x->size != y->size)
+        return x->size < y->size ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* The tokens of two bytes and more, from short to long. */
+static tlm_status_t sort_tokens(sized_id_t **out, size_t *n, const tlmi_vocabulary_t *vocabulary,
+                                const bool *leave_out)
+{
+    sized_id_t *tokens = tlmi_alloc(vocabulary->size, sizeof(*tokens), "merges of ranks");
+
+    if (tokens == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    *n = 0;
+    for (uint32_t id = 0; id < vocabulary->size; id++) {
+        size_t size = tlmi_vocabulary_token(vocabulary, id).size;
+
+        if (size > 1 && !leave_out[id])
+            tokens[(*n)++] = (sized_id_t){size, id};
+    }
+    qsort(tokens, *n, sizeof(*tokens), compare_sizes);
+    *out = tokens;
+    return TLM_OK;
+}
+
+/* Fills a table in which the rank of a merge is the id of its product; is_made[id]: it has one. */
+static tlm_status_t find_pairs(tlm_tokenizer_t *tokenizer, bool *is_made, const sized_id_t *tokens,
+                               size_t n, const tlmi_vocabulary_t *vocabulary)
+{
+    tlmi_bpe_encoder_t encoder;
+    tlm_status_t status = TLM_OK;
+
+    tlmi_bpe_encoder_init(&encoder, tokenizer, 0);
+    for (size_t i = 0; i < n && status == TLM_OK; i++) {
+        tlm_bytes_t token = tlmi_vocabulary_token(vocabulary, tokens[i].id);
+
+        encoder.n = 0;
+        status = tlmi_bpe_merge(&encoder, token.data, token.size);
+        if (status == TLM_OK && encoder.n == 2)
+            is_made[tokens[i].id] =
+                tlmi_merge_table_put(&tokenizer->merges, tokens[i].id,
+                                     (tlmi_merge_t){encoder.ids[0], encoder.ids[1], tokens[i].id});
+    }
+    tlmi_bpe_encoder_release(&encoder);
+    return status;
+}
+
+/* The same merges with ranks that follow each other. */
+static tlm_status_t close_gaps(tlmi_merge_table_t *out, const tlmi_merge_table_t *table,
+                               const bool *is_made, uint32_t vocab_size)
+{
+    TLMI_TRY(tlmi_merge_table_init(out, table->size));
+    for (uint32_t id = 0; id < vocab_size; id++)
+        if (is_made[id])
+            tlmi_merge_table_add(out, table->merges[id]);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_rank_merges(tlmi_merge_table_t *out, const tlmi_vocabulary_t *vocabulary,
+                              const uint32_t byte_ids[256], const bool *leave_out)
+{
+    tlm_tokenizer_t tokenizer = {0}; /* as much of one as merging needs */
+    sized_id_t *tokens = NULL;
+    bool *is_made;
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    size_t n;
+
+    memcpy(tokenizer.byte_ids, byte_ids, sizeof(tokenizer.byte_ids));
+    is_made = tlmi_calloc(vocabulary->size, sizeof(*is_made), "merges of ranks");
+    if (is_made == NULL)
+        goto done;
+    TLMI_TRY_OR(done, tlmi_merge_table_init(&tokenizer.merges, vocabulary->size));
+    TLMI_TRY_OR(done, sort_tokens(&tokens, &n, vocabulary, leave_out));
+    TLMI_TRY_OR(done, find_pairs(&tokenizer, is_made, tokens, n, vocabulary));
+    status = close_gaps(out, &tokenizer.merges, is_made, vocabulary->size);
+done:
+    tlmi_merge_table_release(&tokenizer.merges);
+    tlmi_free(tokens);
+    tlmi_free(is_made);
+    return status;
+}

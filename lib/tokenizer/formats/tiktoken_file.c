@@ -1,0 +1,299 @@
+/* tiktoken's rank files: a line for each token, its bytes in base64, a space and its rank, which is its
+ * id. Special tokens and the pattern are not in them. */
+#include "tinylm/tokenizer_files.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "tokenizer/formats/token_files.h"
+#include "tokenizer/tokenizer_core.h"
+
+static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/* ---- Loading ---- */
+
+static int digit_value(uint8_t digit)
+{
+    if (digit >= 'A' && digit <= 'Z')
+        return digit - 'A';
+    if (digit >= 'a' && digit <= 'z')
+        return digit - 'a' + 26;
+    if (digit >= '0' && digit <= '9')
+        return digit - '0' + 52;
+    return digit == '+' ? 62 : digit == '/' ? 63 : -1;
+}
+
+/* Decodes whole groups of four digits, the last one padded with '='; false where the text is anything
+ * else. `out` has room for 3 bytes a group. */
+static bool decode_base64(uint8_t *out, size_t *out_size, const uint8_t *text, size_t size)
+{
+    size_t padding = 0, written = 0;
+
+    if (size == 0 || size % 4 != 0)
+        return false;
+    while (padding < 2 && text[size - 1 - padding] == '=')
+        padding++;
+    for (size_t i = 0; i < size; i += 4) {
+        size_t n = i + 4 == size ? 4 - padding : 4;
+        uint32_t group = 0;
+
+        for (size_t k = 0; k < 4; k++) {
+            int value = k < n ? digit_value(text[i + k]) : 0;
+
+            if (value < 0)
+                return false;
+            group = group << 6 | (uint32_t)value;
+        }
+        if ((n == 3 && (group & 0xC0) != 0) || (n == 2 && (group & 0xF000) != 0))
+            return false; /* bits behind the last byte */
+        out[written++] = (uint8_t)(group >> 16);
+        if (n > 2)
+            out[written++] = (uint8_t)(group >> 8);
+        if (n > 3)
+            out[written++] = (uint8_t)group;
+    }
+    *out_size = written;
+    return true;
+}
+
+/* A decimal number without sign; false for anything else, and above `INT64_MAX`. */
+static bool parse_rank(int64_t *out, const uint8_t *text, size_t size)
+{
+    int64_t rank = 0;
+
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] < '0' || text[i] > '9' || __builtin_mul_overflow(rank, 10, &rank) ||
+            __builtin_add_overflow(rank, text[i] - '0', &rank))
+            return false;
+    }
+    *out = rank;
+    return size > 0;
+}
+
+static tlm_status_t read_rank(tlmi_token_list_t *list, const uint8_t *line, size_t size,
+                              size_t number, size_t file_size, const char *path)
+{
+    size_t limit = tlmi_token_list_limit(file_size / sizeof("QQ== 0"));
+    const uint8_t *space = memchr(line, ' ', size);
+    size_t token_size = space == NULL ? size : (size_t)(space - line);
+    uint8_t *bytes = list->bytes + list->bytes_size;
+    tlm_bytes_t *place;
+    char name[24];
+    int64_t rank;
+
+    if (space == NULL || !parse_rank(&rank, space + 1, size - token_size - 1))
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: line %zu is not a token in base64, a space and its rank", path,
+                         number);
+    if (!decode_base64(bytes, &token_size, line, token_size))
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: line %zu: the token's %zu characters are not base64",
+                         path, number, token_size);
+    snprintf(name, sizeof(name), "%zu", number);
+    TLMI_TRY(tlmi_token_list_place(&place, list, rank, limit, path, "the token of line", name));
+    *place = (tlm_bytes_t){bytes, token_size};
+    list->bytes_size += token_size;
+    return TLM_OK;
+}
+
+/* By id, the tokens that are not of the file: special ones, which have no part in joining. */
+static tlm_status_t find_added(bool **out, const tlmi_token_list_t *list)
+{
+    bool *added = tlmi_calloc(list->n, sizeof(*added), "special tokens");
+
+    if (added == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t id = 0; id < list->n; id++)
+        added[id] = list->items[id].data < list->bytes ||
+                    list->items[id].data >= list->bytes + list->bytes_size;
+    *out = added;
+    return TLM_OK;
+}
+
+static tlm_status_t build(tlm_tokenizer_t **out, const tlmi_token_list_t *list, const char *path,
+                          const tlm_tokenizer_options_t *options)
+{
+    tlmi_vocabulary_t vocabulary = {0};
+    tlmi_merge_table_t merges = {0};
+    uint32_t byte_ids[256];
+    bool *added = NULL;
+    tlm_status_t status;
+
+    TLMI_TRY_OR(fail, tlmi_tokenizer_copy_vocabulary(&vocabulary, path, list->items, list->n));
+    TLMI_TRY_OR(fail, tlmi_tokenizer_find_bytes(byte_ids, path, &vocabulary));
+    TLMI_TRY_OR(fail, find_added(&added, list));
+    TLMI_TRY_OR(fail, tlmi_rank_merges(&merges, &vocabulary, byte_ids, added));
+    tlmi_free(added);
+    return tlmi_tokenizer_assemble(out, path, &vocabulary, &merges, options);
+fail:
+    tlmi_free(added);
+    tlmi_vocabulary_release(&vocabulary);
+    tlmi_merge_table_release(&merges);
+    return status;
+}
+
+tlm_status_t tlm_tokenizer_load_tiktoken(tlm_tokenizer_t **out, const char *path,
+                                         const tlm_tokenizer_options_t *options)
+{
+    tlm_tokenizer_options_t known;
+    tlmi_token_list_t list = {0};
+    tlm_status_t status;
+
+    TLMI_REQUIRE("tokenizer_load_tiktoken", out);
+    TLMI_REQUIRE("tokenizer_load_tiktoken", path);
+    TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_load_tiktoken", options));
+    known.ignore_merges = 1; /* tiktoken looks pretokens up before it joins */
+    status = tlmi_token_list_read_lines(&list, path, read_rank);
+    if (status == TLM_OK)
+        status = tlmi_token_list_place_special(&list, &known, "tokenizer_load_tiktoken");
+    if (status == TLM_OK)
+        status = build(out, &list, path, &known);
+    tlmi_token_list_release(&list);
+    return status;
+}
+
+/* ---- Saving ---- */
+
+/* Of the special tokens, those that are nothing else: neither made by merges nor a single byte. */
+static tlm_status_t find_purely_special(bool **out, const tlm_tokenizer_t *tokenizer)
+{
+    bool *special = tlmi_calloc(tokenizer->vocabulary.size, sizeof(*special), "special tokens");
+
+    if (special == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < tlmi_special_tokens_count(tokenizer->special); i++) {
+        uint32_t id = tokenizer->special_ids[i];
+
+        special[id] = tokenizer->is_whole[id] != TLMI_WHOLE_BY_MERGES;
+    }
+    *out = special;
+    return TLM_OK;
+}
+
+/* Whether the ranks make of every text what the merges make of it: they make the same tokens, of pairs
+ * that are merges, in the order of the merges. By the length of tokens, rank_merges.c's reason then
+ * gives that a token's pair is the same by both. */
+static tlm_status_t compare_merges(const tlm_tokenizer_t *tokenizer,
+                                   const tlmi_merge_table_t *by_rank, bool *is_made)
+{
+    uint32_t next = 0; /* the least rank that the next merge may have */
+
+    for (uint32_t i = 0; i < by_rank->size; i++) {
+        const tlmi_merge_t *merge = &by_rank->merges[i];
+        uint32_t rank = tlmi_merge_rank(&tokenizer->merges, merge->left, merge->right);
+
+        if (rank == TLMI_NO_MERGE)
+            return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                             "tokenizer_save_tiktoken: ranks would make token %u of tokens %u and "
+                             "%u, which is no merge",
+                             merge->product, merge->left, merge->right);
+        if (rank < next)
+            return tlmi_fail(
+                TLM_ERR_UNSUPPORTED,
+                "tokenizer_save_tiktoken: merge %u makes token %u, and a later merge a "
+                "token with a lower id; ranks are ids",
+                rank, merge->product);
+        next = rank + 1;
+        is_made[merge->product] = true;
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t compare_tokens(const tlm_tokenizer_t *tokenizer, const bool *left_out,
+                                   const bool *is_made)
+{
+    for (uint32_t id = 0; id < tokenizer->vocabulary.size; id++) {
+        size_t size = tlmi_vocabulary_token(&tokenizer->vocabulary, id).size;
+        uint8_t is_whole = tokenizer->is_whole[id];
+
+        if (size <= 1 || left_out[id])
+            continue;
+        if (is_made[id] != (is_whole == TLMI_WHOLE_BY_MERGES))
+            return tlmi_fail(TLM_ERR_UNSUPPORTED, "tokenizer_save_tiktoken: token %u is made by %s",
+                             id,
+                             is_made[id] ? "ranks, but not by merges" : "merges, but not by ranks");
+        if (is_whole == TLMI_NOT_WHOLE)
+            return tlmi_fail(
+                TLM_ERR_UNSUPPORTED,
+                "tokenizer_save_tiktoken: no merges make token %u, %zu bytes long, and "
+                "tiktoken would; it is no special token, nor is ignore_merges set",
+                id, size);
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t check_ranks(const tlm_tokenizer_t *tokenizer, const bool *left_out)
+{
+    tlmi_merge_table_t by_rank = {0};
+    bool *is_made = tlmi_calloc(tokenizer->vocabulary.size, sizeof(*is_made), "merges of ranks");
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+
+    if (is_made != NULL)
+        status = tlmi_rank_merges(&by_rank, &tokenizer->vocabulary, tokenizer->byte_ids, left_out);
+    if (status == TLM_OK)
+        status = compare_merges(tokenizer, &by_rank, is_made);
+    if (status == TLM_OK)
+        status = compare_tokens(tokenizer, left_out, is_made);
+    tlmi_merge_table_release(&by_rank);
+    tlmi_free(is_made);
+    return status;
+}
+
+static tlm_status_t write_line(tlmi_writer_t *writer, tlm_bytes_t token, uint32_t rank)
+{
+    char line[24];
+
+    for (size_t i = 0; i < token.size; i += 3) {
+        size_t n = token.size - i < 3 ? token.size - i : 3;
+        uint32_t group = (uint32_t)token.data[i] << 16;
+
+        if (n > 1)
+            group |= (uint32_t)token.data[i + 1] << 8;
+        if (n > 2)
+            group |= token.data[i + 2];
+        line[0] = digits[group >> 18];
+        line[1] = digits[group >> 12 & 63];
+        line[2] = n > 1 ? digits[group >> 6 & 63] : '=';
+        line[3] = n > 2 ? digits[group & 63] : '=';
+        TLMI_TRY(tlmi_writer_write(writer, line, 4));
+    }
+    snprintf(line, sizeof(line), " %" PRIu32 "\n", rank);
+    return tlmi_writer_write(writer, line, strlen(line));
+}
+
+static tlm_status_t write_ranks(const tlm_tokenizer_t *tokenizer, const bool *left_out,
+                                const char *path)
+{
+    tlmi_writer_t *writer;
+    tlm_status_t status = TLM_OK;
+
+    TLMI_TRY(tlmi_writer_open(&writer, path));
+    for (uint32_t id = 0; id < tokenizer->vocabulary.size && status == TLM_OK; id++) {
+        tlm_bytes_t token = tlmi_vocabulary_token(&tokenizer->vocabulary, id);
+
+        if (token.size > 0 && !left_out[id])
+            status = write_line(writer, token, id);
+    }
+    if (status == TLM_OK)
+        return tlmi_writer_commit(writer);
+    tlmi_writer_abort(writer);
+    return status;
+}
+
+tlm_status_t tlm_tokenizer_save_tiktoken(const tlm_tokenizer_t *tokenizer, const char *path)
+{
+    bool *left_out;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("tokenizer_save_tiktoken", tokenizer);
+    TLMI_REQUIRE("tokenizer_save_tiktoken", path);
+    TLMI_TRY(find_purely_special(&left_out, tokenizer));
+    status = check_ranks(tokenizer, left_out);
+    if (status == TLM_OK)
+        status = write_ranks(tokenizer, left_out, path);
+    tlmi_free(left_out);
+    return status;
+}

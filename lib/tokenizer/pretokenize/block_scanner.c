@@ -1,0 +1,488 @@
+/* Where pretokens start follows from the classes of neighbouring characters, so it is computed for
+ * a block of up to 64 bytes at once. A mask has bit i for byte i of the block; each byte of a
+ * character has the character's class, so that "the character before" is a shift by one bit. Blocks
+ * end where characters do; what a block must know of the one before is carried. */
+#include "tokenizer/pretokenize/pretokenize.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "tokenizer/pretokenize/unicode.h"
+
+#define BATCH 256 /* pretokens handed over at once, at least */
+
+/* Bit 0 of each: what the last byte before the block is. */
+typedef struct carries {
+    uint64_t letter, lower, both, number, other, space, blank;
+    uint64_t line;       /* an end of a line that is not taken by what stands before it */
+    uint64_t taken;      /* one that is, or a slash */
+    uint64_t lone_other; /* part of the first character of a pretoken of `other` ones */
+    uint64_t set, clear; /* any bits: starts decided by a contraction in the block before */
+} carries_t;
+
+typedef struct scan {
+    const tlmi_scanner_t *scanner;
+    tlmi_byte_masks_fn byte_masks;
+    const uint8_t *end;
+    const uint8_t *limit; /* no pretoken that ends behind it is given */
+
+    /* Places before the block that start a pretoken if white space ends where the block begins: */
+    const uint8_t *last_space;  /* its last character; or NULL */
+    const uint8_t *indentation; /* what follows its last end of a line; or NULL; also if the white
+                                   space goes on, but for another end of a line */
+    const uint8_t *suffix_end;  /* o200k: end of the last contraction */
+    int digits;                 /* numbers in the pretoken that the block begins in */
+    uint64_t known;             /* bit 0 where the block's start is a known start of a pretoken */
+    carries_t carry;
+
+    tlmi_pretokens_fn pretokens;
+    void *context;
+    const uint8_t *batch; /* what `ends` count from */
+    size_t n;
+    size_t ends[BATCH + TLMI_MASK_BYTES + 4];
+} scan_t;
+
+/* ---- Classes ---- */
+
+typedef struct classes {
+    int size;       /* bytes in the block */
+    uint64_t valid; /* bits below size */
+    uint64_t letter, upper, lower, both, mark, number, other, space;
+    uint64_t blank, newline, apostrophe, slash;
+    uint64_t inner; /* bytes of characters but their first */
+} classes_t;
+
+static inline uint64_t low_bits(int n)
+{
+    return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
+}
+
+/* Bytes at the end of a full block that belong to a character which goes on behind it. */
+static inline int cut_character(const uint8_t *block)
+{
+    for (int back = 1; back <= 3; back++) {
+        uint8_t byte = block[TLMI_MASK_BYTES - back];
+
+        if ((byte & 0xC0) == 0x80)
+            continue;
+        if (byte >= 0xC2 && back < (byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4))
+            return back;
+        break;
+    }
+    return 0;
+}
+
+/* Adds the characters beyond ASCII, of which `wide` has the bytes. */
+static void add_wide(classes_t *classes, uint64_t wide, const uint8_t *at, const uint8_t *end)
+{
+    uint64_t by_class[TLMI_CHAR_OTHER + 1] = {0};
+
+    while (wide != 0) {
+        int i = __builtin_ctzll(wide), length;
+        int char_class = tlmi_class_at(&length, at + i, end);
+        uint64_t bits = low_bits(length) << i;
+
+        by_class[char_class] |= bits;
+        classes->inner |= bits & (bits - 1);
+        wide &= ~bits;
+    }
+    classes->upper |= by_class[TLMI_CHAR_UPPER];
+    classes->lower |= by_class[TLMI_CHAR_LOWER];
+    classes->both |= by_class[TLMI_CHAR_LETTER];
+    classes->mark |= by_class[TLMI_CHAR_MARK];
+    classes->number |= by_class[TLMI_CHAR_NUMBER];
+    classes->space |= by_class[TLMI_CHAR_SPACE];
+}
+
+static inline void classify(classes_t *out, const scan_t *scan, const uint8_t *at)
+{
+    uint8_t padded[TLMI_MASK_BYTES];
+    const uint8_t *bytes = at;
+    tlmi_byte_masks_t masks;
+
+    out->size = TLMI_MASK_BYTES;
+    if (scan->end - at < TLMI_MASK_BYTES) {
+        out->size = (int)(scan->end - at);
+        memset(padded, 0, sizeof(padded));
+        memcpy(padded, at, (size_t)out->size);
+        bytes = padded;
+    }
+    scan->byte_masks(&masks, bytes);
+    out->upper = masks.upper;
+    out->lower = masks.lower;
+    out->both = out->mark = 0;
+    out->number = masks.number;
+    out->space = masks.space;
+    out->blank = masks.blank;
+    out->newline = masks.newline;
+    out->apostrophe = masks.apostrophe;
+    out->slash = masks.slash;
+    out->inner = 0;
+    if (masks.wide != 0) {
+        if (scan->end - at > TLMI_MASK_BYTES)
+            out->size -= cut_character(at);
+        add_wide(out, masks.wide & low_bits(out->size), at, scan->end);
+    }
+    out->valid = low_bits(out->size);
+    out->letter = out->upper | out->lower | out->both;
+    out->other = ~(out->letter | out->number | out->space) & out->valid;
+}
+
+/* Moves bits on the last bytes of characters to the first bytes. */
+static inline uint64_t to_first_byte(uint64_t bits, uint64_t inner)
+{
+    while ((bits & inner) != 0)
+        bits = (bits & ~inner) | (bits & inner) >> 1;
+    return bits;
+}
+
+/* ---- Handing over ---- */
+
+static inline void give_start(scan_t *scan, const uint8_t *start)
+{
+    if (start <= scan->limit)
+        scan->ends[scan->n++] = (size_t)(start - scan->batch);
+}
+
+static inline void give_starts(scan_t *scan, const uint8_t *at, uint64_t starts)
+{
+    size_t offset = (size_t)(at - scan->batch);
+
+    for (; starts != 0; starts &= starts - 1)
+        scan->ends[scan->n++] = offset + (size_t)__builtin_ctzll(starts);
+}
+
+static tlm_status_t hand_over(scan_t *scan)
+{
+    size_t n = scan->n;
+
+    if (n == 0)
+        return TLM_OK;
+    TLMI_TRY(scan->pretokens(scan->context, scan->batch, scan->ends, n));
+    scan->batch += scan->ends[n - 1];
+    scan->n = 0;
+    return TLM_OK;
+}
+
+/* ---- Starts ---- */
+
+static inline uint64_t before(uint64_t mask, uint64_t carry)
+{
+    return mask << 1 | carry;
+}
+
+/* Clears `starts` from bit `from` on, `inside` bits, and sets the one behind them; where they reach
+ * into the next block, later. */
+static inline uint64_t join(scan_t *scan, const classes_t *c, uint64_t starts, int from, int inside)
+{
+    int behind = from + inside;
+    uint64_t cleared = low_bits(inside);
+
+    starts &= ~(from < 64 ? cleared << from : 0);
+    if (behind > c->size)
+        scan->carry.clear |= cleared >> (c->size - from);
+    if (behind >= c->size)
+        scan->carry.set |= (uint64_t)1 << (behind - c->size);
+    else
+        starts |= (uint64_t)1 << behind;
+    return starts;
+}
+
+/* Starts on an apostrophe that begin a contraction: nothing starts inside, something behind it. */
+static uint64_t join_contractions(scan_t *scan, const classes_t *c, const uint8_t *at,
+                                  uint64_t starts)
+{
+    for (uint64_t left = starts & c->apostrophe; left != 0; left &= left - 1) {
+        int i = __builtin_ctzll(left);
+        int size = tlmi_scan_contraction(scan->scanner, at + i, scan->end);
+
+        if (size > 0)
+            starts = join(scan, c, starts, i + 1, size - 1);
+    }
+    return starts;
+}
+
+/* o200k: contractions behind a word belong to it, but one behind another contraction does not. */
+static uint64_t join_suffixes(scan_t *scan, const classes_t *c, const uint8_t *at, uint64_t starts,
+                              uint64_t apostrophes)
+{
+    for (; apostrophes != 0; apostrophes &= apostrophes - 1) {
+        int i = __builtin_ctzll(apostrophes);
+        int size = tlmi_scan_contraction(scan->scanner, at + i, scan->end);
+
+        if (size > 0 && at + i != scan->suffix_end) {
+            starts = join(scan, c, starts, i, size);
+            scan->suffix_end = at + i + size;
+        }
+    }
+    return starts;
+}
+
+/* The last character of white space before something else is left to that, with `which` of it. */
+static inline uint64_t last_spaces(scan_t *scan, const classes_t *c, const uint8_t *at,
+                                   uint64_t starts, uint64_t which)
+{
+    uint64_t top = (uint64_t)1 << (c->size - 1);
+    uint64_t last = c->space & ~(c->space >> 1) & which;
+
+    if (scan->last_space != NULL && (c->space & 1) == 0)
+        give_start(scan, scan->last_space);
+    scan->last_space = NULL;
+    if ((last & top) != 0) {
+        uint64_t first = to_first_byte(top, c->inner);
+
+        const uint8_t *start = at + __builtin_ctzll(first);
+
+        if ((starts & first) == 0 && start != scan->indentation)
+            scan->last_space = start;
+    }
+    return to_first_byte(last & ~top, c->inner);
+}
+
+static inline uint64_t starts_gpt2(scan_t *scan, const classes_t *c, const uint8_t *at)
+{
+    carries_t *carry = &scan->carry;
+    uint64_t starts = ((c->letter & ~before(c->letter, carry->letter)) |
+                       (c->number & ~before(c->number, carry->number)) |
+                       (c->other & ~before(c->other, carry->other))) &
+                      ~before(c->blank, carry->blank);
+
+    starts |= c->space & ~before(c->space, carry->space);
+    starts |= last_spaces(scan, c, at, starts, c->space);
+    starts = (starts & ~carry->clear) | (carry->set & c->valid);
+    carry->set = carry->clear = 0;
+    if ((starts & c->apostrophe) != 0)
+        starts = join_contractions(scan, c, at, starts);
+    return starts;
+}
+
+/* ---- Starts of cl100k and o200k ---- */
+
+/* Numbers start a pretoken where others end and where max_digits of them have been. */
+static uint64_t number_starts(scan_t *scan, const classes_t *c)
+{
+    uint64_t firsts = c->number & ~c->inner;
+    uint64_t follows = before(c->number, scan->carry.number);
+    uint64_t starts = firsts & ~follows;
+    int most = scan->scanner->max_digits, digits = scan->digits;
+
+    if (most == 1)
+        return firsts;
+    /* Most numbers are short, and in the middle of a block. */
+    if ((c->number & follows & follows << 1 & follows << 2) == 0 &&
+        (follows & c->number & 1) == 0 && (c->number >> (c->size - 1) & 1) == 0)
+        return starts;
+    for (uint64_t left = firsts; left != 0; left &= left - 1) {
+        uint64_t bit = left & -left;
+
+        if ((follows & bit) == 0)
+            digits = 0;
+        if (digits == most) {
+            starts |= bit;
+            digits = 0;
+        }
+        digits++;
+    }
+    scan->digits = digits;
+    return starts;
+}
+
+/* Of white space, what follows its last end of a line starts a pretoken. `firsts` are first bytes
+ * behind ends of lines, `plain` is white space but for these; `newline` are the ends of lines. */
+static uint64_t indentations(scan_t *scan, const uint8_t *at, int size, uint64_t firsts,
+                             uint64_t plain, uint64_t newline)
+{
+    uint64_t starts = 0;
+
+    if (scan->indentation != NULL && (plain & low_bits(size)) != low_bits(size)) {
+        if ((newline >> __builtin_ctzll(~plain) & 1) == 0)
+            give_start(scan, scan->indentation);
+        scan->indentation = NULL;
+    }
+    for (; firsts != 0; firsts &= firsts - 1) {
+        int first = __builtin_ctzll(firsts);
+        uint64_t rest = ~plain >> first;
+        int behind = rest == 0 ? size : first + __builtin_ctzll(rest);
+
+        if (behind >= size)
+            scan->indentation = at + first;
+        else if ((newline >> behind & 1) == 0)
+            starts |= (uint64_t)1 << first;
+    }
+    return starts;
+}
+
+/* Each byte of the characters whose first bytes are given. */
+static inline uint64_t whole_characters(uint64_t firsts, uint64_t inner)
+{
+    if (inner == 0)
+        return firsts;
+    firsts |= firsts << 1 & inner;
+    firsts |= firsts << 1 & inner;
+    return firsts | (firsts << 1 & inner);
+}
+
+static inline __attribute__((always_inline)) uint64_t
+starts_cl100k(scan_t *scan, const classes_t *c, const uint8_t *at, bool o200k)
+{
+    carries_t *carry = &scan->carry;
+    uint64_t behind_letter = before(c->letter, carry->letter);
+    uint64_t behind_other = before(c->other, carry->other);
+    uint64_t starts, indented, suffixes = 0;
+
+    /* [\r\n]* behind others, [\r\n/]* in o200k: an addition carries from the first to the end of
+     * the run; a second in the same run stays as a bit of the sum. */
+    uint64_t takeable = o200k ? c->newline | c->slash : c->newline;
+    uint64_t first_taken = (c->newline & behind_other) | (takeable & carry->taken);
+    uint64_t taken = takeable & (~(takeable + first_taken) | first_taken);
+    uint64_t behind_taken = before(taken, carry->taken) & ~taken & c->valid;
+
+    uint64_t line = c->newline & ~taken, plain = c->space & ~c->newline;
+    uint64_t others = (c->other & ~taken & ~behind_other & ~before(c->blank, carry->blank)) |
+                      (c->other & behind_taken);
+    uint64_t lone_other = whole_characters(others, c->inner);
+    /* Letters take one character before them that is plain white space or starts a pretoken. */
+    uint64_t letters = c->letter & ~behind_letter &
+                       ~(before(plain, carry->space & ~carry->line & ~carry->taken) |
+                         before(lone_other, carry->lone_other));
+
+    starts = letters | others | behind_taken | number_starts(scan, c) |
+             (c->space & ~taken & ~before(c->space, carry->space));
+    if (o200k)
+        starts |= c->upper & before(c->lower, carry->lower);
+    indented =
+        indentations(scan, at, c->size, before(line, carry->line) & plain, plain, c->newline);
+    starts |= indented;
+    starts |= last_spaces(scan, c, at, starts, plain);
+    starts = (starts & ~carry->clear) | (carry->set & c->valid);
+    carry->set = carry->clear = 0;
+    if ((starts & c->apostrophe) != 0) {
+        if (o200k)
+            suffixes = starts & c->apostrophe & behind_letter;
+        starts = o200k ? join_suffixes(scan, c, at, starts, suffixes)
+                       : join_contractions(scan, c, at, starts);
+    }
+    carry->line = line >> (c->size - 1) & 1;
+    carry->taken = taken >> (c->size - 1) & 1;
+    carry->lone_other = lone_other >> (c->size - 1) & 1;
+    return starts;
+}
+
+/* ---- Texts ---- */
+
+static void start_afresh(scan_t *scan)
+{
+    scan->carry = (carries_t){0};
+    scan->last_space = scan->indentation = scan->suffix_end = NULL;
+    scan->digits = 0;
+    scan->known = 1;
+}
+
+static inline void carry_classes(carries_t *carry, const classes_t *c)
+{
+    int last = c->size - 1;
+
+    carry->letter = c->letter >> last & 1;
+    carry->lower = c->lower >> last & 1;
+    carry->both = c->both >> last & 1;
+    carry->number = c->number >> last & 1;
+    carry->other = c->other >> last & 1;
+    carry->space = c->space >> last & 1;
+    carry->blank = c->blank >> last & 1;
+}
+
+/* What depends on more than its neighbours: o200k's marks, which are letters or others, and
+ * capitals behind a letter that is neither a capital nor a small one. */
+static inline bool needs_reference(const scan_t *scan, const classes_t *c)
+{
+    return (c->mark | (c->upper & before(c->both, scan->carry.both))) != 0;
+}
+
+/* By the reference from the last start to `to` at least. Returns where the pretoken there ends. */
+static tlm_status_t scan_by_reference(const uint8_t **at, scan_t *scan, const uint8_t *to)
+{
+    const uint8_t *next = scan->n > 0 ? scan->batch + scan->ends[scan->n - 1] : scan->batch;
+
+    while (next < to) {
+        next = tlmi_scan_pretoken(scan->scanner, next, scan->end);
+        if (next == scan->end || next > scan->limit)
+            break;
+        give_start(scan, next);
+        if (scan->n >= BATCH)
+            TLMI_TRY(hand_over(scan));
+    }
+    start_afresh(scan);
+    *at = next;
+    return TLM_OK;
+}
+
+/* Where marks are, there are more: the reference goes on for a few blocks. */
+#define REFERENCE_BYTES (4 * TLMI_MASK_BYTES)
+
+static inline __attribute__((always_inline)) tlm_status_t
+scan_blocks(scan_t *scan, const uint8_t *at, tlmi_scanner_kind_t kind)
+{
+    while (at < scan->end && at <= scan->limit) {
+        classes_t classes;
+        uint64_t starts;
+
+        classify(&classes, scan, at);
+        if (kind == TLMI_SCANNER_O200K && needs_reference(scan, &classes)) {
+            size_t left = (size_t)(scan->end - at);
+
+            TLMI_TRY(scan_by_reference(&at, scan,
+                                       at + (left < REFERENCE_BYTES ? left : REFERENCE_BYTES)));
+            continue;
+        }
+        starts = kind == TLMI_SCANNER_GPT2
+                     ? starts_gpt2(scan, &classes, at)
+                     : starts_cl100k(scan, &classes, at, kind == TLMI_SCANNER_O200K);
+        carry_classes(&scan->carry, &classes);
+        starts &= ~scan->known;
+        scan->known = 0;
+        if (scan->limit - at < classes.size)
+            starts &= low_bits((int)(scan->limit - at) + 1);
+        give_starts(scan, at, starts);
+        if (scan->n >= BATCH)
+            TLMI_TRY(hand_over(scan));
+        at += classes.size;
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t scan_all(scan_t *scan, const uint8_t *text)
+{
+    switch (scan->scanner->kind) {
+    case TLMI_SCANNER_CL100K:
+        return scan_blocks(scan, text, TLMI_SCANNER_CL100K);
+    case TLMI_SCANNER_O200K:
+        return scan_blocks(scan, text, TLMI_SCANNER_O200K);
+    default:
+        return scan_blocks(scan, text, TLMI_SCANNER_GPT2);
+    }
+}
+
+tlm_status_t tlmi_scan_text(size_t *consumed, const tlmi_scanner_t *scanner, const uint8_t *text,
+                            size_t size, bool final, tlmi_pretokens_fn pretokens, void *context)
+{
+    const uint8_t *end = text + size;
+    scan_t scan;
+
+    scan.scanner = scanner;
+    scan.byte_masks = tlmi_byte_masks_best();
+    scan.end = end;
+    scan.limit = final ? end : tlmi_scan_certain(text, end);
+    scan.pretokens = pretokens;
+    scan.context = context;
+    scan.batch = text;
+    scan.n = 0;
+    start_afresh(&scan);
+    TLMI_TRY(scan_all(&scan, text));
+    if (final && scan.indentation != NULL && !scanner->whole_at_end)
+        give_start(&scan, scan.indentation);
+    if (final && size > 0)
+        give_start(&scan, end);
+    TLMI_TRY(hand_over(&scan));
+    *consumed = (size_t)(scan.batch - text);
+    return TLM_OK;
+}

@@ -1,0 +1,178 @@
+/* A text is a row of clusters: a character that never composes with what stands before it, and is in
+ * NFC by itself ("stable"), and those behind it that are not so. Nearly all clusters are one stable
+ * character, which stays as it is; the others are decomposed, their marks sorted, and composed. */
+#include "tokenizer/pretokenize/unicode.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "tokenizer/hash.h"
+#include "tinylm/tokenizer.h"
+
+#define FEW_MARKS 16 /* up to so many are sorted by insertion */
+
+void tlmi_nfc_release(tlmi_nfc_text_t *text)
+{
+    tlmi_free(text->bytes);
+    tlmi_free(text->characters);
+    *text = (tlmi_nfc_text_t){0};
+}
+
+/* End of the whole clusters of one character at `at`. */
+static const uint8_t *skip_stable(const uint8_t *at, const uint8_t *end)
+{
+    const uint8_t *last = at; /* where the cluster begins that the next character may belong to */
+
+    while (at < end) {
+        uint32_t code_point;
+        int length;
+
+        if (end - at >= 8 && (tlmi_load_word(at) & 0x8080808080808080u) == 0) {
+            at += 8;
+            last = at - 1;
+            continue;
+        }
+        length = tlmi_utf8_decode(&code_point, at, end);
+        if (length > 0 && !tlmi_char_is_stable(code_point))
+            return last;
+        last = length > 0 ? at : at + 1;
+        at += length > 0 ? length : 1;
+    }
+    return end;
+}
+
+/* End of the cluster of several characters at `at`. */
+static const uint8_t *cluster_end(const uint8_t *at, const uint8_t *end)
+{
+    uint32_t code_point;
+    int length = tlmi_utf8_decode(&code_point, at, end);
+
+    do
+        at += length;
+    while (at < end && (length = tlmi_utf8_decode(&code_point, at, end)) > 0 &&
+           !tlmi_char_is_stable(code_point));
+    return at;
+}
+
+/* Stable, as canonical order has to be. (n) marks, `scratch` of the same size. */
+static void sort_marks(int32_t *marks, size_t n, int32_t *scratch)
+{
+    size_t ends[257] = {0};
+
+    for (size_t i = 1; i < n && n <= FEW_MARKS; i++) {
+        int32_t mark = marks[i];
+        size_t at = i;
+
+        for (; at > 0 && tlmi_combining_class(marks[at - 1]) > tlmi_combining_class(mark); at--)
+            marks[at] = marks[at - 1];
+        marks[at] = mark;
+    }
+    if (n <= FEW_MARKS)
+        return;
+    for (size_t i = 0; i < n; i++)
+        ends[tlmi_combining_class(marks[i]) + 1]++;
+    for (size_t i = 1; i < 257; i++)
+        ends[i] += ends[i - 1];
+    for (size_t i = 0; i < n; i++)
+        scratch[ends[tlmi_combining_class(marks[i])]++] = marks[i];
+    memcpy(marks, scratch, n * sizeof(*marks));
+}
+
+/* Puts each run of marks, which are the characters of another class than 0, in order. */
+static void sort_runs(int32_t *characters, size_t n, int32_t *scratch)
+{
+    for (size_t start = 0, end; start < n; start = end + 1) {
+        end = start;
+        while (end < n && tlmi_combining_class(characters[end]) != 0)
+            end++;
+        sort_marks(characters + start, end - start, scratch);
+    }
+}
+
+static bool append_bytes(tlmi_nfc_text_t *out, const void *bytes, size_t size)
+{
+    if (!tlmi_grow(&out->bytes, &out->capacity, out->size + size + 1, 1, "a text in NFC"))
+        return false;
+    memcpy(out->bytes + out->size, bytes, size);
+    out->size += size;
+    return true;
+}
+
+static bool append_composed(tlmi_nfc_text_t *out, const uint8_t *text, size_t size)
+{
+    size_t room, n = 0;
+
+    if (!tlmi_mul_size(&room, size, 2 * TLMI_DECOMPOSED) ||
+        !tlmi_grow(&out->characters, &out->characters_capacity, room + 1, sizeof(*out->characters),
+                   "a text in NFC"))
+        return false;
+    for (size_t at = 0; at < size;) {
+        uint32_t code_point;
+
+        at += (size_t)tlmi_utf8_decode(&code_point, text + at, text + size);
+        n += tlmi_decompose(out->characters + n, code_point);
+    }
+    sort_runs(out->characters, n, out->characters + n);
+    n = tlmi_compose(out->characters, n);
+    return append_bytes(out, out->characters, n);
+}
+
+tlm_status_t tlmi_nfc_append(tlmi_nfc_text_t *out, const uint8_t *text, size_t size)
+{
+    const uint8_t *end = text + size;
+
+    while (text < end) {
+        const uint8_t *next = skip_stable(text, end);
+
+        if (!append_bytes(out, text, (size_t)(next - text)))
+            return TLM_ERR_OUT_OF_MEMORY;
+        text = next;
+        if (text == end)
+            break;
+        next = cluster_end(text, end);
+        if (!append_composed(out, text, (size_t)(next - text)))
+            return TLM_ERR_OUT_OF_MEMORY;
+        text = next;
+    }
+    return TLM_OK;
+}
+
+bool tlmi_nfc_is_stable(const uint8_t *text, size_t size)
+{
+    return skip_stable(text, text + size) == text + size;
+}
+
+size_t tlmi_nfc_last_cut(const uint8_t *text, size_t size)
+{
+    size_t at = size - tlmi_utf8_unfinished(text, size);
+
+    while (at-- > 0) {
+        uint32_t code_point;
+
+        if ((text[at] & 0xC0) != 0x80 &&
+            (tlmi_utf8_decode(&code_point, text + at, text + size) < 0 ||
+             tlmi_char_is_stable(code_point)))
+            return at;
+    }
+    return 0;
+}
+
+tlm_status_t tlm_utf8_nfc(char **text, size_t *size, const void *bytes, size_t n)
+{
+    tlmi_nfc_text_t out = {0};
+
+    TLMI_REQUIRE("utf8_nfc", text);
+    TLMI_REQUIRE("utf8_nfc", size);
+    if (n > 0)
+        TLMI_REQUIRE("utf8_nfc", bytes);
+    if (!append_bytes(&out, "", 0) || (n > 0 && tlmi_nfc_append(&out, bytes, n) != TLM_OK)) {
+        tlmi_nfc_release(&out);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    tlmi_free(out.characters);
+    out.bytes[out.size] = '\0';
+    *text = (char *)out.bytes;
+    *size = out.size;
+    return TLM_OK;
+}

@@ -1,0 +1,214 @@
+/* Oniguruma behind a small interface. Its own limits are off by default; here every search has
+ * them, so that a catastrophic pattern is an error and not a hang. */
+#include "tokenizer/pretokenize/pretokenize.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+#define ONIG_ESCAPE_UCHAR_COLLISION /* keeps the header's short name UChar out */
+#include <oniguruma.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+/* Backtracking steps of one match and of one search, and entries of the match stack: tens of
+ * milliseconds, and tens of megabytes, at most. */
+#define RETRIES_IN_MATCH  10000000ul
+#define RETRIES_IN_SEARCH 20000000ul
+#define STACK_ENTRIES     4000000u
+
+/* Those limits count steps back only. A pattern that runs far ahead from each place, as a+x does on
+ * a text of a's, takes time that grows with the square of the text; so the clock is looked at too.
+ * For that each place is tried by itself: a search of Oniguruma's own would not come back between
+ * them. */
+#define PLACES_BETWEEN_LOOKS 64
+
+struct tlmi_regex {
+    OnigRegex compiled;
+    bool from_last; /* has \G, which is where a search began: it must be one search */
+};
+
+struct tlmi_regex_matcher {
+    OnigRegion *region;
+    OnigMatchParam *limits;
+    uint64_t deadline; /* of the thread's CPU time, in ns */
+    uint32_t places;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
+static bool initialised;
+static OnigSyntaxType syntax; /* Perl's, with possessive a?+ and a{1,3}+ */
+
+/* Starts Oniguruma; its code. Not by pthread_once: where memory was out, the next call tries again.
+ * onig_initialize does nothing the second time, so the encoding is asked for on its own. */
+static int initialise(void)
+{
+    OnigEncoding utf8 = ONIG_ENCODING_UTF8;
+    int code = ONIG_NORMAL;
+
+    pthread_mutex_lock(&lock);
+    if (!initialised) {
+        onig_copy_syntax(&syntax, ONIG_SYNTAX_PERL_NG);
+        onig_set_syntax_op2(&syntax, onig_get_syntax_op2(&syntax) |
+                                         ONIG_SYN_OP2_PLUS_POSSESSIVE_REPEAT |
+                                         ONIG_SYN_OP2_PLUS_POSSESSIVE_INTERVAL);
+        code = onig_initialize(&utf8, 1);
+        if (code == ONIG_NORMAL)
+            code = onig_initialize_encoding(utf8);
+        initialised = code == ONIG_NORMAL;
+    }
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+static tlm_status_t fail_regex(const char *what, int code, OnigErrorInfo *info)
+{
+    OnigUChar message[ONIG_MAX_ERROR_MESSAGE_LEN];
+
+    if (code == ONIGERR_MEMORY)
+        return tlmi_fail_memory(0, "a regular expression");
+    message[0] = '\0';
+    if (info != NULL)
+        onig_error_code_to_str(message, code, info);
+    else
+        onig_error_code_to_str(message, code);
+    return tlmi_fail(TLM_ERR_REGEX, "%s: %s", what, (const char *)message);
+}
+
+/* Oniguruma frees blocks twice where memory runs out while it compiles a pattern. So it only compiles
+ * while there is far more than a pattern takes. */
+static bool memory_is_left(size_t pattern_size)
+{
+    void *block = tlmi_alloc(pattern_size + 4096, 256, "a regular expression");
+
+    tlmi_free(block);
+    return block != NULL;
+}
+
+tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern)
+{
+    const OnigUChar *text = (const OnigUChar *)pattern;
+    OnigErrorInfo info;
+    tlmi_regex_t *regex;
+    int code;
+
+    code = initialise();
+    if (code != ONIG_NORMAL)
+        return fail_regex("pattern", code, NULL);
+    if (!memory_is_left(strlen(pattern)))
+        return TLM_ERR_OUT_OF_MEMORY;
+    regex = tlmi_calloc(1, sizeof(*regex), "a regular expression");
+    if (regex == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    memset(&info, 0, sizeof(info));
+    code = onig_new(&regex->compiled, text, text + strlen(pattern), ONIG_OPTION_NONE,
+                    ONIG_ENCODING_UTF8, &syntax, &info);
+    if (code != ONIG_NORMAL) {
+        tlmi_free(regex);
+        return fail_regex("pattern", code, &info);
+    }
+    regex->from_last = strstr(pattern, "\\G") != NULL;
+    *out = regex;
+    return TLM_OK;
+}
+
+void tlmi_regex_free(tlmi_regex_t *regex)
+{
+    if (regex == NULL)
+        return;
+    onig_free(regex->compiled);
+    tlmi_free(regex);
+}
+
+static uint64_t cpu_time(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static tlm_status_t check_time(const tlmi_regex_matcher_t *matcher, size_t at, size_t size)
+{
+    if (cpu_time() < matcher->deadline)
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_REGEX, "pattern: takes too long, at byte %zu of %zu", at, size);
+}
+
+tlm_status_t tlmi_regex_matcher_create(tlmi_regex_matcher_t **out, uint64_t max_nanoseconds)
+{
+    tlmi_regex_matcher_t *matcher = tlmi_calloc(1, sizeof(*matcher), "a pattern matcher");
+
+    if (matcher == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    matcher->region = onig_region_new();
+    matcher->limits = onig_new_match_param();
+    if (matcher->region == NULL || matcher->limits == NULL) {
+        tlmi_regex_matcher_free(matcher);
+        return tlmi_fail_memory(0, "a pattern matcher");
+    }
+    if (onig_region_resize(matcher->region, 1) != ONIG_NORMAL) {
+        matcher->region->allocated = 1; /* it may hold one of its two arrays, and would forget it */
+        tlmi_regex_matcher_free(matcher);
+        return tlmi_fail_memory(0, "a pattern matcher");
+    }
+    onig_initialize_match_param(matcher->limits);
+    onig_set_retry_limit_in_match_of_match_param(matcher->limits, RETRIES_IN_MATCH);
+    onig_set_retry_limit_in_search_of_match_param(matcher->limits, RETRIES_IN_SEARCH);
+    onig_set_match_stack_limit_size_of_match_param(matcher->limits, STACK_ENTRIES);
+    matcher->deadline = cpu_time() + max_nanoseconds;
+    *out = matcher;
+    return TLM_OK;
+}
+
+void tlmi_regex_matcher_free(tlmi_regex_matcher_t *matcher)
+{
+    if (matcher == NULL)
+        return;
+    if (matcher->region != NULL)
+        onig_region_free(matcher->region, 1);
+    if (matcher->limits != NULL)
+        onig_free_match_param(matcher->limits);
+    tlmi_free(matcher);
+}
+
+/* Start of the first character behind `at`. */
+static size_t next_character(const uint8_t *text, size_t size, size_t at)
+{
+    do
+        at++;
+    while (at < size && (text[at] & 0xC0) == 0x80);
+    return at;
+}
+
+tlm_status_t tlmi_regex_search(size_t *start, size_t *end, const tlmi_regex_t *regex,
+                               tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
+                               size_t from)
+{
+    for (; from < size; from = next_character(text, size, from)) {
+        int code;
+
+        if (++matcher->places % PLACES_BETWEEN_LOOKS == 0)
+            TLMI_TRY(check_time(matcher, from, size));
+        code = regex->from_last
+                   ? onig_search_with_param(regex->compiled, text, text + size, text + from,
+                                            text + size, matcher->region, ONIG_OPTION_NONE,
+                                            matcher->limits)
+                   : onig_match_with_param(regex->compiled, text, text + size, text + from,
+                                           matcher->region, ONIG_OPTION_NONE, matcher->limits);
+        if (code == ONIG_MISMATCH && regex->from_last)
+            break;
+        if (code == ONIG_MISMATCH)
+            continue;
+        if (code < 0)
+            return fail_regex("pattern", code, NULL);
+        *start = (size_t)matcher->region->beg[0];
+        *end = (size_t)matcher->region->end[0];
+        if (*end > *start)
+            return TLM_OK;
+        from = *end; /* an empty match: goes on behind the character that follows it */
+    }
+    *start = *end = size;
+    return TLM_OK;
+}

@@ -1,0 +1,117 @@
+/* Character classes, from utf8proc's categories. A look-up there costs two dependent loads and a
+ * wide record, so classes are kept here, a byte each. The table fills as blocks are first asked
+ * for: a program that reads one script pays for its pages only. Threads that meet in an unfilled
+ * block store the same bytes, and a byte depends on no other, so relaxed stores suffice. */
+#include "tokenizer/pretokenize/unicode.h"
+
+#include <utf8proc.h>
+
+#define BLOCK     64u /* code points classified at once */
+#define COMPOSE   (UTF8PROC_COMPOSE | UTF8PROC_STABLE)
+#define DECOMPOSE (UTF8PROC_DECOMPOSE | UTF8PROC_STABLE)
+
+_Atomic uint8_t tlmi_char_classes[0x110000];
+
+/* The 25 characters of White_Space (PropList.txt), unchanged since Unicode 6.3. */
+static bool is_white_space(uint32_t c)
+{
+    return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+           c == 0x205F || c == 0x3000;
+}
+
+static uint8_t classify(uint32_t code_point)
+{
+    if (is_white_space(code_point))
+        return TLMI_CHAR_SPACE;
+    switch (utf8proc_category((utf8proc_int32_t)code_point)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LT:
+        return TLMI_CHAR_UPPER;
+    case UTF8PROC_CATEGORY_LL:
+        return TLMI_CHAR_LOWER;
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+        return TLMI_CHAR_LETTER;
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+        return TLMI_CHAR_MARK;
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO:
+        return TLMI_CHAR_NUMBER;
+    default:
+        return TLMI_CHAR_OTHER;
+    }
+}
+
+int tlmi_find_char_class(uint32_t code_point)
+{
+    uint32_t start = code_point - code_point % BLOCK;
+
+    for (uint32_t c = start; c < start + BLOCK; c++)
+        atomic_store_explicit(&tlmi_char_classes[c], classify(c), memory_order_relaxed);
+    return classify(code_point);
+}
+
+int tlmi_rare_class_at(int *length, const uint8_t *text, const uint8_t *end)
+{
+    uint32_t code_point;
+
+    *length = tlmi_utf8_decode(&code_point, text, end);
+    if (*length > 0)
+        return tlmi_char_class(code_point);
+    *length = 1;
+    return TLMI_CHAR_OTHER;
+}
+
+/* ---- Normalization Form C ---- */
+
+enum { UNKNOWN, STABLE, UNSTABLE };
+
+static _Atomic uint8_t stabilities[0x110000];
+
+/* All that composes with a character before it is a mark, or a vowel or a final consonant of Hangul.
+ * U+11A7, before the first of those consonants, is none, but utf8proc 2.8 takes it for one and drops it;
+ * as stable it is never composed. */
+static bool find_stability(uint32_t code_point)
+{
+    int32_t characters[TLMI_DECOMPOSED];
+    size_t n;
+
+    if (tlmi_char_class(code_point) == TLMI_CHAR_MARK)
+        return false;
+    if (code_point >= 0x1160 && code_point <= 0x11FF)
+        return code_point == 0x11A7;
+    n = tlmi_decompose(characters, code_point);
+    return utf8proc_normalize_utf32(characters, (utf8proc_ssize_t)n, COMPOSE) == 1 &&
+           (uint32_t)characters[0] == code_point;
+}
+
+bool tlmi_char_is_stable(uint32_t code_point)
+{
+    int known = atomic_load_explicit(&stabilities[code_point], memory_order_relaxed);
+
+    if (known == UNKNOWN) {
+        known = find_stability(code_point) ? STABLE : UNSTABLE;
+        atomic_store_explicit(&stabilities[code_point], (uint8_t)known, memory_order_relaxed);
+    }
+    return known == STABLE;
+}
+
+int tlmi_combining_class(int32_t code_point)
+{
+    return utf8proc_get_property(code_point)->combining_class;
+}
+
+size_t tlmi_decompose(int32_t characters[TLMI_DECOMPOSED], uint32_t code_point)
+{
+    return (size_t)utf8proc_decompose_char((utf8proc_int32_t)code_point, characters,
+                                           TLMI_DECOMPOSED, DECOMPOSE, NULL);
+}
+
+size_t tlmi_compose(int32_t *characters, size_t n)
+{
+    return (size_t)utf8proc_reencode(characters, (utf8proc_ssize_t)n, COMPOSE);
+}

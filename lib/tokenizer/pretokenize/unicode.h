@@ -1,0 +1,129 @@
+/* UTF-8, classes of characters, and Normalization Form C. */
+#ifndef TLMI_UNICODE_H
+#define TLMI_UNICODE_H
+
+#include <stdatomic.h>
+
+#include "tinylm/export.h"
+#include "tinylm/status.h"
+
+/* UTF-8 as the Unicode standard (section 3.9, table 3-7) defines it: no surrogates, no overlong
+ * forms, nothing above U+10FFFF. */
+
+/* Decodes the character at the start of [text, end), which is not empty. Returns its length and
+ * sets *code_point, or, where it is malformed, minus the length (1..3) of the maximal part that
+ * could begin a character: what one U+FFFD replaces. */
+int tlmi_utf8_decode(uint32_t *code_point, const uint8_t *text, const uint8_t *end);
+
+/* Bytes (0..3) at the end of text that begin a character whose rest is still missing. */
+size_t tlmi_utf8_unfinished(const uint8_t *text, size_t size);
+
+bool tlmi_utf8_valid(const uint8_t *text, size_t size);
+
+/* Writes text with each maximal malformed part as U+FFFD; out has room for 3 * size bytes.
+ * Returns the bytes written. */
+size_t tlmi_utf8_replace(uint8_t *out, const uint8_t *text, size_t size);
+
+/* What pre-tokenisation asks of a character: which kind of letter, a mark, a number, white space or
+ * something else; and what it decomposes to. */
+
+enum {
+    TLMI_CHAR_UPPER = 1, /* Lu, Lt */
+    TLMI_CHAR_LOWER,     /* Ll */
+    TLMI_CHAR_LETTER,    /* Lm, Lo: neither upper nor lower */
+    TLMI_CHAR_MARK,      /* \p{M} */
+    TLMI_CHAR_NUMBER,    /* \p{N} */
+    TLMI_CHAR_SPACE,     /* \s: the property White_Space */
+    TLMI_CHAR_OTHER
+};
+
+/* \p{L} */
+static inline bool tlmi_is_letter(int char_class)
+{
+    return char_class <= TLMI_CHAR_LETTER;
+}
+
+/* A byte a code point, 0 where it has not been asked for yet: only tlmi_char_class reads it. */
+extern _Atomic uint8_t tlmi_char_classes[0x110000];
+int tlmi_find_char_class(uint32_t code_point);
+
+/* Class of a code point up to U+10FFFF, in utf8proc's version of Unicode. Thread-safe. */
+static inline int tlmi_char_class(uint32_t code_point)
+{
+    int known = atomic_load_explicit(&tlmi_char_classes[code_point], memory_order_relaxed);
+
+    return known != 0 ? known : tlmi_find_char_class(code_point);
+}
+
+/* tlmi_class_at for what is neither ASCII nor two or three plain bytes: four, or malformed. */
+int tlmi_rare_class_at(int *length, const uint8_t *text, const uint8_t *end);
+
+/* Class and length of the character at text < end. A malformed byte is TLMI_CHAR_OTHER, length 1. */
+static inline int tlmi_class_at(int *length, const uint8_t *text, const uint8_t *end)
+{
+    uint32_t lead = text[0];
+
+    if (lead < 0x80) {
+        *length = 1;
+        return tlmi_char_class(lead);
+    }
+    if (end - text >= 3 && lead < 0xF0 && (text[1] & 0xC0) == 0x80) {
+        uint32_t second = text[1] & 0x3Fu, third = text[2] & 0x3Fu;
+
+        if (lead < 0xE0) {
+            if (lead >= 0xC2) {
+                *length = 2;
+                return tlmi_char_class((lead & 0x1F) << 6 | second);
+            }
+        } else if ((text[2] & 0xC0) == 0x80) {
+            uint32_t code_point = (lead & 0x0F) << 12 | second << 6 | third;
+
+            if (code_point >= 0x800 && code_point >> 11 != 0xD800 >> 11) {
+                *length = 3;
+                return tlmi_char_class(code_point);
+            }
+        }
+    }
+    return tlmi_rare_class_at(length, text, end);
+}
+
+/* ---- For nfc.c ---- */
+
+#define TLMI_DECOMPOSED 4 /* most characters that a canonical decomposition has */
+
+/* Whether a character is in NFC by itself and never composes with one before it. Thread-safe. */
+bool tlmi_char_is_stable(uint32_t code_point);
+
+int tlmi_combining_class(int32_t code_point); /* 0..255 */
+
+/* Full canonical decomposition; returns the number of characters. */
+size_t tlmi_decompose(int32_t characters[TLMI_DECOMPOSED], uint32_t code_point);
+
+/* Composes decomposed characters, marks in order, in place to UTF-8; returns its size. There is room
+ * for n + 1 characters. */
+size_t tlmi_compose(int32_t *characters, size_t n);
+
+/* Unicode's Normalization Form C (annex 15 of the standard), in utf8proc's version of Unicode.
+ * Malformed bytes stay as they are, and nothing composes across them. Time is linear. */
+
+/* A text that grows. Zeros before its first use. */
+typedef struct tlmi_nfc_text {
+    uint8_t *bytes;
+    size_t size, capacity;
+    int32_t *characters; /* scratch memory */
+    size_t characters_capacity;
+} tlmi_nfc_text_t;
+
+void tlmi_nfc_release(tlmi_nfc_text_t *text);
+
+/* Appends a text, put in NFC by itself. */
+tlm_status_t tlmi_nfc_append(tlmi_nfc_text_t *out, const uint8_t *text, size_t size);
+
+/* Whether a text is in NFC and holds nothing that depends on what surrounds it; most are and do. */
+bool tlmi_nfc_is_stable(const uint8_t *text, size_t size);
+
+/* A place as near to the end as there is one, where a text that may go on can be cut: both parts may be
+ * put in NFC apart. 0 if there is none. */
+size_t tlmi_nfc_last_cut(const uint8_t *text, size_t size);
+
+#endif

@@ -1,0 +1,145 @@
+/* The loss of a model over a data set, without a graph. */
+#include <inttypes.h>
+#include <math.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/options.h"
+#include "train/train_core.h"
+#include "model/model_core.h"
+
+/* Which windows are read: window i begins at i * stride * context. */
+typedef struct plan {
+    const tlm_dataset_t *dataset;
+    int64_t batch, context;
+    uint64_t windows, stride;
+    uint32_t *inputs, *targets; /* (batch, context) */
+} plan_t;
+
+double tlmi_seconds(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+tlm_status_t tlmi_check_windows(const char *function, const tlm_dataset_t *dataset, int64_t context)
+{
+    uint64_t length = tlm_dataset_length(dataset);
+
+    if (length <= (uint64_t)context)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "%s: %" PRIu64 " ids to evaluate on are too few for a context of %" PRId64
+                         "; at least %" PRIu64 " are needed",
+                         function, length, context, (uint64_t)context + 1);
+    return TLM_OK;
+}
+
+static void choose_windows(plan_t *plan, uint64_t max_tokens)
+{
+    uint64_t context = (uint64_t)plan->context;
+    uint64_t all = (tlm_dataset_length(plan->dataset) - 1) / context;
+    uint64_t wanted = max_tokens > 0 ? (max_tokens - 1) / context + 1 : all;
+
+    plan->stride = wanted < all ? all / wanted : 1;
+    plan->windows = wanted < all ? wanted : all;
+}
+
+/* Rows first .. first+rows-1. All windows lie within the data. */
+static void read_rows(const plan_t *plan, uint64_t first, int64_t rows)
+{
+    size_t context = (size_t)plan->context;
+
+    for (size_t row = 0; row < (size_t)rows; row++) {
+        uint64_t offset = (first + row) * plan->stride * context;
+
+        (void)tlm_dataset_read(plan->inputs + row * context, context, plan->dataset, offset);
+        (void)tlm_dataset_read(plan->targets + row * context, context, plan->dataset, offset + 1);
+    }
+}
+
+static tlm_status_t sum_losses(double *sum, tlm_model_t *model, const plan_t *plan)
+{
+    *sum = 0.0;
+    for (uint64_t first = 0; first < plan->windows;) {
+        uint64_t left = plan->windows - first;
+        int64_t rows = left < (uint64_t)plan->batch ? (int64_t)left : plan->batch;
+        tlm_tensor_t *loss;
+        float value;
+
+        read_rows(plan, first, rows);
+        TLMI_TRY(tlm_model_loss(&loss, model, plan->inputs, plan->targets, rows, plan->context));
+        (void)tlm_tensor_item(&value, loss); /* a scalar */
+        tlm_tensor_free(loss);
+        *sum += (double)value * (double)rows;
+        first += (uint64_t)rows;
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function, tlm_model_t *model,
+                           const tlm_dataset_t *dataset, int64_t batch, int64_t context,
+                           uint64_t max_tokens)
+{
+    plan_t plan = {dataset, batch, context, 0, 0, NULL, NULL};
+    tlm_evaluation_t result = TLM_EVALUATION_INIT;
+    bool had_grad = tlm_grad_enabled();
+    double begin = tlmi_seconds(), sum;
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    size_t ids;
+
+    TLMI_TRY(tlmi_check_windows(function, dataset, context));
+    if (!tlmi_mul_size(&ids, (size_t)batch, (size_t)context))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: a batch of (%" PRId64 ", %" PRId64 ") is too large", function, batch,
+                         context);
+    choose_windows(&plan, max_tokens);
+    plan.inputs = tlmi_alloc(ids, sizeof(uint32_t), "a batch to evaluate");
+    plan.targets = tlmi_alloc(ids, sizeof(uint32_t), "a batch to evaluate");
+    if (plan.inputs == NULL || plan.targets == NULL)
+        goto done;
+    (void)tlm_set_grad_enabled(false);
+    status = sum_losses(&sum, model, &plan);
+    (void)tlm_set_grad_enabled(had_grad);
+    if (status != TLM_OK)
+        goto done;
+    result.loss = sum / (double)plan.windows;
+    if (!isfinite(result.loss)) {
+        status = tlmi_fail(TLM_ERR_NON_FINITE, "%s: the loss is %f", function, result.loss);
+        goto done;
+    }
+    result.tokens = plan.windows * (uint64_t)context;
+    result.perplexity = exp(result.loss);
+    result.seconds = tlmi_seconds() - begin;
+    *out = result;
+done:
+    tlmi_free(plan.inputs);
+    tlmi_free(plan.targets);
+    return status;
+}
+
+tlm_status_t tlm_model_evaluate(tlm_evaluation_t *out, tlm_model_t *model,
+                                const tlm_dataset_t *dataset, int64_t batch, int64_t context,
+                                uint64_t max_tokens)
+{
+    tlm_evaluation_t result;
+
+    TLMI_TRY(tlmi_options_check_out("model_evaluate", out, sizeof(*out)));
+    TLMI_REQUIRE("model_evaluate", model);
+    TLMI_REQUIRE("model_evaluate", dataset);
+    if (batch <= 0 || context < 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "model_evaluate: batch %" PRId64 " must be positive, and context %" PRId64
+                         " not negative",
+                         batch, context);
+    if (context == 0)
+        context = model->options.context_length;
+    if (context > model->options.context_length)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "model_evaluate: context %" PRId64 " is longer than the model's %" PRId64,
+                         context, model->options.context_length);
+    TLMI_TRY(tlmi_evaluate(&result, "model_evaluate", model, dataset, batch, context, max_tokens));
+    return tlmi_options_write("model_evaluate", out, &result, sizeof(result));
+}

@@ -1,0 +1,219 @@
+/* The trainer: what one step is. Everything that a step depends on follows from its number, so a run
+ * goes on from a checkpoint with the same bits. */
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/options.h"
+#include "train/train_core.h"
+#include "data/data_core.h"
+#include "model/model_core.h"
+#include "tinylm/model_info.h"
+
+/* ---- The handle ------------------------------------------------------------------------- */
+
+/* Operations in the matrix products of a step, forward and backward. */
+static tlm_status_t count_flops(tlm_trainer_t *trainer)
+{
+    tlm_cost_options_t options = TLM_COST_OPTIONS_INIT;
+    tlm_cost_t cost = TLM_COST_INIT;
+
+    options.batch = trainer->rows;
+    options.time = trainer->context;
+    TLMI_TRY(tlm_model_cost(&cost, &trainer->model->options, &options));
+    trainer->step_flops = cost.model_flops * (double)trainer->options.accumulation;
+    return TLM_OK;
+}
+
+static tlm_status_t check_shapes(const tlm_trainer_t *trainer)
+{
+    const tlm_trainer_options_t *options = &trainer->options;
+    int64_t longest = trainer->model->options.context_length;
+
+    if (trainer->context > longest)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "trainer_create: rows of %" PRId64
+                         " ids are longer than the model's context of %" PRId64,
+                         trainer->context, longest);
+    if (options->valid != NULL)
+        TLMI_TRY(tlmi_check_windows("trainer_create", options->valid, trainer->context));
+    return TLM_OK;
+}
+
+/* Makes a copy of a caller's path, which may be NULL; of two paths one is at most there. */
+static bool own_path(const char **path)
+{
+    const char *given = *path;
+
+    if (given != NULL)
+        *path = tlmi_strdup(given, "the path of a checkpoint");
+    return given == NULL || *path != NULL;
+}
+
+tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_optimizer_t *optimizer,
+                                tlm_loader_t *loader, const tlm_trainer_options_t *options)
+{
+    tlm_trainer_t trainer = {.best_loss = (double)INFINITY}, *made;
+
+    TLMI_REQUIRE("trainer_create", out);
+    TLMI_REQUIRE("trainer_create", model);
+    TLMI_REQUIRE("trainer_create", optimizer);
+    TLMI_REQUIRE("trainer_create", loader);
+    TLMI_TRY(tlmi_trainer_options_read(&trainer.options, &trainer.schedule, options));
+    trainer.model = model;
+    trainer.optimizer = optimizer;
+    trainer.loader = loader;
+    tlmi_loader_shape(&trainer.rows, &trainer.context, loader);
+    TLMI_TRY(check_shapes(&trainer));
+    TLMI_TRY(count_flops(&trainer));
+    made = tlmi_memdup(&trainer, sizeof(trainer), "a trainer");
+    if (made == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    if (made->options.schedule != NULL)
+        made->options.schedule = &made->schedule;
+    if (!own_path(&made->options.checkpoint_path) || !own_path(&made->options.checkpoint_dir)) {
+        tlm_trainer_free(made);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    if (trainer.options.activation_checkpointing)
+        (void)tlm_model_set_checkpointing(model, true);
+    *out = made;
+    return TLM_OK;
+}
+
+void tlm_trainer_free(tlm_trainer_t *trainer)
+{
+    if (trainer == NULL)
+        return;
+    tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_path);
+    tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_dir);
+    tlmi_free(trainer);
+}
+
+uint64_t tlm_trainer_steps(const tlm_trainer_t *trainer)
+{
+    return trainer == NULL ? 0 : trainer->step;
+}
+
+/* ---- A step ----------------------------------------------------------------------------- */
+
+/* Says which step saw a value that is not finite, and in which parameter it stands; `what` is said if
+ * it stands in none. */
+static tlm_status_t fail_non_finite(const tlm_trainer_t *trainer, const char *what, double value)
+{
+    char where[64];
+
+    snprintf(where, sizeof(where), "trainer_step: step %" PRIu64, trainer->step + 1);
+    TLMI_TRY(tlmi_check_finite(where, trainer->model));
+    return tlmi_fail(TLM_ERR_NON_FINITE, "%s: %s is %f, and all parameters are finite", where, what,
+                     value);
+}
+
+/* Adds the gradient of one batch, its share of the step's; *sum is the sum of the losses so far. */
+static tlm_status_t add_batch(tlm_trainer_t *trainer, double *sum)
+{
+    tlm_tensor_t *loss = NULL, *share = NULL;
+    const uint32_t *inputs, *targets;
+    tlm_status_t status;
+    float value;
+
+    TLMI_TRY(tlm_loader_next(&inputs, &targets, trainer->loader));
+    TLMI_TRY(
+        tlm_model_loss(&loss, trainer->model, inputs, targets, trainer->rows, trainer->context));
+    (void)tlm_tensor_item(&value, loss); /* a scalar */
+    if (!isfinite(value)) {
+        status = fail_non_finite(trainer, "the loss", (double)value);
+        goto done;
+    }
+    *sum += (double)value;
+    if (trainer->options.accumulation > 1) {
+        TLMI_TRY_OR(done, tlm_scale(&share, loss, 1.0f / (float)trainer->options.accumulation));
+        status = tlm_tensor_backward(share, NULL);
+    } else {
+        status = tlm_tensor_backward(loss, NULL);
+    }
+done:
+    tlm_tensor_free(share);
+    tlm_tensor_free(loss);
+    return status;
+}
+
+static tlm_status_t set_learning_rate(tlm_trainer_t *trainer)
+{
+    double rate;
+
+    if (trainer->options.schedule == NULL)
+        return TLM_OK;
+    /* Counted from 1: a rate of 0 would waste the first step. */
+    TLMI_TRY(tlm_schedule_learning_rate(&rate, trainer->options.schedule, trainer->step + 1));
+    return tlm_optimizer_set_learning_rate(trainer->optimizer, TLM_ALL_GROUPS, rate);
+}
+
+/* Clips the gradients and updates the parameters. */
+static tlm_status_t update(tlm_trainer_t *trainer, double *norm)
+{
+    const tlm_model_t *model = trainer->model;
+    double max_norm = trainer->options.clip_norm > 0.0 ? trainer->options.clip_norm : DBL_MAX;
+    tlm_status_t status =
+        tlm_clip_grad_norm(norm, model->parameters, model->num_parameters, max_norm);
+
+    if (status == TLM_ERR_NON_FINITE)
+        return fail_non_finite(trainer, "the gradients' norm", (double)NAN);
+    if (status != TLM_OK)
+        return status;
+    TLMI_TRY(set_learning_rate(trainer));
+    return tlm_optimizer_step(trainer->optimizer);
+}
+
+/* Fills in what the step did; it is done. */
+static tlm_status_t describe(tlm_train_step_t *out, const tlm_trainer_t *trainer, double loss,
+                             double norm, double seconds)
+{
+    double batch_tokens = (double)trainer->rows * (double)trainer->context;
+    double step_tokens = batch_tokens * (double)trainer->options.accumulation;
+    tlm_train_step_t step = TLM_TRAIN_STEP_INIT;
+
+    step.step = trainer->step;
+    step.tokens = trainer->step * trainer->options.accumulation *
+                  ((uint64_t)trainer->rows * (uint64_t)trainer->context);
+    step.loss = loss;
+    step.gradient_norm = norm;
+    step.seconds = seconds;
+    if (tlm_optimizer_num_groups(trainer->optimizer) > 0)
+        (void)tlm_optimizer_learning_rate(&step.learning_rate, trainer->optimizer, 0);
+    if (seconds > 0.0) {
+        step.tokens_per_second = step_tokens / seconds;
+        if (trainer->options.peak_flops > 0.0)
+            step.utilisation = trainer->step_flops / seconds / trainer->options.peak_flops;
+    }
+    return tlmi_options_write("trainer_step", out, &step, sizeof(step));
+}
+
+tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer)
+{
+    tlm_train_step_t scratch = TLM_TRAIN_STEP_INIT;
+    double begin = tlmi_seconds(), sum = 0.0, norm;
+    uint64_t first;
+
+    TLMI_REQUIRE("trainer_step", trainer);
+    if (out == NULL)
+        out = &scratch;
+    TLMI_TRY(tlmi_options_check_out("trainer_step", out, sizeof(*out)));
+    if (trainer->step >= trainer->options.steps)
+        return tlmi_fail(TLM_ERR_STATE, "trainer_step: all %" PRIu64 " steps are done",
+                         trainer->options.steps);
+    first = trainer->step * trainer->options.accumulation;
+    if (tlm_loader_position(trainer->loader) != first)
+        TLMI_TRY(tlm_loader_seek(trainer->loader, first));
+    tlm_model_zero_grad(trainer->model);
+    for (uint64_t i = 0; i < trainer->options.accumulation; i++)
+        TLMI_TRY(add_batch(trainer, &sum));
+    TLMI_TRY(update(trainer, &norm));
+    trainer->step++;
+    trainer->is_evaluated = false;
+    return describe(out, trainer, sum / (double)trainer->options.accumulation, norm,
+                    tlmi_seconds() - begin);
+}

@@ -1,0 +1,72 @@
+/* The options of a trainer: defaults and checks. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/options.h"
+#include "optim/optimizer_core.h"
+#include "train/train_core.h"
+
+TLMI_OPTIONS_INIT_SIZED(trainer, TLM_TRAINER_OPTIONS_INIT)
+
+static tlm_status_t check(const tlm_trainer_options_t *options)
+{
+    static const uint8_t zeros[sizeof(options->reserved)];
+
+    if (memcmp(options->reserved, zeros, sizeof(zeros)) != 0 ||
+        memcmp(options->reserved2, zeros, sizeof(options->reserved2)) != 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "trainer_create: a reserved field is not 0");
+    if (options->steps == 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "trainer_create: steps is 0");
+    if (!isfinite(options->clip_norm) || options->clip_norm < 0.0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: clip_norm %g is not a finite number >= 0",
+                         options->clip_norm);
+    if (!isfinite(options->peak_flops) || options->peak_flops < 0.0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: peak_flops %g is not a finite number >= 0",
+                         options->peak_flops);
+    if (options->accumulation > INT32_MAX)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: accumulation %" PRIu64 " is more than %d",
+                         options->accumulation, INT32_MAX);
+    if (options->eval_every > 0 && options->valid == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: eval_every %" PRIu64 " without a data set to evaluate on",
+                         options->eval_every);
+    if (options->checkpoint_path != NULL && options->checkpoint_dir != NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: checkpoint_path and checkpoint_dir are both given");
+    if (options->save_every > 0 && options->checkpoint_path == NULL &&
+        options->checkpoint_dir == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: save_every %" PRIu64 " without a place to save to",
+                         options->save_every);
+    if (options->keep_last < 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: keep_last %" PRId32 " is below 0", options->keep_last);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
+                                       tlm_schedule_options_t *schedule,
+                                       const tlm_trainer_options_t *options)
+{
+    tlm_trainer_options_t read = TLM_TRAINER_OPTIONS_INIT;
+
+    TLMI_TRY(tlmi_options_read("trainer_create", &read, sizeof(read), options));
+    TLMI_TRY(check(&read));
+    if (read.schedule != NULL) {
+        TLMI_TRY(tlmi_schedule_read(schedule, "trainer_create", read.schedule));
+        read.schedule = schedule;
+    }
+    if (read.accumulation == 0)
+        read.accumulation = 1;
+    if (read.steps > INT64_MAX / read.accumulation) /* so that batches can be counted */
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: steps %" PRIu64 " of %" PRIu64 " batches are too many",
+                         read.steps, read.accumulation);
+    *known = read;
+    return TLM_OK;
+}

@@ -1,0 +1,188 @@
+/* The run around the steps: evaluations, checkpoints, callbacks. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/options.h"
+#include "train/train_core.h"
+#include "tinylm/checkpoint.h"
+
+static tlm_status_t evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
+{
+    tlm_evaluation_t result;
+
+    if (trainer->options.valid == NULL)
+        return tlmi_fail(TLM_ERR_STATE,
+                         "trainer_evaluate: the trainer has no data set to evaluate on");
+    TLMI_TRY(tlmi_evaluate(&result, "trainer_evaluate", trainer->model, trainer->options.valid,
+                           trainer->rows, trainer->context, trainer->options.eval_tokens));
+    result.step = trainer->step;
+    result.is_best = result.loss < trainer->best_loss;
+    if (result.is_best)
+        trainer->best_loss = result.loss;
+    trainer->last_loss = result.loss;
+    trainer->is_evaluated = true;
+    *out = result;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
+{
+    tlm_evaluation_t result;
+
+    TLMI_REQUIRE("trainer_evaluate", trainer);
+    TLMI_TRY(tlmi_options_check_out("trainer_evaluate", out, sizeof(*out)));
+    TLMI_TRY(evaluate(&result, trainer));
+    return tlmi_options_write("trainer_evaluate", out, &result, sizeof(result));
+}
+
+/* ---- Checkpoints ------------------------------------------------------------------------ */
+
+/* What a trainer keeps in the metadata of its checkpoints: {"best_validation_loss": 1.25}. */
+#define BEST_LOSS "best_validation_loss"
+
+tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
+{
+    tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
+    char metadata[64];
+
+    TLMI_REQUIRE("trainer_save", trainer);
+    if (isfinite(trainer->best_loss)) {
+        snprintf(metadata, sizeof(metadata), "{\"%s\":%.17g}", BEST_LOSS, trainer->best_loss);
+        options.metadata = metadata;
+    }
+    options.has_validation_loss = trainer->is_evaluated;
+    options.validation_loss = trainer->is_evaluated ? trainer->last_loss : 0.0;
+    if (path == NULL && trainer->options.checkpoint_dir != NULL)
+        return tlm_checkpoint_dir_save(trainer->options.checkpoint_dir, trainer->model,
+                                       trainer->optimizer, trainer->step, &options,
+                                       trainer->options.keep_last);
+    if (path == NULL)
+        path = trainer->options.checkpoint_path;
+    if (path == NULL)
+        return tlmi_fail(TLM_ERR_STATE, "trainer_save: no path is given, and the trainer has none");
+    return tlm_checkpoint_save_with(path, trainer->model, trainer->optimizer, trainer->step,
+                                    &options);
+}
+
+/* The lowest loss that a checkpoint tells of; infinite where it tells of none. */
+static tlm_status_t read_best_loss(double *out, const char *path)
+{
+    tlm_status_t status;
+    tlmi_json_t *root;
+    char *metadata;
+
+    TLMI_TRY(tlm_checkpoint_metadata(&metadata, NULL, path));
+    status = tlmi_json_parse(&root, metadata, strlen(metadata), path);
+    tlm_free(metadata);
+    if (status != TLM_OK)
+        return status;
+    if (!tlmi_json_get_number(tlmi_json_member(root, BEST_LOSS), out))
+        *out = (double)INFINITY;
+    tlmi_json_free(root);
+    return TLM_OK;
+}
+
+static tlm_status_t resume(tlm_trainer_t *trainer, const char *path)
+{
+    double best_loss;
+
+    TLMI_TRY(read_best_loss(&best_loss, path));
+    TLMI_TRY(tlm_checkpoint_load(&trainer->step, path, trainer->model, trainer->optimizer));
+    trainer->best_loss = best_loss;
+    trainer->is_evaluated = false;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_trainer_resume(tlm_trainer_t *trainer, const char *path)
+{
+    tlm_status_t status;
+    char *latest;
+
+    TLMI_REQUIRE("trainer_resume", trainer);
+    if (path == NULL && trainer->options.checkpoint_dir != NULL) {
+        TLMI_TRY(tlm_checkpoint_dir_latest(&latest, NULL, trainer->options.checkpoint_dir));
+        status = resume(trainer, latest);
+        tlm_free(latest);
+        return status;
+    }
+    if (path == NULL)
+        path = trainer->options.checkpoint_path;
+    if (path == NULL)
+        return tlmi_fail(TLM_ERR_STATE,
+                         "trainer_resume: no path is given, and the trainer has none");
+    return resume(trainer, path);
+}
+
+/* ---- The run ---------------------------------------------------------------------------- */
+
+static bool is_due(uint64_t step, uint64_t every)
+{
+    return every > 0 && step % every == 0;
+}
+
+/* The step's evaluation; *cancelled is set if its callback ends the run. */
+static tlm_status_t run_evaluation(tlm_trainer_t *trainer, bool *cancelled)
+{
+    const tlm_trainer_options_t *options = &trainer->options;
+    tlm_evaluation_t evaluation;
+
+    TLMI_TRY(evaluate(&evaluation, trainer));
+    if (options->on_evaluation != NULL && options->on_evaluation(options->user, &evaluation) != 0)
+        *cancelled = true;
+    return TLM_OK;
+}
+
+static const char *place(const tlm_trainer_options_t *options)
+{
+    return options->checkpoint_dir != NULL ? options->checkpoint_dir : options->checkpoint_path;
+}
+
+static tlm_status_t run_save(tlm_trainer_t *trainer, bool *cancelled)
+{
+    const tlm_trainer_options_t *options = &trainer->options;
+
+    TLMI_TRY(tlm_trainer_save(trainer, NULL));
+    if (options->on_save != NULL &&
+        options->on_save(options->user, place(options), trainer->step) != 0)
+        *cancelled = true;
+    return TLM_OK;
+}
+
+/* One step with all that belongs to it. The last one of the run, for whatever reason, is saved. */
+static tlm_status_t run_step(tlm_trainer_t *trainer, uint64_t last, bool *cancelled)
+{
+    const tlm_trainer_options_t *options = &trainer->options;
+    tlm_train_step_t step = TLM_TRAIN_STEP_INIT;
+
+    TLMI_TRY(tlm_trainer_step(&step, trainer));
+    if (options->on_step != NULL && options->on_step(options->user, &step) != 0)
+        *cancelled = true;
+    if (options->eval_every > 0 &&
+        (is_due(step.step, options->eval_every) || step.step == options->steps))
+        TLMI_TRY(run_evaluation(trainer, cancelled));
+    if (place(options) != NULL && (is_due(step.step, options->save_every) || step.step == last ||
+                                   (*cancelled && options->save_on_cancel)))
+        TLMI_TRY(run_save(trainer, cancelled));
+    return TLM_OK;
+}
+
+tlm_status_t tlm_trainer_run(tlm_trainer_t *trainer, uint64_t until)
+{
+    bool cancelled = false;
+
+    TLMI_REQUIRE("trainer_run", trainer);
+    if (until == 0 || until > trainer->options.steps)
+        until = trainer->options.steps;
+    while (trainer->step < until) {
+        TLMI_TRY(run_step(trainer, until, &cancelled));
+        if (cancelled)
+            return tlmi_fail(TLM_ERR_CANCELLED,
+                             "trainer_run: a callback ended the run after step %" PRIu64,
+                             trainer->step);
+    }
+    return TLM_OK;
+}

@@ -1,0 +1,518 @@
+/* tlm_model_cost against real train steps: every malloc and every matrix product of the program goes
+ * through counters here (the linker's --wrap), and what they count must lie within a tenth of what
+ * was told beforehand. */
+#include "run_suite.h"
+
+#include <check.h>
+#include <malloc.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tensor/tensor_core.h"
+#include "kernels/gemm.h"
+#include "tinylm/tinylm.h"
+
+#define TOLERANCE 0.1
+
+/* ---- Counters ----------------------------------------------------------------------------- */
+
+static atomic_llong held, most_held; /* bytes */
+static atomic_llong linear_flops, attention_flops;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+int __real_posix_memalign(void **out, size_t alignment, size_t size);
+void __real_free(void *block);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+int __wrap_posix_memalign(void **out, size_t alignment, size_t size);
+void __wrap_free(void *block);
+
+/* One thread allocates in a train step, so most_held is exact enough. */
+static void *count_block(void *block)
+{
+    long long now = atomic_fetch_add(&held, (long long)malloc_usable_size(block)) +
+                    (long long)malloc_usable_size(block);
+
+    if (now > atomic_load(&most_held))
+        atomic_store(&most_held, now);
+    return block;
+}
+
+static void uncount_block(void *block)
+{
+    atomic_fetch_sub(&held, (long long)malloc_usable_size(block));
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return count_block(__real_malloc(size));
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return count_block(__real_calloc(count, size));
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    uncount_block(old);
+    return count_block(__real_realloc(old, size));
+}
+
+int __wrap_posix_memalign(void **out, size_t alignment, size_t size)
+{
+    int result = __real_posix_memalign(out, alignment, size);
+
+    if (result == 0)
+        count_block(*out);
+    return result;
+}
+
+void __wrap_free(void *block)
+{
+    uncount_block(block);
+    __real_free(block);
+}
+
+tlm_status_t __real_tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
+                              tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
+tlm_status_t __wrap_tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
+                              tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
+void __real_tlmi_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
+                            int64_t a_column, const float *panels, int64_t packed_k, float *c,
+                            int64_t c_stride, bool accumulate);
+void __wrap_tlmi_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
+                            int64_t a_column, const float *panels, int64_t packed_k, float *c,
+                            int64_t c_stride, bool accumulate);
+
+tlm_status_t __wrap_tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
+                              tlmi_matrix_t b, float beta, float *c, int64_t c_stride)
+{
+    atomic_fetch_add(&linear_flops, 2 * m * n * k);
+    return __real_tlmi_gemm(m, n, k, alpha, a, b, beta, c, c_stride);
+}
+
+void __wrap_tlmi_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
+                            int64_t a_column, const float *panels, int64_t packed_k, float *c,
+                            int64_t c_stride, bool accumulate)
+{
+    atomic_fetch_add(&attention_flops, 2 * m * n * k);
+    __real_tlmi_panel_gemm(m, n, k, a, a_row, a_column, panels, packed_k, c, c_stride, accumulate);
+}
+
+/* ---- Models ------------------------------------------------------------------------------- */
+
+typedef struct setting {
+    int64_t vocab_size, time, d_model, layers, heads, kv_heads, batch;
+    int32_t norm, position, ffn, optimizer;
+    bool tied, checkpointing;
+} setting_t;
+
+static const setting_t settings[] = {
+    {.vocab_size = 1000, .time = 128, .d_model = 128, .layers = 4, .heads = 4, .batch = 4},
+    {.vocab_size = 1000,
+     .time = 128,
+     .d_model = 128,
+     .layers = 4,
+     .heads = 4,
+     .batch = 4,
+     .checkpointing = true},
+    {.vocab_size = 5000, .time = 64, .d_model = 256, .layers = 6, .heads = 8, .batch = 1},
+    {.vocab_size = 2000,
+     .time = 300,
+     .d_model = 96,
+     .layers = 2,
+     .heads = 6,
+     .kv_heads = 2,
+     .batch = 3},
+    {.vocab_size = 3000,
+     .time = 100,
+     .d_model = 192,
+     .layers = 3,
+     .heads = 6,
+     .kv_heads = 1,
+     .batch = 4,
+     .tied = true,
+     .ffn = TLM_FFN_SILU},
+    {.vocab_size = 700,
+     .time = 512,
+     .d_model = 64,
+     .layers = 3,
+     .heads = 2,
+     .batch = 2,
+     .norm = TLM_NORM_POST,
+     .position = TLM_POSITION_NONE},
+    {.vocab_size = 700,
+     .time = 200,
+     .d_model = 160,
+     .layers = 5,
+     .heads = 5,
+     .batch = 2,
+     .norm = TLM_NORM_NONE,
+     .optimizer = TLM_COST_SGD},
+    {.vocab_size = 700,
+     .time = 250,
+     .d_model = 128,
+     .layers = 4,
+     .heads = 4,
+     .kv_heads = 2,
+     .batch = 2,
+     .norm = TLM_NORM_POST,
+     .tied = true,
+     .checkpointing = true},
+    {.vocab_size = 300,
+     .time = 16,
+     .d_model = 64,
+     .layers = 8,
+     .heads = 4,
+     .batch = 40,
+     .ffn = TLM_FFN_SILU,
+     .checkpointing = true},
+};
+enum { NUM_SETTINGS = sizeof(settings) / sizeof(settings[0]) };
+
+static tlm_model_options_t model_options(const setting_t *s)
+{
+    tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
+
+    options.vocab_size = s->vocab_size;
+    options.context_length = s->time;
+    options.d_model = s->d_model;
+    options.num_layers = s->layers;
+    options.num_heads = s->heads;
+    options.num_kv_heads = s->kv_heads;
+    options.norm = s->norm;
+    options.position = s->position;
+    options.ffn = s->ffn;
+    options.tied_embeddings = s->tied;
+    return options;
+}
+
+static tlm_cost_t cost_of(const setting_t *s)
+{
+    tlm_model_options_t options = model_options(s);
+    tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
+    tlm_cost_t cost = TLM_COST_INIT;
+
+    asked.batch = s->batch;
+    asked.optimizer = s->optimizer;
+    asked.checkpointing = s->checkpointing;
+    ck_assert_int_eq(tlm_model_cost(&cost, &options, &asked), TLM_OK);
+    return cost;
+}
+
+typedef struct measured {
+    double activations, live, peak; /* bytes */
+    double linear, attention;       /* operations of a step */
+    uint64_t parameters;
+} measured_t;
+
+static tlm_optimizer_t *make_optimizer(const setting_t *s, tlm_tensor_t *const *tensors, size_t n)
+{
+    tlm_optimizer_t *optimizer;
+
+    ck_assert_int_eq(s->optimizer == TLM_COST_SGD ? tlm_optimizer_create_sgd(&optimizer, 1e-3)
+                                                  : tlm_optimizer_create_adamw(&optimizer, NULL),
+                     TLM_OK);
+    ck_assert_int_eq(tlm_optimizer_add_group(optimizer, tensors, n, NULL), TLM_OK);
+    return optimizer;
+}
+
+static size_t live_bytes(void)
+{
+    return tlmi_buffer_cache_stats().live_bytes;
+}
+
+/* One step; returns the bytes of tensors that its forward pass left. */
+static size_t step(const setting_t *s, tlm_model_t *model, tlm_optimizer_t *optimizer,
+                   const uint32_t *ids)
+{
+    tlm_tensor_t *const *tensors;
+    tlm_tensor_t *loss;
+    size_t n, before, after;
+
+    ck_assert_int_eq(tlm_model_parameters(&tensors, &n, model), TLM_OK);
+    tlm_optimizer_zero_grad(optimizer);
+    before = live_bytes();
+    ck_assert_int_eq(tlm_model_loss(&loss, model, ids, ids + 1, s->batch, s->time), TLM_OK);
+    after = live_bytes();
+    ck_assert_int_eq(tlm_tensor_backward(loss, NULL), TLM_OK);
+    tlm_tensor_free(loss);
+    ck_assert_int_eq(tlm_clip_grad_norm(NULL, tensors, n, 1.0), TLM_OK);
+    ck_assert_int_eq(tlm_optimizer_step(optimizer), TLM_OK);
+    return after - before;
+}
+
+/* Four steps of a real model. */
+static measured_t measure(const setting_t *s)
+{
+    tlm_model_options_t options = model_options(s);
+    size_t tokens = (size_t)(s->batch * s->time), n;
+    uint32_t *ids = malloc((tokens + 1) * sizeof(*ids));
+    long long before;
+    tlm_tensor_t *const *tensors;
+    tlm_optimizer_t *optimizer;
+    tlm_model_t *model;
+    measured_t measured;
+
+    for (size_t i = 0; i <= tokens; i++)
+        ids[i] = (uint32_t)((i * 7 + i * i) % (size_t)s->vocab_size);
+    before = atomic_load(&held);
+    atomic_store(&most_held, before);
+    ck_assert_int_eq(tlm_model_create(&model, &options), TLM_OK);
+    ck_assert_int_eq(tlm_model_set_checkpointing(model, s->checkpointing), TLM_OK);
+    ck_assert_int_eq(tlm_model_parameters(&tensors, &n, model), TLM_OK);
+    optimizer = make_optimizer(s, tensors, n);
+    for (int i = 0; i < 3; i++) {
+        atomic_store(&linear_flops, 0);
+        atomic_store(&attention_flops, 0);
+        measured.activations = (double)step(s, model, optimizer, ids);
+    }
+    measured.peak = (double)(atomic_load(&most_held) - before);
+    measured.linear = (double)atomic_load(&linear_flops);
+    measured.attention = (double)atomic_load(&attention_flops);
+    measured.parameters = tlm_model_num_elements(model);
+    tlmi_buffer_cache_clear(); /* begins the count of the most in use anew */
+    step(s, model, optimizer, ids);
+    measured.live = (double)tlmi_buffer_cache_stats().peak_live_bytes;
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+    free(ids);
+    return measured;
+}
+
+static void check_near(const char *what, int index, double told, double counted)
+{
+    if (!(fabs(told - counted) <= TOLERANCE * counted))
+        ck_abort_msg("model %d: %s: told %.0f, counted %.0f", index, what, told, counted);
+}
+
+static double without_scores(const double *flops)
+{
+    double sum = 0.0;
+
+    for (int32_t part = 0; part < TLM_NUM_PARTS; part++)
+        sum += part == TLM_PART_SCORES ? 0.0 : flops[part];
+    return sum;
+}
+
+/* ---- Tests -------------------------------------------------------------------------------- */
+
+START_TEST(test_costs_are_those_of_real_steps)
+{
+    const setting_t *s = &settings[_i];
+    tlm_cost_t cost = cost_of(s);
+    measured_t measured = measure(s);
+    double output_gradient = 4.0 * (double)(s->vocab_size * s->d_model);
+    double told = (double)cost.activation_bytes + output_gradient;
+    double scores = cost.forward_flops[TLM_PART_SCORES];
+    double scores_again = s->checkpointing ? scores : 0.0;
+
+    ck_assert_uint_eq(cost.parameters, measured.parameters);
+    if (told < measured.activations) /* that gradient may lie in a block of up to twice its size */
+        told = fmin(told + output_gradient, measured.activations);
+    check_near("activations", _i, told, measured.activations);
+    check_near("in use", _i, (double)(cost.step_live_bytes - cost.optimizer_bytes), measured.live);
+    check_near("held", _i, (double)cost.step_peak_bytes, measured.peak);
+    /* Operations are whole numbers below 2^53: equal, not near. */
+    ck_assert_double_eq(without_scores(cost.forward_flops) + without_scores(cost.backward_flops) +
+                            cost.recompute_flops - scores_again,
+                        measured.linear);
+    ck_assert_double_eq(scores + cost.backward_flops[TLM_PART_SCORES] + scores_again,
+                        measured.attention);
+}
+END_TEST
+
+START_TEST(test_parts_sum_up)
+{
+    tlm_cost_t cost = cost_of(&settings[_i]);
+    double forward = 0.0, backward = 0.0;
+    uint64_t parameters = 0;
+
+    for (int32_t part = 0; part < TLM_MAX_PARTS; part++) {
+        parameters += cost.part_parameters[part];
+        forward += cost.forward_flops[part];
+        backward += cost.backward_flops[part];
+    }
+    ck_assert_uint_eq(parameters, cost.parameters);
+    ck_assert_double_eq(forward + backward, cost.model_flops);
+    ck_assert_double_eq(cost.model_flops + cost.recompute_flops + cost.optimizer_flops,
+                        cost.step_flops);
+    ck_assert_uint_eq(cost.weight_bytes, 4 * parameters);
+    ck_assert_uint_eq(cost.gradient_bytes, 4 * parameters);
+    ck_assert_uint_eq(cost.optimizer_bytes,
+                      settings[_i].optimizer == TLM_COST_ADAMW ? 8 * parameters : 0);
+    ck_assert_uint_ge(cost.step_live_bytes,
+                      cost.weight_bytes + cost.optimizer_bytes + cost.activation_bytes);
+    ck_assert_uint_ge(cost.step_peak_bytes, cost.step_live_bytes);
+}
+END_TEST
+
+/* CS336's GPT-2 XL, which no machine here could train: the numbers of its textbook answer. */
+static tlm_model_options_t gpt2_xl(int64_t context_length)
+{
+    tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
+
+    options.vocab_size = 50257;
+    options.context_length = context_length;
+    options.d_model = 1600;
+    options.num_layers = 48;
+    options.num_heads = 25;
+    options.d_ff = 6400;
+    return options;
+}
+
+START_TEST(test_gpt2_xl_by_hand)
+{
+    const double d = 1600, layers = 48, d_ff = 6400, vocab = 50257;
+    const int64_t contexts[] = {1024, 16384};
+
+    for (size_t i = 0; i < 2; i++) {
+        tlm_model_options_t options = gpt2_xl(contexts[i]);
+        tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
+        tlm_cost_t cost = TLM_COST_INIT;
+        double t = (double)contexts[i];
+
+        asked.counting = TLM_COUNT_FULL;
+        ck_assert_int_eq(tlm_model_cost(&cost, &options, &asked), TLM_OK);
+        ck_assert_uint_eq(cost.parameters, 2127057600);
+        ck_assert_double_eq(cost.forward_flops[TLM_PART_ATTENTION], layers * 8 * t * d * d);
+        ck_assert_double_eq(cost.forward_flops[TLM_PART_SCORES], layers * 4 * t * t * d);
+        ck_assert_double_eq(cost.forward_flops[TLM_PART_FEED_FORWARD], layers * 6 * t * d * d_ff);
+        ck_assert_double_eq(cost.forward_flops[TLM_PART_OUTPUT], 2 * t * d * vocab);
+        ck_assert_double_eq(
+            cost.model_flops,
+            3 * (cost.forward_flops[TLM_PART_ATTENTION] + cost.forward_flops[TLM_PART_SCORES] +
+                 cost.forward_flops[TLM_PART_FEED_FORWARD] + cost.forward_flops[TLM_PART_OUTPUT]));
+        ck_assert_double_eq(cost.optimizer_flops, 14.0 * 2127057600);
+        ck_assert_double_eq(cost.token_flops,
+                            layers * (8 * d * d + 6 * d * d_ff + 4 * t * d) + 2 * d * vocab);
+        ck_assert_uint_eq(cost.kv_cache_bytes, (uint64_t)(2 * 4 * layers * t * d));
+        ck_assert_uint_eq(cost.weight_bytes, 8508230400);
+        ck_assert_uint_eq(cost.optimizer_bytes, 17016460800);
+    }
+}
+END_TEST
+
+START_TEST(test_checkpointing_trades_memory_for_operations)
+{
+    setting_t s = settings[0];
+    tlm_cost_t plain = cost_of(&s), checkpointed;
+
+    s.checkpointing = true;
+    checkpointed = cost_of(&s);
+    ck_assert_uint_lt(checkpointed.activation_bytes, plain.activation_bytes / 4);
+    ck_assert_uint_lt(checkpointed.step_peak_bytes, plain.step_peak_bytes);
+    ck_assert_double_eq(plain.recompute_flops, 0.0);
+    ck_assert_double_gt(checkpointed.recompute_flops, 0.0);
+    ck_assert_double_eq(checkpointed.model_flops, plain.model_flops);
+}
+END_TEST
+
+START_TEST(test_old_and_new_structs)
+{
+    tlm_model_options_t options = gpt2_xl(64);
+    struct {
+        tlm_cost_t cost;
+        uint64_t later;
+    } newer = {TLM_COST_INIT, 7};
+    tlm_cost_t older = TLM_COST_INIT;
+
+    newer.cost.size = sizeof(newer);
+    ck_assert_int_eq(tlm_model_cost(&newer.cost, &options, NULL), TLM_OK);
+    ck_assert_uint_eq(newer.later, 0);
+    older.size = offsetof(tlm_cost_t, part_parameters);
+    older.weight_bytes = 7;
+    ck_assert_int_eq(tlm_model_cost(&older, &options, NULL), TLM_OK);
+    ck_assert_uint_eq(older.parameters, newer.cost.parameters);
+    ck_assert_uint_eq(older.weight_bytes, 7);
+}
+END_TEST
+
+/* Fails with the code and a message that holds `text`, and leaves *out as it was. */
+static void check_refused(tlm_status_t code, const char *text, const tlm_model_options_t *model,
+                          const tlm_cost_options_t *asked)
+{
+    tlm_cost_t cost = TLM_COST_INIT;
+
+    cost.parameters = 7;
+    ck_assert_int_eq(tlm_model_cost(&cost, model, asked), code);
+    ck_assert_ptr_nonnull(strstr(tlm_error_message(), text));
+    ck_assert_uint_eq(cost.parameters, 7);
+}
+
+START_TEST(test_refuses_nonsense)
+{
+    tlm_model_options_t model = gpt2_xl(1024), wrong = gpt2_xl(1024);
+    tlm_cost_options_t asked;
+    tlm_cost_t cost = TLM_COST_INIT;
+
+    ck_assert_int_eq(tlm_model_cost(NULL, &model, NULL), TLM_ERR_INVALID_ARGUMENT);
+    check_refused(TLM_ERR_INVALID_ARGUMENT, "model_cost", NULL, NULL);
+    wrong.num_heads = 7;
+    check_refused(TLM_ERR_INVALID_ARGUMENT, "num_heads", &wrong, NULL);
+    tlm_cost_options_init(&asked);
+    asked.batch = -3;
+    check_refused(TLM_ERR_INVALID_ARGUMENT, "batch -3", &model, &asked);
+    tlm_cost_options_init(&asked);
+    asked.time = 1025;
+    check_refused(TLM_ERR_RANGE, "1025 tokens", &model, &asked);
+    tlm_cost_options_init(&asked);
+    asked.optimizer = 2;
+    check_refused(TLM_ERR_INVALID_ARGUMENT, "optimizer 2", &model, &asked);
+    tlm_cost_options_init(&asked);
+    asked.counting = -1;
+    check_refused(TLM_ERR_INVALID_ARGUMENT, "counting -1", &model, &asked);
+    tlm_cost_options_init(&asked);
+    asked.reserved[6] = 1;
+    check_refused(TLM_ERR_INVALID_ARGUMENT, "reserved", &model, &asked);
+    tlm_cost_options_init(&asked);
+    asked.size = 3;
+    check_refused(TLM_ERR_INVALID_ARGUMENT, "size is 3", &model, &asked);
+    tlm_cost_options_init(&asked);
+    asked.batch = INT64_MAX;
+    check_refused(TLM_ERR_INVALID_ARGUMENT, "too large", &model, &asked);
+    cost.size = 0;
+    ck_assert_int_eq(tlm_model_cost(&cost, &model, NULL), TLM_ERR_INVALID_ARGUMENT);
+}
+END_TEST
+
+/* The largest that is not refused: sums of bytes must not overflow, which the sanitizer would see. */
+START_TEST(test_largest)
+{
+    tlm_model_options_t model = gpt2_xl(INT32_MAX);
+    tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
+    tlm_cost_t cost = TLM_COST_INIT, twice = TLM_COST_INIT;
+
+    model.num_layers = 1;
+    asked.batch = 1;
+    ck_assert_int_eq(tlm_model_cost(&cost, &model, &asked), TLM_OK);
+    while (tlm_model_cost(&twice, &model, &asked) == TLM_OK) {
+        ck_assert_uint_ge(twice.step_peak_bytes, cost.step_peak_bytes);
+        cost = twice;
+        asked.batch *= 2;
+    }
+    ck_assert_uint_gt(cost.step_peak_bytes, UINT64_C(1) << 48);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("model_cost");
+    TCase *tcase = tcase_create("model_cost");
+
+    tcase_add_loop_test(tcase, test_costs_are_those_of_real_steps, 0, NUM_SETTINGS);
+    tcase_add_loop_test(tcase, test_parts_sum_up, 0, NUM_SETTINGS);
+    tcase_add_test(tcase, test_gpt2_xl_by_hand);
+    tcase_add_test(tcase, test_checkpointing_trades_memory_for_operations);
+    tcase_add_test(tcase, test_old_and_new_structs);
+    tcase_add_test(tcase, test_refuses_nonsense);
+    tcase_add_test(tcase, test_largest);
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite, CK_FORK_GETENV);
+}

@@ -156,11 +156,11 @@ class _Options(ctypes.Structure):
     """An options struct of the library: its own size comes first, the rest is the library's default
     until it is set."""
 
-    _init = ""  # name of the function that does that
+    _type = b""  # its name in C
 
     def __init__(self, **values: Any) -> None:
         super().__init__()
-        getattr(_lib, self._init)(byref(self), ctypes.sizeof(self))
+        _lib.tlm_options_init(byref(self), ctypes.sizeof(self), self._type)
         for name, value in values.items():
             if value is not None:
                 kind = dict(self._fields_)[name]
@@ -180,7 +180,7 @@ _BpeProgress = ctypes.CFUNCTYPE(c_int32, c_void_p, c_int32, c_uint64, c_uint64)
 
 
 class _BpeTrainerOptions(_Options):
-    _init = "tlm_bpe_trainer_options_init_sized"
+    _type = b"tlm_bpe_trainer_options_t"
     _fields_ = [("size", c_size_t), ("vocab_size", c_uint32), ("reserved", c_uint32),
                 ("special_tokens", POINTER(_Bytes)), ("num_special_tokens", c_size_t),
                 ("pattern", c_char_p), ("min_frequency", c_uint64), ("max_token_length", c_uint32),
@@ -189,7 +189,7 @@ class _BpeTrainerOptions(_Options):
 
 
 class _TokenizerOptions(_Options):
-    _init = "tlm_tokenizer_options_init_sized"
+    _type = b"tlm_tokenizer_options_t"
     _fields_ = [("size", c_size_t), ("special_tokens", POINTER(_Bytes)),
                 ("num_special_tokens", c_size_t), ("pattern", c_char_p),
                 ("ignore_merges", c_uint32), ("nfc", c_uint32),
@@ -197,7 +197,7 @@ class _TokenizerOptions(_Options):
 
 
 class _EncodeOptions(_Options):
-    _init = "tlm_encode_options_init_sized"
+    _type = b"tlm_encode_options_t"
     _fields_ = [("size", c_size_t), ("allowed_special", c_uint32), ("disallowed_special", c_uint32),
                 ("allowed", POINTER(_Bytes)), ("num_allowed", c_size_t),
                 ("disallowed", POINTER(_Bytes)), ("num_disallowed", c_size_t),
@@ -205,14 +205,14 @@ class _EncodeOptions(_Options):
 
 
 class _PadOptions(_Options):
-    _init = "tlm_pad_options_init_sized"
+    _type = b"tlm_pad_options_t"
     _fields_ = [("size", c_size_t), ("max_length", c_size_t), ("pad_length", c_size_t),
                 ("pad_id", c_uint32), ("pad_side", c_uint32), ("cut_side", c_uint32),
                 ("reserved", c_uint32)]
 
 
 class _ModelOptions(_Options):
-    _init = "tlm_model_options_init_sized"
+    _type = b"tlm_model_options_t"
     _fields_ = [("size", c_size_t), ("vocab_size", c_int64), ("context_length", c_int64),
                 ("d_model", c_int64), ("num_layers", c_int64), ("num_heads", c_int64),
                 ("d_ff", c_int64), ("rope_theta", c_double), ("seed", c_uint64),
@@ -222,7 +222,7 @@ class _ModelOptions(_Options):
 
 
 class _CostOptions(_Options):
-    _init = "tlm_cost_options_init_sized"
+    _type = b"tlm_cost_options_t"
     _fields_ = [("size", c_size_t), ("batch", c_int64), ("time", c_int64), ("optimizer", c_int32),
                 ("counting", c_int32), ("checkpointing", c_bool), ("reserved", c_uint8 * 7)]
 
@@ -239,33 +239,33 @@ class _Cost(ctypes.Structure):
 
 
 class _ModelFileOptions(_Options):
-    _init = "tlm_model_file_options_init_sized"
+    _type = b"tlm_model_file_options_t"
     _fields_ = [("size", c_size_t), ("weights", c_int32), ("has_begin_token", c_bool),
                 ("has_end_token", c_bool), ("reserved", c_uint8 * 2), ("begin_token", c_uint32),
                 ("end_token", c_uint32)]
 
 
 class _CheckpointOptions(_Options):
-    _init = "tlm_checkpoint_options_init_sized"
+    _type = b"tlm_checkpoint_options_t"
     _fields_ = [("size", c_size_t), ("metadata", c_char_p), ("validation_loss", c_double),
                 ("has_validation_loss", c_bool), ("reserved", c_uint8 * 7)]
 
 
 class _AdamWOptions(_Options):
-    _init = "tlm_adamw_options_init_sized"
+    _type = b"tlm_adamw_options_t"
     _fields_ = [("size", c_size_t), ("learning_rate", c_double), ("beta1", c_double),
                 ("beta2", c_double), ("eps", c_double), ("weight_decay", c_double)]
 
 
 class _ScheduleOptions(_Options):
-    _init = "tlm_schedule_options_init_sized"
+    _type = b"tlm_schedule_options_t"
     _fields_ = [("size", c_size_t), ("kind", c_int32), ("reserved", c_int32),
                 ("max_learning_rate", c_double), ("min_learning_rate", c_double),
                 ("warmup_steps", c_uint64), ("total_steps", c_uint64), ("decay_steps", c_uint64)]
 
 
 class _LoaderOptions(_Options):
-    _init = "tlm_loader_options_init_sized"
+    _type = b"tlm_loader_options_t"
     _fields_ = [("size", c_size_t), ("batch_size", c_int64), ("context_length", c_int64),
                 ("seed", c_uint64), ("order", c_int32), ("document_end", c_uint32),
                 ("has_document_end", c_bool), ("reserved", c_uint8 * 3), ("prefetch", c_int32)]
@@ -289,7 +289,7 @@ _SaveCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, c_char_p, c_uint64)
 
 
 class _TrainerOptions(_Options):
-    _init = "tlm_trainer_options_init_sized"
+    _type = b"tlm_trainer_options_t"
     _fields_ = [("size", c_size_t), ("steps", c_uint64), ("schedule", POINTER(_ScheduleOptions)),
                 ("clip_norm", c_double), ("accumulation", c_uint64), ("valid", c_void_p),
                 ("eval_every", c_uint64), ("eval_tokens", c_uint64), ("checkpoint_path", c_char_p),
@@ -301,7 +301,7 @@ class _TrainerOptions(_Options):
 
 
 class _GenerateOptions(_Options):
-    _init = "tlm_generate_options_init_sized"
+    _type = b"tlm_generate_options_t"
     _fields_ = [("size", c_size_t), ("max_tokens", c_int64), ("temperature", c_double),
                 ("top_p", c_double), ("top_k", c_uint32), ("has_end_token", c_bool),
                 ("reserved", c_uint8 * 3), ("end_token", c_uint32), ("reserved2", c_uint32),
@@ -324,7 +324,7 @@ _Backward = ctypes.CFUNCTYPE(c_int32, _OUT, c_void_p, _OUT, c_size_t, _OUT, c_si
 
 
 class _CustomOpOptions(_Options):
-    _init = "tlm_custom_op_options_init_sized"
+    _type = b"tlm_custom_op_options_t"
     _fields_ = [("size", c_size_t), ("name", c_char_p), ("backward", _Backward),
                 ("release", _Release), ("user", c_void_p)]
 
@@ -338,6 +338,7 @@ _IdsCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, _IDS, c_size_t)
 
 # Argument types of the functions used here: those that return a status, then the others.
 _STATUS_FUNCTIONS = {
+    "tlm_options_init": [c_void_p, c_size_t, c_char_p],
     "tlm_set_num_threads": [c_int32],
     "tlm_set_cpu_level": [c_int32],
     "tlm_random_bits": [_COUNTS, c_size_t, c_uint64, c_uint64, c_uint64],
@@ -491,9 +492,6 @@ _OTHER_FUNCTIONS = {
     "tlm_gemm_kernel_name": (c_char_p, []),
     "tlm_set_grad_enabled": (c_bool, [c_bool]),
     "tlm_free": (None, [c_void_p]),
-    **{f"tlm_{name}_options_init_sized": (None, [c_void_p, c_size_t])
-       for name in ("bpe_trainer", "tokenizer", "encode", "pad", "custom_op", "adamw", "schedule",
-                    "loader", "checkpoint", "model", "model_file", "cost", "generate", "trainer")},
     **{f"tlm_{name}_free": (None, [c_void_p])
        for name in ("bpe_trainer", "tokenizer", "encoder", "decoder", "tensor", "optimizer",
                     "dataset", "loader", "token_writer", "model", "generator", "trainer")},

@@ -44,18 +44,7 @@ typedef struct tlm_bpe_trainer_options {
     void *progress_user;
 } tlm_bpe_trainer_options_t;
 
-#define TLM_BPE_TRAINER_OPTIONS_INIT                                                               \
-    {                                                                                              \
-        sizeof(tlm_bpe_trainer_options_t), 0, 0, NULL, 0, NULL, 0, 0, 0, 0, NULL, NULL, NULL       \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_BPE_TRAINER_OPTIONS_INIT. NULL is fine.
- *  tlm_bpe_trainer_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_bpe_trainer_options_init_sized(tlm_bpe_trainer_options_t *options, size_t size);
-/** The same with the size of version 0.1, for programs compiled then. @since 0.1 */
-TLM_API void tlm_bpe_trainer_options_init(tlm_bpe_trainer_options_t *options);
-#define tlm_bpe_trainer_options_init(options)                                                      \
-    tlm_bpe_trainer_options_init_sized(options, sizeof(tlm_bpe_trainer_options_t))
+#define TLM_BPE_TRAINER_OPTIONS_INIT TLM_SIZED(tlm_bpe_trainer_options_t)
 
 /** Makes a trainer; owned by the caller, freed with tlm_bpe_trainer_free. With a base, ids, merges
  *  and special tokens of the base stay, special tokens that it lacks come behind its last id, and

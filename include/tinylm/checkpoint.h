@@ -27,19 +27,7 @@ typedef struct tlm_checkpoint_options {
     uint8_t reserved[7];
 } tlm_checkpoint_options_t;
 
-#define TLM_CHECKPOINT_OPTIONS_INIT                                                                \
-    {                                                                                              \
-        sizeof(tlm_checkpoint_options_t), NULL, 0.0, false,                                        \
-        {                                                                                          \
-            0, 0, 0, 0, 0, 0, 0                                                                    \
-        }                                                                                          \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_CHECKPOINT_OPTIONS_INIT. NULL is fine.
- *  tlm_checkpoint_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_checkpoint_options_init_sized(tlm_checkpoint_options_t *options, size_t size);
-#define tlm_checkpoint_options_init(options)                                                       \
-    tlm_checkpoint_options_init_sized(options, sizeof(tlm_checkpoint_options_t))
+#define TLM_CHECKPOINT_OPTIONS_INIT TLM_SIZED(tlm_checkpoint_options_t)
 
 /** tlm_checkpoint_save with options (NULL: none), which are copied. TLM_ERR_FORMAT if metadata is
  *  no JSON object, TLM_ERR_INVALID_ARGUMENT if it is too long. @since 0.2 */

@@ -3,6 +3,7 @@
 #ifndef TINYLM_CUSTOM_OP_H
 #define TINYLM_CUSTOM_OP_H
 
+#include "options.h"
 #include "tensor.h"
 
 #ifdef __cplusplus
@@ -31,16 +32,7 @@ typedef struct tlm_custom_op_options {
     void *user;                     /* given to both */
 } tlm_custom_op_options_t;
 
-#define TLM_CUSTOM_OP_OPTIONS_INIT                                                                 \
-    {                                                                                              \
-        sizeof(tlm_custom_op_options_t), NULL, NULL, NULL, NULL                                    \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_CUSTOM_OP_OPTIONS_INIT. NULL is fine.
- *  tlm_custom_op_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_custom_op_options_init_sized(tlm_custom_op_options_t *options, size_t size);
-#define tlm_custom_op_options_init(options)                                                        \
-    tlm_custom_op_options_init_sized(options, sizeof(tlm_custom_op_options_t))
+#define TLM_CUSTOM_OP_OPTIONS_INIT TLM_SIZED(tlm_custom_op_options_t)
 
 /** A tensor over the memory of `result` (float32), recorded as made from `inputs`, of any types, by
  *  a custom op. The graph that `result` itself may have is not followed. Where no input requires a

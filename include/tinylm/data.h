@@ -80,16 +80,7 @@ typedef struct tlm_loader_options {
     int32_t prefetch; /* batches made ahead on a thread, at most 1024; 0: none */
 } tlm_loader_options_t;
 
-#define TLM_LOADER_OPTIONS_INIT                                                                    \
-    {                                                                                              \
-        sizeof(tlm_loader_options_t), 0, 0, 0, TLM_ORDER_RANDOM, 0, false, {0, 0, 0}, 0            \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_LOADER_OPTIONS_INIT. NULL is fine.
- *  tlm_loader_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_loader_options_init_sized(tlm_loader_options_t *options, size_t size);
-#define tlm_loader_options_init(options)                                                           \
-    tlm_loader_options_init_sized(options, sizeof(tlm_loader_options_t))
+#define TLM_LOADER_OPTIONS_INIT TLM_SIZED(tlm_loader_options_t)
 
 /** Makes a loader at batch 0. Batch n is a pure function of the data, the options but prefetch, and
  *  n. Windows lie end to end from the first id; the last ids, too few for one, are in none. With

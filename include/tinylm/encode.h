@@ -29,16 +29,7 @@ typedef struct tlm_encode_options {
     uint64_t seed;  /* of the dropout */
 } tlm_encode_options_t;
 
-#define TLM_ENCODE_OPTIONS_INIT                                                                    \
-    {                                                                                              \
-        sizeof(tlm_encode_options_t), TLM_SPECIAL_ALL, TLM_SPECIAL_ALL, NULL, 0, NULL, 0, 0.0, 0   \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_ENCODE_OPTIONS_INIT. NULL is fine.
- *  tlm_encode_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_encode_options_init_sized(tlm_encode_options_t *options, size_t size);
-#define tlm_encode_options_init(options)                                                           \
-    tlm_encode_options_init_sized(options, sizeof(tlm_encode_options_t))
+#define TLM_ENCODE_OPTIONS_INIT TLM_SIZED(tlm_encode_options_t)
 
 /** Encodes a text as the options say; NULL: as tlm_tokenizer_encode. Special tokens that are
  *  neither allowed nor disallowed are plain text. The whole text is searched for disallowed ones
@@ -86,15 +77,7 @@ typedef struct tlm_pad_options {
     uint32_t reserved; /* 0 */
 } tlm_pad_options_t;
 
-#define TLM_PAD_OPTIONS_INIT                                                                       \
-    {                                                                                              \
-        sizeof(tlm_pad_options_t), 0, 0, 0, TLM_SIDE_RIGHT, TLM_SIDE_RIGHT, 0                      \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_PAD_OPTIONS_INIT. NULL is fine.
- *  tlm_pad_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_pad_options_init_sized(tlm_pad_options_t *options, size_t size);
-#define tlm_pad_options_init(options) tlm_pad_options_init_sized(options, sizeof(tlm_pad_options_t))
+#define TLM_PAD_OPTIONS_INIT TLM_SIZED(tlm_pad_options_t)
 
 /** Encodes texts to rows of one length: *ids (num_texts, *length), and *mask of the same shape, 1
  *  for an id and 0 for padding; *lengths (num_texts) counts the ids of each row. mask and lengths

@@ -35,14 +35,6 @@ typedef struct tlm_generate_options {
             NULL, 0, 0, 0                                                                          \
     }
 
-/** Sets `size` bytes of *options, and options->size, to TLM_GENERATE_OPTIONS_INIT. NULL is fine.
- *  tlm_generate_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_generate_options_init_sized(tlm_generate_options_t *options, size_t size);
-/** The same with the size of version 0.1, for programs compiled then. @since 0.1 */
-TLM_API void tlm_generate_options_init(tlm_generate_options_t *options);
-#define tlm_generate_options_init(options)                                                         \
-    tlm_generate_options_init_sized(options, sizeof(tlm_generate_options_t))
-
 /* ---- One prompt ------------------------------------------------------------------------- */
 
 /** Called with each new token, on the calling thread; anything but 0 stops the generation behind

@@ -4,6 +4,7 @@
 #define TINYLM_MODEL_H
 
 #include "nn.h"
+#include "options.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -45,22 +46,7 @@ typedef struct tlm_model_options {
     uint8_t reserved[3];
 } tlm_model_options_t;
 
-#define TLM_MODEL_OPTIONS_INIT                                                                     \
-    {                                                                                              \
-        sizeof(tlm_model_options_t), 0, 0, 0, 0, 0, 0, 0.0, 0, 0, 0.0, TLM_NORM_PRE,               \
-            TLM_POSITION_ROPE, TLM_FFN_SWIGLU, false,                                              \
-        {                                                                                          \
-            0, 0, 0                                                                                \
-        }                                                                                          \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_MODEL_OPTIONS_INIT. NULL is fine.
- *  tlm_model_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_model_options_init_sized(tlm_model_options_t *options, size_t size);
-/** The same with the size of version 0.1, for programs compiled then. @since 0.1 */
-TLM_API void tlm_model_options_init(tlm_model_options_t *options);
-#define tlm_model_options_init(options)                                                            \
-    tlm_model_options_init_sized(options, sizeof(tlm_model_options_t))
+#define TLM_MODEL_OPTIONS_INIT TLM_SIZED(tlm_model_options_t)
 
 /** Makes a model with fresh parameters: linear weights truncated normal with sigma^2 = 2 / (d_in +
  *  d_out), embeddings with sigma 1 (tied ones as the linear weight that they also are), both cut at

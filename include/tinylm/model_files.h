@@ -29,16 +29,7 @@ typedef struct tlm_model_file_options {
     uint32_t end_token;
 } tlm_model_file_options_t;
 
-#define TLM_MODEL_FILE_OPTIONS_INIT                                                                \
-    {                                                                                              \
-        sizeof(tlm_model_file_options_t), TLM_WEIGHTS_FLOAT32, false, false, {0, 0}, 0, 0          \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_MODEL_FILE_OPTIONS_INIT. NULL is fine.
- *  tlm_model_file_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_model_file_options_init_sized(tlm_model_file_options_t *options, size_t size);
-#define tlm_model_file_options_init(options)                                                       \
-    tlm_model_file_options_init_sized(options, sizeof(tlm_model_file_options_t))
+#define TLM_MODEL_FILE_OPTIONS_INIT TLM_SIZED(tlm_model_file_options_t)
 
 /** Writes a folder that transformers loads as a LlamaForCausalLM: model.safetensors,
  *  generation_config.json, with a tokenizer (NULL: none) tokenizer.json and tokenizer_config.json,

@@ -37,19 +37,7 @@ typedef struct tlm_cost_options {
     uint8_t reserved[7];
 } tlm_cost_options_t;
 
-#define TLM_COST_OPTIONS_INIT                                                                      \
-    {                                                                                              \
-        sizeof(tlm_cost_options_t), 0, 0, TLM_COST_ADAMW, TLM_COUNT_EXECUTED, false,               \
-        {                                                                                          \
-            0, 0, 0, 0, 0, 0, 0                                                                    \
-        }                                                                                          \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_COST_OPTIONS_INIT. NULL is fine.
- *  tlm_cost_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_cost_options_init_sized(tlm_cost_options_t *options, size_t size);
-#define tlm_cost_options_init(options)                                                             \
-    tlm_cost_options_init_sized(options, sizeof(tlm_cost_options_t))
+#define TLM_COST_OPTIONS_INIT TLM_SIZED(tlm_cost_options_t)
 
 /* Bytes, and floating-point operations, a multiplication and an addition being two. */
 typedef struct tlm_cost {
@@ -77,10 +65,7 @@ typedef struct tlm_cost {
     double token_flops;
 } tlm_cost_t;
 
-#define TLM_COST_INIT                                                                              \
-    {                                                                                              \
-        sizeof(tlm_cost_t), 0, {0}, 0, 0, 0, 0, 0, 0, 0, {0}, {0}, 0.0, 0.0, 0.0, 0.0, 0.0         \
-    }
+#define TLM_COST_INIT TLM_SIZED(tlm_cost_t)
 
 /** The cost of the model that `model` describes; cost_options may be NULL. Set out->size first.
  *  Memory is that of the second and later train steps (zero_grad, tlm_model_loss, backward, step)

@@ -2,6 +2,7 @@
 #ifndef TINYLM_OPTIM_H
 #define TINYLM_OPTIM_H
 
+#include "options.h"
 #include "tensor.h"
 
 #ifdef __cplusplus
@@ -26,14 +27,6 @@ typedef struct tlm_adamw_options {
     {                                                                                              \
         sizeof(tlm_adamw_options_t), 1e-3, 0.9, 0.999, 1e-8, 0.01                                  \
     }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_ADAMW_OPTIONS_INIT. NULL is fine.
- *  tlm_adamw_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_adamw_options_init_sized(tlm_adamw_options_t *options, size_t size);
-/** The same with the size of version 0.1, for programs compiled then. @since 0.1 */
-TLM_API void tlm_adamw_options_init(tlm_adamw_options_t *options);
-#define tlm_adamw_options_init(options)                                                            \
-    tlm_adamw_options_init_sized(options, sizeof(tlm_adamw_options_t))
 
 /** AdamW (Loshchilov & Hutter 2019, in the form of CS336's Algorithm 1): m and v are moving
  *  averages of g and g^2; alpha_t = lr sqrt(1 - beta2^t) / (1 - beta1^t); theta -= alpha_t m /
@@ -156,16 +149,7 @@ typedef struct tlm_schedule_options {
     uint64_t decay_steps;     /* of TLM_SCHEDULE_WSD */
 } tlm_schedule_options_t;
 
-#define TLM_SCHEDULE_OPTIONS_INIT                                                                  \
-    {                                                                                              \
-        sizeof(tlm_schedule_options_t), TLM_SCHEDULE_CONSTANT, 0, 0.0, 0.0, 0, 0, 0                \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_SCHEDULE_OPTIONS_INIT. NULL is fine.
- *  tlm_schedule_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_schedule_options_init_sized(tlm_schedule_options_t *options, size_t size);
-#define tlm_schedule_options_init(options)                                                         \
-    tlm_schedule_options_init_sized(options, sizeof(tlm_schedule_options_t))
+#define TLM_SCHEDULE_OPTIONS_INIT TLM_SIZED(tlm_schedule_options_t)
 
 /** The learning rate of `step`; TLM_SCHEDULE_COSINE gives what tlm_cosine_schedule gives.
  *  TLM_ERR_INVALID_ARGUMENT, naming the field, for an unknown kind, for rates that are negative or

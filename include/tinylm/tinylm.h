@@ -4,6 +4,7 @@
 
 #include "version.h"
 #include "status.h"
+#include "options.h"
 #include "runtime.h"
 #include "tokenizer.h"
 #include "encode.h"

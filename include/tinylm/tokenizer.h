@@ -4,6 +4,7 @@
 #ifndef TINYLM_TOKENIZER_H
 #define TINYLM_TOKENIZER_H
 
+#include "options.h"
 #include "runtime.h"
 
 #ifdef __cplusplus
@@ -69,18 +70,7 @@ typedef struct tlm_tokenizer_options {
     const uint32_t *special_token_ids;
 } tlm_tokenizer_options_t;
 
-#define TLM_TOKENIZER_OPTIONS_INIT                                                                 \
-    {                                                                                              \
-        sizeof(tlm_tokenizer_options_t), NULL, 0, NULL, 0, 0, NULL                                 \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_TOKENIZER_OPTIONS_INIT. NULL is fine.
- *  tlm_tokenizer_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_tokenizer_options_init_sized(tlm_tokenizer_options_t *options, size_t size);
-/** The same with the size of version 0.1, for programs compiled then. @since 0.1 */
-TLM_API void tlm_tokenizer_options_init(tlm_tokenizer_options_t *options);
-#define tlm_tokenizer_options_init(options)                                                        \
-    tlm_tokenizer_options_init_sized(options, sizeof(tlm_tokenizer_options_t))
+#define TLM_TOKENIZER_OPTIONS_INIT TLM_SIZED(tlm_tokenizer_options_t)
 
 /** Makes a tokenizer from a vocabulary and its merges in memory, all copied. vocab[i] is the token
  *  with id i (size 0: a hole); merges[2k], merges[2k+1] are the two sides of merge k, first to

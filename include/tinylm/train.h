@@ -44,13 +44,7 @@ typedef struct tlm_evaluation {
     uint8_t reserved[7];
 } tlm_evaluation_t;
 
-#define TLM_EVALUATION_INIT                                                                        \
-    {                                                                                              \
-        sizeof(tlm_evaluation_t), 0, 0, 0.0, 0.0, 0.0, false,                                      \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
+#define TLM_EVALUATION_INIT TLM_SIZED(tlm_evaluation_t)
 
 /** Mean loss over windows of `context` ids (0: the model's), spread evenly over the data set, of
  *  about max_tokens in all (0: the whole set but the last few, too few for a window); `batch`
@@ -80,10 +74,7 @@ typedef struct tlm_train_step {
     double utilisation; /* share of peak_flops used by the model's products (MFU); 0: not known */
 } tlm_train_step_t;
 
-#define TLM_TRAIN_STEP_INIT                                                                        \
-    {                                                                                              \
-        sizeof(tlm_train_step_t), 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0                               \
-    }
+#define TLM_TRAIN_STEP_INIT TLM_SIZED(tlm_train_step_t)
 
 /* Called by tlm_trainer_run on its thread; what they are given is borrowed until they return.
  * `path` is the file or the directory of the options. Anything but 0 ends the run after the step's
@@ -118,20 +109,7 @@ typedef struct tlm_trainer_options {
     uint8_t reserved2[4];
 } tlm_trainer_options_t;
 
-#define TLM_TRAINER_OPTIONS_INIT                                                                   \
-    {                                                                                              \
-        sizeof(tlm_trainer_options_t), 0, NULL, 0.0, 0, NULL, 0, 0, NULL, 0, 0.0, NULL, NULL,      \
-            NULL, NULL, false, false, {0}, NULL, 0,                                                \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
-
-/** Sets `size` bytes of *options, and options->size, to TLM_TRAINER_OPTIONS_INIT. NULL is fine.
- *  tlm_trainer_options_init(&options) calls it with sizeof(options). @since 0.2 */
-TLM_API void tlm_trainer_options_init_sized(tlm_trainer_options_t *options, size_t size);
-#define tlm_trainer_options_init(options)                                                          \
-    tlm_trainer_options_init_sized(options, sizeof(tlm_trainer_options_t))
+#define TLM_TRAINER_OPTIONS_INIT TLM_SIZED(tlm_trainer_options_t)
 
 /** Makes a trainer at step 0. model, optimizer and loader are borrowed until it is freed; the
  *  optimiser holds the parameters already (tlm_optimizer_add_model). Owned by the caller.

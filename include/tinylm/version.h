@@ -10,7 +10,7 @@
 #define TLM_VERSION_STRING "0.2.0"
 
 /* Bumped only when a program built against an older header could break; it is the soname. */
-#define TLM_ABI_VERSION 0
+#define TLM_ABI_VERSION 1
 
 #ifdef __cplusplus
 extern "C" {

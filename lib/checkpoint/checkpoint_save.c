@@ -21,8 +21,6 @@
 
 #define METADATA_MAX_SIZE ((size_t)1 << 20) /* of the user's: a header must stay below 100 MB */
 
-TLMI_OPTIONS_INIT_SIZED(checkpoint, TLM_CHECKPOINT_OPTIONS_INIT)
-
 /* ---- Metadata --------------------------------------------------------------------------- */
 
 static tlm_status_t set_text(tlmi_json_t *object, const char *key, const char *text)
@@ -206,7 +204,7 @@ static tlm_status_t read_options(tlm_checkpoint_options_t *known, const char *fu
     size_t size;
 
     if (options != NULL)
-        TLMI_TRY(tlmi_options_read(function, known, sizeof(*known), options));
+        TLMI_TRY(tlmi_options_read(function, known, TLMI_CHECKPOINT_OPTIONS, options));
     if (known->metadata == NULL)
         return TLM_OK;
     size = strlen(known->metadata);

@@ -34,8 +34,6 @@ struct tlm_loader {
     bool stopping;
 };
 
-TLMI_OPTIONS_INIT_SIZED(loader, TLM_LOADER_OPTIONS_INIT)
-
 /* ---- Making batches --------------------------------------------------------------------- */
 
 static uint32_t *slot_inputs(const tlm_loader_t *loader, uint64_t batch)
@@ -168,7 +166,7 @@ tlm_status_t tlm_loader_create(tlm_loader_t **out, const tlm_dataset_t *dataset,
 
     TLMI_REQUIRE("loader_create", out);
     TLMI_REQUIRE("loader_create", dataset);
-    TLMI_TRY(tlmi_options_read("loader_create", &known, sizeof(known), options));
+    TLMI_TRY(tlmi_options_read("loader_create", &known, TLMI_LOADER_OPTIONS, options));
     TLMI_TRY(check_options(&known, tlm_dataset_length(dataset)));
     if (!tlmi_mul_size(&ids, (size_t)known.batch_size, (size_t)known.context_length) ||
         !tlmi_mul_size(&ids, ids, 2 * ((size_t)known.prefetch + 1)))

@@ -6,8 +6,6 @@
 #include "base/options.h"
 #include "infer/infer_core.h"
 
-TLMI_OPTIONS_INIT_FUNCTIONS(generate, TLM_GENERATE_OPTIONS_INIT, seed)
-
 tlm_status_t tlmi_check_ids(const char *function, const char *what, const uint32_t *ids, size_t n,
                             int64_t vocab_size)
 {
@@ -22,9 +20,6 @@ tlm_status_t tlmi_check_ids(const char *function, const char *what, const uint32
 
 static tlm_status_t check_numbers(const char *function, const tlm_generate_options_t *options)
 {
-    if ((options->reserved[0] | options->reserved[1] | options->reserved[2]) != 0 ||
-        options->reserved2 != 0 || options->reserved3 != 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: a reserved field is not 0", function);
     if (options->max_tokens < 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: max_tokens %" PRId64 " is negative",
                          function, options->max_tokens);
@@ -72,6 +67,6 @@ tlm_status_t tlmi_generate_options_read(tlm_generate_options_t *known, const cha
 
     *known = defaults;
     if (options != NULL)
-        TLMI_TRY(tlmi_options_read(function, known, sizeof(*known), options));
+        TLMI_TRY(tlmi_options_read(function, known, TLMI_GENERATE_OPTIONS, options));
     return check_options(function, known, vocab_size);
 }

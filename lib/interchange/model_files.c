@@ -9,8 +9,6 @@
 #include "base/memory.h"
 #include "base/options.h"
 
-TLMI_OPTIONS_INIT_SIZED(model_file, TLM_MODEL_FILE_OPTIONS_INIT)
-
 char *tlmi_path_join(const char *directory, const char *name)
 {
     size_t size = strlen(directory) + strlen(name) + 2;
@@ -53,12 +51,10 @@ tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const char *
     uint32_t size = tlm_tokenizer_vocab_size(tokenizer);
 
     if (options != NULL)
-        TLMI_TRY(tlmi_options_read(function, &known, sizeof(known), options));
+        TLMI_TRY(tlmi_options_read(function, &known, TLMI_MODEL_FILE_OPTIONS, options));
     if (known.weights < TLM_WEIGHTS_FLOAT32 || known.weights > TLM_WEIGHTS_BFLOAT16)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: weights %" PRId32 " is not in 0 .. 2",
                          function, known.weights);
-    if ((known.reserved[0] | known.reserved[1]) != 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: a reserved field is not 0", function);
     TLMI_TRY(tlmi_llama_check(function, &model->options));
     if (size > model->options.vocab_size)
         return tlmi_fail(TLM_ERR_RANGE,

@@ -66,7 +66,7 @@ tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
     TLMI_TRY_OR(fail, tlm_model_get_options(&options, model));
     TLMI_TRY_OR(fail, check_tokenizer(own_tokenizer, &options, path));
     if (file != NULL)
-        TLMI_TRY_OR(fail, tlmi_options_write("model_open", file, &own, sizeof(own)));
+        TLMI_TRY_OR(fail, tlmi_options_write("model_open", file, &own, TLMI_MODEL_FILE_OPTIONS));
     if (tokenizer != NULL)
         *tokenizer = own_tokenizer;
     *out = model;

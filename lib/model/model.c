@@ -182,7 +182,7 @@ void tlm_model_free(tlm_model_t *model)
 tlm_status_t tlm_model_get_options(tlm_model_options_t *out, const tlm_model_t *model)
 {
     TLMI_REQUIRE("model_get_options", model);
-    return tlmi_options_write("model_get_options", out, &model->options, sizeof(model->options));
+    return tlmi_options_write("model_get_options", out, &model->options, TLMI_MODEL_OPTIONS);
 }
 
 size_t tlm_model_num_parameters(const tlm_model_t *model)

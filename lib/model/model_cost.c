@@ -13,8 +13,6 @@
 #define SGD_FLOPS   2
 #define MAX_BYTES   ((size_t)1 << 52) /* beyond, sums of bytes could overflow on the way */
 
-TLMI_OPTIONS_INIT_SIZED(cost, TLM_COST_OPTIONS_INIT)
-
 /* ---- Parameters ------------------------------------------------------------------------- */
 
 static void count_parameters(tlm_cost_t *cost, const tlm_model_options_t *options,
@@ -96,12 +94,6 @@ static void count_flops(tlm_cost_t *cost, const tlm_model_options_t *options,
 static tlm_status_t check_cost_options(tlm_cost_options_t *asked,
                                        const tlm_model_options_t *options)
 {
-    uint8_t reserved = 0;
-
-    for (size_t i = 0; i < sizeof(asked->reserved); i++)
-        reserved |= asked->reserved[i];
-    if (reserved != 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "model_cost: a reserved field is not 0");
     if (asked->batch < 0 || asked->time < 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "model_cost: batch %" PRId64 " and time %" PRId64 " must not be negative",
@@ -155,7 +147,7 @@ tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
     TLMI_REQUIRE("model_cost", out);
     TLMI_TRY(tlmi_model_resolve(&options, &shape, "model_cost", model));
     if (cost_options != NULL)
-        TLMI_TRY(tlmi_options_read("model_cost", &asked, sizeof(asked), cost_options));
+        TLMI_TRY(tlmi_options_read("model_cost", &asked, TLMI_COST_OPTIONS, cost_options));
     TLMI_TRY(check_cost_options(&asked, &options));
     if (!bytes_fit(&options, &shape, &asked))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
@@ -173,5 +165,5 @@ tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
     cost.activation_bytes = memory.activations;
     cost.step_live_bytes = memory.live;
     cost.step_peak_bytes = memory.peak;
-    return tlmi_options_write("model_cost", out, &cost, sizeof(cost));
+    return tlmi_options_write("model_cost", out, &cost, TLMI_COST);
 }

@@ -9,8 +9,6 @@
 
 #define MAX_LAYERS 65536
 
-TLMI_OPTIONS_INIT_FUNCTIONS(model, TLM_MODEL_OPTIONS_INIT, seed)
-
 static tlm_status_t check_sizes(const char *function, const tlm_model_options_t *options)
 {
     const struct {
@@ -61,8 +59,6 @@ static tlm_status_t check_switches(const char *function, const tlm_model_options
         if (switches[i].value < 0 || switches[i].value > switches[i].last)
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %" PRId32 " is not in 0 .. %" PRId32,
                              function, switches[i].name, switches[i].value, switches[i].last);
-    if ((options->reserved[0] | options->reserved[1] | options->reserved[2]) != 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: a reserved field is not 0", function);
     return TLM_OK;
 }
 
@@ -144,7 +140,7 @@ tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_
     tlm_model_options_t known = TLM_MODEL_OPTIONS_INIT;
     tlmi_model_shape_t made;
 
-    TLMI_TRY(tlmi_options_read(function, &known, sizeof(known), options));
+    TLMI_TRY(tlmi_options_read(function, &known, TLMI_MODEL_OPTIONS, options));
     TLMI_TRY(check_sizes(function, &known));
     TLMI_TRY(check_switches(function, &known));
     TLMI_TRY(check_heads(function, &known));

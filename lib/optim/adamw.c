@@ -60,8 +60,6 @@ static const tlmi_optimizer_kind_t adamw_kind = {
     .update = update_parameter,
 };
 
-TLMI_OPTIONS_INIT_FUNCTIONS(adamw, TLM_ADAMW_OPTIONS_INIT, weight_decay)
-
 tlm_status_t tlmi_check_learning_rate(const char *function, double learning_rate)
 {
     if (!isfinite(learning_rate) || learning_rate < 0.0)
@@ -101,7 +99,7 @@ tlm_status_t tlm_optimizer_create_adamw(tlm_optimizer_t **out, const tlm_adamw_o
 
     TLMI_REQUIRE("optimizer_create_adamw", out);
     if (options != NULL)
-        TLMI_TRY(tlmi_options_read("optimizer_create_adamw", &known, sizeof(known), options));
+        TLMI_TRY(tlmi_options_read("optimizer_create_adamw", &known, TLMI_ADAMW_OPTIONS, options));
     TLMI_TRY(tlmi_adamw_check("optimizer_create_adamw", &known));
     return tlmi_optimizer_new(out, &adamw_kind, &known);
 }
@@ -135,7 +133,7 @@ tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tensor_t *con
     if (step == 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "adamw_update: step 0; the first is 1");
     if (options != NULL)
-        TLMI_TRY(tlmi_options_read("adamw_update", &known, sizeof(known), options));
+        TLMI_TRY(tlmi_options_read("adamw_update", &known, TLMI_ADAMW_OPTIONS, options));
     TLMI_TRY(tlmi_adamw_check("adamw_update", &known));
     for (size_t i = 0; i < n; i++) {
         TLMI_TRY(tlmi_check_leaf("adamw_update", "parameter", i, parameters[i]));

@@ -112,7 +112,7 @@ static tlm_status_t read_group_options(tlm_adamw_options_t *known, const tlm_opt
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "optimizer_add_group: options are AdamW's, and the optimizer is %s",
                          optimizer->kind->name);
-    TLMI_TRY(tlmi_options_read("optimizer_add_group", known, sizeof(*known), options));
+    TLMI_TRY(tlmi_options_read("optimizer_add_group", known, TLMI_ADAMW_OPTIONS, options));
     return tlmi_adamw_check("optimizer_add_group", known);
 }
 

@@ -11,8 +11,6 @@
 
 #define PI 3.14159265358979323846
 
-TLMI_OPTIONS_INIT_SIZED(schedule, TLM_SCHEDULE_OPTIONS_INIT)
-
 /* How much of the way from step `begin` to step `end` is done, in [0, 1]; nothing at `begin`, even
  * where both are one. */
 static double progress(uint64_t step, uint64_t begin, uint64_t end)
@@ -75,12 +73,10 @@ tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *funct
     tlm_schedule_options_t read = TLM_SCHEDULE_OPTIONS_INIT;
     uint64_t decay;
 
-    TLMI_TRY(tlmi_options_read(function, &read, sizeof(read), options));
+    TLMI_TRY(tlmi_options_read(function, &read, TLMI_SCHEDULE_OPTIONS, options));
     if (read.kind < TLM_SCHEDULE_CONSTANT || read.kind > TLM_SCHEDULE_WSD)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: schedule kind %" PRId32 "; it is 0..%d",
                          function, read.kind, TLM_SCHEDULE_WSD);
-    if (read.reserved != 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: a reserved field is not 0", function);
     TLMI_TRY(tlmi_check_learning_rate(function, read.max_learning_rate));
     TLMI_TRY(tlmi_check_learning_rate(function, read.min_learning_rate));
     decay = read.kind == TLM_SCHEDULE_WSD ? read.decay_steps : 0;
@@ -97,7 +93,7 @@ tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *funct
 tlm_status_t tlm_schedule_learning_rate(double *out, const tlm_schedule_options_t *options,
                                         uint64_t step)
 {
-    tlm_schedule_options_t known;
+    tlm_schedule_options_t known = TLM_SCHEDULE_OPTIONS_INIT;
 
     TLMI_REQUIRE("schedule_learning_rate", out);
     TLMI_TRY(tlmi_schedule_read(&known, "schedule_learning_rate", options));

@@ -18,8 +18,6 @@ typedef struct custom_context {
     tlm_tensor_t *saved[]; /* retained */
 } custom_context_t;
 
-TLMI_OPTIONS_INIT_SIZED(custom_op, TLM_CUSTOM_OP_OPTIONS_INIT)
-
 /* ---- Backward --------------------------------------------------------------------------- */
 
 /* A gradient that the callback made, for input i. The graph keeps it, so it must be plain memory of
@@ -139,7 +137,7 @@ tlm_status_t tlm_custom_op_record(tlm_tensor_t **out, const tlm_tensor_t *result
     TLMI_TRY(tlmi_check_float(CALL, "result", result));
     TLMI_TRY(check_tensors("inputs", inputs, num_inputs));
     TLMI_TRY(check_tensors("saved", saved, num_saved));
-    TLMI_TRY(tlmi_options_read(CALL, &known, sizeof(known), options));
+    TLMI_TRY(tlmi_options_read(CALL, &known, TLMI_CUSTOM_OP_OPTIONS, options));
     if (known.backward == NULL)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: options->backward is NULL", CALL);
     TLMI_TRY(tlm_tensor_detach(&tensor, result));

@@ -9,8 +9,6 @@
 #include "base/thread_pool.h"
 #include "tokenizer/encode.h"
 
-TLMI_OPTIONS_INIT_SIZED(pad, TLM_PAD_OPTIONS_INIT)
-
 /* ---- Encoding ---- */
 
 /* One worker's ids, and its first text that failed, with the message for the thread that called. */
@@ -172,7 +170,7 @@ done:
 static tlm_status_t read_pad_options(tlm_pad_options_t *known, const tlm_pad_options_t *options)
 {
     if (options != NULL)
-        TLMI_TRY(tlmi_options_read("tokenizer_encode_padded", known, sizeof(*known), options));
+        TLMI_TRY(tlmi_options_read("tokenizer_encode_padded", known, TLMI_PAD_OPTIONS, options));
     if (known->pad_side > TLM_SIDE_LEFT || known->cut_side > TLM_SIDE_LEFT)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "tokenizer_encode_padded: pad_side is %u and cut_side %u; right and left "

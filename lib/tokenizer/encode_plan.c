@@ -6,8 +6,6 @@
 #include "base/memory.h"
 #include "base/options.h"
 
-TLMI_OPTIONS_INIT_SIZED(encode, TLM_ENCODE_OPTIONS_INIT)
-
 /* ---- Plans ---- */
 
 static tlm_status_t check_list(const char *function, const char *name, uint32_t kind,
@@ -135,7 +133,7 @@ tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *functio
     tlm_status_t status;
 
     if (options != NULL)
-        TLMI_TRY(tlmi_options_read(function, &known, sizeof(known), options));
+        TLMI_TRY(tlmi_options_read(function, &known, TLMI_ENCODE_OPTIONS, options));
     TLMI_TRY(check_options(function, &known));
     *plan = (tlmi_encode_plan_t){
         .function = function, .tokenizer = tokenizer, .dropout = known.dropout, .seed = known.seed};

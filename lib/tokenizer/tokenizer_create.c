@@ -8,8 +8,6 @@
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
-TLMI_OPTIONS_INIT_FUNCTIONS(tokenizer, TLM_TOKENIZER_OPTIONS_INIT, pattern)
-
 void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer)
 {
     if (tokenizer == NULL)
@@ -195,7 +193,7 @@ tlm_status_t tlmi_tokenizer_read_options(tlm_tokenizer_options_t *out, const cha
 {
     *out = (tlm_tokenizer_options_t)TLM_TOKENIZER_OPTIONS_INIT;
     if (options != NULL)
-        TLMI_TRY(tlmi_options_read(what, out, sizeof(*out), options));
+        TLMI_TRY(tlmi_options_read(what, out, TLMI_TOKENIZER_OPTIONS, options));
     if (out->ignore_merges > 1 || out->nfc > 1)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: options->ignore_merges is %u and options->nfc %u, not 0 or 1", what,

@@ -126,7 +126,7 @@ tlm_status_t tlm_model_evaluate(tlm_evaluation_t *out, tlm_model_t *model,
 {
     tlm_evaluation_t result;
 
-    TLMI_TRY(tlmi_options_check_out("model_evaluate", out, sizeof(*out)));
+    TLMI_TRY(tlmi_options_check_out("model_evaluate", out, TLMI_EVALUATION));
     TLMI_REQUIRE("model_evaluate", model);
     TLMI_REQUIRE("model_evaluate", dataset);
     if (batch <= 0 || context < 0)
@@ -141,5 +141,5 @@ tlm_status_t tlm_model_evaluate(tlm_evaluation_t *out, tlm_model_t *model,
                          "model_evaluate: context %" PRId64 " is longer than the model's %" PRId64,
                          context, model->options.context_length);
     TLMI_TRY(tlmi_evaluate(&result, "model_evaluate", model, dataset, batch, context, max_tokens));
-    return tlmi_options_write("model_evaluate", out, &result, sizeof(result));
+    return tlmi_options_write("model_evaluate", out, &result, TLMI_EVALUATION);
 }

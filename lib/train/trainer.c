@@ -189,7 +189,7 @@ static tlm_status_t describe(tlm_train_step_t *out, const tlm_trainer_t *trainer
         if (trainer->options.peak_flops > 0.0)
             step.utilisation = trainer->step_flops / seconds / trainer->options.peak_flops;
     }
-    return tlmi_options_write("trainer_step", out, &step, sizeof(step));
+    return tlmi_options_write("trainer_step", out, &step, TLMI_TRAIN_STEP);
 }
 
 tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer)
@@ -201,7 +201,7 @@ tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer)
     TLMI_REQUIRE("trainer_step", trainer);
     if (out == NULL)
         out = &scratch;
-    TLMI_TRY(tlmi_options_check_out("trainer_step", out, sizeof(*out)));
+    TLMI_TRY(tlmi_options_check_out("trainer_step", out, TLMI_TRAIN_STEP));
     if (trainer->step >= trainer->options.steps)
         return tlmi_fail(TLM_ERR_STATE, "trainer_step: all %" PRIu64 " steps are done",
                          trainer->options.steps);

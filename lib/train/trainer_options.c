@@ -8,15 +8,8 @@
 #include "optim/optimizer_core.h"
 #include "train/train_core.h"
 
-TLMI_OPTIONS_INIT_SIZED(trainer, TLM_TRAINER_OPTIONS_INIT)
-
 static tlm_status_t check(const tlm_trainer_options_t *options)
 {
-    static const uint8_t zeros[sizeof(options->reserved)];
-
-    if (memcmp(options->reserved, zeros, sizeof(zeros)) != 0 ||
-        memcmp(options->reserved2, zeros, sizeof(options->reserved2)) != 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "trainer_create: a reserved field is not 0");
     if (options->steps == 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "trainer_create: steps is 0");
     if (!isfinite(options->clip_norm) || options->clip_norm < 0.0)
@@ -55,7 +48,7 @@ tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
 {
     tlm_trainer_options_t read = TLM_TRAINER_OPTIONS_INIT;
 
-    TLMI_TRY(tlmi_options_read("trainer_create", &read, sizeof(read), options));
+    TLMI_TRY(tlmi_options_read("trainer_create", &read, TLMI_TRAINER_OPTIONS, options));
     TLMI_TRY(check(&read));
     if (read.schedule != NULL) {
         TLMI_TRY(tlmi_schedule_read(schedule, "trainer_create", read.schedule));

@@ -34,9 +34,9 @@ tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
     tlm_evaluation_t result;
 
     TLMI_REQUIRE("trainer_evaluate", trainer);
-    TLMI_TRY(tlmi_options_check_out("trainer_evaluate", out, sizeof(*out)));
+    TLMI_TRY(tlmi_options_check_out("trainer_evaluate", out, TLMI_EVALUATION));
     TLMI_TRY(evaluate(&result, trainer));
-    return tlmi_options_write("trainer_evaluate", out, &result, sizeof(result));
+    return tlmi_options_write("trainer_evaluate", out, &result, TLMI_EVALUATION);
 }
 
 /* ---- Checkpoints ------------------------------------------------------------------------ */

@@ -1,14 +1,16 @@
 """Compares the ABI of the built library with those of the releases (tinylm-*.abi beside this file).
-Functions may have come, and options structs may have grown at their end; anything else is a breach.
+Functions may have come, and structs with a size may have grown at their end; anything else is a breach.
 Exits with 77, skipped, without abigail's tools, where the library has no debug information, and on
 machines other than those of the files.
 
-Usage: check_abi.py PROJECT_ROOT LIBRARY [--write FILE]
-  --write FILE   writes the library's ABI there instead, for the next release
+Usage: check_abi.py PROJECT_ROOT LIBRARY [--refresh]
+  --refresh   makes the library as it is the one that later ones are compared with: writes its ABI to
+              tinylm-MAJOR.MINOR.abi and copies the headers to MAJOR.MINOR/tinylm, beside this file
 """
 
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,19 @@ def dump(root, library, path):
     )
 
 
+def refresh(root, library):
+    """The ABI of this version, and the headers that its witness program is compiled with."""
+    headers = root / "include" / "tinylm"
+    text = (headers / "version.h").read_text(encoding="utf-8")
+    version = ".".join(re.search(rf"TLM_VERSION_{part} +(\d+)", text).group(1) for part in ("MAJOR", "MINOR"))
+    folder = HERE / version / "tinylm"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for header in sorted(headers.glob("*.h")):
+        shutil.copy(header, folder)
+    dump(root, library, str(HERE / f"tinylm-{version}.abi"))
+
+
 def has_debug_information(library):
     sections = subprocess.run(["readelf", "-S", "-W", library], check=True, capture_output=True, text=True).stdout
     return ".debug_info" in sections
@@ -48,7 +63,7 @@ def main(root, library, *rest):
         print("skipped: the library was built without debug information (-Ddebug=true)")
         return SKIPPED
     if rest:
-        dump(root, library, rest[1])
+        refresh(root, library)
         return 0
     releases = sorted(HERE.glob("tinylm-*.abi"))
     faults = 0 if releases else 1

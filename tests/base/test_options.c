@@ -1,180 +1,204 @@
-/* Options structs between callers and libraries of different ages. */
+/* Structs that open with their size, between callers and libraries of different ages: every one of
+ * them, every size, every byte. tests/abi/test_structs.c passes the same to the public calls. */
 #include "base_support.h"
 
 #include "base/options.h"
 
-typedef struct options {
-    size_t size;
-    int64_t a;
-    int64_t b;
-} options_t;
-
-typedef struct newer_options {
-    options_t known;
-    int64_t c;
-} newer_options_t;
+#define ROOM TLMI_OPTIONS_MAX_SIZE
 
 /* Volatile, for the compiler may know nothing of how large the caller's struct is. */
-static tlm_status_t (*volatile read_options)(const char *function, void *known, size_t known_size,
-                                             const void *options) = tlmi_options_read;
-static tlm_status_t (*volatile write_options)(const char *function, void *out, const void *known,
-                                              size_t known_size) = tlmi_options_write;
+static tlm_status_t (*volatile read_struct)(const char *function, void *known, tlmi_struct_t which,
+                                            const void *options) = tlmi_options_read;
+static tlm_status_t (*volatile write_struct)(const char *function, void *out, const void *known,
+                                             tlmi_struct_t which) = tlmi_options_write;
+static tlm_status_t (*volatile init_struct)(void *options, size_t size,
+                                            const char *type) = tlm_options_init;
 
-static const options_t defaults = {sizeof(options_t), 10, 20};
+/* Callers' and the library's structs; bytes at first so that a test sees which were touched. */
+typedef union room {
+    size_t size;
+    double alignment;
+    uint8_t bytes[ROOM];
+} room_t;
 
-START_TEST(a_struct_of_this_version_is_copied)
+static const size_t impossible_sizes[] = {0, 1, 7, 9, 23, ROOM + 1, ROOM + 8, SIZE_MAX};
+
+static bool is_filled(const void *bytes, size_t from, size_t to, uint8_t value)
 {
-    options_t known = defaults, given = {sizeof(given), 1, 2};
+    for (size_t i = from; i < to; i++)
+        if (((const uint8_t *)bytes)[i] != value)
+            return false;
+    return true;
+}
 
-    ASSERT_OK(read_options("f", &known, sizeof(known), &given));
-    ck_assert(known.size == sizeof(known) && known.a == 1 && known.b == 2);
+static bool is_reserved(const tlmi_struct_info_t *info, size_t byte)
+{
+    for (const tlmi_reserved_t *field = info->reserved; field->name != NULL; field++)
+        if (byte >= field->offset && byte < field->offset + field->size)
+            return true;
+    return false;
+}
+
+/* A caller's struct of `size` bytes in which every field that may be set is. */
+static void set_all_fields(room_t *given, size_t size, const tlmi_struct_info_t *info)
+{
+    memset(given, 0, sizeof(*given));
+    for (size_t i = 0; i < size && i < info->size; i++)
+        given->bytes[i] = is_reserved(info, i) ? 0 : 0xA5;
+    given->size = size;
+}
+
+#define FOR_STRUCTS(which, info)                                                                   \
+    for (int which = 0; which < TLMI_NUM_STRUCTS; which++)                                         \
+        for (const tlmi_struct_info_t *info = &tlmi_structs[which]; info != NULL; info = NULL)
+
+START_TEST(structs_of_every_age_are_read)
+{
+    static room_t known, given;
+
+    FOR_STRUCTS(which, info)
+    {
+        for (size_t size = sizeof(size_t); size <= info->size + 64; size += sizeof(size_t)) {
+            size_t shared = size < info->size ? size : info->size;
+            set_all_fields(&given, size, info);
+            memset(&known, 0x5A, sizeof(known));
+            known.size = info->size;
+            ASSERT_OK(read_struct("f", &known, (tlmi_struct_t)which, &given));
+            ck_assert_uint_eq(known.size, info->size);
+            ck_assert_mem_eq(known.bytes + sizeof(size), given.bytes + sizeof(size),
+                             shared - sizeof(size));
+            ck_assert(is_filled(&known, shared, ROOM, 0x5A));
+        }
+    }
 }
 END_TEST
 
-START_TEST(an_older_struct_leaves_the_defaults)
+static void check_refused(const char *text, tlmi_struct_t which, const room_t *given)
 {
-    options_t known = defaults, given = {2 * sizeof(size_t), 1, 2};
+    static room_t known;
 
-    ASSERT_OK(read_options("f", &known, sizeof(known), &given));
-    ck_assert(known.size == sizeof(known) && known.a == 1 && known.b == 20);
-    known = defaults;
-    given.size = sizeof(size_t);
-    ASSERT_OK(read_options("f", &known, sizeof(known), &given));
-    ck_assert(known.a == 10 && known.b == 20);
+    memset(&known, 0x5A, sizeof(known));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, text, read_struct("f", &known, which, given));
+    ck_assert(is_filled(&known, 0, ROOM, 0x5A));
+}
+
+START_TEST(unknown_fields_must_be_zero)
+{
+    static room_t given;
+
+    FOR_STRUCTS(which, info)
+    {
+        for (size_t byte = info->size; byte < info->size + 40; byte++) {
+            set_all_fields(&given, info->size + 40, info);
+            given.bytes[byte] = 1;
+            check_refused("sets byte", (tlmi_struct_t)which, &given);
+        }
+        set_all_fields(&given, ROOM, info);
+        given.bytes[ROOM - 1] = 0x80;
+        check_refused("sets byte 4095", (tlmi_struct_t)which, &given);
+    }
 }
 END_TEST
 
-START_TEST(a_newer_struct_may_not_ask_for_more)
+START_TEST(reserved_fields_must_be_zero)
 {
-    newer_options_t given = {{sizeof(given), 1, 2}, 0};
-    options_t known = defaults;
+    static room_t known, given;
+    int num_fields = 0;
 
-    ASSERT_OK(read_options("f", &known, sizeof(known), &given));
-    ck_assert(known.size == sizeof(known) && known.a == 1 && known.b == 2);
-    known = defaults;
-    given.c = (int64_t)1 << 56;
-    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "f: ", read_options("f", &known, sizeof(known), &given));
-    ck_assert(known.a == 10 && known.b == 20);
+    FOR_STRUCTS(which, info)
+    {
+        for (const tlmi_reserved_t *field = info->reserved; field->name != NULL; field++) {
+            num_fields++;
+            for (size_t i = field->offset; i < field->offset + field->size; i++) {
+                set_all_fields(&given, info->size, info);
+                given.bytes[i] = 1;
+                check_refused(field->name, (tlmi_struct_t)which, &given);
+                /* What lies behind a shorter struct is not the caller's. */
+                size_t shorter = field->offset / sizeof(size_t) * sizeof(size_t);
+                given.size = shorter;
+                ASSERT_OK(read_struct("f", &known, (tlmi_struct_t)which, &given));
+            }
+        }
+    }
+    ck_assert_int_gt(num_fields, 10);
 }
 END_TEST
 
 START_TEST(impossible_sizes_are_refused)
 {
-    static const size_t sizes[] = {0, 1, 7, 9, 23, 4097, SIZE_MAX, (size_t)1 << 40};
-    options_t known = defaults;
+    static room_t given, out;
 
-    for (size_t i = 0; i < COUNT(sizes); i++) {
-        options_t given = {sizes[i], 1, 2}, written = {sizes[i], 1, 2};
-
-        ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "size",
-                     read_options("f", &known, sizeof(known), &given));
-        ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "size",
-                     write_options("f", &written, &known, sizeof(known)));
-        ck_assert(known.a == 10 && known.b == 20 && written.a == 1 && written.b == 2);
-    }
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", read_options("f", &known, sizeof(known), NULL));
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", write_options("f", NULL, &known, sizeof(known)));
-}
-END_TEST
-
-START_TEST(writing_fills_what_the_caller_has)
-{
-    newer_options_t newer = {{sizeof(newer), 1, 2}, 3};
-    options_t same = {sizeof(same), 1, 2}, older = {2 * sizeof(size_t), 1, 2};
-
-    ASSERT_OK(write_options("f", &newer, &defaults, sizeof(defaults)));
-    ck_assert(newer.known.size == sizeof(newer) && newer.known.a == 10 && newer.known.b == 20);
-    ck_assert(newer.c == 0);
-    ASSERT_OK(write_options("f", &same, &defaults, sizeof(defaults)));
-    ck_assert(same.size == sizeof(same) && same.a == 10 && same.b == 20);
-    ASSERT_OK(write_options("f", &older, &defaults, sizeof(defaults)));
-    ck_assert(older.size == 2 * sizeof(size_t) && older.a == 10 && older.b == 2);
-}
-END_TEST
-
-/* The functions are for languages that have no use for the macros. */
-START_TEST(init_functions_agree_with_the_macros)
-{
-    static const tlm_model_options_t model_init = TLM_MODEL_OPTIONS_INIT;
-    static const tlm_generate_options_t generate_init = TLM_GENERATE_OPTIONS_INIT;
-    static const tlm_adamw_options_t adamw_init = TLM_ADAMW_OPTIONS_INIT;
-    tlm_model_options_t model;
-    tlm_generate_options_t generate;
-    tlm_adamw_options_t adamw;
-
-    memset(&model, 0xFF, sizeof(model));
-    memset(&generate, 0xFF, sizeof(generate));
-    memset(&adamw, 0xFF, sizeof(adamw));
-    tlm_model_options_init(&model);
-    tlm_generate_options_init(&generate);
-    tlm_adamw_options_init(&adamw);
-    ck_assert_mem_eq(&model, &model_init, sizeof(model));
-    ck_assert_mem_eq(&generate, &generate_init, sizeof(generate));
-    ck_assert_mem_eq(&adamw, &adamw_init, sizeof(adamw));
-    tlm_model_options_init(NULL);
-    tlm_generate_options_init(NULL);
-    tlm_adamw_options_init(NULL);
-}
-END_TEST
-
-/* Programs of version 0.1 have room for that version's struct only. */
-START_TEST(the_first_init_functions_stay_within_the_first_structs)
-{
-    static const size_t sizes[] = {72, 56, 48, 48, 32}; /* on machines of 64 bits */
-    union {
-        uint8_t bytes[256];
-        size_t size;
-        tlm_model_options_t model;
-        tlm_generate_options_t generate;
-        tlm_adamw_options_t adamw;
-        tlm_bpe_trainer_options_t trainer;
-        tlm_tokenizer_options_t tokenizer;
-    } room;
-
-    for (size_t i = 0; i < COUNT(sizes); i++) {
-        memset(&room, 0xA5, sizeof(room));
-        switch (i) {
-        case 0:
-            (tlm_model_options_init)(&room.model);
-            break;
-        case 1:
-            (tlm_generate_options_init)(&room.generate);
-            break;
-        case 2:
-            (tlm_adamw_options_init)(&room.adamw);
-            break;
-        case 3:
-            (tlm_bpe_trainer_options_init)(&room.trainer);
-            break;
-        default:
-            (tlm_tokenizer_options_init)(&room.tokenizer);
+    FOR_STRUCTS(which, info)
+    {
+        for (size_t i = 0; i < COUNT(impossible_sizes); i++) {
+            set_all_fields(&given, info->size, info);
+            given.size = impossible_sizes[i];
+            check_refused("size", (tlmi_struct_t)which, &given);
+            out = given;
+            ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "size",
+                         write_struct("f", &out, info->defaults, (tlmi_struct_t)which));
+            ck_assert_mem_eq(&out, &given, sizeof(out));
         }
-        ck_assert_uint_ge(room.size, sizeof(size_t));
-        if (sizeof(size_t) == 8)
-            ck_assert_uint_eq(room.size, sizes[i]);
-        for (size_t k = room.size; k < sizeof(room); k++)
-            ck_assert_uint_eq(room.bytes[k], 0xA5);
+        check_refused("NULL", (tlmi_struct_t)which, NULL);
+        ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL",
+                     write_struct("f", NULL, info->defaults, (tlmi_struct_t)which));
     }
-    /* A struct of the future is filled to its end. */
+}
+END_TEST
+
+START_TEST(structs_of_every_age_are_filled)
+{
+    static room_t out, known, set;
+
+    FOR_STRUCTS(which, info)
+    {
+        memset(&known, 0x5A, sizeof(known));
+        for (size_t size = sizeof(size_t); size <= info->size + 64; size += sizeof(size_t)) {
+            size_t shared = size < info->size ? size : info->size;
+            memset(&out, 0xA5, sizeof(out));
+            out.size = size;
+            ASSERT_OK(write_struct("f", &out, &known, (tlmi_struct_t)which));
+            ck_assert_uint_eq(out.size, size);
+            ck_assert(is_filled(&out, sizeof(size), shared, 0x5A));
+            ck_assert(is_filled(&out, shared, size, 0));
+            ck_assert(is_filled(&out, size, ROOM, 0xA5));
+
+            memset(&set, 0xA5, sizeof(set));
+            ASSERT_OK(init_struct(&set, size, info->name));
+            ck_assert_uint_eq(set.size, size);
+            ck_assert_mem_eq(set.bytes + sizeof(size),
+                             (const uint8_t *)info->defaults + sizeof(size), shared - sizeof(size));
+            ck_assert(is_filled(&set, shared, size, 0));
+            ck_assert(is_filled(&set, size, ROOM, 0xA5));
+        }
+    }
+}
+END_TEST
+
+START_TEST(init_refuses_what_it_does_not_know)
+{
+    static const char *const names[] = {"", "tlm_model_options", "tlm_bytes_t", "options"};
+    static room_t room;
+
     memset(&room, 0xA5, sizeof(room));
-    tlm_model_options_init_sized(&room.model, 200);
-    ck_assert_uint_eq(room.size, 200);
-    ck_assert(room.bytes[199] == 0 && room.bytes[200] == 0xA5);
-    tlm_model_options_init_sized(&room.model, 0);
-    ck_assert_uint_eq(room.size, 200);
+    for (size_t i = 0; i < COUNT(impossible_sizes); i++)
+        ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "bytes",
+                     init_struct(&room, impossible_sizes[i], "tlm_model_options_t"));
+    for (size_t i = 0; i < COUNT(names); i++)
+        ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "no struct", init_struct(&room, 48, names[i]));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "type is NULL", init_struct(&room, 48, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "options is NULL",
+                 init_struct(NULL, 48, "tlm_model_options_t"));
+    ck_assert(is_filled(&room, 0, ROOM, 0xA5));
 }
 END_TEST
 
 int main(void)
 {
     const TTest *const tests[] = {
-        a_struct_of_this_version_is_copied,
-        an_older_struct_leaves_the_defaults,
-        a_newer_struct_may_not_ask_for_more,
-        impossible_sizes_are_refused,
-        writing_fills_what_the_caller_has,
-        init_functions_agree_with_the_macros,
-        the_first_init_functions_stay_within_the_first_structs,
+        structs_of_every_age_are_read,   unknown_fields_must_be_zero,
+        reserved_fields_must_be_zero,    impossible_sizes_are_refused,
+        structs_of_every_age_are_filled, init_refuses_what_it_does_not_know,
     };
     return run_tests("options", tests, COUNT(tests));
 }

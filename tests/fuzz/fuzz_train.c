@@ -66,7 +66,7 @@ static void make_plan(plan_t *plan, const uint8_t *data, size_t size)
     size_t merges = fuzz_take(&input, 48), specials, switches, number;
 
     memset(plan, 0, sizeof(*plan));
-    tlm_bpe_trainer_options_init(&plan->options);
+    plan->options = (tlm_bpe_trainer_options_t)TLM_BPE_TRAINER_OPTIONS_INIT;
     plan->options.min_frequency = fuzz_take(&input, 4);
     plan->piece = 1 + fuzz_take(&input, 32);
     specials = fuzz_take(&input, MAX_SPECIALS + 1);

@@ -43,8 +43,11 @@ def main(path):
         if status != 0:
             raise RuntimeError(library.tlm_error_message().decode())
 
+    def init(options, name):
+        check(library.tlm_options_init(c.byref(options), c.c_size_t(c.sizeof(options)), name))
+
     options = TrainerOptions()
-    library.tlm_bpe_trainer_options_init_sized(c.byref(options), c.c_size_t(c.sizeof(options)))
+    init(options, b"tlm_bpe_trainer_options_t")
     assert options.size == c.sizeof(TrainerOptions)
     options.vocab_size = 280
     trainer, tokenizer = c.c_void_p(), c.c_void_p()
@@ -62,7 +65,7 @@ def main(path):
     library.tlm_free(text)
 
     model_options = ModelOptions()
-    library.tlm_model_options_init_sized(c.byref(model_options), c.c_size_t(c.sizeof(ModelOptions)))
+    init(model_options, b"tlm_model_options_t")
     assert model_options.size == c.sizeof(ModelOptions)
     model_options.vocab_size = library.tlm_tokenizer_vocab_size(tokenizer)
     model_options.context_length = 128

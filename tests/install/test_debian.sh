@@ -11,7 +11,7 @@ grep -q "^tinylm ($version-" debian/changelog || {
 }
 work=$(mktemp -d)
 remove() {
-    dpkg --purge tinylm-examples libtinylm-dev libtinylm0 >/dev/null 2>&1 || true
+    dpkg --purge tinylm-examples libtinylm-dev libtinylm1 >/dev/null 2>&1 || true
     rm -rf "$work"
 }
 trap remove EXIT
@@ -24,5 +24,5 @@ git archive HEAD | tar -x -C "$work/tinylm-$version"
     tail -n 40 "$work/log"
     exit 1
 }
-dpkg -i "$work"/libtinylm0_*.deb "$work"/libtinylm-dev_*.deb "$work"/tinylm-examples_*.deb
+dpkg -i "$work"/libtinylm1_*.deb "$work"/libtinylm-dev_*.deb "$work"/tinylm-examples_*.deb
 sh debian/tests/consumer

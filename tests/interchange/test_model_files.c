@@ -190,7 +190,7 @@ START_TEST(wrong_arguments_are_refused)
 
     small.vocab_size = 260;
     smaller = make_model(&small);
-    tlm_model_file_options_init(&options);
+    options = (tlm_model_file_options_t)TLM_MODEL_FILE_OPTIONS_INIT;
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "directory", tlm_model_save_hf(NULL, model, NULL, NULL));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "model", tlm_model_save_hf(path, NULL, NULL, NULL));
     ASSERT_FAILS(TLM_ERR_RANGE, "261", tlm_model_save_hf(path, smaller, tokenizer, NULL));

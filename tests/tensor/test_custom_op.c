@@ -294,8 +294,7 @@ START_TEST(test_refusals)
     script_t script = {0};
     tlm_custom_op_options_t options;
     OK(tlm_tensor_create(&ids, TLM_INT32, (int64_t[]){3}, 1));
-    tlm_custom_op_options_init(NULL);
-    tlm_custom_op_options_init(&options);
+    options = (tlm_custom_op_options_t)TLM_CUSTOM_OP_OPTIONS_INIT;
     released = 0;
     FAILS(TLM_ERR_INVALID_ARGUMENT, "custom_op_record: options->backward is NULL",
           tlm_custom_op_record(&out, a, &a, 1, NULL, 0, &options));

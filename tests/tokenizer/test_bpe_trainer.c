@@ -452,7 +452,7 @@ START_TEST(bad_options_are_refused)
     longer.more = 1;
     ck_assert_int_ne(tlm_bpe_trainer_create(&trainer, &longer.options), TLM_OK);
     ck_assert_ptr_null(trainer);
-    tlm_bpe_trainer_options_init(&options);
+    options = (tlm_bpe_trainer_options_t)TLM_BPE_TRAINER_OPTIONS_INIT;
     ck_assert(options.size == sizeof(options) && options.pattern == NULL);
     tlm_bpe_trainer_free(NULL);
 }

@@ -33,8 +33,6 @@ struct tlm_bpe_trainer {
 
 /* ---- Making one ---- */
 
-TLMI_OPTIONS_INIT_FUNCTIONS(bpe_trainer, TLM_BPE_TRAINER_OPTIONS_INIT, min_frequency)
-
 static tlm_status_t check_special_tokens(const tlm_bpe_trainer_options_t *options)
 {
     if (options->num_special_tokens > 0)
@@ -152,7 +150,7 @@ tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
     tlm_status_t status;
 
     TLMI_REQUIRE("bpe_trainer_create", out);
-    TLMI_TRY(tlmi_options_read("bpe_trainer_create", &known, sizeof(known), options));
+    TLMI_TRY(tlmi_options_read("bpe_trainer_create", &known, TLMI_BPE_TRAINER_OPTIONS, options));
     TLMI_TRY(check_options(&known));
     trainer = tlmi_calloc(1, sizeof(*trainer), "a trainer");
     if (trainer == NULL)

@@ -47,16 +47,19 @@ TLM_API tlm_status_t tlm_rope(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t 
 TLM_API tlm_status_t tlm_softmax(tlm_tensor_t **out, tlm_tensor_t *x, int32_t dim);
 
 /** softmax(Q K^T / sqrt(d_k)) V: query (..., n, d_k), key (..., m, d_k), value (..., m, d_v), equal
- *  leading dimensions -> (..., n, d_v). mask: TLM_BOOL that broadcasts to (..., n, m), true = look,
- *  or NULL. causal: query i also sees only keys j <= i + (m - n). A row that sees nothing gives
- *  zeros. Vaswani et al. 2017, equation 1. TLM_ERR_INVALID_ARGUMENT for a mask of another type.
- *  @since 0.1 */
+ *  leading dimensions -> (..., n, d_v). The last leading dimension, the heads, may be smaller in
+ *  key and value and divide that of query (since 0.2): query head i looks at key head i / (ratio of
+ *  the two), which is not copied (Ainslie et al. 2023). mask: TLM_BOOL that broadcasts to (..., n,
+ *  m), true = look, or NULL. causal: query i also sees only keys j <= i + (m - n). A row that sees
+ *  nothing gives zeros. Vaswani et al. 2017, equation 1. TLM_ERR_INVALID_ARGUMENT for a mask of
+ *  another type. @since 0.1 */
 TLM_API tlm_status_t tlm_attention(tlm_tensor_t **out, tlm_tensor_t *query, tlm_tensor_t *key,
                                    tlm_tensor_t *value, tlm_tensor_t *mask, bool causal);
 
-/** Causal multi-head self-attention: x (..., time, d_model); wq, wk, wv (num_heads * d_head,
- *  d_model) with the heads one after another, wo (d_model, num_heads * d_head). rope_theta 0: no
- *  rotation; else queries and keys are rotated at `positions` (see tlm_rope, whose errors hold).
+/** Causal multi-head self-attention: x (..., time, d_model); wq (num_heads * d_head, d_model) with
+ *  the heads one after another, wk and wv (kv_heads * d_head, d_model), wo (d_model, num_heads *
+ *  d_head). kv_heads divides num_heads (equal to it before 0.2): see tlm_attention. rope_theta 0:
+ *  no rotation; else queries and keys are rotated at `positions` (see tlm_rope, whose errors hold).
  *  The result is (..., time, d_model). Vaswani et al. 2017, section 3.2.2. @since 0.1 */
 TLM_API tlm_status_t tlm_multi_head_attention(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *wq,
                                               tlm_tensor_t *wk, tlm_tensor_t *wv, tlm_tensor_t *wo,

@@ -4,14 +4,23 @@
 
 #include "version.h"
 #include "status.h"
+#include "options.h"
 #include "runtime.h"
 #include "tokenizer.h"
+#include "encode.h"
+#include "bpe_trainer.h"
+#include "tokenizer_files.h"
 #include "tensor.h"
+#include "custom_op.h"
 #include "nn.h"
 #include "model.h"
+#include "model_info.h"
+#include "generate.h"
 #include "optim.h"
 #include "data.h"
 #include "checkpoint.h"
+#include "train.h"
+#include "model_files.h"
 
 /* Short names of the five main handles. */
 #ifndef TLM_NO_SHORT_NAMES

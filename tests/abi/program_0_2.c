@@ -1,5 +1,5 @@
-/* A program as it was written for 0.1: compiled with the headers of that version (0.1/tinylm) and run with
- * today's library. It uses what 0.1 has, with structs of the sizes of 0.1. */
+/* A program as it was written for 0.2: compiled with the headers of that version (0.2/tinylm) and run
+ * with today's library, with structs of the sizes of 0.2. */
 #include <tinylm/tinylm.h>
 
 #include <math.h>
@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert(TLM_VERSION_MAJOR == 0 && TLM_VERSION_MINOR == 1,
-               "these must be the headers of 0.1");
+_Static_assert(TLM_VERSION_MAJOR == 0 && TLM_VERSION_MINOR == 2,
+               "these must be the headers of 0.2");
 
 #define MUST(call)                                                                                 \
     do {                                                                                           \
@@ -109,7 +109,7 @@ static void generate(model_t *model, const uint32_t *prompt)
 /* Saved with one pair, read into another: the next steps' weights would be the same. */
 static void save_and_load(model_t *model, optimizer_t *optimizer, const char *path)
 {
-    tlm_model_options_t options = {sizeof(options), 0, 0, 0, 0, 0, 0, 0.0, 0};
+    tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
     model_t *copy;
     uint64_t iteration = 0;
 

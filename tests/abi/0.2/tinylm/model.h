@@ -1,9 +1,10 @@
-/* The transformer language model (pre-norm, RoPE, SwiGLU, no biases: LLaMA's shape) and generation.
- * docs/ops.md writes the forward pass out. */
+/* The transformer language model (LLaMA's shape: pre-norm, RoPE, SwiGLU, no biases; each of these
+ * can be switched). docs/ops.md writes the forward pass out. */
 #ifndef TINYLM_MODEL_H
 #define TINYLM_MODEL_H
 
 #include "nn.h"
+#include "options.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -12,30 +13,46 @@ extern "C" {
 /** A model and its parameters. Externally synchronised: one call at a time a model. */
 typedef struct tlm_model tlm_model_t;
 
+/* Where a block has its norms. @since 0.2 */
+#define TLM_NORM_PRE  0 /* x + f(norm(x)), and a norm before the output projection */
+#define TLM_NORM_POST 1 /* norm(x + f(x)), and none before the output projection */
+#define TLM_NORM_NONE 2 /* x + f(x): no norms at all */
+
+/* How a block knows positions. @since 0.2 */
+#define TLM_POSITION_ROPE 0
+#define TLM_POSITION_NONE 1 /* by the causal mask alone */
+
+/* The feed-forward layer. @since 0.2 */
+#define TLM_FFN_SWIGLU 0 /* w2 (silu(w1 x) * w3 x) */
+#define TLM_FFN_SILU   1 /* w2 silu(w1 x) */
+
 typedef struct tlm_model_options {
     size_t size;            /* sizeof(tlm_model_options_t) */
     int64_t vocab_size;     /* required */
     int64_t context_length; /* longest sequence in tokens; required */
-    int64_t d_model;        /* width; a multiple of 2 * num_heads; required */
+    int64_t d_model;        /* width; a multiple of num_heads, with RoPE of 2 num_heads; required */
     int64_t num_layers;     /* required */
     int64_t num_heads;      /* required */
-    int64_t d_ff;           /* 0: 8/3 d_model rounded up to a multiple of 64 */
+    int64_t d_ff;           /* 0: 8/3 d_model rounded up to a multiple of 64; 4 d_model for SiLU */
     double rope_theta;      /* 0: 10000 */
     uint64_t seed;          /* of the initial parameters */
+    /* @since 0.2 */
+    int64_t num_kv_heads; /* heads of keys and values; divides num_heads; 0: num_heads */
+    double norm_eps;      /* 0: 1e-5 */
+    int32_t norm;         /* TLM_NORM_... */
+    int32_t position;     /* TLM_POSITION_... */
+    int32_t ffn;          /* TLM_FFN_... */
+    bool tied_embeddings; /* the output projection is the embedding matrix */
+    uint8_t reserved[3];
 } tlm_model_options_t;
 
-#define TLM_MODEL_OPTIONS_INIT                                                                     \
-    {                                                                                              \
-        sizeof(tlm_model_options_t), 0, 0, 0, 0, 0, 0, 0.0, 0                                      \
-    }
-
-/** Sets *options to TLM_MODEL_OPTIONS_INIT. NULL is fine. @since 0.1 */
-TLM_API void tlm_model_options_init(tlm_model_options_t *options);
+#define TLM_MODEL_OPTIONS_INIT TLM_SIZED(tlm_model_options_t)
 
 /** Makes a model with fresh parameters: linear weights truncated normal with sigma^2 = 2 / (d_in +
- *  d_out), embeddings with sigma 1, both cut at 3 sigma; norm gains 1. All of them are leaves that
- *  require gradients. Same seed, same values. Owned by the caller. TLM_ERR_INVALID_ARGUMENT, naming
- *  the field, for sizes out of range. @since 0.1 */
+ *  d_out), embeddings with sigma 1 (tied ones as the linear weight that they also are), both cut at
+ *  3 sigma; norm gains 1. All of them are leaves that require gradients. Same seed, same values.
+ *  Owned by the caller. TLM_ERR_INVALID_ARGUMENT, naming the field, for sizes out of range.
+ *  @since 0.1 */
 TLM_API tlm_status_t tlm_model_create(tlm_model_t **out, const tlm_model_options_t *options);
 /** Frees the model and its references to the parameters. NULL is fine. @since 0.1 */
 TLM_API void tlm_model_free(tlm_model_t *model);
@@ -46,16 +63,19 @@ TLM_API tlm_status_t tlm_model_get_options(tlm_model_options_t *out, const tlm_m
 /* ---- Parameters ------------------------------------------------------------------------- */
 /* Named as in CS336's state dict: token_embeddings.weight,
  * layers.<i>.attn.{q,k,v,output}_proj.weight, layers.<i>.ffn.{w1,w2,w3}.weight,
- * layers.<i>.ln{1,2}.weight, ln_final.weight, lm_head.weight. */
+ * layers.<i>.ln{1,2}.weight, ln_final.weight, lm_head.weight. What an option leaves out does not
+ * exist: ln_final but for TLM_NORM_PRE, all norms for TLM_NORM_NONE, w3 for TLM_FFN_SILU, lm_head
+ * for tied embeddings. */
 
-/** Number of parameter tensors, 3 + 9 num_layers; 0 of NULL. @since 0.1 */
+/** Number of parameter tensors, 3 + 9 num_layers with all of them; 0 of NULL. @since 0.1 */
 TLM_API size_t tlm_model_num_parameters(const tlm_model_t *model);
 
 /** Number of elements in all of them; 0 of NULL. @since 0.1 */
 TLM_API uint64_t tlm_model_num_elements(const tlm_model_t *model);
 
 /** All parameter tensors in a fixed order: embedding, layer by layer, final norm, output
- *  projection. Array and tensors are borrowed until the model is freed. @since 0.1 */
+ *  projection, each where it exists. Array and tensors are borrowed until the model is freed.
+ *  @since 0.1 */
 TLM_API tlm_status_t tlm_model_parameters(tlm_tensor_t *const **tensors, size_t *n,
                                           const tlm_model_t *model);
 
@@ -78,6 +98,12 @@ TLM_API tlm_status_t tlm_model_set_parameter(tlm_model_t *model, const char *nam
 /** Forgets all gradients. NULL is fine. @since 0.1 */
 TLM_API void tlm_model_zero_grad(tlm_model_t *model);
 
+/** Activation checkpointing by block, off at first: of each block the graph then keeps the input
+ *  alone, and backward runs the block once more. Memory falls, a step takes about a third longer,
+ *  and loss and gradients keep every bit. It holds for later forward passes; checkpoint files do
+ *  not record it. Source: Chen et al. 2016. @since 0.2 */
+TLM_API tlm_status_t tlm_model_set_checkpointing(tlm_model_t *model, bool enabled);
+
 /* ---- Forward ---------------------------------------------------------------------------- */
 
 /** Logits (batch, time, vocab_size) of ids (batch, time), row-major, copied. Owned by the caller,
@@ -92,44 +118,6 @@ TLM_API tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model
  *  @since 0.1 */
 TLM_API tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint32_t *inputs,
                                     const uint32_t *targets, int64_t batch, int64_t time);
-
-/* ---- Generation ------------------------------------------------------------------------- */
-
-typedef struct tlm_generate_options {
-    size_t size;        /* sizeof(tlm_generate_options_t) */
-    int64_t max_tokens; /* new tokens at most; 0: none */
-    double temperature; /* 0: always the likeliest token */
-    double top_p;       /* nucleus, in (0, 1]; 0 means 1, all */
-    uint32_t top_k;     /* the k likeliest only; 0: all */
-    bool has_end_token; /* stop after end_token, which is not returned */
-    uint8_t reserved[3];
-    uint32_t end_token;
-    uint32_t reserved2;
-    uint64_t seed;
-} tlm_generate_options_t;
-
-#define TLM_GENERATE_OPTIONS_INIT                                                                  \
-    {                                                                                              \
-        sizeof(tlm_generate_options_t), 256, 0.0, 0.0, 0, false, {0, 0, 0}, 0, 0, 0                \
-    }
-
-/** Sets *options to TLM_GENERATE_OPTIONS_INIT. NULL is fine. @since 0.1 */
-TLM_API void tlm_generate_options_init(tlm_generate_options_t *options);
-
-/** Called with each new token, on the calling thread; anything but 0 stops the generation behind
- *  that token (not an error). It must not use the model. @since 0.1 */
-typedef int32_t (*tlm_token_callback_t)(void *user, uint32_t id);
-
-/** Continues `prompt` (at least one id). *ids, owned by the caller (tlm_free), are the *n new
- *  tokens only. Past context_length the window slides: the oldest tokens are dropped. options
- *  (NULL: INIT's) and callback may be NULL. Same seed, same tokens. Top-k applies before top-p
- *  (Holtzman et al. 2020). TLM_ERR_RANGE for an id outside the vocabulary, TLM_ERR_INVALID_ARGUMENT
- *  for an empty prompt or options out of range, TLM_ERR_NON_FINITE if a logit is NaN or infinite.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_model_generate(uint32_t **ids, size_t *n, tlm_model_t *model,
-                                        const uint32_t *prompt, size_t prompt_length,
-                                        const tlm_generate_options_t *options,
-                                        tlm_token_callback_t callback, void *user);
 
 #ifdef __cplusplus
 }

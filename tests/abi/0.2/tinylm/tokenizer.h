@@ -1,18 +1,16 @@
-/* Byte-level BPE: training (tlm_bpe_trainer_t) and encoding/decoding (tlm_tokenizer_t). Text is
- * bytes with a length; UTF-8 is expected and anything else still round-trips. docs/tokenizer.md
- * says how it works. Sizes beyond the library's counters (2^31 distinct pretokens, or 2^32 bytes of
- * them) are TLM_ERR_UNSUPPORTED. */
+/* Byte-level BPE: encoding and decoding (tlm_tokenizer_t); bpe_trainer.h trains one. Text is bytes
+ * with a length; UTF-8 is expected and anything else still round-trips. docs/tokenizer.md says how
+ * it works. */
 #ifndef TINYLM_TOKENIZER_H
 #define TINYLM_TOKENIZER_H
 
+#include "options.h"
 #include "runtime.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/** Trains a vocabulary. Externally synchronised: one thread at a time a trainer. */
-typedef struct tlm_bpe_trainer tlm_bpe_trainer_t;
 /** A vocabulary ready for use. Immutable: share it freely between threads. */
 typedef struct tlm_tokenizer tlm_tokenizer_t;
 /** Encodes a stream cut anywhere. Externally synchronised; borrows its tokenizer until it is
@@ -32,80 +30,47 @@ typedef struct tlm_bytes {
 #define TLM_PATTERN_GPT2                                                                           \
     "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
-typedef struct tlm_bpe_trainer_options {
-    size_t size;                       /* sizeof(tlm_bpe_trainer_options_t) */
-    uint32_t vocab_size;               /* special tokens + 256 bytes + merges; required */
-    uint32_t reserved;                 /* 0 */
-    const tlm_bytes_t *special_tokens; /* copied; first ids, in this order */
-    size_t num_special_tokens;
-    const char *pattern;    /* copied; NULL: TLM_PATTERN_GPT2 */
-    uint64_t min_frequency; /* a pair seen less often is not merged; 0 means 1 */
-} tlm_bpe_trainer_options_t;
+/** The pattern of cl100k_base (GPT-4) as tiktoken 0.14 has it. Like those below and GPT-2's it has
+ *  a scanner of its own; any other pattern goes through Oniguruma. @since 0.2 */
+#define TLM_PATTERN_CL100K                                                                         \
+    "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}+|"                          \
+    " ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s++$|\\s*[\\r\\n]|\\s+(?!\\S)|\\s"
 
-#define TLM_BPE_TRAINER_OPTIONS_INIT                                                               \
-    {                                                                                              \
-        sizeof(tlm_bpe_trainer_options_t), 0, 0, NULL, 0, NULL, 0                                  \
-    }
+/** The pattern of o200k_base (GPT-4o), also Llama 4's. @since 0.2 */
+#define TLM_PATTERN_O200K                                                                          \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"    \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"                                                               \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"    \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"                                                               \
+    "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-/** Sets *options to TLM_BPE_TRAINER_OPTIONS_INIT. NULL is fine. @since 0.1 */
-TLM_API void tlm_bpe_trainer_options_init(tlm_bpe_trainer_options_t *options);
+/** The pattern of Llama 3. @since 0.2 */
+#define TLM_PATTERN_LLAMA3                                                                         \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"                      \
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-/** Makes a trainer; owned by the caller, freed with tlm_bpe_trainer_free. TLM_ERR_INVALID_ARGUMENT
- *  if vocab_size < 256 + special tokens, or a special token is empty, given twice or a single byte;
- *  TLM_ERR_REGEX for a bad pattern. @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
-                                            const tlm_bpe_trainer_options_t *options);
-
-/** Frees the trainer; tokenizers that it has made stay. NULL is fine. @since 0.1 */
-TLM_API void tlm_bpe_trainer_free(tlm_bpe_trainer_t *trainer);
-
-/** Counts the pretokens of a whole text, on all threads. Each call is a document of its own: no
- *  pretoken spans two calls. Special tokens in it are boundaries and are not counted. On failure
- *  (TLM_ERR_REGEX for a custom pattern that backtracks without end) the counts are as before.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_add_text(tlm_bpe_trainer_t *trainer, const void *text,
-                                              size_t size);
-
-/** The same for a file, mapped; it must not shrink meanwhile. TLM_ERR_NOT_FOUND or TLM_ERR_IO if it
- *  cannot be read. @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_add_file(tlm_bpe_trainer_t *trainer, const char *path);
-
-/** Pushes a piece of one long text, cut anywhere (inside a character or special token too). The
- *  result equals tlm_bpe_trainer_add_text of the concatenation. The text ends at
- *  tlm_bpe_trainer_end_text, or at train or any add. On failure all of that text is dropped.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_push(tlm_bpe_trainer_t *trainer, const void *chunk,
-                                          size_t size);
-
-/** Ends the text that is being pushed, if there is one. On failure all of it is dropped.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_end_text(tlm_bpe_trainer_t *trainer);
-
-/** Learns the merges; the result is a new tokenizer, owned by the caller. The counts stay, so more
- *  text may be added and the trainer run again. Greatest pair count first; ties go to the pair
- *  whose byte strings are lexicographically greater. Stops early, with fewer tokens, when no pair
- *  is left. @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_train(tlm_tokenizer_t **out, tlm_bpe_trainer_t *trainer);
-
-/** Bytes of whole texts counted so far and distinct pretokens among them; either may be NULL.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_bpe_trainer_stats(uint64_t *text_bytes, uint64_t *distinct_pretokens,
-                                           const tlm_bpe_trainer_t *trainer);
+/** The pattern of Qwen 2 and 2.5. @since 0.2 */
+#define TLM_PATTERN_QWEN2                                                                          \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"                           \
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 typedef struct tlm_tokenizer_options {
     size_t size;                       /* sizeof(tlm_tokenizer_options_t) */
     const tlm_bytes_t *special_tokens; /* copied; those absent from the vocabulary get new ids */
     size_t num_special_tokens;
     const char *pattern; /* copied; NULL: TLM_PATTERN_GPT2 */
+    /* 1: a pretoken that is a token, but no special one, is that token, whatever the merges make of
+     * it, as in tiktoken and Llama 3. @since 0.2 */
+    uint32_t ignore_merges;
+    /* 1: the text between special tokens is put in NFC before it is encoded, as by tlm_utf8_nfc;
+     * a tokenizer.json with the normalizer NFC, as Qwen's, sets this itself. @since 0.2 */
+    uint32_t nfc;
+    /* The ids that special tokens must have, at holes or behind the vocabulary where it lacks them;
+     * UINT32_MAX: any. NULL: any for all. @since 0.2 */
+    const uint32_t *special_token_ids;
 } tlm_tokenizer_options_t;
 
-#define TLM_TOKENIZER_OPTIONS_INIT                                                                 \
-    {                                                                                              \
-        sizeof(tlm_tokenizer_options_t), NULL, 0, NULL                                             \
-    }
-
-/** Sets *options to TLM_TOKENIZER_OPTIONS_INIT. NULL is fine. @since 0.1 */
-TLM_API void tlm_tokenizer_options_init(tlm_tokenizer_options_t *options);
+#define TLM_TOKENIZER_OPTIONS_INIT TLM_SIZED(tlm_tokenizer_options_t)
 
 /** Makes a tokenizer from a vocabulary and its merges in memory, all copied. vocab[i] is the token
  *  with id i (size 0: a hole); merges[2k], merges[2k+1] are the two sides of merge k, first to
@@ -117,19 +82,6 @@ TLM_API tlm_status_t tlm_tokenizer_create(tlm_tokenizer_t **out, const tlm_bytes
                                           size_t vocab_size, const tlm_bytes_t *merges,
                                           size_t num_merges,
                                           const tlm_tokenizer_options_t *options);
-
-/** The same from GPT-2 style files: vocab.json (token to id, byte-to-unicode alphabet) and
- *  merges.txt (one merge a line, an optional "#version" first line). Owned by the caller. Errors as
- *  of tlm_tokenizer_create; TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be read.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_tokenizer_load(tlm_tokenizer_t **out, const char *vocab_path,
-                                        const char *merges_path,
-                                        const tlm_tokenizer_options_t *options);
-
-/** Writes both files, each aside and then renamed, vocab.json first. TLM_ERR_NOT_FOUND or
- *  TLM_ERR_IO if one cannot be written. Pattern and special tokens are not in them. @since 0.1 */
-TLM_API tlm_status_t tlm_tokenizer_save(const tlm_tokenizer_t *tokenizer, const char *vocab_path,
-                                        const char *merges_path);
 
 /** Frees the tokenizer; encoders and decoders over it must be gone. NULL is fine. @since 0.1 */
 TLM_API void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer);
@@ -163,11 +115,18 @@ TLM_API tlm_status_t tlm_tokenizer_token_id(uint32_t *id, const tlm_tokenizer_t 
                                             const void *bytes, size_t size);
 
 /** Encodes a text. *ids is owned by the caller (tlm_free) and may be NULL where *n is 0. Special
- *  tokens are matched first, the longest one at each place. Runs on the calling thread.
- *  TLM_ERR_REGEX if a custom pattern backtracks without end. @since 0.1 */
+ *  tokens are matched first, the longest one at each place. Short texts are encoded on the calling
+ *  thread, texts of 256 KiB and more on all threads of the library, with the same ids; may be
+ *  called from several threads at once. TLM_ERR_REGEX if a custom pattern backtracks without end.
+ *  @since 0.1 */
 TLM_API tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n,
                                           const tlm_tokenizer_t *tokenizer, const void *text,
                                           size_t size);
+
+/** How many ids tlm_tokenizer_encode would give, without an array of them. Threads and errors as
+ *  there. @since 0.2 */
+TLM_API tlm_status_t tlm_tokenizer_count(uint64_t *n, const tlm_tokenizer_t *tokenizer,
+                                         const void *text, size_t size);
 
 /** Decodes to bytes, exactly. *bytes is owned by the caller (tlm_free), NUL-terminated beyond
  *  *size. TLM_ERR_RANGE, with the position, for an id out of range. @since 0.1 */
@@ -185,6 +144,11 @@ TLM_API tlm_status_t tlm_tokenizer_decode_text(char **text, size_t *size,
 /** Replaces malformed UTF-8 by U+FFFD, as tlm_tokenizer_decode_text does, in any bytes. *text is
  *  owned by the caller (tlm_free), NUL-terminated beyond *size. Thread-safe. @since 0.1 */
 TLM_API tlm_status_t tlm_utf8_sanitize(char **text, size_t *size, const void *bytes, size_t n);
+
+/** The text in Unicode's Normalization Form C (annex 15 of the standard), in utf8proc's version of
+ *  Unicode; malformed bytes stay as they are, and nothing composes across them. *text is owned by
+ *  the caller (tlm_free), NUL-terminated beyond *size. Thread-safe. @since 0.2 */
+TLM_API tlm_status_t tlm_utf8_nfc(char **text, size_t *size, const void *bytes, size_t n);
 
 /** Receives ids while a stream is encoded, on the calling thread; borrowed until it returns.
  *  Anything but 0 cancels (TLM_ERR_CANCELLED). @since 0.1 */

@@ -133,13 +133,39 @@ TLM_API bool tlm_grad_enabled(void);
  *  keeps the memory alive. @since 0.1 */
 TLM_API tlm_status_t tlm_tensor_detach(tlm_tensor_t **out, const tlm_tensor_t *tensor);
 
+/* ---- Exchange: DLPack ------------------------------------------------------------------- */
+
+/* The struct of the DLPack header, which also defines it for whoever looks inside: in Python it
+ * travels in a capsule named "dltensor". */
+struct DLManagedTensor;
+
+/** The tensor as DLPack, over the same memory, outside any graph, of any strides; byte_offset is 0.
+ *  Owned by the consumer, who calls (*out)->deleter(*out) once, on any thread; until then it keeps
+ *  the memory alive, and the tensor may be freed before. DLPack has no read-only mark: whoever
+ *  holds it may write. @since 0.2 */
+TLM_API tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor_t *tensor);
+
+/** A leaf over the memory of `managed`, without a copy. On success `managed` is consumed: its
+ *  deleter (may be NULL) is called when the last tensor over it goes, on the thread that frees
+ *  that. On failure it stays the caller's. TLM_ERR_UNSUPPORTED unless it lies in CPU memory
+ *  (kDLCPU) and is float32, int32, int64, uint32 or bool with one lane; TLM_ERR_RANGE for a byte
+ *  offset out of reach; else as tlm_tensor_wrap: no negative strides, alignment, sizes.
+ *  @since 0.2 */
+TLM_API tlm_status_t tlm_tensor_from_dlpack(tlm_tensor_t **out, struct DLManagedTensor *managed);
+
 /* ---- Ops: each with backward; *out is owned by the caller ------------------------------- */
 
 /** a + b, float32, broadcast. TLM_ERR_SHAPE if the shapes do not. @since 0.1 */
 TLM_API tlm_status_t tlm_add(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b);
 
+/** a - b, float32, broadcast. TLM_ERR_SHAPE if the shapes do not. @since 0.2 */
+TLM_API tlm_status_t tlm_sub(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b);
+
 /** a * b element by element, float32, broadcast. TLM_ERR_SHAPE if the shapes do not. @since 0.1 */
 TLM_API tlm_status_t tlm_mul(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b);
+
+/** a / b element by element, float32, broadcast. TLM_ERR_SHAPE if the shapes do not. @since 0.2 */
+TLM_API tlm_status_t tlm_div(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b);
 
 /** factor * a, float32, the shape of a. @since 0.1 */
 TLM_API tlm_status_t tlm_scale(tlm_tensor_t **out, tlm_tensor_t *a, float factor);
@@ -161,6 +187,47 @@ TLM_API tlm_status_t tlm_sum_dim(tlm_tensor_t **out, tlm_tensor_t *a, int32_t di
 
 /** Mean along a dimension, as tlm_sum_dim; NaN if its size is 0. @since 0.1 */
 TLM_API tlm_status_t tlm_mean_dim(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, bool keep_dim);
+
+/** The largest along dimension `dim` (negative: from the end), which goes or, if keep_dim, stays as
+ *  1, and in *indices (may be NULL) its places, int64: the first of equals, or of NaN, which counts
+ *  as larger than all. The gradient goes to that place. Float32. TLM_ERR_SHAPE if there is no such
+ *  dimension or its size is 0. @since 0.2 */
+TLM_API tlm_status_t tlm_max_dim(tlm_tensor_t **out, tlm_tensor_t **indices, tlm_tensor_t *a,
+                                 int32_t dim, bool keep_dim);
+
+/** exp(a) element by element, float32, the shape of a; within 2 ulp. @since 0.2 */
+TLM_API tlm_status_t tlm_exp(tlm_tensor_t **out, tlm_tensor_t *a);
+
+/** Natural logarithm of a, as tlm_exp: -inf of 0, NaN of less. @since 0.2 */
+TLM_API tlm_status_t tlm_log(tlm_tensor_t **out, tlm_tensor_t *a);
+
+/** Square root of a, as tlm_exp: NaN of less than 0. @since 0.2 */
+TLM_API tlm_status_t tlm_sqrt(tlm_tensor_t **out, tlm_tensor_t *a);
+
+/** Hyperbolic tangent of a, as tlm_exp. @since 0.2 */
+TLM_API tlm_status_t tlm_tanh(tlm_tensor_t **out, tlm_tensor_t *a);
+
+/** 1 / (1 + exp(-a)), as tlm_exp. @since 0.2 */
+TLM_API tlm_status_t tlm_sigmoid(tlm_tensor_t **out, tlm_tensor_t *a);
+
+/** max(a, 0), as tlm_exp; the slope at 0 is 0. @since 0.2 */
+TLM_API tlm_status_t tlm_relu(tlm_tensor_t **out, tlm_tensor_t *a);
+
+/** a P(Z <= a), Z normal: the exact form, by erf. As tlm_exp. Hendrycks & Gimpel 2016.
+ *  @since 0.2 */
+TLM_API tlm_status_t tlm_gelu(tlm_tensor_t **out, tlm_tensor_t *a);
+
+/** Element by element a where condition (TLM_BOOL) is true, else b; float32, all three broadcast.
+ *  What is not chosen does not count, NaN included. TLM_ERR_SHAPE if the shapes do not broadcast.
+ *  @since 0.2 */
+TLM_API tlm_status_t tlm_where(tlm_tensor_t **out, tlm_tensor_t *condition, tlm_tensor_t *a,
+                               tlm_tensor_t *b);
+
+/** n tensors of one type, any, one after another along dimension `dim` (negative: from the end);
+ *  their other sizes are equal. TLM_ERR_SHAPE if they are not or there is no such dimension,
+ *  TLM_ERR_INVALID_ARGUMENT for no tensors. @since 0.2 */
+TLM_API tlm_status_t tlm_concat(tlm_tensor_t **out, tlm_tensor_t *const *tensors, size_t n,
+                                int32_t dim);
 
 /** Another shape of the same elements in row-major order, of any type; one size may be -1. A view
  *  where `a` is contiguous. TLM_ERR_SHAPE if the elements do not fit. @since 0.1 */

@@ -2,6 +2,7 @@
 #ifndef TINYLM_OPTIM_H
 #define TINYLM_OPTIM_H
 
+#include "options.h"
 #include "tensor.h"
 
 #ifdef __cplusplus
@@ -26,9 +27,6 @@ typedef struct tlm_adamw_options {
     {                                                                                              \
         sizeof(tlm_adamw_options_t), 1e-3, 0.9, 0.999, 1e-8, 0.01                                  \
     }
-
-/** Sets *options to TLM_ADAMW_OPTIONS_INIT. NULL is fine. @since 0.1 */
-TLM_API void tlm_adamw_options_init(tlm_adamw_options_t *options);
 
 /** AdamW (Loshchilov & Hutter 2019, in the form of CS336's Algorithm 1): m and v are moving
  *  averages of g and g^2; alpha_t = lr sqrt(1 - beta2^t) / (1 - beta1^t); theta -= alpha_t m /
@@ -100,6 +98,18 @@ TLM_API tlm_status_t tlm_optimizer_set_steps(tlm_optimizer_t *optimizer, uint64_
 /** "adamw" or "sgd"; "none" of NULL. Static storage. @since 0.1 */
 TLM_API const char *tlm_optimizer_kind(const tlm_optimizer_t *optimizer);
 
+/** One update of n parameters by the formula of tlm_optimizer_create_adamw, all state the caller's:
+ *  for programs that keep parameters, moments and gradients in memory of their own. All are
+ *  row-major float32, parameters[i] a leaf and m[i], v[i] (zeros at first) and gradients[i] of its
+ *  shape; no two share memory. `step` counts from 1. options may be NULL. TLM_ERR_SHAPE for
+ *  another shape, TLM_ERR_STATE for a parameter that is the result of an op, TLM_ERR_UNSUPPORTED
+ *  for a view that is not row-major, TLM_ERR_NON_FINITE as of tlm_optimizer_step,
+ *  TLM_ERR_INVALID_ARGUMENT for step 0 or options out of range; nothing is changed then.
+ *  @since 0.2 */
+TLM_API tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tensor_t *const *m,
+                                      tlm_tensor_t *const *v, tlm_tensor_t *const *gradients,
+                                      size_t n, uint64_t step, const tlm_adamw_options_t *options);
+
 /** Scales all gradients by max_norm / (norm + 1e-6) if their joint L2 norm is >= max_norm; *norm
  *  (may be NULL) is the norm before. Tensors without a gradient are passed over; none may be given
  *  twice. A gradient that is not finite is TLM_ERR_NON_FINITE, naming its tensor, and scales
@@ -108,6 +118,11 @@ TLM_API const char *tlm_optimizer_kind(const tlm_optimizer_t *optimizer);
 TLM_API tlm_status_t tlm_clip_grad_norm(double *norm, tlm_tensor_t *const *tensors, size_t n,
                                         double max_norm);
 
+/** The same for n tensors that are themselves the gradients, in the caller's memory: row-major
+ *  float32, or TLM_ERR_UNSUPPORTED. @since 0.2 */
+TLM_API tlm_status_t tlm_clip_norm(double *norm, tlm_tensor_t *const *tensors, size_t n,
+                                   double max_norm);
+
 /** Cosine schedule with linear warm-up (CS336, section 4.4): step / warmup * max below warmup; then
  *  min + (1 + cos(pi (step - warmup) / (cycle - warmup))) / 2 (max - min) up to cycle; min after.
  *  TLM_ERR_INVALID_ARGUMENT for negative or non-finite rates or cycle < warmup. Thread-safe.
@@ -115,6 +130,34 @@ TLM_API tlm_status_t tlm_clip_grad_norm(double *norm, tlm_tensor_t *const *tenso
 TLM_API tlm_status_t tlm_cosine_schedule(double *out, uint64_t step, double max_learning_rate,
                                          double min_learning_rate, uint64_t warmup_steps,
                                          uint64_t cycle_steps);
+
+/* How the learning rate goes on after the warm-up. @since 0.2 */
+#define TLM_SCHEDULE_CONSTANT 0 /* stays at its maximum */
+#define TLM_SCHEDULE_COSINE   1 /* falls to its minimum in half a cosine wave */
+#define TLM_SCHEDULE_LINEAR   2 /* falls to its minimum in a straight line */
+#define TLM_SCHEDULE_WSD      3 /* stays, then falls in a straight line over the last decay_steps */
+
+/** A learning rate for each step. @since 0.2 */
+typedef struct tlm_schedule_options {
+    size_t size;
+    int32_t kind; /* TLM_SCHEDULE_... */
+    int32_t reserved;
+    double max_learning_rate; /* there is no default */
+    double min_learning_rate; /* at total_steps and after them; a constant rate has none */
+    uint64_t warmup_steps;    /* over which the rate rises from 0 in a straight line */
+    uint64_t total_steps;     /* warm-up and decay included; a constant rate has no end */
+    uint64_t decay_steps;     /* of TLM_SCHEDULE_WSD */
+} tlm_schedule_options_t;
+
+#define TLM_SCHEDULE_OPTIONS_INIT TLM_SIZED(tlm_schedule_options_t)
+
+/** The learning rate of `step`; TLM_SCHEDULE_COSINE gives what tlm_cosine_schedule gives.
+ *  TLM_ERR_INVALID_ARGUMENT, naming the field, for an unknown kind, for rates that are negative or
+ *  not finite, and unless warmup_steps (+ decay_steps) <= total_steps. Thread-safe. Sources:
+ *  Loshchilov & Hutter 2017 (cosine), Hu et al. 2024 (warm-up, stable, decay; there the decay is
+ *  exponential), Haegele et al. 2024 (the same with a linear one). @since 0.2 */
+TLM_API tlm_status_t tlm_schedule_learning_rate(double *out, const tlm_schedule_options_t *options,
+                                                uint64_t step);
 
 #ifdef __cplusplus
 }

@@ -28,7 +28,8 @@ extern "C" {
     X(TLM_ERR_STATE, -9, "call not allowed in this state")                                         \
     X(TLM_ERR_REGEX, -10, "regular expression error")                                              \
     X(TLM_ERR_NON_FINITE, -11, "NaN or infinity")                                                  \
-    X(TLM_ERR_CANCELLED, -12, "cancelled by a callback")
+    X(TLM_ERR_CANCELLED, -12, "cancelled by a callback")                                           \
+    X(TLM_ERR_SPECIAL_TOKEN, -13, "special token not allowed") /* since 0.2 */
 
 /** TLM_OK or one of the codes above. @since 0.1 */
 typedef int32_t tlm_status_t;

@@ -5,12 +5,12 @@
 #include "export.h"
 
 #define TLM_VERSION_MAJOR  0
-#define TLM_VERSION_MINOR  1
+#define TLM_VERSION_MINOR  2
 #define TLM_VERSION_PATCH  0
-#define TLM_VERSION_STRING "0.1.0"
+#define TLM_VERSION_STRING "0.2.0"
 
 /* Bumped only when a program built against an older header could break; it is the soname. */
-#define TLM_ABI_VERSION 0
+#define TLM_ABI_VERSION 1
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,0 +1,149 @@
+/* Structs that open with their size: a table of all of them, and the only code that reads a
+ * caller's struct or fills it. The table knows the structs by the public headers alone. */
+#include "base/options.h"
+
+#include <string.h>
+
+#include "tinylm/tinylm.h"
+
+/* tests/checks/check_structs.py compares these rows with the headers. */
+#define STRUCT(type, INIT, ...)                                                                    \
+    {                                                                                              \
+        .name = #type, .size = sizeof(type), .defaults = &(const type)INIT, .reserved = {          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+#define NOTHING_RESERVED                                                                           \
+    {                                                                                              \
+        NULL, 0, 0                                                                                 \
+    }
+#define RESERVED(type, field)                                                                      \
+    {                                                                                              \
+#field, offsetof(type, field), sizeof(((type *)0)->field)                                  \
+    }
+
+const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
+    [TLMI_ADAMW_OPTIONS] = STRUCT(tlm_adamw_options_t, TLM_ADAMW_OPTIONS_INIT, NOTHING_RESERVED),
+    [TLMI_BPE_TRAINER_OPTIONS] = STRUCT(tlm_bpe_trainer_options_t, TLM_BPE_TRAINER_OPTIONS_INIT,
+                                        RESERVED(tlm_bpe_trainer_options_t, reserved)),
+    [TLMI_CHECKPOINT_OPTIONS] = STRUCT(tlm_checkpoint_options_t, TLM_CHECKPOINT_OPTIONS_INIT,
+                                       RESERVED(tlm_checkpoint_options_t, reserved)),
+    [TLMI_COST] = STRUCT(tlm_cost_t, TLM_COST_INIT, NOTHING_RESERVED),
+    [TLMI_COST_OPTIONS] =
+        STRUCT(tlm_cost_options_t, TLM_COST_OPTIONS_INIT, RESERVED(tlm_cost_options_t, reserved)),
+    [TLMI_CUSTOM_OP_OPTIONS] =
+        STRUCT(tlm_custom_op_options_t, TLM_CUSTOM_OP_OPTIONS_INIT, NOTHING_RESERVED),
+    [TLMI_ENCODE_OPTIONS] = STRUCT(tlm_encode_options_t, TLM_ENCODE_OPTIONS_INIT, NOTHING_RESERVED),
+    [TLMI_EVALUATION] =
+        STRUCT(tlm_evaluation_t, TLM_EVALUATION_INIT, RESERVED(tlm_evaluation_t, reserved)),
+    [TLMI_GENERATE_OPTIONS] = STRUCT(tlm_generate_options_t, TLM_GENERATE_OPTIONS_INIT,
+                                     RESERVED(tlm_generate_options_t, reserved),
+                                     RESERVED(tlm_generate_options_t, reserved2),
+                                     RESERVED(tlm_generate_options_t, reserved3)),
+    [TLMI_LOADER_OPTIONS] = STRUCT(tlm_loader_options_t, TLM_LOADER_OPTIONS_INIT,
+                                   RESERVED(tlm_loader_options_t, reserved)),
+    [TLMI_MODEL_FILE_OPTIONS] = STRUCT(tlm_model_file_options_t, TLM_MODEL_FILE_OPTIONS_INIT,
+                                       RESERVED(tlm_model_file_options_t, reserved)),
+    [TLMI_MODEL_OPTIONS] = STRUCT(tlm_model_options_t, TLM_MODEL_OPTIONS_INIT,
+                                  RESERVED(tlm_model_options_t, reserved)),
+    [TLMI_PAD_OPTIONS] =
+        STRUCT(tlm_pad_options_t, TLM_PAD_OPTIONS_INIT, RESERVED(tlm_pad_options_t, reserved)),
+    [TLMI_SCHEDULE_OPTIONS] = STRUCT(tlm_schedule_options_t, TLM_SCHEDULE_OPTIONS_INIT,
+                                     RESERVED(tlm_schedule_options_t, reserved)),
+    [TLMI_TOKENIZER_OPTIONS] =
+        STRUCT(tlm_tokenizer_options_t, TLM_TOKENIZER_OPTIONS_INIT, NOTHING_RESERVED),
+    [TLMI_TRAIN_STEP] = STRUCT(tlm_train_step_t, TLM_TRAIN_STEP_INIT, NOTHING_RESERVED),
+    [TLMI_TRAINER_OPTIONS] = STRUCT(tlm_trainer_options_t, TLM_TRAINER_OPTIONS_INIT,
+                                    RESERVED(tlm_trainer_options_t, reserved),
+                                    RESERVED(tlm_trainer_options_t, reserved2)),
+};
+
+/* Sizes are multiples of that of `size` itself, on which each struct is aligned. */
+static bool is_possible(size_t size)
+{
+    return size >= sizeof(size) && size % sizeof(size) == 0 && size <= TLMI_OPTIONS_MAX_SIZE;
+}
+
+static size_t first_nonzero(const void *bytes, size_t from, size_t to)
+{
+    while (from < to && ((const unsigned char *)bytes)[from] == 0)
+        from++;
+    return from;
+}
+
+tlm_status_t tlmi_options_read(const char *function, void *known, tlmi_struct_t which,
+                               const void *options)
+{
+    const tlmi_struct_info_t *info = &tlmi_structs[which];
+
+    TLMI_REQUIRE(function, options);
+    size_t size;
+    memcpy(&size, options, sizeof(size));
+    if (!is_possible(size))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: options->size is %zu; it must be the size of %s, %zu in this version",
+                         function, size, info->name, info->size);
+    size_t unknown = first_nonzero(options, info->size, size);
+    if (unknown < size)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: %s of %zu bytes sets byte %zu, and this version knows %zu bytes",
+                         function, info->name, size, unknown, info->size);
+    size_t shared = size < info->size ? size : info->size;
+    for (const tlmi_reserved_t *field = info->reserved; field->name != NULL; field++) {
+        size_t end = field->offset + field->size;
+        size_t nonzero = first_nonzero(options, field->offset, end < shared ? end : shared);
+        if (field->offset < shared && nonzero < end && nonzero < shared)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s.%s sets byte %zu; it must be 0",
+                             function, info->name, field->name, nonzero);
+    }
+    memcpy((unsigned char *)known + sizeof(size), (const unsigned char *)options + sizeof(size),
+           shared - sizeof(size));
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_options_check_out(const char *function, const void *out, tlmi_struct_t which)
+{
+    TLMI_REQUIRE(function, out);
+    size_t size;
+    memcpy(&size, out, sizeof(size));
+    if (!is_possible(size))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: out->size is %zu; set it to the size of %s, %zu in this version",
+                         function, size, tlmi_structs[which].name, tlmi_structs[which].size);
+    return TLM_OK;
+}
+
+/* Copies all but `size` of the library's struct to a caller's of another size. */
+static void fill(void *out, size_t size, const void *from, size_t known_size)
+{
+    size_t shared = size < known_size ? size : known_size;
+
+    memcpy((unsigned char *)out + sizeof(size), (const unsigned char *)from + sizeof(size),
+           shared - sizeof(size));
+    memset((unsigned char *)out + shared, 0, size - shared);
+}
+
+tlm_status_t tlmi_options_write(const char *function, void *out, const void *known,
+                                tlmi_struct_t which)
+{
+    TLMI_TRY(tlmi_options_check_out(function, out, which));
+    size_t size;
+    memcpy(&size, out, sizeof(size));
+    fill(out, size, known, tlmi_structs[which].size);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_options_init(void *options, size_t size, const char *type)
+{
+    TLMI_REQUIRE("options_init", options);
+    TLMI_REQUIRE("options_init", type);
+    if (!is_possible(size))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "options_init: no struct has %zu bytes", size);
+    for (int i = 0; i < TLMI_NUM_STRUCTS; i++)
+        if (strcmp(tlmi_structs[i].name, type) == 0) {
+            memcpy(options, &size, sizeof(size));
+            fill(options, size, tlmi_structs[i].defaults, tlmi_structs[i].size);
+            return TLM_OK;
+        }
+    return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "options_init: no struct is called %.64s", type);
+}

@@ -31,7 +31,8 @@ __all__ = [
     "FLOAT32", "INT32", "INT64", "UINT32", "BOOL", "Error", "InvalidArgumentError", "ShapeError",
     "OutOfMemoryError", "FileError", "FormatError", "NotFoundError", "UnsupportedError", "RangeError",
     "StateError", "RegexError", "NonFiniteError", "CancelledError", "SpecialTokenError", "version",
-    "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level", "gemm_kernel_name",
+    "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level",
+    "cpu_features", "gemm_kernel_name",
     "random_bits", "BpeTrainer", "Tokenizer", "train_bpe", "nfc", "Tensor", "no_grad", "where",
     "concat", "linear", "embedding", "rms_norm", "silu_mul", "swiglu", "rope", "softmax", "attention",
     "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW",
@@ -135,7 +136,7 @@ _WORDS = {
     "norm": ["pre", "post", "none"], "position": ["rope", "none"], "ffn": ["swiglu", "silu"],
     "side": ["right", "left"], "byte_order": ["value", "gpt2"],
     "order": ["random", "shuffled", "sequential"], "weights": ["float32", "float16", "bfloat16"],
-    "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512"],
+    "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512", "neon"],
     "state": ["running", "length", "end", "stop", "stopped", "failed"],
     "phase": ["counting", "learning"], "cost_optimizer": ["adamw", "sgd"],
     "counting": ["executed", "full"],
@@ -489,6 +490,8 @@ _OTHER_FUNCTIONS = {
     "tlm_error_message": (c_char_p, []),
     "tlm_num_threads": (c_int32, []),
     "tlm_cpu_level": (c_int32, []),
+    "tlm_cpu_features": (c_uint64, []),
+    "tlm_cpu_feature_name": (c_char_p, [c_uint64]),
     "tlm_gemm_kernel_name": (c_char_p, []),
     "tlm_set_grad_enabled": (c_bool, [c_bool]),
     "tlm_free": (None, [c_void_p]),
@@ -565,7 +568,7 @@ def num_threads() -> int:
 
 
 def cpu_level() -> str:
-    """The level of the kernels in use: "scalar", "avx2" or "avx512"."""
+    """The level of the kernels in use: "scalar", "avx2", "avx512" or "neon"."""
     return _WORDS["cpu_level"][_lib.tlm_cpu_level()]
 
 
@@ -574,8 +577,14 @@ def set_cpu_level(level: str) -> None:
     _lib.tlm_set_cpu_level(_number("cpu_level", level))
 
 
+def cpu_features() -> set[str]:
+    """Names of the CPU features that the library may use now, such as "avx2" or "neon"."""
+    mask = _lib.tlm_cpu_features()
+    return {_lib.tlm_cpu_feature_name(1 << bit).decode() for bit in range(64) if mask >> bit & 1}
+
+
 def gemm_kernel_name() -> str:
-    """The family of BLIS kernels that matrix products use."""
+    """The name of the kernels that matrix products use."""
     return _lib.tlm_gemm_kernel_name().decode()
 
 

@@ -86,7 +86,6 @@ tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *mo
     }
     if (rope)
         fill_rotation(made);
-    tlmi_gemm_prepare();
     *out = made;
     return TLM_OK;
 }

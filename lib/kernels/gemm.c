@@ -1,48 +1,17 @@
-/* Matrix products on BLIS's micro-kernels.
+/* Large matrix products: blocking, packing and threads around the gemm_tile kernel, which makes one small
+ * tile of C (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34,
+ * 2008).
  *
- * BLIS picks its kernels by the CPU's family. On CPUs newer than it knows it silently takes the
- * generic ones, several times slower than others that would run. So its context is looked up by
- * architecture, after the CPU's instruction sets. bli_gks_lookup_nat_cntx is no part of BLIS's
- * public interface, which is why the static archive is linked.
- *
- * Only the micro-kernel, which makes one small tile of C, is called; the loops around it are here
- * (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34, 2008).
- * That lets all threads share one packed copy of the smaller operand, and BLIS's memory pool, which aborts
- * when memory is out, is never used: without memory the products run, more slowly, in buffers on
- * the stack.
+ * All threads share one packed copy of the smaller operand. Without memory the products run, more
+ * slowly, in buffers on the stack.
  *
  * Each element of C is the same sequence of operations however C is cut into tiles: k is cut at
  * places that depend on k alone. So the cuts along m and n do not change a bit. */
-#include <pthread.h>
-#include <string.h>
-
-#include <blis.h>
-
-#include "base/cpu.h"
-#include "base/thread_pool.h"
-#include "base/buffer_cache.h"
 #include "kernels/gemm.h"
 
-cntx_t *bli_gks_lookup_nat_cntx(arch_t id);
-
-/* Stands in for BLIS's reader of the environment, as the linker takes the first definition that it
- * meets. With its own, BLIS ends the program when BLIS_ARCH_TYPE names no family, and prints when
- * BLIS_ARCH_DEBUG is set. */
-gint_t bli_env_get_var(const char *env, gint_t fallback)
-{
-    return fallback;
-}
-
-/* ---- Which kernels ---------------------------------------------------------------------- */
-
-/* The micro-kernel of a family makes a tile of (mr, nr) from panels kc deep at most. */
-typedef struct kernel_family {
-    cntx_t *context;
-    const char *name;
-    sgemm_ukr_ft kernel;
-    int64_t mr, nr, kc;
-    bool by_columns; /* the kernel wants its tile column-major */
-} kernel_family_t;
+#include "base/buffer_cache.h"
+#include "base/thread_pool.h"
+#include "kernels/kernels.h"
 
 enum {
     STACK_FLOATS = 16384, /* room for one panel of each operand */
@@ -50,56 +19,9 @@ enum {
     READ_AHEAD = 64       /* floats; a kernel loads the next step's operands behind the last one */
 };
 
-static kernel_family_t families[TLM_CPU_AVX512 + 1]; /* one a CPU level */
-static pthread_once_t families_once = PTHREAD_ONCE_INIT;
-
-static void choose(int32_t level, arch_t id)
-{
-    cntx_t *context = bli_gks_lookup_nat_cntx(id);
-    if (context == NULL) { /* an archive built without that family */
-        id = bli_arch_query_id();
-        context = bli_gks_query_nat_cntx();
-    }
-    kernel_family_t *family = &families[level];
-    family->context = context;
-    family->name = bli_arch_string(id);
-    void_fp kernel = bli_cntx_get_l3_nat_ukr_dt(BLIS_FLOAT, BLIS_GEMM_UKR, context);
-    memcpy(&family->kernel, &kernel, sizeof(kernel)); /* BLIS keeps it as an object pointer */
-    family->by_columns = !bli_cntx_l3_nat_ukr_prefers_rows_dt(BLIS_FLOAT, BLIS_GEMM_UKR, context);
-    family->mr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_MR, context);
-    family->nr = bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_NR, context);
-    /* Twice BLIS's choice: C is gone through half as often, and the panels still come from the
-     * second-level cache in time. */
-    family->kc = 2 * bli_cntx_get_blksz_def_dt(BLIS_FLOAT, BLIS_KC, context);
-    int64_t most = (STACK_FLOATS - 4 * PANEL_ALIGNMENT - READ_AHEAD) / (family->mr + family->nr);
-    family->kc = family->kc < most ? family->kc : most;
-}
-
-static void choose_families(void)
-{
-    bli_init();
-    arch_t own = bli_arch_query_id();
-    bool own_is_avx2 = own == BLIS_ARCH_HASWELL || own == BLIS_ARCH_ZEN || own == BLIS_ARCH_ZEN2 ||
-                       own == BLIS_ARCH_ZEN3;
-    choose(TLM_CPU_SCALAR, TLMI_X86 ? BLIS_ARCH_GENERIC : own);
-    choose(TLM_CPU_AVX2, own_is_avx2 ? own : BLIS_ARCH_HASWELL);
-    choose(TLM_CPU_AVX512, BLIS_ARCH_SKX);
-}
-
-static const kernel_family_t *current_family(void)
-{
-    pthread_once(&families_once, choose_families);
-    return &families[tlm_cpu_level()];
-}
-
 const char *tlm_gemm_kernel_name(void)
 {
-    return current_family()->name;
-}
-
-void tlmi_gemm_prepare(void)
-{
-    current_family();
+    return tlmi_kernels()->gemm.name;
 }
 
 /* ---- Blocks ----------------------------------------------------------------------------- */
@@ -136,7 +58,7 @@ typedef struct operand {
  * by each task for itself, a block at a time that stays in the second-level cache: it is read once
  * and its packed form is never written to memory. */
 typedef struct product {
-    const kernel_family_t *family;
+    const tlmi_kernels_t *kernels;
     int64_t k;
     float alpha, beta;
     operand_t x, y;
@@ -202,18 +124,17 @@ typedef struct ready {
 } ready_t;
 
 static void multiply_tile(const product_t *job, const ready_t *ready, int64_t i, int64_t j,
-                          auxinfo_t *next)
+                          const float *next_x, const float *next_y)
 {
-    const kernel_family_t *family = job->family;
-    int64_t row = i * family->mr, column = j * family->nr;
+    int64_t row = i * job->x.width, column = j * job->y.width;
     int64_t depth = slice_begin(job, ready->slice + 1) - slice_begin(job, ready->slice);
-    float alpha = job->alpha, beta = ready->slice == 0 ? job->beta : 1.0f;
-    family->kernel(min_int64(family->mr, job->x.length - row),
-                   min_int64(family->nr, job->y.length - column), depth, &alpha,
-                   ready->x + (i - ready->x_begin) * job->x.panel_size,
-                   ready->y + (j - ready->y_begin) * job->y.panel_size, &beta,
-                   job->c + row * job->c_row_stride + column * job->c_column_stride,
-                   job->c_row_stride, job->c_column_stride, next, family->context);
+    float beta = ready->slice == 0 ? job->beta : 1.0f;
+    job->kernels->gemm_tile(min_int64(job->x.width, job->x.length - row),
+                            min_int64(job->y.width, job->y.length - column), depth, job->alpha,
+                            ready->x + (i - ready->x_begin) * job->x.panel_size,
+                            ready->y + (j - ready->y_begin) * job->y.panel_size, beta,
+                            job->c + row * job->c_row_stride + column * job->c_column_stride,
+                            job->c_row_stride, job->c_column_stride, next_x, next_y);
 }
 
 /* All tiles of the panels that are ready. A panel of the shared operand stays in the first-level
@@ -221,7 +142,6 @@ static void multiply_tile(const product_t *job, const ready_t *ready, int64_t i,
  * that they are told of. */
 static void multiply_panels(const product_t *job, const ready_t *ready)
 {
-    auxinfo_t next = {0};
     int64_t x_size = job->x.panel_size, y_size = job->y.panel_size;
     if (job->local_x) {
         for (int64_t j = ready->y_begin; j < ready->y_end; j++)
@@ -229,9 +149,8 @@ static void multiply_panels(const product_t *job, const ready_t *ready)
                 bool last = i + 1 == ready->x_end;
                 int64_t to = last ? 0 : i + 1 - ready->x_begin;
                 bool more = last && j + 1 < ready->y_end;
-                bli_auxinfo_set_next_a(ready->x + to * x_size, &next);
-                bli_auxinfo_set_next_b(ready->y + (j - ready->y_begin + more) * y_size, &next);
-                multiply_tile(job, ready, i, j, &next);
+                multiply_tile(job, ready, i, j, ready->x + to * x_size,
+                              ready->y + (j - ready->y_begin + more) * y_size);
             }
         return;
     }
@@ -240,9 +159,8 @@ static void multiply_panels(const product_t *job, const ready_t *ready)
             bool last = j + 1 == ready->y_end;
             int64_t to = last ? 0 : j + 1 - ready->y_begin;
             bool more = i + 1 < ready->x_end; /* well ahead: it comes from farther away */
-            bli_auxinfo_set_next_a(ready->x + (i - ready->x_begin + more) * x_size, &next);
-            bli_auxinfo_set_next_b(ready->y + to * y_size, &next);
-            multiply_tile(job, ready, i, j, &next);
+            multiply_tile(job, ready, i, j, ready->x + (i - ready->x_begin + more) * x_size,
+                          ready->y + to * y_size);
         }
 }
 
@@ -331,11 +249,10 @@ static parts_t plan_product(product_t *job, bool serial)
 {
     /* Floats of the shared operand at once: a part of the third-level cache. */
     enum { SHARED = 2 << 20, SHARED_SERIAL = 1 << 18, LOCAL = 73728 };
-    const kernel_family_t *family = job->family;
-    job->slices = divide_up(job->k, family->kc);
+    job->slices = divide_up(job->k, job->kernels->gemm.kc);
     int64_t depth = divide_up(job->k, job->slices);
-    job->x.panel_size = panel_size(family->mr, depth);
-    job->y.panel_size = panel_size(family->nr, depth);
+    job->x.panel_size = panel_size(job->x.width, depth);
+    job->y.panel_size = panel_size(job->y.width, depth);
     job->x.panels = divide_up(job->x.length, job->x.width);
     job->y.panels = divide_up(job->y.length, job->y.width);
     job->local_x = job->y.length < 2 * job->x.length;
@@ -386,18 +303,19 @@ static void scale_c(int64_t m, int64_t n, float beta, float *c, int64_t c_stride
 static product_t make_product(int64_t m, int64_t n, int64_t k, tlmi_matrix_t a, tlmi_matrix_t b,
                               float *c, int64_t c_stride)
 {
-    const kernel_family_t *family = current_family();
-    product_t job = {.family = family, .k = k, .alpha = 1.0f, .c = c};
+    const tlmi_kernels_t *kernels = tlmi_kernels();
+    const tlmi_gemm_shape_t *shape = &kernels->gemm;
+    product_t job = {.kernels = kernels, .k = k, .alpha = 1.0f, .c = c};
     operand_t rows = {.data = a.data, .stride = a.row_stride, .depth_stride = a.column_stride};
     operand_t columns = {.data = b.data, .stride = b.column_stride, .depth_stride = b.row_stride};
     rows.length = m;
     columns.length = n;
-    job.x = family->by_columns ? columns : rows;
-    job.y = family->by_columns ? rows : columns;
-    job.x.width = family->mr;
-    job.y.width = family->nr;
-    job.c_row_stride = family->by_columns ? 1 : c_stride;
-    job.c_column_stride = family->by_columns ? c_stride : 1;
+    job.x = shape->by_columns ? columns : rows;
+    job.y = shape->by_columns ? rows : columns;
+    job.x.width = shape->mr;
+    job.y.width = shape->nr;
+    job.c_row_stride = shape->by_columns ? 1 : c_stride;
+    job.c_column_stride = shape->by_columns ? c_stride : 1;
     return job;
 }
 

@@ -5,7 +5,7 @@
 #include "tinylm/status.h"
 #include "tinylm/export.h"
 
-/* Single-precision matrix products on BLIS's best kernel for this CPU. The only user of BLIS. */
+/* Single-precision matrix products on the best kernel for this CPU. */
 
 /* One operand: element (i, j) at data[i * row_stride + j * column_stride]. A transpose is a swap of
  * the strides. */
@@ -25,11 +25,9 @@ tlm_status_t tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix
  * rows or columns that it packs nothing. Sizes are positive. */
 size_t tlmi_gemm_workspace(int64_t m, int64_t n, int64_t k);
 
-/* The same on the calling thread alone, for use inside a task of the pool. tlmi_gemm_prepare must
- * have been called once before, outside the pool. */
+/* The same on the calling thread alone, for use inside a task of the pool. */
 void tlmi_gemm_serial(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
                       tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
-void tlmi_gemm_prepare(void);
 
 /* Triple loop, for tests: sums in float64. */
 void tlmi_gemm_reference(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
@@ -50,8 +48,8 @@ bool tlmi_gemv(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a, tl
 void tlmi_pack_panels(float *target, int64_t panel_size, int64_t width, int64_t rows, int64_t depth,
                       const float *source, int64_t stride, int64_t depth_stride);
 
-/* Small matrix products on packed panels, for attention's tiles: too small for BLIS, whose packing
- * and checks would cost as much as the product. */
+/* Small matrix products on packed panels, for attention's tiles: too small for
+ * tlmi_gemm, whose packing would cost as much as the product. */
 
 #define TLMI_PANEL_WIDTH 16
 

@@ -14,11 +14,16 @@
  *   VD, vd_zero vd_add_square vd_store    WIDTH doubles: acc + x x in float64
  *   F4, v_fold(sums)          LANES partial sums added up to four, lane k + 8, then k + 4 to lane k
  *   f4_sum f4_sums            the rest of that tree, of one or of four F4 at once
+ *   v_transpose(t, w, s, stride, rows)    t[p w + i] = s[i stride + p] for p < 4 and i < rows (4, 6
+ *                             or 8, a constant); of six rows eight floats may be written per p
+ *   B, BYTES                  a vector of BYTES bytes; BYTES divides 64. Not at the scalar level.
+ *   b_load(bytes)             and as masks of BYTES bits, bit i for byte i:
+ *   b_equal(b, value) b_between(b, first, last) b_high(b)    unsigned; the last: 0x80 and above
  *
  * v_min(a, b) and v_max(a, b) are b where either is NaN, as the instructions are.
  *
- * A file of kernels is a template: it is included behind one of these by one .c file a level, and
- * ends in a table of its kernels. */
+ * A file of kernels is a template: it is included behind one of these by one .c file per level, which
+ * sets its functions in the table (kernels.h). */
 
 #define KERNEL static TARGET
 #define HELPER static inline __attribute__((always_inline)) TARGET

@@ -142,4 +142,13 @@ INLINE F4 v_fold(const V *sums)
     return folded;
 }
 
+/* Any number of rows; writes no more than these. */
+INLINE void v_transpose(float *target, int64_t width, const float *source, int64_t stride,
+                        const int rows)
+{
+    for (int p = 0; p < 4; p++)
+        for (int i = 0; i < rows; i++)
+            target[p * width + i] = source[i * stride + p];
+}
+
 #include "kernels/simd_helpers.h"

@@ -1,6 +1,5 @@
-/* The vector kernels, written once over the operations of simd_helpers.h and compiled once a CPU
- * level: the including file has included simd_<level>.h, and defines KERNEL_TABLE, the name of the
- * table made at the end.
+/* The vector kernels, written once over the operations of simd_helpers.h and compiled once per level:
+ * the including file has included simd_<level>.h.
  *
  * Every loop takes the vector at i while i < n; the last, partial one goes through the same
  * arithmetic, so that an element's result does not depend on where a row was cut. Reductions keep
@@ -301,25 +300,3 @@ KERNEL void kernel_adamw(float *theta, float *m, float *v, const float *grad,
                 v_mul(v_sub(v_load(theta, i, end, 0.0f), change), v_set(step->decay)));
     });
 }
-
-const tlmi_vector_ops_t KERNEL_TABLE = {
-    .exp = kernel_exp,
-    .exp_sum = kernel_exp_sum,
-    .max = kernel_max,
-    .sum = kernel_sum,
-    .dot = kernel_dot,
-    .dot_rows = kernel_dot_rows,
-    .dot_tile = kernel_dot_tile,
-    .weighted_rows = kernel_weighted_rows,
-    .sum_squares = kernel_sum_squares,
-    .add = kernel_add,
-    .mul = kernel_mul,
-    .mul_add = kernel_mul_add,
-    .scale = kernel_scale,
-    .axpy = kernel_axpy,
-    .silu = kernel_silu,
-    .silu_backward = kernel_silu_backward,
-    .silu_mul = kernel_silu_mul,
-    .silu_mul_backward = kernel_silu_mul_backward,
-    .adamw = kernel_adamw,
-};

@@ -114,7 +114,6 @@ static tlm_status_t multiply(int64_t m, int64_t n, int64_t k, operand_t x, opera
     }
     if (job.num_kept >= PRODUCTS_AS_TASKS) {
         job.serial = true;
-        tlmi_gemm_prepare();
         tlmi_parallel_for(job.num_kept, product_task, &job);
         return TLM_OK;
     }

@@ -20,7 +20,7 @@ BELOW = {
     "optim": "base kernels tensor",
     "formats": "base",
     "data": "base formats tokenizer",
-    "tokenizer": "base formats",
+    "tokenizer": "base kernels formats",
     "checkpoint": "base formats tensor model optim tokenizer",
     "interchange": "base formats tensor model tokenizer checkpoint",
     "train": "base kernels tensor nn model infer optim formats data tokenizer checkpoint interchange",
@@ -32,7 +32,7 @@ THIRD_PARTY = {
     "jansson.h": {"base/json.c"},
     "oniguruma.h": {"tokenizer/pretokenize/regex.c"},
     "utf8proc.h": {"tokenizer/pretokenize/unicode.c"},
-    "blis.h": {"kernels/gemm.c"},
+    "blis.h": {"kernels/blis_kernels.c"},
 }
 
 # A library leaves the process, its output and its settings to the program.

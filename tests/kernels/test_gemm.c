@@ -133,7 +133,6 @@ START_TEST(test_random_shapes)
     if (!set_level(_i))
         return;
     state = 1;
-    tlmi_gemm_prepare();
     for (int i = 0; i < 1500; i++)
         try_one(sizes[(size_t)(uniform() * NUM_SIZES)], sizes[(size_t)(uniform() * NUM_SIZES)],
                 sizes[(size_t)(uniform() * NUM_SIZES)]);
@@ -166,7 +165,6 @@ START_TEST(test_threads)
             float *first = malloc(bytes);
             ck_assert(start != NULL && first != NULL);
             memcpy(start, p.c, bytes);
-            tlmi_gemm_prepare();
             tlmi_gemm_serial(p.m, p.n, p.k, p.alpha, p.a, p.b, p.beta, p.c, p.c_stride);
             memcpy(first, p.c, bytes);
             for (int t = 0; t < 3; t++) {
@@ -244,11 +242,11 @@ int main(void)
     Suite *suite = suite_create("gemm");
     TCase *tcase = tcase_create("levels");
     tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, test_random_shapes, 0, 3);
-    tcase_add_loop_test(tcase, test_threads, 0, 3);
-    tcase_add_loop_test(tcase, test_panels, 0, 3);
-    tcase_add_loop_test(tcase, test_non_finite, 0, 3);
-    tcase_add_loop_test(tcase, test_kernel_name, 0, 3);
+    tcase_add_loop_test(tcase, test_random_shapes, 0, TLM_CPU_NEON + 1);
+    tcase_add_loop_test(tcase, test_threads, 0, TLM_CPU_NEON + 1);
+    tcase_add_loop_test(tcase, test_panels, 0, TLM_CPU_NEON + 1);
+    tcase_add_loop_test(tcase, test_non_finite, 0, TLM_CPU_NEON + 1);
+    tcase_add_loop_test(tcase, test_kernel_name, 0, TLM_CPU_NEON + 1);
     suite_add_tcase(suite, tcase);
     return run_suite(suite, CK_NOFORK);
 }

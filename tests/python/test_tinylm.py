@@ -1130,7 +1130,10 @@ class LibraryTest(unittest.TestCase):
         level = tinylm.cpu_level()
         tinylm.set_cpu_level("scalar")
         self.assertEqual(tinylm.cpu_level(), "scalar")
+        self.assertEqual(tinylm.cpu_features(), set())
         tinylm.set_cpu_level(level)
+        self.assertEqual(level in ("avx2", "avx512"), "fma" in tinylm.cpu_features())
+        self.assertNotIn("unknown", tinylm.cpu_features())
         with self.assertRaisesRegex(ValueError, "'sse' is none of scalar"):
             tinylm.set_cpu_level("sse")
         self.assertIsInstance(tinylm.abi_version(), int)

@@ -179,22 +179,6 @@ START_TEST(blocks_equal_the_reference)
 }
 END_TEST
 
-START_TEST(byte_masks_equal_the_portable_ones)
-{
-    uint8_t bytes[TLMI_MASK_BYTES];
-    tlmi_byte_masks_t masks, expected;
-
-    for (uint64_t seed = 0; seed < 3000; seed++) {
-        for (size_t i = 0; i < sizeof(bytes); i++)
-            bytes[i] =
-                (uint8_t)(seed < 256 ? (i % 2 ? seed : ~seed) : tlmi_random_below(seed, 4, i, 256));
-        tlmi_byte_masks_portable(&expected, bytes);
-        tlmi_byte_masks_best()(&masks, bytes);
-        ck_assert_mem_eq(&masks, &expected, sizeof(masks));
-    }
-}
-END_TEST
-
 /* A batch holds 256 pretokens: longer texts must go on where it ended. */
 START_TEST(batches_follow_each_other)
 {
@@ -472,7 +456,6 @@ int main(void)
     tcase_add_test(tests, scanner_equals_engine_on_random_text);
     tcase_add_test(tests, scanner_equals_engine_on_random_bytes);
     tcase_add_test(tests, blocks_equal_the_reference);
-    tcase_add_test(tests, byte_masks_equal_the_portable_ones);
     tcase_add_test(tests, batches_follow_each_other);
     tcase_add_test(tests, classes_agree_with_the_engine);
     tcase_add_test(tests, scanner_equals_engine_on_random_characters);

@@ -10,6 +10,8 @@
 #define WIDTH  8
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
+#include "kernels/x86/simd_x86.h"
+
 typedef struct double8 {
     __m256d low, high;
 } double8_t;
@@ -136,25 +138,37 @@ INLINE void vd_store(double *y, VD v)
     _mm256_storeu_pd(y + 4, v.high);
 }
 
-/* Four folded sums; a tree's last two steps of four at once, turned so that they stand in columns. */
-#define F4 __m128
-
-INLINE void f4_sums(float *out, F4 a, F4 b, F4 c, F4 d)
-{
-    _MM_TRANSPOSE4_PS(a, b, c, d);
-    _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
-}
-
-INLINE float f4_sum(F4 a)
-{
-    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
-    return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
-}
-
 INLINE F4 v_fold(const V *sums)
 {
     V v = _mm256_add_ps(sums[0], sums[1]);
     return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+}
+
+/* ---- Bytes ------------------------------------------------------------------------------ */
+
+#define B     __m256i
+#define BYTES 32
+
+INLINE B b_load(const uint8_t *bytes)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+}
+
+INLINE uint64_t b_high(B bytes)
+{
+    return (uint32_t)_mm256_movemask_epi8(bytes);
+}
+
+INLINE uint64_t b_equal(B bytes, char value)
+{
+    return b_high(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(value)));
+}
+
+INLINE uint64_t b_between(B bytes, char first, char last)
+{
+    B above = _mm256_sub_epi8(bytes, _mm256_set1_epi8(first));
+    B most = _mm256_set1_epi8((char)(last - first));
+    return b_high(_mm256_cmpeq_epi8(_mm256_min_epu8(above, most), above));
 }
 
 #include "kernels/simd_helpers.h"

@@ -10,6 +10,8 @@
 #define WIDTH  16
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
+#include "kernels/x86/simd_x86.h"
+
 typedef struct double16 {
     __m512d low, high;
 } double16_t;
@@ -122,26 +124,37 @@ INLINE void vd_store(double *y, VD v)
     _mm512_storeu_pd(y + 8, v.high);
 }
 
-/* Four folded sums; a tree's last two steps of four at once, turned so that they stand in columns. */
-#define F4 __m128
-
-INLINE void f4_sums(float *out, F4 a, F4 b, F4 c, F4 d)
-{
-    _MM_TRANSPOSE4_PS(a, b, c, d);
-    _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
-}
-
-INLINE float f4_sum(F4 a)
-{
-    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
-    return _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps(a, a, 1)));
-}
-
 INLINE F4 v_fold(const V *sums)
 {
     __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(sums[0]), 1));
     __m256 v = _mm256_add_ps(_mm512_castps512_ps256(sums[0]), high);
     return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+}
+
+/* ---- Bytes ------------------------------------------------------------------------------ */
+
+#define B     __m512i
+#define BYTES 64
+
+INLINE B b_load(const uint8_t *bytes)
+{
+    return _mm512_loadu_si512(bytes);
+}
+
+INLINE uint64_t b_high(B bytes)
+{
+    return _mm512_movepi8_mask(bytes);
+}
+
+INLINE uint64_t b_equal(B bytes, char value)
+{
+    return _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(value));
+}
+
+INLINE uint64_t b_between(B bytes, char first, char last)
+{
+    B above = _mm512_sub_epi8(bytes, _mm512_set1_epi8(first));
+    return _mm512_cmple_epu8_mask(above, _mm512_set1_epi8((char)(last - first)));
 }
 
 #include "kernels/simd_helpers.h"

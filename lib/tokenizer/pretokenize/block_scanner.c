@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "kernels/byte_masks.h"
 #include "tokenizer/pretokenize/unicode.h"
 
 #define BATCH 256 /* pretokens handed over at once, at least */

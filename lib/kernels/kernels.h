@@ -1,0 +1,116 @@
+/* The table of kernels: for each one the fastest function for the CPU features in use. It is filled
+ * from the mask of features when first asked for, the portable kernels first, then over them those
+ * of each instruction set that the mask has.
+ *
+ * A kernel is one line in a list below. The list makes the member of the table, the assignments in
+ * each instruction set's file, and the entry of tests/kernels/checkkernels.c, so that none of these
+ * can be forgotten. docs: lib/README.md, "Kernels". */
+#ifndef TLMI_KERNELS_H
+#define TLMI_KERNELS_H
+
+#include "base/cpu.h"
+#include "kernels/byte_masks.h"
+#include "kernels/gemm.h"
+#include "kernels/vector_math.h"
+
+/* K(name, result, parameters). vector_math.h says what each does, as tlmi_vec_<name>. */
+#define TLMI_VECTOR_KERNELS(K)                                                                     \
+    K(exp, void, (float *y, const float *x, int64_t n))                                            \
+    K(exp_sum, float, (float *y, const float *x, float shift, int64_t n))                          \
+    K(max, float, (const float *x, int64_t n))                                                     \
+    K(sum, float, (const float *x, int64_t n))                                                     \
+    K(dot, float, (const float *x, const float *y, int64_t n))                                     \
+    K(dot_rows, void,                                                                              \
+      (float *out, const float *x, const float *rows, int64_t stride, int64_t num_rows,            \
+       int64_t n))                                                                                 \
+    K(dot_tile, void,                                                                              \
+      (float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t num_x,            \
+       const float *rows, int64_t stride, int64_t num_rows, int64_t n))                            \
+    K(weighted_rows, void,                                                                         \
+      (float *out, const float *weights, const float *rows, int64_t stride, int64_t num_rows,      \
+       int64_t n))                                                                                 \
+    K(sum_squares, double, (const float *x, int64_t n))                                            \
+    K(add, void, (float *y, const float *a, const float *b, int64_t n))                            \
+    K(mul, void, (float *y, const float *a, const float *b, int64_t n))                            \
+    K(mul_add, void, (float *y, const float *a, const float *b, int64_t n))                        \
+    K(scale, void, (float *y, const float *a, float factor, int64_t n))                            \
+    K(axpy, void, (float *y, float factor, const float *x, int64_t n))                             \
+    K(silu, void, (float *y, const float *x, int64_t n))                                           \
+    K(silu_backward, void,                                                                         \
+      (float *dx, const float *dy, const float *x, bool accumulate, int64_t n))                    \
+    K(silu_mul, void, (float *y, const float *gate, const float *up, int64_t n))                   \
+    K(silu_mul_backward, void,                                                                     \
+      (float *dgate, bool accumulate_gate, float *dup, bool accumulate_up, const float *dy,        \
+       const float *gate, const float *up, int64_t n))                                             \
+    K(adamw, void,                                                                                 \
+      (float *theta, float *m, float *v, const float *grad, const tlmi_adamw_step_t *step,         \
+       int64_t n))
+
+/* Small products on packed panels (tlmi_panel_gemm in gemm.h), and the packing of one full panel
+ * whose depth runs along memory: target[p * width + i] = source[i * stride + p]. */
+#define TLMI_PANEL_KERNELS(K)                                                                      \
+    K(panel_gemm, void,                                                                            \
+      (int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_column,           \
+       const float *panels, int64_t packed_k, float *c, int64_t c_stride, bool accumulate))        \
+    K(pack_along, void,                                                                            \
+      (float *target, int64_t width, int64_t depth, const float *source, int64_t stride))
+
+/* byte_masks.h */
+#define TLMI_BYTE_KERNELS(K) K(byte_masks, void, (tlmi_byte_masks_t * out, const uint8_t *bytes))
+
+/* One tile of a large product, C = alpha A B + beta C, with A k columns of gemm.mr floats, B k rows of
+ * gemm.nr, and the first m by n elements of the tile stored; beta = 0 does not read C. next_a and
+ * next_b are panels to fetch ahead. A tile's rows are rows of C, or its columns where gemm.by_columns
+ * says so. The panels are aligned to 64 bytes; up to 64 floats behind them may be read. */
+#define TLMI_GEMM_KERNELS(K)                                                                       \
+    K(gemm_tile, void,                                                                             \
+      (int64_t m, int64_t n, int64_t k, float alpha, const float *a, const float *b, float beta,   \
+       float *c, int64_t c_row_stride, int64_t c_column_stride, const float *next_a,               \
+       const float *next_b))
+
+#define TLMI_ALL_KERNELS(K)                                                                        \
+    TLMI_VECTOR_KERNELS(K) TLMI_PANEL_KERNELS(K) TLMI_BYTE_KERNELS(K) TLMI_GEMM_KERNELS(K)
+
+/* Constants of a gemm_tile. */
+typedef struct tlmi_gemm_shape {
+    const char *name; /* tlm_gemm_kernel_name */
+    int64_t mr, nr;   /* the tile */
+    int64_t kc;       /* k is cut into pieces of at most so many */
+    bool by_columns;  /* the kernel wants its tile column-major */
+} tlmi_gemm_shape_t;
+
+#define TLMI_KERNEL_MEMBER(name, result, parameters) result(*name) parameters;
+typedef struct tlmi_kernels {
+    uint64_t state; /* tlmi_cpu_state that it was made for */
+    TLMI_ALL_KERNELS(TLMI_KERNEL_MEMBER)
+    tlmi_gemm_shape_t gemm;
+} tlmi_kernels_t;
+
+/* Fills a table for these features, which the CPU must have. */
+void tlmi_kernels_fill(tlmi_kernels_t *table, uint64_t features);
+
+/* Makes the table of the features in use; tlmi_kernels calls it. */
+const tlmi_kernels_t *tlmi_kernels_select(void);
+extern _Atomic(const tlmi_kernels_t *) tlmi_kernels_current;
+
+/* The table of the features in use, borrowed until these change. */
+static inline const tlmi_kernels_t *tlmi_kernels(void)
+{
+    const tlmi_kernels_t *table = atomic_load_explicit(&tlmi_kernels_current, memory_order_acquire);
+    uint64_t state = atomic_load_explicit(&tlmi_cpu_state, memory_order_relaxed);
+    return table->state == state ? table : tlmi_kernels_select();
+}
+
+/* ---- Parts of tlmi_kernels_fill: each sets the kernels that it has --------------------------- */
+
+/* Assignment of kernel_<name>, for use with a list. */
+#define TLMI_SET_KERNEL(name, result, parameters) table->name = kernel_##name;
+
+void tlmi_kernels_fill_portable(tlmi_kernels_t *table);                /* all */
+void tlmi_kernels_fill_blis(tlmi_kernels_t *table, uint64_t features); /* gemm_tile */
+#if TLMI_X86
+void tlmi_kernels_fill_avx2(tlmi_kernels_t *table);
+void tlmi_kernels_fill_avx512(tlmi_kernels_t *table);
+#endif
+
+#endif

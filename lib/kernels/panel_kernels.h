@@ -1,0 +1,106 @@
+/* Products on packed panels and the packing of panels, written once over the operations of
+ * simd_helpers.h: the including file has included simd_<level>.h. */
+
+/* Rows of a register tile 16 columns wide: as many as there are registers for. */
+enum { VECTORS = TLMI_PANEL_WIDTH / WIDTH, PANEL_ROWS = WIDTH == 16 ? 12 : WIDTH == 8 ? 6 : 4 };
+
+/* rows x 16 of C, with rows a constant at every call: the accumulators stay in registers. */
+HELPER void panel_tile(const int rows, int64_t columns, int64_t k, const float *a, int64_t a_row,
+                       int64_t a_column, const float *panel, float *c, int64_t c_stride,
+                       bool accumulate)
+{
+    const int64_t all = INT64_MAX;
+    V sums[PANEL_ROWS][VECTORS];
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < VECTORS; v++)
+            sums[i][v] = v_set(0.0f);
+    for (int64_t p = 0; p < k; p++) {
+        V b[VECTORS];
+        for (int v = 0; v < VECTORS; v++)
+            b[v] = v_load(panel + p * TLMI_PANEL_WIDTH, v * WIDTH, all, 0.0f);
+        for (int i = 0; i < rows; i++) {
+            V x = v_set(a[i * a_row + p * a_column]);
+            for (int v = 0; v < VECTORS; v++)
+                sums[i][v] = v_fma(x, b[v], sums[i][v]);
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) {
+        float *to = c + i * c_stride;
+        if (columns == TLMI_PANEL_WIDTH) {
+#pragma GCC unroll 16
+            for (int v = 0; v < VECTORS; v++)
+                put(to, v * WIDTH, all, sums[i][v], accumulate);
+            continue;
+        }
+        float row[TLMI_PANEL_WIDTH];
+        memcpy(row, sums[i], sizeof(row));
+        for (int64_t j = 0; j < columns; j++)
+            to[j] = accumulate ? to[j] + row[j] : row[j];
+    }
+}
+
+KERNEL void kernel_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
+                              int64_t a_column, const float *panels, int64_t packed_k, float *c,
+                              int64_t c_stride, bool accumulate)
+{
+    for (int64_t j = 0; j < n; j += TLMI_PANEL_WIDTH) {
+        const float *panel = panels + j * packed_k;
+        int64_t columns = n - j < TLMI_PANEL_WIDTH ? n - j : TLMI_PANEL_WIDTH;
+        int64_t i = 0;
+        for (; i + PANEL_ROWS <= m; i += PANEL_ROWS)
+            panel_tile(PANEL_ROWS, columns, k, a + i * a_row, a_row, a_column, panel,
+                       c + i * c_stride + j, c_stride, accumulate);
+        for (; i + 4 <= m; i += 4)
+            panel_tile(4, columns, k, a + i * a_row, a_row, a_column, panel, c + i * c_stride + j,
+                       c_stride, accumulate);
+        for (; i < m; i++)
+            panel_tile(1, columns, k, a + i * a_row, a_row, a_column, panel, c + i * c_stride + j,
+                       c_stride, accumulate);
+    }
+}
+
+/* A full panel of a width that is a constant, four columns of the source at a time. v_transpose of six
+ * rows writes eight floats, the last two of which the next column's go over: the last column is left
+ * to the plain loop then, so that nothing is stored beyond the panel. */
+HELPER void pack_width(const int width, float *target, int64_t depth, const float *source,
+                       int64_t stride)
+{
+    int64_t p = 0, end = width % 8 == 6 ? depth - 1 : depth;
+    for (; p + 4 <= end; p += 4)
+        for (int i = 0; i < width; i += 8)
+            v_transpose(target + p * width + i, width, source + i * stride + p, stride,
+                        width - i < 8 ? width - i : 8);
+    for (; p < depth; p++)
+        for (int i = 0; i < width; i++)
+            target[p * width + i] = source[i * stride + p];
+}
+
+KERNEL void kernel_pack_along(float *target, int64_t width, int64_t depth, const float *source,
+                              int64_t stride)
+{
+    switch (width) { /* those of gemm.mr, gemm.nr and TLMI_PANEL_WIDTH */
+    case 4:
+        pack_width(4, target, depth, source, stride);
+        return;
+    case 6:
+        pack_width(6, target, depth, source, stride);
+        return;
+    case 8:
+        pack_width(8, target, depth, source, stride);
+        return;
+    case 12:
+        pack_width(12, target, depth, source, stride);
+        return;
+    case 16:
+        pack_width(16, target, depth, source, stride);
+        return;
+    case 32:
+        pack_width(32, target, depth, source, stride);
+        return;
+    default:
+        for (int64_t p = 0; p < depth; p++)
+            for (int64_t i = 0; i < width; i++)
+                target[p * width + i] = source[i * stride + p];
+    }
+}

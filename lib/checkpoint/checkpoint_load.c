@@ -200,6 +200,8 @@ static tlm_status_t load_weights(const tlmi_safetensors_t *file, tlm_model_t *mo
         return TLM_ERR_OUT_OF_MEMORY;
     status = plan_weights(copies, file, model, path);
     if (status == TLM_OK)
+        status = tlmi_mapping_check(&file->mapping, path);
+    if (status == TLM_OK)
         perform(copies, model->num_parameters);
     tlmi_free(copies);
     return status;
@@ -224,6 +226,7 @@ static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
     TLMI_TRY_OR(done, read_optimizer(&groups, &steps, object, optimizer, names, path));
     TLMI_TRY_OR(done, plan_weights(copies, file, model, path));
     TLMI_TRY_OR(done, plan_state(copies + model->num_parameters, file, optimizer, names, path));
+    TLMI_TRY_OR(done, tlmi_mapping_check(&file->mapping, path));
     perform(copies, n);
     for (size_t i = 0; i < optimizer->num_groups; i++)
         optimizer->groups[i] = groups[i];

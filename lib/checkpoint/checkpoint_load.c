@@ -252,6 +252,8 @@ tlm_status_t tlm_checkpoint_load(uint64_t *iteration, const char *path, tlm_mode
     TLMI_TRY_OR(done, check_config(&file, model, path));
     TLMI_TRY_OR(done, optimizer == NULL ? load_weights(&file, model, path)
                                         : load_all(&file, model, optimizer, path));
+    for (size_t i = 0; i < model->num_parameters; i++)
+        tlmi_tensor_written(model->parameters[i]);
     if (iteration != NULL)
         *iteration = count;
 done:

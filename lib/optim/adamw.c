@@ -142,7 +142,11 @@ tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tensor_t *con
         TLMI_TRY(check_companion("gradient", i, gradients[i], parameters[i]));
     }
     TLMI_TRY(tlmi_gradient_sum_squares(&sum, "adamw_update", gradients, n));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         update(parameters[i], tlmi_floats(m[i]), tlmi_floats(v[i]), gradients[i], &known, step);
+        tlmi_tensor_written(parameters[i]);
+        tlmi_tensor_written(m[i]);
+        tlmi_tensor_written(v[i]);
+    }
     return TLM_OK;
 }

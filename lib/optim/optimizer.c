@@ -227,9 +227,10 @@ tlm_status_t tlm_optimizer_step(tlm_optimizer_t *optimizer)
     for (size_t i = 0; i < optimizer->num_parameters; i++) {
         const tlmi_parameter_t *parameter = &optimizer->parameters[i];
 
-        if (parameter->tensor->grad != NULL)
-            optimizer->kind->update(parameter, &optimizer->groups[parameter->group],
-                                    optimizer->steps);
+        if (parameter->tensor->grad == NULL)
+            continue;
+        optimizer->kind->update(parameter, &optimizer->groups[parameter->group], optimizer->steps);
+        tlmi_tensor_written(parameter->tensor);
     }
     return TLM_OK;
 }

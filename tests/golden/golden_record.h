@@ -14,14 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GOLDEN_MAX_VALUES = 256, GOLDEN_VALUES_A_LINE = 8 };
+enum { GOLDEN_MAX_VALUES = 256 };
 
 /* Of the library's bits, the part of a name before the last slash, such as "avx2/haswell". */
 static char golden_group[64];
 static FILE *golden_output; /* where values are recorded; NULL: they are compared */
 
-/* The recorded values of a name; *found is whether there are any. The file is read anew for each: it
- * is small. */
+/* The recorded values of a name; *found is whether there are any. The file is read anew for each:
+ * it is small. */
 static inline size_t golden_find(uint64_t *values, bool *found, const char *name)
 {
     FILE *file = fopen(GOLDEN_DIRECTORY "/golden.txt", "r");
@@ -68,8 +68,8 @@ static inline bool golden_group_is_recorded(void)
 static inline void golden_check(const char *name, int digits, const uint64_t *values, size_t n)
 {
     uint64_t expected[GOLDEN_MAX_VALUES];
+    size_t count, per_line = digits > 8 ? 4 : 8;
     char full_name[192];
-    size_t count;
     bool found;
 
     ck_assert_uint_le(n, GOLDEN_MAX_VALUES);
@@ -77,8 +77,8 @@ static inline void golden_check(const char *name, int digits, const uint64_t *va
     if (golden_output != NULL) {
         fprintf(golden_output, "%s:", full_name);
         for (size_t i = 0; i < n; i++)
-            fprintf(golden_output, "%s%0*" PRIx64, i % GOLDEN_VALUES_A_LINE == 0 ? "\n    " : " ",
-                    digits, values[i]);
+            fprintf(golden_output, "%s%0*" PRIx64, i % per_line == 0 ? "\n    " : " ", digits,
+                    values[i]);
         fprintf(golden_output, "\n");
         return;
     }

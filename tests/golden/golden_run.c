@@ -1,9 +1,11 @@
-/* Prints the bits of a training run of the CS336 model, to be compared between two builds of the library:
+/* Prints the bits of a training run of the CS336 model, to be compared between two builds of the
+ * library:
  *
  *     TINYLM_CPU=scalar|avx2|avx512 golden_run [steps] >FILE
  *
- * Fewer than the usual 50 steps print the first lines of those of 50. The last line is a hash of the
- * parameters after the steps. The library is the shared one, so LD_LIBRARY_PATH chooses another build. */
+ * Fewer than the usual 50 steps print the first lines of those of 50. The last line is a hash of
+ * the parameters after the steps. The library is the shared one, so LD_LIBRARY_PATH chooses another
+ * build. */
 #include <inttypes.h>
 #include <stdio.h>
 

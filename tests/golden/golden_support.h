@@ -1,4 +1,4 @@
-/* What the test of recorded bits and the full-size run share: token ids, hashes and the train step. */
+/* What the test of recorded bits and the full-size run share: token ids, hashes, the train step. */
 #ifndef TEST_GOLDEN_SUPPORT_H
 #define TEST_GOLDEN_SUPPORT_H
 
@@ -138,7 +138,8 @@ static inline tlm_status_t golden_update(float *loss, double *norm, tlm_model_t 
     return status == TLM_OK ? tlm_optimizer_step(optimizer) : status;
 }
 
-/* Step `step`, counted from 0; the loss is that before the update, the norm that before clipping. */
+/* Step `step`, counted from 0; the loss is that before the update, the norm that before
+ * clipping. */
 static inline tlm_status_t golden_step(float *loss, double *norm, tlm_model_t *model,
                                        tlm_optimizer_t *optimizer, const golden_run_t *run,
                                        uint64_t step)

@@ -376,8 +376,8 @@ static void blank_value(char *header, const char *key, const char *path)
         *value = '-';
 }
 
-/* The bytes of a checkpoint with two values blanked that change with the library's version: the version
- * itself and the checksum, which includes it. The loader has verified the checksum. */
+/* The bytes of a checkpoint with two values blanked that change with the library's version: the
+ * version itself and the checksum, which includes it. The loader verifies the checksum. */
 static unsigned char *comparable_bytes(size_t *size, const char *path)
 {
     unsigned char *bytes = read_file(size, path);
@@ -706,7 +706,8 @@ static int run_data(void)
     return run_cases(tcase) != 0 ? 1 : complete ? 0 : SKIPPED;
 }
 
-/* All groups, or those of the arguments: 1 if one failed, SKIPPED if none failed and one was skipped. */
+/* All groups, or those of the arguments: 1 if one failed, SKIPPED if none failed and one was
+ * skipped. */
 static int run_groups(char **names, int n)
 {
     int result = 0;

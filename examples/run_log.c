@@ -20,7 +20,7 @@ enum {
     LEARNING_RATE,
     GRADIENT_NORM,
     TOKENS_PER_SECOND,
-    UTILISATION,
+    UTILIZATION,
     VALIDATION_LOSS,
     PERPLEXITY,
     NUM_COLUMNS
@@ -33,7 +33,7 @@ static const struct {
     [LEARNING_RATE] = {"learning_rate", "learning_rate"},
     [GRADIENT_NORM] = {"gradient_norm", "gradient_norm"},
     [TOKENS_PER_SECOND] = {"tokens_per_second", "speed/tokens_per_second"},
-    [UTILISATION] = {"utilisation", "speed/utilisation"},
+    [UTILIZATION] = {"utilization", "speed/utilization"},
     [VALIDATION_LOSS] = {"validation_loss", "loss/validation"},
     [PERPLEXITY] = {"perplexity", "perplexity"},
 };
@@ -141,8 +141,8 @@ void run_log_step(run_log_t *log, const tlm_train_step_t *step)
     set(&row, LEARNING_RATE, step->learning_rate);
     set(&row, GRADIENT_NORM, step->gradient_norm);
     set(&row, TOKENS_PER_SECOND, step->tokens_per_second);
-    if (step->utilisation > 0.0)
-        set(&row, UTILISATION, step->utilisation);
+    if (step->utilization > 0.0)
+        set(&row, UTILIZATION, step->utilization);
     write_row(log, &row);
 }
 

@@ -185,7 +185,7 @@ static void print_progress(training_t *training, const tlm_train_step_t *step)
         printf("%.0f s", left);
     else
         printf("%.0f:%02.0f h", floor(left / 3600.0), floor(fmod(left, 3600.0) / 60.0));
-    printf("  MFU %.0f%%\n", 100.0 * step->utilisation * step->seconds / step_seconds);
+    printf("  MFU %.0f%%\n", 100.0 * step->utilization * step->seconds / step_seconds);
     fflush(stdout);
     training->loss_sum = 0.0;
     training->summed = 0;

@@ -139,6 +139,7 @@ _WORDS = {
     "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512", "neon"],
     "state": ["running", "length", "end", "stop", "stopped", "failed"],
     "phase": ["counting", "learning"], "cost_optimizer": ["adamw", "sgd"],
+    "adamw_variant": ["cs336_2025", "cs336_2026", "pytorch"],
     "counting": ["executed", "full"],
     "part": ["embedding", "attention", "scores", "feed_forward", "norms", "output"]}
 _NO_DECAY = {"norms": 1, "embeddings": 2}
@@ -255,7 +256,14 @@ class _CheckpointOptions(_Options):
 class _AdamWOptions(_Options):
     _type = b"tlm_adamw_options_t"
     _fields_ = [("size", c_size_t), ("learning_rate", c_double), ("beta1", c_double),
-                ("beta2", c_double), ("eps", c_double), ("weight_decay", c_double)]
+                ("beta2", c_double), ("eps", c_double), ("weight_decay", c_double),
+                ("variant", c_int32), ("reserved", c_int32)]
+
+
+class _GroupOptions(_Options):
+    _type = b"tlm_group_options_t"
+    _fields_ = [("size", c_size_t), ("learning_rate", c_double), ("weight_decay", c_double),
+                ("has_learning_rate", c_bool), ("has_weight_decay", c_bool), ("reserved", c_uint8 * 6)]
 
 
 class _ScheduleOptions(_Options):
@@ -275,7 +283,7 @@ class _LoaderOptions(_Options):
 class _TrainStep(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("step", c_uint64), ("tokens", c_uint64), ("loss", c_double),
                 ("learning_rate", c_double), ("gradient_norm", c_double), ("seconds", c_double),
-                ("tokens_per_second", c_double), ("utilisation", c_double)]
+                ("tokens_per_second", c_double), ("utilization", c_double)]
 
 
 class _Evaluation(ctypes.Structure):
@@ -419,12 +427,16 @@ _STATUS_FUNCTIONS = {
     "tlm_init_truncated_normal": [c_void_p, c_double, c_double, c_uint64, c_uint64],
     "tlm_optimizer_create_adamw": [_OUT, POINTER(_AdamWOptions)],
     "tlm_optimizer_create_sgd": [_OUT, c_double],
-    "tlm_optimizer_add_group": [c_void_p, _OUT, c_size_t, POINTER(_AdamWOptions)],
-    "tlm_optimizer_add_model": [c_void_p, c_void_p, c_uint32, POINTER(_AdamWOptions)],
+    "tlm_optimizer_add_adamw_group": [c_void_p, _OUT, c_size_t, POINTER(_AdamWOptions)],
+    "tlm_optimizer_add_group": [c_void_p, _OUT, c_size_t, POINTER(_GroupOptions)],
+    "tlm_optimizer_add_model": [c_void_p, c_void_p, c_uint32, POINTER(_GroupOptions)],
     "tlm_optimizer_set_learning_rate": [c_void_p, c_size_t, c_double],
     "tlm_optimizer_learning_rate": [_REAL, c_void_p, c_size_t],
+    "tlm_optimizer_set_weight_decay": [c_void_p, c_size_t, c_double],
+    "tlm_optimizer_weight_decay": [_REAL, c_void_p, c_size_t],
     "tlm_optimizer_step": [c_void_p],
     "tlm_optimizer_state": [POINTER(_FLOATS), _SIZES, c_void_p, c_size_t, c_char_p],
+    "tlm_optimizer_state_name": [POINTER(c_char_p), c_void_p, c_size_t, c_size_t],
     "tlm_optimizer_set_steps": [c_void_p, c_uint64],
     "tlm_adamw_update": [_OUT, _OUT, _OUT, _OUT, c_size_t, c_uint64, POINTER(_AdamWOptions)],
     "tlm_clip_grad_norm": [_REAL, _OUT, c_size_t, c_double],
@@ -513,6 +525,7 @@ _OTHER_FUNCTIONS = {
     "tlm_tensor_zero_grad": (None, [c_void_p]),
     "tlm_optimizer_zero_grad": (None, [c_void_p]),
     "tlm_optimizer_num_groups": (c_size_t, [c_void_p]),
+    "tlm_optimizer_num_parameters": (c_size_t, [c_void_p]),
     "tlm_optimizer_steps": (c_uint64, [c_void_p]),
     "tlm_optimizer_kind": (c_char_p, [c_void_p]),
     "tlm_dataset_length": (c_uint64, [c_void_p]),
@@ -1557,11 +1570,21 @@ def _handles(tensors: Sequence[Tensor]) -> Any:
     return (c_void_p * len(tensors))(*[tensor._handle for tensor in tensors])
 
 
-# ---- Optimisers -----------------------------------------------------------------------------------
+# ---- Optimizers -----------------------------------------------------------------------------------
+
+
+def _adamw_options(variant: str | None = None, **options: float | None) -> _AdamWOptions:
+    number = None if variant is None else _number("adamw_variant", variant)
+    return _AdamWOptions(variant=number, **options)
+
+
+def _group_options(learning_rate: float | None, weight_decay: float | None) -> _GroupOptions:
+    return _GroupOptions(learning_rate=learning_rate, has_learning_rate=learning_rate is not None,
+                         weight_decay=weight_decay, has_weight_decay=weight_decay is not None)
 
 
 class Optimizer(_Handle):
-    """What AdamW and SGD share. Parameters are float32 leaves, each in one group."""
+    """What all optimizers share. Parameters are float32 leaves, each in one group."""
 
     _free = "tlm_optimizer_free"
 
@@ -1571,22 +1594,31 @@ class Optimizer(_Handle):
         else:
             self.add_group(parameters)
 
-    def add_group(self, parameters: Iterable[Tensor], **options: float) -> None:
-        """Another group; for AdamW with options of its own: learning_rate, beta1, beta2, eps,
-        weight_decay."""
+    def add_group(self, parameters: Iterable[Tensor], learning_rate: float | None = None,
+                  weight_decay: float | None = None) -> None:
+        """Another group, with the optimizer's options except for what is given."""
         tensors = list(parameters)
         _lib.tlm_optimizer_add_group(self._handle, _handles(tensors), len(tensors),
-                                     byref(_AdamWOptions(**options)) if options else None)
+                                     byref(_group_options(learning_rate, weight_decay)))
 
-    def add_model(self, model: Model, no_decay: Iterable[str] = ()) -> None:
-        """All parameters of a model: a group, and one without weight decay of those that no_decay
+    def add_adamw_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
+        """A group that AdamW updates, whatever the optimizer is itself. Options are those of AdamW:
+        learning_rate, beta1, beta2, eps, weight_decay, variant."""
+        tensors = list(parameters)
+        _lib.tlm_optimizer_add_adamw_group(self._handle, _handles(tensors), len(tensors),
+                                           byref(_adamw_options(**options)))
+
+    def add_model(self, model: Model, no_decay: Iterable[str] = (), learning_rate: float | None = None,
+                  weight_decay: float | None = None) -> None:
+        """All parameters of a model: a group, and one without weight decay for those that no_decay
         ("norms", "embeddings") names."""
         bits = 0
         for name in no_decay:
             if name not in _NO_DECAY:
                 raise ValueError(f"no_decay {name!r} is none of {', '.join(_NO_DECAY)}")
             bits |= _NO_DECAY[name]
-        _lib.tlm_optimizer_add_model(self._handle, model._handle, bits, None)
+        _lib.tlm_optimizer_add_model(self._handle, model._handle, bits,
+                                     byref(_group_options(learning_rate, weight_decay)))
 
     @property
     def kind(self) -> str:
@@ -1597,6 +1629,11 @@ class Optimizer(_Handle):
     def num_groups(self) -> int:
         """Number of groups."""
         return _lib.tlm_optimizer_num_groups(self._handle)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of parameters over all groups."""
+        return _lib.tlm_optimizer_num_parameters(self._handle)
 
     @property
     def steps(self) -> int:
@@ -1614,19 +1651,43 @@ class Optimizer(_Handle):
         return rate.value
 
     def set_learning_rate(self, learning_rate: float, group: int | None = None) -> None:
-        """The same to be, or that of all groups."""
+        """Sets the learning rate of a group, or of all groups."""
         _lib.tlm_optimizer_set_learning_rate(
             self._handle, _ALL_GROUPS if group is None else _unsigned("group", group), learning_rate)
 
+    def weight_decay(self, group: int = 0) -> float:
+        """The weight decay of a group."""
+        decay = c_double()
+        _lib.tlm_optimizer_weight_decay(byref(decay), self._handle, _unsigned("group", group))
+        return decay.value
+
+    def set_weight_decay(self, weight_decay: float, group: int | None = None) -> None:
+        """Sets the weight decay of a group, or of all groups."""
+        _lib.tlm_optimizer_set_weight_decay(
+            self._handle, _ALL_GROUPS if group is None else _unsigned("group", group), weight_decay)
+
+    def state_names(self, index: int) -> list[str]:
+        """The names of the buffers that are kept for a parameter: ["m", "v"] with AdamW."""
+        if not 0 <= index < self.num_parameters:
+            raise IndexError(f"parameter {index} of {self.num_parameters}")
+        names: list[str] = []
+        name = c_char_p()
+        while True:
+            try:
+                _lib.tlm_optimizer_state_name(byref(name), self._handle, index, len(names))
+            except RangeError:
+                return names
+            names.append(name.value.decode())
+
     def state(self, index: int, name: str) -> list[float]:
-        """The moments "m" or "v" of a parameter, counted in order of addition: a copy."""
+        """A buffer of a parameter, which is counted in order of addition: a copy."""
         values, n = _FLOATS(), c_size_t()
         _lib.tlm_optimizer_state(byref(values), byref(n), self._handle, _unsigned("index", index),
                                  _utf8(name))
         return values[:n.value]
 
     def set_state(self, index: int, name: str, state: Sequence[float]) -> None:
-        """Sets them."""
+        """Writes a buffer of a parameter."""
         values, n = _FLOATS(), c_size_t()
         _lib.tlm_optimizer_state(byref(values), byref(n), self._handle, _unsigned("index", index),
                                  _utf8(name))
@@ -1645,14 +1706,15 @@ class Optimizer(_Handle):
 
 
 class AdamW(Optimizer):
-    """AdamW over a list of parameters or over a model, of which no_decay ("norms", "embeddings") names
-    what has no weight decay."""
+    """AdamW over a list of parameters, or over a model, of which no_decay ("norms", "embeddings") names
+    what has no weight decay. variant: "cs336_2025", "cs336_2026" or "pytorch"."""
 
     def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float | None = None,
                  beta1: float | None = None, beta2: float | None = None, eps: float | None = None,
-                 weight_decay: float | None = None, no_decay: Iterable[str] = ()) -> None:
-        options = _AdamWOptions(learning_rate=learning_rate, beta1=beta1, beta2=beta2, eps=eps,
-                                weight_decay=weight_decay)
+                 weight_decay: float | None = None, no_decay: Iterable[str] = (),
+                 variant: str | None = None) -> None:
+        options = _adamw_options(variant, learning_rate=learning_rate, beta1=beta1, beta2=beta2, eps=eps,
+                                 weight_decay=weight_decay)
         handle = c_void_p()
         _lib.tlm_optimizer_create_adamw(byref(handle), byref(options))
         self._handle = handle
@@ -1684,14 +1746,15 @@ def clip_norm(gradients: Iterable[Tensor], max_norm: float) -> float:
 
 
 def adamw_update(parameters: Sequence[Tensor], m: Sequence[Tensor], v: Sequence[Tensor],
-                 gradients: Sequence[Tensor], step: int, **options: float) -> None:
+                 gradients: Sequence[Tensor], step: int, **options: Any) -> None:
     """One update of parameters by AdamW, with moments m and v (zeros at first) and gradients in lists
-    of the same order; step counts from 1. Options: learning_rate, beta1, beta2, eps, weight_decay."""
+    of the same order; step counts from 1. Options: learning_rate, beta1, beta2, eps, weight_decay,
+    variant."""
     if not len(parameters) == len(m) == len(v) == len(gradients):
         raise ValueError(f"{len(parameters)} parameters, {len(m)} m, {len(v)} v and "
                          f"{len(gradients)} gradients")
     _lib.tlm_adamw_update(_handles(parameters), _handles(m), _handles(v), _handles(gradients),
-                          len(parameters), _unsigned("step", step), byref(_AdamWOptions(**options)))
+                          len(parameters), _unsigned("step", step), byref(_adamw_options(**options)))
 
 
 def cosine_schedule(step: int, max_learning_rate: float, min_learning_rate: float, warmup_steps: int,
@@ -2190,7 +2253,7 @@ class TrainStep(NamedTuple):
     gradient_norm: float  # before clipping
     seconds: float
     tokens_per_second: float
-    utilisation: float  # share of peak_flops in use; 0: not known
+    utilization: float  # share of peak_flops in use; 0: not known
 
 
 class Evaluation(NamedTuple):

@@ -1,5 +1,5 @@
-/* Training: steps over batches, with learning rates by schedule, clipped gradients, evaluations and
- * checkpoints. docs/training.md shows it in use. */
+/* Training: steps over batches with a learning rate by schedule and clipped gradients, evaluations,
+ * and checkpoints. docs/training.md shows it in use. */
 #ifndef TINYLM_TRAIN_H
 #define TINYLM_TRAIN_H
 
@@ -13,149 +13,190 @@ extern "C" {
 
 /* ---- Parameters ------------------------------------------------------------------------- */
 
-/* Parameters without weight decay, to be joined with |. @since 0.2 */
-#define TLM_NO_DECAY_NORMS      1u
-#define TLM_NO_DECAY_EMBEDDINGS 2u /* the output projection too where that is the embedding */
+/* Parameters without weight decay; combine them with |. @since 0.2 */
+/** The gains of norms. */
+#define TLM_NO_DECAY_NORMS 1u
+/** The token embedding, which is the output projection too where embeddings are tied. */
+#define TLM_NO_DECAY_EMBEDDINGS 2u
 
-/** Adds all parameters of the model to the optimiser: a group, and behind it a group with weight
- *  decay 0 of those that no_decay (TLM_NO_DECAY_... or 0) names, where there are any. options as of
- *  tlm_optimizer_add_group; SGD, which has no weight decay, keeps one group. TLM_ERR_STATE if the
- *  optimiser has one of the parameters already, TLM_ERR_INVALID_ARGUMENT for unknown bits or
- *  options out of range; then nothing is added. @since 0.2 */
+/** Adds all parameters of the model to the optimizer: one group, and after it a group with weight
+ *  decay 0 for those that no_decay (TLM_NO_DECAY_... or 0) names, if there are any. `options`,
+ *  which may be NULL, are those of tlm_optimizer_add_group. An optimizer whose kind has no weight
+ *  decay gets one group. On failure nothing is added: TLM_ERR_STATE if the optimizer has one of the
+ *  parameters already, TLM_ERR_INVALID_ARGUMENT for unknown bits or options out of range.
+ *  @since 0.2 */
 TLM_API tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model_t *model,
-                                             uint32_t no_decay, const tlm_adamw_options_t *options);
+                                             uint32_t no_decay, const tlm_group_options_t *options);
 
-/** TLM_ERR_NON_FINITE, naming the parameter and the place, if a parameter of the model or a
- *  gradient holds NaN or infinity; TLM_OK if all are finite. One pass over them. @since 0.2 */
+/** Checks that all parameters of the model and their gradients are finite, in one pass over them.
+ *  TLM_ERR_NON_FINITE, naming the parameter and the element, for the first that is NaN or infinite.
+ *  @since 0.2 */
 TLM_API tlm_status_t tlm_model_check_finite(const tlm_model_t *model);
 
 /* ---- Evaluation ------------------------------------------------------------------------- */
 
-/* How good a model is. Structs that the library fills open with `size`: the caller sets it where
- * the struct is the caller's, begin with ..._INIT. */
+/** How good a model is. Filled by the library; set `size` first, or start from TLM_EVALUATION_INIT.
+ *  @since 0.2 */
 typedef struct tlm_evaluation {
+    /** sizeof(tlm_evaluation_t). */
     size_t size;
-    uint64_t step;   /* of the trainer: steps done; otherwise 0 */
-    uint64_t tokens; /* that were predicted */
-    double loss;     /* mean, nats a token */
+    /** Steps that the trainer has done; 0 without a trainer. */
+    uint64_t step;
+    /** Tokens that were predicted. */
+    uint64_t tokens;
+    /** Mean loss in nats per token. */
+    double loss;
+    /** exp(loss). */
     double perplexity;
     double seconds;
-    bool is_best; /* of the trainer: the lowest loss so far */
+    /** With a trainer: whether this is its lowest loss so far. */
+    bool is_best;
     uint8_t reserved[7];
 } tlm_evaluation_t;
 
 #define TLM_EVALUATION_INIT TLM_SIZED(tlm_evaluation_t)
 
-/** Mean loss over windows of `context` ids (0: the model's), spread evenly over the data set, of
- *  about max_tokens in all (0: the whole set but the last few, too few for a window); `batch`
- *  windows at a time. The same windows at each call. Set out->size first. TLM_ERR_RANGE if the data
- *  set is no longer than a window; errors otherwise as of tlm_model_loss; TLM_ERR_NON_FINITE if the
- *  loss is not finite. @since 0.2 */
+/** Computes the mean loss over windows of `context` ids (0: the model's), `batch` windows at a
+ *  time. The windows are spread evenly over the data set, about max_tokens in all (0: the whole
+ *  data set except for an incomplete window at its end), and are the same in every call. Set
+ *  out->size first. TLM_ERR_RANGE if the data set is not longer than a window, TLM_ERR_NON_FINITE
+ *  if the loss is not finite; see tlm_model_loss for other errors. @since 0.2 */
 TLM_API tlm_status_t tlm_model_evaluate(tlm_evaluation_t *out, tlm_model_t *model,
                                         const tlm_dataset_t *dataset, int64_t batch,
                                         int64_t context, uint64_t max_tokens);
 
 /* ---- Trainer ---------------------------------------------------------------------------- */
 
-/** A run of training steps over a model, an optimiser and a loader. Externally synchronised; while
- *  a call runs, the three belong to it. */
+/** A run of training steps over a model, an optimizer and a loader, all borrowed. Not thread-safe:
+ *  use each trainer, and the three that it borrows, from one thread at a time. @since 0.2 */
 typedef struct tlm_trainer tlm_trainer_t;
 
-/* What a step did. */
+/** What a step did. Filled by the library; set `size` first, or start from TLM_TRAIN_STEP_INIT.
+ *  @since 0.2 */
 typedef struct tlm_train_step {
+    /** sizeof(tlm_train_step_t). */
     size_t size;
-    uint64_t step;        /* steps done, this one among them */
-    uint64_t tokens;      /* of all these steps */
-    double loss;          /* mean of the step's batches before the update, nats a token */
-    double learning_rate; /* of the first group */
-    double gradient_norm; /* before clipping */
+    /** Steps done, including this one. */
+    uint64_t step;
+    /** Tokens of all these steps. */
+    uint64_t tokens;
+    /** Mean loss of the step's batches before the update, in nats per token. */
+    double loss;
+    /** Learning rate of the first group. */
+    double learning_rate;
+    /** Joint norm of the gradients before clipping. */
+    double gradient_norm;
     double seconds;
     double tokens_per_second;
-    double utilisation; /* share of peak_flops used by the model's products (MFU); 0: not known */
+    /** Share of peak_flops that the model's matrix products used (MFU); 0 if unknown. */
+    double utilization;
 } tlm_train_step_t;
 
 #define TLM_TRAIN_STEP_INIT TLM_SIZED(tlm_train_step_t)
 
-/* Called by tlm_trainer_run on its thread; what they are given is borrowed until they return.
- * `path` is the file or the directory of the options. Anything but 0 ends the run after the step's
- * other work. @since 0.2 */
+/* Callbacks of tlm_trainer_run, called on its thread. Their arguments are borrowed until they
+ * return. Any result other than 0 ends the run once the step's evaluation and save are done. @since
+ * 0.2 */
+/** After a step. */
 typedef int32_t (*tlm_step_callback_t)(void *user, const tlm_train_step_t *step);
+/** After an evaluation. */
 typedef int32_t (*tlm_evaluation_callback_t)(void *user, const tlm_evaluation_t *evaluation);
+/** After a save; `path` is the file or the directory of the options. */
 typedef int32_t (*tlm_save_callback_t)(void *user, const char *path, uint64_t step);
 
-/** Strings and the schedule are copied; the data set is borrowed until the trainer is freed.
- *  @since 0.2 */
+/** Options of a trainer. Strings and the schedule are copied; the data set is borrowed until the
+ *  trainer is freed. @since 0.2 */
 typedef struct tlm_trainer_options {
+    /** sizeof(tlm_trainer_options_t). */
     size_t size;
-    uint64_t steps;                         /* of the whole run; there is no default */
-    const tlm_schedule_options_t *schedule; /* step n, from 1, has its rate n; NULL: as they are */
-    double clip_norm;                       /* of the gradient; 0: none */
-    uint64_t accumulation;                  /* batches of the loader a step; 0: 1 */
-    const tlm_dataset_t *valid;             /* to evaluate on; may be NULL */
-    uint64_t eval_every;         /* steps between evaluations, one after the last too; 0: none */
-    uint64_t eval_tokens;        /* as of tlm_model_evaluate */
-    const char *checkpoint_path; /* a file that each save replaces; may be NULL */
-    uint64_t save_every;         /* steps between saves; 0: at the end of the run only */
-    double peak_flops;           /* operations a second that the machine can do; 0: not known */
-    tlm_step_callback_t on_step; /* each callback may be NULL */
+    /** Steps of the whole run; there is no default. */
+    uint64_t steps;
+    /** Step n, counted from 1, has the rate of the schedule's step n. NULL: the optimizer's rates.
+     *  */
+    const tlm_schedule_options_t *schedule;
+    /** Norm that the gradients are clipped to; 0: no clipping. */
+    double clip_norm;
+    /** Batches of the loader per step; 0: 1. */
+    uint64_t accumulation;
+    /** Data set to evaluate on; may be NULL. */
+    const tlm_dataset_t *valid;
+    /** Steps between evaluations, with one more after the last step; 0: no evaluations. */
+    uint64_t eval_every;
+    /** max_tokens of tlm_model_evaluate. */
+    uint64_t eval_tokens;
+    /** File that each save replaces; may be NULL. */
+    const char *checkpoint_path;
+    /** Steps between saves; 0: only at the end of the run. */
+    uint64_t save_every;
+    /** Floating-point operations per second that the machine can do; 0: unknown. */
+    double peak_flops;
+    /** Each callback may be NULL. */
+    tlm_step_callback_t on_step;
     tlm_evaluation_callback_t on_evaluation;
     tlm_save_callback_t on_save;
-    void *user;                    /* of the callbacks */
-    bool activation_checkpointing; /* turns on tlm_model_set_checkpointing */
-    bool save_on_cancel;           /* where a callback ends the run */
+    /** First argument of the callbacks. */
+    void *user;
+    /** Calls tlm_model_set_checkpointing(model, true). */
+    bool activation_checkpointing;
+    /** Saves before a callback ends the run. */
+    bool save_on_cancel;
     uint8_t reserved[6];
-    const char *checkpoint_dir; /* in place of checkpoint_path: a directory of checkpoints, as of */
-    int32_t keep_last;          /* tlm_checkpoint_dir_save; 0: all are kept */
+    /** Directory of checkpoints (tlm_checkpoint_dir_save), instead of checkpoint_path. */
+    const char *checkpoint_dir;
+    /** keep_last of tlm_checkpoint_dir_save; 0: all are kept. */
+    int32_t keep_last;
     uint8_t reserved2[4];
 } tlm_trainer_options_t;
 
 #define TLM_TRAINER_OPTIONS_INIT TLM_SIZED(tlm_trainer_options_t)
 
-/** Makes a trainer at step 0. model, optimizer and loader are borrowed until it is freed; the
- *  optimiser holds the parameters already (tlm_optimizer_add_model). Owned by the caller.
- *  TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range, TLM_ERR_RANGE if the
- *  loader's rows are longer than the model's context or the data set no longer than they.
- *  @since 0.2 */
+/** Creates a trainer at step 0. model, optimizer and loader are borrowed until it is freed. The
+ *  optimizer holds the parameters to train (tlm_optimizer_add_model adds them all); parameters of
+ *  the model that it does not hold are frozen. Owned by the caller: tlm_trainer_free.
+ *  TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range; TLM_ERR_RANGE if the
+ *  loader's rows are longer than the model's context, or the data set is not longer than a row;
+ *  TLM_ERR_STATE if the optimizer holds no parameter, or one that is not the model's. @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model,
                                         tlm_optimizer_t *optimizer, tlm_loader_t *loader,
                                         const tlm_trainer_options_t *options);
 
-/** Frees the trainer, and nothing that it borrows. NULL is fine. @since 0.2 */
+/** Frees the trainer, but nothing that it borrows. NULL is fine. @since 0.2 */
 TLM_API void tlm_trainer_free(tlm_trainer_t *trainer);
 
-/** Steps done, those before a resumed checkpoint among them; 0 of NULL. @since 0.2 */
+/** Number of steps done, including those before a resumed checkpoint; 0 of NULL. @since 0.2 */
 TLM_API uint64_t tlm_trainer_steps(const tlm_trainer_t *trainer);
 
-/** One step: step n, from 0, takes batches n accumulation .. (n + 1) accumulation - 1 of the
- *  loader, and its gradient is the mean of theirs. *out (may be NULL) tells of it; set out->size
- *  first. No callback is called. TLM_ERR_NON_FINITE, with the step and the first parameter that it
- *  was found in, if the loss or a gradient is NaN or infinite; TLM_ERR_STATE if all steps are done.
- *  On failure no parameter and no state of the optimiser has changed, and the step may be tried
- *  again. @since 0.2 */
+/** Takes one step: step n, from 0, uses batches n accumulation .. (n + 1) accumulation - 1 of the
+ *  loader, and its gradient is the mean of theirs. *out (may be NULL) tells what it did; set
+ *  out->size first. No callback is called. TLM_ERR_STATE if all steps are done, or for an optimizer
+ *  that tlm_trainer_create would refuse; TLM_ERR_NON_FINITE, naming the step and the first
+ *  parameter affected, if the loss or a gradient is NaN or infinite. On failure the parameters and
+ *  the optimizer, learning rates included, are unchanged, and the step may be tried again.
+ *  @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer);
 
-/** Steps until `until` of them (0, or beyond: all of the options) are done; evaluates and saves as
- *  the options say, saves at the end if a step was taken, and calls the callbacks: of a step's,
- *  that of the step first, then of the evaluation, then of the save. TLM_ERR_CANCELLED if one of
- *  them ended the run: the trainer is then as after any step, and may go on. Errors of
- *  tlm_trainer_step, tlm_trainer_evaluate and tlm_trainer_save end the run too. @since 0.2 */
+/** Takes steps until `until` of them are done (0, or too many: all of the options); evaluates and
+ *  saves as the options say, and saves at the end if it took a step. Callbacks of one step come in
+ *  this order: step, evaluation, save. TLM_ERR_CANCELLED if one of them ended the run; the trainer
+ *  is then as after any step, and may go on. See tlm_trainer_step, tlm_trainer_evaluate and
+ *  tlm_trainer_save for the errors that end a run. @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_run(tlm_trainer_t *trainer, uint64_t until);
 
 /** Evaluates the model on options.valid as tlm_model_evaluate does, with batches of the loader's
  *  shape. TLM_ERR_STATE without that data set. @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer);
 
-/** Saves a checkpoint of the steps done to the file `path`; NULL: to where the options say. With it
- *  go the lowest loss so far and, if the model was evaluated after the last step, its loss. Errors
- *  as of tlm_checkpoint_save_with and tlm_checkpoint_dir_save; TLM_ERR_STATE if there is nowhere to
- *  save to. @since 0.2 */
+/** Saves a checkpoint of the steps done to the file `path`, or where the options say if path is
+ *  NULL. It includes the lowest loss so far and, if the model was evaluated after the last step,
+ *  that loss. TLM_ERR_STATE if there is nowhere to save to; see tlm_checkpoint_save_with and
+ *  tlm_checkpoint_dir_save for other errors. @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path);
 
-/** Loads a checkpoint into model and optimiser and goes on behind its steps: the run that follows
- *  has the same bits as one that was never interrupted, if model, data, and options but callbacks
- *  are the same. path NULL: the file of the options, or the latest whole checkpoint of their
- *  directory. Errors as of tlm_checkpoint_load and tlm_checkpoint_dir_latest (TLM_ERR_NOT_FOUND if
- *  there is none yet); on failure nothing has changed. @since 0.2 */
+/** Loads a checkpoint into model and optimizer and continues after its steps: the run that follows
+ *  has the same bits as one that was never interrupted, given the same model, data and options
+ *  (callbacks aside). path NULL: the file of the options, or the latest whole checkpoint of their
+ *  directory. On failure nothing has changed; see tlm_checkpoint_load and tlm_checkpoint_dir_latest
+ *  for errors (TLM_ERR_NOT_FOUND if there is no checkpoint yet). @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_resume(tlm_trainer_t *trainer, const char *path);
 
 #ifdef __cplusplus

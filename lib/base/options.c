@@ -23,7 +23,8 @@
     }
 
 const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
-    [TLMI_ADAMW_OPTIONS] = STRUCT(tlm_adamw_options_t, TLM_ADAMW_OPTIONS_INIT, NOTHING_RESERVED),
+    [TLMI_ADAMW_OPTIONS] = STRUCT(tlm_adamw_options_t, TLM_ADAMW_OPTIONS_INIT,
+                                  RESERVED(tlm_adamw_options_t, reserved)),
     [TLMI_BPE_TRAINER_OPTIONS] = STRUCT(tlm_bpe_trainer_options_t, TLM_BPE_TRAINER_OPTIONS_INIT,
                                         RESERVED(tlm_bpe_trainer_options_t, reserved)),
     [TLMI_CHECKPOINT_OPTIONS] = STRUCT(tlm_checkpoint_options_t, TLM_CHECKPOINT_OPTIONS_INIT,
@@ -40,6 +41,8 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
                                      RESERVED(tlm_generate_options_t, reserved),
                                      RESERVED(tlm_generate_options_t, reserved2),
                                      RESERVED(tlm_generate_options_t, reserved3)),
+    [TLMI_GROUP_OPTIONS] = STRUCT(tlm_group_options_t, TLM_GROUP_OPTIONS_INIT,
+                                  RESERVED(tlm_group_options_t, reserved)),
     [TLMI_LOADER_OPTIONS] = STRUCT(tlm_loader_options_t, TLM_LOADER_OPTIONS_INIT,
                                    RESERVED(tlm_loader_options_t, reserved)),
     [TLMI_MODEL_FILE_OPTIONS] = STRUCT(tlm_model_file_options_t, TLM_MODEL_FILE_OPTIONS_INIT,

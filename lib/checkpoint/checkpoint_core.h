@@ -9,27 +9,24 @@
 #include "base/json.h"
 #include "tinylm/model.h"
 
-/* What saving, loading and looking for checkpoints share: names, and opening a file that is whole. */
+/* What saving, loading and looking for checkpoints share: names, and opening a file that is whole.
+ * */
 
 #define TLMI_CHECKPOINT_FORMAT "tinylm-checkpoint"
-/* Version 2 holds options that readers of version 1 would not miss, and is written only for such. */
+/* Version 2 holds options that readers of version 1 would not miss, and is written only for such.
+ * */
 #define TLMI_CHECKPOINT_VERSION_FIRST "1"
 #define TLMI_CHECKPOINT_VERSION       "2"
 #define TLMI_CHECKPOINT_NAME_SIZE     128 /* of a tensor in the file */
 
-/* The hyper-parameters of a group, as they are named in the file. */
-enum { TLMI_GROUP_NUMBERS = 5 };
-typedef struct tlmi_group_number {
-    const char *name;
-    size_t offset; /* of a double in tlm_adamw_options_t */
-} tlmi_group_number_t;
-extern const tlmi_group_number_t tlmi_group_numbers[TLMI_GROUP_NUMBERS];
-
-/* The name of an optimiser's buffer in the file. */
+/* The name of an optimizer's buffer in the file. */
 void tlmi_checkpoint_state_name(char out[TLMI_CHECKPOINT_NAME_SIZE], const char *parameter,
                                 const char *buffer);
 
-/* The name in the model of each of the optimiser's parameters; owned. */
+/* How many buffers the optimizer's parameters have in all. */
+size_t tlmi_checkpoint_num_states(const tlm_optimizer_t *optimizer);
+
+/* The name in the model of each of the optimizer's parameters; owned. */
 tlm_status_t tlmi_checkpoint_name_parameters(const char ***out, const char *function,
                                              const tlm_model_t *model,
                                              const tlm_optimizer_t *optimizer);
@@ -45,7 +42,7 @@ tlm_status_t tlmi_checkpoint_peek(tlmi_safetensors_t *out, uint64_t *iteration, 
 /* The same, and every byte is checked. */
 tlm_status_t tlmi_checkpoint_open(tlmi_safetensors_t *out, uint64_t *iteration, const char *path);
 
-/* A model's options as a JSON object, as checkpoints hold it. */
+/* ---- A model's options as a JSON object ------------------------------------------------- */
 
 /* True if the options are the defaults in all that came after version 0.1, whose readers know the
  * rest. Defaults must be resolved. */
@@ -62,5 +59,22 @@ tlm_status_t tlmi_model_config_read(tlm_model_options_t *out, const tlmi_json_t 
  * shapes and results depend on; the seed only made the initial weights. */
 tlm_status_t tlmi_model_config_compare(const tlm_model_options_t *file,
                                        const tlm_model_options_t *model, const char *path);
+
+/* ---- An optimizer's kind, hyper-parameters and groups as a JSON object ------------------- */
+
+/* True if readers of format version 1 know all of it. */
+bool tlmi_optimizer_config_is_first(const tlm_optimizer_t *optimizer);
+
+/* The object; `names` are those of the optimizer's parameters. Owned: tlmi_json_free. */
+tlm_status_t tlmi_optimizer_config_write(tlmi_json_t **out, const tlm_optimizer_t *optimizer,
+                                         const char *const *names);
+
+/* The groups of the file, which has the kind, the groups and the parameters of this optimizer
+ * (otherwise TLM_ERR_STATE), as copies with the file's hyper-parameters, and the number of steps.
+ * Owned: tlmi_optimizer_config_free with optimizer->num_groups. Messages begin with `path`. */
+tlm_status_t tlmi_optimizer_config_read(tlmi_group_t **out, uint64_t *steps,
+                                        const tlmi_json_t *object, const tlm_optimizer_t *optimizer,
+                                        const char *const *names, const char *path);
+void tlmi_optimizer_config_free(tlmi_group_t *groups, size_t n);
 
 #endif

@@ -106,8 +106,8 @@ static tlm_status_t list(listing_t *out, const char *directory)
     return TLM_OK;
 }
 
-/* Whether a failure says that the file is not a whole checkpoint, or no longer there, and not that it
- * could not be looked at. */
+/* Whether a failure says that the file is not a whole checkpoint, or no longer there, and not that
+ * it could not be looked at. */
 static bool is_damage(tlm_status_t status)
 {
     return status == TLM_ERR_FORMAT || status == TLM_ERR_NOT_FOUND;

@@ -7,18 +7,19 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-const tlmi_group_number_t tlmi_group_numbers[TLMI_GROUP_NUMBERS] = {
-    {"learning_rate", offsetof(tlm_adamw_options_t, learning_rate)},
-    {"beta1", offsetof(tlm_adamw_options_t, beta1)},
-    {"beta2", offsetof(tlm_adamw_options_t, beta2)},
-    {"eps", offsetof(tlm_adamw_options_t, eps)},
-    {"weight_decay", offsetof(tlm_adamw_options_t, weight_decay)},
-};
-
 void tlmi_checkpoint_state_name(char out[TLMI_CHECKPOINT_NAME_SIZE], const char *parameter,
                                 const char *buffer)
 {
     snprintf(out, TLMI_CHECKPOINT_NAME_SIZE, "optimizer.%s.%s", parameter, buffer);
+}
+
+size_t tlmi_checkpoint_num_states(const tlm_optimizer_t *optimizer)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < optimizer->num_parameters; i++)
+        n += optimizer->parameters[i].num_states;
+    return n;
 }
 
 tlm_status_t tlmi_checkpoint_name_parameters(const char ***out, const char *function,

@@ -1,5 +1,5 @@
-/* Loading checkpoints has two passes: the first checks everything against the file, the second copies
- * and cannot fail. So a model and optimiser are loaded whole or not touched. */
+/* Loading checkpoints has two passes: the first checks everything against the file, the second
+ * copies and cannot fail. So a model and optimizer are loaded whole or not touched. */
 #include "tinylm/checkpoint.h"
 
 #include <inttypes.h>
@@ -79,94 +79,23 @@ static tlm_status_t plan_weights(copy_t *copies, const tlmi_safetensors_t *file,
     return TLM_OK;
 }
 
-static tlm_status_t plan_state(copy_t *copies, const tlmi_safetensors_t *file,
-                               const tlm_optimizer_t *optimizer, const char *const *names,
-                               const char *path)
+static tlm_status_t plan_states(copy_t *copies, const tlmi_safetensors_t *file,
+                                const tlm_optimizer_t *optimizer, const char *const *names,
+                                const char *path)
 {
-    for (size_t i = 0; i < optimizer->num_parameters; i++)
-        for (int32_t j = 0; j < optimizer->kind->num_buffers; j++, copies++) {
-            const tlmi_parameter_t *parameter = &optimizer->parameters[i];
+    for (size_t i = 0; i < optimizer->num_parameters; i++) {
+        const tlmi_parameter_t *parameter = &optimizer->parameters[i];
+
+        for (size_t j = 0; j < parameter->num_states; j++, copies++) {
+            const tlmi_state_t *state = &parameter->states[j];
             char name[TLMI_CHECKPOINT_NAME_SIZE];
 
-            tlmi_checkpoint_state_name(name, names[i], optimizer->kind->buffer_names[j]);
-            copies->to = parameter->state[j];
-            TLMI_TRY(require_tensor(&copies->from, file, name, parameter->tensor->shape,
-                                    parameter->tensor->ndim, path));
+            tlmi_checkpoint_state_name(name, names[i], state->name);
+            copies->to = state->values;
+            TLMI_TRY(require_tensor(&copies->from, file, name, state->shape, state->ndim, path));
         }
-    return TLM_OK;
-}
-
-/* The hyper-parameters of one group, whose parameters must be the optimiser's own in their order.
- */
-static tlm_status_t read_group(tlm_adamw_options_t *out, const tlmi_json_t *value,
-                               const tlm_optimizer_t *optimizer, size_t group,
-                               const char *const *names, const char *path)
-{
-    const tlmi_json_t *list = tlmi_json_member(value, "parameters");
-    size_t at = 0, size;
-    const char *name;
-
-    for (size_t i = 0; i < TLMI_GROUP_NUMBERS; i++) {
-        double number;
-
-        if (!tlmi_json_get_number(tlmi_json_member(value, tlmi_group_numbers[i].name), &number))
-            return tlmi_fail(TLM_ERR_FORMAT, "%s: group %zu of the optimizer has no %s", path,
-                             group, tlmi_group_numbers[i].name);
-        memcpy((char *)out + tlmi_group_numbers[i].offset, &number, sizeof(number));
     }
-    TLMI_TRY(tlmi_adamw_check(path, out));
-    for (size_t i = 0; i < optimizer->num_parameters; i++) {
-        if (optimizer->parameters[i].group != group)
-            continue;
-        if (!tlmi_json_get_string(tlmi_json_item(list, at++), &name, &size) ||
-            strcmp(name, names[i]) != 0)
-            return tlmi_fail(TLM_ERR_STATE,
-                             "%s: parameter %zu of the optimizer's group %zu is '%s' here and not "
-                             "there",
-                             path, at - 1, group, names[i]);
-    }
-    if (!tlmi_json_is_array(list) || at != tlmi_json_size(list))
-        return tlmi_fail(TLM_ERR_STATE,
-                         "%s: group %zu of the optimizer has %zu parameters, here %zu", path, group,
-                         tlmi_json_size(list), at);
     return TLM_OK;
-}
-
-/* Hyper-parameters of all groups (owned) and the number of steps. */
-static tlm_status_t read_optimizer(tlm_adamw_options_t **out, uint64_t *steps,
-                                   const tlmi_json_t *object, const tlm_optimizer_t *optimizer,
-                                   const char *const *names, const char *path)
-{
-    const tlmi_json_t *list = tlmi_json_member(object, "groups");
-    const char *kind = NULL;
-    tlm_adamw_options_t *groups;
-    tlm_status_t status;
-    size_t size;
-
-    if (!tlmi_json_get_string(tlmi_json_member(object, "kind"), &kind, &size) ||
-        !tlmi_json_get_uint64(tlmi_json_member(object, "steps"), steps) ||
-        !tlmi_json_is_array(list))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: the optimizer's description is incomplete", path);
-    if (strcmp(kind, optimizer->kind->name) != 0)
-        return tlmi_fail(TLM_ERR_STATE, "%s: the checkpoint is of optimizer %.32s, not %s", path,
-                         kind, optimizer->kind->name);
-    if (tlmi_json_size(list) != optimizer->num_groups)
-        return tlmi_fail(TLM_ERR_STATE,
-                         "%s: the checkpoint's optimizer has %zu groups, this one %zu", path,
-                         tlmi_json_size(list), optimizer->num_groups);
-    groups = tlmi_calloc(optimizer->num_groups, sizeof(*groups), "the groups of an optimizer");
-    if (groups == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < optimizer->num_groups; i++) {
-        groups[i].size = sizeof(*groups);
-        TLMI_TRY_OR(fail,
-                    read_group(&groups[i], tlmi_json_item(list, i), optimizer, i, names, path));
-    }
-    *out = groups;
-    return TLM_OK;
-fail:
-    tlmi_free(groups);
-    return status;
 }
 
 /* The configuration of the file must be the model's in all that shapes and results depend on. */
@@ -200,20 +129,29 @@ static tlm_status_t load_weights(const tlmi_safetensors_t *file, tlm_model_t *mo
         return TLM_ERR_OUT_OF_MEMORY;
     status = plan_weights(copies, file, model, path);
     if (status == TLM_OK)
-        status = tlmi_mapping_check(&file->mapping, path);
-    if (status == TLM_OK)
         perform(copies, model->num_parameters);
     tlmi_free(copies);
     return status;
 }
 
+/* Puts what was read of the optimizer in place. */
+static void adopt(tlm_optimizer_t *optimizer, tlmi_group_t *groups, uint64_t steps)
+{
+    for (size_t i = 0; i < optimizer->num_groups; i++) {
+        tlmi_group_t old = optimizer->groups[i];
+
+        optimizer->groups[i] = groups[i];
+        groups[i] = old;
+    }
+    optimizer->steps = steps;
+}
+
 static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
                              tlm_optimizer_t *optimizer, const char *path)
 {
-    size_t states = optimizer->num_parameters * (size_t)optimizer->kind->num_buffers;
-    size_t n = model->num_parameters + states;
+    size_t n = model->num_parameters + tlmi_checkpoint_num_states(optimizer);
     copy_t *copies = tlmi_alloc(n, sizeof(*copies), "the plan of a load");
-    tlm_adamw_options_t *groups = NULL;
+    tlmi_group_t *groups = NULL;
     tlmi_json_t *object = NULL;
     const char **names = NULL;
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
@@ -223,16 +161,13 @@ static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
         return status;
     TLMI_TRY_OR(done, tlmi_checkpoint_name_parameters(&names, "checkpoint_load", model, optimizer));
     TLMI_TRY_OR(done, parse_metadata(&object, file, "optimizer", path));
-    TLMI_TRY_OR(done, read_optimizer(&groups, &steps, object, optimizer, names, path));
+    TLMI_TRY_OR(done, tlmi_optimizer_config_read(&groups, &steps, object, optimizer, names, path));
     TLMI_TRY_OR(done, plan_weights(copies, file, model, path));
-    TLMI_TRY_OR(done, plan_state(copies + model->num_parameters, file, optimizer, names, path));
-    TLMI_TRY_OR(done, tlmi_mapping_check(&file->mapping, path));
+    TLMI_TRY_OR(done, plan_states(copies + model->num_parameters, file, optimizer, names, path));
     perform(copies, n);
-    for (size_t i = 0; i < optimizer->num_groups; i++)
-        optimizer->groups[i] = groups[i];
-    optimizer->steps = steps;
+    adopt(optimizer, groups, steps);
 done:
-    tlmi_free(groups);
+    tlmi_optimizer_config_free(groups, optimizer->num_groups);
     tlmi_json_free(object);
     tlmi_free(names);
     tlmi_free(copies);
@@ -252,8 +187,6 @@ tlm_status_t tlm_checkpoint_load(uint64_t *iteration, const char *path, tlm_mode
     TLMI_TRY_OR(done, check_config(&file, model, path));
     TLMI_TRY_OR(done, optimizer == NULL ? load_weights(&file, model, path)
                                         : load_all(&file, model, optimizer, path));
-    for (size_t i = 0; i < model->num_parameters; i++)
-        tlmi_tensor_written(model->parameters[i]);
     if (iteration != NULL)
         *iteration = count;
 done:

@@ -1,6 +1,6 @@
-/* Saving checkpoints: a safetensors file with the weights under their names, the optimiser's buffers as
- * "optimizer.<parameter>.<buffer>", and all else as metadata. docs/checkpoints.md describes the
- * format. */
+/* Saving checkpoints: a safetensors file with the weights under their names, the optimizer's
+ * buffers as "optimizer.<parameter>.<buffer>", and all else as metadata. docs/checkpoints.md
+ * describes the format. */
 #include "tinylm/checkpoint.h"
 
 #include <inttypes.h>
@@ -58,70 +58,22 @@ static tlm_status_t set_config(tlmi_json_t *metadata, const tlm_model_options_t 
     return set_json(metadata, "config", config);
 }
 
-/* One group: its hyper-parameters and the names of its parameters. Appended to `groups`. */
-static tlm_status_t append_group(tlmi_json_t *groups, const tlm_optimizer_t *optimizer,
-                                 size_t group, const char *const *names)
-{
-    tlmi_json_t *object = tlmi_json_new_object();
-    tlmi_json_t *list = tlmi_json_new_array();
-    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-
-    if (object == NULL || list == NULL)
-        goto fail;
-    for (size_t i = 0; i < TLMI_GROUP_NUMBERS; i++) {
-        double value;
-
-        memcpy(&value, (const char *)&optimizer->groups[group] + tlmi_group_numbers[i].offset,
-               sizeof(value));
-        TLMI_TRY_OR(fail,
-                    tlmi_json_set(object, tlmi_group_numbers[i].name, tlmi_json_new_number(value)));
-    }
-    for (size_t i = 0; i < optimizer->num_parameters; i++)
-        if (optimizer->parameters[i].group == group)
-            TLMI_TRY_OR(fail,
-                        tlmi_json_append(list, tlmi_json_new_string(names[i], strlen(names[i]))));
-    status = tlmi_json_set(object, "parameters", list);
-    list = NULL;
-    if (status != TLM_OK)
-        goto fail;
-    return tlmi_json_append(groups, object);
-fail:
-    tlmi_json_free(list);
-    tlmi_json_free(object);
-    return status;
-}
-
 static tlm_status_t set_optimizer(tlmi_json_t *metadata, const tlm_optimizer_t *optimizer,
                                   const char *const *names)
 {
-    tlmi_json_t *object = tlmi_json_new_object();
-    tlmi_json_t *groups = tlmi_json_new_array();
-    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    tlmi_json_t *config;
 
-    if (object == NULL || groups == NULL)
-        goto fail;
-    TLMI_TRY_OR(fail, set_text(object, "kind", optimizer->kind->name));
-    TLMI_TRY_OR(fail, set_uint64(object, "steps", optimizer->steps));
-    for (size_t i = 0; i < optimizer->num_groups; i++)
-        TLMI_TRY_OR(fail, append_group(groups, optimizer, i, names));
-    status = tlmi_json_set(object, "groups", groups);
-    groups = NULL;
-    if (status != TLM_OK)
-        goto fail;
-    return set_json(metadata, "optimizer", object);
-fail:
-    tlmi_json_free(groups);
-    tlmi_json_free(object);
-    return status;
+    TLMI_TRY(tlmi_optimizer_config_write(&config, optimizer, names));
+    return set_json(metadata, "optimizer", config);
 }
 
 static tlm_status_t make_metadata(tlmi_json_t **out, const tlm_model_t *model,
                                   const tlm_optimizer_t *optimizer, const char *const *names,
                                   uint64_t iteration, const tlm_checkpoint_options_t *options)
 {
-    const char *version = tlmi_model_config_is_first(&model->options)
-                              ? TLMI_CHECKPOINT_VERSION_FIRST
-                              : TLMI_CHECKPOINT_VERSION;
+    bool is_first = tlmi_model_config_is_first(&model->options) &&
+                    (optimizer == NULL || tlmi_optimizer_config_is_first(optimizer));
+    const char *version = is_first ? TLMI_CHECKPOINT_VERSION_FIRST : TLMI_CHECKPOINT_VERSION;
     tlmi_json_t *metadata = tlmi_json_new_object();
     tlm_status_t status;
 
@@ -149,15 +101,38 @@ fail:
 
 /* ---- The file --------------------------------------------------------------------------- */
 
-static void describe(tlmi_st_tensor_t *out, const char *name, const tlm_tensor_t *tensor,
+static void describe(tlmi_st_tensor_t *out, const char *name, const int64_t *shape, int32_t ndim,
                      const float *data)
 {
+    size_t numel = 1;
+
+    for (int32_t i = 0; i < ndim; i++)
+        numel *= (size_t)shape[i];
     out->name = name;
     out->dtype = "F32";
-    out->ndim = tensor->ndim;
-    memcpy(out->shape, tensor->shape, sizeof(out->shape));
+    out->ndim = ndim;
+    if (ndim > 0)
+        memcpy(out->shape, shape, (size_t)ndim * sizeof(*shape));
     out->data = data;
-    out->bytes = (size_t)tensor->numel * sizeof(float);
+    out->bytes = numel * sizeof(float);
+}
+
+/* Lists the optimizer's buffers; `names` are those of its parameters, `state_names` room for
+ * theirs. */
+static void describe_states(tlmi_st_tensor_t *out, const tlm_optimizer_t *optimizer,
+                            const char *const *names,
+                            char (*state_names)[TLMI_CHECKPOINT_NAME_SIZE])
+{
+    for (size_t i = 0; i < optimizer->num_parameters; i++) {
+        const tlmi_parameter_t *parameter = &optimizer->parameters[i];
+
+        for (size_t j = 0; j < parameter->num_states; j++, out++, state_names++) {
+            const tlmi_state_t *state = &parameter->states[j];
+
+            tlmi_checkpoint_state_name(*state_names, names[i], state->name);
+            describe(out, *state_names, state->shape, state->ndim, state->values);
+        }
+    }
 }
 
 /* Lists what goes into the file and writes it. */
@@ -165,9 +140,8 @@ static tlm_status_t save(const char *path, const tlm_model_t *model,
                          const tlm_optimizer_t *optimizer, const char *const *names,
                          uint64_t iteration, const tlm_checkpoint_options_t *options)
 {
-    size_t buffers = optimizer == NULL ? 0 : (size_t)optimizer->kind->num_buffers;
-    size_t states = optimizer == NULL ? 0 : optimizer->num_parameters * buffers;
     size_t n = model->num_parameters;
+    size_t states = optimizer == NULL ? 0 : tlmi_checkpoint_num_states(optimizer);
     tlmi_st_tensor_t *tensors =
         tlmi_calloc(n + states, sizeof(*tensors), "the tensors of a checkpoint");
     char(*state_names)[TLMI_CHECKPOINT_NAME_SIZE] =
@@ -178,15 +152,10 @@ static tlm_status_t save(const char *path, const tlm_model_t *model,
     if (tensors == NULL || state_names == NULL)
         goto done;
     for (size_t i = 0; i < n; i++)
-        describe(&tensors[i], model->specs[i].name, model->parameters[i],
-                 tlmi_floats(model->parameters[i]));
-    for (size_t i = 0; i < states; i++) {
-        const tlmi_parameter_t *parameter = &optimizer->parameters[i / buffers];
-
-        tlmi_checkpoint_state_name(state_names[i], names[i / buffers],
-                                   optimizer->kind->buffer_names[i % buffers]);
-        describe(&tensors[n + i], state_names[i], parameter->tensor, parameter->state[i % buffers]);
-    }
+        describe(&tensors[i], model->specs[i].name, model->parameters[i]->shape,
+                 model->parameters[i]->ndim, tlmi_floats(model->parameters[i]));
+    if (optimizer != NULL)
+        describe_states(tensors + n, optimizer, names, state_names);
     TLMI_TRY_OR(done, make_metadata(&metadata, model, optimizer, names, iteration, options));
     status = tlmi_safetensors_write(path, tensors, n + states, metadata);
 done:

@@ -31,7 +31,6 @@ struct tlm_loader {
     pthread_cond_t changed; /* one side at most waits: for a batch, or for a slot */
     uint64_t made;          /* batches position .. made-1 are in their slots */
     uint64_t seeks;         /* calls of seek: a batch begun before one is dropped */
-    bool failed;            /* batch `made` could not be read; the thread waits */
     bool stopping;
 };
 
@@ -49,8 +48,8 @@ static uint32_t *slot_targets(const tlm_loader_t *loader, uint64_t batch)
     return slot_inputs(loader, batch) + loader->batch_size * loader->context;
 }
 
-/* Every window lies within the data, so this fails only where the data's file was cut short. */
-static tlm_status_t make_batch(const tlm_loader_t *loader, uint64_t batch)
+/* Every window lies within the data, so the reads cannot fail. */
+static void make_batch(const tlm_loader_t *loader, uint64_t batch)
 {
     uint32_t *inputs = slot_inputs(loader, batch), *targets = slot_targets(loader, batch);
     size_t context = loader->context;
@@ -58,10 +57,9 @@ static tlm_status_t make_batch(const tlm_loader_t *loader, uint64_t batch)
     for (size_t i = 0; i < loader->batch_size; i++) {
         uint64_t start = tlmi_window_start(&loader->order, batch * loader->batch_size + i);
 
-        TLMI_TRY(tlm_dataset_read(inputs + i * context, context, loader->dataset, start));
-        TLMI_TRY(tlm_dataset_read(targets + i * context, context, loader->dataset, start + 1));
+        (void)tlm_dataset_read(inputs + i * context, context, loader->dataset, start);
+        (void)tlm_dataset_read(targets + i * context, context, loader->dataset, start + 1);
     }
-    return TLM_OK;
 }
 
 /* ---- The thread ------------------------------------------------------------------------- */
@@ -74,16 +72,15 @@ static void *make_batches_ahead(void *argument)
     while (!loader->stopping) {
         uint64_t batch = loader->made, seeks = loader->seeks;
 
-        if (loader->failed || batch - loader->position == loader->num_slots - 1) {
+        if (batch - loader->position == loader->num_slots - 1) {
             pthread_cond_wait(&loader->changed, &loader->lock);
             continue;
         }
         pthread_mutex_unlock(&loader->lock);
-        bool failed = make_batch(loader, batch) != TLM_OK;
+        make_batch(loader, batch);
         pthread_mutex_lock(&loader->lock);
         if (seeks == loader->seeks) {
-            loader->failed = failed;
-            loader->made = failed ? batch : batch + 1;
+            loader->made = batch + 1;
             pthread_cond_signal(&loader->changed);
         }
     }
@@ -112,7 +109,6 @@ static bool has_thread(tlm_loader_t *loader)
         return true;
     init_thread(loader);
     loader->made = loader->position;
-    loader->failed = false;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     started = pthread_create(&loader->thread, NULL, make_batches_ahead, loader) == 0;
@@ -213,29 +209,6 @@ void tlmi_loader_shape(int64_t *batch_size, int64_t *context, const tlm_loader_t
     *context = (int64_t)loader->context;
 }
 
-/* Waits for the thread's next batch. One that it could not make is tried again on this thread, which gets
- * the message. */
-static tlm_status_t take_batch(tlm_loader_t *loader, uint64_t batch)
-{
-    tlm_status_t status = TLM_OK;
-
-    pthread_mutex_lock(&loader->lock);
-    while (loader->made == batch && !loader->failed)
-        pthread_cond_wait(&loader->changed, &loader->lock);
-    if (loader->made == batch) { /* nobody else touches its slot: the thread waits */
-        status = make_batch(loader, batch);
-        if (status == TLM_OK)
-            loader->made = batch + 1;
-    }
-    if (status == TLM_OK) {
-        loader->failed = loader->failed && loader->made > batch + 1;
-        loader->position = batch + 1;
-        pthread_cond_signal(&loader->changed);
-    }
-    pthread_mutex_unlock(&loader->lock);
-    return status;
-}
-
 tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,
                              tlm_loader_t *loader)
 {
@@ -248,9 +221,14 @@ tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,
     if (batch >= loader->end)
         return tlmi_fail(TLM_ERR_RANGE, "loader_next: batch %" PRIu64 " is beyond the last", batch);
     if (has_thread(loader)) {
-        TLMI_TRY(take_batch(loader, batch));
+        pthread_mutex_lock(&loader->lock);
+        while (loader->made == batch)
+            pthread_cond_wait(&loader->changed, &loader->lock);
+        loader->position = batch + 1;
+        pthread_cond_signal(&loader->changed);
+        pthread_mutex_unlock(&loader->lock);
     } else {
-        TLMI_TRY(make_batch(loader, batch));
+        make_batch(loader, batch);
         loader->position = batch + 1;
     }
     *inputs = slot_inputs(loader, batch);
@@ -270,7 +248,6 @@ tlm_status_t tlm_loader_seek(tlm_loader_t *loader, uint64_t batch)
         pthread_mutex_lock(&loader->lock);
     loader->position = loader->made = batch;
     loader->seeks++;
-    loader->failed = false;
     if (threaded) {
         pthread_cond_signal(&loader->changed);
         pthread_mutex_unlock(&loader->lock);

@@ -296,7 +296,7 @@ KERNEL void kernel_adamw(float *theta, float *m, float *v, const float *grad,
             v_div(v_mul(v_set(step->step_size), mean), v_add(v_sqrt(square), v_set(step->eps)));
         v_store(m, i, end, mean);
         v_store(v, i, end, square);
-        v_store(theta, i, end,
-                v_mul(v_sub(v_load(theta, i, end, 0.0f), change), v_set(step->decay)));
+        V decayed = v_mul(v_load(theta, i, end, 0.0f), v_set(step->decay_before));
+        v_store(theta, i, end, v_mul(v_sub(decayed, change), v_set(step->decay_after)));
     });
 }

@@ -43,13 +43,14 @@ void tlmi_vec_silu_mul(float *y, const float *gate, const float *up, int64_t n);
 void tlmi_vec_silu_mul_backward(float *dgate, bool accumulate_gate, float *dup, bool accumulate_up,
                                 const float *dy, const float *gate, const float *up, int64_t n);
 
-/* One AdamW update of n elements: see tlm_optimizer_create_adamw. */
+/* One AdamW update of n elements: theta = (decay_before theta - step_size m / (sqrt(v) + eps))
+ * decay_after, with m and v updated first. lib/optim/adamw.c chooses the factors. */
 typedef struct tlmi_adamw_step {
     float beta1, beta2;
     float one_minus_beta1, one_minus_beta2; /* rounded from float64: 1 - beta2 in float32 is off */
     float eps;
-    float step_size; /* alpha_t */
-    float decay;     /* 1 - lr * weight_decay */
+    float step_size;
+    float decay_before, decay_after; /* one of them is 1 */
 } tlmi_adamw_step_t;
 void tlmi_vec_adamw(float *theta, float *m, float *v, const float *grad,
                     const tlmi_adamw_step_t *step, int64_t n);

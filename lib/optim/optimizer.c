@@ -1,201 +1,57 @@
-/* Optimisers of any kind: groups, state, and the step that visits all parameters. */
+/* Optimizers of any kind: the handle, steps, and access to what an optimizer holds. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "base/buffer_cache.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "tensor/tensor_core.h"
-#include "base/options.h"
 #include "optim/optimizer_core.h"
 
-tlm_status_t tlmi_optimizer_new(tlm_optimizer_t **out, const tlmi_optimizer_kind_t *kind,
-                                const tlm_adamw_options_t *defaults)
-{
-    tlm_optimizer_t *optimizer = tlmi_calloc(1, sizeof(*optimizer), "an optimizer");
+const tlmi_optimizer_kind_t *const tlmi_optimizer_kinds[] = {
+    &tlmi_adamw_kind,
+    &tlmi_sgd_kind,
+    NULL,
+};
 
+/* ---- The handle ------------------------------------------------------------------------- */
+
+tlm_status_t tlmi_optimizer_new(tlm_optimizer_t **out, const char *function,
+                                const tlmi_group_t *defaults)
+{
+    tlm_optimizer_t *optimizer;
+    tlm_status_t status;
+
+    TLMI_TRY(tlmi_group_check(function, defaults));
+    optimizer = tlmi_calloc(1, sizeof(*optimizer), "an optimizer");
     if (optimizer == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    optimizer->kind = kind;
-    optimizer->defaults = *defaults;
+    status = tlmi_group_copy(&optimizer->defaults, defaults);
+    if (status != TLM_OK) {
+        tlmi_free(optimizer);
+        return status;
+    }
     *out = optimizer;
     return TLM_OK;
-}
-
-static void parameter_release(tlmi_parameter_t *parameter)
-{
-    for (int32_t i = 0; i < TLMI_MAX_STATE_BUFFERS; i++)
-        tlmi_free(parameter->state[i]);
-    tlm_tensor_free(parameter->tensor);
 }
 
 void tlm_optimizer_free(tlm_optimizer_t *optimizer)
 {
     if (optimizer == NULL)
         return;
-    for (size_t i = 0; i < optimizer->num_parameters; i++)
-        parameter_release(&optimizer->parameters[i]);
+    while (optimizer->num_groups > 0)
+        tlmi_optimizer_remove_group(optimizer);
     tlmi_free(optimizer->parameters);
     tlmi_free(optimizer->groups);
+    tlmi_group_release(&optimizer->defaults);
     tlmi_free(optimizer);
 }
 
-tlm_status_t tlmi_check_row_major(const char *function, const char *what, size_t index,
-                                  const tlm_tensor_t *tensor)
+const char *tlm_optimizer_kind(const tlm_optimizer_t *optimizer)
 {
-    char name[48];
-
-    snprintf(name, sizeof(name), "%s %zu", what, index);
-    TLMI_TRY(tlmi_check_float(function, name, tensor));
-    if (!tlmi_is_contiguous(tensor))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: %s is a view that is not row-major", function,
-                         name);
-    return TLM_OK;
+    return optimizer == NULL ? "none" : optimizer->defaults.kind->name;
 }
 
-tlm_status_t tlmi_check_leaf(const char *function, const char *what, size_t index,
-                             const tlm_tensor_t *tensor)
-{
-    TLMI_TRY(tlmi_check_row_major(function, what, index, tensor));
-    if (tensor->node != NULL)
-        return tlmi_fail(TLM_ERR_STATE, "%s: %s %zu is the result of an op, not a leaf", function,
-                         what, index);
-    return TLM_OK;
-}
-
-static tlm_status_t check_new_parameter(const tlm_optimizer_t *optimizer,
-                                        tlm_tensor_t *const *tensors, size_t index)
-{
-    const tlm_tensor_t *tensor = tensors[index];
-
-    TLMI_TRY(tlmi_check_leaf("optimizer_add_group", "tensor", index, tensor));
-    for (size_t i = 0; i < optimizer->num_parameters; i++)
-        if (optimizer->parameters[i].tensor == tensor)
-            return tlmi_fail(TLM_ERR_STATE,
-                             "optimizer_add_group: tensor %zu is parameter %zu, in group %zu, "
-                             "already",
-                             index, i, optimizer->parameters[i].group);
-    for (size_t i = 0; i < index; i++)
-        if (tensors[i] == tensor)
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                             "optimizer_add_group: tensors %zu and %zu are the same", i, index);
-    return TLM_OK;
-}
-
-static tlm_status_t parameter_init(tlmi_parameter_t *parameter, const tlm_optimizer_t *optimizer,
-                                   tlm_tensor_t *tensor)
-{
-    size_t n = (size_t)tensor->numel;
-
-    memset(parameter, 0, sizeof(*parameter));
-    parameter->group = optimizer->num_groups;
-    for (int32_t i = 0; i < optimizer->kind->num_buffers; i++) {
-        parameter->state[i] = tlmi_alloc_aligned(n, sizeof(float), "the state of an optimizer");
-        if (parameter->state[i] == NULL) {
-            parameter_release(parameter);
-            return TLM_ERR_OUT_OF_MEMORY;
-        }
-        memset(parameter->state[i], 0, n * sizeof(float));
-    }
-    parameter->tensor = tlm_tensor_retain(tensor);
-    return TLM_OK;
-}
-
-/* The hyper-parameters of a new group. */
-static tlm_status_t read_group_options(tlm_adamw_options_t *known, const tlm_optimizer_t *optimizer,
-                                       const tlm_adamw_options_t *options)
-{
-    *known = optimizer->defaults;
-    if (options == NULL)
-        return TLM_OK;
-    if (!optimizer->kind->has_group_options)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "optimizer_add_group: options are AdamW's, and the optimizer is %s",
-                         optimizer->kind->name);
-    TLMI_TRY(tlmi_options_read("optimizer_add_group", known, TLMI_ADAMW_OPTIONS, options));
-    return tlmi_adamw_check("optimizer_add_group", known);
-}
-
-tlm_status_t tlm_optimizer_add_group(tlm_optimizer_t *optimizer, tlm_tensor_t *const *tensors,
-                                     size_t n, const tlm_adamw_options_t *options)
-{
-    tlm_adamw_options_t known;
-    size_t total, added = 0;
-
-    TLMI_REQUIRE("optimizer_add_group", optimizer);
-    if (n > 0)
-        TLMI_REQUIRE("optimizer_add_group", tensors);
-    TLMI_TRY(read_group_options(&known, optimizer, options));
-    for (size_t i = 0; i < n; i++)
-        TLMI_TRY(check_new_parameter(optimizer, tensors, i));
-    if (!tlmi_add_size(&total, optimizer->num_parameters, n))
-        return tlmi_fail_memory(SIZE_MAX, "the parameters of an optimizer");
-    if (!tlmi_grow(&optimizer->groups, &optimizer->group_capacity, optimizer->num_groups + 1,
-                   sizeof(*optimizer->groups), "the groups of an optimizer") ||
-        !tlmi_grow(&optimizer->parameters, &optimizer->parameter_capacity, total,
-                   sizeof(*optimizer->parameters), "the parameters of an optimizer"))
-        return TLM_ERR_OUT_OF_MEMORY;
-    for (; added < n; added++) {
-        tlmi_parameter_t *fresh = optimizer->parameters + optimizer->num_parameters;
-
-        if (parameter_init(fresh + added, optimizer, tensors[added]) != TLM_OK) {
-            while (added-- > 0)
-                parameter_release(fresh + added);
-            return TLM_ERR_OUT_OF_MEMORY;
-        }
-    }
-    optimizer->num_parameters = total;
-    optimizer->groups[optimizer->num_groups++] = known;
-    return TLM_OK;
-}
-
-void tlmi_optimizer_remove_group(tlm_optimizer_t *optimizer)
-{
-    size_t last = --optimizer->num_groups, n = optimizer->num_parameters;
-
-    for (; n > 0 && optimizer->parameters[n - 1].group == last; n--)
-        parameter_release(&optimizer->parameters[n - 1]);
-    optimizer->num_parameters = n;
-}
-
-size_t tlm_optimizer_num_groups(const tlm_optimizer_t *optimizer)
-{
-    return optimizer == NULL ? 0 : optimizer->num_groups;
-}
-
-static tlm_status_t check_group(const char *function, const tlm_optimizer_t *optimizer,
-                                size_t group)
-{
-    if (group >= optimizer->num_groups)
-        return tlmi_fail(TLM_ERR_RANGE, "%s: group %zu of %zu", function, group,
-                         optimizer->num_groups);
-    return TLM_OK;
-}
-
-tlm_status_t tlm_optimizer_set_learning_rate(tlm_optimizer_t *optimizer, size_t group,
-                                             double learning_rate)
-{
-    TLMI_REQUIRE("optimizer_set_learning_rate", optimizer);
-    TLMI_TRY(tlmi_check_learning_rate("optimizer_set_learning_rate", learning_rate));
-    if (group == TLM_ALL_GROUPS) {
-        for (size_t i = 0; i < optimizer->num_groups; i++)
-            optimizer->groups[i].learning_rate = learning_rate;
-        return TLM_OK;
-    }
-    TLMI_TRY(check_group("optimizer_set_learning_rate", optimizer, group));
-    optimizer->groups[group].learning_rate = learning_rate;
-    return TLM_OK;
-}
-
-tlm_status_t tlm_optimizer_learning_rate(double *out, const tlm_optimizer_t *optimizer,
-                                         size_t group)
-{
-    TLMI_REQUIRE("optimizer_learning_rate", out);
-    TLMI_REQUIRE("optimizer_learning_rate", optimizer);
-    TLMI_TRY(check_group("optimizer_learning_rate", optimizer, group));
-    *out = optimizer->groups[group].learning_rate;
-    return TLM_OK;
-}
+/* ---- Steps ------------------------------------------------------------------------------ */
 
 /* Fails if a gradient holds NaN or infinity: one pass that reads all gradients, cheap beside the
  * update, which reads and writes seven times as much. */
@@ -216,23 +72,80 @@ static tlm_status_t check_gradients(const tlm_optimizer_t *optimizer)
     return status;
 }
 
-tlm_status_t tlm_optimizer_step(tlm_optimizer_t *optimizer)
+/* The updates of a step, of parameters that have a gradient. */
+typedef struct updates {
+    tlmi_update_t *items;
+    size_t n;
+} updates_t;
+
+static const tlmi_optimizer_kind_t *kind_of(const tlm_optimizer_t *optimizer,
+                                            const tlmi_parameter_t *parameter)
 {
-    TLMI_REQUIRE("optimizer_step", optimizer);
-    if (optimizer->steps == UINT64_MAX)
-        return tlmi_fail(TLM_ERR_STATE, "optimizer_step: %" PRIu64 " steps are done, the most",
-                         optimizer->steps);
-    TLMI_TRY(check_gradients(optimizer));
-    optimizer->steps++;
+    return optimizer->groups[parameter->group].kind;
+}
+
+/* Does all that can fail; `updates` are to be released in any case. */
+static tlm_status_t prepare(updates_t *updates, const tlm_optimizer_t *optimizer,
+                            const double *learning_rate)
+{
     for (size_t i = 0; i < optimizer->num_parameters; i++) {
         const tlmi_parameter_t *parameter = &optimizer->parameters[i];
+        const tlmi_group_t *group = &optimizer->groups[parameter->group];
+        tlmi_update_t *update = &updates->items[updates->n];
 
         if (parameter->tensor->grad == NULL)
             continue;
-        optimizer->kind->update(parameter, &optimizer->groups[parameter->group], optimizer->steps);
-        tlmi_tensor_written(parameter->tensor);
+        updates->n++;
+        *update = (tlmi_update_t){
+            .parameter = parameter,
+            .options = group->options,
+            .learning_rate = learning_rate != NULL ? *learning_rate : group->learning_rate,
+            .weight_decay = group->weight_decay,
+            .step = optimizer->steps + 1,
+        };
+        if (group->kind->prepare != NULL)
+            TLMI_TRY(group->kind->prepare(update));
     }
     return TLM_OK;
+}
+
+static void updates_release(updates_t *updates)
+{
+    for (size_t i = 0; i < updates->n; i++)
+        tlmi_cached_free(updates->items[i].scratch);
+    tlmi_cached_free(updates->items);
+}
+
+tlm_status_t tlmi_optimizer_step(tlm_optimizer_t *optimizer, const double *learning_rate,
+                                 bool are_finite)
+{
+    updates_t updates = {0};
+    tlm_status_t status;
+
+    if (optimizer->steps == UINT64_MAX)
+        return tlmi_fail(TLM_ERR_STATE, "optimizer_step: %" PRIu64 " steps are done, the most",
+                         optimizer->steps);
+    if (!are_finite)
+        TLMI_TRY(check_gradients(optimizer));
+    updates.items = tlmi_cached_alloc(optimizer->num_parameters, sizeof(*updates.items),
+                                      "the updates of an optimizer step");
+    if (updates.items == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    TLMI_TRY_OR(done, prepare(&updates, optimizer, learning_rate));
+    for (size_t i = 0; i < updates.n; i++)
+        kind_of(optimizer, updates.items[i].parameter)->apply(&updates.items[i]);
+    for (size_t i = 0; learning_rate != NULL && i < optimizer->num_groups; i++)
+        optimizer->groups[i].learning_rate = *learning_rate;
+    optimizer->steps++;
+done:
+    updates_release(&updates);
+    return status;
+}
+
+tlm_status_t tlm_optimizer_step(tlm_optimizer_t *optimizer)
+{
+    TLMI_REQUIRE("optimizer_step", optimizer);
+    return tlmi_optimizer_step(optimizer, NULL, false);
 }
 
 void tlm_optimizer_zero_grad(tlm_optimizer_t *optimizer)
@@ -240,6 +153,101 @@ void tlm_optimizer_zero_grad(tlm_optimizer_t *optimizer)
     for (size_t i = 0; optimizer != NULL && i < optimizer->num_parameters; i++)
         tlm_tensor_zero_grad(optimizer->parameters[i].tensor);
 }
+
+uint64_t tlm_optimizer_steps(const tlm_optimizer_t *optimizer)
+{
+    return optimizer == NULL ? 0 : optimizer->steps;
+}
+
+tlm_status_t tlm_optimizer_set_steps(tlm_optimizer_t *optimizer, uint64_t steps)
+{
+    TLMI_REQUIRE("optimizer_set_steps", optimizer);
+    optimizer->steps = steps;
+    return TLM_OK;
+}
+
+/* ---- Groups ----------------------------------------------------------------------------- */
+
+size_t tlm_optimizer_num_groups(const tlm_optimizer_t *optimizer)
+{
+    return optimizer == NULL ? 0 : optimizer->num_groups;
+}
+
+static tlm_status_t check_group(const char *function, const tlm_optimizer_t *optimizer,
+                                size_t group)
+{
+    if (group >= optimizer->num_groups)
+        return tlmi_fail(TLM_ERR_RANGE, "%s: group %zu of %zu", function, group,
+                         optimizer->num_groups);
+    return TLM_OK;
+}
+
+/* What the public functions read and set by group. */
+typedef enum rate { LEARNING_RATE, WEIGHT_DECAY } rate_t;
+
+static const char *const rate_names[] = {"learning_rate", "weight_decay"};
+
+static double *rate_of(tlmi_group_t *group, rate_t rate)
+{
+    return rate == LEARNING_RATE ? &group->learning_rate : &group->weight_decay;
+}
+
+/* Sets the rate of one group or of all; where one of them refuses it, of none. */
+static tlm_status_t set_rate(const char *function, tlm_optimizer_t *optimizer, size_t group,
+                             rate_t rate, double value)
+{
+    size_t first = group == TLM_ALL_GROUPS ? 0 : group, end;
+
+    TLMI_REQUIRE(function, optimizer);
+    TLMI_TRY(tlmi_check_rate(function, rate_names[rate], value));
+    if (group != TLM_ALL_GROUPS)
+        TLMI_TRY(check_group(function, optimizer, group));
+    end = group == TLM_ALL_GROUPS ? optimizer->num_groups : group + 1;
+    for (size_t i = first; i < end; i++) {
+        tlmi_group_t changed = optimizer->groups[i];
+
+        *rate_of(&changed, rate) = value;
+        TLMI_TRY(tlmi_group_check(function, &changed));
+    }
+    for (size_t i = first; i < end; i++)
+        *rate_of(&optimizer->groups[i], rate) = value;
+    return TLM_OK;
+}
+
+static tlm_status_t read_rate(double *out, const char *function, const tlm_optimizer_t *optimizer,
+                              size_t group, rate_t rate)
+{
+    TLMI_REQUIRE(function, out);
+    TLMI_REQUIRE(function, optimizer);
+    TLMI_TRY(check_group(function, optimizer, group));
+    *out = *rate_of(&optimizer->groups[group], rate);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_optimizer_set_learning_rate(tlm_optimizer_t *optimizer, size_t group,
+                                             double learning_rate)
+{
+    return set_rate("optimizer_set_learning_rate", optimizer, group, LEARNING_RATE, learning_rate);
+}
+
+tlm_status_t tlm_optimizer_learning_rate(double *out, const tlm_optimizer_t *optimizer,
+                                         size_t group)
+{
+    return read_rate(out, "optimizer_learning_rate", optimizer, group, LEARNING_RATE);
+}
+
+tlm_status_t tlm_optimizer_set_weight_decay(tlm_optimizer_t *optimizer, size_t group,
+                                            double weight_decay)
+{
+    return set_rate("optimizer_set_weight_decay", optimizer, group, WEIGHT_DECAY, weight_decay);
+}
+
+tlm_status_t tlm_optimizer_weight_decay(double *out, const tlm_optimizer_t *optimizer, size_t group)
+{
+    return read_rate(out, "optimizer_weight_decay", optimizer, group, WEIGHT_DECAY);
+}
+
+/* ---- Parameters and state --------------------------------------------------------------- */
 
 size_t tlm_optimizer_num_parameters(const tlm_optimizer_t *optimizer)
 {
@@ -268,33 +276,31 @@ tlm_status_t tlm_optimizer_parameter(tlm_tensor_t **out, const tlm_optimizer_t *
 tlm_status_t tlm_optimizer_state(float **out, size_t *n, tlm_optimizer_t *optimizer, size_t index,
                                  const char *name)
 {
+    const tlmi_parameter_t *parameter;
+
     TLMI_REQUIRE("optimizer_state", out);
     TLMI_REQUIRE("optimizer_state", n);
     TLMI_REQUIRE("optimizer_state", name);
     TLMI_TRY(check_parameter("optimizer_state", optimizer, index));
-    for (int32_t i = 0; i < optimizer->kind->num_buffers; i++)
-        if (strcmp(name, optimizer->kind->buffer_names[i]) == 0) {
-            *out = optimizer->parameters[index].state[i];
-            *n = (size_t)optimizer->parameters[index].tensor->numel;
+    parameter = &optimizer->parameters[index];
+    for (size_t i = 0; i < parameter->num_states; i++)
+        if (strcmp(name, parameter->states[i].name) == 0) {
+            *out = parameter->states[i].values;
+            *n = parameter->states[i].numel;
             return TLM_OK;
         }
     return tlmi_fail(TLM_ERR_NOT_FOUND, "optimizer_state: %s keeps no buffer '%.32s'",
-                     optimizer->kind->name, name);
+                     kind_of(optimizer, parameter)->name, name);
 }
 
-uint64_t tlm_optimizer_steps(const tlm_optimizer_t *optimizer)
+tlm_status_t tlm_optimizer_state_name(const char **out, const tlm_optimizer_t *optimizer,
+                                      size_t index, size_t buffer)
 {
-    return optimizer == NULL ? 0 : optimizer->steps;
-}
-
-tlm_status_t tlm_optimizer_set_steps(tlm_optimizer_t *optimizer, uint64_t steps)
-{
-    TLMI_REQUIRE("optimizer_set_steps", optimizer);
-    optimizer->steps = steps;
+    TLMI_REQUIRE("optimizer_state_name", out);
+    TLMI_TRY(check_parameter("optimizer_state_name", optimizer, index));
+    if (buffer >= optimizer->parameters[index].num_states)
+        return tlmi_fail(TLM_ERR_RANGE, "optimizer_state_name: buffer %zu of %zu", buffer,
+                         optimizer->parameters[index].num_states);
+    *out = optimizer->parameters[index].states[buffer].name;
     return TLM_OK;
-}
-
-const char *tlm_optimizer_kind(const tlm_optimizer_t *optimizer)
-{
-    return optimizer == NULL ? "none" : optimizer->kind->name;
 }

@@ -1,40 +1,120 @@
-/* What an optimiser is made of: groups of parameters with their hyper-parameters, and for each
- * parameter the buffers that its kind keeps. Checkpoints read and write all of it. */
+/* Optimizers from within. A kind (AdamW, SGD) is a table: its options, the buffers that it keeps
+ * for a parameter, and its update. All else is the same for every kind and lives in optimizer.c and
+ * optimizer_groups.c: groups, steps, access to state. Checkpoints read the tables and know no kind
+ * by name. docs/adding-an-optimizer.md walks through a new one. */
 #ifndef TLMI_OPTIMIZER_CORE_H
 #define TLMI_OPTIMIZER_CORE_H
 
+#include "tensor/tensor_core.h"
 #include "tinylm/optim.h"
 #include "tinylm/tensor.h"
 
-#define TLMI_MAX_STATE_BUFFERS 2
+/* ---- Parameters and groups -------------------------------------------------------------- */
+
+/* A buffer that a kind keeps for a parameter: float32, row-major, zeros at first. */
+typedef struct tlmi_state {
+    const char *name; /* static storage; no two of a parameter share one */
+    int64_t shape[TLM_MAX_DIMS];
+    int32_t ndim;
+    size_t numel;
+    float *values;
+} tlmi_state_t;
 
 typedef struct tlmi_parameter {
     tlm_tensor_t *tensor; /* retained */
     size_t group;
-    float *state[TLMI_MAX_STATE_BUFFERS]; /* numel elements each; kind->num_buffers of them */
+    tlmi_state_t *states; /* in the order in which the kind added them */
+    size_t num_states, state_capacity;
 } tlmi_parameter_t;
 
-/* One update of one parameter that has a gradient; `step` counts from 1. Cannot fail. */
-typedef void (*tlmi_update_fn)(const tlmi_parameter_t *parameter,
-                               const tlm_adamw_options_t *options, uint64_t step);
+typedef struct tlmi_optimizer_kind tlmi_optimizer_kind_t;
 
-typedef struct tlmi_optimizer_kind {
-    const char *name;
-    int32_t num_buffers;
-    const char *buffer_names[TLMI_MAX_STATE_BUFFERS];
-    bool has_group_options; /* hyper-parameters besides the learning rate */
-    tlmi_update_fn update;
-} tlmi_optimizer_kind_t;
+/* What the parameters of a group have in common. Every kind has a learning rate. */
+typedef struct tlmi_group {
+    const tlmi_optimizer_kind_t *kind;
+    double learning_rate;
+    double weight_decay; /* 0 where the kind has none */
+    void *options;       /* kind->options_size bytes, the kind's own struct; owned */
+} tlmi_group_t;
 
 struct tlm_optimizer {
-    const tlmi_optimizer_kind_t *kind;
-    tlm_adamw_options_t defaults; /* of new groups; SGD uses learning_rate only */
-    tlm_adamw_options_t *groups;
+    tlmi_group_t defaults; /* of new groups */
+    tlmi_group_t *groups;
     size_t num_groups, group_capacity;
     tlmi_parameter_t *parameters; /* group by group */
     size_t num_parameters, parameter_capacity;
     uint64_t steps;
 };
+
+/* ---- Kinds ------------------------------------------------------------------------------ */
+
+/* A field of a kind's options besides learning rate and weight decay: what it may be, and its name
+ * in messages and in checkpoints. */
+typedef struct tlmi_option {
+    const char *name;
+    size_t offset;              /* in the kind's own struct */
+    double below;               /* a double in [0, below); 0: any finite one >= 0 */
+    const char *const *choices; /* the names of an int32_t that is 0, 1, ...; NULL: a double */
+    int32_t num_choices;
+} tlmi_option_t;
+
+/* One update of one parameter. */
+typedef struct tlmi_update {
+    const tlmi_parameter_t *parameter; /* its tensor has a gradient: row-major, all finite */
+    const void *options;               /* the group's, in the kind's own struct */
+    double learning_rate;              /* of this step; as the next two */
+    double weight_decay;
+    uint64_t step; /* counts from 1 */
+    void *scratch; /* NULL, or from tlmi_cached_alloc in prepare; the step frees it */
+} tlmi_update_t;
+
+struct tlmi_optimizer_kind {
+    const char *name;
+    size_t options_size;
+    const tlmi_option_t *options; /* every field of the struct */
+    size_t num_options;
+    bool has_weight_decay;
+    int32_t checkpoint_version; /* the first version of the format that has this kind as it is */
+
+    /* Adds the buffers of a parameter with tlmi_state_add; refuses tensors that the kind has no
+     * rule for. NULL: there are none, and any tensor will do. */
+    tlm_status_t (*add_states)(tlmi_parameter_t *parameter, const char *function,
+                               const void *options);
+
+    /* All that can fail in an update, for instance getting memory. Runs for all parameters before
+     * any is changed, and changes neither parameter nor state: what it computes goes to scratch.
+     * NULL: nothing can fail. */
+    tlm_status_t (*prepare)(tlmi_update_t *update);
+
+    /* Changes parameter and state. The bits must not depend on the number of threads. */
+    void (*apply)(const tlmi_update_t *update);
+};
+
+extern const tlmi_optimizer_kind_t tlmi_adamw_kind, tlmi_sgd_kind;
+
+/* All kinds, NULL at the end. */
+extern const tlmi_optimizer_kind_t *const tlmi_optimizer_kinds[];
+
+/* ---- For kinds -------------------------------------------------------------------------- */
+
+/* Adds a buffer of zeros; TLM_ERR_OUT_OF_MEMORY. */
+tlm_status_t tlmi_state_add(tlmi_parameter_t *parameter, const char *name, const int64_t *shape,
+                            int32_t ndim);
+
+/* Fails, naming the value, unless it is finite and >= 0. */
+tlm_status_t tlmi_check_rate(const char *function, const char *name, double value);
+
+/* Fails, naming the first that is not, unless all hyper-parameters are in their ranges. */
+tlm_status_t tlmi_group_check(const char *function, const tlmi_group_t *group);
+
+/* Makes an optimizer without groups; `defaults` are checked and copied. */
+tlm_status_t tlmi_optimizer_new(tlm_optimizer_t **out, const char *function,
+                                const tlmi_group_t *defaults);
+
+/* Adds a group of n tensors; `group` is checked and copied, and may be of another kind than the
+ * optimizer's own. On failure nothing has changed. */
+tlm_status_t tlmi_optimizer_add(tlm_optimizer_t *optimizer, const char *function,
+                                tlm_tensor_t *const *tensors, size_t n, const tlmi_group_t *group);
 
 /* Fails unless the tensor, `what` number `index`, is a row-major float32 tensor. */
 tlm_status_t tlmi_check_row_major(const char *function, const char *what, size_t index,
@@ -44,26 +124,29 @@ tlm_status_t tlmi_check_row_major(const char *function, const char *what, size_t
 tlm_status_t tlmi_check_leaf(const char *function, const char *what, size_t index,
                              const tlm_tensor_t *tensor);
 
-/* Makes an optimiser without groups. */
-tlm_status_t tlmi_optimizer_new(tlm_optimizer_t **out, const tlmi_optimizer_kind_t *kind,
-                                const tlm_adamw_options_t *defaults);
+/* ---- For checkpoints and the trainer ---------------------------------------------------- */
+
+/* A copy with options of its own, and the end of one. */
+tlm_status_t tlmi_group_copy(tlmi_group_t *out, const tlmi_group_t *from);
+void tlmi_group_release(tlmi_group_t *group);
 
 /* Takes the last group away again. */
 void tlmi_optimizer_remove_group(tlm_optimizer_t *optimizer);
 
-/* Fails, naming the value, unless all are finite and in their ranges. */
-tlm_status_t tlmi_adamw_check(const char *function, const tlm_adamw_options_t *options);
-tlm_status_t tlmi_check_learning_rate(const char *function, double learning_rate);
+/* tlm_optimizer_step with a learning rate that all groups then have, unless that is NULL. Gradients
+ * that the caller knows to be finite are not checked again. On failure nothing has changed, the
+ * learning rates neither. */
+tlm_status_t tlmi_optimizer_step(tlm_optimizer_t *optimizer, const double *learning_rate,
+                                 bool are_finite);
 
 /* Reads and checks a caller's schedule. */
 tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *function,
                                 const tlm_schedule_options_t *options);
 
-/* Norms of gradients: in parallel, the same bits on any number of threads. */
-
 /* Sum of squares of n row-major gradients (a parameter without one has NULL), in float64, which
  * cannot overflow: it is finite exactly if all gradients are. Otherwise fails with
- * TLM_ERR_NON_FINITE, naming the first parameter and element that is not. */
+ * TLM_ERR_NON_FINITE, naming the first parameter and element that is not. In parallel, the same
+ * bits on any number of threads. */
 tlm_status_t tlmi_gradient_sum_squares(double *out, const char *function,
                                        tlm_tensor_t *const *gradients, size_t n);
 

@@ -1,5 +1,5 @@
-/* Learning-rate schedules: pure functions of the step. All of them rise in a straight line from 0 at
- * first; then each is one way from the maximum to the minimum. */
+/* Learning-rate schedules: pure functions of the step. All of them rise in a straight line from 0
+ * at first; then each is one way from the maximum to the minimum. */
 #include "tinylm/optim.h"
 
 #include <inttypes.h>
@@ -56,8 +56,8 @@ tlm_status_t tlm_cosine_schedule(double *out, uint64_t step, double max_learning
                                       .total_steps = cycle_steps};
 
     TLMI_REQUIRE("cosine_schedule", out);
-    TLMI_TRY(tlmi_check_learning_rate("cosine_schedule", max_learning_rate));
-    TLMI_TRY(tlmi_check_learning_rate("cosine_schedule", min_learning_rate));
+    TLMI_TRY(tlmi_check_rate("cosine_schedule", "max_learning_rate", max_learning_rate));
+    TLMI_TRY(tlmi_check_rate("cosine_schedule", "min_learning_rate", min_learning_rate));
     if (cycle_steps < warmup_steps)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "cosine_schedule: a cycle of %" PRIu64
@@ -77,8 +77,8 @@ tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *funct
     if (read.kind < TLM_SCHEDULE_CONSTANT || read.kind > TLM_SCHEDULE_WSD)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: schedule kind %" PRId32 "; it is 0..%d",
                          function, read.kind, TLM_SCHEDULE_WSD);
-    TLMI_TRY(tlmi_check_learning_rate(function, read.max_learning_rate));
-    TLMI_TRY(tlmi_check_learning_rate(function, read.min_learning_rate));
+    TLMI_TRY(tlmi_check_rate(function, "max_learning_rate", read.max_learning_rate));
+    TLMI_TRY(tlmi_check_rate(function, "min_learning_rate", read.min_learning_rate));
     decay = read.kind == TLM_SCHEDULE_WSD ? read.decay_steps : 0;
     if (read.kind != TLM_SCHEDULE_CONSTANT &&
         (read.warmup_steps > read.total_steps || decay > read.total_steps - read.warmup_steps))

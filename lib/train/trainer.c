@@ -1,16 +1,18 @@
-/* The trainer: what one step is. Everything that a step depends on follows from its number, so a run
- * goes on from a checkpoint with the same bits. */
+/* The trainer: what one step is. Everything that a step depends on follows from its number, so a
+ * run goes on from a checkpoint with the same bits. */
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
+#include "base/buffer_cache.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/options.h"
-#include "train/train_core.h"
 #include "data/data_core.h"
 #include "model/model_core.h"
+#include "optim/optimizer_core.h"
+#include "train/train_core.h"
 #include "tinylm/model_info.h"
 
 /* ---- The handle ------------------------------------------------------------------------- */
@@ -43,6 +45,48 @@ static tlm_status_t check_shapes(const tlm_trainer_t *trainer)
     return TLM_OK;
 }
 
+static bool is_of_model(const tlm_model_t *model, const tlm_tensor_t *tensor)
+{
+    for (size_t i = 0; i < model->num_parameters; i++)
+        if (model->parameters[i] == tensor)
+            return true;
+    return false;
+}
+
+static bool is_held(const tlm_optimizer_t *optimizer, const tlm_tensor_t *tensor)
+{
+    for (size_t i = 0; i < optimizer->num_parameters; i++)
+        if (optimizer->parameters[i].tensor == tensor)
+            return true;
+    return false;
+}
+
+/* The model's parameters that the optimizer holds, in the model's order: owned, for
+ * tlmi_cached_free. Others are frozen, which is fine; but an optimizer that trains nothing, or
+ * something else, is a mistake. */
+static tlm_status_t find_trained(tlm_tensor_t ***out, const char *function,
+                                 const tlm_model_t *model, const tlm_optimizer_t *optimizer)
+{
+    size_t n = optimizer->num_parameters, found = 0;
+    tlm_tensor_t **trained;
+
+    if (n == 0)
+        return tlmi_fail(TLM_ERR_STATE, "%s: the optimizer has no parameters", function);
+    for (size_t i = 0; i < n; i++)
+        if (!is_of_model(model, optimizer->parameters[i].tensor))
+            return tlmi_fail(TLM_ERR_STATE,
+                             "%s: parameter %zu of the optimizer's %zu is not one of the model's",
+                             function, i, n);
+    trained = tlmi_cached_alloc(n, sizeof(tlm_tensor_t *), "the parameters to train");
+    if (trained == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < model->num_parameters && found < n; i++)
+        if (is_held(optimizer, model->parameters[i]))
+            trained[found++] = model->parameters[i];
+    *out = trained;
+    return TLM_OK;
+}
+
 /* Makes a copy of a caller's path, which may be NULL; of two paths one is at most there. */
 static bool own_path(const char **path)
 {
@@ -57,6 +101,7 @@ tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_opt
                                 tlm_loader_t *loader, const tlm_trainer_options_t *options)
 {
     tlm_trainer_t trainer = {.best_loss = (double)INFINITY}, *made;
+    tlm_tensor_t **trained;
 
     TLMI_REQUIRE("trainer_create", out);
     TLMI_REQUIRE("trainer_create", model);
@@ -69,6 +114,8 @@ tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_opt
     tlmi_loader_shape(&trainer.rows, &trainer.context, loader);
     TLMI_TRY(check_shapes(&trainer));
     TLMI_TRY(count_flops(&trainer));
+    TLMI_TRY(find_trained(&trained, "trainer_create", model, optimizer));
+    tlmi_cached_free(trained);
     made = tlmi_memdup(&trainer, sizeof(trainer), "a trainer");
     if (made == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -100,8 +147,8 @@ uint64_t tlm_trainer_steps(const tlm_trainer_t *trainer)
 
 /* ---- A step ----------------------------------------------------------------------------- */
 
-/* Says which step saw a value that is not finite, and in which parameter it stands; `what` is said if
- * it stands in none. */
+/* Says which step saw a value that is not finite, and in which parameter it stands; `what` is said
+ * if it stands in none. */
 static tlm_status_t fail_non_finite(const tlm_trainer_t *trainer, const char *what, double value)
 {
     char where[64];
@@ -141,31 +188,25 @@ done:
     return status;
 }
 
-static tlm_status_t set_learning_rate(tlm_trainer_t *trainer)
+/* Clips the gradients of what is trained and updates it. */
+static tlm_status_t update(tlm_trainer_t *trainer, tlm_tensor_t *const *trained, double *norm)
 {
-    double rate;
-
-    if (trainer->options.schedule == NULL)
-        return TLM_OK;
-    /* Counted from 1: a rate of 0 would waste the first step. */
-    TLMI_TRY(tlm_schedule_learning_rate(&rate, trainer->options.schedule, trainer->step + 1));
-    return tlm_optimizer_set_learning_rate(trainer->optimizer, TLM_ALL_GROUPS, rate);
-}
-
-/* Clips the gradients and updates the parameters. */
-static tlm_status_t update(tlm_trainer_t *trainer, double *norm)
-{
-    const tlm_model_t *model = trainer->model;
     double max_norm = trainer->options.clip_norm > 0.0 ? trainer->options.clip_norm : DBL_MAX;
+    const tlm_schedule_options_t *schedule = trainer->options.schedule;
     tlm_status_t status =
-        tlm_clip_grad_norm(norm, model->parameters, model->num_parameters, max_norm);
+        tlm_clip_grad_norm(norm, trained, trainer->optimizer->num_parameters, max_norm);
+    double rate;
 
     if (status == TLM_ERR_NON_FINITE)
         return fail_non_finite(trainer, "the gradients' norm", (double)NAN);
     if (status != TLM_OK)
         return status;
-    TLMI_TRY(set_learning_rate(trainer));
-    return tlm_optimizer_step(trainer->optimizer);
+    /* Clipping has seen that all gradients are finite. */
+    if (schedule == NULL)
+        return tlmi_optimizer_step(trainer->optimizer, NULL, true);
+    /* Counted from 1: a rate of 0 would waste the first step. */
+    TLMI_TRY(tlm_schedule_learning_rate(&rate, schedule, trainer->step + 1));
+    return tlmi_optimizer_step(trainer->optimizer, &rate, true);
 }
 
 /* Fills in what the step did; it is done. */
@@ -187,16 +228,35 @@ static tlm_status_t describe(tlm_train_step_t *out, const tlm_trainer_t *trainer
     if (seconds > 0.0) {
         step.tokens_per_second = step_tokens / seconds;
         if (trainer->options.peak_flops > 0.0)
-            step.utilisation = trainer->step_flops / seconds / trainer->options.peak_flops;
+            step.utilization = trainer->step_flops / seconds / trainer->options.peak_flops;
     }
     return tlmi_options_write("trainer_step", out, &step, TLMI_TRAIN_STEP);
+}
+
+/* One step over the parameters in `trained`; see tlm_trainer_step. */
+static tlm_status_t take_step(tlm_train_step_t *out, tlm_trainer_t *trainer,
+                              tlm_tensor_t *const *trained)
+{
+    uint64_t first = trainer->step * trainer->options.accumulation;
+    double begin = tlmi_seconds(), sum = 0.0, norm;
+
+    if (tlm_loader_position(trainer->loader) != first)
+        TLMI_TRY(tlm_loader_seek(trainer->loader, first));
+    tlm_model_zero_grad(trainer->model);
+    for (uint64_t i = 0; i < trainer->options.accumulation; i++)
+        TLMI_TRY(add_batch(trainer, &sum));
+    TLMI_TRY(update(trainer, trained, &norm));
+    trainer->step++;
+    trainer->is_evaluated = false;
+    return describe(out, trainer, sum / (double)trainer->options.accumulation, norm,
+                    tlmi_seconds() - begin);
 }
 
 tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer)
 {
     tlm_train_step_t scratch = TLM_TRAIN_STEP_INIT;
-    double begin = tlmi_seconds(), sum = 0.0, norm;
-    uint64_t first;
+    tlm_tensor_t **trained;
+    tlm_status_t status;
 
     TLMI_REQUIRE("trainer_step", trainer);
     if (out == NULL)
@@ -205,15 +265,8 @@ tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer)
     if (trainer->step >= trainer->options.steps)
         return tlmi_fail(TLM_ERR_STATE, "trainer_step: all %" PRIu64 " steps are done",
                          trainer->options.steps);
-    first = trainer->step * trainer->options.accumulation;
-    if (tlm_loader_position(trainer->loader) != first)
-        TLMI_TRY(tlm_loader_seek(trainer->loader, first));
-    tlm_model_zero_grad(trainer->model);
-    for (uint64_t i = 0; i < trainer->options.accumulation; i++)
-        TLMI_TRY(add_batch(trainer, &sum));
-    TLMI_TRY(update(trainer, &norm));
-    trainer->step++;
-    trainer->is_evaluated = false;
-    return describe(out, trainer, sum / (double)trainer->options.accumulation, norm,
-                    tlmi_seconds() - begin);
+    TLMI_TRY(find_trained(&trained, "trainer_step", trainer->model, trainer->optimizer));
+    status = take_step(out, trainer, trained);
+    tlmi_cached_free(trained);
+    return status;
 }

@@ -163,13 +163,20 @@ FIELD(tlm_loader_options_t, has_document_end, 40, 1);
 FIELD(tlm_loader_options_t, reserved, 41, 3);
 FIELD(tlm_loader_options_t, prefetch, 44, 4);
 
-SIZE(tlm_adamw_options_t, 48);
+SIZE(tlm_adamw_options_t, 56);
 FIELD(tlm_adamw_options_t, size, 0, 8);
 FIELD(tlm_adamw_options_t, learning_rate, 8, 8);
 FIELD(tlm_adamw_options_t, beta1, 16, 8);
 FIELD(tlm_adamw_options_t, beta2, 24, 8);
 FIELD(tlm_adamw_options_t, eps, 32, 8);
 FIELD(tlm_adamw_options_t, weight_decay, 40, 8);
+FIELD(tlm_adamw_options_t, variant, 48, 4);
+SIZE(tlm_group_options_t, 32);
+FIELD(tlm_group_options_t, size, 0, 8);
+FIELD(tlm_group_options_t, learning_rate, 8, 8);
+FIELD(tlm_group_options_t, weight_decay, 16, 8);
+FIELD(tlm_group_options_t, has_learning_rate, 24, 1);
+FIELD(tlm_group_options_t, has_weight_decay, 25, 1);
 
 SIZE(tlm_schedule_options_t, 56);
 FIELD(tlm_schedule_options_t, size, 0, 8);
@@ -200,7 +207,7 @@ FIELD(tlm_train_step_t, learning_rate, 32, 8);
 FIELD(tlm_train_step_t, gradient_norm, 40, 8);
 FIELD(tlm_train_step_t, seconds, 48, 8);
 FIELD(tlm_train_step_t, tokens_per_second, 56, 8);
-FIELD(tlm_train_step_t, utilisation, 64, 8);
+FIELD(tlm_train_step_t, utilization, 64, 8);
 
 SIZE(tlm_trainer_options_t, 144);
 FIELD(tlm_trainer_options_t, size, 0, 8);

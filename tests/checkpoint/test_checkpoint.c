@@ -24,12 +24,16 @@ typedef struct run {
     size_t n;
 } run_t;
 
-/* A model with an AdamW optimiser of two groups, or SGD's one. */
+/* A model with an AdamW optimizer of two groups, or SGD's one. */
 static run_t start(const tlm_model_options_t *options, const char *kind)
 {
-    tlm_adamw_options_t slow = {sizeof(slow), 1e-3, 0.8, 0.9, 1e-7, 0.0};
+    tlm_adamw_options_t slow = TLM_ADAMW_OPTIONS_INIT;
     run_t run;
 
+    slow.beta1 = 0.8;
+    slow.beta2 = 0.9;
+    slow.eps = 1e-7;
+    slow.weight_decay = 0.0;
     ASSERT_OK(tlm_model_create(&run.model, options));
     ASSERT_OK(tlm_model_parameters(&run.tensors, &run.n, run.model));
     if (strcmp(kind, "sgd") == 0) {
@@ -38,7 +42,7 @@ static run_t start(const tlm_model_options_t *options, const char *kind)
     } else {
         ASSERT_OK(tlm_optimizer_create_adamw(&run.optimizer, NULL));
         ASSERT_OK(tlm_optimizer_add_group(run.optimizer, run.tensors + 1, run.n - 1, NULL));
-        ASSERT_OK(tlm_optimizer_add_group(run.optimizer, run.tensors, 1, &slow));
+        ASSERT_OK(tlm_optimizer_add_adamw_group(run.optimizer, run.tensors, 1, &slow));
     }
     return run;
 }

@@ -1,5 +1,5 @@
-/* Directories of checkpoints: what is kept, what is found, and what a disk that is full, a process that
- * was killed and files that are damaged leave of them. */
+/* Directories of checkpoints: what is kept, what is found, and what a disk that is full, a process
+ * that was killed and files that are damaged leave of them. */
 #include "io_support.h"
 #include "run_suite.h"
 
@@ -210,7 +210,7 @@ START_TEST(other_files_are_left_alone)
                                         "step-000000001.safetensors",
                                         "step-.safetensors",
                                         "step-00000002.safetensor",
-                                        "step-00000002.safetensors.tmp-1-x",
+                                        "step-00000002.safetensors.tmp-1-1",
                                         "step-0000000x.safetensors",
                                         "step-99999999999999999999.safetensors",
                                         "config.json"};
@@ -226,8 +226,8 @@ START_TEST(other_files_are_left_alone)
 }
 END_TEST
 
-/* A process that was killed while it wrote leaves a file aside: the next save removes it, and a process
- * that has its number is not stopped by it. */
+/* A process that was killed while it wrote leaves a file aside: the next save removes it, and a
+ * process that has its number is not stopped by it. */
 START_TEST(leftovers_of_killed_processes_are_removed)
 {
     pid_t child = fork();
@@ -254,8 +254,8 @@ START_TEST(leftovers_of_killed_processes_are_removed)
 }
 END_TEST
 
-/* Saves where files may have `size` bytes: a write beyond is EFBIG, as one to a full disk is ENOSPC. The
- * limit holds for this call alone, for Check writes files too. */
+/* Saves where files may have `size` bytes: a write beyond is EFBIG, as one to a full disk is
+ * ENOSPC. The limit holds for this call alone, for Check writes files too. */
 static tlm_status_t save_within(off_t size, uint64_t iteration)
 {
     struct rlimit limit, old;

@@ -455,13 +455,19 @@ void test_optimizers()
     EXPECT(sgd.steps() == 9);
     tinylm::adamw_options options;
     options.learning_rate = -1;
-    EXPECT(throws(TLM_ERR_INVALID_ARGUMENT, "learning rate",
+    EXPECT(throws(TLM_ERR_INVALID_ARGUMENT, "learning_rate",
                   [&] { (void)tinylm::optimizer::adamw(options); }));
     tinylm::optimizer adamw = tinylm::optimizer::adamw();
     options.learning_rate = 0.25;
     std::vector<tlm_tensor_t *> raw = {leaves[0].get()};
-    adamw.add_group(raw, options);
-    EXPECT(adamw.learning_rate(0) == 0.25);
+    adamw.add_adamw_group(raw, options);
+    EXPECT(adamw.learning_rate(0) == 0.25 && adamw.weight_decay(0) == 0.01);
+    tinylm::group_options group;
+    group.has_weight_decay = true;
+    adamw.add_group(tinylm::span<tlm_tensor_t *const>(), group);
+    EXPECT(adamw.weight_decay(1) == 0.0 && std::string(adamw.state_name(0, 1)) == "v");
+    adamw.set_weight_decay(0.5);
+    EXPECT(adamw.weight_decay(1) == 0.5);
     tinylm::schedule_options schedule;
     schedule.kind = TLM_SCHEDULE_LINEAR;
     schedule.max_learning_rate = 1.0;

@@ -20,7 +20,7 @@ import unittest
 import xml.etree.ElementTree
 
 PROGRAMS = pathlib.Path(sys.argv.pop(1)).resolve()
-TIMED = {"tokens_per_second", "utilisation"}  # differ from run to run
+TIMED = {"tokens_per_second", "utilization"}  # differ from run to run
 OPTIONS = {"vocab-size": 50, "context": 8, "d-model": 16, "layers": 1, "heads": 2, "batch": 4, "accumulate": 2,
            "steps": 40, "warmup": 5, "schedule": "wsd", "no-decay": "both", "order": "shuffled", "document-end": 7,
            "eval-every": 10, "eval-tokens": 64, "save-every": 10, "log-every": 10, "peak-gflops": 1.0}
@@ -174,7 +174,7 @@ class Runs(unittest.TestCase):
     def test_event_file_holds_the_same(self):
         tags = {"loss/train": "loss", "loss/validation": "validation_loss", "learning_rate": "learning_rate",
                 "gradient_norm": "gradient_norm", "perplexity": "perplexity",
-                "speed/tokens_per_second": "tokens_per_second", "speed/utilisation": "utilisation"}
+                "speed/tokens_per_second": "tokens_per_second", "speed/utilization": "utilization"}
         rows = [json.loads(line) for line in (self.whole / "log.jsonl").read_text().splitlines()]
         events = read_events(self.whole / "events.out.tfevents.0.tinylm")
         self.assertEqual(len(events), len(rows))

@@ -102,7 +102,8 @@ static const tlmi_adamw_step_t adamw_step = {.beta1 = 0.9f,
                                              .one_minus_beta2 = 0.001f,
                                              .eps = 1e-8f,
                                              .step_size = 0.01f,
-                                             .decay = 0.9f};
+                                             .decay_before = 0.95f,
+                                             .decay_after = 0.9f};
 
 /* Up to three outputs (which start out filled) from three inputs; r receives a reduction. */
 typedef struct arrays {
@@ -258,8 +259,9 @@ static void r_adamw(double y[3], const double x[3], double *r)
     double second = fabs(y[2]); /* the test starts it positive */
     y[1] = (double)adamw_step.beta1 * y[1] + (double)adamw_step.one_minus_beta1 * x[0];
     y[2] = (double)adamw_step.beta2 * second + (double)adamw_step.one_minus_beta2 * x[0] * x[0];
+    y[0] *= (double)adamw_step.decay_before;
     y[0] -= (double)adamw_step.step_size * y[1] / (sqrt(y[2]) + (double)adamw_step.eps);
-    y[0] *= (double)adamw_step.decay;
+    y[0] *= (double)adamw_step.decay_after;
 }
 
 static const struct {

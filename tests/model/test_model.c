@@ -154,12 +154,14 @@ static void train(float *losses, int steps, const tlm_model_options_t *options, 
 {
     size_t count = (size_t)(batch * time), n;
     uint32_t *inputs = malloc(2 * count * sizeof(*inputs)), *targets = inputs + count;
-    tlm_adamw_options_t adamw = {sizeof(adamw), 3e-3, 0.9, 0.99, 1e-8, 0.01};
+    tlm_adamw_options_t adamw = TLM_ADAMW_OPTIONS_INIT;
     tlm_model_t *model = make_model(options);
     tlm_optimizer_t *optimizer;
     tlm_tensor_t *const *tensors;
     tlm_tensor_t *loss;
 
+    adamw.learning_rate = 3e-3;
+    adamw.beta2 = 0.99;
     make_ids(inputs, count, (uint32_t)options->vocab_size, 2);
     make_ids(targets, count, (uint32_t)options->vocab_size, 3);
     ASSERT_OK(tlm_model_parameters(&tensors, &n, model));

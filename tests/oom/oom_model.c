@@ -33,6 +33,7 @@ static tlm_status_t make_training(tlm_model_t **made, tlm_optimizer_t **stepper,
     TRY(tlm_model_set_checkpointing(*made, checkpointing));
     TRY(tlm_optimizer_create_adamw(stepper, NULL));
     TRY(tlm_optimizer_add_model(*stepper, *made, TLM_NO_DECAY_NORMS, NULL));
+    TRY(tlm_optimizer_add_adamw_group(*stepper, NULL, 0, NULL)); /* has options of its own */
 done:
     return status;
 }
@@ -284,7 +285,7 @@ done:
     return status;
 }
 
-/* A failure leaves model and optimiser as they were. */
+/* A failure leaves model and optimizer as they were. */
 static tlm_status_t loading(void)
 {
     static float after[1 << 14];
@@ -298,7 +299,7 @@ static tlm_status_t loading(void)
     copy_parameters(after);
     if (memcmp(before, after, tlm_model_num_elements(model) * sizeof(*before)) != 0 ||
         tlm_optimizer_steps(optimizer) != 2)
-        fault("a load that failed changed the model or the optimiser");
+        fault("a load that failed changed the model or the optimizer");
     return status;
 }
 
@@ -342,6 +343,7 @@ static tlm_status_t trainer(void)
     tlm_dataset_t *dataset = NULL;
     tlm_loader_t *loader = NULL;
     tlm_status_t status;
+    double rate = 0.0;
 
     loading.batch_size = BATCH;
     loading.context_length = TIME;
@@ -359,6 +361,12 @@ static tlm_status_t trainer(void)
     TRY(tlm_trainer_run(made, 1));
     TRY(tlm_trainer_resume(made, NULL));
 done:
+    stop_failing();
+    if (made != NULL && tlm_trainer_steps(made) == 0) {
+        MUST(tlm_optimizer_learning_rate(&rate, stepper, 0));
+        if (rate != 1e-3 || tlm_optimizer_steps(stepper) != 0)
+            fault("a step that failed changed the optimizer");
+    }
     tlm_trainer_free(made);
     tlm_optimizer_free(stepper);
     tlm_model_free(trained);

@@ -29,7 +29,6 @@ NOT_WRAPPED = {
     "tlm_tokenizer_decode_text": "Python replaces malformed text alike",
     "tlm_utf8_sanitize": "Python replaces malformed text alike",
     "tlm_model_parameters": "tlm_model_parameter",
-    "tlm_optimizer_num_parameters": "Python holds the tensors",
     "tlm_optimizer_parameter": "Python holds the tensors",
 }
 
@@ -37,7 +36,7 @@ NOT_WRAPPED = {
 PREFIXES = {"norm": "NORM", "position": "POSITION", "ffn": "FFN", "side": "SIDE", "byte_order": "BYTE_ORDER",
             "order": "ORDER", "weights": "WEIGHTS", "schedule": "SCHEDULE", "cpu_level": "CPU",
             "state": "GENERATION", "phase": "BPE_PHASE", "cost_optimizer": "COST", "counting": "COUNT",
-            "part": "PART"}
+            "part": "PART", "adamw_variant": "ADAMW"}
 
 SCALARS = {"bool": ctypes.c_bool, "_Bool": ctypes.c_bool, "float": ctypes.c_float, "double": ctypes.c_double,
            "uint8_t": ctypes.c_uint8, "int32_t": ctypes.c_int32, "uint32_t": ctypes.c_uint32,

@@ -880,7 +880,26 @@ class OptimizerTest(unittest.TestCase):
             optimizer.add_group(self.model.parameters().values(), learning_rate=1.0)
         extra = tinylm.Tensor([1.0], requires_grad=True)
         optimizer.add_group([extra], learning_rate=1.0, weight_decay=0.0)
-        self.assertEqual(optimizer.learning_rate(2), 1.0)
+        self.assertEqual((optimizer.learning_rate(2), optimizer.weight_decay(2)), (1.0, 0.0))
+        optimizer.set_weight_decay(0.25, group=2)
+        self.assertEqual((optimizer.weight_decay(0), optimizer.weight_decay(2)), (0.01, 0.25))
+        self.assertEqual(optimizer.state_names(0), ["m", "v"])
+        with self.assertRaises(IndexError):
+            optimizer.state_names(optimizer.num_parameters)
+
+    def test_groups_of_another_kind(self):
+        a, b = (tinylm.Tensor([1.0], requires_grad=True) for _ in range(2))
+        optimizer = tinylm.SGD([a], learning_rate=0.5)
+        optimizer.add_adamw_group([b], learning_rate=0.25, weight_decay=0.0, variant="pytorch")
+        (a * b).sum().backward()
+        optimizer.step()
+        self.assertEqual(a.tolist(), [0.5])
+        self.assertAlmostEqual(b.tolist()[0], 0.75, places=6)
+        self.assertEqual((optimizer.state_names(0), optimizer.state_names(1)), ([], ["m", "v"]))
+        with self.assertRaises(tinylm.UnsupportedError):
+            optimizer.set_weight_decay(0.1)
+        with self.assertRaises(ValueError):
+            optimizer.add_adamw_group([], variant="cs336")
 
     def test_sgd(self):
         w = tinylm.Tensor([1.0, 2.0], requires_grad=True)

@@ -1,4 +1,5 @@
-/* The trainer against steps written out, and runs that were interrupted against those that were not. */
+/* The trainer against steps written out, and runs that were interrupted against those that were
+ * not. */
 #include "io_support.h"
 #include "run_suite.h"
 
@@ -163,7 +164,7 @@ START_TEST(a_step_is_what_is_written_out)
         ck_assert_uint_eq(did.tokens, (step + 1) * BATCH * CONTEXT);
         ck_assert(did.loss == (double)loss && did.gradient_norm == norm);
         ck_assert(did.learning_rate == rate);
-        ck_assert(did.seconds > 0.0 && did.utilisation > 0.0);
+        ck_assert(did.seconds > 0.0 && did.utilization > 0.0);
         ck_assert(did.tokens_per_second == BATCH * CONTEXT / did.seconds);
         ck_assert(distance(&run, &by_hand) == 0.0);
     }
@@ -209,7 +210,7 @@ START_TEST(without_schedule_and_clipping_the_optimizer_rules)
     ASSERT_OK(tlm_trainer_step(&did, run.trainer));
     ck_assert(did.learning_rate == 1e-3);
     ck_assert(did.gradient_norm > 0.0 && did.gradient_norm <= DBL_MAX);
-    ck_assert(did.utilisation == 0.0);
+    ck_assert(did.utilization == 0.0);
     stop(&run);
 }
 END_TEST
@@ -290,8 +291,8 @@ static int32_t expect_directory(void *user, const char *path, uint64_t step)
     return step == 8;
 }
 
-/* Into a directory: the last two and the best are kept, and a trainer goes on from the latest, knowing
- * the lowest loss. */
+/* Into a directory: the last two and the best are kept, and a trainer goes on from the latest,
+ * knowing the lowest loss. */
 START_TEST(a_directory_is_saved_to_and_resumed_from)
 {
     run_t run = prepare(1, BATCH), again = prepare(1, BATCH), whole = start(1);

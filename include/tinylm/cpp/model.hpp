@@ -1,4 +1,4 @@
-/* The model, generation and optimisers. */
+/* The model, generation and optimizers. */
 #ifndef TINYLM_CPP_MODEL_HPP
 #define TINYLM_CPP_MODEL_HPP
 
@@ -26,6 +26,7 @@ namespace tinylm
     };
 TINYLM_DETAIL_OPTIONS(model_options, tlm_model_options_t, TLM_MODEL_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(adamw_options, tlm_adamw_options_t, TLM_ADAMW_OPTIONS_INIT)
+TINYLM_DETAIL_OPTIONS(group_options, tlm_group_options_t, TLM_GROUP_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(schedule_options, tlm_schedule_options_t, TLM_SCHEDULE_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(cost_options, tlm_cost_options_t, TLM_COST_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(cost, tlm_cost_t, TLM_COST_INIT)
@@ -302,7 +303,7 @@ inline opened_model open_model(const std::string &path)
     return {model(made), tokenizer(with), options};
 }
 
-/* ---- Optimisers -------------------------------------------------------------------------- */
+/* ---- Optimizers -------------------------------------------------------------------------- */
 
 /** AdamW or SGD. @since 0.2 */
 class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
@@ -317,22 +318,23 @@ class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
     {
         return optimizer(detail::make(tlm_optimizer_create_sgd, learning_rate));
     }
-    void add_group(span<tlm_tensor_t *const> tensors)
-    {
-        check(tlm_optimizer_add_group(get(), tensors.data(), tensors.size(), nullptr));
-    }
-    void add_group(span<tlm_tensor_t *const> tensors, const adamw_options &options)
+    void add_group(span<tlm_tensor_t *const> tensors, const group_options &options = {})
     {
         check(tlm_optimizer_add_group(get(), tensors.data(), tensors.size(), &options));
     }
-    void add_group(span<const tensor> tensors)
+    void add_group(span<const tensor> tensors, const group_options &options = {})
     {
-        add_group(detail::pointers(tensors));
+        add_group(detail::pointers(tensors), options);
+    }
+    /** A group that is updated by AdamW, whatever the optimizer's own kind. */
+    void add_adamw_group(span<tlm_tensor_t *const> tensors, const adamw_options &options = {})
+    {
+        check(tlm_optimizer_add_adamw_group(get(), tensors.data(), tensors.size(), &options));
     }
     /** All parameters of a model, some without weight decay (TLM_NO_DECAY_...). */
-    void add_model(const model &of, std::uint32_t no_decay = 0)
+    void add_model(const model &of, std::uint32_t no_decay = 0, const group_options &options = {})
     {
-        check(tlm_optimizer_add_model(get(), of.get(), no_decay, nullptr));
+        check(tlm_optimizer_add_model(get(), of.get(), no_decay, &options));
     }
     void step()
     {
@@ -350,6 +352,15 @@ class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
     {
         return detail::read(tlm_optimizer_learning_rate,
                             static_cast<const tlm_optimizer_t *>(get()), group);
+    }
+    void set_weight_decay(double decay, std::size_t group = TLM_ALL_GROUPS)
+    {
+        check(tlm_optimizer_set_weight_decay(get(), group, decay));
+    }
+    double weight_decay(std::size_t group = 0) const
+    {
+        return detail::read(tlm_optimizer_weight_decay, static_cast<const tlm_optimizer_t *>(get()),
+                            group);
     }
     std::size_t num_groups() const noexcept
     {
@@ -374,6 +385,12 @@ class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
         std::size_t n;
         check(tlm_optimizer_state(&values, &n, get(), index, name.c_str()));
         return {values, n};
+    }
+    /** The name of a parameter's buffer 0, 1, ... */
+    const char *state_name(std::size_t index, std::size_t buffer) const
+    {
+        return detail::read(tlm_optimizer_state_name, static_cast<const tlm_optimizer_t *>(get()),
+                            index, buffer);
     }
     const char *kind() const noexcept
     {

@@ -49,7 +49,7 @@ struct trainer_options {
     std::function<bool(const char *path, std::uint64_t step)> on_save;
 };
 
-/** Training steps over a model, an optimiser and a loader, which must outlive it. @since 0.2 */
+/** Training steps over a model, an optimizer and a loader, which must outlive it. @since 0.2 */
 class trainer
 {
   public:

@@ -1,4 +1,4 @@
-/* Optimisers, gradient clipping and learning-rate schedules. */
+/* Optimizers, gradient clipping and learning-rate schedules. */
 #ifndef TINYLM_OPTIM_H
 #define TINYLM_OPTIM_H
 
@@ -9,48 +9,113 @@
 extern "C" {
 #endif
 
-/** An optimiser over groups of parameters, which it retains. Externally synchronised. */
+/** An optimizer over groups of parameters, which it retains. Each group has a learning rate, a
+ *  weight decay where its kind knows one, and options of its kind. Not thread-safe: use each
+ *  optimizer, and its parameters during a call, from one thread at a time. @since 0.1 */
 typedef struct tlm_optimizer tlm_optimizer_t;
 
-/** Values are taken as they stand, zeros too: begin with TLM_ADAMW_OPTIONS_INIT. A struct of
- *  smaller `size` leaves the rest at INIT's values. */
+/* ---- AdamW ------------------------------------------------------------------------------ */
+
+/* What AdamW computes in step t, from 1, after m = beta1 m + (1 - beta1) g and
+ * v = beta2 v + (1 - beta2) g^2, with c1 = 1 - beta1^t and c2 = 1 - beta2^t. @since 0.2 */
+
+/** CS336's Algorithm 1 of 2025: theta -= lr sqrt(c2) / c1 m / (sqrt(v) + eps), and after that
+ *  theta -= lr weight_decay theta. */
+#define TLM_ADAMW_CS336_2025 0
+/** The same with the decay before the step. */
+#define TLM_ADAMW_CS336_2026 1
+/** As torch.optim.AdamW: theta -= lr weight_decay theta, and after that
+ *  theta -= lr (m / c1) / (sqrt(v / c2) + eps). */
+#define TLM_ADAMW_PYTORCH 2
+
+/** Options of AdamW. Values are taken as they stand, zeros too: start from TLM_ADAMW_OPTIONS_INIT.
+ *  A struct of smaller `size` leaves the fields that it lacks at INIT's values. */
 typedef struct tlm_adamw_options {
-    size_t size; /* sizeof(tlm_adamw_options_t) */
+    /** sizeof(tlm_adamw_options_t). */
+    size_t size;
+    /** Finite and >= 0, like weight_decay and eps. */
     double learning_rate;
+    /** Decay rate of the gradient's moving average, in [0, 1). */
     double beta1;
+    /** Decay rate of the squared gradient's moving average, in [0, 1). */
     double beta2;
+    /** Keeps the divisor away from 0. */
     double eps;
     double weight_decay;
+    /** TLM_ADAMW_... @since 0.2 */
+    int32_t variant;
+    /** 0. */
+    int32_t reserved;
 } tlm_adamw_options_t;
 
 #define TLM_ADAMW_OPTIONS_INIT                                                                     \
     {                                                                                              \
-        sizeof(tlm_adamw_options_t), 1e-3, 0.9, 0.999, 1e-8, 0.01                                  \
+        sizeof(tlm_adamw_options_t), 1e-3, 0.9, 0.999, 1e-8, 0.01, TLM_ADAMW_CS336_2025, 0         \
     }
 
-/** AdamW (Loshchilov & Hutter 2019, in the form of CS336's Algorithm 1): m and v are moving
- *  averages of g and g^2; alpha_t = lr sqrt(1 - beta2^t) / (1 - beta1^t); theta -= alpha_t m /
- *  (sqrt(v) + eps); theta -= lr weight_decay theta. Without groups at first. options may be NULL.
- *  Owned by the caller. Negative or non-finite values, or betas outside [0, 1), are
- *  TLM_ERR_INVALID_ARGUMENT. @since 0.1 */
+/** Creates an AdamW optimizer (Loshchilov & Hutter 2019) without groups; see TLM_ADAMW_... for the
+ *  formulas. The options, NULL for the defaults, are those of groups added with
+ *  tlm_optimizer_add_group and tlm_optimizer_add_model. Owned by the caller: tlm_optimizer_free.
+ *  TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range. @since 0.1 */
 TLM_API tlm_status_t tlm_optimizer_create_adamw(tlm_optimizer_t **out,
                                                 const tlm_adamw_options_t *options);
 
-/** SGD with a decaying rate (CS336, section 4.2): theta -= lr / sqrt(t + 1) g, t = 0, 1, ...
- *  Without groups at first. Owned by the caller. TLM_ERR_INVALID_ARGUMENT for a negative or
- *  non-finite rate. @since 0.1 */
+/** Adds a group that is updated by AdamW with these options (NULL: the defaults), in an optimizer
+ *  of any kind. See tlm_optimizer_add_group for errors. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_add_adamw_group(tlm_optimizer_t *optimizer,
+                                                   tlm_tensor_t *const *tensors, size_t n,
+                                                   const tlm_adamw_options_t *options);
+
+/** Updates n parameters once by AdamW, with all state in the caller's memory, for programs that
+ *  keep it themselves. All tensors are row-major float32: parameters[i] a leaf; m[i] and v[i]
+ *  (zeros at first) and gradients[i] of its shape; no two share memory. `step` counts from 1;
+ *  options may be NULL. On failure nothing has changed: TLM_ERR_SHAPE for another shape,
+ *  TLM_ERR_STATE for a parameter that is the result of an op, TLM_ERR_UNSUPPORTED for a view that
+ *  is not row-major, TLM_ERR_NON_FINITE for NaN or infinity in a gradient, TLM_ERR_INVALID_ARGUMENT
+ *  for step 0 or options out of range. @since 0.2 */
+TLM_API tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tensor_t *const *m,
+                                      tlm_tensor_t *const *v, tlm_tensor_t *const *gradients,
+                                      size_t n, uint64_t step, const tlm_adamw_options_t *options);
+
+/* ---- SGD -------------------------------------------------------------------------------- */
+
+/** Creates an SGD optimizer with a decaying rate, without groups (CS336, section 4.2):
+ *  theta -= lr / sqrt(t + 1) g for t = 0, 1, ... It has no weight decay. Owned by the caller:
+ *  tlm_optimizer_free. TLM_ERR_INVALID_ARGUMENT for a negative or non-finite rate. @since 0.1 */
 TLM_API tlm_status_t tlm_optimizer_create_sgd(tlm_optimizer_t **out, double learning_rate);
 
-/** Frees the optimiser and its references to the parameters. NULL is fine. @since 0.1 */
+/* ---- Optimizers of any kind ------------------------------------------------------------- */
+
+/** Frees the optimizer and its references to the parameters. NULL is fine. @since 0.1 */
 TLM_API void tlm_optimizer_free(tlm_optimizer_t *optimizer);
 
-/** Adds a group of n row-major float32 leaves, retained. options (AdamW only) override those of
- *  creation; NULL keeps them. TLM_ERR_STATE for a tensor that is in a group already or the result
- *  of an op, TLM_ERR_UNSUPPORTED for a view that is not row-major, TLM_ERR_INVALID_ARGUMENT for one
- *  given twice or for options out of range. @since 0.1 */
+/** The kind of new groups: "adamw" or "sgd"; "none" of NULL. Static storage. @since 0.1 */
+TLM_API const char *tlm_optimizer_kind(const tlm_optimizer_t *optimizer);
+
+/** What a group has of its own, whatever its kind. @since 0.2 */
+typedef struct tlm_group_options {
+    /** sizeof(tlm_group_options_t). */
+    size_t size;
+    /** Used if has_learning_rate; otherwise that of the optimizer's creation. */
+    double learning_rate;
+    /** Used if has_weight_decay; otherwise that of the optimizer's creation. */
+    double weight_decay;
+    bool has_learning_rate;
+    bool has_weight_decay;
+    /** 0. */
+    uint8_t reserved[6];
+} tlm_group_options_t;
+
+#define TLM_GROUP_OPTIONS_INIT TLM_SIZED(tlm_group_options_t)
+
+/** Adds a group of n row-major float32 leaves, retained, of the optimizer's kind and with the
+ *  options of its creation, except for what `options` (may be NULL) sets. On failure nothing has
+ *  changed: TLM_ERR_STATE for a tensor that is in a group already or the result of an op,
+ *  TLM_ERR_UNSUPPORTED for a view that is not row-major or a weight decay that the kind does not
+ *  have, TLM_ERR_INVALID_ARGUMENT for a tensor given twice or options out of range. @since 0.1 */
 TLM_API tlm_status_t tlm_optimizer_add_group(tlm_optimizer_t *optimizer,
                                              tlm_tensor_t *const *tensors, size_t n,
-                                             const tlm_adamw_options_t *options);
+                                             const tlm_group_options_t *options);
 
 /** Number of groups; 0 of NULL. @since 0.1 */
 TLM_API size_t tlm_optimizer_num_groups(const tlm_optimizer_t *optimizer);
@@ -66,28 +131,25 @@ TLM_API tlm_status_t tlm_optimizer_set_learning_rate(tlm_optimizer_t *optimizer,
 TLM_API tlm_status_t tlm_optimizer_learning_rate(double *out, const tlm_optimizer_t *optimizer,
                                                  size_t group);
 
-/** One update of every parameter that has a gradient; the gradients stay. TLM_ERR_NON_FINITE,
- *  naming the parameter and with nothing changed, if a gradient holds NaN or infinity.
- *  @since 0.1 */
+/** Sets the weight decay of a group, or of all of them with TLM_ALL_GROUPS, those included that
+ *  were added without any. TLM_ERR_UNSUPPORTED, with nothing changed, for a value other than 0
+ *  where a group's kind has no weight decay; see tlm_optimizer_set_learning_rate for other errors.
+ *  @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_set_weight_decay(tlm_optimizer_t *optimizer, size_t group,
+                                                    double weight_decay);
+
+/** Reads the weight decay of a group: 0 where its kind has none. TLM_ERR_RANGE if there is no such
+ *  group. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_weight_decay(double *out, const tlm_optimizer_t *optimizer,
+                                                size_t group);
+
+/** Updates every parameter that has a gradient once; the gradients stay. On failure nothing has
+ *  changed: TLM_ERR_NON_FINITE, naming the parameter, for a gradient with NaN or infinity,
+ *  TLM_ERR_OUT_OF_MEMORY. @since 0.1 */
 TLM_API tlm_status_t tlm_optimizer_step(tlm_optimizer_t *optimizer);
 
-/** Forgets the gradients of all parameters. NULL is fine. @since 0.1 */
+/** Drops the gradients of all parameters. NULL is fine. @since 0.1 */
 TLM_API void tlm_optimizer_zero_grad(tlm_optimizer_t *optimizer);
-
-/** Number of parameters over all groups; 0 of NULL. @since 0.1 */
-TLM_API size_t tlm_optimizer_num_parameters(const tlm_optimizer_t *optimizer);
-
-/** Parameter `index`, in order of addition; borrowed until the optimiser is freed. TLM_ERR_RANGE if
- *  there is none. @since 0.1 */
-TLM_API tlm_status_t tlm_optimizer_parameter(tlm_tensor_t **out, const tlm_optimizer_t *optimizer,
-                                             size_t index);
-
-/** The state of parameter `index`, for checkpoints of one's own: buffer "m" or "v" (AdamW; SGD has
- *  none), *n float32 values, as many as the parameter has. Borrowed until the optimiser is freed,
- *  and may be written. TLM_ERR_NOT_FOUND for another name, TLM_ERR_RANGE for another index.
- *  @since 0.1 */
-TLM_API tlm_status_t tlm_optimizer_state(float **out, size_t *n, tlm_optimizer_t *optimizer,
-                                         size_t index, const char *name);
 
 /** Number of steps taken; 0 of NULL. @since 0.1 */
 TLM_API uint64_t tlm_optimizer_steps(const tlm_optimizer_t *optimizer);
@@ -95,33 +157,42 @@ TLM_API uint64_t tlm_optimizer_steps(const tlm_optimizer_t *optimizer);
 /** Sets that number: the next step is `steps` + 1. @since 0.1 */
 TLM_API tlm_status_t tlm_optimizer_set_steps(tlm_optimizer_t *optimizer, uint64_t steps);
 
-/** "adamw" or "sgd"; "none" of NULL. Static storage. @since 0.1 */
-TLM_API const char *tlm_optimizer_kind(const tlm_optimizer_t *optimizer);
+/** Number of parameters over all groups; 0 of NULL. @since 0.1 */
+TLM_API size_t tlm_optimizer_num_parameters(const tlm_optimizer_t *optimizer);
 
-/** One update of n parameters by the formula of tlm_optimizer_create_adamw, all state the caller's:
- *  for programs that keep parameters, moments and gradients in memory of their own. All are
- *  row-major float32, parameters[i] a leaf and m[i], v[i] (zeros at first) and gradients[i] of its
- *  shape; no two share memory. `step` counts from 1. options may be NULL. TLM_ERR_SHAPE for
- *  another shape, TLM_ERR_STATE for a parameter that is the result of an op, TLM_ERR_UNSUPPORTED
- *  for a view that is not row-major, TLM_ERR_NON_FINITE as of tlm_optimizer_step,
- *  TLM_ERR_INVALID_ARGUMENT for step 0 or options out of range; nothing is changed then.
- *  @since 0.2 */
-TLM_API tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tensor_t *const *m,
-                                      tlm_tensor_t *const *v, tlm_tensor_t *const *gradients,
-                                      size_t n, uint64_t step, const tlm_adamw_options_t *options);
+/** Parameter `index`, in order of addition; borrowed until the optimizer is freed. TLM_ERR_RANGE if
+ *  there is none. @since 0.1 */
+TLM_API tlm_status_t tlm_optimizer_parameter(tlm_tensor_t **out, const tlm_optimizer_t *optimizer,
+                                             size_t index);
 
-/** Scales all gradients by max_norm / (norm + 1e-6) if their joint L2 norm is >= max_norm; *norm
- *  (may be NULL) is the norm before. Tensors without a gradient are passed over; none may be given
- *  twice. A gradient that is not finite is TLM_ERR_NON_FINITE, naming its tensor, and scales
- *  nothing; a max_norm that is negative or not finite is TLM_ERR_INVALID_ARGUMENT. Pascanu et al.
- *  2013. @since 0.1 */
+/** A state buffer of parameter `index`, for checkpoints of the caller's own: *n float32 values.
+ *  AdamW keeps "m" and "v", as many values each as the parameter has; SGD keeps none. Borrowed
+ *  until the optimizer is freed, and may be written. TLM_ERR_NOT_FOUND for another name,
+ *  TLM_ERR_RANGE for another index. @since 0.1 */
+TLM_API tlm_status_t tlm_optimizer_state(float **out, size_t *n, tlm_optimizer_t *optimizer,
+                                         size_t index, const char *name);
+
+/** The name of buffer 0, 1, ... of parameter `index`. Static storage. TLM_ERR_RANGE past the last,
+ *  or if there is no such parameter. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_state_name(const char **out, const tlm_optimizer_t *optimizer,
+                                              size_t index, size_t buffer);
+
+/* ---- Clipping --------------------------------------------------------------------------- */
+
+/** Scales all gradients by max_norm / (norm + 1e-6) if their joint L2 norm is >= max_norm (Pascanu
+ *  et al. 2013). *norm (may be NULL) is the norm before. Tensors without a gradient are skipped;
+ *  none may be given twice. On failure nothing is scaled: TLM_ERR_NON_FINITE, naming the tensor,
+ *  for NaN or infinity in a gradient, TLM_ERR_INVALID_ARGUMENT for a max_norm that is negative or
+ *  not finite. @since 0.1 */
 TLM_API tlm_status_t tlm_clip_grad_norm(double *norm, tlm_tensor_t *const *tensors, size_t n,
                                         double max_norm);
 
-/** The same for n tensors that are themselves the gradients, in the caller's memory: row-major
+/** The same for n tensors that are the gradients themselves, in the caller's memory: row-major
  *  float32, or TLM_ERR_UNSUPPORTED. @since 0.2 */
 TLM_API tlm_status_t tlm_clip_norm(double *norm, tlm_tensor_t *const *tensors, size_t n,
                                    double max_norm);
+
+/* ---- Schedules -------------------------------------------------------------------------- */
 
 /** Cosine schedule with linear warm-up (CS336, section 4.4): step / warmup * max below warmup; then
  *  min + (1 + cos(pi (step - warmup) / (cycle - warmup))) / 2 (max - min) up to cycle; min after.
@@ -131,27 +202,39 @@ TLM_API tlm_status_t tlm_cosine_schedule(double *out, uint64_t step, double max_
                                          double min_learning_rate, uint64_t warmup_steps,
                                          uint64_t cycle_steps);
 
-/* How the learning rate goes on after the warm-up. @since 0.2 */
-#define TLM_SCHEDULE_CONSTANT 0 /* stays at its maximum */
-#define TLM_SCHEDULE_COSINE   1 /* falls to its minimum in half a cosine wave */
-#define TLM_SCHEDULE_LINEAR   2 /* falls to its minimum in a straight line */
-#define TLM_SCHEDULE_WSD      3 /* stays, then falls in a straight line over the last decay_steps */
+/* What the learning rate does after the warm-up. @since 0.2 */
+/** It stays at its maximum. */
+#define TLM_SCHEDULE_CONSTANT 0
+/** It falls to its minimum in half a cosine wave. */
+#define TLM_SCHEDULE_COSINE 1
+/** It falls to its minimum in a straight line. */
+#define TLM_SCHEDULE_LINEAR 2
+/** It stays at its maximum, then falls in a straight line over the last decay_steps. */
+#define TLM_SCHEDULE_WSD 3
 
 /** A learning rate for each step. @since 0.2 */
 typedef struct tlm_schedule_options {
+    /** sizeof(tlm_schedule_options_t). */
     size_t size;
-    int32_t kind; /* TLM_SCHEDULE_... */
+    /** TLM_SCHEDULE_... */
+    int32_t kind;
+    /** 0. */
     int32_t reserved;
-    double max_learning_rate; /* there is no default */
-    double min_learning_rate; /* at total_steps and after them; a constant rate has none */
-    uint64_t warmup_steps;    /* over which the rate rises from 0 in a straight line */
-    uint64_t total_steps;     /* warm-up and decay included; a constant rate has no end */
-    uint64_t decay_steps;     /* of TLM_SCHEDULE_WSD */
+    /** There is no default. */
+    double max_learning_rate;
+    /** The rate at total_steps and after them; not used by a constant rate. */
+    double min_learning_rate;
+    /** Steps over which the rate rises from 0 in a straight line. */
+    uint64_t warmup_steps;
+    /** Steps in all, warm-up and decay included; not used by a constant rate. */
+    uint64_t total_steps;
+    /** Steps over which the rate of TLM_SCHEDULE_WSD falls. */
+    uint64_t decay_steps;
 } tlm_schedule_options_t;
 
 #define TLM_SCHEDULE_OPTIONS_INIT TLM_SIZED(tlm_schedule_options_t)
 
-/** The learning rate of `step`; TLM_SCHEDULE_COSINE gives what tlm_cosine_schedule gives.
+/** Computes the learning rate of `step`; TLM_SCHEDULE_COSINE gives what tlm_cosine_schedule gives.
  *  TLM_ERR_INVALID_ARGUMENT, naming the field, for an unknown kind, for rates that are negative or
  *  not finite, and unless warmup_steps (+ decay_steps) <= total_steps. Thread-safe. Sources:
  *  Loshchilov & Hutter 2017 (cosine), Hu et al. 2024 (warm-up, stable, decay; there the decay is

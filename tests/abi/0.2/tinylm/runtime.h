@@ -20,27 +20,66 @@ TLM_API tlm_status_t tlm_set_num_threads(int32_t num_threads);
 /** Threads that a call may use now, at least 1. Thread-safe. @since 0.1 */
 TLM_API int32_t tlm_num_threads(void);
 
-/* CPU levels, ordered: each includes those before it. */
+/* CPU levels: named sets of features. On x86 each includes those before it. */
 #define TLM_CPU_SCALAR 0 /* portable C */
-#define TLM_CPU_AVX2   1 /* AVX2 and FMA */
-#define TLM_CPU_AVX512 2 /* AVX-512 F, BW, DQ, VL */
+#define TLM_CPU_AVX2   1 /* x86: AVX2, FMA, BMI2 */
+#define TLM_CPU_AVX512 2 /* x86: these and AVX-512 F, BW, DQ, VL */
+#define TLM_CPU_NEON   3 /* 64-bit ARM: Advanced SIMD */
 
 /** Level of the kernels in use: the best that the CPU has, unless lowered by tlm_set_cpu_level or
- *  by TINYLM_CPU=scalar|avx2|avx512 in the environment. Thread-safe. @since 0.1 */
+ *  by the environment variable TINYLM_CPU. That is a list with commas: a level's name keeps what
+ *  belongs to that level, "-" and a feature's name (tlm_cpu_feature_name) switches one feature
+ *  off, as in "avx2,-fma". Unknown names, and levels that the CPU lacks, are ignored. Thread-safe.
+ *  @since 0.1 */
 TLM_API int32_t tlm_cpu_level(void);
 
-/** Lowers (or restores) the kernel level, for tests and bug reports. TLM_ERR_UNSUPPORTED if the CPU
- *  lacks it, TLM_ERR_INVALID_ARGUMENT if there is no such level. Results may differ in the last
- *  bits between levels, never between thread counts. For the whole process; call it while no other
- *  call of the library runs. @since 0.1 */
+/** Lowers (or restores) the level, for tests and bug reports: all features of the CPU that belong
+ *  to the level are used then. TLM_ERR_UNSUPPORTED if the CPU lacks the level,
+ *  TLM_ERR_INVALID_ARGUMENT if there is no such level. Results may differ in the last bits between
+ *  levels, never between thread counts. For the whole process; call it while no other call of the
+ *  library runs. @since 0.1 */
 TLM_API tlm_status_t tlm_set_cpu_level(int32_t level);
 
-/** Name of a CPU level: "scalar", "avx2", "avx512"; "unknown" otherwise. Static storage.
+/** Name of a CPU level: "scalar", "avx2", "avx512", "neon"; "unknown" otherwise. Static storage.
  *  Thread-safe. @since 0.1 */
 TLM_API const char *tlm_cpu_level_name(int32_t level);
 
-/** Name of the BLIS kernel family that matrix products use, such as "zen3" or "skx". Static
- *  storage, never NULL. Thread-safe. @since 0.1 */
+/* CPU features, bits of a mask: x86 in the lower half, ARM in the upper. A bit is set where both
+ * the CPU and the operating system support the feature. */
+#define TLM_FEATURE_AVX2        (UINT64_C(1) << 0)
+#define TLM_FEATURE_FMA         (UINT64_C(1) << 1)
+#define TLM_FEATURE_BMI2        (UINT64_C(1) << 2)
+#define TLM_FEATURE_F16C        (UINT64_C(1) << 3)
+#define TLM_FEATURE_AVX_VNNI    (UINT64_C(1) << 4)
+#define TLM_FEATURE_AVX512F     (UINT64_C(1) << 8)
+#define TLM_FEATURE_AVX512BW    (UINT64_C(1) << 9)
+#define TLM_FEATURE_AVX512DQ    (UINT64_C(1) << 10)
+#define TLM_FEATURE_AVX512VL    (UINT64_C(1) << 11)
+#define TLM_FEATURE_AVX512_VNNI (UINT64_C(1) << 12)
+#define TLM_FEATURE_AVX512_BF16 (UINT64_C(1) << 13)
+#define TLM_FEATURE_AVX512_FP16 (UINT64_C(1) << 14)
+#define TLM_FEATURE_AMX_TILE    (UINT64_C(1) << 16)
+#define TLM_FEATURE_AMX_INT8    (UINT64_C(1) << 17)
+#define TLM_FEATURE_AMX_BF16    (UINT64_C(1) << 18)
+#define TLM_FEATURE_NEON        (UINT64_C(1) << 32)
+#define TLM_FEATURE_FP16        (UINT64_C(1) << 33)
+#define TLM_FEATURE_DOTPROD     (UINT64_C(1) << 34)
+#define TLM_FEATURE_I8MM        (UINT64_C(1) << 35)
+#define TLM_FEATURE_BF16        (UINT64_C(1) << 36)
+#define TLM_FEATURE_SVE         (UINT64_C(1) << 37)
+#define TLM_FEATURE_SVE2        (UINT64_C(1) << 38)
+
+/** CPU features that the library may use now, a mask of TLM_FEATURE_...: those of the CPU, less
+ *  what the level or TINYLM_CPU switched off (see tlm_cpu_level). Thread-safe. @since 0.2 */
+TLM_API uint64_t tlm_cpu_features(void);
+
+/** Name of one feature, a single bit of the mask, as TINYLM_CPU takes it: "avx2", "avx512_bf16",
+ *  "neon"; "unknown" for any other value. Static storage. Thread-safe. @since 0.2 */
+TLM_API const char *tlm_cpu_feature_name(uint64_t feature);
+
+/** Name of the kernels that matrix products use: those of BLIS for "haswell", "skx" or "armv8a",
+ *  or "generic", the library's own in portable C. Static storage, never NULL. Thread-safe.
+ *  @since 0.1 */
 TLM_API const char *tlm_gemm_kernel_name(void);
 
 /** Fills out[0..n) with random bits: Philox4x32-10 (Salmon et al. 2011) keyed by seed, stream

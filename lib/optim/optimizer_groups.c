@@ -1,0 +1,233 @@
+/* Groups of an optimizer: hyper-parameters in their ranges, and parameters with the buffers that
+ * their kind keeps. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/options.h"
+#include "optim/optimizer_core.h"
+
+/* ---- Hyper-parameters ------------------------------------------------------------------- */
+
+/* Fails unless the value is in [0, below), or finite and >= 0 where `below` is 0. */
+static tlm_status_t check_number(const char *function, const char *name, double value, double below)
+{
+    if (isfinite(value) && value >= 0.0 && (below == 0.0 || value < below))
+        return TLM_OK;
+    if (below == 0.0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %g is not a finite number >= 0",
+                         function, name, value);
+    return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %g is not in [0, %g)", function, name, value,
+                     below);
+}
+
+tlm_status_t tlmi_check_rate(const char *function, const char *name, double value)
+{
+    return check_number(function, name, value, 0.0);
+}
+
+static tlm_status_t check_option(const char *function, const tlmi_option_t *option,
+                                 const void *options)
+{
+    const char *field = (const char *)options + option->offset;
+    double number;
+    int32_t choice;
+
+    if (option->choices == NULL) {
+        memcpy(&number, field, sizeof(number));
+        return check_number(function, option->name, number, option->below);
+    }
+    memcpy(&choice, field, sizeof(choice));
+    if (choice < 0 || choice >= option->num_choices)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %" PRId32 " is not in 0 .. %" PRId32,
+                         function, option->name, choice, option->num_choices - 1);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_group_check(const char *function, const tlmi_group_t *group)
+{
+    const tlmi_optimizer_kind_t *kind = group->kind;
+
+    TLMI_TRY(tlmi_check_rate(function, "learning_rate", group->learning_rate));
+    TLMI_TRY(tlmi_check_rate(function, "weight_decay", group->weight_decay));
+    if (group->weight_decay != 0.0 && !kind->has_weight_decay)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: weight_decay %g for %s, which has none",
+                         function, group->weight_decay, kind->name);
+    for (size_t i = 0; i < kind->num_options; i++)
+        TLMI_TRY(check_option(function, &kind->options[i], group->options));
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_group_copy(tlmi_group_t *out, const tlmi_group_t *from)
+{
+    tlmi_group_t copy = *from;
+    size_t size = from->kind->options_size;
+
+    copy.options = tlmi_alloc(1, size, "the options of an optimizer");
+    if (copy.options == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    if (size > 0)
+        memcpy(copy.options, from->options, size);
+    *out = copy;
+    return TLM_OK;
+}
+
+void tlmi_group_release(tlmi_group_t *group)
+{
+    tlmi_free(group->options);
+}
+
+/* ---- Parameters ------------------------------------------------------------------------- */
+
+tlm_status_t tlmi_check_row_major(const char *function, const char *what, size_t index,
+                                  const tlm_tensor_t *tensor)
+{
+    char name[48];
+
+    snprintf(name, sizeof(name), "%s %zu", what, index);
+    TLMI_TRY(tlmi_check_float(function, name, tensor));
+    if (!tlmi_is_contiguous(tensor))
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: %s is a view that is not row-major", function,
+                         name);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_check_leaf(const char *function, const char *what, size_t index,
+                             const tlm_tensor_t *tensor)
+{
+    TLMI_TRY(tlmi_check_row_major(function, what, index, tensor));
+    if (tensor->node != NULL)
+        return tlmi_fail(TLM_ERR_STATE, "%s: %s %zu is the result of an op, not a leaf", function,
+                         what, index);
+    return TLM_OK;
+}
+
+static tlm_status_t check_new_parameter(const char *function, const tlm_optimizer_t *optimizer,
+                                        tlm_tensor_t *const *tensors, size_t index)
+{
+    const tlm_tensor_t *tensor = tensors[index];
+
+    TLMI_TRY(tlmi_check_leaf(function, "tensor", index, tensor));
+    for (size_t i = 0; i < optimizer->num_parameters; i++)
+        if (optimizer->parameters[i].tensor == tensor)
+            return tlmi_fail(TLM_ERR_STATE,
+                             "%s: tensor %zu is parameter %zu, in group %zu, already", function,
+                             index, i, optimizer->parameters[i].group);
+    for (size_t i = 0; i < index; i++)
+        if (tensors[i] == tensor)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: tensors %zu and %zu are the same",
+                             function, i, index);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_state_add(tlmi_parameter_t *parameter, const char *name, const int64_t *shape,
+                            int32_t ndim)
+{
+    tlmi_state_t state = {.name = name, .ndim = ndim, .numel = 1};
+
+    for (int32_t i = 0; i < ndim; i++) {
+        state.shape[i] = shape[i];
+        if (!tlmi_mul_size(&state.numel, state.numel, (size_t)shape[i]))
+            return tlmi_fail_memory(SIZE_MAX, "the state of an optimizer");
+    }
+    if (!tlmi_grow(&parameter->states, &parameter->state_capacity, parameter->num_states + 1,
+                   sizeof(state), "the states of a parameter"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    state.values = tlmi_alloc_aligned(state.numel, sizeof(float), "the state of an optimizer");
+    if (state.values == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    memset(state.values, 0, state.numel * sizeof(float));
+    parameter->states[parameter->num_states++] = state;
+    return TLM_OK;
+}
+
+static void parameter_release(tlmi_parameter_t *parameter)
+{
+    for (size_t i = 0; i < parameter->num_states; i++)
+        tlmi_free(parameter->states[i].values);
+    tlmi_free(parameter->states);
+    tlm_tensor_free(parameter->tensor);
+}
+
+static tlm_status_t parameter_init(tlmi_parameter_t *out, const char *function,
+                                   tlm_tensor_t *tensor, size_t index, const tlmi_group_t *group)
+{
+    tlmi_parameter_t parameter = {.tensor = tlm_tensor_retain(tensor), .group = index};
+    tlm_status_t status = TLM_OK;
+
+    if (group->kind->add_states != NULL)
+        status = group->kind->add_states(&parameter, function, group->options);
+    if (status == TLM_OK)
+        *out = parameter;
+    else
+        parameter_release(&parameter);
+    return status;
+}
+
+/* ---- Groups ----------------------------------------------------------------------------- */
+
+tlm_status_t tlmi_optimizer_add(tlm_optimizer_t *optimizer, const char *function,
+                                tlm_tensor_t *const *tensors, size_t n, const tlmi_group_t *group)
+{
+    tlm_status_t status;
+    size_t total, added = 0;
+    tlmi_parameter_t *fresh;
+    tlmi_group_t copy;
+
+    TLMI_REQUIRE(function, optimizer);
+    if (n > 0)
+        TLMI_REQUIRE(function, tensors);
+    TLMI_TRY(tlmi_group_check(function, group));
+    for (size_t i = 0; i < n; i++)
+        TLMI_TRY(check_new_parameter(function, optimizer, tensors, i));
+    if (!tlmi_add_size(&total, optimizer->num_parameters, n))
+        return tlmi_fail_memory(SIZE_MAX, "the parameters of an optimizer");
+    if (!tlmi_grow(&optimizer->groups, &optimizer->group_capacity, optimizer->num_groups + 1,
+                   sizeof(*optimizer->groups), "the groups of an optimizer") ||
+        !tlmi_grow(&optimizer->parameters, &optimizer->parameter_capacity, total,
+                   sizeof(*optimizer->parameters), "the parameters of an optimizer"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    TLMI_TRY(tlmi_group_copy(&copy, group));
+    fresh = optimizer->parameters + optimizer->num_parameters;
+    for (; added < n; added++)
+        TLMI_TRY_OR(fail, parameter_init(&fresh[added], function, tensors[added],
+                                         optimizer->num_groups, group));
+    optimizer->num_parameters = total;
+    optimizer->groups[optimizer->num_groups++] = copy;
+    return TLM_OK;
+fail:
+    while (added-- > 0)
+        parameter_release(&fresh[added]);
+    tlmi_group_release(&copy);
+    return status;
+}
+
+void tlmi_optimizer_remove_group(tlm_optimizer_t *optimizer)
+{
+    size_t last = --optimizer->num_groups, n = optimizer->num_parameters;
+
+    for (; n > 0 && optimizer->parameters[n - 1].group == last; n--)
+        parameter_release(&optimizer->parameters[n - 1]);
+    optimizer->num_parameters = n;
+    tlmi_group_release(&optimizer->groups[last]);
+}
+
+tlm_status_t tlm_optimizer_add_group(tlm_optimizer_t *optimizer, tlm_tensor_t *const *tensors,
+                                     size_t n, const tlm_group_options_t *options)
+{
+    tlm_group_options_t known = TLM_GROUP_OPTIONS_INIT;
+    tlmi_group_t group;
+
+    TLMI_REQUIRE("optimizer_add_group", optimizer);
+    if (options != NULL)
+        TLMI_TRY(tlmi_options_read("optimizer_add_group", &known, TLMI_GROUP_OPTIONS, options));
+    group = optimizer->defaults;
+    if (known.has_learning_rate)
+        group.learning_rate = known.learning_rate;
+    if (known.has_weight_decay)
+        group.weight_decay = known.weight_decay;
+    return tlmi_optimizer_add(optimizer, "optimizer_add_group", tensors, n, &group);
+}

@@ -129,6 +129,8 @@ static tlm_status_t load_weights(const tlmi_safetensors_t *file, tlm_model_t *mo
         return TLM_ERR_OUT_OF_MEMORY;
     status = plan_weights(copies, file, model, path);
     if (status == TLM_OK)
+        status = tlmi_mapping_check(&file->mapping, path);
+    if (status == TLM_OK)
         perform(copies, model->num_parameters);
     tlmi_free(copies);
     return status;
@@ -164,6 +166,7 @@ static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
     TLMI_TRY_OR(done, tlmi_optimizer_config_read(&groups, &steps, object, optimizer, names, path));
     TLMI_TRY_OR(done, plan_weights(copies, file, model, path));
     TLMI_TRY_OR(done, plan_states(copies + model->num_parameters, file, optimizer, names, path));
+    TLMI_TRY_OR(done, tlmi_mapping_check(&file->mapping, path));
     perform(copies, n);
     adopt(optimizer, groups, steps);
 done:
@@ -187,6 +190,8 @@ tlm_status_t tlm_checkpoint_load(uint64_t *iteration, const char *path, tlm_mode
     TLMI_TRY_OR(done, check_config(&file, model, path));
     TLMI_TRY_OR(done, optimizer == NULL ? load_weights(&file, model, path)
                                         : load_all(&file, model, optimizer, path));
+    for (size_t i = 0; i < model->num_parameters; i++)
+        tlmi_tensor_written(model->parameters[i]);
     if (iteration != NULL)
         *iteration = count;
 done:

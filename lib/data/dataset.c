@@ -206,8 +206,7 @@ void tlm_dataset_free(tlm_dataset_t *dataset)
 {
     if (dataset == NULL)
         return;
-    if (dataset->mapping.data != NULL)
-        tlmi_unmap_file(&dataset->mapping);
+    tlmi_unmap_file(&dataset->mapping);
     tlmi_free(dataset->owned);
     tlmi_free(dataset);
 }
@@ -228,6 +227,7 @@ tlm_status_t tlm_dataset_read(uint32_t *ids, size_t n, const tlm_dataset_t *data
     if (n == 0)
         return TLM_OK;
     TLMI_REQUIRE("dataset_read", ids);
+    TLMI_TRY(tlmi_mapping_check(&dataset->mapping, "dataset_read"));
     dataset_copy(ids, n, dataset, offset);
     return TLM_OK;
 }
@@ -256,6 +256,7 @@ tlm_status_t tlm_dataset_sample(uint32_t *inputs, uint32_t *targets, const tlm_d
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "dataset_sample: a batch of (%" PRId64 ", %" PRId64 ") is too large",
                          batch, context);
+    TLMI_TRY(tlmi_mapping_check(&dataset->mapping, "dataset_sample"));
     for (uint64_t row = 0; row < (uint64_t)batch; row++) {
         uint64_t start = tlmi_random_below(seed, TLMI_STREAM_BATCH, step * (uint64_t)batch + row,
                                            dataset->length - (uint64_t)context);

@@ -31,6 +31,7 @@ struct tlm_loader {
     pthread_cond_t changed; /* one side at most waits: for a batch, or for a slot */
     uint64_t made;          /* batches position .. made-1 are in their slots */
     uint64_t seeks;         /* calls of seek: a batch begun before one is dropped */
+    bool failed;            /* batch `made` could not be read; the thread waits */
     bool stopping;
 };
 
@@ -48,8 +49,8 @@ static uint32_t *slot_targets(const tlm_loader_t *loader, uint64_t batch)
     return slot_inputs(loader, batch) + loader->batch_size * loader->context;
 }
 
-/* Every window lies within the data, so the reads cannot fail. */
-static void make_batch(const tlm_loader_t *loader, uint64_t batch)
+/* Every window lies within the data, so this fails only where the data's file was cut short. */
+static tlm_status_t make_batch(const tlm_loader_t *loader, uint64_t batch)
 {
     uint32_t *inputs = slot_inputs(loader, batch), *targets = slot_targets(loader, batch);
     size_t context = loader->context;
@@ -57,9 +58,10 @@ static void make_batch(const tlm_loader_t *loader, uint64_t batch)
     for (size_t i = 0; i < loader->batch_size; i++) {
         uint64_t start = tlmi_window_start(&loader->order, batch * loader->batch_size + i);
 
-        (void)tlm_dataset_read(inputs + i * context, context, loader->dataset, start);
-        (void)tlm_dataset_read(targets + i * context, context, loader->dataset, start + 1);
+        TLMI_TRY(tlm_dataset_read(inputs + i * context, context, loader->dataset, start));
+        TLMI_TRY(tlm_dataset_read(targets + i * context, context, loader->dataset, start + 1));
     }
+    return TLM_OK;
 }
 
 /* ---- The thread ------------------------------------------------------------------------- */
@@ -72,15 +74,16 @@ static void *make_batches_ahead(void *argument)
     while (!loader->stopping) {
         uint64_t batch = loader->made, seeks = loader->seeks;
 
-        if (batch - loader->position == loader->num_slots - 1) {
+        if (loader->failed || batch - loader->position == loader->num_slots - 1) {
             pthread_cond_wait(&loader->changed, &loader->lock);
             continue;
         }
         pthread_mutex_unlock(&loader->lock);
-        make_batch(loader, batch);
+        bool failed = make_batch(loader, batch) != TLM_OK;
         pthread_mutex_lock(&loader->lock);
         if (seeks == loader->seeks) {
-            loader->made = batch + 1;
+            loader->failed = failed;
+            loader->made = failed ? batch : batch + 1;
             pthread_cond_signal(&loader->changed);
         }
     }
@@ -109,6 +112,7 @@ static bool has_thread(tlm_loader_t *loader)
         return true;
     init_thread(loader);
     loader->made = loader->position;
+    loader->failed = false;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     started = pthread_create(&loader->thread, NULL, make_batches_ahead, loader) == 0;
@@ -209,6 +213,29 @@ void tlmi_loader_shape(int64_t *batch_size, int64_t *context, const tlm_loader_t
     *context = (int64_t)loader->context;
 }
 
+/* Waits for the thread's next batch. One that it could not make is tried again on this thread, which gets
+ * the message. */
+static tlm_status_t take_batch(tlm_loader_t *loader, uint64_t batch)
+{
+    tlm_status_t status = TLM_OK;
+
+    pthread_mutex_lock(&loader->lock);
+    while (loader->made == batch && !loader->failed)
+        pthread_cond_wait(&loader->changed, &loader->lock);
+    if (loader->made == batch) { /* nobody else touches its slot: the thread waits */
+        status = make_batch(loader, batch);
+        if (status == TLM_OK)
+            loader->made = batch + 1;
+    }
+    if (status == TLM_OK) {
+        loader->failed = loader->failed && loader->made > batch + 1;
+        loader->position = batch + 1;
+        pthread_cond_signal(&loader->changed);
+    }
+    pthread_mutex_unlock(&loader->lock);
+    return status;
+}
+
 tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,
                              tlm_loader_t *loader)
 {
@@ -221,14 +248,9 @@ tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,
     if (batch >= loader->end)
         return tlmi_fail(TLM_ERR_RANGE, "loader_next: batch %" PRIu64 " is beyond the last", batch);
     if (has_thread(loader)) {
-        pthread_mutex_lock(&loader->lock);
-        while (loader->made == batch)
-            pthread_cond_wait(&loader->changed, &loader->lock);
-        loader->position = batch + 1;
-        pthread_cond_signal(&loader->changed);
-        pthread_mutex_unlock(&loader->lock);
+        TLMI_TRY(take_batch(loader, batch));
     } else {
-        make_batch(loader, batch);
+        TLMI_TRY(make_batch(loader, batch));
         loader->position = batch + 1;
     }
     *inputs = slot_inputs(loader, batch);
@@ -248,6 +270,7 @@ tlm_status_t tlm_loader_seek(tlm_loader_t *loader, uint64_t batch)
         pthread_mutex_lock(&loader->lock);
     loader->position = loader->made = batch;
     loader->seeks++;
+    loader->failed = false;
     if (threaded) {
         pthread_cond_signal(&loader->changed);
         pthread_mutex_unlock(&loader->lock);

@@ -9,7 +9,8 @@
 typedef struct tokenize_job {
     tlm_token_writer_t *writer;
     uint64_t num_tokens;
-    uint64_t size; /* of the text */
+    const char *text_path;
+    const tlmi_mapping_t *text;
     tlm_progress_callback_t callback;
     void *user;
 } tokenize_job_t;
@@ -26,11 +27,11 @@ static tlm_status_t report(void *context, size_t done)
 {
     tokenize_job_t *job = context;
 
-    if (job->callback != NULL && job->callback(job->user, done, job->size) != 0)
+    if (job->callback != NULL && job->callback(job->user, done, job->text->size) != 0)
         return tlmi_fail(TLM_ERR_CANCELLED,
-                         "tokenize_file: cancelled by its callback at byte %zu of %llu", done,
-                         (unsigned long long)job->size);
-    return TLM_OK;
+                         "tokenize_file: cancelled by its callback at byte %zu of %zu", done,
+                         job->text->size);
+    return tlmi_mapping_check(job->text, job->text_path);
 }
 
 tlm_status_t tlm_tokenize_file(uint64_t *num_tokens, const tlm_tokenizer_t *tokenizer,
@@ -50,7 +51,8 @@ tlm_status_t tlm_tokenize_file(uint64_t *num_tokens, const tlm_tokenizer_t *toke
                          ? TLM_TOKENS_UINT16
                          : TLM_TOKENS_UINT32;
     TLMI_TRY(tlmi_map_file(&text, text_path));
-    job.size = text.size;
+    job.text = &text;
+    job.text_path = text_path;
     TLMI_TRY_OR(done, tlm_token_writer_create(&job.writer, tokens_path, token_type));
     TLMI_TRY_OR(done, tlmi_encode_parallel(tokenizer, text.data, text.size, &sink));
     TLMI_TRY_OR(done, tlm_token_writer_finish(job.writer));

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/little_endian.h"
+#include "formats/file_kind.h"
 
 /* Least bytes of a pair and of a tensor's description: what a count in the file can be at most. */
 #define LEAST_VALUE  (8 + 4 + 1)
@@ -268,14 +269,14 @@ static tlm_status_t take_tensors(tlmi_gguf_t *file, reader_t *reader)
 static tlm_status_t parse(tlmi_gguf_t *file, const char *path)
 {
     reader_t reader = {file->mapping.data, file->mapping.size, path};
-    const uint8_t *magic = take(&reader, 4);
     uint64_t num_tensors = 0, num_values = 0;
     uint32_t version = 0;
+    size_t given = reader.left < 4 ? reader.left : 4;
 
-    if (magic == NULL)
+    if (given == 0 || memcmp(reader.at, TLMI_GGUF_MAGIC, given) != 0)
+        return tlmi_fail_kind(path, "a GGUF file", file->mapping.data, file->mapping.size);
+    if (take(&reader, 4) == NULL)
         return TLM_ERR_FORMAT;
-    if (memcmp(magic, TLMI_GGUF_MAGIC, 4) != 0)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: not a GGUF file", path);
     TLMI_TRY(take_u32(&version, &reader));
     if (version != 2 && version != TLMI_GGUF_VERSION)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: GGUF version 0x%" PRIX32 "; 2 and 3 are read%s",

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "formats/file_kind.h"
 
 #define NPY_MAGIC      "\x93NUMPY"
 #define NPY_MAGIC_SIZE 6
@@ -173,8 +174,10 @@ tlm_status_t tlmi_npy_parse(tlmi_npy_header_t *out, const uint8_t *bytes, size_t
     size_t prefix, length = 0;
     npy_cursor_t cursor;
 
-    if (size < 10 || memcmp(bytes, NPY_MAGIC, NPY_MAGIC_SIZE) != 0)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: not a .npy file (%zu bytes)", path, size);
+    if (size < NPY_MAGIC_SIZE || memcmp(bytes, NPY_MAGIC, NPY_MAGIC_SIZE) != 0)
+        return tlmi_fail_kind(path, "a .npy file", bytes, size);
+    if (size < 10)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: a .npy file cut short to %zu bytes", path, size);
     if (bytes[6] < 1 || bytes[6] > 3 || bytes[7] != 0)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: .npy version %d.%d; 1.0, 2.0 and 3.0 are known",
                          path, bytes[6], bytes[7]);

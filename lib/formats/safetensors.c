@@ -10,11 +10,13 @@
 #include "base/memory.h"
 #include "base/crc64.h"
 #include "base/little_endian.h"
+#include "formats/file_kind.h"
 
 #define LENGTH_SIZE     8          /* of the header length at the start */
 #define HEADER_MAX_SIZE 100000000u /* the format's own limit */
 #define CHECKSUM_PREFIX "crc64xz:"
 #define CHECKSUM_DIGITS 16
+#define CHECKSUM_PIECE  ((size_t)16 << 20) /* bytes between two looks at the file's size */
 
 static const struct {
     const char *name;
@@ -162,7 +164,7 @@ static tlm_status_t parse_header(tlmi_safetensors_t *file, const char *path)
 
     /* The format asks for the brace at once, so that a file can be told by its ninth byte. */
     if (file->header_size == 0 || text[0] != '{')
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: the header is not a JSON object", path);
+        return tlmi_fail_kind(path, "a safetensors file", file->mapping.data, file->mapping.size);
     TLMI_TRY(tlmi_json_parse(&file->header, text, file->header_size, path));
     if (!tlmi_json_is_object(file->header))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the header is not a JSON object", path);
@@ -180,6 +182,16 @@ static tlm_status_t parse_header(tlmi_safetensors_t *file, const char *path)
     return check_places(file, data, data_size, path);
 }
 
+/* Eight bytes of any other file, taken for a length, would make a number that nobody understands. */
+static tlm_status_t fail_header_size(const tlmi_mapping_t *file, uint64_t size, const char *path)
+{
+    if (tlmi_file_kind(file->data, file->size) != TLMI_FILE_SAFETENSORS)
+        return tlmi_fail_kind(path, "a safetensors file", file->data, file->size);
+    return tlmi_fail(TLM_ERR_FORMAT,
+                     "%s: a safetensors header of %" PRIu64 " bytes in a file of %zu; is it whole?",
+                     path, size, file->size);
+}
+
 tlm_status_t tlmi_safetensors_open(tlmi_safetensors_t *out, const char *path)
 {
     tlmi_safetensors_t file;
@@ -192,8 +204,7 @@ tlm_status_t tlmi_safetensors_open(tlmi_safetensors_t *out, const char *path)
         header_size = tlmi_load_le64(file.mapping.data);
     if (file.mapping.size < LENGTH_SIZE || header_size > HEADER_MAX_SIZE ||
         header_size > file.mapping.size - LENGTH_SIZE) {
-        status = tlmi_fail(TLM_ERR_FORMAT, "%s: a header of %" PRIu64 " bytes in a file of %zu",
-                           path, header_size, file.mapping.size);
+        status = fail_header_size(&file.mapping, header_size, path);
         goto fail;
     }
     file.header_size = (size_t)header_size;
@@ -209,8 +220,7 @@ void tlmi_safetensors_close(tlmi_safetensors_t *file)
 {
     tlmi_free(file->tensors);
     tlmi_json_free(file->header);
-    if (file->mapping.data != NULL)
-        tlmi_unmap_file(&file->mapping);
+    tlmi_unmap_file(&file->mapping);
     memset(file, 0, sizeof(*file));
 }
 
@@ -272,7 +282,14 @@ tlm_status_t tlmi_safetensors_verify(const tlmi_safetensors_t *file, const char 
     if (digits == NULL)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no checksum", path);
     checksum_header(&crc, header, file->header_size, digits);
-    tlmi_crc64_update(&crc, file->mapping.data + begin, file->mapping.size - begin);
+    while (begin < file->mapping.size) {
+        size_t left = file->mapping.size - begin;
+        size_t size = left < CHECKSUM_PIECE ? left : CHECKSUM_PIECE;
+
+        TLMI_TRY(tlmi_mapping_check(&file->mapping, path));
+        tlmi_crc64_update(&crc, file->mapping.data + begin, size);
+        begin += size;
+    }
     snprintf(actual, sizeof(actual), "%016" PRIx64, tlmi_crc64_final(&crc));
     if (memcmp(actual, digits, CHECKSUM_DIGITS) != 0)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: damaged: checksum %s, and the file says %.16s", path,

@@ -11,16 +11,6 @@
 
 #define PREFIX "llama."
 
-tlm_status_t tlmi_is_gguf(bool *out, const char *path)
-{
-    tlmi_mapping_t file;
-
-    TLMI_TRY(tlmi_map_file(&file, path));
-    *out = file.size >= 4 && memcmp(file.data, TLMI_GGUF_MAGIC, 4) == 0;
-    tlmi_unmap_file(&file);
-    return TLM_OK;
-}
-
 /* ---- Options ---------------------------------------------------------------------------- */
 
 static const struct {
@@ -66,6 +56,21 @@ static bool is_known(const tlmi_gguf_value_t *value)
     return known;
 }
 
+/* A whole model that was split and merged again keeps "split.count", as 0 or 1. */
+static tlm_status_t check_split(const tlmi_gguf_t *file, const char *path)
+{
+    const tlmi_gguf_value_t *value = tlmi_gguf_find(file, "split.count");
+    int64_t count;
+
+    if (value == NULL || (tlmi_gguf_get_int(value, &count) && (count == 0 || count == 1)))
+        return TLM_OK;
+    if (!tlmi_gguf_get_int(value, &count))
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: 'split.count' is not an integer", path);
+    return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                     "%s: one of %" PRId64 " files ('split.count'); a model in one file is read",
+                     path, count);
+}
+
 static tlm_status_t check_keys(const tlmi_gguf_t *file, const char *path)
 {
     const char *text;
@@ -76,8 +81,7 @@ static tlm_status_t check_keys(const tlmi_gguf_t *file, const char *path)
     if (size != strlen("llama") || memcmp(text, "llama", size) != 0)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the architecture is %.*s, not llama", path,
                          size < 64 ? (int)size : 64, text);
-    if (tlmi_gguf_find(file, "split.count") != NULL)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: one of several files ('split.count')", path);
+    TLMI_TRY(check_split(file, path));
     for (size_t i = 0; i < file->num_values; i++) {
         const tlmi_gguf_value_t *value = &file->values[i];
 
@@ -227,7 +231,7 @@ static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *in
     for (size_t i = 0; i < file->num_tensors; i++) {
         const tlmi_gguf_tensor_t *tensor = &file->tensors[i];
         const tlmi_found_weight_t one = {tensor->data, weights_of(tensor), tensor->shape,
-                                         tensor->ndim};
+                                         tensor->ndim, &file->mapping};
 
         TLMI_TRY_OR(done, tlmi_weight_place(found, model, TLMI_GGUF, tensor->name,
                                             tensor->name_size, &one, path));

@@ -4,11 +4,11 @@
 #include "interchange/interchange.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "formats/file_kind.h"
 #include "formats/safetensors.h"
 
 #define MAX_SHARDS 1024
@@ -37,24 +37,14 @@ static void release(folder_t *folder)
     tlmi_free(folder);
 }
 
-static bool is_file(const char *path)
-{
-    struct stat what;
-
-    return stat(path, &what) == 0 && S_ISREG(what.st_mode);
-}
-
 /* A JSON file that has to hold an object; owned. */
 static tlm_status_t read_object(tlmi_json_t **out, const char *path)
 {
-    tlmi_mapping_t file;
-    tlm_status_t status;
+    size_t size;
 
-    TLMI_TRY(tlmi_map_file(&file, path));
-    status = tlmi_json_parse(out, file.data, file.size, path);
-    tlmi_unmap_file(&file);
-    if (status != TLM_OK || tlmi_json_is_object(*out))
-        return status;
+    TLMI_TRY(tlmi_json_read_file(out, &size, path));
+    if (tlmi_json_is_object(*out))
+        return TLM_OK;
     tlmi_json_free(*out);
     return tlmi_fail(TLM_ERR_FORMAT, "%s: not an object", path);
 }
@@ -128,10 +118,11 @@ static tlm_status_t open_weights(folder_t *folder)
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
 
     if (single_path != NULL && index_path != NULL)
-        status = is_file(single_path)  ? open_shard(folder, single, NULL)
-                 : is_file(index_path) ? open_index(folder, index_path)
-                                       : tlmi_fail(TLM_ERR_NOT_FOUND, "%s: neither a %s nor a %s",
-                                                   folder->directory, single, index);
+        status = tlmi_is_regular_file(single_path) ? open_shard(folder, single, NULL)
+                 : tlmi_is_regular_file(index_path)
+                     ? open_index(folder, index_path)
+                     : tlmi_fail(TLM_ERR_NOT_FOUND, "%s: neither a %s nor a %s", folder->directory,
+                                 single, index);
     tlmi_free(single_path);
     tlmi_free(index_path);
     return status;
@@ -163,7 +154,7 @@ static bool is_rope_table(const char *name)
 }
 
 static tlm_status_t place(tlmi_found_weight_t *found, const tlm_model_t *model,
-                          const tlmi_st_tensor_t *tensor, const char *path)
+                          const tlmi_st_tensor_t *tensor, const shard_t *shard)
 {
     static const char *const dtypes[] = {
         [TLM_WEIGHTS_FLOAT32] = "F32",
@@ -173,11 +164,12 @@ static tlm_status_t place(tlmi_found_weight_t *found, const tlm_model_t *model,
 
     for (int32_t weights = 0; weights < 3; weights++)
         if (strcmp(tensor->dtype, dtypes[weights]) == 0)
-            return tlmi_weight_place(
-                found, model, TLMI_HF, tensor->name, strlen(tensor->name),
-                &(tlmi_found_weight_t){tensor->data, weights, tensor->shape, tensor->ndim}, path);
+            return tlmi_weight_place(found, model, TLMI_HF, tensor->name, strlen(tensor->name),
+                                     &(tlmi_found_weight_t){tensor->data, weights, tensor->shape,
+                                                            tensor->ndim, &shard->file.mapping},
+                                     shard->path);
     return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.128s' is %.16s, not F32, F16 or BF16",
-                     path, tensor->name, tensor->dtype);
+                     shard->path, tensor->name, tensor->dtype);
 }
 
 /* Where embeddings are tied, transformers would not look at an output projection of its own. */
@@ -215,7 +207,7 @@ static tlm_status_t place_all(tlmi_found_weight_t *found, const tlm_model_t *mod
                 output_path = shard->path;
                 continue;
             }
-            TLMI_TRY(place(found, model, tensor, shard->path));
+            TLMI_TRY(place(found, model, tensor, shard));
         }
     }
     return output == NULL ? TLM_OK : check_tied(&found[0], output, model, output_path);

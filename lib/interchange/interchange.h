@@ -65,6 +65,7 @@ typedef struct tlmi_found_weight {
     int32_t weights; /* TLM_WEIGHTS_... */
     const int64_t *shape;
     int32_t ndim;
+    const tlmi_mapping_t *file; /* that `data` lies in */
 } tlmi_found_weight_t;
 
 /* Makes a model with room for its tensors, none of them found yet; both owned. TLM_ERR_FORMAT if a file
@@ -106,9 +107,6 @@ tlm_status_t tlmi_hf_set_text(tlmi_json_t *object, const char *key, const char *
 tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, const char *directory);
 
 /* Models in GGUF files. */
-
-/* Whether a file begins as GGUF files do. */
-tlm_status_t tlmi_is_gguf(bool *out, const char *path);
 
 /* Makes the model of a file, tells in *info its tokens and the type of its weights; and unless
  * `tokenizer` is NULL, its tokenizer, or NULL there if it has none. All owned. */

@@ -1,19 +1,13 @@
 /* Which format a path holds is told by what is there, never by its name. */
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/options.h"
+#include "formats/file_kind.h"
 #include "interchange/interchange.h"
 #include "tinylm/checkpoint.h"
 #include "tinylm/tokenizer_files.h"
-
-static bool is_directory(const char *path)
-{
-    struct stat what;
-
-    return stat(path, &what) == 0 && S_ISDIR(what.st_mode);
-}
 
 /* The tokenizer beside a model, or NULL where there is none. */
 static tlm_status_t open_tokenizer(tlm_tokenizer_t **out, const char *path)
@@ -41,14 +35,14 @@ static tlm_status_t check_tokenizer(const tlm_tokenizer_t *tokenizer,
 static tlm_status_t open_kind(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
                               tlm_model_file_options_t *file, const char *path)
 {
-    bool is_gguf;
-
-    if (is_directory(path)) {
+    if (tlmi_is_directory(path)) {
         TLMI_TRY(tlmi_hf_load(model, file, path));
         return tokenizer == NULL ? TLM_OK : open_tokenizer(tokenizer, path);
     }
-    TLMI_TRY(tlmi_is_gguf(&is_gguf, path));
-    return is_gguf ? tlmi_gguf_load(model, tokenizer, file, path) : tlm_model_load(model, path);
+    tlmi_file_kind_t kind;
+    TLMI_TRY(tlmi_file_kind_at(&kind, path));
+    return kind == TLMI_FILE_GGUF ? tlmi_gguf_load(model, tokenizer, file, path)
+                                  : tlm_model_load(model, path);
 }
 
 tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,

@@ -86,7 +86,7 @@ static int64_t padded_elements(const tlmi_parameter_spec_t *spec)
     return (tlmi_dims_product(spec->shape, 0, spec->ndim) + unit - 1) / unit * unit;
 }
 
-/* The parameters, all 0, as views of one block: that is in huge pages where the system has them,
+/* The parameters, all 0, as parts of one block: that is in huge pages where the system has them,
  * while most single matrices are too small for these, and a token of generation reads the whole. */
 static tlm_status_t create_parameters(tlm_model_t *model)
 {
@@ -102,13 +102,12 @@ static tlm_status_t create_parameters(tlm_model_t *model)
     for (size_t i = 0; status == TLM_OK && i < model->num_parameters; i++) {
         const tlmi_parameter_spec_t *spec = &model->specs[i];
 
-        status =
-            tlmi_tensor_view(&model->parameters[i], block, data, spec->shape, NULL, spec->ndim);
+        status = tlmi_tensor_part(&model->parameters[i], block, data, spec->shape, spec->ndim);
         if (status == TLM_OK)
             status = tlm_tensor_set_requires_grad(model->parameters[i], true);
         data += padded_elements(spec);
     }
-    tlm_tensor_free(block); /* the views hold its storage */
+    tlm_tensor_free(block); /* the parts hold it */
     return status;
 }
 

@@ -47,7 +47,10 @@ static tlm_status_t recompute_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
     return status;
 }
 
-static const tlmi_op_t recompute_op = {.name = "recomputed block", .backward = recompute_backward};
+static const tlmi_op_t recompute_op = {
+    .name = "recomputed block",
+    .reads = {TLMI_READS_INPUTS, TLMI_READS_INPUTS, TLMI_READS_INPUTS, TLMI_READS_INPUTS},
+    .backward = recompute_backward};
 
 tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
                                    tlm_tensor_t *x)

@@ -57,8 +57,11 @@ static tlm_status_t silu_recompute(const tlmi_node_t *node, float *y)
     return silu_forward(y, node->inputs[0]);
 }
 
-static const tlmi_op_t silu_op = {
-    .name = "silu", .backward = silu_backward, .recompute = silu_recompute};
+static const tlmi_op_t silu_op = {.name = "silu",
+                                  .input_names = {"x"},
+                                  .reads = {TLMI_READS_INPUT(0)},
+                                  .backward = silu_backward,
+                                  .recompute = silu_recompute};
 
 tlm_status_t tlm_silu(tlm_tensor_t **out, tlm_tensor_t *x)
 {
@@ -165,8 +168,11 @@ static tlm_status_t silu_mul_recompute(const tlmi_node_t *node, float *y)
     return silu_mul_forward(y, node->inputs[0], node->inputs[1]);
 }
 
-static const tlmi_op_t silu_mul_op = {
-    .name = "silu_mul", .backward = silu_mul_backward, .recompute = silu_mul_recompute};
+static const tlmi_op_t silu_mul_op = {.name = "silu_mul",
+                                      .input_names = {"gate", "up"},
+                                      .reads = {TLMI_READS_INPUTS, TLMI_READS_INPUTS},
+                                      .backward = silu_mul_backward,
+                                      .recompute = silu_mul_recompute};
 
 tlm_status_t tlm_silu_mul(tlm_tensor_t **out, tlm_tensor_t *gate, tlm_tensor_t *up)
 {

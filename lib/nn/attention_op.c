@@ -7,7 +7,6 @@
 typedef struct attention_context {
     tlmi_attention_t attention;
     float *lse;               /* (outer, heads, queries), owned */
-    tlm_tensor_t *mask;       /* retained, or NULL */
     tlmi_rotation_t rotation; /* owned; table NULL: none */
 } attention_context_t;
 
@@ -96,24 +95,23 @@ static void attention_release(tlmi_node_t *node)
 {
     attention_context_t *context = tlmi_node_context(node);
     tlmi_cached_free(context->lse);
-    tlm_tensor_free(context->mask);
     tlmi_rotation_free(&context->rotation);
 }
 
-static const tlmi_op_t attention_op = {
-    .name = "attention", .backward = attention_backward, .release = attention_release};
+static const tlmi_op_t attention_op = {.name = "attention",
+                                       .input_names = {"query", "key", "value", "mask"},
+                                       .backward = attention_backward,
+                                       .release = attention_release};
 
 /* Puts the node on y; takes lse, and the rotation's table. */
 static tlm_status_t record_attention(tlm_tensor_t *y, const tlmi_attention_t *attention,
-                                     tlm_tensor_t **inputs, tlm_tensor_t *mask, float *lse,
-                                     tlmi_rotation_t *rotation)
+                                     tlm_tensor_t **inputs, float *lse, tlmi_rotation_t *rotation)
 {
     tlmi_node_t *node;
-    TLMI_TRY(tlmi_record(&node, &attention_op, y, inputs, 3, sizeof(attention_context_t)));
+    TLMI_TRY(tlmi_record(&node, &attention_op, y, inputs, 4, sizeof(attention_context_t)));
     attention_context_t *context = tlmi_node_context(node);
     context->attention = *attention;
     context->lse = lse;
-    context->mask = tlm_tensor_retain(mask);
     if (rotation != NULL) {
         context->rotation = *rotation;
         rotation->table = NULL;
@@ -126,7 +124,7 @@ tlm_status_t tlmi_attention_op(tlm_tensor_t **out, const tlmi_attention_t *atten
                                tlm_tensor_t *mask, tlmi_rotation_t *rotation, const int64_t *shape,
                                int32_t ndim)
 {
-    tlm_tensor_t *y, *inputs[] = {query, key, value};
+    tlm_tensor_t *y, *inputs[] = {query, key, value, mask};
     bool graph = tlmi_needs_grad(inputs, 3);
     float *lse = NULL;
     TLMI_TRY(tlmi_tensor_new(&y, TLM_FLOAT32, shape, ndim));
@@ -142,7 +140,7 @@ tlm_status_t tlmi_attention_op(tlm_tensor_t **out, const tlmi_attention_t *atten
                                         key_heads(tlmi_floats(key), attention),
                                         value_heads(tlmi_floats(value), attention));
     if (status == TLM_OK && graph) {
-        status = record_attention(y, attention, inputs, mask, lse, rotation);
+        status = record_attention(y, attention, inputs, lse, rotation);
         if (status == TLM_OK)
             lse = NULL;
     }

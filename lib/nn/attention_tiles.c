@@ -16,7 +16,7 @@ void tlmi_attention_load(float *dst, const tlmi_attention_t *attention, tlmi_hea
         if (rotation != NULL)
             tlmi_rotate(dst, row, tlmi_rotation_row(rotation, head / operand.heads, first + i), d,
                         false);
-        else
+        else if (d > 0)
             memcpy(dst, row, (size_t)d * sizeof(float));
     }
     if (scale != 1.0f)

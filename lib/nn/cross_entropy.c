@@ -141,8 +141,11 @@ static void cross_entropy_release(tlmi_node_t *node)
     tlmi_cached_free(((cross_entropy_context_t *)tlmi_node_context(node))->targets);
 }
 
-static const tlmi_op_t cross_entropy_op = {
-    .name = "cross_entropy", .backward = cross_entropy_backward, .release = cross_entropy_release};
+static const tlmi_op_t cross_entropy_op = {.name = "cross_entropy",
+                                           .input_names = {"logits"},
+                                           .reads = {TLMI_READS_INPUT(0)},
+                                           .backward = cross_entropy_backward,
+                                           .release = cross_entropy_release};
 
 static tlm_status_t cross_entropy_forward(float *loss, const tlm_tensor_t *logits,
                                           const int64_t *targets)
@@ -296,8 +299,11 @@ static void fused_release(tlmi_node_t *node)
     tlm_tensor_free(context->gradients[1]);
 }
 
-static const tlmi_op_t fused_op = {
-    .name = "linear_cross_entropy", .backward = fused_backward, .release = fused_release};
+static const tlmi_op_t fused_op = {.name = "linear_cross_entropy",
+                                   .input_names = {"x", "weight"},
+                                   .reads = {TLMI_READS_NOTHING, TLMI_READS_NOTHING},
+                                   .backward = fused_backward,
+                                   .release = fused_release};
 
 static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, tlm_tensor_t *x,
                                   tlm_tensor_t *weight, const int64_t *targets)

@@ -69,8 +69,11 @@ static void embedding_release(tlmi_node_t *node)
     tlmi_cached_free(((embedding_context_t *)tlmi_node_context(node))->ids);
 }
 
-static const tlmi_op_t embedding_op = {
-    .name = "embedding", .backward = embedding_backward, .release = embedding_release};
+static const tlmi_op_t embedding_op = {.name = "embedding",
+                                       .input_names = {"weight"},
+                                       .reads = {TLMI_READS_NOTHING},
+                                       .backward = embedding_backward,
+                                       .release = embedding_release};
 
 static tlm_status_t check_embedding(int64_t *shape, const tlm_tensor_t *weight,
                                     const tlm_tensor_t *ids)

@@ -34,5 +34,6 @@ tlm_status_t tlm_init_truncated_normal(tlm_tensor_t *tensor, double sigma, doubl
                          "init_truncated_normal: the tensor must be a row-major leaf");
     init_job_t job = {tlmi_floats(tensor), sigma, cut_sigmas, seed, stream};
     tlmi_parallel_ranges(tensor->numel, fill_range, &job);
+    tlmi_tensor_written(tensor);
     return TLM_OK;
 }

@@ -38,7 +38,10 @@ static tlm_status_t linear_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return status;
 }
 
-static const tlmi_op_t linear_op = {.name = "linear", .backward = linear_backward};
+static const tlmi_op_t linear_op = {.name = "linear",
+                                    .input_names = {"x", "weight"},
+                                    .reads = {TLMI_READS_INPUT(1), TLMI_READS_INPUT(0)},
+                                    .backward = linear_backward};
 
 static tlm_status_t check_linear(const tlm_tensor_t *x, const tlm_tensor_t *weight)
 {

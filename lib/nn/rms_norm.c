@@ -85,7 +85,7 @@ static tlm_status_t weight_gradient(tlmi_node_t *node, const norm_job_t *job)
     float *dweight;
     bool accumulate;
     TLMI_TRY(tlmi_grad_open(&dweight, &accumulate, node, 1));
-    if (!accumulate)
+    if (!accumulate && job->d > 0)
         memset(dweight, 0, (size_t)job->d * sizeof(float));
     for (int64_t task = 0; task < count_tasks(job->rows); task++)
         tlmi_vec_add(dweight, dweight, job->partials + task * 2 * job->d, job->d);
@@ -94,21 +94,18 @@ static tlm_status_t weight_gradient(tlmi_node_t *node, const norm_job_t *job)
 
 static tlm_status_t norm_gradients(tlmi_node_t *node, norm_job_t *job)
 {
-    if (job->d == 0)
-        return TLM_OK;
+    tlm_status_t status = TLM_OK;
+    if (tlmi_wants_grad(node, 0))
+        TLMI_TRY(tlmi_grad_open(&job->dx, &job->accumulate, node, 0));
     size_t capacity;
     job->partials = tlmi_buffer_acquire(&capacity, (size_t)(count_tasks(job->rows) * 2 * job->d) *
                                                        sizeof(float));
     if (job->partials == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    tlm_status_t status = TLM_OK;
-    if (tlmi_wants_grad(node, 0))
-        status = tlmi_grad_open(&job->dx, &job->accumulate, node, 0);
-    if (status == TLM_OK) {
+    if (job->d > 0)
         tlmi_parallel_for(count_tasks(job->rows), backward_rows, job);
-        if (tlmi_wants_grad(node, 1))
-            status = weight_gradient(node, job);
-    }
+    if (tlmi_wants_grad(node, 1))
+        status = weight_gradient(node, job);
     tlmi_buffer_release(job->partials, capacity);
     return status;
 }
@@ -181,6 +178,8 @@ static tlm_status_t norm_recompute(const tlmi_node_t *node, float *y)
 }
 
 static const tlmi_op_t norm_op = {.name = "rms_norm",
+                                  .input_names = {"x", "weight"},
+                                  .reads = {TLMI_READS_INPUTS, TLMI_READS_INPUT(0)},
                                   .backward = norm_backward,
                                   .release = norm_release,
                                   .recompute = norm_recompute};

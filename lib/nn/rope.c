@@ -59,8 +59,11 @@ static void rope_release(tlmi_node_t *node)
     tlmi_rotation_free(tlmi_node_context(node));
 }
 
-static const tlmi_op_t rope_op = {
-    .name = "rope", .backward = rope_backward, .release = rope_release};
+static const tlmi_op_t rope_op = {.name = "rope",
+                                  .input_names = {"x"},
+                                  .reads = {TLMI_READS_NOTHING},
+                                  .backward = rope_backward,
+                                  .release = rope_release};
 
 /* Rotates x into y and, where a graph is recorded, moves the table into the node. */
 static tlm_status_t rope_forward(tlm_tensor_t *y, tlm_tensor_t *x, tlmi_rotation_t *rotation)

@@ -89,7 +89,8 @@ tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const in
         TLMI_TRY(tlmi_read_indices(&list, positions));
     }
     tlmi_rotation_t made = {.time = time, .d = d};
-    made.rows = per_sequence ? tlmi_dims_product(outer_shape, 0, outer_ndim) * time : time;
+    int64_t outer = tlmi_dims_product(outer_shape, 0, outer_ndim);
+    made.rows = per_sequence ? outer * time : outer > 0 ? time : 0;
     double *frequencies = make_frequencies(d, theta);
     made.table = tlmi_cached_alloc((size_t)(made.rows * d), sizeof(float), "the table of RoPE");
     tlm_status_t status =

@@ -99,7 +99,10 @@ static tlm_status_t softmax_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return run_softmax(&job, backward_slices);
 }
 
-static const tlmi_op_t softmax_op = {.name = "softmax", .backward = softmax_backward};
+static const tlmi_op_t softmax_op = {.name = "softmax",
+                                     .input_names = {"x"},
+                                     .reads = {TLMI_READS_RESULT},
+                                     .backward = softmax_backward};
 
 static tlm_status_t softmax_forward(tlm_tensor_t *y, tlm_tensor_t *x, int32_t dim)
 {

@@ -176,6 +176,9 @@ tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tensor_t *con
                            tlmi_floats(gradients[i]), make_step(&group, step)};
 
         tlmi_parallel_ranges(parameters[i]->numel, adamw_range, &job);
+        tlmi_tensor_written(parameters[i]);
+        tlmi_tensor_written(m[i]);
+        tlmi_tensor_written(v[i]);
     }
     return TLM_OK;
 }

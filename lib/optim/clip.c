@@ -37,6 +37,7 @@ static tlm_status_t clip(double *norm, const char *function, tlm_tensor_t *const
             continue;
         job.values = tlmi_floats(gradients[i]);
         tlmi_parallel_ranges(gradients[i]->numel, scale_range, &job);
+        tlmi_tensor_written(gradients[i]);
     }
     if (norm != NULL)
         *norm = total;

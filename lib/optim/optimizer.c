@@ -132,8 +132,10 @@ tlm_status_t tlmi_optimizer_step(tlm_optimizer_t *optimizer, const double *learn
     if (updates.items == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     TLMI_TRY_OR(done, prepare(&updates, optimizer, learning_rate));
-    for (size_t i = 0; i < updates.n; i++)
+    for (size_t i = 0; i < updates.n; i++) {
         kind_of(optimizer, updates.items[i].parameter)->apply(&updates.items[i]);
+        tlmi_tensor_written(updates.items[i].parameter->tensor);
+    }
     for (size_t i = 0; learning_rate != NULL && i < optimizer->num_groups; i++)
         optimizer->groups[i].learning_rate = *learning_rate;
     optimizer->steps++;

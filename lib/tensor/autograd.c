@@ -4,6 +4,8 @@
  * then runs a node once all its users have run. Both walks use arrays instead of recursion. A
  * node's gradient, context and inputs are dropped as soon as it has run, so memory falls while the
  * walk goes on. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -49,16 +51,21 @@ tlm_status_t tlmi_record(tlmi_node_t **out_node, const tlmi_op_t *op, tlm_tensor
                          tlm_tensor_t *const *inputs, int32_t n, size_t context_size)
 {
     size_t inputs_offset = CONTEXT_OFFSET + (context_size + 15) / 16 * 16;
+    size_t versions_offset = inputs_offset + (size_t)n * sizeof(tlm_tensor_t *);
     tlmi_node_t *node =
-        tlmi_cached_calloc(1, inputs_offset + (size_t)n * sizeof(tlm_tensor_t *), "graph node");
+        tlmi_cached_calloc(1, versions_offset + (size_t)n * sizeof(uint32_t), "graph node");
     if (node == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     node->op = op;
     node->num_inputs = n;
     node->inputs = (tlm_tensor_t **)((char *)node + inputs_offset);
-    for (int32_t i = 0; i < n; i++)
+    node->versions = (uint32_t *)((char *)node + versions_offset);
+    for (int32_t i = 0; i < n; i++) {
         node->inputs[i] = tlm_tensor_retain(inputs[i]);
+        node->versions[i] = inputs[i] == NULL ? 0 : inputs[i]->storage->version;
+    }
     node->output = out;
+    node->output_version = out->storage->version;
     out->node = node;
     out->requires_grad = true;
     if (out_node != NULL)
@@ -76,6 +83,57 @@ void tlmi_node_release(tlmi_node_t *node)
     for (int32_t i = 0; i < node->num_inputs; i++)
         tlm_tensor_free(node->inputs[i]);
     node->num_inputs = 0;
+}
+
+/* ---- What backward reads ---------------------------------------------------------------- */
+
+tlm_status_t tlmi_check_version(const char *op, const char *what, const tlm_tensor_t *tensor,
+                                uint32_t version)
+{
+    uint32_t now = tensor->storage->version;
+    if (now == version)
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_STATE,
+                     "backward of %s: its %s was changed after the forward pass (version %" PRIu32
+                     ", saved at %" PRIu32 ")",
+                     op, what, now, version);
+}
+
+static tlm_status_t check_input_unchanged(const tlmi_node_t *node, int32_t i)
+{
+    char what[64];
+    if (node->inputs[i] == NULL || node->inputs[i]->storage->version == node->versions[i])
+        return TLM_OK;
+    if (i < TLMI_NAMED_INPUTS && node->op->input_names[i] != NULL)
+        snprintf(what, sizeof(what), "input %s", node->op->input_names[i]);
+    else
+        snprintf(what, sizeof(what), "input %" PRId32, i);
+    return tlmi_check_version(node->op->name, what, node->inputs[i], node->versions[i]);
+}
+
+tlm_status_t tlmi_check_inputs_unchanged(const tlmi_node_t *node)
+{
+    for (int32_t i = 0; i < node->num_inputs; i++)
+        TLMI_TRY(check_input_unchanged(node, i));
+    return TLM_OK;
+}
+
+/* Fails if anything that this node's backward reads was written to since the op was recorded. */
+static tlm_status_t check_saved(const tlmi_node_t *node)
+{
+    int32_t reads = 0;
+    for (int32_t i = 0; i < node->num_inputs; i++) {
+        if (!tlmi_wants_grad(node, i))
+            continue;
+        int32_t own = node->op->reads[i < TLMI_NAMED_INPUTS ? i : TLMI_NAMED_INPUTS - 1];
+        reads |= own == TLMI_READS_ALL ? TLMI_READS_INPUTS | TLMI_READS_RESULT : own;
+    }
+    if (reads & TLMI_READS_RESULT)
+        TLMI_TRY(tlmi_check_version(node->op->name, "result", node->output, node->output_version));
+    for (int32_t i = 0; i < node->num_inputs; i++)
+        if (reads & TLMI_READS_INPUT(i < 29 ? i : 29))
+            TLMI_TRY(check_input_unchanged(node, i));
+    return node->op->check_saved == NULL ? TLM_OK : node->op->check_saved(node);
 }
 
 /* ---- Gradients of inputs ---------------------------------------------------------------- */
@@ -221,7 +279,7 @@ static tlm_status_t walk_push(walk_t *walk, tlm_tensor_t *tensor)
 }
 
 /* Finds all recorded results below `root` and counts their users in node->pending (root: one more).
- */
+ * Fails, before any gradient has changed, where backward cannot run. */
 static tlm_status_t find_tensors(walk_t *walk, tlm_tensor_t *root)
 {
     TLMI_TRY(walk_push(walk, root));
@@ -232,6 +290,7 @@ static tlm_status_t find_tensors(walk_t *walk, tlm_tensor_t *root)
             return tlmi_fail(TLM_ERR_STATE,
                              "backward: the graph was already consumed at a result of %s",
                              node->op->name);
+        TLMI_TRY(check_saved(node));
         for (int32_t j = 0; j < node->num_inputs; j++) {
             tlm_tensor_t *input = node->inputs[j];
             if (input == NULL || input->node == NULL)
@@ -262,6 +321,8 @@ static tlm_status_t run_node(walk_t *ready, tlm_tensor_t *tensor, tlm_status_t s
     tlmi_node_t *node = tensor->node;
     tlm_tensor_t *grad = tensor->grad;
     tensor->grad = NULL;
+    if (status == TLM_OK && grad != NULL)
+        status = check_saved(node); /* again: a custom op's callback may have written to it */
     if (status == TLM_OK && grad != NULL)
         status = node->op->backward(node, grad);
     tlm_tensor_free(grad);

@@ -5,11 +5,29 @@
 
 #include "tensor/tensor_core.h"
 
+/* What a gradient is computed from, besides the gradient of the result. */
+enum {
+    TLMI_READS_ALL = 0,                   /* every input and the result */
+    TLMI_READS_INPUTS = 0x3fffffff,       /* every input */
+    TLMI_READS_RESULT = 0x40000000,       /* the result */
+    TLMI_READS_NOTHING = -0x7fffffff - 1, /* shapes and the node's own memory only */
+};
+#define TLMI_READS_INPUT(i) (1 << (i)) /* input i */
+
+enum { TLMI_NAMED_INPUTS = 4 };
+
 typedef struct tlmi_op {
     const char *name;
+    /* Names of the inputs, for messages; where NULL, they have numbers. */
+    const char *input_names[TLMI_NAMED_INPUTS];
+    /* Elements that the gradient of each input is computed from; the last entry also holds for all
+     * further inputs. tlm_tensor_backward fails if they were written to after the forward pass. */
+    int32_t reads[TLMI_NAMED_INPUTS];
     /* Adds to the inputs' gradients, given the gradient of the result (contiguous float32, the
      * result's shape; read only if tlmi_grad_is_shared; retain it to keep it). */
     tlm_status_t (*backward)(tlmi_node_t *node, tlm_tensor_t *grad_out);
+    /* Fails if what the context holds besides was written to since; may be NULL. */
+    tlm_status_t (*check_saved)(const tlmi_node_t *node);
     /* Releases what the node's context holds besides its own memory; may be NULL. */
     void (*release)(tlmi_node_t *node);
     /* Makes the result anew, bit for bit, into y (contiguous, its shape) from the inputs and the
@@ -22,8 +40,10 @@ struct tlmi_node {
     int32_t num_inputs;
     bool consumed;         /* backward has run */
     tlm_tensor_t **inputs; /* retained; behind the context */
+    uint32_t *versions;    /* of the inputs, when the op was recorded; behind them */
     tlm_tensor_t *output;  /* the result (not retained; valid during backward) */
-    int32_t pending;       /* of the traversal in progress */
+    uint32_t output_version;
+    int32_t pending; /* of the traversal in progress */
     /* The op's context follows: tlmi_node_context. */
 };
 
@@ -45,6 +65,14 @@ tlm_status_t tlmi_record(tlmi_node_t **node, const tlmi_op_t *op, tlm_tensor_t *
  * reads, such as the operands of a sum. Without a graph, or where a view shares the elements, it does
  * nothing. */
 void tlmi_tensor_drop(tlm_tensor_t *tensor);
+
+/* TLM_ERR_STATE, naming op and tensor, if one of the inputs was written to since the op was recorded.
+ */
+tlm_status_t tlmi_check_inputs_unchanged(const tlmi_node_t *node);
+
+/* TLM_ERR_STATE if `tensor`, which backward of `op` knows as `what`, is not at that version. */
+tlm_status_t tlmi_check_version(const char *op, const char *what, const tlm_tensor_t *tensor,
+                                uint32_t version);
 
 /* Drops what the node refers to, its inputs and its context, and marks it consumed. */
 void tlmi_node_release(tlmi_node_t *node);

@@ -15,22 +15,27 @@ typedef struct custom_context {
     tlm_custom_op_options_t options;
     char name[64];
     size_t num_saved;
-    tlm_tensor_t *saved[]; /* retained */
+    struct {
+        tlm_tensor_t **tensors; /* retained; behind this struct */
+        uint32_t *versions;     /* when the op was recorded; behind them */
+    } saved;
 } custom_context_t;
 
 /* ---- Backward --------------------------------------------------------------------------- */
 
 /* A gradient that the callback made, for input i. The graph keeps it, so it must be plain memory of
- * the library's own: anything else is copied. */
-static tlm_status_t take_gradient(tlmi_node_t *node, int32_t i, tlm_tensor_t *gradient)
+ * the library's own that nobody else can write to: anything else is copied. */
+static tlm_status_t take_gradient(tlmi_node_t *node, int32_t i, tlm_tensor_t *gradient,
+                                  const tlm_tensor_t *grad_out)
 {
     char got[TLMI_SHAPE_TEXT], want[TLMI_SHAPE_TEXT];
     TLMI_TRY(tlmi_check_float(node->op->name, "a gradient", gradient));
     if (!tlmi_same_shape(gradient, node->inputs[i]))
         return tlmi_fail(TLM_ERR_SHAPE, "%s: gradient %s for input %d of shape %s", node->op->name,
                          tlmi_shape_text(got, gradient), i, tlmi_shape_text(want, node->inputs[i]));
-    bool wrapped = gradient->storage->bytes == 0;
-    if (tlmi_is_contiguous(gradient) && !wrapped && !gradient->requires_grad &&
+    bool theirs = gradient->storage->bytes == 0 ||
+                  (gradient->storage != grad_out->storage && tlmi_grad_is_shared(gradient));
+    if (tlmi_is_contiguous(gradient) && !theirs && !gradient->requires_grad &&
         gradient->grad == NULL)
         return tlmi_grad_give(node, i, gradient);
     tlm_tensor_t *copy;
@@ -42,6 +47,30 @@ static tlm_status_t take_gradient(tlmi_node_t *node, int32_t i, tlm_tensor_t *gr
     return status;
 }
 
+static bool is_status(tlm_status_t status)
+{
+    switch (status) {
+#define CASE(name, code, text) case name:
+        TLM_STATUS_LIST(CASE)
+#undef CASE
+        return true;
+    default:
+        return false;
+    }
+}
+
+static tlm_status_t check_saved(const tlmi_node_t *node)
+{
+    const custom_context_t *context = tlmi_node_context(node);
+    for (size_t i = 0; i < context->num_saved; i++) {
+        char what[40];
+        snprintf(what, sizeof(what), "saved tensor %zu", i);
+        TLMI_TRY(tlmi_check_version(context->name, what, context->saved.tensors[i],
+                                    context->saved.versions[i]));
+    }
+    return TLM_OK;
+}
+
 /* The callback's own failure under the name of the op, with the message of the call of the library
  * that failed in it, if one did. */
 static tlm_status_t report(const char *name, tlm_status_t status, uint64_t failures_before)
@@ -49,9 +78,9 @@ static tlm_status_t report(const char *name, tlm_status_t status, uint64_t failu
     char message[256] = "";
     if (tlmi_failure_count() != failures_before)
         snprintf(message, sizeof(message), ": %s", tlm_error_message());
-    bool known = status <= TLM_OK && status >= TLM_ERR_CANCELLED;
-    return tlmi_fail(known ? status : TLM_ERR_CANCELLED, "%s: backward returned %d, %s%s", name,
-                     status, tlm_status_name(status), message);
+    return tlmi_fail(is_status(status) ? status : TLM_ERR_CANCELLED,
+                     "%s: backward returned %d, %s%s", name, status, tlm_status_name(status),
+                     message);
 }
 
 static tlm_status_t custom_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
@@ -64,15 +93,19 @@ static tlm_status_t custom_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
         return TLM_ERR_OUT_OF_MEMORY;
     bool recording = tlm_set_grad_enabled(false);
     uint64_t failures = tlmi_failure_count();
+    uint32_t version = grad_out->storage->version;
     tlm_status_t status =
-        context->options.backward(grads, grad_out, node->inputs, n, context->saved,
+        context->options.backward(grads, grad_out, node->inputs, n, context->saved.tensors,
                                   context->num_saved, context->options.user);
     tlm_set_grad_enabled(recording);
     if (status != TLM_OK)
         status = report(context->name, status, failures);
+    else if (grad_out->storage->version != version)
+        status = tlmi_fail(TLM_ERR_STATE, "%s: backward wrote to grad_out, which others may share",
+                           context->name);
     for (size_t i = 0; i < n; i++) {
         if (status == TLM_OK && grads[i] != NULL && tlmi_wants_grad(node, (int32_t)i))
-            status = take_gradient(node, (int32_t)i, grads[i]);
+            status = take_gradient(node, (int32_t)i, grads[i], grad_out);
         tlm_tensor_free(grads[i]);
     }
     tlmi_cached_free(grads);
@@ -83,7 +116,7 @@ static void custom_release(tlmi_node_t *node)
 {
     custom_context_t *context = tlmi_node_context(node);
     for (size_t i = 0; i < context->num_saved; i++)
-        tlm_tensor_free(context->saved[i]);
+        tlm_tensor_free(context->saved.tensors[i]);
     if (context->options.release != NULL)
         context->options.release(context->options.user);
 }
@@ -109,10 +142,16 @@ static tlm_status_t record(tlm_tensor_t *out, tlm_tensor_t *const *inputs, size_
                            const tlm_custom_op_options_t *options)
 {
     static const tlmi_op_t unnamed = {
-        .name = CALL, .backward = custom_backward, .release = custom_release};
+        .name = CALL,
+        .reads = {TLMI_READS_INPUTS, TLMI_READS_INPUTS, TLMI_READS_INPUTS, TLMI_READS_INPUTS},
+        .backward = custom_backward,
+        .check_saved = check_saved,
+        .release = custom_release,
+    };
     tlmi_node_t *node;
     TLMI_TRY(tlmi_record(&node, &unnamed, out, inputs, (int32_t)num_inputs,
-                         sizeof(custom_context_t) + num_saved * sizeof(tlm_tensor_t *)));
+                         sizeof(custom_context_t) +
+                             num_saved * (sizeof(tlm_tensor_t *) + sizeof(uint32_t))));
     custom_context_t *context = tlmi_node_context(node);
     snprintf(context->name, sizeof(context->name), "%s",
              options->name != NULL ? options->name : "custom op");
@@ -120,8 +159,12 @@ static tlm_status_t record(tlm_tensor_t *out, tlm_tensor_t *const *inputs, size_
     context->op.name = context->name;
     context->options = *options;
     context->num_saved = num_saved;
-    for (size_t i = 0; i < num_saved; i++)
-        context->saved[i] = tlm_tensor_retain(saved[i]);
+    context->saved.tensors = (tlm_tensor_t **)(context + 1);
+    context->saved.versions = (uint32_t *)(context->saved.tensors + num_saved);
+    for (size_t i = 0; i < num_saved; i++) {
+        context->saved.tensors[i] = tlm_tensor_retain(saved[i]);
+        context->saved.versions[i] = saved[i]->storage->version;
+    }
     node->op = &context->op;
     return TLM_OK;
 }

@@ -183,10 +183,23 @@ static tlm_status_t div_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return status;
 }
 
-static const tlmi_op_t add_op = {.name = "add", .backward = add_backward};
-static const tlmi_op_t sub_op = {.name = "sub", .backward = sub_backward};
-static const tlmi_op_t mul_op = {.name = "mul", .backward = mul_backward};
-static const tlmi_op_t div_op = {.name = "div", .backward = div_backward};
+static const tlmi_op_t add_op = {.name = "add",
+                                 .input_names = {"a", "b"},
+                                 .reads = {TLMI_READS_NOTHING, TLMI_READS_NOTHING},
+                                 .backward = add_backward};
+static const tlmi_op_t sub_op = {.name = "sub",
+                                 .input_names = {"a", "b"},
+                                 .reads = {TLMI_READS_NOTHING, TLMI_READS_NOTHING},
+                                 .backward = sub_backward};
+static const tlmi_op_t mul_op = {.name = "mul",
+                                 .input_names = {"a", "b"},
+                                 .reads = {TLMI_READS_INPUT(1), TLMI_READS_INPUT(0)},
+                                 .backward = mul_backward};
+static const tlmi_op_t div_op = {
+    .name = "div",
+    .input_names = {"a", "b"},
+    .reads = {TLMI_READS_INPUT(1), TLMI_READS_INPUT(1) | TLMI_READS_RESULT},
+    .backward = div_backward};
 
 tlm_status_t tlm_add(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b)
 {
@@ -222,7 +235,10 @@ static tlm_status_t scale_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return TLM_OK;
 }
 
-static const tlmi_op_t scale_op = {.name = "scale", .backward = scale_backward};
+static const tlmi_op_t scale_op = {.name = "scale",
+                                   .input_names = {"a"},
+                                   .reads = {TLMI_READS_NOTHING},
+                                   .backward = scale_backward};
 
 tlm_status_t tlm_scale(tlm_tensor_t **out, tlm_tensor_t *a, float factor)
 {

@@ -42,7 +42,7 @@ tlm_status_t tlmi_broadcast_shape(const char *op, int64_t *shape, int32_t *ndim,
 void tlmi_broadcast_strides(int64_t *strides, const tlm_tensor_t *tensor, const int64_t *shape,
                             int32_t ndim);
 
-/* Copies elements of `item` bytes (1, 4 or 8) between two layouts of one shape. */
+/* Copies elements of `item` bytes between two layouts of one shape. */
 void tlmi_strided_copy(void *target, const int64_t *target_strides, const void *source,
                        const int64_t *source_strides, const int64_t *shape, int32_t ndim,
                        size_t item);

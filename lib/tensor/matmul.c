@@ -240,7 +240,10 @@ static tlm_status_t matmul_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return TLM_OK;
 }
 
-static const tlmi_op_t matmul_op = {.name = "matmul", .backward = matmul_backward};
+static const tlmi_op_t matmul_op = {.name = "matmul",
+                                    .input_names = {"a", "b"},
+                                    .reads = {TLMI_READS_INPUT(1), TLMI_READS_INPUT(0)},
+                                    .backward = matmul_backward};
 
 tlm_status_t tlm_matmul(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b)
 {

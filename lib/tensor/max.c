@@ -40,7 +40,7 @@ static void max_task(void *context, int64_t task, int32_t worker)
 }
 
 typedef struct max_context {
-    tlm_tensor_t *indices; /* retained */
+    int64_t *indices; /* owned: the caller may write to the tensor that it is given */
     int32_t dim;
 } max_context_t;
 
@@ -49,7 +49,7 @@ static tlm_status_t max_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 {
     const max_context_t *context = tlmi_node_context(node);
     const tlm_tensor_t *input = node->inputs[0];
-    const int64_t *indices = context->indices->data;
+    const int64_t *indices = context->indices;
     int64_t n = input->shape[context->dim];
     int64_t inner = tlmi_dims_product(input->shape, context->dim + 1, input->ndim);
     float *grad;
@@ -64,19 +64,23 @@ static tlm_status_t max_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 
 static void max_release(tlmi_node_t *node)
 {
-    tlm_tensor_free(((max_context_t *)tlmi_node_context(node))->indices);
+    tlmi_cached_free(((max_context_t *)tlmi_node_context(node))->indices);
 }
 
-static const tlmi_op_t max_op = {
-    .name = "max_dim", .backward = max_backward, .release = max_release};
+static const tlmi_op_t max_op = {.name = "max_dim",
+                                 .input_names = {"a"},
+                                 .reads = {TLMI_READS_NOTHING},
+                                 .backward = max_backward,
+                                 .release = max_release};
 
-static tlm_status_t fill(tlm_tensor_t *y, tlm_tensor_t *indices, tlm_tensor_t *a, int32_t dim)
+/* Computes y and the indices; a node that is recorded takes over the indices. */
+static tlm_status_t fill(tlm_tensor_t *y, int64_t **indices, tlm_tensor_t *a, int32_t dim)
 {
     tlm_tensor_t *rows;
     TLMI_TRY(tlmi_contiguous(&rows, a));
     max_job_t job = {.x = tlmi_floats(rows),
                      .y = tlmi_floats(y),
-                     .indices = indices->data,
+                     .indices = *indices,
                      .n = a->shape[dim],
                      .inner = tlmi_dims_product(a->shape, dim + 1, a->ndim),
                      .slices = y->numel};
@@ -86,8 +90,27 @@ static tlm_status_t fill(tlm_tensor_t *y, tlm_tensor_t *indices, tlm_tensor_t *a
         return TLM_OK;
     tlmi_node_t *node;
     TLMI_TRY(tlmi_record(&node, &max_op, y, &a, 1, sizeof(max_context_t)));
-    *(max_context_t *)tlmi_node_context(node) = (max_context_t){tlm_tensor_retain(indices), dim};
+    *(max_context_t *)tlmi_node_context(node) = (max_context_t){*indices, dim};
+    *indices = NULL;
     return TLM_OK;
+}
+
+/* Fills y; *out, unless out is NULL, becomes a tensor of the indices, of y's shape. */
+static tlm_status_t max_and_indices(tlm_tensor_t *y, tlm_tensor_t **out, tlm_tensor_t *a,
+                                    int32_t dim)
+{
+    int64_t *indices = tlmi_cached_alloc((size_t)y->numel, sizeof(*indices), "indices of max_dim");
+    if (indices == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    int64_t *own = indices; /* as long as y lives */
+    tlm_tensor_t *copy = NULL;
+    tlm_status_t status = fill(y, &indices, a, dim);
+    if (status == TLM_OK && out != NULL)
+        status = tlm_tensor_from_data(&copy, TLM_INT64, own, y->shape, y->ndim);
+    if (status == TLM_OK && out != NULL)
+        *out = copy;
+    tlmi_cached_free(indices);
+    return status;
 }
 
 tlm_status_t tlm_max_dim(tlm_tensor_t **out, tlm_tensor_t **indices, tlm_tensor_t *a, int32_t dim,
@@ -106,18 +129,12 @@ tlm_status_t tlm_max_dim(tlm_tensor_t **out, tlm_tensor_t **indices, tlm_tensor_
     for (int32_t d = 0; d < a->ndim; d++)
         if (d != dim || keep_dim)
             shape[ndim++] = d == dim ? 1 : a->shape[d];
-    tlm_tensor_t *values = NULL, *places = NULL;
-    tlm_status_t status = tlmi_tensor_new(&values, TLM_FLOAT32, shape, ndim);
+    tlm_tensor_t *values;
+    TLMI_TRY(tlmi_tensor_new(&values, TLM_FLOAT32, shape, ndim));
+    tlm_status_t status = max_and_indices(values, indices, a, dim);
     if (status == TLM_OK)
-        status = tlmi_tensor_new(&places, TLM_INT64, shape, ndim);
-    if (status == TLM_OK)
-        status = fill(values, places, a, dim);
-    if (status == TLM_OK) {
-        *out = tlm_tensor_retain(values);
-        if (indices != NULL)
-            *indices = tlm_tensor_retain(places);
-    }
-    tlm_tensor_free(values);
-    tlm_tensor_free(places);
+        *out = values;
+    else
+        tlm_tensor_free(values);
     return status;
 }

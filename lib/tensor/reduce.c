@@ -214,8 +214,14 @@ static tlm_status_t reduce_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return TLM_OK;
 }
 
-static const tlmi_op_t sum_op = {.name = "sum", .backward = reduce_backward};
-static const tlmi_op_t mean_op = {.name = "mean", .backward = reduce_backward};
+static const tlmi_op_t sum_op = {.name = "sum",
+                                 .input_names = {"a"},
+                                 .reads = {TLMI_READS_NOTHING},
+                                 .backward = reduce_backward};
+static const tlmi_op_t mean_op = {.name = "mean",
+                                  .input_names = {"a"},
+                                  .reads = {TLMI_READS_NOTHING},
+                                  .backward = reduce_backward};
 
 /* Sums over dimension `dim`, or all if dim is -1 (already normalised). */
 static tlm_status_t reduce(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, bool keep_dim,

@@ -32,8 +32,14 @@ static tlm_status_t same_order_backward(tlmi_node_t *node, tlm_tensor_t *grad_ou
     return tlmi_grad_give(node, 0, grad_out);
 }
 
-static const tlmi_op_t reshape_op = {.name = "reshape", .backward = same_order_backward};
-static const tlmi_op_t contiguous_op = {.name = "contiguous", .backward = same_order_backward};
+static const tlmi_op_t reshape_op = {.name = "reshape",
+                                     .input_names = {"a"},
+                                     .reads = {TLMI_READS_NOTHING},
+                                     .backward = same_order_backward};
+static const tlmi_op_t contiguous_op = {.name = "contiguous",
+                                        .input_names = {"a"},
+                                        .reads = {TLMI_READS_NOTHING},
+                                        .backward = same_order_backward};
 
 /* Puts the missing size in place of -1 and checks that the elements are as many as a's. */
 static tlm_status_t resolve_shape(int64_t *resolved, const tlm_tensor_t *a, const int64_t *shape,
@@ -43,16 +49,19 @@ static tlm_status_t resolve_shape(int64_t *resolved, const tlm_tensor_t *a, cons
     char to[TLMI_SHAPE_TEXT];
     int32_t missing = -1;
     int64_t known = 1;
-    bool fits = true;
-    for (int32_t d = 0; d < ndim && fits; d++) {
+    bool fits = true, overflows = false, empty = false;
+    for (int32_t d = 0; d < ndim; d++) {
         resolved[d] = shape[d];
+        empty = empty || shape[d] == 0;
         if (shape[d] == -1 && missing < 0)
             missing = d;
         else if (shape[d] < 0)
             fits = false;
-        else
-            fits = !__builtin_mul_overflow(known, shape[d], &known);
+        else if (shape[d] > 0 && __builtin_mul_overflow(known, shape[d], &known))
+            overflows = true;
     }
+    known = empty ? 0 : known;
+    fits = fits && (empty || !overflows);
     if (fits && missing >= 0) {
         fits = known > 0 && a->numel % known == 0;
         if (fits)
@@ -76,8 +85,9 @@ tlm_status_t tlm_reshape(tlm_tensor_t **out, tlm_tensor_t *a, const int64_t *sha
                          ndim, TLM_MAX_DIMS);
     if (ndim > 0)
         TLMI_REQUIRE("reshape", shape);
-    int64_t resolved[TLM_MAX_DIMS];
+    int64_t resolved[TLM_MAX_DIMS], numel;
     TLMI_TRY(resolve_shape(resolved, a, shape, ndim));
+    TLMI_TRY(tlmi_check_shape("reshape", &numel, a->dtype, resolved, ndim));
     tlm_tensor_t *rows;
     tlm_tensor_t *result = NULL;
     TLMI_TRY(tlmi_contiguous(&rows, a));
@@ -131,7 +141,10 @@ static tlm_status_t transpose_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
     return TLM_OK;
 }
 
-static const tlmi_op_t transpose_op = {.name = "transpose", .backward = transpose_backward};
+static const tlmi_op_t transpose_op = {.name = "transpose",
+                                       .input_names = {"a"},
+                                       .reads = {TLMI_READS_NOTHING},
+                                       .backward = transpose_backward};
 
 tlm_status_t tlm_transpose(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim0, int32_t dim1)
 {
@@ -177,7 +190,10 @@ static tlm_status_t slice_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return TLM_OK;
 }
 
-static const tlmi_op_t slice_op = {.name = "slice", .backward = slice_backward};
+static const tlmi_op_t slice_op = {.name = "slice",
+                                   .input_names = {"a"},
+                                   .reads = {TLMI_READS_NOTHING},
+                                   .backward = slice_backward};
 
 tlm_status_t tlm_slice(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, int64_t start,
                        int64_t stop)
@@ -226,7 +242,10 @@ static tlm_status_t concat_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return TLM_OK;
 }
 
-static const tlmi_op_t concat_op = {.name = "concat", .backward = concat_backward};
+static const tlmi_op_t concat_op = {
+    .name = "concat",
+    .reads = {TLMI_READS_NOTHING, TLMI_READS_NOTHING, TLMI_READS_NOTHING, TLMI_READS_NOTHING},
+    .backward = concat_backward};
 
 /* The shape of the result, *dim made plain. */
 static tlm_status_t concat_shape(int64_t *shape, int32_t *dim, tlm_tensor_t *const *tensors,

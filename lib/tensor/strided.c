@@ -160,6 +160,10 @@ typedef struct copy_job {
     size_t item;
 } copy_job_t;
 
+#define COPY_ITEMS(item)                                                                           \
+    for (int64_t i = 0; i < n; i++)                                                                \
+    memcpy(target + i * target_step, source + i * source_step, item)
+
 static void copy_run(void *context, const int64_t *offsets, const int64_t *strides, int64_t n)
 {
     const copy_job_t *job = context;
@@ -167,15 +171,25 @@ static void copy_run(void *context, const int64_t *offsets, const int64_t *strid
     const char *source = job->source + offsets[1] * (int64_t)job->item;
     if (strides[0] == 1 && strides[1] == 1) {
         memcpy(target, source, (size_t)n * job->item);
-    } else if (job->item == 4) {
-        for (int64_t i = 0; i < n; i++)
-            memcpy(target + i * strides[0] * 4, source + i * strides[1] * 4, 4);
-    } else if (job->item == 8) {
-        for (int64_t i = 0; i < n; i++)
-            memcpy(target + i * strides[0] * 8, source + i * strides[1] * 8, 8);
-    } else {
-        for (int64_t i = 0; i < n; i++)
-            target[i * strides[0]] = source[i * strides[1]];
+        return;
+    }
+    int64_t target_step = strides[0] * (int64_t)job->item;
+    int64_t source_step = strides[1] * (int64_t)job->item;
+    switch (job->item) { /* a constant size makes each copy one load and one store */
+    case 1:
+        COPY_ITEMS(1);
+        break;
+    case 2:
+        COPY_ITEMS(2);
+        break;
+    case 4:
+        COPY_ITEMS(4);
+        break;
+    case 8:
+        COPY_ITEMS(8);
+        break;
+    default:
+        COPY_ITEMS(job->item);
     }
 }
 

@@ -67,10 +67,8 @@ int64_t tlmi_dims_product(const int64_t *shape, int32_t first, int32_t last)
     return product;
 }
 
-/* Checks rank and sizes, and that the elements' bytes can be counted. With a size of 0 the others
- * must still multiply without overflow, so that every later product of sizes is safe. */
-static tlm_status_t check_shape(const char *op, int64_t *numel, int32_t dtype, const int64_t *shape,
-                                int32_t ndim)
+tlm_status_t tlmi_check_shape(const char *op, int64_t *numel, int32_t dtype, const int64_t *shape,
+                              int32_t ndim)
 {
     if (tlm_dtype_size(dtype) == 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: unknown element type %d", op, dtype);
@@ -169,7 +167,7 @@ tlm_status_t tlmi_tensor_new(tlm_tensor_t **out, int32_t dtype, const int64_t *s
 {
     int64_t numel;
     tlmi_storage_t *storage;
-    TLMI_TRY(check_shape("tensor", &numel, dtype, shape, ndim));
+    TLMI_TRY(tlmi_check_shape("tensor", &numel, dtype, shape, ndim));
     TLMI_TRY(make_storage(&storage, (size_t)numel * tlm_dtype_size(dtype)));
     tlm_status_t status = make_tensor(out, dtype, storage->data, shape, NULL, ndim, storage);
     if (status != TLM_OK)
@@ -182,6 +180,20 @@ tlm_status_t tlmi_tensor_view(tlm_tensor_t **out, const tlm_tensor_t *base, void
 {
     TLMI_TRY(make_tensor(out, base->dtype, data, shape, strides, ndim, base->storage));
     atomic_fetch_add_explicit(&base->storage->references, 1, memory_order_relaxed);
+    return TLM_OK;
+}
+
+static void release_block(void *block)
+{
+    tlm_tensor_free(block);
+}
+
+tlm_status_t tlmi_tensor_part(tlm_tensor_t **out, tlm_tensor_t *block, void *data,
+                              const int64_t *shape, int32_t ndim)
+{
+    TLMI_TRY(tlmi_tensor_wrap(out, "tensor_part", block->dtype, data, shape, NULL, ndim,
+                              release_block, block));
+    tlm_tensor_retain(block);
     return TLM_OK;
 }
 
@@ -202,7 +214,7 @@ tlm_status_t tlm_tensor_from_data(tlm_tensor_t **out, int32_t dtype, const void 
 {
     TLMI_REQUIRE("tensor_from_data", out);
     int64_t numel;
-    TLMI_TRY(check_shape("tensor_from_data", &numel, dtype, shape, ndim));
+    TLMI_TRY(tlmi_check_shape("tensor_from_data", &numel, dtype, shape, ndim));
     if (numel > 0)
         TLMI_REQUIRE("tensor_from_data", data);
     tlm_tensor_t *tensor;
@@ -238,7 +250,7 @@ tlm_status_t tlmi_tensor_wrap(tlm_tensor_t **out, const char *op, int32_t dtype,
                               void (*release)(void *user), void *user)
 {
     int64_t numel;
-    TLMI_TRY(check_shape(op, &numel, dtype, shape, ndim));
+    TLMI_TRY(tlmi_check_shape(op, &numel, dtype, shape, ndim));
     if (numel > 0)
         TLMI_REQUIRE(op, data);
     if ((uintptr_t)data % tlm_dtype_size(dtype) != 0)
@@ -389,6 +401,7 @@ tlm_status_t tlm_tensor_copy_in(tlm_tensor_t *tensor, const void *data, size_t n
     tlmi_row_major_strides(strides, tensor->shape, tensor->ndim);
     tlmi_strided_copy(tensor->data, tensor->strides, data, strides, tensor->shape, tensor->ndim,
                       tlm_dtype_size(tensor->dtype));
+    tlmi_tensor_written(tensor);
     return TLM_OK;
 }
 
@@ -425,6 +438,7 @@ static tlm_status_t restore(tlm_tensor_t *tensor)
     if (node == NULL || node->consumed || node->op->recompute == NULL)
         return tlmi_fail(TLM_ERR_STATE, "backward: a result of %s was dropped",
                          node == NULL ? "an op" : node->op->name);
+    TLMI_TRY(tlmi_check_inputs_unchanged(node));
     storage->data = tlmi_buffer_acquire(&storage->bytes, (size_t)tensor->numel * sizeof(float));
     if (storage->data == NULL)
         return TLM_ERR_OUT_OF_MEMORY;

@@ -14,6 +14,7 @@ typedef struct tlmi_node tlmi_node_t;
 /* A block of elements shared by views. */
 typedef struct tlmi_storage {
     atomic_int references;
+    uint32_t version; /* counts the writes after the first filling: tlmi_tensor_written */
     void *data;
     size_t bytes;                /* 0 for wrapped memory */
     void (*release)(void *user); /* wrapped memory only */
@@ -34,6 +35,11 @@ struct tlm_tensor {
     tlmi_node_t *node;  /* the op that made it, owned; NULL for leaves */
 };
 
+/* Checks the type, the rank and the sizes of a tensor to come, and counts its elements. Where a size is
+ * 0, the others must still multiply without overflow, so that every later product of sizes is safe. */
+tlm_status_t tlmi_check_shape(const char *op, int64_t *numel, int32_t dtype, const int64_t *shape,
+                              int32_t ndim);
+
 /* A new contiguous tensor with uninitialised elements, from the buffer cache. */
 tlm_status_t tlmi_tensor_new(tlm_tensor_t **out, int32_t dtype, const int64_t *shape, int32_t ndim);
 
@@ -41,6 +47,18 @@ tlm_status_t tlmi_tensor_new(tlm_tensor_t **out, int32_t dtype, const int64_t *s
  * recorded. */
 tlm_status_t tlmi_tensor_view(tlm_tensor_t **out, const tlm_tensor_t *base, void *data,
                               const int64_t *shape, const int64_t *strides, int32_t ndim);
+
+/* A leaf over row-major memory inside `block`, which it keeps alive, with a version count of its own:
+ * for tensors that are laid out in one block but share no element. */
+tlm_status_t tlmi_tensor_part(tlm_tensor_t **out, tlm_tensor_t *block, void *data,
+                              const int64_t *shape, int32_t ndim);
+
+/* Counts a write to the elements, which views share. To be called by whatever changes elements that
+ * the caller can hold already, so that a graph that saved them notices. */
+static inline void tlmi_tensor_written(tlm_tensor_t *tensor)
+{
+    tensor->storage->version++;
+}
 
 /* tlm_tensor_wrap under the name of the call that asks. */
 tlm_status_t tlmi_tensor_wrap(tlm_tensor_t **out, const char *op, int32_t dtype, void *data,

@@ -129,20 +129,23 @@ static tlm_status_t apply(const unary_op_t *op, tlm_tensor_t **out, tlm_tensor_t
 
 /* ---- The ops ---------------------------------------------------------------------------- */
 
-#define UNARY_OP(op_name, value, slope_of_result, slope_of_argument)                               \
+#define UNARY_OP(op_name, value, slope_of_result, slope_of_argument, slope_reads)                  \
     tlm_status_t tlm_##op_name(tlm_tensor_t **out, tlm_tensor_t *a)                                \
     {                                                                                              \
-        static const unary_op_t op = {{.name = #op_name, .backward = unary_backward},              \
+        static const unary_op_t op = {{.name = #op_name,                                           \
+                                       .input_names = {"a"},                                       \
+                                       .reads = {slope_reads},                                     \
+                                       .backward = unary_backward},                                \
                                       value,                                                       \
                                       slope_of_result,                                             \
                                       slope_of_argument};                                          \
         return apply(&op, out, a);                                                                 \
     }
 
-UNARY_OP(exp, tlmi_vec_exp, NULL, NULL)
-UNARY_OP(log, log_value, NULL, log_slope)
-UNARY_OP(sqrt, sqrt_value, sqrt_slope, NULL)
-UNARY_OP(tanh, tanh_value, tanh_slope, NULL)
-UNARY_OP(sigmoid, sigmoid_value, sigmoid_slope, NULL)
-UNARY_OP(relu, relu_value, NULL, relu_slope)
-UNARY_OP(gelu, gelu_value, NULL, gelu_slope)
+UNARY_OP(exp, tlmi_vec_exp, NULL, NULL, TLMI_READS_RESULT)
+UNARY_OP(log, log_value, NULL, log_slope, TLMI_READS_INPUT(0))
+UNARY_OP(sqrt, sqrt_value, sqrt_slope, NULL, TLMI_READS_RESULT)
+UNARY_OP(tanh, tanh_value, tanh_slope, NULL, TLMI_READS_RESULT)
+UNARY_OP(sigmoid, sigmoid_value, sigmoid_slope, NULL, TLMI_READS_RESULT)
+UNARY_OP(relu, relu_value, NULL, relu_slope, TLMI_READS_INPUT(0))
+UNARY_OP(gelu, gelu_value, NULL, gelu_slope, TLMI_READS_INPUT(0))

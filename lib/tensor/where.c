@@ -57,7 +57,11 @@ static tlm_status_t where_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     return TLM_OK;
 }
 
-static const tlmi_op_t where_op = {.name = "where", .backward = where_backward};
+static const tlmi_op_t where_op = {
+    .name = "where",
+    .input_names = {"condition", "a", "b"},
+    .reads = {TLMI_READS_NOTHING, TLMI_READS_INPUT(0), TLMI_READS_INPUT(0)},
+    .backward = where_backward};
 
 tlm_status_t tlm_where(tlm_tensor_t **out, tlm_tensor_t *condition, tlm_tensor_t *a,
                        tlm_tensor_t *b)

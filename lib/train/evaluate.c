@@ -48,16 +48,18 @@ static void choose_windows(plan_t *plan, uint64_t max_tokens)
 }
 
 /* Rows first .. first+rows-1. All windows lie within the data. */
-static void read_rows(const plan_t *plan, uint64_t first, int64_t rows)
+static tlm_status_t read_rows(const plan_t *plan, uint64_t first, int64_t rows)
 {
     size_t context = (size_t)plan->context;
 
     for (size_t row = 0; row < (size_t)rows; row++) {
         uint64_t offset = (first + row) * plan->stride * context;
 
-        (void)tlm_dataset_read(plan->inputs + row * context, context, plan->dataset, offset);
-        (void)tlm_dataset_read(plan->targets + row * context, context, plan->dataset, offset + 1);
+        TLMI_TRY(tlm_dataset_read(plan->inputs + row * context, context, plan->dataset, offset));
+        TLMI_TRY(
+            tlm_dataset_read(plan->targets + row * context, context, plan->dataset, offset + 1));
     }
+    return TLM_OK;
 }
 
 static tlm_status_t sum_losses(double *sum, tlm_model_t *model, const plan_t *plan)
@@ -69,7 +71,7 @@ static tlm_status_t sum_losses(double *sum, tlm_model_t *model, const plan_t *pl
         tlm_tensor_t *loss;
         float value;
 
-        read_rows(plan, first, rows);
+        TLMI_TRY(read_rows(plan, first, rows));
         TLMI_TRY(tlm_model_loss(&loss, model, plan->inputs, plan->targets, rows, plan->context));
         (void)tlm_tensor_item(&value, loss); /* a scalar */
         tlm_tensor_free(loss);

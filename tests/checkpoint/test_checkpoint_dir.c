@@ -210,7 +210,7 @@ START_TEST(other_files_are_left_alone)
                                         "step-000000001.safetensors",
                                         "step-.safetensors",
                                         "step-00000002.safetensor",
-                                        "step-00000002.safetensors.tmp-1-1",
+                                        "step-00000002.safetensors.tmp-1-x",
                                         "step-0000000x.safetensors",
                                         "step-99999999999999999999.safetensors",
                                         "config.json"};

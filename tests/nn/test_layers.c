@@ -82,6 +82,42 @@ static void reference_embedding(double *out, const double *const *in, void *user
             out[i * 7 + j] = in[0][ids[i] * 7 + j];
 }
 
+/* A row's result has the same bits whatever rows it stands among, as long as they are at most 4 or at
+ * least 5: those two take different kernels, and differ by rounding only. docs/ops.md says so. */
+START_TEST(test_linear_rows)
+{
+    enum { MOST = 60, D_IN = 1100 };
+    static const int64_t widths[] = {1, 3, 4, 5, 40};
+    for (size_t w = 0; w < sizeof(widths) / sizeof(*widths); w++) {
+        tlm_tensor_t *all, *weight;
+        float few[40], many[40], got[MOST * 40];
+        int64_t d_out = widths[w];
+        ck_assert_int_eq(TLM_OK, tlm_tensor_create(&all, TLM_FLOAT32, (int64_t[]){MOST, D_IN}, 2));
+        ck_assert_int_eq(TLM_OK,
+                         tlm_tensor_create(&weight, TLM_FLOAT32, (int64_t[]){d_out, D_IN}, 2));
+        ck_assert_int_eq(TLM_OK, tlm_init_truncated_normal(all, 1, 3, 1, 0));
+        ck_assert_int_eq(TLM_OK, tlm_init_truncated_normal(weight, 0.05, 3, 2, 0));
+        for (int64_t rows = 1; rows <= MOST; rows++) {
+            tlm_tensor_t *x, *y;
+            float *want = rows <= 4 ? few : many;
+            ck_assert_int_eq(TLM_OK, tlm_slice(&x, all, 0, MOST - rows, MOST));
+            ck_assert_int_eq(TLM_OK, tlm_linear(&y, x, weight));
+            ck_assert_int_eq(TLM_OK, tlm_tensor_copy_out(y, got, (size_t)(rows * d_out)));
+            const float *last = got + (rows - 1) * d_out;
+            if (rows == 1 || rows == 5)
+                memcpy(want, last, (size_t)d_out * sizeof(float));
+            ck_assert_mem_eq(last, want, (size_t)d_out * sizeof(float));
+            tlm_tensor_free(x);
+            tlm_tensor_free(y);
+        }
+        for (int64_t i = 0; i < d_out; i++)
+            ck_assert(fabsf(few[i] - many[i]) <= (d_out <= 4 ? 0 : 1e-5f));
+        tlm_tensor_free(all);
+        tlm_tensor_free(weight);
+    }
+}
+END_TEST
+
 START_TEST(test_embedding)
 {
     gradcheck_t check = {.name = "embedding",
@@ -429,6 +465,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     suite_add_tcase(suite, tests);
     tcase_add_loop_test(tests, test_linear, 0, NUM_CASES);
+    tcase_add_test(tests, test_linear_rows);
     tcase_add_test(tests, test_embedding);
     tcase_add_loop_test(tests, test_rms_norm, 0, NUM_CASES);
     tcase_add_test(tests, test_silu);

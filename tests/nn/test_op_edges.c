@@ -1,5 +1,6 @@
 /* The edges of the ops. What they refuse: status and message, which holds the shapes, one row a
- * refusal. What they take: every integer type, sizes of 0, views of the caller's memory. */
+ * refusal. What they take: every integer type, views of the caller's memory. Sizes of 0 are in
+ * test_zero_sizes.c. */
 #include "run_suite.h"
 
 #include <check.h>
@@ -209,52 +210,6 @@ START_TEST(test_index_types)
 }
 END_TEST
 
-static tlm_tensor_t *empty(int64_t a, int64_t b, int64_t c)
-{
-    tlm_tensor_t *tensor = make(TLM_FLOAT32, 3, a, b, c);
-    OK(tlm_tensor_set_requires_grad(tensor, true));
-    return tensor;
-}
-
-/* Sizes of 0 go forward and back through every layer. */
-START_TEST(test_empty)
-{
-    static const int64_t shapes[][3] = {{0, 3, 4}, {2, 0, 4}, {0, 0, 4}};
-    for (int s = 0; s < 3; s++) {
-        tlm_tensor_t *x = empty(shapes[s][0], shapes[s][1], 4), *w = make(TLM_FLOAT32, 2, 4, 4, 0);
-        tlm_tensor_t *ids = make(TLM_INT64, 2, shapes[s][0], shapes[s][1], 0);
-        tlm_tensor_t *mask = make(TLM_BOOL, 2, shapes[s][1], shapes[s][1], 0), *y[12];
-        OK(tlm_tensor_set_requires_grad(w, true));
-        OK(tlm_linear(&y[0], x, w));
-        OK(tlm_embedding(&y[1], w, ids));
-        OK(tlm_rms_norm(&y[2], x, f4, 1e-5f));
-        OK(tlm_silu(&y[3], x));
-        OK(tlm_silu_mul(&y[4], x, y[0]));
-        OK(tlm_swiglu(&y[5], x, w, w, w));
-        OK(tlm_rope(&y[6], x, NULL, 10));
-        OK(tlm_softmax(&y[7], x, 1));
-        OK(tlm_attention(&y[8], x, y[0], x, mask, true));
-        OK(tlm_multi_head_attention(&y[9], x, w, w, w, w, 2, 10, NULL));
-        OK(tlm_concat(&y[10], y, 10, 1));
-        OK(tlm_sum(&y[11], y[10]));
-        float sum;
-        OK(tlm_tensor_item(&sum, y[11]));
-        ck_assert(sum == 0);
-        OK(tlm_tensor_backward(y[11], NULL));
-        ck_assert_ptr_nonnull(tlm_tensor_grad(w)); /* a sum of nothing */
-        const float *dw = tlm_tensor_data(tlm_tensor_grad(w));
-        for (int i = 0; i < 16; i++)
-            ck_assert(dw[i] == 0);
-        for (int k = 0; k < 12; k++)
-            tlm_tensor_free(y[k]);
-        tlm_tensor_free(x);
-        tlm_tensor_free(w);
-        tlm_tensor_free(ids);
-        tlm_tensor_free(mask);
-    }
-}
-END_TEST
-
 /* Logits of +-1e4, and a query that sees nothing: weights are exact, gradients finite. */
 START_TEST(test_attention_extremes)
 {
@@ -341,7 +296,6 @@ int main(void)
     tcase_add_test(tcase, test_general_ops);
     tcase_add_test(tcase, test_layers);
     tcase_add_test(tcase, test_index_types);
-    tcase_add_test(tcase, test_empty);
     tcase_add_test(tcase, test_attention_extremes);
     tcase_add_test(tcase, test_callers_memory);
     suite_add_tcase(suite, tcase);

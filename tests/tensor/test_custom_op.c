@@ -269,6 +269,24 @@ START_TEST(test_callback_failures)
 }
 END_TEST
 
+/* Every status that status.h lists is passed on as it is. */
+START_TEST(test_callback_statuses)
+{
+    static const tlm_status_t statuses[] = {
+#define CODE(name, code, text) code,
+        TLM_STATUS_LIST(CODE)
+#undef CODE
+    };
+    for (size_t i = 1; i < sizeof(statuses) / sizeof(*statuses); i++) {
+        tlm_tensor_t *a = leaf(3, 1);
+        script_t script = {.status = statuses[i]};
+        ck_assert_int_eq(backward(&script, a, &a, 1), statuses[i]);
+        ck_assert_ptr_nonnull(strstr(tlm_error_message(), tlm_status_name(statuses[i])));
+        tlm_tensor_free(a);
+    }
+}
+END_TEST
+
 START_TEST(test_unfit_gradients)
 {
     tlm_tensor_t *a = leaf(3, 1), *other = leaf(4, 1), *ids;
@@ -373,6 +391,7 @@ int main(void)
     tcase_add_test(tcase, test_missing_and_spare);
     tcase_add_test(tcase, test_gradients_are_plain);
     tcase_add_test(tcase, test_callback_failures);
+    tcase_add_test(tcase, test_callback_statuses);
     tcase_add_test(tcase, test_unfit_gradients);
     tcase_add_test(tcase, test_refusals);
     tcase_add_test(tcase, test_recording);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "tensor/loops.h"
 #include "tensor/tensor_core.h"
 #include "tinylm/tensor.h"
 
@@ -270,6 +271,24 @@ START_TEST(test_views_of_integers)
 END_TEST
 
 /* Freed blocks come back, and the last one takes the kept ones with it. */
+/* Strided copies of elements of any size, also those that no type has yet. */
+START_TEST(test_copies_of_all_sizes)
+{
+    enum { ROWS = 3, COLUMNS = 5, MOST = 16 };
+    static const int64_t shape[] = {ROWS, COLUMNS}, columns_first[] = {1, ROWS},
+                         rows_first[] = {COLUMNS, 1};
+    for (size_t item = 1; item <= MOST; item++) {
+        uint8_t from[ROWS * COLUMNS * MOST], to[ROWS * COLUMNS * MOST];
+        for (size_t i = 0; i < sizeof(from); i++)
+            from[i] = (uint8_t)(i * 31 + 7);
+        tlmi_strided_copy(to, rows_first, from, columns_first, shape, 2, item);
+        for (size_t i = 0; i < ROWS; i++)
+            for (size_t j = 0; j < COLUMNS; j++)
+                ck_assert_mem_eq(to + (i * COLUMNS + j) * item, from + (i + j * ROWS) * item, item);
+    }
+}
+END_TEST
+
 START_TEST(test_buffer_cache)
 {
     tlmi_buffer_cache_clear();
@@ -337,6 +356,7 @@ int main(void)
     tcase_add_test(tcase, test_op_refusals);
     tcase_add_test(tcase, test_views_share);
     tcase_add_test(tcase, test_views_of_integers);
+    tcase_add_test(tcase, test_copies_of_all_sizes);
     tcase_add_test(tcase, test_buffer_cache);
     tcase_add_test(tcase, test_counts_are_atomic);
     suite_add_tcase(suite, tcase);

@@ -204,7 +204,6 @@ typedef struct count_worker {
 typedef struct count_job {
     const tlm_bpe_trainer_t *trainer;
     tlmi_mapping_t text;
-    bool is_mapped;
     size_t num_pieces;
     count_worker_t *workers;
     atomic_size_t done; /* bytes */
@@ -253,12 +252,13 @@ static void count_piece(void *context, int64_t piece, int32_t worker_index)
             break;
         else
             end = job->text.size;
-    worker->status = tlmi_split_text(&splitter, job->text.data + start, end - start);
+    worker->status = tlmi_mapping_check(&job->text, "bpe_trainer_add_file");
+    if (worker->status == TLM_OK)
+        worker->status = tlmi_split_text(&splitter, job->text.data + start, end - start);
     if (worker->status != TLM_OK)
         snprintf(worker->message, sizeof(worker->message), "%s", tlm_error_message());
     /* The search for the start has looked at a few bytes before. */
-    if (job->is_mapped)
-        tlmi_mapping_leave(&job->text, seen > LOOK_BACK ? seen - LOOK_BACK : 0, end);
+    tlmi_mapping_leave(&job->text, seen > LOOK_BACK ? seen - LOOK_BACK : 0, end);
     report_count(job, end - start, worker_index);
 }
 
@@ -288,13 +288,11 @@ static tlm_status_t finish_count(const count_job_t *job)
 }
 
 static tlm_status_t count_text(tlmi_pretoken_counts_t *out, const tlm_bpe_trainer_t *trainer,
-                               tlmi_mapping_t text, bool is_mapped)
+                               tlmi_mapping_t text)
 {
     int32_t num_workers = tlmi_max_workers();
-    count_job_t job = {.trainer = trainer,
-                       .text = text,
-                       .is_mapped = is_mapped,
-                       .num_pieces = text.size / trainer->piece_size + 1};
+    count_job_t job = {
+        .trainer = trainer, .text = text, .num_pieces = text.size / trainer->piece_size + 1};
     tlm_status_t status;
 
     job.workers = tlmi_calloc((size_t)num_workers, sizeof(*job.workers), "pieces of a text");
@@ -322,7 +320,7 @@ static tlm_status_t take_counts(tlm_bpe_trainer_t *trainer, tlmi_pretoken_counts
     return TLM_OK;
 }
 
-static tlm_status_t add_text(tlm_bpe_trainer_t *trainer, tlmi_mapping_t text, bool is_mapped)
+static tlm_status_t add_text(tlm_bpe_trainer_t *trainer, tlmi_mapping_t text)
 {
     tlmi_pretoken_counts_t counts = {0};
     tlm_status_t status;
@@ -330,7 +328,7 @@ static tlm_status_t add_text(tlm_bpe_trainer_t *trainer, tlmi_mapping_t text, bo
     TLMI_TRY(tlm_bpe_trainer_end_text(trainer));
     if (text.size == 0)
         return TLM_OK;
-    status = count_text(&counts, trainer, text, is_mapped);
+    status = count_text(&counts, trainer, text);
     if (status == TLM_OK)
         status = take_counts(trainer, &counts, text.size);
     tlmi_pretoken_counts_release(&counts);
@@ -342,7 +340,7 @@ tlm_status_t tlm_bpe_trainer_add_text(tlm_bpe_trainer_t *trainer, const void *te
     TLMI_REQUIRE("bpe_trainer_add_text", trainer);
     if (size > 0)
         TLMI_REQUIRE("bpe_trainer_add_text", text);
-    return add_text(trainer, (tlmi_mapping_t){text, size}, false);
+    return add_text(trainer, (tlmi_mapping_t){.data = text, .size = size});
 }
 
 tlm_status_t tlm_bpe_trainer_add_file(tlm_bpe_trainer_t *trainer, const char *path)
@@ -353,7 +351,7 @@ tlm_status_t tlm_bpe_trainer_add_file(tlm_bpe_trainer_t *trainer, const char *pa
     TLMI_REQUIRE("bpe_trainer_add_file", trainer);
     TLMI_REQUIRE("bpe_trainer_add_file", path);
     TLMI_TRY(tlmi_map_file(&file, path));
-    status = add_text(trainer, file, true);
+    status = add_text(trainer, file);
     tlmi_unmap_file(&file);
     return status;
 }

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "formats/file_kind.h"
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
@@ -17,20 +18,16 @@ static const char merges_header[] = "#version: 0.2\n";
 
 static tlm_status_t read_vocab(tlmi_token_list_t *list, const char *path)
 {
-    tlmi_mapping_t file;
     tlmi_json_t *root = NULL;
-    tlm_status_t status;
+    size_t size;
 
-    TLMI_TRY(tlmi_map_file(&file, path));
-    status = tlmi_token_list_init(list, file.size);
-    if (status == TLM_OK)
-        status = tlmi_json_parse(&root, file.data, file.size, path);
+    TLMI_TRY(tlmi_json_read_file(&root, &size, path));
+    tlm_status_t status = tlmi_token_list_init(list, size);
     if (status == TLM_OK)
         status = tlmi_json_is_object(root)
                      ? tlmi_token_list_read_vocab(list, root, false, path)
                      : tlmi_fail(TLM_ERR_FORMAT, "%s: not an object from tokens to ids", path);
     tlmi_json_free(root);
-    tlmi_unmap_file(&file);
     return status;
 }
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "formats/file_kind.h"
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
@@ -372,19 +373,14 @@ static tlm_status_t check_decoder(const hf_file_t *file)
 
 static tlm_status_t parse(hf_file_t *file)
 {
-    tlmi_mapping_t mapping;
-    tlm_status_t status;
+    size_t size;
 
-    TLMI_TRY(tlmi_map_file(&mapping, file->path));
-    status = tlmi_json_parse(&file->root, mapping.data, mapping.size, file->path);
-    if (status == TLM_OK)
-        status = tlmi_token_list_init(&file->vocab, mapping.size);
-    if (status == TLM_OK)
-        status = tlmi_token_list_init(&file->merges, mapping.size);
-    tlmi_unmap_file(&mapping);
-    if (status == TLM_OK && !tlmi_json_is_object(file->root))
+    TLMI_TRY(tlmi_json_read_file(&file->root, &size, file->path));
+    TLMI_TRY(tlmi_token_list_init(&file->vocab, size));
+    TLMI_TRY(tlmi_token_list_init(&file->merges, size));
+    if (!tlmi_json_is_object(file->root))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: not an object", file->path);
-    return status;
+    return TLM_OK;
 }
 
 static tlm_status_t read_all(hf_file_t *file, const tlm_tokenizer_options_t *options)

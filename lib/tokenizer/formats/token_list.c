@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "formats/file_kind.h"
 
 tlm_status_t tlmi_token_list_init(tlmi_token_list_t *list, size_t room)
 {
@@ -91,10 +92,15 @@ tlm_status_t tlmi_token_list_read_lines(tlmi_token_list_t *list, const char *pat
     tlmi_mapping_t file;
     tlm_status_t status;
 
-    TLMI_TRY(tlmi_map_file(&file, path));
+    TLMI_TRY(tlmi_read_file(&file, path));
     status = tlmi_token_list_init(list, file.size);
     if (status == TLM_OK)
         status = read_lines(list, &file, path, read_line);
+    if (status == TLM_ERR_FORMAT && list->n == 0) {
+        tlmi_file_kind_t kind = tlmi_file_kind(file.data, file.size);
+        if (kind < TLMI_FILE_RANKS || kind == TLMI_FILE_BINARY)
+            status = tlmi_fail_kind(path, "lines of tokens", file.data, file.size);
+    }
     tlmi_unmap_file(&file);
     return status;
 }

@@ -220,7 +220,7 @@ class _ModelOptions(_Options):
                 ("d_ff", c_int64), ("rope_theta", c_double), ("seed", c_uint64),
                 ("num_kv_heads", c_int64), ("norm_eps", c_double), ("norm", c_int32),
                 ("position", c_int32), ("ffn", c_int32), ("tied_embeddings", c_bool),
-                ("reserved", c_uint8 * 3)]
+                ("reserved", c_uint8 * 3), ("head_dim", c_int64), ("reserved2", c_uint8 * 8)]
 
 
 class _CostOptions(_Options):
@@ -1990,13 +1990,14 @@ class Model(_Handle):
     def create(cls, vocab_size: int, context_length: int, d_model: int, num_layers: int, num_heads: int,
                d_ff: int = 0, rope_theta: float = 0.0, seed: int = 0, num_kv_heads: int = 0,
                norm_eps: float = 0.0, norm: str = "pre", position: str = "rope", ffn: str = "swiglu",
-               tied_embeddings: bool = False) -> Model:
+               tied_embeddings: bool = False, head_dim: int = 0) -> Model:
         """With fresh parameters. norm: "pre", "post" or "none"; position: "rope" or "none"; ffn:
         "swiglu" or "silu"; for the rest 0 is the library's default."""
         options = _model_options(
             vocab_size=vocab_size, context_length=context_length, d_model=d_model, num_layers=num_layers,
             num_heads=num_heads, d_ff=d_ff, rope_theta=rope_theta, seed=seed, num_kv_heads=num_kv_heads,
-            norm_eps=norm_eps, norm=norm, position=position, ffn=ffn, tied_embeddings=tied_embeddings)
+            norm_eps=norm_eps, norm=norm, position=position, ffn=ffn, tied_embeddings=tied_embeddings,
+            head_dim=head_dim)
         handle = c_void_p()
         _lib.tlm_model_create(byref(handle), byref(options))
         return cls._wrap(handle)
@@ -2055,7 +2056,8 @@ class Model(_Handle):
         """The arguments of `create`, defaults resolved."""
         options = _ModelOptions()
         _lib.tlm_model_get_options(byref(options), self._handle)
-        values = {name: getattr(options, name) for name, _ in options._fields_[1:-1]}
+        values = {name: getattr(options, name) for name, _ in options._fields_[1:]
+                  if not name.startswith("reserved")}
         return {name: _WORDS[name][value] if name in _WORDS else value for name, value in values.items()}
 
     def parameters(self) -> dict[str, Tensor]:

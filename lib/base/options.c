@@ -47,8 +47,9 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
                                    RESERVED(tlm_loader_options_t, reserved)),
     [TLMI_MODEL_FILE_OPTIONS] = STRUCT(tlm_model_file_options_t, TLM_MODEL_FILE_OPTIONS_INIT,
                                        RESERVED(tlm_model_file_options_t, reserved)),
-    [TLMI_MODEL_OPTIONS] = STRUCT(tlm_model_options_t, TLM_MODEL_OPTIONS_INIT,
-                                  RESERVED(tlm_model_options_t, reserved)),
+    [TLMI_MODEL_OPTIONS] =
+        STRUCT(tlm_model_options_t, TLM_MODEL_OPTIONS_INIT, RESERVED(tlm_model_options_t, reserved),
+               RESERVED(tlm_model_options_t, reserved2)),
     [TLMI_PAD_OPTIONS] =
         STRUCT(tlm_pad_options_t, TLM_PAD_OPTIONS_INIT, RESERVED(tlm_pad_options_t, reserved)),
     [TLMI_SCHEDULE_OPTIONS] = STRUCT(tlm_schedule_options_t, TLM_SCHEDULE_OPTIONS_INIT,

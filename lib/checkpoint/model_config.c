@@ -1,4 +1,5 @@
-/* A model's options to JSON and back, by tables of the fields. */
+/* A model's options to JSON and back, by the table of architecture.h. A file says no more than its model needs,
+ * so a reader that lacks an option meets it only where it matters. */
 #include "checkpoint/checkpoint_core.h"
 
 #include <inttypes.h>
@@ -6,89 +7,48 @@
 
 #include "base/error.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define FIELD(name)     #name, offsetof(tlm_model_options_t, name)
-
-typedef struct field {
-    const char *name;
-    size_t offset;
-    bool later; /* than version 0.1: optional when read, 0 if absent */
-} field_t;
-
-static const field_t sizes[] = {
-    {FIELD(vocab_size), false},  {FIELD(context_length), false}, {FIELD(d_model), false},
-    {FIELD(num_layers), false},  {FIELD(num_heads), false},      {FIELD(d_ff), false},
-    {FIELD(num_kv_heads), true},
-};
-
-static const field_t numbers[] = {{FIELD(rope_theta), false}, {FIELD(norm_eps), true}};
-
-/* Written as the word at the value's index. */
-static const struct {
-    const char *name;
-    size_t offset;
-    const char *words[3];
-} switches[] = {
-    {FIELD(norm), {"pre", "post", "none"}},
-    {FIELD(position), {"rope", "none", NULL}},
-    {FIELD(ffn), {"swiglu", "silu", NULL}},
-};
-
-static int64_t get_size(const tlm_model_options_t *options, const field_t *field)
-{
-    int64_t size;
-
-    memcpy(&size, (const char *)options + field->offset, sizeof(size));
-    return size;
-}
-
-static double get_number(const tlm_model_options_t *options, const field_t *field)
-{
-    double number;
-
-    memcpy(&number, (const char *)options + field->offset, sizeof(number));
-    return number;
-}
-
-static int32_t get_switch(const tlm_model_options_t *options, size_t index)
-{
-    int32_t value;
-
-    memcpy(&value, (const char *)options + switches[index].offset, sizeof(value));
-    return value;
-}
-
 bool tlmi_model_config_is_first(const tlm_model_options_t *options)
 {
-    for (size_t i = 0; i < COUNT_OF(switches); i++)
-        if (get_switch(options, i) != 0)
+    for (size_t i = 0; i < tlmi_num_options; i++)
+        if (tlmi_options[i].stored != TLMI_ALWAYS &&
+            !tlmi_option_is_default(options, &tlmi_options[i]))
             return false;
-    return !options->tied_embeddings && options->num_kv_heads == options->num_heads &&
-           options->norm_eps == 1e-5;
+    return true;
 }
 
 /* ---- Writing ---------------------------------------------------------------------------- */
 
-static tlm_status_t write_fields(tlmi_json_t *config, const tlm_model_options_t *options,
-                                 bool first)
+static tlmi_json_t *new_value(const tlm_model_options_t *options, const tlmi_option_t *option)
 {
-    for (size_t i = 0; i < COUNT_OF(sizes); i++)
-        if (!first || !sizes[i].later)
-            TLMI_TRY(tlmi_json_set(config, sizes[i].name,
-                                   tlmi_json_new_int(get_size(options, &sizes[i]))));
-    for (size_t i = 0; i < COUNT_OF(numbers); i++)
-        if (!first || !numbers[i].later)
-            TLMI_TRY(tlmi_json_set(config, numbers[i].name,
-                                   tlmi_json_new_number(get_number(options, &numbers[i]))));
-    TLMI_TRY(tlmi_json_set(config, "seed", tlmi_json_new_uint64(options->seed)));
-    if (first)
-        return TLM_OK;
-    for (size_t i = 0; i < COUNT_OF(switches); i++) {
-        const char *word = switches[i].words[get_switch(options, i)];
+    char text[TLMI_OPTION_TEXT];
 
-        TLMI_TRY(tlmi_json_set(config, switches[i].name, tlmi_json_new_string(word, strlen(word))));
+    switch (option->type) {
+    case TLMI_SEED:
+        return tlmi_json_new_uint64(options->seed);
+    case TLMI_NUMBER:
+        return tlmi_json_new_number(tlmi_option_number(options, option));
+    case TLMI_CHOICE:
+        tlmi_option_text(text, options, option);
+        return tlmi_json_new_string(text, strlen(text));
+    case TLMI_FLAG:
+        return tlmi_json_new_bool(tlmi_option_int(options, option) != 0);
+    default:
+        return tlmi_json_new_int(tlmi_option_int(options, option));
     }
-    return tlmi_json_set(config, "tied_embeddings", tlmi_json_new_bool(options->tied_embeddings));
+}
+
+static tlm_status_t write_options(tlmi_json_t *config, const tlm_model_options_t *options)
+{
+    const bool first = tlmi_model_config_is_first(options);
+
+    for (size_t i = 0; i < tlmi_num_options; i++) {
+        const tlmi_option_t *option = &tlmi_options[i];
+
+        if (option->stored == TLMI_ALWAYS || (option->stored == TLMI_IN_VERSION_2 && !first) ||
+            !tlmi_option_is_default(options, option))
+            TLMI_TRY(tlmi_json_set(config, option->name, new_value(options, option)));
+    }
+    return TLM_OK;
 }
 
 tlm_status_t tlmi_model_config_write(tlmi_json_t **out, const tlm_model_options_t *options)
@@ -98,7 +58,7 @@ tlm_status_t tlmi_model_config_write(tlmi_json_t **out, const tlm_model_options_
 
     if (config == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status = write_fields(config, options, tlmi_model_config_is_first(options));
+    status = write_options(config, options);
     if (status == TLM_OK)
         *out = config;
     else
@@ -108,75 +68,87 @@ tlm_status_t tlmi_model_config_write(tlmi_json_t **out, const tlm_model_options_
 
 /* ---- Reading ---------------------------------------------------------------------------- */
 
-static bool read_size(tlm_model_options_t *options, const tlmi_json_t *config, const field_t *field)
+static bool read_word(tlm_model_options_t *options, const tlmi_option_t *option,
+                      const tlmi_json_t *value)
 {
-    const tlmi_json_t *value = tlmi_json_member(config, field->name);
-    int64_t size = 0;
-
-    if (value == NULL)
-        return field->later;
-    if (!tlmi_json_get_int(value, &size) || size <= 0)
-        return false;
-    memcpy((char *)options + field->offset, &size, sizeof(size));
-    return true;
-}
-
-static bool read_number(tlm_model_options_t *options, const tlmi_json_t *config,
-                        const field_t *field)
-{
-    const tlmi_json_t *value = tlmi_json_member(config, field->name);
-    double number = 0.0;
-
-    if (value == NULL)
-        return field->later;
-    if (!tlmi_json_get_number(value, &number) || !(number > 0.0))
-        return false;
-    memcpy((char *)options + field->offset, &number, sizeof(number));
-    return true;
-}
-
-static bool read_switch(tlm_model_options_t *options, const tlmi_json_t *config, size_t index)
-{
-    const tlmi_json_t *value = tlmi_json_member(config, switches[index].name);
-    const char *word = NULL;
+    const char *word;
     size_t size;
 
-    if (value == NULL)
-        return true;
     if (!tlmi_json_get_string(value, &word, &size))
         return false;
-    for (int32_t i = 0; i < (int32_t)COUNT_OF(switches[index].words); i++)
-        if (switches[index].words[i] != NULL && strcmp(word, switches[index].words[i]) == 0) {
-            memcpy((char *)options + switches[index].offset, &i, sizeof(i));
+    for (int32_t i = 0; i < tlmi_option_num_words(option); i++)
+        if (strlen(option->words[i]) == size && memcmp(option->words[i], word, size) == 0) {
+            tlmi_option_set_int(options, option, i);
             return true;
         }
     return false;
 }
 
-static tlm_status_t refuse(const char *path, const char *name)
+/* False if the value is none of the option's type. */
+static bool read_value(tlm_model_options_t *options, const tlmi_option_t *option,
+                       const tlmi_json_t *value)
 {
-    return tlmi_fail(TLM_ERR_FORMAT, "%s: the model's configuration has no valid %s", path, name);
+    double number = 0.0;
+    int64_t size = 0;
+    bool flag = false;
+
+    switch (option->type) {
+    case TLMI_SEED:
+        return tlmi_json_get_uint64(value, &options->seed);
+    case TLMI_CHOICE:
+        return read_word(options, option, value);
+    case TLMI_NUMBER:
+        if (!tlmi_json_get_number(value, &number) || !(number > 0.0))
+            return false;
+        tlmi_option_set_number(options, option, number);
+        return true;
+    case TLMI_FLAG:
+        if (!tlmi_json_get_bool(value, &flag))
+            return false;
+        tlmi_option_set_int(options, option, flag);
+        return true;
+    default:
+        if (!tlmi_json_get_int(value, &size) || size <= 0)
+            return false;
+        tlmi_option_set_int(options, option, size);
+        return true;
+    }
+}
+
+/* An option that this version does not know would change what the weights mean. */
+static tlm_status_t check_known(const tlmi_json_t *config, const char *path)
+{
+    const tlmi_json_t *value;
+    void *cursor = NULL;
+    const char *key;
+
+    while (tlmi_json_next(config, &cursor, &key, &value)) {
+        size_t i = 0;
+
+        while (i < tlmi_num_options && strcmp(tlmi_options[i].name, key) != 0)
+            i++;
+        if (i == tlmi_num_options)
+            return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                             "%s: the model has the option %.64s, which this version does not know",
+                             path, key);
+    }
+    return TLM_OK;
 }
 
 tlm_status_t tlmi_model_config_read(tlm_model_options_t *out, const tlmi_json_t *config,
                                     const char *path)
 {
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
-    const tlmi_json_t *tied = tlmi_json_member(config, "tied_embeddings");
 
-    for (size_t i = 0; i < COUNT_OF(sizes); i++)
-        if (!read_size(&options, config, &sizes[i]))
-            return refuse(path, sizes[i].name);
-    for (size_t i = 0; i < COUNT_OF(numbers); i++)
-        if (!read_number(&options, config, &numbers[i]))
-            return refuse(path, numbers[i].name);
-    for (size_t i = 0; i < COUNT_OF(switches); i++)
-        if (!read_switch(&options, config, i))
-            return refuse(path, switches[i].name);
-    if (tied != NULL && !tlmi_json_get_bool(tied, &options.tied_embeddings))
-        return refuse(path, "tied_embeddings");
-    if (!tlmi_json_get_uint64(tlmi_json_member(config, "seed"), &options.seed))
-        return refuse(path, "seed");
+    for (size_t i = 0; i < tlmi_num_options; i++) {
+        const tlmi_option_t *option = &tlmi_options[i];
+        const tlmi_json_t *value = tlmi_json_member(config, option->name);
+
+        if (value == NULL ? option->stored == TLMI_ALWAYS : !read_value(&options, option, value))
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: the model's configuration has no valid %s", path,
+                             option->name);
+    }
+    TLMI_TRY(check_known(config, path));
     *out = options;
     return TLM_OK;
 }
@@ -186,25 +158,14 @@ tlm_status_t tlmi_model_config_read(tlm_model_options_t *out, const tlmi_json_t 
 tlm_status_t tlmi_model_config_compare(const tlm_model_options_t *file,
                                        const tlm_model_options_t *model, const char *path)
 {
-    for (size_t i = 0; i < COUNT_OF(sizes); i++)
-        if (get_size(file, &sizes[i]) != get_size(model, &sizes[i]))
-            return tlmi_fail(TLM_ERR_SHAPE,
-                             "%s: %s is %" PRId64 " in the checkpoint and %" PRId64 " in the model",
-                             path, sizes[i].name, get_size(file, &sizes[i]),
-                             get_size(model, &sizes[i]));
-    for (size_t i = 0; i < COUNT_OF(numbers); i++)
-        if (get_number(file, &numbers[i]) != get_number(model, &numbers[i]))
-            return tlmi_fail(TLM_ERR_SHAPE, "%s: %s is %g in the checkpoint and %g in the model",
-                             path, numbers[i].name, get_number(file, &numbers[i]),
-                             get_number(model, &numbers[i]));
-    for (size_t i = 0; i < COUNT_OF(switches); i++)
-        if (get_switch(file, i) != get_switch(model, i))
+    for (size_t i = 0; i < tlmi_num_options; i++) {
+        const tlmi_option_t *option = &tlmi_options[i];
+        char in_file[TLMI_OPTION_TEXT], own[TLMI_OPTION_TEXT];
+
+        if (!tlmi_option_equal(file, model, option))
             return tlmi_fail(TLM_ERR_SHAPE, "%s: %s is %s in the checkpoint and %s in the model",
-                             path, switches[i].name, switches[i].words[get_switch(file, i)],
-                             switches[i].words[get_switch(model, i)]);
-    if (file->tied_embeddings != model->tied_embeddings)
-        return tlmi_fail(TLM_ERR_SHAPE,
-                         "%s: tied_embeddings is %d in the checkpoint and %d in the model", path,
-                         file->tied_embeddings, model->tied_embeddings);
+                             path, option->name, tlmi_option_text(in_file, file, option),
+                             tlmi_option_text(own, model, option));
+    }
     return TLM_OK;
 }

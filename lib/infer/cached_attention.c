@@ -44,7 +44,7 @@ static void store_row(const job_t *job, int64_t row)
     const int64_t position = cache->length + row % job->tokens->per_cache;
 
     for (int64_t head = 0; head < options->num_heads; head++) {
-        float *query = job->query + row * options->d_model + head * d_head;
+        float *query = job->query + row * job->model->shape.q_width + head * d_head;
 
         rotate_head(job, query, query, position);
     }
@@ -87,7 +87,7 @@ static void block_task(void *context, int64_t task, int32_t worker)
 {
     const job_t *job = context;
     const tlm_model_options_t *options = &job->model->options;
-    const int64_t d = options->d_model, d_head = job->model->shape.d_head;
+    const int64_t width = job->model->shape.q_width, d_head = job->model->shape.d_head;
     const int64_t head = task / job->blocks, begin = task % job->blocks * TLMI_QUERY_BLOCK;
     const int64_t left = job->tokens->per_cache - begin;
     const int64_t rows = left < TLMI_QUERY_BLOCK ? left : TLMI_QUERY_BLOCK;
@@ -95,9 +95,9 @@ static void block_task(void *context, int64_t task, int32_t worker)
     const int64_t seen = cache->length + begin + rows;
     const int64_t group = options->num_heads / options->num_kv_heads;
     const int64_t plane = tlmi_kv_cache_plane(cache, job->model, job->layer, head / group);
-    float *query = job->query + begin * d + head * d_head;
+    float *query = job->query + begin * width + head * d_head;
     float *scores = job->scores + worker * TLMI_QUERY_BLOCK * options->context_length;
-    tlmi_matrix_t q = {query, d, 1};
+    tlmi_matrix_t q = {query, width, 1};
     tlmi_matrix_t keys_transposed = {cache->keys + plane, 1, d_head};
     tlmi_matrix_t weights = {scores, seen, 1};
     tlmi_matrix_t values = {cache->values + plane, d_head, 1};
@@ -105,7 +105,7 @@ static void block_task(void *context, int64_t task, int32_t worker)
     tlmi_gemm_serial(rows, seen, d_head, 1.0f / sqrtf((float)d_head), q, keys_transposed, 0.0f,
                      scores, seen);
     causal_softmax(scores, rows, seen, seen - rows + 1);
-    tlmi_gemm_serial(rows, d_head, seen, 1.0f, weights, values, 0.0f, query, d);
+    tlmi_gemm_serial(rows, d_head, seen, 1.0f, weights, values, 0.0f, query, width);
 }
 
 /* One head of one sequence's only query. */
@@ -118,7 +118,7 @@ static void single_task(void *context, int64_t task, int32_t worker)
     const tlmi_kv_cache_t *cache = job->tokens->caches[row];
     const int64_t seen = cache->length + 1, group = heads / options->num_kv_heads;
     const int64_t plane = tlmi_kv_cache_plane(cache, job->model, job->layer, head / group);
-    float *query = job->query + row * options->d_model + head * d_head;
+    float *query = job->query + row * job->model->shape.q_width + head * d_head;
     float *scores = job->scores + worker * TLMI_QUERY_BLOCK * options->context_length;
     float sum;
 

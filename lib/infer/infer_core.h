@@ -41,7 +41,7 @@ static inline int64_t tlmi_new_rows(const tlmi_new_tokens_t *tokens)
 
 enum { TLMI_QUERY_BLOCK = 32 }; /* queries of one task */
 
-/* query (rows, d_model) becomes the heads' results; key and value (rows, kv_width) go into the
+/* query (rows, q_width) becomes the heads' results; key and value (rows, kv_width) go into the
  * caches. rotation (context_length, d_head) holds cos and sin of each pair's angle, interleaved;
  * NULL: none. scores: (workers, TLMI_QUERY_BLOCK, context_length). */
 void tlmi_cached_attention(const tlm_model_t *model, int64_t layer, const tlmi_new_tokens_t *tokens,

@@ -25,7 +25,7 @@ struct tlmi_inference {
                         NULL: no rotation */
     float *x;        /* (CHUNK_TOKENS, d_model): the residual stream */
     float *normed;   /* (CHUNK_TOKENS, d_model) */
-    float *query;    /* (CHUNK_TOKENS, d_model), and attention's result */
+    float *query;    /* (CHUNK_TOKENS, q_width), and attention's result */
     float *key;      /* (CHUNK_TOKENS, kv_width) */
     float *value;    /* (CHUNK_TOKENS, kv_width) */
     float *gate;     /* (CHUNK_TOKENS, d_ff) */
@@ -66,7 +66,7 @@ tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *mo
 {
     const tlm_model_options_t *options = &model->options;
     const int64_t d = options->d_model, kv = model->shape.kv_width, n = CHUNK_TOKENS;
-    bool rope = options->position == TLM_POSITION_ROPE;
+    const bool rope = model->shape.rotates;
     tlmi_inference_t *made = tlmi_calloc(1, sizeof(*made), "the buffers of generation");
 
     if (made == NULL)
@@ -75,8 +75,8 @@ tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *mo
     if ((rope &&
          (made->rotation = buffer(1, options->context_length, model->shape.d_head)) == NULL) ||
         (made->x = buffer(1, n, d)) == NULL || (made->normed = buffer(1, n, d)) == NULL ||
-        (made->query = buffer(1, n, d)) == NULL || (made->key = buffer(1, n, kv)) == NULL ||
-        (made->value = buffer(1, n, kv)) == NULL ||
+        (made->query = buffer(1, n, model->shape.q_width)) == NULL ||
+        (made->key = buffer(1, n, kv)) == NULL || (made->value = buffer(1, n, kv)) == NULL ||
         (made->gate = buffer(1, n, options->d_ff)) == NULL ||
         (made->up = buffer(1, n, options->d_ff)) == NULL ||
         (made->scores = buffer(tlmi_max_workers(), TLMI_QUERY_BLOCK, options->context_length)) ==
@@ -223,13 +223,11 @@ static void norm_task(void *context, int64_t task, int32_t worker)
     }
 }
 
-/* y = x / sqrt(mean(x^2) + eps) * gain, row by row; x and y (rows, d_model), y may be x. Without a
- * gain there is no norm. */
+/* y = x / sqrt(mean(x^2) + eps) * gain, row by row; x and y (rows, d), y may be x. Without a gain there is no
+ * norm. */
 static void rms_norm_rows(float *y, const float *x, const tlm_model_t *model,
-                          const tlm_tensor_t *gain, int64_t rows)
+                          const tlm_tensor_t *gain, int64_t rows, int64_t d)
 {
-    const int64_t d = model->options.d_model;
-
     if (gain != NULL) {
         norm_job_t job = {y, x, tlmi_floats(gain), rows, d, (double)(float)model->options.norm_eps};
 
@@ -266,7 +264,7 @@ static void silu_range(void *context, int64_t begin, int64_t end)
     const tlmi_inference_t *inference = context;
     float *gate = inference->gate + begin;
 
-    if (inference->model->options.ffn == TLM_FFN_SWIGLU)
+    if (tlmi_has_part(&inference->model->shape, TLMI_FFN_W3))
         tlmi_vec_silu_mul(gate, gate, inference->up + begin, end - begin);
     else
         tlmi_vec_silu(gate, gate, end - begin);
@@ -294,19 +292,19 @@ static tlm_status_t feed_forward_sublayer(tlmi_inference_t *inference, int64_t l
 typedef tlm_status_t (*sublayer_fn)(tlmi_inference_t *inference, int64_t layer,
                                     const tlmi_new_tokens_t *tokens);
 
-/* x becomes x + f(norm(x)), norm(x + f(x)) or x + f(x), as options.norm says. */
-static tlm_status_t sublayer(tlmi_inference_t *inference, int64_t layer,
-                             const tlmi_new_tokens_t *tokens, int32_t norm_part, sublayer_fn f)
+/* x becomes norm_after(x + f(norm_before(x))), with the norms that the sublayer has. */
+static tlm_status_t run_sublayer(tlmi_inference_t *inference, int64_t layer,
+                                 const tlmi_new_tokens_t *tokens, const tlmi_sublayer_t *sublayer,
+                                 sublayer_fn f)
 {
     const tlm_model_t *model = inference->model;
-    const tlm_tensor_t *gain = tlmi_model_block(model, layer, norm_part);
-    const int64_t rows = tlmi_new_rows(tokens);
-    bool post = model->options.norm == TLM_NORM_POST;
+    const tlm_tensor_t *before = tlmi_model_block(model, layer, sublayer->norm_before);
+    const tlm_tensor_t *after = tlmi_model_block(model, layer, sublayer->norm_after);
+    const int64_t rows = tlmi_new_rows(tokens), d = model->options.d_model;
 
-    rms_norm_rows(inference->normed, inference->x, model, post ? NULL : gain, rows);
+    rms_norm_rows(inference->normed, inference->x, model, before, rows, d);
     TLMI_TRY(f(inference, layer, tokens));
-    if (post)
-        rms_norm_rows(inference->x, inference->x, model, gain, rows);
+    rms_norm_rows(inference->x, inference->x, model, after, rows, d);
     return TLM_OK;
 }
 
@@ -314,6 +312,8 @@ static tlm_status_t sublayer(tlmi_inference_t *inference, int64_t layer,
 static tlm_status_t run_blocks(tlmi_inference_t *inference, const tlmi_new_tokens_t *tokens,
                                const uint32_t *ids)
 {
+    static const sublayer_fn layers[TLMI_NUM_SUBLAYERS] = {attention_sublayer,
+                                                           feed_forward_sublayer};
     const tlm_model_t *model = inference->model;
     const int64_t d = model->options.d_model;
     const float *embeddings = tlmi_floats(tlmi_model_embedding(model));
@@ -321,10 +321,9 @@ static tlm_status_t run_blocks(tlmi_inference_t *inference, const tlmi_new_token
     for (int64_t row = 0; row < tlmi_new_rows(tokens); row++)
         memcpy(inference->x + row * d, embeddings + (int64_t)ids[row] * d,
                (size_t)d * sizeof(float));
-    for (int64_t layer = 0; layer < model->options.num_layers; layer++) {
-        TLMI_TRY(sublayer(inference, layer, tokens, TLMI_LN1, attention_sublayer));
-        TLMI_TRY(sublayer(inference, layer, tokens, TLMI_LN2, feed_forward_sublayer));
-    }
+    for (int64_t layer = 0; layer < model->options.num_layers; layer++)
+        for (int32_t i = 0; i < TLMI_NUM_SUBLAYERS; i++)
+            TLMI_TRY(run_sublayer(inference, layer, tokens, &model->shape.sublayers[i], layers[i]));
     for (int64_t i = 0; i < tokens->num_caches; i++)
         tokens->caches[i]->length += tokens->per_cache;
     return TLM_OK;
@@ -338,7 +337,7 @@ static tlm_status_t output_rows(float *logits, tlmi_inference_t *inference, int6
     const projection_t output = {logits, tlmi_model_output(model)};
 
     rms_norm_rows(inference->normed, inference->x + first * model->options.d_model, model,
-                  tlmi_model_final_norm(model), rows);
+                  tlmi_model_final_norm(model), rows, model->options.d_model);
     return project(&output, 1, inference->normed, rows, step, false);
 }
 

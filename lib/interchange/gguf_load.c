@@ -1,7 +1,7 @@
-/* Reading a model from a GGUF file of architecture "llama". Its keys "llama...." are all known, or
- * refused: they change what the weights mean. */
+/* Reading a model from a GGUF file of an architecture that one of the families has there. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -9,51 +9,49 @@
 #include "interchange/interchange.h"
 #include "tokenizer/formats/token_files.h"
 
-#define PREFIX "llama."
+/* ---- Keys ------------------------------------------------------------------------------- */
 
-/* ---- Options ---------------------------------------------------------------------------- */
+const char *const tlmi_gguf_head_widths[TLMI_GGUF_NUM_HEAD_WIDTHS] = {"rope.dimension_count",
+                                                                      "attention.value_length"};
 
-static const struct {
-    const char *key;
-    size_t offset;
-    bool optional; /* 0 where it is missing */
-} sizes[] = {
-    {PREFIX "vocab_size", offsetof(tlm_model_options_t, vocab_size), true},
-    {PREFIX "context_length", offsetof(tlm_model_options_t, context_length), false},
-    {PREFIX "embedding_length", offsetof(tlm_model_options_t, d_model), false},
-    {PREFIX "block_count", offsetof(tlm_model_options_t, num_layers), false},
-    {PREFIX "feed_forward_length", offsetof(tlm_model_options_t, d_ff), false},
-    {PREFIX "attention.head_count", offsetof(tlm_model_options_t, num_heads), false},
-    {PREFIX "attention.head_count_kv", offsetof(tlm_model_options_t, num_kv_heads), true},
-};
-
-#define EPS_KEY   PREFIX "attention.layer_norm_rms_epsilon"
-#define THETA_KEY PREFIX "rope.freq_base"
-
-/* Keys that can only say what holds here anyway: the width of a head, or 0. */
-static const char *const head_widths[] = {
-    PREFIX "rope.dimension_count", PREFIX "attention.key_length", PREFIX "attention.value_length"};
-static const char *const zeros[] = {PREFIX "expert_count", PREFIX "expert_used_count"};
-static const char scaling[] = PREFIX "rope.scaling.type";
+/* Keys that can only say what holds here anyway. */
+static const char *const zeros[] = {"expert_count", "expert_used_count"};
+static const char scaling[] = "rope.scaling.type";
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-static bool is_key(const tlmi_gguf_value_t *value, const char *key)
+const char *tlmi_gguf_key(char buffer[TLMI_GGUF_KEY_SIZE], const tlmi_family_t *family,
+                          const char *name)
 {
-    return strlen(key) == value->key_size && memcmp(key, value->key, value->key_size) == 0;
+    snprintf(buffer, TLMI_GGUF_KEY_SIZE, "%s.%s", family->names[TLMI_GGUF], name);
+    return buffer;
 }
 
-static bool is_known(const tlmi_gguf_value_t *value)
+static const tlmi_gguf_value_t *find_key(const tlmi_gguf_t *file, const tlmi_family_t *family,
+                                         const char *name)
 {
-    bool known = is_key(value, EPS_KEY) || is_key(value, THETA_KEY) || is_key(value, scaling);
+    char key[TLMI_GGUF_KEY_SIZE];
 
-    for (size_t i = 0; i < COUNT_OF(sizes); i++)
-        known = known || is_key(value, sizes[i].key);
-    for (size_t i = 0; i < COUNT_OF(head_widths); i++)
-        known = known || is_key(value, head_widths[i]);
+    return tlmi_gguf_find(file, tlmi_gguf_key(key, family, name));
+}
+
+/* Of a key without its family. */
+static bool is_known(const char *key, size_t size)
+{
+    const char *names[COUNT_OF(zeros) + TLMI_GGUF_NUM_HEAD_WIDTHS + 1] = {scaling};
+    size_t n = 1;
+
     for (size_t i = 0; i < COUNT_OF(zeros); i++)
-        known = known || is_key(value, zeros[i]);
-    return known;
+        names[n++] = zeros[i];
+    for (size_t i = 0; i < TLMI_GGUF_NUM_HEAD_WIDTHS; i++)
+        names[n++] = tlmi_gguf_head_widths[i];
+    for (size_t i = 0; i < n + tlmi_num_options; i++) {
+        const char *name = i < n ? names[i] : tlmi_options[i - n].keys[TLMI_GGUF].key;
+
+        if (name != NULL && strlen(name) == size && memcmp(name, key, size) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* A whole model that was split and merged again keeps "split.count", as 0 or 1. */
@@ -71,46 +69,43 @@ static tlm_status_t check_split(const tlmi_gguf_t *file, const char *path)
                      path, count);
 }
 
-static tlm_status_t check_keys(const tlmi_gguf_t *file, const char *path)
+static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_gguf_t *file,
+                                const char *path)
 {
+    char names[TLMI_FAMILIES_TEXT];
     const char *text;
     size_t size;
 
     if (!tlmi_gguf_get_string(tlmi_gguf_find(file, "general.architecture"), &text, &size))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: no string 'general.architecture'", path);
-    if (size != strlen("llama") || memcmp(text, "llama", size) != 0)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the architecture is %.*s, not llama", path,
-                         size < 64 ? (int)size : 64, text);
+    *out = tlmi_family_find(TLMI_GGUF, text, size);
+    if (*out == NULL)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the architecture is %.*s, not %s", path,
+                         size < 64 ? (int)size : 64, text, tlmi_families_text(names, TLMI_GGUF));
+    return TLM_OK;
+}
+
+/* The family's keys are all known, or refused: they change what the weights mean. */
+static tlm_status_t check_keys(const tlmi_gguf_t *file, const tlmi_family_t *family,
+                               const char *path)
+{
+    const char *name = family->names[TLMI_GGUF];
+    const size_t prefix = strlen(name) + 1;
+
     TLMI_TRY(check_split(file, path));
     for (size_t i = 0; i < file->num_values; i++) {
         const tlmi_gguf_value_t *value = &file->values[i];
 
-        if (value->key_size >= strlen(PREFIX) && memcmp(value->key, PREFIX, strlen(PREFIX)) == 0 &&
-            !is_known(value))
+        if (value->key_size >= prefix && memcmp(value->key, name, prefix - 1) == 0 &&
+            value->key[prefix - 1] == '.' &&
+            !is_known(value->key + prefix, value->key_size - prefix))
             return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%.*s' cannot be honoured", path,
                              value->key_size < 128 ? (int)value->key_size : 128, value->key);
     }
     return TLM_OK;
 }
 
-static tlm_status_t read_sizes(tlm_model_options_t *options, const tlmi_gguf_t *file,
-                               const char *path)
-{
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        const tlmi_gguf_value_t *value = tlmi_gguf_find(file, sizes[i].key);
-        int64_t size = 0;
-
-        if (value == NULL && !sizes[i].optional)
-            return tlmi_fail(TLM_ERR_FORMAT, "%s: no '%s'", path, sizes[i].key);
-        if (value != NULL && value->is_array)
-            return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' differs by layer", path, sizes[i].key);
-        if (value != NULL && (!tlmi_gguf_get_int(value, &size) || size <= 0))
-            return tlmi_fail(TLM_ERR_FORMAT, "%s: '%s' is not a whole number above 0", path,
-                             sizes[i].key);
-        memcpy((char *)options + sizes[i].offset, &size, sizeof(size));
-    }
-    return TLM_OK;
-}
+/* ---- Options ---------------------------------------------------------------------------- */
 
 /* The number of few decimals that was rounded to this float32: 1e-5 of 9.99999974737875e-06. */
 static double undo_rounding(double number)
@@ -122,46 +117,81 @@ static double undo_rounding(double number)
     return is_single && (float)decimal == (float)number ? decimal : number;
 }
 
-static tlm_status_t read_number(double *out, const tlmi_gguf_t *file, const char *key,
-                                double missing, const char *path)
+static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_option_t *option,
+                                const tlmi_gguf_value_t *value, const char *key, const char *path)
 {
-    const tlmi_gguf_value_t *value = tlmi_gguf_find(file, key);
+    double number = 0.0;
+    int64_t size = 0;
 
-    *out = missing;
-    if (value != NULL && (!tlmi_gguf_get_number(value, out) || !isfinite(*out)))
-        *out = 0.0;
-    if (!(*out > 0.0))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: '%s' is not a number above 0", path, key);
-    *out = undo_rounding(*out);
+    if (value->is_array)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' differs by layer", path, key);
+    if (option->type == TLMI_NUMBER) {
+        if (!tlmi_gguf_get_number(value, &number) || !isfinite(number) || number <= 0.0)
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: '%s' is not a number above 0", path, key);
+        tlmi_option_set_number(options, option, undo_rounding(number));
+        return TLM_OK;
+    }
+    if (!tlmi_gguf_get_int(value, &size) || size <= 0)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: '%s' is not a whole number above 0", path, key);
+    tlmi_option_set_int(options, option, size);
     return TLM_OK;
 }
 
-static tlm_status_t check_same(const tlmi_gguf_t *file, const char *key, int64_t wanted,
-                               const char *path)
+static tlm_status_t read_table(tlm_model_options_t *options, const tlmi_gguf_t *file,
+                               const tlmi_family_t *family, const char *path)
 {
-    const tlmi_gguf_value_t *value = tlmi_gguf_find(file, key);
+    for (size_t i = 0; i < tlmi_num_options; i++) {
+        const tlmi_option_t *option = &tlmi_options[i];
+        const tlmi_key_t *known = &option->keys[TLMI_GGUF];
+        const tlmi_gguf_value_t *value;
+        char key[TLMI_GGUF_KEY_SIZE];
+
+        if (known->key == NULL)
+            continue;
+        value = tlmi_gguf_find(file, tlmi_gguf_key(key, family, known->key));
+        if (value != NULL)
+            TLMI_TRY(read_option(options, option, value, key, path));
+        else if (known->missing == TLMI_REQUIRED)
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: no '%s'", path, key);
+        else
+            tlmi_option_set(options, option, known->missing);
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t check_same(const tlmi_gguf_t *file, const tlmi_family_t *family,
+                               const char *name, int64_t wanted, const char *path)
+{
+    const tlmi_gguf_value_t *value = find_key(file, family, name);
+    char key[TLMI_GGUF_KEY_SIZE];
     int64_t number = -1;
 
     if (value == NULL || (tlmi_gguf_get_int(value, &number) && number == wanted))
         return TLM_OK;
-    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is %" PRId64 ", not %" PRId64, path, key,
-                     number, wanted);
+    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is %" PRId64 ", not %" PRId64, path,
+                     tlmi_gguf_key(key, family, name), number, wanted);
 }
 
-static tlm_status_t check_rope(const tlm_model_options_t *options, const tlmi_gguf_t *file,
-                               const char *path)
+/* Keys that say what the table's keys said already, or what no model here has. */
+static tlm_status_t check_others(const tlm_model_options_t *options, const tlmi_gguf_t *file,
+                                 const tlmi_family_t *family, const char *path)
 {
-    const tlmi_gguf_value_t *value = tlmi_gguf_find(file, scaling);
+    const tlmi_gguf_value_t *value = find_key(file, family, scaling);
+    char key[TLMI_GGUF_KEY_SIZE];
+    tlm_model_options_t resolved;
+    tlmi_model_shape_t shape;
     const char *text;
     size_t size;
 
     if (value != NULL && !(tlmi_gguf_get_string(value, &text, &size) && size == strlen("none") &&
                            memcmp(text, "none", size) == 0))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is not none", path, scaling);
-    for (size_t i = 0; i < COUNT_OF(head_widths); i++)
-        TLMI_TRY(check_same(file, head_widths[i], options->d_model / options->num_heads, path));
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is not none", path,
+                         tlmi_gguf_key(key, family, scaling));
+    TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
+    for (size_t i = 0; i < TLMI_GGUF_NUM_HEAD_WIDTHS; i++)
+        TLMI_TRY(check_same(file, family, tlmi_gguf_head_widths[i], shape.d_head, path));
     for (size_t i = 0; i < COUNT_OF(zeros); i++)
-        TLMI_TRY(check_same(file, zeros[i], 0, path));
+        TLMI_TRY(check_same(file, family, zeros[i], 0, path));
     return TLM_OK;
 }
 
@@ -174,21 +204,23 @@ static const tlmi_gguf_tensor_t *find_tensor(const tlmi_gguf_t *file, const char
     return NULL;
 }
 
-static tlm_status_t read_options(tlm_model_options_t *out, const tlmi_gguf_t *file,
-                                 const char *path)
+static tlm_status_t read_options(tlm_model_options_t *out, const tlmi_family_t **family,
+                                 const tlmi_gguf_t *file, const char *path)
 {
-    const tlmi_gguf_tensor_t *embedding = find_tensor(file, "token_embd.weight");
+    const tlmi_gguf_tensor_t *embedding =
+        find_tensor(file, tlmi_parts[TLMI_EMBEDDING].names[TLMI_GGUF]);
 
-    TLMI_TRY(check_keys(file, path));
-    TLMI_TRY(read_sizes(out, file, path));
+    TLMI_TRY(find_family(family, file, path));
+    TLMI_TRY(check_keys(file, *family, path));
+    TLMI_TRY(read_table(out, file, *family, path));
+    tlmi_family_apply(out, *family);
     if (embedding == NULL)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no tensor 'token_embd.weight'", path);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no tensor '%s'", path,
+                         tlmi_parts[TLMI_EMBEDDING].names[TLMI_GGUF]);
     if (out->vocab_size == 0 && embedding->ndim == 2)
         out->vocab_size = embedding->shape[0];
-    TLMI_TRY(read_number(&out->norm_eps, file, EPS_KEY, 0.0, path));
-    TLMI_TRY(read_number(&out->rope_theta, file, THETA_KEY, 10000.0, path));
-    out->tied_embeddings = find_tensor(file, "output.weight") == NULL;
-    return check_rope(out, file, path);
+    out->tied_embeddings = find_tensor(file, tlmi_parts[TLMI_LM_HEAD].names[TLMI_GGUF]) == NULL;
+    return check_others(out, file, *family, path);
 }
 
 /* ---- Tokens ----------------------------------------------------------------------------- */
@@ -219,9 +251,10 @@ static int32_t weights_of(const tlmi_gguf_tensor_t *tensor)
 }
 
 static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *info,
-                                 const tlm_model_options_t *options, const tlmi_gguf_t *file,
-                                 const char *path)
+                                 const tlm_model_options_t *options, const tlmi_family_t *family,
+                                 const tlmi_gguf_t *file, const char *path)
 {
+    const tlmi_convention_t convention = {TLMI_GGUF, family};
     tlmi_found_weight_t *found = NULL;
     tlm_model_t *model = NULL;
     tlm_status_t status;
@@ -236,7 +269,7 @@ static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *in
         TLMI_TRY_OR(done, tlmi_weight_place(found, model, TLMI_GGUF, tensor->name,
                                             tensor->name_size, &one, path));
     }
-    TLMI_TRY_OR(done, tlmi_weights_fill(model, found, TLMI_GGUF, path));
+    TLMI_TRY_OR(done, tlmi_weights_fill(model, found, &convention, path));
     info->weights = found[0].weights;
     *out = model;
     model = NULL;
@@ -251,17 +284,18 @@ tlm_status_t tlmi_gguf_load(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
 {
     tlm_model_file_options_t own = TLM_MODEL_FILE_OPTIONS_INIT;
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
+    const tlmi_family_t *family;
     tlm_model_t *model = NULL;
     tlmi_gguf_t file;
     tlm_status_t status;
 
     TLMI_TRY(tlmi_gguf_open(&file, path));
-    TLMI_TRY_OR(done, read_options(&options, &file, path));
+    TLMI_TRY_OR(done, read_options(&options, &family, &file, path));
     TLMI_TRY_OR(done, read_token(&own.has_begin_token, &own.begin_token, &file,
                                  "tokenizer.ggml.bos_token_id", &options, path));
     TLMI_TRY_OR(done, read_token(&own.has_end_token, &own.end_token, &file,
                                  "tokenizer.ggml.eos_token_id", &options, path));
-    TLMI_TRY_OR(done, load_weights(&model, &own, &options, &file, path));
+    TLMI_TRY_OR(done, load_weights(&model, &own, &options, family, &file, path));
     if (tokenizer != NULL)
         TLMI_TRY_OR(done, tlmi_gguf_read_tokenizer(tokenizer, &file, path));
     *info = own;

@@ -1,5 +1,4 @@
-/* Writing a model as a GGUF file of architecture "llama". RoPE turns neighbours there as it does here, so
- * that no rows change their places: what converters from Hugging Face's files undo is not done. */
+/* Writing a model as a GGUF file, of the architecture that its family has there. */
 #include "base/error.h"
 #include "interchange/interchange.h"
 #include "tokenizer/formats/token_files.h"
@@ -13,32 +12,34 @@ static const struct {
     [TLM_WEIGHTS_BFLOAT16] = {32, TLMI_GGML_BF16},
 };
 
-static tlm_status_t put_options(tlmi_gguf_writer_t *writer, const tlm_model_options_t *options,
-                                const tlm_model_file_options_t *file)
+/* Sizes fit in 31 bits, as tlm_model_create makes sure. */
+static tlm_status_t put_option(tlmi_gguf_writer_t *writer, const char *key,
+                               const tlm_model_options_t *options, const tlmi_option_t *option)
 {
-    const struct {
-        const char *key;
-        int64_t value; /* all of them fit in 31 bits, as tlm_model_create makes sure */
-    } sizes[] = {
-        {"llama.vocab_size", options->vocab_size},
-        {"llama.context_length", options->context_length},
-        {"llama.embedding_length", options->d_model},
-        {"llama.block_count", options->num_layers},
-        {"llama.feed_forward_length", options->d_ff},
-        {"llama.attention.head_count", options->num_heads},
-        {"llama.attention.head_count_kv", options->num_kv_heads},
-        {"llama.rope.dimension_count", options->d_model / options->num_heads},
-    };
+    if (option->type == TLMI_NUMBER)
+        return tlmi_gguf_put_float32(writer, key, (float)tlmi_option_number(options, option));
+    return tlmi_gguf_put_uint32(writer, key, (uint32_t)tlmi_option_int(options, option));
+}
 
-    TLMI_TRY(tlmi_gguf_put_string(writer, "general.architecture", "llama"));
+static tlm_status_t put_options(tlmi_gguf_writer_t *writer, const tlm_model_t *model,
+                                const tlmi_family_t *family, const tlm_model_file_options_t *file)
+{
+    const char *name = family->names[TLMI_GGUF];
+    char key[TLMI_GGUF_KEY_SIZE];
+
+    TLMI_TRY(tlmi_gguf_put_string(writer, "general.architecture", name));
     TLMI_TRY(tlmi_gguf_put_string(writer, "general.type", "model"));
     TLMI_TRY(tlmi_gguf_put_uint32(writer, "general.alignment", TLMI_GGUF_ALIGNMENT));
     TLMI_TRY(tlmi_gguf_put_uint32(writer, "general.file_type", types[file->weights].file_type));
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-        TLMI_TRY(tlmi_gguf_put_uint32(writer, sizes[i].key, (uint32_t)sizes[i].value));
-    TLMI_TRY(tlmi_gguf_put_float32(writer, "llama.attention.layer_norm_rms_epsilon",
-                                   (float)options->norm_eps));
-    return tlmi_gguf_put_float32(writer, "llama.rope.freq_base", (float)options->rope_theta);
+    for (size_t i = 0; i < tlmi_num_options; i++)
+        if (tlmi_options[i].keys[TLMI_GGUF].key != NULL)
+            TLMI_TRY(put_option(writer,
+                                tlmi_gguf_key(key, family, tlmi_options[i].keys[TLMI_GGUF].key),
+                                &model->options, &tlmi_options[i]));
+    for (size_t i = 0; i < TLMI_GGUF_NUM_HEAD_WIDTHS; i++)
+        TLMI_TRY(tlmi_gguf_put_uint32(writer, tlmi_gguf_key(key, family, tlmi_gguf_head_widths[i]),
+                                      (uint32_t)model->shape.d_head));
+    return TLM_OK;
 }
 
 static tlm_status_t put_tokens(tlmi_gguf_writer_t *writer, const tlm_model_file_options_t *file)
@@ -82,16 +83,18 @@ static tlm_status_t sink(void *user, const void *bytes, size_t size)
 }
 
 static tlm_status_t put_all(tlmi_gguf_writer_t *writer, const tlm_model_t *model,
-                            const tlm_tokenizer_t *tokenizer, const tlm_model_file_options_t *file,
-                            const char *path)
+                            const tlmi_family_t *family, const tlm_tokenizer_t *tokenizer,
+                            const tlm_model_file_options_t *file, const char *path)
 {
-    TLMI_TRY(put_options(writer, &model->options, file));
+    const tlmi_convention_t convention = {TLMI_GGUF, family};
+
+    TLMI_TRY(put_options(writer, model, family, file));
     TLMI_TRY(tlmi_gguf_put_tokenizer(writer, tokenizer, model->options.vocab_size));
     TLMI_TRY(put_tokens(writer, file));
     TLMI_TRY(describe_weights(writer, model, file->weights));
     for (size_t i = 0; i < model->num_parameters; i++) {
         TLMI_TRY(tlmi_gguf_align(writer));
-        TLMI_TRY(tlmi_weight_write(model, i, TLMI_GGUF, weights_of(model, i, file->weights), path,
+        TLMI_TRY(tlmi_weight_write(model, i, &convention, weights_of(model, i, file->weights), path,
                                    sink, writer->file));
     }
     return tlmi_gguf_align(writer);
@@ -102,14 +105,15 @@ tlm_status_t tlm_model_save_gguf(const char *path, const tlm_model_t *model,
                                  const tlm_model_file_options_t *options)
 {
     tlm_model_file_options_t file;
+    const tlmi_family_t *family;
     tlmi_gguf_writer_t writer;
     tlm_status_t status;
 
     TLMI_REQUIRE("model_save_gguf", path);
     TLMI_REQUIRE("model_save_gguf", model);
-    TLMI_TRY(tlmi_model_file_prepare(&file, "model_save_gguf", model, tokenizer, options));
+    TLMI_TRY(tlmi_model_file_prepare(&file, &family, "model_save_gguf", model, tokenizer, options));
     TLMI_TRY(tlmi_gguf_begin(&writer, path, model->num_parameters));
-    status = put_all(&writer, model, tokenizer, &file, path);
+    status = put_all(&writer, model, family, tokenizer, &file, path);
     if (status == TLM_OK)
         return tlmi_gguf_commit(&writer);
     tlmi_gguf_abort(&writer);

@@ -9,20 +9,6 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-static const struct {
-    const char *key;
-    size_t offset;
-    int64_t missing; /* what transformers takes where the key is missing; -1: that is an error */
-} sizes[] = {
-    {"vocab_size", offsetof(tlm_model_options_t, vocab_size), -1},
-    {"hidden_size", offsetof(tlm_model_options_t, d_model), -1},
-    {"intermediate_size", offsetof(tlm_model_options_t, d_ff), -1},
-    {"num_hidden_layers", offsetof(tlm_model_options_t, num_layers), -1},
-    {"num_attention_heads", offsetof(tlm_model_options_t, num_heads), -1},
-    {"num_key_value_heads", offsetof(tlm_model_options_t, num_kv_heads), 0},
-    {"max_position_embeddings", offsetof(tlm_model_options_t, context_length), 2048},
-};
-
 static const char *const dtypes[] = {
     [TLM_WEIGHTS_FLOAT32] = "float32",
     [TLM_WEIGHTS_FLOAT16] = "float16",
@@ -47,45 +33,52 @@ tlm_status_t tlmi_hf_set_tokens(tlmi_json_t *object, const tlm_model_file_option
     return set_token(object, "eos_token_id", file->has_end_token, file->end_token);
 }
 
-static tlm_status_t set_architecture(tlmi_json_t *config)
+static tlm_status_t set_architecture(tlmi_json_t *config, const tlmi_family_t *family)
 {
-    static const char name[] = "LlamaForCausalLM";
     tlmi_json_t *list = tlmi_json_new_array();
 
     if (list == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     TLMI_TRY(tlmi_json_set(config, "architectures", list)); /* the object's from here on */
-    TLMI_TRY(tlmi_json_append(list, tlmi_json_new_string(name, sizeof(name) - 1)));
-    return tlmi_hf_set_text(config, "model_type", "llama");
+    TLMI_TRY(
+        tlmi_json_append(list, tlmi_json_new_string(family->hf_class, strlen(family->hf_class))));
+    return tlmi_hf_set_text(config, "model_type", family->names[TLMI_HF]);
 }
 
-static tlm_status_t set_all(tlmi_json_t *config, const tlm_model_options_t *options,
+static tlm_status_t set_option(tlmi_json_t *config, const tlm_model_options_t *options,
+                               const tlmi_option_t *option)
+{
+    const char *key = option->keys[TLMI_HF].key;
+
+    if (option->type == TLMI_NUMBER)
+        return tlmi_json_set(config, key,
+                             tlmi_json_new_number(tlmi_option_number(options, option)));
+    if (option->type == TLMI_FLAG)
+        return tlmi_json_set(config, key,
+                             tlmi_json_new_bool(tlmi_option_int(options, option) != 0));
+    return tlmi_json_set(config, key, tlmi_json_new_int(tlmi_option_int(options, option)));
+}
+
+static tlm_status_t set_all(tlmi_json_t *config, const tlmi_family_t *family,
+                            const tlm_model_options_t *options,
                             const tlm_model_file_options_t *file)
 {
-    TLMI_TRY(set_architecture(config));
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        int64_t size;
-
-        memcpy(&size, (const char *)options + sizes[i].offset, sizeof(size));
-        TLMI_TRY(tlmi_json_set(config, sizes[i].key, tlmi_json_new_int(size)));
-    }
-    TLMI_TRY(tlmi_json_set(config, "head_dim",
-                           tlmi_json_new_int(options->d_model / options->num_heads)));
+    TLMI_TRY(set_architecture(config, family));
+    for (size_t i = 0; i < tlmi_num_options; i++)
+        if (tlmi_options[i].keys[TLMI_HF].key != NULL)
+            TLMI_TRY(set_option(config, options, &tlmi_options[i]));
     TLMI_TRY(tlmi_hf_set_text(config, "hidden_act", "silu"));
-    TLMI_TRY(tlmi_json_set(config, "rms_norm_eps", tlmi_json_new_number(options->norm_eps)));
-    TLMI_TRY(tlmi_json_set(config, "rope_theta", tlmi_json_new_number(options->rope_theta)));
     TLMI_TRY(tlmi_json_set(config, "rope_scaling", tlmi_json_new_null()));
     TLMI_TRY(tlmi_json_set(config, "attention_bias", tlmi_json_new_bool(false)));
     TLMI_TRY(tlmi_json_set(config, "attention_dropout", tlmi_json_new_number(0.0)));
     TLMI_TRY(tlmi_json_set(config, "mlp_bias", tlmi_json_new_bool(false)));
-    TLMI_TRY(
-        tlmi_json_set(config, "tie_word_embeddings", tlmi_json_new_bool(options->tied_embeddings)));
     TLMI_TRY(tlmi_json_set(config, "use_cache", tlmi_json_new_bool(true)));
     TLMI_TRY(tlmi_hf_set_tokens(config, file));
     return tlmi_hf_set_text(config, "torch_dtype", dtypes[file->weights]);
 }
 
-tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlm_model_options_t *options,
+tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlmi_family_t *family,
+                                  const tlm_model_options_t *options,
                                   const tlm_model_file_options_t *file)
 {
     tlmi_json_t *config = tlmi_json_new_object();
@@ -93,7 +86,7 @@ tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlm_model_options_t *
 
     if (config == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status = set_all(config, options, file);
+    status = set_all(config, family, options, file);
     if (status == TLM_OK)
         *out = config;
     else
@@ -124,41 +117,100 @@ static bool is_absent_or(const tlmi_json_t *object, const char *key, const char 
                                         size == strlen(text) && memcmp(own, text, size) == 0);
 }
 
-static tlm_status_t check_architecture(const tlmi_json_t *config, const char *path)
+static const tlmi_family_t *family_of_class(const char *name)
 {
-    static const char wanted[] = "LlamaForCausalLM";
-    const tlmi_json_t *list = tlmi_json_member(config, "architectures");
-    const char *name = "?";
-    size_t size;
+    for (size_t i = 0; i < tlmi_num_families; i++)
+        if (strcmp(tlmi_families[i].hf_class, name) == 0)
+            return &tlmi_families[i];
+    return NULL;
+}
 
-    if (tlmi_json_is_null(list) && tlmi_json_is_null(tlmi_json_member(config, "model_type")))
+/* Of "model_type", which the classes in "architectures" must agree with; either may be missing. */
+static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_json_t *config,
+                                const char *path)
+{
+    const tlmi_json_t *type = tlmi_json_member(config, "model_type");
+    const tlmi_json_t *list = tlmi_json_member(config, "architectures");
+    const tlmi_family_t *family = NULL;
+    char names[TLMI_FAMILIES_TEXT];
+    const char *name = "?";
+    size_t size = 0;
+
+    if (tlmi_json_is_null(list) && tlmi_json_is_null(type))
         return fail_key(path, "model_type", "there, nor \"architectures\"");
-    if (!is_absent_or(config, "model_type", "llama")) {
-        (void)tlmi_json_get_string(tlmi_json_member(config, "model_type"), &name, &size);
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"model_type\" is %.64s, not llama", path, name);
+    if (!tlmi_json_is_null(type)) {
+        if (tlmi_json_get_string(type, &name, &size))
+            family = tlmi_family_find(TLMI_HF, name, size);
+        if (family == NULL)
+            return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"model_type\" is %.64s, not %s", path, name,
+                             tlmi_families_text(names, TLMI_HF));
     }
-    if (tlmi_json_is_null(list))
-        return TLM_OK;
-    for (size_t i = 0; i < tlmi_json_size(list) || i == 0; i++)
-        if (!tlmi_json_get_string(tlmi_json_item(list, i), &name, &size) ||
-            strcmp(name, wanted) != 0)
+    for (size_t i = 0; !tlmi_json_is_null(list) && (i < tlmi_json_size(list) || i == 0); i++) {
+        const tlmi_family_t *own = NULL;
+
+        if (tlmi_json_get_string(tlmi_json_item(list, i), &name, &size))
+            own = family_of_class(name);
+        if (own == NULL || (family != NULL && own != family))
             return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"architectures\" has %.64s, not %s", path,
-                             name, wanted);
+                             name, family == NULL ? "a known one" : family->hf_class);
+        family = own;
+    }
+    *out = family;
     return TLM_OK;
 }
 
-static tlm_status_t read_sizes(tlm_model_options_t *options, const tlmi_json_t *config,
-                               const char *path)
+/* What holds where the option's key is missing. */
+static double missing_value(const tlmi_family_t *family, const tlmi_option_t *option)
 {
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        const tlmi_json_t *value = tlmi_json_member(config, sizes[i].key);
-        int64_t size = sizes[i].missing;
+    for (const tlmi_setting_t *missing = family->missing; missing->option != NULL; missing++)
+        if (strcmp(missing->option, option->name) == 0)
+            return missing->value;
+    return option->keys[TLMI_HF].missing;
+}
 
-        if (!(tlmi_json_is_null(value) && size >= 0) &&
-            (!tlmi_json_get_int(value, &size) || size <= 0))
-            return fail_key(path, sizes[i].key, "a whole number above 0");
-        memcpy((char *)options + sizes[i].offset, &size, sizeof(size));
+static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_option_t *option,
+                                const tlmi_json_t *value, const char *path)
+{
+    const char *key = option->keys[TLMI_HF].key;
+    double number;
+    int64_t size;
+    bool flag;
+
+    if (option->type == TLMI_NUMBER) {
+        if (!tlmi_json_get_number(value, &number) || !(number > 0.0))
+            return fail_key(path, key, "a number above 0");
+        tlmi_option_set_number(options, option, number);
+        return TLM_OK;
     }
+    if (option->type == TLMI_FLAG) {
+        if (!tlmi_json_get_bool(value, &flag))
+            return fail_key(path, key, "true or false");
+        tlmi_option_set_int(options, option, flag);
+        return TLM_OK;
+    }
+    if (!tlmi_json_get_int(value, &size) || size <= 0)
+        return fail_key(path, key, "a whole number above 0");
+    tlmi_option_set_int(options, option, size);
+    return TLM_OK;
+}
+
+static tlm_status_t read_table(tlm_model_options_t *options, const tlmi_family_t *family,
+                               const tlmi_json_t *config, const char *path)
+{
+    for (size_t i = 0; i < tlmi_num_options; i++) {
+        const tlmi_option_t *option = &tlmi_options[i];
+        const char *key = option->keys[TLMI_HF].key;
+        const tlmi_json_t *value = key == NULL ? NULL : tlmi_json_member(config, key);
+        const double missing = missing_value(family, option);
+
+        if (key == NULL)
+            continue;
+        if (!tlmi_json_is_null(value) || missing == TLMI_REQUIRED)
+            TLMI_TRY(read_option(options, option, value, path));
+        else
+            tlmi_option_set(options, option, missing);
+    }
+    tlmi_family_apply(options, family);
     return TLM_OK;
 }
 
@@ -179,28 +231,8 @@ static tlm_status_t check_switches(const tlmi_json_t *config, const char *path)
     for (size_t i = 0; i < COUNT_OF(nulls); i++)
         if (!tlmi_json_is_null(tlmi_json_member(config, nulls[i])))
             return refuse(path, nulls[i], "cannot be honoured");
-    if (!is_absent_or(config, "hidden_act", "silu"))
+    if (!is_absent_or(config, "hidden_act", "silu") && !is_absent_or(config, "hidden_act", "swish"))
         return refuse(path, "hidden_act", "is not silu");
-    return TLM_OK;
-}
-
-static tlm_status_t check_head_dim(const tlm_model_options_t *options, const tlmi_json_t *config,
-                                   const char *path)
-{
-    const tlmi_json_t *value = tlmi_json_member(config, "head_dim");
-    int64_t head_dim;
-
-    if (tlmi_json_is_null(value))
-        return TLM_OK;
-    if (!tlmi_json_get_int(value, &head_dim) || head_dim <= 0)
-        return fail_key(path, "head_dim", "a whole number above 0");
-    /* A product that does not fit is not the width either. */
-    if (options->d_model % options->num_heads != 0 ||
-        options->d_model / options->num_heads != head_dim)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "%s: \"head_dim\" is %" PRId64 ", not hidden_size / num_attention_heads = "
-                         "%" PRId64 " / %" PRId64,
-                         path, head_dim, options->d_model, options->num_heads);
     return TLM_OK;
 }
 
@@ -217,13 +249,12 @@ static tlm_status_t read_number(double *out, const tlmi_json_t *object, const ch
 }
 
 /* "rope_parameters" holds, since transformers 5, all that is said of RoPE; "rope_scaling" did before,
- * beside "rope_theta". */
+ * beside "rope_theta", which *theta holds already. */
 static tlm_status_t read_rope(double *theta, const tlmi_json_t *config, const char *path)
 {
     static const char *const keys[] = {"rope_scaling", "rope_parameters"};
     double part;
 
-    TLMI_TRY(read_number(theta, config, "rope_theta", 10000.0, path));
     TLMI_TRY(read_number(&part, config, "partial_rotary_factor", 1.0, path));
     if (part != 1.0)
         return refuse(path, "partial_rotary_factor", "is not 1");
@@ -264,21 +295,17 @@ static tlm_status_t read_token(bool *exists, uint32_t *id, const tlmi_json_t *co
     return TLM_OK;
 }
 
-tlm_status_t tlmi_hf_config_read(tlm_model_options_t *out, tlm_model_file_options_t *file,
-                                 const tlmi_json_t *config, const char *path)
+tlm_status_t tlmi_hf_config_read(tlm_model_options_t *out, const tlmi_family_t **family,
+                                 tlm_model_file_options_t *file, const tlmi_json_t *config,
+                                 const char *path)
 {
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
     tlm_model_file_options_t tokens = *file;
-    const tlmi_json_t *tied = tlmi_json_member(config, "tie_word_embeddings");
 
-    TLMI_TRY(check_architecture(config, path));
-    TLMI_TRY(read_sizes(&options, config, path));
+    TLMI_TRY(find_family(family, config, path));
+    TLMI_TRY(read_table(&options, *family, config, path));
     TLMI_TRY(check_switches(config, path));
-    TLMI_TRY(check_head_dim(&options, config, path));
-    TLMI_TRY(read_number(&options.norm_eps, config, "rms_norm_eps", 1e-6, path));
     TLMI_TRY(read_rope(&options.rope_theta, config, path));
-    if (!tlmi_json_is_null(tied) && !tlmi_json_get_bool(tied, &options.tied_embeddings))
-        return fail_key(path, "tie_word_embeddings", "true or false");
     TLMI_TRY(read_token(&tokens.has_begin_token, &tokens.begin_token, config, "bos_token_id",
                         options.vocab_size, path));
     TLMI_TRY(read_token(&tokens.has_end_token, &tokens.end_token, config, "eos_token_id",

@@ -202,7 +202,8 @@ static tlm_status_t place_all(tlmi_found_weight_t *found, const tlm_model_t *mod
             TLMI_TRY(check_listed(folder, shard, tensor->name));
             if (is_rope_table(tensor->name))
                 continue;
-            if (!model->shape.has_output && strcmp(tensor->name, "lm_head.weight") == 0) {
+            if (!tlmi_has_part(&model->shape, TLMI_LM_HEAD) &&
+                strcmp(tensor->name, "lm_head.weight") == 0) {
                 output = tensor;
                 output_path = shard->path;
                 continue;
@@ -215,8 +216,8 @@ static tlm_status_t place_all(tlmi_found_weight_t *found, const tlm_model_t *mod
 
 /* ---- The folder ------------------------------------------------------------------------- */
 
-static tlm_status_t read_config(tlm_model_options_t *options, tlm_model_file_options_t *file,
-                                const char *directory)
+static tlm_status_t read_config(tlm_model_options_t *options, const tlmi_family_t **family,
+                                tlm_model_file_options_t *file, const char *directory)
 {
     char *path = tlmi_path_join(directory, "config.json");
     tlmi_json_t *config = NULL;
@@ -225,7 +226,7 @@ static tlm_status_t read_config(tlm_model_options_t *options, tlm_model_file_opt
     if (path == NULL)
         return status;
     TLMI_TRY_OR(done, read_object(&config, path));
-    status = tlmi_hf_config_read(options, file, config, path);
+    status = tlmi_hf_config_read(options, family, file, config, path);
     tlmi_json_free(config);
 done:
     tlmi_free(path);
@@ -235,13 +236,14 @@ done:
 tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, const char *directory)
 {
     tlm_model_file_options_t own = TLM_MODEL_FILE_OPTIONS_INIT;
+    tlmi_convention_t convention = {.format = TLMI_HF};
     tlmi_found_weight_t *found = NULL;
     tlm_model_t *model = NULL;
     tlm_model_options_t options;
     tlm_status_t status;
     folder_t *folder;
 
-    TLMI_TRY(read_config(&options, &own, directory));
+    TLMI_TRY(read_config(&options, &convention.family, &own, directory));
     folder = tlmi_calloc(1, sizeof(*folder), "a folder of weights");
     if (folder == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -250,7 +252,7 @@ tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, con
     TLMI_TRY_OR(done, tlmi_weights_begin(&model, &found, &options, folder->num_tensors,
                                          folder->bytes, directory));
     TLMI_TRY_OR(done, place_all(found, model, folder));
-    TLMI_TRY_OR(done, tlmi_weights_fill(model, found, TLMI_HF, directory));
+    TLMI_TRY_OR(done, tlmi_weights_fill(model, found, &convention, directory));
     own.weights = found[0].weights;
     *file = own;
     *out = model;

@@ -22,6 +22,7 @@ typedef struct hf_folder {
     const tlm_model_t *model;
     const tlm_tokenizer_t *tokenizer; /* NULL: none */
     tlm_model_file_options_t options;
+    tlmi_convention_t convention;
 } hf_folder_t;
 
 /* ---- Weights ---------------------------------------------------------------------------- */
@@ -86,8 +87,8 @@ static tlm_status_t save_weights(const hf_folder_t *folder, const char *path)
     TLMI_TRY_OR(done, make_metadata(&metadata));
     TLMI_TRY_OR(done, tlmi_st_writer_open(&writer, path, tensors, n, metadata));
     for (size_t i = 0; i < n; i++)
-        TLMI_TRY_OR(done, tlmi_weight_write(model, i, TLMI_HF, folder->options.weights, path, sink,
-                                            writer));
+        TLMI_TRY_OR(done, tlmi_weight_write(model, i, &folder->convention, folder->options.weights,
+                                            path, sink, writer));
     status = tlmi_st_writer_commit(writer);
     writer = NULL;
 done:
@@ -189,7 +190,8 @@ static tlm_status_t save_config(const hf_folder_t *folder, const char *path)
 {
     tlmi_json_t *config;
 
-    TLMI_TRY(tlmi_hf_config_write(&config, &folder->model->options, &folder->options));
+    TLMI_TRY(tlmi_hf_config_write(&config, folder->convention.family, &folder->model->options,
+                                  &folder->options));
     return write_json(path, config);
 }
 
@@ -240,13 +242,17 @@ tlm_status_t tlm_model_save_hf(const char *directory, const tlm_model_t *model,
                                const tlm_tokenizer_t *tokenizer,
                                const tlm_model_file_options_t *options)
 {
-    hf_folder_t folder = {.directory = directory, .model = model, .tokenizer = tokenizer};
+    hf_folder_t folder = {.directory = directory,
+                          .model = model,
+                          .tokenizer = tokenizer,
+                          .convention = {.format = TLMI_HF}};
     tlm_status_t status;
     bool is_new;
 
     TLMI_REQUIRE("model_save_hf", directory);
     TLMI_REQUIRE("model_save_hf", model);
-    TLMI_TRY(tlmi_model_file_prepare(&folder.options, "model_save_hf", model, tokenizer, options));
+    TLMI_TRY(tlmi_model_file_prepare(&folder.options, &folder.convention.family, "model_save_hf",
+                                     model, tokenizer, options));
     is_new = mkdir(directory, 0777) == 0;
     if (!is_new && errno != EEXIST)
         return tlmi_fail_errno("create", directory);

@@ -10,37 +10,39 @@
 /* What the writers and readers of models in others' files share. */
 
 /* Reads a caller's options, which may be NULL, checks that model and tokenizer (may be NULL) can be
- * written, and finds the end token. */
-tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const char *function,
-                                     const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
+ * written, and finds the end token and the family that the files will name. */
+tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const tlmi_family_t **family,
+                                     const char *function, const tlm_model_t *model,
+                                     const tlm_tokenizer_t *tokenizer,
                                      const tlm_model_file_options_t *options);
 
 /* "<directory>/<name>"; owned: tlmi_free. NULL on memory failure. */
 char *tlmi_path_join(const char *directory, const char *name);
 
-/* The weights of a model as LLaMA's files hold them: other names, other types, and in Hugging Face's
- * files the rows of the query and key matrices in another order.
+/* The weights of a model as files hold them: other names, other types, and where RoPE turns halves of heads
+ * (tlmi_halves), the rows of queries and keys in another order.
  *
- * RoPE turns pairs of a head's elements: here, as in CS336 and GGUF, the neighbours 2i and 2i + 1; in
- * Hugging Face's files i and i + d_head / 2. So row j of a head there is row
+ * RoPE turns pairs of a head's elements: here, as in CS336, the neighbours 2i and 2i + 1; in files of halves i
+ * and i + d_head / 2. So row j of a head there is row
  *     2 (j mod d_head / 2) + floor(j / (d_head / 2))
  * here, for queries and keys alike; the scores are the same sums in another order. */
 
-typedef enum tlmi_convention { TLMI_HF, TLMI_GGUF } tlmi_convention_t;
+/* Whose names and order. */
+typedef struct tlmi_convention {
+    tlmi_format_t format;
+    const tlmi_family_t *family;
+} tlmi_convention_t;
 
 #define TLMI_WEIGHT_NAME_SIZE 80
 
-/* TLM_ERR_UNSUPPORTED, naming it, if the options say what LLaMA does not have. */
-tlm_status_t tlmi_llama_check(const char *function, const tlm_model_options_t *options);
-
-/* ---- Names: of a model that passed the check -------------------------------------------- */
+/* ---- Names ------------------------------------------------------------------------------ */
 
 void tlmi_weight_name(char out[TLMI_WEIGHT_NAME_SIZE], const tlm_model_t *model, size_t index,
-                      tlmi_convention_t convention);
+                      tlmi_format_t format);
 
 /* Index of the parameter with that name; model->num_parameters if there is none. */
 size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
-                        tlmi_convention_t convention);
+                        tlmi_format_t format);
 
 /* ---- Values ----------------------------------------------------------------------------- */
 
@@ -52,9 +54,9 @@ typedef tlm_status_t (*tlmi_weight_sink_t)(void *user, const void *bytes, size_t
 
 /* Gives a parameter's values to `sink`, as elements of type `weights`. TLM_ERR_RANGE, naming it behind
  * `path`, if one is too large for the type. */
-tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index, tlmi_convention_t convention,
-                               int32_t weights, const char *path, tlmi_weight_sink_t sink,
-                               void *user);
+tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index,
+                               const tlmi_convention_t *convention, int32_t weights,
+                               const char *path, tlmi_weight_sink_t sink, void *user);
 
 /* ---- From a file to a model ------------------------------------------------------------- */
 
@@ -77,24 +79,36 @@ tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found
 /* Notes a tensor. TLM_ERR_UNSUPPORTED if the model has none of that name, TLM_ERR_FORMAT if it was found
  * before, TLM_ERR_SHAPE if it is of another shape. */
 tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *model,
-                               tlmi_convention_t convention, const char *name, size_t size,
+                               tlmi_format_t format, const char *name, size_t size,
                                const tlmi_found_weight_t *tensor, const char *path);
 
 /* Copies all tensors into the model; TLM_ERR_FORMAT, naming it, if one was not found. */
 tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *found,
-                               tlmi_convention_t convention, const char *path);
+                               const tlmi_convention_t *convention, const char *path);
 
-/* A model's options as config.json of Hugging Face's transformers, for LlamaForCausalLM. */
+/* The family of that name in a format, or NULL. */
+const tlmi_family_t *tlmi_family_find(tlmi_format_t format, const char *name, size_t size);
+
+/* "llama or qwen3": the families' names, for messages, into a caller's buffer; returns it. */
+enum { TLMI_FAMILIES_TEXT = 256 };
+const char *tlmi_families_text(char *buffer, tlmi_format_t format);
+
+/* Sets what the family fixes. */
+void tlmi_family_apply(tlm_model_options_t *options, const tlmi_family_t *family);
+
+/* A model's options as config.json of Hugging Face's transformers. */
 
 /* Of options with defaults resolved. Owned. */
-tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlm_model_options_t *options,
+tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlmi_family_t *family,
+                                  const tlm_model_options_t *options,
                                   const tlm_model_file_options_t *file);
 
 /* The way back: TLM_ERR_UNSUPPORTED, naming the key, for what the library's models do not have. The
  * tokens go to *file; its `weights` are not touched, for the tensors tell them. Messages begin with
  * `path`. */
-tlm_status_t tlmi_hf_config_read(tlm_model_options_t *out, tlm_model_file_options_t *file,
-                                 const tlmi_json_t *config, const char *path);
+tlm_status_t tlmi_hf_config_read(tlm_model_options_t *out, const tlmi_family_t **family,
+                                 tlm_model_file_options_t *file, const tlmi_json_t *config,
+                                 const char *path);
 
 /* Sets "bos_token_id" and "eos_token_id", null where there is none. */
 tlm_status_t tlmi_hf_set_tokens(tlmi_json_t *object, const tlm_model_file_options_t *file);
@@ -107,6 +121,15 @@ tlm_status_t tlmi_hf_set_text(tlmi_json_t *object, const char *key, const char *
 tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, const char *directory);
 
 /* Models in GGUF files. */
+
+enum { TLMI_GGUF_KEY_SIZE = 96, TLMI_GGUF_NUM_HEAD_WIDTHS = 2 };
+
+/* "<family>.<name>" into a caller's buffer; returns it. */
+const char *tlmi_gguf_key(char buffer[TLMI_GGUF_KEY_SIZE], const tlmi_family_t *family,
+                          const char *name);
+
+/* Keys beside attention.key_length that say the width of a head too. */
+extern const char *const tlmi_gguf_head_widths[TLMI_GGUF_NUM_HEAD_WIDTHS];
 
 /* Makes the model of a file, tells in *info its tokens and the type of its weights; and unless
  * `tokenizer` is NULL, its tokenizer, or NULL there if it has none. All owned. */

@@ -43,8 +43,9 @@ static tlm_status_t check_token(const char *function, const char *name, uint32_t
                      function, name, id, model->options.vocab_size);
 }
 
-tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const char *function,
-                                     const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
+tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const tlmi_family_t **family,
+                                     const char *function, const tlm_model_t *model,
+                                     const tlm_tokenizer_t *tokenizer,
                                      const tlm_model_file_options_t *options)
 {
     tlm_model_file_options_t known = TLM_MODEL_FILE_OPTIONS_INIT;
@@ -55,7 +56,7 @@ tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const char *
     if (known.weights < TLM_WEIGHTS_FLOAT32 || known.weights > TLM_WEIGHTS_BFLOAT16)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: weights %" PRId32 " is not in 0 .. 2",
                          function, known.weights);
-    TLMI_TRY(tlmi_llama_check(function, &model->options));
+    TLMI_TRY(tlmi_family_of(family, function, &model->options));
     if (size > model->options.vocab_size)
         return tlmi_fail(TLM_ERR_RANGE,
                          "%s: a tokenizer of %" PRIu32 " tokens and a model of vocab_size %" PRId64,

@@ -14,68 +14,32 @@
 
 /* ---- Parameters ------------------------------------------------------------------------- */
 
-/* sigma^2 = 2 / (d_in + d_out), of a matrix (d_out, d_in). */
-static double linear_sigma(int64_t d_out, int64_t d_in)
+static void spec_set(tlmi_parameter_spec_t *spec, const tlmi_model_shape_t *shape, int64_t layer,
+                     int32_t part)
 {
-    return sqrt(2.0 / (double)(d_in + d_out));
+    const char *name = tlmi_parts[part].names[TLMI_NATIVE];
+
+    if (tlmi_part_is_in_block(part))
+        snprintf(spec->name, sizeof(spec->name), "%s%" PRId64 ".%s",
+                 tlmi_layer_prefixes[TLMI_NATIVE], layer, name);
+    else
+        snprintf(spec->name, sizeof(spec->name), "%s", name);
+    spec->part = part;
+    spec->layer = layer;
+    tlmi_part_shape(spec->shape, shape, part);
+    spec->ndim = spec->shape[1] == 0 ? 1 : 2;
 }
 
-static void spec_set(tlmi_parameter_spec_t *spec, const char *name, int64_t d_out, int64_t d_in,
-                     double sigma)
-{
-    snprintf(spec->name, sizeof(spec->name), "%s.weight", name);
-    spec->ndim = d_in == 0 ? 1 : 2;
-    spec->shape[0] = d_out;
-    spec->shape[1] = d_in;
-    spec->sigma = sigma;
-}
-
-static void specs_of_block(tlmi_parameter_spec_t *specs, const tlm_model_t *model, int64_t layer)
+static void describe_parameters(tlmi_parameter_spec_t *specs, const tlm_model_t *model)
 {
     const tlmi_model_shape_t *shape = &model->shape;
-    const int64_t d = model->options.d_model, f = model->options.d_ff, kv = shape->kv_width;
-    const struct {
-        const char *name;
-        int64_t d_out, d_in; /* d_in 0: a vector of gains */
-    } parts[TLMI_BLOCK_PARTS] = {
-        [TLMI_ATTN_Q] = {"attn.q_proj", d, d},
-        [TLMI_ATTN_K] = {"attn.k_proj", kv, d},
-        [TLMI_ATTN_V] = {"attn.v_proj", kv, d},
-        [TLMI_ATTN_OUTPUT] = {"attn.output_proj", d, d},
-        [TLMI_LN1] = {"ln1", d, 0},
-        [TLMI_FFN_W1] = {"ffn.w1", f, d},
-        [TLMI_FFN_W2] = {"ffn.w2", d, f},
-        [TLMI_FFN_W3] = {"ffn.w3", f, d},
-        [TLMI_LN2] = {"ln2", d, 0},
-    };
 
-    for (int32_t i = 0; i < TLMI_BLOCK_PARTS; i++) {
-        char name[48];
-        bool is_gain = parts[i].d_in == 0;
+    for (int32_t part = 0; part < TLMI_NUM_PARTS; part++) {
+        const int64_t layers = tlmi_part_is_in_block(part) ? model->options.num_layers : 1;
 
-        if (shape->places[i] < 0)
-            continue;
-        snprintf(name, sizeof(name), "layers.%" PRId64 ".%s", layer, parts[i].name);
-        spec_set(&specs[shape->places[i]], name, parts[i].d_out, parts[i].d_in,
-                 is_gain ? 0.0 : linear_sigma(parts[i].d_out, parts[i].d_in));
+        for (int64_t layer = 0; tlmi_has_part(shape, part) && layer < layers; layer++)
+            spec_set(&specs[tlmi_part_index(shape, layer, part)], shape, layer, part);
     }
-}
-
-static void specs_of_model(tlmi_parameter_spec_t *specs, const tlm_model_t *model)
-{
-    const tlm_model_options_t *options = &model->options;
-    const tlmi_model_shape_t *shape = &model->shape;
-    const int64_t v = options->vocab_size, d = options->d_model;
-
-    spec_set(specs++, "token_embeddings", v, d, shape->has_output ? 1.0 : linear_sigma(v, d));
-    for (int64_t layer = 0; layer < options->num_layers; layer++) {
-        specs_of_block(specs, model, layer);
-        specs += shape->block_parameters;
-    }
-    if (shape->has_final_norm)
-        spec_set(specs++, "ln_final", d, 0, 0.0);
-    if (shape->has_output)
-        spec_set(specs, "lm_head", v, d, linear_sigma(v, d));
 }
 
 /* Elements of a parameter, and what it takes for the next one to be aligned. */
@@ -131,7 +95,7 @@ tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_
     if (model->specs == NULL || model->parameters == NULL)
         goto fail;
     model->num_parameters = n;
-    specs_of_model(model->specs, model);
+    describe_parameters(model->specs, model);
     TLMI_TRY_OR(fail, create_parameters(model));
     *out = model;
     return TLM_OK;
@@ -140,11 +104,26 @@ fail:
     return status;
 }
 
-static tlm_status_t parameter_init(tlm_tensor_t *tensor, const tlmi_parameter_spec_t *spec,
-                                   uint64_t seed, size_t index)
+/* Of the normal distribution that a part's values are drawn from; 0: they are all 1. */
+static double initial_sigma(const tlm_model_t *model, const tlmi_parameter_spec_t *spec)
 {
-    if (spec->sigma > 0.0)
-        return tlm_init_truncated_normal(tensor, spec->sigma, 3.0, seed, TLMI_STREAM_INIT + index);
+    const tlmi_initial_t initial = tlmi_parts[spec->part].initial;
+
+    if (initial == TLMI_INIT_ONES)
+        return 0.0;
+    if (initial == TLMI_INIT_EMBEDDING && tlmi_has_part(&model->shape, TLMI_LM_HEAD))
+        return 1.0;
+    return sqrt(2.0 / (double)(spec->shape[1] + spec->shape[0]));
+}
+
+static tlm_status_t parameter_init(tlm_model_t *model, size_t index)
+{
+    tlm_tensor_t *tensor = model->parameters[index];
+    const double sigma = initial_sigma(model, &model->specs[index]);
+
+    if (sigma > 0.0)
+        return tlm_init_truncated_normal(tensor, sigma, 3.0, model->options.seed,
+                                         TLMI_STREAM_INIT + index);
     for (int64_t i = 0; i < tensor->numel; i++)
         tlmi_floats(tensor)[i] = 1.0f;
     return TLM_OK;
@@ -158,8 +137,7 @@ tlm_status_t tlm_model_create(tlm_model_t **out, const tlm_model_options_t *opti
     TLMI_REQUIRE("model_create", out);
     TLMI_TRY(tlmi_model_create_empty(&model, options));
     for (size_t i = 0; i < model->num_parameters; i++)
-        TLMI_TRY_OR(fail,
-                    parameter_init(model->parameters[i], &model->specs[i], model->options.seed, i));
+        TLMI_TRY_OR(fail, parameter_init(model, i));
     *out = model;
     return TLM_OK;
 fail:

@@ -1,42 +1,17 @@
-/* What a model is made of: its parameters in a fixed order, found by layer and part. */
+/* A model from within: its parameters in a fixed order, found by layer and part. */
 #ifndef TLMI_MODEL_CORE_H
 #define TLMI_MODEL_CORE_H
 
+#include "model/architecture.h"
 #include "tinylm/model.h"
-
-/* What a model is made of: its parameters in a fixed order, found by layer and part. */
-
-/* Parameters of one block, in their order; a model may lack some. */
-enum {
-    TLMI_ATTN_Q,
-    TLMI_ATTN_K,
-    TLMI_ATTN_V,
-    TLMI_ATTN_OUTPUT,
-    TLMI_LN1,
-    TLMI_FFN_W1,
-    TLMI_FFN_W2,
-    TLMI_FFN_W3,
-    TLMI_LN2,
-    TLMI_BLOCK_PARTS
-};
 
 typedef struct tlmi_parameter_spec {
     char name[64];
+    int32_t part;  /* of architecture.h */
+    int64_t layer; /* 0 outside the blocks */
     int64_t shape[2];
     int32_t ndim;
-    double sigma; /* of the initial values; 0: all ones */
 } tlmi_parameter_spec_t;
-
-/* What follows from a model's options. */
-typedef struct tlmi_model_shape {
-    int64_t d_head;
-    int64_t kv_width;                 /* num_kv_heads * d_head */
-    int32_t places[TLMI_BLOCK_PARTS]; /* of each part among a block's parameters; -1: it has none */
-    size_t block_parameters;          /* of one block */
-    bool has_final_norm, has_output;  /* parameters of their own */
-    size_t num_parameters;            /* in all */
-    uint64_t num_elements;
-} tlmi_model_shape_t;
 
 struct tlm_model {
     tlm_model_options_t options; /* defaults resolved */
@@ -47,40 +22,42 @@ struct tlm_model {
     bool checkpointing; /* blocks are run anew in backward */
 };
 
-static inline tlm_tensor_t *tlmi_model_embedding(const tlm_model_t *model)
-{
-    return model->parameters[0];
-}
-
-/* NULL if the model has no such part. */
+/* The parameter, NULL if the model has no such part; `layer` is 0 outside the blocks. */
 static inline tlm_tensor_t *tlmi_model_block(const tlm_model_t *model, int64_t layer, int32_t part)
 {
     const tlmi_model_shape_t *shape = &model->shape;
-    int32_t place = shape->places[part];
 
-    return place < 0
-               ? NULL
-               : model->parameters[1 + (size_t)layer * shape->block_parameters + (size_t)place];
+    return tlmi_has_part(shape, part) ? model->parameters[tlmi_part_index(shape, layer, part)]
+                                      : NULL;
+}
+
+static inline tlm_tensor_t *tlmi_model_embedding(const tlm_model_t *model)
+{
+    return tlmi_model_block(model, 0, TLMI_EMBEDDING);
 }
 
 /* NULL if the model has none. */
 static inline tlm_tensor_t *tlmi_model_final_norm(const tlm_model_t *model)
 {
-    if (!model->shape.has_final_norm)
-        return NULL;
-    return model->parameters[model->num_parameters - (model->shape.has_output ? 2 : 1)];
+    return tlmi_model_block(model, 0, TLMI_LN_FINAL);
 }
 
 /* The output projection (vocab_size, d_model): the embedding where that is tied. */
 static inline tlm_tensor_t *tlmi_model_output(const tlm_model_t *model)
 {
-    return model->parameters[model->shape.has_output ? model->num_parameters - 1 : 0];
+    tlm_tensor_t *output = tlmi_model_block(model, 0, TLMI_LM_HEAD);
+
+    return output != NULL ? output : tlmi_model_embedding(model);
 }
 
 /* Reads and checks a caller's options and resolves defaults; all sizes are computed without
  * overflow. */
 tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_t *shape,
                                 const char *function, const tlm_model_options_t *options);
+
+/* RMSNorm with that gain, or x itself (retained) where gain is NULL. */
+tlm_status_t tlmi_model_norm(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *x,
+                             tlm_tensor_t *gain);
 
 /* One block: y (batch, time, d_model) of x. */
 tlm_status_t tlmi_block_forward(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,

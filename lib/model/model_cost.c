@@ -18,18 +18,16 @@
 static void count_parameters(tlm_cost_t *cost, const tlm_model_options_t *options,
                              const tlmi_model_shape_t *shape)
 {
-    const uint64_t d = (uint64_t)options->d_model, f = (uint64_t)options->d_ff;
-    const uint64_t kv = (uint64_t)shape->kv_width, layers = (uint64_t)options->num_layers;
-    const uint64_t v = (uint64_t)options->vocab_size;
-    const uint64_t norms = options->norm == TLM_NORM_NONE ? 0 : 2 * layers;
-
     cost->parameters = shape->num_elements;
-    cost->part_parameters[TLM_PART_EMBEDDING] = v * d;
-    cost->part_parameters[TLM_PART_ATTENTION] = layers * (2 * d * d + 2 * d * kv);
-    cost->part_parameters[TLM_PART_FEED_FORWARD] =
-        layers * (options->ffn == TLM_FFN_SWIGLU ? 3 : 2) * d * f;
-    cost->part_parameters[TLM_PART_NORMS] = (norms + shape->has_final_norm) * d;
-    cost->part_parameters[TLM_PART_OUTPUT] = shape->has_output ? v * d : 0;
+    for (int32_t part = 0; part < TLMI_NUM_PARTS; part++) {
+        const int64_t layers = tlmi_part_is_in_block(part) ? options->num_layers : 1;
+        int64_t own[2];
+
+        tlmi_part_shape(own, shape, part);
+        if (tlmi_has_part(shape, part))
+            cost->part_parameters[tlmi_parts[part].cost] +=
+                (uint64_t)layers * (uint64_t)own[0] * (own[1] == 0 ? 1 : (uint64_t)own[1]);
+    }
 }
 
 /* ---- Operations ------------------------------------------------------------------------- */
@@ -59,13 +57,13 @@ static double sum_parts(const double *flops)
  * gradients of its input and of itself. Attention has two products of (time, time) a head forward
  * and four backward, and computes its scores anew. */
 static void count_flops(tlm_cost_t *cost, const tlm_model_options_t *options,
-                        const tlm_cost_options_t *asked)
+                        const tlmi_model_shape_t *shape, const tlm_cost_options_t *asked)
 {
     const bool full = asked->counting == TLM_COUNT_FULL;
     const double tokens = (double)asked->batch * (double)asked->time;
-    const double layers = (double)options->num_layers, d = (double)options->d_model;
+    const double queries = (double)options->num_layers * (double)shape->q_width; /* of a token */
     const double scores = (double)asked->batch * count_scores(asked->time, full);
-    const double output = (double)options->vocab_size * d;
+    const double output = (double)options->vocab_size * (double)options->d_model;
     const double parameters = (double)cost->parameters;
     double *forward = cost->forward_flops, *backward = cost->backward_flops;
     double matrices = (double)cost->part_parameters[TLM_PART_ATTENTION] +
@@ -75,7 +73,7 @@ static void count_flops(tlm_cost_t *cost, const tlm_model_options_t *options,
     forward[TLM_PART_FEED_FORWARD] =
         2.0 * tokens * (double)cost->part_parameters[TLM_PART_FEED_FORWARD];
     forward[TLM_PART_OUTPUT] = 2.0 * tokens * output;
-    forward[TLM_PART_SCORES] = 4.0 * layers * d * scores;
+    forward[TLM_PART_SCORES] = 4.0 * queries * scores;
     for (int32_t part = 0; part < TLM_MAX_PARTS; part++)
         backward[part] = 2.0 * forward[part];
     if (!full)
@@ -86,7 +84,7 @@ static void count_flops(tlm_cost_t *cost, const tlm_model_options_t *options,
     cost->optimizer_flops =
         parameters * (asked->optimizer == TLM_COST_ADAMW ? ADAMW_FLOPS : SGD_FLOPS);
     cost->step_flops = cost->model_flops + cost->recompute_flops + cost->optimizer_flops;
-    cost->token_flops = 2.0 * matrices + 4.0 * layers * d * (double)asked->time;
+    cost->token_flops = 2.0 * matrices + 4.0 * queries * (double)asked->time;
 }
 
 /* ---- Checks ----------------------------------------------------------------------------- */
@@ -122,8 +120,8 @@ static tlm_status_t check_cost_options(tlm_cost_options_t *asked,
 static bool bytes_fit(const tlm_model_options_t *options, const tlmi_model_shape_t *shape,
                       const tlm_cost_options_t *asked)
 {
-    size_t d = (size_t)options->d_model, f = (size_t)options->d_ff;
-    size_t row = 16 * d + 6 * f + (size_t)options->num_heads; /* floats of a block, at most */
+    size_t d = (size_t)options->d_model, q = (size_t)shape->q_width, f = (size_t)options->d_ff;
+    size_t row = 12 * d + 4 * q + 6 * f + (size_t)options->num_heads; /* floats of a block */
     size_t bytes;
 
     return tlmi_mul_size(&bytes, row, (size_t)options->num_layers + 2) &&
@@ -155,7 +153,7 @@ tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
                          " parameters is too large to count",
                          asked.batch, asked.time, shape.num_elements);
     count_parameters(&cost, &options, &shape);
-    count_flops(&cost, &options, &asked);
+    count_flops(&cost, &options, &shape, &asked);
     cost.weight_bytes = cost.gradient_bytes = shape.num_elements * sizeof(float);
     cost.optimizer_bytes = asked.optimizer == TLM_COST_ADAMW ? 2 * cost.weight_bytes : 0;
     cost.kv_cache_bytes = 2 * sizeof(float) * (uint64_t)options.num_layers *

@@ -1,4 +1,4 @@
-/* The model's forward pass and loss, as a sequence of layer functions. */
+/* The model's forward pass and loss around its blocks, whose own is in architecture.c. */
 #include <inttypes.h>
 
 #include "base/error.h"
@@ -12,93 +12,6 @@ static void replace(tlm_tensor_t **tensor, tlm_tensor_t *next)
 {
     tlm_tensor_free(*tensor);
     *tensor = next;
-}
-
-/* RMSNorm, or x itself where the model has no such norm. */
-static tlm_status_t norm(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *x,
-                         tlm_tensor_t *gain)
-{
-    if (gain != NULL)
-        return tlm_rms_norm(out, x, gain, (float)model->options.norm_eps);
-    *out = tlm_tensor_retain(x);
-    return TLM_OK;
-}
-
-static tlm_status_t attend(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
-                           tlm_tensor_t *x)
-{
-    const tlm_model_options_t *options = &model->options;
-    bool rope = options->position == TLM_POSITION_ROPE;
-
-    return tlm_multi_head_attention(
-        out, x, tlmi_model_block(model, layer, TLMI_ATTN_Q),
-        tlmi_model_block(model, layer, TLMI_ATTN_K), tlmi_model_block(model, layer, TLMI_ATTN_V),
-        tlmi_model_block(model, layer, TLMI_ATTN_OUTPUT), (int32_t)options->num_heads,
-        rope ? options->rope_theta : 0.0, NULL);
-}
-
-static tlm_status_t feed_forward(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
-                                 tlm_tensor_t *x)
-{
-    tlm_tensor_t *w1 = tlmi_model_block(model, layer, TLMI_FFN_W1);
-    tlm_tensor_t *w2 = tlmi_model_block(model, layer, TLMI_FFN_W2);
-    tlm_tensor_t *hidden = NULL, *active = NULL;
-    tlm_status_t status;
-
-    if (model->options.ffn == TLM_FFN_SWIGLU)
-        return tlm_swiglu(out, x, w1, w2, tlmi_model_block(model, layer, TLMI_FFN_W3));
-    TLMI_TRY_OR(done, tlm_linear(&hidden, x, w1));
-    TLMI_TRY_OR(done, tlm_silu(&active, hidden));
-    TLMI_TRY_OR(done, tlm_linear(out, active, w2));
-    tlmi_tensor_drop(active);
-    status = TLM_OK;
-done:
-    tlm_tensor_free(active);
-    tlm_tensor_free(hidden);
-    return status;
-}
-
-typedef tlm_status_t (*layer_fn)(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
-                                 tlm_tensor_t *x);
-
-/* *x becomes x + f(norm(x)), norm(x + f(x)) or x + f(x), as options.norm says. For backward norm(x) is
- * made again, and f's result is a summand, which nothing reads any more. */
-static tlm_status_t sublayer(tlm_tensor_t **x, const tlm_model_t *model, int64_t layer,
-                             int32_t norm_part, layer_fn f)
-{
-    tlm_tensor_t *gain = tlmi_model_block(model, layer, norm_part);
-    bool post = model->options.norm == TLM_NORM_POST;
-    tlm_tensor_t *input = NULL, *change = NULL, *sum = NULL, *result;
-    tlm_status_t status;
-
-    TLMI_TRY_OR(done, norm(&input, model, *x, post ? NULL : gain));
-    TLMI_TRY_OR(done, f(&change, model, layer, input));
-    TLMI_TRY_OR(done, tlm_add(&sum, *x, change));
-    TLMI_TRY_OR(done, norm(&result, model, sum, post ? gain : NULL));
-    if (input != *x)
-        tlmi_tensor_drop(input);
-    tlmi_tensor_drop(change);
-    replace(x, result);
-done:
-    tlm_tensor_free(sum);
-    tlm_tensor_free(change);
-    tlm_tensor_free(input);
-    return status;
-}
-
-tlm_status_t tlmi_block_forward(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,
-                                tlm_tensor_t *x)
-{
-    tlm_tensor_t *state = tlm_tensor_retain(x);
-    tlm_status_t status = sublayer(&state, model, layer, TLMI_LN1, attend);
-
-    if (status == TLM_OK)
-        status = sublayer(&state, model, layer, TLMI_LN2, feed_forward);
-    if (status == TLM_OK)
-        *y = state;
-    else
-        tlm_tensor_free(state);
-    return status;
 }
 
 static tlm_status_t check_input(const char *function, const tlm_model_t *model, const uint32_t *ids,
@@ -146,7 +59,7 @@ static tlm_status_t hidden_states(tlm_tensor_t **out, const tlm_model_t *model, 
             TLMI_TRY_OR(done, tlmi_block_forward(&y, model, layer, x));
         replace(&x, y);
     }
-    status = norm(out, model, x, tlmi_model_final_norm(model));
+    status = tlmi_model_norm(out, model, x, tlmi_model_final_norm(model));
 done:
     tlm_tensor_free(x);
     tlm_tensor_free(id_tensor);

@@ -1,159 +1,208 @@
-/* What a model's options mean: checks, defaults, and which parameters follow from them. */
+/* A model's options by the table of architecture.c: reading and writing values, checks, defaults, and the
+ * family that a model belongs to. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/options.h"
 #include "model/model_core.h"
 
 #define MAX_LAYERS 65536
 
-static tlm_status_t check_sizes(const char *function, const tlm_model_options_t *options)
-{
-    const struct {
-        const char *name;
-        int64_t value;
-        bool optional;
-    } sizes[] = {
-        {"vocab_size", options->vocab_size, false},
-        {"context_length", options->context_length, false},
-        {"d_model", options->d_model, false},
-        {"num_layers", options->num_layers, false},
-        {"num_heads", options->num_heads, false},
-        {"d_ff", options->d_ff, true},
-        {"num_kv_heads", options->num_kv_heads, true},
-    };
+/* ---- Values ----------------------------------------------------------------------------- */
 
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-        if (sizes[i].value < (sizes[i].optional ? 0 : 1) || sizes[i].value > INT32_MAX)
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                             "%s: %s %" PRId64 " is not in %d .. 2147483647", function,
-                             sizes[i].name, sizes[i].value, sizes[i].optional ? 0 : 1);
-    /* Memory for the names alone would be asked for before any limit of the machine shows. */
-    if (options->num_layers > MAX_LAYERS)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: num_layers %" PRId64 " is more than %d",
-                         function, options->num_layers, MAX_LAYERS);
-    if (!isfinite(options->rope_theta) || options->rope_theta < 0.0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: rope_theta %g is not a finite number >= 0",
-                         function, options->rope_theta);
-    /* RMSNorm takes it as float32. */
-    if (!isfinite((float)options->norm_eps) || options->norm_eps < 0.0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: norm_eps %g is not a finite float >= 0",
-                         function, options->norm_eps);
-    return TLM_OK;
+const tlmi_option_t *tlmi_option_find(const char *name)
+{
+    size_t i = 0;
+
+    while (strcmp(tlmi_options[i].name, name) != 0)
+        i++;
+    return &tlmi_options[i];
 }
 
-static tlm_status_t check_switches(const char *function, const tlm_model_options_t *options)
+int64_t tlmi_option_int(const tlm_model_options_t *options, const tlmi_option_t *option)
 {
-    const struct {
-        const char *name;
-        int32_t value, last;
-    } switches[] = {
-        {"norm", options->norm, TLM_NORM_NONE},
-        {"position", options->position, TLM_POSITION_NONE},
-        {"ffn", options->ffn, TLM_FFN_SILU},
-    };
+    const char *field = (const char *)options + option->offset;
+    int64_t size = 0;
+    int32_t choice = 0;
+    uint8_t flag = 0;
 
-    for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++)
-        if (switches[i].value < 0 || switches[i].value > switches[i].last)
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %" PRId32 " is not in 0 .. %" PRId32,
-                             function, switches[i].name, switches[i].value, switches[i].last);
-    return TLM_OK;
-}
-
-static tlm_status_t check_heads(const char *function, const tlm_model_options_t *options)
-{
-    /* RoPE turns pairs within a head. */
-    int64_t pair = options->position == TLM_POSITION_ROPE ? 2 : 1;
-
-    if (options->d_model % (pair * options->num_heads) != 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: d_model %" PRId64 " is not a multiple of %snum_heads = %" PRId64,
-                         function, options->d_model, pair == 2 ? "2 * " : "",
-                         pair * options->num_heads);
-    if (options->num_kv_heads > 0 && options->num_heads % options->num_kv_heads != 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: num_kv_heads %" PRId64 " does not divide num_heads = %" PRId64,
-                         function, options->num_kv_heads, options->num_heads);
-    return TLM_OK;
-}
-
-static void set_defaults(tlm_model_options_t *options)
-{
-    if (options->num_kv_heads == 0)
-        options->num_kv_heads = options->num_heads;
-    /* Two matrices of 4 d_model hold as many parameters as three of 8/3 d_model. */
-    if (options->d_ff == 0)
-        options->d_ff = options->ffn == TLM_FFN_SILU ? 4 * options->d_model
-                                                     : (8 * options->d_model + 191) / 192 * 64;
-    if (options->rope_theta == 0.0)
-        options->rope_theta = 10000.0;
-    if (options->norm_eps == 0.0)
-        options->norm_eps = 1e-5;
-}
-
-static void list_parts(tlmi_model_shape_t *shape, const tlm_model_options_t *options)
-{
-    bool norms = options->norm != TLM_NORM_NONE;
-
-    shape->block_parameters = 0;
-    for (int32_t part = 0; part < TLMI_BLOCK_PARTS; part++) {
-        bool present = part == TLMI_FFN_W3                    ? options->ffn == TLM_FFN_SWIGLU
-                       : part == TLMI_LN1 || part == TLMI_LN2 ? norms
-                                                              : true;
-        shape->places[part] = present ? (int32_t)shape->block_parameters++ : -1;
+    switch (option->type) {
+    case TLMI_SIZE:
+        memcpy(&size, field, sizeof(size));
+        return size;
+    case TLMI_CHOICE:
+        memcpy(&choice, field, sizeof(choice));
+        return choice;
+    case TLMI_FLAG:
+        memcpy(&flag, field, sizeof(flag));
+        return flag;
+    default:
+        return 0;
     }
-    shape->has_final_norm = options->norm == TLM_NORM_PRE;
-    shape->has_output = !options->tied_embeddings;
-    shape->num_parameters = 1 + shape->block_parameters * (size_t)options->num_layers +
-                            shape->has_final_norm + shape->has_output;
 }
 
-/* *sum += a * b, false on overflow. */
-static bool add_product(size_t *sum, size_t a, size_t b)
+double tlmi_option_number(const tlm_model_options_t *options, const tlmi_option_t *option)
 {
-    return tlmi_mul_size(&a, a, b) && tlmi_add_size(sum, *sum, a);
+    double number;
+
+    memcpy(&number, (const char *)options + option->offset, sizeof(number));
+    return number;
 }
 
-static bool count_elements(tlmi_model_shape_t *shape, const tlm_model_options_t *options)
+void tlmi_option_set_int(tlm_model_options_t *options, const tlmi_option_t *option, int64_t value)
 {
-    size_t d = (size_t)options->d_model, f = (size_t)options->d_ff, block = 0, all = 0, bytes;
-    size_t matrices = shape->places[TLMI_FFN_W3] < 0 ? 2 : 3;
-    size_t gains = shape->places[TLMI_LN1] < 0 ? 0 : 2;
-    size_t ends = (size_t)options->vocab_size * (shape->has_output ? 2 : 1);
+    char *field = (char *)options + option->offset;
+    int32_t choice = (int32_t)value;
+    bool flag = value != 0;
 
-    /* Sizes are below 2^34, so small multiples of one fit; beyond that each step is checked. */
-    if (!add_product(&block, d, 2 * d) || !add_product(&block, d, 2 * (size_t)shape->kv_width) ||
-        !add_product(&block, d, matrices * f + gains) ||
-        !add_product(&all, block, (size_t)options->num_layers) ||
-        !add_product(&all, d, ends + shape->has_final_norm) ||
-        !tlmi_mul_size(&bytes, all, 4 * sizeof(float)))
-        return false;
-    shape->num_elements = all;
-    return true;
+    if (option->type == TLMI_SIZE)
+        memcpy(field, &value, sizeof(value));
+    else if (option->type == TLMI_CHOICE)
+        memcpy(field, &choice, sizeof(choice));
+    else if (option->type == TLMI_FLAG)
+        memcpy(field, &flag, sizeof(flag));
+}
+
+void tlmi_option_set_number(tlm_model_options_t *options, const tlmi_option_t *option, double value)
+{
+    memcpy((char *)options + option->offset, &value, sizeof(value));
+}
+
+void tlmi_option_set(tlm_model_options_t *options, const tlmi_option_t *option, double value)
+{
+    if (option->type == TLMI_NUMBER)
+        tlmi_option_set_number(options, option, value);
+    else
+        tlmi_option_set_int(options, option, (int64_t)value);
+}
+
+bool tlmi_option_equal(const tlm_model_options_t *a, const tlm_model_options_t *b,
+                       const tlmi_option_t *option)
+{
+    if (option->type == TLMI_NUMBER)
+        return tlmi_option_number(a, option) == tlmi_option_number(b, option);
+    return tlmi_option_int(a, option) == tlmi_option_int(b, option);
+}
+
+bool tlmi_option_is_default(const tlm_model_options_t *options, const tlmi_option_t *option)
+{
+    tlm_model_options_t plain = *options;
+
+    tlmi_option_set(&plain, option, 0.0);
+    tlmi_options_set_defaults(&plain);
+    return tlmi_option_equal(options, &plain, option);
+}
+
+int32_t tlmi_option_num_words(const tlmi_option_t *option)
+{
+    int32_t n = 0;
+
+    while (n < TLMI_MAX_WORDS && option->words[n] != NULL)
+        n++;
+    return n;
+}
+
+const char *tlmi_option_text(char *buffer, const tlm_model_options_t *options,
+                             const tlmi_option_t *option)
+{
+    if (option->type == TLMI_NUMBER)
+        snprintf(buffer, TLMI_OPTION_TEXT, "%g", tlmi_option_number(options, option));
+    else if (option->type == TLMI_CHOICE)
+        snprintf(buffer, TLMI_OPTION_TEXT, "%s", option->words[tlmi_option_int(options, option)]);
+    else
+        snprintf(buffer, TLMI_OPTION_TEXT, "%" PRId64, tlmi_option_int(options, option));
+    return buffer;
+}
+
+/* ---- Checks ----------------------------------------------------------------------------- */
+
+static tlm_status_t check_option(const char *function, const tlm_model_options_t *options,
+                                 const tlmi_option_t *option)
+{
+    const bool is_number = option->type == TLMI_NUMBER, is_size = option->type == TLMI_SIZE;
+    const int64_t value = is_number ? 0 : tlmi_option_int(options, option);
+    const int64_t least = is_size && option->required ? 1 : 0;
+    const int64_t most = is_size                       ? INT32_MAX
+                         : option->type == TLMI_CHOICE ? tlmi_option_num_words(option) - 1
+                                                       : 1;
+
+    if (value < least || value > most)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: %s %" PRId64 " is not in %" PRId64 " .. %" PRId64, function,
+                         option->name, value, least, most);
+    /* Kernels take numbers as float32. */
+    if (is_number && !(isfinite((float)tlmi_option_number(options, option)) &&
+                       tlmi_option_number(options, option) >= 0.0))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %g is not a finite float >= 0", function,
+                         option->name, tlmi_option_number(options, option));
+    return TLM_OK;
 }
 
 tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_t *shape,
                                 const char *function, const tlm_model_options_t *options)
 {
     tlm_model_options_t known = TLM_MODEL_OPTIONS_INIT;
-    tlmi_model_shape_t made;
 
     TLMI_TRY(tlmi_options_read(function, &known, TLMI_MODEL_OPTIONS, options));
-    TLMI_TRY(check_sizes(function, &known));
-    TLMI_TRY(check_switches(function, &known));
-    TLMI_TRY(check_heads(function, &known));
-    set_defaults(&known);
-    made.d_head = known.d_model / known.num_heads;
-    made.kv_width = known.num_kv_heads * made.d_head;
-    list_parts(&made, &known);
-    if (!count_elements(&made, &known))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: a model of vocab_size %" PRId64 ", d_model %" PRId64
-                         ", num_layers %" PRId64 ", d_ff %" PRId64 " is too large",
-                         function, known.vocab_size, known.d_model, known.num_layers, known.d_ff);
+    for (size_t i = 0; i < tlmi_num_options; i++)
+        TLMI_TRY(check_option(function, &known, &tlmi_options[i]));
+    /* Memory for the names alone would be asked for before any limit of the machine shows. */
+    if (known.num_layers > MAX_LAYERS)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: num_layers %" PRId64 " is more than %d",
+                         function, known.num_layers, MAX_LAYERS);
+    tlmi_options_set_defaults(&known);
+    TLMI_TRY(tlmi_architecture_wire(shape, function, &known));
     *resolved = known;
-    *shape = made;
     return TLM_OK;
+}
+
+/* ---- Families --------------------------------------------------------------------------- */
+
+/* The value that a family fixes for an option that its files have no key for. */
+static double fixed_value(const tlmi_family_t *family, const tlmi_option_t *option)
+{
+    for (const tlmi_setting_t *fixed = family->fixed; fixed->option != NULL; fixed++)
+        if (strcmp(fixed->option, option->name) == 0)
+            return fixed->value;
+    return 0.0;
+}
+
+/* The first option that the family's files cannot say, or NULL. */
+static const tlmi_option_t *find_lacking(const tlmi_family_t *family,
+                                         const tlm_model_options_t *options)
+{
+    for (size_t i = 0; i < tlmi_num_options; i++) {
+        const tlmi_option_t *option = &tlmi_options[i];
+        tlm_model_options_t fixed = *options;
+
+        if (option->keys[TLMI_HF].key != NULL || option->type == TLMI_SEED)
+            continue;
+        tlmi_option_set(&fixed, option, fixed_value(family, option));
+        if (!tlmi_option_equal(options, &fixed, option))
+            return option;
+    }
+    return NULL;
+}
+
+tlm_status_t tlmi_family_of(const tlmi_family_t **out, const char *function,
+                            const tlm_model_options_t *options)
+{
+    const tlmi_option_t *lacking = NULL;
+    char text[TLMI_OPTION_TEXT];
+
+    for (size_t i = 0; i < tlmi_num_families; i++) {
+        const tlmi_option_t *own = find_lacking(&tlmi_families[i], options);
+
+        if (own == NULL) {
+            *out = &tlmi_families[i];
+            return TLM_OK;
+        }
+        lacking = lacking == NULL ? own : lacking;
+    }
+    return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                     "%s: none of the architectures that such files name has %s (%s)", function,
+                     tlmi_option_text(text, options, lacking), lacking->name);
 }

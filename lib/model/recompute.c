@@ -7,9 +7,9 @@
 #include "tensor/autograd.h"
 #include "tensor/tensor_core.h"
 
-/* Inputs of the node: x, then the block's parameters, as tlmi_model_block counts them from 1. So
- * the inputs are the parameters of a model of one block, and nothing refers to the caller's model,
- * which may be freed before backward. */
+/* Inputs of the node: x, then the block's parameters. So the inputs are the parameters of a model of
+ * one block, with x in front of it, and nothing refers to the caller's model, which may be freed
+ * before backward. */
 typedef struct recompute_context {
     tlm_model_options_t options;
     tlmi_model_shape_t shape;
@@ -67,7 +67,8 @@ tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model,
         return TLM_ERR_OUT_OF_MEMORY;
     inputs[0] = x;
     for (size_t i = 0; i < count; i++)
-        inputs[1 + i] = model->parameters[1 + (size_t)layer * count + i];
+        inputs[1 + i] =
+            model->parameters[model->shape.front_parameters + (size_t)layer * count + i];
     graph = tlmi_needs_grad(inputs, (int32_t)count + 1);
     former = tlm_set_grad_enabled(false);
     status = tlmi_block_forward(&y, model, layer, x);
@@ -75,9 +76,12 @@ tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model,
     if (status == TLM_OK && graph) {
         status = tlmi_record(&node, &recompute_op, y, inputs, (int32_t)count + 1,
                              sizeof(recompute_context_t));
-        if (status == TLM_OK)
-            *(recompute_context_t *)tlmi_node_context(node) =
-                (recompute_context_t){model->options, model->shape};
+        if (status == TLM_OK) {
+            recompute_context_t *context = tlmi_node_context(node);
+
+            *context = (recompute_context_t){model->options, model->shape};
+            context->shape.front_parameters = 1;
+        }
     }
     tlmi_cached_free(inputs);
     if (status == TLM_OK)

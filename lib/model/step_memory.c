@@ -364,7 +364,8 @@ static size_t train_step(walk_t *walk, bool checkpointing, size_t weights)
     const tlm_model_options_t *options = walk->options;
     const tlmi_model_shape_t *shape = walk->shape;
     const int64_t d = options->d_model;
-    const size_t last = shape->num_parameters - 1, output = shape->has_output ? last : 0;
+    const size_t last = shape->num_parameters - 1,
+                 output = tlmi_has_part(shape, TLMI_LM_HEAD) ? last : 0;
     const size_t id_list = (size_t)walk->rows * sizeof(int64_t); /* for the embedding's gradient */
     size_t targets = take(walk, walk->rows, 1), ids = take(walk, walk->rows, 1);
     size_t embedded = take(walk, walk->rows, d), hidden, loss, gradient, dx, activations;
@@ -372,20 +373,20 @@ static size_t train_step(walk_t *walk, bool checkpointing, size_t weights)
     walk->plain += id_list;
     for (int64_t layer = 0; layer < options->num_layers; layer++)
         block_forward(walk, &walk->blocks[layer], !checkpointing);
-    hidden = shape->has_final_norm ? norm(walk, true) : 0;
+    hidden = tlmi_has_part(shape, TLMI_LN_FINAL) ? norm(walk, true) : 0;
     give(walk, ids);
     loss = take(walk, 1, 1);
     gradient = loss_forward(walk, output);
-    drop(walk, shape->has_final_norm
+    drop(walk, tlmi_has_part(shape, TLMI_LN_FINAL)
                    ? &hidden
                    : sublayer_output(walk, &walk->blocks[options->num_layers - 1].feed_forward));
     give(walk, targets);
     activations = walk->book.stats.live_bytes + walk->plain - walk->gradients[output] - weights;
 
     use(walk, sizeof(float)); /* the loss's own gradient */
-    dx = shape->has_final_norm ? 0 : gradient;
-    if (shape->has_final_norm) {
-        norm_backward(walk, &dx, last - (shape->has_output ? 1 : 0));
+    dx = tlmi_has_part(shape, TLMI_LN_FINAL) ? 0 : gradient;
+    if (tlmi_has_part(shape, TLMI_LN_FINAL)) {
+        norm_backward(walk, &dx, last - (tlmi_has_part(shape, TLMI_LM_HEAD) ? 1 : 0));
         give(walk, gradient);
     }
     for (int64_t layer = options->num_layers - 1; layer >= 0; layer--)

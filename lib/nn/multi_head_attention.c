@@ -49,29 +49,28 @@ static tlm_status_t check_heads(int64_t *group, const tlm_tensor_t *wq, const tl
     return TLM_OK;
 }
 
-static tlm_status_t attend(tlm_tensor_t **out, const projections_t *made, int32_t num_heads,
-                           int64_t group, double rope_theta, tlm_tensor_t *positions)
+tlm_status_t tlmi_heads_attention(tlm_tensor_t **out, const char *op, tlm_tensor_t *query,
+                                  tlm_tensor_t *key, tlm_tensor_t *value, int32_t num_heads,
+                                  int32_t num_kv_heads, double rope_theta, tlm_tensor_t *positions)
 {
-    const tlm_tensor_t *query = made->query;
     int32_t n = query->ndim;
     int64_t time = query->shape[n - 2], d_head = query->shape[n - 1] / num_heads;
     tlmi_rotation_t rotation = {NULL, 0, 0, 0};
     tlmi_attention_t attention = {.outer = tlmi_dims_product(query->shape, 0, n - 2),
                                   .heads = num_heads,
-                                  .group = group,
+                                  .group = num_heads / num_kv_heads,
                                   .queries = time,
                                   .keys = time,
                                   .d_key = d_head,
                                   .d_value = d_head,
                                   .causal = true};
     if (rope_theta != 0.0) {
-        TLMI_TRY(tlmi_rotation_create(&rotation, "multi_head_attention", query->shape, n - 2, time,
-                                      d_head, positions, rope_theta));
+        TLMI_TRY(tlmi_rotation_create(&rotation, op, query->shape, n - 2, time, d_head, positions,
+                                      rope_theta));
         attention.rotation = &rotation;
     }
-    tlm_status_t status =
-        tlmi_attention_op(out, &attention, made->query, made->key, made->value, NULL,
-                          rope_theta != 0.0 ? &rotation : NULL, query->shape, n);
+    tlm_status_t status = tlmi_attention_op(out, &attention, query, key, value, NULL,
+                                            rope_theta != 0.0 ? &rotation : NULL, query->shape, n);
     tlmi_rotation_free(&rotation);
     return status;
 }
@@ -92,7 +91,9 @@ tlm_status_t tlm_multi_head_attention(tlm_tensor_t **out, tlm_tensor_t *x, tlm_t
     if (status == TLM_OK)
         status = tlm_linear(&made.value, x, wv);
     if (status == TLM_OK)
-        status = attend(&heads, &made, num_heads, group, rope_theta, positions);
+        status =
+            tlmi_heads_attention(&heads, "multi_head_attention", made.query, made.key, made.value,
+                                 num_heads, (int32_t)(num_heads / group), rope_theta, positions);
     if (status == TLM_OK)
         status = tlm_linear(out, heads, wo);
     tlm_tensor_free(made.query);

@@ -14,6 +14,13 @@ enum { TLMI_LOSS_SLICE = 512 /* rows whose logits exist at once */ };
 tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
                                        tlm_tensor_t *targets);
 
+/* Causal attention over heads that lie side by side in contiguous rows: query (..., time, num_heads * d_head), key
+ * and value (..., time, num_kv_heads * d_head), of shapes that fit. rope_theta 0: no rotation; positions as in
+ * tlm_multi_head_attention. Messages begin with `op`. */
+tlm_status_t tlmi_heads_attention(tlm_tensor_t **out, const char *op, tlm_tensor_t *query,
+                                  tlm_tensor_t *key, tlm_tensor_t *value, int32_t num_heads,
+                                  int32_t num_kv_heads, double rope_theta, tlm_tensor_t *positions);
+
 /* The table of RoPE: cos and sin of position * theta^(-2i/d) for every row and pair i. */
 
 typedef struct tlmi_rotation {

@@ -61,7 +61,7 @@ FIELD(tlm_pad_options_t, pad_side, 28, 4);
 FIELD(tlm_pad_options_t, cut_side, 32, 4);
 FIELD(tlm_pad_options_t, reserved, 36, 4);
 
-SIZE(tlm_model_options_t, 104);
+SIZE(tlm_model_options_t, 120);
 FIELD(tlm_model_options_t, size, 0, 8);
 FIELD(tlm_model_options_t, vocab_size, 8, 8);
 FIELD(tlm_model_options_t, context_length, 16, 8);
@@ -78,6 +78,8 @@ FIELD(tlm_model_options_t, position, 92, 4);
 FIELD(tlm_model_options_t, ffn, 96, 4);
 FIELD(tlm_model_options_t, tied_embeddings, 100, 1);
 FIELD(tlm_model_options_t, reserved, 101, 3);
+FIELD(tlm_model_options_t, head_dim, 104, 8);
+FIELD(tlm_model_options_t, reserved2, 112, 8);
 
 SIZE(tlm_cost_options_t, 40);
 FIELD(tlm_cost_options_t, size, 0, 8);

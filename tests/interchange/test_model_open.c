@@ -185,7 +185,7 @@ START_TEST(bad_configurations_are_refused)
         {",\"mlp_bias\":\"no\"", "\"mlp_bias\"", TLM_ERR_FORMAT},
         {",\"sliding_window\":4096", "\"sliding_window\"", TLM_ERR_UNSUPPORTED},
         {",\"quantization_config\":{}", "\"quantization_config\"", TLM_ERR_UNSUPPORTED},
-        {",\"head_dim\":5", "\"head_dim\" is 5", TLM_ERR_UNSUPPORTED},
+        {",\"head_dim\":5", "head_dim 5", TLM_ERR_INVALID_ARGUMENT},
         {",\"head_dim\":-4", "\"head_dim\"", TLM_ERR_FORMAT},
         {",\"rope_scaling\":{\"type\":\"linear\"}", "\"rope_scaling\"", TLM_ERR_UNSUPPORTED},
         {",\"rope_parameters\":{\"rope_type\":\"yarn\"}", "\"rope_parameters\"",

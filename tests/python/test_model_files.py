@@ -21,6 +21,7 @@ SHAPES = {
     "plain": {},
     "grouped": {"num_kv_heads": 2, "rope_theta": 500000.0, "norm_eps": 1e-6},
     "tied": {"num_kv_heads": 1, "tied_embeddings": True},
+    "wide heads": {"num_kv_heads": 2, "head_dim": 14},
 }
 
 
@@ -199,6 +200,7 @@ class OpenTest(FolderTest):
             "grouped": {"num_key_value_heads": 2},
             "one head of keys": {"num_key_value_heads": 1, "rms_norm_eps": 1e-3},
             "tied": {"tie_word_embeddings": True},
+            "heads of a width of their own": {"head_dim": 16, "num_key_value_heads": 2},
             "theta": {"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}},
         }.items():
             with self.subTest(name):
@@ -238,8 +240,8 @@ class OpenTest(FolderTest):
     def test_what_differs_is_refused(self):
         self.make()
         for key, value in {
-            "attention_bias": True, "mlp_bias": True, "hidden_act": "gelu", "head_dim": 16,
-            "sliding_window": 16, "model_type": "mistral", "architectures": ["MistralForCausalLM"],
+            "attention_bias": True, "mlp_bias": True, "hidden_act": "gelu", "sliding_window": 16,
+            "model_type": "mistral", "architectures": ["MistralForCausalLM"],
             "rope_scaling": {"rope_type": "llama3", "factor": 8.0},
             "rope_parameters": {"type": "linear", "rope_theta": 1e4, "factor": 2.0},
             "partial_rotary_factor": 0.5, "quantization_config": {"bits": 4},

@@ -44,6 +44,9 @@ static const tlm_model_options_t reference_shapes[] = {
                     .ffn = TLM_FFN_SILU, .tied_embeddings = true, .norm_eps = 1e-3),
     REFERENCE_SHAPE(.d_model = 15, .num_heads = 3, .num_kv_heads = 1, .norm = TLM_NORM_NONE,
                     .position = TLM_POSITION_NONE, .tied_embeddings = true),
+    REFERENCE_SHAPE(.d_model = 9, .num_heads = 2, .head_dim = 6),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 4, .num_kv_heads = 2, .head_dim = 3,
+                    .position = TLM_POSITION_NONE, .norm = TLM_NORM_POST),
 };
 enum { REFERENCE_NUM_SHAPES = sizeof(reference_shapes) / sizeof(reference_shapes[0]) };
 
@@ -168,30 +171,32 @@ static inline void reference_attention(double *x, const reference_t *reference, 
                                        int64_t time)
 {
     const tlm_model_options_t *options = &reference->options;
-    const int64_t d = options->d_model, heads = options->num_heads, d_head = d / heads;
+    const int64_t d = options->d_model, heads = options->num_heads;
+    const int64_t d_head = options->head_dim, width = heads * d_head;
     const int64_t kv = options->num_kv_heads * d_head, shared = heads / options->num_kv_heads;
-    double *q = malloc((size_t)(time * d * 5) * sizeof(double));
-    double *k = q + time * d, *v = k + time * d, *h = v + time * d, *out = h + time * d;
+    double *q = malloc((size_t)(time * (4 * width + d)) * sizeof(double));
+    double *k = q + time * width, *v = k + time * width, *out = v + time * width;
+    double *h = out + time * width;
     double *weights = malloc((size_t)time * sizeof(double));
 
     for (int64_t t = 0; t < time; t++) {
         reference_input(h + t * d, x + t * d, reference, layer, "ln1");
-        reference_linear(q + t * d, reference_block(reference, layer, "attn.q_proj"), h + t * d, d,
-                         d);
+        reference_linear(q + t * width, reference_block(reference, layer, "attn.q_proj"), h + t * d,
+                         width, d);
         reference_linear(k + t * kv, reference_block(reference, layer, "attn.k_proj"), h + t * d,
                          kv, d);
         reference_linear(v + t * kv, reference_block(reference, layer, "attn.v_proj"), h + t * d,
                          kv, d);
         if (options->position == TLM_POSITION_ROPE) {
-            reference_rotate(q + t * d, d_head, heads, t, options->rope_theta);
+            reference_rotate(q + t * width, d_head, heads, t, options->rope_theta);
             reference_rotate(k + t * kv, d_head, kv / d_head, t, options->rope_theta);
         }
     }
-    memset(out, 0, (size_t)(time * d) * sizeof(double));
+    memset(out, 0, (size_t)(time * width) * sizeof(double));
     for (int64_t head = 0; head < heads; head++)
         for (int64_t t = 0; t < time; t++) {
-            const double *query = q + t * d + head * d_head;
-            double *result = out + t * d + head * d_head, sum = 0.0;
+            const double *query = q + t * width + head * d_head;
+            double *result = out + t * width + head * d_head, sum = 0.0;
 
             for (int64_t s = 0; s <= t; s++) {
                 const double *key = k + s * kv + head / shared * d_head;
@@ -206,8 +211,8 @@ static inline void reference_attention(double *x, const reference_t *reference, 
                     result[i] += weights[s] / sum * v[s * kv + head / shared * d_head + i];
         }
     for (int64_t t = 0; t < time; t++) {
-        reference_linear(h, reference_block(reference, layer, "attn.output_proj"), out + t * d, d,
-                         d);
+        reference_linear(h, reference_block(reference, layer, "attn.output_proj"), out + t * width,
+                         d, width);
         reference_add(x + t * d, h, reference, layer, "ln1");
     }
     free(weights);

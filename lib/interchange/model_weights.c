@@ -1,0 +1,283 @@
+/* Names, types and order of weights in others' files, and families by name. */
+#include "interchange/interchange.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "formats/half.h"
+#include "tensor/tensor_core.h"
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "elements are written as they lie in memory, and the formats are little-endian"
+#endif
+
+/* ---- Families --------------------------------------------------------------------------- */
+
+const tlmi_family_t *tlmi_family_find(tlmi_format_t format, const char *name, size_t size)
+{
+    for (size_t i = 0; i < tlmi_num_families; i++) {
+        const char *own = tlmi_families[i].names[format];
+
+        if (strlen(own) == size && memcmp(own, name, size) == 0)
+            return &tlmi_families[i];
+    }
+    return NULL;
+}
+
+const char *tlmi_families_text(char *buffer, tlmi_format_t format)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < tlmi_num_families && used < TLMI_FAMILIES_TEXT; i++)
+        used += (size_t)snprintf(buffer + used, TLMI_FAMILIES_TEXT - used, "%s%s",
+                                 i == 0                       ? ""
+                                 : i + 1 == tlmi_num_families ? " or "
+                                                              : ", ",
+                                 tlmi_families[i].names[format]);
+    return buffer;
+}
+
+void tlmi_family_apply(tlm_model_options_t *options, const tlmi_family_t *family)
+{
+    for (const tlmi_setting_t *fixed = family->fixed; fixed->option != NULL; fixed++)
+        tlmi_option_set(options, tlmi_option_find(fixed->option), fixed->value);
+}
+
+/* ---- Names ------------------------------------------------------------------------------ */
+
+void tlmi_weight_name(char out[TLMI_WEIGHT_NAME_SIZE], const tlm_model_t *model, size_t index,
+                      tlmi_format_t format)
+{
+    const tlmi_parameter_spec_t *spec = &model->specs[index];
+    const char *name = tlmi_parts[spec->part].names[format];
+
+    if (tlmi_part_is_in_block(spec->part))
+        snprintf(out, TLMI_WEIGHT_NAME_SIZE, "%s%" PRId64 ".%s", tlmi_layer_prefixes[format],
+                 spec->layer, name);
+    else
+        snprintf(out, TLMI_WEIGHT_NAME_SIZE, "%s", name);
+}
+
+/* The number behind a layer's prefix; 0 for other names, and for numbers that are too large. */
+static int64_t read_layer(const tlm_model_t *model, const char *name, size_t size,
+                          tlmi_format_t format)
+{
+    const char *prefix = tlmi_layer_prefixes[format];
+    int64_t layer = 0;
+
+    if (size <= strlen(prefix) || memcmp(name, prefix, strlen(prefix)) != 0)
+        return 0;
+    for (size_t i = strlen(prefix); i < size && name[i] >= '0' && name[i] <= '9'; i++)
+        if (layer < model->options.num_layers)
+            layer = 10 * layer + (name[i] - '0');
+    return layer < model->options.num_layers ? layer : 0;
+}
+
+size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
+                        tlmi_format_t format)
+{
+    const int64_t layer = read_layer(model, name, size, format);
+    char own[TLMI_WEIGHT_NAME_SIZE];
+
+    /* The name as it would be written tells whether it is all that it should be. */
+    for (int32_t part = 0; part < TLMI_NUM_PARTS; part++) {
+        size_t index;
+
+        if (!tlmi_has_part(&model->shape, part))
+            continue;
+        index = tlmi_part_index(&model->shape, layer, part);
+        tlmi_weight_name(own, model, index, format);
+        if (strlen(own) == size && memcmp(own, name, size) == 0)
+            return index;
+    }
+    return model->num_parameters;
+}
+
+/* ---- Values ----------------------------------------------------------------------------- */
+
+/* A parameter as rows: of a matrix, or the single elements of gains that are in the order of a head. */
+typedef struct rows {
+    int64_t count, columns;
+    int64_t width; /* of the heads whose rows the convention reorders; 0: they stand as they are */
+} rows_t;
+
+static rows_t rows_of(const tlm_model_t *model, size_t index, const tlmi_convention_t *convention)
+{
+    const tlm_tensor_t *tensor = model->parameters[index];
+    const tlmi_part_t *part = &tlmi_parts[model->specs[index].part];
+    const bool reordered = part->rotated && tlmi_halves(convention->family, convention->format);
+    rows_t rows = {1, tensor->numel, 0};
+
+    if (tensor->ndim == 2 || reordered) {
+        rows.count = tensor->shape[0];
+        rows.columns = tensor->numel / rows.count;
+    }
+    rows.width = reordered ? model->shape.d_head : 0;
+    return rows;
+}
+
+/* Which row here is row `row` of the file. */
+static int64_t own_row(int64_t row, int64_t width)
+{
+    int64_t j = width == 0 ? 0 : row % width;
+
+    return width == 0 ? row : row - j + 2 * (j % (width / 2)) + j / (width / 2);
+}
+
+size_t tlmi_weight_item_size(int32_t weights)
+{
+    return weights == TLM_WEIGHTS_FLOAT32 ? 4 : 2;
+}
+
+/* out[i] = values[i] as 16 bits; false if a finite number became infinite. */
+static bool narrow(uint16_t *out, const float *values, int64_t n, int32_t weights)
+{
+    bool fits = true;
+
+    for (int64_t i = 0; i < n; i++) {
+        float back;
+
+        if (weights == TLM_WEIGHTS_FLOAT16) {
+            out[i] = tlmi_float_to_half(values[i]);
+            back = tlmi_half_to_float(out[i]);
+        } else {
+            out[i] = tlmi_float_to_bfloat16(values[i]);
+            back = tlmi_bfloat16_to_float(out[i]);
+        }
+        fits = fits && !isinf(back) == !isinf(values[i]);
+    }
+    return fits;
+}
+
+tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index,
+                               const tlmi_convention_t *convention, int32_t weights,
+                               const char *path, tlmi_weight_sink_t sink, void *user)
+{
+    const float *values = tlmi_floats(model->parameters[index]);
+    const rows_t rows = rows_of(model, index, convention);
+    const size_t size = (size_t)rows.columns * tlmi_weight_item_size(weights);
+    uint16_t *narrowed = NULL;
+    tlm_status_t status = TLM_OK;
+
+    if (weights != TLM_WEIGHTS_FLOAT32) {
+        narrowed = tlmi_alloc((size_t)rows.columns, sizeof(*narrowed), "a row of weights");
+        if (narrowed == NULL)
+            return TLM_ERR_OUT_OF_MEMORY;
+    }
+    for (int64_t row = 0; row < rows.count && status == TLM_OK; row++) {
+        const float *own = values + own_row(row, rows.width) * rows.columns;
+
+        if (narrowed == NULL)
+            status = sink(user, own, size);
+        else if (narrow(narrowed, own, rows.columns, weights))
+            status = sink(user, narrowed, size);
+        else
+            status = tlmi_fail(TLM_ERR_RANGE, "%s: parameter '%s' has a weight too large for %s",
+                               path, model->specs[index].name,
+                               weights == TLM_WEIGHTS_FLOAT16 ? "float16" : "bfloat16");
+    }
+    tlmi_free(narrowed);
+    return status;
+}
+
+static void widen(float *out, const uint8_t *bytes, int64_t n, int32_t weights)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t item;
+
+        memcpy(&item, bytes + (size_t)i * sizeof(item), sizeof(item));
+        out[i] = weights == TLM_WEIGHTS_FLOAT16 ? tlmi_half_to_float(item)
+                                                : tlmi_bfloat16_to_float(item);
+    }
+}
+
+static void read_weight(tlm_model_t *model, size_t index, const tlmi_convention_t *convention,
+                        const tlmi_found_weight_t *from)
+{
+    float *values = tlmi_floats(model->parameters[index]);
+    const rows_t rows = rows_of(model, index, convention);
+    const size_t size = (size_t)rows.columns * tlmi_weight_item_size(from->weights);
+    const uint8_t *bytes = from->data;
+
+    for (int64_t row = 0; row < rows.count; row++, bytes += size) {
+        float *own = values + own_row(row, rows.width) * rows.columns;
+
+        if (from->weights == TLM_WEIGHTS_FLOAT32)
+            memcpy(own, bytes, size);
+        else
+            widen(own, bytes, rows.columns, from->weights);
+    }
+}
+
+/* ---- From a file to a model ------------------------------------------------------------- */
+
+tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found,
+                                const tlm_model_options_t *options, size_t num_tensors,
+                                size_t bytes, const char *path)
+{
+    tlm_model_options_t resolved;
+    tlmi_model_shape_t shape;
+    tlm_status_t status;
+
+    TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
+    /* Far too little, that is: a tensor that is missing, or of a type that is not read, is named later. */
+    if (shape.num_parameters / 2 > num_tensors + 32 || shape.num_elements / 2 > bytes)
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: a model of %zu tensors and %" PRIu64
+                         " elements in %zu tensors and %zu bytes",
+                         path, shape.num_parameters, shape.num_elements, num_tensors, bytes);
+    *found = tlmi_calloc(shape.num_parameters, sizeof(**found), "the tensors of a model");
+    if (*found == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    status = tlmi_model_create_empty(model, options);
+    if (status != TLM_OK) {
+        tlmi_free(*found);
+        *found = NULL;
+    }
+    return status;
+}
+
+tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *model,
+                               tlmi_format_t format, const char *name, size_t size,
+                               const tlmi_found_weight_t *tensor, const char *path)
+{
+    const size_t index = tlmi_weight_find(model, name, size, format);
+    const int shown = size < 128 ? (int)size : 128;
+    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
+    const tlmi_parameter_spec_t *spec;
+
+    if (index == model->num_parameters)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.*s' is none of the model's", path,
+                         shown, name);
+    if (found[index].data != NULL)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.*s' is there twice", path, shown, name);
+    spec = &model->specs[index];
+    if (tensor->ndim != spec->ndim ||
+        memcmp(tensor->shape, spec->shape, (size_t)spec->ndim * sizeof(*spec->shape)) != 0)
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: tensor '%.*s' has shape %s, the model's %s", path,
+                         shown, name, tlmi_dims_text(given, tensor->shape, tensor->ndim),
+                         tlmi_dims_text(own, spec->shape, spec->ndim));
+    found[index] = *tensor;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *found,
+                               const tlmi_convention_t *convention, const char *path)
+{
+    char name[TLMI_WEIGHT_NAME_SIZE];
+
+    for (size_t i = 0; i < model->num_parameters; i++)
+        if (found[i].data == NULL) {
+            tlmi_weight_name(name, model, i, convention->format);
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no tensor '%s'", path, name);
+        }
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        TLMI_TRY(tlmi_mapping_check(found[i].file, path));
+        read_weight(model, i, convention, &found[i]);
+    }
+    return TLM_OK;
+}

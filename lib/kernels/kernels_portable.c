@@ -78,23 +78,27 @@ static void kernel_byte_masks(tlmi_byte_masks_t *out, const uint8_t *bytes)
 
 /* ---- A tile of a large product ---------------------------------------------------------- */
 
-enum { TILE_ROWS = 4, TILE_COLUMNS = 16, TILE_DEPTH = 512 };
+enum { TILE_ROWS = 4, TILE_COLUMNS = 16, TILE_DEPTH = 512, TILE_VECTORS = TILE_COLUMNS / W_WIDTH };
 
-/* The sums stand in registers where the compiler makes vectors of the inner loop. */
 static void kernel_gemm_tile(int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                              const float *b, float beta, float *c, int64_t c_row_stride,
                              int64_t c_column_stride, const float *next_a, const float *next_b)
 {
     (void)next_a, (void)next_b;
-    float sums[TILE_ROWS][TILE_COLUMNS] = {{0}};
+    W sums[TILE_ROWS][TILE_VECTORS];
+    for (int i = 0; i < TILE_ROWS; i++)
+        for (int v = 0; v < TILE_VECTORS; v++)
+            sums[i][v] = w_set(0.0f);
     for (int64_t p = 0; p < k; p++, a += TILE_ROWS, b += TILE_COLUMNS)
         for (int i = 0; i < TILE_ROWS; i++)
-            for (int j = 0; j < TILE_COLUMNS; j++)
-                sums[i][j] += a[i] * b[j];
+            for (int v = 0; v < TILE_VECTORS; v++)
+                sums[i][v] = w_fma(w_set(a[i]), w_load(b + v * W_WIDTH), sums[i][v]);
+    float values[TILE_ROWS * TILE_COLUMNS];
+    memcpy(values, sums, sizeof(values));
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
             float *to = c + i * c_row_stride + j * c_column_stride;
-            float product = alpha * sums[i][j];
+            float product = alpha * values[i * TILE_COLUMNS + j];
             *to = beta == 0.0f ? product : product + beta * *to;
         }
 }

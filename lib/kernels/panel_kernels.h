@@ -2,35 +2,41 @@
  * simd_helpers.h: the including file has included simd_<level>.h. */
 
 /* Rows of a register tile 16 columns wide: as many as there are registers for. */
-enum { VECTORS = TLMI_PANEL_WIDTH / WIDTH, PANEL_ROWS = WIDTH == 16 ? 12 : WIDTH == 8 ? 6 : 4 };
+enum {
+    VECTORS = TLMI_PANEL_WIDTH / W_WIDTH,
+    PANEL_ROWS = W_WIDTH == 16  ? 12
+                 : W_WIDTH == 8 ? 6
+                                : 4
+};
 
 /* rows x 16 of C, with rows a constant at every call: the accumulators stay in registers. */
 HELPER void panel_tile(const int rows, int64_t columns, int64_t k, const float *a, int64_t a_row,
                        int64_t a_column, const float *panel, float *c, int64_t c_stride,
                        bool accumulate)
 {
-    const int64_t all = INT64_MAX;
-    V sums[PANEL_ROWS][VECTORS];
+    W sums[PANEL_ROWS][VECTORS];
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < VECTORS; v++)
-            sums[i][v] = v_set(0.0f);
+            sums[i][v] = w_set(0.0f);
     for (int64_t p = 0; p < k; p++) {
-        V b[VECTORS];
+        W b[VECTORS];
         for (int v = 0; v < VECTORS; v++)
-            b[v] = v_load(panel + p * TLMI_PANEL_WIDTH, v * WIDTH, all, 0.0f);
+            b[v] = w_load(panel + p * TLMI_PANEL_WIDTH + v * W_WIDTH);
         for (int i = 0; i < rows; i++) {
-            V x = v_set(a[i * a_row + p * a_column]);
+            W x = w_set(a[i * a_row + p * a_column]);
             for (int v = 0; v < VECTORS; v++)
-                sums[i][v] = v_fma(x, b[v], sums[i][v]);
+                sums[i][v] = w_fma(x, b[v], sums[i][v]);
         }
     }
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++) {
         float *to = c + i * c_stride;
         if (columns == TLMI_PANEL_WIDTH) {
-#pragma GCC unroll 16
-            for (int v = 0; v < VECTORS; v++)
-                put(to, v * WIDTH, all, sums[i][v], accumulate);
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++) {
+                float *place = to + v * W_WIDTH;
+                w_store(place, accumulate ? w_add(w_load(place), sums[i][v]) : sums[i][v]);
+            }
             continue;
         }
         float row[TLMI_PANEL_WIDTH];

@@ -14,6 +14,8 @@
  *   VD, vd_zero vd_add_square vd_store    WIDTH doubles: acc + x x in float64
  *   F4, v_fold(sums)          LANES partial sums added up to four, lane k + 8, then k + 4 to lane k
  *   f4_sum f4_sums            the rest of that tree, of one or of four F4 at once
+ *   W, W_WIDTH, w_set w_add w_fma w_load(x) w_store(y, w)    the vector of register tiles, which
+ *                             divides LANES; V where it is not defined
  *   v_transpose(t, w, s, stride, rows)    t[p w + i] = s[i stride + p] for p < 4 and i < rows (4, 6
  *                             or 8, a constant); of six rows eight floats may be written per p
  *   B, BYTES                  a vector of BYTES bytes; BYTES divides 64. Not at the scalar level.
@@ -45,6 +47,16 @@ enum { LANES = 16, ACCUMULATORS = LANES / WIDTH };
             __VA_ARGS__                                                                            \
         }                                                                                          \
     } while (0)
+
+#ifndef W
+#define W              V
+#define W_WIDTH        WIDTH
+#define w_set(x)       v_set(x)
+#define w_add(a, b)    v_add(a, b)
+#define w_fma(a, b, c) v_fma(a, b, c)
+#define w_load(x)      v_load(x, 0, INT64_MAX, 0.0f)
+#define w_store(y, w)  v_store(y, 0, INT64_MAX, w)
+#endif
 
 /* ---- Elementary functions --------------------------------------------------------------- */
 

@@ -142,6 +142,38 @@ INLINE F4 v_fold(const V *sums)
     return folded;
 }
 
+/* The vector of register tiles: four floats, which the compiler makes of what the CPU has. */
+typedef float wide4_t __attribute__((vector_size(16)));
+#define W       wide4_t
+#define W_WIDTH 4
+
+INLINE W w_set(float x)
+{
+    return (W){x, x, x, x};
+}
+
+INLINE W w_add(W a, W b)
+{
+    return a + b;
+}
+
+INLINE W w_fma(W a, W b, W c)
+{
+    return a * b + c;
+}
+
+INLINE W w_load(const float *x)
+{
+    W w;
+    memcpy(&w, x, sizeof(w));
+    return w;
+}
+
+INLINE void w_store(float *y, W w)
+{
+    memcpy(y, &w, sizeof(w));
+}
+
 /* Any number of rows; writes no more than these. */
 INLINE void v_transpose(float *target, int64_t width, const float *source, int64_t stride,
                         const int rows)

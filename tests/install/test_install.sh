@@ -56,6 +56,14 @@ run() {
     fi
     run 'C, static' ./static
 
+    # A program's own BLIS, whose archive comes first on the line.
+    blis=$(sed -n 's/^Libs\.private:.*[ :]\(\/[^ ]*libblis\.a\).*/\1/p' "$pc")
+    if [ -n "$blis" ]; then
+        $cc -std=c99 $warnings -o with_blis "$here/consumer_blis.c" "$blis" \
+            $(pkg-config --static --cflags --libs tinylm | sed 's/-ltinylm/-l:libtinylm.a/g') -lm
+        run 'C, static, behind BLIS' ./with_blis
+    fi
+
     $cc -std=c99 $warnings -o dlopen "$here/consumer_dlopen.c" $(pkg-config --cflags tinylm) -ldl -lm
     run 'C, dlopen' ./dlopen "$library"
 

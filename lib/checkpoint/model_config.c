@@ -18,7 +18,7 @@ bool tlmi_model_config_is_first(const tlm_model_options_t *options)
 
 /* ---- Writing ---------------------------------------------------------------------------- */
 
-static tlmi_json_t *new_value(const tlm_model_options_t *options, const tlmi_option_t *option)
+static tlmi_json_t *new_value(const tlm_model_options_t *options, const tlmi_model_option_t *option)
 {
     char text[TLMI_OPTION_TEXT];
 
@@ -42,7 +42,7 @@ static tlm_status_t write_options(tlmi_json_t *config, const tlm_model_options_t
     const bool first = tlmi_model_config_is_first(options);
 
     for (size_t i = 0; i < tlmi_num_options; i++) {
-        const tlmi_option_t *option = &tlmi_options[i];
+        const tlmi_model_option_t *option = &tlmi_options[i];
 
         if (option->stored == TLMI_ALWAYS || (option->stored == TLMI_IN_VERSION_2 && !first) ||
             !tlmi_option_is_default(options, option))
@@ -68,7 +68,7 @@ tlm_status_t tlmi_model_config_write(tlmi_json_t **out, const tlm_model_options_
 
 /* ---- Reading ---------------------------------------------------------------------------- */
 
-static bool read_word(tlm_model_options_t *options, const tlmi_option_t *option,
+static bool read_word(tlm_model_options_t *options, const tlmi_model_option_t *option,
                       const tlmi_json_t *value)
 {
     const char *word;
@@ -85,7 +85,7 @@ static bool read_word(tlm_model_options_t *options, const tlmi_option_t *option,
 }
 
 /* False if the value is none of the option's type. */
-static bool read_value(tlm_model_options_t *options, const tlmi_option_t *option,
+static bool read_value(tlm_model_options_t *options, const tlmi_model_option_t *option,
                        const tlmi_json_t *value)
 {
     double number = 0.0;
@@ -141,7 +141,7 @@ tlm_status_t tlmi_model_config_read(tlm_model_options_t *out, const tlmi_json_t 
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
 
     for (size_t i = 0; i < tlmi_num_options; i++) {
-        const tlmi_option_t *option = &tlmi_options[i];
+        const tlmi_model_option_t *option = &tlmi_options[i];
         const tlmi_json_t *value = tlmi_json_member(config, option->name);
 
         if (value == NULL ? option->stored == TLMI_ALWAYS : !read_value(&options, option, value))
@@ -159,7 +159,7 @@ tlm_status_t tlmi_model_config_compare(const tlm_model_options_t *file,
                                        const tlm_model_options_t *model, const char *path)
 {
     for (size_t i = 0; i < tlmi_num_options; i++) {
-        const tlmi_option_t *option = &tlmi_options[i];
+        const tlmi_model_option_t *option = &tlmi_options[i];
         char in_file[TLMI_OPTION_TEXT], own[TLMI_OPTION_TEXT];
 
         if (!tlmi_option_equal(file, model, option))

@@ -117,7 +117,7 @@ static double undo_rounding(double number)
     return is_single && (float)decimal == (float)number ? decimal : number;
 }
 
-static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_option_t *option,
+static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_model_option_t *option,
                                 const tlmi_gguf_value_t *value, const char *key, const char *path)
 {
     double number = 0.0;
@@ -141,7 +141,7 @@ static tlm_status_t read_table(tlm_model_options_t *options, const tlmi_gguf_t *
                                const tlmi_family_t *family, const char *path)
 {
     for (size_t i = 0; i < tlmi_num_options; i++) {
-        const tlmi_option_t *option = &tlmi_options[i];
+        const tlmi_model_option_t *option = &tlmi_options[i];
         const tlmi_key_t *known = &option->keys[TLMI_GGUF];
         const tlmi_gguf_value_t *value;
         char key[TLMI_GGUF_KEY_SIZE];

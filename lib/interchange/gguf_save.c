@@ -14,7 +14,8 @@ static const struct {
 
 /* Sizes fit in 31 bits, as tlm_model_create makes sure. */
 static tlm_status_t put_option(tlmi_gguf_writer_t *writer, const char *key,
-                               const tlm_model_options_t *options, const tlmi_option_t *option)
+                               const tlm_model_options_t *options,
+                               const tlmi_model_option_t *option)
 {
     if (option->type == TLMI_NUMBER)
         return tlmi_gguf_put_float32(writer, key, (float)tlmi_option_number(options, option));

@@ -46,7 +46,7 @@ static tlm_status_t set_architecture(tlmi_json_t *config, const tlmi_family_t *f
 }
 
 static tlm_status_t set_option(tlmi_json_t *config, const tlm_model_options_t *options,
-                               const tlmi_option_t *option)
+                               const tlmi_model_option_t *option)
 {
     const char *key = option->keys[TLMI_HF].key;
 
@@ -160,7 +160,7 @@ static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_json_t *co
 }
 
 /* What holds where the option's key is missing. */
-static double missing_value(const tlmi_family_t *family, const tlmi_option_t *option)
+static double missing_value(const tlmi_family_t *family, const tlmi_model_option_t *option)
 {
     for (const tlmi_setting_t *missing = family->missing; missing->option != NULL; missing++)
         if (strcmp(missing->option, option->name) == 0)
@@ -168,7 +168,7 @@ static double missing_value(const tlmi_family_t *family, const tlmi_option_t *op
     return option->keys[TLMI_HF].missing;
 }
 
-static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_option_t *option,
+static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_model_option_t *option,
                                 const tlmi_json_t *value, const char *path)
 {
     const char *key = option->keys[TLMI_HF].key;
@@ -198,7 +198,7 @@ static tlm_status_t read_table(tlm_model_options_t *options, const tlmi_family_t
                                const tlmi_json_t *config, const char *path)
 {
     for (size_t i = 0; i < tlmi_num_options; i++) {
-        const tlmi_option_t *option = &tlmi_options[i];
+        const tlmi_model_option_t *option = &tlmi_options[i];
         const char *key = option->keys[TLMI_HF].key;
         const tlmi_json_t *value = key == NULL ? NULL : tlmi_json_member(config, key);
         const double missing = missing_value(family, option);

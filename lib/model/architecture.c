@@ -21,7 +21,7 @@
 #define NEEDED      TLMI_REQUIRED
 
 /* clang-format off */
-const tlmi_option_t tlmi_options[] = {
+const tlmi_model_option_t tlmi_options[] = {
     /* field, type, required, in checkpoints, keys and what holds where they are missing */
     {FIELD(vocab_size), TLMI_SIZE, true, TLMI_ALWAYS,
      .keys = {HF("vocab_size", NEEDED), GGUF("vocab_size", 0)}}, /* 0: as many as the embedding has rows */

@@ -38,7 +38,7 @@ typedef enum tlmi_stored {
     TLMI_IN_VERSION_2 /* of the file, which is written where version 0.1 would not know an option */
 } tlmi_stored_t;
 
-typedef struct tlmi_option {
+typedef struct tlmi_model_option {
     const char *name; /* of the field of tlm_model_options_t, and of the key in checkpoints */
     size_t offset;
     tlmi_option_type_t type;
@@ -46,35 +46,36 @@ typedef struct tlmi_option {
     tlmi_stored_t stored;
     tlmi_key_t keys[TLMI_NUM_FORMATS]; /* [TLMI_NATIVE] is not used: it is the name */
     const char *words[TLMI_MAX_WORDS]; /* of a choice, by value; NULL ends them */
-} tlmi_option_t;
+} tlmi_model_option_t;
 
-extern const tlmi_option_t tlmi_options[];
+extern const tlmi_model_option_t tlmi_options[];
 extern const size_t tlmi_num_options;
 
 /* The option of that name; there must be one. */
-const tlmi_option_t *tlmi_option_find(const char *name);
+const tlmi_model_option_t *tlmi_option_find(const char *name);
 
 /* The value of a size, choice or flag; that of a number. */
-int64_t tlmi_option_int(const tlm_model_options_t *options, const tlmi_option_t *option);
-double tlmi_option_number(const tlm_model_options_t *options, const tlmi_option_t *option);
-void tlmi_option_set_int(tlm_model_options_t *options, const tlmi_option_t *option, int64_t value);
-void tlmi_option_set_number(tlm_model_options_t *options, const tlmi_option_t *option,
+int64_t tlmi_option_int(const tlm_model_options_t *options, const tlmi_model_option_t *option);
+double tlmi_option_number(const tlm_model_options_t *options, const tlmi_model_option_t *option);
+void tlmi_option_set_int(tlm_model_options_t *options, const tlmi_model_option_t *option,
+                         int64_t value);
+void tlmi_option_set_number(tlm_model_options_t *options, const tlmi_model_option_t *option,
                             double value);
 
 /* The same for any type but a seed; sizes must be below 2^53. */
-void tlmi_option_set(tlm_model_options_t *options, const tlmi_option_t *option, double value);
+void tlmi_option_set(tlm_model_options_t *options, const tlmi_model_option_t *option, double value);
 bool tlmi_option_equal(const tlm_model_options_t *a, const tlm_model_options_t *b,
-                       const tlmi_option_t *option);
+                       const tlmi_model_option_t *option);
 
 /* Whether resolved options have the default that goes with the others. */
-bool tlmi_option_is_default(const tlm_model_options_t *options, const tlmi_option_t *option);
+bool tlmi_option_is_default(const tlm_model_options_t *options, const tlmi_model_option_t *option);
 
 /* How many values a choice has. */
-int32_t tlmi_option_num_words(const tlmi_option_t *option);
+int32_t tlmi_option_num_words(const tlmi_model_option_t *option);
 
 /* The value as text, into a caller's buffer of TLMI_OPTION_TEXT bytes; returns it. */
 const char *tlmi_option_text(char *buffer, const tlm_model_options_t *options,
-                             const tlmi_option_t *option);
+                             const tlmi_model_option_t *option);
 
 /* ---- Parts ------------------------------------------------------------------------------ */
 

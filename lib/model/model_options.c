@@ -13,7 +13,7 @@
 
 /* ---- Values ----------------------------------------------------------------------------- */
 
-const tlmi_option_t *tlmi_option_find(const char *name)
+const tlmi_model_option_t *tlmi_option_find(const char *name)
 {
     size_t i = 0;
 
@@ -22,7 +22,7 @@ const tlmi_option_t *tlmi_option_find(const char *name)
     return &tlmi_options[i];
 }
 
-int64_t tlmi_option_int(const tlm_model_options_t *options, const tlmi_option_t *option)
+int64_t tlmi_option_int(const tlm_model_options_t *options, const tlmi_model_option_t *option)
 {
     const char *field = (const char *)options + option->offset;
     int64_t size = 0;
@@ -44,7 +44,7 @@ int64_t tlmi_option_int(const tlm_model_options_t *options, const tlmi_option_t 
     }
 }
 
-double tlmi_option_number(const tlm_model_options_t *options, const tlmi_option_t *option)
+double tlmi_option_number(const tlm_model_options_t *options, const tlmi_model_option_t *option)
 {
     double number;
 
@@ -52,7 +52,8 @@ double tlmi_option_number(const tlm_model_options_t *options, const tlmi_option_
     return number;
 }
 
-void tlmi_option_set_int(tlm_model_options_t *options, const tlmi_option_t *option, int64_t value)
+void tlmi_option_set_int(tlm_model_options_t *options, const tlmi_model_option_t *option,
+                         int64_t value)
 {
     char *field = (char *)options + option->offset;
     int32_t choice = (int32_t)value;
@@ -66,12 +67,13 @@ void tlmi_option_set_int(tlm_model_options_t *options, const tlmi_option_t *opti
         memcpy(field, &flag, sizeof(flag));
 }
 
-void tlmi_option_set_number(tlm_model_options_t *options, const tlmi_option_t *option, double value)
+void tlmi_option_set_number(tlm_model_options_t *options, const tlmi_model_option_t *option,
+                            double value)
 {
     memcpy((char *)options + option->offset, &value, sizeof(value));
 }
 
-void tlmi_option_set(tlm_model_options_t *options, const tlmi_option_t *option, double value)
+void tlmi_option_set(tlm_model_options_t *options, const tlmi_model_option_t *option, double value)
 {
     if (option->type == TLMI_NUMBER)
         tlmi_option_set_number(options, option, value);
@@ -80,14 +82,14 @@ void tlmi_option_set(tlm_model_options_t *options, const tlmi_option_t *option, 
 }
 
 bool tlmi_option_equal(const tlm_model_options_t *a, const tlm_model_options_t *b,
-                       const tlmi_option_t *option)
+                       const tlmi_model_option_t *option)
 {
     if (option->type == TLMI_NUMBER)
         return tlmi_option_number(a, option) == tlmi_option_number(b, option);
     return tlmi_option_int(a, option) == tlmi_option_int(b, option);
 }
 
-bool tlmi_option_is_default(const tlm_model_options_t *options, const tlmi_option_t *option)
+bool tlmi_option_is_default(const tlm_model_options_t *options, const tlmi_model_option_t *option)
 {
     tlm_model_options_t plain = *options;
 
@@ -96,7 +98,7 @@ bool tlmi_option_is_default(const tlm_model_options_t *options, const tlmi_optio
     return tlmi_option_equal(options, &plain, option);
 }
 
-int32_t tlmi_option_num_words(const tlmi_option_t *option)
+int32_t tlmi_option_num_words(const tlmi_model_option_t *option)
 {
     int32_t n = 0;
 
@@ -106,7 +108,7 @@ int32_t tlmi_option_num_words(const tlmi_option_t *option)
 }
 
 const char *tlmi_option_text(char *buffer, const tlm_model_options_t *options,
-                             const tlmi_option_t *option)
+                             const tlmi_model_option_t *option)
 {
     if (option->type == TLMI_NUMBER)
         snprintf(buffer, TLMI_OPTION_TEXT, "%g", tlmi_option_number(options, option));
@@ -120,7 +122,7 @@ const char *tlmi_option_text(char *buffer, const tlm_model_options_t *options,
 /* ---- Checks ----------------------------------------------------------------------------- */
 
 static tlm_status_t check_option(const char *function, const tlm_model_options_t *options,
-                                 const tlmi_option_t *option)
+                                 const tlmi_model_option_t *option)
 {
     const bool is_number = option->type == TLMI_NUMBER, is_size = option->type == TLMI_SIZE;
     const int64_t value = is_number ? 0 : tlmi_option_int(options, option);
@@ -162,7 +164,7 @@ tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_
 /* ---- Families --------------------------------------------------------------------------- */
 
 /* The value that a family fixes for an option that its files have no key for. */
-static double fixed_value(const tlmi_family_t *family, const tlmi_option_t *option)
+static double fixed_value(const tlmi_family_t *family, const tlmi_model_option_t *option)
 {
     for (const tlmi_setting_t *fixed = family->fixed; fixed->option != NULL; fixed++)
         if (strcmp(fixed->option, option->name) == 0)
@@ -171,11 +173,11 @@ static double fixed_value(const tlmi_family_t *family, const tlmi_option_t *opti
 }
 
 /* The first option that the family's files cannot say, or NULL. */
-static const tlmi_option_t *find_lacking(const tlmi_family_t *family,
-                                         const tlm_model_options_t *options)
+static const tlmi_model_option_t *find_lacking(const tlmi_family_t *family,
+                                               const tlm_model_options_t *options)
 {
     for (size_t i = 0; i < tlmi_num_options; i++) {
-        const tlmi_option_t *option = &tlmi_options[i];
+        const tlmi_model_option_t *option = &tlmi_options[i];
         tlm_model_options_t fixed = *options;
 
         if (option->keys[TLMI_HF].key != NULL || option->type == TLMI_SEED)
@@ -190,11 +192,11 @@ static const tlmi_option_t *find_lacking(const tlmi_family_t *family,
 tlm_status_t tlmi_family_of(const tlmi_family_t **out, const char *function,
                             const tlm_model_options_t *options)
 {
-    const tlmi_option_t *lacking = NULL;
+    const tlmi_model_option_t *lacking = NULL;
     char text[TLMI_OPTION_TEXT];
 
     for (size_t i = 0; i < tlmi_num_families; i++) {
-        const tlmi_option_t *own = find_lacking(&tlmi_families[i], options);
+        const tlmi_model_option_t *own = find_lacking(&tlmi_families[i], options);
 
         if (own == NULL) {
             *out = &tlmi_families[i];

@@ -16,11 +16,11 @@ static void save(const char *path, target_t to, const tlm_model_t *model,
                  const tlm_tokenizer_t *tokenizer, const tlm_model_file_options_t *file)
 {
     if (to == TO_CHECKPOINT)
-        cli_check(tlm_checkpoint_save(path, model, NULL, 0));
+        cli_check(tlm_checkpoint_save(model, NULL, 0, path));
     else if (to == TO_HF)
-        cli_check(tlm_model_save_hf(path, model, tokenizer, file));
+        cli_check(tlm_model_save_hf(model, tokenizer, path, file));
     else
-        cli_check(tlm_model_save_gguf(path, model, tokenizer, file));
+        cli_check(tlm_model_save_gguf(model, tokenizer, path, file));
 }
 
 int main(int argc, char **argv)

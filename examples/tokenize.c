@@ -69,8 +69,8 @@ static void encode_files(const char *output, char **paths, int n, const tlm_toke
     struct stat info;
 
     if (n == 1 && stat(paths[0], &info) == 0 && S_ISREG(info.st_mode)) {
-        cli_check(
-            tlm_tokenize_file(&encoding.tokens, tokenizer, paths[0], output, type, NULL, NULL));
+        cli_check(tlm_tokenizer_encode_file(&encoding.tokens, tokenizer, paths[0], output, type,
+                                            NULL, NULL));
         encoding.bytes = (uint64_t)info.st_size;
     } else {
         encode_streams(&encoding, output, type, paths, n, tokenizer);

@@ -37,7 +37,7 @@ __all__ = [
     "concat", "linear", "embedding", "rms_norm", "silu_mul", "swiglu", "rope", "softmax", "attention",
     "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW",
     "SGD", "clip_grad_norm", "clip_norm", "adamw_update", "cosine_schedule", "schedule_learning_rate",
-    "Dataset", "Loader", "TokenWriter", "tokenize_file", "checkpoint_metadata", "latest_checkpoint",
+    "Dataset", "Loader", "TokenWriter", "encode_file", "checkpoint_metadata", "latest_checkpoint",
     "best_checkpoint", "Model", "model_cost", "Generator", "TrainStep", "Evaluation", "Trainer"]
 
 Text = Union[str, bytes]
@@ -194,13 +194,13 @@ class _TokenizerOptions(_Options):
     _type = b"tlm_tokenizer_options_t"
     _fields_ = [("size", c_size_t), ("special_tokens", POINTER(_Bytes)),
                 ("num_special_tokens", c_size_t), ("pattern", c_char_p),
-                ("ignore_merges", c_uint32), ("nfc", c_uint32),
+                ("ignore_merges", c_bool), ("nfc", c_bool), ("reserved", c_uint8 * 6),
                 ("special_token_ids", POINTER(c_uint32))]
 
 
 class _EncodeOptions(_Options):
     _type = b"tlm_encode_options_t"
-    _fields_ = [("size", c_size_t), ("allowed_special", c_uint32), ("disallowed_special", c_uint32),
+    _fields_ = [("size", c_size_t), ("allowed_special", c_int32), ("disallowed_special", c_int32),
                 ("allowed", POINTER(_Bytes)), ("num_allowed", c_size_t),
                 ("disallowed", POINTER(_Bytes)), ("num_disallowed", c_size_t),
                 ("dropout", c_double), ("seed", c_uint64)]
@@ -209,7 +209,7 @@ class _EncodeOptions(_Options):
 class _PadOptions(_Options):
     _type = b"tlm_pad_options_t"
     _fields_ = [("size", c_size_t), ("max_length", c_size_t), ("pad_length", c_size_t),
-                ("pad_id", c_uint32), ("pad_side", c_uint32), ("cut_side", c_uint32),
+                ("pad_id", c_uint32), ("pad_side", c_int32), ("cut_side", c_int32),
                 ("reserved", c_uint32)]
 
 
@@ -329,7 +329,7 @@ _DLManagedTensor._fields_ = [("dl_tensor", c_uint8 * 48), ("manager_ctx", c_void
 
 _OUT = POINTER(c_void_p)  # a handle that the library hands out, or an array of handles
 _Release = ctypes.CFUNCTYPE(None, c_void_p)
-_Backward = ctypes.CFUNCTYPE(c_int32, _OUT, c_void_p, _OUT, c_size_t, _OUT, c_size_t, c_void_p)
+_Backward = ctypes.CFUNCTYPE(c_int32, c_void_p, _OUT, c_void_p, _OUT, c_size_t, _OUT, c_size_t)
 
 
 class _CustomOpOptions(_Options):
@@ -393,7 +393,7 @@ _STATUS_FUNCTIONS = {
     "tlm_tensor_from_data": [_OUT, c_int32, c_void_p, _SHAPE, c_int32],
     "tlm_tensor_wrap": [_OUT, c_int32, c_void_p, _SHAPE, _SHAPE, c_int32, _Release, c_void_p],
     "tlm_tensor_copy_in": [c_void_p, c_void_p, c_size_t],
-    "tlm_tensor_copy_out": [c_void_p, c_void_p, c_size_t],
+    "tlm_tensor_copy_out": [c_void_p, c_size_t, c_void_p],
     "tlm_tensor_item": [_FLOATS, c_void_p],
     "tlm_tensor_set_requires_grad": [c_void_p, c_bool],
     "tlm_tensor_backward": [c_void_p, c_void_p],
@@ -454,15 +454,15 @@ _STATUS_FUNCTIONS = {
     "tlm_token_writer_create": [_OUT, c_char_p, c_int32],
     "tlm_token_writer_push": [c_void_p, _IDS, c_size_t],
     "tlm_token_writer_finish": [c_void_p],
-    "tlm_tokenize_file": [_COUNTS, c_void_p, c_char_p, c_char_p, c_int32, _Progress, c_void_p],
+    "tlm_tokenizer_encode_file": [_COUNTS, c_void_p, c_char_p, c_char_p, c_int32, _Progress, c_void_p],
     "tlm_model_create": [_OUT, POINTER(_ModelOptions)],
     "tlm_model_load": [_OUT, c_char_p],
     "tlm_model_open": [_OUT, _OUT, POINTER(_ModelFileOptions), c_char_p],
-    "tlm_model_save_gguf": [c_char_p, c_void_p, c_void_p, POINTER(_ModelFileOptions)],
-    "tlm_model_save_hf": [c_char_p, c_void_p, c_void_p, POINTER(_ModelFileOptions)],
-    "tlm_checkpoint_save": [c_char_p, c_void_p, c_void_p, c_uint64],
+    "tlm_model_save_gguf": [c_void_p, c_void_p, c_char_p, POINTER(_ModelFileOptions)],
+    "tlm_model_save_hf": [c_void_p, c_void_p, c_char_p, POINTER(_ModelFileOptions)],
+    "tlm_checkpoint_save": [c_void_p, c_void_p, c_uint64, c_char_p],
     "tlm_model_cost": [POINTER(_Cost), POINTER(_ModelOptions), POINTER(_CostOptions)],
-    "tlm_checkpoint_load": [_COUNTS, c_char_p, c_void_p, c_void_p],
+    "tlm_checkpoint_load": [_COUNTS, c_void_p, c_void_p, c_char_p],
     "tlm_model_get_options": [POINTER(_ModelOptions), c_void_p],
     "tlm_model_parameter_name": [POINTER(c_char_p), c_void_p, c_size_t],
     "tlm_model_parameter": [_OUT, c_void_p, c_char_p],
@@ -470,8 +470,8 @@ _STATUS_FUNCTIONS = {
     "tlm_model_set_checkpointing": [c_void_p, c_bool],
     "tlm_model_check_finite": [c_void_p],
     "tlm_checkpoint_metadata": [_OUT, _COUNTS, c_char_p],
-    "tlm_checkpoint_dir_save": [c_char_p, c_void_p, c_void_p, c_uint64, POINTER(_CheckpointOptions),
-                                c_int32],
+    "tlm_checkpoint_dir_save": [c_void_p, c_void_p, c_uint64, c_char_p, c_int32,
+                                POINTER(_CheckpointOptions)],
     "tlm_checkpoint_dir_latest": [_OUT, POINTER(c_int32), c_char_p],
     "tlm_checkpoint_dir_best": [_OUT, POINTER(c_int32), c_char_p],
     "tlm_model_forward": [_OUT, c_void_p, _IDS, c_int64, c_int64],
@@ -1278,7 +1278,7 @@ class Tensor(_Handle):
     def _copy_out(self) -> Any:
         n = _lib.tlm_tensor_numel(self._handle)
         data = (_ELEMENTS[self.dtype] * n)()
-        _lib.tlm_tensor_copy_out(self._handle, data, n)
+        _lib.tlm_tensor_copy_out(data, n, self._handle)
         return data
 
     def _copy(self) -> Tensor:
@@ -1539,7 +1539,7 @@ def _take_back(grads: Any, grad_out: int, num_inputs: int, user: int) -> None:
 
 
 @_Backward
-def _call_backward(grads, grad_out, _inputs, num_inputs, _saved, _num_saved, user):
+def _call_backward(user, grads, grad_out, _inputs, num_inputs, _saved, _num_saved):
     _thread.callbacks.guard(_take_back, grads, grad_out, num_inputs, user)
     return _CANCELLED if _thread.callbacks.raised else 0
 
@@ -1920,7 +1920,7 @@ class TokenWriter(_Handle):
         self.__del__()
 
 
-def tokenize_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, token_type: str | None = None,
+def encode_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, token_type: str | None = None,
                   progress: Callable[[int, int], Any] | None = None) -> int:
     """Encodes a text file of any size to a token file; returns the number of tokens. progress(done,
     total), in bytes of the text, ends the call by what is true."""
@@ -1929,7 +1929,7 @@ def tokenize_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, toke
 
     n = c_uint64()
     with _Callbacks() as callbacks:
-        _lib.tlm_tokenize_file(byref(n), tokenizer._handle, os.fsencode(text_path), os.fsencode(tokens_path),
+        _lib.tlm_tokenizer_encode_file(byref(n), tokenizer._handle, os.fsencode(text_path), os.fsencode(tokens_path),
                                _token_type(token_type), callbacks.wrap(_Progress, report), None)
     return n.value
 
@@ -2019,15 +2019,15 @@ class Model(_Handle):
 
     def save(self, path: Path, optimizer: Optimizer | None = None, iteration: int = 0) -> None:
         """A checkpoint with the weights, the state of an optimiser and the number of iterations done."""
-        _lib.tlm_checkpoint_save(os.fsencode(path), self._handle, optimizer and optimizer._handle,
-                                 _unsigned("iteration", iteration))
+        _lib.tlm_checkpoint_save(self._handle, optimizer and optimizer._handle,
+                                 _unsigned("iteration", iteration), os.fsencode(path))
 
     def load_checkpoint(self, path: Path, optimizer: Optimizer | None = None) -> int:
         """Reads a checkpoint of this configuration, and into an optimiser of the same kind over the
         same parameters; returns the number of iterations."""
         iteration = c_uint64()
-        _lib.tlm_checkpoint_load(byref(iteration), os.fsencode(path), self._handle,
-                                 optimizer and optimizer._handle)
+        _lib.tlm_checkpoint_load(byref(iteration), self._handle, optimizer and optimizer._handle,
+                                 os.fsencode(path))
         return iteration.value
 
     @staticmethod
@@ -2041,14 +2041,14 @@ class Model(_Handle):
         """A folder that transformers loads as a LlamaForCausalLM. weights: "float32", "float16" or
         "bfloat16"; begin_token, end_token: ids."""
         options = self._file_options(weights, begin_token, end_token)
-        _lib.tlm_model_save_hf(os.fsencode(directory), self._handle, tokenizer and tokenizer._handle,
+        _lib.tlm_model_save_hf(self._handle, tokenizer and tokenizer._handle, os.fsencode(directory),
                                byref(options))
 
     def save_gguf(self, path: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
                   begin_token: int | None = None, end_token: int | None = None) -> None:
         """A GGUF file for tools of llama.cpp's family; the rest as for save_hf."""
         options = self._file_options(weights, begin_token, end_token)
-        _lib.tlm_model_save_gguf(os.fsencode(path), self._handle, tokenizer and tokenizer._handle,
+        _lib.tlm_model_save_gguf(self._handle, tokenizer and tokenizer._handle, os.fsencode(path),
                                  byref(options))
 
     @property
@@ -2078,8 +2078,9 @@ class Model(_Handle):
         options = _CheckpointOptions(metadata=None if metadata is None else json.dumps(metadata).encode(),
                                      validation_loss=validation_loss,
                                      has_validation_loss=validation_loss is not None)
-        _lib.tlm_checkpoint_dir_save(os.fsencode(directory), self._handle, optimizer and optimizer._handle,
-                                     _unsigned("iteration", iteration), byref(options), keep_last)
+        _lib.tlm_checkpoint_dir_save(self._handle, optimizer and optimizer._handle,
+                                     _unsigned("iteration", iteration), os.fsencode(directory), keep_last,
+                                     byref(options))
 
     @property
     def num_elements(self) -> int:

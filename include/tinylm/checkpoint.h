@@ -16,8 +16,8 @@ extern "C" {
  *  checkpoint; on failure what was there stays. TLM_ERR_INVALID_ARGUMENT if a parameter of the
  *  optimizer is not one of the model's, TLM_ERR_NOT_FOUND or TLM_ERR_IO if the file cannot be
  *  written. @since 0.1 */
-TLM_API tlm_status_t tlm_checkpoint_save(const char *path, const tlm_model_t *model,
-                                         tlm_optimizer_t *optimizer, uint64_t iteration);
+TLM_API tlm_status_t tlm_checkpoint_save(const tlm_model_t *model, const tlm_optimizer_t *optimizer,
+                                         uint64_t iteration, const char *path);
 
 /** What a checkpoint holds beyond the state of the training. @since 0.2 */
 typedef struct tlm_checkpoint_options {
@@ -36,8 +36,9 @@ typedef struct tlm_checkpoint_options {
 
 /** tlm_checkpoint_save with options (NULL: none), which are copied. TLM_ERR_FORMAT if metadata is
  *  not a JSON object, TLM_ERR_INVALID_ARGUMENT if it is too long. @since 0.2 */
-TLM_API tlm_status_t tlm_checkpoint_save_with(const char *path, const tlm_model_t *model,
-                                              tlm_optimizer_t *optimizer, uint64_t iteration,
+TLM_API tlm_status_t tlm_checkpoint_save_with(const tlm_model_t *model,
+                                              const tlm_optimizer_t *optimizer, uint64_t iteration,
+                                              const char *path,
                                               const tlm_checkpoint_options_t *options);
 
 /** Reads the metadata that a checkpoint was saved with, byte for byte, or "{}"; free it with
@@ -52,8 +53,8 @@ TLM_API tlm_status_t tlm_checkpoint_metadata(char **metadata, uint64_t *iteratio
  *  another configuration, TLM_ERR_STATE for another optimizer, TLM_ERR_FORMAT for a file that is
  *  damaged or not a checkpoint, TLM_ERR_UNSUPPORTED for a later format or an unknown kind of
  *  optimizer, TLM_ERR_NOT_FOUND, TLM_ERR_IO. @since 0.1 */
-TLM_API tlm_status_t tlm_checkpoint_load(uint64_t *iteration, const char *path, tlm_model_t *model,
-                                         tlm_optimizer_t *optimizer);
+TLM_API tlm_status_t tlm_checkpoint_load(uint64_t *iteration, tlm_model_t *model,
+                                         tlm_optimizer_t *optimizer, const char *path);
 
 /** Creates the model that a checkpoint describes, with its weights. Owned by the caller:
  *  tlm_model_free. See tlm_checkpoint_load for errors of the file. @since 0.1 */
@@ -71,10 +72,10 @@ TLM_API tlm_status_t tlm_model_load(tlm_model_t **out, const char *path);
  *  loss; 0 keeps all. Later iterations and damaged files stay. TLM_ERR_INVALID_ARGUMENT for
  *  keep_last < 0; TLM_ERR_IO with "remove" in its message if the checkpoint is saved but an old one
  *  could not be removed. @since 0.2 */
-TLM_API tlm_status_t tlm_checkpoint_dir_save(const char *directory, const tlm_model_t *model,
-                                             tlm_optimizer_t *optimizer, uint64_t iteration,
-                                             const tlm_checkpoint_options_t *options,
-                                             int32_t keep_last);
+TLM_API tlm_status_t tlm_checkpoint_dir_save(const tlm_model_t *model,
+                                             const tlm_optimizer_t *optimizer, uint64_t iteration,
+                                             const char *directory, int32_t keep_last,
+                                             const tlm_checkpoint_options_t *options);
 
 /** Finds the latest checkpoint that is whole, by its checksum; free *path with tlm_free. Damaged
  *  ones are skipped: *num_damaged (may be NULL) is how many. TLM_ERR_NOT_FOUND if there is none, or

@@ -18,10 +18,10 @@ extern "C" {
  *  status than TLM_OK ends tlm_tensor_backward, which returns it (TLM_ERR_CANCELLED for a number
  *  that status.h does not list). Runs on the thread that called tlm_tensor_backward, at most once.
  *  @since 0.2 */
-typedef tlm_status_t (*tlm_custom_backward_t)(tlm_tensor_t **grads, tlm_tensor_t *grad_out,
-                                              tlm_tensor_t *const *inputs, size_t num_inputs,
-                                              tlm_tensor_t *const *saved, size_t num_saved,
-                                              void *user);
+typedef tlm_status_t (*tlm_custom_backward_t)(void *user, tlm_tensor_t **grads,
+                                              tlm_tensor_t *grad_out, tlm_tensor_t *const *inputs,
+                                              size_t num_inputs, tlm_tensor_t *const *saved,
+                                              size_t num_saved);
 
 /** Begin with TLM_CUSTOM_OP_OPTIONS_INIT. backward is needed, the rest may be 0. */
 typedef struct tlm_custom_op_options {

@@ -153,10 +153,11 @@ typedef int32_t (*tlm_progress_callback_t)(void *user, uint64_t done, uint64_t t
  *  there. A text over 16 MiB is mapped and must not be cut short meanwhile (docs/files.md). Errors
  *  are those of tlm_tokenizer_encode and of the token writer; TLM_ERR_NOT_FOUND or TLM_ERR_IO if
  *  the text cannot be read. @since 0.2 */
-TLM_API tlm_status_t tlm_tokenize_file(uint64_t *num_tokens, const tlm_tokenizer_t *tokenizer,
-                                       const char *text_path, const char *tokens_path,
-                                       int32_t token_type, tlm_progress_callback_t progress,
-                                       void *user);
+TLM_API tlm_status_t tlm_tokenizer_encode_file(uint64_t *num_tokens,
+                                               const tlm_tokenizer_t *tokenizer,
+                                               const char *text_path, const char *tokens_path,
+                                               int32_t token_type, tlm_progress_callback_t progress,
+                                               void *user);
 
 #ifdef __cplusplus
 }

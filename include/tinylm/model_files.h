@@ -38,17 +38,16 @@ typedef struct tlm_model_file_options {
  *  layer; or a tokenizer that tlm_tokenizer_save_json refuses. TLM_ERR_RANGE for a token outside
  *  the model's vocabulary, a tokenizer larger than it, or a weight too large for its type;
  *  TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be written. @since 0.2 */
-TLM_API tlm_status_t tlm_model_save_hf(const char *directory, const tlm_model_t *model,
-                                       const tlm_tokenizer_t *tokenizer,
+TLM_API tlm_status_t tlm_model_save_hf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
+                                       const char *directory,
                                        const tlm_model_file_options_t *options);
 
 /** Writes one GGUF file, version 3, architecture "llama", that tools of llama.cpp's family read,
  *  with a tokenizer (NULL: none). Norms are float32 whatever the weights are. Options may be NULL.
  *  Errors as of tlm_model_save_hf; TLM_ERR_UNSUPPORTED also for a tokenizer that GGUF cannot
  *  express: a pattern other than GPT-2's, Llama 3's, Qwen 2's or o200k's, or NFC. @since 0.2 */
-TLM_API tlm_status_t tlm_model_save_gguf(const char *path, const tlm_model_t *model,
-                                         const tlm_tokenizer_t *tokenizer,
-                                         const tlm_model_file_options_t *options);
+TLM_API tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
+                                         const char *path, const tlm_model_file_options_t *options);
 
 /** Makes the model at a path: of a checkpoint, a folder of transformers or a GGUF file, told by
  *  what is there. *tokenizer (unless NULL) becomes the tokenizer that is with it, or NULL if there

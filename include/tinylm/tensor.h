@@ -87,7 +87,7 @@ TLM_API void *tlm_tensor_data(const tlm_tensor_t *tensor);
 
 /** Copies all elements to `data`, row-major, whatever the strides. TLM_ERR_SHAPE unless n is numel.
  *  @since 0.1 */
-TLM_API tlm_status_t tlm_tensor_copy_out(const tlm_tensor_t *tensor, void *data, size_t n);
+TLM_API tlm_status_t tlm_tensor_copy_out(void *data, size_t n, const tlm_tensor_t *tensor);
 
 /** Copies n elements from `data`, row-major, into a leaf. A graph that has saved the old values
  *  refuses to go backward: see tlm_tensor_backward. TLM_ERR_SHAPE unless n is numel, TLM_ERR_STATE

@@ -9,17 +9,20 @@
 /* tests/checks/check_structs.py compares these rows with the headers. */
 #define STRUCT(type, INIT, ...)                                                                    \
     {                                                                                              \
-        .name = #type, .size = sizeof(type), .defaults = &(const type)INIT, .reserved = {          \
+        .name = #type, .size = sizeof(type), .defaults = &(const type)INIT, .limited = {           \
             __VA_ARGS__                                                                            \
         }                                                                                          \
     }
-#define NOTHING_RESERVED                                                                           \
+#define LIMITED(type, field, limit)                                                                \
     {                                                                                              \
-        NULL, 0, 0                                                                                 \
+        .name = #field, .offset = offsetof(type, field), .size = sizeof(((type *)0)->field),       \
+        .most = (limit)                                                                            \
     }
-#define RESERVED(type, field)                                                                      \
+#define RESERVED(type, field) LIMITED(type, field, 0)
+#define BOOLEAN(type, field)  LIMITED(type, field, 1)
+#define NOTHING_LIMITED                                                                            \
     {                                                                                              \
-#field, offsetof(type, field), sizeof(((type *)0)->field)                                  \
+        NULL, 0, 0, 0                                                                              \
     }
 
 const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
@@ -28,36 +31,48 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
     [TLMI_BPE_TRAINER_OPTIONS] = STRUCT(tlm_bpe_trainer_options_t, TLM_BPE_TRAINER_OPTIONS_INIT,
                                         RESERVED(tlm_bpe_trainer_options_t, reserved)),
     [TLMI_CHECKPOINT_OPTIONS] = STRUCT(tlm_checkpoint_options_t, TLM_CHECKPOINT_OPTIONS_INIT,
+                                       BOOLEAN(tlm_checkpoint_options_t, has_validation_loss),
                                        RESERVED(tlm_checkpoint_options_t, reserved)),
-    [TLMI_COST] = STRUCT(tlm_cost_t, TLM_COST_INIT, NOTHING_RESERVED),
+    [TLMI_COST] = STRUCT(tlm_cost_t, TLM_COST_INIT, NOTHING_LIMITED),
     [TLMI_COST_OPTIONS] =
-        STRUCT(tlm_cost_options_t, TLM_COST_OPTIONS_INIT, RESERVED(tlm_cost_options_t, reserved)),
+        STRUCT(tlm_cost_options_t, TLM_COST_OPTIONS_INIT,
+               BOOLEAN(tlm_cost_options_t, checkpointing), RESERVED(tlm_cost_options_t, reserved)),
     [TLMI_CUSTOM_OP_OPTIONS] =
-        STRUCT(tlm_custom_op_options_t, TLM_CUSTOM_OP_OPTIONS_INIT, NOTHING_RESERVED),
-    [TLMI_ENCODE_OPTIONS] = STRUCT(tlm_encode_options_t, TLM_ENCODE_OPTIONS_INIT, NOTHING_RESERVED),
+        STRUCT(tlm_custom_op_options_t, TLM_CUSTOM_OP_OPTIONS_INIT, NOTHING_LIMITED),
+    [TLMI_ENCODE_OPTIONS] = STRUCT(tlm_encode_options_t, TLM_ENCODE_OPTIONS_INIT, NOTHING_LIMITED),
     [TLMI_EVALUATION] =
-        STRUCT(tlm_evaluation_t, TLM_EVALUATION_INIT, RESERVED(tlm_evaluation_t, reserved)),
-    [TLMI_GENERATE_OPTIONS] = STRUCT(tlm_generate_options_t, TLM_GENERATE_OPTIONS_INIT,
-                                     RESERVED(tlm_generate_options_t, reserved),
-                                     RESERVED(tlm_generate_options_t, reserved2),
-                                     RESERVED(tlm_generate_options_t, reserved3)),
+        STRUCT(tlm_evaluation_t, TLM_EVALUATION_INIT, BOOLEAN(tlm_evaluation_t, is_best),
+               RESERVED(tlm_evaluation_t, reserved)),
+    [TLMI_GENERATE_OPTIONS] = STRUCT(
+        tlm_generate_options_t, TLM_GENERATE_OPTIONS_INIT,
+        BOOLEAN(tlm_generate_options_t, has_end_token), RESERVED(tlm_generate_options_t, reserved),
+        RESERVED(tlm_generate_options_t, reserved2), RESERVED(tlm_generate_options_t, reserved3)),
     [TLMI_GROUP_OPTIONS] = STRUCT(tlm_group_options_t, TLM_GROUP_OPTIONS_INIT,
+                                  BOOLEAN(tlm_group_options_t, has_learning_rate),
+                                  BOOLEAN(tlm_group_options_t, has_weight_decay),
                                   RESERVED(tlm_group_options_t, reserved)),
     [TLMI_LOADER_OPTIONS] = STRUCT(tlm_loader_options_t, TLM_LOADER_OPTIONS_INIT,
+                                   BOOLEAN(tlm_loader_options_t, has_document_end),
                                    RESERVED(tlm_loader_options_t, reserved)),
     [TLMI_MODEL_FILE_OPTIONS] = STRUCT(tlm_model_file_options_t, TLM_MODEL_FILE_OPTIONS_INIT,
+                                       BOOLEAN(tlm_model_file_options_t, has_begin_token),
+                                       BOOLEAN(tlm_model_file_options_t, has_end_token),
                                        RESERVED(tlm_model_file_options_t, reserved)),
-    [TLMI_MODEL_OPTIONS] =
-        STRUCT(tlm_model_options_t, TLM_MODEL_OPTIONS_INIT, RESERVED(tlm_model_options_t, reserved),
-               RESERVED(tlm_model_options_t, reserved2)),
+    [TLMI_MODEL_OPTIONS] = STRUCT(
+        tlm_model_options_t, TLM_MODEL_OPTIONS_INIT, BOOLEAN(tlm_model_options_t, tied_embeddings),
+        RESERVED(tlm_model_options_t, reserved), RESERVED(tlm_model_options_t, reserved2)),
     [TLMI_PAD_OPTIONS] =
         STRUCT(tlm_pad_options_t, TLM_PAD_OPTIONS_INIT, RESERVED(tlm_pad_options_t, reserved)),
     [TLMI_SCHEDULE_OPTIONS] = STRUCT(tlm_schedule_options_t, TLM_SCHEDULE_OPTIONS_INIT,
                                      RESERVED(tlm_schedule_options_t, reserved)),
     [TLMI_TOKENIZER_OPTIONS] =
-        STRUCT(tlm_tokenizer_options_t, TLM_TOKENIZER_OPTIONS_INIT, NOTHING_RESERVED),
-    [TLMI_TRAIN_STEP] = STRUCT(tlm_train_step_t, TLM_TRAIN_STEP_INIT, NOTHING_RESERVED),
+        STRUCT(tlm_tokenizer_options_t, TLM_TOKENIZER_OPTIONS_INIT,
+               BOOLEAN(tlm_tokenizer_options_t, ignore_merges),
+               BOOLEAN(tlm_tokenizer_options_t, nfc), RESERVED(tlm_tokenizer_options_t, reserved)),
+    [TLMI_TRAIN_STEP] = STRUCT(tlm_train_step_t, TLM_TRAIN_STEP_INIT, NOTHING_LIMITED),
     [TLMI_TRAINER_OPTIONS] = STRUCT(tlm_trainer_options_t, TLM_TRAINER_OPTIONS_INIT,
+                                    BOOLEAN(tlm_trainer_options_t, activation_checkpointing),
+                                    BOOLEAN(tlm_trainer_options_t, save_on_cancel),
                                     RESERVED(tlm_trainer_options_t, reserved),
                                     RESERVED(tlm_trainer_options_t, reserved2)),
 };
@@ -68,9 +83,10 @@ static bool is_possible(size_t size)
     return size >= sizeof(size) && size % sizeof(size) == 0 && size <= TLMI_OPTIONS_MAX_SIZE;
 }
 
-static size_t first_nonzero(const void *bytes, size_t from, size_t to)
+/* The first byte in from .. to-1 that is more than `most`, or `to`. */
+static size_t first_above(unsigned char most, const void *bytes, size_t from, size_t to)
 {
-    while (from < to && ((const unsigned char *)bytes)[from] == 0)
+    while (from < to && ((const unsigned char *)bytes)[from] <= most)
         from++;
     return from;
 }
@@ -87,18 +103,19 @@ tlm_status_t tlmi_options_read(const char *function, void *known, tlmi_struct_t 
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: options->size is %zu; it must be the size of %s, %zu in this version",
                          function, size, info->name, info->size);
-    size_t unknown = first_nonzero(options, info->size, size);
+    size_t unknown = first_above(0, options, info->size, size);
     if (unknown < size)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: %s of %zu bytes sets byte %zu, and this version knows %zu bytes",
                          function, info->name, size, unknown, info->size);
     size_t shared = size < info->size ? size : info->size;
-    for (const tlmi_reserved_t *field = info->reserved; field->name != NULL; field++) {
-        size_t end = field->offset + field->size;
-        size_t nonzero = first_nonzero(options, field->offset, end < shared ? end : shared);
-        if (field->offset < shared && nonzero < end && nonzero < shared)
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s.%s sets byte %zu; it must be 0",
-                             function, info->name, field->name, nonzero);
+    for (const tlmi_limited_field_t *field = info->limited; field->name != NULL; field++) {
+        size_t end = field->offset + field->size < shared ? field->offset + field->size : shared;
+        size_t byte = first_above(field->most, options, field->offset, end);
+        if (byte < end)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s.%s is not %s (byte %zu is %d)",
+                             function, info->name, field->name, field->most == 0 ? "0" : "0 or 1",
+                             byte, ((const unsigned char *)options)[byte]);
     }
     memcpy((unsigned char *)known + sizeof(size), (const unsigned char *)options + sizeof(size),
            shared - sizeof(size));

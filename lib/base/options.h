@@ -30,20 +30,22 @@ typedef enum tlmi_struct {
     TLMI_NUM_STRUCTS
 } tlmi_struct_t;
 
-/* A field that must be 0. */
-typedef struct tlmi_reserved {
+/* A field each of whose bytes must be at most `most`: 0 where it is reserved, 1 where it is a bool,
+ * for C says nothing of a bool that is neither. */
+typedef struct tlmi_limited_field {
     const char *name; /* NULL ends the list */
     size_t offset;
     size_t size;
-} tlmi_reserved_t;
+    unsigned char most;
+} tlmi_limited_field_t;
 
-#define TLMI_MAX_RESERVED 3
+#define TLMI_MAX_LIMITED_FIELDS 4
 
 typedef struct tlmi_struct_info {
     const char *name;
     size_t size;
     const void *defaults;
-    tlmi_reserved_t reserved[TLMI_MAX_RESERVED + 1];
+    tlmi_limited_field_t limited[TLMI_MAX_LIMITED_FIELDS + 1];
 } tlmi_struct_info_t;
 
 extern const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS];
@@ -53,8 +55,8 @@ extern const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS];
 
 /* Reads a caller's struct into `known`, the library's own, which holds the defaults: fields that an
  * older, smaller struct lacks stay as they are. TLM_ERR_INVALID_ARGUMENT for a size that no struct
- * has, for anything but zeros behind what this library knows, and for a reserved field that is not
- * 0; `known` is then untouched. known->size keeps the library's size. */
+ * has, for anything but zeros behind what this library knows, and for a limited field beyond its
+ * limit; `known` is then untouched. known->size keeps the library's size. */
 tlm_status_t tlmi_options_read(const char *function, void *known, tlmi_struct_t which,
                                const void *options);
 

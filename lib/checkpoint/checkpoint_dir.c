@@ -205,9 +205,9 @@ done:
     return status;
 }
 
-tlm_status_t tlm_checkpoint_dir_save(const char *directory, const tlm_model_t *model,
-                                     tlm_optimizer_t *optimizer, uint64_t iteration,
-                                     const tlm_checkpoint_options_t *options, int32_t keep_last)
+tlm_status_t tlm_checkpoint_dir_save(const tlm_model_t *model, const tlm_optimizer_t *optimizer,
+                                     uint64_t iteration, const char *directory, int32_t keep_last,
+                                     const tlm_checkpoint_options_t *options)
 {
     tlm_status_t status;
     char *path;

@@ -177,8 +177,8 @@ done:
     return status;
 }
 
-tlm_status_t tlm_checkpoint_load(uint64_t *iteration, const char *path, tlm_model_t *model,
-                                 tlm_optimizer_t *optimizer)
+tlm_status_t tlm_checkpoint_load(uint64_t *iteration, tlm_model_t *model,
+                                 tlm_optimizer_t *optimizer, const char *path)
 {
     tlmi_safetensors_t file;
     tlm_status_t status;

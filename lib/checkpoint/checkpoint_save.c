@@ -207,14 +207,14 @@ tlm_status_t tlmi_checkpoint_save(const char *function, const char *path, const 
     return status;
 }
 
-tlm_status_t tlm_checkpoint_save(const char *path, const tlm_model_t *model,
-                                 tlm_optimizer_t *optimizer, uint64_t iteration)
+tlm_status_t tlm_checkpoint_save(const tlm_model_t *model, const tlm_optimizer_t *optimizer,
+                                 uint64_t iteration, const char *path)
 {
     return tlmi_checkpoint_save("checkpoint_save", path, model, optimizer, iteration, NULL);
 }
 
-tlm_status_t tlm_checkpoint_save_with(const char *path, const tlm_model_t *model,
-                                      tlm_optimizer_t *optimizer, uint64_t iteration,
+tlm_status_t tlm_checkpoint_save_with(const tlm_model_t *model, const tlm_optimizer_t *optimizer,
+                                      uint64_t iteration, const char *path,
                                       const tlm_checkpoint_options_t *options)
 {
     return tlmi_checkpoint_save("checkpoint_save_with", path, model, optimizer, iteration, options);

@@ -101,9 +101,8 @@ static tlm_status_t put_all(tlmi_gguf_writer_t *writer, const tlm_model_t *model
     return tlmi_gguf_align(writer);
 }
 
-tlm_status_t tlm_model_save_gguf(const char *path, const tlm_model_t *model,
-                                 const tlm_tokenizer_t *tokenizer,
-                                 const tlm_model_file_options_t *options)
+tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
+                                 const char *path, const tlm_model_file_options_t *options)
 {
     tlm_model_file_options_t file;
     const tlmi_family_t *family;

@@ -238,9 +238,8 @@ static void remove_folder(const char *directory)
     (void)rmdir(directory);
 }
 
-tlm_status_t tlm_model_save_hf(const char *directory, const tlm_model_t *model,
-                               const tlm_tokenizer_t *tokenizer,
-                               const tlm_model_file_options_t *options)
+tlm_status_t tlm_model_save_hf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
+                               const char *directory, const tlm_model_file_options_t *options)
 {
     hf_folder_t folder = {.directory = directory,
                           .model = model,

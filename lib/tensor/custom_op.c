@@ -95,8 +95,8 @@ static tlm_status_t custom_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     uint64_t failures = tlmi_failure_count();
     uint32_t version = grad_out->storage->version;
     tlm_status_t status =
-        context->options.backward(grads, grad_out, node->inputs, n, context->saved.tensors,
-                                  context->num_saved, context->options.user);
+        context->options.backward(context->options.user, grads, grad_out, node->inputs, n,
+                                  context->saved.tensors, context->num_saved);
     tlm_set_grad_enabled(recording);
     if (status != TLM_OK)
         status = report(context->name, status, failures);

@@ -380,7 +380,7 @@ static tlm_status_t check_count(const char *op, const tlm_tensor_t *tensor, cons
     return TLM_OK;
 }
 
-tlm_status_t tlm_tensor_copy_out(const tlm_tensor_t *tensor, void *data, size_t n)
+tlm_status_t tlm_tensor_copy_out(void *data, size_t n, const tlm_tensor_t *tensor)
 {
     TLMI_TRY(check_count("tensor_copy_out", tensor, data, n));
     int64_t strides[TLM_MAX_DIMS];

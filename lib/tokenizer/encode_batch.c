@@ -1,5 +1,6 @@
 /* Many texts in one call, on all threads. A task is one text, or one row of ids. Ids stay with the
  * worker that made them until all are there and their places in the result are known. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -171,10 +172,11 @@ static tlm_status_t read_pad_options(tlm_pad_options_t *known, const tlm_pad_opt
 {
     if (options != NULL)
         TLMI_TRY(tlmi_options_read("tokenizer_encode_padded", known, TLMI_PAD_OPTIONS, options));
-    if (known->pad_side > TLM_SIDE_LEFT || known->cut_side > TLM_SIDE_LEFT)
+    if (known->pad_side < TLM_SIDE_RIGHT || known->pad_side > TLM_SIDE_LEFT ||
+        known->cut_side < TLM_SIDE_RIGHT || known->cut_side > TLM_SIDE_LEFT)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "tokenizer_encode_padded: pad_side is %u and cut_side %u; right and left "
-                         "are 0 and 1",
+                         "tokenizer_encode_padded: pad_side is %" PRId32 " and cut_side %" PRId32
+                         "; right and left are 0 and 1",
                          known->pad_side, known->cut_side);
     return TLM_OK;
 }

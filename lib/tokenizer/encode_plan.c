@@ -2,19 +2,21 @@
  * the disallowed ones first; then the allowed ones alone are cut out of it, and all else is text. */
 #include "tokenizer/encode.h"
 
+#include <inttypes.h>
+
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/options.h"
 
 /* ---- Plans ---- */
 
-static tlm_status_t check_list(const char *function, const char *name, uint32_t kind,
+static tlm_status_t check_list(const char *function, const char *name, int32_t kind,
                                const tlm_bytes_t *list, size_t n)
 {
-    if (kind > TLM_SPECIAL_LIST)
+    if (kind < TLM_SPECIAL_ALL || kind > TLM_SPECIAL_LIST)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: %s_special is %u; all, none and list are 0, 1 and 2", function, name,
-                         kind);
+                         "%s: %s_special is %" PRId32 "; all, none and list are 0, 1 and 2",
+                         function, name, kind);
     if (kind != TLM_SPECIAL_LIST || n == 0)
         return TLM_OK;
     if (list == NULL)

@@ -100,13 +100,13 @@ tlm_status_t tlmi_tokenizer_assemble(tlm_tokenizer_t **out, const char *what,
     }
     tokenizer->vocabulary = *vocabulary;
     tokenizer->merges = *merges;
-    tokenizer->ignores_merges = options->ignore_merges != 0;
+    tokenizer->ignores_merges = options->ignore_merges;
     *vocabulary = (tlmi_vocabulary_t){0};
     *merges = (tlmi_merge_table_t){0};
     TLMI_TRY_OR(fail, tlmi_special_tokens_create(&tokenizer->special, options->special_tokens,
                                                  options->num_special_tokens, what));
-    TLMI_TRY_OR(fail, tlmi_pretokenizer_create(&tokenizer->pretokenizer, options->pattern,
-                                               options->nfc != 0));
+    TLMI_TRY_OR(fail,
+                tlmi_pretokenizer_create(&tokenizer->pretokenizer, options->pattern, options->nfc));
     TLMI_TRY_OR(fail, tlmi_bpe_cache_pool_create(&tokenizer->caches));
     TLMI_TRY_OR(fail, tlmi_tokenizer_find_bytes(tokenizer->byte_ids, what, &tokenizer->vocabulary));
     TLMI_TRY_OR(fail, number_special_tokens(tokenizer));
@@ -194,10 +194,6 @@ tlm_status_t tlmi_tokenizer_read_options(tlm_tokenizer_options_t *out, const cha
     *out = (tlm_tokenizer_options_t)TLM_TOKENIZER_OPTIONS_INIT;
     if (options != NULL)
         TLMI_TRY(tlmi_options_read(what, out, TLMI_TOKENIZER_OPTIONS, options));
-    if (out->ignore_merges > 1 || out->nfc > 1)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: options->ignore_merges is %u and options->nfc %u, not 0 or 1", what,
-                         out->ignore_merges, out->nfc);
     return TLM_OK;
 }
 

@@ -57,14 +57,14 @@ tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
     options.has_validation_loss = trainer->is_evaluated;
     options.validation_loss = trainer->is_evaluated ? trainer->last_loss : 0.0;
     if (path == NULL && trainer->options.checkpoint_dir != NULL)
-        return tlm_checkpoint_dir_save(trainer->options.checkpoint_dir, trainer->model,
-                                       trainer->optimizer, trainer->step, &options,
-                                       trainer->options.keep_last);
+        return tlm_checkpoint_dir_save(trainer->model, trainer->optimizer, trainer->step,
+                                       trainer->options.checkpoint_dir, trainer->options.keep_last,
+                                       &options);
     if (path == NULL)
         path = trainer->options.checkpoint_path;
     if (path == NULL)
         return tlmi_fail(TLM_ERR_STATE, "trainer_save: no path is given, and the trainer has none");
-    return tlm_checkpoint_save_with(path, trainer->model, trainer->optimizer, trainer->step,
+    return tlm_checkpoint_save_with(trainer->model, trainer->optimizer, trainer->step, path,
                                     &options);
 }
 
@@ -91,7 +91,7 @@ static tlm_status_t resume(tlm_trainer_t *trainer, const char *path)
     double best_loss;
 
     TLMI_TRY(read_best_loss(&best_loss, path));
-    TLMI_TRY(tlm_checkpoint_load(&trainer->step, path, trainer->model, trainer->optimizer));
+    TLMI_TRY(tlm_checkpoint_load(&trainer->step, trainer->model, trainer->optimizer, path));
     trainer->best_loss = best_loss;
     trainer->is_evaluated = false;
     return TLM_OK;

@@ -113,8 +113,8 @@ static void save_and_load(model_t *model, optimizer_t *optimizer, const char *pa
     model_t *copy;
     uint64_t iteration = 0;
 
-    MUST(tlm_checkpoint_save(path, model, optimizer, 20));
-    MUST(tlm_checkpoint_load(&iteration, path, model, optimizer));
+    MUST(tlm_checkpoint_save(model, optimizer, 20, path));
+    MUST(tlm_checkpoint_load(&iteration, model, optimizer, path));
     EXPECT(iteration == 20);
     MUST(tlm_model_load(&copy, path));
     remove(path);

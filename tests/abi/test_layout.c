@@ -37,8 +37,9 @@ FIELD(tlm_tokenizer_options_t, size, 0, 8);
 FIELD(tlm_tokenizer_options_t, special_tokens, 8, 8);
 FIELD(tlm_tokenizer_options_t, num_special_tokens, 16, 8);
 FIELD(tlm_tokenizer_options_t, pattern, 24, 8);
-FIELD(tlm_tokenizer_options_t, ignore_merges, 32, 4);
-FIELD(tlm_tokenizer_options_t, nfc, 36, 4);
+FIELD(tlm_tokenizer_options_t, ignore_merges, 32, 1);
+FIELD(tlm_tokenizer_options_t, nfc, 33, 1);
+FIELD(tlm_tokenizer_options_t, reserved, 34, 6);
 FIELD(tlm_tokenizer_options_t, special_token_ids, 40, 8);
 
 SIZE(tlm_encode_options_t, 64);

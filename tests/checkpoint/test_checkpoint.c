@@ -121,10 +121,10 @@ START_TEST(training_goes_on_with_the_same_bits)
     uint64_t iteration = 0;
 
     train(&first, 0, 5);
-    ASSERT_OK(tlm_checkpoint_save(path, first.model, first.optimizer, 5));
+    ASSERT_OK(tlm_checkpoint_save(first.model, first.optimizer, 5, path));
     other_seed.seed = 99;
     second = start(&other_seed, kinds[_i]);
-    ASSERT_OK(tlm_checkpoint_load(&iteration, path, second.model, second.optimizer));
+    ASSERT_OK(tlm_checkpoint_load(&iteration, second.model, second.optimizer, path));
     ck_assert_uint_eq(iteration, 5);
     ck_assert_uint_eq(tlm_optimizer_steps(second.optimizer), 5);
     assert_same_weights(&first, &second);
@@ -150,17 +150,17 @@ START_TEST(a_model_is_made_from_its_checkpoint)
     options.seed = UINT64_MAX;
     run = start(&options, "adamw");
     train(&run, 0, 2);
-    ASSERT_OK(tlm_checkpoint_save(path, run.model, NULL, UINT64_MAX));
+    ASSERT_OK(tlm_checkpoint_save(run.model, NULL, UINT64_MAX, path));
     ASSERT_OK(tlm_model_load(&loaded.model, path));
     ASSERT_OK(tlm_model_parameters(&loaded.tensors, &loaded.n, loaded.model));
     assert_same_weights(&run, &loaded);
     ck_assert(tlm_tensor_requires_grad(loaded.tensors[0]));
     ASSERT_OK(tlm_model_get_options(&got, loaded.model));
     ck_assert(got.rope_theta == options.rope_theta && got.seed == UINT64_MAX && got.d_ff == 12);
-    ASSERT_OK(tlm_checkpoint_load(NULL, path, run.model, NULL));
+    ASSERT_OK(tlm_checkpoint_load(NULL, run.model, NULL, path));
     ASSERT_FAILS(TLM_ERR_FORMAT, "no 'optimizer'",
-                 tlm_checkpoint_load(NULL, path, run.model, run.optimizer));
-    ASSERT_OK(tlm_checkpoint_save(path, run.model, run.optimizer, 2));
+                 tlm_checkpoint_load(NULL, run.model, run.optimizer, path));
+    ASSERT_OK(tlm_checkpoint_save(run.model, run.optimizer, 2, path));
     tlm_model_free(loaded.model);
     ASSERT_OK(tlm_model_load(&loaded.model, path));
     tlm_model_free(loaded.model);
@@ -187,7 +187,7 @@ START_TEST(switches_are_stored)
     float expected;
 
     /* What version 0.1 had is written as version 0.1 wrote it. */
-    ASSERT_OK(tlm_checkpoint_save(path, run.model, NULL, 1));
+    ASSERT_OK(tlm_checkpoint_save(run.model, NULL, 1, path));
     ck_assert(file_holds(path, "\"format_version\":\"1\"") && !file_holds(path, "norm_eps"));
     options.num_kv_heads = 1;
     options.norm_eps = 1e-6;
@@ -199,11 +199,11 @@ START_TEST(switches_are_stored)
     expected = train(&whole, 0, 4);
     loaded = start(&options, "adamw");
     train(&loaded, 0, 2);
-    ASSERT_OK(tlm_checkpoint_save(path, loaded.model, loaded.optimizer, 2));
+    ASSERT_OK(tlm_checkpoint_save(loaded.model, loaded.optimizer, 2, path));
     ck_assert(file_holds(path, "\"format_version\":\"2\""));
     stop(&loaded);
     loaded = start(&options, "adamw");
-    ASSERT_OK(tlm_checkpoint_load(NULL, path, loaded.model, loaded.optimizer));
+    ASSERT_OK(tlm_checkpoint_load(NULL, loaded.model, loaded.optimizer, path));
     ck_assert(train(&loaded, 2, 4) == expected);
     assert_same_weights(&whole, &loaded);
     stop(&loaded);
@@ -218,7 +218,7 @@ START_TEST(switches_are_stored)
         changed.ffn = i == 4 ? TLM_FFN_SWIGLU : TLM_FFN_SILU;
         changed.tied_embeddings = i != 5;
         loaded = start(&changed, "adamw");
-        ASSERT_FAILS(TLM_ERR_SHAPE, names[i], tlm_checkpoint_load(NULL, path, loaded.model, NULL));
+        ASSERT_FAILS(TLM_ERR_SHAPE, names[i], tlm_checkpoint_load(NULL, loaded.model, NULL, path));
         stop(&loaded);
     }
     ASSERT_OK(tlm_model_load(&loaded.model, path));
@@ -226,7 +226,7 @@ START_TEST(switches_are_stored)
     ck_assert(got.num_kv_heads == 1 && got.norm_eps == 1e-6 && got.norm == TLM_NORM_POST);
     ck_assert(got.position == TLM_POSITION_NONE && got.ffn == TLM_FFN_SILU && got.tied_embeddings);
     ASSERT_OK(tlm_model_parameter(&after, loaded.model, "layers.1.ffn.w2.weight"));
-    ASSERT_OK(tlm_checkpoint_load(NULL, path, whole.model, whole.optimizer));
+    ASSERT_OK(tlm_checkpoint_load(NULL, whole.model, whole.optimizer, path));
     ASSERT_OK(tlm_model_parameter(&before, whole.model, "layers.1.ffn.w2.weight"));
     ck_assert_mem_eq(tlm_tensor_data(before), tlm_tensor_data(after), 8 * 12 * sizeof(float));
     tlm_model_free(loaded.model);
@@ -250,33 +250,33 @@ START_TEST(foreign_checkpoints_change_nothing)
     for (int i = 0; i < 3; i++) {
         other = start(i == 0 ? &wider : i == 1 ? &deeper : &turned, "adamw");
         train(&other, 0, 1);
-        ASSERT_OK(tlm_checkpoint_save(path, other.model, other.optimizer, 1));
+        ASSERT_OK(tlm_checkpoint_save(other.model, other.optimizer, 1, path));
         ASSERT_FAILS(TLM_ERR_SHAPE,
                      i == 0   ? "d_ff"
                      : i == 1 ? "num_layers"
                               : "rope_theta",
-                     tlm_checkpoint_load(&iteration, path, run.model, run.optimizer));
+                     tlm_checkpoint_load(&iteration, run.model, run.optimizer, path));
         ASSERT_FAILS(TLM_ERR_SHAPE, "checkpoint",
-                     tlm_checkpoint_load(&iteration, path, run.model, NULL));
+                     tlm_checkpoint_load(&iteration, run.model, NULL, path));
         stop(&other);
     }
     train(&sgd, 0, 1);
-    ASSERT_OK(tlm_checkpoint_save(path, sgd.model, sgd.optimizer, 1));
+    ASSERT_OK(tlm_checkpoint_save(sgd.model, sgd.optimizer, 1, path));
     ASSERT_FAILS(TLM_ERR_STATE, "sgd",
-                 tlm_checkpoint_load(&iteration, path, run.model, run.optimizer));
+                 tlm_checkpoint_load(&iteration, run.model, run.optimizer, path));
     ASSERT_OK(tlm_optimizer_create_adamw(&one_group, NULL));
     ASSERT_OK(tlm_optimizer_add_group(one_group, sgd.tensors, sgd.n, NULL));
-    ASSERT_OK(tlm_checkpoint_save(path, sgd.model, one_group, 1));
+    ASSERT_OK(tlm_checkpoint_save(sgd.model, one_group, 1, path));
     ASSERT_FAILS(TLM_ERR_STATE, "1 groups",
-                 tlm_checkpoint_load(&iteration, path, run.model, run.optimizer));
+                 tlm_checkpoint_load(&iteration, run.model, run.optimizer, path));
     ASSERT_OK(tlm_optimizer_add_group(one_group, NULL, 0, NULL));
-    ASSERT_OK(tlm_checkpoint_save(path, sgd.model, one_group, 1));
+    ASSERT_OK(tlm_checkpoint_save(sgd.model, one_group, 1, path));
     ASSERT_FAILS(TLM_ERR_STATE, "group 0",
-                 tlm_checkpoint_load(&iteration, path, run.model, run.optimizer));
+                 tlm_checkpoint_load(&iteration, run.model, run.optimizer, path));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "parameter 0 of the optimizer",
-                 tlm_checkpoint_save(path, run.model, sgd.optimizer, 1));
+                 tlm_checkpoint_save(run.model, sgd.optimizer, 1, path));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "parameter 0 of the optimizer",
-                 tlm_checkpoint_load(&iteration, path, run.model, one_group));
+                 tlm_checkpoint_load(&iteration, run.model, one_group, path));
     ck_assert(fingerprint(&run) == before);
     ck_assert_uint_eq(iteration, 77);
     tlm_optimizer_free(one_group);
@@ -297,25 +297,25 @@ START_TEST(damaged_checkpoints_change_nothing)
     size_t size, header;
 
     train(&saved, 0, 3);
-    ASSERT_OK(tlm_checkpoint_save(good, saved.model, saved.optimizer, 3));
+    ASSERT_OK(tlm_checkpoint_save(saved.model, saved.optimizer, 3, good));
     bytes = read_bytes(good, &size);
     header = 8 + (size_t)bytes[0] + ((size_t)bytes[1] << 8);
     for (size_t cut = 0; cut < size;
          cut += cut < 16 || (cut > header - 8 && cut < header + 8) ? 1 : 97) {
         write_bytes(path, bytes, cut);
-        ck_assert_int_lt(tlm_checkpoint_load(NULL, path, run.model, run.optimizer), 0);
+        ck_assert_int_lt(tlm_checkpoint_load(NULL, run.model, run.optimizer, path), 0);
     }
     for (size_t i = 0; i < size; i += i < 400 ? 1 : 41) {
         bytes[i] ^= (unsigned char)(1 << i % 8);
         write_bytes(path, bytes, size);
-        ck_assert_int_lt(tlm_checkpoint_load(NULL, path, run.model, run.optimizer), 0);
+        ck_assert_int_lt(tlm_checkpoint_load(NULL, run.model, run.optimizer, path), 0);
         ck_assert_int_lt(tlm_model_load(&model, path), 0);
         bytes[i] ^= (unsigned char)(1 << i % 8);
     }
     ck_assert(fingerprint(&run) == before);
     ck_assert_ptr_null(model);
     write_bytes(path, bytes, size);
-    ASSERT_OK(tlm_checkpoint_load(NULL, path, run.model, run.optimizer));
+    ASSERT_OK(tlm_checkpoint_load(NULL, run.model, run.optimizer, path));
     ck_assert(fingerprint(&run) == fingerprint(&saved));
     free(bytes);
     stop(&saved);
@@ -391,7 +391,7 @@ START_TEST(lies_are_refused)
 
         ck_assert_msg(status == cases[i].status, "case %d: %d, %s", (int)i, status,
                       tlm_error_message());
-        ck_assert_int_lt(tlm_checkpoint_load(NULL, path, run.model, run.optimizer), 0);
+        ck_assert_int_lt(tlm_checkpoint_load(NULL, run.model, run.optimizer, path), 0);
     }
     ck_assert_ptr_null(model);
     stop(&run);
@@ -414,12 +414,12 @@ START_TEST(metadata_is_kept)
     options.metadata = text;
     options.has_validation_loss = true;
     options.validation_loss = 1.0 / 3.0;
-    ASSERT_OK(tlm_checkpoint_save_with(path, run.model, run.optimizer, 2, &options));
+    ASSERT_OK(tlm_checkpoint_save_with(run.model, run.optimizer, 2, path, &options));
     ASSERT_OK(tlm_checkpoint_metadata(&metadata, &iteration, path));
     ck_assert_str_eq(metadata, text);
     ck_assert_uint_eq(iteration, 2);
     tlm_free(metadata);
-    ASSERT_OK(tlm_checkpoint_load(NULL, path, other.model, other.optimizer));
+    ASSERT_OK(tlm_checkpoint_load(NULL, other.model, other.optimizer, path));
     ck_assert(fingerprint(&run) == fingerprint(&other));
     ASSERT_OK(tlmi_safetensors_open(&file, path));
     ck_assert_str_eq(tlmi_safetensors_metadata(&file, "names"), "cs336");
@@ -427,7 +427,7 @@ START_TEST(metadata_is_kept)
     tlmi_safetensors_close(&file);
     options.validation_loss = (double)NAN;
     options.metadata = NULL;
-    ASSERT_OK(tlm_checkpoint_save_with(path, run.model, run.optimizer, 3, &options));
+    ASSERT_OK(tlm_checkpoint_save_with(run.model, run.optimizer, 3, path, &options));
     ASSERT_OK(tlm_checkpoint_metadata(&metadata, NULL, path));
     ck_assert_str_eq(metadata, "{}");
     tlm_free(metadata);
@@ -451,17 +451,17 @@ START_TEST(bad_metadata_is_refused)
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         options.metadata = bad[i];
         ASSERT_FAILS(TLM_ERR_FORMAT, "checkpoint_save_with: metadata",
-                     tlm_checkpoint_save_with(path, run.model, run.optimizer, 2, &options));
+                     tlm_checkpoint_save_with(run.model, run.optimizer, 2, path, &options));
     }
     memset(text, ' ', (1 << 20) + 1);
     text[(1 << 20) + 1] = '\0';
     memcpy(text, "{}", 2);
     options.metadata = text;
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "1048577 bytes",
-                 tlm_checkpoint_save_with(path, run.model, run.optimizer, 2, &options));
+                 tlm_checkpoint_save_with(run.model, run.optimizer, 2, path, &options));
     ck_assert_int_ne(access(path, F_OK), 0);
     text[1 << 20] = '\0';
-    ASSERT_OK(tlm_checkpoint_save_with(path, run.model, run.optimizer, 2, &options));
+    ASSERT_OK(tlm_checkpoint_save_with(run.model, run.optimizer, 2, path, &options));
     ASSERT_OK(tlm_checkpoint_metadata(&metadata, NULL, path));
     ck_assert_str_eq(metadata, text);
     tlm_free(metadata);
@@ -483,22 +483,22 @@ START_TEST(saving_is_all_or_nothing)
     int files;
 
     train(&run, 0, 1);
-    ASSERT_OK(tlm_checkpoint_save(path, run.model, run.optimizer, 1));
+    ASSERT_OK(tlm_checkpoint_save(run.model, run.optimizer, 1, path));
     files = count_files();
     train(&run, 1, 2);
-    ASSERT_OK(tlm_checkpoint_save(path, run.model, run.optimizer, 2));
+    ASSERT_OK(tlm_checkpoint_save(run.model, run.optimizer, 2, path));
     ck_assert_int_eq(count_files(), files);
-    ck_assert_int_lt(tlm_checkpoint_save(test_path("no/where"), run.model, run.optimizer, 2), 0);
+    ck_assert_int_lt(tlm_checkpoint_save(run.model, run.optimizer, 2, test_path("no/where")), 0);
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "not one of the model's",
-                 tlm_checkpoint_save(path, run.model, other.optimizer, 3));
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_checkpoint_save(NULL, run.model, NULL, 3));
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_checkpoint_save(path, NULL, NULL, 3));
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_checkpoint_load(NULL, path, NULL, NULL));
+                 tlm_checkpoint_save(run.model, other.optimizer, 3, path));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_checkpoint_save(run.model, NULL, 3, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_checkpoint_save(NULL, NULL, 3, path));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_checkpoint_load(NULL, NULL, NULL, path));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL",
-                 tlm_checkpoint_load(NULL, NULL, run.model, NULL));
+                 tlm_checkpoint_load(NULL, run.model, NULL, NULL));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_model_load(NULL, path));
     ck_assert_int_eq(count_files(), files);
-    ASSERT_OK(tlm_checkpoint_load(NULL, path, other.model, other.optimizer));
+    ASSERT_OK(tlm_checkpoint_load(NULL, other.model, other.optimizer, path));
     ck_assert(fingerprint(&run) == fingerprint(&other));
     stop(&run);
     stop(&other);

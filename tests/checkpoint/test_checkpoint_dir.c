@@ -78,7 +78,7 @@ static tlm_status_t save(uint64_t iteration, double loss, int32_t keep_last)
 
     options.has_validation_loss = !isnan(loss);
     options.validation_loss = loss;
-    return tlm_checkpoint_dir_save(directory, model, optimizer, iteration, &options, keep_last);
+    return tlm_checkpoint_dir_save(model, optimizer, iteration, directory, keep_last, &options);
 }
 
 /* The directory holds the checkpoints of these steps, up to 0, and nothing else. */
@@ -249,7 +249,7 @@ START_TEST(leftovers_of_killed_processes_are_removed)
         snprintf(name, sizeof(name), "other.safetensors.tmp-%d-%d", (int)getpid(), i);
         write_bytes(path_in(name), "half", 4);
     }
-    ASSERT_OK(tlm_checkpoint_save(path_in("other.safetensors"), model, NULL, 2));
+    ASSERT_OK(tlm_checkpoint_save(model, NULL, 2, path_in("other.safetensors")));
     ck_assert_int_eq(access(path_in("other.safetensors"), F_OK), 0);
 }
 END_TEST
@@ -298,18 +298,18 @@ START_TEST(nonsense_is_refused)
     ASSERT_FAILS(TLM_ERR_NOT_FOUND, directory, tlm_checkpoint_dir_best(&path, NULL, directory));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "keep_last -1", save(1, NAN, -1));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "directory is NULL",
-                 tlm_checkpoint_dir_save(NULL, model, NULL, 1, NULL, 1));
+                 tlm_checkpoint_dir_save(model, NULL, 1, NULL, 1, NULL));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "model is NULL",
-                 tlm_checkpoint_dir_save(directory, NULL, NULL, 1, NULL, 1));
+                 tlm_checkpoint_dir_save(NULL, NULL, 1, directory, 1, NULL));
     ck_assert_int_ne(access(directory, F_OK), 0);
     ASSERT_FAILS(TLM_ERR_NOT_FOUND, "make directory",
-                 tlm_checkpoint_dir_save(path_in("deeper"), model, NULL, 1, NULL, 1));
+                 tlm_checkpoint_dir_save(model, NULL, 1, path_in("deeper"), 1, NULL));
     ASSERT_OK(save(1, NAN, 1));
     ASSERT_FAILS(TLM_ERR_IO, "make directory",
-                 tlm_checkpoint_dir_save(step_path(1), model, NULL, 1, NULL, 1));
+                 tlm_checkpoint_dir_save(model, NULL, 1, step_path(1), 1, NULL));
     bad.size = 3;
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "options->size is 3",
-                 tlm_checkpoint_dir_save(directory, model, NULL, 2, &bad, 1));
+                 tlm_checkpoint_dir_save(model, NULL, 2, directory, 1, &bad));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL",
                  tlm_checkpoint_dir_latest(NULL, NULL, directory));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_checkpoint_dir_best(&path, NULL, NULL));

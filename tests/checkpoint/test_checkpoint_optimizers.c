@@ -65,7 +65,7 @@ static void train(run_t *run, uint32_t first, uint32_t last)
 /* Writes the checkpoint of a run and gives its bytes; freed by the caller. */
 static unsigned char *save(const run_t *run, size_t *size)
 {
-    ASSERT_OK(tlm_checkpoint_save(test_path("file"), run->model, run->optimizer, 9));
+    ASSERT_OK(tlm_checkpoint_save(run->model, run->optimizer, 9, test_path("file")));
     return read_bytes(test_path("file"), size);
 }
 
@@ -84,9 +84,9 @@ START_TEST(every_kind_goes_on_with_the_same_bits)
 
             train(&whole, 0, 5);
             train(&part, 0, 3);
-            ASSERT_OK(tlm_checkpoint_save(test_path("part"), part.model, part.optimizer, 3));
+            ASSERT_OK(tlm_checkpoint_save(part.model, part.optimizer, 3, test_path("part")));
             ASSERT_OK(
-                tlm_checkpoint_load(&iteration, test_path("part"), rest.model, rest.optimizer));
+                tlm_checkpoint_load(&iteration, rest.model, rest.optimizer, test_path("part")));
             ck_assert_uint_eq(iteration, 3);
             train(&rest, 3, 5);
             expected = save(&whole, &size);
@@ -118,14 +118,14 @@ START_TEST(another_kind_is_refused)
             size_t size, n;
 
             if (k != other) {
-                ASSERT_OK(tlm_checkpoint_save(test_path("other"), saved.model, saved.optimizer, 1));
+                ASSERT_OK(tlm_checkpoint_save(saved.model, saved.optimizer, 1, test_path("other")));
                 train(&run, 0, 1);
                 before = save(&run, &size);
                 ck_assert_int_eq(
-                    tlm_checkpoint_load(NULL, test_path("other"), run.model, run.optimizer),
+                    tlm_checkpoint_load(NULL, run.model, run.optimizer, test_path("other")),
                     expected);
                 ck_assert_int_eq(
-                    tlm_checkpoint_load(NULL, test_path("other"), mixed.model, mixed.optimizer),
+                    tlm_checkpoint_load(NULL, mixed.model, mixed.optimizer, test_path("other")),
                     expected);
                 after = save(&run, &n);
                 ck_assert_uint_eq(n, size);
@@ -182,11 +182,11 @@ START_TEST(the_variant_of_adamw_is_kept)
         ck_assert(file_says(&run, "variant"));
         ck_assert(file_says(&run, names[variant]));
         ck_assert(file_says(&run, "\"format_version\":\"2\""));
-        ASSERT_OK(tlm_checkpoint_load(NULL, test_path("file"), loaded.model, loaded.optimizer));
+        ASSERT_OK(tlm_checkpoint_load(NULL, loaded.model, loaded.optimizer, test_path("file")));
         ck_assert(file_says(&loaded, names[variant]));
         /* And back: a file without a variant is of the first. */
         ck_assert(!file_says(&first, "variant"));
-        ASSERT_OK(tlm_checkpoint_load(NULL, test_path("file"), loaded.model, loaded.optimizer));
+        ASSERT_OK(tlm_checkpoint_load(NULL, loaded.model, loaded.optimizer, test_path("file")));
         ck_assert(!file_says(&loaded, "variant"));
         stop(&run);
         stop(&loaded);

@@ -510,7 +510,7 @@ void test_data(const std::string &folder)
 
     tinylm::tokenizer tokenizer = train_tokenizer();
     std::ofstream(folder + "/text.txt") << text;
-    EXPECT(tinylm::tokenize_file(tokenizer, folder + "/text.txt", folder + "/text.u16") ==
+    EXPECT(tinylm::encode_file(tokenizer, folder + "/text.txt", folder + "/text.u16") ==
            tokenizer.count(text));
 }
 
@@ -519,26 +519,26 @@ void test_checkpoints(const std::string &folder)
     tinylm::model model(small_model());
     tinylm::optimizer adamw = tinylm::optimizer::adamw();
     adamw.add_model(model);
-    tinylm::save_checkpoint(folder + "/weights", model, 3);
-    tinylm::save_checkpoint(folder + "/all", model, adamw, 4);
+    tinylm::save_checkpoint(model, 3, folder + "/weights");
+    tinylm::save_checkpoint(model, adamw, 4, folder + "/all");
     tinylm::model loaded = tinylm::model::load(folder + "/weights");
     EXPECT(loaded.parameter("lm_head.weight").to_vector() ==
            model.parameter("lm_head.weight").to_vector());
-    EXPECT(tinylm::load_checkpoint(folder + "/all", model, adamw) == 4);
-    EXPECT(tinylm::load_checkpoint(folder + "/weights", model) == 3);
+    EXPECT(tinylm::load_checkpoint(model, adamw, folder + "/all") == 4);
+    EXPECT(tinylm::load_checkpoint(model, folder + "/weights") == 3);
     EXPECT(throws(TLM_ERR_NOT_FOUND, "", [&] { (void)tinylm::model::load(folder + "/none"); }));
-    tinylm::save_hf(folder + "/hf", model, tinylm::tokenizer());
+    tinylm::save_hf(model, tinylm::tokenizer(), folder + "/hf");
     EXPECT(std::filesystem::exists(folder + "/hf/config.json"));
-    tinylm::save_gguf(folder + "/model.gguf", model, tinylm::tokenizer());
+    tinylm::save_gguf(model, tinylm::tokenizer(), folder + "/model.gguf");
     for (const char *name : {"/weights", "/hf", "/model.gguf"}) {
         tinylm::opened_model opened = tinylm::open_model(folder + name);
         EXPECT(opened.model.num_elements() == model.num_elements() && !opened.tokenizer);
     }
     EXPECT(throws(TLM_ERR_NOT_FOUND, "", [&] { (void)tinylm::open_model(folder + "/none"); }));
 
-    tinylm::save_checkpoint_in(folder + "/kept", model, adamw, 1, {"{\"a\":1}", 2.5});
-    tinylm::save_checkpoint_in(folder + "/kept", model, adamw, 2, {"", 3.5}, 1);
-    EXPECT(tinylm::load_checkpoint(tinylm::latest_checkpoint(folder + "/kept"), model, adamw) == 2);
+    tinylm::save_checkpoint_in(model, adamw, 1, folder + "/kept", 0, {"{\"a\":1}", 2.5});
+    tinylm::save_checkpoint_in(model, adamw, 2, folder + "/kept", 1, {"", 3.5});
+    EXPECT(tinylm::load_checkpoint(model, adamw, tinylm::latest_checkpoint(folder + "/kept")) == 2);
     EXPECT(tinylm::checkpoint_metadata(tinylm::best_checkpoint(folder + "/kept")) == "{\"a\":1}");
     EXPECT(throws(TLM_ERR_NOT_FOUND, "", [&] { (void)tinylm::latest_checkpoint(folder); }));
 }

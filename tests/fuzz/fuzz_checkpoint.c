@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(bytes);
     if (model == NULL)
         model = make_model(&optimizer);
-    if (tlm_checkpoint_load(&iteration, path, model, optimizer) != TLM_OK)
+    if (tlm_checkpoint_load(&iteration, model, optimizer, path) != TLM_OK)
         FUZZ_CHECK(iteration == 77 && tlm_error_message()[0] != '\0');
     if (tlm_checkpoint_metadata(&metadata, NULL, path) == TLM_OK)
         FUZZ_CHECK(metadata != NULL);

@@ -25,7 +25,7 @@ static void check_saved(const tlm_model_t *model, const tlm_tokenizer_t *tokeniz
     tlm_tokenizer_t *other = NULL;
     tlm_model_t *again;
 
-    if (tlm_model_save_gguf(path, model, tokenizer, NULL) != TLM_OK) {
+    if (tlm_model_save_gguf(model, tokenizer, path, NULL) != TLM_OK) {
         FUZZ_CHECK(tlm_error_message()[0] != '\0');
         return;
     }

@@ -46,7 +46,7 @@ static void make_folder(void)
     options.num_heads = 1;
     options.d_ff = 2;
     FUZZ_OK(tlm_model_create(&model, &options));
-    FUZZ_OK(tlm_model_save_hf(folder, model, NULL, NULL));
+    FUZZ_OK(tlm_model_save_hf(model, NULL, folder, NULL));
     tlm_model_free(model);
 }
 
@@ -75,7 +75,7 @@ static void check_saved(const tlm_model_t *model, const tlm_model_file_options_t
     tlm_model_t *again;
     size_t n, m;
 
-    FUZZ_OK(tlm_model_save_hf(saved, model, NULL, file));
+    FUZZ_OK(tlm_model_save_hf(model, NULL, saved, file));
     FUZZ_OK(tlm_model_open(&again, NULL, NULL, saved));
     FUZZ_OK(tlm_model_parameters(&tensors, &n, model));
     FUZZ_OK(tlm_model_parameters(&others, &m, again));

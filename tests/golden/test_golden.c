@@ -342,12 +342,12 @@ static void save_checkpoint(const char *path, const tlm_model_t *model, tlm_opti
     tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
 
     if (which == 0) {
-        ASSERT_OK(tlm_checkpoint_save(path, model, optimizer, iteration));
+        ASSERT_OK(tlm_checkpoint_save(model, optimizer, iteration, path));
     } else {
         options.metadata = checkpoint_metadata;
         options.has_validation_loss = true;
         options.validation_loss = 2.5;
-        ASSERT_OK(tlm_checkpoint_save_with(path, model, optimizer, iteration, &options));
+        ASSERT_OK(tlm_checkpoint_save_with(model, optimizer, iteration, path, &options));
     }
 }
 
@@ -414,7 +414,7 @@ static void load_fixture(tlm_model_t **model, tlm_optimizer_t **optimizer, int w
 
     ASSERT_OK(tlm_model_create(model, &checkpoint_shapes[which]));
     ASSERT_OK(golden_make_optimizer(optimizer, *model, which == 0 ? 0 : TLM_NO_DECAY_NORMS));
-    ASSERT_OK(tlm_checkpoint_load(&iteration, fixture_path(which), *model, *optimizer));
+    ASSERT_OK(tlm_checkpoint_load(&iteration, *model, *optimizer, fixture_path(which)));
     ck_assert_uint_eq(iteration, CONTINUED_STEPS);
 }
 

@@ -70,7 +70,7 @@ START_TEST(what_is_saved_is_opened)
     for (size_t i = 0; i < 4; i++) {
         model = make_model(i % 2 == 1);
         tokenizer = make_tokenizer(patterns[i], "<|pad|>");
-        ASSERT_OK(tlm_model_save_gguf(test_path("m"), model, tokenizer, NULL));
+        ASSERT_OK(tlm_model_save_gguf(model, tokenizer, test_path("m"), NULL));
         ASSERT_OK(tlm_model_open(&opened, &opened_tokenizer, &read, test_path("m")));
         assert_same(model, opened);
         assert_same_tokenizer(tokenizer, opened_tokenizer);
@@ -96,11 +96,11 @@ START_TEST(weights_of_16_bits_are_those_of_folders)
     options.has_begin_token = true;
     options.begin_token = 9;
     for (options.weights = 1; options.weights < 3; options.weights++) {
-        ASSERT_OK(tlm_model_save_gguf(test_path("m"), model, NULL, &options));
+        ASSERT_OK(tlm_model_save_gguf(model, NULL, test_path("m"), &options));
         ASSERT_OK(tlm_model_open(&opened, &tokenizer, &read, test_path("m")));
         ck_assert_ptr_null(tokenizer);
         ck_assert_mem_eq(&options, &read, sizeof(read));
-        ASSERT_OK(tlm_model_save_gguf(test_path("again"), opened, NULL, &read));
+        ASSERT_OK(tlm_model_save_gguf(opened, NULL, test_path("again"), &read));
         ASSERT_OK(tlm_model_open(&again, NULL, NULL, test_path("again")));
         assert_same(opened, again);
         tlm_model_free(opened);
@@ -118,27 +118,27 @@ START_TEST(what_has_no_name_is_refused)
     const char *path = test_path("no");
 
     ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "no name for the tokenizer's pattern",
-                 tlm_model_save_gguf(path, model, tokenizer, NULL));
+                 tlm_model_save_gguf(model, tokenizer, path, NULL));
     tlm_tokenizer_free(tokenizer);
     tokenizer = make_tokenizer(NULL, " the"); /* special, and made by merges */
     ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "is written as another token is",
-                 tlm_model_save_gguf(path, model, tokenizer, NULL));
+                 tlm_model_save_gguf(model, tokenizer, path, NULL));
     tlm_tokenizer_free(tokenizer);
     tokenizer = make_tokenizer(NULL, "[PAD261]"); /* an id that has a token */
-    ASSERT_OK(tlm_model_save_gguf(test_path("m"), model, tokenizer, NULL));
+    ASSERT_OK(tlm_model_save_gguf(model, tokenizer, test_path("m"), NULL));
     tlm_tokenizer_free(tokenizer);
     tokenizer = make_tokenizer(NULL, "[PAD260]");
     ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "[PAD260] is a token",
-                 tlm_model_save_gguf(path, model, tokenizer, NULL));
+                 tlm_model_save_gguf(model, tokenizer, path, NULL));
     tlm_tokenizer_free(tokenizer);
     options.norm = TLM_NORM_POST;
     ASSERT_OK(tlm_model_create(&post, &options));
-    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "(norm)", tlm_model_save_gguf(path, post, NULL, NULL));
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "(norm)", tlm_model_save_gguf(post, NULL, path, NULL));
     tlm_model_free(post);
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "path", tlm_model_save_gguf(NULL, model, NULL, NULL));
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "model", tlm_model_save_gguf(path, NULL, NULL, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "path", tlm_model_save_gguf(model, NULL, NULL, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "model", tlm_model_save_gguf(NULL, NULL, path, NULL));
     ASSERT_FAILS(TLM_ERR_NOT_FOUND, "no/no",
-                 tlm_model_save_gguf(test_path("no/no"), model, NULL, NULL));
+                 tlm_model_save_gguf(model, NULL, test_path("no/no"), NULL));
     ck_assert_int_ne(access(test_path("no"), F_OK), 0);
     tlm_model_free(model);
 }
@@ -346,7 +346,7 @@ START_TEST(cut_files_are_refused)
     unsigned char *bytes;
     size_t size;
 
-    ASSERT_OK(tlm_model_save_gguf(test_path("m"), model, tokenizer, NULL));
+    ASSERT_OK(tlm_model_save_gguf(model, tokenizer, test_path("m"), NULL));
     bytes = read_bytes(test_path("m"), &size);
     for (size_t cut = 0; cut < size; cut += 1 + cut / 97) {
         write_bytes(test_path("cut"), bytes, cut);
@@ -408,7 +408,7 @@ START_TEST(other_models_are_refused)
     tlm_model_t *model = make_model(false), *opened = NULL;
     tlm_tokenizer_t *tokenizer = make_tokenizer(NULL, "<|pad|>"), *other = NULL;
 
-    ASSERT_OK(tlm_model_save_gguf(test_path("m"), model, tokenizer, NULL));
+    ASSERT_OK(tlm_model_save_gguf(model, tokenizer, test_path("m"), NULL));
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         change(cases[i].from, cases[i].to);
         if (cases[i].text == NULL) {

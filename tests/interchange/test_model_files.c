@@ -125,7 +125,7 @@ START_TEST(a_folder_has_its_files)
     tlm_tensor_t *own;
 
     snprintf(directory, sizeof(directory), "%s", test_path("folder"));
-    ASSERT_OK(tlm_model_save_hf(directory, model, tokenizer, NULL));
+    ASSERT_OK(tlm_model_save_hf(model, tokenizer, directory, NULL));
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         snprintf(path, sizeof(path), "%s/%s", directory, names[i]);
         ck_assert_msg(exists(path), "%s", path);
@@ -173,7 +173,7 @@ START_TEST(what_llama_lacks_is_refused)
         options.ffn = cases[i].ffn;
         model = make_model(&options);
         ASSERT_FAILS(TLM_ERR_UNSUPPORTED, cases[i].name,
-                     tlm_model_save_hf(test_path("no"), model, NULL, NULL));
+                     tlm_model_save_hf(model, NULL, test_path("no"), NULL));
         ck_assert(!exists(test_path("no")));
         tlm_model_free(model);
     }
@@ -191,24 +191,24 @@ START_TEST(wrong_arguments_are_refused)
     small.vocab_size = 260;
     smaller = make_model(&small);
     options = (tlm_model_file_options_t)TLM_MODEL_FILE_OPTIONS_INIT;
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "directory", tlm_model_save_hf(NULL, model, NULL, NULL));
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "model", tlm_model_save_hf(path, NULL, NULL, NULL));
-    ASSERT_FAILS(TLM_ERR_RANGE, "261", tlm_model_save_hf(path, smaller, tokenizer, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "directory", tlm_model_save_hf(model, NULL, NULL, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "model", tlm_model_save_hf(NULL, NULL, path, NULL));
+    ASSERT_FAILS(TLM_ERR_RANGE, "261", tlm_model_save_hf(smaller, tokenizer, path, NULL));
     ASSERT_FAILS(TLM_ERR_NOT_FOUND, "no/no",
-                 tlm_model_save_hf(test_path("no/no"), model, NULL, NULL));
+                 tlm_model_save_hf(model, NULL, test_path("no/no"), NULL));
     options.weights = 3;
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "weights 3",
-                 tlm_model_save_hf(path, model, NULL, &options));
+                 tlm_model_save_hf(model, NULL, path, &options));
     options.weights = 0;
     options.reserved[1] = 1;
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "reserved",
-                 tlm_model_save_hf(path, model, NULL, &options));
+                 tlm_model_save_hf(model, NULL, path, &options));
     options.reserved[1] = 0;
     options.has_begin_token = true;
     options.begin_token = 262;
-    ASSERT_FAILS(TLM_ERR_RANGE, "begin_token 262", tlm_model_save_hf(path, model, NULL, &options));
+    ASSERT_FAILS(TLM_ERR_RANGE, "begin_token 262", tlm_model_save_hf(model, NULL, path, &options));
     options.size = 5;
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "size", tlm_model_save_hf(path, model, NULL, &options));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "size", tlm_model_save_hf(model, NULL, path, &options));
     ck_assert(!exists(path));
     tlm_model_free(smaller);
     tlm_model_free(model);
@@ -228,13 +228,13 @@ START_TEST(large_weights_are_refused)
     ((float *)tlm_tensor_data(weight))[50] = 70000.0f;
     options.weights = TLM_WEIGHTS_FLOAT16;
     ASSERT_FAILS(TLM_ERR_RANGE, "layers.0.ffn.w3.weight",
-                 tlm_model_save_hf(test_path("no"), model, NULL, &options));
+                 tlm_model_save_hf(model, NULL, test_path("no"), &options));
     ck_assert_int_eq(count_files(), files);
     options.weights = TLM_WEIGHTS_BFLOAT16;
-    ASSERT_OK(tlm_model_save_hf(test_path("yes"), model, NULL, &options));
+    ASSERT_OK(tlm_model_save_hf(model, NULL, test_path("yes"), &options));
     options.weights = TLM_WEIGHTS_FLOAT16;
     ASSERT_FAILS(TLM_ERR_RANGE, "float16",
-                 tlm_model_save_hf(test_path("yes"), model, NULL, &options));
+                 tlm_model_save_hf(model, NULL, test_path("yes"), &options));
     ck_assert(exists(test_path("yes/config.json")) && exists(test_path("yes/model.safetensors")));
     remove_folder(test_path("yes"));
     tlm_model_free(model);

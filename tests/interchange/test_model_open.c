@@ -43,7 +43,7 @@ static tlm_model_t *save(const tlm_model_options_t *options)
     tlm_model_t *model;
 
     ASSERT_OK(tlm_model_create(&model, options));
-    ASSERT_OK(tlm_model_save_hf(test_path("folder"), model, NULL, NULL));
+    ASSERT_OK(tlm_model_save_hf(model, NULL, test_path("folder"), NULL));
     return model;
 }
 
@@ -75,7 +75,7 @@ START_TEST(what_is_saved_is_opened)
         options.tied_embeddings = tied == 1;
         options.rope_theta = 12345.678;
         ASSERT_OK(tlm_model_create(&model, &options));
-        ASSERT_OK(tlm_model_save_hf(test_path("folder"), model, NULL, &file));
+        ASSERT_OK(tlm_model_save_hf(model, NULL, test_path("folder"), &file));
         ASSERT_OK(tlm_model_open(&opened, &tokenizer, &again, test_path("folder")));
         ck_assert_ptr_null(tokenizer);
         ck_assert_mem_eq(&file, &again, sizeof(file));
@@ -86,11 +86,11 @@ START_TEST(what_is_saved_is_opened)
         tlm_model_free(opened);
         /* The weights of 16 bits are those of a second round too. */
         file.weights = TLM_WEIGHTS_BFLOAT16 - tied;
-        ASSERT_OK(tlm_model_save_hf(test_path("folder"), model, NULL, &file));
+        ASSERT_OK(tlm_model_save_hf(model, NULL, test_path("folder"), &file));
         tlm_model_free(model);
         ASSERT_OK(tlm_model_open(&model, NULL, &again, test_path("folder")));
         ck_assert_int_eq(again.weights, file.weights);
-        ASSERT_OK(tlm_model_save_hf(test_path("folder"), model, NULL, &again));
+        ASSERT_OK(tlm_model_save_hf(model, NULL, test_path("folder"), &again));
         ASSERT_OK(tlm_model_open(&opened, NULL, NULL, test_path("folder")));
         assert_same(model, opened);
         tlm_model_free(opened);
@@ -108,7 +108,7 @@ START_TEST(a_checkpoint_is_opened)
     tlm_model_t *model, *opened;
 
     ASSERT_OK(tlm_model_create(&model, &tiny));
-    ASSERT_OK(tlm_checkpoint_save(test_path("checkpoint"), model, NULL, 0));
+    ASSERT_OK(tlm_checkpoint_save(model, NULL, 0, test_path("checkpoint")));
     ASSERT_OK(tlm_model_open(&opened, &tokenizer, &file, test_path("checkpoint")));
     ck_assert_ptr_null(tokenizer);
     assert_same(model, opened);

@@ -258,7 +258,7 @@ static float *gradients_of(float *loss_sum, size_t *count, const tlm_model_optio
     for (size_t i = 0; i < n; i++) {
         size_t size = (size_t)tlm_tensor_numel(tensors[i]);
         ck_assert_ptr_nonnull(tlm_tensor_grad(tensors[i]));
-        ASSERT_OK(tlm_tensor_copy_out(tlm_tensor_grad(tensors[i]), to, size));
+        ASSERT_OK(tlm_tensor_copy_out(to, size, tlm_tensor_grad(tensors[i])));
         to += size;
     }
     tlm_model_free(model);

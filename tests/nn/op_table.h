@@ -113,9 +113,9 @@ static tlm_status_t run_reshape(tlm_tensor_t **out, tlm_tensor_t **in)
 }
 
 /* y = a b as a custom op that saves b. */
-static tlm_status_t product_backward(tlm_tensor_t **grads, tlm_tensor_t *grad_out,
+static tlm_status_t product_backward(void *user, tlm_tensor_t **grads, tlm_tensor_t *grad_out,
                                      tlm_tensor_t *const *inputs, size_t num_inputs,
-                                     tlm_tensor_t *const *saved, size_t num_saved, void *user)
+                                     tlm_tensor_t *const *saved, size_t num_saved)
 {
     (void)user;
     ck_assert(num_inputs == 2 && num_saved == 1);

@@ -440,10 +440,10 @@ static void run_bits(float *out, float *grad, int32_t threads)
     ck_assert_int_eq(tlm_tensor_from_data(&x, TLM_FLOAT32, values, shape, 3), TLM_OK);
     ck_assert_int_eq(tlm_tensor_set_requires_grad(x, true), TLM_OK);
     ck_assert_int_eq(tlm_attention(&y, x, x, x, NULL, true), TLM_OK);
-    ck_assert_int_eq(tlm_tensor_copy_out(y, out, sizeof values / sizeof *values), TLM_OK);
+    ck_assert_int_eq(tlm_tensor_copy_out(out, sizeof values / sizeof *values, y), TLM_OK);
     ck_assert_int_eq(tlm_sum(&loss, y), TLM_OK);
     ck_assert_int_eq(tlm_tensor_backward(loss, NULL), TLM_OK);
-    ck_assert_int_eq(tlm_tensor_copy_out(tlm_tensor_grad(x), grad, sizeof values / sizeof *values),
+    ck_assert_int_eq(tlm_tensor_copy_out(grad, sizeof values / sizeof *values, tlm_tensor_grad(x)),
                      TLM_OK);
     tlm_tensor_free(x);
     tlm_tensor_free(y);

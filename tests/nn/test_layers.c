@@ -102,7 +102,7 @@ START_TEST(test_linear_rows)
             float *want = rows <= 4 ? few : many;
             ck_assert_int_eq(TLM_OK, tlm_slice(&x, all, 0, MOST - rows, MOST));
             ck_assert_int_eq(TLM_OK, tlm_linear(&y, x, weight));
-            ck_assert_int_eq(TLM_OK, tlm_tensor_copy_out(y, got, (size_t)(rows * d_out)));
+            ck_assert_int_eq(TLM_OK, tlm_tensor_copy_out(got, (size_t)(rows * d_out), y));
             const float *last = got + (rows - 1) * d_out;
             if (rows == 1 || rows == 5)
                 memcpy(want, last, (size_t)d_out * sizeof(float));

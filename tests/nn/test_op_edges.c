@@ -198,7 +198,7 @@ START_TEST(test_index_types)
         OK(tlm_multi_head_attention(&y[3], f2x3x4, w, w, w, w, 2, 10, ids));
         for (int k = 0; k < 4; k++) {
             size_t n = (size_t)tlm_tensor_numel(y[k]);
-            OK(tlm_tensor_copy_out(y[k], got, n));
+            OK(tlm_tensor_copy_out(got, n, y[k]));
             if (t == 0)
                 memcpy(first[k], got, n * sizeof(float));
             ck_assert_mem_eq(first[k], got, n * sizeof(float));
@@ -226,14 +226,14 @@ START_TEST(test_attention_extremes)
     for (int i = 0; i < 3; i++)
         OK(tlm_tensor_set_requires_grad(inputs[i], true));
     OK(tlm_attention(&y, q, k, v, mask, false));
-    OK(tlm_tensor_copy_out(y, got, 3));
+    OK(tlm_tensor_copy_out(got, 3, y));
     ck_assert(got[0] == 1 && got[1] == 2 && got[2] == 0);
     OK(tlm_sum(&loss, y));
     OK(tlm_tensor_backward(loss, NULL));
-    OK(tlm_tensor_copy_out(tlm_tensor_grad(v), got, 3));
+    OK(tlm_tensor_copy_out(got, 3, tlm_tensor_grad(v)));
     ck_assert(got[0] == 1 && got[1] == 1 && got[2] >= 0 && got[2] < 1e-30f);
     for (int i = 0; i < 2; i++) {
-        OK(tlm_tensor_copy_out(tlm_tensor_grad(inputs[i]), got, 3));
+        OK(tlm_tensor_copy_out(got, 3, tlm_tensor_grad(inputs[i])));
         for (int j = 0; j < 3; j++)
             ck_assert(fabsf(got[j]) < 1e-30f);
     }
@@ -273,10 +273,10 @@ START_TEST(test_callers_memory)
     }
     float got[2][12];
     for (int k = 0; k < 2; k++)
-        OK(tlm_tensor_copy_out(y[k][3], got[k], 12));
+        OK(tlm_tensor_copy_out(got[k], 12, y[k][3]));
     ck_assert_mem_eq(got[0], got[1], sizeof(got[0]));
     for (int k = 0; k < 2; k++)
-        OK(tlm_tensor_copy_out(tlm_tensor_grad(x[k]), got[k], 12));
+        OK(tlm_tensor_copy_out(got[k], 12, tlm_tensor_grad(x[k])));
     for (int i = 0; i < 12; i++) /* added up in another order */
         ck_assert(fabsf(got[0][i] - got[1][i]) <= 1e-6f * (1 + fabsf(got[0][i])));
     ck_assert_mem_eq(memory, copy, sizeof(memory));

@@ -23,7 +23,7 @@ static void read_gradients(gradients_t *out, tlm_tensor_t *const *in)
         ck_assert_int_eq(grad != NULL, tlm_tensor_requires_grad(in[i]));
         ck_assert_int_le(tlm_tensor_numel(in[i]), MAX_ELEMENTS);
         if (grad != NULL)
-            OK(tlm_tensor_copy_out(grad, out->values[i], (size_t)tlm_tensor_numel(grad)));
+            OK(tlm_tensor_copy_out(out->values[i], (size_t)tlm_tensor_numel(grad), grad));
     }
 }
 
@@ -37,7 +37,7 @@ static void change(tlm_tensor_t *tensor)
     } values;
     size_t n = (size_t)tlm_tensor_numel(tensor);
     ck_assert_uint_le(n, MAX_ELEMENTS);
-    OK(tlm_tensor_copy_out(tensor, &values, n));
+    OK(tlm_tensor_copy_out(&values, n, tensor));
     for (size_t i = 0; i < n; i++) {
         if (tlm_tensor_dtype(tensor) == TLM_FLOAT32)
             values.floats[i] += 0.5f;
@@ -298,9 +298,9 @@ END_TEST
 static tlm_tensor_t *kept; /* what a callback has kept of what it was given or has given */
 
 /* Keeps the gradient that it gives, or the one that it is given. */
-static tlm_status_t pass_backward(tlm_tensor_t **grads, tlm_tensor_t *grad_out,
+static tlm_status_t pass_backward(void *user, tlm_tensor_t **grads, tlm_tensor_t *grad_out,
                                   tlm_tensor_t *const *inputs, size_t num_inputs,
-                                  tlm_tensor_t *const *saved, size_t num_saved, void *user)
+                                  tlm_tensor_t *const *saved, size_t num_saved)
 {
     (void)inputs, (void)num_inputs, (void)saved, (void)num_saved;
     const char *what = user;
@@ -399,7 +399,7 @@ START_TEST(test_set_parameter)
         OK(tlm_model_parameter(&parameter, model, name));
         OK(tlm_model_loss(&loss, model, ids, targets, 2, 3));
         float values[MAX_ELEMENTS];
-        OK(tlm_tensor_copy_out(parameter, values, (size_t)tlm_tensor_numel(parameter)));
+        OK(tlm_tensor_copy_out(values, (size_t)tlm_tensor_numel(parameter), parameter));
         values[0] += 1.0f;
         OK(tlm_model_set_parameter(model, name, values, tlm_tensor_shape(parameter),
                                    tlm_tensor_ndim(parameter)));
@@ -433,7 +433,7 @@ START_TEST(test_model_writers)
         OK(tlm_model_parameters(&parameters, &n, model));
         OK(tlm_optimizer_create_adamw(&optimizer, NULL));
         OK(tlm_optimizer_add_group(optimizer, parameters, n, NULL));
-        OK(tlm_checkpoint_save(path, model, optimizer, 0));
+        OK(tlm_checkpoint_save(model, optimizer, 0, path));
         OK(tlm_model_loss(&loss, model, ids, targets, 2, 3));
         OK(tlm_tensor_backward(loss, NULL));
         tlm_tensor_free(loss);
@@ -441,7 +441,7 @@ START_TEST(test_model_writers)
         if (writer == 0)
             OK(tlm_optimizer_step(optimizer));
         else
-            OK(tlm_checkpoint_load(NULL, path, model, optimizer));
+            OK(tlm_checkpoint_load(NULL, model, optimizer, path));
         ck_assert_int_eq(tlm_tensor_backward(loss, NULL), TLM_ERR_STATE);
         tlm_tensor_free(loss);
         tlm_optimizer_free(optimizer);

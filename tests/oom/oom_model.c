@@ -66,7 +66,7 @@ static void copy_parameters(float *values)
     MUST(tlm_model_parameters(&tensors, &n, model));
     for (size_t i = 0; i < n; i++) {
         size_t count = (size_t)tlm_tensor_numel(tensors[i]);
-        MUST(tlm_tensor_copy_out(tensors[i], values, count));
+        MUST(tlm_tensor_copy_out(values, count, tensors[i]));
         values += count;
     }
 }
@@ -75,14 +75,14 @@ static void make_model(void)
 {
     MUST(make_training(&model, &optimizer, &tiny));
     MUST(step_once(model, optimizer));
-    MUST(tlm_checkpoint_save(path_of("checkpoint"), model, optimizer, 1));
+    MUST(tlm_checkpoint_save(model, optimizer, 1, path_of("checkpoint")));
     MUST(step_once(model, optimizer));
     before = malloc(tlm_model_num_elements(model) * sizeof(*before));
     if (before == NULL)
         exit(1);
     copy_parameters(before);
     tlm_optimizer_zero_grad(optimizer);
-    MUST(tlm_checkpoint_save(path_of("now"), model, optimizer, 2));
+    MUST(tlm_checkpoint_save(model, optimizer, 2, path_of("now")));
 }
 
 static void free_model(void)
@@ -125,8 +125,8 @@ static tlm_status_t switched_training(void)
 
     TRY(make_training(&trained, &stepper, &switched));
     TRY(step_once(trained, stepper));
-    TRY(tlm_checkpoint_save(path_of("switched"), trained, stepper, 1));
-    TRY(tlm_checkpoint_load(NULL, path_of("switched"), trained, stepper));
+    TRY(tlm_checkpoint_save(trained, stepper, 1, path_of("switched")));
+    TRY(tlm_checkpoint_load(NULL, trained, stepper, path_of("switched")));
 done:
     tlm_optimizer_free(stepper);
     tlm_model_free(trained);
@@ -237,7 +237,7 @@ static tlm_status_t score(void)
 
 static tlm_status_t saving(void)
 {
-    return tlm_checkpoint_save(path_of("saved"), model, optimizer, 7);
+    return tlm_checkpoint_save(model, optimizer, 7, path_of("saved"));
 }
 
 static tlm_status_t save_to_directory(uint64_t iteration, double loss)
@@ -247,7 +247,7 @@ static tlm_status_t save_to_directory(uint64_t iteration, double loss)
     options.metadata = "{\"seed\":[1,2]}";
     options.has_validation_loss = true;
     options.validation_loss = loss;
-    return tlm_checkpoint_dir_save(path_of("."), model, NULL, iteration, &options, 1);
+    return tlm_checkpoint_dir_save(model, NULL, iteration, path_of("."), 1, &options);
 }
 
 static void make_directory(void)
@@ -289,11 +289,11 @@ done:
 static tlm_status_t loading(void)
 {
     static float after[1 << 14];
-    tlm_status_t status = tlm_checkpoint_load(NULL, path_of("checkpoint"), model, optimizer);
+    tlm_status_t status = tlm_checkpoint_load(NULL, model, optimizer, path_of("checkpoint"));
 
     stop_failing();
     if (status == TLM_OK) {
-        MUST(tlm_checkpoint_load(NULL, path_of("now"), model, optimizer));
+        MUST(tlm_checkpoint_load(NULL, model, optimizer, path_of("now")));
         return status;
     }
     copy_parameters(after);

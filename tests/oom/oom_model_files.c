@@ -62,7 +62,7 @@ static tlm_status_t save_hf(void)
     tlm_status_t status;
 
     options.weights = TLM_WEIGHTS_FLOAT16;
-    status = tlm_model_save_hf(path_of("folder"), model, tokenizer, &options);
+    status = tlm_model_save_hf(model, tokenizer, path_of("folder"), &options);
     stop_failing();
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if ((stat(path_of(names[i]), &what) == 0) != (status == TLM_OK))
@@ -76,7 +76,7 @@ static tlm_status_t save_hf(void)
 static void prepare_folder(void)
 {
     prepare();
-    MUST(tlm_model_save_hf(path_of("folder"), model, tokenizer, NULL));
+    MUST(tlm_model_save_hf(model, tokenizer, path_of("folder"), NULL));
 }
 
 static tlm_status_t open_hf(void)
@@ -97,7 +97,7 @@ static tlm_status_t save_gguf(void)
     tlm_model_file_options_t options = TLM_MODEL_FILE_OPTIONS_INIT;
 
     options.weights = TLM_WEIGHTS_FLOAT16;
-    return tlm_model_save_gguf(path_of("gguf"), model, tokenizer, &options);
+    return tlm_model_save_gguf(model, tokenizer, path_of("gguf"), &options);
 }
 
 static void prepare_gguf(void)

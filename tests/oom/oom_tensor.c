@@ -93,9 +93,9 @@ done:
     return status;
 }
 
-static tlm_status_t pass_on(tlm_tensor_t **grads, tlm_tensor_t *grad_out,
+static tlm_status_t pass_on(void *user, tlm_tensor_t **grads, tlm_tensor_t *grad_out,
                             tlm_tensor_t *const *inputs, size_t num_inputs,
-                            tlm_tensor_t *const *saved, size_t num_saved, void *user)
+                            tlm_tensor_t *const *saved, size_t num_saved)
 {
     (void)inputs, (void)num_inputs, (void)num_saved, (void)user;
     grads[0] = tlm_tensor_retain(grad_out);

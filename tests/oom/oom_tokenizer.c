@@ -235,7 +235,7 @@ static tlm_status_t encode_in_nfc(void)
 
     options.special_tokens = &special;
     options.num_special_tokens = 1;
-    options.nfc = 1;
+    options.nfc = true;
     TRY(tlm_tokenizer_load(&fresh, path_of("vocab.json"), path_of("merges.txt"), &options));
     TRY(tlm_tokenizer_encode(&ids, &n, fresh, marked, sizeof(marked) - 1));
     TRY(tlm_encoder_create(&encoder, fresh, drop_ids, NULL));
@@ -316,8 +316,8 @@ static tlm_status_t tokenize(void)
     tlm_status_t status;
 
     TRY(tlm_tokenizer_load(&fresh, path_of("vocab.json"), path_of("merges.txt"), NULL));
-    TRY(tlm_tokenize_file(&n, fresh, path_of("text"), path_of("text.npy"), TLM_TOKENS_AUTO, NULL,
-                          NULL));
+    TRY(tlm_tokenizer_encode_file(&n, fresh, path_of("text"), path_of("text.npy"), TLM_TOKENS_AUTO,
+                                  NULL, NULL));
     TRY(tlm_tokenizer_count(&count, fresh, text, TEXT_SIZE));
     if (n != count)
         fault("the file has another number of ids than the text");
@@ -377,7 +377,7 @@ const scenario_t tokenizer_scenarios[] = {
     {"encode_options", make_tokenizer, encode_with_options, free_tokenizer, false},
     {"encode_nfc", make_tokenizer, encode_in_nfc, free_tokenizer, false},
     {"batches", make_tokenizer, batches, free_tokenizer, false},
-    {"tokenize_file", make_tokenizer, tokenize, free_tokenizer, false},
+    {"encode_file", make_tokenizer, tokenize, free_tokenizer, false},
     {"stream", make_tokenizer, stream, free_tokenizer, false},
     {0},
 };

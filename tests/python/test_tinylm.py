@@ -986,11 +986,11 @@ class DataTest(unittest.TestCase):
             with open(text_path, "w", encoding="utf-8") as file:
                 file.write(TEXT)
             seen = []
-            n = tinylm.tokenize_file(tokenizer, text_path, path, "uint32", lambda *p: seen.append(p))
+            n = tinylm.encode_file(tokenizer, text_path, path, "uint32", lambda *p: seen.append(p))
             self.assertEqual((n, tinylm.Dataset.open(path).read(0, n)), (len(ids), ids))
             self.assertEqual(seen[-1], (len(TEXT.encode()),) * 2)
             with self.assertRaises(ZeroDivisionError):
-                tinylm.tokenize_file(tokenizer, text_path, path, progress=lambda *_: 1 / 0)
+                tinylm.encode_file(tokenizer, text_path, path, progress=lambda *_: 1 / 0)
         with self.assertRaises(FileNotFoundError):
             tinylm.Dataset.open("no-such-file.npy")
         with self.assertRaises(ValueError):

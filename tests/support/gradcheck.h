@@ -247,7 +247,7 @@ static inline void gradcheck(const gradcheck_t *check)
     double *out = malloc((size_t)n_out * sizeof(double) + 8);
     double *weights = malloc((size_t)n_out * sizeof(double) + 8);
     ck_assert(got != NULL && seed != NULL && out != NULL && weights != NULL);
-    ck_assert_int_eq(tlm_tensor_copy_out(result, got, (size_t)n_out), TLM_OK);
+    ck_assert_int_eq(tlm_tensor_copy_out(got, (size_t)n_out, result), TLM_OK);
     check->reference(out, (const double *const *)inputs, check->user);
     double scale = gradcheck_scale(out, n_out, 1e-3);
     for (int64_t i = 0; i < n_out; i++)

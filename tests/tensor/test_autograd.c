@@ -279,7 +279,7 @@ static void chain_gradients(float *bits, int op, bool drop)
     OK(tlm_tensor_backward(z, NULL));
     for (int i = 0; i < 3; i++) {
         if (tlm_tensor_grad(all[i]) != NULL) {
-            OK(tlm_tensor_copy_out(tlm_tensor_grad(all[i]), bits, all[i]->numel));
+            OK(tlm_tensor_copy_out(bits, all[i]->numel, tlm_tensor_grad(all[i])));
             bits += all[i]->numel;
         }
         tlm_tensor_free(all[i]);
@@ -362,7 +362,7 @@ static size_t run_mixture(float **out)
     *out = malloc((sizes[0] + sizes[1] + sizes[2] + sizes[3]) * sizeof(float));
     ck_assert_ptr_nonnull(*out);
     for (int i = 0; i < 4; i++) {
-        OK(tlm_tensor_copy_out(parts[i], *out + total, sizes[i]));
+        OK(tlm_tensor_copy_out(*out + total, sizes[i], parts[i]));
         total += sizes[i];
     }
     for (int i = 0; i < 12; i++)

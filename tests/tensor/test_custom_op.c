@@ -41,9 +41,9 @@ static float at(const tlm_tensor_t *tensor, int64_t index)
     return data[offset];
 }
 
-static tlm_status_t softplus_backward(tlm_tensor_t **grads, tlm_tensor_t *grad_out,
+static tlm_status_t softplus_backward(void *user, tlm_tensor_t **grads, tlm_tensor_t *grad_out,
                                       tlm_tensor_t *const *inputs, size_t num_inputs,
-                                      tlm_tensor_t *const *saved, size_t num_saved, void *user)
+                                      tlm_tensor_t *const *saved, size_t num_saved)
 {
     ck_assert_uint_eq(num_inputs, 2);
     ck_assert_uint_eq(num_saved, 1);
@@ -126,8 +126,9 @@ typedef struct script {
     int calls;
 } script_t;
 
-static tlm_status_t act(tlm_tensor_t **grads, tlm_tensor_t *grad_out, tlm_tensor_t *const *inputs,
-                        size_t num_inputs, tlm_tensor_t *const *saved, size_t num_saved, void *user)
+static tlm_status_t act(void *user, tlm_tensor_t **grads, tlm_tensor_t *grad_out,
+                        tlm_tensor_t *const *inputs, size_t num_inputs, tlm_tensor_t *const *saved,
+                        size_t num_saved)
 {
     script_t *script = user;
     tlm_tensor_t *none = NULL;

@@ -57,7 +57,7 @@ START_TEST(test_in)
     OK(tlm_slice(&row, tensor, 0, 2, 3));
     OK(tlm_scale(&twice, row, 2));
     float values[3];
-    OK(tlm_tensor_copy_out(twice, values, 3));
+    OK(tlm_tensor_copy_out(values, 3, twice));
     ck_assert(values[0] == 22 && values[1] == 24 && values[2] == 200);
     tlmi_floats(tensor)[0] = -7;
     ck_assert(producer.values[1] == -7);

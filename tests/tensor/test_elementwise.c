@@ -169,7 +169,7 @@ START_TEST(test_function_range)
         ck_assert_int_eq(
             tlm_tensor_wrap(&input, TLM_FLOAT32, x, (int64_t[]){N}, NULL, 1, NULL, NULL), TLM_OK);
         ck_assert_int_eq(row->op(&result, input), TLM_OK);
-        ck_assert_int_eq(tlm_tensor_copy_out(result, y, N), TLM_OK);
+        ck_assert_int_eq(tlm_tensor_copy_out(y, N, result), TLM_OK);
         for (int i = 0; i < N; i++) {
             double want = row->value((double)x[i]), off = ulps(y[i], want);
             if (row->ulp == 0) /* off by its own size at most in the tail, where it vanishes */
@@ -421,11 +421,11 @@ START_TEST(test_where_hides)
     ck_assert_int_eq(tlm_tensor_set_requires_grad(a, true), TLM_OK);
     ck_assert_int_eq(tlm_tensor_set_requires_grad(b, true), TLM_OK);
     ck_assert_int_eq(tlm_where(&y, c, a, b), TLM_OK);
-    ck_assert_int_eq(tlm_tensor_copy_out(y, got, 4), TLM_OK);
+    ck_assert_int_eq(tlm_tensor_copy_out(got, 4, y), TLM_OK);
     ck_assert(got[0] == 1 && got[1] == 0 && got[2] == 3 && got[3] == 0);
     ck_assert_int_eq(tlm_sum(&loss, y), TLM_OK);
     ck_assert_int_eq(tlm_tensor_backward(loss, NULL), TLM_OK);
-    ck_assert_int_eq(tlm_tensor_copy_out(tlm_tensor_grad(a), got, 4), TLM_OK);
+    ck_assert_int_eq(tlm_tensor_copy_out(got, 4, tlm_tensor_grad(a)), TLM_OK);
     ck_assert(got[0] == 1 && got[1] == 0 && got[2] == 1 && got[3] == 0);
     ck_assert_int_eq(tlm_tensor_item(got, tlm_tensor_grad(b)), TLM_OK);
     ck_assert(got[0] == 2);
@@ -579,7 +579,7 @@ START_TEST(test_concat_integers)
     ck_assert_int_eq(tlm_tensor_from_data(&a, TLM_INT64, values, (int64_t[]){2, 3}, 2), TLM_OK);
     ck_assert_int_eq(tlm_transpose(&turned, a, 0, 1), TLM_OK);
     ck_assert_int_eq(tlm_concat(&y, (tlm_tensor_t *[]){turned, turned}, 2, 1), TLM_OK);
-    ck_assert_int_eq(tlm_tensor_copy_out(y, got, 12), TLM_OK);
+    ck_assert_int_eq(tlm_tensor_copy_out(got, 12, y), TLM_OK);
     const int64_t want[] = {1, 4, 1, 4, 2, 5, 2, 5, 3, 6, 3, 6};
     ck_assert_mem_eq(got, want, sizeof(want));
     tlm_tensor_free(a);

@@ -26,9 +26,9 @@ typedef enum fault {
 } fault_t;
 
 /* The square of x, with a fault in one element or in all. */
-static tlm_status_t backward(tlm_tensor_t **grads, tlm_tensor_t *grad_out,
+static tlm_status_t backward(void *user, tlm_tensor_t **grads, tlm_tensor_t *grad_out,
                              tlm_tensor_t *const *inputs, size_t num_inputs,
-                             tlm_tensor_t *const *saved, size_t num_saved, void *user)
+                             tlm_tensor_t *const *saved, size_t num_saved)
 {
     fault_t fault = *(const fault_t *)user;
     if (fault == NO_GRADIENT)

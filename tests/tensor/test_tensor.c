@@ -41,7 +41,7 @@ START_TEST(test_create)
     ck_assert_ptr_null(tlm_tensor_data(empty));
     ck_assert_int_eq(tlm_tensor_dtype(empty), TLM_INT64);
     ck_assert_int_eq(tlm_tensor_shape(empty)[2], 5);
-    OK(tlm_tensor_copy_out(empty, NULL, 0));
+    OK(tlm_tensor_copy_out(NULL, 0, empty));
     tlm_tensor_free(scalar);
     tlm_tensor_free(empty);
     for (int32_t dtype = 0; dtype <= TLM_BOOL; dtype++) {
@@ -106,7 +106,7 @@ START_TEST(test_wrap)
     tlm_tensor_free(column);
     ck_assert_int_eq(releases, 0);
     float got[2];
-    OK(tlm_tensor_copy_out(view, got, 2));
+    OK(tlm_tensor_copy_out(got, 2, view));
     ck_assert(got[0] == 5 && got[1] == 9);
     OK(tlm_tensor_copy_in(view, (float[]){50, 90}, 2));
     ck_assert(data[5] == 50 && data[9] == 90 && data[6] == 6);
@@ -226,7 +226,7 @@ START_TEST(test_views_share)
     tlm_tensor_free(a);
     tlm_tensor_free(same); /* the views keep the memory */
     float got[6];
-    OK(tlm_tensor_copy_out(turned, got, 6));
+    OK(tlm_tensor_copy_out(got, 6, turned));
     for (int i = 0; i < 6; i++)
         ck_assert(got[i] == (float)(i / 2 + i % 2 * 3));
     tlm_tensor_free(turned);
@@ -262,7 +262,7 @@ START_TEST(test_views_of_integers)
     OK(tlm_tensor_from_data(&flags, TLM_BOOL, bytes, (int64_t[]){2, 2}, 2));
     OK(tlm_slice(&column, flags, 1, 1, 2));
     uint8_t got[2];
-    OK(tlm_tensor_copy_out(column, got, 2));
+    OK(tlm_tensor_copy_out(got, 2, column));
     ck_assert(got[0] == 1 && got[1] == 0);
     ck_assert_int_eq(tlmi_read_indices(&indices, flags), TLM_ERR_INVALID_ARGUMENT);
     tlm_tensor_free(column);

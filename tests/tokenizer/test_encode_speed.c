@@ -264,8 +264,8 @@ static void check_file(const tlm_tokenizer_t *tokenizer, tlm_bytes_t text, const
     size_t length;
 
     write_file(test_path("text"), text);
-    ASSERT_OK(tlm_tokenize_file(&n, tokenizer, test_path("text"), test_path(name), TLM_TOKENS_AUTO,
-                                report, reported));
+    ASSERT_OK(tlm_tokenizer_encode_file(&n, tokenizer, test_path("text"), test_path(name),
+                                        TLM_TOKENS_AUTO, report, reported));
     ck_assert_uint_eq(reported[0], text.size);
     ASSERT_OK(tlm_tokenizer_encode(&ids, &length, tokenizer, text.data, text.size));
     ck_assert_uint_eq(n, length);
@@ -307,21 +307,22 @@ START_TEST(failures_leave_no_file)
     write_file(test_path("text"), text);
     before = count_files();
     ASSERT_FAILS(TLM_ERR_CANCELLED, "cancelled",
-                 tlm_tokenize_file(&n, tokenizer, test_path("text"), test_path("out.npy"),
-                                   TLM_TOKENS_AUTO, report, reported));
+                 tlm_tokenizer_encode_file(&n, tokenizer, test_path("text"), test_path("out.npy"),
+                                           TLM_TOKENS_AUTO, report, reported));
     ASSERT_FAILS(TLM_ERR_NOT_FOUND, "none",
-                 tlm_tokenize_file(&n, tokenizer, test_path("none"), test_path("out.npy"),
-                                   TLM_TOKENS_AUTO, NULL, NULL));
+                 tlm_tokenizer_encode_file(&n, tokenizer, test_path("none"), test_path("out.npy"),
+                                           TLM_TOKENS_AUTO, NULL, NULL));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "type",
-                 tlm_tokenize_file(&n, tokenizer, test_path("text"), test_path("out"),
-                                   TLM_TOKENS_AUTO, NULL, NULL));
+                 tlm_tokenizer_encode_file(&n, tokenizer, test_path("text"), test_path("out"),
+                                           TLM_TOKENS_AUTO, NULL, NULL));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "tokenizer is NULL",
+                 tlm_tokenizer_encode_file(&n, NULL, test_path("text"), test_path("out.npy"), 0,
+                                           NULL, NULL));
     ASSERT_FAILS(
-        TLM_ERR_INVALID_ARGUMENT, "tokenizer is NULL",
-        tlm_tokenize_file(&n, NULL, test_path("text"), test_path("out.npy"), 0, NULL, NULL));
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "text_path is NULL",
-                 tlm_tokenize_file(&n, tokenizer, NULL, test_path("out.npy"), 0, NULL, NULL));
+        TLM_ERR_INVALID_ARGUMENT, "text_path is NULL",
+        tlm_tokenizer_encode_file(&n, tokenizer, NULL, test_path("out.npy"), 0, NULL, NULL));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "tokens_path is NULL",
-                 tlm_tokenize_file(&n, tokenizer, test_path("text"), NULL, 0, NULL, NULL));
+                 tlm_tokenizer_encode_file(&n, tokenizer, test_path("text"), NULL, 0, NULL, NULL));
     ck_assert_uint_eq(n, 77);
     ck_assert_int_eq(count_files(), before);
     free_text(text);

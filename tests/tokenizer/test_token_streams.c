@@ -170,7 +170,7 @@ static tlm_tokenizer_t *with_nfc(const tlm_tokenizer_t *plain, const char *patte
     options.special_tokens = special_pieces;
     options.num_special_tokens = 3;
     options.pattern = pattern;
-    options.nfc = 1;
+    options.nfc = true;
     ASSERT_OK(tlm_tokenizer_create(&tokenizer, vocab, vocab_size, merges, n, &options));
     free(vocab);
     free(merges);

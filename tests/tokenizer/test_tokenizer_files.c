@@ -258,7 +258,7 @@ START_TEST(what_ranks_cannot_say_is_not_written)
 
     parts = byte_parts(); /* looked up, never merged: that is what ranks do */
     parts.vocab[parts.vocab_size++] = BYTES("xyz");
-    options.ignore_merges = 1;
+    options.ignore_merges = true;
     ASSERT_OK(create(&tokenizer, &parts, &options));
     ck_assert_int_ne(access(path, F_OK), 0);
     ASSERT_OK(tlm_tokenizer_save_tiktoken(tokenizer, path));

@@ -89,7 +89,7 @@ READS(find_best, char, tlm_free, tlm_checkpoint_dir_best(&out, NULL, path))
 
 static tlm_status_t load_checkpoint(const char *path)
 {
-    return tlm_checkpoint_load(NULL, path, model, optimizer);
+    return tlm_checkpoint_load(NULL, model, optimizer, path);
 }
 
 static tlm_status_t resume_trainer(const char *path)
@@ -112,8 +112,8 @@ static tlm_status_t add_file(const char *path)
 
 static tlm_status_t tokenize_text(const char *path)
 {
-    return tlm_tokenize_file(NULL, tokenizer, path, test_path("ids.u16"), TLM_TOKENS_AUTO, NULL,
-                             NULL);
+    return tlm_tokenizer_encode_file(NULL, tokenizer, path, test_path("ids.u16"), TLM_TOKENS_AUTO,
+                                     NULL, NULL);
 }
 
 typedef struct access {
@@ -138,7 +138,7 @@ static const access_t readers[] = {
     {"tlm_checkpoint_dir_best", find_best, false, true},
     {"tlm_trainer_resume", resume_trainer, false, false},
     {"tlm_bpe_trainer_add_file", add_file, true, false},
-    {"tlm_tokenize_file: text", tokenize_text, true, false},
+    {"tlm_tokenizer_encode_file: text", tokenize_text, true, false},
 };
 
 /* ---- Writing ---------------------------------------------------------------------------- */
@@ -165,27 +165,27 @@ static tlm_status_t save_json(const char *path)
 
 static tlm_status_t save_gguf(const char *path)
 {
-    return tlm_model_save_gguf(path, model, NULL, NULL);
+    return tlm_model_save_gguf(model, NULL, path, NULL);
 }
 
 static tlm_status_t save_hf(const char *path)
 {
-    return tlm_model_save_hf(path, model, NULL, NULL);
+    return tlm_model_save_hf(model, NULL, path, NULL);
 }
 
 static tlm_status_t save_checkpoint(const char *path)
 {
-    return tlm_checkpoint_save(path, model, optimizer, 1);
+    return tlm_checkpoint_save(model, optimizer, 1, path);
 }
 
 static tlm_status_t save_checkpoint_with(const char *path)
 {
-    return tlm_checkpoint_save_with(path, model, optimizer, 1, NULL);
+    return tlm_checkpoint_save_with(model, optimizer, 1, path, NULL);
 }
 
 static tlm_status_t save_directory(const char *path)
 {
-    return tlm_checkpoint_dir_save(path, model, optimizer, 1, NULL, 1);
+    return tlm_checkpoint_dir_save(model, optimizer, 1, path, 1, NULL);
 }
 
 static tlm_status_t save_trainer(const char *path)
@@ -209,8 +209,8 @@ static tlm_status_t write_tokens(const char *path)
 
 static tlm_status_t tokenize_to(const char *path)
 {
-    return tlm_tokenize_file(NULL, tokenizer, test_path("text"), path, TLM_TOKENS_UINT16, NULL,
-                             NULL);
+    return tlm_tokenizer_encode_file(NULL, tokenizer, test_path("text"), path, TLM_TOKENS_UINT16,
+                                     NULL, NULL);
 }
 
 static const access_t writers[] = {
@@ -225,7 +225,7 @@ static const access_t writers[] = {
     {"tlm_checkpoint_dir_save", save_directory, false, true},
     {"tlm_trainer_save", save_trainer, false, false},
     {"tlm_token_writer_create", write_tokens, false, false},
-    {"tlm_tokenize_file: tokens", tokenize_to, false, false},
+    {"tlm_tokenizer_encode_file: tokens", tokenize_to, false, false},
 };
 
 /* ---- What is there ---------------------------------------------------------------------- */
@@ -351,8 +351,8 @@ START_TEST(readers_see_the_contents_of_proc)
                           "%s: %s", readers[i].name, tlm_error_message());
     }
     uint64_t ids = 0;
-    ASSERT_OK(tlm_tokenize_file(&ids, tokenizer, path, test_path("ids.u16"), TLM_TOKENS_AUTO, NULL,
-                                NULL));
+    ASSERT_OK(tlm_tokenizer_encode_file(&ids, tokenizer, path, test_path("ids.u16"),
+                                        TLM_TOKENS_AUTO, NULL, NULL));
     ck_assert_uint_gt(ids, 20);
     free_objects();
 }

@@ -244,7 +244,7 @@ START_TEST(what_is_not_finite_stops_the_step_by_name)
     ASSERT_OK(tlm_trainer_save(good.trainer, test_path("good")));
     stop(&run);
     run = start(2);
-    ASSERT_OK(tlm_checkpoint_load(NULL, test_path("good"), run.model, run.optimizer));
+    ASSERT_OK(tlm_checkpoint_load(NULL, run.model, run.optimizer, test_path("good")));
     ASSERT_FAILS(TLM_ERR_NON_FINITE, "step 1: the loss is", tlm_trainer_step(NULL, run.trainer));
     stop(&run);
     stop(&good);
@@ -313,7 +313,7 @@ START_TEST(a_directory_is_saved_to_and_resumed_from)
     ASSERT_OK(tlm_checkpoint_dir_latest(&latest, NULL, directory));
     ck_assert_ptr_nonnull(strstr(latest, "step-00000008"));
     ASSERT_OK(tlm_checkpoint_dir_best(&best, NULL, directory));
-    ASSERT_OK(tlm_checkpoint_load(NULL, best, again.model, NULL));
+    ASSERT_OK(tlm_checkpoint_load(NULL, again.model, NULL, best));
     ASSERT_OK(tlm_model_evaluate(&evaluation, again.model, again.valid, BATCH, 0, 0));
     lowest = evaluation.loss;
 

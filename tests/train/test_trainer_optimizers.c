@@ -86,7 +86,7 @@ static void stop(run_t *run)
 /* Model and optimizer as bytes of a checkpoint; freed by the caller. */
 static unsigned char *snapshot(const run_t *run, size_t *size)
 {
-    ASSERT_OK(tlm_checkpoint_save(test_path("now"), run->model, run->optimizer, 0));
+    ASSERT_OK(tlm_checkpoint_save(run->model, run->optimizer, 0, test_path("now")));
     return read_bytes(test_path("now"), size);
 }
 

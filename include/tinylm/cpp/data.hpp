@@ -131,13 +131,13 @@ class token_writer : public detail::handle<tlm_token_writer_t, tlm_token_writer_
 };
 
 /** Encodes a text file to a token file; gives the number of ids. */
-inline std::uint64_t tokenize_file(const tokenizer &by, const std::string &text_path,
-                                   const std::string &tokens_path,
-                                   std::int32_t token_type = TLM_TOKENS_AUTO)
+inline std::uint64_t encode_file(const tokenizer &by, const std::string &text_path,
+                                 const std::string &tokens_path,
+                                 std::int32_t token_type = TLM_TOKENS_AUTO)
 {
     std::uint64_t n = 0;
-    check(tlm_tokenize_file(&n, by.get(), text_path.c_str(), tokens_path.c_str(), token_type,
-                            nullptr, nullptr));
+    check(tlm_tokenizer_encode_file(&n, by.get(), text_path.c_str(), tokens_path.c_str(),
+                                    token_type, nullptr, nullptr));
     return n;
 }
 
@@ -155,25 +155,25 @@ template <typename F> std::string take(F call)
 
 } // namespace detail
 
-inline void save_checkpoint(const std::string &path, const model &of, std::uint64_t iteration)
+inline void save_checkpoint(const model &of, std::uint64_t iteration, const std::string &path)
 {
-    check(tlm_checkpoint_save(path.c_str(), of.get(), nullptr, iteration));
+    check(tlm_checkpoint_save(of.get(), nullptr, iteration, path.c_str()));
 }
-inline void save_checkpoint(const std::string &path, const model &of, const optimizer &with,
-                            std::uint64_t iteration)
+inline void save_checkpoint(const model &of, const optimizer &with, std::uint64_t iteration,
+                            const std::string &path)
 {
-    check(tlm_checkpoint_save(path.c_str(), of.get(), with.get(), iteration));
+    check(tlm_checkpoint_save(of.get(), with.get(), iteration, path.c_str()));
 }
 /** Gives the iteration. */
-inline std::uint64_t load_checkpoint(const std::string &path, const model &to)
+inline std::uint64_t load_checkpoint(const model &to, const std::string &path)
 {
-    return detail::read(tlm_checkpoint_load, path.c_str(), to.get(),
-                        static_cast<tlm_optimizer_t *>(nullptr));
+    return detail::read(tlm_checkpoint_load, to.get(), static_cast<tlm_optimizer_t *>(nullptr),
+                        path.c_str());
 }
-inline std::uint64_t load_checkpoint(const std::string &path, const model &to,
-                                     const optimizer &with)
+inline std::uint64_t load_checkpoint(const model &to, const optimizer &with,
+                                     const std::string &path)
 {
-    return detail::read(tlm_checkpoint_load, path.c_str(), to.get(), with.get());
+    return detail::read(tlm_checkpoint_load, to.get(), with.get(), path.c_str());
 }
 
 /* ---- Directories of checkpoints ---------------------------------------------------------- */
@@ -185,16 +185,16 @@ struct checkpoint_options {
 };
 
 /** Saves to a directory, and keeps the last and the best there; 0 keeps all. */
-inline void save_checkpoint_in(const std::string &directory, const model &of, const optimizer &with,
-                               std::uint64_t iteration, const checkpoint_options &options = {},
-                               std::int32_t keep_last = 0)
+inline void save_checkpoint_in(const model &of, const optimizer &with, std::uint64_t iteration,
+                               const std::string &directory, std::int32_t keep_last = 0,
+                               const checkpoint_options &options = {})
 {
     tlm_checkpoint_options_t c = TLM_CHECKPOINT_OPTIONS_INIT;
     c.metadata = options.metadata.empty() ? nullptr : options.metadata.c_str();
     c.has_validation_loss = options.validation_loss.has_value();
     c.validation_loss = options.validation_loss.value_or(0.0);
     check(
-        tlm_checkpoint_dir_save(directory.c_str(), of.get(), with.get(), iteration, &c, keep_last));
+        tlm_checkpoint_dir_save(of.get(), with.get(), iteration, directory.c_str(), keep_last, &c));
 }
 /** The path of the latest checkpoint of a directory that is whole. */
 inline std::string latest_checkpoint(const std::string &directory)

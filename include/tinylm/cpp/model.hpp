@@ -273,17 +273,17 @@ class generator : public detail::handle<tlm_generator_t, tlm_generator_free>
 };
 
 /** A folder that Hugging Face's transformers loads; the tokenizer may be empty. */
-inline void save_hf(const std::string &directory, const model &of, const tokenizer &with,
+inline void save_hf(const model &of, const tokenizer &with, const std::string &directory,
                     const model_file_options &options = {})
 {
-    check(tlm_model_save_hf(directory.c_str(), of.get(), with.get(), &options));
+    check(tlm_model_save_hf(of.get(), with.get(), directory.c_str(), &options));
 }
 
 /** A GGUF file; the tokenizer may be empty. */
-inline void save_gguf(const std::string &path, const model &of, const tokenizer &with,
+inline void save_gguf(const model &of, const tokenizer &with, const std::string &path,
                       const model_file_options &options = {})
 {
-    check(tlm_model_save_gguf(path.c_str(), of.get(), with.get(), &options));
+    check(tlm_model_save_gguf(of.get(), with.get(), path.c_str(), &options));
 }
 
 /** What a file or a folder holds; the tokenizer is empty if there is none in it. */

@@ -113,7 +113,7 @@ class tensor : public detail::handle<tlm_tensor_t, tlm_tensor_free>
         std::vector<T> values(static_cast<std::size_t>(numel()));
         if (dtype() != detail::dtype_of<T>())
             throw error(TLM_ERR_INVALID_ARGUMENT, "tensor::to_vector: another type of elements");
-        check(tlm_tensor_copy_out(get(), values.data(), values.size()));
+        check(tlm_tensor_copy_out(values.data(), values.size(), get()));
         return values;
     }
     template <typename T> void copy_from(span<const T> values)
@@ -340,8 +340,9 @@ template <typename F>
 tensor custom_op(const std::string &name, const tensor &result, span<const tensor> inputs,
                  F backward)
 {
-    auto call = [](tlm_tensor_t **grads, tlm_tensor_t *grad_out, tlm_tensor_t *const *in,
-                   std::size_t n, tlm_tensor_t *const *, std::size_t, void *user) -> tlm_status_t {
+    auto call = [](void *user, tlm_tensor_t **grads, tlm_tensor_t *grad_out,
+                   tlm_tensor_t *const *in, std::size_t n, tlm_tensor_t *const *,
+                   std::size_t) -> tlm_status_t {
         try {
             std::vector<tensor> shared;
             for (std::size_t i = 0; i < n; i++)

@@ -37,8 +37,8 @@ struct bpe_trainer_options {
 };
 
 struct encode_options {
-    std::uint32_t allowed_special = TLM_SPECIAL_ALL;
-    std::uint32_t disallowed_special = TLM_SPECIAL_ALL;
+    std::int32_t allowed_special = TLM_SPECIAL_ALL;
+    std::int32_t disallowed_special = TLM_SPECIAL_ALL;
     std::vector<std::string> allowed, disallowed; /* for TLM_SPECIAL_LIST */
     double dropout = 0.0;
     std::uint64_t seed = 0;

@@ -136,7 +136,7 @@ static tlm_status_t read_model(hf_file_t *file)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: no object \"vocab\" in the model", file->path);
     TLMI_TRY(read_flag(&ignore_merges, file, model, "ignore_merges", false));
     if (ignore_merges)
-        file->options.ignore_merges = 1;
+        file->options.ignore_merges = true;
     TLMI_TRY(tlmi_token_list_read_vocab(&file->vocab, vocab, true, file->path));
     return read_merges(file, tlmi_json_member(model, "merges"));
 }
@@ -247,7 +247,7 @@ static tlm_status_t check_normalized_tokens(const hf_file_t *file)
 
         if (!is_normalized[i])
             continue;
-        if (file->options.nfc != 0 ||
+        if (file->options.nfc ||
             tlmi_special_tokens_find(&match, special, token.data, token.size, 0, true) ||
             (tlmi_special_tokens_find(&match, special, token.data, token.size, 1, false),
              match.start < token.size)) {
@@ -301,7 +301,7 @@ static tlm_status_t read_normalizer(hf_file_t *file)
     if (!member_is(normalizer, "type", "NFC"))
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the normalizer %.40s cannot be honoured",
                          file->path, type_of(normalizer));
-    file->options.nfc = 1;
+    file->options.nfc = true;
     return TLM_OK;
 }
 

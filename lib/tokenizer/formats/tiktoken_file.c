@@ -145,7 +145,7 @@ tlm_status_t tlm_tokenizer_load_tiktoken(tlm_tokenizer_t **out, const char *path
     TLMI_REQUIRE("tokenizer_load_tiktoken", out);
     TLMI_REQUIRE("tokenizer_load_tiktoken", path);
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_load_tiktoken", options));
-    known.ignore_merges = 1; /* tiktoken looks pretokens up before it joins */
+    known.ignore_merges = true; /* tiktoken looks pretokens up before it joins */
     status = tlmi_token_list_read_lines(&list, path, read_rank);
     if (status == TLM_OK)
         status = tlmi_token_list_place_special(&list, &known, "tokenizer_load_tiktoken");

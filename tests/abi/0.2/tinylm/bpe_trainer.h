@@ -65,8 +65,9 @@ TLM_API void tlm_bpe_trainer_free(tlm_bpe_trainer_t *trainer);
 TLM_API tlm_status_t tlm_bpe_trainer_add_text(tlm_bpe_trainer_t *trainer, const void *text,
                                               size_t size);
 
-/** The same for a file, mapped; it must not shrink meanwhile. Parts that have been read leave the
- *  process's memory again. TLM_ERR_NOT_FOUND or TLM_ERR_IO if it cannot be read. @since 0.1 */
+/** The same for a file. One over 16 MiB is mapped and must not be cut short meanwhile
+ *  (docs/files.md); parts that have been read leave the process's memory again.
+ *  TLM_ERR_NOT_FOUND or TLM_ERR_IO if it cannot be read. @since 0.1 */
 TLM_API tlm_status_t tlm_bpe_trainer_add_file(tlm_bpe_trainer_t *trainer, const char *path);
 
 /** Pushes a piece of one long text, cut anywhere (inside a character or special token too). The

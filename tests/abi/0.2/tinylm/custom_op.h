@@ -18,10 +18,10 @@ extern "C" {
  *  status than TLM_OK ends tlm_tensor_backward, which returns it (TLM_ERR_CANCELLED for a number
  *  that status.h does not list). Runs on the thread that called tlm_tensor_backward, at most once.
  *  @since 0.2 */
-typedef tlm_status_t (*tlm_custom_backward_t)(tlm_tensor_t **grads, tlm_tensor_t *grad_out,
-                                              tlm_tensor_t *const *inputs, size_t num_inputs,
-                                              tlm_tensor_t *const *saved, size_t num_saved,
-                                              void *user);
+typedef tlm_status_t (*tlm_custom_backward_t)(void *user, tlm_tensor_t **grads,
+                                              tlm_tensor_t *grad_out, tlm_tensor_t *const *inputs,
+                                              size_t num_inputs, tlm_tensor_t *const *saved,
+                                              size_t num_saved);
 
 /** Begin with TLM_CUSTOM_OP_OPTIONS_INIT. backward is needed, the rest may be 0. */
 typedef struct tlm_custom_op_options {
@@ -37,10 +37,11 @@ typedef struct tlm_custom_op_options {
 /** A tensor over the memory of `result` (float32), recorded as made from `inputs`, of any types, by
  *  a custom op. The graph that `result` itself may have is not followed. Where no input requires a
  *  gradient or recording is off, nothing is recorded. Inputs and saved, what backward wants
- *  besides, are retained until backward has passed or the graph is freed; then, or at once if
- *  nothing is recorded, release(user) is called: exactly once if this call succeeds, not if it
- *  fails. Owned by the caller. TLM_ERR_INVALID_ARGUMENT, besides NULLs, for a result of another
- *  type; TLM_ERR_RANGE for more than INT32_MAX inputs. @since 0.2 */
+ *  besides, are retained until backward has passed or the graph is freed; a write to them in
+ *  between makes tlm_tensor_backward fail. Then, or at once if nothing is recorded, release(user)
+ *  is called: exactly once if this call succeeds, not if it fails. Owned by the caller.
+ *  TLM_ERR_INVALID_ARGUMENT, besides NULLs, for a result of another type; TLM_ERR_RANGE for more
+ *  than INT32_MAX inputs. @since 0.2 */
 TLM_API tlm_status_t tlm_custom_op_record(tlm_tensor_t **out, const tlm_tensor_t *result,
                                           tlm_tensor_t *const *inputs, size_t num_inputs,
                                           tlm_tensor_t *const *saved, size_t num_saved,

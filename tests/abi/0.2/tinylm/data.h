@@ -24,7 +24,8 @@ typedef struct tlm_token_writer tlm_token_writer_t;
  *  token_type is needed for raw files with other names and must agree with a .npy header.
  *  vocab_size > 0 checks that all ids are below it (one pass over the file), and those of int64
  *  are always checked to fit uint32; TLM_ERR_RANGE names the position of the first that does not.
- *  Owned by the caller; the file must not shrink meanwhile.
+ *  Owned by the caller. Files over 16 MiB stay mapped, and one that is cut short in use may end
+ *  the process (docs/files.md).
  *  TLM_ERR_NOT_FOUND, TLM_ERR_IO, TLM_ERR_FORMAT, TLM_ERR_UNSUPPORTED (another kind of .npy) or
  *  TLM_ERR_INVALID_ARGUMENT (a type that is missing or disagrees) otherwise. @since 0.1 */
 TLM_API tlm_status_t tlm_dataset_open(tlm_dataset_t **out, const char *path, int32_t token_type,
@@ -149,12 +150,14 @@ typedef int32_t (*tlm_progress_callback_t)(void *user, uint64_t done, uint64_t t
  *  tlm_tokenizer_encode. TLM_TOKENS_AUTO for a .npy file is the smaller type that holds all ids.
  *  *num_tokens (may be NULL) is how many there are. `progress` (may be NULL) is called on the
  *  calling thread with bytes of the text. On failure nothing is left at tokens_path but what was
- *  there. The text must not shrink meanwhile. Errors as of tlm_tokenizer_encode and of the token
- *  writer; TLM_ERR_NOT_FOUND or TLM_ERR_IO if the text cannot be read. @since 0.2 */
-TLM_API tlm_status_t tlm_tokenize_file(uint64_t *num_tokens, const tlm_tokenizer_t *tokenizer,
-                                       const char *text_path, const char *tokens_path,
-                                       int32_t token_type, tlm_progress_callback_t progress,
-                                       void *user);
+ *  there. A text over 16 MiB is mapped and must not be cut short meanwhile (docs/files.md). Errors
+ *  are those of tlm_tokenizer_encode and of the token writer; TLM_ERR_NOT_FOUND or TLM_ERR_IO if
+ *  the text cannot be read. @since 0.2 */
+TLM_API tlm_status_t tlm_tokenizer_encode_file(uint64_t *num_tokens,
+                                               const tlm_tokenizer_t *tokenizer,
+                                               const char *text_path, const char *tokens_path,
+                                               int32_t token_type, tlm_progress_callback_t progress,
+                                               void *user);
 
 #ifdef __cplusplus
 }

@@ -18,10 +18,10 @@ extern "C" {
 /* The defaults are tlm_tokenizer_encode's: every special token becomes its id. NONE and ALL are
  * what tiktoken's encode does unless told otherwise, NONE and NONE its encode_ordinary. */
 typedef struct tlm_encode_options {
-    size_t size;                 /* sizeof(tlm_encode_options_t) */
-    uint32_t allowed_special;    /* TLM_SPECIAL_...: these become their ids */
-    uint32_t disallowed_special; /* these fail the call; ALL: all that are not allowed */
-    const tlm_bytes_t *allowed;  /* for a LIST; names that no special token has do nothing */
+    size_t size;                /* sizeof(tlm_encode_options_t) */
+    int32_t allowed_special;    /* TLM_SPECIAL_...: these become their ids */
+    int32_t disallowed_special; /* these fail the call; ALL: all that are not allowed */
+    const tlm_bytes_t *allowed; /* for a LIST; names that no special token has do nothing */
     size_t num_allowed;
     const tlm_bytes_t *disallowed; /* for a LIST; any byte strings, allowed ones too */
     size_t num_disallowed;
@@ -72,8 +72,8 @@ typedef struct tlm_pad_options {
     size_t max_length; /* longer texts are cut to so many ids; 0: none is cut */
     size_t pad_length; /* ids a row; 0: as many as the longest text has after the cut */
     uint32_t pad_id;   /* any number, an id or not */
-    uint32_t pad_side; /* TLM_SIDE_...: where padding goes */
-    uint32_t cut_side; /* TLM_SIDE_...: where ids are cut off */
+    int32_t pad_side;  /* TLM_SIDE_...: where padding goes */
+    int32_t cut_side;  /* TLM_SIDE_...: where ids are cut off */
     uint32_t reserved; /* 0 */
 } tlm_pad_options_t;
 

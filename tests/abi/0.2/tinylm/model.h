@@ -30,7 +30,7 @@ typedef struct tlm_model_options {
     size_t size;            /* sizeof(tlm_model_options_t) */
     int64_t vocab_size;     /* required */
     int64_t context_length; /* longest sequence in tokens; required */
-    int64_t d_model;        /* width; a multiple of num_heads, with RoPE of 2 num_heads; required */
+    int64_t d_model;        /* width; a multiple of num_heads unless head_dim is given; required */
     int64_t num_layers;     /* required */
     int64_t num_heads;      /* required */
     int64_t d_ff;           /* 0: 8/3 d_model rounded up to a multiple of 64; 4 d_model for SiLU */
@@ -44,6 +44,8 @@ typedef struct tlm_model_options {
     int32_t ffn;          /* TLM_FFN_... */
     bool tied_embeddings; /* the output projection is the embedding matrix */
     uint8_t reserved[3];
+    int64_t head_dim; /* width of a head; even with RoPE; 0: d_model / num_heads */
+    uint8_t reserved2[8];
 } tlm_model_options_t;
 
 #define TLM_MODEL_OPTIONS_INIT TLM_SIZED(tlm_model_options_t)

@@ -80,16 +80,18 @@ TLM_API const int64_t *tlm_tensor_strides(const tlm_tensor_t *tensor);
 /** Number of elements, 1 for a scalar; 0 of NULL. @since 0.1 */
 TLM_API int64_t tlm_tensor_numel(const tlm_tensor_t *tensor);
 
-/** First element; borrowed until the tensor is freed. Writing through it is the caller's business:
- *  no graph notices. NULL where numel is 0. @since 0.1 */
+/** First element; borrowed until the tensor is freed. NULL where numel is 0. A write through it is
+ *  not noticed by a graph that has saved the tensor, whose gradients may then be wrong; use
+ *  tlm_tensor_copy_in. @since 0.1 */
 TLM_API void *tlm_tensor_data(const tlm_tensor_t *tensor);
 
 /** Copies all elements to `data`, row-major, whatever the strides. TLM_ERR_SHAPE unless n is numel.
  *  @since 0.1 */
-TLM_API tlm_status_t tlm_tensor_copy_out(const tlm_tensor_t *tensor, void *data, size_t n);
+TLM_API tlm_status_t tlm_tensor_copy_out(void *data, size_t n, const tlm_tensor_t *tensor);
 
-/** Copies n elements from `data`, row-major, into a leaf. TLM_ERR_SHAPE unless n is numel,
- *  TLM_ERR_STATE for the result of an op. @since 0.1 */
+/** Copies n elements from `data`, row-major, into a leaf. A graph that has saved the old values
+ *  refuses to go backward: see tlm_tensor_backward. TLM_ERR_SHAPE unless n is numel, TLM_ERR_STATE
+ *  for the result of an op. @since 0.1 */
 TLM_API tlm_status_t tlm_tensor_copy_in(tlm_tensor_t *tensor, const void *data, size_t n);
 
 /** The value of a float32 tensor with one element; TLM_ERR_SHAPE if it has more or none.
@@ -115,11 +117,12 @@ TLM_API tlm_tensor_t *tlm_tensor_grad(const tlm_tensor_t *tensor);
 TLM_API void tlm_tensor_zero_grad(tlm_tensor_t *tensor);
 
 /** Back-propagates from `tensor`, adding to the gradient of every leaf that requires one.
- *  `gradient`, copied, has its shape; NULL means 1 and needs a tensor of one element. The graph is
- *  consumed: a second call through it is TLM_ERR_STATE, and so is a tensor that requires no
- *  gradient. TLM_ERR_SHAPE if the gradient does not fit. If memory runs out half-way
- *  (TLM_ERR_OUT_OF_MEMORY), the graph is consumed and the leaves hold part of the sums: zero them
- *  and start over. @since 0.1 */
+ *  `gradient`, copied, has the tensor's shape; NULL means 1 and needs a tensor of one element.
+ *  Success consumes the graph. TLM_ERR_STATE, before anything changes: the graph was consumed, the
+ *  tensor requires no gradient, or the library has written to a tensor that an op needs in backward
+ *  since that op ran (tlm_tensor_copy_in, an optimizer step; the message names both). TLM_ERR_SHAPE
+ *  if the gradient does not fit. If memory runs out (TLM_ERR_OUT_OF_MEMORY), the graph is consumed
+ *  and the leaves hold part of the sums: zero their gradients and start over. @since 0.1 */
 TLM_API tlm_status_t tlm_tensor_backward(tlm_tensor_t *tensor, const tlm_tensor_t *gradient);
 
 /** Switches the recording of ops on this thread and returns the former setting (true at first).

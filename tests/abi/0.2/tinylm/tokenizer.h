@@ -59,12 +59,13 @@ typedef struct tlm_tokenizer_options {
     const tlm_bytes_t *special_tokens; /* copied; those absent from the vocabulary get new ids */
     size_t num_special_tokens;
     const char *pattern; /* copied; NULL: TLM_PATTERN_GPT2 */
-    /* 1: a pretoken that is a token, but no special one, is that token, whatever the merges make of
+    /* A pretoken that is a token, but no special one, is that token, whatever the merges make of
      * it, as in tiktoken and Llama 3. @since 0.2 */
-    uint32_t ignore_merges;
-    /* 1: the text between special tokens is put in NFC before it is encoded, as by tlm_utf8_nfc;
+    bool ignore_merges;
+    /* The text between special tokens is put in NFC before it is encoded, as by tlm_utf8_nfc;
      * a tokenizer.json with the normalizer NFC, as Qwen's, sets this itself. @since 0.2 */
-    uint32_t nfc;
+    bool nfc;
+    uint8_t reserved[6];
     /* The ids that special tokens must have, at holes or behind the vocabulary where it lacks them;
      * UINT32_MAX: any. NULL: any for all. @since 0.2 */
     const uint32_t *special_token_ids;

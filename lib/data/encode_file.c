@@ -29,23 +29,24 @@ static tlm_status_t report(void *context, size_t done)
 
     if (job->callback != NULL && job->callback(job->user, done, job->text->size) != 0)
         return tlmi_fail(TLM_ERR_CANCELLED,
-                         "tokenize_file: cancelled by its callback at byte %zu of %zu", done,
-                         job->text->size);
+                         "tokenizer_encode_file: cancelled by its callback at byte %zu of %zu",
+                         done, job->text->size);
     return tlmi_mapping_check(job->text, job->text_path);
 }
 
-tlm_status_t tlm_tokenize_file(uint64_t *num_tokens, const tlm_tokenizer_t *tokenizer,
-                               const char *text_path, const char *tokens_path, int32_t token_type,
-                               tlm_progress_callback_t progress, void *user)
+tlm_status_t tlm_tokenizer_encode_file(uint64_t *num_tokens, const tlm_tokenizer_t *tokenizer,
+                                       const char *text_path, const char *tokens_path,
+                                       int32_t token_type, tlm_progress_callback_t progress,
+                                       void *user)
 {
     tokenize_job_t job = {.callback = progress, .user = user};
     tlmi_id_sink_t sink = {write_ids, report, &job};
     tlmi_mapping_t text;
     tlm_status_t status;
 
-    TLMI_REQUIRE("tokenize_file", tokenizer);
-    TLMI_REQUIRE("tokenize_file", text_path);
-    TLMI_REQUIRE("tokenize_file", tokens_path);
+    TLMI_REQUIRE("tokenizer_encode_file", tokenizer);
+    TLMI_REQUIRE("tokenizer_encode_file", text_path);
+    TLMI_REQUIRE("tokenizer_encode_file", tokens_path);
     if (token_type == TLM_TOKENS_AUTO && tlmi_path_ends_with(tokens_path, ".npy"))
         token_type = tlm_tokenizer_vocab_size(tokenizer) <= (uint32_t)UINT16_MAX + 1
                          ? TLM_TOKENS_UINT16

@@ -1,8 +1,8 @@
-/* A text file to a token file (tlm_tokenize_file) beside encoding the same text in memory
+/* A text file to a token file (tlm_tokenizer_encode_file) beside encoding the same text in memory
  * (tlm_tokenizer_encode), on one thread and on all: MB/s, the best of a few rounds in which both take
  * turns. The caches are warm after the first round.
  *
- *     bench_tokenize_file VOCAB.json MERGES.txt TEXT [TOKENS.u16]
+ *     bench_encode_file VOCAB.json MERGES.txt TEXT [TOKENS.u16]
  *
  * The tokens go to a temporary file unless a place is given; it is removed. */
 #include <math.h>
@@ -41,8 +41,8 @@ static void measure(const tlm_tokenizer_t *tokenizer, const char *text_path,
         encode = fmin(encode, now() - begin);
         tlm_free(ids);
         begin = now();
-        check(tlm_tokenize_file(&written, tokenizer, text_path, tokens_path, TLM_TOKENS_UINT16,
-                                NULL, NULL));
+        check(tlm_tokenizer_encode_file(&written, tokenizer, text_path, tokens_path,
+                                        TLM_TOKENS_UINT16, NULL, NULL));
         file = fmin(file, now() - begin);
         if (written != n) {
             fprintf(stderr, "%zu ids in memory, %llu in the file\n", n,
@@ -50,7 +50,7 @@ static void measure(const tlm_tokenizer_t *tokenizer, const char *text_path,
             exit(1);
         }
     }
-    printf("%2d threads: encode %6.0f MB/s, tokenize_file %6.0f MB/s, %.2f of it\n",
+    printf("%2d threads: encode %6.0f MB/s, encode_file %6.0f MB/s, %.2f of it\n",
            (int)tlm_num_threads(), (double)text.size / 1e6 / encode, (double)text.size / 1e6 / file,
            encode / file);
     tlmi_unmap_file(&text);

@@ -79,7 +79,7 @@ tlm_status_t tlm_silu(tlm_tensor_t **out, tlm_tensor_t *x)
     return status;
 }
 
-/* ---- silu(gate) * up ---- */
+/* ---- silu(gate) * up ----------------------------------------------------------------- */
 
 static void silu_mul_backward_range(void *context, int64_t begin, int64_t end)
 {
@@ -89,8 +89,9 @@ static void silu_mul_backward_range(void *context, int64_t begin, int64_t end)
                                end - begin);
 }
 
-/* Where the pass puts the gradient of up: over dy if nobody else sees that, else in the input's
- * buffer; aside (NULL: not needed) where nobody wants it, or for an input given twice. */
+/* Chooses where the pass writes the gradient of up: over dy if nothing else refers to that, else to
+ * the input's gradient. `aside` is used where up needs no gradient or is the same tensor as the
+ * gate, and is NULL otherwise. */
 static tlm_status_t place_up_gradient(activation_job_t *job, tlmi_node_t *node, bool in_place,
                                       const tlm_tensor_t *grad_out, const tlm_tensor_t *aside)
 {
@@ -103,7 +104,7 @@ static tlm_status_t place_up_gradient(activation_job_t *job, tlmi_node_t *node, 
     return TLM_OK;
 }
 
-/* Both gradients in one pass. */
+/* Computes both gradients in one pass. */
 static tlm_status_t silu_mul_gradients(tlmi_node_t *node, activation_job_t *job,
                                        tlm_tensor_t *grad_out)
 {
@@ -208,7 +209,7 @@ tlm_status_t tlm_swiglu(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *w1, t
     if (status == TLM_OK)
         status = tlm_linear(out, hidden, w2);
     if (status == TLM_OK)
-        tlmi_tensor_drop(hidden); /* made again from gate and up in backward */
+        tlmi_tensor_drop(hidden); /* computed again from gate and up in backward */
     tlm_tensor_free(gate);
     tlm_tensor_free(up);
     tlm_tensor_free(hidden);

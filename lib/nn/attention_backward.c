@@ -1,9 +1,11 @@
-/* Attention backward. One task is one key head with all its query heads, so that the sums over
- * queries (for keys and values) and over keys (for queries) have one order. With P = softmax(S),
- * S = Q K^T / sqrt(d), O = P V:
+/* The backward pass of attention. One task handles one key head with all its query heads, so that
+ * the sums over queries (for keys and values) and over keys (for queries) have a fixed order. With
+ * P = softmax(S), S = Q K^T / sqrt(d), O = P V:
+ *
  *   dV = P^T dO,  dP = dO V^T,  dS = P (dP - rowsum(dO O)),  dQ = dS K / sqrt(d),
  *   dK = dS^T Q / sqrt(d)
- * P is computed anew, tile by tile, from the saved log-sum-exp. */
+ *
+ * P is computed again, tile by tile, from the saved log-sum-exp. */
 #include <math.h>
 #include <string.h>
 
@@ -19,11 +21,12 @@ typedef struct backward_job {
     const tlmi_attention_gradients_t *gradients;
     tlmi_heads_t grad_out, out, query, key, value;
     const float *lse;
-    float *scratch; /* scratch_size floats a worker */
+    float *scratch; /* scratch_size floats per worker */
     int64_t scratch_size;
 } backward_job_t;
 
-/* The parts of a worker's scratch memory; n queries, m keys, tiles of at most t and blocks of b. */
+/* The parts of a worker's scratch memory, for n queries, tiles of t queries and blocks of b
+ * keys. */
 typedef struct backward_scratch {
     float *queries;      /* (n, d_key), scaled by 1 / sqrt(d_key) */
     float *dqueries;     /* (n, d_key) */
@@ -33,7 +36,7 @@ typedef struct backward_scratch {
     float *dkeys;        /* (b, d_key) */
     float *dvalues;      /* (b, d_value) */
     float *weights;      /* (t, b) in rows of TLMI_SCORE_STRIDE: P */
-    float *dscores;      /* the same: dP, then dS */
+    float *dscores;      /* like weights: dP, then dS */
     float *keys_panels;  /* K (b, d_key) */
     float *keys_t;       /* K^T (d_key, b) */
     float *values_t;     /* V^T (d_value, b) */
@@ -41,7 +44,8 @@ typedef struct backward_scratch {
     float *grad_panels;  /* dO (t, d_value) */
 } backward_scratch_t;
 
-/* Cuts the memory at `base` in parts; returns the floats used. With base NULL it only counts. */
+/* Splits the memory at `base` into the parts and returns the floats used. If base is NULL it only
+ * counts them. */
 static int64_t cut_scratch(backward_scratch_t *scratch, float *base,
                            const tlmi_attention_t *attention)
 {
@@ -96,7 +100,8 @@ static void load_block(const backward_job_t *job, backward_scratch_t *scratch, i
     memset(scratch->dvalues, 0, (size_t)(keys * d_value) * sizeof(float));
 }
 
-/* weights = P and dscores = dS for queries first .. first+n-1 and `keys` keys of the block. */
+/* Computes weights = P and dscores = dS for queries first .. first+n-1 and `keys` keys of the
+ * block. */
 static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, int64_t head,
                        int64_t first, int64_t n, int64_t first_key, int64_t keys)
 {
@@ -146,8 +151,8 @@ static void add_tile(const backward_job_t *job, backward_scratch_t *scratch, int
                     scratch->dvalues, d_value, true);
 }
 
-/* One query head. The gradients of its keys and values are added to those of the heads of its group
- * before it. */
+/* Handles one query head. Gradients of its keys and values are added to those of the earlier heads
+ * of its group. */
 static void backward_head(const backward_job_t *job, backward_scratch_t *scratch, int64_t head)
 {
     const tlmi_attention_t *attention = job->attention;
@@ -162,7 +167,7 @@ static void backward_head(const backward_job_t *job, backward_scratch_t *scratch
         for (int64_t first = 0; first < n; first += TLMI_QUERY_TILE)
             add_tile(job, scratch, head, first, tlmi_min64(TLMI_QUERY_TILE, n - first), first_key,
                      keys);
-        /* The queries were scaled when loaded, so dK needs no factor. */
+        /* The queries were scaled when they were loaded, so dK needs no factor. */
         if (gradients->key.data != NULL)
             tlmi_attention_store(attention, gradients->key, key_head, first_key, keys, d_key, 1.0f,
                                  true, follows || gradients->accumulate_key, scratch->dkeys);

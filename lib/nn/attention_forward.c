@@ -1,5 +1,6 @@
-/* Attention forward: for each block of keys, scores of a tile of queries, then the softmax so far
- * is corrected by how much the row's maximum grew. */
+/* The forward pass of attention. For each block of keys it computes the scores of a tile of
+ * queries, and rescales what the rows have summed so far when their maximum grows (online
+ * softmax). */
 #include <math.h>
 #include <string.h>
 
@@ -10,17 +11,85 @@
 #include "kernels/gemm.h"
 #include "kernels/vector_math.h"
 
+/* ---- Loading, storing and masking tiles ---------------------------------------------- */
+
+void tlmi_attention_load(float *dst, const tlmi_attention_t *attention, tlmi_heads_t operand,
+                         int64_t head, int64_t first, int64_t n, int64_t d, float scale,
+                         bool rotate)
+{
+    const float *rows = tlmi_head_rows(operand, head);
+    const tlmi_rotation_t *rotation = rotate ? attention->rotation : NULL;
+    for (int64_t i = 0; i < n; i++, dst += d) {
+        const float *row = rows + (first + i) * operand.row_stride;
+        if (rotation != NULL)
+            tlmi_rotate(dst, row, tlmi_rotation_row(rotation, head / operand.heads, first + i), d,
+                        false);
+        else if (d > 0)
+            memcpy(dst, row, (size_t)d * sizeof(float));
+    }
+    if (scale != 1.0f)
+        tlmi_vec_scale(dst - n * d, dst - n * d, scale, n * d);
+}
+
+void tlmi_attention_store(const tlmi_attention_t *attention, tlmi_heads_t operand, int64_t head,
+                          int64_t first, int64_t n, int64_t d, float scale, bool rotate,
+                          bool accumulate, float *src)
+{
+    float *rows = tlmi_head_rows(operand, head);
+    const tlmi_rotation_t *rotation = rotate ? attention->rotation : NULL;
+    for (int64_t i = 0; i < n; i++, src += d) {
+        float *row = rows + (first + i) * operand.row_stride;
+        if (rotation != NULL)
+            tlmi_rotate(src, src, tlmi_rotation_row(rotation, head / operand.heads, first + i), d,
+                        true);
+        if (accumulate)
+            tlmi_vec_axpy(row, scale, src, d);
+        else
+            tlmi_vec_scale(row, src, scale, d);
+    }
+}
+
+/* The mask's element for query 0 and key 0 of a head. */
+static const uint8_t *mask_origin(const tlmi_mask_t *mask, int64_t head)
+{
+    const uint8_t *origin = mask->data;
+    for (int32_t dim = mask->leading - 1; dim >= 0; dim--) {
+        origin += head % mask->shape[dim] * mask->strides[dim];
+        head /= mask->shape[dim];
+    }
+    return origin;
+}
+
+void tlmi_attention_mask(float *scores, const tlmi_attention_t *attention, int64_t head,
+                         int64_t first_query, int64_t rows, int64_t first_key, int64_t n,
+                         float hidden)
+{
+    const tlmi_mask_t *mask = &attention->mask;
+    if (mask->data == NULL)
+        return;
+    const uint8_t *origin = mask_origin(mask, head) + first_key * mask->key_stride;
+    for (int64_t i = 0; i < rows; i++) {
+        float *row = scores + i * TLMI_SCORE_STRIDE;
+        const uint8_t *bytes = origin + (first_query + i) * mask->query_stride;
+        for (int64_t j = 0; j < n; j++)
+            if (!bytes[j * mask->key_stride])
+                row[j] = hidden;
+    }
+}
+
+/* ---- Forward ------------------------------------------------------------------------- */
+
 typedef struct forward_job {
     const tlmi_attention_t *attention;
     tlmi_heads_t out, query, key, value;
     float *lse;
-    int64_t rows_per_task; /* queries of a head in one task */
+    int64_t rows_per_task; /* queries of a head per task */
     int64_t tasks_per_head;
-    float *scratch; /* scratch_size floats a worker */
+    float *scratch; /* scratch_size floats per worker */
     int64_t scratch_size;
 } forward_job_t;
 
-/* Whole heads while they are many and short: their keys are then packed once. */
+/* A task takes whole heads if there are many short ones: their keys are then packed once. */
 static int64_t rows_per_task(const tlmi_attention_t *attention)
 {
     bool whole = attention->outer * attention->heads >= 16 && attention->queries <= 1024;
@@ -30,7 +99,7 @@ static int64_t rows_per_task(const tlmi_attention_t *attention)
 /* The parts of a worker's scratch memory. */
 typedef struct forward_scratch {
     float *queries; /* (rows_per_task, d_key), scaled by 1 / sqrt(d_key) */
-    float *sums;    /* (rows_per_task, d_value): the unnormalised result */
+    float *sums;    /* (rows_per_task, d_value): the unnormalized result */
     float *max;     /* (rows_per_task): largest score so far */
     float *total;   /* (rows_per_task): sum of exp(score - max) so far */
     float *scores;  /* (TLMI_QUERY_TILE, TLMI_SCORE_STRIDE) */
@@ -39,7 +108,8 @@ typedef struct forward_scratch {
     float *values;  /* panels of V, (TLMI_KEY_BLOCK, d_value) */
 } forward_scratch_t;
 
-/* Cuts the memory at `base` in parts; returns the floats used. With base NULL it only counts. */
+/* Splits the memory at `base` into the parts and returns the floats used. If base is NULL it only
+ * counts them. */
 static int64_t cut_scratch(forward_scratch_t *scratch, float *base, const forward_job_t *job)
 {
     int64_t rows = job->rows_per_task, d_key = job->attention->d_key;
@@ -56,14 +126,14 @@ static int64_t cut_scratch(forward_scratch_t *scratch, float *base, const forwar
     return used;
 }
 
-/* Folds a row of n scores into the row's softmax; turns them into weights. */
+/* Adds a row of n scores to the row's running softmax, and turns the scores into weights. */
 static void fold_row(forward_scratch_t *scratch, int64_t row, float *scores, int64_t n,
                      int64_t d_value)
 {
     float max = tlmi_vec_max(scores, n), former = scratch->max[row];
     if (max < former)
         max = former;
-    if (max == -INFINITY) { /* nothing seen yet */
+    if (max == -INFINITY) { /* no key seen yet */
         memset(scores, 0, (size_t)n * sizeof(float));
         return;
     }
@@ -76,7 +146,8 @@ static void fold_row(forward_scratch_t *scratch, int64_t row, float *scores, int
     scratch->max[row] = max;
 }
 
-/* Queries first .. first+n-1 of the task (whose first query is `base`) against the packed block. */
+/* Adds the packed block of keys to queries first .. first+n-1 of the task, whose first query is
+ * `base`. */
 static void fold_tile(const forward_job_t *job, forward_scratch_t *scratch, int64_t head,
                       int64_t base, int64_t first, int64_t n, int64_t first_key, int64_t keys)
 {
@@ -114,7 +185,7 @@ static void pack_block(const forward_job_t *job, forward_scratch_t *scratch, int
                     job->value.row_stride, 1, keys, d_value);
 }
 
-/* Divides by the sums of weights and writes the rows out; a row that saw nothing is zero. */
+/* Divides by the sums of weights and writes the rows; a row that saw no key is zero. */
 static void finish_rows(const forward_job_t *job, forward_scratch_t *scratch, int64_t head,
                         int64_t base, int64_t n)
 {

@@ -1,10 +1,11 @@
 /* Cross-entropy: the mean over positions of logsumexp(z) - z[target].
  *
- * Its gradient is (softmax(z) - onehot(target)) / positions. The fused form takes the logits of a
- * few hundred rows at a time, turns them into their gradient in place and multiplies it on at once,
- * so that memory does not grow with rows * classes. */
+ * Its gradient is (softmax(z) - onehot(target)) / positions. The form that is fused with the output
+ * layer computes the logits of a few hundred rows at a time, turns them into their gradient in
+ * place and multiplies that by the weights at once, so memory does not grow with rows * classes. */
 #include "nn/nn_core.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -15,19 +16,19 @@
 #include "kernels/gemm.h"
 #include "kernels/vector_math.h"
 
-#define ROWS_PER_TASK 8
+enum { ROWS_PER_TASK = 8 };
 
 typedef struct loss_job {
     int64_t rows, classes;
     const float *logits;
     const int64_t *targets;
-    double *losses; /* (rows); NULL: not wanted */
-    float *grad;    /* (rows, classes), may be logits; NULL: not wanted */
+    double *losses; /* (rows); NULL if not needed */
+    float *grad;    /* (rows, classes), may be logits; NULL if not needed */
     float scale;    /* of the gradient */
     bool accumulate;
 } loss_job_t;
 
-/* One row: its loss and its gradient. */
+/* Computes the loss and the gradient of one row. */
 static void loss_row(const loss_job_t *job, int64_t i, float *scratch)
 {
     int64_t n = job->classes, target = job->targets[i];
@@ -49,7 +50,7 @@ static void loss_row(const loss_job_t *job, int64_t i, float *scratch)
 
 typedef struct loss_run {
     loss_job_t job;
-    float *scratch; /* (tasks, classes), or NULL where no row needs one */
+    float *scratch; /* (workers, classes), or NULL if no row needs one */
 } loss_run_t;
 
 static void loss_rows(void *context, int64_t task, int32_t worker)
@@ -77,7 +78,7 @@ static tlm_status_t run_loss(const loss_job_t *job)
     return TLM_OK;
 }
 
-/* Sum in order of position, so that it does not depend on threads. */
+/* Adds in the order of positions, so the sum does not depend on threads. */
 static float mean_loss(const double *losses, int64_t n)
 {
     double sum = 0.0;
@@ -86,7 +87,8 @@ static float mean_loss(const double *losses, int64_t n)
     return (float)(sum / (double)n);
 }
 
-/* Targets as int64 (owned), checked against leading dimensions of x and the number of classes. */
+/* Reads the targets as int64 (owned by the caller) and checks them against the leading dimensions
+ * of x and the number of classes. */
 static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm_tensor_t *targets,
                                  int64_t classes)
 {
@@ -97,15 +99,16 @@ static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm
         fits = x->shape[i] == targets->shape[i];
     if (!fits || targets->numel == 0 || classes == 0)
         return tlmi_fail(TLM_ERR_SHAPE,
-                         "cross_entropy: logits %s with %lld classes do not fit targets %s",
-                         tlmi_shape_text(a, x), (long long)classes, tlmi_shape_text(b, targets));
+                         "cross_entropy: logits %s with %" PRId64 " classes do not fit targets %s",
+                         tlmi_shape_text(a, x), classes, tlmi_shape_text(b, targets));
     int64_t *list;
     TLMI_TRY(tlmi_read_indices(&list, targets));
     for (int64_t i = 0; i < targets->numel; i++)
         if (list[i] < 0 || list[i] >= classes) {
-            tlm_status_t status = tlmi_fail(
-                TLM_ERR_RANGE, "cross_entropy: target %lld at position %lld of %lld classes",
-                (long long)list[i], (long long)i, (long long)classes);
+            tlm_status_t status = tlmi_fail(TLM_ERR_RANGE,
+                                            "cross_entropy: target %" PRId64 " at position %" PRId64
+                                            " of %" PRId64 " classes",
+                                            list[i], i, classes);
             tlmi_cached_free(list);
             return status;
         }
@@ -113,7 +116,7 @@ static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm
     return TLM_OK;
 }
 
-/* ---- On given logits ---- */
+/* ---- On given logits ----------------------------------------------------------------- */
 
 typedef struct cross_entropy_context {
     int64_t *targets; /* owned */
@@ -201,9 +204,9 @@ tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_ten
     return status;
 }
 
-/* ---- Fused with the linear layer before it ---- */
+/* ---- Fused with the linear layer before it ------------------------------------------- */
 
-/* What the slices share. dx (rows, d) and dweight (classes, d) are NULL where not wanted. */
+/* What all slices use. dx (rows, d) and dweight (classes, d) are NULL if not needed. */
 typedef struct fused_job {
     int64_t rows, d, classes;
     const float *x, *weight;
@@ -214,7 +217,7 @@ typedef struct fused_job {
 } fused_job_t;
 
 typedef struct fused_context {
-    tlm_tensor_t *gradients[2]; /* of x and weight for a result gradient of 1; owned */
+    tlm_tensor_t *gradients[2]; /* gradients of x and weight for a loss gradient of 1; owned */
 } fused_context_t;
 
 static tlm_status_t fused_slice(const fused_job_t *job, int64_t first)

@@ -1,4 +1,5 @@
-/* Embedding: rows of a matrix picked by ids. */
+/* Embedding: looks up rows of a matrix by ids. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -21,8 +22,8 @@ typedef struct embedding_job {
     bool accumulate;
 } embedding_job_t;
 
-#define ROWS_PER_TASK  256  /* positions gathered by one task */
-#define VOCAB_PER_TASK 1024 /* rows of the matrix that one task adds to */
+enum { ROWS_PER_TASK = 256 /* positions per task of the forward pass */ };
+enum { VOCAB_PER_TASK = 1024 /* rows of the matrix per task of the backward pass */ };
 
 static void gather_rows(void *context, int64_t task, int32_t worker)
 {
@@ -33,8 +34,8 @@ static void gather_rows(void *context, int64_t task, int32_t worker)
                (size_t)job->d * sizeof(float));
 }
 
-/* Each task owns a range of the vocabulary and goes through the positions in order, so that the
- * sums do not depend on threads. */
+/* Each task owns a range of the vocabulary and adds in the order of positions, so the sums do not
+ * depend on threads. */
 static void scatter_rows(void *context, int64_t task, int32_t worker)
 {
     const embedding_job_t *job = context;
@@ -95,12 +96,13 @@ static tlm_status_t check_ids(const int64_t *ids, int64_t n, int64_t vocab)
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= vocab)
             return tlmi_fail(TLM_ERR_RANGE,
-                             "embedding: id %lld at position %lld, the vocabulary has %lld",
-                             (long long)ids[i], (long long)i, (long long)vocab);
+                             "embedding: id %" PRId64 " at position %" PRId64
+                             ", the vocabulary has %" PRId64,
+                             ids[i], i, vocab);
     return TLM_OK;
 }
 
-/* Gathers; on success with a graph to record, *ids has moved into the node. */
+/* Looks the rows up. If the op is recorded, its node takes over *ids. */
 static tlm_status_t embedding_forward(tlm_tensor_t *y, tlm_tensor_t *weight, int64_t **ids,
                                       int64_t n)
 {

@@ -1,4 +1,4 @@
-/* Initial parameters. */
+/* Initial values of parameters. */
 #include <math.h>
 
 #include "base/error.h"

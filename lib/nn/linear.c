@@ -4,7 +4,7 @@
 #include "kernels/gemm.h"
 #include "tinylm/nn.h"
 
-/* dX = dY W, dW = dY^T X, each added by the product itself where a gradient is there already. */
+/* dX = dY W, dW = dY^T X. The product itself adds to a gradient that is already there. */
 static tlm_status_t linear_gradients(tlmi_node_t *node, const float *grad, const tlm_tensor_t *x,
                                      const tlm_tensor_t *weight)
 {

@@ -9,7 +9,7 @@
 #include "kernels/vector_math.h"
 #include "tinylm/nn.h"
 
-#define ROWS_PER_TASK 64 /* fixed: the sums over rows for dweight are grouped by it */
+enum { ROWS_PER_TASK = 64 /* fixed, because it determines how sums for dweight are grouped */ };
 
 typedef struct norm_context {
     float *inverse_rms; /* (rows), owned */
@@ -22,8 +22,8 @@ typedef struct norm_job {
     float *y;           /* (rows, d) */
     float *inverse_rms; /* (rows) */
     const float *x, *weight, *dy;
-    float *dx;       /* NULL: not wanted */
-    float *partials; /* (tasks, 2, d): sums for dweight, and a scratch row */
+    float *dx;       /* NULL if not needed */
+    float *partials; /* (tasks, 2, d): partial sums for dweight, and a scratch row */
     bool accumulate;
 } norm_job_t;
 
@@ -148,7 +148,7 @@ static tlm_status_t check_norm(const tlm_tensor_t *x, const tlm_tensor_t *weight
     return TLM_OK;
 }
 
-/* Computes y; *inverse_rms is filled where it is wanted (not NULL). */
+/* Computes y, and inverse_rms unless that is NULL. */
 static tlm_status_t norm_forward(float *y, const tlm_tensor_t *x, const tlm_tensor_t *weight,
                                  float eps, float *inverse_rms)
 {

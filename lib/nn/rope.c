@@ -1,4 +1,4 @@
-/* Rotary position embedding as an op of its own; attention rotates its own queries and keys. */
+/* Rotary position embedding as an op. Attention rotates its own queries and keys. */
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "nn/nn_core.h"
@@ -6,7 +6,7 @@
 #include "kernels/vector_math.h"
 #include "tinylm/nn.h"
 
-#define ROWS_PER_TASK 128
+enum { ROWS_PER_TASK = 128 };
 
 typedef struct rope_job {
     const tlmi_rotation_t *rotation;
@@ -65,7 +65,7 @@ static const tlmi_op_t rope_op = {.name = "rope",
                                   .backward = rope_backward,
                                   .release = rope_release};
 
-/* Rotates x into y and, where a graph is recorded, moves the table into the node. */
+/* Rotates x into y. If the op is recorded, its node takes over the table. */
 static tlm_status_t rope_forward(tlm_tensor_t *y, tlm_tensor_t *x, tlmi_rotation_t *rotation)
 {
     tlm_tensor_t *rows;

@@ -1,6 +1,7 @@
-/* RoPE's table and rotation of one row. */
+/* RoPE: the table of cosines and sines, and the rotation of one row. */
 #include "nn/nn_core.h"
 
+#include <inttypes.h>
 #include <math.h>
 
 #include "base/error.h"
@@ -11,13 +12,13 @@ static tlm_status_t check_rotation(const char *op, int64_t d, double theta)
     if (!(theta > 0.0 && isfinite(theta)))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: theta is %g", op, theta);
     if (d % 2 != 0)
-        return tlmi_fail(TLM_ERR_SHAPE, "%s: the last dimension is %lld, RoPE needs an even one",
-                         op, (long long)d);
+        return tlmi_fail(TLM_ERR_SHAPE,
+                         "%s: the last dimension is %" PRId64 ", RoPE needs an even one", op, d);
     return TLM_OK;
 }
 
-/* Are positions (time), or broadcastable to (outer..., time)? *per_sequence: they differ by
- * sequence. */
+/* Checks that positions are (time) or broadcast to (outer..., time). *per_sequence tells whether
+ * they differ between sequences. */
 static tlm_status_t check_positions(bool *per_sequence, const char *op, const int64_t *outer_shape,
                                     int32_t outer_ndim, int64_t time, const tlm_tensor_t *positions)
 {
@@ -41,7 +42,8 @@ static tlm_status_t check_positions(bool *per_sequence, const char *op, const in
                      tlmi_shape_text(text, positions), tlmi_dims_text(want, shape, outer_ndim + 1));
 }
 
-/* Index into row-major positions for sequence `outer` (row-major over outer_shape) and time t. */
+/* The index into row-major positions for sequence `outer` (row-major over outer_shape, which has no
+ * 0) and time step t. */
 static int64_t position_index(const tlm_tensor_t *positions, const int64_t *outer_shape,
                               int32_t outer_ndim, int64_t outer, int64_t t, int64_t time)
 {
@@ -58,7 +60,8 @@ static int64_t position_index(const tlm_tensor_t *positions, const int64_t *oute
     return index;
 }
 
-/* The angles of a step of 1: theta^(-2 i / d) for each pair i; owned. */
+/* The angles between neighboring positions: theta^(-2 i / d) for each pair i. Owned by the
+ * caller. */
 static double *make_frequencies(int64_t d, double theta)
 {
     double *frequencies =
@@ -101,8 +104,8 @@ tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const in
             position = list[position_index(positions, outer_shape, outer_ndim, row / time,
                                            row % time, time)];
         if (position < 0)
-            status = tlmi_fail(TLM_ERR_RANGE, "%s: position %lld in row %lld", op,
-                               (long long)position, (long long)row);
+            status = tlmi_fail(TLM_ERR_RANGE, "%s: position %" PRId64 " in row %" PRId64, op,
+                               position, row);
         else
             fill_row(made.table + row * d, position, d, frequencies);
     }

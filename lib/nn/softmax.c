@@ -6,11 +6,11 @@
 #include "kernels/vector_math.h"
 #include "tinylm/nn.h"
 
-#define SLICES_PER_TASK 64
+enum { SLICES_PER_TASK = 64 };
 
 typedef struct softmax_job {
-    int64_t n;      /* elements of a slice */
-    int64_t inner;  /* distance between them */
+    int64_t n;      /* elements per slice */
+    int64_t inner;  /* stride between them */
     int64_t slices; /* outer * inner */
     float *y;
     const float *x;  /* forward: the input; backward: the result of forward */

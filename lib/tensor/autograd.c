@@ -1,9 +1,10 @@
-/* Recording ops and walking the graph back.
+/* The graph: recording ops, and backpropagation.
  *
- * backward first counts, from the result down, how many recorded ops use each intermediate tensor,
- * then runs a node once all its users have run. Both walks use arrays instead of recursion. A
- * node's gradient, context and inputs are dropped as soon as it has run, so memory falls while the
- * walk goes on. */
+ * Backward first walks from the result to the leaves and counts how many recorded ops use each
+ * intermediate tensor. It then runs the backward function of an op once all users of the op's
+ * result have run. Both walks use arrays instead of recursion, so deep graphs do not overflow the
+ * stack. A node's gradient, context and inputs are freed as soon as it has run, so memory use falls
+ * during the walk. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,7 +29,7 @@ bool tlm_grad_enabled(void)
     return !grad_disabled;
 }
 
-/* ---- Recording -------------------------------------------------------------------------- */
+/* ---- Recording ----------------------------------------------------------------------- */
 
 enum { CONTEXT_OFFSET = (sizeof(tlmi_node_t) + 15) / 16 * 16 };
 
@@ -85,7 +86,7 @@ void tlmi_node_release(tlmi_node_t *node)
     node->num_inputs = 0;
 }
 
-/* ---- What backward reads ---------------------------------------------------------------- */
+/* ---- What backward reads ------------------------------------------------------------- */
 
 tlm_status_t tlmi_check_version(const char *op, const char *what, const tlm_tensor_t *tensor,
                                 uint32_t version)
@@ -118,7 +119,8 @@ tlm_status_t tlmi_check_inputs_unchanged(const tlmi_node_t *node)
     return TLM_OK;
 }
 
-/* Fails if anything that this node's backward reads was written to since the op was recorded. */
+/* Fails if anything that this node's backward reads has been written to since the op was
+ * recorded. */
 static tlm_status_t check_saved(const tlmi_node_t *node)
 {
     int32_t reads = 0;
@@ -136,7 +138,7 @@ static tlm_status_t check_saved(const tlmi_node_t *node)
     return node->op->check_saved == NULL ? TLM_OK : node->op->check_saved(node);
 }
 
-/* ---- Gradients of inputs ---------------------------------------------------------------- */
+/* ---- Gradients of inputs ------------------------------------------------------------- */
 
 bool tlmi_wants_grad(const tlmi_node_t *node, int32_t input)
 {
@@ -149,7 +151,7 @@ bool tlmi_grad_is_shared(const tlm_tensor_t *gradient)
            atomic_load_explicit(&gradient->storage->references, memory_order_acquire) > 1;
 }
 
-/* A new gradient of `tensor`; a copy of `source` if that is not NULL. */
+/* Creates a gradient for `tensor`: a copy of `source`, or uninitialized if that is NULL. */
 static tlm_status_t new_gradient(tlm_tensor_t **out, const tlm_tensor_t *tensor,
                                  const tlm_tensor_t *source)
 {
@@ -159,7 +161,8 @@ static tlm_status_t new_gradient(tlm_tensor_t **out, const tlm_tensor_t *tensor,
     return TLM_OK;
 }
 
-/* Makes the gradient of `tensor` (present) safe to write to. */
+/* Makes sure that only `tensor` refers to its gradient, which exists, so that it can be written
+ * to. */
 static tlm_status_t unshare_gradient(tlm_tensor_t *tensor)
 {
     if (!tlmi_grad_is_shared(tensor->grad))
@@ -195,7 +198,8 @@ static void add_range(void *context, int64_t begin, int64_t end)
     tlmi_vec_add(job->sum + begin, job->a + begin, job->b + begin, end - begin);
 }
 
-/* Adds `gradient` to that of `tensor`: in place if nobody else sees it, else into new memory. */
+/* Adds `gradient` to the gradient of `tensor`: in place if nothing else refers to it, else in new
+ * memory. */
 static tlm_status_t add_gradient(tlm_tensor_t *tensor, const tlm_tensor_t *gradient)
 {
     tlm_tensor_t *sum = tensor->grad;
@@ -210,12 +214,12 @@ static tlm_status_t add_gradient(tlm_tensor_t *tensor, const tlm_tensor_t *gradi
     return TLM_OK;
 }
 
-/* A gradient for `tensor` from outside its graph or from a node: shared, copied or added. */
+/* Takes a gradient for `tensor`: shares it, copies it, or adds it to the one that is there. */
 static tlm_status_t take_gradient(tlm_tensor_t *tensor, tlm_tensor_t *gradient)
 {
     if (tensor->grad != NULL)
         return add_gradient(tensor, gradient);
-    /* A leaf's gradient is the user's to change in place, so nothing else may see its memory. */
+    /* The user may change a leaf's gradient in place, so nothing else may share its memory. */
     if (tensor->node == NULL && tlmi_grad_is_shared(gradient))
         return new_gradient(&tensor->grad, tensor, gradient);
     if (tlmi_same_shape(tensor, gradient)) {
@@ -251,10 +255,10 @@ tlm_status_t tlmi_grad_give_summed(tlmi_node_t *node, int32_t input, tlm_tensor_
     return TLM_OK;
 }
 
-/* ---- Backward --------------------------------------------------------------------------- */
+/* ---- Backward ------------------------------------------------------------------------ */
 
-/* The tensors of a walk: results of ops, retained. First the list of all found, then a stack of
- * those whose users have all run. */
+/* The tensors of a walk, all results of ops, retained: at first the list of all that were found,
+ * later a stack of those whose users have all run. */
 typedef struct walk {
     tlm_tensor_t **tensors;
     size_t count;
@@ -278,8 +282,8 @@ static tlm_status_t walk_push(walk_t *walk, tlm_tensor_t *tensor)
     return TLM_OK;
 }
 
-/* Finds all recorded results below `root` and counts their users in node->pending (root: one more).
- * Fails, before any gradient has changed, where backward cannot run. */
+/* Finds all recorded results from `root` down and counts their users in node->pending (root has one
+ * more). Fails, before any gradient has changed, if backward cannot run. */
 static tlm_status_t find_tensors(walk_t *walk, tlm_tensor_t *root)
 {
     TLMI_TRY(walk_push(walk, root));
@@ -303,7 +307,7 @@ static tlm_status_t find_tensors(walk_t *walk, tlm_tensor_t *root)
     return TLM_OK;
 }
 
-/* Undoes find_tensors where the walk does not happen. */
+/* Undoes find_tensors when the walk cannot go on. */
 static void forget_tensors(walk_t *walk)
 {
     for (size_t i = 0; i < walk->count; i++) {
@@ -313,16 +317,16 @@ static void forget_tensors(walk_t *walk)
     walk->count = 0;
 }
 
-/* Runs the op's backward, unless no gradient came (an op may find that an input has none), and
- * drops what it held. Inputs that are ready go on the stack, which has room: every tensor has one
- * entry. */
+/* Runs the op's backward, unless the result has no gradient (an op may find that an input gets
+ * none), and frees what the node held. Inputs whose users have all run are pushed on the stack,
+ * which has room for every tensor. */
 static tlm_status_t run_node(walk_t *ready, tlm_tensor_t *tensor, tlm_status_t status)
 {
     tlmi_node_t *node = tensor->node;
     tlm_tensor_t *grad = tensor->grad;
     tensor->grad = NULL;
     if (status == TLM_OK && grad != NULL)
-        status = check_saved(node); /* again: a custom op's callback may have written to it */
+        status = check_saved(node); /* again: the callback of a custom op may have written to it */
     if (status == TLM_OK && grad != NULL)
         status = node->op->backward(node, grad);
     tlm_tensor_free(grad);
@@ -337,7 +341,8 @@ static tlm_status_t run_node(walk_t *ready, tlm_tensor_t *tensor, tlm_status_t s
     return status;
 }
 
-/* Runs all nodes; after a failure goes on without their backward, to leave no gradient behind. */
+/* Runs all nodes. After a failure, backward functions are skipped, but gradients are still
+ * freed. */
 static tlm_status_t run_nodes(walk_t *ready, tlm_tensor_t *root)
 {
     tlm_status_t status = TLM_OK;
@@ -373,7 +378,7 @@ static tlm_status_t check_backward(const tlm_tensor_t *tensor, const tlm_tensor_
     return TLM_OK;
 }
 
-/* The gradient to start from: a contiguous copy of the caller's, or 1. */
+/* Creates the gradient to start from: a contiguous copy of the caller's, or 1. */
 static tlm_status_t seed_gradient(tlm_tensor_t **out, const tlm_tensor_t *tensor,
                                   const tlm_tensor_t *gradient)
 {
@@ -402,7 +407,8 @@ tlm_status_t tlm_tensor_backward(tlm_tensor_t *tensor, const tlm_tensor_t *gradi
     walk_t walk = {0};
     tlm_status_t status = find_tensors(&walk, tensor);
     if (status == TLM_OK) {
-        /* The graph now holds its tensors itself, so the list can be reused as the stack. */
+        /* From here on the graph itself keeps its tensors alive, so the list can serve as the
+         * stack. */
         for (size_t i = 0; i < walk.count; i++)
             tlm_tensor_free(walk.tensors[i]);
         walk.count = 0;
@@ -416,7 +422,7 @@ tlm_status_t tlm_tensor_backward(tlm_tensor_t *tensor, const tlm_tensor_t *gradi
     return status;
 }
 
-/* ---- Leaves ----------------------------------------------------------------------------- */
+/* ---- Leaves -------------------------------------------------------------------------- */
 
 tlm_status_t tlm_tensor_set_requires_grad(tlm_tensor_t *tensor, bool requires_grad)
 {

@@ -1,5 +1,5 @@
-/* Custom ops: a node of the graph whose backward is the caller's. The result is a view of memory
- * that the caller has filled, so that nothing of the caller's changes. */
+/* Custom ops: the backward function of the node is a callback of the caller. The result is a view
+ * of the tensor that the caller has computed, which itself stays as it was. */
 #include "tinylm/custom_op.h"
 
 #include <stdio.h>
@@ -11,20 +11,20 @@
 #include "tensor/loops.h"
 
 typedef struct custom_context {
-    tlmi_op_t op; /* the node's: it carries the caller's name */
+    tlmi_op_t op; /* of this node, with the caller's name */
     tlm_custom_op_options_t options;
     char name[64];
     size_t num_saved;
     struct {
-        tlm_tensor_t **tensors; /* retained; behind this struct */
-        uint32_t *versions;     /* when the op was recorded; behind them */
+        tlm_tensor_t **tensors; /* retained; stored after this struct */
+        uint32_t *versions;     /* when the op was recorded; stored after the tensors */
     } saved;
 } custom_context_t;
 
-/* ---- Backward --------------------------------------------------------------------------- */
+/* ---- Backward ------------------------------------------------------------------------ */
 
-/* A gradient that the callback made, for input i. The graph keeps it, so it must be plain memory of
- * the library's own that nobody else can write to: anything else is copied. */
+/* Takes the gradient that the callback made for input i. The graph keeps it, so it must be memory
+ * of the library that nobody else can write to; anything else is copied. */
 static tlm_status_t take_gradient(tlmi_node_t *node, int32_t i, tlm_tensor_t *gradient,
                                   const tlm_tensor_t *grad_out)
 {
@@ -71,8 +71,8 @@ static tlm_status_t check_saved(const tlmi_node_t *node)
     return TLM_OK;
 }
 
-/* The callback's own failure under the name of the op, with the message of the call of the library
- * that failed in it, if one did. */
+/* Reports a failure of the callback under the op's name, with the message of the library call that
+ * failed inside it, if one did. */
 static tlm_status_t report(const char *name, tlm_status_t status, uint64_t failures_before)
 {
     char message[256] = "";
@@ -121,7 +121,7 @@ static void custom_release(tlmi_node_t *node)
         context->options.release(context->options.user);
 }
 
-/* ---- Recording -------------------------------------------------------------------------- */
+/* ---- Recording ----------------------------------------------------------------------- */
 
 static const char CALL[] = "custom_op_record";
 

@@ -1,6 +1,8 @@
-/* DLPack in and out: the same memory under another library's handle. A tensor handed out is a view
- * outside any graph, held until its consumer calls the deleter; one taken in is wrapped memory,
- * whose release is the producer's deleter. */
+/* Export and import by DLPack: the same memory under another library's handle. An exported tensor
+ * is a view outside any graph, kept alive until its consumer calls the deleter. An imported one is
+ * wrapped memory whose release function calls the producer's deleter. */
+#include <inttypes.h>
+
 #include "tensor/dlpack.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -16,11 +18,11 @@ static const struct {
 };
 enum { NUM_TYPES = sizeof(types) / sizeof(*types) };
 
-/* ---- Out -------------------------------------------------------------------------------- */
+/* ---- Out ----------------------------------------------------------------------------- */
 
 typedef struct exported {
-    struct DLManagedTensor managed; /* first: it is what the consumer sees */
-    tlm_tensor_t *view;             /* owned; its shape and strides are the consumer's */
+    struct DLManagedTensor managed; /* must be first: the consumer gets a pointer to it */
+    tlm_tensor_t *view;             /* owned; the consumer reads its shape and strides */
 } exported_t;
 
 static void delete_exported(struct DLManagedTensor *managed)
@@ -44,7 +46,7 @@ tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor
         tlmi_free(exported);
         return status;
     }
-    /* Consumers differ in whether they heed byte_offset, so it is 0. */
+    /* Not all consumers respect byte_offset, so it is always 0. */
     tlmi_dlpack_tensor_t *target = &exported->managed.dl_tensor;
     target->data = exported->view->data;
     target->device_type = TLMI_DLPACK_CPU;
@@ -60,7 +62,7 @@ tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor
     return TLM_OK;
 }
 
-/* ---- In --------------------------------------------------------------------------------- */
+/* ---- In ------------------------------------------------------------------------------ */
 
 static tlm_status_t find_dtype(int32_t *dtype, tlmi_dlpack_type_t type)
 {
@@ -97,8 +99,9 @@ tlm_status_t tlm_tensor_from_dlpack(tlm_tensor_t **out, struct DLManagedTensor *
     uintptr_t address = 0;
     if (source->data != NULL &&
         __builtin_add_overflow((uintptr_t)source->data, source->byte_offset, &address))
-        return tlmi_fail(TLM_ERR_RANGE, "tensor_from_dlpack: byte offset %llu is out of reach",
-                         (unsigned long long)source->byte_offset);
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "tensor_from_dlpack: byte offset %" PRIu64 " is out of reach",
+                         source->byte_offset);
     return tlmi_tensor_wrap(out, "tensor_from_dlpack", dtype, (void *)address, source->shape,
                             source->strides, source->ndim, release_imported, managed);
 }

@@ -1,7 +1,7 @@
-/* The structs of DLPack, https://dmlc.github.io/dlpack, as its C ABI has fixed them since version
- * 0.2: what numpy, PyTorch, JAX and others hand to each other in capsules named "dltensor".
- * Declared here so that neither the library nor its users need the package; tests/abi compares them
- * with its header where that is installed. */
+/* The structs of DLPack (https://dmlc.github.io/dlpack), whose C ABI has been stable since version
+ * 0.2: numpy, PyTorch, JAX and others exchange them in capsules named "dltensor". They are declared
+ * here so that neither the library nor its users need the package; tests/abi compares them with its
+ * header where that is installed. */
 #ifndef TLMI_DLPACK_H
 #define TLMI_DLPACK_H
 
@@ -24,7 +24,7 @@ typedef struct tlmi_dlpack_type {
 
 typedef struct tlmi_dlpack_tensor {
     void *data;
-    int32_t device_type; /* an enum in C */
+    int32_t device_type; /* an enum in dlpack.h */
     int32_t device_id;
     int32_t ndim;
     tlmi_dlpack_type_t dtype;

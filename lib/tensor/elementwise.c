@@ -1,13 +1,13 @@
-/* add, sub, mul, div and scale: strided loops over the broadcast shape, whose runs take the vector
- * kernels where both operands advance by 1. */
+/* add, sub, mul, div and scale: strided loops over the broadcast shape. Runs in which both operands
+ * have stride 1 use the vector kernels. */
 #include "base/error.h"
 #include "tensor/autograd.h"
 #include "tensor/loops.h"
 #include "kernels/vector_math.h"
 
-/* ---- y (+)= a (op) b over any strides --------------------------------------------------- */
+/* ---- y (+)= a (op) b over any strides ------------------------------------------------ */
 
-/* y is row-major, so it always advances by 1. */
+/* y is row-major, so its stride is always 1. */
 #define STRIDED(name, assign)                                                                      \
     static inline void name(float *y, const float *a, int64_t step_a, const float *b,              \
                             int64_t step_b, int64_t n)                                             \
@@ -63,7 +63,7 @@ static void map_run(void *context, const int64_t *offsets, const int64_t *stride
         job->kind->strided(y, a, strides[1], b, strides[2], n);
 }
 
-/* y, row-major of shape `shape`, from a and b repeated to that shape. */
+/* Computes y, row-major of shape `shape`, from a and b, which broadcast to that shape. */
 static void map(const kind_t *kind, float *y, const int64_t *shape, int32_t ndim,
                 const tlm_tensor_t *a, const tlm_tensor_t *b)
 {
@@ -78,7 +78,7 @@ static void map(const kind_t *kind, float *y, const int64_t *shape, int32_t ndim
     tlmi_loop_run(&loop, map_run, &job);
 }
 
-/* ---- add, sub, mul, div ----------------------------------------------------------------- */
+/* ---- add, sub, mul, div -------------------------------------------------------------- */
 
 static tlm_status_t binary(const tlmi_op_t *op, const kind_t *kind, tlm_tensor_t **out,
                            tlm_tensor_t *a, tlm_tensor_t *b)
@@ -105,8 +105,8 @@ static tlm_status_t binary(const tlmi_op_t *op, const kind_t *kind, tlm_tensor_t
     return TLM_OK;
 }
 
-/* Gradients below are those of an operand repeated to the result's shape, as a (op) b; giving them
- * sums them over the places that the operand was repeated to. */
+/* Passes on a (op) b as the gradient of input i. a and b have the shape of the result, so it is
+ * summed over the places that the input was repeated to. */
 static tlm_status_t give(tlmi_node_t *node, int32_t i, const kind_t *kind, const tlm_tensor_t *a,
                          const tlm_tensor_t *b, float factor)
 {
@@ -221,7 +221,7 @@ tlm_status_t tlm_div(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b)
     return binary(&div_op, &kind_div, out, a, b);
 }
 
-/* ---- scale ------------------------------------------------------------------------------ */
+/* ---- scale --------------------------------------------------------------------------- */
 
 /* da += factor dy */
 static tlm_status_t scale_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)

@@ -1,6 +1,6 @@
-/* matmul: the product of the last two dimensions, over broadcast leading ones. Where b is one
- * matrix and a's rows lie one after the other, the leading dimensions are just more rows of one
- * large product. */
+/* matmul: matrix products of the last two dimensions, with leading dimensions that broadcast. If b
+ * is one matrix and a is row-major, the leading dimensions become rows of one large product. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -8,30 +8,32 @@
 #include "tensor/autograd.h"
 #include "kernels/gemm.h"
 
-/* From this many products on, each is one task; fewer are split inside. */
+/* With at least this many products, each is one task; fewer are parallelized inside. */
 enum { PRODUCTS_AS_TASKS = 8 };
 
-/* One operand: a matrix at each place of the leading dimensions. */
+/* An operand: a matrix at each index of the leading dimensions. */
 typedef struct operand {
     tlmi_matrix_t matrix;
-    int64_t strides[TLM_MAX_DIMS]; /* of the leading dimensions, 0 where repeated */
+    int64_t strides[TLM_MAX_DIMS]; /* of the leading dimensions, 0 where the operand is repeated */
 } operand_t;
 
-/* Leading dimensions of a product, those of the result aligned at the end. */
+/* The leading dimensions of the result. */
 typedef struct leading {
     int32_t ndim;
     int64_t shape[TLM_MAX_DIMS];
 } leading_t;
 
-/* target (+)= x y at every place; where the target repeats, its products are summed in order. */
+/* target (+)= x y at every index of the leading dimensions. Where the target is repeated, products
+ * are summed into it in order. */
 typedef struct product_job {
     int64_t m, n, k;
     operand_t x, y, target;
-    leading_t kept, summed; /* places with targets of their own, and places summed into one */
+    leading_t kept,
+        summed; /* dimensions along which the target advances and along which it is repeated */
     int32_t kept_dims[TLM_MAX_DIMS], summed_dims[TLM_MAX_DIMS];
     int64_t num_kept, num_summed;
     bool accumulate;
-    bool serial; /* inside a task */
+    bool serial; /* the products run inside a task */
 } product_job_t;
 
 static operand_t operand_of(const tlm_tensor_t *tensor, const leading_t *leading)
@@ -53,7 +55,7 @@ static operand_t transposed(operand_t operand)
     return operand;
 }
 
-/* Adds to offsets[0..2] (of x, y, target) where place `index` of some leading dimensions lies. */
+/* Adds the offsets of an index into some leading dimensions to offsets[0..2] (of x, y, target). */
 static void add_offsets(int64_t offsets[3], const product_job_t *job, int64_t index,
                         const leading_t *leading, const int32_t *dims)
 {
@@ -66,7 +68,7 @@ static void add_offsets(int64_t offsets[3], const product_job_t *job, int64_t in
     }
 }
 
-/* All products that go to one target. */
+/* Computes all products that are summed into one target. */
 static tlm_status_t run_products(const product_job_t *job, int64_t kept)
 {
     for (int64_t s = 0; s < job->num_summed; s++) {
@@ -94,7 +96,7 @@ static void product_task(void *context, int64_t task, int32_t worker)
     run_products(context, task);
 }
 
-/* target (+)= x y over all places of `leading`; the target is row-major. */
+/* target (+)= x y over all indices of `leading`; the target is row-major. */
 static tlm_status_t multiply(int64_t m, int64_t n, int64_t k, operand_t x, operand_t y,
                              operand_t target, const leading_t *leading, bool accumulate)
 {
@@ -122,7 +124,7 @@ static tlm_status_t multiply(int64_t m, int64_t n, int64_t k, operand_t x, opera
     return TLM_OK;
 }
 
-/* ---- The op ----------------------------------------------------------------------------- */
+/* ---- The op -------------------------------------------------------------------------- */
 
 typedef struct matmul_shape {
     int64_t m, n, k;
@@ -134,9 +136,8 @@ static tlm_status_t fail_shapes(const char *what, int64_t left, int64_t right,
 {
     char text_a[TLMI_SHAPE_TEXT];
     char text_b[TLMI_SHAPE_TEXT];
-    return tlmi_fail(TLM_ERR_SHAPE, "matmul: %s %lld and %lld differ: %s x %s", what,
-                     (long long)left, (long long)right, tlmi_shape_text(text_a, a),
-                     tlmi_shape_text(text_b, b));
+    return tlmi_fail(TLM_ERR_SHAPE, "matmul: %s %" PRId64 " and %" PRId64 " differ: %s x %s", what,
+                     left, right, tlmi_shape_text(text_a, a), tlmi_shape_text(text_b, b));
 }
 
 static tlm_status_t matmul_shape_of(matmul_shape_t *shape, const tlm_tensor_t *a,
@@ -167,7 +168,7 @@ static tlm_status_t matmul_shape_of(matmul_shape_t *shape, const tlm_tensor_t *a
     return TLM_OK;
 }
 
-/* Makes the leading dimensions rows of one product, where b has none and a's rows are in order. */
+/* Turns the leading dimensions into rows of one product if b has none and a is row-major. */
 static void flatten(matmul_shape_t *shape, const tlm_tensor_t *a, const tlm_tensor_t *b)
 {
     if (b->ndim != 2 || !tlmi_is_contiguous(a))
@@ -176,7 +177,7 @@ static void flatten(matmul_shape_t *shape, const tlm_tensor_t *a, const tlm_tens
     shape->leading.ndim = 0;
 }
 
-/* The operand `tensor`, or if flattened its row-major matrix with `columns` columns. */
+/* `tensor` as an operand; if the product was flattened, as one row-major matrix. */
 static operand_t place(const tlm_tensor_t *tensor, const leading_t *leading, int64_t columns)
 {
     if (leading->ndim == 0 && tensor->ndim > 2)
@@ -184,7 +185,7 @@ static operand_t place(const tlm_tensor_t *tensor, const leading_t *leading, int
     return operand_of(tensor, leading);
 }
 
-/* The gradient buffer of input i as an operand that looks like the input, but row-major. */
+/* Opens the gradient of input i as an operand that looks like the input, but row-major. */
 static tlm_status_t open_target(operand_t *target, bool *accumulate, tlmi_node_t *node, int32_t i,
                                 const leading_t *leading)
 {
@@ -203,7 +204,7 @@ static tlm_status_t open_target(operand_t *target, bool *accumulate, tlmi_node_t
     return TLM_OK;
 }
 
-/* A gradient that no product reaches is 0. */
+/* Sets a gradient to 0 if the products are empty. */
 static void clear_if_empty(float *grad, const tlm_tensor_t *grad_out, const tlm_tensor_t *input,
                            bool accumulate)
 {
@@ -211,7 +212,7 @@ static void clear_if_empty(float *grad, const tlm_tensor_t *grad_out, const tlm_
         memset(grad, 0, (size_t)input->numel * sizeof(float));
 }
 
-/* da += dc b^T and db += a^T dc, summed over the dimensions that an input was repeated along */
+/* da += dc b^T and db += a^T dc, summed over the dimensions along which an input was repeated */
 static tlm_status_t matmul_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 {
     const tlm_tensor_t *a = node->inputs[0];

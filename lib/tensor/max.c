@@ -1,4 +1,4 @@
-/* max along a dimension, with the places of the largest elements. */
+/* Maximum along a dimension, with the indices of the maxima. */
 #include <math.h>
 
 #include "base/error.h"
@@ -8,7 +8,7 @@
 
 enum { SLICES_PER_TASK = 256 };
 
-/* A tensor cut along one dimension: element k of slice i is at start(i) + k inner. */
+/* A tensor as slices along one dimension: element k of slice i is at start_of(i) + k * inner. */
 typedef struct max_job {
     const float *x;
     float *y;         /* (slices) */
@@ -21,7 +21,7 @@ static int64_t start_of(int64_t slice, int64_t n, int64_t inner)
     return slice / inner * n * inner + slice % inner;
 }
 
-/* The first NaN, or else the first of the largest. */
+/* Finds the first NaN or, if there is none, the first of the largest elements. */
 static void max_task(void *context, int64_t task, int32_t worker)
 {
     (void)worker;
@@ -40,7 +40,7 @@ static void max_task(void *context, int64_t task, int32_t worker)
 }
 
 typedef struct max_context {
-    int64_t *indices; /* owned: the caller may write to the tensor that it is given */
+    int64_t *indices; /* owned; a copy, since the caller may write to the tensor of indices */
     int32_t dim;
 } max_context_t;
 
@@ -73,7 +73,7 @@ static const tlmi_op_t max_op = {.name = "max_dim",
                                  .backward = max_backward,
                                  .release = max_release};
 
-/* Computes y and the indices; a node that is recorded takes over the indices. */
+/* Computes y and the indices, which a recorded node takes over. */
 static tlm_status_t fill(tlm_tensor_t *y, int64_t **indices, tlm_tensor_t *a, int32_t dim)
 {
     tlm_tensor_t *rows;
@@ -95,14 +95,14 @@ static tlm_status_t fill(tlm_tensor_t *y, int64_t **indices, tlm_tensor_t *a, in
     return TLM_OK;
 }
 
-/* Fills y; *out, unless out is NULL, becomes a tensor of the indices, of y's shape. */
+/* Fills y and, unless out is NULL, creates a tensor of the indices, of the shape of y. */
 static tlm_status_t max_and_indices(tlm_tensor_t *y, tlm_tensor_t **out, tlm_tensor_t *a,
                                     int32_t dim)
 {
     int64_t *indices = tlmi_cached_alloc((size_t)y->numel, sizeof(*indices), "indices of max_dim");
     if (indices == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    int64_t *own = indices; /* as long as y lives */
+    int64_t *own = indices; /* valid as long as y, whichever of the two owns it */
     tlm_tensor_t *copy = NULL;
     tlm_status_t status = fill(y, &indices, a, dim);
     if (status == TLM_OK && out != NULL)

@@ -1,5 +1,5 @@
-/* sum, mean, and the reduction of a broadcast gradient. One kernel serves all: neighbouring
- * dimensions that are both kept or both summed merge, and what is left is summed in float64. */
+/* sum, mean, and the sums that gradients of broadcast operands need. One function serves all: it
+ * merges neighboring dimensions that are both kept or both summed, and sums in float64. */
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
@@ -7,12 +7,12 @@
 #include "kernels/vector_math.h"
 
 enum {
-    COLUMNS = 256,   /* kept neighbours summed at once */
-    PIECE = 1 << 16, /* elements of a full sum that one task adds up */
-    MAX_PIECES = 256 /* and the most tasks; longer sums use longer pieces */
+    COLUMNS = 256,   /* neighboring kept elements that are summed together */
+    PIECE = 1 << 16, /* elements that one task of a full sum adds */
+    MAX_PIECES = 256 /* most tasks of a full sum; longer sums use longer pieces */
 };
 
-/* A reduction with merged dimensions: sizes and source strides of kept and summed ones. */
+/* A reduction with merged dimensions: sizes and source strides of those kept and those summed. */
 typedef struct reduction {
     int32_t num_kept, num_summed;
     int64_t kept[TLM_MAX_DIMS], kept_stride[TLM_MAX_DIMS];
@@ -67,7 +67,7 @@ static double sum_run(const float *x, int64_t n)
     return sum;
 }
 
-/* Sum for one kept element, where the innermost summed dimension is a contiguous run. */
+/* Computes one element of the target if the innermost summed dimension is a contiguous run. */
 static double sum_runs(const reduction_t *plan, const float *source)
 {
     int32_t outer = plan->num_summed - 1;
@@ -84,7 +84,7 @@ static void store(const reduction_t *plan, int64_t i, double sum)
     plan->target[i] = plan->accumulate ? plan->target[i] + value : value;
 }
 
-/* Kept elements begin..end-1, all in one row of columns. */
+/* Computes elements begin .. end-1 of the target, all in one row of columns. */
 static void reduce_columns(const reduction_t *plan, int64_t begin, int64_t end)
 {
     double sums[COLUMNS] = {0};
@@ -135,7 +135,7 @@ static void total_task(void *context, int64_t task, int32_t worker)
     job->sums[task] = sum_run(job->source + begin, n);
 }
 
-/* Sum of n contiguous elements, in pieces. */
+/* Sums n contiguous elements, in pieces. */
 static double sum_total(const float *source, int64_t n)
 {
     total_job_t job = {.source = source, .n = n, .piece = PIECE};
@@ -154,7 +154,7 @@ void tlmi_reduce_sum(float *target, const int64_t *target_shape, bool accumulate
 {
     int64_t target_numel = tlmi_dims_product(target_shape, 0, ndim);
     int64_t numel = tlmi_dims_product(shape, 0, ndim);
-    if (numel == 0) { /* sums of nothing */
+    if (numel == 0) { /* a sum of nothing is 0 */
         for (int64_t i = 0; i < target_numel && !accumulate; i++)
             target[i] = 0.0f;
         return;
@@ -187,7 +187,7 @@ void tlmi_reduce_to(float *target, const tlm_tensor_t *tensor, bool accumulate, 
     tlmi_reduce_sum(target, target_shape, accumulate, 1.0f, source, shape, ndim);
 }
 
-/* ---- sum and mean ----------------------------------------------------------------------- */
+/* ---- sum and mean -------------------------------------------------------------------- */
 
 typedef struct reduce_context {
     float factor; /* 1, or 1 / (number of summed elements) */
@@ -223,7 +223,7 @@ static const tlmi_op_t mean_op = {.name = "mean",
                                   .reads = {TLMI_READS_NOTHING},
                                   .backward = reduce_backward};
 
-/* Sums over dimension `dim`, or all if dim is -1 (already normalised). */
+/* Sums over dimension `dim`, which is not negative, or over all if dim is -1. */
 static tlm_status_t reduce(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, bool keep_dim,
                            bool mean)
 {

@@ -1,12 +1,13 @@
-/* reshape, transpose, slice, contiguous: views of the same elements where that is possible; concat.
- */
+/* reshape, transpose, slice and contiguous, which are views of the same elements where possible,
+ * and concat. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "tensor/autograd.h"
 #include "tensor/loops.h"
 
-/* Records `op` on `result` if needed and hands it out; frees it on failure. */
+/* Records `op` on `result` if needed and returns it in *out; frees it on failure. */
 static tlm_status_t finish(tlm_tensor_t **out, tlm_tensor_t *result, const tlmi_op_t *op,
                            tlm_tensor_t *a, const void *context, size_t context_size)
 {
@@ -24,9 +25,9 @@ static tlm_status_t finish(tlm_tensor_t **out, tlm_tensor_t *result, const tlmi_
     return TLM_OK;
 }
 
-/* ---- reshape and contiguous ------------------------------------------------------------- */
+/* ---- reshape and contiguous ---------------------------------------------------------- */
 
-/* Both keep the row-major order of the elements, and so does the gradient. */
+/* Neither changes the row-major order of the elements, so the gradient passes through. */
 static tlm_status_t same_order_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 {
     return tlmi_grad_give(node, 0, grad_out);
@@ -41,7 +42,7 @@ static const tlmi_op_t contiguous_op = {.name = "contiguous",
                                         .reads = {TLMI_READS_NOTHING},
                                         .backward = same_order_backward};
 
-/* Puts the missing size in place of -1 and checks that the elements are as many as a's. */
+/* Replaces -1 by the missing size and checks that the number of elements is that of a. */
 static tlm_status_t resolve_shape(int64_t *resolved, const tlm_tensor_t *a, const int64_t *shape,
                                   int32_t ndim)
 {
@@ -70,9 +71,8 @@ static tlm_status_t resolve_shape(int64_t *resolved, const tlm_tensor_t *a, cons
         fits = known == a->numel;
     }
     if (!fits)
-        return tlmi_fail(TLM_ERR_SHAPE, "reshape: %s has %lld elements, which do not fit %s",
-                         tlmi_shape_text(from, a), (long long)a->numel,
-                         tlmi_dims_text(to, shape, ndim));
+        return tlmi_fail(TLM_ERR_SHAPE, "reshape: %s has %" PRId64 " elements, which do not fit %s",
+                         tlmi_shape_text(from, a), a->numel, tlmi_dims_text(to, shape, ndim));
     return TLM_OK;
 }
 
@@ -110,7 +110,7 @@ tlm_status_t tlm_contiguous(tlm_tensor_t **out, tlm_tensor_t *a)
     return finish(out, result, &contiguous_op, a, NULL, 0);
 }
 
-/* ---- transpose -------------------------------------------------------------------------- */
+/* ---- transpose ----------------------------------------------------------------------- */
 
 typedef struct transpose_context {
     int32_t dim0, dim1;
@@ -164,7 +164,7 @@ tlm_status_t tlm_transpose(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim0, in
     return finish(out, result, &transpose_op, a, &context, sizeof(context));
 }
 
-/* ---- slice ------------------------------------------------------------------------------ */
+/* ---- slice --------------------------------------------------------------------------- */
 
 typedef struct slice_context {
     int32_t dim;
@@ -203,8 +203,9 @@ tlm_status_t tlm_slice(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, int64_t
     TLMI_TRY(tlmi_check_dim("slice", &dim, a));
     if (start < 0 || stop < start || stop > a->shape[dim]) {
         char text[TLMI_SHAPE_TEXT];
-        return tlmi_fail(TLM_ERR_RANGE, "slice: %lld to %lld is not within dimension %d of %s",
-                         (long long)start, (long long)stop, dim, tlmi_shape_text(text, a));
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "slice: %" PRId64 " to %" PRId64 " is not within dimension %d of %s",
+                         start, stop, dim, tlmi_shape_text(text, a));
     }
     int64_t shape[TLM_MAX_DIMS];
     memcpy(shape, a->shape, sizeof(shape));
@@ -218,7 +219,7 @@ tlm_status_t tlm_slice(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, int64_t
     return finish(out, result, &slice_op, a, &context, sizeof(context));
 }
 
-/* ---- concat ----------------------------------------------------------------------------- */
+/* ---- concat -------------------------------------------------------------------------- */
 
 /* dx of each input += its part of dy */
 static tlm_status_t concat_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
@@ -247,7 +248,7 @@ static const tlmi_op_t concat_op = {
     .reads = {TLMI_READS_NOTHING, TLMI_READS_NOTHING, TLMI_READS_NOTHING, TLMI_READS_NOTHING},
     .backward = concat_backward};
 
-/* The shape of the result, *dim made plain. */
+/* Computes the shape of the result; a negative *dim is counted from the end. */
 static tlm_status_t concat_shape(int64_t *shape, int32_t *dim, tlm_tensor_t *const *tensors,
                                  size_t n)
 {

@@ -1,4 +1,5 @@
-/* Strided loops: planning, cutting into parallel pieces, copying. */
+/* Strided loops: planning them, running them in parallel pieces, and copying with them. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -6,7 +7,7 @@
 #include "tensor/loops.h"
 #include "kernels/vector_math.h"
 
-enum { PIECE = 16384 /* elements in a parallel piece: 64 KiB of float32 */ };
+enum { PIECE = 16384 /* elements per parallel piece: 64 KiB of float32 */ };
 
 void tlmi_row_major_strides(int64_t *strides, const int64_t *shape, int32_t ndim)
 {
@@ -29,9 +30,10 @@ tlm_status_t tlmi_broadcast_shape(const char *op, int64_t *shape, int32_t *ndim,
         int64_t size_b = db < 0 ? 1 : tensor->shape[db];
         if (size_a != size_b && size_a != 1 && size_b != 1) {
             char text_a[TLMI_SHAPE_TEXT], text_b[TLMI_SHAPE_TEXT];
-            return tlmi_fail(TLM_ERR_SHAPE, "%s: sizes %lld and %lld do not broadcast: %s and %s",
-                             op, (long long)size_a, (long long)size_b,
-                             tlmi_dims_text(text_a, shape, *ndim), tlmi_shape_text(text_b, tensor));
+            return tlmi_fail(TLM_ERR_SHAPE,
+                             "%s: sizes %" PRId64 " and %" PRId64 " do not broadcast: %s and %s",
+                             op, size_a, size_b, tlmi_dims_text(text_a, shape, *ndim),
+                             tlmi_shape_text(text_b, tensor));
         }
         merged[d] = size_a == 1 ? size_b : size_a;
     }
@@ -80,8 +82,8 @@ typedef struct loop_job {
     const tlmi_loop_t *loop;
     tlmi_run_fn run;
     void *context;
-    int64_t pieces_per_row; /* where rows are longer than a piece */
-    int64_t rows_per_piece; /* where they are shorter */
+    int64_t pieces_per_row; /* if rows are longer than a piece */
+    int64_t rows_per_piece; /* if rows are shorter */
     int64_t rows;
 } loop_job_t;
 

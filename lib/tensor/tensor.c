@@ -1,5 +1,7 @@
-/* Tensors: making, sharing, looking, copying. Freeing is iterative: a graph of any depth hangs on
- * its last tensor, and recursion would overflow the stack. */
+/* Tensors: creation, reference counts, access, copying, and checks for the ops. Freeing is
+ * iterative: the last tensor of a graph keeps all of it alive, and freeing a deep one by recursion
+ * would overflow the stack. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +10,7 @@
 #include "tensor/tensor_core.h"
 #include "tensor/loops.h"
 
-/* ---- Shapes ----------------------------------------------------------------------------- */
+/* ---- Shapes -------------------------------------------------------------------------- */
 
 size_t tlm_dtype_size(int32_t dtype)
 {
@@ -37,8 +39,8 @@ const char *tlmi_dims_text(char *buffer, const int64_t *shape, int32_t ndim)
     size_t used = 0;
     buffer[used++] = '(';
     for (int32_t d = 0; d < ndim; d++)
-        used += (size_t)snprintf(buffer + used, TLMI_SHAPE_TEXT - used, d == 0 ? "%lld" : ", %lld",
-                                 (long long)shape[d]);
+        used += (size_t)snprintf(buffer + used, TLMI_SHAPE_TEXT - used,
+                                 d == 0 ? "%" PRId64 : ", %" PRId64, shape[d]);
     buffer[used++] = ')';
     buffer[used] = '\0';
     return buffer;
@@ -82,8 +84,8 @@ tlm_status_t tlmi_check_shape(const char *op, int64_t *numel, int32_t dtype, con
     bool empty = false;
     for (int32_t d = 0; d < ndim; d++) {
         if (shape[d] < 0)
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: size %lld of dimension %d is negative",
-                             op, (long long)shape[d], d);
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "%s: size %" PRId64 " of dimension %d is negative", op, shape[d], d);
         empty |= shape[d] == 0;
         if (shape[d] > 0 && product > limit / shape[d]) {
             char text[TLMI_SHAPE_TEXT];
@@ -109,9 +111,9 @@ bool tlmi_is_contiguous(const tlm_tensor_t *tensor)
     return true;
 }
 
-/* ---- Making ----------------------------------------------------------------------------- */
+/* ---- Making -------------------------------------------------------------------------- */
 
-/* A tensor of that shape over `storage`, whose reference it takes over if it succeeds. */
+/* Creates a tensor over `storage`, whose reference it takes over if it succeeds. */
 static tlm_status_t make_tensor(tlm_tensor_t **out, int32_t dtype, void *data, const int64_t *shape,
                                 const int64_t *strides, int32_t ndim, tlmi_storage_t *storage)
 {
@@ -225,7 +227,7 @@ tlm_status_t tlm_tensor_from_data(tlm_tensor_t **out, int32_t dtype, const void 
     return TLM_OK;
 }
 
-/* Strides from outside: none negative, and the last element's offset in bytes can be counted. */
+/* Checks the caller's strides: none is negative, and the offset of the last element fits. */
 static tlm_status_t check_strides(const char *op, int32_t dtype, const int64_t *shape,
                                   const int64_t *strides, int32_t ndim)
 {
@@ -234,12 +236,12 @@ static tlm_status_t check_strides(const char *op, int32_t dtype, const int64_t *
     for (int32_t d = 0; d < ndim; d++) {
         if (strides[d] < 0)
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                             "%s: stride %lld of dimension %d is negative", op,
-                             (long long)strides[d], d);
+                             "%s: stride %" PRId64 " of dimension %d is negative", op, strides[d],
+                             d);
         int64_t steps = shape[d] > 0 ? shape[d] - 1 : 0;
         if (steps > 0 && strides[d] > (limit - last) / steps)
-            return tlmi_fail(TLM_ERR_RANGE, "%s: stride %lld of dimension %d is too large", op,
-                             (long long)strides[d], d);
+            return tlmi_fail(TLM_ERR_RANGE, "%s: stride %" PRId64 " of dimension %d is too large",
+                             op, strides[d], d);
         last += steps * strides[d];
     }
     return TLM_OK;
@@ -264,7 +266,7 @@ tlm_status_t tlmi_tensor_wrap(tlm_tensor_t **out, const char *op, int32_t dtype,
     TLMI_TRY(make_storage(&storage, 0));
     tlm_status_t status = make_tensor(&tensor, dtype, data, shape, strides, ndim, storage);
     if (status != TLM_OK) {
-        drop_storage(storage); /* without calling release: the memory stays the caller's */
+        drop_storage(storage); /* does not call release: the memory stays the caller's */
         return status;
     }
     storage->data = data;
@@ -290,9 +292,10 @@ tlm_status_t tlm_tensor_detach(tlm_tensor_t **out, const tlm_tensor_t *tensor)
                             tensor->ndim);
 }
 
-/* ---- Reference counts ------------------------------------------------------------------- */
+/* ---- Reference counts ---------------------------------------------------------------- */
 
-/* Tensors that this thread has found dead while it frees another; linked through `grad`. */
+/* Tensors whose last reference went while this thread was freeing another one, linked through
+ * `grad`. */
 static _Thread_local tlm_tensor_t *dead_tensors;
 static _Thread_local bool freeing;
 
@@ -303,8 +306,8 @@ tlm_tensor_t *tlm_tensor_retain(tlm_tensor_t *tensor)
     return tensor;
 }
 
-/* Frees what a dead tensor holds, and itself. Tensors that die by it are queued by tlm_tensor_free.
- */
+/* Frees a tensor without references and what it holds. tlm_tensor_free queues tensors that lose
+ * their last reference here. */
 static void destroy(tlm_tensor_t *tensor)
 {
     if (tensor->node != NULL) {
@@ -324,7 +327,7 @@ void tlm_tensor_free(tlm_tensor_t *tensor)
     tlm_tensor_t *grad = tensor->grad;
     tensor->grad = dead_tensors;
     dead_tensors = tensor;
-    tlm_tensor_free(grad); /* gradients have none themselves: one level deep */
+    tlm_tensor_free(grad); /* a gradient has no gradient, so this recurses once at most */
     if (freeing)
         return;
     freeing = true;
@@ -336,7 +339,7 @@ void tlm_tensor_free(tlm_tensor_t *tensor)
     freeing = false;
 }
 
-/* ---- Looking ---------------------------------------------------------------------------- */
+/* ---- Looking ------------------------------------------------------------------------- */
 
 int32_t tlm_tensor_dtype(const tlm_tensor_t *tensor)
 {
@@ -373,8 +376,8 @@ static tlm_status_t check_count(const char *op, const tlm_tensor_t *tensor, cons
 {
     TLMI_REQUIRE(op, tensor);
     if (n != (size_t)tensor->numel)
-        return tlmi_fail(TLM_ERR_SHAPE, "%s: n is %zu, the tensor has %lld elements", op, n,
-                         (long long)tensor->numel);
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: n is %zu, the tensor has %" PRId64 " elements", op, n,
+                         tensor->numel);
     if (n > 0)
         TLMI_REQUIRE(op, data);
     return TLM_OK;
@@ -418,7 +421,7 @@ tlm_status_t tlm_tensor_item(float *out, const tlm_tensor_t *tensor)
     return TLM_OK;
 }
 
-/* ---- For the ops ------------------------------------------------------------------------ */
+/* ---- For the ops --------------------------------------------------------------------- */
 
 void tlmi_tensor_drop(tlm_tensor_t *tensor)
 {
@@ -430,7 +433,7 @@ void tlmi_tensor_drop(tlm_tensor_t *tensor)
     storage->bytes = 0;
 }
 
-/* Makes the elements of a dropped result anew. */
+/* Computes the elements of a dropped result again. */
 static tlm_status_t restore(tlm_tensor_t *tensor)
 {
     const tlmi_node_t *node = tensor->node;

@@ -1,4 +1,5 @@
-/* Tensors from within: the struct, views, dimensions, checks of arguments. */
+/* The inside of a tensor, for the code that implements ops: structs, views, shapes, argument
+ * checks. */
 #ifndef TLMI_TENSOR_CORE_H
 #define TLMI_TENSOR_CORE_H
 
@@ -11,10 +12,10 @@
 
 typedef struct tlmi_node tlmi_node_t;
 
-/* A block of elements shared by views. */
+/* A block of elements, which views share. */
 typedef struct tlmi_storage {
     atomic_int references;
-    uint32_t version; /* counts the writes after the first filling: tlmi_tensor_written */
+    uint32_t version; /* number of writes since it was filled: see tlmi_tensor_written */
     void *data;
     size_t bytes;                /* 0 for wrapped memory */
     void (*release)(void *user); /* wrapped memory only */
@@ -30,37 +31,38 @@ struct tlm_tensor {
     int64_t numel;
     void *data; /* first element, inside storage */
     tlmi_storage_t *storage;
-    bool requires_grad; /* a leaf that gathers, or a result that passes gradients on */
+    bool requires_grad; /* of a leaf, or of a result with a leaf below it that does */
     tlm_tensor_t *grad; /* contiguous, owned */
-    tlmi_node_t *node;  /* the op that made it, owned; NULL for leaves */
+    tlmi_node_t *node;  /* the op whose result it is, owned; NULL for leaves */
 };
 
-/* Checks the type, the rank and the sizes of a tensor to come, and counts its elements. Where a size is
- * 0, the others must still multiply without overflow, so that every later product of sizes is safe. */
+/* Checks the type and shape of a tensor before it is created and counts its elements. If a size is
+ * 0, the other sizes must still multiply without overflow, so that every later product of sizes is
+ * safe. */
 tlm_status_t tlmi_check_shape(const char *op, int64_t *numel, int32_t dtype, const int64_t *shape,
                               int32_t ndim);
 
-/* A new contiguous tensor with uninitialised elements, from the buffer cache. */
+/* Creates a contiguous tensor with uninitialized elements, from the buffer cache. */
 tlm_status_t tlmi_tensor_new(tlm_tensor_t **out, int32_t dtype, const int64_t *shape, int32_t ndim);
 
-/* A new tensor over the storage of `base` (retained): a view; strides NULL: row-major. No graph is
- * recorded. */
+/* Creates a view: a tensor over the storage of `base`, which is retained. strides NULL means row-
+ * major. Records no graph. */
 tlm_status_t tlmi_tensor_view(tlm_tensor_t **out, const tlm_tensor_t *base, void *data,
                               const int64_t *shape, const int64_t *strides, int32_t ndim);
 
-/* A leaf over row-major memory inside `block`, which it keeps alive, with a version count of its own:
- * for tensors that are laid out in one block but share no element. */
+/* Creates a leaf over row-major memory inside `block`, which it keeps alive. It has a version count
+ * of its own: for tensors that share a block of memory but no elements. */
 tlm_status_t tlmi_tensor_part(tlm_tensor_t **out, tlm_tensor_t *block, void *data,
                               const int64_t *shape, int32_t ndim);
 
-/* Counts a write to the elements, which views share. To be called by whatever changes elements that
- * the caller can hold already, so that a graph that saved them notices. */
+/* Counts a write to the elements. Whatever changes elements that a graph may have saved must call
+ * it. */
 static inline void tlmi_tensor_written(tlm_tensor_t *tensor)
 {
     tensor->storage->version++;
 }
 
-/* tlm_tensor_wrap under the name of the call that asks. */
+/* tlm_tensor_wrap with `op` as the name in messages. */
 tlm_status_t tlmi_tensor_wrap(tlm_tensor_t **out, const char *op, int32_t dtype, void *data,
                               const int64_t *shape, const int64_t *strides, int32_t ndim,
                               void (*release)(void *user), void *user);
@@ -72,11 +74,12 @@ static inline float *tlmi_floats(const tlm_tensor_t *tensor)
     return (float *)tensor->data;
 }
 
-/* Row-major float32 elements of `tensor`: *out is the tensor retained if it is contiguous, else a
- * copy (no graph). Freed by the caller. For ops whose kernels want plain rows. */
+/* Provides contiguous elements to kernels that need plain rows: *out is `tensor` itself, retained,
+ * if it is contiguous, else a copy without a graph. Computes the elements again if they were
+ * dropped (tlmi_tensor_drop). The caller frees *out. */
 tlm_status_t tlmi_contiguous(tlm_tensor_t **out, const tlm_tensor_t *tensor);
 
-/* "(2, 3, 4)" into a caller's buffer of TLMI_SHAPE_TEXT bytes; returns it. */
+/* Writes a shape as "(2, 3, 4)" to a buffer of TLMI_SHAPE_TEXT bytes and returns the buffer. */
 #define TLMI_SHAPE_TEXT 192
 const char *tlmi_shape_text(char *buffer, const tlm_tensor_t *tensor);
 const char *tlmi_dims_text(char *buffer, const int64_t *shape, int32_t ndim);
@@ -85,20 +88,20 @@ const char *tlmi_dtype_name(int32_t dtype);
 
 bool tlmi_same_shape(const tlm_tensor_t *a, const tlm_tensor_t *b);
 
-/* Product of shape[first .. last-1]. */
+/* The product of shape[first] .. shape[last - 1]. */
 int64_t tlmi_dims_product(const int64_t *shape, int32_t first, int32_t last);
 
-/* Fails unless `tensor` is a non-NULL float32 tensor; messages begin with `op`. */
+/* Fails unless `tensor` is a float32 tensor; messages begin with `op`. */
 tlm_status_t tlmi_check_float(const char *op, const char *name, const tlm_tensor_t *tensor);
 
-/* Fails unless `tensor` has dimension *dim; a negative one, from the end, is made plain. */
+/* Fails unless `tensor` has dimension *dim; a negative one is counted from the end. */
 tlm_status_t tlmi_check_dim(const char *op, int32_t *dim, const tlm_tensor_t *tensor);
 
-/* Fails unless `tensor` is a non-NULL integer tensor. */
+/* Fails unless `tensor` is an integer tensor. */
 tlm_status_t tlmi_check_index(const char *op, const char *name, const tlm_tensor_t *tensor);
 
-/* Integer elements of any integer dtype and strides, row-major, as int64; owned:
- * tlmi_cached_free. */
+/* Reads the elements of an integer tensor of any type and strides as int64, row-major. Owned by the
+ * caller: tlmi_cached_free. */
 tlm_status_t tlmi_read_indices(int64_t **out, const tlm_tensor_t *tensor);
 
 #endif

@@ -1,5 +1,5 @@
-/* Functions of one variable, element by element: exp, log, sqrt, tanh, sigmoid, relu, gelu. A row
- * of the table is one op: the function, and its slope, given the result or the argument. */
+/* Element-wise functions: exp, log, sqrt, tanh, sigmoid, relu, gelu. Each is one row of a table:
+ * the function and its derivative, computed from the result or from the argument. */
 #include <math.h>
 
 #include "base/error.h"
@@ -9,15 +9,15 @@
 typedef void (*map_fn)(float *y, const float *x, int64_t n);
 
 typedef struct unary_op {
-    tlmi_op_t op; /* first: the op of a node is its row */
+    tlmi_op_t op; /* must be first: a node's op points to it */
     map_fn value;
-    map_fn slope_of_result; /* the one that is NULL is not used; both: the slope is the result */
+    map_fn slope_of_result; /* one of the two, or neither if the slope is the result itself */
     map_fn slope_of_argument;
 } unary_op_t;
 
-/* ---- The functions ---------------------------------------------------------------------- */
+/* ---- The functions ------------------------------------------------------------------- */
 
-/* A loop of that name: y = expression, where v is the element of x. */
+/* Defines a loop of this name: y = expression, where v is the element of x. */
 #define MAP(name, expression)                                                                      \
     static void name(float *y, const float *x, int64_t n)                                          \
     {                                                                                              \
@@ -52,13 +52,13 @@ static void sigmoid_value(float *y, const float *x, int64_t n)
         y[i] = (x[i] < 0.0f ? y[i] : 1.0f) / (1.0f + y[i]);
 }
 
-/* ---- Forward and backward --------------------------------------------------------------- */
+/* ---- Forward and backward ------------------------------------------------------------ */
 
 typedef struct unary_job {
     const unary_op_t *op;
     float *y;
     const float *x;
-    const float *dy; /* backward only, as dx */
+    const float *dy; /* backward only, like dx */
     float *dx;
     bool accumulate;
 } unary_job_t;
@@ -127,7 +127,7 @@ static tlm_status_t apply(const unary_op_t *op, tlm_tensor_t **out, tlm_tensor_t
     return status;
 }
 
-/* ---- The ops ---------------------------------------------------------------------------- */
+/* ---- The ops ------------------------------------------------------------------------- */
 
 #define UNARY_OP(op_name, value, slope_of_result, slope_of_argument, slope_reads)                  \
     tlm_status_t tlm_##op_name(tlm_tensor_t **out, tlm_tensor_t *a)                                \

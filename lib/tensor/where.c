@@ -1,4 +1,4 @@
-/* where: each element from one of two tensors, as a condition says. */
+/* where: chooses each element from one of two tensors by a condition. */
 #include "base/error.h"
 #include "tensor/autograd.h"
 #include "tensor/loops.h"
@@ -21,7 +21,7 @@ static void where_run(void *context, const int64_t *offsets, const int64_t *stri
         y[i] = condition[i * strides[1]] ? a[i * strides[2]] : b[i * strides[3]];
 }
 
-/* y, row-major of shape `shape`. */
+/* Computes y, row-major of shape `shape`. */
 static void choose(float *y, const int64_t *shape, int32_t ndim, const tlm_tensor_t *condition,
                    const float *a, const int64_t *strides_a, const float *b,
                    const int64_t *strides_b)
@@ -36,7 +36,7 @@ static void choose(float *y, const int64_t *shape, int32_t ndim, const tlm_tenso
     tlmi_loop_run(&loop, where_run, &job);
 }
 
-/* da += dy where the condition holds, db += dy elsewhere; summed where they were repeated */
+/* da += dy where the condition is true, db += dy elsewhere; summed where an operand was repeated */
 static tlm_status_t where_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 {
     static const float zero = 0.0f;

@@ -16,9 +16,10 @@ tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_
 
 /* ---- Attention over projected heads ---------------------------------------------------- */
 
-/* Causal attention over heads that lie side by side in contiguous rows: query (..., time, num_heads *
- * d_head), key and value (..., time, num_kv_heads * d_head), of shapes that fit. rope_theta 0 means no
- * rotation; positions as in tlm_multi_head_attention. Messages begin with `op`. */
+/* Causal attention over heads that lie side by side in contiguous rows, whose shapes the caller has
+ * checked: query is (..., time, num_heads * d_head), key and value (..., time, num_kv_heads *
+ * d_head). rope_theta 0 means no rotation; positions are those of tlm_multi_head_attention. Messages
+ * begin with `op`. */
 tlm_status_t tlmi_heads_attention(tlm_tensor_t **out, const char *op, tlm_tensor_t *query,
                                   tlm_tensor_t *key, tlm_tensor_t *value, int32_t num_heads,
                                   int32_t num_kv_heads, double rope_theta, tlm_tensor_t *positions);

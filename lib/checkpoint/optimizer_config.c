@@ -17,7 +17,7 @@ static tlm_status_t set_text(tlmi_json_t *object, const char *key, const char *t
 
 /* A choice is written by name, and left out where it is the first: files of version 0.1 have none.
  * */
-static tlm_status_t set_option(tlmi_json_t *object, const tlmi_option_t *option,
+static tlm_status_t set_option(tlmi_json_t *object, const tlmi_optimizer_option_t *option,
                                const void *options)
 {
     const char *field = (const char *)options + option->offset;
@@ -102,7 +102,7 @@ fail:
 static bool has_choices(const tlmi_group_t *group)
 {
     for (size_t i = 0; i < group->kind->num_options; i++) {
-        const tlmi_option_t *option = &group->kind->options[i];
+        const tlmi_optimizer_option_t *option = &group->kind->options[i];
         int32_t choice;
 
         if (option->choices == NULL)
@@ -143,8 +143,8 @@ static tlm_status_t read_number(double *out, const tlmi_json_t *value, const cha
 }
 
 /* The number of a choice from its name; the first where the file has none. */
-static tlm_status_t read_choice(int32_t *out, const tlmi_json_t *value, const tlmi_option_t *option,
-                                const place_t *place)
+static tlm_status_t read_choice(int32_t *out, const tlmi_json_t *value,
+                                const tlmi_optimizer_option_t *option, const place_t *place)
 {
     const tlmi_json_t *member = tlmi_json_member(value, option->name);
     const char *name;
@@ -168,7 +168,7 @@ static tlm_status_t read_choice(int32_t *out, const tlmi_json_t *value, const tl
 }
 
 static tlm_status_t read_option(void *options, const tlmi_json_t *value,
-                                const tlmi_option_t *option, const place_t *place)
+                                const tlmi_optimizer_option_t *option, const place_t *place)
 {
     char *field = (char *)options + option->offset;
     double number;

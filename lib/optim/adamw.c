@@ -15,7 +15,7 @@ typedef struct adamw_options {
 
 static const char *const variants[] = {"cs336_2025", "cs336_2026", "pytorch"};
 
-static const tlmi_option_t adamw_fields[] = {
+static const tlmi_optimizer_option_t adamw_fields[] = {
     {.name = "beta1", .offset = offsetof(adamw_options_t, beta1), .below = 1.0},
     {.name = "beta2", .offset = offsetof(adamw_options_t, beta2), .below = 1.0},
     {.name = "eps", .offset = offsetof(adamw_options_t, eps)},

@@ -50,13 +50,13 @@ struct tlm_optimizer {
 
 /* A field of a kind's options besides learning rate and weight decay: what it may be, and its name
  * in messages and in checkpoints. */
-typedef struct tlmi_option {
+typedef struct tlmi_optimizer_option {
     const char *name;
     size_t offset;              /* in the kind's own struct */
     double below;               /* a double in [0, below); 0: any finite one >= 0 */
     const char *const *choices; /* the names of an int32_t that is 0, 1, ...; NULL: a double */
     int32_t num_choices;
-} tlmi_option_t;
+} tlmi_optimizer_option_t;
 
 /* One update of one parameter. */
 typedef struct tlmi_update {
@@ -71,7 +71,7 @@ typedef struct tlmi_update {
 struct tlmi_optimizer_kind {
     const char *name;
     size_t options_size;
-    const tlmi_option_t *options; /* every field of the struct */
+    const tlmi_optimizer_option_t *options; /* every field of the struct */
     size_t num_options;
     bool has_weight_decay;
     int32_t checkpoint_version; /* the first version of the format that has this kind as it is */

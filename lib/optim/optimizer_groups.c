@@ -29,7 +29,7 @@ tlm_status_t tlmi_check_rate(const char *function, const char *name, double valu
     return check_number(function, name, value, 0.0);
 }
 
-static tlm_status_t check_option(const char *function, const tlmi_option_t *option,
+static tlm_status_t check_option(const char *function, const tlmi_optimizer_option_t *option,
                                  const void *options)
 {
     const char *field = (const char *)options + option->offset;

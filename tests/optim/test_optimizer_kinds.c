@@ -108,7 +108,7 @@ START_TEST(every_option_is_checked)
 
         ASSERT_OK(tlmi_group_check("test", &group));
         for (size_t i = 0; i < kind->num_options; i++) {
-            const tlmi_option_t *option = &kind->options[i];
+            const tlmi_optimizer_option_t *option = &kind->options[i];
             const int32_t choices[] = {-1, option->num_choices, INT32_MAX};
             char *field = room + option->offset;
 

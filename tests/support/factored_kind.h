@@ -17,7 +17,7 @@ typedef struct factored_options {
 
 static const char *const factored_rules[] = {"whole", "half"};
 
-static const tlmi_option_t factored_fields[] = {
+static const tlmi_optimizer_option_t factored_fields[] = {
     {.name = "rho", .offset = offsetof(factored_options_t, rho), .below = 1.0},
     {.name = "rule",
      .offset = offsetof(factored_options_t, rule),

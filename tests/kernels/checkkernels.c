@@ -152,7 +152,7 @@ static void call_silu_mul_backward(const tlmi_kernels_t *k, data_t *d, int64_t n
 static const double tolerance_adamw = EXACT;
 static void call_adamw(const tlmi_kernels_t *k, data_t *d, int64_t n)
 {
-    static const tlmi_adamw_step_t step = {0.9f, 0.999f, 0.1f, 0.001f, 1e-8f, 0.01f, 0.9f};
+    static const tlmi_adamw_step_t step = {0.9f, 0.999f, 0.1f, 0.001f, 1e-8f, 0.01f, 0.9f, 0.95f};
     for (int64_t i = 0; i < n; i++)
         Y(d, 2)[i] = fabsf(Y(d, 2)[i]); /* a mean of squares */
     k->adamw(Y(d, 0), Y(d, 1), Y(d, 2), X(d, 0), &step, n);

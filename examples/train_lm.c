@@ -44,14 +44,9 @@ static tlm_model_t *create_model(void)
 
 static tlm_optimizer_t *create_optimizer(const tlm_model_t *model)
 {
-    tlm_adamw_options_t adamw = TLM_ADAMW_OPTIONS_INIT;
+    tlm_adamw_options_t adamw = train_adamw_options();
     tlm_optimizer_t *optimizer;
 
-    adamw.learning_rate = settings.max_rate;
-    adamw.weight_decay = settings.weight_decay;
-    adamw.beta1 = settings.beta1;
-    adamw.beta2 = settings.beta2;
-    adamw.eps = settings.eps;
     cli_check(tlm_optimizer_create_adamw(&optimizer, &adamw));
     cli_check(tlm_optimizer_add_model(optimizer, model, train_no_decay(), NULL));
     return optimizer;

@@ -26,6 +26,7 @@ train_settings_t settings = {.order = "random",
                              .beta1 = 0.9,
                              .beta2 = 0.95,
                              .eps = 1e-8,
+                             .adamw = "cs336_2025",
                              .clip = 1.0,
                              .log_every = 50,
                              .eval_every = 400,
@@ -67,7 +68,7 @@ static const cli_option_t options[] = {
     {"seed", CLI_COUNT, &settings.seed, "of the first weights and of the batches", false},
     {"threads", CLI_COUNT, &settings.threads, "threads; 0: one a CPU", false},
 
-    {NULL, CLI_FLAG, NULL, "Optimiser (AdamW)", false},
+    {NULL, CLI_FLAG, NULL, "Optimizer (AdamW)", false},
     {"schedule", CLI_STRING, &settings.schedule,
      "of the learning rate: constant, cosine, linear, wsd", false},
     {"rate", CLI_REAL, &settings.max_rate, "learning rate after the warm-up", false},
@@ -81,6 +82,7 @@ static const cli_option_t options[] = {
     {"beta1", CLI_REAL, &settings.beta1, "of the gradients' mean", false},
     {"beta2", CLI_REAL, &settings.beta2, "of their squares' mean", false},
     {"eps", CLI_REAL, &settings.eps, "keeps the divisor from 0", false},
+    {"adamw", CLI_STRING, &settings.adamw, "form of AdamW: cs336_2025, cs336_2026, pytorch", false},
     {"clip", CLI_REAL, &settings.clip, "norm that the gradient is clipped to; 0: not", false},
 
     {NULL, CLI_FLAG, NULL, "Output", false},
@@ -114,6 +116,7 @@ static const char *const ffns[] = {"swiglu", "silu"};                           
 static const char *const orders[] = {"random", "shuffled", "sequential"};       /* TLM_ORDER_ */
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd"}; /* TLM_SCHEDULE_ */
 static const char *const no_decays[] = {"none", "norms", "embeddings", "both"}; /* TLM_NO_DECAY_ */
+static const char *const variants[] = {"cs336_2025", "cs336_2026", "pytorch"};  /* TLM_ADAMW_ */
 
 void train_read_options(int argc, char **argv)
 {
@@ -176,6 +179,19 @@ void train_adopt_shape(const tlm_model_options_t *shape)
 uint32_t train_no_decay(void)
 {
     return (uint32_t)cli_choose("no-decay", settings.no_decay, no_decays, 4);
+}
+
+tlm_adamw_options_t train_adamw_options(void)
+{
+    tlm_adamw_options_t adamw = TLM_ADAMW_OPTIONS_INIT;
+
+    adamw.learning_rate = settings.max_rate;
+    adamw.weight_decay = settings.weight_decay;
+    adamw.beta1 = settings.beta1;
+    adamw.beta2 = settings.beta2;
+    adamw.eps = settings.eps;
+    adamw.variant = cli_choose("adamw", settings.adamw, variants, 3);
+    return adamw;
 }
 
 int32_t train_order(void)

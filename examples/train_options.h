@@ -12,7 +12,7 @@ typedef struct train_settings {
     const char *norm, *position, *ffn;
     bool tied;
     uint64_t batch, accumulate, steps, stop, seed, threads;
-    const char *schedule, *no_decay;
+    const char *schedule, *no_decay, *adamw;
     uint64_t warmup, decay_steps;
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
     bool checkpointing;
@@ -36,5 +36,6 @@ tlm_schedule_options_t train_schedule_options(void);
 /* Bits of TLM_NO_DECAY_... and a TLM_ORDER_... */
 uint32_t train_no_decay(void);
 int32_t train_order(void);
+tlm_adamw_options_t train_adamw_options(void);
 
 #endif

@@ -1,0 +1,58 @@
+"""AdamW beside torch.optim.AdamW, over runs whose steps, decay and epsilon tell the variants apart. Skipped
+without torch."""
+
+import unittest
+
+import peers
+
+torch = peers.require("torch")
+
+import tinylm  # noqa: E402
+
+STEPS = 40
+CASES = [  # learning rate, betas, eps, weight decay
+    (1e-2, (0.9, 0.999), 1e-8, 0.01), (0.1, (0.9, 0.95), 1e-8, 0.1), (0.1, (0.5, 0.9), 0.1, 0.5),
+    (1e-2, (0.0, 0.0), 1e-3, 0.0), (1e-3, (0.9, 0.9999999), 1e-8, 0.3)]
+
+
+def gradients(shape, seed):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class AdamWTest(unittest.TestCase):
+    def theirs(self, dtype, rate, betas, eps, decay):
+        p = torch.nn.Parameter(gradients((37, 5), 99).to(dtype))
+        optimizer = torch.optim.AdamW([p], lr=rate, betas=betas, eps=eps, weight_decay=decay)
+        for step in range(STEPS):
+            p.grad = gradients((37, 5), step).to(dtype)
+            optimizer.step()
+        return p.detach().double()
+
+    def ours(self, variant, rate, betas, eps, decay):
+        p, m, v = (tinylm.Tensor(values.tolist()) for values in
+                   (gradients((37, 5), 99), torch.zeros(37, 5), torch.zeros(37, 5)))
+        for step in range(STEPS):
+            tinylm.adamw_update([p], [m], [v], [tinylm.Tensor(gradients((37, 5), step).tolist())], step + 1,
+                                learning_rate=rate, beta1=betas[0], beta2=betas[1], eps=eps,
+                                weight_decay=decay, variant=variant)
+        return torch.tensor(p.tolist(), dtype=torch.float64)
+
+    def test_pytorchs_variant_is_theirs(self):
+        for case in CASES:
+            with self.subTest(case):
+                exact = self.theirs(torch.float64, *case)
+                largest = exact.abs().max()
+                ours = (self.ours("pytorch", *case) - exact).abs().max() / largest
+                # As near to the exact run as PyTorch's own of float32, within a factor and a few roundings.
+                theirs = (self.theirs(torch.float32, *case) - exact).abs().max() / largest
+                self.assertLess(ours, 3 * theirs + 3e-6)
+
+    def test_the_others_are_not(self):
+        case = CASES[2]
+        exact = self.theirs(torch.float64, *case)
+        for variant in ("cs336_2025", "cs336_2026"):
+            self.assertGreater((self.ours(variant, *case) - exact).abs().max() / exact.abs().max(), 1e-2)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -511,6 +511,7 @@ _OTHER_FUNCTIONS = {
        for name in ("bpe_trainer", "tokenizer", "encoder", "decoder", "tensor", "optimizer",
                     "dataset", "loader", "token_writer", "model", "generator", "trainer")},
     "tlm_tokenizer_vocab_size": (c_uint32, [c_void_p]),
+    "tlm_tokenizer_trim": (None, [c_void_p]),
     "tlm_tokenizer_num_merges": (c_uint32, [c_void_p]),
     "tlm_tokenizer_num_special_tokens": (c_uint32, [c_void_p]),
     "tlm_tensor_retain": (c_void_p, [c_void_p]),
@@ -973,6 +974,10 @@ class Tokenizer(_Handle):
         text, n = _utf8(text), c_uint64()
         _lib.tlm_tokenizer_count(byref(n), self._handle, text, len(text))
         return n.value
+
+    def trim(self) -> None:
+        """Frees the caches that the tokenizer keeps idle between calls, 256 MiB at most."""
+        _lib.tlm_tokenizer_trim(self._handle)
 
     def encode_batch(self, texts: Iterable[Text], **options: Any) -> list[list[int]]:
         """A list of ids for each text, by all threads; options as of encode."""

@@ -40,8 +40,10 @@ tlm_status_t tlm_tokenizer_encode_file(uint64_t *num_tokens, const tlm_tokenizer
                                        void *user)
 {
     tokenize_job_t job = {.callback = progress, .user = user};
-    tlmi_id_sink_t sink = {write_ids, report, &job};
-    tlmi_mapping_t text;
+    tlmi_id_sink_t sink = {.take = write_ids, .progress = report, .context = &job};
+    tlmi_encode_plan_t plan;
+    tlmi_mapping_t file;
+    tlm_bytes_t text;
     tlm_status_t status;
 
     TLMI_REQUIRE("tokenizer_encode_file", tokenizer);
@@ -51,16 +53,18 @@ tlm_status_t tlm_tokenizer_encode_file(uint64_t *num_tokens, const tlm_tokenizer
         token_type = tlm_tokenizer_vocab_size(tokenizer) <= (uint32_t)UINT16_MAX + 1
                          ? TLM_TOKENS_UINT16
                          : TLM_TOKENS_UINT32;
-    TLMI_TRY(tlmi_map_file(&text, text_path));
-    job.text = &text;
+    TLMI_TRY(tlmi_map_file(&file, text_path));
+    text = (tlm_bytes_t){file.data, file.size};
+    job.text = &file;
     job.text_path = text_path;
+    tlmi_encode_plan_init_default(&plan, "tokenizer_encode_file", tokenizer);
     TLMI_TRY_OR(done, tlm_token_writer_create(&job.writer, tokens_path, token_type));
-    TLMI_TRY_OR(done, tlmi_encode_parallel(tokenizer, text.data, text.size, &sink));
+    TLMI_TRY_OR(done, tlmi_encode_texts(&plan, &text, 1, &sink));
     TLMI_TRY_OR(done, tlm_token_writer_finish(job.writer));
     if (num_tokens != NULL)
         *num_tokens = job.num_tokens;
 done:
     tlm_token_writer_free(job.writer);
-    tlmi_unmap_file(&text);
+    tlmi_unmap_file(&file);
     return status;
 }

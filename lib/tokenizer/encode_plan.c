@@ -8,8 +8,6 @@
 #include "base/memory.h"
 #include "base/options.h"
 
-/* ---- Plans ---- */
-
 static tlm_status_t check_list(const char *function, const char *name, int32_t kind,
                                const tlm_bytes_t *list, size_t n)
 {
@@ -105,10 +103,10 @@ static tlm_status_t plan_lists(tlmi_encode_plan_t *plan, const tlm_encode_option
 
     if (allow_list) {
         TLMI_TRY_OR(done, make_set(&allowed, options->allowed, options->num_allowed));
-        TLMI_TRY_OR(done, choose_special(&plan->own_allowed, &plan->own_allowed_ids,
+        TLMI_TRY_OR(done, choose_special(&plan->own_allowed, &plan->own_special_ids,
                                          plan->tokenizer, &allowed, true));
-        plan->allowed = plan->own_allowed;
-        plan->allowed_ids = plan->own_allowed_ids;
+        plan->pipeline.special = plan->own_allowed;
+        plan->special_ids = plan->own_special_ids;
     }
     if (refuse_list) {
         TLMI_TRY_OR(done, make_set(&disallowed, options->disallowed, options->num_disallowed));
@@ -127,6 +125,21 @@ done:
     return status;
 }
 
+static tlmi_text_pipeline_t plain_pipeline(const tlm_tokenizer_t *tokenizer)
+{
+    return (tlmi_text_pipeline_t){NULL, tokenizer->normalizer, tokenizer->pretokenizer};
+}
+
+void tlmi_encode_plan_init_default(tlmi_encode_plan_t *plan, const char *function,
+                                   const tlm_tokenizer_t *tokenizer)
+{
+    *plan = (tlmi_encode_plan_t){.function = function,
+                                 .tokenizer = tokenizer,
+                                 .pipeline = plain_pipeline(tokenizer),
+                                 .special_ids = tokenizer->special_ids};
+    plan->pipeline.special = tokenizer->special;
+}
+
 tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *function,
                                    const tlm_tokenizer_t *tokenizer,
                                    const tlm_encode_options_t *options)
@@ -134,18 +147,20 @@ tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *functio
     tlm_encode_options_t known = TLM_ENCODE_OPTIONS_INIT;
     tlm_status_t status;
 
-    if (options != NULL)
-        TLMI_TRY(tlmi_options_read(function, &known, TLMI_ENCODE_OPTIONS, options));
+    tlmi_encode_plan_init_default(plan, function, tokenizer);
+    if (options == NULL)
+        return TLM_OK;
+    TLMI_TRY(tlmi_options_read(function, &known, TLMI_ENCODE_OPTIONS, options));
     TLMI_TRY(check_options(function, &known));
-    *plan = (tlmi_encode_plan_t){
-        .function = function, .tokenizer = tokenizer, .dropout = known.dropout, .seed = known.seed};
-    if (known.allowed_special == TLM_SPECIAL_ALL) {
-        plan->allowed = tokenizer->special;
-        plan->allowed_ids = tokenizer->special_ids;
-    } else if (known.allowed_special == TLM_SPECIAL_NONE &&
-               known.disallowed_special == TLM_SPECIAL_ALL) {
+    if (known.dropout > 0.0 && tokenizer->model->kind->encode_with_dropout == NULL)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: dropout is %g, and a %s model has none",
+                         function, known.dropout, tokenizer->model->kind->name);
+    plan->dropout = known.dropout;
+    plan->seed = known.seed;
+    if (known.allowed_special != TLM_SPECIAL_ALL)
+        plan->pipeline.special = NULL;
+    if (known.allowed_special == TLM_SPECIAL_NONE && known.disallowed_special == TLM_SPECIAL_ALL)
         plan->disallowed = tokenizer->special;
-    }
     status = plan_lists(plan, &known);
     if (status != TLM_OK)
         tlmi_encode_plan_release(plan);
@@ -155,119 +170,6 @@ tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *functio
 void tlmi_encode_plan_release(tlmi_encode_plan_t *plan)
 {
     tlmi_special_tokens_free(plan->own_allowed);
-    tlmi_free(plan->own_allowed_ids);
+    tlmi_free(plan->own_special_ids);
     tlmi_special_tokens_free(plan->own_disallowed);
-}
-
-/* ---- Texts ---- */
-
-void tlmi_encode_work_init(tlmi_encode_work_t *work, const tlmi_encode_plan_t *plan)
-{
-    *work = (tlmi_encode_work_t){.plan = plan};
-    tlmi_bpe_encoder_init(&work->bpe, plan->tokenizer,
-                          plan->dropout > 0.0 ? NULL
-                                              : tlmi_bpe_cache_take(plan->tokenizer->caches));
-}
-
-void tlmi_encode_work_release(tlmi_encode_work_t *work)
-{
-    tlmi_bpe_cache_give(work->plan->tokenizer->caches, work->bpe.cache);
-    tlmi_bpe_encoder_release(&work->bpe);
-    tlmi_bpe_dropout_release(&work->dropout);
-}
-
-static tlm_status_t take_pretokens(void *context, const uint8_t *text, const size_t *ends, size_t n)
-{
-    tlmi_encode_work_t *work = context;
-    size_t start = 0;
-
-    if (work->plan->dropout == 0.0)
-        return tlmi_bpe_encode_pretokens(&work->bpe, text, ends, n);
-    for (size_t i = 0; i < n; i++) {
-        TLMI_TRY(tlmi_bpe_dropout_encode(&work->dropout, &work->bpe, text + start, ends[i] - start,
-                                         work->position + start));
-        start = ends[i];
-    }
-    work->position += start;
-    return TLM_OK;
-}
-
-static tlm_status_t take_special(void *context, size_t index)
-{
-    tlmi_encode_work_t *work = context;
-
-    if (!tlmi_bpe_reserve(&work->bpe, 1))
-        return TLM_ERR_OUT_OF_MEMORY;
-    work->bpe.ids[work->bpe.n++] = work->plan->allowed_ids[index];
-    work->position += tlmi_special_tokens_get(work->plan->allowed, index).size;
-    return TLM_OK;
-}
-
-static tlm_status_t refuse_disallowed(const tlmi_encode_plan_t *plan, const uint8_t *text,
-                                      size_t size, size_t index)
-{
-    tlmi_special_match_t match;
-    const char *name;
-    int length;
-
-    if (plan->disallowed == NULL ||
-        !tlmi_special_tokens_find(&match, plan->disallowed, text, size, 0, true))
-        return TLM_OK;
-    length = match.end - match.start < 100 ? (int)(match.end - match.start) : 100;
-    name = (const char *)text + match.start;
-    if (plan->many)
-        return tlmi_fail(TLM_ERR_SPECIAL_TOKEN,
-                         "%s: text %zu holds the disallowed special token '%.*s' at byte %zu",
-                         plan->function, index, length, name, match.start);
-    return tlmi_fail(TLM_ERR_SPECIAL_TOKEN,
-                     "%s: the text holds the disallowed special token '%.*s' at byte %zu",
-                     plan->function, length, name, match.start);
-}
-
-tlm_status_t tlmi_encode_text(tlmi_encode_work_t *work, const uint8_t *text, size_t size,
-                              size_t index)
-{
-    const tlmi_encode_plan_t *plan = work->plan;
-    tlmi_text_splitter_t splitter = {plan->tokenizer->pretokenizer, plan->allowed, take_pretokens,
-                                     take_special, work};
-
-    if (size == 0)
-        return TLM_OK;
-    TLMI_TRY(refuse_disallowed(plan, text, size, index));
-    work->position = 0;
-    work->dropout.probability = plan->dropout;
-    work->dropout.seed = plan->seed + index;
-    if (plan->allowed == NULL)
-        return tlmi_pretokenize(splitter.pretokenizer, text, size, take_pretokens, work);
-    return tlmi_split_text(&splitter, text, size);
-}
-
-tlm_status_t tlm_tokenizer_encode_with(uint32_t **ids, size_t *n, const tlm_tokenizer_t *tokenizer,
-                                       const void *text, size_t size,
-                                       const tlm_encode_options_t *options)
-{
-    tlmi_encode_plan_t plan;
-    tlmi_encode_work_t work;
-    tlm_status_t status;
-
-    TLMI_REQUIRE("tokenizer_encode_with", ids);
-    TLMI_REQUIRE("tokenizer_encode_with", n);
-    TLMI_REQUIRE("tokenizer_encode_with", tokenizer);
-    if (size > 0)
-        TLMI_REQUIRE("tokenizer_encode_with", text);
-    TLMI_TRY(tlmi_encode_plan_init(&plan, "tokenizer_encode_with", tokenizer, options));
-    tlmi_encode_work_init(&work, &plan);
-    status = tlmi_encode_text(&work, text, size, 0);
-    if (status == TLM_OK) {
-        uint32_t *fitted =
-            work.bpe.n == 0 ? NULL
-                            : tlmi_realloc(work.bpe.ids, work.bpe.n, sizeof(*fitted), "token ids");
-
-        *ids = fitted != NULL ? fitted : work.bpe.ids;
-        *n = work.bpe.n;
-        work.bpe.ids = NULL;
-    }
-    tlmi_encode_work_release(&work);
-    tlmi_encode_plan_release(&plan);
-    return status;
 }

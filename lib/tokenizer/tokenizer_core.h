@@ -3,8 +3,9 @@
 #define TLMI_TOKENIZER_CORE_H
 
 #include "tinylm/tokenizer.h"
-#include "tokenizer/bpe/bpe.h"
+#include "tokenizer/pretoken_cache.h"
 #include "tokenizer/pretokenize/pretokenize.h"
+#include "tokenizer/subword_model.h"
 
 /* A vocabulary: byte strings numbered from 0, and the way back from bytes to the number. */
 
@@ -49,24 +50,20 @@ static inline tlm_bytes_t tlmi_vocabulary_token(const tlmi_vocabulary_t *vocabul
 
 struct tlm_tokenizer {
     tlmi_vocabulary_t vocabulary;
-    tlmi_merge_table_t merges;
-    uint32_t byte_ids[256]; /* ids of the one-byte tokens */
-    uint8_t *is_whole;      /* [id]: whether the token's bytes as a pretoken encode to it alone */
-    bool ignores_merges;    /* they do even where the merges make something else of them */
-    tlmi_pretokenizer_t *pretokenizer;
     tlmi_special_tokens_t *special;
-    uint32_t *special_ids;         /* by index in `special` */
-    tlmi_bpe_cache_pool_t *caches; /* all that changes: of encoders, while they have no text */
+    uint32_t *special_ids;               /* by index in `special` */
+    const tlmi_normalizer_t *normalizer; /* NULL: none */
+    tlmi_pretokenizer_t *pretokenizer;
+    tlmi_subword_model_t *model;
+    tlmi_memory_pool_t *memory; /* all that changes: idle caches of pretokens */
 };
 
-/* What is_whole[id] holds. */
-enum { TLMI_NOT_WHOLE, TLMI_WHOLE_BY_MERGES, TLMI_WHOLE_BY_LOOKUP };
-
-/* Makes a tokenizer around a vocabulary and merges, both consumed (also on failure). `what` opens the
- * messages, as everywhere here. */
-tlm_status_t tlmi_tokenizer_assemble(tlm_tokenizer_t **out, const char *what,
-                                     tlmi_vocabulary_t *vocabulary, tlmi_merge_table_t *merges,
-                                     const tlm_tokenizer_options_t *options);
+/* Makes a tokenizer that lacks its model and nothing else: a vocabulary, consumed also on failure, and
+ * special tokens, normalizer and pretokenizer by the options. `what` opens the messages, as everywhere
+ * here. The caller sets `model` or frees the tokenizer. */
+tlm_status_t tlmi_tokenizer_start(tlm_tokenizer_t **out, const char *what,
+                                  tlmi_vocabulary_t *vocabulary,
+                                  const tlm_tokenizer_options_t *options);
 
 /* Reads a caller's options, which may be NULL, into the library's own struct, and checks them. */
 tlm_status_t tlmi_tokenizer_read_options(tlm_tokenizer_options_t *out, const char *what,
@@ -81,11 +78,7 @@ tlm_status_t tlmi_tokenizer_build(tlm_tokenizer_t **out, const char *what, const
 tlm_status_t tlmi_tokenizer_copy_vocabulary(tlmi_vocabulary_t *out, const char *what,
                                             const tlm_bytes_t *vocab, size_t vocab_size);
 
-/* Finds the ids of the 256 bytes. */
-tlm_status_t tlmi_tokenizer_find_bytes(uint32_t byte_ids[256], const char *what,
-                                       const tlmi_vocabulary_t *vocabulary);
-
-/* Ids to bytes: how many, then which. */
+/* Ids to bytes: how many, then which (decode.c). */
 
 /* Sums the sizes of tokens; false if an id has no token, with its position in *bad, or if the sum
  * is more than a size can hold (*bad is n). */

@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/options.h"
-#include "tokenizer/bpe/bpe_encode.h"
+#include "tokenizer/bpe/bpe.h"
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
@@ -12,13 +12,13 @@ void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer)
 {
     if (tokenizer == NULL)
         return;
+    tlmi_subword_free(tokenizer->model);
     tlmi_vocabulary_release(&tokenizer->vocabulary);
-    tlmi_merge_table_release(&tokenizer->merges);
-    tlmi_pretokenizer_free(tokenizer->pretokenizer);
     tlmi_special_tokens_free(tokenizer->special);
     tlmi_free(tokenizer->special_ids);
-    tlmi_free(tokenizer->is_whole);
-    tlmi_bpe_cache_pool_free(tokenizer->caches);
+    tlmi_normalizer_free(tokenizer->normalizer);
+    tlmi_pretokenizer_free(tokenizer->pretokenizer);
+    tlmi_memory_pool_free(tokenizer->memory);
     tlmi_free(tokenizer);
 }
 
@@ -43,74 +43,26 @@ static tlm_status_t number_special_tokens(tlm_tokenizer_t *tokenizer)
     return TLM_OK;
 }
 
-tlm_status_t tlmi_tokenizer_find_bytes(uint32_t byte_ids[256], const char *what,
-                                       const tlmi_vocabulary_t *vocabulary)
-{
-    for (int byte = 0; byte < 256; byte++) {
-        uint8_t one = (uint8_t)byte;
-
-        byte_ids[byte] = tlmi_vocabulary_find(vocabulary, &one, 1);
-        if (byte_ids[byte] == TLMI_NO_TOKEN)
-            return tlmi_fail(TLM_ERR_FORMAT,
-                             "%s: the vocabulary of %u tokens lacks the byte 0x%02X", what,
-                             vocabulary->size, (unsigned)byte);
-    }
-    return TLM_OK;
-}
-
-static tlm_status_t find_whole_tokens(tlm_tokenizer_t *tokenizer)
-{
-    tlmi_bpe_encoder_t encoder;
-    tlm_status_t status = TLM_OK;
-
-    tokenizer->is_whole = tlmi_calloc(tokenizer->vocabulary.size, 1, "a vocabulary");
-    if (tokenizer->is_whole == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    tlmi_bpe_encoder_init(&encoder, tokenizer, NULL);
-    for (uint32_t id = 0; id < tokenizer->vocabulary.size && status == TLM_OK; id++) {
-        bool by_merges = false;
-
-        status = tlmi_bpe_is_whole(&by_merges, &encoder, id);
-        if (by_merges)
-            tokenizer->is_whole[id] = TLMI_WHOLE_BY_MERGES;
-        else if (tokenizer->ignores_merges)
-            tokenizer->is_whole[id] = TLMI_WHOLE_BY_LOOKUP;
-    }
-    tlmi_bpe_encoder_release(&encoder);
-    for (size_t i = 0; i < tlmi_special_tokens_count(tokenizer->special); i++) {
-        uint8_t *is_whole = &tokenizer->is_whole[tokenizer->special_ids[i]];
-
-        if (*is_whole == TLMI_WHOLE_BY_LOOKUP)
-            *is_whole = TLMI_NOT_WHOLE;
-    }
-    return status;
-}
-
-tlm_status_t tlmi_tokenizer_assemble(tlm_tokenizer_t **out, const char *what,
-                                     tlmi_vocabulary_t *vocabulary, tlmi_merge_table_t *merges,
-                                     const tlm_tokenizer_options_t *options)
+tlm_status_t tlmi_tokenizer_start(tlm_tokenizer_t **out, const char *what,
+                                  tlmi_vocabulary_t *vocabulary,
+                                  const tlm_tokenizer_options_t *options)
 {
     tlm_tokenizer_t *tokenizer = tlmi_calloc(1, sizeof(*tokenizer), "a tokenizer");
     tlm_status_t status;
 
     if (tokenizer == NULL) {
         tlmi_vocabulary_release(vocabulary);
-        tlmi_merge_table_release(merges);
         return TLM_ERR_OUT_OF_MEMORY;
     }
     tokenizer->vocabulary = *vocabulary;
-    tokenizer->merges = *merges;
-    tokenizer->ignores_merges = options->ignore_merges;
     *vocabulary = (tlmi_vocabulary_t){0};
-    *merges = (tlmi_merge_table_t){0};
+    if (options->nfc)
+        tokenizer->normalizer = &tlmi_nfc;
     TLMI_TRY_OR(fail, tlmi_special_tokens_create(&tokenizer->special, options->special_tokens,
                                                  options->num_special_tokens, what));
-    TLMI_TRY_OR(fail,
-                tlmi_pretokenizer_create(&tokenizer->pretokenizer, options->pattern, options->nfc));
-    TLMI_TRY_OR(fail, tlmi_bpe_cache_pool_create(&tokenizer->caches));
-    TLMI_TRY_OR(fail, tlmi_tokenizer_find_bytes(tokenizer->byte_ids, what, &tokenizer->vocabulary));
+    TLMI_TRY_OR(fail, tlmi_pretokenizer_create(&tokenizer->pretokenizer, options->pattern));
+    TLMI_TRY_OR(fail, tlmi_memory_pool_create(&tokenizer->memory));
     TLMI_TRY_OR(fail, number_special_tokens(tokenizer));
-    TLMI_TRY_OR(fail, find_whole_tokens(tokenizer));
     *out = tokenizer;
     return TLM_OK;
 fail:
@@ -209,7 +161,7 @@ tlm_status_t tlmi_tokenizer_build(tlm_tokenizer_t **out, const char *what, const
     if (status == TLM_OK)
         status = copy_merges(&table, what, &vocabulary, merges, num_merges);
     if (status == TLM_OK)
-        return tlmi_tokenizer_assemble(out, what, &vocabulary, &table, options);
+        return tlmi_bpe_tokenizer_assemble(out, what, &vocabulary, &table, options);
     tlmi_vocabulary_release(&vocabulary);
     tlmi_merge_table_release(&table);
     return status;

@@ -165,8 +165,8 @@ static void measure(const char *name, const uint8_t *text, size_t size)
         double fast, slow;
         digest_t a, b;
 
-        if (tlmi_pretokenizer_create(&scanner, patterns[i].pattern, false) != TLM_OK ||
-            tlmi_pretokenizer_create(&engine, patterns[i].through_engine, false) != TLM_OK) {
+        if (tlmi_pretokenizer_create(&scanner, patterns[i].pattern) != TLM_OK ||
+            tlmi_pretokenizer_create(&engine, patterns[i].through_engine) != TLM_OK) {
             printf("%s\n", tlm_error_message());
             exit(1);
         }

@@ -132,6 +132,8 @@ void test_tokenizer()
     tinylm::ids ids = tokenizer.encode(text);
     EXPECT(ids.size() < text.size() && tokenizer.decode(ids) == text);
     EXPECT(tokenizer.count(text) == ids.size());
+    tokenizer.trim();
+    EXPECT(tokenizer.count(text) == ids.size());
     EXPECT((ids.to_vector() == std::vector<std::uint32_t>(ids.begin(), ids.end())));
     tinylm::array<std::uint8_t> bytes = tokenizer.decode_bytes(ids);
     EXPECT(std::string(bytes.begin(), bytes.end()) == text);

@@ -162,8 +162,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     which %= NUM_PATTERNS;
     if (scanners[which] == NULL) {
-        FUZZ_OK(tlmi_pretokenizer_create(&scanners[which], patterns[which].pattern, false));
-        FUZZ_OK(tlmi_pretokenizer_create(&engines[which], patterns[which].through_engine, false));
+        FUZZ_OK(tlmi_pretokenizer_create(&scanners[which], patterns[which].pattern));
+        FUZZ_OK(tlmi_pretokenizer_create(&engines[which], patterns[which].through_engine));
         FUZZ_CHECK(tlmi_scanner_find(patterns[which].pattern) != NULL);
     }
     replace_differing((uint8_t *)(uintptr_t)text.data, text.size);

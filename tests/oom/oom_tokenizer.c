@@ -326,6 +326,45 @@ done:
     return status;
 }
 
+#define LONG_SIZE ((size_t)100000) /* bytes; enough for several pieces */
+
+static void make_long_text(void)
+{
+    FILE *file = fopen(path_of("long"), "wb");
+    size_t written = 0;
+
+    make_tokenizer();
+    while (file != NULL && written < LONG_SIZE)
+        written += fwrite(text, 1, TEXT_SIZE, file);
+    if (file == NULL || fclose(file) != 0)
+        fault("the long text cannot be written");
+}
+
+static int32_t ignore_progress(void *user, uint64_t done, uint64_t total)
+{
+    (void)user;
+    (void)done;
+    (void)total;
+    return 0;
+}
+
+/* A text of several pieces; with progress they are cut on one thread too. */
+static tlm_status_t tokenize_in_pieces(void)
+{
+    tlm_tokenizer_t *fresh = NULL;
+    uint64_t n;
+    tlm_status_t status;
+
+    TRY(tlm_tokenizer_load(&fresh, path_of("vocab.json"), path_of("merges.txt"), NULL));
+    TRY(tlm_tokenizer_encode_file(&n, fresh, path_of("long"), path_of("text.npy"), TLM_TOKENS_AUTO,
+                                  ignore_progress, NULL));
+    if (n < LONG_SIZE / 4)
+        fault("the file has too few ids");
+done:
+    tlm_tokenizer_free(fresh);
+    return status;
+}
+
 typedef struct id_list {
     uint32_t ids[TEXT_SIZE];
     size_t n;
@@ -378,6 +417,7 @@ const scenario_t tokenizer_scenarios[] = {
     {"encode_nfc", make_tokenizer, encode_in_nfc, free_tokenizer, false},
     {"batches", make_tokenizer, batches, free_tokenizer, false},
     {"encode_file", make_tokenizer, tokenize, free_tokenizer, false},
+    {"pieces", make_long_text, tokenize_in_pieces, free_tokenizer, false},
     {"stream", make_tokenizer, stream, free_tokenizer, false},
     {0},
 };

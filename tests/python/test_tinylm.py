@@ -227,6 +227,8 @@ class EncodeTest(unittest.TestCase):
 
     def test_count(self):
         self.assertEqual(self.tokenizer.count(TEXT + END), len(self.tokenizer.encode(TEXT + END)))
+        self.tokenizer.trim()
+        self.assertEqual(self.tokenizer.count(TEXT + END), len(self.tokenizer.encode(TEXT + END)))
 
     def test_decoding_as_ids_come(self):
         ids = [i for b in TEXT[:60].encode() + b"\xf0" for i in self.tokenizer.encode(bytes([b]))]

@@ -3,7 +3,6 @@
 #include "tokenizer_support.h"
 #include "run_suite.h"
 
-#include "tokenizer/bpe/bpe_encode.h"
 #include "tokenizer/encode.h"
 
 /* Random pieces again and again, so that there are several pieces of text for each thread. */
@@ -36,33 +35,37 @@ static tlm_bytes_t words(test_random_t *random, size_t size, size_t letters, siz
 
 /* ---- The cache --------------------------------------------------------------------------------- */
 
-static void encode_all(tlmi_bpe_encoder_t *encoder, tlm_bytes_t text)
+/* With this memory, or without a cache; the ids are to be released. */
+static tlmi_id_list_t encode_all(const tlm_tokenizer_t *tokenizer, tlm_bytes_t text,
+                                 tlmi_encode_memory_t *memory)
 {
-    const tlm_tokenizer_t *tokenizer = encoder->tokenizer;
-    tlmi_text_splitter_t splitter = {tokenizer->pretokenizer, tokenizer->special,
-                                     tlmi_bpe_encode_pretokens, tlmi_bpe_encode_special, encoder};
+    tlmi_id_list_t ids = {0};
+    tlmi_encode_worker_t worker;
+    tlmi_encode_plan_t plan;
 
-    encoder->n = 0;
-    ASSERT_OK(tlmi_split_text(&splitter, text.data, text.size));
+    tlmi_encode_plan_init_default(&plan, "test", tokenizer);
+    tlmi_encode_worker_init(&worker, &plan, memory, &ids);
+    ASSERT_OK(tlmi_encode_worker_text(&worker, &text, 0, text.size, 0));
+    tlmi_encode_worker_release(&worker);
+    return ids;
 }
 
 /* A small cache fills up and takes places over; a large one grows. Twice, so that it is asked again. */
 static void check_cache(const tlm_tokenizer_t *tokenizer, tlm_bytes_t text, size_t cache_size)
 {
-    tlmi_bpe_cache_t *cache = tlmi_bpe_cache_create(cache_size);
-    tlmi_bpe_encoder_t cached, plain;
+    tlmi_encode_memory_t memory = {.cache = tlmi_pretoken_cache_create(cache_size)};
+    tlmi_id_list_t plain = encode_all(tokenizer, text, NULL);
 
-    ck_assert_ptr_nonnull(cache);
-    tlmi_bpe_encoder_init(&cached, tokenizer, cache);
-    tlmi_bpe_encoder_init(&plain, tokenizer, NULL);
-    encode_all(&plain, text);
+    ck_assert_ptr_nonnull(memory.cache);
     for (int round = 0; round < 2; round++) {
-        encode_all(&cached, text);
+        tlmi_id_list_t cached = encode_all(tokenizer, text, &memory);
+
         assert_same_ids(cached.ids, cached.n, plain.ids, plain.n);
+        tlmi_id_list_release(&cached);
     }
-    tlmi_bpe_encoder_release(&cached);
-    tlmi_bpe_encoder_release(&plain);
-    tlmi_bpe_cache_free(cache);
+    tlmi_id_list_release(&plain);
+    tlmi_pretoken_cache_free(memory.cache);
+    tlmi_scratch_release(&memory.scratch);
 }
 
 START_TEST(caches_change_no_id)
@@ -88,16 +91,17 @@ START_TEST(keys_tell_pretokens_apart)
     uint8_t zeros[64] = {0}, letters[64];
 
     memset(letters, 'a', sizeof(letters));
-    for (size_t a = 1; a <= TLMI_BPE_KEY_BYTES; a++)
-        for (size_t b = 1; b <= TLMI_BPE_KEY_BYTES; b++)
+    for (size_t a = 1; a <= TLMI_PRETOKEN_KEY_BYTES; a++)
+        for (size_t b = 1; b <= TLMI_PRETOKEN_KEY_BYTES; b++)
             for (int kind = 0; kind < 2; kind++) {
-                tlmi_bpe_key_t x = tlmi_bpe_short_key(kind == 0 ? zeros : letters, a);
-                tlmi_bpe_key_t y = tlmi_bpe_short_key(kind == 0 ? zeros : letters, b);
+                tlmi_pretoken_key_t x = tlmi_pretoken_short_key(kind == 0 ? zeros : letters, a);
+                tlmi_pretoken_key_t y = tlmi_pretoken_short_key(kind == 0 ? zeros : letters, b);
 
                 ck_assert_int_eq(memcmp(&x, &y, sizeof(x)) == 0, a == b);
             }
-    for (size_t size = TLMI_BPE_KEY_BYTES + 1; size < sizeof(letters); size++)
-        ck_assert_uint_gt(tlmi_bpe_long_key(letters, size).words[1] >> 56, TLMI_BPE_KEY_BYTES);
+    for (size_t size = TLMI_PRETOKEN_KEY_BYTES + 1; size < sizeof(letters); size++)
+        ck_assert_uint_gt(tlmi_pretoken_long_key(letters, size).words[1] >> 56,
+                          TLMI_PRETOKEN_KEY_BYTES);
 }
 END_TEST
 
@@ -133,19 +137,19 @@ static tlm_status_t progress(void *context, size_t done)
 
 static void check_threads(const tlm_tokenizer_t *tokenizer, tlm_bytes_t text)
 {
-    tlmi_bpe_encoder_t plain;
+    tlmi_id_list_t plain = encode_all(tokenizer, text, NULL);
+    tlmi_encode_plan_t plan;
 
-    tlmi_bpe_encoder_init(&plain, tokenizer, NULL);
-    encode_all(&plain, text);
+    tlmi_encode_plan_init_default(&plan, "test", tokenizer);
     for (int32_t threads = 1; threads <= 5; threads += 2) {
         collected_t all = {NULL, 0, 0, -1};
-        tlmi_id_sink_t sink = {take, progress, &all};
+        tlmi_id_sink_t sink = {.take = take, .progress = progress, .context = &all};
         uint32_t *ids;
         uint64_t count;
         size_t n;
 
         ASSERT_OK(tlm_set_num_threads(threads));
-        ASSERT_OK(tlmi_encode_parallel(tokenizer, text.data, text.size, &sink));
+        ASSERT_OK(tlmi_encode_texts(&plan, &text, 1, &sink));
         assert_same_ids(all.ids, all.n, plain.ids, plain.n);
         ck_assert_uint_eq(all.last_progress, text.size);
         free(all.ids);
@@ -156,7 +160,7 @@ static void check_threads(const tlm_tokenizer_t *tokenizer, tlm_bytes_t text)
         ck_assert_uint_eq(count, plain.n);
     }
     ASSERT_OK(tlm_set_num_threads(0));
-    tlmi_bpe_encoder_release(&plain);
+    tlmi_id_list_release(&plain);
 }
 
 START_TEST(threads_change_no_id)
@@ -200,12 +204,14 @@ START_TEST(a_sink_that_fails_ends_the_call)
     tlm_tokenizer_t *tokenizer = trained_tokenizer(0, NULL);
     test_random_t random = {15, 0};
     tlm_bytes_t text = large_text(&random, 2000000);
+    tlmi_encode_plan_t plan;
 
+    tlmi_encode_plan_init_default(&plan, "test", tokenizer);
     for (int calls = 0; calls < 25; calls += 6) {
         collected_t all = {NULL, 0, 0, calls};
-        tlmi_id_sink_t sink = {take, NULL, &all};
+        tlmi_id_sink_t sink = {.take = take, .context = &all};
 
-        ck_assert_int_eq(tlmi_encode_parallel(tokenizer, text.data, text.size, &sink), TLM_ERR_IO);
+        ck_assert_int_eq(tlmi_encode_texts(&plan, &text, 1, &sink), TLM_ERR_IO);
         free(all.ids);
     }
     free_text(text);

@@ -14,10 +14,8 @@ static tlmi_pretokenizer_t *scanners[NUM_PATTERNS], *engines[NUM_PATTERNS];
 static void setup(void)
 {
     for (int i = 0; i < NUM_PATTERNS; i++) {
-        ck_assert_int_eq(tlmi_pretokenizer_create(&scanners[i], patterns[i].pattern, false),
-                         TLM_OK);
-        ck_assert_int_eq(tlmi_pretokenizer_create(&engines[i], patterns[i].through_engine, false),
-                         TLM_OK);
+        ck_assert_int_eq(tlmi_pretokenizer_create(&scanners[i], patterns[i].pattern), TLM_OK);
+        ck_assert_int_eq(tlmi_pretokenizer_create(&engines[i], patterns[i].through_engine), TLM_OK);
         ck_assert(tlmi_pretokenizer_is_local(scanners[i]));
         ck_assert(!tlmi_pretokenizer_is_local(engines[i]));
     }
@@ -309,8 +307,8 @@ START_TEST(custom_patterns_compile)
         static split_t split;
         const char *text = "It's 12345 caf\xC3\xA9s,\r\n\r\n  and\tMORE \xFF\xFE bytes  ";
 
-        ck_assert_msg(tlmi_pretokenizer_create(&custom, custom_patterns[i], false) == TLM_OK,
-                      "%s: %s", custom_patterns[i], tlm_error_message());
+        ck_assert_msg(tlmi_pretokenizer_create(&custom, custom_patterns[i]) == TLM_OK, "%s: %s",
+                      custom_patterns[i], tlm_error_message());
         split_with(&split, custom, (const uint8_t *)text, strlen(text));
         tlmi_pretokenizer_free(custom);
     }
@@ -334,8 +332,8 @@ START_TEST(spellings_split_alike)
         char grouped[400];
 
         snprintf(grouped, sizeof(grouped), "(?:%s)", spellings[i]);
-        ck_assert_int_eq(tlmi_pretokenizer_create(&fast, spellings[i], false), TLM_OK);
-        ck_assert_int_eq(tlmi_pretokenizer_create(&slow, grouped, false), TLM_OK);
+        ck_assert_int_eq(tlmi_pretokenizer_create(&fast, spellings[i]), TLM_OK);
+        ck_assert_int_eq(tlmi_pretokenizer_create(&slow, grouped), TLM_OK);
         ck_assert(tlmi_pretokenizer_is_local(fast) && !tlmi_pretokenizer_is_local(slow));
         for (uint64_t seed = 0; seed < 1000; seed++) {
             size_t size = random_text(text, seed);
@@ -419,7 +417,7 @@ START_TEST(matches_are_found_far_away)
     static split_t split;
     tlmi_pretokenizer_t *custom;
 
-    ck_assert_int_eq(tlmi_pretokenizer_create(&custom, "(?<!x)foo|\\Gbar", false), TLM_OK);
+    ck_assert_int_eq(tlmi_pretokenizer_create(&custom, "(?<!x)foo|\\Gbar"), TLM_OK);
     for (size_t gap = 1; gap < 300; gap++) {
         size_t size = 0;
 
@@ -433,7 +431,7 @@ START_TEST(matches_are_found_far_away)
         ck_assert_uint_eq(split.ends[2], size + 13);
     }
     tlmi_pretokenizer_free(custom);
-    ck_assert_int_eq(tlmi_pretokenizer_create(&custom, "(?<!x)foo", false), TLM_OK);
+    ck_assert_int_eq(tlmi_pretokenizer_create(&custom, "(?<!x)foo"), TLM_OK);
     for (size_t gap = 1; gap < 300; gap++) {
         memset(text, 'o', 3 * gap);
         memcpy(text + 3 * gap, "xfoo foo", 8);

@@ -277,6 +277,11 @@ class tokenizer : public detail::handle<tlm_tokenizer_t, tlm_tokenizer_free>
     {
         return detail::read(tlm_tokenizer_count, get(), text.data(), text.size());
     }
+    /** Frees the caches that the tokenizer keeps idle between calls. */
+    void trim() const
+    {
+        tlm_tokenizer_trim(get());
+    }
     rows<std::uint32_t> encode_batch(span<const std::string_view> texts,
                                      const encode_options &options = {}) const
     {

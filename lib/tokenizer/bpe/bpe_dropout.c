@@ -1,47 +1,55 @@
 /* Merges that are passed over are hidden until one has been applied: a step takes about 1 / (1 - p) of
  * them. */
-#include "tokenizer/bpe/bpe_encode.h"
+#include "tokenizer/bpe/bpe.h"
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/rng.h"
 
-void tlmi_bpe_dropout_release(tlmi_bpe_dropout_t *dropout)
-{
-    tlmi_merge_tree_release(&dropout->tree);
-    tlmi_free(dropout->hidden);
-    *dropout = (tlmi_bpe_dropout_t){0};
-}
-
-tlm_status_t tlmi_bpe_dropout_encode(tlmi_bpe_dropout_t *dropout, tlmi_bpe_encoder_t *out,
-                                     const uint8_t *pretoken, size_t size, uint64_t position)
+/* Merges until none is left. `hidden` has room for a position per byte. */
+static size_t merge_at_random(tlmi_merge_tree_t *tree, size_t *hidden,
+                              const tlmi_dropout_t *dropout)
 {
     /* Each pretoken has a sequence of draws of its own, of any length. */
-    uint64_t seed = tlmi_random_word(dropout->seed, TLMI_STREAM_DROPOUT, position), draws = 0;
-    tlmi_merge_tree_t *tree = &dropout->tree;
+    uint64_t seed = tlmi_random_word(dropout->seed, TLMI_STREAM_DROPOUT, dropout->position);
+    uint64_t draws = 0;
     size_t at, num_hidden = 0;
-    uint32_t *ids, rank;
+    uint32_t rank;
 
-    if (!tlmi_bpe_reserve(out, size))
-        return TLM_ERR_OUT_OF_MEMORY;
-    ids = out->ids + out->n;
-    for (size_t i = 0; i < size; i++)
-        ids[i] = out->tokenizer->byte_ids[pretoken[i]];
-    if (!tlmi_merge_tree_start(tree, &out->tokenizer->merges, ids, size))
-        return TLM_ERR_OUT_OF_MEMORY;
     while ((rank = tlmi_merge_tree_next(&at, tree)) != TLMI_NO_MERGE) {
         if (tlmi_random_uniform(seed, TLMI_STREAM_DROPOUT, draws++) < dropout->probability) {
-            if (!tlmi_grow(&dropout->hidden, &dropout->capacity, num_hidden + 1,
-                           sizeof(*dropout->hidden), "a pretoken"))
-                return TLM_ERR_OUT_OF_MEMORY;
-            dropout->hidden[num_hidden++] = at;
+            hidden[num_hidden++] = at;
             tlmi_merge_tree_hide(tree, at);
             continue;
         }
         tlmi_merge_tree_apply(tree, at, rank);
         while (num_hidden > 0)
-            tlmi_merge_tree_show(tree, dropout->hidden[--num_hidden]);
+            tlmi_merge_tree_show(tree, hidden[--num_hidden]);
     }
-    out->n += tlmi_merge_tree_finish(tree);
+    return tlmi_merge_tree_finish(tree);
+}
+
+tlm_status_t tlmi_bpe_merge_with_dropout(const tlmi_subword_model_t *base, tlmi_scratch_t *scratch,
+                                         tlmi_id_list_t *out, const uint8_t *pretoken, size_t size,
+                                         const tlmi_dropout_t *dropout)
+{
+    const tlmi_bpe_model_t *model = (const tlmi_bpe_model_t *)base;
+    uint32_t *ids = out->ids + out->n;
+    tlmi_merge_tree_layout_t layout;
+    tlmi_merge_tree_t tree;
+    size_t hidden_size, total;
+    char *memory;
+
+    if (!tlmi_merge_tree_lay_out(&layout, size) ||
+        !tlmi_mul_size(&hidden_size, size, sizeof(size_t)) ||
+        !tlmi_add_size(&total, layout.size, hidden_size))
+        return tlmi_fail_memory(size, "a long pretoken");
+    memory = tlmi_scratch_reserve(scratch, total);
+    if (memory == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < size; i++)
+        ids[i] = model->byte_ids[pretoken[i]];
+    tlmi_merge_tree_start(&tree, &layout, memory, &model->merges, ids, size);
+    out->n += merge_at_random(&tree, (size_t *)(memory + layout.size), dropout);
     return TLM_OK;
 }

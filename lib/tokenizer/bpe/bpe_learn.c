@@ -497,8 +497,8 @@ static bool is_in_base(const learner_t *learner, const tlmi_merge_t *merge)
 {
     const tlm_tokenizer_t *base = learner->lesson->base;
 
-    return base != NULL &&
-           tlmi_merge_rank(&base->merges, merge->left, merge->right) != TLMI_NO_MERGE;
+    return base != NULL && tlmi_merge_rank(&tlmi_tokenizer_bpe(base)->merges, merge->left,
+                                           merge->right) != TLMI_NO_MERGE;
 }
 
 static tlm_status_t report(const learner_t *learner, size_t merges, size_t total)

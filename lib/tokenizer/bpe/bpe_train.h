@@ -3,8 +3,8 @@
 #define TLMI_BPE_TRAIN_H
 
 #include "tinylm/tokenizer.h"
-#include "tokenizer/bpe/bpe.h"
 #include "tinylm/bpe_trainer.h"
+#include "tokenizer/bpe/bpe.h"
 #include "tokenizer/tokenizer_core.h"
 
 /* How often each distinct pretoken occurs. */

@@ -22,6 +22,7 @@ struct tlm_bpe_trainer {
     tlm_bpe_trainer_options_t options; /* special tokens and pattern stand below */
     tlmi_special_tokens_t *special;
     tlmi_pretokenizer_t *pretokenizer;
+    tlmi_text_pipeline_t pipeline; /* of both, and the base's normalizer */
     size_t piece_size;
     tlmi_pretoken_counts_t counts; /* of whole texts */
     uint64_t text_bytes;
@@ -46,6 +47,20 @@ static tlm_status_t check_special_tokens(const tlm_bpe_trainer_options_t *option
     return TLM_OK;
 }
 
+/* Merges are learnt on from merges alone, and the trained tokenizer has no normalizer of its own kind. */
+static tlm_status_t check_base_kind(const tlm_tokenizer_t *base)
+{
+    const tlmi_bpe_model_t *model;
+
+    TLMI_TRY(tlmi_tokenizer_require_bpe(&model, "bpe_trainer_create", base));
+    if (base->normalizer != NULL && base->normalizer != &tlmi_nfc)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "bpe_trainer_create: the base normalizes texts by %s; none and NFC are "
+                         "supported",
+                         base->normalizer->kind->name);
+    return TLM_OK;
+}
+
 static tlm_status_t check_options(const tlm_bpe_trainer_options_t *options)
 {
     size_t least = options->num_special_tokens;
@@ -66,6 +81,8 @@ static tlm_status_t check_options(const tlm_bpe_trainer_options_t *options)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "bpe_trainer_create: byte_order %d with a base, whose ids stay",
                          (int)options->byte_order);
+    if (options->base != NULL)
+        TLMI_TRY(check_base_kind(options->base));
     return check_special_tokens(options);
 }
 
@@ -134,18 +151,16 @@ static tlm_status_t skip_special(void *context, size_t index)
     return TLM_OK;
 }
 
-static tlmi_text_splitter_t counting_splitter(const tlm_bpe_trainer_t *trainer,
-                                              tlmi_pretoken_counts_t *counts)
+static tlmi_pretoken_sink_t counting_sink(tlmi_pretoken_counts_t *counts)
 {
-    return (tlmi_text_splitter_t){trainer->pretokenizer, trainer->special, count_pretokens,
-                                  skip_special, counts};
+    return (tlmi_pretoken_sink_t){count_pretokens, skip_special, counts};
 }
 
 tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
                                     const tlm_bpe_trainer_options_t *options)
 {
     tlm_bpe_trainer_options_t known = TLM_BPE_TRAINER_OPTIONS_INIT;
-    tlmi_text_splitter_t splitter;
+    tlmi_pretoken_sink_t sink;
     tlm_bpe_trainer_t *trainer;
     tlm_status_t status;
 
@@ -162,12 +177,12 @@ tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
         TLMI_TRY_OR(fail, check_base(trainer));
     if (known.base != NULL && known.pattern == NULL)
         known.pattern = tlmi_pretokenizer_pattern(known.base->pretokenizer);
-    TLMI_TRY_OR(fail,
-                tlmi_pretokenizer_create(&trainer->pretokenizer, known.pattern,
-                                         known.base != NULL &&
-                                             tlmi_pretokenizer_is_nfc(known.base->pretokenizer)));
-    splitter = counting_splitter(trainer, &trainer->open_counts);
-    tlmi_text_stream_init(&trainer->stream, &splitter);
+    TLMI_TRY_OR(fail, tlmi_pretokenizer_create(&trainer->pretokenizer, known.pattern));
+    trainer->pipeline =
+        (tlmi_text_pipeline_t){trainer->special, known.base == NULL ? NULL : known.base->normalizer,
+                               trainer->pretokenizer};
+    sink = counting_sink(&trainer->open_counts);
+    tlmi_text_stream_init(&trainer->stream, &trainer->pipeline, &sink);
     *out = trainer;
     return TLM_OK;
 fail:
@@ -214,14 +229,13 @@ typedef struct count_job {
  * about piece_size; one without such a place belongs to the piece before it. */
 static bool find_piece(size_t *start, const count_job_t *job, size_t i)
 {
-    tlmi_text_splitter_t splitter = counting_splitter(job->trainer, NULL);
     size_t size = job->trainer->piece_size, from = i * size;
     size_t to = i + 1 < job->num_pieces ? from + size : job->text.size;
 
     if (i == 0)
         *start = 0;
     else
-        *start = tlmi_find_cut(&splitter, job->text.data, job->text.size, from, to);
+        *start = tlmi_find_cut(&job->trainer->pipeline, job->text.data, job->text.size, from, to);
     return i == 0 || *start < to;
 }
 
@@ -241,7 +255,7 @@ static void count_piece(void *context, int64_t piece, int32_t worker_index)
 {
     count_job_t *job = context;
     count_worker_t *worker = &job->workers[worker_index];
-    tlmi_text_splitter_t splitter = counting_splitter(job->trainer, &worker->counts);
+    tlmi_pretoken_sink_t sink = counting_sink(&worker->counts);
     size_t start, end = job->text.size, seen = (size_t)piece * job->trainer->piece_size;
 
     if (worker->status != TLM_OK || atomic_load(&job->cancelled) ||
@@ -254,7 +268,8 @@ static void count_piece(void *context, int64_t piece, int32_t worker_index)
             end = job->text.size;
     worker->status = tlmi_mapping_check(&job->text, "bpe_trainer_add_file");
     if (worker->status == TLM_OK)
-        worker->status = tlmi_split_text(&splitter, job->text.data + start, end - start);
+        worker->status =
+            tlmi_split_text(&job->trainer->pipeline, job->text.data + start, end - start, &sink);
     if (worker->status != TLM_OK)
         snprintf(worker->message, sizeof(worker->message), "%s", tlm_error_message());
     /* The search for the start has looked at a few bytes before. */
@@ -360,10 +375,7 @@ tlm_status_t tlm_bpe_trainer_add_file(tlm_bpe_trainer_t *trainer, const char *pa
 
 static void drop_open_text(tlm_bpe_trainer_t *trainer)
 {
-    tlmi_text_splitter_t splitter = trainer->stream.splitter;
-
     tlmi_text_stream_release(&trainer->stream);
-    tlmi_text_stream_init(&trainer->stream, &splitter);
     tlmi_pretoken_counts_release(&trainer->open_counts);
     trainer->open_bytes = 0;
 }
@@ -469,11 +481,12 @@ static tlm_status_t learn(tlmi_merge_t **merges, size_t *num_merges, tlmi_vocabu
 static tlm_status_t fill_merge_table(tlmi_merge_table_t *table, const tlm_tokenizer_t *base,
                                      const tlmi_merge_t *merges, size_t n)
 {
-    size_t num_old = base == NULL ? 0 : base->merges.size;
+    const tlmi_merge_table_t *old = base == NULL ? NULL : &tlmi_tokenizer_bpe(base)->merges;
+    size_t num_old = old == NULL ? 0 : old->size;
 
     TLMI_TRY(tlmi_merge_table_init(table, num_old + n));
     for (size_t i = 0; i < num_old; i++)
-        tlmi_merge_table_add(table, base->merges.merges[i]);
+        tlmi_merge_table_add(table, old->merges[i]);
     for (size_t i = 0; i < n; i++)
         tlmi_merge_table_add(table, merges[i]);
     return TLM_OK;
@@ -495,9 +508,10 @@ static tlm_status_t make_tokenizer(tlm_tokenizer_t **out, const tlm_bpe_trainer_
     options.special_tokens = tokens;
     options.num_special_tokens = n;
     options.pattern = tlmi_pretokenizer_pattern(trainer->pretokenizer);
-    options.ignore_merges = trainer->options.base != NULL && trainer->options.base->ignores_merges;
-    options.nfc = tlmi_pretokenizer_is_nfc(trainer->pretokenizer);
-    status = tlmi_tokenizer_assemble(out, "bpe_trainer_train", vocabulary, table, &options);
+    options.ignore_merges =
+        trainer->options.base != NULL && tlmi_tokenizer_bpe(trainer->options.base)->ignores_merges;
+    options.nfc = trainer->pipeline.normalizer == &tlmi_nfc;
+    status = tlmi_bpe_tokenizer_assemble(out, "bpe_trainer_train", vocabulary, table, &options);
     tlmi_free(tokens);
     return status;
 }

@@ -5,17 +5,8 @@
 
 #include <string.h>
 
-#include "base/error.h"
-#include "base/memory.h"
-
 #define FAN  TLMI_MERGE_TREE_FAN
 #define NONE SIZE_MAX
-
-void tlmi_merge_tree_release(tlmi_merge_tree_t *tree)
-{
-    tlmi_free(tree->memory);
-    *tree = (tlmi_merge_tree_t){0};
-}
 
 /* ---- The tree ---- */
 
@@ -98,38 +89,33 @@ static uint32_t rank_at(const tlmi_merge_tree_t *tree, size_t at, size_t next)
 
 /* ---- Merging ---- */
 
-/* Room for the levels and the bits; all ranks of no merge. */
-static bool lay_out(tlmi_merge_tree_t *tree, size_t size)
+bool tlmi_merge_tree_lay_out(tlmi_merge_tree_layout_t *out, size_t size)
 {
-    size_t sizes[TLMI_MERGE_TREE_LEVELS], total = 0, bits = size / 64 + 1, room;
+    size_t bits_size = (size / 64 + 1) * sizeof(uint64_t), total = 0;
 
-    tree->levels = 0;
+    if (size > SIZE_MAX / (2 * sizeof(uint32_t)))
+        return false;
+    out->levels = 0;
     do {
-        size = (size + FAN - 1) / FAN;
-        sizes[tree->levels++] = FAN * size;
-        total += FAN * size;
+        size = size / FAN + (size % FAN != 0);
+        out->ranks[out->levels++] = total;
+        total += FAN * size * sizeof(uint32_t);
     } while (size > 1);
-    room = total + 2 * bits;
-    if (room > tree->capacity) {
-        tlmi_free(tree->memory);
-        tree->memory = tlmi_alloc_aligned(room, sizeof(*tree->memory), "a long pretoken");
-        tree->capacity = tree->memory == NULL ? 0 : room;
-        if (tree->memory == NULL)
-            return false;
-    }
-    memset(tree->memory, 0xFF, total * sizeof(*tree->memory));
-    for (int level = 0, at = 0; level < tree->levels; at += sizes[level++])
-        tree->ranks[level] = tree->memory + at;
-    tree->starts = (uint64_t *)(tree->memory + total);
-    memset(tree->starts, 0xFF, bits * sizeof(*tree->starts));
+    out->starts = total; /* a multiple of 64 bytes */
+    out->size = total + bits_size;
     return true;
 }
 
-bool tlmi_merge_tree_start(tlmi_merge_tree_t *tree, const tlmi_merge_table_t *merges, uint32_t *ids,
+void tlmi_merge_tree_start(tlmi_merge_tree_t *tree, const tlmi_merge_tree_layout_t *layout,
+                           void *memory, const tlmi_merge_table_t *merges, uint32_t *ids,
                            size_t size)
 {
-    if (!lay_out(tree, size))
-        return false;
+    memset(memory, 0xFF,
+           layout->size); /* no merge anywhere; a token at each byte, and one behind */
+    for (int level = 0; level < layout->levels; level++)
+        tree->ranks[level] = (uint32_t *)((char *)memory + layout->ranks[level]);
+    tree->starts = (uint64_t *)((char *)memory + layout->starts);
+    tree->levels = layout->levels;
     tree->merges = merges;
     tree->ids = ids;
     tree->size = size;
@@ -140,7 +126,6 @@ bool tlmi_merge_tree_start(tlmi_merge_tree_t *tree, const tlmi_merge_table_t *me
         for (size_t i = 0; i < size; i++)
             tree->ranks[level][i] = lowest(tree->ranks[level - 1] + FAN * i);
     }
-    return true;
 }
 
 void tlmi_merge_tree_apply(tlmi_merge_tree_t *tree, size_t at, uint32_t rank)

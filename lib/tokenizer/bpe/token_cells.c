@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "tokenizer/bpe/bpe_encode.h"
 
 void tlmi_token_cells_release(tlmi_token_cells_t *cells)
 {
@@ -20,12 +19,12 @@ static void place_bytes(uint32_t *to, tlm_bytes_t pretoken, const uint32_t *byte
         to[i] = byte_ids[pretoken.data[i]];
 }
 
-/* The pretoken as the encoder has encoded it. */
-static void place_tokens(uint32_t *to, const tlmi_bpe_encoder_t *encoder)
+/* The pretoken as the base has encoded it. */
+static void place_tokens(uint32_t *to, const tlm_tokenizer_t *base, const tlmi_id_list_t *ids)
 {
-    for (size_t i = 0; i < encoder->n; i++) {
-        uint32_t id = encoder->ids[i];
-        size_t size = tlmi_vocabulary_token(&encoder->tokenizer->vocabulary, id).size;
+    for (size_t i = 0; i < ids->n; i++) {
+        uint32_t id = ids->ids[i];
+        size_t size = tlmi_vocabulary_token(&base->vocabulary, id).size;
 
         for (size_t k = 0; k < size; k++)
             to[k] = k == 0 || k + 1 == size ? id : TLMI_CELL_INSIDE;
@@ -50,11 +49,10 @@ static tlm_status_t fill(tlmi_token_cells_t *cells, size_t num_blocks,
                          const tlmi_pretoken_counts_t *counts, const uint32_t *byte_ids,
                          const tlm_tokenizer_t *base)
 {
-    tlmi_bpe_encoder_t encoder;
+    tlmi_id_list_t ids = {0};
+    tlmi_scratch_t scratch = {0};
     tlm_status_t status = TLM_OK;
 
-    if (base != NULL)
-        tlmi_bpe_encoder_init(&encoder, base, 0);
     /* No pretoken goes on from the first cells, or beyond the last: both have no end, and differ. */
     cells->cells[0] = TLMI_CELL_COUNT;
     cells->n = 1;
@@ -77,15 +75,18 @@ static tlm_status_t fill(tlmi_token_cells_t *cells, size_t num_blocks,
             end_pretoken(cells, pretoken.size, slot->count);
             continue;
         }
-        encoder.n = 0;
-        status = tlmi_bpe_encode_pretokens(&encoder, pretoken.data, &pretoken.size, 1);
-        if (status == TLM_OK && encoder.n > 1) {
-            place_tokens(cells->cells + cells->n, &encoder);
+        ids.n = 0;
+        if (!tlmi_id_list_reserve(&ids, pretoken.size))
+            status = TLM_ERR_OUT_OF_MEMORY;
+        else
+            status = tlmi_subword_encode(base->model, &scratch, &ids, pretoken.data, pretoken.size);
+        if (status == TLM_OK && ids.n > 1) {
+            place_tokens(cells->cells + cells->n, base, &ids);
             end_pretoken(cells, pretoken.size, slot->count);
         }
     }
-    if (base != NULL)
-        tlmi_bpe_encoder_release(&encoder);
+    tlmi_id_list_release(&ids);
+    tlmi_scratch_release(&scratch);
     return status;
 }
 

@@ -34,11 +34,11 @@ enum { NUM_PRE_TOKENIZERS = sizeof(pre_tokenizers) / sizeof(pre_tokenizers[0]) }
 static tlm_status_t check_merges(const tlm_tokenizer_t *tokenizer, const tlmi_token_names_t *names,
                                  bool ignores_merges, const char *name)
 {
-    if (tokenizer->ignores_merges == ignores_merges)
+    if (names->model->ignores_merges == ignores_merges)
         return TLM_OK;
     for (uint32_t id = 0; id < tokenizer->vocabulary.size; id++)
         if (tlmi_vocabulary_token(&tokenizer->vocabulary, id).size > 0 && !names->is_raw[id] &&
-            tokenizer->is_whole[id] != TLMI_WHOLE_BY_MERGES)
+            names->model->is_whole[id] != TLMI_WHOLE_BY_MERGES)
             return tlmi_fail(TLM_ERR_UNSUPPORTED,
                              "model_save_gguf: the pattern is %s, with which token %" PRIu32
                              ", that no merge makes, is %s",
@@ -51,9 +51,10 @@ static tlm_status_t find_pre_tokenizer(const char **out, const tlm_tokenizer_t *
 {
     const char *pattern = tlmi_pretokenizer_pattern(tokenizer->pretokenizer);
 
-    if (tlmi_pretokenizer_is_nfc(tokenizer->pretokenizer))
+    if (tokenizer->normalizer != NULL)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "model_save_gguf: the tokenizer puts texts in NFC, and GGUF's do not");
+                         "model_save_gguf: the tokenizer normalizes texts by %s, and GGUF's do not",
+                         tokenizer->normalizer->kind->name);
     for (size_t i = 0; i < NUM_PRE_TOKENIZERS; i++)
         if (strcmp(pattern, pre_tokenizers[i].pattern) == 0) {
             *out = pre_tokenizers[i].name;
@@ -146,7 +147,7 @@ static tlm_status_t put_merge(tlmi_gguf_writer_t *writer, tlmi_token_names_t *na
 
 static tlm_status_t put_merges(tlmi_gguf_writer_t *writer, tlmi_token_names_t *names)
 {
-    const tlmi_merge_table_t *merges = &names->tokenizer->merges;
+    const tlmi_merge_table_t *merges = &names->model->merges;
     tlmi_spelling_t line = {0};
     tlm_status_t status;
     uint64_t n = 0;

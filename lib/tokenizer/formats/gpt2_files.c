@@ -93,18 +93,17 @@ static tlm_status_t write_vocab(tlmi_writer_t *writer, const tlm_tokenizer_t *to
     return status;
 }
 
-static tlm_status_t write_merges(tlmi_writer_t *writer, const tlm_tokenizer_t *tokenizer)
+static tlm_status_t write_merges(tlmi_writer_t *writer, const tlmi_bpe_model_t *model)
 {
     tlmi_spelling_t spelling = {0};
     tlm_status_t status = tlmi_writer_write(writer, merges_header, sizeof(merges_header) - 1);
 
-    for (uint32_t i = 0; i < tokenizer->merges.size && status == TLM_OK; i++) {
-        const tlmi_merge_t *merge = &tokenizer->merges.merges[i];
+    for (uint32_t i = 0; i < model->merges.size && status == TLM_OK; i++) {
+        const tlmi_merge_t *merge = &model->merges.merges[i];
         uint32_t sides[2] = {merge->left, merge->right};
 
         for (int side = 0; side < 2 && status == TLM_OK; side++) {
-            status =
-                tlmi_spell(&spelling, tlmi_vocabulary_token(&tokenizer->vocabulary, sides[side]));
+            status = tlmi_spell(&spelling, tlmi_vocabulary_token(model->vocabulary, sides[side]));
             if (status != TLM_OK)
                 break;
             spelling.text[spelling.size] = side == 0 ? ' ' : '\n';
@@ -119,15 +118,17 @@ tlm_status_t tlm_tokenizer_save(const tlm_tokenizer_t *tokenizer, const char *vo
                                 const char *merges_path)
 {
     tlmi_writer_t *vocab = NULL, *merges = NULL;
+    const tlmi_bpe_model_t *model;
     tlm_status_t status;
 
     TLMI_REQUIRE("tokenizer_save", tokenizer);
     TLMI_REQUIRE("tokenizer_save", vocab_path);
     TLMI_REQUIRE("tokenizer_save", merges_path);
+    TLMI_TRY(tlmi_tokenizer_require_bpe(&model, "tokenizer_save", tokenizer));
     TLMI_TRY_OR(fail, tlmi_writer_open(&vocab, vocab_path));
     TLMI_TRY_OR(fail, tlmi_writer_open(&merges, merges_path));
     TLMI_TRY_OR(fail, write_vocab(vocab, tokenizer));
-    TLMI_TRY_OR(fail, write_merges(merges, tokenizer));
+    TLMI_TRY_OR(fail, write_merges(merges, model));
     status = tlmi_writer_commit(vocab);
     if (status == TLM_OK)
         return tlmi_writer_commit(merges);

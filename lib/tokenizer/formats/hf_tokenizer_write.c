@@ -129,7 +129,7 @@ static tlm_status_t put_vocab(hf_writer_t *writer)
 /* As "left right", which tokenizers of any age read. */
 static tlm_status_t put_merges(hf_writer_t *writer)
 {
-    const tlmi_merge_table_t *merges = &writer->tokenizer->merges;
+    const tlmi_merge_table_t *merges = &writer->names.model->merges;
     const char *separator = "\"";
 
     TLMI_TRY(put(writer, "\"merges\":["));
@@ -148,13 +148,23 @@ static tlm_status_t put_merges(hf_writer_t *writer)
     return put(writer, "]");
 }
 
+static tlm_status_t put_normalizer(hf_writer_t *writer)
+{
+    const tlmi_normalizer_t *normalizer = writer->tokenizer->normalizer;
+
+    if (normalizer == NULL)
+        return put(writer, "\"normalizer\":null,\n");
+    if (normalizer == &tlmi_nfc)
+        return put(writer, "\"normalizer\":{\"type\":\"NFC\"},\n");
+    return tlmi_fail(TLM_ERR_UNSUPPORTED, "tokenizer_save_json: the normalizer %s is not written",
+                     normalizer->kind->name);
+}
+
 static tlm_status_t put_all(hf_writer_t *writer)
 {
     TLMI_TRY(put(writer, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n"));
     TLMI_TRY(put_added_tokens(writer));
-    TLMI_TRY(put(writer, tlmi_pretokenizer_is_nfc(writer->tokenizer->pretokenizer)
-                             ? "\"normalizer\":{\"type\":\"NFC\"},\n"
-                             : "\"normalizer\":null,\n"));
+    TLMI_TRY(put_normalizer(writer));
     TLMI_TRY(put_pre_tokenizer(writer));
     TLMI_TRY(put(writer, "\"post_processor\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
                          "\"trim_offsets\":false,\"use_regex\":true},\n"
@@ -163,7 +173,7 @@ static tlm_status_t put_all(hf_writer_t *writer)
                          "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
                          "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
                          "\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":"));
-    TLMI_TRY(put(writer, writer->tokenizer->ignores_merges ? "true,\n" : "false,\n"));
+    TLMI_TRY(put(writer, writer->names.model->ignores_merges ? "true,\n" : "false,\n"));
     TLMI_TRY(put_vocab(writer));
     TLMI_TRY(put_merges(writer));
     return put(writer, "}}\n");

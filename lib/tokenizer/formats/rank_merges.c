@@ -15,7 +15,6 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "tokenizer/bpe/bpe_encode.h"
 
 /* A token as it is sorted. */
 typedef struct sized_id {
@@ -53,24 +52,27 @@ static tlm_status_t sort_tokens(sized_id_t **out, size_t *n, const tlmi_vocabula
 }
 
 /* Fills a table in which the rank of a merge is the id of its product; is_made[id]: it has one. */
-static tlm_status_t find_pairs(tlm_tokenizer_t *tokenizer, bool *is_made, const sized_id_t *tokens,
+static tlm_status_t find_pairs(tlmi_bpe_model_t *model, bool *is_made, const sized_id_t *tokens,
                                size_t n, const tlmi_vocabulary_t *vocabulary)
 {
-    tlmi_bpe_encoder_t encoder;
+    tlmi_id_list_t ids = {0};
+    tlmi_scratch_t scratch = {0};
     tlm_status_t status = TLM_OK;
 
-    tlmi_bpe_encoder_init(&encoder, tokenizer, 0);
     for (size_t i = 0; i < n && status == TLM_OK; i++) {
         tlm_bytes_t token = tlmi_vocabulary_token(vocabulary, tokens[i].id);
 
-        encoder.n = 0;
-        status = tlmi_bpe_merge(&encoder, token.data, token.size);
-        if (status == TLM_OK && encoder.n == 2)
-            is_made[tokens[i].id] =
-                tlmi_merge_table_put(&tokenizer->merges, tokens[i].id,
-                                     (tlmi_merge_t){encoder.ids[0], encoder.ids[1], tokens[i].id});
+        ids.n = 0;
+        if (!tlmi_id_list_reserve(&ids, token.size))
+            status = TLM_ERR_OUT_OF_MEMORY;
+        else
+            status = tlmi_bpe_merge(model, &scratch, &ids, token.data, token.size);
+        if (status == TLM_OK && ids.n == 2)
+            is_made[tokens[i].id] = tlmi_merge_table_put(
+                &model->merges, tokens[i].id, (tlmi_merge_t){ids.ids[0], ids.ids[1], tokens[i].id});
     }
-    tlmi_bpe_encoder_release(&encoder);
+    tlmi_id_list_release(&ids);
+    tlmi_scratch_release(&scratch);
     return status;
 }
 
@@ -88,22 +90,22 @@ static tlm_status_t close_gaps(tlmi_merge_table_t *out, const tlmi_merge_table_t
 tlm_status_t tlmi_rank_merges(tlmi_merge_table_t *out, const tlmi_vocabulary_t *vocabulary,
                               const uint32_t byte_ids[256], const bool *leave_out)
 {
-    tlm_tokenizer_t tokenizer = {0}; /* as much of one as merging needs */
+    tlmi_bpe_model_t model = {0}; /* as much of one as merging needs */
     sized_id_t *tokens = NULL;
     bool *is_made;
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
     size_t n;
 
-    memcpy(tokenizer.byte_ids, byte_ids, sizeof(tokenizer.byte_ids));
+    memcpy(model.byte_ids, byte_ids, sizeof(model.byte_ids));
     is_made = tlmi_calloc(vocabulary->size, sizeof(*is_made), "merges of ranks");
     if (is_made == NULL)
         goto done;
-    TLMI_TRY_OR(done, tlmi_merge_table_init(&tokenizer.merges, vocabulary->size));
+    TLMI_TRY_OR(done, tlmi_merge_table_init(&model.merges, vocabulary->size));
     TLMI_TRY_OR(done, sort_tokens(&tokens, &n, vocabulary, leave_out));
-    TLMI_TRY_OR(done, find_pairs(&tokenizer, is_made, tokens, n, vocabulary));
-    status = close_gaps(out, &tokenizer.merges, is_made, vocabulary->size);
+    TLMI_TRY_OR(done, find_pairs(&model, is_made, tokens, n, vocabulary));
+    status = close_gaps(out, &model.merges, is_made, vocabulary->size);
 done:
-    tlmi_merge_table_release(&tokenizer.merges);
+    tlmi_merge_table_release(&model.merges);
     tlmi_free(tokens);
     tlmi_free(is_made);
     return status;

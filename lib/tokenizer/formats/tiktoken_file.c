@@ -123,11 +123,11 @@ static tlm_status_t build(tlm_tokenizer_t **out, const tlmi_token_list_t *list, 
     tlm_status_t status;
 
     TLMI_TRY_OR(fail, tlmi_tokenizer_copy_vocabulary(&vocabulary, path, list->items, list->n));
-    TLMI_TRY_OR(fail, tlmi_tokenizer_find_bytes(byte_ids, path, &vocabulary));
+    TLMI_TRY_OR(fail, tlmi_bpe_find_bytes(byte_ids, path, &vocabulary));
     TLMI_TRY_OR(fail, find_added(&added, list));
     TLMI_TRY_OR(fail, tlmi_rank_merges(&merges, &vocabulary, byte_ids, added));
     tlmi_free(added);
-    return tlmi_tokenizer_assemble(out, path, &vocabulary, &merges, options);
+    return tlmi_bpe_tokenizer_assemble(out, path, &vocabulary, &merges, options);
 fail:
     tlmi_free(added);
     tlmi_vocabulary_release(&vocabulary);
@@ -158,7 +158,8 @@ tlm_status_t tlm_tokenizer_load_tiktoken(tlm_tokenizer_t **out, const char *path
 /* ---- Saving ---- */
 
 /* Of the special tokens, those that are nothing else: neither made by merges nor a single byte. */
-static tlm_status_t find_purely_special(bool **out, const tlm_tokenizer_t *tokenizer)
+static tlm_status_t find_purely_special(bool **out, const tlm_tokenizer_t *tokenizer,
+                                        const tlmi_bpe_model_t *model)
 {
     bool *special = tlmi_calloc(tokenizer->vocabulary.size, sizeof(*special), "special tokens");
 
@@ -167,7 +168,7 @@ static tlm_status_t find_purely_special(bool **out, const tlm_tokenizer_t *token
     for (size_t i = 0; i < tlmi_special_tokens_count(tokenizer->special); i++) {
         uint32_t id = tokenizer->special_ids[i];
 
-        special[id] = tokenizer->is_whole[id] != TLMI_WHOLE_BY_MERGES;
+        special[id] = model->is_whole[id] != TLMI_WHOLE_BY_MERGES;
     }
     *out = special;
     return TLM_OK;
@@ -176,14 +177,14 @@ static tlm_status_t find_purely_special(bool **out, const tlm_tokenizer_t *token
 /* Whether the ranks make of every text what the merges make of it: they make the same tokens, of pairs
  * that are merges, in the order of the merges. By the length of tokens, rank_merges.c's reason then
  * gives that a token's pair is the same by both. */
-static tlm_status_t compare_merges(const tlm_tokenizer_t *tokenizer,
-                                   const tlmi_merge_table_t *by_rank, bool *is_made)
+static tlm_status_t compare_merges(const tlmi_bpe_model_t *model, const tlmi_merge_table_t *by_rank,
+                                   bool *is_made)
 {
     uint32_t next = 0; /* the least rank that the next merge may have */
 
     for (uint32_t i = 0; i < by_rank->size; i++) {
         const tlmi_merge_t *merge = &by_rank->merges[i];
-        uint32_t rank = tlmi_merge_rank(&tokenizer->merges, merge->left, merge->right);
+        uint32_t rank = tlmi_merge_rank(&model->merges, merge->left, merge->right);
 
         if (rank == TLMI_NO_MERGE)
             return tlmi_fail(TLM_ERR_UNSUPPORTED,
@@ -202,12 +203,12 @@ static tlm_status_t compare_merges(const tlm_tokenizer_t *tokenizer,
     return TLM_OK;
 }
 
-static tlm_status_t compare_tokens(const tlm_tokenizer_t *tokenizer, const bool *left_out,
+static tlm_status_t compare_tokens(const tlmi_bpe_model_t *model, const bool *left_out,
                                    const bool *is_made)
 {
-    for (uint32_t id = 0; id < tokenizer->vocabulary.size; id++) {
-        size_t size = tlmi_vocabulary_token(&tokenizer->vocabulary, id).size;
-        uint8_t is_whole = tokenizer->is_whole[id];
+    for (uint32_t id = 0; id < model->vocabulary->size; id++) {
+        size_t size = tlmi_vocabulary_token(model->vocabulary, id).size;
+        uint8_t is_whole = model->is_whole[id];
 
         if (size <= 1 || left_out[id])
             continue;
@@ -225,18 +226,18 @@ static tlm_status_t compare_tokens(const tlm_tokenizer_t *tokenizer, const bool 
     return TLM_OK;
 }
 
-static tlm_status_t check_ranks(const tlm_tokenizer_t *tokenizer, const bool *left_out)
+static tlm_status_t check_ranks(const tlmi_bpe_model_t *model, const bool *left_out)
 {
     tlmi_merge_table_t by_rank = {0};
-    bool *is_made = tlmi_calloc(tokenizer->vocabulary.size, sizeof(*is_made), "merges of ranks");
+    bool *is_made = tlmi_calloc(model->vocabulary->size, sizeof(*is_made), "merges of ranks");
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
 
     if (is_made != NULL)
-        status = tlmi_rank_merges(&by_rank, &tokenizer->vocabulary, tokenizer->byte_ids, left_out);
+        status = tlmi_rank_merges(&by_rank, model->vocabulary, model->byte_ids, left_out);
     if (status == TLM_OK)
-        status = compare_merges(tokenizer, &by_rank, is_made);
+        status = compare_merges(model, &by_rank, is_made);
     if (status == TLM_OK)
-        status = compare_tokens(tokenizer, left_out, is_made);
+        status = compare_tokens(model, left_out, is_made);
     tlmi_merge_table_release(&by_rank);
     tlmi_free(is_made);
     return status;
@@ -285,13 +286,15 @@ static tlm_status_t write_ranks(const tlm_tokenizer_t *tokenizer, const bool *le
 
 tlm_status_t tlm_tokenizer_save_tiktoken(const tlm_tokenizer_t *tokenizer, const char *path)
 {
+    const tlmi_bpe_model_t *model;
     bool *left_out;
     tlm_status_t status;
 
     TLMI_REQUIRE("tokenizer_save_tiktoken", tokenizer);
     TLMI_REQUIRE("tokenizer_save_tiktoken", path);
-    TLMI_TRY(find_purely_special(&left_out, tokenizer));
-    status = check_ranks(tokenizer, left_out);
+    TLMI_TRY(tlmi_tokenizer_require_bpe(&model, "tokenizer_save_tiktoken", tokenizer));
+    TLMI_TRY(find_purely_special(&left_out, tokenizer, model));
+    status = check_ranks(model, left_out);
     if (status == TLM_OK)
         status = write_ranks(tokenizer, left_out, path);
     tlmi_free(left_out);

@@ -92,12 +92,13 @@ tlm_status_t tlmi_spell(tlmi_spelling_t *out, tlm_bytes_t token);
 
 typedef struct tlmi_token_names {
     const tlm_tokenizer_t *tokenizer;
+    const tlmi_bpe_model_t *model;
     tlmi_spelling_t spelling;
     bool *is_raw; /* [id]: named as it is */
 } tlmi_token_names_t;
 
-/* TLM_ERR_UNSUPPORTED, with a message that begins with `what`, if a special token would be taken for
- * another token, or is not UTF-8 without NUL. Released also on failure. */
+/* TLM_ERR_UNSUPPORTED, with a message that begins with `what`, if the model is not BPE, or a special
+ * token would be taken for another token or is not UTF-8 without NUL. Released also on failure. */
 tlm_status_t tlmi_token_names_init(tlmi_token_names_t *names, const tlm_tokenizer_t *tokenizer,
                                    const char *what);
 void tlmi_token_names_release(tlmi_token_names_t *names);

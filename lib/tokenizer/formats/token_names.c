@@ -39,6 +39,7 @@ tlm_status_t tlmi_token_names_init(tlmi_token_names_t *names, const tlm_tokenize
     size_t n = tlmi_special_tokens_count(tokenizer->special);
 
     *names = (tlmi_token_names_t){.tokenizer = tokenizer};
+    TLMI_TRY(tlmi_tokenizer_require_bpe(&names->model, what, tokenizer));
     names->is_raw =
         tlmi_calloc(tokenizer->vocabulary.size, sizeof(*names->is_raw), "special tokens");
     if (names->is_raw == NULL)
@@ -46,7 +47,7 @@ tlm_status_t tlmi_token_names_init(tlmi_token_names_t *names, const tlm_tokenize
     for (size_t i = 0; i < n; i++) {
         uint32_t id = tokenizer->special_ids[i];
 
-        names->is_raw[id] = tokenizer->is_whole[id] != TLMI_WHOLE_BY_MERGES;
+        names->is_raw[id] = names->model->is_whole[id] != TLMI_WHOLE_BY_MERGES;
     }
     for (size_t i = 0; i < n; i++)
         TLMI_TRY(check_special(names, i, what));

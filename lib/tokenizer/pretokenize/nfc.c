@@ -1,7 +1,7 @@
 /* A text is a row of clusters: a character that never composes with what stands before it, and is in
  * NFC by itself ("stable"), and those behind it that are not so. Nearly all clusters are one stable
  * character, which stays as it is; the others are decomposed, their marks sorted, and composed. */
-#include "tokenizer/pretokenize/unicode.h"
+#include "tokenizer/pretokenize/pretokenize.h"
 
 #include <string.h>
 
@@ -12,11 +12,11 @@
 
 #define FEW_MARKS 16 /* up to so many are sorted by insertion */
 
-void tlmi_nfc_release(tlmi_nfc_text_t *text)
+void tlmi_normal_text_release(tlmi_normal_text_t *text)
 {
     tlmi_free(text->bytes);
     tlmi_free(text->characters);
-    *text = (tlmi_nfc_text_t){0};
+    *text = (tlmi_normal_text_t){0};
 }
 
 /* End of the whole clusters of one character at `at`. */
@@ -90,7 +90,7 @@ static void sort_runs(int32_t *characters, size_t n, int32_t *scratch)
     }
 }
 
-static bool append_bytes(tlmi_nfc_text_t *out, const void *bytes, size_t size)
+static bool append_bytes(tlmi_normal_text_t *out, const void *bytes, size_t size)
 {
     if (!tlmi_grow(&out->bytes, &out->capacity, out->size + size + 1, 1, "a text in NFC"))
         return false;
@@ -99,7 +99,7 @@ static bool append_bytes(tlmi_nfc_text_t *out, const void *bytes, size_t size)
     return true;
 }
 
-static bool append_composed(tlmi_nfc_text_t *out, const uint8_t *text, size_t size)
+static bool append_composed(tlmi_normal_text_t *out, const uint8_t *text, size_t size)
 {
     size_t room, n = 0;
 
@@ -118,7 +118,7 @@ static bool append_composed(tlmi_nfc_text_t *out, const uint8_t *text, size_t si
     return append_bytes(out, out->characters, n);
 }
 
-tlm_status_t tlmi_nfc_append(tlmi_nfc_text_t *out, const uint8_t *text, size_t size)
+tlm_status_t tlmi_nfc_append(tlmi_normal_text_t *out, const uint8_t *text, size_t size)
 {
     const uint8_t *end = text + size;
 
@@ -160,14 +160,14 @@ size_t tlmi_nfc_last_cut(const uint8_t *text, size_t size)
 
 tlm_status_t tlm_utf8_nfc(char **text, size_t *size, const void *bytes, size_t n)
 {
-    tlmi_nfc_text_t out = {0};
+    tlmi_normal_text_t out = {0};
 
     TLMI_REQUIRE("utf8_nfc", text);
     TLMI_REQUIRE("utf8_nfc", size);
     if (n > 0)
         TLMI_REQUIRE("utf8_nfc", bytes);
     if (!append_bytes(&out, "", 0) || (n > 0 && tlmi_nfc_append(&out, bytes, n) != TLM_OK)) {
-        tlmi_nfc_release(&out);
+        tlmi_normal_text_release(&out);
         return TLM_ERR_OUT_OF_MEMORY;
     }
     tlmi_free(out.characters);
@@ -176,3 +176,39 @@ tlm_status_t tlm_utf8_nfc(char **text, size_t *size, const void *bytes, size_t n
     *size = out.size;
     return TLM_OK;
 }
+
+/* ---- As the normalizer of a pipeline ---- */
+
+static bool nfc_leaves(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size)
+{
+    (void)normalizer;
+    return tlmi_nfc_is_stable(text, size);
+}
+
+static tlm_status_t nfc_append(const tlmi_normalizer_t *normalizer, tlmi_normal_text_t *out,
+                               const uint8_t *text, size_t size)
+{
+    (void)normalizer;
+    return tlmi_nfc_append(out, text, size);
+}
+
+static size_t nfc_last_cut(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size)
+{
+    (void)normalizer;
+    return tlmi_nfc_last_cut(text, size);
+}
+
+/* ASCII characters compose with nothing before them. */
+static bool nfc_cuts_at(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t at)
+{
+    (void)normalizer;
+    return text[at] < 0x80;
+}
+
+static const tlmi_normalizer_kind_t nfc_kind = {.name = "NFC",
+                                                .leaves = nfc_leaves,
+                                                .append = nfc_append,
+                                                .last_cut = nfc_last_cut,
+                                                .cuts_at = nfc_cuts_at};
+
+const tlmi_normalizer_t tlmi_nfc = {&nfc_kind};

@@ -82,11 +82,10 @@ tlm_status_t tlmi_regex_search(size_t *start, size_t *end, const tlmi_regex_t *r
 typedef struct tlmi_pretokenizer tlmi_pretokenizer_t; /* immutable */
 
 /* NULL is the GPT-2 pattern. The well-known patterns have scanners of their own; any other goes
- * through Oniguruma. With `nfc`, texts are put in Normalization Form C first. */
-tlm_status_t tlmi_pretokenizer_create(tlmi_pretokenizer_t **out, const char *pattern, bool nfc);
+ * through Oniguruma. */
+tlm_status_t tlmi_pretokenizer_create(tlmi_pretokenizer_t **out, const char *pattern);
 void tlmi_pretokenizer_free(tlmi_pretokenizer_t *pretokenizer);
 const char *tlmi_pretokenizer_pattern(const tlmi_pretokenizer_t *pretokenizer);
-bool tlmi_pretokenizer_is_nfc(const tlmi_pretokenizer_t *pretokenizer);
 
 /* Whether pretokens are decided near their end, so that a text can be cut before it is whole. */
 bool tlmi_pretokenizer_is_local(const tlmi_pretokenizer_t *pretokenizer);
@@ -95,9 +94,8 @@ bool tlmi_pretokenizer_is_local(const tlmi_pretokenizer_t *pretokenizer);
 tlm_status_t tlmi_pretokenize(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text,
                               size_t size, tlmi_pretokens_fn pretokens, void *context);
 
-/* Splits text that is in the form that the pretokenizer works on. Unless `final`, text may go on behind
- * `size`, and only the pretokens that cannot change are given (none by a pattern that is not local).
- * *consumed is their size. */
+/* Splits part of a text. Unless `final`, the text may go on behind `size`, and only the pretokens that
+ * cannot change are given (none by a pattern that is not local). *consumed is their size. */
 tlm_status_t tlmi_pretokenize_part(size_t *consumed, const tlmi_pretokenizer_t *pretokenizer,
                                    const uint8_t *text, size_t size, bool final,
                                    tlmi_pretokens_fn pretokens, void *context);
@@ -137,42 +135,91 @@ bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_to
 bool tlmi_special_tokens_cross(const tlmi_special_tokens_t *special, const uint8_t *text,
                                size_t size, size_t at);
 
-/* From text to pretokens and special tokens, for training and encoding alike: a whole text, a
- * stream cut anywhere, and the places where a text may be cut for several threads. */
+/* First special token at position `at` exactly, the longest that is there whole; false if none is. */
+bool tlmi_special_tokens_at(const tlmi_special_tokens_t *special, const uint8_t *text, size_t size,
+                            size_t at);
 
-/* What cuts a text, and who receives the parts, in order. Borrows everything. */
-typedef struct tlmi_text_splitter {
+/* Normalization: what is done to the text between special tokens before it is split. */
+
+typedef struct tlmi_normalizer tlmi_normalizer_t; /* immutable */
+
+typedef struct tlmi_normalizer_kind {
+    const char *name; /* for messages: "NFC" */
+
+    /* Whether a whole text stays as it is, by a quick look; false says nothing. */
+    bool (*leaves)(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size);
+
+    /* Appends a text, normalized by itself. */
+    tlm_status_t (*append)(const tlmi_normalizer_t *normalizer, tlmi_normal_text_t *out,
+                           const uint8_t *text, size_t size);
+
+    /* A place near the end where a text that may go on behind `size` can be cut, so that both parts are
+     * normalized apart. 0 if there is none: a stream then keeps its text to the end. */
+    size_t (*last_cut)(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size);
+
+    /* Whether a text may be cut before text[at], at > 0. NULL: never. */
+    bool (*cuts_at)(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t at);
+
+    void (*free)(tlmi_normalizer_t *normalizer); /* NULL: nothing is to be freed */
+} tlmi_normalizer_kind_t;
+
+/* The first member of a kind's own struct. */
+struct tlmi_normalizer {
+    const tlmi_normalizer_kind_t *kind;
+};
+
+extern const tlmi_normalizer_t tlmi_nfc;
+
+/* NULL is fine. */
+void tlmi_normalizer_free(const tlmi_normalizer_t *normalizer);
+
+/* The way from text to pretokens and special tokens, for training and encoding alike: special tokens are
+ * found, the text between them is normalized and split. Texts come whole, as streams cut anywhere, or
+ * cut for several threads. */
+
+/* Borrows its parts. */
+typedef struct tlmi_text_pipeline {
+    const tlmi_special_tokens_t *special; /* NULL: none is found */
+    const tlmi_normalizer_t *normalizer;  /* NULL: the text is split as it is */
     const tlmi_pretokenizer_t *pretokenizer;
-    const tlmi_special_tokens_t *special;
+} tlmi_text_pipeline_t;
+
+/* Who receives the parts of a text, in order. */
+typedef struct tlmi_pretoken_sink {
     tlmi_pretokens_fn pretokens;
     tlm_status_t (*special_token)(void *context, size_t index);
     void *context;
-} tlmi_text_splitter_t;
+} tlmi_pretoken_sink_t;
 
-tlm_status_t tlmi_split_text(const tlmi_text_splitter_t *splitter, const uint8_t *text,
-                             size_t size);
+/* Splits a whole text. */
+tlm_status_t tlmi_split_text(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, size_t size,
+                             const tlmi_pretoken_sink_t *sink);
 
 /* First position in [from, to), 0 < from, where a text may be cut in two without a change in its
  * parts; `to` if none was found. */
-size_t tlmi_find_cut(const tlmi_text_splitter_t *splitter, const uint8_t *text, size_t size,
+size_t tlmi_find_cut(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, size_t size,
                      size_t from, size_t to);
 
 /* A text that comes in pieces. The parts are those of the whole text, however it is cut. Memory
  * holds a few kilobytes, or the pretoken at hand if that is longer; with a pattern that is not
  * local, the text back to the last special token. */
 typedef struct tlmi_text_stream {
-    tlmi_text_splitter_t splitter;
+    tlmi_text_pipeline_t pipeline;
+    tlmi_pretoken_sink_t sink;
     uint8_t *pending; /* text not handed on yet */
     size_t size;
     size_t capacity;
-    size_t searched;  /* no special token begins before this place in `pending` */
-    size_t threshold; /* pending is looked at when it has grown to this size */
-    tlmi_nfc_text_t
-        nfc; /* if pretokens are of text in NFC: what is not handed on, before pending */
+    size_t searched;           /* no special token begins before this place in `pending` */
+    size_t threshold;          /* pending is looked at when it has grown to this size */
+    tlmi_normal_text_t normal; /* what is normalized and not handed on, before pending */
 } tlmi_text_stream_t;
 
-void tlmi_text_stream_init(tlmi_text_stream_t *stream, const tlmi_text_splitter_t *splitter);
+void tlmi_text_stream_init(tlmi_text_stream_t *stream, const tlmi_text_pipeline_t *pipeline,
+                           const tlmi_pretoken_sink_t *sink);
+
+/* Drops what is pending and frees its memory: the stream is as after init. */
 void tlmi_text_stream_release(tlmi_text_stream_t *stream);
+
 tlm_status_t tlmi_text_stream_push(tlmi_text_stream_t *stream, const uint8_t *text, size_t size);
 
 /* Ends the text and makes the stream ready for another; also after a failure. */

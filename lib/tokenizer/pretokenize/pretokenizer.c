@@ -13,17 +13,15 @@ struct tlmi_pretokenizer {
     char *pattern;
     const tlmi_scanner_t *scanner; /* NULL: the regular expression */
     tlmi_regex_t *regex;
-    bool nfc;
 };
 
-tlm_status_t tlmi_pretokenizer_create(tlmi_pretokenizer_t **out, const char *pattern, bool nfc)
+tlm_status_t tlmi_pretokenizer_create(tlmi_pretokenizer_t **out, const char *pattern)
 {
     tlmi_pretokenizer_t *pretokenizer = tlmi_calloc(1, sizeof(*pretokenizer), "a pretokenizer");
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
 
     if (pretokenizer == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    pretokenizer->nfc = nfc;
     if (pattern == NULL)
         pattern = TLM_PATTERN_GPT2;
     pretokenizer->pattern = tlmi_strdup(pattern, "a pattern");
@@ -51,11 +49,6 @@ void tlmi_pretokenizer_free(tlmi_pretokenizer_t *pretokenizer)
 const char *tlmi_pretokenizer_pattern(const tlmi_pretokenizer_t *pretokenizer)
 {
     return pretokenizer->pattern;
-}
-
-bool tlmi_pretokenizer_is_nfc(const tlmi_pretokenizer_t *pretokenizer)
-{
-    return pretokenizer->nfc;
 }
 
 bool tlmi_pretokenizer_is_local(const tlmi_pretokenizer_t *pretokenizer)
@@ -179,20 +172,9 @@ tlm_status_t tlmi_pretokenize_part(size_t *consumed, const tlmi_pretokenizer_t *
 tlm_status_t tlmi_pretokenize(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text,
                               size_t size, tlmi_pretokens_fn pretokens, void *context)
 {
-    tlmi_nfc_text_t nfc = {0};
-    tlm_status_t status = TLM_OK;
     size_t consumed;
 
-    if (pretokenizer->nfc && !tlmi_nfc_is_stable(text, size)) {
-        status = tlmi_nfc_append(&nfc, text, size);
-        text = nfc.bytes;
-        size = nfc.size;
-    }
-    if (status == TLM_OK)
-        status =
-            tlmi_pretokenize_part(&consumed, pretokenizer, text, size, true, pretokens, context);
-    tlmi_nfc_release(&nfc);
-    return status;
+    return tlmi_pretokenize_part(&consumed, pretokenizer, text, size, true, pretokens, context);
 }
 
 /* A space never joins what stands before it, and pretokens of anything but white space are not

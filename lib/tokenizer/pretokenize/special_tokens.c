@@ -168,6 +168,18 @@ bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_to
     return false;
 }
 
+bool tlmi_special_tokens_at(const tlmi_special_tokens_t *special, const uint8_t *text, size_t size,
+                            size_t at)
+{
+    for (size_t i = special->first[text[at]]; i < special->first[text[at] + 1]; i++) {
+        const tlm_bytes_t *token = special->ordered[i];
+
+        if (token->size <= size - at && memcmp(text + at, token->data, token->size) == 0)
+            return true;
+    }
+    return false;
+}
+
 bool tlmi_special_tokens_cross(const tlmi_special_tokens_t *special, const uint8_t *text,
                                size_t size, size_t at)
 {

@@ -106,18 +106,18 @@ size_t tlmi_compose(int32_t *characters, size_t n);
 /* Unicode's Normalization Form C (annex 15 of the standard), in utf8proc's version of Unicode.
  * Malformed bytes stay as they are, and nothing composes across them. Time is linear. */
 
-/* A text that grows. Zeros before its first use. */
-typedef struct tlmi_nfc_text {
+/* A text that grows as it is normalized. One of zeros is empty. */
+typedef struct tlmi_normal_text {
     uint8_t *bytes;
     size_t size, capacity;
     int32_t *characters; /* scratch memory */
     size_t characters_capacity;
-} tlmi_nfc_text_t;
+} tlmi_normal_text_t;
 
-void tlmi_nfc_release(tlmi_nfc_text_t *text);
+void tlmi_normal_text_release(tlmi_normal_text_t *text);
 
 /* Appends a text, put in NFC by itself. */
-tlm_status_t tlmi_nfc_append(tlmi_nfc_text_t *out, const uint8_t *text, size_t size);
+tlm_status_t tlmi_nfc_append(tlmi_normal_text_t *out, const uint8_t *text, size_t size);
 
 /* Whether a text is in NFC and holds nothing that depends on what surrounds it; most are and do. */
 bool tlmi_nfc_is_stable(const uint8_t *text, size_t size);

@@ -1,48 +1,36 @@
-/* The streaming encoder: a text stream that ends in a BPE encoder, which hands its ids on. */
+/* The streaming encoder: a text stream that ends in an encode worker, whose sink is the callback. */
+#include "tokenizer/encode.h"
+
 #include "base/error.h"
 #include "base/memory.h"
-#include "tokenizer/bpe/bpe_encode.h"
 
-#define IDS_AT_ONCE 4096
-#define CACHE_SIZE  ((size_t)1 << 18) /* bytes; a stream is to need little memory */
+#define CACHE_SIZE ((size_t)1 << 18) /* bytes; a stream is to need little memory */
 
 struct tlm_encoder {
-    tlmi_bpe_encoder_t bpe;
+    tlmi_encode_plan_t plan;
+    tlmi_encode_memory_t memory;
+    tlmi_id_list_t ids;
+    tlmi_id_sink_t sink;
+    tlmi_encode_worker_t worker;
     tlmi_text_stream_t stream;
     tlm_ids_callback_t callback;
     void *user;
 };
 
-static tlm_status_t hand_on(tlm_encoder_t *encoder)
+static tlm_status_t call_back(void *context, const uint32_t *ids, size_t n)
 {
-    size_t n = encoder->bpe.n;
+    const tlm_encoder_t *encoder = context;
 
-    encoder->bpe.n = 0;
-    if (n > 0 && encoder->callback(encoder->user, encoder->bpe.ids, n) != 0)
+    if (encoder->callback(encoder->user, ids, n) != 0)
         return tlmi_fail(TLM_ERR_CANCELLED, "encoder: cancelled by its callback at %zu ids", n);
     return TLM_OK;
-}
-
-static tlm_status_t take_pretokens(void *context, const uint8_t *text, const size_t *ends, size_t n)
-{
-    tlm_encoder_t *encoder = context;
-
-    TLMI_TRY(tlmi_bpe_encode_pretokens(&encoder->bpe, text, ends, n));
-    return encoder->bpe.n < IDS_AT_ONCE ? TLM_OK : hand_on(encoder);
-}
-
-static tlm_status_t take_special(void *context, size_t index)
-{
-    tlm_encoder_t *encoder = context;
-
-    return tlmi_bpe_encode_special(&encoder->bpe, index);
 }
 
 tlm_status_t tlm_encoder_create(tlm_encoder_t **out, const tlm_tokenizer_t *tokenizer,
                                 tlm_ids_callback_t callback, void *user)
 {
+    tlmi_pretoken_sink_t pretoken_sink;
     tlm_encoder_t *encoder;
-    tlmi_text_splitter_t splitter;
 
     TLMI_REQUIRE("encoder_create", out);
     TLMI_REQUIRE("encoder_create", tokenizer);
@@ -50,12 +38,16 @@ tlm_status_t tlm_encoder_create(tlm_encoder_t **out, const tlm_tokenizer_t *toke
     encoder = tlmi_calloc(1, sizeof(*encoder), "an encoder");
     if (encoder == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    splitter = (tlmi_text_splitter_t){tokenizer->pretokenizer, tokenizer->special, take_pretokens,
-                                      take_special, encoder};
-    tlmi_bpe_encoder_init(&encoder->bpe, tokenizer, tlmi_bpe_cache_create(CACHE_SIZE));
-    tlmi_text_stream_init(&encoder->stream, &splitter);
     encoder->callback = callback;
     encoder->user = user;
+    encoder->memory.cache = tlmi_pretoken_cache_create(CACHE_SIZE);
+    encoder->sink = (tlmi_id_sink_t){.take = call_back, .context = encoder};
+    tlmi_encode_plan_init_default(&encoder->plan, "encoder", tokenizer);
+    tlmi_encode_worker_init(&encoder->worker, &encoder->plan,
+                            encoder->memory.cache != NULL ? &encoder->memory : NULL, &encoder->ids);
+    encoder->worker.sink = &encoder->sink;
+    pretoken_sink = tlmi_encode_worker_sink(&encoder->worker);
+    tlmi_text_stream_init(&encoder->stream, &encoder->plan.pipeline, &pretoken_sink);
     *out = encoder;
     return TLM_OK;
 }
@@ -66,7 +58,7 @@ tlm_status_t tlm_encoder_push(tlm_encoder_t *encoder, const void *chunk, size_t 
     if (size > 0)
         TLMI_REQUIRE("encoder_push", chunk);
     TLMI_TRY(tlmi_text_stream_push(&encoder->stream, chunk, size));
-    return hand_on(encoder);
+    return tlmi_encode_worker_flush(&encoder->worker);
 }
 
 tlm_status_t tlm_encoder_finish(tlm_encoder_t *encoder)
@@ -76,8 +68,8 @@ tlm_status_t tlm_encoder_finish(tlm_encoder_t *encoder)
     TLMI_REQUIRE("encoder_finish", encoder);
     status = tlmi_text_stream_finish(&encoder->stream);
     if (status == TLM_OK)
-        return hand_on(encoder);
-    encoder->bpe.n = 0;
+        return tlmi_encode_worker_flush(&encoder->worker);
+    encoder->ids.n = 0;
     return status;
 }
 
@@ -85,8 +77,10 @@ void tlm_encoder_free(tlm_encoder_t *encoder)
 {
     if (encoder == NULL)
         return;
-    tlmi_bpe_cache_free(encoder->bpe.cache);
-    tlmi_bpe_encoder_release(&encoder->bpe);
+    tlmi_encode_worker_release(&encoder->worker);
+    tlmi_pretoken_cache_free(encoder->memory.cache);
+    tlmi_scratch_release(&encoder->memory.scratch);
+    tlmi_id_list_release(&encoder->ids);
     tlmi_text_stream_release(&encoder->stream);
     tlmi_free(encoder);
 }

@@ -1,0 +1,100 @@
+/* Encoding one text: to an array, with options or without, and counting. */
+#include "tokenizer/encode.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#define LARGE_ARRAY ((size_t)1 << 20) /* ids; in huge pages from this size on */
+
+/* Room for what nearly all texts need, an id for each two bytes: an array that grows is copied, and
+ * what is never written to does not become memory. */
+static bool reserve_ids(tlmi_id_list_t *list, size_t text_size)
+{
+    size_t expected = text_size / 2 + 64;
+
+    if (expected < LARGE_ARRAY)
+        list->ids = tlmi_alloc(expected, sizeof(*list->ids), "token ids");
+    else
+        list->ids = tlmi_alloc_aligned(expected, sizeof(*list->ids), "token ids");
+    list->capacity = list->ids != NULL ? expected : 0;
+    return list->ids != NULL;
+}
+
+static tlm_status_t encode_to_array(uint32_t **ids, size_t *n, const tlmi_encode_plan_t *plan,
+                                    const void *data, size_t size)
+{
+    tlm_bytes_t text = {data, size};
+    tlmi_id_list_t list = {0};
+    tlmi_id_sink_t sink = {.list = &list};
+    tlm_status_t status;
+
+    if (!reserve_ids(&list, size))
+        return TLM_ERR_OUT_OF_MEMORY;
+    status = tlmi_encode_texts(plan, &text, 1, &sink);
+    if (status != TLM_OK || list.n == 0)
+        tlmi_id_list_release(&list);
+    if (status != TLM_OK)
+        return status;
+    if (list.n > 0)
+        tlmi_id_list_fit(&list);
+    *ids = list.ids;
+    *n = list.n;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n, const tlm_tokenizer_t *tokenizer,
+                                  const void *text, size_t size)
+{
+    tlmi_encode_plan_t plan;
+
+    TLMI_REQUIRE("tokenizer_encode", ids);
+    TLMI_REQUIRE("tokenizer_encode", n);
+    TLMI_REQUIRE("tokenizer_encode", tokenizer);
+    if (size > 0)
+        TLMI_REQUIRE("tokenizer_encode", text);
+    tlmi_encode_plan_init_default(&plan, "tokenizer_encode", tokenizer);
+    return encode_to_array(ids, n, &plan, text, size);
+}
+
+tlm_status_t tlm_tokenizer_encode_with(uint32_t **ids, size_t *n, const tlm_tokenizer_t *tokenizer,
+                                       const void *text, size_t size,
+                                       const tlm_encode_options_t *options)
+{
+    tlmi_encode_plan_t plan;
+    tlm_status_t status;
+
+    TLMI_REQUIRE("tokenizer_encode_with", ids);
+    TLMI_REQUIRE("tokenizer_encode_with", n);
+    TLMI_REQUIRE("tokenizer_encode_with", tokenizer);
+    if (size > 0)
+        TLMI_REQUIRE("tokenizer_encode_with", text);
+    TLMI_TRY(tlmi_encode_plan_init(&plan, "tokenizer_encode_with", tokenizer, options));
+    status = encode_to_array(ids, n, &plan, text, size);
+    tlmi_encode_plan_release(&plan);
+    return status;
+}
+
+static tlm_status_t count_ids(void *context, const uint32_t *ids, size_t n)
+{
+    (void)ids;
+    *(uint64_t *)context += n;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tokenizer_count(uint64_t *n, const tlm_tokenizer_t *tokenizer, const void *data,
+                                 size_t size)
+{
+    tlm_bytes_t text = {data, size};
+    uint64_t count = 0;
+    tlmi_id_sink_t sink = {.take = count_ids, .context = &count};
+    tlmi_encode_plan_t plan;
+
+    TLMI_REQUIRE("tokenizer_count", n);
+    TLMI_REQUIRE("tokenizer_count", tokenizer);
+    if (size > 0 && data == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "tokenizer_count: text is NULL");
+    tlmi_encode_plan_init_default(&plan, "tokenizer_count", tokenizer);
+    TLMI_TRY(tlmi_encode_texts(&plan, &text, 1, &sink));
+    *n = count;
+    return TLM_OK;
+}

@@ -1,0 +1,290 @@
+/* Texts are cut into pieces of about one size, each a part of a long text or several short ones, and
+ * these are taken in waves: while the pieces of one wave are encoded, one task hands the ids of the wave
+ * before to the sink. So a wave's ids are still in the cache when they are copied or written, and two
+ * waves are all that is held. Little text is encoded on the calling thread, straight into the sink. */
+#include "tokenizer/encode.h"
+
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/thread_pool.h"
+
+#define MAX_PIECE_SIZE    ((size_t)1 << 16) /* bytes of text, about */
+#define MIN_PIECE_SIZE    ((size_t)1 << 13)
+#define MAX_PIECE_TEXTS   ((size_t)1 << 12)
+#define PIECES_A_WORKER   16 /* in a wave; the last ones leave some threads idle */
+#define MAX_PIECES_A_WAVE 256
+
+typedef struct piece {
+    size_t first, n;   /* texts, n >= 1 */
+    size_t start, end; /* where it begins in the first of them and ends in the last */
+    tlmi_id_list_t ids;
+    size_t *ends; /* (n): of each text's ids in `ids` */
+    size_t ends_capacity;
+    tlm_status_t status;
+    char message[256]; /* of a failure: it has to reach the thread that called */
+} piece_t;
+
+typedef struct wave {
+    piece_t *pieces;
+    size_t n;
+} wave_t;
+
+typedef struct encode_job {
+    const tlmi_encode_plan_t *plan;
+    const tlm_bytes_t *texts;
+    size_t num_texts;
+    const tlmi_id_sink_t *sink;
+    size_t piece_size;
+    size_t text, at; /* where the next piece begins */
+    size_t done;     /* bytes in pieces so far */
+    wave_t waves[2];
+    size_t wave_size; /* pieces, at most */
+    wave_t *encoding, *taking;
+    tlm_status_t sink_status;
+    char message[256]; /* of the sink */
+    /* Of each worker, while the job runs; any number of threads has room, whatever it was before. */
+    tlmi_encode_memory_t *memory[TLM_MAX_THREADS];
+} encode_job_t;
+
+/* ---- Pieces ---- */
+
+/* Dropout goes by places in the normalized text, so that place has to be known where a piece begins. */
+static bool may_cut(const tlmi_encode_plan_t *plan)
+{
+    return plan->dropout == 0.0 || plan->pipeline.normalizer == NULL;
+}
+
+/* Where the part of a text that begins at `start` ends. */
+static size_t find_end(const encode_job_t *job, const tlm_bytes_t *text, size_t start)
+{
+    const tlmi_encode_plan_t *plan = job->plan;
+    size_t end = start;
+
+    if (text->size - start <= job->piece_size || !may_cut(plan))
+        return text->size;
+    end += job->piece_size;
+    for (;; end++) {
+        end = tlmi_find_cut(&plan->pipeline, text->data, text->size, end, text->size);
+        if (end == text->size || plan->disallowed == NULL ||
+            !tlmi_special_tokens_cross(plan->disallowed, text->data, text->size, end))
+            return end;
+    }
+}
+
+static void cut_piece(piece_t *piece, encode_job_t *job)
+{
+    size_t size;
+
+    piece->first = job->text;
+    piece->n = 1;
+    piece->start = job->at;
+    piece->end = find_end(job, &job->texts[job->text], job->at);
+    size = piece->end - piece->start;
+    job->at = piece->end;
+    while (job->at == job->texts[job->text].size && ++job->text < job->num_texts) {
+        size_t next = job->texts[job->text].size;
+
+        job->at = 0;
+        if (size + next > job->piece_size || piece->n == MAX_PIECE_TEXTS)
+            break;
+        size += next;
+        piece->n++;
+        piece->end = job->at = next;
+    }
+    job->done += size;
+}
+
+static void cut_pieces(wave_t *wave, encode_job_t *job)
+{
+    for (wave->n = 0; wave->n < job->wave_size && job->text < job->num_texts; wave->n++)
+        cut_piece(&wave->pieces[wave->n], job);
+}
+
+static tlm_status_t encode_piece(piece_t *piece, const encode_job_t *job,
+                                 tlmi_encode_memory_t *memory)
+{
+    tlmi_encode_worker_t worker;
+    tlm_status_t status = TLM_OK;
+
+    piece->ids.n = 0;
+    if (!tlmi_grow(&piece->ends, &piece->ends_capacity, piece->n, sizeof(*piece->ends),
+                   "a batch of texts"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlmi_encode_worker_init(&worker, job->plan, memory, &piece->ids);
+    for (size_t i = 0; i < piece->n && status == TLM_OK; i++) {
+        const tlm_bytes_t *text = &job->texts[piece->first + i];
+        size_t start = i == 0 ? piece->start : 0;
+        size_t end = i + 1 == piece->n ? piece->end : text->size;
+
+        status = tlmi_encode_worker_text(&worker, text, start, end, piece->first + i);
+        piece->ends[i] = piece->ids.n;
+    }
+    tlmi_encode_worker_release(&worker);
+    return status;
+}
+
+/* ---- Waves ---- */
+
+/* Says where texts end in the list. The last text of a piece may go on in the next, which says so
+ * again. */
+static void set_offsets(size_t *offsets, const piece_t *piece, size_t before)
+{
+    for (size_t i = 0; i < piece->n; i++)
+        offsets[piece->first + i + 1] = before + piece->ends[i];
+}
+
+static tlm_status_t hand_on_piece(const tlmi_id_sink_t *sink, const piece_t *piece)
+{
+    if (piece->status != TLM_OK)
+        return tlmi_fail(piece->status, "%s", piece->message);
+    if (sink->list == NULL)
+        return piece->ids.n == 0 ? TLM_OK : sink->take(sink->context, piece->ids.ids, piece->ids.n);
+    if (sink->offsets != NULL)
+        set_offsets(sink->offsets, piece, sink->list->n);
+    return tlmi_id_list_append(sink->list, piece->ids.ids, piece->ids.n);
+}
+
+static tlm_status_t hand_on(const tlmi_id_sink_t *sink, const wave_t *wave)
+{
+    for (size_t i = 0; i < wave->n; i++)
+        TLMI_TRY(hand_on_piece(sink, &wave->pieces[i]));
+    return TLM_OK;
+}
+
+static tlmi_encode_memory_t *take_memory(const encode_job_t *job)
+{
+    return job->plan->dropout > 0.0 ? NULL : tlmi_memory_pool_take(job->plan->tokenizer->memory);
+}
+
+/* Task 0 hands on the wave before, task i encodes piece i - 1. */
+static void run_task(void *context, int64_t task, int32_t worker)
+{
+    encode_job_t *job = context;
+    piece_t *piece;
+
+    if (task == 0) {
+        job->sink_status = hand_on(job->sink, job->taking);
+        if (job->sink_status != TLM_OK)
+            snprintf(job->message, sizeof(job->message), "%s", tlm_error_message());
+        return;
+    }
+    piece = &job->encoding->pieces[task - 1];
+    if (job->memory[worker] == NULL)
+        job->memory[worker] = take_memory(job);
+    piece->status = encode_piece(piece, job, job->memory[worker]);
+    if (piece->status != TLM_OK)
+        snprintf(piece->message, sizeof(piece->message), "%s", tlm_error_message());
+}
+
+static tlm_status_t run_waves(encode_job_t *job)
+{
+    const tlmi_id_sink_t *sink = job->sink;
+    bool is_last = false;
+
+    while (!is_last) {
+        wave_t *before = job->encoding;
+        size_t encoded = job->done;
+
+        job->encoding = job->taking;
+        job->taking = before;
+        cut_pieces(job->encoding, job);
+        tlmi_parallel_for((int64_t)job->encoding->n + 1, run_task, job);
+        if (job->sink_status != TLM_OK)
+            return tlmi_fail(job->sink_status, "%s", job->message);
+        if (sink->progress != NULL && job->taking->n > 0)
+            TLMI_TRY(sink->progress(sink->context, encoded));
+        is_last = job->encoding->n == 0;
+    }
+    return TLM_OK;
+}
+
+static void release_job(encode_job_t *job)
+{
+    for (int32_t i = 0; i < TLM_MAX_THREADS; i++)
+        tlmi_memory_pool_give(job->plan->tokenizer->memory, job->memory[i]);
+    for (int i = 0; i < 2; i++) {
+        for (size_t k = 0; k < job->wave_size && job->waves[i].pieces != NULL; k++) {
+            tlmi_id_list_release(&job->waves[i].pieces[k].ids);
+            tlmi_free(job->waves[i].pieces[k].ends);
+        }
+        tlmi_free(job->waves[i].pieces);
+    }
+}
+
+/* Small enough that every thread has some pieces. */
+static size_t choose_piece_size(size_t total_size)
+{
+    size_t size = total_size / (4 * (size_t)tlmi_max_workers());
+
+    if (size < MIN_PIECE_SIZE)
+        return MIN_PIECE_SIZE;
+    return size < MAX_PIECE_SIZE ? size : MAX_PIECE_SIZE;
+}
+
+static tlm_status_t encode_in_waves(const tlmi_encode_plan_t *plan, const tlm_bytes_t *texts,
+                                    size_t num_texts, size_t total_size, const tlmi_id_sink_t *sink)
+{
+    encode_job_t job = {.plan = plan,
+                        .texts = texts,
+                        .num_texts = num_texts,
+                        .sink = sink,
+                        .piece_size = choose_piece_size(total_size),
+                        .wave_size = (size_t)tlmi_max_workers() * PIECES_A_WORKER};
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+
+    if (job.wave_size > MAX_PIECES_A_WAVE)
+        job.wave_size = MAX_PIECES_A_WAVE;
+    job.taking = &job.waves[0];
+    job.encoding = &job.waves[1];
+    for (int i = 0; i < 2; i++)
+        job.waves[i].pieces =
+            tlmi_calloc(job.wave_size, sizeof(*job.waves[i].pieces), "pieces of a text");
+    if (job.waves[0].pieces != NULL && job.waves[1].pieces != NULL)
+        status = run_waves(&job);
+    release_job(&job);
+    return status;
+}
+
+/* ---- On the calling thread ---- */
+
+static tlm_status_t encode_here(const tlmi_encode_plan_t *plan, const tlm_bytes_t *texts,
+                                size_t num_texts, const tlmi_id_sink_t *sink)
+{
+    tlmi_memory_pool_t *pool = plan->tokenizer->memory;
+    tlmi_encode_memory_t *memory = plan->dropout > 0.0 ? NULL : tlmi_memory_pool_take(pool);
+    tlmi_id_list_t own = {0}; /* of ids on their way to the sink's function */
+    tlmi_encode_worker_t worker;
+    tlm_status_t status = TLM_OK;
+
+    tlmi_encode_worker_init(&worker, plan, memory, sink->list != NULL ? sink->list : &own);
+    worker.sink = sink->list != NULL ? NULL : sink;
+    for (size_t i = 0; i < num_texts && status == TLM_OK; i++) {
+        status = tlmi_encode_worker_text(&worker, &texts[i], 0, texts[i].size, i);
+        if (sink->offsets != NULL)
+            sink->offsets[i + 1] = worker.ids->n;
+    }
+    if (status == TLM_OK && worker.sink != NULL)
+        status = tlmi_encode_worker_flush(&worker);
+    tlmi_encode_worker_release(&worker);
+    tlmi_memory_pool_give(pool, memory);
+    tlmi_id_list_release(&own);
+    return status;
+}
+
+tlm_status_t tlmi_encode_texts(const tlmi_encode_plan_t *plan, const tlm_bytes_t *texts,
+                               size_t num_texts, const tlmi_id_sink_t *sink)
+{
+    size_t total_size = 0;
+
+    for (size_t i = 0; i < num_texts; i++)
+        total_size = texts[i].size > SIZE_MAX - total_size ? SIZE_MAX : total_size + texts[i].size;
+    if (sink->offsets != NULL)
+        sink->offsets[0] = 0;
+    if (total_size >= TLMI_PARALLEL_SIZE && (tlmi_max_workers() > 1 || sink->progress != NULL))
+        return encode_in_waves(plan, texts, num_texts, total_size, sink);
+    TLMI_TRY(encode_here(plan, texts, num_texts, sink));
+    return sink->progress != NULL && total_size > 0 ? sink->progress(sink->context, total_size)
+                                                    : TLM_OK;
+}

@@ -1,0 +1,290 @@
+/* One thread's encoding: special tokens become their ids, and pretokens are looked up in the cache of the
+ * thread before the model is asked. Nearly all are there, so that is the path made fast: a batch of
+ * pretokens at a time, whose buckets are fetched ahead, and without a call for any of them. */
+#include "tokenizer/encode.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#define PREPARED    64   /* pretokens whose buckets are asked for ahead */
+#define IDS_AT_ONCE 4096 /* sent to a sink */
+
+void tlmi_encode_worker_init(tlmi_encode_worker_t *worker, const tlmi_encode_plan_t *plan,
+                             tlmi_encode_memory_t *memory, tlmi_id_list_t *ids)
+{
+    *worker = (tlmi_encode_worker_t){.plan = plan, .memory = memory, .ids = ids};
+    worker->dropout.probability = plan->dropout;
+}
+
+void tlmi_encode_worker_release(tlmi_encode_worker_t *worker)
+{
+    tlmi_scratch_release(&worker->own_scratch);
+}
+
+/* ---- Pretokens that are not in the cache ---- */
+
+/* Asks the model. There is room for `size` ids, here and below. */
+static tlm_status_t encode_anew(tlmi_encode_worker_t *worker, const uint8_t *pretoken, size_t size)
+{
+    tlmi_scratch_t *scratch =
+        worker->memory != NULL ? &worker->memory->scratch : &worker->own_scratch;
+
+    return tlmi_subword_encode(worker->plan->tokenizer->model, scratch, worker->ids, pretoken,
+                               size);
+}
+
+static tlm_status_t encode_and_remember(tlmi_encode_worker_t *worker, tlmi_pretoken_key_t key,
+                                        const uint8_t *pretoken, size_t size)
+{
+    const tlmi_id_list_t *ids = worker->ids;
+    size_t before = ids->n;
+
+    TLMI_TRY(encode_anew(worker, pretoken, size));
+    tlmi_pretoken_cache_add(worker->memory->cache, key, pretoken, size, ids->ids + before,
+                            ids->n - before);
+    return TLM_OK;
+}
+
+static void append_cached(tlmi_encode_worker_t *worker, const uint32_t *ids, size_t n)
+{
+    memcpy(worker->ids->ids + worker->ids->n, ids, n * sizeof(*ids));
+    worker->ids->n += n;
+}
+
+/* A pretoken that is not its own key. */
+static tlm_status_t encode_hashed(tlmi_encode_worker_t *worker, const uint8_t *pretoken,
+                                  size_t size)
+{
+    const tlmi_pretoken_cache_t *cache = worker->memory->cache;
+    const tlmi_cache_entry_t *entry;
+    tlmi_pretoken_key_t key;
+
+    if (size > TLMI_PRETOKEN_CACHED_BYTES)
+        return encode_anew(worker, pretoken, size);
+    key = tlmi_pretoken_long_key(pretoken, size);
+    entry = tlmi_pretoken_cache_find(cache, key, tlmi_pretoken_key_hash(key));
+    if (entry == NULL || !tlmi_cache_entry_is_long(cache, entry, pretoken, size))
+        return encode_and_remember(worker, key, pretoken, size);
+    append_cached(worker, cache->store + entry->ids[0], entry->n);
+    return TLM_OK;
+}
+
+/* What is known of a pretoken before it is looked up. One that is not its own key has a key that no
+ * entry has, and the hash of that key. */
+typedef struct lookup {
+    tlmi_pretoken_key_t key;
+    uint64_t hash;
+} lookup_t;
+
+/* A pretoken that is not in its own bucket. */
+static __attribute__((noinline)) tlm_status_t encode_rare(tlmi_encode_worker_t *worker,
+                                                          const lookup_t *lookup,
+                                                          const uint8_t *pretoken, size_t size)
+{
+    const tlmi_pretoken_cache_t *cache = worker->memory->cache;
+    const tlmi_cache_entry_t *entry;
+
+    if (size > TLMI_PRETOKEN_KEY_BYTES)
+        return encode_hashed(worker, pretoken, size);
+    entry = tlmi_pretoken_cache_find(cache, lookup->key, lookup->hash);
+    if (entry == NULL)
+        return encode_and_remember(worker, lookup->key, pretoken, size);
+    append_cached(worker, tlmi_cache_entry_ids(cache, entry), entry->n);
+    return TLM_OK;
+}
+
+/* ---- Pretokens through the cache ---- */
+
+/* Makes the keys of n pretokens and asks for their buckets. At least TLMI_PRETOKEN_KEY_BYTES + 1 bytes of
+ * the text may be read from the start of each. */
+static void prepare(lookup_t *lookups, const tlmi_pretoken_cache_t *cache, const uint8_t *text,
+                    size_t start, const size_t *ends, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *pretoken = text + start;
+        size_t size = ends[i] - start;
+
+        start = ends[i];
+        if (size > TLMI_PRETOKEN_KEY_BYTES) {
+            lookups[i] = (lookup_t){{{0, UINT64_MAX}}, 0};
+            continue;
+        }
+        lookups[i].key = tlmi_pretoken_short_key(pretoken, size);
+        lookups[i].hash = tlmi_pretoken_key_hash(lookups[i].key);
+        __builtin_prefetch(tlmi_pretoken_cache_bucket(cache, lookups[i].hash));
+    }
+}
+
+/* The same for one of the last pretokens of a text, which ends before so many bytes. */
+static void prepare_last(lookup_t *lookup, const tlmi_pretoken_cache_t *cache,
+                         const uint8_t *pretoken, size_t size)
+{
+    uint8_t copy[TLMI_PRETOKEN_KEY_BYTES + 1] = {0};
+
+    memcpy(copy, pretoken, size < sizeof(copy) ? size : sizeof(copy));
+    prepare(lookup, cache, copy, 0, &size, 1);
+}
+
+/* The ids of n prepared pretokens; there is room for as many as they have bytes, and
+ * TLMI_IDS_AT_ONCE more. */
+static tlm_status_t look_up(tlmi_encode_worker_t *worker, const lookup_t *lookups,
+                            const uint8_t *text, size_t start, const size_t *ends, size_t n)
+{
+    tlmi_id_list_t *list = worker->ids;
+    tlmi_pretoken_cache_t cache = *worker->memory->cache; /* a copy, which no id can lie over */
+    uint32_t *to = list->ids + list->n;
+
+    for (size_t i = 0; i < n; i++) {
+        tlmi_pretoken_key_t key = lookups[i].key;
+        const tlmi_cache_entry_t *entry = tlmi_pretoken_cache_glance(&cache, key, lookups[i].hash);
+        const uint32_t *ids;
+
+        if (entry == NULL) {
+            size_t from = i == 0 ? start : ends[i - 1];
+
+            list->n = (size_t)(to - list->ids);
+            TLMI_TRY(encode_rare(worker, &lookups[i], text + from, ends[i] - from));
+            to = list->ids + list->n;
+            cache = *worker->memory->cache;
+            continue;
+        }
+        ids = tlmi_cache_entry_ids(&cache, entry);
+        memcpy(to, ids, TLMI_IDS_AT_ONCE * sizeof(*ids));
+        if (entry->n > TLMI_IDS_AT_ONCE)
+            memcpy(to, ids, entry->n * sizeof(*ids));
+        to += entry->n;
+    }
+    list->n = (size_t)(to - list->ids);
+    return TLM_OK;
+}
+
+static tlm_status_t encode_cached(tlmi_encode_worker_t *worker, const uint8_t *text,
+                                  const size_t *ends, size_t n)
+{
+    lookup_t lookups[PREPARED];
+    size_t i = 0, start = 0, far = n; /* pretokens that begin far enough from the end of the text */
+
+    while (far > 0 && ends[n - 1] - (far == 1 ? 0 : ends[far - 2]) <= TLMI_PRETOKEN_KEY_BYTES)
+        far--;
+    for (size_t count; i < far; i += count, start = ends[i - 1]) {
+        count = far - i < PREPARED ? far - i : PREPARED;
+        prepare(lookups, worker->memory->cache, text, start, ends + i, count);
+        TLMI_TRY(look_up(worker, lookups, text, start, ends + i, count));
+    }
+    for (; i < n; start = ends[i++]) {
+        prepare_last(lookups, worker->memory->cache, text + start, ends[i] - start);
+        TLMI_TRY(look_up(worker, lookups, text, start, ends + i, 1));
+    }
+    return TLM_OK;
+}
+
+/* ---- What the pipeline finds ---- */
+
+static tlm_status_t encode_with_dropout(tlmi_encode_worker_t *worker, const uint8_t *text,
+                                        const size_t *ends, size_t n)
+{
+    const tlmi_subword_model_t *model = worker->plan->tokenizer->model;
+    size_t start = 0;
+
+    for (size_t i = 0; i < n; start = ends[i++]) {
+        TLMI_TRY(model->kind->encode_with_dropout(model, &worker->own_scratch, worker->ids,
+                                                  text + start, ends[i] - start, &worker->dropout));
+        worker->dropout.position += ends[i] - start;
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t encode_uncached(tlmi_encode_worker_t *worker, const uint8_t *text,
+                                    const size_t *ends, size_t n)
+{
+    size_t start = 0;
+
+    for (size_t i = 0; i < n; start = ends[i++])
+        TLMI_TRY(encode_anew(worker, text + start, ends[i] - start));
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_encode_worker_flush(tlmi_encode_worker_t *worker)
+{
+    size_t n = worker->ids->n;
+
+    worker->ids->n = 0;
+    return n > 0 ? worker->sink->take(worker->sink->context, worker->ids->ids, n) : TLM_OK;
+}
+
+static tlm_status_t flush_many(tlmi_encode_worker_t *worker)
+{
+    return worker->sink == NULL || worker->ids->n < IDS_AT_ONCE ? TLM_OK
+                                                                : tlmi_encode_worker_flush(worker);
+}
+
+static tlm_status_t take_pretokens(void *context, const uint8_t *text, const size_t *ends, size_t n)
+{
+    tlmi_encode_worker_t *worker = context;
+
+    if (!tlmi_id_list_reserve(worker->ids, ends[n - 1]))
+        return TLM_ERR_OUT_OF_MEMORY;
+    if (worker->plan->dropout > 0.0)
+        TLMI_TRY(encode_with_dropout(worker, text, ends, n));
+    else if (worker->memory != NULL)
+        TLMI_TRY(encode_cached(worker, text, ends, n));
+    else
+        TLMI_TRY(encode_uncached(worker, text, ends, n));
+    return flush_many(worker);
+}
+
+static tlm_status_t take_special(void *context, size_t index)
+{
+    tlmi_encode_worker_t *worker = context;
+    const tlmi_encode_plan_t *plan = worker->plan;
+
+    if (!tlmi_id_list_reserve(worker->ids, 1))
+        return TLM_ERR_OUT_OF_MEMORY;
+    worker->ids->ids[worker->ids->n++] = plan->special_ids[index];
+    worker->dropout.position += tlmi_special_tokens_get(plan->pipeline.special, index).size;
+    return flush_many(worker);
+}
+
+tlmi_pretoken_sink_t tlmi_encode_worker_sink(tlmi_encode_worker_t *worker)
+{
+    return (tlmi_pretoken_sink_t){take_pretokens, take_special, worker};
+}
+
+/* ---- Texts ---- */
+
+static tlm_status_t refuse_disallowed(const tlmi_encode_plan_t *plan, const uint8_t *text,
+                                      size_t start, size_t end, size_t index)
+{
+    tlmi_special_match_t match;
+    const char *name;
+    int length;
+
+    if (plan->disallowed == NULL ||
+        !tlmi_special_tokens_find(&match, plan->disallowed, text, end, start, true))
+        return TLM_OK;
+    length = match.end - match.start < 100 ? (int)(match.end - match.start) : 100;
+    name = (const char *)text + match.start;
+    if (plan->many)
+        return tlmi_fail(TLM_ERR_SPECIAL_TOKEN,
+                         "%s: text %zu holds the disallowed special token '%.*s' at byte %zu",
+                         plan->function, index, length, name, match.start);
+    return tlmi_fail(TLM_ERR_SPECIAL_TOKEN,
+                     "%s: the text holds the disallowed special token '%.*s' at byte %zu",
+                     plan->function, length, name, match.start);
+}
+
+tlm_status_t tlmi_encode_worker_text(tlmi_encode_worker_t *worker, const tlm_bytes_t *text,
+                                     size_t start, size_t end, size_t index)
+{
+    const tlmi_encode_plan_t *plan = worker->plan;
+    tlmi_pretoken_sink_t sink = tlmi_encode_worker_sink(worker);
+
+    if (start == end)
+        return TLM_OK;
+    TLMI_TRY(refuse_disallowed(plan, text->data, start, end, index));
+    worker->dropout.position = start;
+    worker->dropout.seed = plan->seed + index;
+    return tlmi_split_text(&plan->pipeline, text->data + start, end - start, &sink);
+}

@@ -1,0 +1,64 @@
+/* Memory that subword models work in. */
+#include "tokenizer/subword_model.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+bool tlmi_id_list_reserve(tlmi_id_list_t *list, size_t n)
+{
+    size_t needed;
+
+    if (!tlmi_add_size(&needed, list->n, n) || !tlmi_add_size(&needed, needed, TLMI_IDS_AT_ONCE)) {
+        tlmi_fail_memory(n, "token ids");
+        return false;
+    }
+    return tlmi_grow(&list->ids, &list->capacity, needed, sizeof(*list->ids), "token ids");
+}
+
+bool tlmi_id_list_fit(tlmi_id_list_t *list)
+{
+    uint32_t *fitted = tlmi_realloc(list->ids, list->n, sizeof(*fitted), "token ids");
+
+    if (fitted == NULL && list->ids == NULL)
+        return false;
+    if (fitted != NULL) {
+        list->ids = fitted;
+        list->capacity = list->n;
+    }
+    return true;
+}
+
+void tlmi_id_list_release(tlmi_id_list_t *list)
+{
+    tlmi_free(list->ids);
+    *list = (tlmi_id_list_t){0};
+}
+
+tlm_status_t tlmi_id_list_append(tlmi_id_list_t *list, const uint32_t *ids, size_t n)
+{
+    if (n == 0)
+        return TLM_OK;
+    if (!tlmi_id_list_reserve(list, n))
+        return TLM_ERR_OUT_OF_MEMORY;
+    memcpy(list->ids + list->n, ids, n * sizeof(*ids));
+    list->n += n;
+    return TLM_OK;
+}
+
+void *tlmi_scratch_reserve(tlmi_scratch_t *scratch, size_t size)
+{
+    if (size <= scratch->size)
+        return scratch->block;
+    tlmi_scratch_release(scratch);
+    scratch->block = tlmi_alloc_aligned(size, 1, "a long pretoken");
+    scratch->size = scratch->block != NULL ? size : 0;
+    return scratch->block;
+}
+
+void tlmi_scratch_release(tlmi_scratch_t *scratch)
+{
+    tlmi_free(scratch->block);
+    *scratch = (tlmi_scratch_t){0};
+}

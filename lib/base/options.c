@@ -6,7 +6,7 @@
 
 #include "tinylm/tinylm.h"
 
-/* tests/checks/check_structs.py compares these rows with the headers. */
+/* tests/abi/check_interface.py compares these rows with the headers. */
 #define STRUCT(type, INIT, ...)                                                                    \
     {                                                                                              \
         .name = #type, .size = sizeof(type), .defaults = &(const type)INIT, .limited = {           \

@@ -174,12 +174,15 @@ FIELD(tlm_adamw_options_t, beta2, 24, 8);
 FIELD(tlm_adamw_options_t, eps, 32, 8);
 FIELD(tlm_adamw_options_t, weight_decay, 40, 8);
 FIELD(tlm_adamw_options_t, variant, 48, 4);
+FIELD(tlm_adamw_options_t, reserved, 52, 4);
+
 SIZE(tlm_group_options_t, 32);
 FIELD(tlm_group_options_t, size, 0, 8);
 FIELD(tlm_group_options_t, learning_rate, 8, 8);
 FIELD(tlm_group_options_t, weight_decay, 16, 8);
 FIELD(tlm_group_options_t, has_learning_rate, 24, 1);
 FIELD(tlm_group_options_t, has_weight_decay, 25, 1);
+FIELD(tlm_group_options_t, reserved, 26, 6);
 
 SIZE(tlm_schedule_options_t, 56);
 FIELD(tlm_schedule_options_t, size, 0, 8);

@@ -46,7 +46,9 @@ typedef struct tlm_cost {
     uint64_t part_parameters[TLM_MAX_PARTS];
 
     /* Memory of a train step. */
-    uint64_t weight_bytes, gradient_bytes, optimizer_bytes; /* the elements themselves */
+    uint64_t weight_bytes;
+    uint64_t gradient_bytes;
+    uint64_t optimizer_bytes;
     uint64_t activation_bytes; /* what the forward pass leaves for backward */
     uint64_t step_live_bytes;  /* most that is in use at one time, in blocks of the allocator */
     uint64_t step_peak_bytes;  /* most that is held of the system, kept blocks among it */

@@ -87,6 +87,11 @@ TLM_API tlm_status_t tlm_tokenizer_create(tlm_tokenizer_t **out, const tlm_bytes
 /** Frees the tokenizer; encoders and decoders over it must be gone. NULL is fine. @since 0.1 */
 TLM_API void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer);
 
+/** Frees the memory that the tokenizer keeps idle between calls: caches of pretokens that the next
+ *  text would find warm, one per thread that has encoded, 256 MiB together at most. Results never
+ *  depend on it. Thread-safe, also while other threads encode. NULL is fine. @since 0.2 */
+TLM_API void tlm_tokenizer_trim(const tlm_tokenizer_t *tokenizer);
+
 /** Number of ids, special tokens included: ids are 0 .. vocab_size-1; 0 of NULL. @since 0.1 */
 TLM_API uint32_t tlm_tokenizer_vocab_size(const tlm_tokenizer_t *tokenizer);
 
@@ -117,7 +122,7 @@ TLM_API tlm_status_t tlm_tokenizer_token_id(uint32_t *id, const tlm_tokenizer_t 
 
 /** Encodes a text. *ids is owned by the caller (tlm_free) and may be NULL where *n is 0. Special
  *  tokens are matched first, the longest one at each place. Short texts are encoded on the calling
- *  thread, texts of 256 KiB and more on all threads of the library, with the same ids; may be
+ *  thread, texts of 64 KiB and more on all threads of the library, with the same ids; may be
  *  called from several threads at once. TLM_ERR_REGEX if a custom pattern backtracks without end.
  *  @since 0.1 */
 TLM_API tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n,

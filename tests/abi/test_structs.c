@@ -1,0 +1,374 @@
+/* Every public function that takes a struct with a size, given structs that are too short, too long,
+ * or hold something where nothing may be. tests/abi/check_interface.py holds the lists below against
+ * the headers; tests/base/test_options.c goes over every byte of every struct. */
+#include "io_support.h"
+#include "model_support.h"
+#include "run_suite.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* A struct of the caller with room behind it. */
+typedef union room {
+    size_t size;
+    double alignment;
+    uint8_t bytes[4096];
+} room_t;
+
+static tlm_tokenizer_t *tokenizer;
+static tlm_model_t *model;
+static tlm_dataset_t *dataset;
+static tlm_loader_t *loader;
+static tlm_optimizer_t *optimizer;
+static tlm_trainer_t *trainer;
+static tlm_generator_t *generator;
+static tlm_tensor_t *const *parameters;
+
+static void make_objects(void)
+{
+    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+    tlm_loader_options_t loading = TLM_LOADER_OPTIONS_INIT;
+    tlm_trainer_options_t training = TLM_TRAINER_OPTIONS_INIT;
+    uint32_t ids[32] = {1, 2, 3};
+    size_t n;
+
+    shape.vocab_size = 300;
+    shape.context_length = 4;
+    shape.d_model = 8;
+    shape.num_layers = 1;
+    shape.num_heads = 2;
+    shape.d_ff = 12;
+    loading.batch_size = 1;
+    loading.context_length = 4;
+    training.steps = 1000;
+    tokenizer = make_small_tokenizer(NULL, "<a>", "<b>", NULL);
+    ASSERT_OK(tlm_model_create(&model, &shape));
+    ASSERT_OK(tlm_model_parameters(&parameters, &n, model));
+    ASSERT_OK(tlm_generator_create(&generator, model));
+    ASSERT_OK(tlm_dataset_from_ids(&dataset, ids, COUNT(ids)));
+    ASSERT_OK(tlm_loader_create(&loader, dataset, &loading));
+    ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, NULL));
+    ASSERT_OK(tlm_optimizer_add_model(optimizer, model, 0, NULL));
+    training.valid = dataset;
+    ASSERT_OK(tlm_trainer_create(&trainer, model, optimizer, loader, &training));
+    ASSERT_OK(tlm_tokenizer_save(tokenizer, test_path("vocab.json"), test_path("merges.txt")));
+    ASSERT_OK(tlm_tokenizer_save_json(tokenizer, test_path("tokenizer.json")));
+    ASSERT_OK(tlm_tokenizer_save_tiktoken(tokenizer, test_path("ranks")));
+    ASSERT_OK(tlm_model_save_gguf(model, NULL, test_path("model.gguf"), NULL));
+}
+
+static void free_objects(void)
+{
+    tlm_trainer_free(trainer);
+    tlm_optimizer_free(optimizer);
+    tlm_loader_free(loader);
+    tlm_dataset_free(dataset);
+    tlm_generator_free(generator);
+    tlm_model_free(model);
+    tlm_tokenizer_free(tokenizer);
+}
+
+/* ---- Options ---------------------------------------------------------------------------- */
+
+/* Defines a call that makes a handle and frees it. */
+#define CREATES(handle, function, ...)                                                             \
+    static tlm_status_t function##_(const void *options)                                           \
+    {                                                                                              \
+        tlm_##handle##_t *out = NULL;                                                              \
+        tlm_status_t status = tlm_##function(__VA_ARGS__);                                         \
+        ck_assert(status == TLM_OK || out == NULL);                                                \
+        tlm_##handle##_free(out);                                                                  \
+        return status;                                                                             \
+    }
+/* The same for a call that makes nothing which must be freed. */
+#define DOES(function, ...)                                                                        \
+    static tlm_status_t function##_(const void *options)                                           \
+    {                                                                                              \
+        return tlm_##function(__VA_ARGS__);                                                        \
+    }
+
+CREATES(bpe_trainer, bpe_trainer_create, &out, options)
+CREATES(loader, loader_create, &out, dataset, options)
+CREATES(model, model_create, &out, options)
+CREATES(optimizer, optimizer_create_adamw, &out, options)
+CREATES(tokenizer, tokenizer_load, &out, test_path("vocab.json"), test_path("merges.txt"), options)
+CREATES(tokenizer, tokenizer_load_json, &out, test_path("tokenizer.json"), options)
+CREATES(tokenizer, tokenizer_load_tiktoken, &out, test_path("ranks"), options)
+CREATES(tokenizer, tokenizer_open, &out, test_path("tokenizer.json"), options)
+CREATES(trainer, trainer_create, &out, model, optimizer, loader, options)
+
+DOES(adamw_update, NULL, NULL, NULL, NULL, 0, 1, options)
+DOES(checkpoint_save_with, model, optimizer, 1, test_path("checkpoint"), options)
+DOES(checkpoint_dir_save, model, optimizer, 1, test_directory, 0, options)
+DOES(model_save_gguf, model, NULL, test_path("written.gguf"), options)
+DOES(model_save_hf, model, NULL, test_directory, options)
+DOES(optimizer_add_adamw_group, optimizer, NULL, 0, options)
+DOES(optimizer_add_group, optimizer, NULL, 0, options)
+
+static tlm_status_t optimizer_add_model_(const void *options)
+{
+    tlm_optimizer_t *empty;
+    ASSERT_OK(tlm_optimizer_create_adamw(&empty, NULL));
+    tlm_status_t status = tlm_optimizer_add_model(empty, model, 0, options);
+    tlm_optimizer_free(empty);
+    return status;
+}
+
+static tlm_status_t custom_op_record_(const void *options)
+{
+    tlm_tensor_t *out = NULL;
+    tlm_status_t status = tlm_custom_op_record(&out, parameters[0], NULL, 0, NULL, 0, options);
+    tlm_tensor_free(out);
+    return status;
+}
+
+static tlm_status_t tokenizer_create_(const void *options)
+{
+    static const tlm_bytes_t none[1];
+    tlm_tokenizer_t *out = NULL;
+    tlm_status_t status = tlm_tokenizer_create(&out, none, 0, none, 0, options);
+    tlm_tokenizer_free(out);
+    return status;
+}
+
+static const tlm_bytes_t texts[2] = {{(const uint8_t *)"the", 3}, {(const uint8_t *)"hat", 3}};
+
+static tlm_status_t tokenizer_encode_with_(const void *options)
+{
+    uint32_t *ids = NULL;
+    size_t n;
+    tlm_status_t status = tlm_tokenizer_encode_with(&ids, &n, tokenizer, "the hat", 7, options);
+    tlm_free(ids);
+    return status;
+}
+
+static tlm_status_t tokenizer_encode_batch_(const void *options)
+{
+    uint32_t *ids = NULL;
+    size_t *offsets = NULL;
+    tlm_status_t status = tlm_tokenizer_encode_batch(&ids, &offsets, tokenizer, texts, 2, options);
+    tlm_free(ids);
+    tlm_free(offsets);
+    return status;
+}
+
+static tlm_status_t encode_padded(const void *options, const void *pad)
+{
+    uint32_t *ids = NULL;
+    size_t length;
+    tlm_status_t status =
+        tlm_tokenizer_encode_padded(&ids, NULL, NULL, &length, tokenizer, texts, 2, options, pad);
+    tlm_free(ids);
+    return status;
+}
+
+static tlm_status_t tokenizer_encode_padded_(const void *options)
+{
+    return encode_padded(options, NULL);
+}
+
+static tlm_status_t pad_(const void *options)
+{
+    return encode_padded(NULL, options);
+}
+
+static tlm_status_t model_generate_(const void *options)
+{
+    static const uint32_t prompt[1];
+    uint32_t *ids = NULL;
+    size_t n;
+    tlm_status_t status = tlm_model_generate(&ids, &n, model, prompt, 1, options, NULL, NULL);
+    tlm_free(ids);
+    return status;
+}
+
+static tlm_status_t generator_add_(const void *options)
+{
+    static const uint32_t prompt[1];
+    size_t sequence;
+    return tlm_generator_add(&sequence, generator, prompt, 1, options);
+}
+
+static tlm_status_t model_cost_(const void *options)
+{
+    tlm_cost_t cost = TLM_COST_INIT;
+    return tlm_model_cost(&cost, options, NULL);
+}
+
+static tlm_status_t cost_(const void *options)
+{
+    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+    tlm_cost_t cost = TLM_COST_INIT;
+    ASSERT_OK(tlm_model_get_options(&shape, model));
+    return tlm_model_cost(&cost, &shape, options);
+}
+
+static tlm_status_t schedule_learning_rate_(const void *options)
+{
+    double rate;
+    return tlm_schedule_learning_rate(&rate, options, 1);
+}
+
+static tlm_status_t schedule_(const void *options)
+{
+    tlm_trainer_options_t training = TLM_TRAINER_OPTIONS_INIT;
+    training.steps = 1;
+    training.schedule = options;
+    return trainer_create_(&training);
+}
+
+static const struct {
+    const char *function;
+    tlm_status_t (*call)(const void *options);
+    const char *type;
+} readers[] = {
+    {"tlm_adamw_update", adamw_update_, "tlm_adamw_options_t"},
+    {"tlm_bpe_trainer_create", bpe_trainer_create_, "tlm_bpe_trainer_options_t"},
+    {"tlm_checkpoint_dir_save", checkpoint_dir_save_, "tlm_checkpoint_options_t"},
+    {"tlm_checkpoint_save_with", checkpoint_save_with_, "tlm_checkpoint_options_t"},
+    {"tlm_custom_op_record", custom_op_record_, "tlm_custom_op_options_t"},
+    {"tlm_generator_add", generator_add_, "tlm_generate_options_t"},
+    {"tlm_loader_create", loader_create_, "tlm_loader_options_t"},
+    {"tlm_model_cost", cost_, "tlm_cost_options_t"},
+    {"tlm_model_cost", model_cost_, "tlm_model_options_t"},
+    {"tlm_model_create", model_create_, "tlm_model_options_t"},
+    {"tlm_model_generate", model_generate_, "tlm_generate_options_t"},
+    {"tlm_model_save_gguf", model_save_gguf_, "tlm_model_file_options_t"},
+    {"tlm_model_save_hf", model_save_hf_, "tlm_model_file_options_t"},
+    {"tlm_optimizer_add_adamw_group", optimizer_add_adamw_group_, "tlm_adamw_options_t"},
+    {"tlm_optimizer_add_group", optimizer_add_group_, "tlm_group_options_t"},
+    {"tlm_optimizer_add_model", optimizer_add_model_, "tlm_group_options_t"},
+    {"tlm_optimizer_create_adamw", optimizer_create_adamw_, "tlm_adamw_options_t"},
+    {"tlm_schedule_learning_rate", schedule_learning_rate_, "tlm_schedule_options_t"},
+    {"tlm_tokenizer_create", tokenizer_create_, "tlm_tokenizer_options_t"},
+    {"tlm_tokenizer_encode_batch", tokenizer_encode_batch_, "tlm_encode_options_t"},
+    {"tlm_tokenizer_encode_padded", pad_, "tlm_pad_options_t"},
+    {"tlm_tokenizer_encode_padded", tokenizer_encode_padded_, "tlm_encode_options_t"},
+    {"tlm_tokenizer_encode_with", tokenizer_encode_with_, "tlm_encode_options_t"},
+    {"tlm_tokenizer_load", tokenizer_load_, "tlm_tokenizer_options_t"},
+    {"tlm_tokenizer_load_json", tokenizer_load_json_, "tlm_tokenizer_options_t"},
+    {"tlm_tokenizer_load_tiktoken", tokenizer_load_tiktoken_, "tlm_tokenizer_options_t"},
+    {"tlm_tokenizer_open", tokenizer_open_, "tlm_tokenizer_options_t"},
+    {"tlm_trainer_create", schedule_, "tlm_schedule_options_t"},
+    {"tlm_trainer_create", trainer_create_, "tlm_trainer_options_t"},
+};
+
+START_TEST(readers_refuse_structs_that_they_do_not_know)
+{
+    static const size_t impossible[] = {0, 7, 4097, SIZE_MAX};
+    size_t size = 512; /* more than any struct of this version */
+    room_t given;
+
+    make_objects();
+    for (size_t i = 0; i < COUNT(readers); i++) {
+        ASSERT_OK(tlm_options_init(&given, size, readers[i].type));
+        tlm_status_t usual = readers[i].call(&given);
+        for (size_t k = 0; k < COUNT(impossible); k++) {
+            given.size = impossible[k];
+            ck_assert_msg(readers[i].call(&given) == TLM_ERR_INVALID_ARGUMENT &&
+                              strstr(tlm_error_message(), readers[i].type) != NULL,
+                          "%s: size %zu: %s", readers[i].function, given.size, tlm_error_message());
+        }
+        given.size = size;
+        given.bytes[size - 1] = 1;
+        ck_assert_msg(readers[i].call(&given) == TLM_ERR_INVALID_ARGUMENT &&
+                          strstr(tlm_error_message(), "sets byte 511") != NULL,
+                      "%s: a tail: %s", readers[i].function, tlm_error_message());
+        given.size = sizeof(size_t);
+        ck_assert_msg(readers[i].call(&given) == usual, "%s: no field: %s", readers[i].function,
+                      tlm_error_message());
+    }
+    free_objects();
+}
+END_TEST
+
+/* ---- Results ---------------------------------------------------------------------------- */
+
+static tlm_status_t get_options(void *out)
+{
+    return tlm_model_get_options(out, model);
+}
+
+static tlm_status_t cost(void *out)
+{
+    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+    ASSERT_OK(tlm_model_get_options(&shape, model));
+    return tlm_model_cost(out, &shape, NULL);
+}
+
+static tlm_status_t evaluate(void *out)
+{
+    return tlm_model_evaluate(out, model, dataset, 1, 0, 8);
+}
+
+static tlm_status_t trainer_evaluate(void *out)
+{
+    return tlm_trainer_evaluate(out, trainer);
+}
+
+static tlm_status_t trainer_step(void *out)
+{
+    return tlm_trainer_step(out, trainer);
+}
+
+static tlm_status_t open_model(void *out)
+{
+    tlm_model_t *opened = NULL;
+    tlm_status_t status = tlm_model_open(&opened, NULL, out, test_path("model.gguf"));
+    ck_assert((status == TLM_OK) == (opened != NULL));
+    tlm_model_free(opened);
+    return status;
+}
+
+static const struct {
+    const char *function;
+    tlm_status_t (*call)(void *out);
+    const char *type;
+} writers[] = {
+    {"tlm_model_cost", cost, "tlm_cost_t"},
+    {"tlm_model_evaluate", evaluate, "tlm_evaluation_t"},
+    {"tlm_model_get_options", get_options, "tlm_model_options_t"},
+    {"tlm_model_open", open_model, "tlm_model_file_options_t"},
+    {"tlm_trainer_evaluate", trainer_evaluate, "tlm_evaluation_t"},
+    {"tlm_trainer_step", trainer_step, "tlm_train_step_t"},
+};
+
+START_TEST(writers_fill_what_the_caller_has)
+{
+    room_t out, same;
+
+    make_objects();
+    for (size_t i = 0; i < COUNT(writers); i++) {
+        for (size_t size = sizeof(size_t); size <= 512; size += 63 * sizeof(size_t)) {
+            memset(&out, 0xA5, sizeof(out));
+            out.size = size;
+            ck_assert_msg(writers[i].call(&out) == TLM_OK, "%s: size %zu: %s", writers[i].function,
+                          size, tlm_error_message());
+            ck_assert_uint_eq(out.size, size);
+            ck_assert_uint_eq(out.bytes[size], 0xA5);
+            ck_assert(size == sizeof(size_t) || out.bytes[size - 1] == 0);
+        }
+        out.size = 3;
+        same = out;
+        ck_assert_msg(writers[i].call(&out) == TLM_ERR_INVALID_ARGUMENT &&
+                          strstr(tlm_error_message(), writers[i].type) != NULL,
+                      "%s: size 3: %s", writers[i].function, tlm_error_message());
+        ck_assert_mem_eq(&out, &same, sizeof(out));
+    }
+    free_objects();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("structs");
+    TCase *tcase = tcase_create("structs");
+
+    tcase_add_test(tcase, readers_refuse_structs_that_they_do_not_know);
+    tcase_add_test(tcase, writers_fill_what_the_caller_has);
+    tcase_set_timeout(tcase, 120);
+    suite_add_tcase(suite, tcase);
+    make_test_directory();
+    int failed = run_suite(suite, CK_FORK_GETENV);
+    remove_test_directory();
+    return failed;
+}

@@ -34,6 +34,11 @@ has_blis() {
     return 1
 }
 
+# The tests make a locale with a comma for the decimal point.
+has_locale_sources() {
+    command -v localedef && test -e /usr/share/i18n/locales/de_DE
+}
+
 install_missing() {
     if [ "$(id -u)" -eq 0 ]; then
         as_root=''
@@ -63,7 +68,9 @@ need python3 python3 --version
 need libblis-serial-dev has_blis
 need libonig-dev pkg-config --exists oniguruma
 need libutf8proc-dev pkg-config --exists libutf8proc
+need liblzma-dev pkg-config --exists liblzma
 need libjansson-dev pkg-config --exists jansson
+need locales has_locale_sources
 need check pkg-config --exists check
 need abigail-tools abidiff --version
 need cmake cmake --version

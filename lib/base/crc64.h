@@ -5,10 +5,9 @@
 
 #include "tinylm/export.h"
 
-/* A running checksum with its tables, which init fills: nothing here is global. */
+/* A running checksum. */
 typedef struct tlmi_crc64 {
     uint64_t value;
-    uint64_t table[16][256];
 } tlmi_crc64_t;
 
 void tlmi_crc64_init(tlmi_crc64_t *crc);

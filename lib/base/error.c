@@ -40,8 +40,15 @@ tlm_status_t tlmi_fail_errno(const char *action, const char *path)
 {
     int error = errno;
     char text[128];
-    /* The XSI or the GNU strerror_r: take whichever the C library has. */
-#if defined(__GLIBC__) && defined(_GNU_SOURCE)
+    /* In English, whatever the locale, where the C library can. Else the XSI or the GNU strerror_r,
+     * whichever it has. */
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
+    const char *reason = strerrordesc_np(error);
+    if (reason == NULL) {
+        snprintf(text, sizeof(text), "error %d", error);
+        reason = text;
+    }
+#elif defined(__GLIBC__) && defined(_GNU_SOURCE)
     const char *reason = strerror_r(error, text, sizeof text);
 #else
     const char *reason = strerror_r(error, text, sizeof text) == 0 ? text : "unknown error";

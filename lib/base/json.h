@@ -1,4 +1,4 @@
-/* JSON over jansson, which no other file includes. Values are borrowed from their document. */
+/* JSON: strict parsing, looking, building, writing. Values are borrowed from their document. */
 #ifndef TLMI_JSON_H
 #define TLMI_JSON_H
 
@@ -6,8 +6,11 @@
 
 typedef struct tlmi_json tlmi_json_t; /* a value; the root owns the document */
 
-/* Parses a whole text; duplicate keys, trailing bytes and deep nesting are TLM_ERR_FORMAT with
- * "<what>: line L column C: ...". Owned: tlmi_json_free. */
+#define TLMI_JSON_MAX_DEPTH 64 /* arrays and objects within each other; files have below ten */
+
+/* Parses a whole text, an array or an object, which is copied. Duplicate keys, keys with a NUL, trailing
+ * bytes, integers of more than 64 bits and deep nesting are TLM_ERR_FORMAT with "<what>: line L column
+ * C: ...". It takes the text's size and some 16 to 40 bytes for each value. Owned: tlmi_json_free. */
 tlm_status_t tlmi_json_parse(tlmi_json_t **out, const void *text, size_t size, const char *what);
 void tlmi_json_free(tlmi_json_t *root);
 
@@ -32,8 +35,9 @@ bool tlmi_json_get_uint64(const tlmi_json_t *value, uint64_t *out);
 /* The number that a text of decimal digits alone is; false for any other, and for NULL. */
 bool tlmi_parse_uint64(const char *text, uint64_t *out);
 
-/* Building. Makers return NULL on memory failure (message set). set/append consume `value`, also on
- * failure and also when it is NULL (which is a failure). */
+/* Building. Makers return NULL, with a message, where memory is out, and for strings that are not UTF-8
+ * and numbers that are not finite. set and append consume `value`: its pointer is not to be used any more,
+ * nor one to a member or item that was there before. They do so on failure too; a NULL is a failure. */
 tlmi_json_t *tlmi_json_new_object(void);
 tlmi_json_t *tlmi_json_new_array(void);
 tlmi_json_t *tlmi_json_new_string(const char *text, size_t size);
@@ -42,6 +46,7 @@ tlmi_json_t *tlmi_json_new_number(double value);
 tlmi_json_t *tlmi_json_new_bool(bool value);
 tlmi_json_t *tlmi_json_new_null(void);
 tlmi_json_t *tlmi_json_new_uint64(uint64_t value); /* a decimal string */
+/* The key must be new to the object. */
 tlm_status_t tlmi_json_set(tlmi_json_t *object, const char *key, tlmi_json_t *value);
 tlm_status_t tlmi_json_append(tlmi_json_t *array, tlmi_json_t *value);
 

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "base/options.h"
 #include "infer/infer_core.h"
 
@@ -24,18 +25,18 @@ static tlm_status_t check_numbers(const char *function, const tlm_generate_optio
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: max_tokens %" PRId64 " is negative",
                          function, options->max_tokens);
     if (!isfinite(options->temperature) || options->temperature < 0.0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: temperature %g is not a finite number >= 0",
-                         function, options->temperature);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: temperature %s is not a finite number >= 0",
+                         function, TLMI_G(options->temperature));
     if (!(options->top_p >= 0.0 && options->top_p <= 1.0))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: top_p %g is not in [0, 1]", function,
-                         options->top_p);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: top_p %s is not in [0, 1]", function,
+                         TLMI_G(options->top_p));
     if (!(options->min_p >= 0.0 && options->min_p <= 1.0))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: min_p %g is not in [0, 1]", function,
-                         options->min_p);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: min_p %s is not in [0, 1]", function,
+                         TLMI_G(options->min_p));
     if (!isfinite(options->repetition_penalty) || options->repetition_penalty < 0.0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: repetition_penalty %g is not a finite number >= 0", function,
-                         options->repetition_penalty);
+                         "%s: repetition_penalty %s is not a finite number >= 0", function,
+                         TLMI_G(options->repetition_penalty));
     return TLM_OK;
 }
 

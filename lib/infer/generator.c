@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/rng.h"
 #include "kernels/vector_math.h"
 
@@ -313,8 +314,8 @@ static tlm_status_t check_logits(const char *function, size_t index, const float
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(logits[i]))
             return tlmi_fail(TLM_ERR_NON_FINITE,
-                             "%s: the logit of token %" PRId64 " is %f in sequence %zu", function,
-                             i, (double)logits[i], index);
+                             "%s: the logit of token %" PRId64 " is %s in sequence %zu", function,
+                             i, TLMI_G(logits[i]), index);
     return TLM_OK;
 }
 

@@ -39,9 +39,13 @@ static tlm_status_t set_architecture(tlmi_json_t *config, const tlmi_family_t *f
 
     if (list == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    TLMI_TRY(tlmi_json_set(config, "architectures", list)); /* the object's from here on */
-    TLMI_TRY(
-        tlmi_json_append(list, tlmi_json_new_string(family->hf_class, strlen(family->hf_class))));
+    tlm_status_t status =
+        tlmi_json_append(list, tlmi_json_new_string(family->hf_class, strlen(family->hf_class)));
+    if (status != TLM_OK) {
+        tlmi_json_free(list);
+        return status;
+    }
+    TLMI_TRY(tlmi_json_set(config, "architectures", list));
     return tlmi_hf_set_text(config, "model_type", family->names[TLMI_HF]);
 }
 

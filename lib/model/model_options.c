@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "base/options.h"
 #include "model/model_core.h"
 
@@ -111,7 +112,7 @@ const char *tlmi_option_text(char *buffer, const tlm_model_options_t *options,
                              const tlmi_model_option_t *option)
 {
     if (option->type == TLMI_NUMBER)
-        snprintf(buffer, TLMI_OPTION_TEXT, "%g", tlmi_option_number(options, option));
+        snprintf(buffer, TLMI_OPTION_TEXT, "%s", TLMI_G(tlmi_option_number(options, option)));
     else if (option->type == TLMI_CHOICE)
         snprintf(buffer, TLMI_OPTION_TEXT, "%s", option->words[tlmi_option_int(options, option)]);
     else
@@ -138,8 +139,8 @@ static tlm_status_t check_option(const char *function, const tlm_model_options_t
     /* Kernels take numbers as float32. */
     if (is_number && !(isfinite((float)tlmi_option_number(options, option)) &&
                        tlmi_option_number(options, option) >= 0.0))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %g is not a finite float >= 0", function,
-                         option->name, tlmi_option_number(options, option));
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %s is not a finite float >= 0", function,
+                         option->name, TLMI_G(tlmi_option_number(options, option)));
     return TLM_OK;
 }
 

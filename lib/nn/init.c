@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "base/rng.h"
 #include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
@@ -27,8 +28,8 @@ tlm_status_t tlm_init_truncated_normal(tlm_tensor_t *tensor, double sigma, doubl
     TLMI_TRY(tlmi_check_float("init_truncated_normal", "tensor", tensor));
     if (!(sigma >= 0.0 && isfinite(sigma)) || !(cut_sigmas > 0.0))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "init_truncated_normal: sigma is %g and the cut %g sigmas", sigma,
-                         cut_sigmas);
+                         "init_truncated_normal: sigma is %s and the cut %s sigmas", TLMI_G(sigma),
+                         TLMI_G(cut_sigmas));
     if (tensor->node != NULL || !tlmi_is_contiguous(tensor))
         return tlmi_fail(TLM_ERR_STATE,
                          "init_truncated_normal: the tensor must be a row-major leaf");

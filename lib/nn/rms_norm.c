@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "base/thread_pool.h"
 #include "tensor/autograd.h"
 #include "tensor/tensor_core.h"
@@ -144,7 +145,7 @@ static tlm_status_t check_norm(const tlm_tensor_t *x, const tlm_tensor_t *weight
         return tlmi_fail(TLM_ERR_SHAPE, "rms_norm: x %s does not fit weight %s",
                          tlmi_shape_text(a, x), tlmi_shape_text(b, weight));
     if (!(eps >= 0.0f && isfinite(eps)))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "rms_norm: eps is %g", (double)eps);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "rms_norm: eps is %s", TLMI_G(eps));
     return TLM_OK;
 }
 

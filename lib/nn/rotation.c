@@ -5,12 +5,13 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "tensor/tensor_core.h"
 
 static tlm_status_t check_rotation(const char *op, int64_t d, double theta)
 {
     if (!(theta > 0.0 && isfinite(theta)))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: theta is %g", op, theta);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: theta is %s", op, TLMI_G(theta));
     if (d % 2 != 0)
         return tlmi_fail(TLM_ERR_SHAPE,
                          "%s: the last dimension is %" PRId64 ", RoPE needs an even one", op, d);

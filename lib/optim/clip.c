@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "optim/optimizer_core.h"
 #include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
@@ -50,8 +51,8 @@ static tlm_status_t check_arguments(const char *function, tlm_tensor_t *const *t
     if (n > 0)
         TLMI_REQUIRE(function, tensors);
     if (!isfinite(max_norm) || max_norm < 0.0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: max_norm %g is not a finite number >= 0",
-                         function, max_norm);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: max_norm %s is not a finite number >= 0",
+                         function, TLMI_G(max_norm));
     for (size_t i = 0; i < n; i++)
         if (tensors[i] == NULL)
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: tensor %zu is NULL", function, i);

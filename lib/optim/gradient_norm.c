@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "base/thread_pool.h"
 #include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
@@ -40,8 +41,8 @@ static tlm_status_t fail_non_finite(const char *function, tlm_tensor_t *const *g
         for (int64_t j = 0; grad != NULL && j < grad->numel; j++)
             if (!isfinite(tlmi_floats(grad)[j]))
                 return tlmi_fail(TLM_ERR_NON_FINITE,
-                                 "%s: the gradient of parameter %zu is %f at element %" PRId64,
-                                 function, i, (double)tlmi_floats(grad)[j], j);
+                                 "%s: the gradient of parameter %zu is %s at element %" PRId64,
+                                 function, i, TLMI_G(tlmi_floats(grad)[j]), j);
     }
     return tlmi_fail(TLM_ERR_NON_FINITE, "%s: the gradients' norm is not finite", function);
 }

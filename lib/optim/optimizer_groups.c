@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/options.h"
 #include "optim/optimizer_core.h"
 
@@ -18,10 +19,10 @@ static tlm_status_t check_number(const char *function, const char *name, double 
     if (isfinite(value) && value >= 0.0 && (below == 0.0 || value < below))
         return TLM_OK;
     if (below == 0.0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %g is not a finite number >= 0",
-                         function, name, value);
-    return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %g is not in [0, %g)", function, name, value,
-                     below);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %s is not a finite number >= 0",
+                         function, name, TLMI_G(value));
+    return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %s is not in [0, %s)", function, name,
+                     TLMI_G(value), TLMI_G(below));
 }
 
 tlm_status_t tlmi_check_rate(const char *function, const char *name, double value)
@@ -54,8 +55,8 @@ tlm_status_t tlmi_group_check(const char *function, const tlmi_group_t *group)
     TLMI_TRY(tlmi_check_rate(function, "learning_rate", group->learning_rate));
     TLMI_TRY(tlmi_check_rate(function, "weight_decay", group->weight_decay));
     if (group->weight_decay != 0.0 && !kind->has_weight_decay)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: weight_decay %g for %s, which has none",
-                         function, group->weight_decay, kind->name);
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: weight_decay %s for %s, which has none",
+                         function, TLMI_G(group->weight_decay), kind->name);
     for (size_t i = 0; i < kind->num_options; i++)
         TLMI_TRY(check_option(function, &kind->options[i], group->options));
     return TLM_OK;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/options.h"
 
 static tlm_status_t check_list(const char *function, const char *name, int32_t kind,
@@ -34,8 +35,8 @@ static tlm_status_t check_options(const char *function, const tlm_encode_options
     TLMI_TRY(check_list(function, "disallowed", options->disallowed_special, options->disallowed,
                         options->num_disallowed));
     if (!(options->dropout >= 0.0 && options->dropout <= 1.0))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: dropout is %g; it must be 0..1", function,
-                         options->dropout);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: dropout is %s; it must be 0..1", function,
+                         TLMI_G(options->dropout));
     return TLM_OK;
 }
 
@@ -153,8 +154,8 @@ tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *functio
     TLMI_TRY(tlmi_options_read(function, &known, TLMI_ENCODE_OPTIONS, options));
     TLMI_TRY(check_options(function, &known));
     if (known.dropout > 0.0 && tokenizer->model->kind->encode_with_dropout == NULL)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: dropout is %g, and a %s model has none",
-                         function, known.dropout, tokenizer->model->kind->name);
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: dropout is %s, and a %s model has none",
+                         function, TLMI_G(known.dropout), tokenizer->model->kind->name);
     plan->dropout = known.dropout;
     plan->seed = known.seed;
     if (known.allowed_special != TLM_SPECIAL_ALL)

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/options.h"
 #include "train/train_core.h"
 #include "model/model_core.h"
@@ -109,7 +110,7 @@ tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function, tlm_mode
         goto done;
     result.loss = sum / (double)plan.windows;
     if (!isfinite(result.loss)) {
-        status = tlmi_fail(TLM_ERR_NON_FINITE, "%s: the loss is %f", function, result.loss);
+        status = tlmi_fail(TLM_ERR_NON_FINITE, "%s: the loss is %s", function, TLMI_G(result.loss));
         goto done;
     }
     result.tokens = plan.windows * (uint64_t)context;

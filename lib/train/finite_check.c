@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "model/model_core.h"
 #include "tensor/tensor_core.h"
 #include "tinylm/train.h"
@@ -14,8 +15,8 @@ static tlm_status_t check_tensor(const char *where, const char *what, const char
 {
     for (int64_t i = 0; i < tensor->numel; i++)
         if (!isfinite(tlmi_floats(tensor)[i]))
-            return tlmi_fail(TLM_ERR_NON_FINITE, "%s: %s%s is %f at element %" PRId64, where, what,
-                             name, (double)tlmi_floats(tensor)[i], i);
+            return tlmi_fail(TLM_ERR_NON_FINITE, "%s: %s%s is %s at element %" PRId64, where, what,
+                             name, TLMI_G(tlmi_floats(tensor)[i]), i);
     return TLM_OK;
 }
 

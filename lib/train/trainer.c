@@ -8,6 +8,7 @@
 #include "base/buffer_cache.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/options.h"
 #include "data/data_core.h"
 #include "model/model_core.h"
@@ -155,8 +156,8 @@ static tlm_status_t fail_non_finite(const tlm_trainer_t *trainer, const char *wh
 
     snprintf(where, sizeof(where), "trainer_step: step %" PRIu64, trainer->step + 1);
     TLMI_TRY(tlmi_check_finite(where, trainer->model));
-    return tlmi_fail(TLM_ERR_NON_FINITE, "%s: %s is %f, and all parameters are finite", where, what,
-                     value);
+    return tlmi_fail(TLM_ERR_NON_FINITE, "%s: %s is %s, and all parameters are finite", where, what,
+                     TLMI_G(value));
 }
 
 /* Adds the gradient of one batch, its share of the step's; *sum is the sum of the losses so far. */

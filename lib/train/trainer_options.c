@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "base/options.h"
 #include "optim/optimizer_core.h"
 #include "train/train_core.h"
@@ -14,12 +15,12 @@ static tlm_status_t check(const tlm_trainer_options_t *options)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "trainer_create: steps is 0");
     if (!isfinite(options->clip_norm) || options->clip_norm < 0.0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "trainer_create: clip_norm %g is not a finite number >= 0",
-                         options->clip_norm);
+                         "trainer_create: clip_norm %s is not a finite number >= 0",
+                         TLMI_G(options->clip_norm));
     if (!isfinite(options->peak_flops) || options->peak_flops < 0.0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "trainer_create: peak_flops %g is not a finite number >= 0",
-                         options->peak_flops);
+                         "trainer_create: peak_flops %s is not a finite number >= 0",
+                         TLMI_G(options->peak_flops));
     if (options->accumulation > INT32_MAX)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "trainer_create: accumulation %" PRIu64 " is more than %d",

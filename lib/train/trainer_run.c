@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/number.h"
 #include "base/options.h"
 #include "train/train_core.h"
 #include "tinylm/checkpoint.h"
@@ -47,11 +48,12 @@ tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
 tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
 {
     tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
-    char metadata[64];
+    char metadata[64], number[TLMI_NUMBER_SIZE];
 
     TLMI_REQUIRE("trainer_save", trainer);
     if (isfinite(trainer->best_loss)) {
-        snprintf(metadata, sizeof(metadata), "{\"%s\":%.17g}", BEST_LOSS, trainer->best_loss);
+        snprintf(metadata, sizeof(metadata), "{\"%s\":%s}", BEST_LOSS,
+                 tlmi_number_text(number, trainer->best_loss, 17));
         options.metadata = metadata;
     }
     options.has_validation_loss = trainer->is_evaluated;

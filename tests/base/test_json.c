@@ -189,6 +189,62 @@ START_TEST(deep_nesting_does_not_exhaust_the_stack)
 }
 END_TEST
 
+static char *nest(size_t depth)
+{
+    char *text = malloc(2 * depth + 1);
+
+    memset(text, '[', depth);
+    memset(text + depth, ']', depth);
+    text[2 * depth] = '\0';
+    return text;
+}
+
+START_TEST(depth_is_bounded)
+{
+    char *text = nest(TLMI_JSON_MAX_DEPTH);
+    tlmi_json_t *root = parse(text);
+
+    tlmi_json_free(root);
+    free(text);
+    text = nest(TLMI_JSON_MAX_DEPTH + 1);
+    ASSERT_FAILS(TLM_ERR_FORMAT, "deep: line 1 column 65: more than 64 levels",
+                 tlmi_json_parse(&root, text, strlen(text), "deep"));
+    free(text);
+}
+END_TEST
+
+/* Objects of all sizes around the one from which they have an index. */
+START_TEST(members_are_found)
+{
+    for (size_t n = 0; n < 300; n = n < 20 ? n + 1 : 2 * n) {
+        char *text = malloc(n * 24 + 3), *to = text, key[16];
+        tlmi_json_t *root;
+        int64_t value;
+
+        *to++ = '{';
+        for (size_t i = 0; i < n; i++)
+            to += sprintf(to, "%s\"k%zu\":%zu", i == 0 ? "" : ",", i * 7919 % 1000, i);
+        strcpy(to, "}");
+        root = parse(text);
+        ck_assert_uint_eq(tlmi_json_size(root), n);
+        for (size_t i = 0; i < n; i++) {
+            sprintf(key, "k%zu", i * 7919 % 1000);
+            ck_assert(tlmi_json_get_int(tlmi_json_member(root, key), &value));
+            ck_assert_int_eq(value, (int64_t)i);
+        }
+        ck_assert_ptr_null(tlmi_json_member(root, "k"));
+        ck_assert_ptr_null(tlmi_json_member(root, "none"));
+        tlmi_json_free(root);
+        if (n > 1) { /* the first key once more */
+            strcpy(to, ",\"k0\":0}");
+            ASSERT_FAILS(TLM_ERR_FORMAT, "duplicate key \"k0\"",
+                         tlmi_json_parse(&root, text, strlen(text), "text"));
+        }
+        free(text);
+    }
+}
+END_TEST
+
 START_TEST(strings_must_be_utf8)
 {
     tlmi_json_t *array = tlmi_json_new_array();
@@ -208,6 +264,8 @@ int main(void)
         values_of_another_type_are_not_read,
         hostile_texts_are_refused,
         deep_nesting_does_not_exhaust_the_stack,
+        depth_is_bounded,
+        members_are_found,
         strings_must_be_utf8,
     };
     return run_tests("json", tests, COUNT(tests));

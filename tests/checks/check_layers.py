@@ -29,7 +29,7 @@ LAYERS = {folder: {folder, *below.split()} for folder, below in BELOW.items()}
 
 # Third-party header -> the only files that may include it.
 THIRD_PARTY = {
-    "jansson.h": {"base/json.c"},
+    "lzma.h": {"base/crc64.c"},
     "oniguruma.h": {"tokenizer/pretokenize/regex.c"},
     "utf8proc.h": {"tokenizer/pretokenize/unicode.c"},
     "blis.h": {"kernels/blis_kernels.c"},

@@ -1,14 +1,12 @@
 /* malloc and its kin over glibc's own, which it also exports as __libc_*. A definition in the program
  * comes before the C library's, for shared libraries too.
  *
- * Two third-party functions damage the heap when memory runs out in them: jansson's parser (2.14) and
- * Oniguruma's compiler (6.9.8). The library asks for memory before it calls them, and that request can
- * fail here; their own do not. */
+ * Oniguruma's compiler (6.9.8) damages the heap when memory runs out in it. The library asks for memory
+ * before it calls it, and that request can fail here; its own do not. */
 #include "failing_allocator.h"
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <jansson.h>
 #include <oniguruma.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -144,18 +142,6 @@ int munmap(void *address, size_t size)
 }
 
 /* ---- What is exempt ----------------------------------------------------------------------------- */
-
-json_t *json_loadb(const char *text, size_t size, size_t flags, json_error_t *error)
-{
-    typedef json_t *function_t(const char *, size_t, size_t, json_error_t *);
-    function_t *real;
-
-    *(void **)&real = dlsym(RTLD_NEXT, "json_loadb");
-    exempt = true;
-    json_t *root = real(text, size, flags, error);
-    exempt = false;
-    return root;
-}
 
 int onig_new(OnigRegex *out, const OnigUChar *pattern, const OnigUChar *end, OnigOptionType options,
              OnigEncoding encoding, OnigSyntaxType *syntax, OnigErrorInfo *info)

@@ -474,7 +474,7 @@ START_TEST(readers_survive_files_that_are_rewritten)
 END_TEST
 
 /* A data set that is large enough to be mapped tells that its file was cut short, and goes on once the file
- * has its length back. */
+ * has its length back. The file is cut while no thread reads it: the loader's starts with its first batch. */
 START_TEST(data_sets_notice_that_they_were_cut_short)
 {
     enum { SIZE = 20 << 20 };
@@ -494,25 +494,18 @@ START_TEST(data_sets_notice_that_they_were_cut_short)
         options.prefetch = prefetch;
         ASSERT_OK(tlm_dataset_open(&large, path, TLM_TOKENS_AUTO, 0));
         ASSERT_OK(tlm_loader_create(&batches, large, &options));
-        ASSERT_OK(tlm_loader_next(&inputs, &targets, batches));
         ck_assert_int_eq(truncate(path, 4), 0);
         ASSERT_FAILS(TLM_ERR_IO, "cut short", tlm_dataset_read(ids, 4, large, 0));
         ASSERT_FAILS(TLM_ERR_IO, "cut short", tlm_dataset_sample(ids, ids, large, 1, 4, 1, 1));
-        /* What was made ahead is given first. */
-        for (int i = 0; i < prefetch; i++)
-            (void)tlm_loader_next(&inputs, &targets, batches);
+        for (int i = 0; i < 3; i++)
+            ASSERT_FAILS(TLM_ERR_IO, "cut short", tlm_loader_next(&inputs, &targets, batches));
+        ck_assert_uint_eq(tlm_loader_position(batches), 0);
+        ASSERT_OK(tlm_loader_seek(batches, 1));
         ASSERT_FAILS(TLM_ERR_IO, "cut short", tlm_loader_next(&inputs, &targets, batches));
-        ASSERT_FAILS(TLM_ERR_IO, "cut short", tlm_loader_next(&inputs, &targets, batches));
-        uint64_t position = tlm_loader_position(batches);
         ck_assert_int_eq(truncate(path, SIZE), 0);
         for (int i = 0; i < 5; i++)
             ASSERT_OK(tlm_loader_next(&inputs, &targets, batches));
-        ck_assert_uint_eq(tlm_loader_position(batches), position + 5);
-        ck_assert_int_eq(truncate(path, 4), 0);
-        (void)tlm_loader_next(&inputs, &targets, batches);
-        ck_assert_int_eq(truncate(path, SIZE), 0);
-        ASSERT_OK(tlm_loader_seek(batches, 1));
-        ASSERT_OK(tlm_loader_next(&inputs, &targets, batches));
+        ck_assert_uint_eq(tlm_loader_position(batches), 6);
         tlm_loader_free(batches);
         tlm_dataset_free(large);
     }

@@ -56,8 +56,12 @@ tlm_status_t tlmi_scan_text(size_t *consumed, const tlmi_scanner_t *scanner, con
 typedef struct tlmi_regex tlmi_regex_t;                 /* a compiled pattern; immutable */
 typedef struct tlmi_regex_matcher tlmi_regex_matcher_t; /* scratch memory of one thread */
 
+/* An upper bound of how deep groups, and repeats of repeats, stand within each other. */
+size_t tlmi_regex_nesting(const char *pattern);
+#define TLMI_REGEX_MAX_NESTING 40 /* Oniguruma takes less than 100 KB of stack for these */
+
 /* Compiles a pattern in Perl's syntax, Unicode properties and possessive quantifiers included.
- * TLM_ERR_REGEX with Oniguruma's message if it is malformed. */
+ * TLM_ERR_REGEX with Oniguruma's message if it is malformed, or if it is nested too deep. */
 tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern);
 void tlmi_regex_free(tlmi_regex_t *regex);
 

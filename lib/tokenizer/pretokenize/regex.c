@@ -93,6 +93,10 @@ tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern)
     tlmi_regex_t *regex;
     int code;
 
+    size_t nesting = tlmi_regex_nesting(pattern);
+    if (nesting > TLMI_REGEX_MAX_NESTING)
+        return tlmi_fail(TLM_ERR_REGEX, "pattern: nested to %zu levels; at most %d are taken",
+                         nesting, TLMI_REGEX_MAX_NESTING);
     code = initialise();
     if (code != ONIG_NORMAL)
         return fail_regex("pattern", code, NULL);

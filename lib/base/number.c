@@ -1,0 +1,33 @@
+/* Floating-point numbers, whatever the locale. */
+#include "base/number.h"
+
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *tlmi_number_text(char out[TLMI_NUMBER_SIZE], double value, int digits)
+{
+    /* Room for a locale's point of several bytes. */
+    char text[2 * TLMI_NUMBER_SIZE];
+    snprintf(text, sizeof(text), "%.*g", digits < 17 ? digits : 17, value);
+    char *to = out;
+    for (const char *from = text; *from != '\0';) {
+        if (strchr("0123456789+-einfa", *from) != NULL) {
+            *to++ = *from++;
+            continue;
+        }
+        *to++ = '.';
+        while (*from != '\0' && strchr("0123456789", *from) == NULL)
+            from++;
+    }
+    *to = '\0';
+    return out;
+}
+
+double tlmi_parse_number(const char *text)
+{
+    /* The C library keeps this locale itself: there is nothing to free, and nothing can fail. */
+    locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    return strtod_l(text, NULL, c_locale);
+}

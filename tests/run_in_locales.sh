@@ -1,0 +1,31 @@
+#!/bin/sh
+# Runs test programs in locales whose decimal point is a comma, and one of more than one byte. The locales are made
+# here, with localedef of the C library and the sources of Debian's package "locales"; skipped (77) without them.
+# Usage: run_in_locales.sh PROGRAM...
+set -eu
+
+folder=$(mktemp -d "${TMPDIR:-/tmp}/tinylm-locales-XXXXXX")
+trap 'rm -rf "$folder"' EXIT
+for name in de_DE ps_AF; do
+    if ! command -v localedef >/dev/null 2>&1 || ! test -e "/usr/share/i18n/locales/$name"; then
+        echo "skipped: no localedef, or no source of the locale $name"
+        exit 77
+    fi
+    localedef --no-archive -c -i "$name" -f UTF-8 "$folder/$name.UTF-8" >/dev/null 2>&1 || true
+    test -d "$folder/$name.UTF-8" || { echo "skipped: localedef made no $name.UTF-8"; exit 77; }
+done
+
+failed=0
+for name in de_DE ps_AF; do
+    for program; do
+        # What is left to find in the second one is a point of two bytes.
+        case $name:$program in
+        de_DE:* | *_number | *_json | *_checkpoint | *_trainer) ;;
+        *) continue ;;
+        esac
+        echo "== $name: $(basename "$program")"
+        LOCPATH="$folder" TINYLM_TEST_LOCALE="$name.UTF-8" "$program" || failed=$((failed + 1))
+    done
+done
+echo "$failed failed"
+test "$failed" -eq 0

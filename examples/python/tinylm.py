@@ -134,7 +134,7 @@ _FORMATS = {FLOAT32: "f", INT32: "i", INT64: "q", UINT32: "I", BOOL: "?"}  # of 
 # Words for the library's numbers, each the index of its word: TLM_NORM_... and so on.
 _WORDS = {
     "norm": ["pre", "post", "none"], "position": ["rope", "none"], "ffn": ["swiglu", "silu"],
-    "side": ["right", "left"], "byte_order": ["value", "gpt2"],
+    "qk_norm": ["none", "heads"], "side": ["right", "left"], "byte_order": ["value", "gpt2"],
     "order": ["random", "shuffled", "sequential"], "weights": ["float32", "float16", "bfloat16"],
     "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512", "neon"],
     "state": ["running", "length", "end", "stop", "stopped", "failed"],
@@ -220,7 +220,8 @@ class _ModelOptions(_Options):
                 ("d_ff", c_int64), ("rope_theta", c_double), ("seed", c_uint64),
                 ("num_kv_heads", c_int64), ("norm_eps", c_double), ("norm", c_int32),
                 ("position", c_int32), ("ffn", c_int32), ("tied_embeddings", c_bool),
-                ("reserved", c_uint8 * 3), ("head_dim", c_int64), ("reserved2", c_uint8 * 8)]
+                ("reserved", c_uint8 * 3), ("head_dim", c_int64), ("qk_norm", c_int32),
+                ("reserved2", c_uint8 * 4)]
 
 
 class _CostOptions(_Options):
@@ -1995,14 +1996,14 @@ class Model(_Handle):
     def create(cls, vocab_size: int, context_length: int, d_model: int, num_layers: int, num_heads: int,
                d_ff: int = 0, rope_theta: float = 0.0, seed: int = 0, num_kv_heads: int = 0,
                norm_eps: float = 0.0, norm: str = "pre", position: str = "rope", ffn: str = "swiglu",
-               tied_embeddings: bool = False, head_dim: int = 0) -> Model:
+               tied_embeddings: bool = False, head_dim: int = 0, qk_norm: str = "none") -> Model:
         """With fresh parameters. norm: "pre", "post" or "none"; position: "rope" or "none"; ffn:
-        "swiglu" or "silu"; for the rest 0 is the library's default."""
+        "swiglu" or "silu"; qk_norm: "none" or "heads"; for the rest 0 is the library's default."""
         options = _model_options(
             vocab_size=vocab_size, context_length=context_length, d_model=d_model, num_layers=num_layers,
             num_heads=num_heads, d_ff=d_ff, rope_theta=rope_theta, seed=seed, num_kv_heads=num_kv_heads,
             norm_eps=norm_eps, norm=norm, position=position, ffn=ffn, tied_embeddings=tied_embeddings,
-            head_dim=head_dim)
+            head_dim=head_dim, qk_norm=qk_norm)
         handle = c_void_p()
         _lib.tlm_model_create(byref(handle), byref(options))
         return cls._wrap(handle)

@@ -254,6 +254,12 @@ static tlm_status_t attention_sublayer(tlmi_inference_t *inference, int64_t laye
     const bool step = tokens->per_cache == 1;
 
     TLMI_TRY(project(inputs, 3, inference->normed, rows, step, false));
+    rms_norm_rows(inference->query, inference->query, model,
+                  tlmi_model_block(model, layer, TLMI_ATTN_Q_NORM), rows * model->options.num_heads,
+                  model->shape.d_head);
+    rms_norm_rows(inference->key, inference->key, model,
+                  tlmi_model_block(model, layer, TLMI_ATTN_K_NORM),
+                  rows * model->options.num_kv_heads, model->shape.d_head);
     tlmi_cached_attention(model, layer, tokens, inference->query, inference->key, inference->value,
                           inference->rotation, inference->scores);
     return project(&output, 1, inference->query, rows, step, true);

@@ -47,6 +47,7 @@ const tlmi_model_option_t tlmi_options[] = {
     {FIELD(norm), TLMI_CHOICE, false, TLMI_IN_VERSION_2, .words = {"pre", "post", "none"}},
     {FIELD(position), TLMI_CHOICE, false, TLMI_IN_VERSION_2, .words = {"rope", "none"}},
     {FIELD(ffn), TLMI_CHOICE, false, TLMI_IN_VERSION_2, .words = {"swiglu", "silu"}},
+    {FIELD(qk_norm), TLMI_CHOICE, false, TLMI_UNLESS_DEFAULT, .words = {"none", "heads"}},
     {FIELD(tied_embeddings), TLMI_FLAG, false, TLMI_IN_VERSION_2,
      .keys = {HF("tie_word_embeddings", 0)}}, /* GGUF: whether there is an output.weight */
 };
@@ -87,6 +88,11 @@ static bool has_final_norm(const tlm_model_options_t *options)
     return options->norm == TLM_NORM_PRE;
 }
 
+static bool has_head_norms(const tlm_model_options_t *options)
+{
+    return options->qk_norm == TLM_QK_NORM_HEADS;
+}
+
 static bool is_gated(const tlm_model_options_t *options)
 {
     return options->ffn == TLM_FFN_SWIGLU;
@@ -114,6 +120,10 @@ const tlmi_part_t tlmi_parts[TLMI_NUM_PARTS] = {
         {"attn.v_proj.weight", "self_attn.v_proj.weight", "attn_v.weight"}},
     [TLMI_ATTN_OUTPUT] = {MATRIX(MODEL, QUERY), TLM_PART_ATTENTION, always, false,
         {"attn.output_proj.weight", "self_attn.o_proj.weight", "attn_output.weight"}},
+    [TLMI_ATTN_Q_NORM] = {GAINS(HEAD), TLM_PART_NORMS, has_head_norms, true,
+        {"attn.q_norm.weight", "self_attn.q_norm.weight", "attn_q_norm.weight"}},
+    [TLMI_ATTN_K_NORM] = {GAINS(HEAD), TLM_PART_NORMS, has_head_norms, true,
+        {"attn.k_norm.weight", "self_attn.k_norm.weight", "attn_k_norm.weight"}},
     [TLMI_LN1] = {GAINS(MODEL), TLM_PART_NORMS, has_norms, false,
         {"ln1.weight", "input_layernorm.weight", "attn_norm.weight"}},
     [TLMI_FFN_W1] = {MATRIX(FF, MODEL), TLM_PART_FEED_FORWARD, always, false,
@@ -181,6 +191,7 @@ static void set_dims(tlmi_model_shape_t *shape, const tlm_model_options_t *optio
     shape->dims[TLMI_DIM_FF] = options->d_ff;
     shape->dims[TLMI_DIM_QUERY] = shape->q_width;
     shape->dims[TLMI_DIM_KV] = shape->kv_width;
+    shape->dims[TLMI_DIM_HEAD] = shape->d_head;
 }
 
 static void place_parts(tlmi_model_shape_t *shape, const tlm_model_options_t *options)
@@ -247,6 +258,11 @@ tlm_status_t tlmi_architecture_wire(tlmi_model_shape_t *shape, const char *funct
 /* A model is written as the first family that can say its options. */
 const tlmi_family_t tlmi_families[] = {
     {.names = {[TLMI_HF] = "llama", [TLMI_GGUF] = "llama"}, .hf_class = "LlamaForCausalLM"},
+    {.names = {[TLMI_HF] = "qwen3", [TLMI_GGUF] = "qwen3"},
+     .hf_class = "Qwen3ForCausalLM",
+     .gguf_halves = true,
+     .fixed = {{"qk_norm", TLM_QK_NORM_HEADS}},
+     .missing = {{"head_dim", 128}, {"num_kv_heads", 32}, {"context_length", 32768}}},
 };
 const size_t tlmi_num_families = COUNT_OF(tlmi_families);
 
@@ -261,6 +277,31 @@ tlm_status_t tlmi_model_norm(tlm_tensor_t **out, const tlm_model_t *model, tlm_t
     return TLM_OK;
 }
 
+/* *x (batch, time, heads * d_head), of queries or keys, becomes the norm of each head. */
+static tlm_status_t norm_heads(tlm_tensor_t **x, const tlm_model_t *model, tlm_tensor_t *gain)
+{
+    const int64_t d_head = model->shape.d_head;
+    int64_t whole[3], split[4];
+    tlm_tensor_t *heads = NULL, *normed = NULL, *result;
+    tlm_status_t status;
+
+    if (gain == NULL)
+        return TLM_OK;
+    for (int32_t i = 0; i < 3; i++)
+        whole[i] = split[i] = tlm_tensor_shape(*x)[i];
+    split[2] = whole[2] / d_head;
+    split[3] = d_head;
+    TLMI_TRY_OR(done, tlm_reshape(&heads, *x, split, 4));
+    TLMI_TRY_OR(done, tlmi_model_norm(&normed, model, heads, gain));
+    TLMI_TRY_OR(done, tlm_reshape(&result, normed, whole, 3));
+    tlm_tensor_free(*x);
+    *x = result;
+done:
+    tlm_tensor_free(heads);
+    tlm_tensor_free(normed);
+    return status;
+}
+
 static tlm_status_t attend(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
                            tlm_tensor_t *x)
 {
@@ -271,6 +312,8 @@ static tlm_status_t attend(tlm_tensor_t **out, const tlm_model_t *model, int64_t
     TLMI_TRY_OR(done, tlm_linear(&query, x, tlmi_model_block(model, layer, TLMI_ATTN_Q)));
     TLMI_TRY_OR(done, tlm_linear(&key, x, tlmi_model_block(model, layer, TLMI_ATTN_K)));
     TLMI_TRY_OR(done, tlm_linear(&value, x, tlmi_model_block(model, layer, TLMI_ATTN_V)));
+    TLMI_TRY_OR(done, norm_heads(&query, model, tlmi_model_block(model, layer, TLMI_ATTN_Q_NORM)));
+    TLMI_TRY_OR(done, norm_heads(&key, model, tlmi_model_block(model, layer, TLMI_ATTN_K_NORM)));
     TLMI_TRY_OR(done, tlmi_heads_attention(&heads, "model_forward", query, key, value,
                                            (int32_t)model->options.num_heads,
                                            (int32_t)model->options.num_kv_heads, theta, NULL));

@@ -87,6 +87,8 @@ enum {
     TLMI_ATTN_K,
     TLMI_ATTN_V,
     TLMI_ATTN_OUTPUT,
+    TLMI_ATTN_Q_NORM,
+    TLMI_ATTN_K_NORM,
     TLMI_LN1,
     TLMI_FFN_W1,
     TLMI_FFN_W2,
@@ -108,6 +110,7 @@ typedef enum tlmi_dim {
     TLMI_DIM_FF,
     TLMI_DIM_QUERY, /* num_heads heads */
     TLMI_DIM_KV,    /* num_kv_heads heads */
+    TLMI_DIM_HEAD,
     TLMI_NUM_DIMS
 } tlmi_dim_t;
 

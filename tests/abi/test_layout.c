@@ -80,7 +80,8 @@ FIELD(tlm_model_options_t, ffn, 96, 4);
 FIELD(tlm_model_options_t, tied_embeddings, 100, 1);
 FIELD(tlm_model_options_t, reserved, 101, 3);
 FIELD(tlm_model_options_t, head_dim, 104, 8);
-FIELD(tlm_model_options_t, reserved2, 112, 8);
+FIELD(tlm_model_options_t, qk_norm, 112, 4);
+FIELD(tlm_model_options_t, reserved2, 116, 4);
 
 SIZE(tlm_cost_options_t, 40);
 FIELD(tlm_cost_options_t, size, 0, 8);

@@ -235,6 +235,47 @@ START_TEST(switches_are_stored)
 }
 END_TEST
 
+/* An option that version 2 did not have at first is in a file only where it is not the default. */
+START_TEST(later_options_are_stored)
+{
+    const char *path = test_path("later.safetensors");
+    tlm_model_options_t options = tiny, got = {.size = sizeof(got)};
+    run_t whole, loaded;
+    tlm_model_t *opened;
+    float expected;
+
+    options.norm_eps = 1e-6;
+    whole = start(&options, "adamw");
+    ASSERT_OK(tlm_checkpoint_save(whole.model, NULL, 1, path));
+    ck_assert(file_holds(path, "norm_eps") && !file_holds(path, "head_dim"));
+    ck_assert(!file_holds(path, "qk_norm"));
+    stop(&whole);
+    options.head_dim = 6;
+    options.qk_norm = TLM_QK_NORM_HEADS;
+    whole = start(&options, "adamw");
+    expected = train(&whole, 0, 4);
+    loaded = start(&options, "adamw");
+    train(&loaded, 0, 2);
+    ASSERT_OK(tlm_checkpoint_save(loaded.model, loaded.optimizer, 2, path));
+    stop(&loaded);
+    loaded = start(&options, "adamw");
+    ASSERT_OK(tlm_checkpoint_load(NULL, loaded.model, loaded.optimizer, path));
+    ck_assert(train(&loaded, 2, 4) == expected);
+    assert_same_weights(&whole, &loaded);
+    stop(&loaded);
+    stop(&whole);
+    ASSERT_OK(tlm_model_load(&opened, path));
+    ASSERT_OK(tlm_model_get_options(&got, opened));
+    ck_assert(got.head_dim == 6 && got.qk_norm == TLM_QK_NORM_HEADS);
+    tlm_model_free(opened);
+    options.head_dim = 4;
+    loaded = start(&options, "adamw");
+    ASSERT_FAILS(TLM_ERR_SHAPE, "head_dim is 6",
+                 tlm_checkpoint_load(NULL, loaded.model, NULL, path));
+    stop(&loaded);
+}
+END_TEST
+
 START_TEST(foreign_checkpoints_change_nothing)
 {
     const char *path = test_path("foreign.safetensors");
@@ -367,6 +408,9 @@ START_TEST(lies_are_refused)
         {LATER("\"tied_embeddings\":1"), "1", "2", TLM_ERR_FORMAT},
         {LATER("\"num_kv_heads\":0"), "1", "2", TLM_ERR_FORMAT},
         {LATER("\"num_kv_heads\":3"), "1", "2", TLM_ERR_INVALID_ARGUMENT},
+        {LATER("\"head_dim\":3"), "1", "2", TLM_ERR_INVALID_ARGUMENT},
+        {LATER("\"qk_norm\":\"head\""), "1", "2", TLM_ERR_FORMAT},
+        {LATER("\"yet_unknown\":0"), "1", "2", TLM_ERR_UNSUPPORTED},
         {LATER("\"norm_eps\":0.0"), "1", "2", TLM_ERR_FORMAT},
         {LATER("\"norm_eps\":1e39"), "1", "2", TLM_ERR_INVALID_ARGUMENT},
         {LATER("\"norm\":\"none\""), "1", "2", TLM_ERR_FORMAT}, /* good, but tensors are missing */
@@ -515,6 +559,7 @@ int main(void)
     tcase_add_loop_test(tcase, training_goes_on_with_the_same_bits, 0, 2);
     tcase_add_test(tcase, a_model_is_made_from_its_checkpoint);
     tcase_add_test(tcase, switches_are_stored);
+    tcase_add_test(tcase, later_options_are_stored);
     tcase_add_test(tcase, foreign_checkpoints_change_nothing);
     tcase_add_test(tcase, damaged_checkpoints_change_nothing);
     tcase_add_test(tcase, lies_are_refused);

@@ -72,6 +72,7 @@ START_TEST(cached_logits_are_those_of_the_forward_pass)
     switched.d_model = 3 * reference_shapes[_i].d_model;
     switched.num_kv_heads = reference_shapes[_i].num_kv_heads;
     switched.head_dim = 3 * reference_shapes[_i].head_dim;
+    switched.qk_norm = reference_shapes[_i].qk_norm;
     switched.norm_eps = reference_shapes[_i].norm_eps;
     switched.norm = reference_shapes[_i].norm;
     switched.position = reference_shapes[_i].position;

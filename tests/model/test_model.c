@@ -406,8 +406,8 @@ static void measure(const tlm_model_t *model, const char *name, double sigma)
 
 START_TEST(switches_choose_the_parameters)
 {
-    static const size_t counts[REFERENCE_NUM_SHAPES] = {21, 20, 16, 21, 19, 20,
-                                                        21, 21, 17, 15, 21, 20};
+    static const size_t counts[REFERENCE_NUM_SHAPES] = {21, 20, 16, 21, 19, 20, 21,
+                                                        21, 17, 15, 21, 20, 25, 24};
     tlm_model_options_t options = tiny, got = {.size = sizeof(got)};
     tlm_model_t *model;
     tlm_tensor_t *tensor = NULL;

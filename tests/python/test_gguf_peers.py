@@ -229,6 +229,26 @@ class LlamaCppTest(GgufTest):
                 self.assertEqual(texts, [tokenizer.encode(text) for text in self.TEXTS])
                 self.assertEqual(end, tokenizer.token_id(END))
 
+    def test_architectures(self):
+        tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=[END])
+        ids = tokenizer.encode(TEXT)[:20]
+        for family, shape in {"llama": {"head_dim": 16}, "qwen3": {"head_dim": 12, "qk_norm": "heads"}}.items():
+            with self.subTest(family):
+                model = tinylm.Model.create(304, **{**SHAPE, "num_kv_heads": 2, **shape})
+                for i, (name, values) in enumerate(weights_of(model).items()):
+                    if values.ndim == 1:  # fresh gains are all 1, and hide a wrong order
+                        model.set_parameter(name, (values + 0.3 * numpy.sin(numpy.arange(len(values)) + i)).astype("float32"))
+                model.save_gguf(self.path, tokenizer)
+                fields = gguf.GGUFReader(self.path).fields
+                self.assertEqual(fields["general.architecture"].contents(), family)
+                for key in ("attention.key_length", "attention.value_length", "rope.dimension_count"):
+                    self.assertEqual(fields[f"{family}.{key}"].contents(), shape["head_dim"])
+                ours = model.forward(ids).numpy()[0, -1]
+                self.assertLess(numpy.abs(ours - self.logits(self.path, ids)[0]).max(), 1e-5)
+                again = tinylm.Model.open(self.path)[0]
+                self.assert_same_weights(weights_of(again), weights_of(model))
+                self.assertEqual({**again.options, "seed": 3}, model.options)
+
 
 if __name__ == "__main__":
     print("numpy", numpy.__version__)

@@ -47,6 +47,9 @@ static const tlm_model_options_t reference_shapes[] = {
     REFERENCE_SHAPE(.d_model = 9, .num_heads = 2, .head_dim = 6),
     REFERENCE_SHAPE(.d_model = 8, .num_heads = 4, .num_kv_heads = 2, .head_dim = 3,
                     .position = TLM_POSITION_NONE, .norm = TLM_NORM_POST),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .qk_norm = TLM_QK_NORM_HEADS),
+    REFERENCE_SHAPE(.d_model = 6, .num_heads = 4, .num_kv_heads = 2, .head_dim = 4,
+                    .qk_norm = TLM_QK_NORM_HEADS, .norm = TLM_NORM_POST, .norm_eps = 0.1),
 };
 enum { REFERENCE_NUM_SHAPES = sizeof(reference_shapes) / sizeof(reference_shapes[0]) };
 
@@ -166,6 +169,18 @@ static inline void reference_rotate(double *x, int64_t d_head, int64_t heads, in
         }
 }
 
+/* Each of the heads that lie side by side in x. */
+static inline void reference_norm_heads(double *x, const reference_t *reference, int64_t layer,
+                                        const char *norm, int64_t heads)
+{
+    const int64_t d_head = reference->options.head_dim;
+
+    for (int64_t head = 0; head < heads; head++)
+        reference_norm(x + head * d_head, x + head * d_head,
+                       reference_block(reference, layer, norm), d_head,
+                       reference->options.norm_eps);
+}
+
 /* The attention sublayer of x (time, d). */
 static inline void reference_attention(double *x, const reference_t *reference, int64_t layer,
                                        int64_t time)
@@ -187,6 +202,10 @@ static inline void reference_attention(double *x, const reference_t *reference, 
                          kv, d);
         reference_linear(v + t * kv, reference_block(reference, layer, "attn.v_proj"), h + t * d,
                          kv, d);
+        if (options->qk_norm == TLM_QK_NORM_HEADS) {
+            reference_norm_heads(q + t * width, reference, layer, "attn.q_norm", heads);
+            reference_norm_heads(k + t * kv, reference, layer, "attn.k_norm", kv / d_head);
+        }
         if (options->position == TLM_POSITION_ROPE) {
             reference_rotate(q + t * width, d_head, heads, t, options->rope_theta);
             reference_rotate(k + t * kv, d_head, kv / d_head, t, options->rope_theta);

@@ -26,6 +26,10 @@ typedef struct tlm_model tlm_model_t;
 #define TLM_FFN_SWIGLU 0 /* w2 (silu(w1 x) * w3 x) */
 #define TLM_FFN_SILU   1 /* w2 silu(w1 x) */
 
+/* Norms of queries and keys, before RoPE. @since 0.2 */
+#define TLM_QK_NORM_NONE  0
+#define TLM_QK_NORM_HEADS 1 /* RMSNorm of each head, with gains (head_dim) that all heads share */
+
 typedef struct tlm_model_options {
     size_t size;            /* sizeof(tlm_model_options_t) */
     int64_t vocab_size;     /* required */
@@ -45,7 +49,8 @@ typedef struct tlm_model_options {
     bool tied_embeddings; /* the output projection is the embedding matrix */
     uint8_t reserved[3];
     int64_t head_dim; /* width of a head; even with RoPE; 0: d_model / num_heads */
-    uint8_t reserved2[8];
+    int32_t qk_norm;  /* TLM_QK_NORM_... */
+    uint8_t reserved2[4];
 } tlm_model_options_t;
 
 #define TLM_MODEL_OPTIONS_INIT TLM_SIZED(tlm_model_options_t)
@@ -64,12 +69,13 @@ TLM_API tlm_status_t tlm_model_get_options(tlm_model_options_t *out, const tlm_m
 
 /* ---- Parameters ------------------------------------------------------------------------- */
 /* Named as in CS336's state dict: token_embeddings.weight,
- * layers.<i>.attn.{q,k,v,output}_proj.weight, layers.<i>.ffn.{w1,w2,w3}.weight,
- * layers.<i>.ln{1,2}.weight, ln_final.weight, lm_head.weight. What an option leaves out does not
- * exist: ln_final but for TLM_NORM_PRE, all norms for TLM_NORM_NONE, w3 for TLM_FFN_SILU, lm_head
- * for tied embeddings. */
+ * layers.<i>.attn.{q,k,v,output}_proj.weight, layers.<i>.attn.{q,k}_norm.weight,
+ * layers.<i>.ffn.{w1,w2,w3}.weight, layers.<i>.ln{1,2}.weight, ln_final.weight, lm_head.weight.
+ * What an option leaves out does not exist: q_norm and k_norm except with TLM_QK_NORM_HEADS,
+ * ln_final except with TLM_NORM_PRE, ln1 and ln2 with TLM_NORM_NONE, w3 with TLM_FFN_SILU, lm_head
+ * with tied embeddings. */
 
-/** Number of parameter tensors, 3 + 9 num_layers with all of them; 0 of NULL. @since 0.1 */
+/** Number of parameter tensors, 3 + 9 num_layers by default; 0 of NULL. @since 0.1 */
 TLM_API size_t tlm_model_num_parameters(const tlm_model_t *model);
 
 /** Number of elements in all of them; 0 of NULL. @since 0.1 */

@@ -1,7 +1,7 @@
-/* Layers as functions of float32 tensors. Each makes a new tensor owned by the caller, has a
- * backward, takes views as well as row-major tensors, and returns TLM_ERR_SHAPE where the shapes
- * that its comment gives do not fit. Integer tensors are TLM_INT32, TLM_INT64 or TLM_UINT32.
- * Threads: as tensor.h says. docs/ops.md gives formulas, gradients and numerics. */
+/* Layers as functions of float32 tensors. Each creates a new tensor owned by the caller, supports
+ * backward, accepts views as well as row-major tensors, and returns TLM_ERR_SHAPE if its arguments
+ * do not have the shapes in its comment. Integer tensors are TLM_INT32, TLM_INT64 or TLM_UINT32.
+ * See tensor.h for threads. docs/ops.md gives formulas, gradients and numerics. */
 #ifndef TINYLM_NN_H
 #define TINYLM_NN_H
 
@@ -14,7 +14,7 @@ extern "C" {
 /** y = x W^T: x (..., d_in), weight (d_out, d_in) -> (..., d_out). @since 0.1 */
 TLM_API tlm_status_t tlm_linear(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight);
 
-/** Rows of weight (vocab, d) picked by integer ids (...) -> (..., d). TLM_ERR_RANGE, naming the
+/** Looks up rows of weight (vocab, d) by integer ids (...) -> (..., d). TLM_ERR_RANGE, with the
  *  position, for an id outside the vocabulary. @since 0.1 */
 TLM_API tlm_status_t tlm_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm_tensor_t *ids);
 
@@ -42,39 +42,40 @@ TLM_API tlm_status_t tlm_swiglu(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_
 TLM_API tlm_status_t tlm_rope(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *positions,
                               double theta);
 
-/** Softmax along a dimension (negative: from the end), the shape of x. A slice of only -inf gives
+/** Softmax along a dimension (negative: from the end), of x's shape. A slice of only -inf gives
  *  NaN, as the formula does. @since 0.1 */
 TLM_API tlm_status_t tlm_softmax(tlm_tensor_t **out, tlm_tensor_t *x, int32_t dim);
 
-/** softmax(Q K^T / sqrt(d_k)) V: query (..., n, d_k), key (..., m, d_k), value (..., m, d_v), equal
- *  leading dimensions -> (..., n, d_v). The last leading dimension, the heads, may be smaller in
- *  key and value and divide that of query (since 0.2): query head i looks at key head i / (ratio of
- *  the two), which is not copied (Ainslie et al. 2023). mask: TLM_BOOL that broadcasts to (..., n,
- *  m), true = look, or NULL. causal: query i also sees only keys j <= i + (m - n). A row that sees
- *  nothing gives zeros. Vaswani et al. 2017, equation 1. TLM_ERR_INVALID_ARGUMENT for a mask of
- *  another type. @since 0.1 */
+/** softmax(Q K^T / sqrt(d_k)) V: query (..., n, d_k), key (..., m, d_k), value (..., m, d_v),
+ *  equal leading dimensions -> (..., n, d_v). The last leading dimension, the heads, may be
+ *  smaller in key and value if it divides that of query (since 0.2): query head i uses key head i
+ *  / (ratio of the two), without a copy (Ainslie et al. 2023). mask: TLM_BOOL that broadcasts to
+ *  (..., n, m), true = visible, or NULL. causal: query i sees only keys j <= i + (m - n). A row
+ *  that sees no key gives zeros. Vaswani et al. 2017, equation 1. TLM_ERR_INVALID_ARGUMENT for a
+ *  mask of another type. @since 0.1 */
 TLM_API tlm_status_t tlm_attention(tlm_tensor_t **out, tlm_tensor_t *query, tlm_tensor_t *key,
                                    tlm_tensor_t *value, tlm_tensor_t *mask, bool causal);
 
-/** Causal multi-head self-attention: x (..., time, d_model); wq (num_heads * d_head, d_model) with
- *  the heads one after another, wk and wv (kv_heads * d_head, d_model), wo (d_model, num_heads *
- *  d_head). kv_heads divides num_heads (equal to it before 0.2): see tlm_attention. rope_theta 0:
- *  no rotation; else queries and keys are rotated at `positions` (see tlm_rope, whose errors hold).
- *  The result is (..., time, d_model). Vaswani et al. 2017, section 3.2.2. @since 0.1 */
+/** Causal multi-head self-attention: x (..., time, d_model); wq (num_heads * d_head, d_model)
+ *  with the heads one after another, wk and wv (kv_heads * d_head, d_model), wo (d_model,
+ *  num_heads * d_head). kv_heads divides num_heads (equal to it before 0.2): see tlm_attention.
+ *  rope_theta 0 means no rotation; otherwise queries and keys are rotated at `positions`: see
+ *  tlm_rope, also for its errors. The result is (..., time, d_model). Vaswani et al. 2017,
+ *  section 3.2.2. @since 0.1 */
 TLM_API tlm_status_t tlm_multi_head_attention(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *wq,
                                               tlm_tensor_t *wk, tlm_tensor_t *wv, tlm_tensor_t *wo,
                                               int32_t num_heads, double rope_theta,
                                               tlm_tensor_t *positions);
 
-/** Mean over all positions of -log softmax(logits)[target], by log-sum-exp: logits (..., classes),
- *  integer targets (...), at least one -> scalar. In nats. TLM_ERR_RANGE, naming the position, for
- *  a target that is no class. @since 0.1 */
+/** Mean over all positions of -log softmax(logits)[target], by log-sum-exp: logits (...,
+ *  classes), integer targets (...), at least one -> scalar, in nats. TLM_ERR_RANGE, with the
+ *  position, for a target that is not a class. @since 0.1 */
 TLM_API tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits,
                                        tlm_tensor_t *targets);
 
-/** Fills a row-major float32 leaf with Normal(0, sigma^2) cut to +-cut_sigmas * sigma; a pure
- *  function of (seed, stream). TLM_ERR_STATE for any other tensor, TLM_ERR_INVALID_ARGUMENT for a
- *  negative or non-finite sigma or a cut that is not positive. @since 0.1 */
+/** Fills a row-major float32 leaf with Normal(0, sigma^2) truncated to +-cut_sigmas * sigma; a
+ *  pure function of (seed, stream). TLM_ERR_STATE for any other tensor, TLM_ERR_INVALID_ARGUMENT
+ *  for a negative or non-finite sigma or a cut that is not positive. @since 0.1 */
 TLM_API tlm_status_t tlm_init_truncated_normal(tlm_tensor_t *tensor, double sigma,
                                                double cut_sigmas, uint64_t seed, uint64_t stream);
 

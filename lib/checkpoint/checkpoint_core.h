@@ -9,12 +9,8 @@
 #include "base/json.h"
 #include "tinylm/model.h"
 
-/* What saving, loading and looking for checkpoints share: names, and opening a file that is whole.
- * */
-
 #define TLMI_CHECKPOINT_FORMAT "tinylm-checkpoint"
-/* Version 2 holds options that readers of version 1 would not miss, and is written only for such.
- * */
+/* Version 2 is written only where a file holds options that readers of version 1 would ignore. */
 #define TLMI_CHECKPOINT_VERSION_FIRST "1"
 #define TLMI_CHECKPOINT_VERSION       "2"
 #define TLMI_CHECKPOINT_NAME_SIZE     128 /* of a tensor in the file */
@@ -26,37 +22,38 @@ void tlmi_checkpoint_state_name(char out[TLMI_CHECKPOINT_NAME_SIZE], const char 
 /* How many buffers the optimizer's parameters have in all. */
 size_t tlmi_checkpoint_num_states(const tlm_optimizer_t *optimizer);
 
-/* The name in the model of each of the optimizer's parameters; owned. */
+/* Finds the name in the model of each of the optimizer's parameters. Owned. */
 tlm_status_t tlmi_checkpoint_name_parameters(const char ***out, const char *function,
                                              const tlm_model_t *model,
                                              const tlm_optimizer_t *optimizer);
 
-/* tlm_checkpoint_save_with, for messages under the name of `function`. */
+/* tlm_checkpoint_save_with, with messages that begin with `function`. */
 tlm_status_t tlmi_checkpoint_save(const char *function, const char *path, const tlm_model_t *model,
                                   const tlm_optimizer_t *optimizer, uint64_t iteration,
                                   const tlm_checkpoint_options_t *options);
 
-/* Opens a checkpoint of a known version, with its iteration. The checksum is not looked at. */
+/* Opens a checkpoint of a known version, with its iteration. The checksum is not checked. */
 tlm_status_t tlmi_checkpoint_peek(tlmi_safetensors_t *out, uint64_t *iteration, const char *path);
 
-/* The same, and every byte is checked. */
+/* The same, and checks every byte. */
 tlm_status_t tlmi_checkpoint_open(tlmi_safetensors_t *out, uint64_t *iteration, const char *path);
 
 /* ---- A model's options as a JSON object ------------------------------------------------- */
 
-/* True if the options are the defaults in all that came after version 0.1, whose readers know the
- * rest. Defaults must be resolved. */
+/* True if all options that came after version 0.1 have their defaults, so that its readers
+ * understand the rest. Defaults must be resolved. */
 bool tlmi_model_config_is_first(const tlm_model_options_t *options);
 
-/* The options, defaults resolved, as an object; those of version 0.1 alone if that is enough. */
+/* Writes the options, defaults resolved, as an object; only those of version 0.1 if that is enough.
+ * */
 tlm_status_t tlmi_model_config_write(tlmi_json_t **out, const tlm_model_options_t *options);
 
-/* The way back; what the object lacks of the later options is 0. Messages begin with `path`. */
+/* Reads them back; later options that the object lacks are 0. Messages begin with `path`. */
 tlm_status_t tlmi_model_config_read(tlm_model_options_t *out, const tlmi_json_t *config,
                                     const char *path);
 
 /* TLM_ERR_SHAPE, naming the option, if the two, with defaults resolved, differ in anything that
- * shapes and results depend on; the seed only made the initial weights. */
+ * shapes or results depend on. The seed may differ: it only made the initial weights. */
 tlm_status_t tlmi_model_config_compare(const tlm_model_options_t *file,
                                        const tlm_model_options_t *model, const char *path);
 

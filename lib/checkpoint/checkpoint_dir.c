@@ -1,5 +1,6 @@
 /* The checkpoints of a run in one directory: a file for each, kept or removed by iteration and by
- * validation loss. All that is known of them stands in the files, so nothing else can be lost. */
+ * validation loss. All information about them is in the files themselves; there is no index to
+ * lose. */
 #include "tinylm/checkpoint.h"
 
 #include <dirent.h>
@@ -20,13 +21,13 @@ enum { NAME_SIZE = 48 };
 
 typedef struct entry {
     uint64_t iteration;
-    bool readable; /* its header is: enough to choose what to remove */
+    bool readable; /* whether its header is, which is enough to choose what to remove */
     bool has_loss;
     double loss;
 } entry_t;
 
 typedef struct listing {
-    entry_t *entries; /* the latest first */
+    entry_t *entries; /* latest first */
     size_t n, capacity;
 } listing_t;
 
@@ -37,7 +38,7 @@ static void file_name(char name[NAME_SIZE], uint64_t iteration)
     snprintf(name, NAME_SIZE, PREFIX "%08" PRIu64 SUFFIX, iteration);
 }
 
-/* Whether `name` is one that file_name gives, and of which iteration. */
+/* Whether `name` is a name that file_name makes, and for which iteration. */
 static bool parse_name(uint64_t *iteration, const char *name)
 {
     size_t size = strlen(name), fixed = strlen(PREFIX) + strlen(SUFFIX);
@@ -53,7 +54,7 @@ static bool parse_name(uint64_t *iteration, const char *name)
     return strcmp(again, name) == 0;
 }
 
-/* Owned; NULL without memory. */
+/* Owned; NULL if memory runs out. */
 static char *file_path(const char *directory, uint64_t iteration)
 {
     size_t size = strlen(directory) + 1 + NAME_SIZE;
@@ -106,23 +107,22 @@ static tlm_status_t list(listing_t *out, const char *directory)
     return TLM_OK;
 }
 
-/* Whether a failure says that the file is not a whole checkpoint, or no longer there, and not that
- * it could not be looked at. */
+/* Whether a failure means that the file is not a whole checkpoint, or no longer exists, rather than
+ * that it could not be read. */
 static bool is_damage(tlm_status_t status)
 {
     return status == TLM_ERR_FORMAT || status == TLM_ERR_NOT_FOUND;
 }
 
-/* The number that is the whole of `text`, which may be NULL: as JSON, so that no locale matters. */
+/* Parses `text`, which may be NULL, as one number: as JSON, which no locale changes. */
 static tlm_status_t parse_loss(entry_t *entry, const char *text, const char *path)
 {
     tlmi_json_t *array;
     char document[40];
-    tlm_status_t status;
 
     if (text == NULL || snprintf(document, sizeof(document), "[%s]", text) >= (int)sizeof(document))
         return TLM_OK;
-    status = tlmi_json_parse(&array, document, strlen(document), path);
+    tlm_status_t status = tlmi_json_parse(&array, document, strlen(document), path);
     if (status != TLM_OK)
         return is_damage(status) ? TLM_OK : status;
     entry->has_loss = tlmi_json_get_number(tlmi_json_item(array, 0), &entry->loss);
@@ -135,12 +135,11 @@ static tlm_status_t read_loss(entry_t *entry, const char *directory)
 {
     char *path = file_path(directory, entry->iteration);
     tlmi_safetensors_t file;
-    tlm_status_t status;
     uint64_t iteration;
 
     if (path == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status = tlmi_checkpoint_peek(&file, &iteration, path);
+    tlm_status_t status = tlmi_checkpoint_peek(&file, &iteration, path);
     if (status == TLM_OK) {
         entry->readable = true;
         status = parse_loss(entry, tlmi_safetensors_metadata(&file, "validation_loss"), path);
@@ -157,7 +156,7 @@ static tlm_status_t read_losses(listing_t *listing, const char *directory)
     return TLM_OK;
 }
 
-/* The entry of the lowest loss, the earliest of equals; NULL if none has one. */
+/* The entry with the lowest loss, the earliest of equals; NULL if none has a loss. */
 static entry_t *find_best(const listing_t *listing)
 {
     entry_t *best = NULL;
@@ -173,18 +172,17 @@ static entry_t *find_best(const listing_t *listing)
 
 /* ---- Saving ----------------------------------------------------------------------------- */
 
-/* Removes what is neither among the latest nor the best. Of what comes after `iteration` a run that
- * has gone back knows nothing, so that stays. */
+/* Removes the checkpoints that are neither among the latest nor the best. Those after `iteration`
+ * stay: a run that was set back does not know about them. */
 static tlm_status_t prune(const char *directory, uint64_t iteration, int32_t keep_last)
 {
     tlm_status_t status = TLM_OK;
-    listing_t listing;
     int32_t kept = 0;
-    entry_t *best;
 
+    listing_t listing;
     TLMI_TRY(list(&listing, directory));
     TLMI_TRY_OR(done, read_losses(&listing, directory));
-    best = find_best(&listing);
+    entry_t *best = find_best(&listing);
     for (size_t i = 0; i < listing.n; i++) {
         entry_t *entry = &listing.entries[i];
         char *path;
@@ -210,7 +208,6 @@ tlm_status_t tlm_checkpoint_dir_save(const tlm_model_t *model, const tlm_optimiz
                                      const tlm_checkpoint_options_t *options)
 {
     tlm_status_t status;
-    char *path;
 
     TLMI_REQUIRE("checkpoint_dir_save", directory);
     TLMI_REQUIRE("checkpoint_dir_save", model);
@@ -219,7 +216,7 @@ tlm_status_t tlm_checkpoint_dir_save(const tlm_model_t *model, const tlm_optimiz
                          keep_last);
     TLMI_TRY(tlmi_make_directory(directory));
     TLMI_TRY(tlmi_remove_leftovers(directory, PREFIX));
-    path = file_path(directory, iteration);
+    char *path = file_path(directory, iteration);
     if (path == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     status =
@@ -232,7 +229,7 @@ tlm_status_t tlm_checkpoint_dir_save(const tlm_model_t *model, const tlm_optimiz
 
 /* ---- Finding ---------------------------------------------------------------------------- */
 
-/* The first entry whose file is whole: the latest come first, or the lowest losses. */
+/* Finds the first entry whose file is whole, in order of iteration, latest first, or of loss. */
 static tlm_status_t find_whole(char **out, int32_t *num_damaged, listing_t *listing,
                                const char *directory, bool by_loss)
 {
@@ -272,13 +269,11 @@ static tlm_status_t find_whole(char **out, int32_t *num_damaged, listing_t *list
 static tlm_status_t find(char **out, int32_t *num_damaged, const char *function,
                          const char *directory, bool by_loss)
 {
-    tlm_status_t status;
-    listing_t listing;
-
     TLMI_REQUIRE(function, out);
     TLMI_REQUIRE(function, directory);
+    listing_t listing;
     TLMI_TRY(list(&listing, directory));
-    status = by_loss ? read_losses(&listing, directory) : TLM_OK;
+    tlm_status_t status = by_loss ? read_losses(&listing, directory) : TLM_OK;
     if (status == TLM_OK)
         status = find_whole(out, num_damaged, &listing, directory, by_loss);
     tlmi_free(listing.entries);

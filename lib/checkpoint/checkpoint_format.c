@@ -48,13 +48,12 @@ tlm_status_t tlmi_checkpoint_name_parameters(const char ***out, const char *func
 
 tlm_status_t tlmi_checkpoint_peek(tlmi_safetensors_t *out, uint64_t *iteration, const char *path)
 {
-    const char *format, *version;
     tlmi_safetensors_t file;
     tlm_status_t status;
 
     TLMI_TRY(tlmi_safetensors_open(&file, path));
-    format = tlmi_safetensors_metadata(&file, "format");
-    version = tlmi_safetensors_metadata(&file, "format_version");
+    const char *format = tlmi_safetensors_metadata(&file, "format");
+    const char *version = tlmi_safetensors_metadata(&file, "format_version");
     if (format == NULL || strcmp(format, TLMI_CHECKPOINT_FORMAT) != 0 || version == NULL) {
         status = tlmi_fail(TLM_ERR_FORMAT, "%s: a safetensors file, but not a checkpoint", path);
         goto fail;
@@ -80,10 +79,9 @@ fail:
 tlm_status_t tlmi_checkpoint_open(tlmi_safetensors_t *out, uint64_t *iteration, const char *path)
 {
     tlmi_safetensors_t file;
-    tlm_status_t status;
 
     TLMI_TRY(tlmi_checkpoint_peek(&file, iteration, path));
-    status = tlmi_safetensors_verify(&file, path);
+    tlm_status_t status = tlmi_safetensors_verify(&file, path);
     if (status == TLM_OK)
         *out = file;
     else
@@ -93,16 +91,13 @@ tlm_status_t tlmi_checkpoint_open(tlmi_safetensors_t *out, uint64_t *iteration, 
 
 tlm_status_t tlm_checkpoint_metadata(char **metadata, uint64_t *iteration, const char *path)
 {
-    tlmi_safetensors_t file;
-    const char *text;
-    uint64_t count;
-    char *copy;
-
     TLMI_REQUIRE("checkpoint_metadata", metadata);
     TLMI_REQUIRE("checkpoint_metadata", path);
+    tlmi_safetensors_t file;
+    uint64_t count;
     TLMI_TRY(tlmi_checkpoint_open(&file, &count, path));
-    text = tlmi_safetensors_metadata(&file, "user");
-    copy = tlmi_strdup(text != NULL ? text : "{}", "the metadata of a checkpoint");
+    const char *text = tlmi_safetensors_metadata(&file, "user");
+    char *copy = tlmi_strdup(text != NULL ? text : "{}", "the metadata of a checkpoint");
     tlmi_safetensors_close(&file);
     if (copy == NULL)
         return TLM_ERR_OUT_OF_MEMORY;

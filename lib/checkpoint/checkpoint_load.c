@@ -1,5 +1,5 @@
-/* Loading checkpoints has two passes: the first checks everything against the file, the second
- * copies and cannot fail. So a model and optimizer are loaded whole or not touched. */
+/* Loading checkpoints takes two passes: the first checks everything against the file, the second
+ * copies and cannot fail. So a model and its optimizer are loaded completely or not changed. */
 #include "tinylm/checkpoint.h"
 
 #include <inttypes.h>
@@ -12,7 +12,7 @@
 
 /* ---- Loading: checks -------------------------------------------------------------------- */
 
-/* A JSON document that stands in metadata `key`. */
+/* Parses the JSON document in metadata `key`. */
 static tlm_status_t parse_metadata(tlmi_json_t **out, const tlmi_safetensors_t *file,
                                    const char *key, const char *path)
 {
@@ -27,20 +27,19 @@ static tlm_status_t parse_metadata(tlmi_json_t **out, const tlmi_safetensors_t *
     return tlmi_fail(TLM_ERR_FORMAT, "%s: metadata '%s' is not an object", path, key);
 }
 
-/* The configuration as it stands in the file. */
+/* Reads the configuration in the file, without defaults. */
 static tlm_status_t read_config(tlm_model_options_t *out, const tlmi_safetensors_t *file,
                                 const char *path)
 {
     tlmi_json_t *config = NULL;
-    tlm_status_t status;
 
     TLMI_TRY(parse_metadata(&config, file, "config", path));
-    status = tlmi_model_config_read(out, config, path);
+    tlm_status_t status = tlmi_model_config_read(out, config, path);
     tlmi_json_free(config);
     return status;
 }
 
-/* The float32 tensor `name` of the file, which must have this shape. */
+/* Finds the float32 tensor `name` in the file, which must have this shape. */
 static tlm_status_t require_tensor(const tlmi_st_tensor_t **out, const tlmi_safetensors_t *file,
                                    const char *name, const int64_t *shape, int32_t ndim,
                                    const char *path)
@@ -98,14 +97,15 @@ static tlm_status_t plan_states(copy_t *copies, const tlmi_safetensors_t *file,
     return TLM_OK;
 }
 
-/* The configuration of the file must be the model's in all that shapes and results depend on. */
+/* Fails unless the file's configuration is the model's in everything that shapes and results depend
+ * on. */
 static tlm_status_t check_config(const tlmi_safetensors_t *file, const tlm_model_t *model,
                                  const char *path)
 {
     tlm_model_options_t options;
-    tlmi_model_shape_t shape;
 
     TLMI_TRY(read_config(&options, file, path));
+    tlmi_model_shape_t shape;
     TLMI_TRY(tlmi_model_resolve(&options, &shape, path, &options));
     return tlmi_model_config_compare(&options, &model->options, path);
 }
@@ -123,11 +123,10 @@ static tlm_status_t load_weights(const tlmi_safetensors_t *file, tlm_model_t *mo
                                  const char *path)
 {
     copy_t *copies = tlmi_alloc(model->num_parameters, sizeof(*copies), "the plan of a load");
-    tlm_status_t status;
 
     if (copies == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status = plan_weights(copies, file, model, path);
+    tlm_status_t status = plan_weights(copies, file, model, path);
     if (status == TLM_OK)
         status = tlmi_mapping_check(&file->mapping, path);
     if (status == TLM_OK)
@@ -180,12 +179,12 @@ done:
 tlm_status_t tlm_checkpoint_load(uint64_t *iteration, tlm_model_t *model,
                                  tlm_optimizer_t *optimizer, const char *path)
 {
-    tlmi_safetensors_t file;
     tlm_status_t status;
-    uint64_t count;
 
     TLMI_REQUIRE("checkpoint_load", path);
     TLMI_REQUIRE("checkpoint_load", model);
+    tlmi_safetensors_t file;
+    uint64_t count;
     TLMI_TRY(tlmi_checkpoint_open(&file, &count, path));
     TLMI_TRY_OR(done, check_config(&file, model, path));
     TLMI_TRY_OR(done, optimizer == NULL ? load_weights(&file, model, path)
@@ -199,14 +198,14 @@ done:
     return status;
 }
 
-/* Refuses a configuration that the file's tensors cannot fill, before memory is asked for it. */
+/* Refuses a configuration that the file's tensors cannot fill, before any memory is allocated. */
 static tlm_status_t check_amount(const tlm_model_options_t *options, const tlmi_safetensors_t *file,
                                  const char *path)
 {
-    tlm_model_options_t resolved;
-    tlmi_model_shape_t shape;
     size_t data = file->mapping.size;
 
+    tlm_model_options_t resolved;
+    tlmi_model_shape_t shape;
     TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
     if (shape.num_parameters > file->num_tensors || shape.num_elements > data / sizeof(float))
         return tlmi_fail(TLM_ERR_FORMAT,
@@ -218,15 +217,15 @@ static tlm_status_t check_amount(const tlm_model_options_t *options, const tlmi_
 
 tlm_status_t tlm_model_load(tlm_model_t **out, const char *path)
 {
-    tlm_model_options_t options;
-    tlmi_safetensors_t file;
     tlm_model_t *model = NULL;
     tlm_status_t status;
-    uint64_t iteration;
 
     TLMI_REQUIRE("model_load", out);
     TLMI_REQUIRE("model_load", path);
+    tlmi_safetensors_t file;
+    uint64_t iteration;
     TLMI_TRY(tlmi_checkpoint_open(&file, &iteration, path));
+    tlm_model_options_t options;
     TLMI_TRY_OR(done, read_config(&options, &file, path));
     TLMI_TRY_OR(done, check_amount(&options, &file, path));
     TLMI_TRY_OR(done, tlmi_model_create_empty(&model, &options));

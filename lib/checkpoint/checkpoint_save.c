@@ -19,7 +19,7 @@
 #error "tensors are written as they lie in memory, and the format is little-endian"
 #endif
 
-#define METADATA_MAX_SIZE ((size_t)1 << 20) /* of the user's: a header must stay below 100 MB */
+#define METADATA_MAX_SIZE ((size_t)1 << 20) /* of the user's: headers must stay below 100 MB */
 
 /* ---- Metadata --------------------------------------------------------------------------- */
 
@@ -37,11 +37,10 @@ static tlm_status_t set_uint64(tlmi_json_t *object, const char *key, uint64_t va
 /* Sets metadata `key` to the text of `value`, which is consumed. */
 static tlm_status_t set_json(tlmi_json_t *metadata, const char *key, tlmi_json_t *value)
 {
-    tlm_status_t status;
     char *text;
     size_t size;
 
-    status = tlmi_json_dump(&text, &size, value);
+    tlm_status_t status = tlmi_json_dump(&text, &size, value);
     tlmi_json_free(value);
     if (status != TLM_OK)
         return status;
@@ -167,22 +166,20 @@ done:
 static tlm_status_t read_options(tlm_checkpoint_options_t *known, const char *function,
                                  const tlm_checkpoint_options_t *options)
 {
-    tlmi_json_t *metadata;
     char what[64];
-    bool is_object;
-    size_t size;
 
     if (options != NULL)
         TLMI_TRY(tlmi_options_read(function, known, TLMI_CHECKPOINT_OPTIONS, options));
     if (known->metadata == NULL)
         return TLM_OK;
-    size = strlen(known->metadata);
+    size_t size = strlen(known->metadata);
     if (size > METADATA_MAX_SIZE)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: metadata of %zu bytes; at most %zu",
                          function, size, METADATA_MAX_SIZE);
     snprintf(what, sizeof(what), "%s: metadata", function);
+    tlmi_json_t *metadata;
     TLMI_TRY(tlmi_json_parse(&metadata, known->metadata, size, what));
-    is_object = tlmi_json_is_object(metadata);
+    bool is_object = tlmi_json_is_object(metadata);
     tlmi_json_free(metadata);
     if (!is_object)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: not a JSON object", what);
@@ -195,14 +192,13 @@ tlm_status_t tlmi_checkpoint_save(const char *function, const char *path, const 
 {
     tlm_checkpoint_options_t known = TLM_CHECKPOINT_OPTIONS_INIT;
     const char **names = NULL;
-    tlm_status_t status;
 
     TLMI_REQUIRE(function, path);
     TLMI_REQUIRE(function, model);
     TLMI_TRY(read_options(&known, function, options));
     if (optimizer != NULL)
         TLMI_TRY(tlmi_checkpoint_name_parameters(&names, function, model, optimizer));
-    status = save(path, model, optimizer, names, iteration, &known);
+    tlm_status_t status = save(path, model, optimizer, names, iteration, &known);
     tlmi_free(names);
     return status;
 }

@@ -1,5 +1,5 @@
-/* A model's options to JSON and back, by the table of architecture.h. A file says no more than its model needs,
- * so a reader that lacks an option meets it only where it matters. */
+/* A model's options to JSON and back, by the table of architecture.h. A file says no more than its
+ * model needs, so a reader that lacks an option meets it only where it matters. */
 #include "checkpoint/checkpoint_core.h"
 
 #include <inttypes.h>

@@ -172,13 +172,13 @@ static tlm_status_t read_option(void *options, const tlmi_json_t *value,
 {
     char *field = (char *)options + option->offset;
     double number;
-    int32_t choice;
 
     if (option->choices == NULL) {
         TLMI_TRY(read_number(&number, value, option->name, place));
         memcpy(field, &number, sizeof(number));
         return TLM_OK;
     }
+    int32_t choice;
     TLMI_TRY(read_choice(&choice, value, option, place));
     memcpy(field, &choice, sizeof(choice));
     return TLM_OK;
@@ -264,7 +264,6 @@ tlm_status_t tlmi_optimizer_config_read(tlmi_group_t **out, uint64_t *steps,
 {
     const tlmi_json_t *list = tlmi_json_member(object, "groups");
     const char *kind = NULL;
-    tlmi_group_t *groups;
     tlm_status_t status;
     size_t size, n = 0;
 
@@ -277,7 +276,8 @@ tlm_status_t tlmi_optimizer_config_read(tlmi_group_t **out, uint64_t *steps,
         return tlmi_fail(TLM_ERR_STATE,
                          "%s: the checkpoint's optimizer has %zu groups, this one %zu", path,
                          tlmi_json_size(list), optimizer->num_groups);
-    groups = tlmi_calloc(optimizer->num_groups, sizeof(*groups), "the groups of an optimizer");
+    tlmi_group_t *groups =
+        tlmi_calloc(optimizer->num_groups, sizeof(*groups), "the groups of an optimizer");
     if (groups == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     while (n < optimizer->num_groups) {

@@ -116,10 +116,9 @@ const tlmi_optimizer_kind_t tlmi_adamw_kind = {
 
 tlm_status_t tlm_optimizer_create_adamw(tlm_optimizer_t **out, const tlm_adamw_options_t *options)
 {
+    TLMI_REQUIRE("optimizer_create_adamw", out);
     adamw_options_t own;
     tlmi_group_t group;
-
-    TLMI_REQUIRE("optimizer_create_adamw", out);
     TLMI_TRY(read_options(&group, &own, "optimizer_create_adamw", options));
     return tlmi_optimizer_new(out, "optimizer_create_adamw", &group);
 }
@@ -151,10 +150,6 @@ tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tensor_t *con
                               tlm_tensor_t *const *v, tlm_tensor_t *const *gradients, size_t n,
                               uint64_t step, const tlm_adamw_options_t *options)
 {
-    adamw_options_t own;
-    tlmi_group_t group;
-    double sum;
-
     if (n > 0) {
         TLMI_REQUIRE("adamw_update", parameters);
         TLMI_REQUIRE("adamw_update", m);
@@ -163,6 +158,8 @@ tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tensor_t *con
     }
     if (step == 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "adamw_update: step 0; the first is 1");
+    adamw_options_t own;
+    tlmi_group_t group;
     TLMI_TRY(read_options(&group, &own, "adamw_update", options));
     for (size_t i = 0; i < n; i++) {
         TLMI_TRY(tlmi_check_leaf("adamw_update", "parameter", i, parameters[i]));
@@ -170,6 +167,7 @@ tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tensor_t *con
         TLMI_TRY(check_companion("v", i, v[i], parameters[i]));
         TLMI_TRY(check_companion("gradient", i, gradients[i], parameters[i]));
     }
+    double sum;
     TLMI_TRY(tlmi_gradient_sum_squares(&sum, "adamw_update", gradients, n));
     for (size_t i = 0; i < n; i++) {
         adamw_job_t job = {tlmi_floats(parameters[i]), tlmi_floats(m[i]), tlmi_floats(v[i]),

@@ -23,14 +23,14 @@ static void scale_range(void *context, int64_t begin, int64_t end)
     tlmi_vec_scale(job->values + begin, job->values + begin, job->factor, end - begin);
 }
 
-/* Scales n gradients, NULL for a parameter without one, to a joint norm of max_norm at most. */
+/* Scales n gradients to a joint norm of at most max_norm. Parameters without a gradient have NULL.
+ * */
 static tlm_status_t clip(double *norm, const char *function, tlm_tensor_t *const *gradients,
                          size_t n, double max_norm)
 {
-    double sum, total;
-
+    double sum;
     TLMI_TRY(tlmi_gradient_sum_squares(&sum, function, gradients, n));
-    total = sqrt(sum);
+    double total = sqrt(sum);
     for (size_t i = 0; total >= max_norm && i < n; i++) {
         scale_job_t job = {NULL, (float)(max_norm / (total + CLIP_EPS))};
 
@@ -67,16 +67,14 @@ static tlm_status_t check_arguments(const char *function, tlm_tensor_t *const *t
 tlm_status_t tlm_clip_grad_norm(double *norm, tlm_tensor_t *const *tensors, size_t n,
                                 double max_norm)
 {
-    tlm_tensor_t **gradients;
-    tlm_status_t status;
-
     TLMI_TRY(check_arguments("clip_grad_norm", tensors, n, max_norm));
-    gradients = tlmi_cached_alloc(n, sizeof(tlm_tensor_t *), "the gradients to clip");
+    tlm_tensor_t **gradients =
+        tlmi_cached_alloc(n, sizeof(tlm_tensor_t *), "the gradients to clip");
     if (gradients == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < n; i++)
         gradients[i] = tensors[i]->grad;
-    status = clip(norm, "clip_grad_norm", gradients, n, max_norm);
+    tlm_status_t status = clip(norm, "clip_grad_norm", gradients, n, max_norm);
     tlmi_cached_free(gradients);
     return status;
 }

@@ -18,14 +18,11 @@ const tlmi_optimizer_kind_t *const tlmi_optimizer_kinds[] = {
 tlm_status_t tlmi_optimizer_new(tlm_optimizer_t **out, const char *function,
                                 const tlmi_group_t *defaults)
 {
-    tlm_optimizer_t *optimizer;
-    tlm_status_t status;
-
     TLMI_TRY(tlmi_group_check(function, defaults));
-    optimizer = tlmi_calloc(1, sizeof(*optimizer), "an optimizer");
+    tlm_optimizer_t *optimizer = tlmi_calloc(1, sizeof(*optimizer), "an optimizer");
     if (optimizer == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status = tlmi_group_copy(&optimizer->defaults, defaults);
+    tlm_status_t status = tlmi_group_copy(&optimizer->defaults, defaults);
     if (status != TLM_OK) {
         tlmi_free(optimizer);
         return status;
@@ -278,13 +275,11 @@ tlm_status_t tlm_optimizer_parameter(tlm_tensor_t **out, const tlm_optimizer_t *
 tlm_status_t tlm_optimizer_state(float **out, size_t *n, tlm_optimizer_t *optimizer, size_t index,
                                  const char *name)
 {
-    const tlmi_parameter_t *parameter;
-
     TLMI_REQUIRE("optimizer_state", out);
     TLMI_REQUIRE("optimizer_state", n);
     TLMI_REQUIRE("optimizer_state", name);
     TLMI_TRY(check_parameter("optimizer_state", optimizer, index));
-    parameter = &optimizer->parameters[index];
+    const tlmi_parameter_t *parameter = &optimizer->parameters[index];
     for (size_t i = 0; i < parameter->num_states; i++)
         if (strcmp(name, parameter->states[i].name) == 0) {
             *out = parameter->states[i].values;

@@ -175,8 +175,6 @@ tlm_status_t tlmi_optimizer_add(tlm_optimizer_t *optimizer, const char *function
 {
     tlm_status_t status;
     size_t total, added = 0;
-    tlmi_parameter_t *fresh;
-    tlmi_group_t copy;
 
     TLMI_REQUIRE(function, optimizer);
     if (n > 0)
@@ -191,8 +189,9 @@ tlm_status_t tlmi_optimizer_add(tlm_optimizer_t *optimizer, const char *function
         !tlmi_grow(&optimizer->parameters, &optimizer->parameter_capacity, total,
                    sizeof(*optimizer->parameters), "the parameters of an optimizer"))
         return TLM_ERR_OUT_OF_MEMORY;
+    tlmi_group_t copy;
     TLMI_TRY(tlmi_group_copy(&copy, group));
-    fresh = optimizer->parameters + optimizer->num_parameters;
+    tlmi_parameter_t *fresh = optimizer->parameters + optimizer->num_parameters;
     for (; added < n; added++)
         TLMI_TRY_OR(fail, parameter_init(&fresh[added], function, tensors[added],
                                          optimizer->num_groups, group));
@@ -220,12 +219,11 @@ tlm_status_t tlm_optimizer_add_group(tlm_optimizer_t *optimizer, tlm_tensor_t *c
                                      size_t n, const tlm_group_options_t *options)
 {
     tlm_group_options_t known = TLM_GROUP_OPTIONS_INIT;
-    tlmi_group_t group;
 
     TLMI_REQUIRE("optimizer_add_group", optimizer);
     if (options != NULL)
         TLMI_TRY(tlmi_options_read("optimizer_add_group", &known, TLMI_GROUP_OPTIONS, options));
-    group = optimizer->defaults;
+    tlmi_group_t group = optimizer->defaults;
     if (known.has_learning_rate)
         group.learning_rate = known.learning_rate;
     if (known.has_weight_decay)

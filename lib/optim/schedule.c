@@ -1,5 +1,5 @@
-/* Learning-rate schedules: pure functions of the step. All of them rise in a straight line from 0
- * at first; then each is one way from the maximum to the minimum. */
+/* Learning-rate schedules: pure functions of the step. All of them first rise in a straight line
+ * from 0; then each takes its own way from the maximum to the minimum. */
 #include "tinylm/optim.h"
 
 #include <inttypes.h>
@@ -11,8 +11,8 @@
 
 #define PI 3.14159265358979323846
 
-/* How much of the way from step `begin` to step `end` is done, in [0, 1]; nothing at `begin`, even
- * where both are one. */
+/* Which share of the way from step `begin` to step `end` is done, in [0, 1]; 0 at `begin`, even
+ * where both are the same. */
 static double progress(uint64_t step, uint64_t begin, uint64_t end)
 {
     if (step <= begin)
@@ -71,7 +71,6 @@ tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *funct
                                 const tlm_schedule_options_t *options)
 {
     tlm_schedule_options_t read = TLM_SCHEDULE_OPTIONS_INIT;
-    uint64_t decay;
 
     TLMI_TRY(tlmi_options_read(function, &read, TLMI_SCHEDULE_OPTIONS, options));
     if (read.kind < TLM_SCHEDULE_CONSTANT || read.kind > TLM_SCHEDULE_WSD)
@@ -79,7 +78,7 @@ tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *funct
                          function, read.kind, TLM_SCHEDULE_WSD);
     TLMI_TRY(tlmi_check_rate(function, "max_learning_rate", read.max_learning_rate));
     TLMI_TRY(tlmi_check_rate(function, "min_learning_rate", read.min_learning_rate));
-    decay = read.kind == TLM_SCHEDULE_WSD ? read.decay_steps : 0;
+    uint64_t decay = read.kind == TLM_SCHEDULE_WSD ? read.decay_steps : 0;
     if (read.kind != TLM_SCHEDULE_CONSTANT &&
         (read.warmup_steps > read.total_steps || decay > read.total_steps - read.warmup_steps))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,

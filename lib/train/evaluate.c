@@ -127,8 +127,6 @@ tlm_status_t tlm_model_evaluate(tlm_evaluation_t *out, tlm_model_t *model,
                                 const tlm_dataset_t *dataset, int64_t batch, int64_t context,
                                 uint64_t max_tokens)
 {
-    tlm_evaluation_t result;
-
     TLMI_TRY(tlmi_options_check_out("model_evaluate", out, TLMI_EVALUATION));
     TLMI_REQUIRE("model_evaluate", model);
     TLMI_REQUIRE("model_evaluate", dataset);
@@ -143,6 +141,7 @@ tlm_status_t tlm_model_evaluate(tlm_evaluation_t *out, tlm_model_t *model,
         return tlmi_fail(TLM_ERR_RANGE,
                          "model_evaluate: context %" PRId64 " is longer than the model's %" PRId64,
                          context, model->options.context_length);
+    tlm_evaluation_t result;
     TLMI_TRY(tlmi_evaluate(&result, "model_evaluate", model, dataset, batch, context, max_tokens));
     return tlmi_options_write("model_evaluate", out, &result, TLMI_EVALUATION);
 }

@@ -1,4 +1,4 @@
-/* Looking for NaN and infinity in a model. A plain loop: it is for finding what has gone wrong. */
+/* Finds NaN and infinity in a model. A plain loop, since it only runs to explain a failure. */
 #include "train/train_core.h"
 
 #include <inttypes.h>

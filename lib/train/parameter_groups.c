@@ -8,7 +8,7 @@
 
 #define NO_DECAY_ALL (TLM_NO_DECAY_NORMS | TLM_NO_DECAY_EMBEDDINGS)
 
-/* Gains of norms are a model's only parameters of one dimension; the embedding is the first. */
+/* The gains of norms are the only parameters with one dimension; the embedding comes first. */
 static bool decays(const tlm_model_t *model, size_t parameter, uint32_t no_decay)
 {
     if (model->specs[parameter].ndim == 1)
@@ -21,7 +21,6 @@ tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model
 {
     tlm_group_options_t known = TLM_GROUP_OPTIONS_INIT;
     size_t n, with = 0, without = 0;
-    tlm_tensor_t **tensors;
     tlm_status_t status;
 
     TLMI_REQUIRE("optimizer_add_model", optimizer);
@@ -35,7 +34,7 @@ tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model
     if (!optimizer->defaults.kind->has_weight_decay)
         no_decay = 0;
     n = model->num_parameters;
-    tensors = tlmi_alloc(n, sizeof(*tensors), "the groups of a model");
+    tlm_tensor_t **tensors = tlmi_alloc(n, sizeof(*tensors), "the groups of a model");
     if (tensors == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < n; i++)

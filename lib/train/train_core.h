@@ -5,34 +5,32 @@
 #include "tinylm/train.h"
 #include "tinylm/model.h"
 
-/* What a trainer is made of. */
-
 struct tlm_trainer {
     tlm_trainer_options_t options; /* the strings are the trainer's own */
     tlm_schedule_options_t schedule;
-    tlm_model_t *model; /* borrowed, as the next two */
+    tlm_model_t *model; /* borrowed, like the next two */
     tlm_optimizer_t *optimizer;
     tlm_loader_t *loader;
     int64_t rows, context; /* of a batch */
-    double step_flops;     /* of the model's products */
+    double step_flops;     /* of the model's matrix products */
     uint64_t step;         /* steps done */
     double best_loss;      /* of all evaluations; infinite before the first */
-    bool is_evaluated;     /* the parameters are those of the last evaluation */
-    double last_loss;      /* which gave this */
+    bool is_evaluated;     /* no step was taken since the last evaluation */
+    double last_loss;      /* of the last evaluation */
 };
 
-/* Reads and checks a caller's options. Pointers are still the caller's; the schedule, if there is
- * one, is read into *schedule, and known->schedule points there. */
+/* Reads and checks a caller's options. Pointers are still the caller's, except for the schedule: if
+ * there is one, it is read into *schedule, and known->schedule points there. */
 tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
                                        tlm_schedule_options_t *schedule,
                                        const tlm_trainer_options_t *options);
 
-/* Evaluation, as models and trainers share it. */
+/* ---- Evaluation, shared by models and trainers ------------------------------------------ */
 
-/* Seconds on a clock that only runs forward. */
+/* Seconds on a monotonic clock. */
 double tlmi_seconds(void);
 
-/* Fails unless the data set has a window of `context` ids and the one that follows. */
+/* Fails unless the data set has a window of `context` ids and one more id. */
 tlm_status_t tlmi_check_windows(const char *function, const tlm_dataset_t *dataset,
                                 int64_t context);
 
@@ -41,7 +39,7 @@ tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function, tlm_mode
                            const tlm_dataset_t *dataset, int64_t batch, int64_t context,
                            uint64_t max_tokens);
 
-/* Looking for NaN and infinity in a model. */
+/* ---- NaN and infinity ------------------------------------------------------------------- */
 
 /* TLM_ERR_NON_FINITE with "<where>: <parameter, or its gradient> is <value> at element <n>" for the
  * first value that is not finite, those of parameters before those of gradients. */

@@ -1,5 +1,5 @@
 /* The trainer: what one step is. Everything that a step depends on follows from its number, so a
- * run goes on from a checkpoint with the same bits. */
+ * run that resumes from a checkpoint has the same bits. */
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
@@ -18,7 +18,7 @@
 
 /* ---- The handle ------------------------------------------------------------------------- */
 
-/* Operations in the matrix products of a step, forward and backward. */
+/* Counts the floating-point operations in the matrix products of a step, forward and backward. */
 static tlm_status_t count_flops(tlm_trainer_t *trainer)
 {
     tlm_cost_options_t options = TLM_COST_OPTIONS_INIT;
@@ -62,14 +62,13 @@ static bool is_held(const tlm_optimizer_t *optimizer, const tlm_tensor_t *tensor
     return false;
 }
 
-/* The model's parameters that the optimizer holds, in the model's order: owned, for
- * tlmi_cached_free. Others are frozen, which is fine; but an optimizer that trains nothing, or
- * something else, is a mistake. */
+/* Lists the model's parameters that the optimizer holds, in the model's order; free the list with
+ * tlmi_cached_free. Other parameters are frozen, which is fine; but an optimizer that trains
+ * nothing, or another model, is a mistake. */
 static tlm_status_t find_trained(tlm_tensor_t ***out, const char *function,
                                  const tlm_model_t *model, const tlm_optimizer_t *optimizer)
 {
     size_t n = optimizer->num_parameters, found = 0;
-    tlm_tensor_t **trained;
 
     if (n == 0)
         return tlmi_fail(TLM_ERR_STATE, "%s: the optimizer has no parameters", function);
@@ -78,7 +77,8 @@ static tlm_status_t find_trained(tlm_tensor_t ***out, const char *function,
             return tlmi_fail(TLM_ERR_STATE,
                              "%s: parameter %zu of the optimizer's %zu is not one of the model's",
                              function, i, n);
-    trained = tlmi_cached_alloc(n, sizeof(tlm_tensor_t *), "the parameters to train");
+    tlm_tensor_t **trained =
+        tlmi_cached_alloc(n, sizeof(tlm_tensor_t *), "the parameters to train");
     if (trained == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < model->num_parameters && found < n; i++)
@@ -88,7 +88,7 @@ static tlm_status_t find_trained(tlm_tensor_t ***out, const char *function,
     return TLM_OK;
 }
 
-/* Makes a copy of a caller's path, which may be NULL; of two paths one is at most there. */
+/* Replaces a caller's path, which may be NULL, by a copy. */
 static bool own_path(const char **path)
 {
     const char *given = *path;
@@ -102,7 +102,6 @@ tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_opt
                                 tlm_loader_t *loader, const tlm_trainer_options_t *options)
 {
     tlm_trainer_t trainer = {.best_loss = (double)INFINITY}, *made;
-    tlm_tensor_t **trained;
 
     TLMI_REQUIRE("trainer_create", out);
     TLMI_REQUIRE("trainer_create", model);
@@ -115,6 +114,7 @@ tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_opt
     tlmi_loader_shape(&trainer.rows, &trainer.context, loader);
     TLMI_TRY(check_shapes(&trainer));
     TLMI_TRY(count_flops(&trainer));
+    tlm_tensor_t **trained;
     TLMI_TRY(find_trained(&trained, "trainer_create", model, optimizer));
     tlmi_cached_free(trained);
     made = tlmi_memdup(&trainer, sizeof(trainer), "a trainer");
@@ -148,8 +148,8 @@ uint64_t tlm_trainer_steps(const tlm_trainer_t *trainer)
 
 /* ---- A step ----------------------------------------------------------------------------- */
 
-/* Says which step saw a value that is not finite, and in which parameter it stands; `what` is said
- * if it stands in none. */
+/* Fails with the number of the step and the first parameter that holds a value that is not finite;
+ * if all are finite, with `what` and its value. */
 static tlm_status_t fail_non_finite(const tlm_trainer_t *trainer, const char *what, double value)
 {
     char where[64];
@@ -160,17 +160,18 @@ static tlm_status_t fail_non_finite(const tlm_trainer_t *trainer, const char *wh
                      TLMI_G(value));
 }
 
-/* Adds the gradient of one batch, its share of the step's; *sum is the sum of the losses so far. */
+/* Adds the gradient of one batch, divided by the number of batches in a step, and adds its loss to
+ * *sum. */
 static tlm_status_t add_batch(tlm_trainer_t *trainer, double *sum)
 {
     tlm_tensor_t *loss = NULL, *share = NULL;
     const uint32_t *inputs, *targets;
     tlm_status_t status;
-    float value;
 
     TLMI_TRY(tlm_loader_next(&inputs, &targets, trainer->loader));
     TLMI_TRY(
         tlm_model_loss(&loss, trainer->model, inputs, targets, trainer->rows, trainer->context));
+    float value;
     (void)tlm_tensor_item(&value, loss); /* a scalar */
     if (!isfinite(value)) {
         status = fail_non_finite(trainer, "the loss", (double)value);
@@ -189,7 +190,7 @@ done:
     return status;
 }
 
-/* Clips the gradients of what is trained and updates it. */
+/* Clips the gradients of the trained parameters and updates them. */
 static tlm_status_t update(tlm_trainer_t *trainer, tlm_tensor_t *const *trained, double *norm)
 {
     double max_norm = trainer->options.clip_norm > 0.0 ? trainer->options.clip_norm : DBL_MAX;
@@ -202,7 +203,7 @@ static tlm_status_t update(tlm_trainer_t *trainer, tlm_tensor_t *const *trained,
         return fail_non_finite(trainer, "the gradients' norm", (double)NAN);
     if (status != TLM_OK)
         return status;
-    /* Clipping has seen that all gradients are finite. */
+    /* Clipping has checked that all gradients are finite. */
     if (schedule == NULL)
         return tlmi_optimizer_step(trainer->optimizer, NULL, true);
     /* Counted from 1: a rate of 0 would waste the first step. */
@@ -210,7 +211,7 @@ static tlm_status_t update(tlm_trainer_t *trainer, tlm_tensor_t *const *trained,
     return tlmi_optimizer_step(trainer->optimizer, &rate, true);
 }
 
-/* Fills in what the step did; it is done. */
+/* Fills in what the step did. */
 static tlm_status_t describe(tlm_train_step_t *out, const tlm_trainer_t *trainer, double loss,
                              double norm, double seconds)
 {
@@ -256,8 +257,6 @@ static tlm_status_t take_step(tlm_train_step_t *out, tlm_trainer_t *trainer,
 tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer)
 {
     tlm_train_step_t scratch = TLM_TRAIN_STEP_INIT;
-    tlm_tensor_t **trained;
-    tlm_status_t status;
 
     TLMI_REQUIRE("trainer_step", trainer);
     if (out == NULL)
@@ -266,8 +265,9 @@ tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer)
     if (trainer->step >= trainer->options.steps)
         return tlmi_fail(TLM_ERR_STATE, "trainer_step: all %" PRIu64 " steps are done",
                          trainer->options.steps);
+    tlm_tensor_t **trained;
     TLMI_TRY(find_trained(&trained, "trainer_step", trainer->model, trainer->optimizer));
-    status = take_step(out, trainer, trained);
+    tlm_status_t status = take_step(out, trainer, trained);
     tlmi_cached_free(trained);
     return status;
 }

@@ -13,11 +13,10 @@
 
 static tlm_status_t evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
 {
-    tlm_evaluation_t result;
-
     if (trainer->options.valid == NULL)
         return tlmi_fail(TLM_ERR_STATE,
                          "trainer_evaluate: the trainer has no data set to evaluate on");
+    tlm_evaluation_t result;
     TLMI_TRY(tlmi_evaluate(&result, "trainer_evaluate", trainer->model, trainer->options.valid,
                            trainer->rows, trainer->context, trainer->options.eval_tokens));
     result.step = trainer->step;
@@ -32,10 +31,9 @@ static tlm_status_t evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
 
 tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
 {
-    tlm_evaluation_t result;
-
     TLMI_REQUIRE("trainer_evaluate", trainer);
     TLMI_TRY(tlmi_options_check_out("trainer_evaluate", out, TLMI_EVALUATION));
+    tlm_evaluation_t result;
     TLMI_TRY(evaluate(&result, trainer));
     return tlmi_options_write("trainer_evaluate", out, &result, TLMI_EVALUATION);
 }
@@ -70,15 +68,14 @@ tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
                                     &options);
 }
 
-/* The lowest loss that a checkpoint tells of; infinite where it tells of none. */
+/* Reads the lowest loss that a checkpoint records; infinity if it records none. */
 static tlm_status_t read_best_loss(double *out, const char *path)
 {
-    tlm_status_t status;
     tlmi_json_t *root;
     char *metadata;
 
     TLMI_TRY(tlm_checkpoint_metadata(&metadata, NULL, path));
-    status = tlmi_json_parse(&root, metadata, strlen(metadata), path);
+    tlm_status_t status = tlmi_json_parse(&root, metadata, strlen(metadata), path);
     tlm_free(metadata);
     if (status != TLM_OK)
         return status;
@@ -126,7 +123,7 @@ static bool is_due(uint64_t step, uint64_t every)
     return every > 0 && step % every == 0;
 }
 
-/* The step's evaluation; *cancelled is set if its callback ends the run. */
+/* Evaluates after a step; sets *cancelled if the callback ends the run. */
 static tlm_status_t run_evaluation(tlm_trainer_t *trainer, bool *cancelled)
 {
     const tlm_trainer_options_t *options = &trainer->options;
@@ -154,7 +151,8 @@ static tlm_status_t run_save(tlm_trainer_t *trainer, bool *cancelled)
     return TLM_OK;
 }
 
-/* One step with all that belongs to it. The last one of the run, for whatever reason, is saved. */
+/* Takes one step, with its evaluation, save and callbacks. The last step of a run is always saved.
+ * */
 static tlm_status_t run_step(tlm_trainer_t *trainer, uint64_t last, bool *cancelled)
 {
     const tlm_trainer_options_t *options = &trainer->options;

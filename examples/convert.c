@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "support/cli.h"
 
 typedef enum target { TO_CHECKPOINT, TO_HF, TO_GGUF } target_t;
 

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "support/cli.h"
 
-/* Prints text as it comes, but for what may be the beginning of the stop text. */
+/* Prints text as it comes, except for what may be the beginning of the stop text. */
 typedef struct printer {
     tlm_decoder_t *decoder;
     const char *stop; /* "": none */
@@ -118,7 +118,7 @@ static void generate_samples(tlm_model_t *model, const tlm_tokenizer_t *tokenize
     tlm_free(prompt_ids);
 }
 
-/* How well the model knows the text: perplexity a token. */
+/* How well the model predicts the text: perplexity per token. */
 static void score(tlm_model_t *model, const tlm_tokenizer_t *tokenizer, const char *text)
 {
     uint32_t *ids;

@@ -4,8 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "cli.h"
-#include "story_generator.h"
+#include "support/cli.h"
+#include "support/story_generator.h"
 
 int main(int argc, char **argv)
 {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "support/cli.h"
 
 typedef struct settings {
     uint64_t vocab_size, context, d_model, layers, heads, kv_heads, d_ff;
@@ -32,7 +32,7 @@ static settings_t read_settings(int argc, char **argv)
         {"context", CLI_COUNT, &s.context, "tokens that the model sees at once", false},
         {"d-model", CLI_COUNT, &s.d_model, "width", false},
         {"layers", CLI_COUNT, &s.layers, "transformer blocks", false},
-        {"heads", CLI_COUNT, &s.heads, "attention heads a block", false},
+        {"heads", CLI_COUNT, &s.heads, "attention heads per block", false},
         {"kv-heads", CLI_COUNT, &s.kv_heads, "heads of keys and values; 0: as many", false},
         {"d-ff", CLI_COUNT, &s.d_ff,
          "inner width of the feed-forward layers; 0: 8/3 d-model, for silu 4", false},
@@ -40,7 +40,7 @@ static settings_t read_settings(int argc, char **argv)
         {"position", CLI_STRING, &s.position, "rope or none", false},
         {"ffn", CLI_STRING, &s.ffn, "feed-forward layers: swiglu or silu", false},
         {"tied", CLI_FLAG, &s.tied, "the output projection is the embedding", false},
-        {"batch", CLI_COUNT, &s.batch, "sequences a step", false},
+        {"batch", CLI_COUNT, &s.batch, "sequences per step", false},
         {"optimizer", CLI_STRING, &s.optimizer, "adamw or sgd", false},
         {"checkpointing", CLI_FLAG, &s.checkpointing,
          "blocks keep their input alone and run once more in backward", false},
@@ -249,8 +249,8 @@ enum { MOST_ROWS = 2048, MOST_WIDTH = 4096, MOST_TIME = 1024, UPDATED = 1 << 22 
 #define MEASURE_SECONDS 0.5
 
 typedef struct rates {
-    double products, scores; /* operations a second */
-    double updates;          /* parameters a second */
+    double products, scores; /* operations per second */
+    double updates;          /* parameters per second */
 } rates_t;
 
 static int64_t at_most(int64_t value, int64_t most)

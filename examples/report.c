@@ -1,6 +1,6 @@
 /* Draws the curves of training runs, side by side, as a page for a browser or an SVG drawing. */
-#include "cli.h"
-#include "report_page.h"
+#include "support/cli.h"
+#include "support/report_page.h"
 
 int main(int argc, char **argv)
 {

@@ -7,7 +7,7 @@
  * all; for 1000 it begins at -19 and stays far below -1, so the weights grow without end. */
 #include <math.h>
 
-#include "cli.h"
+#include "support/cli.h"
 
 enum { SIDE = 10, STEPS = 10 };
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cli.h"
+#include "support/cli.h"
 
 enum { DECODE_BATCH = 1 << 16, NUM_LONGEST = 5 };
 

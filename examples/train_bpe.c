@@ -1,7 +1,7 @@
 /* Trains a byte-level BPE vocabulary on text files and says what came of it. */
 #include <inttypes.h>
 
-#include "cli.h"
+#include "support/cli.h"
 
 static tlm_bpe_trainer_t *create_trainer(uint64_t vocab_size, const char *special,
                                          uint64_t min_frequency)

@@ -1,7 +1,7 @@
-/* Trains a transformer language model on token files. All that a run needs to know is an option, on the
- * command line or in a file; what it leaves is a checkpoint, or a directory with checkpoints, logs and
- * a report. With --resume it goes on where a checkpoint was saved and takes the very steps that an
- * uninterrupted run takes. */
+/* Trains a transformer language model on token files. Everything about a run is an option, on the
+ * command line or in a file. A run writes a checkpoint, or a directory with checkpoints, logs and a
+ * report. With --resume it continues from a checkpoint and takes exactly the steps that an
+ * uninterrupted run would take. */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -11,11 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli.h"
-#include "report_page.h"
-#include "run_log.h"
-#include "train_options.h"
-#include "train_support.h"
+#include "support/cli.h"
+#include "support/report_page.h"
+#include "support/run_log.h"
+#include "support/train_options.h"
+#include "support/train_support.h"
 
 typedef struct training {
     tlm_dataset_t *train, *valid;
@@ -91,7 +91,7 @@ static bool is_directory(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* Makes the directory. One that holds a run is not written over. */
+/* Creates the directory. One that holds a run is not overwritten. */
 static void make_directory(void)
 {
     if (mkdir(settings.output_dir, 0777) != 0 && errno != EEXIST)
@@ -116,14 +116,14 @@ static const char *find_checkpoint(void)
         directory = in_directory(directory, "checkpoints");
     cli_check(tlm_checkpoint_dir_latest(&path, &num_damaged, directory));
     if (num_damaged > 0)
-        printf("%" PRId32 " damaged checkpoints were passed over\n", num_damaged);
+        printf("%" PRId32 " damaged checkpoints were skipped\n", num_damaged);
     snprintf(found, sizeof(found), "%s", path);
     tlm_free(path);
     return found;
 }
 
-/* Opens the logs behind the steps that are done, and says by which options the run was made: those
- * that say where it begins and ends are left out, so that --config makes it again. */
+/* Opens the logs after the steps that are done, and writes the options of the run, except for those
+ * that say where it starts and ends, so that --config repeats it. */
 static void open_log(training_t *training)
 {
     const char *resume = settings.resume;
@@ -145,7 +145,7 @@ static void write_report(void)
 
 /* ---- While it runs ---------------------------------------------------------------------- */
 
-static volatile sig_atomic_t caught; /* the signal that asked for an end */
+static volatile sig_atomic_t caught; /* the signal that asked to stop */
 
 static void catch_signal(int number)
 {
@@ -223,7 +223,7 @@ static void create_trainer(training_t *training)
     tlm_schedule_options_t schedule = train_schedule_options();
     tlm_trainer_options_t running = TLM_TRAINER_OPTIONS_INIT;
 
-    running.steps = settings.steps > 0 ? settings.steps : 1; /* none are taken of 0 */
+    running.steps = settings.steps > 0 ? settings.steps : 1; /* with 0 no step is taken */
     running.schedule = &schedule;
     running.clip_norm = settings.clip;
     running.accumulation = settings.accumulate;
@@ -291,7 +291,7 @@ static void stop(training_t *training)
     tlm_dataset_free(training->valid);
 }
 
-/* Runs to the end, or to the signal that breaks the run off. */
+/* Runs to the end, or until a signal interrupts the run. */
 static void train(training_t *training)
 {
     const char *output = settings.output_dir != NULL ? settings.output_dir : settings.output;
@@ -310,14 +310,14 @@ static void train(training_t *training)
     if (status == TLM_ERR_CANCELLED) {
         fflush(stdout);
         fprintf(stderr, "train_lm: %s after step %" PRIu64 "%s%s\n",
-                caught == SIGINT ? "interrupted" : "told to end",
+                caught == SIGINT ? "interrupted" : "terminated",
                 tlm_trainer_steps(training->trainer),
                 output != NULL ? "; go on with --resume " : ", and nothing was saved",
                 output != NULL ? output : "");
     }
 }
 
-/* What there is to say at the end of a run that nobody broke off. */
+/* Prints the results of a run that was not interrupted. */
 static void conclude(training_t *training)
 {
     tlm_evaluation_t whole = TLM_EVALUATION_INIT;

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "cli.h"
+#include "support/cli.h"
 
 static void print_bytes(const void *bytes, size_t n)
 {

@@ -1,10 +1,10 @@
 /* Curves in a frame with round numbers at its edges. */
-#include "line_chart.h"
+#include "support/line_chart.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#include "cli.h"
+#include "support/cli.h"
 
 enum { WIDTH = LINE_CHART_WIDTH, HEIGHT = LINE_CHART_HEIGHT };
 enum { LEFT = 64, RIGHT = 24, TOP = 10, BOTTOM = 44, MOST_POINTS = 200 };
@@ -18,14 +18,14 @@ void curve_add(curve_t *curve, double x, double y)
     curve->points[curve->n++] = (struct point){x, y};
 }
 
-/* They come round again after twelve curves. */
-const char *line_chart_colour(size_t i)
+/* Used again from the first after twelve curves. */
+const char *line_chart_color(size_t i)
 {
-    static const char *const colours[] = {"#3366cc", "#dc3912", "#109618", "#ff9900",
-                                          "#990099", "#0099c6", "#dd4477", "#66aa00",
-                                          "#b8860b", "#6633cc", "#22aa99", "#8b4513"};
+    static const char *const colors[] = {"#3366cc", "#dc3912", "#109618", "#ff9900",
+                                         "#990099", "#0099c6", "#dd4477", "#66aa00",
+                                         "#b8860b", "#6633cc", "#22aa99", "#8b4513"};
 
-    return colours[i % (sizeof(colours) / sizeof(colours[0]))];
+    return colors[i % (sizeof(colors) / sizeof(colors[0]))];
 }
 
 void line_chart_write_text(FILE *page, const char *text)
@@ -115,7 +115,7 @@ static void write_axes(FILE *page, const axis_t *x, const axis_t *y, const char 
 
 /* ---- Curves ----------------------------------------------------------------------------- */
 
-/* A curve with at most MOST_POINTS points, each the mean of as many neighbours. */
+/* A curve with at most MOST_POINTS points, each the mean of the same number of neighbors. */
 static curve_t thin_out(const curve_t *curve)
 {
     size_t stretch = (curve->n + MOST_POINTS - 1) / MOST_POINTS;
@@ -134,7 +134,7 @@ static curve_t thin_out(const curve_t *curve)
     return thin;
 }
 
-/* Where the way from one point to the next meets a height between theirs. */
+/* Where the line from one point to the next crosses a height between theirs. */
 static struct point crossing(struct point from, struct point to, double y)
 {
     double way = (y - from.y) / (to.y - from.y);
@@ -142,11 +142,11 @@ static struct point crossing(struct point from, struct point to, double y)
     return (struct point){from.x + way * (to.x - from.x), y};
 }
 
-/* What of the curve lies in the frame: it may leave that at the top and come back. */
+/* Draws the part of the curve inside the frame, which it may leave at the top and enter again. */
 static void write_curve(FILE *page, const curve_t *curve, const axis_t *x, const axis_t *y,
-                        const char *colour)
+                        const char *color)
 {
-    fprintf(page, "<path class=\"curve\" stroke=\"%s\" d=\"", colour);
+    fprintf(page, "<path class=\"curve\" stroke=\"%s\" d=\"", color);
     for (size_t i = 0; i < curve->n; i++) {
         struct point at = curve->points[i], last = i > 0 ? curve->points[i - 1] : at, edge;
         bool in = at.y <= y->high, was_in = i > 0 && last.y <= y->high;
@@ -161,7 +161,7 @@ static void write_curve(FILE *page, const curve_t *curve, const axis_t *x, const
     fputs("\"/>\n", page);
     if (curve->n == 1 && curve->points[0].y <= y->high)
         fprintf(page, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/>\n",
-                place_x(x, curve->points[0].x), place_y(y, curve->points[0].y), colour);
+                place_x(x, curve->points[0].x), place_y(y, curve->points[0].y), color);
 }
 
 static int compare_values(const void *a, const void *b)
@@ -171,7 +171,7 @@ static int compare_values(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The median of the last values of the curves that have any, of two the lower; infinite if none has. */
+/* The median of the last values of all curves that have points, the lower of two; infinite if none has. */
 static double median_end(const curve_t *curves, size_t n)
 {
     double *ends = cli_realloc(NULL, n * sizeof(*ends)), median;
@@ -209,7 +209,7 @@ void line_chart_write(FILE *page, const curve_t *const *curves, size_t n, const 
     write_axes(page, &x, &y, x_name);
     for (size_t i = 0; i < n; i++) {
         if (thin[i].n > 0)
-            write_curve(page, &thin[i], &x, &y, line_chart_colour(i));
+            write_curve(page, &thin[i], &x, &y, line_chart_color(i));
         free(thin[i].points);
     }
     fputs("</svg>\n", page);

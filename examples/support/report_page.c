@@ -1,5 +1,5 @@
-/* The page of curves, or the drawing alone. Reads log.jsonl of each run; draws with SVG. */
-#include "report_page.h"
+/* The page of curves, or the drawing without a page. Reads log.jsonl of each run; draws with SVG. */
+#include "support/report_page.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli_json.h"
-#include "line_chart.h"
+#include "support/cli_json.h"
+#include "support/line_chart.h"
 
 /* ---- Reading ---------------------------------------------------------------------------- */
 
@@ -21,10 +21,10 @@ typedef struct run {
     curve_t curves[NUM_CURVES];
     uint64_t steps, tokens;
     double best, best_step; /* validation loss */
-    double speed_sum;       /* of tokens a second, over the points of LOSS */
+    double speed_sum;       /* of tokens per second, over the points of LOSS */
 } run_t;
 
-/* A row of log.jsonl, NAN for what it lacks. */
+/* A row of log.jsonl; values that it lacks are NAN. */
 typedef struct row {
     double step, tokens, loss, learning_rate, validation_loss, tokens_per_second;
 } row_t;
@@ -159,7 +159,7 @@ static void write_table(FILE *page, const run_t *runs, size_t n)
         const run_t *run = &runs[i];
         const curve_t *loss = &run->curves[LOSS], *valid = &run->curves[VALIDATION];
 
-        fprintf(page, "<tr><td><i style=\"background:%s\"></i>", line_chart_colour(i));
+        fprintf(page, "<tr><td><i style=\"background:%s\"></i>", line_chart_color(i));
         line_chart_write_text(page, run->name);
         fprintf(page, "<td>%" PRIu64 "<td>%" PRIu64, run->steps, run->tokens);
         write_number(page, last_tenth(loss), "%.4f");
@@ -169,7 +169,7 @@ static void write_table(FILE *page, const run_t *runs, size_t n)
         write_number(page, loss->n > 0 ? run->speed_sum / (double)loss->n : (double)NAN, "%.0f");
         fputc('\n', page);
     }
-    fputs("</table>\n<p>Losses are in nats a token. The training loss is the mean over the last "
+    fputs("</table>\n<p>Losses are in nats per token. The training loss is the mean over the last "
           "tenth of the steps. The charts leave out losses far above where the runs end.</p>\n",
           page);
 }
@@ -194,7 +194,7 @@ static void write_page(FILE *page, const run_t *runs, size_t n, const char *x_na
     }
 }
 
-/* A line for each run in its colour, then the charts one below the other. */
+/* One line per run in its color, then the charts below each other. */
 static void write_drawing(FILE *page, const run_t *runs, size_t n, const char *x_name)
 {
     enum { LEGEND_ROW = 20, TITLE_ROW = 28, MARGIN = 10 };
@@ -209,7 +209,7 @@ static void write_drawing(FILE *page, const run_t *runs, size_t n, const char *x
         fprintf(page,
                 "<rect x=\"64\" y=\"%d\" width=\"10\" height=\"10\" rx=\"2\" fill=\"%s\"/>"
                 "<text x=\"82\" y=\"%d\">",
-                y, line_chart_colour(i), y + 10);
+                y, line_chart_color(i), y + 10);
         line_chart_write_text(page, runs[i].name);
         if (!isnan(runs[i].best))
             fprintf(page, ": lowest validation loss %.4f, at step %.0f", runs[i].best,

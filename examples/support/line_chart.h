@@ -18,14 +18,14 @@ typedef struct curve {
 /* Appends a point; x must not fall. Freed with free(curve->points). */
 void curve_add(curve_t *curve, double x, double y);
 
-/* Draws the curves in one frame, curve i in colour i. Long ones are drawn as means over stretches.
- * `cut`: the frame ends at twice the median of the curves' last values, for losses, whose first values
- * and whose diverged runs would leave the others no room. */
+/* Draws the curves in one frame, curve i in color i. Long curves are drawn as means over intervals.
+ * `cut`: the frame ends at twice the median of the curves' last values. This is for losses, where the
+ * first values and diverged runs would leave the others no room. */
 void line_chart_write(FILE *page, const curve_t *const *curves, size_t n, const char *x_name,
                       bool cut);
 
-/* The colour of curve i, in CSS. */
-const char *line_chart_colour(size_t i);
+/* The color of curve i, in CSS. */
+const char *line_chart_color(size_t i);
 
 /* Writes text with HTML's special characters replaced. */
 void line_chart_write_text(FILE *page, const char *text);

@@ -3,7 +3,7 @@
 #ifndef EXAMPLES_CLI_JSON_H
 #define EXAMPLES_CLI_JSON_H
 
-#include "cli.h"
+#include "support/cli.h"
 
 /* One member of an object; `text` is its value as a command line would say it. */
 typedef struct cli_member {

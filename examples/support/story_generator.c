@@ -1,13 +1,13 @@
 /* Expands the templates of story_templates.h. A story draws its people, things and places once, so that
  * they stay the same from its first sentence to its last. */
-#include "story_generator.h"
+#include "support/story_generator.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
-#include "story_templates.h"
+#include "support/cli.h"
+#include "support/story_templates.h"
 
 #define COUNT(array)       (sizeof(array) / sizeof((array)[0]))
 #define PICK(story, array) ((array)[draw((story), COUNT(array))])
@@ -175,10 +175,10 @@ static void set_people(story_t *story)
 
 static void set_things(story_t *story)
 {
-    size_t colour = draw(story, COUNT(colours)), other = draw(story, COUNT(colours) - 1);
+    size_t color = draw(story, COUNT(colors)), other = draw(story, COUNT(colors) - 1);
 
-    set(story, "colour", colours[colour]);
-    set(story, "colour2", colours[other + (other >= colour)]);
+    set(story, "color", colors[color]);
+    set(story, "color2", colors[other + (other >= color)]);
     set(story, "trait", PICK(story, traits));
     set(story, "thing", PICK(story, things));
     set(story, "find", PICK(story, finds));

@@ -7,14 +7,14 @@
  *
  * A field is a key, number << 3 | wire type, and its value: 0 a varint, 1 eight bytes, 2 a length and
  * as many bytes, 5 four bytes. */
-#include "event_file.h"
+#include "support/event_file.h"
 
 #include <errno.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "support/cli.h"
 
 enum { MAX_EVENT = 1024, VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
 
@@ -33,7 +33,7 @@ static uint32_t crc32c(const uint8_t *bytes, size_t size)
     return ~crc;
 }
 
-/* TFRecord's mask, so that a checksum of data with checksums in it stays one. */
+/* TFRecord's mask, for data that holds checksums itself. */
 static uint32_t masked_crc(const uint8_t *bytes, size_t size)
 {
     uint32_t crc = crc32c(bytes, size);
@@ -138,7 +138,7 @@ void event_file_add(FILE *file, uint64_t step, const event_scalar_t *scalars, si
     write_record(file, &event);
 }
 
-/* ---- Going on --------------------------------------------------------------------------- */
+/* ---- Resuming --------------------------------------------------------------------------- */
 
 static uint64_t get_little_endian(const uint8_t *bytes, size_t size)
 {
@@ -150,7 +150,7 @@ static uint64_t get_little_endian(const uint8_t *bytes, size_t size)
 }
 
 /* Reads a whole record that this module wrote; false at the end, and for anything else. The step
- * stands behind the wall time, nine bytes. */
+ * follows the wall time, which takes nine bytes. */
 static bool read_record(FILE *file, uint64_t *step)
 {
     uint8_t head[12], event[MAX_EVENT], checksum[4];

@@ -1,5 +1,5 @@
 /* The logs of a run. A row is a list of named numbers, and each file writes it in its own way. */
-#include "run_log.h"
+#include "support/run_log.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -7,14 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli.h"
-#include "event_file.h"
+#include "support/cli.h"
+#include "support/event_file.h"
 
 struct run_log {
     FILE *csv, *jsonl, *events;
 };
 
-/* All columns of log.csv, in their order, with the tags of TensorBoard. A row has some of them. */
+/* The columns of log.csv, in order, with their tags in TensorBoard. A row has some of them. */
 enum {
     LOSS,
     LEARNING_RATE,
@@ -60,7 +60,7 @@ static uint64_t row_step(const char *line)
     return digits != NULL ? strtoull(digits, NULL, 10) : 0;
 }
 
-/* Opens a file of lines and cuts it off before the first that is later than `last` or not whole. */
+/* Opens a file of lines and truncates it before the first line that is later than `last` or incomplete. */
 static FILE *open_lines(const char *directory, const char *name, uint64_t last)
 {
     char path[4096], *line = NULL;
@@ -110,7 +110,7 @@ static void set(row_t *row, int column, double value)
     row->values[column] = value;
 }
 
-/* Nine digits give a float32 back exactly. */
+/* Nine digits restore a float32 exactly. */
 static void write_row(run_log_t *log, const row_t *row)
 {
     event_scalar_t scalars[NUM_COLUMNS];

@@ -20,8 +20,8 @@ static const char *const looks[] = {"little", "small", "young", "tiny",
                                     "little", "brown", "fluffy"};
 static const char *const traits[] = {"kind",   "brave", "clever", "happy",  "curious",  "cheerful",
                                      "gentle", "funny", "shy",    "polite", "friendly", "helpful"};
-static const char *const colours[] = {"red",    "blue", "green", "yellow", "orange",
-                                      "purple", "pink", "white", "shiny",  "brown"};
+static const char *const colors[] = {"red",    "blue", "green", "yellow", "orange",
+                                     "purple", "pink", "white", "shiny",  "brown"};
 static const char *const things[] = {"ball", "kite", "doll",    "truck", "hat",   "boat",
                                      "car",  "book", "balloon", "train", "scarf", "teddy bear"};
 static const char *const finds[] = {"shell", "key",   "coin",    "ring",
@@ -62,14 +62,14 @@ typedef struct plot {
 
 static const plot_t plots[] = {
     /* A lost toy. */
-    {"[One day|One morning|That day], {name} took {his} {colour} {thing} to the {place}. {He} "
+    {"[One day|One morning|That day], {name} took {his} {color} {thing} to the {place}. {He} "
      "played for a long time. But when it was time to go home, the {thing} was [gone|not there]! "
      "{Name} looked [under the bench|behind the tree|in the grass] and [near the gate|under a "
      "bush|by the water], but {he} could not find it. {He} [was very sad|sat down and began to "
      "cry].\n"
      "{A fkind} named {friend} came by. \"[Why are you sad|What is wrong|Are you okay]?\" asked "
      "{friend}. \"I lost my {thing},\" said {name}. {Friend} said, \"Don't worry. I will help "
-     "you look.\" Soon they found the {colour} {thing} [under a leaf|behind a big rock|next to a "
+     "you look.\" Soon they found the {color} {thing} [under a leaf|behind a big rock|next to a "
      "flower|in a puddle]. {Name} was so happy. \"Thank you, {friend}!\" {he} said.",
      "ask for help"},
     /* Sharing food. */
@@ -84,7 +84,7 @@ static const plot_t plots[] = {
      "share"},
     /* A find that belongs to somebody. */
     {"[One day|One morning|Then], {name} saw something [shiny|strange|small] on the ground. It "
-     "was {a colour} {find}! \"Wow, what a pretty {find}!\" said {name}. {He} picked it up and "
+     "was {a color} {find}! \"Wow, what a pretty {find}!\" said {name}. {He} picked it up and "
      "wanted to keep it. [{He} put it in {his} pocket. |{He} ran home to show {his} {elder}. |]\n"
      "Then {he} saw {friend}, {a fkind}. {Friend} was looking for something. \"I lost my "
      "{find},\" {fhe} said. \"My {felder} gave it to me.\" {Name} felt [bad|sad] because {he} "
@@ -110,7 +110,7 @@ static const plot_t plots[] = {
      "{His} {elder} came in and turned on the light. \"What is wrong, {name}?\" {ehe} asked. "
      "\"There is a monster!\" said {name}. They looked [under the bed|behind the door|out of the "
      "window] together. It was not a monster. It was only [a branch in the wind|a small {animal} "
-     "at the window|{his} {colour} {thing} on the floor]! {Name} laughed. {He} was not scared "
+     "at the window|{his} {color} {thing} on the floor]! {Name} laughed. {He} was not scared "
      "anymore. {His} {elder} gave {him} a kiss and said, \"Good night.\"",
      "be brave"},
     /* A creature in need. */
@@ -127,7 +127,7 @@ static const plot_t plots[] = {
     /* Something broken, and the truth. */
     {"[One day|One morning], {name} was playing with a ball in the house. {His} {elder} said, "
      "\"Do not play with the ball inside.\" But {name} did not listen. {He} threw the ball, and "
-     "it hit a {colour} [vase|cup|lamp|plate]. Crash! It fell on the floor and broke. {Name} was "
+     "it hit a {color} [vase|cup|lamp|plate]. Crash! It fell on the floor and broke. {Name} was "
      "[scared|worried]. {He} wanted to [hide|run away].\n"
      "{His} {elder} came in and asked, \"What happened?\" {Name} [looked down|began to cry] and "
      "said, \"I broke it. I am sorry.\" {His} {elder} was [not happy|a little sad], but {ehe} "
@@ -150,7 +150,7 @@ static const plot_t plots[] = {
      "[shy|a bit shy], but {he} wanted to say hello. {He} walked up and said, \"Hi, I am {name}. "
      "What is your name?\" \"I am {friend},\" said the {fanimal}. \"Do you want to play with "
      "me?\" asked {name}.\n"
-     "{Friend} smiled and said yes. They played with {name}'s {colour} {thing}. They "
+     "{Friend} smiled and said yes. They played with {name}'s {color} {thing}. They "
      "[ran|laughed] and [jumped|sang] all day. When the sun went down, they were tired but "
      "happy. \"Can we play again tomorrow?\" asked {friend}. \"Yes!\" said {name}.",
      "say hello to new friends"},
@@ -180,7 +180,7 @@ static const plot_t plots[] = {
      "one remember]?\" {he} thought. {He} went for a walk to the {place} all alone.\n"
      "When {he} came back, the house was dark and quiet. {He} opened the door. \"Surprise!\" "
      "everyone shouted. {His} {elder} was there, and {his} friend {friend}, too. There was a big "
-     "cake with {colour} candles, and there were {food}. {Friend} gave {him} {a colour2} "
+     "cake with {color} candles, and there were {food}. {Friend} gave {him} {a color2} "
      "{thing}. \"This is the best day ever!\" said {name}. {He} [hugged|thanked] everyone.",
      "be thankful for your friends"},
     /* Lost in the woods. */
@@ -200,11 +200,11 @@ static const plot_t plots[] = {
      "[sad|not patient]. \"Why does it not grow?\" {he} asked.\n"
      "\"Good things take time,\" said {his} {elder}. So {name} waited and waited. [One "
      "morning|After many days], {he} saw something green. It was a plant! It grew and grew. Soon "
-     "there was a big {colour} flower. {Name} was so proud. {He} showed it to {his} friend "
+     "there was a big {color} flower. {Name} was so proud. {He} showed it to {his} friend "
      "{friend}. \"It is beautiful,\" said {friend}.",
      "be patient"},
     /* A stuck toy. */
-    {"[One {weather} day|One day], {name} was playing with {his} {colour} {thing} at the "
+    {"[One {weather} day|One day], {name} was playing with {his} {color} {thing} at the "
      "{place}. A strong wind came and took the {thing}. It went up, up, up and got stuck in a "
      "tall tree. \"Oh no! My {thing}!\" cried {name}. {He} jumped, but the tree was too "
      "[tall|high].\n"

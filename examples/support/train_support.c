@@ -1,14 +1,14 @@
 /* Unigram entropy, and the rate of matrix products. */
-#include "train_support.h"
+#include "support/train_support.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "support/cli.h"
 
 enum { READ_BATCH = 1 << 14, PEAK_SIZE = 1024 };
-#define PEAK_SECONDS 0.5 /* outlasts a neighbour's short bursts of work */
+#define PEAK_SECONDS 0.5 /* longer than short bursts of work by other processes */
 
 static void count_tokens(uint64_t *counts, const tlm_dataset_t *dataset, uint32_t vocab_size)
 {

@@ -14,11 +14,11 @@ typedef enum cli_kind {
     CLI_FLAG    /* value: bool *, takes no argument */
 } cli_kind_t;
 
-/* A count that nobody has given: the default of an option that may be left out. */
+/* A count that was not given: the default of an option that may be omitted. */
 #define CLI_NONE UINT64_MAX
 
 typedef struct cli_option {
-    const char *name; /* without its dashes; NULL: `help` is the heading of those that follow */
+    const char *name; /* without dashes; NULL: `help` is the heading of the options that follow */
     cli_kind_t kind;
     void *value; /* holds the default at first; a string that stays NULL is an error if required */
     const char *help;
@@ -39,7 +39,7 @@ int cli_parse(int argc, char **argv, const cli_program_t *program);
 /* Writes the values of all options as a file for --config. */
 void cli_write_config(const char *path, const cli_program_t *program);
 
-/* Sets an option by what a command line would say; `where` is named in errors. */
+/* Sets an option to a value as a command line would give it; errors name `where`. */
 void cli_set_value(const cli_option_t *option, const char *text, const char *where);
 
 /* Ends the program with a message. */
@@ -48,7 +48,7 @@ _Noreturn void cli_fail(const char *format, ...) __attribute__((format(printf, 1
 /* Ends the program with the library's message if `status` says that a call failed. */
 void cli_check(tlm_status_t status);
 
-/* Ends the program as for a wrong command line. */
+/* Ends the program with a message about a wrong command line. */
 _Noreturn void cli_fail_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Ends the program unless low <= value <= high, naming the option. */
@@ -60,7 +60,7 @@ int32_t cli_choose(const char *option, const char *value, const char *const *wor
 /* A growing block of memory, checked. */
 void *cli_realloc(void *memory, size_t size);
 
-/* Calls on_chunk for one piece of the file after another. */
+/* Calls on_chunk for each piece of the file in turn. */
 typedef void (*cli_chunk_callback_t)(void *user, const void *chunk, size_t size);
 void cli_read_file(const char *path, cli_chunk_callback_t on_chunk, void *user);
 
@@ -90,7 +90,7 @@ tlm_bytes_t cli_bytes(const char *text);
 /* Prints the longest tokens of a vocabulary, special ones left out, a line each. */
 void cli_print_longest_tokens(const tlm_tokenizer_t *tokenizer, size_t most);
 
-/* Seconds on a clock that only runs forward. */
+/* Seconds on a monotonic clock. */
 double cli_seconds(void);
 
 /* Whether text ends in `end`, such as ".npy". */

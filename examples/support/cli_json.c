@@ -1,5 +1,5 @@
 /* JSON for the demo programs, over jansson, which no other of them includes. */
-#include "cli_json.h"
+#include "support/cli_json.h"
 
 #include <inttypes.h>
 #include <jansson.h>

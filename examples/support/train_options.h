@@ -1,8 +1,8 @@
-/* All that train_lm can be told. */
+/* The options of train_lm. */
 #ifndef EXAMPLES_TRAIN_OPTIONS_H
 #define EXAMPLES_TRAIN_OPTIONS_H
 
-#include "cli.h"
+#include "support/cli.h"
 
 typedef struct train_settings {
     const char *train, *valid, *order;
@@ -24,10 +24,10 @@ typedef struct train_settings {
 extern train_settings_t settings;
 extern const cli_program_t train_program; /* its options set `settings` */
 
-/* Reads the command line; what is out of range ends the program. */
+/* Reads the command line; a value out of range ends the program. */
 void train_read_options(int argc, char **argv);
 
-/* The shape of a new model, and the way back: that of a model becomes the settings'. */
+/* The options of a new model; and the reverse, which copies those of a model into the settings. */
 tlm_model_options_t train_model_options(void);
 void train_adopt_shape(const tlm_model_options_t *shape);
 

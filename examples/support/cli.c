@@ -1,7 +1,7 @@
 /* Options, errors, files and the clock of the demo programs. */
-#include "cli.h"
+#include "support/cli.h"
 
-#include "cli_json.h"
+#include "support/cli_json.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -10,8 +10,8 @@ typedef struct event_scalar {
     double value;    /* written as float32 */
 } event_scalar_t;
 
-/* Opens a file to append to. Events of later steps than `last` are cut off, and what an interrupted
- * run has left of a record. Ends the program on failure. */
+/* Opens a file to append to. Events of later steps than `last`, and an incomplete record at the end,
+ * are removed. Ends the program on failure. */
 FILE *event_file_open(const char *path, uint64_t last);
 
 /* Appends one event of n scalars. */

@@ -1,5 +1,5 @@
 /* A page of curves: training loss, validation loss and learning rate of runs, side by side. One HTML
- * file with its drawings in it, which a browser shows without a network; or these alone, as SVG. */
+ * file that includes its drawings and needs no network; or only the drawings, as SVG. */
 #ifndef EXAMPLES_REPORT_PAGE_H
 #define EXAMPLES_REPORT_PAGE_H
 
@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 /* Draws the runs whose directories (with log.jsonl) are given, over steps or over tokens. A path
- * that ends in .svg gets the drawing alone. Errors end the program. */
+ * that ends in .svg gets only the drawing. Errors end the program. */
 void report_page_write(const char *path, const char *const *directories, size_t n,
                        bool over_tokens);
 

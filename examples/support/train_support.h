@@ -1,0 +1,16 @@
+/* Baselines for a language model and its training. */
+#ifndef EXAMPLES_TRAIN_SUPPORT_H
+#define EXAMPLES_TRAIN_SUPPORT_H
+
+#include "tinylm/tinylm.h"
+
+/* Loss on the validation set, in nats per token, of a model that knows only how often each token occurs
+ * in the training set: -mean log p(token). 1 is added to all counts, so that no token is impossible. */
+double train_unigram_entropy(const tlm_dataset_t *train, const tlm_dataset_t *valid,
+                             uint32_t vocab_size);
+
+/* Floating-point operations per second of large matrix products on all threads: the best of several
+ * over half a second. */
+double train_measure_peak(void);
+
+#endif

@@ -1,4 +1,4 @@
-/* Errors, views, arrays and handles: what all of the C++ layer is made of. */
+/* Errors, views, arrays and handles: the base of the C++ interface. */
 #ifndef TINYLM_CPP_BASE_HPP
 #define TINYLM_CPP_BASE_HPP
 
@@ -53,8 +53,8 @@ inline void check(tlm_status_t status)
 
 /* ---- Views and arrays -------------------------------------------------------------------- */
 
-/** Elements of somebody else's: what std::span is in C++20. Made of anything with data() and size(),
- *  of an array, or of a list that lives as long as the call. */
+/** A view of elements that someone else owns, like std::span of C++20. It views anything with data()
+ *  and size(), an array, or a list, which lives as long as the call. */
 template <typename T> class span
 {
     template <typename C>
@@ -119,12 +119,12 @@ template <typename T> class span
 using id_span = span<const std::uint32_t>;
 using shape_span = span<const std::int64_t>;
 
-/** An array that the library made, freed with tlm_free; a container, and no copy of it. */
+/** An array that the library made, which it owns and frees with tlm_free. */
 template <typename T> class array
 {
   public:
     array() noexcept = default;
-    /** Takes the array over. */
+    /** Takes ownership of the array. */
     array(T *data, std::size_t size) noexcept : data_(data), size_(size)
     {
     }
@@ -199,7 +199,7 @@ template <typename T, void (*free_function)(T *)> class handle
 {
   public:
     handle() noexcept = default;
-    /** Takes the handle over. */
+    /** Takes ownership of the handle. */
     explicit handle(T *owned) noexcept : pointer_(owned)
     {
     }
@@ -208,7 +208,7 @@ template <typename T, void (*free_function)(T *)> class handle
     {
         return pointer_.get();
     }
-    /** Gives the C handle up: whoever gets it frees it. */
+    /** Gives up ownership of the C handle: the caller frees it. */
     T *release() noexcept
     {
         return pointer_.release();
@@ -228,7 +228,7 @@ template <typename T, void (*free_function)(T *)> class handle
     std::unique_ptr<T, deleter> pointer_;
 };
 
-/* The handle that a C function makes of `arguments`. */
+/* The handle that a C function makes from `arguments`. */
 template <typename T, typename... Parameters, typename... Arguments>
 T *make(tlm_status_t (*function)(T **, Parameters...), Arguments... arguments)
 {
@@ -246,11 +246,11 @@ T read(tlm_status_t (*function)(T *, Parameters...), Arguments... arguments)
     return value;
 }
 
-/* Callables called from C: an exception ends the C call, and is thrown again behind it. */
+/* Callables called from C: an exception ends the C call, and is thrown again after it. */
 class guarded
 {
   public:
-    /* True: go on. `run` gives bool, or nothing for true. */
+    /* True: continue. `run` returns bool, or nothing for true. */
     template <typename F> bool call(F &&run) noexcept
     {
         try {
@@ -278,7 +278,7 @@ class guarded
 
 } // namespace detail
 
-/* ---- Run-time ---------------------------------------------------------------------------- */
+/* ---- Run time ---------------------------------------------------------------------------- */
 
 inline void set_num_threads(std::int32_t num_threads)
 {

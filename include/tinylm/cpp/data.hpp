@@ -17,7 +17,7 @@ struct token_batch {
     std::vector<std::uint32_t> inputs, targets;
 };
 
-/** Token ids, mapped or in memory. Immutable. @since 0.2 */
+/** Token ids, mapped or in memory. It never changes, so threads may share it. @since 0.2 */
 class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>
 {
   public:
@@ -32,7 +32,7 @@ class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>
     {
         return dataset(detail::make(tlm_dataset_from_ids, from.data(), from.size()));
     }
-    /** Ids of the caller's, who keeps them as long as the data set lives. */
+    /** Ids in the caller's memory, which must outlive the data set. */
     template <typename T> static dataset wrap(span<const T> from)
     {
         static_assert(std::is_same_v<T, std::uint16_t> || std::is_same_v<T, std::uint32_t>,
@@ -130,7 +130,7 @@ class token_writer : public detail::handle<tlm_token_writer_t, tlm_token_writer_
     }
 };
 
-/** Encodes a text file to a token file; gives the number of ids. */
+/** Encodes a text file to a token file; returns the number of ids. */
 inline std::uint64_t encode_file(const tokenizer &by, const std::string &text_path,
                                  const std::string &tokens_path,
                                  std::int32_t token_type = TLM_TOKENS_AUTO)
@@ -164,7 +164,7 @@ inline void save_checkpoint(const model &of, const optimizer &with, std::uint64_
 {
     check(tlm_checkpoint_save(of.get(), with.get(), iteration, path.c_str()));
 }
-/** Gives the iteration. */
+/** Returns the iteration. */
 inline std::uint64_t load_checkpoint(const model &to, const std::string &path)
 {
     return detail::read(tlm_checkpoint_load, to.get(), static_cast<tlm_optimizer_t *>(nullptr),
@@ -178,13 +178,13 @@ inline std::uint64_t load_checkpoint(const model &to, const optimizer &with,
 
 /* ---- Directories of checkpoints ---------------------------------------------------------- */
 
-/** What is saved beside a model. */
+/** What is saved with a model. */
 struct checkpoint_options {
     std::string metadata; /* a JSON object; empty: none */
     std::optional<double> validation_loss;
 };
 
-/** Saves to a directory, and keeps the last and the best there; 0 keeps all. */
+/** Saves to a directory, where the keep_last latest and the best stay; 0 keeps all. */
 inline void save_checkpoint_in(const model &of, const optimizer &with, std::uint64_t iteration,
                                const std::string &directory, std::int32_t keep_last = 0,
                                const checkpoint_options &options = {})
@@ -202,7 +202,7 @@ inline std::string latest_checkpoint(const std::string &directory)
     return detail::take(
         [&](char **path) { return tlm_checkpoint_dir_latest(path, nullptr, directory.c_str()); });
 }
-/** The path of that with the lowest validation loss. */
+/** The path of the checkpoint with the lowest validation loss. */
 inline std::string best_checkpoint(const std::string &directory)
 {
     return detail::take(

@@ -17,7 +17,7 @@ namespace tinylm
 
 /* ---- Options ----------------------------------------------------------------------------- */
 
-/* Options without pointers are the C structs, at their defaults from the start. */
+/* Options without pointers are the C structs, initialized to their defaults. */
 #define TINYLM_DETAIL_OPTIONS(name, type, INIT)                                                    \
     struct name : type {                                                                           \
         name() noexcept : type(INIT)                                                               \
@@ -83,13 +83,13 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
     explicit model(const model_options &options) : handle(detail::make(tlm_model_create, &options))
     {
     }
-    /** Of a checkpoint. */
+    /** Loads the model of a checkpoint. */
     static model load(const std::string &path)
     {
         return model(detail::make(tlm_model_load, path.c_str()));
     }
 
-    /** The options in force, defaults resolved. */
+    /** The options in effect, with defaults resolved. */
     model_options options() const
     {
         model_options found;
@@ -100,7 +100,7 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
     {
         return tlm_model_num_elements(get());
     }
-    /** All parameters, in the library's order; borrowed until the model goes. */
+    /** All parameters, in the library's order; borrowed until the model is destroyed. */
     span<tlm_tensor_t *const> parameters() const
     {
         tlm_tensor_t *const *tensors;
@@ -162,7 +162,7 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
     {
         return generate(prompt, options, [](std::uint32_t) { return true; });
     }
-    /** on_token(id) sees each new token; if it returns false the generation ends behind it. */
+    /** on_token(id) sees each new token; if it returns false, the generation ends after it. */
     template <typename F> ids generate(id_span prompt, const generate_options &options, F on_token)
     {
         struct context {
@@ -225,7 +225,7 @@ class generator : public detail::handle<tlm_generator_t, tlm_generator_free>
         detail::c_generate_options c(options);
         return detail::read(tlm_generator_add, get(), prompt.data(), prompt.size(), &c.options);
     }
-    /** One more token for each; how many still run. */
+    /** Gives each sequence one more token; returns how many still run. */
     std::size_t step()
     {
         return detail::read(tlm_generator_step, get());
@@ -235,7 +235,7 @@ class generator : public detail::handle<tlm_generator_t, tlm_generator_free>
     {
         return look(sequence).first;
     }
-    /** Their log-probabilities; borrowed alike. */
+    /** Their log-probabilities; borrowed until the generator changes. */
     span<const float> log_probs(std::size_t sequence) const
     {
         return look(sequence).second;
@@ -293,7 +293,7 @@ struct opened_model {
     model_file_options options;
 };
 
-/** A checkpoint, a folder of Hugging Face's, or a GGUF file. */
+/** A checkpoint, a folder of Hugging Face's transformers, or a GGUF file. */
 inline opened_model open_model(const std::string &path)
 {
     tlm_model_t *made = nullptr;
@@ -398,7 +398,7 @@ class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
     }
 };
 
-/** Clips all gradients by their joint norm; gives the norm before. */
+/** Clips all gradients by their joint norm; returns the norm before. */
 inline double clip_grad_norm(span<tlm_tensor_t *const> tensors, double max_norm)
 {
     return detail::read(tlm_clip_grad_norm, tensors.data(), tensors.size(), max_norm);

@@ -1,4 +1,4 @@
-/* Tensors, their ops, and ops of one's own. */
+/* Tensors, their ops, and custom ops. */
 #ifndef TINYLM_CPP_TENSOR_HPP
 #define TINYLM_CPP_TENSOR_HPP
 
@@ -35,7 +35,7 @@ template <typename T> constexpr std::int32_t dtype_of()
 
 } // namespace detail
 
-/** A tensor, one reference to it; share() is one more. @since 0.2 */
+/** A reference to a tensor; share() makes another one. @since 0.2 */
 class tensor : public detail::handle<tlm_tensor_t, tlm_tensor_free>
 {
   public:
@@ -66,7 +66,7 @@ class tensor : public detail::handle<tlm_tensor_t, tlm_tensor_free>
     {
         return from(shape, span<const float>(values.begin(), values.size()));
     }
-    /** Row-major values of the caller's, who keeps them as long as a tensor is over them. */
+    /** Row-major values in the caller's memory, which must outlive every tensor over it. */
     template <typename T> static tensor wrap(shape_span shape, T *values)
     {
         return tensor(
@@ -74,7 +74,7 @@ class tensor : public detail::handle<tlm_tensor_t, tlm_tensor_free>
                          shape.data(), static_cast<const std::int64_t *>(nullptr), ndim_of(shape),
                          static_cast<void (*)(void *)>(nullptr), static_cast<void *>(nullptr)));
     }
-    /** One more reference to a tensor of the C interface. */
+    /** Another reference to a tensor of the C interface. */
     static tensor share(tlm_tensor_t *borrowed) noexcept
     {
         return tensor(tlm_tensor_retain(borrowed));
@@ -100,7 +100,7 @@ class tensor : public detail::handle<tlm_tensor_t, tlm_tensor_free>
     {
         return tlm_tensor_numel(get());
     }
-    /** The elements where they lie; only for a row-major tensor are they all of the span. */
+    /** The elements in place; for a tensor that is not row-major, the span does not cover them. */
     template <typename T = float> span<T> data() const
     {
         if (dtype() != detail::dtype_of<T>())
@@ -333,8 +333,8 @@ inline tensor concat(span<const tensor> tensors, std::int32_t dim)
     return tensor(detail::make(tlm_concat, list.data(), list.size(), dim));
 }
 
-/** An op of one's own: `result`, computed from `inputs` outside the graph. backward(gradient, inputs)
- *  gives a std::vector<tensor>, one for each input, an empty one for a gradient of 0; it may keep
+/** A custom op: `result`, computed from `inputs` outside the graph. backward(gradient, inputs) returns
+ *  a std::vector<tensor> with one tensor per input, an empty one for a gradient of 0; it may keep
  *  what it needs in its captures. */
 template <typename F>
 tensor custom_op(const std::string &name, const tensor &result, span<const tensor> inputs,

@@ -156,7 +156,7 @@ struct padded_ids {
     std::size_t length = 0;
 };
 
-/** Byte-level BPE. Immutable: share it between threads. @since 0.2 */
+/** Byte-level BPE. It never changes, so threads may share it. @since 0.2 */
 class tokenizer : public detail::handle<tlm_tokenizer_t, tlm_tokenizer_free>
 {
   public:
@@ -178,7 +178,7 @@ class tokenizer : public detail::handle<tlm_tokenizer_t, tlm_tokenizer_free>
         return tokenizer(detail::make(tlm_tokenizer_create, tokens.data(), tokens.size(),
                                       sides.data(), merges.size(), &c.options));
     }
-    /** Whatever is there: tokenizer.json, a rank file, or a directory of files. */
+    /** Opens what is at the path: tokenizer.json, a rank file, or a directory of files. */
     static tokenizer open(const std::string &path, const tokenizer_options &options = {})
     {
         return from_path(tlm_tokenizer_open, path, options);

@@ -21,7 +21,7 @@ struct evaluation : tlm_evaluation_t {
     }
 };
 
-/** Mean loss over windows of a data set; 0: the model's context, all tokens. */
+/** Mean loss over windows of a data set. A context of 0 is the model's; max_tokens 0: all. */
 inline evaluation evaluate(const model &of, const dataset &on, std::int64_t batch,
                            std::int64_t context = 0, std::uint64_t max_tokens = 0)
 {
@@ -43,7 +43,7 @@ struct trainer_options {
     double peak_flops = 0.0;
     bool activation_checkpointing = false;
     bool save_on_cancel = false;
-    /* Each may be empty; false ends the run. */
+    /* Each may be empty; returning false ends the run. */
     std::function<bool(const tlm_train_step_t &)> on_step;
     std::function<bool(const tlm_evaluation_t &)> on_evaluation;
     std::function<bool(const char *path, std::uint64_t step)> on_save;
@@ -90,7 +90,7 @@ class trainer
         check(tlm_trainer_step(&done, get()));
         return done;
     }
-    /** Steps until so many are done; 0: all. */
+    /** Runs until this many steps are done; 0: all. */
     void run(std::uint64_t until = 0)
     {
         state_->guard.check(tlm_trainer_run(get(), until));

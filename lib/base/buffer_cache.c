@@ -126,23 +126,64 @@ static void forget_kept(tlmi_buffer_book_t *book)
     book->stats.peak_live_bytes = book->stats.live_bytes;
 }
 
-size_t tlmi_buffer_book_take(tlmi_buffer_book_t *book, size_t bytes)
+/* The capacity of the block that a request gets. */
+static size_t book_take(tlmi_buffer_book_t *book, size_t bytes)
 {
     size_t size;
     int index = size_class(&size, bytes);
+
     if (!KEEP_BLOCKS)
         size = bytes;
     if (take_kept(book, &size, index) < 0)
         book->stats.fresh_blocks++;
     count_live(book, size);
+    if (book->stats.live_bytes + book->stats.kept_bytes > book->peak_held_bytes)
+        book->peak_held_bytes = book->stats.live_bytes + book->stats.kept_bytes;
     return size;
 }
 
-void tlmi_buffer_book_give(tlmi_buffer_book_t *book, size_t capacity)
+static void book_give(tlmi_buffer_book_t *book, size_t capacity)
 {
     put_back(book, capacity);
     if (book->stats.live_bytes == 0)
         forget_kept(book);
+}
+
+size_t tlmi_buffer_capacity(size_t bytes)
+{
+    size_t size;
+
+    size_class(&size, bytes);
+    return KEEP_BLOCKS ? size : bytes;
+}
+
+/* ---- Dry runs --------------------------------------------------------------------------- */
+
+static _Thread_local tlmi_buffer_book_t *dry_book;
+
+void tlmi_dry_run_begin(tlmi_buffer_book_t *book)
+{
+    dry_book = book;
+}
+
+void tlmi_dry_run_end(void)
+{
+    dry_book = NULL;
+}
+
+bool tlmi_dry_run(void)
+{
+    return dry_book != NULL;
+}
+
+/* A block with `memory` bytes behind it, or none. */
+static void *acquire_dry(size_t *capacity, size_t bytes, size_t memory, const char *what)
+{
+    void *block = tlmi_alloc_aligned(memory == 0 ? 1 : memory, 1, what);
+
+    if (block != NULL)
+        *capacity = book_take(dry_book, bytes);
+    return block;
 }
 
 /* ---- The blocks -------------------------------------------------------------------------- */
@@ -172,12 +213,15 @@ static void free_all(free_block_t *list)
     }
 }
 
-static void *acquire(size_t *capacity, size_t bytes, const char *what)
+/* `memory` bytes of the block have memory in a dry run. */
+static void *acquire(size_t *capacity, size_t bytes, size_t memory, const char *what)
 {
     size_t size;
     int index = size_class(&size, bytes);
     if (size == 0)
         return tlmi_alloc_aligned(SIZE_MAX, 2, what); /* fails with the usual message */
+    if (dry_book != NULL)
+        return acquire_dry(capacity, bytes, memory, what);
     if (!KEEP_BLOCKS)
         size = bytes;
 
@@ -211,13 +255,18 @@ static void *acquire(size_t *capacity, size_t bytes, const char *what)
 
 void *tlmi_buffer_acquire(size_t *capacity, size_t bytes)
 {
-    return acquire(capacity, bytes, "tensor elements");
+    return acquire(capacity, bytes, bytes <= TLMI_DRY_MEMORY ? bytes : 0, "tensor elements");
 }
 
 void tlmi_buffer_release(void *block, size_t capacity)
 {
     if (block == NULL)
         return;
+    if (dry_book != NULL) {
+        book_give(dry_book, capacity);
+        tlmi_free(block);
+        return;
+    }
     free_block_t *unwanted = NULL;
     lock_cache();
     int to = put_back(&cache.book, capacity);
@@ -242,21 +291,27 @@ typedef union header {
     char line[TLMI_ALIGNMENT];
 } header_t;
 
-void *tlmi_cached_alloc(size_t count, size_t size, const char *what)
+static void *acquire_known(size_t count, size_t size, bool has_memory, const char *what)
 {
     size_t bytes, capacity;
     if (!tlmi_mul_size(&bytes, count, size) || !tlmi_add_size(&bytes, bytes, sizeof(header_t)))
         bytes = SIZE_MAX;
-    header_t *header = acquire(&capacity, bytes, what);
+    has_memory = has_memory || bytes <= sizeof(header_t) + TLMI_DRY_MEMORY;
+    header_t *header = acquire(&capacity, bytes, has_memory ? bytes : sizeof(header_t), what);
     if (header == NULL)
         return NULL;
     header->capacity = capacity;
     return header + 1;
 }
 
+void *tlmi_cached_alloc(size_t count, size_t size, const char *what)
+{
+    return acquire_known(count, size, false, what);
+}
+
 void *tlmi_cached_calloc(size_t count, size_t size, const char *what)
 {
-    void *block = tlmi_cached_alloc(count, size, what);
+    void *block = acquire_known(count, size, true, what);
     if (block != NULL)
         memset(block, 0, count * size);
     return block;

@@ -33,17 +33,31 @@ typedef struct tlmi_buffer_stats {
 
 tlmi_buffer_stats_t tlmi_buffer_cache_stats(void);
 
-/* The cache's bookkeeping without memory behind it: the same rules tell what a sequence of requests
- * would hold of the system's memory. Zero-initialised; not thread-safe. `take` gives the capacity
- * of the block that it would hand out. */
+/* The cache's bookkeeping, apart from its memory. Zero-initialized; not thread-safe. */
 enum { TLMI_BUFFER_CLASSES = 456 };
 
 typedef struct tlmi_buffer_book {
     size_t kept[TLMI_BUFFER_CLASSES]; /* blocks, by size class */
     tlmi_buffer_stats_t stats;
+    size_t peak_held_bytes; /* most that was live and kept together */
 } tlmi_buffer_book_t;
 
-size_t tlmi_buffer_book_take(tlmi_buffer_book_t *book, size_t bytes);
-void tlmi_buffer_book_give(tlmi_buffer_book_t *book, size_t capacity);
+/* ---- Dry runs --------------------------------------------------------------------------- */
+
+/* Between begin and end this thread's blocks are entered in the book, by the cache's rules, and have no
+ * memory: code runs as it is and the book tells what it would hold. Nothing may read or write elements then,
+ * so tlmi_parallel_for and its like run nothing on this thread, and loops outside of them ask tlmi_dry_run. Blocks
+ * of tlmi_cached_calloc (structs), and those of up to TLMI_DRY_MEMORY bytes (scalars), have memory as ever. All
+ * blocks of a dry run must be given back before its end. Other threads do not notice. */
+enum { TLMI_DRY_MEMORY = 64 };
+
+void tlmi_dry_run_begin(tlmi_buffer_book_t *book);
+void tlmi_dry_run_end(void);
+
+/* Whether this thread is in a dry run. */
+bool tlmi_dry_run(void);
+
+/* The capacity that a fresh block for so many bytes would have. */
+size_t tlmi_buffer_capacity(size_t bytes);
 
 #endif

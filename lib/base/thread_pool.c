@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/buffer_cache.h"
 #include "base/cpu.h"
 #include "base/error.h"
 
@@ -252,6 +253,8 @@ static void run_inline(int64_t n_tasks, tlmi_task_fn run, void *context)
 void tlmi_parallel_for(int64_t n_tasks, tlmi_task_fn run, void *context)
 {
     int32_t threads = tlm_num_threads();
+    if (tlmi_dry_run())
+        return;
     if (n_tasks <= 1 || threads <= 1 || inside_task || atomic_flag_test_and_set(&pool.busy)) {
         run_inline(n_tasks, run, context);
         return;

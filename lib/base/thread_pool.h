@@ -11,7 +11,7 @@ typedef void (*tlmi_task_fn)(void *context, int64_t task, int32_t worker);
 
 /* Runs tasks 0..n_tasks-1, in any order, and returns when all are done. Called from inside a task,
  * or while another thread's job holds the pool, it runs them on the calling thread. Cannot fail:
- * if threads cannot be started, fewer are used. */
+ * if threads cannot be started, fewer are used. In a dry run (buffer_cache.h) it runs nothing. */
 void tlmi_parallel_for(int64_t n_tasks, tlmi_task_fn run, void *context);
 
 int32_t tlmi_max_workers(void);

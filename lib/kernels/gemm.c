@@ -278,10 +278,13 @@ static void run_product(product_t *job, bool serial)
     if (buffer != NULL) {
         job->shared = buffer;
         job->local = buffer + parts.shared_size;
-        run_parts(job, parts.panels, parts.slices, serial);
+        if (!tlmi_dry_run())
+            run_parts(job, parts.panels, parts.slices, serial);
         tlmi_buffer_release(buffer, capacity);
         return;
     }
+    if (tlmi_dry_run())
+        return;
     const operand_t *shared = shared_operand(job), *own = local_operand(job);
     _Alignas(64) float stack[STACK_FLOATS];
     job->shared = stack;
@@ -328,7 +331,7 @@ static void multiply(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t
         scale_c(m, n, beta, c, c_stride);
         return;
     }
-    if (tlmi_gemv(m, n, k, alpha, a, b, beta, c, c_stride, 1, serial))
+    if (!tlmi_dry_run() && tlmi_gemv(m, n, k, alpha, a, b, beta, c, c_stride, 1, serial))
         return;
     product_t job = make_product(m, n, k, a, b, c, c_stride);
     job.alpha = alpha;
@@ -347,13 +350,6 @@ tlm_status_t tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix
 {
     multiply(m, n, k, alpha, a, b, beta, c, c_stride, is_serial(m, n, k));
     return TLM_OK;
-}
-
-size_t tlmi_gemm_workspace(int64_t m, int64_t n, int64_t k)
-{
-    const tlmi_matrix_t none = {NULL, 0, 0};
-    product_t job = make_product(m, n, k, none, none, NULL, 0);
-    return (size_t)plan_product(&job, is_serial(m, n, k)).all * sizeof(float);
 }
 
 void tlmi_gemm_serial(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,

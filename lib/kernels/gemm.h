@@ -21,10 +21,6 @@ typedef struct tlmi_matrix {
 tlm_status_t tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
                        tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
 
-/* Bytes that a tlmi_gemm of this size takes of the buffer cache while it runs, unless it has so few
- * rows or columns that it packs nothing. Sizes are positive. */
-size_t tlmi_gemm_workspace(int64_t m, int64_t n, int64_t k);
-
 /* The same on the calling thread alone, for use inside a task of the pool. */
 void tlmi_gemm_serial(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
                       tlmi_matrix_t b, float beta, float *c, int64_t c_stride);

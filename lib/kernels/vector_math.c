@@ -1,4 +1,5 @@
 /* The vector loops of the table in use, and the cutting of long rows over the threads. */
+#include "base/buffer_cache.h"
 #include "base/thread_pool.h"
 #include "kernels/kernels.h"
 
@@ -125,7 +126,7 @@ static void run_range(void *context, int64_t task, int32_t worker)
 void tlmi_parallel_ranges(int64_t n, void (*run)(void *context, int64_t begin, int64_t end),
                           void *context)
 {
-    if (n <= 0)
+    if (n <= 0 || tlmi_dry_run())
         return;
     range_job_t job = {run, context, n};
     if (n <= RANGE)

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "nn/attention.h"
+#include "base/buffer_cache.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/options.h"
@@ -131,6 +132,62 @@ static bool bytes_fit(const tlm_model_options_t *options, const tlmi_model_shape
            shape->num_elements <= MAX_BYTES / 32;
 }
 
+/* ---- Memory ----------------------------------------------------------------------------- */
+
+typedef struct step_memory {
+    size_t activations; /* bytes that the forward pass leaves for backward */
+    size_t live, peak;  /* most in use; most held of the system */
+} step_memory_t;
+
+/* One step; *activations is what its forward pass left, with the gradient of the output projection, which
+ * the loss makes on its way. */
+static tlm_status_t run_dry_step(size_t *activations, tlm_model_t *model,
+                                 const tlm_cost_options_t *asked, const tlmi_buffer_book_t *book)
+{
+    const uint32_t unread = 0; /* in a dry run nobody looks at ids */
+    tlm_tensor_t *loss;
+    tlm_status_t status;
+    size_t before;
+
+    tlm_model_zero_grad(model);
+    before = book->stats.live_bytes;
+    TLMI_TRY(tlm_model_loss(&loss, model, &unread, &unread, asked->batch, asked->time));
+    *activations = book->stats.live_bytes - before;
+    status = tlm_tensor_backward(loss, NULL);
+    tlm_tensor_free(loss);
+    return status;
+}
+
+/* Runs the model's real forward and backward pass against a book that hands out no memory. */
+static tlm_status_t measure_step(step_memory_t *out, const tlm_model_options_t *options,
+                                 const tlm_cost_options_t *asked, size_t optimizer_bytes)
+{
+    enum { STEPS = 3 }; /* what the first leaves in the cache serves the second */
+    const size_t output = (size_t)options->vocab_size * (size_t)options->d_model * sizeof(float);
+    tlmi_buffer_book_t *book = tlmi_calloc(1, sizeof(*book), "the book of a dry run");
+    const bool recorded = tlm_set_grad_enabled(true);
+    tlm_model_t *model = NULL;
+    size_t activations = 0;
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+
+    if (book == NULL)
+        goto done;
+    tlmi_dry_run_begin(book);
+    TLMI_TRY_OR(done, tlmi_model_create_empty(&model, options));
+    TLMI_TRY_OR(done, tlm_model_set_checkpointing(model, asked->checkpointing));
+    for (int32_t step = 0; step < STEPS; step++)
+        TLMI_TRY_OR(done, run_dry_step(&activations, model, asked, book));
+    out->activations = activations - tlmi_buffer_capacity(output);
+    out->live = book->stats.peak_live_bytes + optimizer_bytes;
+    out->peak = book->peak_held_bytes + optimizer_bytes;
+done:
+    tlm_model_free(model);
+    tlmi_dry_run_end();
+    tlm_set_grad_enabled(recorded);
+    tlmi_free(book);
+    return status;
+}
+
 /* ---- All of it -------------------------------------------------------------------------- */
 
 tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
@@ -140,7 +197,7 @@ tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
     tlm_cost_t cost = TLM_COST_INIT;
     tlm_model_options_t options;
     tlmi_model_shape_t shape;
-    tlmi_step_memory_t memory;
+    step_memory_t memory;
 
     TLMI_REQUIRE("model_cost", out);
     TLMI_TRY(tlmi_model_resolve(&options, &shape, "model_cost", model));
@@ -158,8 +215,7 @@ tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
     cost.optimizer_bytes = asked.optimizer == TLM_COST_ADAMW ? 2 * cost.weight_bytes : 0;
     cost.kv_cache_bytes = 2 * sizeof(float) * (uint64_t)options.num_layers *
                           (uint64_t)shape.kv_width * (uint64_t)asked.batch * (uint64_t)asked.time;
-    TLMI_TRY(tlmi_step_memory(&memory, &options, &shape, asked.batch, asked.time,
-                              asked.checkpointing, cost.optimizer_bytes));
+    TLMI_TRY(measure_step(&memory, &options, &asked, cost.optimizer_bytes));
     cost.activation_bytes = memory.activations;
     cost.step_live_bytes = memory.live;
     cost.step_peak_bytes = memory.peak;

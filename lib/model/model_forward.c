@@ -1,6 +1,7 @@
 /* The model's forward pass and loss around its blocks, whose own is in architecture.c. */
 #include <inttypes.h>
 
+#include "base/buffer_cache.h"
 #include "base/error.h"
 #include "nn/nn_core.h"
 #include "model/model_core.h"
@@ -31,7 +32,7 @@ static tlm_status_t check_input(const char *function, const tlm_model_t *model, 
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: a batch of (%" PRId64 ", %" PRId64 ") is too large", function, batch,
                          time);
-    for (int64_t i = 0; i < batch * time; i++)
+    for (int64_t i = 0; i < batch * time && !tlmi_dry_run(); i++)
         if (ids[i] >= model->options.vocab_size)
             return tlmi_fail(TLM_ERR_RANGE,
                              "%s: id %" PRIu32 " in row %" PRId64 " at position %" PRId64

@@ -57,7 +57,7 @@ tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model,
 {
     size_t count = model->shape.block_parameters;
     tlm_tensor_t **inputs =
-        tlmi_cached_alloc(count + 1, sizeof(tlm_tensor_t *), "a block's inputs");
+        tlmi_cached_calloc(count + 1, sizeof(tlm_tensor_t *), "a block's inputs");
     tlm_tensor_t *y = NULL;
     tlmi_node_t *node;
     tlm_status_t status;

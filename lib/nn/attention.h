@@ -61,10 +61,6 @@ tlm_status_t tlmi_attention_backward(const tlmi_attention_t *attention,
                                      tlmi_heads_t grad_out, tlmi_heads_t out, const float *lse,
                                      tlmi_heads_t query, tlmi_heads_t key, tlmi_heads_t value);
 
-/* Bytes of the buffer cache that each takes per worker while it runs. */
-size_t tlmi_attention_forward_scratch(const tlmi_attention_t *attention);
-size_t tlmi_attention_backward_scratch(const tlmi_attention_t *attention);
-
 /* ---- Tiles: sizes, loading and storing rows, masking scores -------------------------- */
 
 enum {

@@ -209,9 +209,3 @@ tlm_status_t tlmi_attention_backward(const tlmi_attention_t *attention,
     tlmi_buffer_release(job.scratch, capacity);
     return TLM_OK;
 }
-
-size_t tlmi_attention_backward_scratch(const tlmi_attention_t *attention)
-{
-    backward_scratch_t scratch;
-    return (size_t)cut_scratch(&scratch, NULL, attention) * sizeof(float);
-}

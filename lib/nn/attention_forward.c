@@ -250,10 +250,3 @@ tlm_status_t tlmi_attention_forward(const tlmi_attention_t *attention, tlmi_head
     tlmi_buffer_release(job.scratch, capacity);
     return TLM_OK;
 }
-
-size_t tlmi_attention_forward_scratch(const tlmi_attention_t *attention)
-{
-    forward_job_t job = {.attention = attention, .rows_per_task = rows_per_task(attention)};
-    forward_scratch_t scratch;
-    return (size_t)cut_scratch(&scratch, NULL, &job) * sizeof(float);
-}

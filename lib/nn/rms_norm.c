@@ -86,6 +86,8 @@ static tlm_status_t weight_gradient(tlmi_node_t *node, const norm_job_t *job)
     float *dweight;
     bool accumulate;
     TLMI_TRY(tlmi_grad_open(&dweight, &accumulate, node, 1));
+    if (tlmi_dry_run())
+        return TLM_OK;
     if (!accumulate && job->d > 0)
         memset(dweight, 0, (size_t)job->d * sizeof(float));
     for (int64_t task = 0; task < count_tasks(job->rows); task++)

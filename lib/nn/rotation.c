@@ -67,7 +67,7 @@ static double *make_frequencies(int64_t d, double theta)
 {
     double *frequencies =
         tlmi_cached_alloc((size_t)(d / 2), sizeof(double), "the frequencies of RoPE");
-    for (int64_t i = 0; frequencies != NULL && i < d / 2; i++)
+    for (int64_t i = 0; frequencies != NULL && i < d / 2 && !tlmi_dry_run(); i++)
         frequencies[i] = pow(theta, -2.0 * (double)i / (double)d);
     return frequencies;
 }
@@ -99,7 +99,7 @@ tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const in
     made.table = tlmi_cached_alloc((size_t)(made.rows * d), sizeof(float), "the table of RoPE");
     tlm_status_t status =
         frequencies == NULL || made.table == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
-    for (int64_t row = 0; status == TLM_OK && row < made.rows; row++) {
+    for (int64_t row = 0; status == TLM_OK && row < made.rows && !tlmi_dry_run(); row++) {
         int64_t position = row;
         if (list != NULL)
             position = list[position_index(positions, outer_shape, outer_ndim, row / time,

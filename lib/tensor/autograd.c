@@ -156,7 +156,7 @@ static tlm_status_t new_gradient(tlm_tensor_t **out, const tlm_tensor_t *tensor,
                                  const tlm_tensor_t *source)
 {
     TLMI_TRY(tlmi_tensor_new(out, TLM_FLOAT32, tensor->shape, tensor->ndim));
-    if (source != NULL && tensor->numel > 0)
+    if (source != NULL && tensor->numel > 0 && !tlmi_dry_run())
         memcpy((*out)->data, source->data, (size_t)tensor->numel * sizeof(float));
     return TLM_OK;
 }
@@ -269,7 +269,7 @@ static tlm_status_t walk_push(walk_t *walk, tlm_tensor_t *tensor)
 {
     if (walk->count == walk->capacity) {
         size_t capacity = walk->capacity == 0 ? 64 : 2 * walk->capacity;
-        tlm_tensor_t **tensors = tlmi_cached_alloc(capacity, sizeof(*tensors), "graph walk");
+        tlm_tensor_t **tensors = tlmi_cached_calloc(capacity, sizeof(*tensors), "graph walk");
         if (tensors == NULL)
             return TLM_ERR_OUT_OF_MEMORY;
         if (walk->count > 0)

@@ -140,7 +140,7 @@ static void run_piece(void *context, int64_t task, int32_t worker)
 
 void tlmi_loop_run(const tlmi_loop_t *loop, tlmi_run_fn run, void *context)
 {
-    if (loop->numel == 0)
+    if (loop->numel == 0 || tlmi_dry_run())
         return;
     int64_t row_size = loop->shape[loop->ndim - 1];
     loop_job_t job = {.loop = loop, .run = run, .context = context};

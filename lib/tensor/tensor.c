@@ -205,7 +205,7 @@ tlm_status_t tlm_tensor_create(tlm_tensor_t **out, int32_t dtype, const int64_t 
     TLMI_REQUIRE("tensor_create", out);
     tlm_tensor_t *tensor;
     TLMI_TRY(tlmi_tensor_new(&tensor, dtype, shape, ndim));
-    if (tensor->numel > 0)
+    if (tensor->numel > 0 && !tlmi_dry_run())
         memset(tensor->data, 0, (size_t)tensor->numel * tlm_dtype_size(dtype));
     *out = tensor;
     return TLM_OK;
@@ -221,7 +221,7 @@ tlm_status_t tlm_tensor_from_data(tlm_tensor_t **out, int32_t dtype, const void 
         TLMI_REQUIRE("tensor_from_data", data);
     tlm_tensor_t *tensor;
     TLMI_TRY(tlmi_tensor_new(&tensor, dtype, shape, ndim));
-    if (numel > 0)
+    if (numel > 0 && !tlmi_dry_run())
         memcpy(tensor->data, data, (size_t)numel * tlm_dtype_size(dtype));
     *out = tensor;
     return TLM_OK;
@@ -509,7 +509,7 @@ tlm_status_t tlmi_read_indices(int64_t **out, const tlm_tensor_t *tensor)
         tlm_tensor_free(rows);
         return TLM_ERR_OUT_OF_MEMORY;
     }
-    for (int64_t i = 0; i < tensor->numel; i++) {
+    for (int64_t i = 0; i < tensor->numel && !tlmi_dry_run(); i++) {
         if (tensor->dtype == TLM_INT64)
             indices[i] = ((const int64_t *)rows->data)[i];
         else if (tensor->dtype == TLM_INT32)

@@ -6,6 +6,7 @@
 #include <check.h>
 #include <malloc.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,7 +110,8 @@ void __wrap_tlmi_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, int
 
 typedef struct setting {
     int64_t vocab_size, time, d_model, layers, heads, kv_heads, batch;
-    int32_t norm, position, ffn, optimizer;
+    int64_t head_dim;
+    int32_t norm, position, ffn, qk_norm, optimizer;
     bool tied, checkpointing;
 } setting_t;
 
@@ -173,6 +175,15 @@ static const setting_t settings[] = {
      .batch = 40,
      .ffn = TLM_FFN_SILU,
      .checkpointing = true},
+    {.vocab_size = 500,
+     .time = 128,
+     .d_model = 96,
+     .layers = 3,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 40,
+     .batch = 3,
+     .qk_norm = TLM_QK_NORM_HEADS},
 };
 enum { NUM_SETTINGS = sizeof(settings) / sizeof(settings[0]) };
 
@@ -189,6 +200,8 @@ static tlm_model_options_t model_options(const setting_t *s)
     options.norm = s->norm;
     options.position = s->position;
     options.ffn = s->ffn;
+    options.head_dim = s->head_dim;
+    options.qk_norm = s->qk_norm;
     options.tied_embeddings = s->tied;
     return options;
 }
@@ -414,6 +427,86 @@ START_TEST(test_checkpointing_trades_memory_for_operations)
 }
 END_TEST
 
+/* ---- Dry runs ----------------------------------------------------------------------------- */
+
+START_TEST(test_telling_takes_no_memory)
+{
+    setting_t large = {
+        .vocab_size = 50000, .time = 1024, .d_model = 1024, .layers = 8, .heads = 16, .batch = 8};
+    tlmi_buffer_stats_t before = tlmi_buffer_cache_stats(), after;
+    long long most, start = atomic_load(&held);
+    tlm_cost_t cost;
+
+    atomic_store(&most_held, start);
+    cost = cost_of(&large);
+    most = atomic_load(&most_held) - start;
+    after = tlmi_buffer_cache_stats();
+    ck_assert_int_lt(most, 1 << 20);
+    ck_assert_int_le(atomic_load(&held), start); /* Check may free what it had */
+    ck_assert_mem_eq(&before, &after, sizeof(before));
+    ck_assert_uint_gt(cost.step_peak_bytes, (uint64_t)4 << 30);
+}
+END_TEST
+
+static atomic_bool stop_telling;
+
+static void *tell_again(void *wanted)
+{
+    size_t times = 0;
+
+    do {
+        tlm_cost_t cost = cost_of(&settings[times % 2]);
+
+        times += cost.step_peak_bytes == ((const uint64_t *)wanted)[times % 2];
+    } while (!atomic_load(&stop_telling));
+    return (void *)times;
+}
+
+static double train_alone(void)
+{
+    const setting_t *s = &settings[0];
+    tlm_model_options_t options = model_options(s);
+    uint32_t ids[513];
+    tlm_optimizer_t *optimizer;
+    tlm_tensor_t *const *tensors;
+    tlm_tensor_t *loss;
+    tlm_model_t *model;
+    float value;
+    size_t n;
+
+    for (size_t i = 0; i < 513; i++)
+        ids[i] = (uint32_t)(i * i % 1000);
+    ck_assert_int_eq(tlm_model_create(&model, &options), TLM_OK);
+    ck_assert_int_eq(tlm_model_parameters(&tensors, &n, model), TLM_OK);
+    optimizer = make_optimizer(s, tensors, n);
+    for (int i = 0; i < 5; i++)
+        step(s, model, optimizer, ids);
+    ck_assert_int_eq(tlm_model_loss(&loss, model, ids, ids + 1, s->batch, s->time), TLM_OK);
+    ck_assert_int_eq(tlm_tensor_item(&value, loss), TLM_OK);
+    tlm_tensor_free(loss);
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+    return (double)value;
+}
+
+/* A thread in a dry run and one that trains do not see each other. */
+START_TEST(test_telling_beside_training)
+{
+    uint64_t wanted[] = {cost_of(&settings[0]).step_peak_bytes,
+                         cost_of(&settings[1]).step_peak_bytes};
+    double alone = train_alone(), beside;
+    pthread_t thread;
+    void *times;
+
+    ck_assert_int_eq(pthread_create(&thread, NULL, tell_again, wanted), 0);
+    beside = train_alone();
+    atomic_store(&stop_telling, true);
+    ck_assert_int_eq(pthread_join(thread, &times), 0);
+    ck_assert_double_eq(alone, beside);
+    ck_assert_uint_gt((size_t)times, 0);
+}
+END_TEST
+
 START_TEST(test_old_and_new_structs)
 {
     tlm_model_options_t options = gpt2_xl(64);
@@ -510,6 +603,8 @@ int main(void)
     tcase_add_loop_test(tcase, test_parts_sum_up, 0, NUM_SETTINGS);
     tcase_add_test(tcase, test_gpt2_xl_by_hand);
     tcase_add_test(tcase, test_checkpointing_trades_memory_for_operations);
+    tcase_add_test(tcase, test_telling_takes_no_memory);
+    tcase_add_test(tcase, test_telling_beside_training);
     tcase_add_test(tcase, test_old_and_new_structs);
     tcase_add_test(tcase, test_refuses_nonsense);
     tcase_add_test(tcase, test_largest);

@@ -23,6 +23,7 @@ typedef struct job {
     tlmi_task_fn run;
     void *context;
     int64_t n_tasks;
+    int32_t max_workers; /* threads from this number on take no part */
 } job_t;
 
 static struct {
@@ -139,7 +140,8 @@ static void *worker_main(void *argument)
         seen = wait_for_job(seen);
         if (atomic_load_explicit(&pool.stopping, memory_order_acquire))
             return NULL;
-        run_tasks(&pool.job, worker);
+        if (worker < pool.job.max_workers)
+            run_tasks(&pool.job, worker);
         finish_job();
     }
 }
@@ -252,7 +254,13 @@ static void run_inline(int64_t n_tasks, tlmi_task_fn run, void *context)
 
 void tlmi_parallel_for(int64_t n_tasks, tlmi_task_fn run, void *context)
 {
-    int32_t threads = tlm_num_threads();
+    tlmi_parallel_for_workers(n_tasks, TLM_MAX_THREADS, run, context);
+}
+
+void tlmi_parallel_for_workers(int64_t n_tasks, int32_t max_workers, tlmi_task_fn run,
+                               void *context)
+{
+    int32_t threads = tlm_num_threads() < max_workers ? tlm_num_threads() : max_workers;
     if (tlmi_dry_run())
         return;
     if (n_tasks <= 1 || threads <= 1 || inside_task || atomic_flag_test_and_set(&pool.busy)) {
@@ -263,7 +271,7 @@ void tlmi_parallel_for(int64_t n_tasks, tlmi_task_fn run, void *context)
         pthread_once(&fork_once, watch_forks);
         start_threads(threads - 1);
     }
-    pool.job = (job_t){run, context, n_tasks};
+    pool.job = (job_t){run, context, n_tasks, max_workers};
     atomic_store_explicit(&pool.next_task, 0, memory_order_relaxed);
     atomic_store_explicit(&pool.active, pool.started, memory_order_relaxed);
     announce();

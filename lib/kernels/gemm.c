@@ -68,9 +68,10 @@ typedef struct product {
 
     bool local_x;         /* x is packed by the tasks and y is shared; else the other way round */
     float *shared;        /* (slices at once, panels at once) panels */
-    float *local;         /* local_size floats a worker */
+    float *local;         /* (workers, local_size) */
     int64_t local_panels; /* of the largest task */
     int64_t local_size;
+    int32_t workers;
     int64_t first_slice, num_slices; /* of the shared operand, packed now */
     int64_t first_panel, num_panels;
     int64_t local_tasks, shared_tasks; /* pieces of the panels of either */
@@ -209,7 +210,7 @@ static void plan_tasks(product_t *job, int64_t most)
 static void run_tasks(int64_t n_tasks, tlmi_task_fn run, product_t *job, bool serial)
 {
     if (!serial) {
-        tlmi_parallel_for(n_tasks, run, job);
+        tlmi_parallel_for_workers(n_tasks, job->workers, run, job);
         return;
     }
     for (int64_t task = 0; task < n_tasks; task++)
@@ -264,8 +265,8 @@ static parts_t plan_product(product_t *job, bool serial)
     parts.slices = max_int64(1, min_int64(job->slices, most / parts.panels));
     parts.shared_size = parts.panels * parts.slices * shared->panel_size + READ_AHEAD;
     job->local_size = job->local_panels * own->panel_size + READ_AHEAD;
-    int64_t workers = serial ? 1 : tlmi_max_workers();
-    parts.all = parts.shared_size + workers * job->local_size;
+    job->workers = serial ? 1 : tlmi_max_workers();
+    parts.all = parts.shared_size + job->workers * job->local_size;
     return parts;
 }
 

@@ -200,12 +200,14 @@ tlm_status_t tlmi_attention_backward(const tlmi_attention_t *attention,
     backward_job_t job = {attention, gradients, grad_out, out, query, key, value, lse, NULL, 0};
     backward_scratch_t scratch;
     job.scratch_size = cut_scratch(&scratch, NULL, attention);
+    int32_t workers = tlmi_max_workers();
     size_t capacity;
-    job.scratch = tlmi_buffer_acquire(&capacity, (size_t)tlmi_max_workers() *
-                                                     (size_t)job.scratch_size * sizeof(float));
+    job.scratch =
+        tlmi_buffer_acquire(&capacity, (size_t)workers * (size_t)job.scratch_size * sizeof(float));
     if (job.scratch == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    tlmi_parallel_for(attention->outer * attention->heads / attention->group, backward_task, &job);
+    tlmi_parallel_for_workers(attention->outer * attention->heads / attention->group, workers,
+                              backward_task, &job);
     tlmi_buffer_release(job.scratch, capacity);
     return TLM_OK;
 }

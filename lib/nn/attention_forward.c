@@ -241,12 +241,13 @@ tlm_status_t tlmi_attention_forward(const tlmi_attention_t *attention, tlmi_head
     job.rows_per_task = rows_per_task(attention);
     job.tasks_per_head = (attention->queries + job.rows_per_task - 1) / job.rows_per_task;
     job.scratch_size = cut_scratch(&scratch, NULL, &job);
+    int32_t workers = tlmi_max_workers();
     size_t capacity;
-    job.scratch = tlmi_buffer_acquire(&capacity, (size_t)tlmi_max_workers() *
-                                                     (size_t)job.scratch_size * sizeof(float));
+    job.scratch =
+        tlmi_buffer_acquire(&capacity, (size_t)workers * (size_t)job.scratch_size * sizeof(float));
     if (job.scratch == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    tlmi_parallel_for(heads * job.tasks_per_head, forward_task, &job);
+    tlmi_parallel_for_workers(heads * job.tasks_per_head, workers, forward_task, &job);
     tlmi_buffer_release(job.scratch, capacity);
     return TLM_OK;
 }

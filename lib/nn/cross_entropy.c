@@ -66,14 +66,15 @@ static void loss_rows(void *context, int64_t task, int32_t worker)
 static tlm_status_t run_loss(const loss_job_t *job)
 {
     loss_run_t run = {*job, NULL};
+    int32_t workers = tlmi_max_workers();
     if (job->grad == NULL || job->accumulate) {
-        run.scratch =
-            tlmi_cached_alloc((size_t)tlmi_max_workers(), (size_t)job->classes * sizeof(float),
-                              "a row of cross_entropy");
+        run.scratch = tlmi_cached_alloc((size_t)workers, (size_t)job->classes * sizeof(float),
+                                        "a row of cross_entropy");
         if (run.scratch == NULL)
             return TLM_ERR_OUT_OF_MEMORY;
     }
-    tlmi_parallel_for((job->rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, loss_rows, &run);
+    tlmi_parallel_for_workers((job->rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, workers, loss_rows,
+                              &run);
     tlmi_cached_free(run.scratch);
     return TLM_OK;
 }

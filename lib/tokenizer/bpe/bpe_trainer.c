@@ -313,7 +313,7 @@ static tlm_status_t count_text(tlmi_pretoken_counts_t *out, const tlm_bpe_traine
     job.workers = tlmi_calloc((size_t)num_workers, sizeof(*job.workers), "pieces of a text");
     if (job.workers == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    tlmi_parallel_for((int64_t)job.num_pieces, count_piece, &job);
+    tlmi_parallel_for_workers((int64_t)job.num_pieces, num_workers, count_piece, &job);
     status = gather(out, job.workers, num_workers);
     if (status == TLM_OK)
         status = finish_count(&job);

@@ -89,8 +89,8 @@ TLM_API void tlm_generator_free(tlm_generator_t *generator);
 
 /** Adds a sequence that continues `prompt`, copied, by options of its own (NULL: INIT's), at any
  *  time. *sequence is its number: 0, 1, 2, ... Its tokens do not depend on the sequences beside it.
- *  Takes memory for the keys and values of prompt_length + max_tokens tokens, context_length at
- *  most. Errors as of tlm_model_generate. @since 0.2 */
+ *  Memory for keys and values grows with the tokens that are there, up to prompt_length +
+ *  max_tokens and context_length. Errors as of tlm_model_generate. @since 0.2 */
 TLM_API tlm_status_t tlm_generator_add(size_t *sequence, tlm_generator_t *generator,
                                        const uint32_t *prompt, size_t prompt_length,
                                        const tlm_generate_options_t *options);

@@ -5,22 +5,120 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/error.h"
+#include "base/memory.h"
 #include "base/thread_pool.h"
-#include "nn/nn_core.h"
 #include "kernels/gemm.h"
 #include "kernels/vector_math.h"
+#include "nn/nn_core.h"
 
-#define STORE_ROWS 16 /* of one task */
+enum {
+    QUERY_BLOCK = 32, /* queries of one task */
+    STORE_ROWS = 16   /* new keys and values of one task */
+};
 
 typedef struct job {
     const tlm_model_t *model;
     int64_t layer;
     const tlmi_new_tokens_t *tokens;
     float *query;
-    const float *key, *value, *rotation;
-    float *scores;
+    const float *key, *value;
+    const tlmi_attention_buffers_t *buffers;
     int64_t blocks; /* of queries of a sequence */
 } job_t;
+
+/* ---- Buffers ----------------------------------------------------------------------------- */
+
+/* Rows of the table from num_positions on, up to `positions`. */
+static void fill_rotation(tlmi_attention_buffers_t *buffers, const tlm_model_t *model,
+                          int64_t positions)
+{
+    const int64_t d_head = model->shape.d_head;
+
+    for (int64_t i = 0; i < d_head; i += 2) {
+        double frequency = pow(model->options.rope_theta, -(double)i / (double)d_head);
+
+        for (int64_t position = buffers->num_positions; position < positions; position++) {
+            float *pair = buffers->rotation + position * d_head + i;
+
+            pair[0] = (float)cos((double)position * frequency);
+            pair[1] = (float)sin((double)position * frequency);
+        }
+    }
+    buffers->num_positions = positions;
+}
+
+static tlm_status_t reserve_rotation(tlmi_attention_buffers_t *buffers, const tlm_model_t *model,
+                                     int64_t length)
+{
+    const int64_t positions = tlmi_grown_tokens(length, model->options.context_length);
+    float *larger;
+    size_t n;
+
+    if (!model->shape.rotates || length <= buffers->num_positions)
+        return TLM_OK;
+    if (!tlmi_mul_size(&n, (size_t)positions, (size_t)model->shape.d_head))
+        n = SIZE_MAX; /* refused by the allocator, with its message */
+    larger = tlmi_realloc(buffers->rotation, n, sizeof(float), "the rotations of generation");
+    if (larger == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    buffers->rotation = larger;
+    fill_rotation(buffers, model, positions);
+    return TLM_OK;
+}
+
+/* Floats of one worker's scores: whole cache lines, so that no two workers write to the same one. */
+static bool count_scores(size_t *out, int64_t length, int64_t rows)
+{
+    enum { LINE = 16 };
+
+    return tlmi_mul_size(out, (size_t)(length + LINE) / LINE * LINE, (size_t)rows);
+}
+
+/* Where memory for all workers cannot be had, fewer must do. */
+static tlm_status_t reserve_scores(tlmi_attention_buffers_t *buffers, const tlm_model_t *model,
+                                   int64_t length, int64_t queries)
+{
+    const int64_t rows = queries < QUERY_BLOCK ? queries : QUERY_BLOCK;
+    const int64_t grown = tlmi_grown_tokens(length, model->options.context_length);
+    int32_t workers = tlmi_max_workers();
+    size_t own, larger;
+    float *scores;
+
+    if (!count_scores(&larger, grown, rows) || !tlmi_mul_size(&larger, larger, (size_t)workers))
+        larger = SIZE_MAX; /* refused by the allocator, with its message */
+    if (!count_scores(&own, length, rows))
+        own = SIZE_MAX;
+    if (own > buffers->score_capacity / (size_t)workers) {
+        scores = tlmi_alloc_aligned(larger, sizeof(float), "the scores of generation");
+        if (scores != NULL) {
+            tlmi_free(buffers->scores);
+            buffers->scores = scores;
+            buffers->score_capacity = larger;
+        } else if (own > buffers->score_capacity) {
+            return TLM_ERR_OUT_OF_MEMORY;
+        } else {
+            workers = (int32_t)(buffers->score_capacity / own);
+        }
+    }
+    buffers->worker_scores = (int64_t)own;
+    buffers->workers = workers;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_attention_buffers_reserve(tlmi_attention_buffers_t *buffers,
+                                            const tlm_model_t *model, int64_t length,
+                                            int64_t queries)
+{
+    TLMI_TRY(reserve_rotation(buffers, model, length));
+    return reserve_scores(buffers, model, length, queries);
+}
+
+void tlmi_attention_buffers_release(tlmi_attention_buffers_t *buffers)
+{
+    tlmi_free(buffers->rotation);
+    tlmi_free(buffers->scores);
+}
 
 /* ---- Keys and values --------------------------------------------------------------------- */
 
@@ -28,8 +126,8 @@ static void rotate_head(const job_t *job, float *y, const float *x, int64_t posi
 {
     const int64_t d_head = job->model->shape.d_head;
 
-    if (job->rotation != NULL)
-        tlmi_rotate(y, x, job->rotation + position * d_head, d_head, false);
+    if (job->buffers->rotation != NULL)
+        tlmi_rotate(y, x, job->buffers->rotation + position * d_head, d_head, false);
     else if (y != x)
         memcpy(y, x, (size_t)d_head * sizeof(float));
 }
@@ -88,15 +186,15 @@ static void block_task(void *context, int64_t task, int32_t worker)
     const job_t *job = context;
     const tlm_model_options_t *options = &job->model->options;
     const int64_t width = job->model->shape.q_width, d_head = job->model->shape.d_head;
-    const int64_t head = task / job->blocks, begin = task % job->blocks * TLMI_QUERY_BLOCK;
+    const int64_t head = task / job->blocks, begin = task % job->blocks * QUERY_BLOCK;
     const int64_t left = job->tokens->per_cache - begin;
-    const int64_t rows = left < TLMI_QUERY_BLOCK ? left : TLMI_QUERY_BLOCK;
+    const int64_t rows = left < QUERY_BLOCK ? left : QUERY_BLOCK;
     const tlmi_kv_cache_t *cache = job->tokens->caches[0];
     const int64_t seen = cache->length + begin + rows;
     const int64_t group = options->num_heads / options->num_kv_heads;
     const int64_t plane = tlmi_kv_cache_plane(cache, job->model, job->layer, head / group);
     float *query = job->query + begin * width + head * d_head;
-    float *scores = job->scores + worker * TLMI_QUERY_BLOCK * options->context_length;
+    float *scores = job->buffers->scores + worker * job->buffers->worker_scores;
     tlmi_matrix_t q = {query, width, 1};
     tlmi_matrix_t keys_transposed = {cache->keys + plane, 1, d_head};
     tlmi_matrix_t weights = {scores, seen, 1};
@@ -119,7 +217,7 @@ static void single_task(void *context, int64_t task, int32_t worker)
     const int64_t seen = cache->length + 1, group = heads / options->num_kv_heads;
     const int64_t plane = tlmi_kv_cache_plane(cache, job->model, job->layer, head / group);
     float *query = job->query + row * job->model->shape.q_width + head * d_head;
-    float *scores = job->scores + worker * TLMI_QUERY_BLOCK * options->context_length;
+    float *scores = job->buffers->scores + worker * job->buffers->worker_scores;
     float sum;
 
     tlmi_vec_scale(query, query, 1.0f / sqrtf((float)d_head), d_head);
@@ -131,16 +229,16 @@ static void single_task(void *context, int64_t task, int32_t worker)
 
 void tlmi_cached_attention(const tlm_model_t *model, int64_t layer, const tlmi_new_tokens_t *tokens,
                            float *query, const float *key, const float *value,
-                           const float *rotation, float *scores)
+                           const tlmi_attention_buffers_t *buffers)
 {
-    job_t job = {model, layer, tokens, query, key, value, rotation, scores, 1};
+    job_t job = {model, layer, tokens, query, key, value, buffers, 1};
     int64_t rows = tlmi_new_rows(tokens), heads = model->options.num_heads;
 
     tlmi_parallel_for((rows + STORE_ROWS - 1) / STORE_ROWS, store_task, &job);
     if (tokens->per_cache == 1) {
-        tlmi_parallel_for(rows * heads, single_task, &job);
+        tlmi_parallel_for_workers(rows * heads, buffers->workers, single_task, &job);
         return;
     }
-    job.blocks = (tokens->per_cache + TLMI_QUERY_BLOCK - 1) / TLMI_QUERY_BLOCK;
-    tlmi_parallel_for(job.blocks * heads, block_task, &job);
+    job.blocks = (tokens->per_cache + QUERY_BLOCK - 1) / QUERY_BLOCK;
+    tlmi_parallel_for_workers(job.blocks * heads, buffers->workers, block_task, &job);
 }

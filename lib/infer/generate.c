@@ -63,20 +63,34 @@ done:
 
 /* ---- Scoring ---------------------------------------------------------------------------- */
 
+/* What tlm_model_score works on. */
+typedef struct score_job {
+    tlmi_inference_t *inference;
+    tlmi_kv_cache_t *cache;
+    const uint32_t *ids;
+    size_t n, context, stride;
+    float *window;    /* (context): room for log_probs where the caller wants none */
+    float *log_probs; /* the caller's, or NULL */
+} score_job_t;
+
 /* One window after another: the first scores all that it predicts, each later one what the windows
- * before it did not reach. */
-static tlm_status_t score_windows(float *log_probs, tlmi_inference_t *inference,
-                                  tlmi_kv_cache_t *cache, const uint32_t *ids, size_t n,
-                                  size_t context, size_t stride)
+ * before it did not reach. The first is the longest and so takes all memory: no later one fails, and
+ * log_probs is untouched on an error. */
+static tlm_status_t score_windows(double *sum, const score_job_t *job)
 {
-    size_t scored = 0; /* log_probs that are there */
+    size_t scored = 0; /* of n - 1 */
 
-    for (size_t begin = 0; scored + 1 < n; begin += stride) {
-        size_t length = n - 1 - begin < context ? n - 1 - begin : context;
+    *sum = 0.0;
+    for (size_t begin = 0; scored + 1 < job->n; begin += job->stride) {
+        size_t left = job->n - 1 - begin, length = left < job->context ? left : job->context;
+        float *to = job->log_probs != NULL ? job->log_probs + begin : job->window;
 
-        cache->length = 0;
-        TLMI_TRY(tlmi_inference_score(log_probs + begin, inference, cache, ids + begin,
-                                      ids + begin + 1, (int64_t)(scored - begin), (int64_t)length));
+        job->cache->length = 0;
+        TLMI_TRY(tlmi_inference_score(to, job->inference, job->cache, job->ids + begin,
+                                      job->ids + begin + 1, (int64_t)(scored - begin),
+                                      (int64_t)length));
+        for (size_t i = scored - begin; i < length; i++)
+            *sum += (double)to[i];
         scored = begin + length;
     }
     return TLM_OK;
@@ -85,12 +99,10 @@ static tlm_status_t score_windows(float *log_probs, tlmi_inference_t *inference,
 tlm_status_t tlm_model_score(double *total, float *log_probs, tlm_model_t *model,
                              const uint32_t *ids, size_t n, int64_t stride)
 {
-    tlmi_inference_t *inference = NULL;
-    tlmi_kv_cache_t *cache = NULL;
-    float *made = NULL;
+    score_job_t job = {.ids = ids, .n = n, .log_probs = log_probs};
     tlm_status_t status;
-    double sum = 0.0;
     int64_t context;
+    double sum;
 
     TLMI_REQUIRE("model_score", model);
     TLMI_REQUIRE("model_score", ids);
@@ -102,25 +114,21 @@ tlm_status_t tlm_model_score(double *total, float *log_probs, tlm_model_t *model
         return tlmi_fail(TLM_ERR_RANGE, "model_score: stride %" PRId64 " is not in 0 .. %" PRId64,
                          stride, context);
     TLMI_TRY(tlmi_check_ids("model_score", "ids", ids, n, model->options.vocab_size));
-    if (stride == 0)
-        stride = (context + 1) / 2;
-    made = tlmi_alloc(n - 1, sizeof(*made), "log-probabilities");
-    if (made == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    TLMI_TRY_OR(done, tlmi_inference_create(&inference, model));
-    TLMI_TRY_OR(done, tlmi_kv_cache_create(&cache, model,
-                                           n - 1 < (size_t)context ? (int64_t)n - 1 : context));
-    TLMI_TRY_OR(done,
-                score_windows(made, inference, cache, ids, n, (size_t)context, (size_t)stride));
-    for (size_t i = 0; i < n - 1; i++)
-        sum += (double)made[i];
+    job.context = n - 1 < (size_t)context ? n - 1 : (size_t)context;
+    job.stride = stride > 0 ? (size_t)stride : ((size_t)context + 1) / 2;
+    if (log_probs == NULL) {
+        job.window = tlmi_alloc(job.context, sizeof(*job.window), "log-probabilities");
+        if (job.window == NULL)
+            return TLM_ERR_OUT_OF_MEMORY;
+    }
+    TLMI_TRY_OR(done, tlmi_inference_create(&job.inference, model));
+    TLMI_TRY_OR(done, tlmi_kv_cache_create(&job.cache, (int64_t)job.context));
+    TLMI_TRY_OR(done, score_windows(&sum, &job));
     if (total != NULL)
         *total = sum;
-    if (log_probs != NULL)
-        memcpy(log_probs, made, (n - 1) * sizeof(*made));
 done:
-    tlmi_kv_cache_free(cache);
-    tlmi_inference_free(inference);
-    tlmi_free(made);
+    tlmi_kv_cache_free(job.cache);
+    tlmi_inference_free(job.inference);
+    tlmi_free(job.window);
     return status;
 }

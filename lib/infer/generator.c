@@ -168,7 +168,7 @@ static tlm_status_t sequence_fill(sequence_t *sequence, const tlm_model_t *model
     if (options->max_tokens == 0)
         sequence->state = TLM_GENERATION_LENGTH;
     else
-        TLMI_TRY(tlmi_kv_cache_create(&sequence->cache, model, (int64_t)(kept + new_tokens)));
+        TLMI_TRY(tlmi_kv_cache_create(&sequence->cache, (int64_t)(kept + new_tokens)));
     return TLM_OK;
 }
 

@@ -6,18 +6,26 @@
 #include "tinylm/generate.h"
 
 /* The keys and values of the tokens that a model has seen of one sequence, so that one more token
- * costs one token's work. */
+ * costs one token's work. Memory follows the tokens that are there, up to a limit: what a model's
+ * options state of its context may be far more than a text ever needs. */
 
 typedef struct tlmi_kv_cache {
-    int64_t length, capacity; /* tokens */
-    float *keys;              /* (num_layers, num_kv_heads, capacity, d_head), rotated */
-    float *values;            /* the same shape */
+    int64_t length, capacity, limit; /* tokens */
+    float *keys;                     /* (num_layers, num_kv_heads, capacity, d_head), rotated */
+    float *values;                   /* the same shape */
 } tlmi_kv_cache_t;
 
-/* An empty cache for up to `capacity` tokens of the model's. */
-tlm_status_t tlmi_kv_cache_create(tlmi_kv_cache_t **out, const tlm_model_t *model,
-                                  int64_t capacity);
+/* An empty cache, without memory yet, for up to `limit` tokens. */
+tlm_status_t tlmi_kv_cache_create(tlmi_kv_cache_t **out, int64_t limit);
 void tlmi_kv_cache_free(tlmi_kv_cache_t *cache);
+
+/* Makes room for `tokens` tokens in all, at most the limit. On failure the cache is as it was. */
+tlm_status_t tlmi_kv_cache_reserve(tlmi_kv_cache_t *cache, const tlm_model_t *model,
+                                   int64_t tokens);
+
+/* Tokens to make room for when `tokens` are needed: some more, up to the limit, so that growing token
+ * by token costs little. */
+int64_t tlmi_grown_tokens(int64_t tokens, int64_t limit);
 
 /* Index of the first element of a head's rows, in keys and in values. */
 static inline int64_t tlmi_kv_cache_plane(const tlmi_kv_cache_t *cache, const tlm_model_t *model,
@@ -39,14 +47,29 @@ static inline int64_t tlmi_new_rows(const tlmi_new_tokens_t *tokens)
     return tokens->num_caches * tokens->per_cache;
 }
 
-enum { TLMI_QUERY_BLOCK = 32 }; /* queries of one task */
+/* What attention needs besides the activations. It grows with the longest sequence so far. */
+typedef struct tlmi_attention_buffers {
+    /* (num_positions, d_head): cos and sin of each pair's angle, interleaved; NULL: no rotation */
+    float *rotation;
+    int64_t num_positions;
+    float *scores;         /* (workers, worker_scores) */
+    size_t score_capacity; /* floats */
+    int64_t worker_scores;
+    int32_t workers;
+} tlmi_attention_buffers_t;
+
+/* Makes room for sequences of `length` tokens, of which `queries` are taken at a time. The number of
+ * workers is that of now. On failure the buffers are as they were. */
+tlm_status_t tlmi_attention_buffers_reserve(tlmi_attention_buffers_t *buffers,
+                                            const tlm_model_t *model, int64_t length,
+                                            int64_t queries);
+void tlmi_attention_buffers_release(tlmi_attention_buffers_t *buffers);
 
 /* query (rows, q_width) becomes the heads' results; key and value (rows, kv_width) go into the
- * caches. rotation (context_length, d_head) holds cos and sin of each pair's angle, interleaved;
- * NULL: none. scores: (workers, TLMI_QUERY_BLOCK, context_length). */
+ * caches. Caches and buffers have room for the new tokens. */
 void tlmi_cached_attention(const tlm_model_t *model, int64_t layer, const tlmi_new_tokens_t *tokens,
                            float *query, const float *key, const float *value,
-                           const float *rotation, float *scores);
+                           const tlmi_attention_buffers_t *buffers);
 
 /* The model for inference alone: no graph, weights read where they lie, keys and values in caches.
  * Logits are those of tlm_model_forward up to rounding. */
@@ -72,7 +95,8 @@ tlm_status_t tlmi_inference_advance(float *logits, tlmi_inference_t *inference,
 tlm_status_t tlmi_inference_step(float *logits, tlmi_inference_t *inference,
                                  tlmi_kv_cache_t *const *caches, const uint32_t *ids, int64_t n);
 
-/* As advance, and gives log p(targets[i] | all tokens up to ids[i]) for i = skip .. n-1. */
+/* As advance, and gives log p(targets[i] | all tokens up to ids[i]) for i = skip .. n-1. Whatever can
+ * fail does so before anything is written. */
 tlm_status_t tlmi_inference_score(float *log_probs, tlmi_inference_t *inference,
                                   tlmi_kv_cache_t *cache, const uint32_t *ids,
                                   const uint32_t *targets, int64_t skip, int64_t n);

@@ -21,37 +21,18 @@
 
 struct tlmi_inference {
     const tlm_model_t *model;
-    float *rotation; /* (context_length, d_head): cos and sin of each pair's angle, interleaved;
-                        NULL: no rotation */
-    float *x;        /* (CHUNK_TOKENS, d_model): the residual stream */
-    float *normed;   /* (CHUNK_TOKENS, d_model) */
-    float *query;    /* (CHUNK_TOKENS, q_width), and attention's result */
-    float *key;      /* (CHUNK_TOKENS, kv_width) */
-    float *value;    /* (CHUNK_TOKENS, kv_width) */
-    float *gate;     /* (CHUNK_TOKENS, d_ff) */
-    float *up;       /* (CHUNK_TOKENS, d_ff) */
-    float *scores;   /* (workers, TLMI_QUERY_BLOCK, context_length) */
-    float *logits;   /* (TLMI_STEP_ROWS + 1, vocab_size), for scoring alone */
+    tlmi_attention_buffers_t attention;
+    float *x;      /* (CHUNK_TOKENS, d_model): the residual stream */
+    float *normed; /* (CHUNK_TOKENS, d_model) */
+    float *query;  /* (CHUNK_TOKENS, q_width), and attention's result */
+    float *key;    /* (CHUNK_TOKENS, kv_width) */
+    float *value;  /* (CHUNK_TOKENS, kv_width) */
+    float *gate;   /* (CHUNK_TOKENS, d_ff) */
+    float *up;     /* (CHUNK_TOKENS, d_ff) */
+    float *logits; /* (TLMI_STEP_ROWS + 1, vocab_size), for scoring alone */
 };
 
 /* ---- Life ------------------------------------------------------------------------------- */
-
-static void fill_rotation(tlmi_inference_t *inference)
-{
-    const tlm_model_options_t *options = &inference->model->options;
-    const int64_t d_head = inference->model->shape.d_head;
-
-    for (int64_t i = 0; i < d_head; i += 2) {
-        double frequency = pow(options->rope_theta, -(double)i / (double)d_head);
-
-        for (int64_t position = 0; position < options->context_length; position++) {
-            float *pair = inference->rotation + position * d_head + i;
-
-            pair[0] = (float)cos((double)position * frequency);
-            pair[1] = (float)sin((double)position * frequency);
-        }
-    }
-}
 
 static float *buffer(int64_t a, int64_t b, int64_t c)
 {
@@ -66,26 +47,19 @@ tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *mo
 {
     const tlm_model_options_t *options = &model->options;
     const int64_t d = options->d_model, kv = model->shape.kv_width, n = CHUNK_TOKENS;
-    const bool rope = model->shape.rotates;
     tlmi_inference_t *made = tlmi_calloc(1, sizeof(*made), "the buffers of generation");
 
     if (made == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     made->model = model;
-    if ((rope &&
-         (made->rotation = buffer(1, options->context_length, model->shape.d_head)) == NULL) ||
-        (made->x = buffer(1, n, d)) == NULL || (made->normed = buffer(1, n, d)) == NULL ||
+    if ((made->x = buffer(1, n, d)) == NULL || (made->normed = buffer(1, n, d)) == NULL ||
         (made->query = buffer(1, n, model->shape.q_width)) == NULL ||
         (made->key = buffer(1, n, kv)) == NULL || (made->value = buffer(1, n, kv)) == NULL ||
         (made->gate = buffer(1, n, options->d_ff)) == NULL ||
-        (made->up = buffer(1, n, options->d_ff)) == NULL ||
-        (made->scores = buffer(tlmi_max_workers(), TLMI_QUERY_BLOCK, options->context_length)) ==
-            NULL) {
+        (made->up = buffer(1, n, options->d_ff)) == NULL) {
         tlmi_inference_free(made);
         return TLM_ERR_OUT_OF_MEMORY;
     }
-    if (rope)
-        fill_rotation(made);
     *out = made;
     return TLM_OK;
 }
@@ -94,7 +68,7 @@ void tlmi_inference_free(tlmi_inference_t *inference)
 {
     if (inference == NULL)
         return;
-    tlmi_free(inference->rotation);
+    tlmi_attention_buffers_release(&inference->attention);
     tlmi_free(inference->x);
     tlmi_free(inference->normed);
     tlmi_free(inference->query);
@@ -102,7 +76,6 @@ void tlmi_inference_free(tlmi_inference_t *inference)
     tlmi_free(inference->value);
     tlmi_free(inference->gate);
     tlmi_free(inference->up);
-    tlmi_free(inference->scores);
     tlmi_free(inference->logits);
     tlmi_free(inference);
 }
@@ -261,7 +234,7 @@ static tlm_status_t attention_sublayer(tlmi_inference_t *inference, int64_t laye
                   tlmi_model_block(model, layer, TLMI_ATTN_K_NORM),
                   rows * model->options.num_kv_heads, model->shape.d_head);
     tlmi_cached_attention(model, layer, tokens, inference->query, inference->key, inference->value,
-                          inference->rotation, inference->scores);
+                          &inference->attention);
     return project(&output, 1, inference->query, rows, step, true);
 }
 
@@ -314,6 +287,22 @@ static tlm_status_t run_sublayer(tlmi_inference_t *inference, int64_t layer,
     return TLM_OK;
 }
 
+/* Room for `n` more tokens of each cache, of which at most CHUNK_TOKENS go through at a time. */
+static tlm_status_t reserve(tlmi_inference_t *inference, tlmi_kv_cache_t *const *caches,
+                            int64_t num_caches, int64_t n)
+{
+    int64_t longest = 0;
+
+    for (int64_t i = 0; i < num_caches; i++) {
+        int64_t length = caches[i]->length + n;
+
+        TLMI_TRY(tlmi_kv_cache_reserve(caches[i], inference->model, length));
+        longest = length > longest ? length : longest;
+    }
+    return tlmi_attention_buffers_reserve(&inference->attention, inference->model, longest,
+                                          n < CHUNK_TOKENS ? n : CHUNK_TOKENS);
+}
+
 /* New tokens, at most CHUNK_TOKENS, through all blocks: x is then what the last block gives. */
 static tlm_status_t run_blocks(tlmi_inference_t *inference, const tlmi_new_tokens_t *tokens,
                                const uint32_t *ids)
@@ -354,6 +343,7 @@ tlm_status_t tlmi_inference_advance(float *logits, tlmi_inference_t *inference,
 {
     tlmi_new_tokens_t tokens = {&cache, 1, 0};
 
+    TLMI_TRY(reserve(inference, &cache, 1, n));
     for (int64_t done = 0; done < n; done += tokens.per_cache) {
         tokens.per_cache = n - done < CHUNK_TOKENS ? n - done : CHUNK_TOKENS;
         TLMI_TRY(run_blocks(inference, &tokens, ids + done));
@@ -366,6 +356,7 @@ tlm_status_t tlmi_inference_step(float *logits, tlmi_inference_t *inference,
 {
     tlmi_new_tokens_t tokens = {caches, n, 1};
 
+    TLMI_TRY(reserve(inference, caches, n, 1));
     TLMI_TRY(run_blocks(inference, &tokens, ids));
     return output_rows(logits, inference, 0, n, true);
 }
@@ -409,6 +400,7 @@ tlm_status_t tlmi_inference_score(float *log_probs, tlmi_inference_t *inference,
         inference->logits = buffer(1, TLMI_STEP_ROWS + 1, inference->model->options.vocab_size);
     if (inference->logits == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
+    TLMI_TRY(reserve(inference, &cache, 1, n));
     for (int64_t done = 0; done < n; done += tokens.per_cache) {
         tokens.per_cache = n - done < CHUNK_TOKENS ? n - done : CHUNK_TOKENS;
         TLMI_TRY(run_blocks(inference, &tokens, ids + done));

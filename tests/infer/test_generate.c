@@ -82,7 +82,7 @@ START_TEST(cached_logits_are_those_of_the_forward_pass)
     for (int i = 0; i < 250; i++)
         ids[i] = (uint32_t)(i * i + 3 * i) % 40;
     ASSERT_OK(tlmi_inference_create(&inference, model));
-    ASSERT_OK(tlmi_kv_cache_create(&cache, model, 250));
+    ASSERT_OK(tlmi_kv_cache_create(&cache, 250));
     for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
             ASSERT_OK(tlmi_inference_advance(actual, inference, cache, ids + n, pieces[i]));

@@ -1,10 +1,10 @@
 /* tlm_model_cost against real train steps: every malloc and every matrix product of the program goes
  * through counters here (the linker's --wrap), and what they count must lie within a tenth of what
  * was told beforehand. */
+#include "count_memory.h"
 #include "run_suite.h"
 
 #include <check.h>
-#include <malloc.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,66 +19,7 @@
 
 /* ---- Counters ----------------------------------------------------------------------------- */
 
-static atomic_llong held, most_held; /* bytes */
 static atomic_llong linear_flops, attention_flops;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-int __real_posix_memalign(void **out, size_t alignment, size_t size);
-void __real_free(void *block);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-int __wrap_posix_memalign(void **out, size_t alignment, size_t size);
-void __wrap_free(void *block);
-
-/* One thread allocates in a train step, so most_held is exact enough. */
-static void *count_block(void *block)
-{
-    long long now = atomic_fetch_add(&held, (long long)malloc_usable_size(block)) +
-                    (long long)malloc_usable_size(block);
-
-    if (now > atomic_load(&most_held))
-        atomic_store(&most_held, now);
-    return block;
-}
-
-static void uncount_block(void *block)
-{
-    atomic_fetch_sub(&held, (long long)malloc_usable_size(block));
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return count_block(__real_malloc(size));
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return count_block(__real_calloc(count, size));
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    uncount_block(old);
-    return count_block(__real_realloc(old, size));
-}
-
-int __wrap_posix_memalign(void **out, size_t alignment, size_t size)
-{
-    int result = __real_posix_memalign(out, alignment, size);
-
-    if (result == 0)
-        count_block(*out);
-    return result;
-}
-
-void __wrap_free(void *block)
-{
-    uncount_block(block);
-    __real_free(block);
-}
 
 tlm_status_t __real_tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
                               tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
@@ -275,8 +216,7 @@ static measured_t measure(const setting_t *s)
 
     for (size_t i = 0; i <= tokens; i++)
         ids[i] = (uint32_t)((i * 7 + i * i) % (size_t)s->vocab_size);
-    before = atomic_load(&held);
-    atomic_store(&most_held, before);
+    before = start_memory_count();
     ck_assert_int_eq(tlm_model_create(&model, &options), TLM_OK);
     ck_assert_int_eq(tlm_model_set_checkpointing(model, s->checkpointing), TLM_OK);
     ck_assert_int_eq(tlm_model_parameters(&tensors, &n, model), TLM_OK);
@@ -286,7 +226,7 @@ static measured_t measure(const setting_t *s)
         atomic_store(&attention_flops, 0);
         measured.activations = (double)step(s, model, optimizer, ids);
     }
-    measured.peak = (double)(atomic_load(&most_held) - before);
+    measured.peak = (double)most_memory_since(before);
     measured.linear = (double)atomic_load(&linear_flops);
     measured.attention = (double)atomic_load(&attention_flops);
     measured.parameters = tlm_model_num_elements(model);

@@ -1,9 +1,11 @@
-/* The repetition penalty, temperature, then the k likeliest, then the nucleus, the shortest run of
- * likeliest tokens that holds top_p of what is left (Holtzman et al. 2020), and of it what is at
- * least min_p times as likely as the first. A heap gives tokens from the likeliest on, so that a few
- * are had without sorting all. */
+/* From logits to a token. Two tables below say in which order: what changes scores, then the
+ * temperature, which makes weights of them, then the cuts, which leave fewer candidates, then the draw.
+ *
+ * To add a way of sampling: a field in tlm_generate_options_t with its check in generate_options.c, one
+ * function here and its row in a table. docs/generation.md has the steps. */
 #include "infer/infer_core.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -96,99 +98,179 @@ static uint32_t likeliest(const float *scores, int64_t n)
     return (uint32_t)best;
 }
 
-/* ---- Choosing --------------------------------------------------------------------------- */
+/* ---- Candidates ------------------------------------------------------------------------- */
+
+/* What is left of the vocabulary on the way to one token. The candidates are all ids in their order,
+ * or after the first cut that ranks them the likeliest ones, in that order. Those that a cut drops
+ * without ranking get the weight 0. */
+typedef struct choice {
+    tlmi_sampler_t
+        *sampler; /* its weights are those of ids, relative to the likeliest, which has 1 */
+    const tlm_generate_options_t *options;
+    const uint8_t *seen; /* ids that occurred, a bit each; NULL: not kept */
+    const float *scores; /* the logits, or the sampler's scores */
+    int64_t ranked; /* ids in the order of their likelihood, at the heap's end; 0: no ranking */
+    int64_t count;  /* candidates; no more than `ranked` if there is a ranking */
+    double total;   /* sum of their weights */
+} choice_t;
+
+static uint32_t candidate(const choice_t *choice, int64_t i)
+{
+    const tlmi_sampler_t *sampler = choice->sampler;
+
+    return choice->ranked == 0 ? (uint32_t)i : sampler->heap[sampler->vocab_size - 1 - i];
+}
+
+/* The weight of the i-th likeliest id. Ids are ranked as far as asked for, in the order of i. */
+static double ranked_weight(choice_t *choice, int64_t i)
+{
+    tlmi_sampler_t *sampler = choice->sampler;
+    const int64_t n = sampler->vocab_size;
+
+    if (choice->ranked == 0)
+        fill_heap(sampler, choice->scores);
+    if (i == choice->ranked)
+        pop(sampler->heap, n - choice->ranked++, choice->scores);
+    return sampler->weights[sampler->heap[n - 1 - i]];
+}
+
+/* ---- Changes of scores ------------------------------------------------------------------ */
+
+/* Scores stay finite, whatever the options are: with infinite ones differences would be NaN. */
+static float finite_score(double score)
+{
+    const double most = (double)FLT_MAX;
+
+    return (float)(score > most ? most : score < -most ? -most : score);
+}
 
 /* Keskar et al. 2019, as Hugging Face applies it: towards smaller scores on either side of 0. */
-static const float *penalise(tlmi_sampler_t *sampler, const float *logits, const uint8_t *seen,
-                             double penalty)
+static void penalize_repetition(choice_t *choice)
 {
-    for (int64_t i = 0; i < sampler->vocab_size; i++) {
-        double score = (double)logits[i];
+    const double penalty = choice->options->repetition_penalty;
+    tlmi_sampler_t *sampler = choice->sampler;
 
-        if (tlmi_has_bit(seen, i))
+    if (choice->seen == NULL)
+        return;
+    for (int64_t i = 0; i < sampler->vocab_size; i++) {
+        double score = (double)choice->scores[i];
+
+        if (tlmi_has_bit(choice->seen, i))
             score = score < 0.0 ? score * penalty : score / penalty;
-        sampler->scores[i] = (float)score;
+        sampler->scores[i] = finite_score(score);
     }
-    return sampler->scores;
+    choice->scores = sampler->scores;
 }
 
-/* Pops the candidates: *count ids from the end of the heap backwards, the likeliest first. Returns
- * the sum of their weights. `total` is that of all. */
-static double gather_candidates(tlmi_sampler_t *sampler, const float *scores, double total,
-                                int64_t top_k, double top_p, double min_p, int64_t *count)
+typedef void (*sampling_step_t)(choice_t *choice);
+
+static const sampling_step_t score_steps[] = {
+    penalize_repetition,
+};
+
+/* ---- Temperature ------------------------------------------------------------------------ */
+
+static void weigh(choice_t *choice, uint32_t largest)
 {
-    const int64_t n = sampler->vocab_size;
-    const double *weights = sampler->weights;
-    uint32_t *heap = sampler->heap;
-    double sum = 0.0;
-    int64_t k = 0;
+    tlmi_sampler_t *sampler = choice->sampler;
 
-    fill_heap(sampler, scores);
-    if (top_k < n) {
-        /* The nucleus is of the k likeliest: their sum comes first. */
-        for (total = 0.0; k < top_k; k++) {
-            pop(heap, n - k, scores);
-            total += weights[heap[n - 1 - k]];
-        }
-    }
-    for (*count = 0; *count < top_k && sum < top_p * total; ++*count) {
-        if (*count == k) {
-            pop(heap, n - k, scores);
-            k++;
-        }
-        if (weights[heap[n - 1 - *count]] < min_p)
-            break;
-        sum += weights[heap[n - 1 - *count]];
-    }
-    return sum;
-}
-
-/* Weights relative to the largest, whose own is 1; returns their sum. */
-static double weigh(tlmi_sampler_t *sampler, const float *scores, uint32_t largest,
-                    double temperature, double least)
-{
-    double total = 0.0;
-
+    choice->total = 0.0;
     for (int64_t i = 0; i < sampler->vocab_size; i++) {
-        double distance = (double)scores[i] - (double)scores[largest];
-        double weight = exp(distance / temperature);
+        double distance = (double)choice->scores[i] - (double)choice->scores[largest];
 
-        sampler->weights[i] = weight < least ? 0.0 : weight;
-        total += sampler->weights[i];
+        sampler->weights[i] = exp(distance / choice->options->temperature);
+        choice->total += sampler->weights[i];
     }
-    return total;
+}
+
+/* ---- Cuts: each leaves at least one candidate ------------------------------------------- */
+
+static void keep_top_k(choice_t *choice)
+{
+    const int64_t top_k = choice->options->top_k;
+
+    if (top_k == 0 || top_k >= choice->count)
+        return;
+    choice->total = 0.0;
+    for (int64_t i = 0; i < top_k; i++)
+        choice->total += ranked_weight(choice, i);
+    choice->count = top_k;
+}
+
+/* Holtzman et al. 2019: the shortest run of likeliest candidates that holds top_p of the weight. */
+static void keep_nucleus(choice_t *choice)
+{
+    const double enough = choice->options->top_p * choice->total;
+    double sum = 0.0;
+    int64_t i = 0;
+
+    if (choice->options->top_p == 0.0 || choice->options->top_p == 1.0)
+        return;
+    for (; i < choice->count && sum < enough; i++)
+        sum += ranked_weight(choice, i);
+    choice->count = i;
+    choice->total = sum;
+}
+
+/* Nguyen et al. 2024: none that is less likely than min_p times the likeliest. */
+static void drop_below_min_p(choice_t *choice)
+{
+    double *weights = choice->sampler->weights;
+
+    if (choice->options->min_p == 0.0)
+        return;
+    choice->total = 0.0;
+    for (int64_t i = 0; i < choice->count; i++) {
+        double *weight = &weights[candidate(choice, i)];
+
+        if (*weight < choice->options->min_p)
+            *weight = 0.0;
+        choice->total += *weight;
+    }
+}
+
+/* Those that rank come before those that drop: ranking does not pass over what was dropped. */
+static const sampling_step_t cuts[] = {
+    keep_top_k,
+    keep_nucleus,
+    drop_below_min_p,
+};
+
+/* ---- Drawing ---------------------------------------------------------------------------- */
+
+static uint32_t draw(const choice_t *choice, double uniform)
+{
+    const double target = uniform * choice->total;
+    uint32_t chosen = 0;
+    double below = 0.0;
+
+    for (int64_t i = 0; i < choice->count; i++) {
+        uint32_t id = candidate(choice, i);
+        double weight = choice->sampler->weights[id];
+
+        if (weight == 0.0)
+            continue;
+        chosen = id;
+        below += weight;
+        if (target < below)
+            break;
+    }
+    return chosen;
 }
 
 uint32_t tlmi_sampler_pick(tlmi_sampler_t *sampler, const tlm_generate_options_t *options,
                            const float *logits, const uint8_t *seen, double uniform)
 {
-    const int64_t n = sampler->vocab_size;
-    const int64_t top_k = options->top_k == 0 || options->top_k > n ? n : (int64_t)options->top_k;
-    const double top_p = options->top_p == 0.0 ? 1.0 : options->top_p;
-    const bool all = top_k == n && top_p == 1.0; /* of those that min_p leaves */
-    const float *scores = logits;
-    double total, below = 0.0, target;
-    uint32_t chosen;
-    int64_t count = n;
+    choice_t choice = {sampler, options, seen, logits, 0, sampler->vocab_size, 0.0};
+    uint32_t first;
 
-    if (seen != NULL)
-        scores = penalise(sampler, logits, seen, options->repetition_penalty);
-    chosen = likeliest(scores, n);
+    for (size_t i = 0; i < sizeof(score_steps) / sizeof(score_steps[0]); i++)
+        score_steps[i](&choice);
+    first = likeliest(choice.scores, choice.count);
     if (options->temperature == 0.0)
-        return chosen;
-    total = weigh(sampler, scores, chosen, options->temperature, all ? options->min_p : 0.0);
-    if (!all)
-        total = gather_candidates(sampler, scores, total, top_k, top_p, options->min_p, &count);
-    target = uniform * total;
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t candidate = all ? (uint32_t)i : sampler->heap[n - 1 - i];
-
-        if (sampler->weights[candidate] == 0.0)
-            continue;
-        chosen = candidate;
-        below += sampler->weights[candidate];
-        if (target < below)
-            break;
-    }
-    return chosen;
+        return first;
+    weigh(&choice, first);
+    for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++)
+        cuts[i](&choice);
+    return draw(&choice, uniform);
 }

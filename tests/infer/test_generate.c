@@ -3,6 +3,8 @@
 #include "reference_model.h"
 #include "run_suite.h"
 
+#include <float.h>
+
 #include "infer/infer_core.h"
 
 static const tlm_model_options_t small = {.size = sizeof(small),
@@ -337,6 +339,110 @@ START_TEST(the_penalty_meets_what_occurred)
 }
 END_TEST
 
+/* The score after the penalty, as a finite float. */
+static float penalized(float logit, double penalty)
+{
+    double score = logit < 0.0f ? (double)logit * penalty : (double)logit / penalty;
+
+    return (float)fmax(-(double)FLT_MAX, fmin((double)FLT_MAX, score));
+}
+
+/* One choice by options at their extremes: a token of the vocabulary, and the likeliest (or one of
+ * equals) where only that can remain. */
+static void check_hostile(tlmi_sampler_t *sampler, const tlm_generate_options_t *options,
+                          const float *logits, const uint8_t *seen)
+{
+    static const double uniforms[] = {0.0, 0.5, 1.0 - 0x1p-53};
+    const bool penalizes = seen != NULL;
+    const bool only_first = options->temperature == 0.0 || options->top_k == 1 ||
+                            (options->min_p == 1.0 && options->temperature <= 1.0) ||
+                            (options->top_p > 0.0 && options->top_p < 1e-300);
+    float scores[VOCAB], most = -INFINITY;
+
+    for (int k = 0; k < VOCAB; k++) {
+        scores[k] = penalizes && tlmi_has_bit(seen, k)
+                        ? penalized(logits[k], options->repetition_penalty)
+                        : logits[k];
+        most = fmaxf(most, scores[k]);
+    }
+    for (size_t u = 0; u < sizeof(uniforms) / sizeof(uniforms[0]); u++) {
+        uint32_t id = tlmi_sampler_pick(sampler, options, logits, seen, uniforms[u]);
+
+        ck_assert_msg(id < VOCAB && (!only_first || scores[id] == most),
+                      "temperature %g, top_k %u, top_p %g, min_p %g, penalty %g: token %u",
+                      options->temperature, options->top_k, options->top_p, options->min_p,
+                      options->repetition_penalty, id);
+    }
+}
+
+/* The next digit, in base n, of a number that counts through all combinations. */
+static size_t take(size_t *rest, size_t n)
+{
+    size_t digit = *rest % n;
+
+    *rest /= n;
+    return digit;
+}
+
+START_TEST(finite_options_give_a_token_however_extreme)
+{
+    static const float logits[][VOCAB] = {
+        {0.0f, 2.0f, 1.0f, 2.0f, -1.0f, -30.0f, 0.5f, 1.5f},
+        {FLT_MAX, -FLT_MAX, 0.0f, -0.0f, 1e-45f, -1e-45f, FLT_MAX, -1.0f},
+        {-FLT_MAX, -FLT_MAX, -FLT_MAX, -FLT_MAX, -FLT_MAX, -FLT_MAX, -FLT_MAX, -FLT_MAX},
+    };
+    static const double temperatures[] = {0.0, 5e-324, 1e-300, 1.0, 1e300, DBL_MAX};
+    static const double penalties[] = {5e-324, 1e-300, 1e-30, 0.5, 2.0, 1e300, DBL_MAX};
+    static const double shares[] = {0.0, 5e-324, 0.5, 1.0 - 0x1p-53, 1.0};
+    static const uint32_t top_ks[] = {0, 1, 3, VOCAB, UINT32_MAX};
+    static const uint8_t seen[] = {0x00, 0x5A, 0xFF};
+    tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
+    tlmi_sampler_t sampler;
+
+    ASSERT_OK(tlmi_sampler_init(&sampler, VOCAB));
+    for (size_t i = 0;; i++) {
+        size_t rest = i;
+
+#define NEXT(array) (array)[take(&rest, sizeof(array) / sizeof((array)[0]))]
+        options.temperature = NEXT(temperatures);
+        options.top_k = NEXT(top_ks);
+        options.top_p = NEXT(shares);
+        options.min_p = NEXT(shares);
+        options.repetition_penalty = NEXT(penalties);
+        if (rest == sizeof(logits) / sizeof(logits[0]))
+            break;
+        check_hostile(&sampler, &options, logits[rest], NULL);
+        for (size_t k = 0; k < sizeof(seen); k++)
+            check_hostile(&sampler, &options, logits[rest], &seen[k]);
+    }
+    tlmi_sampler_release(&sampler);
+}
+END_TEST
+
+/* The same through the public call, whose options pass its checks. */
+START_TEST(a_tiny_penalty_is_no_failure)
+{
+    tlm_model_t *model = make_model(&small);
+    tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
+    const uint32_t prompt[2] = {1, 2};
+    uint32_t *ids;
+    size_t n;
+
+    options.max_tokens = 30;
+    options.temperature = 1.0;
+    options.num_top_log_probs = UINT32_MAX;
+    for (int i = 0; i < 2; i++) {
+        options.repetition_penalty = i == 0 ? 5e-324 : DBL_MAX;
+        ASSERT_OK(tlm_model_generate(&ids, &n, model, prompt, 2, &options, NULL, NULL));
+        ck_assert_uint_eq(n, 30);
+        for (size_t k = 0; k < n; k++)
+            ck_assert_uint_lt(ids[k], 40);
+        tlm_free(ids);
+    }
+    tlm_model_free(model);
+}
+END_TEST
+
 START_TEST(logits_that_are_not_finite_are_refused)
 {
     static const float bad[] = {NAN, INFINITY, -INFINITY};
@@ -416,6 +522,8 @@ int main(void)
     tcase_add_test(tcase, seeds_and_threads);
     tcase_add_test(tcase, shares_follow_the_rules);
     tcase_add_test(tcase, the_penalty_meets_what_occurred);
+    tcase_add_test(tcase, finite_options_give_a_token_however_extreme);
+    tcase_add_test(tcase, a_tiny_penalty_is_no_failure);
     tcase_add_loop_test(tcase, logits_that_are_not_finite_are_refused, 0, 3);
     tcase_add_test(tcase, wrong_options_are_refused);
     suite_add_tcase(suite, tcase);

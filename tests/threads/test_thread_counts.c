@@ -329,8 +329,8 @@ static void file_life(life_t *life)
         uint32_t ids[1000];
 
         next_call(life);
-        ASSERT_OK(tlm_tokenize_file(&n, tokenizer, test_path("text"), test_path("tokens.u16"),
-                                    TLM_TOKENS_AUTO, NULL, NULL));
+        ASSERT_OK(tlm_tokenizer_encode_file(&n, tokenizer, test_path("text"),
+                                            test_path("tokens.u16"), TLM_TOKENS_AUTO, NULL, NULL));
         next_call(life);
         ASSERT_OK(tlm_dataset_open(&dataset, test_path("tokens.u16"), TLM_TOKENS_AUTO, 0));
         ASSERT_OK(tlm_dataset_read(ids, COUNT(ids), dataset, n - COUNT(ids)));

@@ -1,8 +1,9 @@
-"""Compiles and runs the programs of docs/guide.md, docs/python.md, docs/adding-an-op.md and README.md, and
-checks the guide's command lines.
+"""Compiles and runs the programs of docs/guide.md, docs/python.md, docs/adding-an-op.md,
+docs/adding-an-architecture.md and README.md, and checks the guide's command lines.
 
 A ```c block that begins with a comment that is a file name opens a program; the blocks after it, up to
-the next such block, continue it; blocks before the first are not looked at. ```python blocks are programs of their own. In ```sh blocks of
+the next such block, continue it; blocks before the first are not looked at. In docs/adding-an-architecture.md a ```c
+block begins with a comment that is a path, and its other lines must stand in that file. ```python blocks are programs of their own. In ```sh blocks of
 the guide and of docs/resources.md, each option given to a demo program must be one that its --help lists.
 
 Usage: check_guide.py PROJECT_ROOT LIBRARY EXAMPLES COMPILER...
@@ -65,6 +66,21 @@ def check_python(index, source, library):
         return run(f"Python block {index}", [sys.executable, "-c", source], folder, library)
 
 
+def check_excerpt(block, root):
+    """Whether the lines of a block stand in the file that its first line names, whatever their indentation and
+    comments."""
+    def code(line):
+        return re.sub(r"/\*.*?\*/", "", line).strip()
+
+    path, *lines = block.splitlines()
+    file = root / path.removeprefix("/* ").removesuffix(" */")
+    there = {code(line) for line in file.read_text(encoding="utf-8").splitlines()}
+    missing = [line for line in lines if code(line) not in there]
+    for line in missing:
+        print(f"--- {file} has no line: {line}")
+    return not missing
+
+
 def check_command(line, examples):
     """Whether the options of one command line are known; lines of other programs pass."""
     words = shlex.split(line, comments=True)
@@ -89,7 +105,9 @@ def main(root, library, examples, compiler):
     for page in ("README.md", "docs/adding-an-op.md"):
         programs |= c_programs((root / page).read_text(encoding="utf-8"))
     good = [check_c(name, source, root, library, compiler) for name, source in programs.items()]
-    pages = [root / page for page in ("docs/guide.md", "docs/python.md", "docs/adding-an-op.md")]
+    architecture = root / "docs" / "adding-an-architecture.md"
+    good += [check_excerpt(block, root) for block in blocks(architecture.read_text(encoding="utf-8"), "c")]
+    pages = [root / page for page in ("docs/guide.md", "docs/python.md", "docs/adding-an-op.md")] + [architecture]
     python = [block for page in pages for block in blocks(page.read_text(encoding="utf-8"), "python")]
     good += [check_python(i, source, library) for i, source in enumerate(python, 1)]
     if examples:

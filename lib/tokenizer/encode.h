@@ -45,7 +45,7 @@ typedef struct tlmi_id_sink {
     size_t *offsets; /* (texts + 1), or NULL: where in the list each text's ids begin and end */
     /* The next n >= 1 ids, in order; one call at a time, on any thread. */
     tlm_status_t (*take)(void *context, const uint32_t *ids, size_t n);
-    /* Now and then, on the calling thread: so many bytes of all texts are done. May be NULL. */
+    /* Now and then, on the calling thread: this many bytes of all texts are done. May be NULL. */
     tlm_status_t (*progress)(void *context, size_t done);
     void *context; /* of the functions */
 } tlmi_id_sink_t;
@@ -76,7 +76,7 @@ tlm_status_t tlmi_encode_worker_flush(tlmi_encode_worker_t *worker);
 
 /* ---- The driver (encode_driver.c) ---- */
 
-/* Texts of so many bytes together are worth several threads. */
+/* From this many bytes of text on, several threads are worth while. */
 #define TLMI_PARALLEL_SIZE ((size_t)1 << 16)
 
 /* Encodes texts into a sink: short ones on the calling thread, more on all threads, in memory that does

@@ -117,7 +117,7 @@ static void prepare(lookup_t *lookups, const tlmi_pretoken_cache_t *cache, const
     }
 }
 
-/* The same for one of the last pretokens of a text, which ends before so many bytes. */
+/* The same for one of the last pretokens of a text, behind which fewer bytes may be read. */
 static void prepare_last(lookup_t *lookup, const tlmi_pretoken_cache_t *cache,
                          const uint8_t *pretoken, size_t size)
 {

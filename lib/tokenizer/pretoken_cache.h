@@ -28,7 +28,7 @@ typedef struct tlmi_cache_entry {
 } tlmi_cache_entry_t;
 
 typedef struct tlmi_pretoken_cache {
-    tlmi_cache_entry_t *entries; /* (mask + 1, 2): two entries a bucket */
+    tlmi_cache_entry_t *entries; /* (mask + 1, 2): two entries per bucket */
     size_t mask;
     size_t max_buckets;
     size_t used;       /* entries */
@@ -142,7 +142,7 @@ typedef struct tlmi_encode_memory {
     tlmi_scratch_t scratch;
 } tlmi_encode_memory_t;
 
-/* Idle memory takes at most so many bytes per tokenizer. */
+/* The most bytes that a tokenizer keeps as idle memory. */
 #define TLMI_IDLE_BYTES ((size_t)256 << 20)
 
 /* May be used by any number of threads at once. */

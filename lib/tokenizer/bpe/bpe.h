@@ -39,7 +39,7 @@ bool tlmi_merge_table_add(tlmi_merge_table_t *table, tlmi_merge_t merge);
  * that of ranks may have gaps in `merges`; it serves to encode by, no more. */
 bool tlmi_merge_table_put(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge_t merge);
 
-/* Rank of the merge of two neighbours, or TLMI_NO_MERGE. */
+/* Rank of the merge of two neighbors, or TLMI_NO_MERGE. */
 static inline uint32_t tlmi_merge_rank(const tlmi_merge_table_t *table, uint32_t left,
                                        uint32_t right)
 {

@@ -1,4 +1,4 @@
-/* Each pair of neighbouring tokens has the list of places where it stands, in text order. A merge
+/* Each pair of neighboring tokens has the list of places where it stands, in text order. A merge
  * visits the places of its pair and no others. It makes new pairs, whose lists it writes, but leaves
  * the lists and counts of the pairs that it breaks up as they are: a count only ever falls until the
  * pair's own merge, so what the heap holds is never too little, and a pair is counted anew when it
@@ -43,7 +43,7 @@ typedef struct new_place {
 
 typedef struct learner {
     tlmi_vocabulary_t *vocabulary;
-    const tlmi_bpe_lesson_t *lesson;
+    const tlmi_bpe_learn_options_t *options;
     tlmi_token_cells_t cells;
     uint32_t *lengths; /* of the tokens, in bytes */
     token_t *tokens;
@@ -167,7 +167,7 @@ static uint32_t best_pair(learner_t *learner)
         heap_entry_t *top = &learner->heap[0];
         pair_t *pair = &learner->pairs[top->pair];
 
-        if (top->count < learner->lesson->min_count)
+        if (top->count < learner->options->min_count)
             return NONE;
         if (pair->size > 0 && !is_stale(learner, pair, top->time))
             return top->pair;
@@ -187,7 +187,7 @@ static uint32_t best_pair(learner_t *learner)
 
 static bool is_too_long(const learner_t *learner, uint32_t left, uint32_t right)
 {
-    uint32_t most = learner->lesson->max_token_length;
+    uint32_t most = learner->options->max_token_length;
     uint64_t length = (uint64_t)learner->lengths[left] + learner->lengths[right];
 
     return most > 0 && length > most;
@@ -211,7 +211,7 @@ static tlm_status_t add_pair(uint32_t *out, learner_t *learner, uint32_t left, u
     return TLM_OK;
 }
 
-/* Notes a place of a pair of the product with the neighbour, whose field `known` is. */
+/* Notes a place of a pair of the product with the neighbor, whose field `known` is. */
 static tlm_status_t note_place(learner_t *learner, uint32_t known, bool before, uint32_t left,
                                uint32_t right, uint32_t place, uint64_t count)
 {
@@ -276,14 +276,14 @@ static inline void append_place(learner_t *learner, uint32_t index, uint32_t pla
     learner->places[pair->start + pair->size++] = place;
 }
 
-/* Enters the new pairs in the heap, but for those too rare, which stay so. The counts may be too great,
- * where a neighbour was then merged itself, so they count as of the time before. */
+/* Enters the new pairs in the heap, except those that are too rare and stay so. A count may be too great
+ * if a neighbor was merged since, so it is marked as counted before this merge. */
 static tlm_status_t push_new(learner_t *learner)
 {
     for (size_t i = learner->first_new; i < learner->num_pairs; i++) {
         uint64_t count = learner->new_counts[i - learner->first_new];
 
-        if (count >= learner->lesson->min_count)
+        if (count >= learner->options->min_count)
             TLMI_TRY(push(learner, (uint32_t)i, count, learner->time - 1));
     }
     return TLM_OK;
@@ -383,8 +383,8 @@ static tlm_status_t grow_index(pair_index_t *index, const learner_t *learner)
     return TLM_OK;
 }
 
-/* The first neighbours at or behind *at, where *at then is; false if there are none. */
-static bool next_neighbours(size_t *at, const learner_t *learner)
+/* The first neighbors at or behind *at, where *at then is; false if there are none. */
+static bool next_neighbors(size_t *at, const learner_t *learner)
 {
     const tlmi_token_cells_t *cells = &learner->cells;
 
@@ -408,7 +408,7 @@ static tlm_status_t count_pairs(size_t *num_places, learner_t *learner, pair_ind
     const uint32_t *cells = learner->cells.cells, *lengths = learner->lengths;
 
     *num_places = 0;
-    for (size_t at = 0; next_neighbours(&at, learner); at += lengths[cells[at]]) {
+    for (size_t at = 0; next_neighbors(&at, learner); at += lengths[cells[at]]) {
         uint32_t left = cells[at], right = cells[at + lengths[left]], pair;
         size_t slot;
 
@@ -431,7 +431,7 @@ static tlm_status_t list_pairs(learner_t *learner, const pair_index_t *index, si
     const uint32_t *cells = learner->cells.cells, *lengths = learner->lengths;
 
     TLMI_TRY(start_lists(learner, num_places));
-    for (size_t at = 0; next_neighbours(&at, learner); at += lengths[cells[at]]) {
+    for (size_t at = 0; next_neighbors(&at, learner); at += lengths[cells[at]]) {
         uint32_t left = cells[at], right = cells[at + lengths[left]];
 
         append_place(learner, index->slots[pair_slot(index, learner, left, right)], (uint32_t)at);
@@ -462,14 +462,14 @@ static tlm_status_t add_tokens(learner_t *learner, size_t from)
 
 static tlm_status_t start(learner_t *learner)
 {
-    const tlmi_bpe_lesson_t *lesson = learner->lesson;
+    const tlmi_bpe_learn_options_t *options = learner->options;
     pair_index_t index = {NULL, 0};
     size_t num_places;
     tlm_status_t status;
 
     TLMI_TRY(add_tokens(learner, 0));
-    TLMI_TRY(
-        tlmi_token_cells_create(&learner->cells, lesson->counts, lesson->byte_ids, lesson->base));
+    TLMI_TRY(tlmi_token_cells_create(&learner->cells, options->counts, options->byte_ids,
+                                     options->base));
     status = count_pairs(&num_places, learner, &index);
     if (status == TLM_OK)
         status = list_pairs(learner, &index, num_places);
@@ -495,7 +495,7 @@ static void release(learner_t *learner)
  * the base's own merges never make. */
 static bool is_in_base(const learner_t *learner, const tlmi_merge_t *merge)
 {
-    const tlm_tokenizer_t *base = learner->lesson->base;
+    const tlm_tokenizer_t *base = learner->options->base;
 
     return base != NULL && tlmi_merge_rank(&tlmi_tokenizer_bpe(base)->merges, merge->left,
                                            merge->right) != TLMI_NO_MERGE;
@@ -503,10 +503,10 @@ static bool is_in_base(const learner_t *learner, const tlmi_merge_t *merge)
 
 static tlm_status_t report(const learner_t *learner, size_t merges, size_t total)
 {
-    const tlmi_bpe_lesson_t *lesson = learner->lesson;
+    const tlmi_bpe_learn_options_t *options = learner->options;
 
-    if (lesson->progress == NULL ||
-        lesson->progress(lesson->progress_user, TLM_BPE_PHASE_LEARNING, merges, total) == 0)
+    if (options->progress == NULL ||
+        options->progress(options->progress_user, TLM_BPE_PHASE_LEARNING, merges, total) == 0)
         return TLM_OK;
     return tlmi_fail(TLM_ERR_CANCELLED, "bpe_trainer_train: cancelled after %zu of %zu merges",
                      merges, total);
@@ -514,7 +514,7 @@ static tlm_status_t report(const learner_t *learner, size_t merges, size_t total
 
 static tlm_status_t learn(tlmi_merge_t **merges, size_t *num_merges, learner_t *learner)
 {
-    uint32_t vocab_size = learner->lesson->vocab_size, old_size, best;
+    uint32_t vocab_size = learner->options->vocab_size, old_size, best;
     size_t capacity = 0, total = vocab_size - learner->vocabulary->size;
 
     TLMI_TRY(report(learner, 0, total));
@@ -538,9 +538,9 @@ static tlm_status_t learn(tlmi_merge_t **merges, size_t *num_merges, learner_t *
 }
 
 tlm_status_t tlmi_bpe_learn(tlmi_merge_t **merges, size_t *num_merges,
-                            tlmi_vocabulary_t *vocabulary, const tlmi_bpe_lesson_t *lesson)
+                            tlmi_vocabulary_t *vocabulary, const tlmi_bpe_learn_options_t *options)
 {
-    learner_t learner = {.vocabulary = vocabulary, .lesson = lesson};
+    learner_t learner = {.vocabulary = vocabulary, .options = options};
     tlm_status_t status;
 
     *merges = NULL;

@@ -50,8 +50,8 @@ tlm_status_t tlmi_pretoken_counts_merge_limited(tlmi_pretoken_dropped_t *dropped
 tlm_bytes_t tlmi_pretoken_bytes(const tlmi_pretoken_counts_t *counts,
                                 const tlmi_pretoken_slot_t *slot, uint8_t *room);
 
-/* The distinct pretokens as tokens, while merges are learnt: a cell for each byte. A token has its id
- * in its first and in its last cell, so its neighbours are found from both sides without links; what
+/* The distinct pretokens as tokens, while merges are learned: a cell for each byte. A token has its id
+ * in its first and in its last cell, so its neighbors are found from both sides without links; what
  * stands between is never looked at. Behind each pretoken its count stands in two cells, so that who
  * has come so far finds it in the same cache line or the next. */
 
@@ -97,8 +97,8 @@ static inline uint64_t tlmi_token_cells_count(const tlmi_token_cells_t *cells,
 
 /* Learning merges from pretoken counts. */
 
-/* What is learnt from, and when to stop. */
-typedef struct tlmi_bpe_lesson {
+/* What merges are learned from, and when to stop. */
+typedef struct tlmi_bpe_learn_options {
     const tlmi_pretoken_counts_t *counts;
     const uint32_t *byte_ids;    /* (256) */
     const tlm_tokenizer_t *base; /* its merges come first and keep their ids; or NULL */
@@ -107,18 +107,18 @@ typedef struct tlmi_bpe_lesson {
     uint64_t min_count;        /* of a pair, > 0 */
     tlm_bpe_progress_callback_t progress;
     void *progress_user;
-} tlmi_bpe_lesson_t;
+} tlmi_bpe_learn_options_t;
 
 /* Extends a vocabulary, which holds all bytes and the base, to vocab_size tokens at most: each time
- * the pair of neighbours with the greatest count is merged, of equal ones the pair whose left bytes,
+ * the pair of neighbors with the greatest count is merged, of equal ones the pair whose left bytes,
  * then right bytes, are lexicographically greatest. Stops early when no pair reaches min_count.
  * *merges, the new ones, is owned by the caller (tlmi_free), also on failure. */
 tlm_status_t tlmi_bpe_learn(tlmi_merge_t **merges, size_t *num_merges,
-                            tlmi_vocabulary_t *vocabulary, const tlmi_bpe_lesson_t *lesson);
+                            tlmi_vocabulary_t *vocabulary, const tlmi_bpe_learn_options_t *options);
 
 /* The trainer's inside, as far as tests set it. */
 
-/* Bytes of text a task, instead of the default; any number > 0 gives the same counts. */
+/* Bytes of text per task, instead of the default; any number > 0 gives the same counts. */
 void tlmi_bpe_trainer_set_piece_size(tlm_bpe_trainer_t *trainer, size_t size);
 
 #endif

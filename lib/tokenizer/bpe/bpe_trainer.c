@@ -15,7 +15,7 @@
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
-#define PIECE_SIZE ((size_t)1 << 20) /* bytes of text a task */
+#define PIECE_SIZE ((size_t)1 << 20) /* bytes of text per task */
 #define LOOK_BACK  ((size_t)4096)
 
 struct tlm_bpe_trainer {
@@ -47,7 +47,7 @@ static tlm_status_t check_special_tokens(const tlm_bpe_trainer_options_t *option
     return TLM_OK;
 }
 
-/* Merges are learnt on from merges alone, and the trained tokenizer has no normalizer of its own kind. */
+/* Training continues from merges only, and writes no normalizer but NFC into the result. */
 static tlm_status_t check_base_kind(const tlm_tokenizer_t *base)
 {
     const tlmi_bpe_model_t *model;
@@ -305,7 +305,7 @@ static tlm_status_t finish_count(const count_job_t *job)
 static tlm_status_t count_text(tlmi_pretoken_counts_t *out, const tlm_bpe_trainer_t *trainer,
                                tlmi_mapping_t text)
 {
-    int32_t num_workers = tlmi_max_workers();
+    int32_t num_workers = TLM_MAX_THREADS; /* has room whatever the number of threads becomes */
     count_job_t job = {
         .trainer = trainer, .text = text, .num_pieces = text.size / trainer->piece_size + 1};
     tlm_status_t status;
@@ -434,7 +434,7 @@ static tlm_status_t add_bytes(tlmi_vocabulary_t *vocabulary, int32_t byte_order)
     return TLM_OK;
 }
 
-/* What is there before the first merge is learnt. */
+/* What is there before the first merge is learned. */
 static tlm_status_t start_vocabulary(tlmi_vocabulary_t *vocabulary,
                                      const tlm_bpe_trainer_t *trainer)
 {
@@ -458,26 +458,26 @@ static tlm_status_t learn(tlmi_merge_t **merges, size_t *num_merges, tlmi_vocabu
 {
     const tlm_bpe_trainer_options_t *options = &trainer->options;
     uint32_t byte_ids[256];
-    tlmi_bpe_lesson_t lesson = {.counts = &trainer->counts,
-                                .byte_ids = byte_ids,
-                                .base = options->base,
-                                .vocab_size = options->vocab_size,
-                                .max_token_length = options->max_token_length,
-                                .min_count = options->min_frequency,
-                                .progress = options->progress,
-                                .progress_user = options->progress_user};
+    tlmi_bpe_learn_options_t learn_options = {.counts = &trainer->counts,
+                                              .byte_ids = byte_ids,
+                                              .base = options->base,
+                                              .vocab_size = options->vocab_size,
+                                              .max_token_length = options->max_token_length,
+                                              .min_count = options->min_frequency,
+                                              .progress = options->progress,
+                                              .progress_user = options->progress_user};
 
-    if (lesson.min_count == 0)
-        lesson.min_count = 1;
+    if (learn_options.min_count == 0)
+        learn_options.min_count = 1;
     for (int i = 0; i < 256; i++) {
         uint8_t byte = (uint8_t)i;
 
         byte_ids[i] = tlmi_vocabulary_find(vocabulary, &byte, 1);
     }
-    return tlmi_bpe_learn(merges, num_merges, vocabulary, &lesson);
+    return tlmi_bpe_learn(merges, num_merges, vocabulary, &learn_options);
 }
 
-/* The merges of the base, if there is one, then those learnt. */
+/* The merges of the base, if there is one, then those learned. */
 static tlm_status_t fill_merge_table(tlmi_merge_table_t *table, const tlm_tokenizer_t *base,
                                      const tlmi_merge_t *merges, size_t n)
 {

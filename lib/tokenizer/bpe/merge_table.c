@@ -1,4 +1,4 @@
-/* Open addressing at half load; looked up for each pair of neighbours while encoding. */
+/* Open addressing at half load; looked up for each pair of neighbors while encoding. */
 #include "tokenizer/bpe/bpe.h"
 
 #include <string.h>

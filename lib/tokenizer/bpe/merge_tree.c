@@ -1,6 +1,6 @@
-/* Tokens stand where their first bytes stood, so that neighbours are found in a bit map and need no
+/* Tokens stand where their first bytes stood, so that neighbors are found in a bit map and need no
  * links, and the ids lie in what becomes the result. The next merge is found in a tree of minima:
- * unlike a heap it holds one rank a position, none that is out of date, and a change of it stays near. */
+ * unlike a heap, it holds one rank per position, none is out of date, and a change touches few nodes. */
 #include "tokenizer/bpe/bpe.h"
 
 #include <string.h>
@@ -52,7 +52,7 @@ uint32_t tlmi_merge_tree_next(size_t *at, const tlmi_merge_tree_t *tree)
     return rank;
 }
 
-/* ---- Neighbours ---- */
+/* ---- Neighbors ---- */
 
 static void flip_start(tlmi_merge_tree_t *tree, size_t at)
 {

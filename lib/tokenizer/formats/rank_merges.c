@@ -1,4 +1,4 @@
-/* Why pairs are enough. Let T be a token, and let the two neighbours X, Y with XY = T stand somewhere
+/* Why pairs are enough. Let T be a token, and let the two neighbors X, Y with XY = T stand somewhere
  * in a text while it is being encoded. No join has crossed the ends of this place yet. So those inside
  * it were, one by one, the joins that encoding T alone begins with: the lowest rank of a whole text is
  * also the lowest of the place that it lies in, and the leftmost of equals is too. T alone passes

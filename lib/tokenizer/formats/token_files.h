@@ -111,7 +111,7 @@ tlm_status_t tlmi_token_name(const char **text, size_t *size, tlmi_token_names_t
  * alphabet. */
 bool tlmi_merge_has_names(const tlmi_token_names_t *names, const tlmi_merge_t *merge);
 
-/* The pre-tokenisation patterns as tokenizer.json spells them. */
+/* The pre-tokenization patterns as tokenizer.json spells them. */
 
 /* The library's spelling of a pattern from a file: a known one's, or the pattern itself. */
 const char *tlmi_hf_pattern_read(const char *pattern);
@@ -123,7 +123,7 @@ const char *tlmi_hf_pattern_write(const char *pattern);
 bool tlmi_hf_pattern_is_known(const char *pattern);
 
 /* From ranks to merges. A rank file (tiktoken's format) orders tokens and names no pairs: of all
- * neighbours whose bytes together are a token, the two that make the token of lowest rank are joined.
+ * neighbors whose bytes together are a token, the two that make the token of lowest rank are joined.
  * Merges by pair do the same; rank_merges.c says why. */
 
 /* Makes the merges of a vocabulary whose ids are ranks: for each token that can be made by joining, its

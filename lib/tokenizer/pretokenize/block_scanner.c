@@ -1,4 +1,4 @@
-/* Where pretokens start follows from the classes of neighbouring characters, so it is computed for
+/* Where pretokens start follows from the classes of neighboring characters, so it is computed for
  * a block of up to 64 bytes at once. A mask has bit i for byte i of the block; each byte of a
  * character has the character's class, so that "the character before" is a shift by one bit. Blocks
  * end where characters do; what a block must know of the one before is carried. */
@@ -30,7 +30,7 @@ typedef struct scan {
     /* Places before the block that start a pretoken if white space ends where the block begins: */
     const uint8_t *last_space;  /* its last character; or NULL */
     const uint8_t *indentation; /* what follows its last end of a line; or NULL; also if the white
-                                   space goes on, but for another end of a line */
+                                   space goes on without another end of a line */
     const uint8_t *suffix_end;  /* o200k: end of the last contraction */
     int digits;                 /* numbers in the pretoken that the block begins in */
     uint64_t known;             /* bit 0 where the block's start is a known start of a pretoken */
@@ -289,7 +289,7 @@ static uint64_t number_starts(scan_t *scan, const classes_t *c)
 }
 
 /* Of white space, what follows its last end of a line starts a pretoken. `firsts` are first bytes
- * behind ends of lines, `plain` is white space but for these; `newline` are the ends of lines. */
+ * behind ends of lines, `newline` the ends of lines, and `plain` all other white space. */
 static uint64_t indentations(scan_t *scan, const uint8_t *at, int size, uint64_t firsts,
                              uint64_t plain, uint64_t newline)
 {
@@ -392,7 +392,7 @@ static inline void carry_classes(carries_t *carry, const classes_t *c)
     carry->blank = c->blank >> last & 1;
 }
 
-/* What depends on more than its neighbours: o200k's marks, which are letters or others, and
+/* What depends on more than its neighbors: o200k's marks, which are letters or others, and
  * capitals behind a letter that is neither a capital nor a small one. */
 static inline bool needs_reference(const scan_t *scan, const classes_t *c)
 {

@@ -10,7 +10,7 @@
 #include "tokenizer/hash.h"
 #include "tinylm/tokenizer.h"
 
-#define FEW_MARKS 16 /* up to so many are sorted by insertion */
+#define FEW_MARKS 16 /* up to this many are sorted by insertion */
 
 void tlmi_normal_text_release(tlmi_normal_text_t *text)
 {

@@ -24,7 +24,7 @@ typedef struct tlmi_scanner {
     bool whole_at_end; /* white space at the end of the text is one pretoken: \s++$ */
 } tlmi_scanner_t;
 
-/* The scanner of a pattern that is spelt in one of the known ways, or NULL. */
+/* The scanner of a pattern that is spelled in one of the known ways, or NULL. */
 const tlmi_scanner_t *tlmi_scanner_find(const char *pattern);
 
 /* End of the pretoken that starts at `text`; [text, end) is not empty. The plain reference of
@@ -32,8 +32,8 @@ const tlmi_scanner_t *tlmi_scanner_find(const char *pattern);
 const uint8_t *tlmi_scan_pretoken(const tlmi_scanner_t *scanner, const uint8_t *text,
                                   const uint8_t *end);
 
-/* Size of the contraction ('s 't 're 've 'm 'll 'd) at the apostrophe `text`, or 0. In any case
- * but for GPT-2; U+017F, the long s, is an s then. */
+/* Size of the contraction ('s 't 're 've 'm 'll 'd) at the apostrophe `text`, or 0. Upper and lower case
+ * are alike except with GPT-2's pattern; U+017F, the long s, is an s then. */
 int tlmi_scan_contraction(const tlmi_scanner_t *scanner, const uint8_t *text, const uint8_t *end);
 
 /* Where [text, end) may go on: pretokens that end at or before this place, which may be `text`,
@@ -51,7 +51,7 @@ typedef tlm_status_t (*tlmi_pretokens_fn)(void *context, const uint8_t *text, co
 tlm_status_t tlmi_scan_text(size_t *consumed, const tlmi_scanner_t *scanner, const uint8_t *text,
                             size_t size, bool final, tlmi_pretokens_fn pretokens, void *context);
 
-/* Custom pre-tokenisation patterns, through Oniguruma, which no other file includes. */
+/* Custom pre-tokenization patterns, through Oniguruma, which no other file includes. */
 
 typedef struct tlmi_regex tlmi_regex_t;                 /* a compiled pattern; immutable */
 typedef struct tlmi_regex_matcher tlmi_regex_matcher_t; /* scratch memory of one thread */
@@ -80,7 +80,7 @@ tlm_status_t tlmi_regex_search(size_t *start, size_t *end, const tlmi_regex_t *r
                                tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
                                size_t from);
 
-/* Pre-tokenisation: cuts text without special tokens into pretokens, which no merge crosses. Each
+/* Pre-tokenization: cuts text without special tokens into pretokens, which no merge crosses. Each
  * byte lies in exactly one pretoken: what a custom pattern does not match is one of its own. */
 
 typedef struct tlmi_pretokenizer tlmi_pretokenizer_t; /* immutable */
@@ -110,7 +110,7 @@ bool tlmi_pretokenizer_always_cuts(const tlmi_pretokenizer_t *pretokenizer, cons
                                    size_t at);
 
 /* Special tokens: byte strings that are found before anything else in a text, the longest at each
- * place, and never enter pre-tokenisation. Immutable once made. */
+ * place, and never enter pre-tokenization. Immutable once made. */
 
 typedef struct tlmi_special_tokens tlmi_special_tokens_t;
 

@@ -179,7 +179,7 @@ tlm_status_t tlmi_pretokenize(const tlmi_pretokenizer_t *pretokenizer, const uin
 
 /* A space never joins what stands before it, and pretokens of anything but white space are not
  * decided by what follows them, unless it is of their kind. Ends of lines join punctuation before
- * them in some patterns, but not letters or numbers. Both neighbours are ASCII, so neither is part
+ * them in some patterns, but not letters or numbers. Both neighbors are ASCII, so neither is part
  * of a wider character. */
 bool tlmi_pretokenizer_always_cuts(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text,
                                    size_t at)

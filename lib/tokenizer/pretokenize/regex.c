@@ -37,18 +37,18 @@ struct tlmi_regex_matcher {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
-static bool initialised;
+static bool initialized;
 static OnigSyntaxType syntax; /* Perl's, with possessive a?+ and a{1,3}+ */
 
 /* Starts Oniguruma; its code. Not by pthread_once: where memory was out, the next call tries again.
  * onig_initialize does nothing the second time, so the encoding is asked for on its own. */
-static int initialise(void)
+static int initialize(void)
 {
     OnigEncoding utf8 = ONIG_ENCODING_UTF8;
     int code = ONIG_NORMAL;
 
     pthread_mutex_lock(&lock);
-    if (!initialised) {
+    if (!initialized) {
         onig_copy_syntax(&syntax, ONIG_SYNTAX_PERL_NG);
         onig_set_syntax_op2(&syntax, onig_get_syntax_op2(&syntax) |
                                          ONIG_SYN_OP2_PLUS_POSSESSIVE_REPEAT |
@@ -56,7 +56,7 @@ static int initialise(void)
         code = onig_initialize(&utf8, 1);
         if (code == ONIG_NORMAL)
             code = onig_initialize_encoding(utf8);
-        initialised = code == ONIG_NORMAL;
+        initialized = code == ONIG_NORMAL;
     }
     pthread_mutex_unlock(&lock);
     return code;
@@ -97,7 +97,7 @@ tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern)
     if (nesting > TLMI_REGEX_MAX_NESTING)
         return tlmi_fail(TLM_ERR_REGEX, "pattern: nested to %zu levels; at most %d are taken",
                          nesting, TLMI_REGEX_MAX_NESTING);
-    code = initialise();
+    code = initialize();
     if (code != ONIG_NORMAL)
         return fail_regex("pattern", code, NULL);
     if (!memory_is_left(strlen(pattern)))

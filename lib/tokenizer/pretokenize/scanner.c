@@ -312,7 +312,7 @@ const uint8_t *tlmi_scan_pretoken(const tlmi_scanner_t *scanner, const uint8_t *
 
 /* ---- Texts that go on ---- */
 
-/* No pretoken is decided by bytes further than this behind its end, but for what
+/* No pretoken depends on bytes further than this behind its end, except on what
  * tlmi_scan_certain looks at: a white-space character given back (3 bytes) and the character after
  * it (4). */
 #define LOOKAHEAD 7

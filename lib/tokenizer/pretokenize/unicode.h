@@ -24,7 +24,7 @@ bool tlmi_utf8_valid(const uint8_t *text, size_t size);
  * Returns the bytes written. */
 size_t tlmi_utf8_replace(uint8_t *out, const uint8_t *text, size_t size);
 
-/* What pre-tokenisation asks of a character: which kind of letter, a mark, a number, white space or
+/* What pre-tokenization asks of a character: which kind of letter, a mark, a number, white space or
  * something else; and what it decomposes to. */
 
 enum {

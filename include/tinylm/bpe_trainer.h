@@ -13,8 +13,8 @@ extern "C" {
 typedef struct tlm_bpe_trainer tlm_bpe_trainer_t;
 
 /* What a progress callback reports. */
-#define TLM_BPE_PHASE_COUNTING 0 /* bytes of the text that is being added */
-#define TLM_BPE_PHASE_LEARNING 1 /* merges; there may be fewer than requested */
+#define TLM_BPE_PHASE_COUNTING 0 /**< Bytes of the text that is being added. */
+#define TLM_BPE_PHASE_LEARNING 1 /**< Merges; there may be fewer than requested. */
 
 /** Reports the progress of adding a text or of training: `done` of `total`. Called on the
  *  calling thread from time to time, and at the end with done = total. A return value other than
@@ -23,24 +23,36 @@ typedef int32_t (*tlm_bpe_progress_callback_t)(void *user, int32_t phase, uint64
                                                uint64_t total);
 
 /* The order of the 256 byte tokens, which every vocabulary has. */
-#define TLM_BYTE_ORDER_VALUE 0 /* 0x00 to 0xFF */
-#define TLM_BYTE_ORDER_GPT2  1 /* GPT-2's: 0x21-0x7E, 0xA1-0xAC, 0xAE-0xFF, the rest */
+#define TLM_BYTE_ORDER_VALUE 0 /**< 0x00 to 0xFF. */
+#define TLM_BYTE_ORDER_GPT2  1 /**< GPT-2's: 0x21-0x7E, 0xA1-0xAC, 0xAE-0xFF, the rest. */
 
+/** The vocabulary to learn. @since 0.1 */
 typedef struct tlm_bpe_trainer_options {
-    size_t size;                       /* sizeof(tlm_bpe_trainer_options_t) */
-    uint32_t vocab_size;               /* special tokens + 256 bytes + merges; required */
-    uint32_t reserved;                 /* 0 */
-    const tlm_bytes_t *special_tokens; /* copied; they get the first ids, in this order */
+    /** sizeof(tlm_bpe_trainer_options_t). */
+    size_t size;
+    /** Special tokens + 256 bytes + merges; required. */
+    uint32_t vocab_size;
+    uint32_t reserved;
+    /** Copied; they get the first ids, in this order. */
+    const tlm_bytes_t *special_tokens;
+    /** Number of special_tokens. */
     size_t num_special_tokens;
-    const char *pattern;    /* copied; NULL: the base's, or TLM_PATTERN_GPT2 */
-    uint64_t min_frequency; /* a pair that occurs less often is not merged; 0 means 1 */
-    /* Since 0.2: */
-    uint32_t max_token_length; /* the most bytes that a merge may make; 0: no limit */
-    int32_t byte_order;        /* TLM_BYTE_ORDER_... */
-    /* How many pretokens are kept at the end of each text; the rarest are dropped. 0: no limit. */
+    /** Copied; NULL: the base's, or TLM_PATTERN_GPT2. */
+    const char *pattern;
+    /** A pair that occurs less often is not merged; 0 means 1. */
+    uint64_t min_frequency;
+    /** The most bytes that a merge may make; 0: no limit. @since 0.2 */
+    uint32_t max_token_length;
+    /** TLM_BYTE_ORDER_... @since 0.2 */
+    int32_t byte_order;
+    /** How many pretokens are kept at the end of each text; the rarest are dropped. 0: no limit.
+     *  @since 0.2 */
     uint64_t max_distinct_pretokens;
-    const tlm_tokenizer_t *base; /* borrowed by the trainer; training continues from it; or NULL */
-    tlm_bpe_progress_callback_t progress; /* or NULL */
+    /** Training continues from it; borrowed by the trainer; may be NULL. @since 0.2 */
+    const tlm_tokenizer_t *base;
+    /** May be NULL. @since 0.2 */
+    tlm_bpe_progress_callback_t progress;
+    /** First argument of `progress`. @since 0.2 */
     void *progress_user;
 } tlm_bpe_trainer_options_t;
 

@@ -11,22 +11,34 @@ extern "C" {
 #endif
 
 /* A set of special tokens. */
-#define TLM_SPECIAL_ALL  0
-#define TLM_SPECIAL_NONE 1
-#define TLM_SPECIAL_LIST 2 /* those in a list */
+#define TLM_SPECIAL_ALL  0 /**< All of the tokenizer. */
+#define TLM_SPECIAL_NONE 1 /**< None. */
+#define TLM_SPECIAL_LIST 2 /**< Those in a list. */
 
-/* By default every special token becomes its id, as with tlm_tokenizer_encode. Allowing NONE and
- * disallowing ALL is the default of tiktoken's encode; NONE and NONE is its encode_ordinary. */
+/** Which special tokens count, and BPE dropout.
+ *
+ * By default every special token becomes its id, as with tlm_tokenizer_encode. Allowing NONE and
+ * disallowing ALL is the default of tiktoken's encode; NONE and NONE is its encode_ordinary.
+ * @since 0.2 */
 typedef struct tlm_encode_options {
-    size_t size;                /* sizeof(tlm_encode_options_t) */
-    int32_t allowed_special;    /* TLM_SPECIAL_...: these become their ids */
-    int32_t disallowed_special; /* these make the call fail; ALL: all that are not allowed */
-    const tlm_bytes_t *allowed; /* for LIST; strings that are no special token are ignored */
+    /** sizeof(tlm_encode_options_t). */
+    size_t size;
+    /** TLM_SPECIAL_...: these become their ids. */
+    int32_t allowed_special;
+    /** TLM_SPECIAL_...: these make the call fail; ALL: all that are not allowed. */
+    int32_t disallowed_special;
+    /** For LIST; strings that are no special token are ignored. */
+    const tlm_bytes_t *allowed;
+    /** Number of strings in `allowed`. */
     size_t num_allowed;
-    const tlm_bytes_t *disallowed; /* for LIST; any byte strings, even allowed ones */
+    /** For LIST; any byte strings, even allowed ones. */
+    const tlm_bytes_t *disallowed;
+    /** Number of strings in `disallowed`. */
     size_t num_disallowed;
-    double dropout; /* 0..1, the probability that a merge is skipped; 0: no dropout */
-    uint64_t seed;  /* of the dropout */
+    /** Probability that a merge is skipped, 0..1; 0: no dropout. */
+    double dropout;
+    /** Seed of the dropout. */
+    uint64_t seed;
 } tlm_encode_options_t;
 
 #define TLM_ENCODE_OPTIONS_INIT TLM_SIZED(tlm_encode_options_t)
@@ -67,17 +79,25 @@ TLM_API tlm_status_t tlm_tokenizer_encode_batch(uint32_t **ids, size_t **offsets
                                                 const tlm_bytes_t *texts, size_t num_texts,
                                                 const tlm_encode_options_t *options);
 
-#define TLM_SIDE_RIGHT 0
-#define TLM_SIDE_LEFT  1
+/* Ends of a row. */
+#define TLM_SIDE_RIGHT 0 /**< The end. */
+#define TLM_SIDE_LEFT  1 /**< The beginning. */
 
+/** How texts are made equally long. @since 0.2 */
 typedef struct tlm_pad_options {
-    size_t size;       /* sizeof(tlm_pad_options_t) */
-    size_t max_length; /* longer texts are truncated to this many ids; 0: no truncation */
-    size_t pad_length; /* ids per row; 0: as many as the longest text has after truncation */
-    uint32_t pad_id;   /* any number, an id or not */
-    int32_t pad_side;  /* TLM_SIDE_...: where padding goes */
-    int32_t cut_side;  /* TLM_SIDE_...: where ids are cut off */
-    uint32_t reserved; /* 0 */
+    /** sizeof(tlm_pad_options_t). */
+    size_t size;
+    /** Longer texts are truncated to this many ids; 0: no truncation. */
+    size_t max_length;
+    /** Ids per row; 0: as many as the longest text has after truncation. */
+    size_t pad_length;
+    /** Any number, an id or not. */
+    uint32_t pad_id;
+    /** TLM_SIDE_...: where padding goes. */
+    int32_t pad_side;
+    /** TLM_SIDE_...: where ids are cut off. */
+    int32_t cut_side;
+    uint32_t reserved;
 } tlm_pad_options_t;
 
 #define TLM_PAD_OPTIONS_INIT TLM_SIZED(tlm_pad_options_t)

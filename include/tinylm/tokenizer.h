@@ -23,7 +23,9 @@ typedef struct tlm_decoder tlm_decoder_t;
 /** A byte string: `size` bytes at `data`, which may contain NUL bytes. data may be NULL if size is
  *  0. */
 typedef struct tlm_bytes {
+    /** The bytes. */
     const uint8_t *data;
+    /** Number of bytes. */
     size_t size;
 } tlm_bytes_t;
 
@@ -55,20 +57,25 @@ typedef struct tlm_bytes {
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"                           \
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
+/** What the files of a tokenizer do not say. @since 0.1 */
 typedef struct tlm_tokenizer_options {
-    size_t size;                       /* sizeof(tlm_tokenizer_options_t) */
-    const tlm_bytes_t *special_tokens; /* copied; those not in the vocabulary get new ids */
+    /** sizeof(tlm_tokenizer_options_t). */
+    size_t size;
+    /** Copied; those not in the vocabulary get new ids. */
+    const tlm_bytes_t *special_tokens;
+    /** Number of special_tokens. */
     size_t num_special_tokens;
-    const char *pattern; /* copied; NULL: TLM_PATTERN_GPT2 */
-    /* Encodes a pretoken that is itself a token (and not a special one) to that token, even if the
-     * merges would split it, as tiktoken and Llama 3 do. @since 0.2 */
+    /** Copied; NULL: TLM_PATTERN_GPT2. */
+    const char *pattern;
+    /** Encodes a pretoken that is itself a token (and not a special one) to that token, even if the
+     *  merges would split it, as tiktoken and Llama 3 do. @since 0.2 */
     bool ignore_merges;
-    /* Normalizes the text between special tokens to NFC before encoding it, as tlm_utf8_nfc does. A
-     * tokenizer.json with the normalizer NFC, such as Qwen's, sets this itself. @since 0.2 */
+    /** Normalizes the text between special tokens to NFC before encoding it, as tlm_utf8_nfc does.
+     *  A tokenizer.json with the normalizer NFC, such as Qwen's, sets this itself. @since 0.2 */
     bool nfc;
-    uint8_t reserved[6]; /* 0 */
-    /* The ids that the special tokens must have. Those that the vocabulary lacks are placed there,
-     * in holes or after its end. UINT32_MAX: any id; NULL: any id for all. @since 0.2 */
+    uint8_t reserved[6];
+    /** The ids that the special tokens must have. Those that the vocabulary lacks are placed there,
+     *  in holes or after its end. UINT32_MAX: any id; NULL: any id for all. @since 0.2 */
     const uint32_t *special_token_ids;
 } tlm_tokenizer_options_t;
 

@@ -1,7 +1,9 @@
 /* The thread pool. One job at a time: its tasks are handed out by an atomic counter, so threads
  * differ only in which tasks they take, never in what a task is.
  *
- * Jobs come microseconds apart in a training step, so workers spin for a moment before they sleep.
+ * Jobs come microseconds apart in a training step, so whoever waits spins for a moment before it sleeps: as
+ * long as that pays, and not at all where there are more threads than CPUs for them. A job ends when its tasks
+ * are done: workers that have not got a CPU until then are not waited for.
  */
 #include "base/thread_pool.h"
 
@@ -17,7 +19,8 @@
 #include "base/cpu.h"
 #include "base/error.h"
 
-#define SPIN_NANOSECONDS 60000
+#define MOST_SPIN  60000 /* nanoseconds */
+#define LEAST_SPIN 2000
 
 typedef struct job {
     tlmi_task_fn run;
@@ -26,26 +29,34 @@ typedef struct job {
     int32_t max_workers; /* threads from this number on take no part */
 } job_t;
 
+/* The gate of a job, in one word, so that entering and closing cannot cross: its number in the upper half,
+ * whether it is closed, and how many workers are inside. */
+#define GATE_NEXT    ((uint64_t)1 << 32)
+#define GATE_CLOSED  ((uint64_t)1 << 31)
+#define GATE_WORKERS (GATE_CLOSED - 1)
+
 static struct {
     pthread_mutex_t lock; /* guards wake-ups and `started` */
     pthread_cond_t wake;  /* a new job, or an end of the threads */
-    pthread_cond_t done;  /* `active` fell to 0 */
+    pthread_cond_t done;  /* the last worker has left a closed job */
     atomic_flag busy;     /* a job holds the pool */
     job_t job;
-    atomic_uint generation; /* counts jobs; workers wait for it to change */
+    atomic_uint_least64_t gate;
     atomic_llong next_task;
-    atomic_int active; /* workers that have not finished the current job */
     atomic_bool stopping;
-    int32_t started; /* worker threads that run */
+    atomic_bool spins; /* each thread can have a CPU of its own */
+    int32_t started;   /* worker threads that run */
     pthread_t threads[TLM_MAX_THREADS];
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER,
           .done = PTHREAD_COND_INITIALIZER,
-          .busy = ATOMIC_FLAG_INIT};
+          .busy = ATOMIC_FLAG_INIT,
+          .gate = GATE_CLOSED};
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static atomic_int wanted_threads; /* 0: not decided yet */
 static _Thread_local bool inside_task;
+static _Thread_local int64_t spin = MOST_SPIN; /* how long this thread's next wait spins */
 
 static int32_t default_threads(void)
 {
@@ -101,29 +112,72 @@ static void run_tasks(const job_t *job, int32_t worker)
     inside_task = false;
 }
 
-/* Spins, then sleeps, until the generation differs from `seen`; returns the new one. */
-static unsigned wait_for_job(unsigned seen)
+typedef bool (*gate_test_t)(uint64_t gate, uint64_t seen);
+
+static bool gate_is(gate_test_t test, uint64_t seen)
 {
-    int64_t limit = now_nanoseconds() + SPIN_NANOSECONDS;
-    do {
-        for (int i = 0; i < 64; i++) {
-            unsigned now = atomic_load_explicit(&pool.generation, memory_order_acquire);
-            if (now != seen)
-                return now;
-            pause_cpu();
-        }
-    } while (now_nanoseconds() < limit);
-    pthread_mutex_lock(&pool.lock);
-    unsigned now;
-    while ((now = atomic_load_explicit(&pool.generation, memory_order_acquire)) == seen)
-        pthread_cond_wait(&pool.wake, &pool.lock);
-    pthread_mutex_unlock(&pool.lock);
-    return now;
+    return test(atomic_load_explicit(&pool.gate, memory_order_acquire), seen);
 }
 
-static void finish_job(void)
+/* Spins until the gate is as `test` asks, or this thread's time for it is over; which of them. */
+static bool spin_until(gate_test_t test, uint64_t seen, int64_t begin)
 {
-    if (atomic_fetch_sub_explicit(&pool.active, 1, memory_order_acq_rel) == 1) {
+    if (!atomic_load_explicit(&pool.spins, memory_order_relaxed))
+        return gate_is(test, seen);
+    do {
+        for (int i = 0; i < 64; i++) {
+            if (gate_is(test, seen))
+                return true;
+            pause_cpu();
+        }
+    } while (now_nanoseconds() < begin + spin);
+    return false;
+}
+
+/* Waits, spinning and then asleep, until the gate is as `test` asks or the threads are to end. A wait that
+ * spinning could have covered has the next one spin in full; a longer one halves that, because whoever is
+ * waited for may need this CPU. */
+static void wait_until(gate_test_t test, uint64_t seen, pthread_cond_t *changed)
+{
+    int64_t begin = now_nanoseconds();
+    if (spin_until(test, seen, begin))
+        return;
+    pthread_mutex_lock(&pool.lock);
+    while (!gate_is(test, seen) && !atomic_load_explicit(&pool.stopping, memory_order_acquire))
+        pthread_cond_wait(changed, &pool.lock);
+    pthread_mutex_unlock(&pool.lock);
+    spin = now_nanoseconds() - begin <= MOST_SPIN ? MOST_SPIN
+           : spin > 2 * LEAST_SPIN                ? spin / 2
+                                                  : LEAST_SPIN;
+}
+
+static bool is_another_job(uint64_t gate, uint64_t seen)
+{
+    return gate / GATE_NEXT != seen / GATE_NEXT;
+}
+
+static bool is_empty(uint64_t gate, uint64_t seen)
+{
+    (void)seen;
+    return (gate & GATE_WORKERS) == 0;
+}
+
+/* Enters the job that the gate is of, unless it is closed; *seen becomes that job's. */
+static bool enter(uint64_t *seen)
+{
+    uint64_t gate = atomic_load_explicit(&pool.gate, memory_order_acquire);
+    while ((gate & GATE_CLOSED) == 0 &&
+           !atomic_compare_exchange_weak_explicit(&pool.gate, &gate, gate + 1, memory_order_acq_rel,
+                                                  memory_order_acquire))
+        ;
+    *seen = gate;
+    return (gate & GATE_CLOSED) == 0;
+}
+
+static void leave(void)
+{
+    uint64_t before = atomic_fetch_sub_explicit(&pool.gate, 1, memory_order_acq_rel);
+    if ((before & GATE_CLOSED) != 0 && (before & GATE_WORKERS) == 1) {
         pthread_mutex_lock(&pool.lock);
         pthread_cond_signal(&pool.done);
         pthread_mutex_unlock(&pool.lock);
@@ -133,52 +187,53 @@ static void finish_job(void)
 static void *worker_main(void *argument)
 {
     int32_t worker = (int32_t)(intptr_t)argument;
-    /* A thread is started while its starter holds `busy`: the generation cannot move in between. */
-    unsigned seen = atomic_load_explicit(&pool.generation, memory_order_acquire);
-    finish_job();
+    /* A job that begins before this thread does is not missed: nobody waits for it. */
+    uint64_t seen = atomic_load_explicit(&pool.gate, memory_order_acquire);
     for (;;) {
-        seen = wait_for_job(seen);
+        wait_until(is_another_job, seen, &pool.wake);
         if (atomic_load_explicit(&pool.stopping, memory_order_acquire))
             return NULL;
+        if (!enter(&seen))
+            continue;
         if (worker < pool.job.max_workers)
             run_tasks(&pool.job, worker);
-        finish_job();
+        leave();
     }
 }
 
-/* Waits until all workers have finished the current job (or their start). */
-static void wait_for_workers(void)
+/* Lets no more workers in, and waits for those inside. */
+static void close_job(void)
 {
-    int64_t limit = now_nanoseconds() + SPIN_NANOSECONDS;
-    do {
-        for (int i = 0; i < 64; i++) {
-            if (atomic_load_explicit(&pool.active, memory_order_acquire) == 0)
-                return;
-            pause_cpu();
-        }
-    } while (now_nanoseconds() < limit);
+    uint64_t gate = atomic_fetch_or_explicit(&pool.gate, GATE_CLOSED, memory_order_acq_rel);
+    if ((gate & GATE_WORKERS) != 0)
+        wait_until(is_empty, 0, &pool.done);
+}
+
+/* Opens the gate of the next job, and wakes as many workers as it has tasks for. */
+static void open_job(int64_t n_wanted)
+{
     pthread_mutex_lock(&pool.lock);
-    while (atomic_load_explicit(&pool.active, memory_order_acquire) != 0)
-        pthread_cond_wait(&pool.done, &pool.lock);
+    uint64_t number =
+        atomic_load_explicit(&pool.gate, memory_order_relaxed) / GATE_NEXT * GATE_NEXT + GATE_NEXT;
+    atomic_store_explicit(&pool.gate, number, memory_order_release);
+    if (n_wanted >= pool.started)
+        pthread_cond_broadcast(&pool.wake);
+    else
+        for (int64_t i = 0; i < n_wanted; i++)
+            pthread_cond_signal(&pool.wake);
     pthread_mutex_unlock(&pool.lock);
 }
 
-static void announce(void)
-{
-    pthread_mutex_lock(&pool.lock);
-    atomic_fetch_add_explicit(&pool.generation, 1, memory_order_release);
-    pthread_cond_broadcast(&pool.wake);
-    pthread_mutex_unlock(&pool.lock);
-}
-
-/* The child of a fork has none of the parent's threads. */
+/* The child of a fork has none of the parent's threads, whatever they were doing: running a job, or
+ * ending. */
 static void forget_threads(void)
 {
     pthread_mutex_init(&pool.lock, NULL);
     pthread_cond_init(&pool.wake, NULL);
     pthread_cond_init(&pool.done, NULL);
     pool.started = 0;
-    atomic_store(&pool.active, 0);
+    atomic_store(&pool.stopping, false);
+    atomic_store(&pool.gate, GATE_CLOSED);
     atomic_flag_clear(&pool.busy);
     inside_task = false;
 }
@@ -193,8 +248,11 @@ static void stop_threads(void)
 {
     if (pool.started == 0)
         return;
+    pthread_mutex_lock(&pool.lock);
     atomic_store_explicit(&pool.stopping, true, memory_order_release);
-    announce();
+    atomic_fetch_add_explicit(&pool.gate, GATE_NEXT, memory_order_release); /* stays closed */
+    pthread_cond_broadcast(&pool.wake);
+    pthread_mutex_unlock(&pool.lock);
     for (int32_t i = 0; i < pool.started; i++)
         pthread_join(pool.threads[i], NULL);
     pool.started = 0;
@@ -209,17 +267,14 @@ static void start_threads(int32_t n)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     while (pool.started < n) {
-        atomic_fetch_add(&pool.active, 1);
         /* Worker 0 is the caller. */
         void *argument = (void *)(intptr_t)(pool.started + 1);
-        if (pthread_create(&pool.threads[pool.started], NULL, worker_main, argument) != 0) {
-            atomic_fetch_sub(&pool.active, 1);
+        if (pthread_create(&pool.threads[pool.started], NULL, worker_main, argument) != 0)
             break;
-        }
         pool.started++;
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    wait_for_workers();
+    atomic_store_explicit(&pool.spins, pool.started < tlmi_cpu_count(), memory_order_relaxed);
 }
 
 /* The threads end with the library, so that it can be unloaded. */
@@ -273,9 +328,8 @@ void tlmi_parallel_for_workers(int64_t n_tasks, int32_t max_workers, tlmi_task_f
     }
     pool.job = (job_t){run, context, n_tasks, max_workers};
     atomic_store_explicit(&pool.next_task, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool.active, pool.started, memory_order_relaxed);
-    announce();
+    open_job(max_workers > pool.started ? n_tasks - 1 : pool.started);
     run_tasks(&pool.job, 0);
-    wait_for_workers();
+    close_job();
     atomic_flag_clear(&pool.busy);
 }

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 
 #include "base/cpu.h"
 #include "base/thread_pool.h"
@@ -112,6 +113,69 @@ START_TEST(many_threads_share_the_pool)
 }
 END_TEST
 
+static void *change_count(void *argument)
+{
+    atomic_bool *stop = argument;
+
+    for (int32_t n = 1; !atomic_load(stop); n = n % 4 + 1) {
+        static job_t job;
+
+        (void)tlm_set_num_threads(n);
+        memset(&job, 0, sizeof(job));
+        tlmi_parallel_for(16, count_task, &job);
+    }
+    return NULL;
+}
+
+/* Whatever another thread does to the pool at the time of a fork, the child's pool works. */
+START_TEST(the_pool_works_in_children)
+{
+    atomic_bool stop = false;
+    pthread_t thread;
+
+    ck_assert_int_eq(pthread_create(&thread, NULL, change_count, &stop), 0);
+    for (int i = 0; i < 300; i++) {
+        pid_t child = fork();
+        int status;
+
+        if (child == 0) {
+            static job_t job;
+
+            alarm(20); /* a child that hangs ends */
+            (void)tlm_set_num_threads(3);
+            for (int round = 0; round < 3; round++) {
+                memset(&job, 0, sizeof(job));
+                tlmi_parallel_for(64, count_task, &job);
+            }
+            (void)tlm_set_num_threads(1);
+            (void)tlm_set_num_threads(2);
+            tlmi_parallel_for(64, count_task, &job);
+            _exit(atomic_load(&job.faults) == 0 && atomic_load(&job.runs[0]) == 2 ? 0 : 1);
+        }
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "fork %d: status %d", i,
+                      status);
+    }
+    atomic_store(&stop, true);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
+/* Many short jobs on more threads than there are CPUs: each task once, and a job ends without those that have
+ * not got a CPU. */
+START_TEST(threads_may_outnumber_cpus)
+{
+    static job_t job;
+
+    ASSERT_OK(tlm_set_num_threads(32));
+    for (int round = 0; round < 3000; round++) {
+        memset(&job, 0, sizeof(job));
+        tlmi_parallel_for(round % 40, count_task, &job);
+        assert_each_once(&job, round % 40);
+    }
+}
+END_TEST
+
 static void set_inside(void *context, int64_t task, int32_t worker)
 {
     (void)worker;
@@ -168,6 +232,8 @@ int main(void)
         every_task_runs_once,
         jobs_nest,
         many_threads_share_the_pool,
+        the_pool_works_in_children,
+        threads_may_outnumber_cpus,
         the_count_is_checked,
         the_environment_gives_the_default,
         nonsense_in_the_environment_is_passed_over,

@@ -32,7 +32,7 @@ __all__ = [
     "OutOfMemoryError", "FileError", "FormatError", "NotFoundError", "UnsupportedError", "RangeError",
     "StateError", "RegexError", "NonFiniteError", "CancelledError", "SpecialTokenError", "version",
     "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level",
-    "cpu_features", "gemm_kernel_name",
+    "cpu_features", "gemm_kernel_name", "shutdown",
     "random_bits", "BpeTrainer", "Tokenizer", "train_bpe", "nfc", "Tensor", "no_grad", "where",
     "concat", "linear", "embedding", "rms_norm", "silu_mul", "swiglu", "rope", "softmax", "attention",
     "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW",
@@ -350,6 +350,7 @@ _IdsCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, _IDS, c_size_t)
 _STATUS_FUNCTIONS = {
     "tlm_options_init": [c_void_p, c_size_t, c_char_p],
     "tlm_set_num_threads": [c_int32],
+    "tlm_shutdown": [],
     "tlm_set_cpu_level": [c_int32],
     "tlm_random_bits": [_COUNTS, c_size_t, c_uint64, c_uint64, c_uint64],
     "tlm_utf8_nfc": [_OUT, _SIZES, c_char_p, c_size_t],
@@ -580,6 +581,11 @@ def set_num_threads(n: int) -> None:
 def num_threads() -> int:
     """Threads that a call may use now."""
     return _lib.tlm_num_threads()
+
+
+def shutdown() -> None:
+    """Ends the library's threads and frees what it keeps for later calls; it can be used on."""
+    _lib.tlm_shutdown()
 
 
 def cpu_level() -> str:

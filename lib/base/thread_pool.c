@@ -301,6 +301,15 @@ tlm_status_t tlm_set_num_threads(int32_t num_threads)
     return TLM_OK;
 }
 
+tlm_status_t tlmi_end_threads(void)
+{
+    if (inside_task || atomic_flag_test_and_set(&pool.busy))
+        return tlmi_fail(TLM_ERR_STATE, "shutdown: another call is using the threads");
+    stop_threads();
+    atomic_flag_clear(&pool.busy);
+    return TLM_OK;
+}
+
 static void run_inline(int64_t n_tasks, tlmi_task_fn run, void *context)
 {
     for (int64_t task = 0; task < n_tasks; task++)

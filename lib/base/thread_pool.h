@@ -24,4 +24,7 @@ void tlmi_parallel_for_workers(int64_t n_tasks, int32_t max_workers, tlmi_task_f
  * it once, and give what was read to tlmi_parallel_for_workers. */
 int32_t tlmi_max_workers(void);
 
+/* Ends the threads; the next job starts new ones. TLM_ERR_STATE while a job runs. */
+tlm_status_t tlmi_end_threads(void);
+
 #endif

@@ -1155,6 +1155,7 @@ class LibraryTest(unittest.TestCase):
         tinylm.set_cpu_level(level)
         self.assertEqual(level in ("avx2", "avx512"), "fma" in tinylm.cpu_features())
         self.assertNotIn("unknown", tinylm.cpu_features())
+        tinylm.shutdown()
         with self.assertRaisesRegex(ValueError, "'sse' is none of scalar"):
             tinylm.set_cpu_level("sse")
         self.assertIsInstance(tinylm.abi_version(), int)

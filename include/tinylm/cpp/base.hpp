@@ -290,6 +290,11 @@ inline std::int32_t num_threads() noexcept
     return tlm_num_threads();
 }
 
+inline void shutdown()
+{
+    check(tlm_shutdown());
+}
+
 inline const char *version() noexcept
 {
     return tlm_version();

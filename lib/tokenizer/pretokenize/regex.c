@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/shutdown.h"
 
 /* Backtracking steps of one match and of one search, and entries of the match stack: tens of
  * milliseconds, and tens of megabytes, at most. */
@@ -38,7 +39,26 @@ struct tlmi_regex_matcher {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
 static bool initialized;
+static int64_t num_compiled;
 static OnigSyntaxType syntax; /* Perl's, with possessive a?+ and a{1,3}+ */
+
+/* Oniguruma's tables go where no pattern is left that may need them. */
+static void end_oniguruma(void)
+{
+    pthread_mutex_lock(&lock);
+    if (initialized && num_compiled == 0) {
+        onig_end();
+        initialized = false;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+static void count_compiled(int change)
+{
+    pthread_mutex_lock(&lock);
+    num_compiled += change;
+    pthread_mutex_unlock(&lock);
+}
 
 /* Starts Oniguruma; its code. Not by pthread_once: where memory was out, the next call tries again.
  * onig_initialize does nothing the second time, so the encoding is asked for on its own. */
@@ -57,6 +77,7 @@ static int initialize(void)
         if (code == ONIG_NORMAL)
             code = onig_initialize_encoding(utf8);
         initialized = code == ONIG_NORMAL;
+        tlmi_on_shutdown(end_oniguruma);
     }
     pthread_mutex_unlock(&lock);
     return code;
@@ -112,6 +133,7 @@ tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern)
         tlmi_free(regex);
         return fail_regex("pattern", code, &info);
     }
+    count_compiled(1);
     regex->from_last = strstr(pattern, "\\G") != NULL;
     *out = regex;
     return TLM_OK;
@@ -122,6 +144,7 @@ void tlmi_regex_free(tlmi_regex_t *regex)
     if (regex == NULL)
         return;
     onig_free(regex->compiled);
+    count_compiled(-1);
     tlmi_free(regex);
 }
 

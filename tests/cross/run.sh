@@ -1,0 +1,109 @@
+#!/bin/sh
+# Builds the library for another processor and runs its tests under qemu-user. The libraries are Debian's for that
+# processor, unpacked into a folder of their own: nothing of this machine's package system is changed.
+#
+# Usage: tests/cross/run.sh aarch64 [MESON_TEST_ARGUMENT...]
+# Without arguments the suites unit, grad and threads run. The build is in $TINYLM_CROSS_DIR, build-cross-aarch64 of
+# the current folder by default. Needs: apt (Debian 12's archive), dpkg-deb, meson, ninja, and the packages
+# gcc-aarch64-linux-gnu and qemu-user-static.
+set -eu
+machine=${1:?the processor: aarch64}
+shift
+case $machine in
+aarch64) debian=arm64 ;;
+*)
+    echo "no such processor: $machine"
+    exit 2
+    ;;
+esac
+tuple=$machine-linux-gnu
+here=$(cd "$(dirname "$0")/../.." && pwd)
+work=${TINYLM_CROSS_DIR:-$PWD/build-cross-$machine}
+for tool in "$tuple-gcc" "qemu-$machine-static" apt-get dpkg-deb meson ninja; do
+    command -v "$tool" >/dev/null || {
+        echo "skipped: no $tool"
+        exit 77
+    }
+done
+mkdir -p "$work"
+work=$(cd "$work" && pwd)
+
+# ---- Debian's libraries for the processor ------------------------------------------------------------------------
+root=$work/root
+if ! [ -e "$work/packages-done" ]; then
+    mkdir -p "$work/apt/lists/partial" "$work/apt/archives/partial" "$work/packages" "$root"
+    touch "$work/apt/status"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main" \
+        >"$work/apt/sources.list"
+    cat >"$work/apt.conf" <<END
+APT::Architecture "$debian";
+APT::Architectures { "$debian"; };
+APT::Sandbox::User "";
+Dir::State "$work/apt";
+Dir::State::status "$work/apt/status";
+Dir::Cache "$work/apt";
+Dir::Etc::Main "-";
+Dir::Etc::Parts "-";
+Dir::Etc::SourceList "$work/apt/sources.list";
+Dir::Etc::SourceParts "-";
+Dir::Etc::PreferencesParts "-";
+END
+    (
+        cd "$work/packages"
+        export APT_CONFIG="$work/apt.conf"
+        apt-get -q update
+        apt-get -q download libblis-serial-dev libonig-dev libonig5 libutf8proc-dev libutf8proc2 libjansson-dev \
+            libjansson4 check libsubunit-dev libsubunit0
+    ) >"$work/log" 2>&1 || {
+        cat "$work/log"
+        exit 1
+    }
+    for package in "$work"/packages/*.deb; do
+        dpkg-deb -x "$package" "$root"
+    done
+    # As -Dblis=PREFIX wants it.
+    mkdir -p "$root/blis/include" "$root/blis/lib"
+    ln -sfn "$root/usr/include/$tuple/blis-serial" "$root/blis/include/blis"
+    ln -sf "$root/usr/lib/$tuple/blis-serial/libblis.a" "$root/blis/lib/libblis.a"
+    touch "$work/packages-done"
+fi
+
+# ---- Build -------------------------------------------------------------------------------------------------------
+cat >"$work/cross.ini" <<END
+[binaries]
+c = '$tuple-gcc'
+ar = '$tuple-ar'
+strip = '$tuple-strip'
+pkg-config = 'pkg-config'
+exe_wrapper = ['qemu-$machine-static', '-L', '/usr/$tuple', '-E', 'LD_LIBRARY_PATH=$root/usr/lib/$tuple']
+
+[properties]
+pkg_config_libdir = '$root/usr/lib/$tuple/pkgconfig'
+sys_root = '$root'
+
+[host_machine]
+system = 'linux'
+cpu_family = '$machine'
+cpu = '$machine'
+endian = 'little'
+END
+if ! [ -e "$work/build/build.ninja" ]; then
+    meson setup "$work/build" "$here" --cross-file "$work/cross.ini" --buildtype=release -Dblis="$root/blis" \
+        >"$work/log" 2>&1 || {
+        tail -30 "$work/log"
+        exit 1
+    }
+fi
+ninja -C "$work/build" >"$work/log" 2>&1 || {
+    grep -E 'error|warning|FAILED' "$work/log" || tail -30 "$work/log"
+    exit 1
+}
+
+# ---- Tests; qemu is slow ----------------------------------------------------------------------------------------
+if [ $# -eq 0 ]; then
+    set -- --suite unit --suite grad --suite threads
+fi
+CK_DEFAULT_TIMEOUT=3000 CK_TIMEOUT_MULTIPLIER=20 meson test -C "$work/build" --no-rebuild --timeout-multiplier 30 "$@" || failed=1
+echo "$machine: kernels of products: $(qemu-$machine-static -L /usr/$tuple -E "LD_LIBRARY_PATH=$root/usr/lib/$tuple" \
+    "$work/build/tests/kernels/checkkernels" --gemm-kernel)"
+exit "${failed:-0}"

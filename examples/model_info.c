@@ -8,8 +8,8 @@
 #include "support/cli.h"
 
 typedef struct settings {
-    uint64_t vocab_size, context, d_model, layers, heads, kv_heads, d_ff;
-    const char *norm, *position, *ffn, *optimizer;
+    uint64_t vocab_size, context, d_model, layers, heads, kv_heads, head_dim, d_ff;
+    const char *norm, *position, *ffn, *qk_norm, *optimizer;
     bool tied, checkpointing, full_attention;
     uint64_t batch, steps, threads;
     double rate, memory;
@@ -25,6 +25,7 @@ static settings_t read_settings(int argc, char **argv)
                     .norm = "pre",
                     .position = "rope",
                     .ffn = "swiglu",
+                    .qk_norm = "none",
                     .optimizer = "adamw",
                     .batch = 8};
     const cli_option_t options[] = {
@@ -36,6 +37,8 @@ static settings_t read_settings(int argc, char **argv)
         {"kv-heads", CLI_COUNT, &s.kv_heads, "heads of keys and values; 0: as many", false},
         {"d-ff", CLI_COUNT, &s.d_ff,
          "inner width of the feed-forward layers; 0: 8/3 d-model, for silu 4", false},
+        {"head-dim", CLI_COUNT, &s.head_dim, "width of a head; 0: d-model / heads", false},
+        {"qk-norm", CLI_STRING, &s.qk_norm, "norms of queries and keys: none or heads", false},
         {"norm", CLI_STRING, &s.norm, "where blocks have norms: pre, post or none", false},
         {"position", CLI_STRING, &s.position, "rope or none", false},
         {"ffn", CLI_STRING, &s.ffn, "feed-forward layers: swiglu or silu", false},
@@ -69,6 +72,7 @@ static tlm_model_options_t model_options(const settings_t *s)
 {
     static const char *const norms[] = {"pre", "post", "none"}; /* TLM_NORM_... and so on */
     static const char *const positions[] = {"rope", "none"};
+    static const char *const qk_norms[] = {"none", "heads"};
     static const char *const ffns[] = {"swiglu", "silu"};
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
 
@@ -82,6 +86,8 @@ static tlm_model_options_t model_options(const settings_t *s)
     options.num_layers = (int64_t)s->layers;
     options.num_heads = (int64_t)s->heads;
     options.num_kv_heads = (int64_t)s->kv_heads;
+    options.head_dim = (int64_t)s->head_dim;
+    options.qk_norm = cli_choose("qk-norm", s->qk_norm, qk_norms, 2);
     options.d_ff = (int64_t)s->d_ff;
     return options;
 }

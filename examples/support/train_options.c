@@ -13,6 +13,7 @@ train_settings_t settings = {.order = "random",
                              .norm = "pre",
                              .position = "rope",
                              .ffn = "swiglu",
+                             .qk_norm = "none",
                              .batch = 8,
                              .accumulate = 1,
                              .steps = 1200,
@@ -53,6 +54,8 @@ static const cli_option_t options[] = {
      false},
     {"d-ff", CLI_COUNT, &settings.d_ff,
      "inner width of the feed-forward layers; 0: 8/3 d-model, or 4 d-model for silu", false},
+    {"head-dim", CLI_COUNT, &settings.head_dim, "width of a head; 0: d-model / heads", false},
+    {"qk-norm", CLI_STRING, &settings.qk_norm, "norms of queries and keys: none or heads", false},
     {"norm", CLI_STRING, &settings.norm, "where blocks have norms: pre, post or none", false},
     {"position", CLI_STRING, &settings.position, "rope or none", false},
     {"rope-theta", CLI_REAL, &settings.rope_theta, "base of RoPE's angles", false},
@@ -114,6 +117,7 @@ const cli_program_t train_program = {
 /* The words of options, in the order of the library's numbers. */
 static const char *const norms[] = {"pre", "post", "none"};                     /* TLM_NORM_ */
 static const char *const positions[] = {"rope", "none"};                        /* TLM_POSITION_ */
+static const char *const qk_norms[] = {"none", "heads"};                        /* TLM_QK_NORM_ */
 static const char *const ffns[] = {"swiglu", "silu"};                           /* TLM_FFN_ */
 static const char *const orders[] = {"random", "shuffled", "sequential"};       /* TLM_ORDER_ */
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd"}; /* TLM_SCHEDULE_ */
@@ -129,6 +133,7 @@ void train_read_options(int argc, char **argv)
     cli_check_range("layers", settings.layers, 1, 1 << 16);
     cli_check_range("heads", settings.heads, 1, 1 << 16);
     cli_check_range("kv-heads", settings.kv_heads, 0, 1 << 16);
+    cli_check_range("head-dim", settings.head_dim, 0, INT32_MAX);
     cli_check_range("d-ff", settings.d_ff, 0, 1 << 24);
     cli_check_range("batch", settings.batch, 1, 1 << 20);
     cli_check_range("accumulate", settings.accumulate, 1, 1 << 20);
@@ -151,6 +156,8 @@ tlm_model_options_t train_model_options(void)
     shape.ffn = cli_choose("ffn", settings.ffn, ffns, 2);
     shape.tied_embeddings = settings.tied;
     shape.num_kv_heads = (int64_t)settings.kv_heads;
+    shape.head_dim = (int64_t)settings.head_dim;
+    shape.qk_norm = cli_choose("qk-norm", settings.qk_norm, qk_norms, 2);
     shape.vocab_size = (int64_t)settings.vocab_size;
     shape.context_length = (int64_t)settings.context;
     shape.d_model = (int64_t)settings.d_model;
@@ -169,6 +176,8 @@ void train_adopt_shape(const tlm_model_options_t *shape)
     settings.ffn = ffns[shape->ffn];
     settings.tied = shape->tied_embeddings;
     settings.kv_heads = (uint64_t)shape->num_kv_heads;
+    settings.head_dim = (uint64_t)shape->head_dim;
+    settings.qk_norm = qk_norms[shape->qk_norm];
     settings.vocab_size = (uint64_t)shape->vocab_size;
     settings.context = (uint64_t)shape->context_length;
     settings.d_model = (uint64_t)shape->d_model;

@@ -7,9 +7,9 @@
 typedef struct train_settings {
     const char *train, *valid, *order;
     uint64_t document_end, prefetch;
-    uint64_t vocab_size, context, d_model, layers, heads, kv_heads, d_ff;
+    uint64_t vocab_size, context, d_model, layers, heads, kv_heads, head_dim, d_ff;
     double rope_theta;
-    const char *norm, *position, *ffn;
+    const char *norm, *position, *ffn, *qk_norm;
     bool tied;
     uint64_t batch, accumulate, steps, stop, seed, threads;
     const char *schedule, *no_decay, *adamw;

@@ -174,7 +174,7 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     fails 1 'no-such-file' $train --resume no-such-file
     fails 1 'vocabulary' $train --vocab-size 300
     fails 2 'batch must be' $train --batch 0
-    switched="$train --norm post --position none --ffn silu --tied --kv-heads 1"
+    switched="$train --norm post --position none --ffn silu --tied --kv-heads 1 --head-dim 12 --qk-norm heads"
     passes $switched --output switched.safetensors --stop 10
     passes $switched --resume switched.safetensors --output switched.safetensors
     prints 'step *30/30'

@@ -164,7 +164,7 @@ size_t tlmi_pretoken_cache_size(const tlmi_pretoken_cache_t *cache)
 
 struct tlmi_memory_pool {
     _Atomic(tlmi_encode_memory_t *) idle[MAX_IDLE];
-    atomic_size_t idle_bytes;
+    atomic_size_t bytes; /* of all memory that has been idle, also while it is in use */
 };
 
 tlm_status_t tlmi_memory_pool_create(tlmi_memory_pool_t **out)
@@ -178,8 +178,10 @@ static size_t memory_size(const tlmi_encode_memory_t *memory)
     return sizeof(*memory) + tlmi_pretoken_cache_size(memory->cache) + memory->scratch.size;
 }
 
-static void free_memory(tlmi_encode_memory_t *memory)
+/* Frees memory that was taken from the pool, or made for it. */
+static void drop_memory(tlmi_memory_pool_t *pool, tlmi_encode_memory_t *memory)
 {
+    atomic_fetch_sub_explicit(&pool->bytes, memory->counted, memory_order_relaxed);
     tlmi_pretoken_cache_free(memory->cache);
     tlmi_scratch_release(&memory->scratch);
     tlmi_free(memory);
@@ -215,10 +217,8 @@ static tlmi_encode_memory_t *take_idle(tlmi_memory_pool_t *pool)
         if (memory == NULL)
             continue;
         memory = atomic_exchange_explicit(&pool->idle[i], NULL, memory_order_acquire);
-        if (memory == NULL)
-            continue;
-        atomic_fetch_sub_explicit(&pool->idle_bytes, memory_size(memory), memory_order_relaxed);
-        return memory;
+        if (memory != NULL)
+            return memory;
     }
     return NULL;
 }
@@ -230,25 +230,33 @@ tlmi_encode_memory_t *tlmi_memory_pool_take(tlmi_memory_pool_t *pool)
     return memory != NULL ? memory : make_memory();
 }
 
+/* Brings the sum up to date. It changes only when memory has grown, so that short texts pay for no
+ * atomic addition. False if the sum is too large. */
+static bool count_memory(tlmi_memory_pool_t *pool, tlmi_encode_memory_t *memory)
+{
+    size_t size = memory_size(memory), more = size - memory->counted;
+
+    memory->counted = size;
+    return more == 0 ||
+           atomic_fetch_add_explicit(&pool->bytes, more, memory_order_relaxed) + more <=
+               TLMI_IDLE_BYTES;
+}
+
 void tlmi_memory_pool_give(tlmi_memory_pool_t *pool, tlmi_encode_memory_t *memory)
 {
-    size_t size, before;
-
     if (memory == NULL)
         return;
     if (memory->scratch.size > MAX_IDLE_SCRATCH)
         tlmi_scratch_release(&memory->scratch);
-    size = memory_size(memory);
-    before = atomic_fetch_add_explicit(&pool->idle_bytes, size, memory_order_relaxed);
-    for (int i = 0; i < MAX_IDLE && before <= TLMI_IDLE_BYTES - size; i++) {
+    bool is_kept = count_memory(pool, memory);
+    for (int i = 0; is_kept && i < MAX_IDLE; i++) {
         tlmi_encode_memory_t *none = NULL;
 
         if (atomic_compare_exchange_strong_explicit(&pool->idle[i], &none, memory,
                                                     memory_order_release, memory_order_relaxed))
             return;
     }
-    atomic_fetch_sub_explicit(&pool->idle_bytes, size, memory_order_relaxed);
-    free_memory(memory);
+    drop_memory(pool, memory);
 }
 
 void tlmi_memory_pool_trim(tlmi_memory_pool_t *pool)
@@ -256,12 +264,12 @@ void tlmi_memory_pool_trim(tlmi_memory_pool_t *pool)
     tlmi_encode_memory_t *memory;
 
     while ((memory = take_idle(pool)) != NULL)
-        free_memory(memory);
+        drop_memory(pool, memory);
 }
 
 size_t tlmi_memory_pool_size(const tlmi_memory_pool_t *pool)
 {
-    return atomic_load_explicit(&pool->idle_bytes, memory_order_relaxed);
+    return atomic_load_explicit(&pool->bytes, memory_order_relaxed);
 }
 
 void tlmi_memory_pool_free(tlmi_memory_pool_t *pool)

@@ -140,6 +140,7 @@ size_t tlmi_pretoken_cache_size(const tlmi_pretoken_cache_t *cache);
 typedef struct tlmi_encode_memory {
     tlmi_pretoken_cache_t *cache;
     tlmi_scratch_t scratch;
+    size_t counted; /* bytes of it in the pool's sum */
 } tlmi_encode_memory_t;
 
 /* The most bytes that a tokenizer keeps as idle memory. */
@@ -160,7 +161,7 @@ void tlmi_memory_pool_give(tlmi_memory_pool_t *pool, tlmi_encode_memory_t *memor
 /* Frees all that is idle. */
 void tlmi_memory_pool_trim(tlmi_memory_pool_t *pool);
 
-/* Bytes that are idle. */
+/* Bytes that are idle, or were when they were taken. */
 size_t tlmi_memory_pool_size(const tlmi_memory_pool_t *pool);
 
 #endif

@@ -87,10 +87,10 @@ TLM_API tlm_status_t tlm_generator_create(tlm_generator_t **out, tlm_model_t *mo
 /** Frees the generator and its sequences. NULL is fine. @since 0.2 */
 TLM_API void tlm_generator_free(tlm_generator_t *generator);
 
-/** Adds a sequence that continues `prompt`, copied, by options of its own (NULL: INIT's), at any
- *  time. *sequence is its number: 0, 1, 2, ... Its tokens do not depend on the sequences beside it.
- *  Memory for keys and values grows with the tokens that are there, up to prompt_length +
- *  max_tokens and context_length. Errors as of tlm_model_generate. @since 0.2 */
+/** Adds a sequence that continues `prompt`, which is copied, with options of its own (NULL: those
+ *  of INIT), at any time. *sequence is its number: 0, 1, 2, ... Its tokens do not depend on the
+ *  other sequences. Memory for keys and values grows with its tokens, up to prompt_length +
+ *  max_tokens or context_length. See tlm_model_generate for errors. @since 0.2 */
 TLM_API tlm_status_t tlm_generator_add(size_t *sequence, tlm_generator_t *generator,
                                        const uint32_t *prompt, size_t prompt_length,
                                        const tlm_generate_options_t *options);

@@ -28,6 +28,7 @@ typedef struct tlm_checkpoint_options {
     /** Loss of these weights, used if has_validation_loss. NaN and infinity are not stored, and
      *  such a checkpoint is never the best. */
     double validation_loss;
+    /** Whether validation_loss is set. */
     bool has_validation_loss;
     uint8_t reserved[7];
 } tlm_checkpoint_options_t;

@@ -23,13 +23,19 @@ typedef tlm_status_t (*tlm_custom_backward_t)(void *user, tlm_tensor_t **grads,
                                               size_t num_inputs, tlm_tensor_t *const *saved,
                                               size_t num_saved);
 
-/** Begin with TLM_CUSTOM_OP_OPTIONS_INIT. backward is required, the rest may be 0. */
+/** Begin with TLM_CUSTOM_OP_OPTIONS_INIT. backward is required, the rest may be 0.
+ *  @since 0.2 */
 typedef struct tlm_custom_op_options {
-    size_t size;                    /* sizeof(tlm_custom_op_options_t) */
-    const char *name;               /* starts error messages; copied, truncated to 63 bytes */
-    tlm_custom_backward_t backward; /* see above */
-    void (*release)(void *user);    /* called when user is no longer needed; may be NULL */
-    void *user;                     /* given to both */
+    /** sizeof(tlm_custom_op_options_t). */
+    size_t size;
+    /** Starts error messages; copied, truncated to 63 bytes. */
+    const char *name;
+    /** Required. */
+    tlm_custom_backward_t backward;
+    /** Called once `user` is no longer needed; may be NULL. */
+    void (*release)(void *user);
+    /** First argument of both. */
+    void *user;
 } tlm_custom_op_options_t;
 
 #define TLM_CUSTOM_OP_OPTIONS_INIT TLM_SIZED(tlm_custom_op_options_t)

@@ -1,5 +1,4 @@
-/* TLM_API marks every exported function; the types that several headers use across the ABI come
- * from here. */
+/* TLM_API, which marks every exported function, and the types that several headers use. */
 #ifndef TINYLM_EXPORT_H
 #define TINYLM_EXPORT_H
 
@@ -7,15 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** Marks an exported function. */
 #if defined(__GNUC__) || defined(__clang__)
 #define TLM_API __attribute__((visibility("default")))
 #else
 #define TLM_API
 #endif
 
-/** A sequence of token ids: `n` of them at `ids`, which may be NULL where n is 0. @since 0.2 */
+/** A sequence of token ids. @since 0.2 */
 typedef struct tlm_ids {
+    /** n ids; may be NULL if n is 0. */
     const uint32_t *ids;
+    /** Number of ids. */
     size_t n;
 } tlm_ids_t;
 

@@ -1,5 +1,5 @@
-/* What a model costs, known from its options alone: parameters, memory, floating-point operations.
- * No model is made, so a model larger than the machine can be asked about. */
+/* What a model costs, computed from its options: parameters, memory, floating-point operations. No
+ * model is created, so the model may be larger than the machine's memory. */
 #ifndef TINYLM_MODEL_INFO_H
 #define TINYLM_MODEL_INFO_H
 
@@ -9,72 +9,90 @@
 extern "C" {
 #endif
 
-/* Parts of a model, as indices into the arrays below. */
-#define TLM_PART_EMBEDDING    0
-#define TLM_PART_ATTENTION    1 /* projections of queries, keys, values and the result */
-#define TLM_PART_SCORES       2 /* queries times keys, weights times values; no parameters */
-#define TLM_PART_FEED_FORWARD 3
-#define TLM_PART_NORMS        4
-#define TLM_PART_OUTPUT       5 /* the output projection; no parameters of its own if tied */
-#define TLM_NUM_PARTS         6
-#define TLM_MAX_PARTS         8 /* length of the arrays; unknown parts are 0 */
+/* Parts of a model: indices of the arrays below. @since 0.2 */
+#define TLM_PART_EMBEDDING    0 /**< Token embedding. */
+#define TLM_PART_ATTENTION    1 /**< Projections of queries, keys, values and the result. */
+#define TLM_PART_SCORES       2 /**< Queries times keys, weights times values; no parameters. */
+#define TLM_PART_FEED_FORWARD 3 /**< Feed-forward layers. */
+#define TLM_PART_NORMS        4 /**< Norms. */
+#define TLM_PART_OUTPUT       5 /**< Output projection; no parameters if it is the embedding. */
+#define TLM_NUM_PARTS         6 /**< Number of parts in this version. */
+#define TLM_MAX_PARTS         8 /**< Length of the arrays; entries of unknown parts are 0. */
 
-/* Which optimiser holds state. */
-#define TLM_COST_ADAMW 0
-#define TLM_COST_SGD   1
+/* The optimizer whose state is counted. @since 0.2 */
+#define TLM_COST_ADAMW 0 /**< Two numbers per parameter. */
+#define TLM_COST_SGD   1 /**< None. */
 
-/* How the products of attention are counted. */
-#define TLM_COUNT_EXECUTED 0 /* as the library does them: tiles above the diagonal are left out */
-#define TLM_COUNT_FULL     1 /* every query times every key, as textbooks count */
+/* How the products of attention are counted. @since 0.2 */
+#define TLM_COUNT_EXECUTED 0 /**< As the library computes them: without tiles above the diagonal. */
+#define TLM_COUNT_FULL     1 /**< Every query times every key, as textbooks count. */
 
+/** The step whose cost is computed. @since 0.2 */
 typedef struct tlm_cost_options {
-    size_t size;        /* sizeof(tlm_cost_options_t) */
-    int64_t batch;      /* sequences of a step; 0: 1 */
-    int64_t time;       /* tokens of a sequence; 0: the model's context_length */
-    int32_t optimizer;  /* TLM_COST_ADAMW ... */
-    int32_t counting;   /* TLM_COUNT_EXECUTED ... */
-    bool checkpointing; /* as tlm_model_set_checkpointing */
+    /** sizeof(tlm_cost_options_t). */
+    size_t size;
+    /** Sequences per step; 0: 1. */
+    int64_t batch;
+    /** Tokens per sequence; 0: the model's context_length. */
+    int64_t time;
+    /** TLM_COST_... */
+    int32_t optimizer;
+    /** TLM_COUNT_... */
+    int32_t counting;
+    /** Whether tlm_model_set_checkpointing is on. */
+    bool checkpointing;
     uint8_t reserved[7];
 } tlm_cost_options_t;
 
 #define TLM_COST_OPTIONS_INIT TLM_SIZED(tlm_cost_options_t)
 
-/* Bytes, and floating-point operations, a multiplication and an addition being two. */
+/** Parameters, bytes and floating-point operations; a multiplication and an addition are two
+ *  operations. Filled by the library; set `size` first, or start from TLM_COST_INIT. @since 0.2 */
 typedef struct tlm_cost {
-    size_t size; /* sizeof(tlm_cost_t), set by the caller */
+    /** sizeof(tlm_cost_t). */
+    size_t size;
+    /** All parameters. */
     uint64_t parameters;
+    /** Parameters by part (TLM_PART_...). */
     uint64_t part_parameters[TLM_MAX_PARTS];
-
-    /* Memory of a train step. */
+    /** Elements of the parameters. */
     uint64_t weight_bytes;
+    /** Elements of their gradients. */
     uint64_t gradient_bytes;
+    /** Elements of the optimizer's state. */
     uint64_t optimizer_bytes;
-    uint64_t activation_bytes; /* what the forward pass leaves for backward */
-    uint64_t step_live_bytes;  /* most that is in use at one time, in blocks of the allocator */
-    uint64_t step_peak_bytes;  /* most that is held of the system, kept blocks among it */
-    /* Memory of generation: keys and values of `batch` sequences of `time` tokens. */
+    /** What the forward pass keeps for backward. */
+    uint64_t activation_bytes;
+    /** Most memory in use at one time in a train step, in blocks of the allocator. */
+    uint64_t step_live_bytes;
+    /** Most memory taken from the system in a train step, including blocks kept for reuse. */
+    uint64_t step_peak_bytes;
+    /** Keys and values in generation, of `batch` sequences of `time` tokens. */
     uint64_t kv_cache_bytes;
-
-    /* Operations of a train step in matrix products, by part, and of the update. */
+    /** Matrix products of a step's forward pass, by part. */
     double forward_flops[TLM_MAX_PARTS];
+    /** Matrix products of a step's backward pass, by part. */
     double backward_flops[TLM_MAX_PARTS];
-    double recompute_flops; /* the blocks' forward pass once more, with checkpointing */
+    /** The forward pass of the blocks that checkpointing runs again. */
+    double recompute_flops;
+    /** The optimizer's update. */
     double optimizer_flops;
-    double step_flops;  /* all of these */
-    double model_flops; /* forward and backward alone: what the share of a machine's peak in use
-                           (MFU) is taken of */
-    /* Operations of generating one token after `time` - 1 others. */
+    /** Sum of these four. */
+    double step_flops;
+    /** Forward and backward only, of which the utilization of a machine (MFU) is computed. */
+    double model_flops;
+    /** Generating one token after `time` - 1 others. */
     double token_flops;
 } tlm_cost_t;
 
 #define TLM_COST_INIT TLM_SIZED(tlm_cost_t)
 
-/** The cost of the model that `model` describes; cost_options may be NULL. Set out->size first.
+/** Computes the cost of a model with these options; cost_options may be NULL. Set out->size first.
  *  Memory is that of the second and later train steps (zero_grad, tlm_model_loss, backward, step)
- *  in a process that does nothing else, with as many threads as tlm_num_threads says. Takes longer
- *  with more layers, a few microseconds each. TLM_ERR_INVALID_ARGUMENT, naming the field, for
- *  options out of range or numbers of bytes that do not fit 64 bits; TLM_ERR_RANGE if time is more
- *  than the context length. Thread-safe. @since 0.2 */
+ *  in a process that does nothing else, with tlm_num_threads threads. Takes a few microseconds per
+ *  layer. TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range or numbers of bytes
+ *  that do not fit in 64 bits; TLM_ERR_RANGE if time is more than the context length. Thread-safe.
+ *  @since 0.2 */
 TLM_API tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
                                     const tlm_cost_options_t *cost_options);
 

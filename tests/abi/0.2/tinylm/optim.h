@@ -41,10 +41,10 @@ typedef struct tlm_adamw_options {
     double beta2;
     /** Keeps the divisor away from 0. */
     double eps;
+    /** Share of the parameter taken away per step, times the learning rate. */
     double weight_decay;
     /** TLM_ADAMW_... @since 0.2 */
     int32_t variant;
-    /** 0. */
     int32_t reserved;
 } tlm_adamw_options_t;
 
@@ -89,7 +89,7 @@ TLM_API tlm_status_t tlm_optimizer_create_sgd(tlm_optimizer_t **out, double lear
 /** Frees the optimizer and its references to the parameters. NULL is fine. @since 0.1 */
 TLM_API void tlm_optimizer_free(tlm_optimizer_t *optimizer);
 
-/** The kind of new groups: "adamw" or "sgd"; "none" of NULL. Static storage. @since 0.1 */
+/** The kind of new groups: "adamw" or "sgd"; "none" for NULL. Static storage. @since 0.1 */
 TLM_API const char *tlm_optimizer_kind(const tlm_optimizer_t *optimizer);
 
 /** What a group has of its own, whatever its kind. @since 0.2 */
@@ -100,9 +100,10 @@ typedef struct tlm_group_options {
     double learning_rate;
     /** Used if has_weight_decay; otherwise that of the optimizer's creation. */
     double weight_decay;
+    /** Whether learning_rate is set. */
     bool has_learning_rate;
+    /** Whether weight_decay is set. */
     bool has_weight_decay;
-    /** 0. */
     uint8_t reserved[6];
 } tlm_group_options_t;
 
@@ -117,9 +118,10 @@ TLM_API tlm_status_t tlm_optimizer_add_group(tlm_optimizer_t *optimizer,
                                              tlm_tensor_t *const *tensors, size_t n,
                                              const tlm_group_options_t *options);
 
-/** Number of groups; 0 of NULL. @since 0.1 */
+/** Number of groups; 0 for NULL. @since 0.1 */
 TLM_API size_t tlm_optimizer_num_groups(const tlm_optimizer_t *optimizer);
 
+/** In place of the number of a group. */
 #define TLM_ALL_GROUPS SIZE_MAX
 
 /** Sets the learning rate of a group, or of all of them with TLM_ALL_GROUPS. TLM_ERR_RANGE if there
@@ -151,13 +153,13 @@ TLM_API tlm_status_t tlm_optimizer_step(tlm_optimizer_t *optimizer);
 /** Drops the gradients of all parameters. NULL is fine. @since 0.1 */
 TLM_API void tlm_optimizer_zero_grad(tlm_optimizer_t *optimizer);
 
-/** Number of steps taken; 0 of NULL. @since 0.1 */
+/** Number of steps taken; 0 for NULL. @since 0.1 */
 TLM_API uint64_t tlm_optimizer_steps(const tlm_optimizer_t *optimizer);
 
 /** Sets that number: the next step is `steps` + 1. @since 0.1 */
 TLM_API tlm_status_t tlm_optimizer_set_steps(tlm_optimizer_t *optimizer, uint64_t steps);
 
-/** Number of parameters over all groups; 0 of NULL. @since 0.1 */
+/** Number of parameters over all groups; 0 for NULL. @since 0.1 */
 TLM_API size_t tlm_optimizer_num_parameters(const tlm_optimizer_t *optimizer);
 
 /** Parameter `index`, in order of addition; borrowed until the optimizer is freed. TLM_ERR_RANGE if
@@ -218,7 +220,6 @@ typedef struct tlm_schedule_options {
     size_t size;
     /** TLM_SCHEDULE_... */
     int32_t kind;
-    /** 0. */
     int32_t reserved;
     /** There is no default. */
     double max_learning_rate;

@@ -1,10 +1,10 @@
 /* Status codes and the error message: how every call of the library reports failure.
  *
- * A call that returns tlm_status_t may return TLM_ERR_INVALID_ARGUMENT for a NULL pointer that it
- * needs and TLM_ERR_OUT_OF_MEMORY where it makes something, besides the codes that its comment
- * names. When it fails, its out-parameters are untouched and there is nothing to free. The library
- * never aborts, exits or prints. Functions that free take NULL; functions that only look take NULL
- * and say what they give. */
+ * Besides the codes that its comment names, a call that returns tlm_status_t may return
+ * TLM_ERR_INVALID_ARGUMENT for a NULL pointer that it needs and TLM_ERR_OUT_OF_MEMORY if it
+ * allocates. When it fails, its out-parameters are untouched and there is nothing to free. The
+ * library never aborts, exits or prints. Functions that free accept NULL; accessors accept NULL,
+ * and each documents what it then returns. */
 #ifndef TINYLM_STATUS_H
 #define TINYLM_STATUS_H
 
@@ -14,7 +14,8 @@
 extern "C" {
 #endif
 
-/* X(name, pinned code, text). Codes are part of the ABI: never renumbered, only added. */
+/** X(name, code, text) for every status. Codes are part of the ABI: new ones may come, and none
+ *  changes its number. */
 #define TLM_STATUS_LIST(X)                                                                         \
     X(TLM_OK, 0, "success")                                                                        \
     X(TLM_ERR_INVALID_ARGUMENT, -1, "invalid argument")                                            \
@@ -40,16 +41,16 @@ enum {
 #undef TLM_STATUS_ENUM
 };
 
-/** Name of a status code, such as "TLM_ERR_SHAPE"; "TLM_ERR_UNKNOWN" for a code the library does
- *  not know. Static storage, never NULL. Thread-safe. @since 0.1 */
+/** Name of a status code, such as "TLM_ERR_SHAPE"; "TLM_ERR_UNKNOWN" for a code that the library
+ *  does not know. Static storage, never NULL. Thread-safe. @since 0.1 */
 TLM_API const char *tlm_status_name(tlm_status_t status);
 
 /** Short English text of a status code. Static storage, never NULL. Thread-safe. @since 0.1 */
 TLM_API const char *tlm_status_text(tlm_status_t status);
 
-/** One line about the latest failed call on the calling thread, with the numbers that matter.
- *  Never NULL; "" before the first failure; a success does not clear it. Borrowed until the next
- *  failing call on this thread. Each thread has its own. @since 0.1 */
+/** One line about the latest failed call of the calling thread, with the numbers that matter. Never
+ *  NULL; "" before the first failure. A call that succeeds does not clear it. Borrowed until the
+ *  next failing call of this thread. Each thread has its own. @since 0.1 */
 TLM_API const char *tlm_error_message(void);
 
 #ifdef __cplusplus

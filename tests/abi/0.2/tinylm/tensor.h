@@ -20,14 +20,15 @@ extern "C" {
  *  two threads may use tensors of different graphs at the same time, but not of one graph. */
 typedef struct tlm_tensor tlm_tensor_t;
 
+/** Most dimensions of a tensor. */
 #define TLM_MAX_DIMS 8
 
 /* Element types. Gradients exist for TLM_FLOAT32 only; the others hold ids, positions, masks. */
-#define TLM_FLOAT32 0
-#define TLM_INT32   1
-#define TLM_INT64   2
-#define TLM_UINT32  3
-#define TLM_BOOL    4 /* one byte, 0 or 1 */
+#define TLM_FLOAT32 0 /**< The only type that computes. */
+#define TLM_INT32   1 /**< Ids and positions. */
+#define TLM_INT64   2 /**< Ids and positions. */
+#define TLM_UINT32  3 /**< Ids and positions. */
+#define TLM_BOOL    4 /**< Masks: one byte, 0 or 1. */
 
 /** Bytes per element of a type; 0 for an unknown type. Thread-safe. @since 0.1 */
 TLM_API size_t tlm_dtype_size(int32_t dtype);

@@ -1,6 +1,6 @@
-/* Tokenizers in files: reading and writing the formats of others. Each file is written aside and
- * then renamed, so that no reader sees half of it. docs/tokenizer.md says what of each format is
- * honoured. */
+/* Tokenizers in files: reading and writing the formats of other programs. A file is written under a
+ * temporary name and then renamed, so no reader sees half of it. docs/tokenizer.md says what is
+ * supported of each format. */
 #ifndef TINYLM_TOKENIZER_FILES_H
 #define TINYLM_TOKENIZER_FILES_H
 
@@ -10,52 +10,55 @@
 extern "C" {
 #endif
 
-/** Makes a tokenizer from GPT-2 style files: vocab.json (token to id, byte-to-unicode alphabet) and
- *  merges.txt (one merge a line, an optional "#version" first line). Owned by the caller. Errors as
- *  of tlm_tokenizer_create; TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be read.
- *  @since 0.1 */
+/** Makes a tokenizer from GPT-2 style files: vocab.json (token to id, in the byte-to-unicode
+ *  alphabet) and merges.txt (one merge per line after an optional "#version" line). Owned by the
+ *  caller. TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be read; see tlm_tokenizer_create
+ *  for other errors. @since 0.1 */
 TLM_API tlm_status_t tlm_tokenizer_load(tlm_tokenizer_t **out, const char *vocab_path,
                                         const char *merges_path,
                                         const tlm_tokenizer_options_t *options);
 
-/** Writes both files, each aside and then renamed, vocab.json first. TLM_ERR_NOT_FOUND or
- *  TLM_ERR_IO if one cannot be written. Pattern and special tokens are not in them. @since 0.1 */
+/** Writes both files, vocab.json first. The pattern and the list of special tokens are not part
+ *  of them. TLM_ERR_NOT_FOUND or TLM_ERR_IO if one cannot be written; TLM_ERR_UNSUPPORTED if the
+ *  model is not BPE. @since 0.1 */
 TLM_API tlm_status_t tlm_tokenizer_save(const tlm_tokenizer_t *tokenizer, const char *vocab_path,
                                         const char *merges_path);
 
-/** Makes a tokenizer from a tiktoken rank file: a line for each token, base64, a space, its rank,
- *  which is its id; ranks may have gaps. Ids are those of tiktoken's encode_ordinary, exactly
- *  (options->ignore_merges is implied). Pattern and special tokens are not in the file: give them.
- *  TLM_ERR_FORMAT, naming the line or the token, for anything else; other errors as of
- *  tlm_tokenizer_load. Owned by the caller. @since 0.2 */
+/** Makes a tokenizer from a tiktoken rank file: one line per token with its bytes in base64, a
+ *  space, and its rank, which is its id; ranks may have gaps. The ids are exactly those of
+ *  tiktoken's encode_ordinary (options->ignore_merges is implied). The pattern and the special
+ *  tokens are not in the file: give them as options. TLM_ERR_FORMAT, with the line or the token,
+ *  if the file is malformed; see tlm_tokenizer_load for other errors. Owned by the caller.
+ *  @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_load_tiktoken(tlm_tokenizer_t **out, const char *path,
                                                  const tlm_tokenizer_options_t *options);
 
-/** Writes a rank file, ids as ranks, without the tokens that are only special. TLM_ERR_UNSUPPORTED,
- *  naming the token, if ranks would encode otherwise than the merges do: if ids are in another
- *  order than merges, or a token is made by no merge and ignore_merges is not set. A trained
- *  tokenizer can always be written. @since 0.2 */
+/** Writes a rank file with ids as ranks and without the tokens that are only special.
+ *  TLM_ERR_UNSUPPORTED, with the token, if ranks would not encode as the merges do: if ids are
+ *  not in the order of merges, or if no merge makes a token and ignore_merges is not set. A
+ *  trained tokenizer can always be written. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_save_tiktoken(const tlm_tokenizer_t *tokenizer,
                                                  const char *path);
 
-/** Makes a tokenizer from a tokenizer.json of Hugging Face's tokenizers: byte-level BPE, split by
- *  GPT-2's pattern or by one regular expression. Added tokens become special tokens, before the
- *  caller's; options->pattern, if set, replaces the file's. Ids are those of tokenizers without its
- *  post-processor. TLM_ERR_UNSUPPORTED, naming it, for what would change ids and is not honoured;
- *  TLM_ERR_FORMAT, naming the place; other errors as of tlm_tokenizer_load. Owned by the caller.
- *  @since 0.2 */
+/** Makes a tokenizer from a tokenizer.json of Hugging Face's tokenizers: byte-level BPE, split
+ *  by GPT-2's pattern or by one regular expression. Added tokens become special tokens, before
+ *  the caller's; options->pattern, if set, replaces the file's. The ids are those of tokenizers
+ *  without its post-processor. TLM_ERR_UNSUPPORTED, with the name of the part, for anything that
+ *  would change ids and is not supported; TLM_ERR_FORMAT, with the place, if the file is
+ *  malformed; see tlm_tokenizer_load for other errors. Owned by the caller. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_load_json(tlm_tokenizer_t **out, const char *path,
                                              const tlm_tokenizer_options_t *options);
 
-/** Writes a tokenizer.json, pattern and special tokens included, that tokenizers reads to the same
- *  ids. TLM_ERR_UNSUPPORTED for a special token that is not UTF-8, holds a NUL byte, or would be
- *  taken for another token; TLM_ERR_NOT_FOUND or TLM_ERR_IO if it cannot be written. @since 0.2 */
+/** Writes a tokenizer.json, including pattern and special tokens, with which tokenizers produces
+ *  the same ids. TLM_ERR_UNSUPPORTED for a special token that is not UTF-8, contains a NUL byte,
+ *  or would be mistaken for another token; TLM_ERR_NOT_FOUND or TLM_ERR_IO if it cannot be
+ *  written. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_save_json(const tlm_tokenizer_t *tokenizer, const char *path);
 
-/** Reads whichever is there: at the path of a file a tokenizer.json, if it begins with a brace, or
- *  else a rank file; in a directory tokenizer.json, or else vocab.json and merges.txt. Errors as of
- *  the function that reads it; TLM_ERR_NOT_FOUND if none is there. Owned by the caller.
- *  @since 0.2 */
+/** Opens a tokenizer of any of these formats. A file that begins with a brace is a
+ *  tokenizer.json, any other a rank file; in a directory, tokenizer.json is read if it exists,
+ *  otherwise vocab.json and merges.txt. TLM_ERR_NOT_FOUND if there is none; see the function of
+ *  the format for other errors. Owned by the caller. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_open(tlm_tokenizer_t **out, const char *path,
                                         const tlm_tokenizer_options_t *options);
 

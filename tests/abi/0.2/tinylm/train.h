@@ -48,6 +48,7 @@ typedef struct tlm_evaluation {
     double loss;
     /** exp(loss). */
     double perplexity;
+    /** Time that it took. */
     double seconds;
     /** With a trainer: whether this is its lowest loss so far. */
     bool is_best;
@@ -86,7 +87,9 @@ typedef struct tlm_train_step {
     double learning_rate;
     /** Joint norm of the gradients before clipping. */
     double gradient_norm;
+    /** Time that the step took. */
     double seconds;
+    /** Tokens of the step per second. */
     double tokens_per_second;
     /** Share of peak_flops that the model's matrix products used (MFU); 0 if unknown. */
     double utilization;
@@ -95,8 +98,8 @@ typedef struct tlm_train_step {
 #define TLM_TRAIN_STEP_INIT TLM_SIZED(tlm_train_step_t)
 
 /* Callbacks of tlm_trainer_run, called on its thread. Their arguments are borrowed until they
- * return. Any result other than 0 ends the run once the step's evaluation and save are done. @since
- * 0.2 */
+ * return. Any result other than 0 ends the run once the step's evaluation and save are done.
+ * @since 0.2 */
 /** After a step. */
 typedef int32_t (*tlm_step_callback_t)(void *user, const tlm_train_step_t *step);
 /** After an evaluation. */
@@ -111,8 +114,7 @@ typedef struct tlm_trainer_options {
     size_t size;
     /** Steps of the whole run; there is no default. */
     uint64_t steps;
-    /** Step n, counted from 1, has the rate of the schedule's step n. NULL: the optimizer's rates.
-     *  */
+    /** Step n, counted from 1, has the rate of the schedule's step n; NULL: the rates stay. */
     const tlm_schedule_options_t *schedule;
     /** Norm that the gradients are clipped to; 0: no clipping. */
     double clip_norm;
@@ -130,9 +132,11 @@ typedef struct tlm_trainer_options {
     uint64_t save_every;
     /** Floating-point operations per second that the machine can do; 0: unknown. */
     double peak_flops;
-    /** Each callback may be NULL. */
+    /** Called after each step; may be NULL. */
     tlm_step_callback_t on_step;
+    /** Called after each evaluation; may be NULL. */
     tlm_evaluation_callback_t on_evaluation;
+    /** Called after each save; may be NULL. */
     tlm_save_callback_t on_save;
     /** First argument of the callbacks. */
     void *user;
@@ -163,7 +167,7 @@ TLM_API tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model,
 /** Frees the trainer, but nothing that it borrows. NULL is fine. @since 0.2 */
 TLM_API void tlm_trainer_free(tlm_trainer_t *trainer);
 
-/** Number of steps done, including those before a resumed checkpoint; 0 of NULL. @since 0.2 */
+/** Number of steps done, including those before a resumed checkpoint; 0 for NULL. @since 0.2 */
 TLM_API uint64_t tlm_trainer_steps(const tlm_trainer_t *trainer);
 
 /** Takes one step: step n, from 0, uses batches n accumulation .. (n + 1) accumulation - 1 of the

@@ -1,15 +1,19 @@
-/* Version numbers: the one source of truth, read by meson.build as well. */
+/* Version numbers. meson.build reads them from here too. */
 #ifndef TINYLM_VERSION_H
 #define TINYLM_VERSION_H
 
 #include "export.h"
 
-#define TLM_VERSION_MAJOR  0
-#define TLM_VERSION_MINOR  2
-#define TLM_VERSION_PATCH  0
+/** Grows with each release that may break programs, from 1.0 on. */
+#define TLM_VERSION_MAJOR 0
+/** Grows with new functions; before 1.0 the interface may change with it. */
+#define TLM_VERSION_MINOR 2
+/** Grows with corrections. */
+#define TLM_VERSION_PATCH 0
+/** The three as text. */
 #define TLM_VERSION_STRING "0.2.0"
 
-/* Bumped only when a program built against an older header could break; it is the soname. */
+/** The number in the soname. It grows only when a program built with older headers could break. */
 #define TLM_ABI_VERSION 1
 
 #ifdef __cplusplus
@@ -20,7 +24,8 @@ extern "C" {
  *  Thread-safe. @since 0.1 */
 TLM_API const char *tlm_version(void);
 
-/** ABI number of the library at run time; compare with TLM_ABI_VERSION. @since 0.1 */
+/** ABI number of the library at run time, to be compared with TLM_ABI_VERSION. Thread-safe.
+ *  @since 0.1 */
 TLM_API uint32_t tlm_abi_version(void);
 
 #ifdef __cplusplus

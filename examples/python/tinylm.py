@@ -20,15 +20,17 @@ import ctypes.util
 import itertools
 import json
 import os
+import struct
 import signal
+import struct
 import threading
 from array import array as _array
 from ctypes import POINTER, byref, c_bool, c_char_p, c_double, c_float, c_int32, c_int64
-from ctypes import c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence, Union
 
 __all__ = [
-    "FLOAT32", "INT32", "INT64", "UINT32", "BOOL", "Error", "InvalidArgumentError", "ShapeError",
+    "FLOAT32", "INT32", "INT64", "UINT32", "BOOL", "BFLOAT16", "FLOAT16", "Error", "InvalidArgumentError", "ShapeError",
     "OutOfMemoryError", "FileError", "FormatError", "NotFoundError", "UnsupportedError", "RangeError",
     "StateError", "RegexError", "NonFiniteError", "CancelledError", "SpecialTokenError", "version",
     "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level",
@@ -126,10 +128,12 @@ def _check(status: int, _function: Any, _arguments: Any) -> int:
 
 # ---- Constants and structs of the headers ---------------------------------------------------------
 
-FLOAT32, INT32, INT64, UINT32, BOOL = range(5)
-_ELEMENTS = {FLOAT32: c_float, INT32: c_int32, INT64: c_int64, UINT32: c_uint32, BOOL: c_bool}
-_NUMPY_NAMES = {FLOAT32: "float32", INT32: "int32", INT64: "int64", UINT32: "uint32", BOOL: "bool"}
-_FORMATS = {FLOAT32: "f", INT32: "i", INT64: "q", UINT32: "I", BOOL: "?"}  # of memoryview
+FLOAT32, INT32, INT64, UINT32, BOOL, BFLOAT16, FLOAT16 = range(7)
+_ELEMENTS = {FLOAT32: c_float, INT32: c_int32, INT64: c_int64, UINT32: c_uint32, BOOL: c_bool,
+             BFLOAT16: c_uint16, FLOAT16: c_uint16}  # the last two as bits
+_NUMPY_NAMES = {FLOAT32: "float32", INT32: "int32", INT64: "int64", UINT32: "uint32", BOOL: "bool",
+                FLOAT16: "float16"}
+_FORMATS = {FLOAT32: "f", INT32: "i", INT64: "q", UINT32: "I", BOOL: "?", FLOAT16: "e"}  # of memoryview
 
 # Words for the library's numbers, each the index of its word: TLM_NORM_... and so on.
 _WORDS = {
@@ -1177,6 +1181,24 @@ def _call(name: str, *arguments: Any) -> Tensor:
     return Tensor._wrap(out)
 
 
+def _store(dtype: int, value: Any) -> Any:
+    """A number as an element of a C array."""
+    if dtype == FLOAT16:
+        return struct.unpack("<H", struct.pack("<e", value))[0]
+    if dtype == BFLOAT16:  # to the nearest, ties to even
+        bits, = struct.unpack("<I", struct.pack("<f", value))
+        return (bits | 0x400000 if value != value else bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    return value
+
+
+def _load(dtype: int, element: Any) -> Any:
+    if dtype == FLOAT16:
+        return struct.unpack("<e", struct.pack("<H", element))[0]
+    if dtype == BFLOAT16:
+        return struct.unpack("<f", struct.pack("<I", element << 16))[0]
+    return element
+
+
 class Tensor(_Handle):
     """An array that may gather gradients, with a copy of nested lists, a number or a numpy array. In
     arithmetic a number is a tensor without dimensions."""
@@ -1191,7 +1213,7 @@ class Tensor(_Handle):
             shape, flat = list(values.shape), c_void_p(values.ctypes.data)
         else:
             items = _flatten(values, shape)
-            flat = (_ELEMENTS[dtype] * len(items))(*items)
+            flat = (_ELEMENTS[dtype] * len(items))(*(_store(dtype, item) for item in items))
         _lib.tlm_tensor_from_data(byref(handle), dtype, flat, _dims(shape), len(shape))
         self._handle = handle
         if requires_grad:
@@ -1250,7 +1272,10 @@ class Tensor(_Handle):
     @property
     def __array_interface__(self) -> dict[str, Any]:
         """For numpy.asarray, over the same memory."""
-        kind = {FLOAT32: "<f4", INT32: "<i4", INT64: "<i8", UINT32: "<u4", BOOL: "|b1"}[self.dtype]
+        kind = {FLOAT32: "<f4", INT32: "<i4", INT64: "<i8", UINT32: "<u4", BOOL: "|b1",
+                FLOAT16: "<f2"}.get(self.dtype)
+        if kind is None:
+            raise AttributeError("NumPy has no bfloat16")
         size = ctypes.sizeof(_ELEMENTS[self.dtype])
         return {"version": 3, "shape": self.shape, "typestr": kind, "data": (self.data or 0, False),
                 "strides": tuple(size * stride for stride in self.strides)}
@@ -1279,7 +1304,7 @@ class Tensor(_Handle):
 
     @property
     def dtype(self) -> int:
-        """FLOAT32, INT32, INT64, UINT32 or BOOL."""
+        """FLOAT32, INT32, INT64, UINT32, BOOL, BFLOAT16 or FLOAT16; ops compute with the first alone."""
         return _lib.tlm_tensor_dtype(self._handle)
 
     @property
@@ -1306,7 +1331,7 @@ class Tensor(_Handle):
 
     def tolist(self) -> Any:
         """Nested lists; a number for a scalar."""
-        return _nest(list(self._copy_out()), self.shape)
+        return _nest([_load(self.dtype, element) for element in self._copy_out()], self.shape)
 
     def item(self) -> float:
         """The value of a float32 tensor with one element."""

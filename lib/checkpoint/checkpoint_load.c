@@ -49,7 +49,7 @@ static tlm_status_t require_tensor(const tlmi_st_tensor_t **out, const tlmi_safe
 
     if (found == NULL)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no tensor '%s'", path, name);
-    if (strcmp(found->dtype, "F32") != 0)
+    if (strcmp(found->dtype, tlmi_dtype(TLM_FLOAT32)->safetensors) != 0)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%s' is %.16s, not F32", path, name,
                          found->dtype);
     if (found->ndim != ndim || memcmp(found->shape, shape, (size_t)ndim * sizeof(*shape)) != 0)

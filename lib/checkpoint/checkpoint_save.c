@@ -108,7 +108,7 @@ static void describe(tlmi_st_tensor_t *out, const char *name, const int64_t *sha
     for (int32_t i = 0; i < ndim; i++)
         numel *= (size_t)shape[i];
     out->name = name;
-    out->dtype = "F32";
+    out->dtype = tlmi_dtype(TLM_FLOAT32)->safetensors;
     out->ndim = ndim;
     if (ndim > 0)
         memcpy(out->shape, shape, (size_t)ndim * sizeof(*shape));

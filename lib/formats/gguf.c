@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/little_endian.h"
@@ -153,34 +154,35 @@ static tlm_status_t take_values(tlmi_gguf_t *file, reader_t *reader)
 
 /* ---- Tensors ---------------------------------------------------------------------------- */
 
-/* Names of types as GGUF's readers print them, for messages. */
+/* Names of types that are not in the table of element types, as GGUF's readers print them. */
 static const char *type_name(uint32_t type)
 {
     static const char *const names[] = {
-        [2] = "Q4_0",   [3] = "Q4_1",    [6] = "Q5_0",     [7] = "Q5_1",    [8] = "Q8_0",
-        [9] = "Q8_1",   [10] = "Q2_K",   [11] = "Q3_K",    [12] = "Q4_K",   [13] = "Q5_K",
-        [14] = "Q6_K",  [15] = "Q8_K",   [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS",
-        [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S",   [22] = "IQ2_S",  [23] = "IQ4_XS",
-        [24] = "I8",    [25] = "I16",    [26] = "I32",     [27] = "I64",    [28] = "F64",
-        [29] = "IQ1_M", [34] = "TQ1_0",  [35] = "TQ2_0",   [39] = "MXFP4",
+        [3] = "Q4_1",     [6] = "Q5_0",    [7] = "Q5_1",     [9] = "Q8_1",   [10] = "Q2_K",
+        [11] = "Q3_K",    [12] = "Q4_K",   [13] = "Q5_K",    [14] = "Q6_K",  [15] = "Q8_K",
+        [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL",
+        [21] = "IQ3_S",   [22] = "IQ2_S",  [23] = "IQ4_XS",  [29] = "IQ1_M", [34] = "TQ1_0",
+        [35] = "TQ2_0",   [39] = "MXFP4",
     };
-    bool known = type < sizeof(names) / sizeof(names[0]) && names[type] != NULL;
+    const tlmi_dtype_t *known = tlmi_dtype_of_gguf(type);
 
-    return known ? names[type] : "unknown";
+    if (known != NULL)
+        return known->gguf_name;
+    return type < sizeof(names) / sizeof(names[0]) && names[type] != NULL ? names[type] : "unknown";
 }
 
 /* Bytes that shape and type ask for. */
 static tlm_status_t tensor_bytes(size_t *out, const tlmi_gguf_tensor_t *tensor, const char *path)
 {
-    size_t bytes = tensor->type == TLMI_GGML_F32                                     ? 4
-                   : tensor->type == TLMI_GGML_F16 || tensor->type == TLMI_GGML_BF16 ? 2
-                                                                                     : 0;
+    const tlmi_dtype_t *type = tlmi_dtype_of_gguf(tensor->type);
+    size_t bytes;
 
-    if (bytes == 0)
+    if (type == NULL || type->load == NULL || type->block != 1)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
                          "%s: tensor '%.*s' is of type %s (%" PRIu32 "), not F32, F16 or BF16",
                          path, shown(tensor->name_size), tensor->name, type_name(tensor->type),
                          tensor->type);
+    bytes = type->bytes;
     for (int32_t i = 0; i < tensor->ndim; i++)
         if (!tlmi_mul_size(&bytes, bytes, (size_t)tensor->shape[i]))
             return tlmi_fail(TLM_ERR_FORMAT, "%s: the shape of tensor '%.*s' overflows", path,

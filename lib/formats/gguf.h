@@ -31,9 +31,6 @@ enum {
     TLMI_GGUF_NUM_TYPES
 };
 
-/* Types of tensors that are read and written, by their numbers in the file. */
-enum { TLMI_GGML_F32 = 0, TLMI_GGML_F16 = 1, TLMI_GGML_BF16 = 30 };
-
 typedef struct tlmi_gguf_value {
     const char *key; /* without a NUL behind it */
     size_t key_size;
@@ -47,7 +44,7 @@ typedef struct tlmi_gguf_value {
 typedef struct tlmi_gguf_tensor {
     const char *name; /* without a NUL behind it */
     size_t name_size;
-    uint32_t type;
+    uint32_t type;               /* a number of the file: tlmi_dtype_of_gguf */
     int64_t shape[TLM_MAX_DIMS]; /* the innermost dimension last, as everywhere here */
     int32_t ndim;
     const char *data; /* as many bytes as shape and type ask for */

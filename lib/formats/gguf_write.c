@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "formats/half.h"
+#include "base/half.h"
 #include "base/little_endian.h"
 
 #define NUM_VALUES_AT 16 /* where the header has their number */

@@ -7,8 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/error.h"
 #include "formats/file_kind.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 #define NPY_MAGIC      "\x93NUMPY"
 #define NPY_MAGIC_SIZE 6
@@ -84,22 +87,22 @@ static tlm_status_t npy_number(uint64_t *out, npy_cursor_t *cursor)
     return TLM_OK;
 }
 
+/* What token files hold. */
+static const int32_t token_types[] = {TLMI_UINT16, TLM_UINT32, TLM_INT64};
+
 static tlm_status_t npy_descr(int32_t *item_size, npy_cursor_t *cursor)
 {
     char descr[32];
 
     TLMI_TRY(npy_string(descr, cursor));
-    if (strcmp(descr, "<u2") == 0)
-        *item_size = 2;
-    else if (strcmp(descr, "<u4") == 0)
-        *item_size = 4;
-    else if (strcmp(descr, "<i8") == 0)
-        *item_size = 8;
-    else
-        return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "%s: elements of type '%s'; token files hold '<u2', '<u4' or '<i8'",
-                         cursor->path, descr);
-    return TLM_OK;
+    for (size_t i = 0; i < COUNT_OF(token_types); i++)
+        if (strcmp(descr, tlmi_dtype(token_types[i])->numpy) == 0) {
+            *item_size = (int32_t)tlmi_dtype(token_types[i])->bytes;
+            return TLM_OK;
+        }
+    return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                     "%s: elements of type '%s'; token files hold '<u2', '<u4' or '<i8'",
+                     cursor->path, descr);
 }
 
 static tlm_status_t npy_shape(uint64_t *length, npy_cursor_t *cursor)

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/crc64.h"
+#include "base/dtype.h"
 #include "base/little_endian.h"
 #include "formats/file_kind.h"
 
@@ -18,27 +19,18 @@
 #define CHECKSUM_DIGITS 16
 #define CHECKSUM_PIECE  ((size_t)16 << 20) /* bytes between two looks at the file's size */
 
-static const struct {
-    const char *name;
-    size_t bits;
-} dtypes[] = {
-    {"F32", 32}, {"F64", 64}, {"F16", 16}, {"BF16", 16}, {"I64", 64}, {"I32", 32}, {"I16", 16},
-    {"I8", 8},   {"U64", 64}, {"U32", 32}, {"U16", 16},  {"U8", 8},   {"BOOL", 8},
-};
-
 /* ---- Reading ---------------------------------------------------------------------------- */
 
 /* Bytes that shape and dtype ask for. */
 static tlm_status_t tensor_bytes(size_t *out, const tlmi_st_tensor_t *tensor, const char *path)
 {
-    size_t bytes = 0;
+    const tlmi_dtype_t *type = tlmi_dtype_of_safetensors(tensor->dtype);
+    size_t bytes;
 
-    for (size_t i = 0; i < sizeof(dtypes) / sizeof(dtypes[0]); i++)
-        if (strcmp(tensor->dtype, dtypes[i].name) == 0)
-            bytes = dtypes[i].bits / 8;
-    if (bytes == 0)
+    if (type == NULL)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.128s' has unknown dtype '%.16s'", path,
                          tensor->name, tensor->dtype);
+    bytes = type->bytes;
     for (int32_t i = 0; i < tensor->ndim; i++)
         if (!tlmi_mul_size(&bytes, bytes, (size_t)tensor->shape[i]))
             return tlmi_fail(TLM_ERR_FORMAT, "%s: the shape of tensor '%.128s' overflows", path,

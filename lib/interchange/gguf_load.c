@@ -243,13 +243,6 @@ static tlm_status_t read_token(bool *exists, uint32_t *id, const tlmi_gguf_t *fi
 
 /* ---- Weights ---------------------------------------------------------------------------- */
 
-static int32_t weights_of(const tlmi_gguf_tensor_t *tensor)
-{
-    return tensor->type == TLMI_GGML_F16    ? TLM_WEIGHTS_FLOAT16
-           : tensor->type == TLMI_GGML_BF16 ? TLM_WEIGHTS_BFLOAT16
-                                            : TLM_WEIGHTS_FLOAT32;
-}
-
 static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *info,
                                  const tlm_model_options_t *options, const tlmi_family_t *family,
                                  const tlmi_gguf_t *file, const char *path)
@@ -263,14 +256,14 @@ static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *in
         tlmi_weights_begin(&model, &found, options, file->num_tensors, file->mapping.size, path));
     for (size_t i = 0; i < file->num_tensors; i++) {
         const tlmi_gguf_tensor_t *tensor = &file->tensors[i];
-        const tlmi_found_weight_t one = {tensor->data, weights_of(tensor), tensor->shape,
-                                         tensor->ndim, &file->mapping};
+        const tlmi_found_weight_t one = {tensor->data, tlmi_dtype_of_gguf(tensor->type),
+                                         tensor->shape, tensor->ndim, &file->mapping};
 
         TLMI_TRY_OR(done, tlmi_weight_place(found, model, TLMI_GGUF, tensor->name,
                                             tensor->name_size, &one, path));
     }
     TLMI_TRY_OR(done, tlmi_weights_fill(model, found, &convention, path));
-    info->weights = found[0].weights;
+    info->weights = tlmi_weights_choice(found[0].type);
     *out = model;
     model = NULL;
 done:

@@ -3,15 +3,6 @@
 #include "interchange/interchange.h"
 #include "tokenizer/formats/token_files.h"
 
-/* Numbers of "general.file_type" and of the matrices' type, by TLM_WEIGHTS_... */
-static const struct {
-    uint32_t file_type, tensor_type;
-} types[] = {
-    [TLM_WEIGHTS_FLOAT32] = {0, TLMI_GGML_F32},
-    [TLM_WEIGHTS_FLOAT16] = {1, TLMI_GGML_F16},
-    [TLM_WEIGHTS_BFLOAT16] = {32, TLMI_GGML_BF16},
-};
-
 /* Sizes fit in 31 bits, as tlm_model_create makes sure. */
 static tlm_status_t put_option(tlmi_gguf_writer_t *writer, const char *key,
                                const tlm_model_options_t *options,
@@ -31,7 +22,8 @@ static tlm_status_t put_options(tlmi_gguf_writer_t *writer, const tlm_model_t *m
     TLMI_TRY(tlmi_gguf_put_string(writer, "general.architecture", name));
     TLMI_TRY(tlmi_gguf_put_string(writer, "general.type", "model"));
     TLMI_TRY(tlmi_gguf_put_uint32(writer, "general.alignment", TLMI_GGUF_ALIGNMENT));
-    TLMI_TRY(tlmi_gguf_put_uint32(writer, "general.file_type", types[file->weights].file_type));
+    TLMI_TRY(tlmi_gguf_put_uint32(writer, "general.file_type",
+                                  (uint32_t)tlmi_weights_type(file->weights)->gguf_file_type));
     for (size_t i = 0; i < tlmi_num_options; i++)
         if (tlmi_options[i].keys[TLMI_GGUF].key != NULL)
             TLMI_TRY(put_option(writer,
@@ -54,9 +46,9 @@ static tlm_status_t put_tokens(tlmi_gguf_writer_t *writer, const tlm_model_file_
 }
 
 /* Gains stay float32 in all files. */
-static int32_t weights_of(const tlm_model_t *model, size_t index, int32_t weights)
+static const tlmi_dtype_t *type_of(const tlm_model_t *model, size_t index, int32_t weights)
 {
-    return model->specs[index].ndim == 1 ? TLM_WEIGHTS_FLOAT32 : weights;
+    return tlmi_weights_type(model->specs[index].ndim == 1 ? TLM_WEIGHTS_FLOAT32 : weights);
 }
 
 static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlm_model_t *model,
@@ -66,14 +58,14 @@ static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlm_model
 
     for (size_t i = 0; i < model->num_parameters; i++) {
         const tlmi_parameter_spec_t *spec = &model->specs[i];
-        int32_t own = weights_of(model, i, weights);
+        const tlmi_dtype_t *type = type_of(model, i, weights);
         uint64_t numel = (uint64_t)tlm_tensor_numel(model->parameters[i]);
         char name[TLMI_WEIGHT_NAME_SIZE];
 
         tlmi_weight_name(name, model, i, TLMI_GGUF);
-        TLMI_TRY(tlmi_gguf_put_tensor(writer, name, spec->shape, spec->ndim, types[own].tensor_type,
+        TLMI_TRY(tlmi_gguf_put_tensor(writer, name, spec->shape, spec->ndim, (uint32_t)type->gguf,
                                       place));
-        place += tlmi_gguf_aligned(numel * tlmi_weight_item_size(own));
+        place += tlmi_gguf_aligned(numel * type->bytes);
     }
     return TLM_OK;
 }
@@ -95,7 +87,7 @@ static tlm_status_t put_all(tlmi_gguf_writer_t *writer, const tlm_model_t *model
     TLMI_TRY(describe_weights(writer, model, file->weights));
     for (size_t i = 0; i < model->num_parameters; i++) {
         TLMI_TRY(tlmi_gguf_align(writer));
-        TLMI_TRY(tlmi_weight_write(model, i, &convention, weights_of(model, i, file->weights), path,
+        TLMI_TRY(tlmi_weight_write(model, i, &convention, type_of(model, i, file->weights), path,
                                    sink, writer->file));
     }
     return tlmi_gguf_align(writer);

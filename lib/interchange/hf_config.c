@@ -9,12 +9,6 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-static const char *const dtypes[] = {
-    [TLM_WEIGHTS_FLOAT32] = "float32",
-    [TLM_WEIGHTS_FLOAT16] = "float16",
-    [TLM_WEIGHTS_BFLOAT16] = "bfloat16",
-};
-
 /* ---- Writing ---------------------------------------------------------------------------- */
 
 tlm_status_t tlmi_hf_set_text(tlmi_json_t *object, const char *key, const char *text)
@@ -78,7 +72,7 @@ static tlm_status_t set_all(tlmi_json_t *config, const tlmi_family_t *family,
     TLMI_TRY(tlmi_json_set(config, "mlp_bias", tlmi_json_new_bool(false)));
     TLMI_TRY(tlmi_json_set(config, "use_cache", tlmi_json_new_bool(true)));
     TLMI_TRY(tlmi_hf_set_tokens(config, file));
-    return tlmi_hf_set_text(config, "torch_dtype", dtypes[file->weights]);
+    return tlmi_hf_set_text(config, "torch_dtype", tlmi_weights_type(file->weights)->name);
 }
 
 tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlmi_family_t *family,

@@ -156,18 +156,13 @@ static bool is_rope_table(const char *name)
 static tlm_status_t place(tlmi_found_weight_t *found, const tlm_model_t *model,
                           const tlmi_st_tensor_t *tensor, const shard_t *shard)
 {
-    static const char *const dtypes[] = {
-        [TLM_WEIGHTS_FLOAT32] = "F32",
-        [TLM_WEIGHTS_FLOAT16] = "F16",
-        [TLM_WEIGHTS_BFLOAT16] = "BF16",
-    };
+    const tlmi_dtype_t *type = tlmi_dtype_of_safetensors(tensor->dtype);
 
-    for (int32_t weights = 0; weights < 3; weights++)
-        if (strcmp(tensor->dtype, dtypes[weights]) == 0)
-            return tlmi_weight_place(found, model, TLMI_HF, tensor->name, strlen(tensor->name),
-                                     &(tlmi_found_weight_t){tensor->data, weights, tensor->shape,
-                                                            tensor->ndim, &shard->file.mapping},
-                                     shard->path);
+    if (tlmi_weights_choice(type) >= 0)
+        return tlmi_weight_place(found, model, TLMI_HF, tensor->name, strlen(tensor->name),
+                                 &(tlmi_found_weight_t){tensor->data, type, tensor->shape,
+                                                        tensor->ndim, &shard->file.mapping},
+                                 shard->path);
     return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.128s' is %.16s, not F32, F16 or BF16",
                      shard->path, tensor->name, tensor->dtype);
 }
@@ -176,8 +171,8 @@ static tlm_status_t place(tlmi_found_weight_t *found, const tlm_model_t *model,
 static tlm_status_t check_tied(const tlmi_found_weight_t *embedding, const tlmi_st_tensor_t *output,
                                const tlm_model_t *model, const char *path)
 {
-    const size_t bytes =
-        (size_t)tlm_tensor_numel(model->parameters[0]) * tlmi_weight_item_size(embedding->weights);
+    const size_t numel = (size_t)tlm_tensor_numel(model->parameters[0]);
+    const size_t bytes = embedding->data == NULL ? 0 : numel * embedding->type->bytes;
 
     if (embedding->data == NULL || /* which is said by another message */
         (output->bytes == bytes && memcmp(output->data, embedding->data, bytes) == 0))
@@ -253,7 +248,7 @@ tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, con
                                          folder->bytes, directory));
     TLMI_TRY_OR(done, place_all(found, model, folder));
     TLMI_TRY_OR(done, tlmi_weights_fill(model, found, &convention, directory));
-    own.weights = found[0].weights;
+    own.weights = tlmi_weights_choice(found[0].type);
     *file = own;
     *out = model;
     model = NULL;

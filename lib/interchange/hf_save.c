@@ -28,24 +28,17 @@ typedef struct hf_folder {
 /* ---- Weights ---------------------------------------------------------------------------- */
 
 static void describe_weights(tlmi_st_tensor_t *tensors, char (*names)[TLMI_WEIGHT_NAME_SIZE],
-                             const tlm_model_t *model, int32_t weights)
+                             const tlm_model_t *model, const tlmi_dtype_t *type)
 {
-    static const char *const dtypes[] = {
-        [TLM_WEIGHTS_FLOAT32] = "F32",
-        [TLM_WEIGHTS_FLOAT16] = "F16",
-        [TLM_WEIGHTS_BFLOAT16] = "BF16",
-    };
-
     for (size_t i = 0; i < model->num_parameters; i++) {
         const tlmi_parameter_spec_t *spec = &model->specs[i];
 
         tlmi_weight_name(names[i], model, i, TLMI_HF);
         tensors[i].name = names[i];
-        tensors[i].dtype = dtypes[weights];
+        tensors[i].dtype = type->safetensors;
         tensors[i].ndim = spec->ndim;
         memcpy(tensors[i].shape, spec->shape, sizeof(spec->shape));
-        tensors[i].bytes =
-            (size_t)tlm_tensor_numel(model->parameters[i]) * tlmi_weight_item_size(weights);
+        tensors[i].bytes = (size_t)tlm_tensor_numel(model->parameters[i]) * type->bytes;
     }
 }
 
@@ -72,6 +65,7 @@ static tlm_status_t make_metadata(tlmi_json_t **out)
 
 static tlm_status_t save_weights(const hf_folder_t *folder, const char *path)
 {
+    const tlmi_dtype_t *type = tlmi_weights_type(folder->options.weights);
     const tlm_model_t *model = folder->model;
     const size_t n = model->num_parameters;
     tlmi_st_tensor_t *tensors = tlmi_calloc(n, sizeof(*tensors), "the tensors of a model");
@@ -83,12 +77,12 @@ static tlm_status_t save_weights(const hf_folder_t *folder, const char *path)
 
     if (tensors == NULL || names == NULL)
         goto done;
-    describe_weights(tensors, names, model, folder->options.weights);
+    describe_weights(tensors, names, model, type);
     TLMI_TRY_OR(done, make_metadata(&metadata));
     TLMI_TRY_OR(done, tlmi_st_writer_open(&writer, path, tensors, n, metadata));
     for (size_t i = 0; i < n; i++)
-        TLMI_TRY_OR(done, tlmi_weight_write(model, i, &folder->convention, folder->options.weights,
-                                            path, sink, writer));
+        TLMI_TRY_OR(done,
+                    tlmi_weight_write(model, i, &folder->convention, type, path, sink, writer));
     status = tlmi_st_writer_commit(writer);
     writer = NULL;
 done:

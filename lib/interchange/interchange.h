@@ -4,6 +4,7 @@
 
 #include "tinylm/model_files.h"
 #include "model/model_core.h"
+#include "base/dtype.h"
 #include "base/json.h"
 #include "formats/gguf.h"
 
@@ -46,16 +47,18 @@ size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
 
 /* ---- Values ----------------------------------------------------------------------------- */
 
-/* Bytes of an element, by TLM_WEIGHTS_... */
-size_t tlmi_weight_item_size(int32_t weights);
+/* The element type that a choice of TLM_WEIGHTS_... stands for, and the choice that stands for a type
+ * (-1: none does, and models are not read from such weights). */
+const tlmi_dtype_t *tlmi_weights_type(int32_t weights);
+int32_t tlmi_weights_choice(const tlmi_dtype_t *type);
 
 /* Receives the bytes of a file, a piece at a time. */
 typedef tlm_status_t (*tlmi_weight_sink_t)(void *user, const void *bytes, size_t size);
 
-/* Gives a parameter's values to `sink`, as elements of type `weights`. TLM_ERR_RANGE, naming it behind
+/* Gives a parameter's values to `sink`, as elements of `type`. TLM_ERR_RANGE, naming it behind
  * `path`, if one is too large for the type. */
 tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index,
-                               const tlmi_convention_t *convention, int32_t weights,
+                               const tlmi_convention_t *convention, const tlmi_dtype_t *type,
                                const char *path, tlmi_weight_sink_t sink, void *user);
 
 /* ---- From a file to a model ------------------------------------------------------------- */
@@ -64,7 +67,7 @@ tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index,
 typedef struct tlmi_found_weight {
     const void
         *data; /* as many bytes as shape and type ask for, at any alignment; NULL: not found */
-    int32_t weights; /* TLM_WEIGHTS_... */
+    const tlmi_dtype_t *type;
     const int64_t *shape;
     int32_t ndim;
     const tlmi_mapping_t *file; /* that `data` lies in */

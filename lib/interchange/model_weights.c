@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "formats/half.h"
 #include "tensor/tensor_core.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -128,71 +127,72 @@ static int64_t own_row(int64_t row, int64_t width)
     return width == 0 ? row : row - j + 2 * (j % (width / 2)) + j / (width / 2);
 }
 
-size_t tlmi_weight_item_size(int32_t weights)
+/* By TLM_WEIGHTS_... */
+static const int32_t weight_types[] = {
+    [TLM_WEIGHTS_FLOAT32] = TLM_FLOAT32,
+    [TLM_WEIGHTS_FLOAT16] = TLM_FLOAT16,
+    [TLM_WEIGHTS_BFLOAT16] = TLM_BFLOAT16,
+};
+enum { NUM_CHOICES = sizeof(weight_types) / sizeof(weight_types[0]) };
+
+const tlmi_dtype_t *tlmi_weights_type(int32_t weights)
 {
-    return weights == TLM_WEIGHTS_FLOAT32 ? 4 : 2;
+    return tlmi_dtype(weight_types[weights]);
 }
 
-/* out[i] = values[i] as 16 bits; false if a finite number became infinite. */
-static bool narrow(uint16_t *out, const float *values, int64_t n, int32_t weights)
+int32_t tlmi_weights_choice(const tlmi_dtype_t *type)
 {
-    bool fits = true;
+    for (int32_t i = 0; i < NUM_CHOICES; i++)
+        if (type != NULL && weight_types[i] == type->code)
+            return i;
+    return -1;
+}
 
-    for (int64_t i = 0; i < n; i++) {
-        float back;
-
-        if (weights == TLM_WEIGHTS_FLOAT16) {
-            out[i] = tlmi_float_to_half(values[i]);
-            back = tlmi_half_to_float(out[i]);
-        } else {
-            out[i] = tlmi_float_to_bfloat16(values[i]);
-            back = tlmi_bfloat16_to_float(out[i]);
-        }
-        fits = fits && !isinf(back) == !isinf(values[i]);
-    }
-    return fits;
+/* Whether a finite number became infinite; `back` is room for n floats. */
+static bool overflows(float *back, const void *stored, const float *values, int64_t n,
+                      const tlmi_dtype_t *type)
+{
+    type->load(back, stored, n);
+    for (int64_t i = 0; i < n; i++)
+        if (isinf(back[i]) && !isinf(values[i]))
+            return true;
+    return false;
 }
 
 tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index,
-                               const tlmi_convention_t *convention, int32_t weights,
+                               const tlmi_convention_t *convention, const tlmi_dtype_t *type,
                                const char *path, tlmi_weight_sink_t sink, void *user)
 {
     const float *values = tlmi_floats(model->parameters[index]);
     const rows_t rows = rows_of(model, index, convention);
-    const size_t size = (size_t)rows.columns * tlmi_weight_item_size(weights);
-    uint16_t *narrowed = NULL;
+    const size_t size = (size_t)rows.columns * type->bytes;
+    void *stored = NULL;
+    float *back = NULL;
     tlm_status_t status = TLM_OK;
 
-    if (weights != TLM_WEIGHTS_FLOAT32) {
-        narrowed = tlmi_alloc((size_t)rows.columns, sizeof(*narrowed), "a row of weights");
-        if (narrowed == NULL)
-            return TLM_ERR_OUT_OF_MEMORY;
+    if (type->code != TLM_FLOAT32) {
+        stored = tlmi_alloc((size_t)rows.columns, type->bytes, "a row of weights");
+        back = tlmi_alloc((size_t)rows.columns, sizeof(*back), "a row of weights");
+        if (stored == NULL || back == NULL)
+            status = TLM_ERR_OUT_OF_MEMORY;
     }
     for (int64_t row = 0; row < rows.count && status == TLM_OK; row++) {
         const float *own = values + own_row(row, rows.width) * rows.columns;
 
-        if (narrowed == NULL)
+        if (stored == NULL) {
             status = sink(user, own, size);
-        else if (narrow(narrowed, own, rows.columns, weights))
-            status = sink(user, narrowed, size);
-        else
+            continue;
+        }
+        type->store(stored, own, rows.columns);
+        if (overflows(back, stored, own, rows.columns, type))
             status = tlmi_fail(TLM_ERR_RANGE, "%s: parameter '%s' has a weight too large for %s",
-                               path, model->specs[index].name,
-                               weights == TLM_WEIGHTS_FLOAT16 ? "float16" : "bfloat16");
+                               path, model->specs[index].name, type->name);
+        else
+            status = sink(user, stored, size);
     }
-    tlmi_free(narrowed);
+    tlmi_free(stored);
+    tlmi_free(back);
     return status;
-}
-
-static void widen(float *out, const uint8_t *bytes, int64_t n, int32_t weights)
-{
-    for (int64_t i = 0; i < n; i++) {
-        uint16_t item;
-
-        memcpy(&item, bytes + (size_t)i * sizeof(item), sizeof(item));
-        out[i] = weights == TLM_WEIGHTS_FLOAT16 ? tlmi_half_to_float(item)
-                                                : tlmi_bfloat16_to_float(item);
-    }
 }
 
 static void read_weight(tlm_model_t *model, size_t index, const tlmi_convention_t *convention,
@@ -200,20 +200,12 @@ static void read_weight(tlm_model_t *model, size_t index, const tlmi_convention_
 {
     float *values = tlmi_floats(model->parameters[index]);
     const rows_t rows = rows_of(model, index, convention);
-    const size_t size = (size_t)rows.columns * tlmi_weight_item_size(from->weights);
+    const size_t size = (size_t)rows.columns * from->type->bytes;
     const uint8_t *bytes = from->data;
 
-    for (int64_t row = 0; row < rows.count; row++, bytes += size) {
-        float *own = values + own_row(row, rows.width) * rows.columns;
-
-        if (from->weights == TLM_WEIGHTS_FLOAT32)
-            memcpy(own, bytes, size);
-        else
-            widen(own, bytes, rows.columns, from->weights);
-    }
+    for (int64_t row = 0; row < rows.count; row++, bytes += size)
+        from->type->load(values + own_row(row, rows.width) * rows.columns, bytes, rows.columns);
 }
-
-/* ---- From a file to a model ------------------------------------------------------------- */
 
 tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found,
                                 const tlm_model_options_t *options, size_t num_tensors,

@@ -8,16 +8,6 @@
 #include "base/memory.h"
 #include "tensor/tensor_core.h"
 
-static const struct {
-    int32_t dtype;
-    tlmi_dlpack_type_t type;
-} types[] = {
-    {TLM_FLOAT32, {TLMI_DLPACK_FLOAT, 32, 1}}, {TLM_INT32, {TLMI_DLPACK_INT, 32, 1}},
-    {TLM_INT64, {TLMI_DLPACK_INT, 64, 1}},     {TLM_UINT32, {TLMI_DLPACK_UINT, 32, 1}},
-    {TLM_BOOL, {TLMI_DLPACK_BOOL, 8, 1}},
-};
-enum { NUM_TYPES = sizeof(types) / sizeof(*types) };
-
 /* ---- Out ----------------------------------------------------------------------------- */
 
 typedef struct exported {
@@ -53,9 +43,8 @@ tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor
     target->ndim = exported->view->ndim;
     target->shape = exported->view->shape;
     target->strides = exported->view->strides;
-    for (int i = 0; i < NUM_TYPES; i++)
-        if (types[i].dtype == tensor->dtype)
-            target->dtype = types[i].type;
+    const tlmi_dtype_t *type = tlmi_dtype(tensor->dtype);
+    target->dtype = (tlmi_dlpack_type_t){type->dlpack_code, type->dlpack_bits, 1};
     exported->managed.manager_ctx = exported;
     exported->managed.deleter = delete_exported;
     *out = &exported->managed;
@@ -66,16 +55,15 @@ tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor
 
 static tlm_status_t find_dtype(int32_t *dtype, tlmi_dlpack_type_t type)
 {
-    for (int i = 0; i < NUM_TYPES; i++)
-        if (types[i].type.code == type.code && types[i].type.bits == type.bits &&
-            types[i].type.lanes == type.lanes) {
-            *dtype = types[i].dtype;
-            return TLM_OK;
-        }
-    return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                     "tensor_from_dlpack: type code %d of %d bits and %d lanes is none of float32, "
-                     "int32, int64, uint32, bool",
-                     type.code, type.bits, type.lanes);
+    const tlmi_dtype_t *found = type.lanes == 1 ? tlmi_dtype_of_dlpack(type.code, type.bits) : NULL;
+
+    if (found == NULL || !tlmi_dtype_is_public(found->code))
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "tensor_from_dlpack: type code %d of %d bits and %d lanes is none of "
+                         "float32, bfloat16, float16, int32, int64, uint32, bool",
+                         type.code, type.bits, type.lanes);
+    *dtype = found->code;
+    return TLM_OK;
 }
 
 static void release_imported(void *user)

@@ -5,16 +5,10 @@
 #ifndef TLMI_DLPACK_H
 #define TLMI_DLPACK_H
 
+#include "base/dtype.h"
 #include "tinylm/tensor.h"
 
 enum { TLMI_DLPACK_CPU = 1 }; /* device type */
-
-enum { /* type codes */
-       TLMI_DLPACK_INT = 0,
-       TLMI_DLPACK_UINT = 1,
-       TLMI_DLPACK_FLOAT = 2,
-       TLMI_DLPACK_BOOL = 6 /* since 0.8 */
-};
 
 typedef struct tlmi_dlpack_type {
     uint8_t code;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/error.h"
 #include "tensor/autograd.h"
 #include "tensor/tensor_core.h"
@@ -14,24 +15,9 @@
 
 size_t tlm_dtype_size(int32_t dtype)
 {
-    switch (dtype) {
-    case TLM_FLOAT32:
-    case TLM_INT32:
-    case TLM_UINT32:
-        return 4;
-    case TLM_INT64:
-        return 8;
-    case TLM_BOOL:
-        return 1;
-    default:
-        return 0;
-    }
-}
+    const tlmi_dtype_t *type = tlmi_dtype(dtype);
 
-const char *tlmi_dtype_name(int32_t dtype)
-{
-    static const char *const names[] = {"float32", "int32", "int64", "uint32", "bool"};
-    return dtype >= 0 && dtype <= TLM_BOOL ? names[dtype] : "unknown";
+    return type != NULL && tlmi_dtype_is_public(dtype) ? type->bytes : 0;
 }
 
 const char *tlmi_dims_text(char *buffer, const int64_t *shape, int32_t ndim)

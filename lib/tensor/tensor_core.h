@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "base/buffer_cache.h"
+#include "base/dtype.h"
 #include "tinylm/tensor.h"
 
 /* What a tensor is made of, for the code that implements ops. */
@@ -83,8 +84,6 @@ tlm_status_t tlmi_contiguous(tlm_tensor_t **out, const tlm_tensor_t *tensor);
 #define TLMI_SHAPE_TEXT 192
 const char *tlmi_shape_text(char *buffer, const tlm_tensor_t *tensor);
 const char *tlmi_dims_text(char *buffer, const int64_t *shape, int32_t ndim);
-
-const char *tlmi_dtype_name(int32_t dtype);
 
 bool tlmi_same_shape(const tlm_tensor_t *a, const tlm_tensor_t *b);
 

@@ -249,6 +249,8 @@ START_TEST(values_of_all_types_are_read)
 }
 END_TEST
 
+enum { F32 = 0 }; /* GGUF's number of the type */
+
 START_TEST(hostile_files_are_refused)
 {
     static const uint64_t huge[] = {1000,           UINT32_MAX, (uint64_t)1 << 60,
@@ -284,11 +286,11 @@ START_TEST(hostile_files_are_refused)
             assert_refused(&bytes, TLM_ERR_FORMAT, "'k' has");
         }
         bytes = begin(3, 1, 0); /* a tensor that large, and one that far */
-        put_tensor(&bytes, "t", huge[i], TLMI_GGML_F32, 0);
+        put_tensor(&bytes, "t", huge[i], F32, 0);
         bytes.size = (bytes.size + 31) / 32 * 32 + 64;
         assert_refused(&bytes, TLM_ERR_FORMAT, "'t'");
         bytes = begin(3, 1, 0);
-        put_tensor(&bytes, "t", 1, TLMI_GGML_F32, huge[i] / 32 * 32);
+        put_tensor(&bytes, "t", 1, F32, huge[i] / 32 * 32);
         bytes.size = (bytes.size + 31) / 32 * 32 + 64;
         assert_refused(&bytes, TLM_ERR_FORMAT, "'t'");
     }
@@ -318,7 +320,7 @@ START_TEST(hostile_files_are_refused)
         assert_refused(&bytes, TLM_ERR_FORMAT, "power of two");
     }
     bytes = begin(3, 1, 0);
-    put_tensor(&bytes, "t", 1, TLMI_GGML_F32, 4);
+    put_tensor(&bytes, "t", 1, F32, 4);
     bytes.size += 100;
     assert_refused(&bytes, TLM_ERR_FORMAT, "aligned to 32");
     bytes = begin(3, 1, 0);

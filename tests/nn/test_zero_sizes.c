@@ -118,8 +118,9 @@ END_TEST
 
 START_TEST(test_tensors)
 {
-    static const int32_t types[] = {TLM_FLOAT32, TLM_INT32, TLM_INT64, TLM_UINT32, TLM_BOOL};
-    for (int t = 0; t < 5; t++)
+    static const int32_t types[] = {TLM_FLOAT32, TLM_INT32,    TLM_INT64,  TLM_UINT32,
+                                    TLM_BOOL,    TLM_BFLOAT16, TLM_FLOAT16};
+    for (int t = 0; t < 7; t++)
         for (int d = 0; d < 3; d++) {
             int64_t shape[] = {2, 3, 4};
             shape[d] = 0;

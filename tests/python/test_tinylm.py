@@ -508,6 +508,15 @@ class BufferTest(unittest.TestCase):
         self.assertEqual(tinylm.Tensor([]).memoryview().tolist(), [])
         self.assertEqual(tinylm.Tensor([1, 2], tinylm.INT64).memoryview().tolist(), [1, 2])
 
+    def test_16_bits(self):
+        values = [1.0, -2.5, 0.15625, float("inf")]
+        for dtype in (tinylm.BFLOAT16, tinylm.FLOAT16):
+            tensor = tinylm.Tensor(values, dtype)
+            self.assertEqual((tensor.tolist(), tensor.dtype), (values, dtype))
+            with self.assertRaisesRegex(tinylm.InvalidArgumentError, "float16"):
+                tensor + tensor
+        self.assertEqual(tinylm.Tensor([1.00390625, 1.01171875], tinylm.BFLOAT16).tolist(), [1.0, 1.015625])
+
     @unittest.skipIf(numpy is None, "numpy is not installed")
     def test_numpy(self):
         for dtype, name in tinylm._NUMPY_NAMES.items():
@@ -1257,7 +1266,8 @@ model.generate([1], max_tokens=1 << 40)
         text = pydoc.plain(pydoc.render_doc(tinylm))
         own = {name for name, value in vars(tinylm).items()
                if not name.startswith("_") and getattr(value, "__module__", None) == "tinylm"}
-        self.assertEqual(own, set(tinylm.__all__) - {"FLOAT32", "INT32", "INT64", "UINT32", "BOOL"})
+        self.assertEqual(own, set(tinylm.__all__) - {"FLOAT32", "INT32", "INT64", "UINT32", "BOOL",
+                                                    "BFLOAT16", "FLOAT16"})
         for name in own:
             value = getattr(tinylm, name)
             self.assertTrue(value.__doc__, name)

@@ -112,13 +112,16 @@ START_TEST(test_refusals)
     } while (0)
     REFUSED(TLM_ERR_UNSUPPORTED, "device type 2 is not the CPU's, 1", source->device_type = 2);
     REFUSED(TLM_ERR_UNSUPPORTED,
-            "type code 2 of 64 bits and 1 lanes is none of float32, int32, int64, uint32, bool",
+            "type code 2 of 64 bits and 1 lanes is none of float32, bfloat16, float16, int32, "
+            "int64, uint32, bool",
             source->dtype.bits = 64);
     REFUSED(TLM_ERR_UNSUPPORTED,
-            "type code 2 of 32 bits and 4 lanes is none of float32, int32, int64, uint32, bool",
+            "type code 2 of 32 bits and 4 lanes is none of float32, bfloat16, float16, int32, "
+            "int64, uint32, bool",
             source->dtype.lanes = 4);
     REFUSED(TLM_ERR_UNSUPPORTED,
-            "type code 1 of 8 bits and 1 lanes is none of float32, int32, int64, uint32, bool",
+            "type code 1 of 8 bits and 1 lanes is none of float32, bfloat16, float16, int32, "
+            "int64, uint32, bool",
             source->dtype = (tlmi_dlpack_type_t){TLMI_DLPACK_UINT, 8, 1});
     REFUSED(TLM_ERR_INVALID_ARGUMENT, "9 dimensions, allowed are 0 to 8", source->ndim = 9);
     REFUSED(TLM_ERR_INVALID_ARGUMENT, "-1 dimensions, allowed are 0 to 8", source->ndim = -1);
@@ -187,7 +190,7 @@ END_TEST
 /* Every type, there and back: the tensor that comes back is the same memory. */
 START_TEST(test_round_trip)
 {
-    for (int32_t dtype = 0; dtype <= TLM_BOOL; dtype++) {
+    for (int32_t dtype = 0; dtype <= TLM_FLOAT16; dtype++) {
         for (int64_t n = 0; n < 3; n++) {
             tlm_tensor_t *tensor, *again;
             struct DLManagedTensor *managed;

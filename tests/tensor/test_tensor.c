@@ -44,7 +44,7 @@ START_TEST(test_create)
     OK(tlm_tensor_copy_out(NULL, 0, empty));
     tlm_tensor_free(scalar);
     tlm_tensor_free(empty);
-    for (int32_t dtype = 0; dtype <= TLM_BOOL; dtype++) {
+    for (int32_t dtype = 0; dtype <= TLM_FLOAT16; dtype++) {
         tlm_tensor_t *tensor;
         OK(tlm_tensor_create(&tensor, dtype, (int64_t[]){7, 3}, 2));
         const char *bytes = tlm_tensor_data(tensor);
@@ -53,7 +53,10 @@ START_TEST(test_create)
         ck_assert_int_eq(tlm_tensor_strides(tensor)[0], 3);
         tlm_tensor_free(tensor);
     }
-    ck_assert_int_eq(tlm_dtype_size(5), 0);
+    ck_assert_int_eq(tlm_dtype_size(TLM_BFLOAT16), 2);
+    ck_assert_int_eq(tlm_dtype_size(TLM_FLOAT16), 2);
+    ck_assert_int_eq(tlm_dtype_size(7), 0);
+    ck_assert_int_eq(tlm_dtype_size(TLMI_Q8_0), 0); /* not for tensors */
     ck_assert_int_eq(tlm_dtype_size(-1), 0);
 }
 END_TEST

@@ -33,8 +33,8 @@ NOT_WRAPPED = {
 }
 
 # Words of tinylm._WORDS and the prefix of their constants.
-PREFIXES = {"norm": "NORM", "position": "POSITION", "ffn": "FFN", "side": "SIDE", "byte_order": "BYTE_ORDER",
-            "order": "ORDER", "weights": "WEIGHTS", "schedule": "SCHEDULE", "cpu_level": "CPU",
+PREFIXES = {"norm": "NORM", "qk_norm": "QK_NORM", "position": "POSITION", "ffn": "FFN", "side": "SIDE",
+            "byte_order": "BYTE_ORDER", "order": "ORDER", "weights": "WEIGHTS", "schedule": "SCHEDULE", "cpu_level": "CPU",
             "state": "GENERATION", "phase": "BPE_PHASE", "cost_optimizer": "COST", "counting": "COUNT",
             "part": "PART", "adamw_variant": "ADAMW"}
 

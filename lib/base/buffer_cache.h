@@ -6,7 +6,7 @@
 
 #include "tinylm/export.h"
 
-/* A block of at least `bytes` (> 0) bytes, uninitialised, aligned to TLMI_ALIGNMENT; *capacity gets
+/* A block of at least `bytes` (> 0) bytes, uninitialized, aligned to TLMI_ALIGNMENT; *capacity gets
  * its real size, which the release needs. NULL, with the message set, when memory is out.
  * Thread-safe. */
 void *tlmi_buffer_acquire(size_t *capacity, size_t bytes);

@@ -7,7 +7,7 @@
 
 #define TLMI_ALIGNMENT 64 /* a cache line, and the widest vector register */
 
-/* count * size bytes, uninitialised; a zero product gives a valid one-byte block. */
+/* count * size bytes, uninitialized; a zero product gives a valid one-byte block. */
 void *tlmi_alloc(size_t count, size_t size, const char *what) __attribute__((malloc));
 void *tlmi_calloc(size_t count, size_t size, const char *what) __attribute__((malloc));
 /* On failure the old block is untouched. */

@@ -1,5 +1,5 @@
 /* Windows of the data in the orders of tlm_loader_options_t. An epoch's order is a bijection that is
- * computed, so nothing is kept that grows with the data, but for the starts where documents matter.
+ * computed, so nothing is kept that grows with the data, except the starts where documents matter.
  *
  * Those are chosen so that a model sees documents from their beginning: a window that cuts a document
  * off is followed by one that begins with it, and only a document longer than a window is read in

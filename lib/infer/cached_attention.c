@@ -75,7 +75,7 @@ static bool count_scores(size_t *out, int64_t length, int64_t rows)
     return tlmi_mul_size(out, (size_t)(length + LINE) / LINE * LINE, (size_t)rows);
 }
 
-/* Where memory for all workers cannot be had, fewer must do. */
+/* If there is no memory for all workers, fewer do the work. */
 static tlm_status_t reserve_scores(tlmi_attention_buffers_t *buffers, const tlm_model_t *model,
                                    int64_t length, int64_t queries)
 {

@@ -262,7 +262,7 @@ def run_program(arguments):
 
 def print_table(arguments, names, rounds, mode, peak):
     """Best of the rounds; "times tinylm" is the median of the rounds' ratios, and all of them."""
-    print("\n| | s a step | tokens/s | of peak | peak memory | times tinylm |\n|---|---|---|---|---|---|")
+    print("\n| | s/step | tokens/s | of peak | peak memory | times tinylm |\n|---|---|---|---|---|---|")
     memory = {}
     for i, name in enumerate(names):
         best = min(times[i] for times in rounds)
@@ -283,7 +283,7 @@ def main():
     parser.add_argument("--program", help="path of bench_train_step; default: where the build has it")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--shape", choices=sorted(SHAPES), default="cs336")
-    parser.add_argument("--batch", type=int, help="sequences a step; default 8, gpt2-small 1")
+    parser.add_argument("--batch", type=int, help="sequences per step; default 8, gpt2-small 1")
     parser.add_argument("--compile", action="store_true", help="PyTorch through torch.compile as well")
     parser.add_argument("--checkpointing", action="store_true", help="tinylm with its blocks recomputed")
     parser.add_argument("--rounds", type=int, default=5)

@@ -68,7 +68,7 @@ def main():
     arguments = parser.parse_args()
     known = read_table(arguments.table) if arguments.table else {}
     rows = []
-    print("| what varies | size | s a step | tokens/s | of peak | peak memory |\n|---|---|---|---|---|---|")
+    print("| what varies | size | s/step | tokens/s | of peak | peak memory |\n|---|---|---|---|---|---|")
     for name in arguments.what:
         for size in VALUES[name]:
             row = known.get((name, size)) or measure(arguments.program, dict(BASE, **{name: size}),

@@ -27,8 +27,8 @@ static int digit_value(uint8_t digit)
     return digit == '+' ? 62 : digit == '/' ? 63 : -1;
 }
 
-/* Decodes whole groups of four digits, the last one padded with '='; false where the text is anything
- * else. `out` has room for 3 bytes a group. */
+/* Decodes whole groups of four digits, the last one padded with '='; false if the text is anything
+ * else. `out` has room for 3 bytes per group. */
 static bool decode_base64(uint8_t *out, size_t *out_size, const uint8_t *text, size_t size)
 {
     size_t padding = 0, written = 0;

@@ -53,7 +53,7 @@ END
         export APT_CONFIG="$work/apt.conf"
         apt-get -q update
         apt-get -q download libblis-serial-dev libonig-dev libonig5 libutf8proc-dev libutf8proc2 libjansson-dev \
-            libjansson4 check libsubunit-dev libsubunit0
+            libjansson4 liblzma-dev liblzma5 check libsubunit-dev libsubunit0
     ) >"$work/log" 2>&1 || {
         cat "$work/log"
         exit 1

@@ -232,7 +232,9 @@ int main(void)
         every_task_runs_once,
         jobs_nest,
         many_threads_share_the_pool,
+#if !defined(__SANITIZE_THREAD__) /* which knows no threads after such a fork */
         the_pool_works_in_children,
+#endif
         threads_may_outnumber_cpus,
         the_count_is_checked,
         the_environment_gives_the_default,

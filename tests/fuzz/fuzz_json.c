@@ -87,7 +87,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_CHECK(root == NULL && strncmp(tlm_error_message(), "fuzz: line ", 11) == 0);
     }
 #if defined(HAVE_JANSSON)
-    compare(root, data, size, text);
+    if (memchr(data, '\0', size) == NULL) /* behind a number jansson passes a NUL over */
+        compare(root, data, size, text);
 #endif
     tlmi_free(text);
     tlmi_json_free(root);

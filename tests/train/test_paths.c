@@ -493,8 +493,10 @@ START_TEST(data_sets_notice_that_they_were_cut_short)
         options.context_length = 4;
         options.prefetch = prefetch;
         ASSERT_OK(tlm_dataset_open(&large, path, TLM_TOKENS_AUTO, 0));
-        ASSERT_OK(tlm_loader_create(&batches, large, &options));
+        /* Before there is a thread that reads ahead: a file cut between its look at the size and its
+         * read would end the program, as docs/files.md says. */
         ck_assert_int_eq(truncate(path, 4), 0);
+        ASSERT_OK(tlm_loader_create(&batches, large, &options));
         ASSERT_FAILS(TLM_ERR_IO, "cut short", tlm_dataset_read(ids, 4, large, 0));
         ASSERT_FAILS(TLM_ERR_IO, "cut short", tlm_dataset_sample(ids, ids, large, 1, 4, 1, 1));
         for (int i = 0; i < 3; i++)

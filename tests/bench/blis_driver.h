@@ -22,9 +22,11 @@ typedef struct blis_product {
     cntx_t *context;
 } blis_product_t;
 
-/* BLIS's tables for the kernels named by tlm_gemm_kernel_name. */
+/* BLIS's tables for the kernels named by tlm_gemm_kernel_name. The library links single kernels alone, so BLIS has
+ * to be initialized first. */
 static cntx_t *blis_context(void)
 {
+    bli_init();
     for (int id = 0; id < BLIS_NUM_ARCHS; id++)
         if (strcmp(bli_arch_string((arch_t)id), tlm_gemm_kernel_name()) == 0)
             return bli_gks_lookup_nat_cntx((arch_t)id);

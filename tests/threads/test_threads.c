@@ -6,6 +6,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
+#include <unistd.h>
+
+#include "tokenizer/pretokenize/pretokenize.h"
 
 enum { VOCAB = 60, BATCH = 2, TIME = 20, STEPS = 3 };
 
@@ -149,6 +152,48 @@ static void *train_until_stopped(void *argument)
     return NULL;
 }
 
+static tlm_status_t compile_pattern(void)
+{
+    tlmi_regex_t *regex = NULL;
+    tlm_status_t status = tlmi_regex_create(&regex, "a|b");
+
+    tlmi_regex_free(regex);
+    return status;
+}
+
+static void *compile_until_stopped(void *argument)
+{
+    (void)argument;
+    while (!atomic_load(&stop))
+        if (compile_pattern() != TLM_OK)
+            return "compiling a pattern failed";
+    return NULL;
+}
+
+START_TEST(a_fork_may_fall_into_another_threads_pattern)
+{
+    pthread_t threads[6]; /* one of them often waits while it holds the lock */
+    void *fault;
+
+    atomic_store(&stop, false);
+    for (size_t i = 0; i < COUNT(threads); i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, compile_until_stopped, NULL), 0);
+    for (int i = 0; i < 500; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(20); /* a child that hangs ends */
+            _exit(compile_pattern() == TLM_OK ? 0 : 1);
+        }
+        assert_child_succeeds(child);
+    }
+    atomic_store(&stop, true);
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        ck_assert_int_eq(pthread_join(threads[i], &fault), 0);
+        ck_assert_msg(fault == NULL, "%s", (const char *)fault);
+    }
+}
+END_TEST
+
 START_TEST(a_fork_may_fall_into_another_threads_work)
 {
     losses_t losses;
@@ -157,6 +202,7 @@ START_TEST(a_fork_may_fall_into_another_threads_work)
 
     ASSERT_OK(tlm_set_num_threads(2));
     losses = train_alone(1);
+    atomic_store(&stop, false);
     ck_assert_int_eq(pthread_create(&thread, NULL, train_until_stopped, NULL), 0);
     for (int i = 0; i < 30; i++) {
         pid_t child = fork();
@@ -293,6 +339,7 @@ int main(void)
         a_child_changes_the_number_of_threads,
 #if !defined(__SANITIZE_ADDRESS__)
         a_fork_may_fall_into_another_threads_work,
+        a_fork_may_fall_into_another_threads_pattern,
 #endif
 #endif
         threads_train_models_of_their_own,

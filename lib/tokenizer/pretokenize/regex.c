@@ -42,22 +42,40 @@ static bool initialized;
 static int64_t num_compiled;
 static OnigSyntaxType syntax; /* Perl's, with possessive a?+ and a{1,3}+ */
 
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void acquire(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void release(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* A fork while another thread holds the lock would leave it held for ever in the child. */
+static void watch_forks(void)
+{
+    pthread_atfork(acquire, release, release);
+}
+
 /* Oniguruma's tables go where no pattern is left that may need them. */
 static void end_oniguruma(void)
 {
-    pthread_mutex_lock(&lock);
+    acquire();
     if (initialized && num_compiled == 0) {
         onig_end();
         initialized = false;
     }
-    pthread_mutex_unlock(&lock);
+    release();
 }
 
 static void count_compiled(int change)
 {
-    pthread_mutex_lock(&lock);
+    acquire();
     num_compiled += change;
-    pthread_mutex_unlock(&lock);
+    release();
 }
 
 /* Starts Oniguruma; its code. Not by pthread_once: where memory was out, the next call tries again.
@@ -67,7 +85,8 @@ static int initialize(void)
     OnigEncoding utf8 = ONIG_ENCODING_UTF8;
     int code = ONIG_NORMAL;
 
-    pthread_mutex_lock(&lock);
+    pthread_once(&fork_once, watch_forks);
+    acquire();
     if (!initialized) {
         onig_copy_syntax(&syntax, ONIG_SYNTAX_PERL_NG);
         onig_set_syntax_op2(&syntax, onig_get_syntax_op2(&syntax) |
@@ -79,7 +98,7 @@ static int initialize(void)
         initialized = code == ONIG_NORMAL;
         tlmi_on_shutdown(end_oniguruma);
     }
-    pthread_mutex_unlock(&lock);
+    release();
     return code;
 }
 

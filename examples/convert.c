@@ -39,7 +39,7 @@ int main(int argc, char **argv)
          "special token of that tokenizer, '' for none; " CLI_END_TOKEN " if there is one", false},
     };
     const cli_program_t program = {"MODEL OUTPUT",
-                                   "Writes a model, and the tokenizer that is with it, in another "
+                                   "Writes a model, and the tokenizer stored with it, in another "
                                    "format.\nMODEL is a checkpoint, a folder of transformers or a "
                                    "GGUF file.",
                                    options, sizeof(options) / sizeof(options[0])};
@@ -50,7 +50,7 @@ int main(int argc, char **argv)
     target_t target = (target_t)cli_choose("to", to, targets, 3);
 
     if (argc - first != 2)
-        cli_fail("a model and where to write it are wanted, not %d paths", argc - first);
+        cli_fail("a model and an output path are needed, not %d paths", argc - first);
     cli_open_model(&model, &tokenizer, &file, argv[first], path, vocab, merges, end);
     file.weights = cli_choose("weights", type, weights, 3);
     save(argv[first + 1], target, model, tokenizer, &file);

@@ -1,5 +1,5 @@
-/* Continues a prompt with a trained model, printing each character as soon as it is whole; or several
- * times side by side; or tells how well the model knows a text. */
+/* Continues a prompt with a trained model and prints each character as soon as it is complete. Can also
+ * generate several continuations at once, or print how well the model predicts a text. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -84,7 +84,7 @@ static void generate(tlm_model_t *model, const tlm_tokenizer_t *tokenizer, const
     tlm_decoder_free(printer.decoder);
 }
 
-/* Several continuations side by side, each from a seed of its own, printed one after another. */
+/* Generates several continuations at once, each with its own seed, and prints them one after another. */
 static void generate_samples(tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
                              const char *prompt, size_t samples, tlm_generate_options_t options)
 {
@@ -132,8 +132,8 @@ static void score(tlm_model_t *model, const tlm_tokenizer_t *tokenizer, const ch
     tlm_free(ids);
 }
 
-/* The token that ends a text; where `end` is NULL that of the model's file, or else the usual one, if there
- * is one. */
+/* The token that ends a text. If `end` is NULL, it is the one of the model's file, or else the usual one, if
+ * the tokenizer has it. */
 static void find_end_token(tlm_generate_options_t *options, const tlm_tokenizer_t *tokenizer,
                            const tlm_model_file_options_t *file, const char *end)
 {
@@ -164,21 +164,21 @@ int main(int argc, char **argv)
         {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
         {"merges", CLI_STRING, &merges, "and merges.txt", false},
         {"prompt", CLI_STRING, &prompt, "text to continue", false},
-        {"max-tokens", CLI_COUNT, &max_tokens, "new tokens at most", false},
+        {"max-tokens", CLI_COUNT, &max_tokens, "the most new tokens", false},
         {"temperature", CLI_REAL, &generation.temperature, "0: always the likeliest token", false},
         {"top-k", CLI_COUNT, &top_k, "draw from the k likeliest; 0: from all", false},
         {"top-p", CLI_REAL, &generation.top_p, "nucleus sampling, up to 1; 0: from all", false},
         {"min-p", CLI_REAL, &generation.min_p,
-         "none less likely than this share of the likeliest; 0: all", false},
+         "drop tokens below this share of the likeliest; 0: keep all", false},
         {"repetition-penalty", CLI_REAL, &generation.repetition_penalty,
-         "above 1: rather tokens that did not occur; 0: none", false},
-        {"stop", CLI_STRING, &stop, "stop before this text; for one sample", false},
-        {"samples", CLI_COUNT, &samples, "continuations, with seeds one after another", false},
-        {"score", CLI_STRING, &scored, "tell the perplexity of this text instead", false},
+         "above 1: favor tokens that have not occurred; 0: none", false},
+        {"stop", CLI_STRING, &stop, "stop before this text; with one sample only", false},
+        {"samples", CLI_COUNT, &samples, "number of continuations, with consecutive seeds", false},
+        {"score", CLI_STRING, &scored, "print the perplexity of this text instead", false},
         {"end-token", CLI_STRING, &end,
          "stop at this token, '' for none; " CLI_END_TOKEN " if there is one", false},
         {"seed", CLI_COUNT, &seed, "same seed, same text", false},
-        {"threads", CLI_COUNT, &threads, "threads; 0: one a CPU", false},
+        {"threads", CLI_COUNT, &threads, "threads; 0: one per CPU", false},
     };
     const cli_program_t program = {NULL, "Continues a prompt with a trained model.", options,
                                    sizeof(options) / sizeof(options[0])};
@@ -193,7 +193,7 @@ int main(int argc, char **argv)
     cli_check_range("threads", threads, 0, TLM_MAX_THREADS);
     cli_check(tlm_set_num_threads((int32_t)threads));
     cli_open_model(&model, &tokenizer, &file, model_path, path, vocab, merges, end);
-    if (tokenizer == NULL) /* which ends with a word on what is missing */
+    if (tokenizer == NULL) /* ends the program, and says what is missing */
         tokenizer = cli_load_tokenizer(path, vocab, merges, end);
     generation.max_tokens = (int64_t)max_tokens;
     generation.top_k = (uint32_t)top_k;

@@ -1,4 +1,4 @@
-/* The smallest use of the library: train a tokenizer on a line of text, encode with it and come back. */
+/* The smallest use of the library: train a tokenizer on a line of text, encode it and decode it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Writes a file of generated stories, each followed by the end-of-text mark: a corpus for a machine that
- * has none. Same seed and size, same file. */
+/* Writes a file of generated stories, each followed by the end-of-text token, for machines without a corpus.
+ * The same seed and size give the same file. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -13,9 +13,9 @@ int main(int argc, char **argv)
     const char *output = NULL;
     uint64_t wanted = 1000000, seed = 0, written = 0, stories = 0;
     const cli_option_t options[] = {
-        {"bytes", CLI_COUNT, &wanted, "size to reach, in whole stories", false},
-        {"seed", CLI_COUNT, &seed, "other seeds, other stories", false},
-        {"output", CLI_STRING, &output, "file to write; left out: standard output", false},
+        {"bytes", CLI_COUNT, &wanted, "least size; the last story is complete", false},
+        {"seed", CLI_COUNT, &seed, "different seeds give different stories", false},
+        {"output", CLI_STRING, &output, "file to write; default: standard output", false},
     };
     const cli_program_t program = {NULL, "Writes simple stories, separated by <|endoftext|>.",
                                    options, sizeof(options) / sizeof(options[0])};

@@ -1,6 +1,6 @@
 /* Prints what a language model costs: parameters, memory and floating-point operations by part, and how
- * long a train step will take at the rates that it measures on the spot. Nothing of the model is made,
- * so it may be larger than this machine. */
+ * long a train step takes at the rates that it measures on this machine. The model itself is not created,
+ * so it may be larger than the machine. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,9 +34,9 @@ static settings_t read_settings(int argc, char **argv)
         {"d-model", CLI_COUNT, &s.d_model, "width", false},
         {"layers", CLI_COUNT, &s.layers, "transformer blocks", false},
         {"heads", CLI_COUNT, &s.heads, "attention heads per block", false},
-        {"kv-heads", CLI_COUNT, &s.kv_heads, "heads of keys and values; 0: as many", false},
+        {"kv-heads", CLI_COUNT, &s.kv_heads, "heads of keys and values; 0: the same number", false},
         {"d-ff", CLI_COUNT, &s.d_ff,
-         "inner width of the feed-forward layers; 0: 8/3 d-model, for silu 4", false},
+         "inner width of the feed-forward layers; 0: 8/3 d-model, or 4 d-model for silu", false},
         {"head-dim", CLI_COUNT, &s.head_dim, "width of a head; 0: d-model / heads", false},
         {"qk-norm", CLI_STRING, &s.qk_norm, "norms of queries and keys: none or heads", false},
         {"norm", CLI_STRING, &s.norm, "where blocks have norms: pre, post or none", false},
@@ -46,14 +46,15 @@ static settings_t read_settings(int argc, char **argv)
         {"batch", CLI_COUNT, &s.batch, "sequences per step", false},
         {"optimizer", CLI_STRING, &s.optimizer, "adamw or sgd", false},
         {"checkpointing", CLI_FLAG, &s.checkpointing,
-         "blocks keep their input alone and run once more in backward", false},
+         "recompute activations in backward: less memory, more time", false},
         {"full-attention", CLI_FLAG, &s.full_attention,
-         "count every query times every key, as textbooks do, not the half that is computed",
+         "count every query times every key, as textbooks do, instead of the computed half", false},
+        {"steps", CLI_COUNT, &s.steps, "print the time of this many steps", false},
+        {"rate", CLI_REAL, &s.rate, "GFLOP/s to compute times with; 0: measure this machine",
          false},
-        {"steps", CLI_COUNT, &s.steps, "tell the time of so many steps", false},
-        {"rate", CLI_REAL, &s.rate, "GFLOP/s to reckon time with; 0: measure this machine", false},
-        {"memory", CLI_REAL, &s.memory, "tell the largest batch that trains in so many GiB", false},
-        {"threads", CLI_COUNT, &s.threads, "threads; 0: one a CPU", false},
+        {"memory", CLI_REAL, &s.memory, "print the largest batch that trains in this many GiB",
+         false},
+        {"threads", CLI_COUNT, &s.threads, "threads; 0: one per CPU", false},
     };
     const cli_program_t program = {
         NULL, "Prints what a language model costs: parameters, memory, operations, time.", options,
@@ -214,7 +215,7 @@ static void print_memory(const tlm_cost_t *cost, const settings_t *s)
     print_bytes("optimizer", cost->optimizer_bytes);
     print_bytes("activations", cost->activation_bytes);
     print_bytes("most in use at once", cost->step_live_bytes);
-    print_bytes("most held of the system", cost->step_peak_bytes);
+    print_bytes("most held by the process", cost->step_peak_bytes);
     printf("\nMemory of generation, %" PRIu64 " sequences of %" PRIu64 " tokens\n", s->batch,
            s->context);
     print_bytes("weights", cost->weight_bytes);
@@ -234,7 +235,7 @@ static void print_flops(const tlm_cost_t *cost, const settings_t *s)
     double tokens = (double)s->batch * (double)s->context, forward = sum(cost->forward_flops);
     char text[32];
 
-    printf("\n%-28s %20s %20s %8s\n", "Operations, forward pass", "a step", "a token", "share");
+    printf("\n%-28s %20s %20s %8s\n", "Operations, forward pass", "per step", "per token", "share");
     for (int part = 0; part < TLM_NUM_PARTS; part++)
         if (cost->forward_flops[part] > 0.0)
             print_flops_row(part_names[part], cost->forward_flops[part], tokens, forward);
@@ -242,7 +243,7 @@ static void print_flops(const tlm_cost_t *cost, const settings_t *s)
     print_flops_row("forward", forward, tokens, cost->step_flops);
     print_flops_row("backward", sum(cost->backward_flops), tokens, cost->step_flops);
     if (cost->recompute_flops > 0.0)
-        print_flops_row("blocks once more", cost->recompute_flops, tokens, cost->step_flops);
+        print_flops_row("recomputation", cost->recompute_flops, tokens, cost->step_flops);
     print_flops_row(s->optimizer, cost->optimizer_flops, tokens, cost->step_flops);
     print_flops_row("all", cost->step_flops, tokens, cost->step_flops);
     printf("Generating a token after %" PRIu64 " others: %s\n", s->context - 1,
@@ -274,7 +275,7 @@ static tlm_tensor_t *random_leaf(const int64_t *shape, int32_t ndim)
     return tensor;
 }
 
-/* Shortest time of `run` and of what it does before it begins to be timed anew. */
+/* The shortest time of several runs, with the gradients reset before each. */
 static double shortest(void (*run)(tlm_tensor_t *const *tensors), tlm_tensor_t *const *tensors,
                        size_t n)
 {
@@ -447,7 +448,7 @@ static void print_time(const settings_t *s, const tlm_model_options_t *model,
     }
 }
 
-/* The largest batch whose step holds no more than that. */
+/* The largest batch whose step fits in the given memory. */
 static void print_largest_batch(const settings_t *s, const tlm_model_options_t *model,
                                 const tlm_cost_options_t *asked)
 {

@@ -1,7 +1,7 @@
 #!/bin/sh
-# From a bare checkout to a generated story: installs what is missing, builds the library in build/, and
-# in demo/ writes a corpus, trains a tokenizer and a small language model, and has it tell a story.
-# Needs no download beside the packages. A few minutes on two cores.
+# From a bare checkout to a generated story: installs missing packages and builds the library in build/.
+# Then it writes a corpus in demo/, trains a tokenizer and a small language model, and generates a story.
+# It downloads nothing except packages, and takes a few minutes on two cores.
 #     STEPS=3000 sh examples/quickstart.sh     trains for longer
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ run() {
     "$@"
 }
 
-# The first of the named commands that runs: a version manager may leave one on PATH that does not.
+# Prints the first of the named commands that runs: a version manager may put one on PATH that does not.
 working() {
     for command in "$@"; do
         if "$command" --version >/dev/null 2>&1; then
@@ -37,7 +37,7 @@ meson=$(working meson /usr/bin/meson)
 NINJA=$(working ninja /usr/bin/ninja)
 export NINJA
 
-# An existing directory is used if it is this checkout's and can be.
+# An existing build directory is kept if it belongs to this checkout and can be reconfigured.
 if [ -e build ] && ! { grep -qsF "\"source\": \"$(pwd -P)\"" build/meson-info/meson-info.json &&
     run "$meson" setup --reconfigure build -Dexamples=true; }; then
     rm -rf build

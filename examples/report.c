@@ -1,4 +1,4 @@
-/* Draws the curves of training runs, side by side, as a page for a browser or an SVG drawing. */
+/* Draws the curves of one or more training runs together, as an HTML page or an SVG drawing. */
 #include "support/cli.h"
 #include "support/report_page.h"
 
@@ -6,11 +6,11 @@ int main(int argc, char **argv)
 {
     const char *output = "report.html", *x = "steps";
     const cli_option_t options[] = {
-        {"output", CLI_STRING, &output, "page to write, or a drawing: .svg", false},
+        {"output", CLI_STRING, &output, "HTML page to write, or .svg for the drawing alone", false},
         {"x", CLI_STRING, &x, "what the curves are drawn over: steps or tokens", false},
     };
     const cli_program_t program = {"DIRECTORY...",
-                                   "Draws the curves of runs that train_lm --output-dir left.",
+                                   "Draws the curves of runs that train_lm --output-dir wrote.",
                                    options, sizeof(options) / sizeof(options[0])};
     static const char *const words[] = {"steps", "tokens"};
     int first = cli_parse(argc, argv, &program);

@@ -1,10 +1,10 @@
-/* What the learning rate does to SGD: ten steps on the mean of squares of a 10 x 10 matrix that begins
+/* How the learning rate affects SGD: ten steps on the mean of squares of a 10 x 10 matrix that starts
  * as 5 * randn, with rates 1, 10, 100 and 1000.
  *
  * The gradient of mean(w^2) is w / 50 and the rate decays, so step t multiplies w by
- * 1 - rate / (50 sqrt(t + 1)): a little under 1 for rate 1, further under it for 10; for 100 it is -1
- * at first, which changes no loss, and then goes towards 0 and through it at t = 3, the fastest decay of
- * all; for 1000 it begins at -19 and stays far below -1, so the weights grow without end. */
+ * 1 - rate / (50 sqrt(t + 1)). This is a little below 1 for rate 1, and further below for 10. For 100 it
+ * is -1 at first, which does not change the loss, and then rises to 0 at t = 3: the fastest decay of all.
+ * For 1000 it starts at -19 and stays far below -1, so the weights grow without bound. */
 #include <math.h>
 
 #include "support/cli.h"
@@ -19,7 +19,7 @@ static void run(double losses[STEPS], double learning_rate, uint64_t seed)
     tlm_optimizer_t *optimizer;
 
     cli_check(tlm_tensor_create(&weights, TLM_FLOAT32, shape, 2));
-    /* A normal distribution cut at 8 sigma is, at 100 numbers, one that is not cut. */
+    /* For 100 numbers, a normal distribution cut at 8 sigma is as good as one that is not cut. */
     cli_check(tlm_init_truncated_normal(weights, 5.0, 8.0, seed, 0));
     cli_check(tlm_tensor_set_requires_grad(weights, true));
     cli_check(tlm_optimizer_create_sgd(&optimizer, learning_rate));
@@ -47,7 +47,8 @@ int main(int argc, char **argv)
     enum { RATES = sizeof(rates) / sizeof(rates[0]) };
     double losses[RATES][STEPS];
     uint64_t seed = 0;
-    const cli_option_t options[] = {{"seed", CLI_COUNT, &seed, "of the first weights", false}};
+    const cli_option_t options[] = {
+        {"seed", CLI_COUNT, &seed, "seed of the initial weights", false}};
     const cli_program_t program = {NULL, "Shows how SGD decays or diverges with the learning rate.",
                                    options, 1};
 
@@ -67,7 +68,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < RATES; i++) {
         double ratio = losses[i][STEPS - 1] / losses[i][0];
 
-        printf("rate %-4g: the loss %s, to %.3g of what it was\n", rates[i],
+        printf("rate %-4g: the loss %s, to %.3g of its first value\n", rates[i],
                ratio < 1.0 ? "decays" : "diverges", ratio);
     }
     return 0;

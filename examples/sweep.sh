@@ -1,10 +1,10 @@
 #!/bin/sh
-# Trains the same small model with several learning rates, or several batch sizes, and draws all runs on one page.
+# Trains the same small model with several learning rates and several batch sizes, and draws all runs on one page.
 #     sweep.sh PROGRAMS TRAIN VALID DIRECTORY [OPTION OF train_lm]...
-# PROGRAMS is the directory of train_lm and report; TRAIN and VALID are token files. What is tried is in the
-# environment: RATES (default "1e-3 3e-3 1e-2 3e-2 1e-1") with BATCHES left at 8, then BATCHES (default "1 4 16 64")
-# with as many tokens a run, at RATE (default 6e-3); STEPS (default 300) are those of a batch of 8. An empty list
-# leaves its sweep out. A run that is there already is not made again; one that diverged is drawn as far as it came.
+# PROGRAMS is the directory of train_lm and report; TRAIN and VALID are token files. Environment variables choose the
+# runs: RATES (default "1e-3 3e-3 1e-2 3e-2 1e-1") at a batch of 8, then BATCHES (default "1 4 16 64") with the same
+# number of tokens per run, at RATE (default 6e-3). STEPS (default 300) is the number of steps at a batch of 8. An empty
+# list skips its sweep. Finished runs are not repeated; a run that diverged is drawn up to that point.
 set -eu
 [ $# -ge 4 ] || {
     sed -n '2,7s/^# //p' "$0" >&2
@@ -18,7 +18,7 @@ shift 4
 steps=${STEPS:-300}
 mkdir -p "$directory"
 
-# run NAME STEPS OPTION...: ten validations, and a warm-up over a tenth of the steps.
+# run NAME STEPS OPTION...: trains with ten validations, and a warm-up over a tenth of the steps.
 run() {
     name=$1
     run_steps=$2
@@ -32,7 +32,7 @@ run() {
     touch "$directory/$name/done"
 }
 
-# draw PAGE AXIS RUN...: the page of those runs.
+# draw PAGE AXIS RUN...: draws the page of these runs.
 draw() {
     page=$1
     axis=$2

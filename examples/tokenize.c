@@ -1,9 +1,9 @@
-/* Text files to a token file and back:
+/* Converts text files to a token file and back:
  *     tokenize --vocab V --merges M --output train.u16 train.txt     encodes, on all threads
  *     tokenize --vocab V --merges M --output train.txt --decode train.u16
- * or a report on the tokenizer and what it makes of texts:
+ * or reports on the tokenizer and on how it encodes texts:
  *     tokenize --vocab V --merges M --stats train.txt
- * --tokenizer T in place of V and M takes a tokenizer.json, a rank file or a directory with either. */
+ * --tokenizer T replaces V and M by a tokenizer.json, a rank file or a directory with either. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -38,7 +38,7 @@ static void encode_chunk(void *user, const void *chunk, size_t size)
     encoding->bytes += size;
 }
 
-/* The type that the name asks for, else the narrowest that holds every id. */
+/* The type that the name implies, or else the narrowest one that holds every id. */
 static int32_t token_type(const char *path, uint32_t vocab_size)
 {
     if (cli_ends_with(path, ".u16") || cli_ends_with(path, ".u32"))
@@ -46,7 +46,7 @@ static int32_t token_type(const char *path, uint32_t vocab_size)
     return vocab_size <= UINT16_MAX + 1 ? TLM_TOKENS_UINT16 : TLM_TOKENS_UINT32;
 }
 
-/* Several files, or what cannot be mapped: as a stream, on one thread. */
+/* Encodes several files, or one that cannot be mapped, as a stream on one thread. */
 static void encode_streams(encoding_t *encoding, const char *output, int32_t type, char **paths,
                            int n, const tlm_tokenizer_t *tokenizer)
 {
@@ -98,7 +98,7 @@ static void print_ratio(const char *name, const encoding_t *encoding, double sec
            (double)encoding->bytes / 1e6 / seconds);
 }
 
-/* How far each file is compressed and how fast, by one thread, reading included. */
+/* The compression and the speed for each file, on one thread, including reading. */
 static void print_stats(char **paths, int n, const tlm_tokenizer_t *tokenizer)
 {
     encoding_t all = {0};
@@ -228,11 +228,12 @@ int main(int argc, char **argv)
         {"vocab", CLI_STRING, &vocab, "or: vocab.json", false},
         {"merges", CLI_STRING, &merges, "and merges.txt", false},
         {"special", CLI_STRING, &special,
-         "special token beside a file's own, '' for none; with --vocab " CLI_END_TOKEN, false},
-        {"output", CLI_STRING, &output, "file to write; --decode and --stats do without", false},
+         "special token besides the file's own, '' for none; with --vocab " CLI_END_TOKEN, false},
+        {"output", CLI_STRING, &output, "file to write; optional with --decode and --stats", false},
         {"decode", CLI_FLAG, &decode, "turn token files into text", false},
         {"check", CLI_FLAG, &check, "decode what was written and compare", false},
-        {"stats", CLI_FLAG, &stats, "longest tokens, bytes a token, speed; writes nothing", false},
+        {"stats", CLI_FLAG, &stats, "longest tokens, bytes per token, speed; writes nothing",
+         false},
     };
     const cli_program_t program = {
         "FILE...",

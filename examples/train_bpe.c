@@ -1,4 +1,4 @@
-/* Trains a byte-level BPE vocabulary on text files and says what came of it. */
+/* Trains a byte-level BPE vocabulary on text files and reports what it learned. */
 #include <inttypes.h>
 
 #include "support/cli.h"
@@ -25,11 +25,12 @@ int main(int argc, char **argv)
     const cli_option_t options[] = {
         {"vocab", CLI_STRING, &vocab_path, "vocab.json to write", true},
         {"merges", CLI_STRING, &merges_path, "merges.txt to write", true},
-        {"tokenizer", CLI_STRING, &json_path, "tokenizer.json to write besides", false},
+        {"tokenizer", CLI_STRING, &json_path, "tokenizer.json to write as well", false},
         {"vocab-size", CLI_COUNT, &vocab_size, "special token + 256 bytes + merges", false},
         {"special", CLI_STRING, &special, "special token, id 0; '' for none", false},
-        {"min-frequency", CLI_COUNT, &min_frequency, "merge no pair rarer than this", false},
-        {"threads", CLI_COUNT, &threads, "threads; 0: one a CPU", false},
+        {"min-frequency", CLI_COUNT, &min_frequency, "least number of occurrences of a merged pair",
+         false},
+        {"threads", CLI_COUNT, &threads, "threads; 0: one per CPU", false},
     };
     const cli_program_t program = {"FILE...", "Trains a byte-level BPE tokenizer on text files.",
                                    options, sizeof(options) / sizeof(options[0])};
@@ -56,7 +57,7 @@ int main(int argc, char **argv)
     cli_check(tlm_bpe_trainer_stats(&text_bytes, &pretokens, trainer));
     printf("counted %" PRIu64 " bytes, %" PRIu64 " distinct pretokens, in %.2f s\n", text_bytes,
            pretokens, counted - start);
-    printf("learnt %" PRIu32 " merges, %" PRIu32 " tokens in all, in %.2f s\n",
+    printf("learned %" PRIu32 " merges, %" PRIu32 " tokens in all, in %.2f s\n",
            tlm_tokenizer_num_merges(tokenizer), tlm_tokenizer_vocab_size(tokenizer),
            trained - counted);
     cli_print_longest_tokens(tokenizer, 1);

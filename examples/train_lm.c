@@ -98,7 +98,7 @@ static void make_directory(void)
         cli_fail("%s: %s", settings.output_dir, strerror(errno));
     if (settings.resume == NULL &&
         access(in_directory(settings.output_dir, "log.jsonl"), F_OK) == 0)
-        cli_fail("%s holds a run already; --resume %s goes on with it", settings.output_dir,
+        cli_fail("%s already holds a run; --resume %s continues it", settings.output_dir,
                  settings.output_dir);
 }
 
@@ -312,7 +312,7 @@ static void train(training_t *training)
         fprintf(stderr, "train_lm: %s after step %" PRIu64 "%s%s\n",
                 caught == SIGINT ? "interrupted" : "terminated",
                 tlm_trainer_steps(training->trainer),
-                output != NULL ? "; go on with --resume " : ", and nothing was saved",
+                output != NULL ? "; continue with --resume " : ", and nothing was saved",
                 output != NULL ? output : "");
     }
 }

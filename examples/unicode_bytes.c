@@ -46,7 +46,7 @@ static void show_nul(const tlm_tokenizer_t *tokenizer)
     cli_print(text, sizeof(text) - 1);
     cli_check(tlm_tokenizer_encode(&ids, &n, tokenizer, text, sizeof(text) - 1));
     cli_check(tlm_tokenizer_decode(&back, &size, tokenizer, ids, n));
-    printf("\nIn a text it counts like any other: %zu bytes, %zu tokens, id %" PRIu32
+    printf("\nIn a text it is a character like any other: %zu bytes, %zu tokens, id %" PRIu32
            " in the middle; the round trip is %s.\n\n",
            sizeof(text) - 1, n, ids[14],
            size == sizeof(text) - 1 && memcmp(back, text, size) == 0 ? "exact" : "WRONG");
@@ -54,8 +54,8 @@ static void show_nul(const tlm_tokenizer_t *tokenizer)
     tlm_free(back);
 }
 
-/* Characters of a valid UTF-8 text: bytes that do not continue one; and those that UTF-16 writes as a
- * pair, which are the ones that UTF-8 writes in four bytes. */
+/* Counts the characters of a valid UTF-8 text (bytes that do not continue a character), and those that
+ * UTF-16 writes as a pair, which take four bytes in UTF-8. */
 static void count_characters(const char *text, size_t *characters, size_t *pairs)
 {
     *characters = *pairs = 0;
@@ -77,9 +77,9 @@ static void show_sizes(void)
         printf("  %2zu  %2zu  %2zu  %s\n", strlen(texts[i]), 2 + 2 * (characters + pairs),
                4 + 4 * characters, texts[i]);
     }
-    printf(
-        "UTF-8 has no marks and no zero bytes of padding: what BPE would first learn in the others "
-        "is the padding.\n\n");
+    printf("UTF-8 has no byte order marks and no zero bytes of padding. In the other encodings, "
+           "BPE would "
+           "first learn the padding.\n\n");
 }
 
 static void show_bytewise_decoding(const tlm_tokenizer_t *tokenizer)
@@ -93,7 +93,7 @@ static void show_bytewise_decoding(const tlm_tokenizer_t *tokenizer)
     cli_check(tlm_tokenizer_encode(&ids, &n, tokenizer, text, strlen(text)));
     printf("%s is ", text);
     print_bytes(text, strlen(text));
-    printf(". Decoded each byte by itself, it is lost: ");
+    printf(". If each byte is decoded by itself, the text is lost: ");
     for (size_t i = 0; i < n; i++) {
         char *character;
 
@@ -123,7 +123,7 @@ static void show_malformed(void)
         "80 continues a character, and none has begun",
         "an overlong form of '/': c0 is never a byte of UTF-8"};
 
-    printf("Two bytes that are not a character, and what stands for them:\n");
+    printf("Pairs of bytes that are not a character, and what replaces them:\n");
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         char *text = sanitize(pairs[i], 2);
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds and tests everything: a release build in build/, there the unit and gradient tests once more
-# with the kernels in plain C, then a build with the address and undefined behaviour sanitizers in
+# with the kernels in plain C, then a build with the address and undefined behavior sanitizers in
 # build-sanitize/. The last line counts the tests of all three runs.
 set -eu
 cd "$(dirname "$0")/.."

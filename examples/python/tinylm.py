@@ -9,7 +9,7 @@ The library is $TINYLM_LIBRARY, or else libtinylm.so beside this file, or else w
 as "tinylm". A call that fails raises a subclass of tinylm.Error, which is also the fitting exception of
 Python's (ValueError, FileNotFoundError, MemoryError ...), with the library's message. An exception in a
 function that the library calls, Ctrl-C among them, ends the call and comes out of it. Calls release the
-interpreter's lock. numpy and PyTorch are used where they are given or asked for.
+interpreter's lock. numpy and PyTorch are only used if a call is given their objects or asks for them.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ShapeError(Error, ValueError):
 
 
 class OutOfMemoryError(Error, MemoryError):
-    """Memory ran out; nothing has changed."""
+    """There is no memory left; nothing has changed."""
 
 
 class FileError(Error, OSError):
@@ -93,11 +93,11 @@ class RangeError(Error, IndexError, ValueError):
 
 
 class StateError(Error, RuntimeError):
-    """Not now: the object is in another state."""
+    """The object is not in a state that allows the call."""
 
 
 class RegexError(Error, ValueError):
-    """A pattern is malformed, or would take forever."""
+    """A pattern is malformed, or a search exceeds its limits."""
 
 
 class NonFiniteError(Error, ArithmeticError):
@@ -578,17 +578,17 @@ def abi_version() -> int:
 
 
 def set_num_threads(n: int) -> None:
-    """Threads that a call may use; 0: one a CPU. Results have the same bits for every number."""
+    """Sets the number of threads that a call may use; 0: one per CPU. Results have the same bits for every number."""
     _lib.tlm_set_num_threads(n)
 
 
 def num_threads() -> int:
-    """Threads that a call may use now."""
+    """The number of threads that a call may use."""
     return _lib.tlm_num_threads()
 
 
 def shutdown() -> None:
-    """Ends the library's threads and frees what it keeps for later calls; it can be used on."""
+    """Ends the library's threads and frees what it keeps for later calls. The library remains usable."""
     _lib.tlm_shutdown()
 
 
@@ -598,7 +598,7 @@ def cpu_level() -> str:
 
 
 def set_cpu_level(level: str) -> None:
-    """Lowers that level, or raises it again as far as the CPU goes."""
+    """Lowers the level of the kernels, or raises it again up to what the CPU has."""
     _lib.tlm_set_cpu_level(_number("cpu_level", level))
 
 
@@ -748,7 +748,7 @@ def _take_ids(ids: Any, n: c_size_t) -> list[int]:
 
 
 def _take_bytes(data: c_void_p, size: int) -> bytes:
-    """The same for bytes."""
+    """Bytes that the library handed out, which are then freed."""
     result = ctypes.string_at(data, size) if size else b""
     _lib.tlm_free(data)
     return result
@@ -790,7 +790,7 @@ def _encode_options(allowed_special: Any = "all", disallowed_special: Any = "all
 
 class BpeTrainer(_Handle):
     """Counts the pretokens of texts and learns a vocabulary from them. progress(phase, done, total), if
-    given, is told of "counting" (bytes) and "learning" (merges); what is true ends the call."""
+    given, is called for "counting" (bytes) and "learning" (merges); a true result ends the call."""
 
     _free = "tlm_bpe_trainer_free"
 
@@ -824,7 +824,7 @@ class BpeTrainer(_Handle):
             _lib.tlm_bpe_trainer_add_file(self._handle, os.fsencode(path))
 
     def add_iterable(self, chunks: Iterable[Text]) -> None:
-        """Counts one text that comes in pieces, cut anywhere."""
+        """Counts one text that arrives in pieces, split anywhere."""
         with self._callbacks:
             for chunk in _joined(chunks):
                 _lib.tlm_bpe_trainer_push(self._handle, chunk, len(chunk))
@@ -837,7 +837,7 @@ class BpeTrainer(_Handle):
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """Pretokens that max_distinct_pretokens has dropped, and how often they had occurred."""
+        """The number of pretokens that max_distinct_pretokens dropped, and how often they had occurred."""
         return self._pair("tlm_bpe_trainer_dropped")
 
     def _pair(self, name: str) -> tuple[int, int]:
@@ -854,8 +854,8 @@ class BpeTrainer(_Handle):
 
 
 class Tokenizer(_Handle):
-    """A byte-level BPE vocabulary, made from tokens by id and merges, first to apply first. Special
-    tokens that are not in the vocabulary get ids behind it. nfc: texts are put in NFC first."""
+    """A byte-level BPE vocabulary, created from tokens by id and merges in order of application. Special
+    tokens that are not in the vocabulary get the ids after it. nfc: texts are normalized to NFC first."""
 
     _free = "tlm_tokenizer_free"
 
@@ -925,7 +925,7 @@ class Tokenizer(_Handle):
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, special tokens and holes included."""
+        """The number of ids, including special tokens and ids without a token."""
         return _lib.tlm_tokenizer_vocab_size(self._handle)
 
     @property
@@ -936,7 +936,7 @@ class Tokenizer(_Handle):
 
     @property
     def merges(self) -> list[tuple[bytes, bytes]]:
-        """All merges, first to apply first."""
+        """All merges in order of application."""
         left, right, merges = c_uint32(), c_uint32(), []
         for index in range(_lib.tlm_tokenizer_num_merges(self._handle)):
             _lib.tlm_tokenizer_merge(byref(left), byref(right), self._handle, index)
@@ -967,31 +967,31 @@ class Tokenizer(_Handle):
         return token_id.value
 
     def encode(self, text: Text, **options: Any) -> list[int]:
-        """Ids of a text. Options as of tiktoken, but for the default, which allows all special tokens:
+        """Ids of a text. The options are those of tiktoken, except that by default all special tokens are allowed:
         allowed_special ("all" or a set of strings, which become their ids), disallowed_special (these
-        raise SpecialTokenError; "all": all that are not allowed; others are plain text). And dropout
-        (0..1), the chance of a merge to be passed over, with its seed."""
+        raise SpecialTokenError; "all": all that are not allowed; others are plain text), dropout
+        (0..1), the probability of skipping a merge, and its seed."""
         text, ids, n = _utf8(text), _IDS(), c_size_t()
         _lib.tlm_tokenizer_encode_with(byref(ids), byref(n), self._handle, text, len(text),
                                        byref(_encode_options(**options)) if options else None)
         return _take_ids(ids, n)
 
     def encode_ordinary(self, text: Text) -> list[int]:
-        """The same with special tokens as plain text."""
+        """Ids of a text in which special tokens are plain text."""
         return self.encode(text, allowed_special=(), disallowed_special=())
 
     def count(self, text: Text) -> int:
-        """How many ids encode would give, without making them."""
+        """The number of ids that encode would return, without storing them."""
         text, n = _utf8(text), c_uint64()
         _lib.tlm_tokenizer_count(byref(n), self._handle, text, len(text))
         return n.value
 
     def trim(self) -> None:
-        """Frees the caches that the tokenizer keeps idle between calls, 256 MiB at most."""
+        """Frees the caches that the tokenizer keeps between calls, at most 256 MiB."""
         _lib.tlm_tokenizer_trim(self._handle)
 
     def encode_batch(self, texts: Iterable[Text], **options: Any) -> list[list[int]]:
-        """A list of ids for each text, by all threads; options as of encode."""
+        """A list of ids for each text, on all threads. See encode for the options."""
         strings, ids, offsets = _bytes_array(texts), _IDS(), _SIZES()
         _lib.tlm_tokenizer_encode_batch(byref(ids), byref(offsets), self._handle, strings, len(strings),
                                         byref(_encode_options(**options)))
@@ -1021,7 +1021,7 @@ class Tokenizer(_Handle):
         return result
 
     def encode_iterable(self, chunks: Iterable[Text]) -> Iterator[int]:
-        """Yields the ids of a text that comes in pieces, cut anywhere. Memory does not grow with the
+        """Yields the ids of a text that arrives in pieces, split anywhere. Memory does not grow with the
         text: an open file may have any size."""
         ready, handle, callbacks = [], c_void_p(), _Callbacks()
         take = callbacks.wrap(_IdsCallback, lambda _user, ids, n: ready.extend(ids[:n]))
@@ -1039,21 +1039,21 @@ class Tokenizer(_Handle):
             _lib.tlm_encoder_free(handle)
 
     def offsets(self, ids: Ids) -> list[int]:
-        """The byte of the text at which each id begins, and behind the last the size of the text."""
+        """The byte of the text at which each id begins, followed by the size of the text."""
         array = _ids_array(ids)
         offsets = (c_size_t * (len(array) + 1))()
         _lib.tlm_tokenizer_offsets(offsets, self._handle, array, len(array))
         return list(offsets)
 
     def character_spans(self, ids: Ids) -> list[tuple[int, int]]:
-        """(first, last + 1) of the characters that each id has a part of."""
+        """(first, last + 1) of the characters that each id covers, even in part."""
         array = _ids_array(ids)
         spans = (c_size_t * (2 * len(array)))()
         _lib.tlm_tokenizer_character_spans(spans, self._handle, array, len(array))
         return list(zip(spans[::2], spans[1::2]))
 
     def longest_tokens(self, most: int = 10) -> list[int]:
-        """Ids of the longest tokens, special ones left out, from long to short."""
+        """Ids of the longest tokens, longest first, without special tokens."""
         ids, n = (c_uint32 * most)(), c_size_t()
         _lib.tlm_tokenizer_longest_tokens(ids, byref(n), self._handle, most)
         return ids[:n.value]
@@ -1069,7 +1069,7 @@ class Tokenizer(_Handle):
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_batch(self, rows: Iterable[Ids]) -> list[str]:
-        """The text of each row of ids, by all threads."""
+        """The text of each row of ids, on all threads."""
         arrays = [_ids_array(row) for row in rows]
         structs = (_Ids * len(arrays))(*[_Ids(array, len(array)) for array in arrays])
         data, offsets = c_void_p(), _SIZES()
@@ -1223,7 +1223,7 @@ class Tensor(_Handle):
 
     @classmethod
     def from_buffer(cls, buffer: Any) -> Tensor:
-        """A tensor over the memory of an array.array, a memoryview or whatever else has a writable
+        """A tensor over the memory of an array.array, a memoryview or anything else that has a writable
         buffer of one of the types: nothing is copied."""
         view = memoryview(buffer)
         formats = {("f", 4): FLOAT32, ("i", 4): INT32, ("l", 4): INT32, ("q", 8): INT64, ("l", 8): INT64,
@@ -1247,7 +1247,7 @@ class Tensor(_Handle):
 
     @classmethod
     def from_dlpack(cls, array: Any) -> Tensor:
-        """A tensor over the memory of a numpy array, a PyTorch tensor or anything else that speaks
+        """A tensor over the memory of a numpy array, a PyTorch tensor or anything else that supports
         DLPack: nothing is copied."""
         capsule, handle = array.__dlpack__(), c_void_p()
         pointer = _capsule_pointer(capsule, _CAPSULE)
@@ -1348,7 +1348,7 @@ class Tensor(_Handle):
 
     @property
     def requires_grad(self) -> bool:
-        """Whether it gathers a gradient or passes one on; may be set, but of results of ops."""
+        """Whether it gathers a gradient or passes one on. It may be set, except for results of ops."""
         return _lib.tlm_tensor_requires_grad(self._handle)
 
     @requires_grad.setter
@@ -1411,7 +1411,7 @@ class Tensor(_Handle):
         return self.scale(-1.0)
 
     def scale(self, factor: float) -> Tensor:
-        """factor times it."""
+        """The tensor times factor."""
         return _call("tlm_scale", self, factor)
 
     def sum(self, dim: int | None = None, keep_dim: bool = False) -> Tensor:
@@ -1423,7 +1423,7 @@ class Tensor(_Handle):
         return _call("tlm_mean", self) if dim is None else _call("tlm_mean_dim", self, dim, keep_dim)
 
     def max(self, dim: int, keep_dim: bool = False) -> tuple[Tensor, Tensor]:
-        """The largest along a dimension, and its places."""
+        """The maximum along a dimension, and its indices."""
         values, indices = c_void_p(), c_void_p()
         _lib.tlm_max_dim(byref(values), byref(indices), self._handle, dim, keep_dim)
         return Tensor._wrap(values), Tensor._wrap(indices)
@@ -1441,11 +1441,11 @@ class Tensor(_Handle):
         return _call("tlm_slice", self, dim, start, stop)
 
     def contiguous(self) -> Tensor:
-        """It in row-major order."""
+        """The same elements in row-major order."""
         return _call("tlm_contiguous", self)
 
     def exp(self) -> Tensor:
-        """e to its power, element by element, as all that follow."""
+        """e^x for each element; the functions below are also element-wise."""
         return _call("tlm_exp", self)
 
     def log(self) -> Tensor:
@@ -1492,7 +1492,7 @@ def no_grad() -> Iterator[None]:
 
 
 def where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """a where condition (BOOL) is true, else b."""
+    """Elements of a where condition (BOOL) is true, and of b elsewhere."""
     return _call("tlm_where", condition, a, b)
 
 
@@ -1527,7 +1527,7 @@ def swiglu(x: Tensor, w1: Tensor, w2: Tensor, w3: Tensor) -> Tensor:
 
 
 def rope(x: Tensor, positions: Tensor | None = None, theta: float = 10000.0) -> Tensor:
-    """Rotary position embedding of x (..., time, d) over pairs of neighbours; positions, integers, are
+    """Rotary position embedding of x (..., time, d) over pairs of neighbors; positions, integers, are
     of a shape that broadcasts to (..., time), and 0, 1, 2, ... without."""
     return _call("tlm_rope", x, positions, theta)
 
@@ -1769,7 +1769,7 @@ class SGD(Optimizer):
 
 
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
-    """Scales the gradients to a joint norm of at most max_norm; returns what it was before."""
+    """Scales the gradients to a joint norm of at most max_norm; returns the norm before that."""
     tensors, norm = list(parameters), c_double()
     _lib.tlm_clip_grad_norm(byref(norm), _handles(tensors), len(tensors), max_norm)
     return norm.value
@@ -1883,8 +1883,8 @@ class Dataset(_Handle):
 
 class Loader(_Handle):
     """Makes the batches of a run, without end: an iterator over inputs and targets (batch_size,
-    context_length), lists of rows or numpy arrays. order: "random", "shuffled" (all windows once an
-    epoch) or "sequential"; document_end: windows begin where documents do, behind that id; prefetch:
+    context_length), lists of rows or numpy arrays. order: "random", "shuffled" (all windows once per
+    epoch) or "sequential"; document_end: windows begin where documents do, after that id; prefetch:
     batches made ahead on a thread."""
 
     _free = "tlm_loader_free"
@@ -1960,7 +1960,7 @@ class TokenWriter(_Handle):
 def encode_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, token_type: str | None = None,
                   progress: Callable[[int, int], Any] | None = None) -> int:
     """Encodes a text file of any size to a token file; returns the number of tokens. progress(done,
-    total), in bytes of the text, ends the call by what is true."""
+    total), in bytes of the text, ends the call if it returns something true."""
     def report(_user, done, total):
         return progress is not None and progress(done, total)
 
@@ -2005,14 +2005,14 @@ def checkpoint_metadata(path: Path) -> tuple[dict, int]:
 
 
 def latest_checkpoint(directory: Path) -> str:
-    """The path of the latest checkpoint in a directory that is whole."""
+    """The path of the latest undamaged checkpoint in a directory."""
     path = c_void_p()
     _lib.tlm_checkpoint_dir_latest(byref(path), None, os.fsencode(directory))
     return os.fsdecode(_take_text(path))
 
 
 def best_checkpoint(directory: Path) -> str:
-    """The same for the one of the lowest validation loss."""
+    """The path of the checkpoint with the lowest validation loss in a directory."""
     path = c_void_p()
     _lib.tlm_checkpoint_dir_best(byref(path), None, os.fsencode(directory))
     return os.fsdecode(_take_text(path))
@@ -2055,12 +2055,12 @@ class Model(_Handle):
         return cls._wrap(handle), Tokenizer._wrap(tokenizer) if tokenizer else None
 
     def save(self, path: Path, optimizer: Optimizer | None = None, iteration: int = 0) -> None:
-        """A checkpoint with the weights, the state of an optimiser and the number of iterations done."""
+        """Saves a checkpoint with the weights, the state of an optimizer and the number of iterations done."""
         _lib.tlm_checkpoint_save(self._handle, optimizer and optimizer._handle,
                                  _unsigned("iteration", iteration), os.fsencode(path))
 
     def load_checkpoint(self, path: Path, optimizer: Optimizer | None = None) -> int:
-        """Reads a checkpoint of this configuration, and into an optimiser of the same kind over the
+        """Reads a checkpoint of this configuration, and into an optimizer of the same kind over the
         same parameters; returns the number of iterations."""
         iteration = c_uint64()
         _lib.tlm_checkpoint_load(byref(iteration), self._handle, optimizer and optimizer._handle,
@@ -2083,7 +2083,7 @@ class Model(_Handle):
 
     def save_gguf(self, path: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
                   begin_token: int | None = None, end_token: int | None = None) -> None:
-        """A GGUF file for tools of llama.cpp's family; the rest as for save_hf."""
+        """Saves a GGUF file for llama.cpp and programs based on it. See save_hf for the other arguments."""
         options = self._file_options(weights, begin_token, end_token)
         _lib.tlm_model_save_gguf(self._handle, tokenizer and tokenizer._handle, os.fsencode(path),
                                  byref(options))
@@ -2146,7 +2146,7 @@ class Model(_Handle):
         return _call("tlm_model_forward", self, array, batch, time)
 
     def loss(self, inputs: Any, targets: Any) -> Tensor:
-        """Mean cross-entropy in nats a token; its backward() fills the parameters' gradients."""
+        """Mean cross-entropy in nats per token; its backward() fills the parameters' gradients."""
         inputs, batch, time = _batch(inputs)
         targets, target_batch, target_time = _batch(targets)
         if (batch, time) != (target_batch, target_time):
@@ -2166,7 +2166,7 @@ class Model(_Handle):
         return _record(Evaluation, result)
 
     def score(self, ids: Ids, stride: int = 0) -> list[float]:
-        """The log-probability of each id but the first, after those before it."""
+        """The log-probability of each id except the first, given the ids before it."""
         array = _ids_array(ids)
         log_probs = (c_float * max(len(array) - 1, 1))()
         _lib.tlm_model_score(None, log_probs, self._handle, array, len(array), stride)
@@ -2186,7 +2186,7 @@ class Model(_Handle):
         return result
 
     def generate_many(self, prompts: Iterable[Ids], seed: int = 0, **how: Any) -> list[list[int]]:
-        """New ids for each of many prompts, made side by side; prompt i has the seed `seed` + i."""
+        """New ids for each of many prompts, generated together; prompt i has the seed `seed` + i."""
         generator = Generator(self)
         for i, prompt in enumerate(prompts):
             generator.add(prompt, seed=seed + i, **how)
@@ -2199,7 +2199,7 @@ def model_cost(model: dict[str, Any], batch: int = 1, time: int = 0, optimizer: 
                counting: str = "executed", checkpointing: bool = False) -> dict[str, Any]:
     """What a model of these options (arguments of Model.create, or Model.options) costs: parameters,
     bytes, and operations of a train step of `batch` sequences of `time` tokens (0: its context) and of
-    one generated token. No model is made. docs/resources.md tells of each number."""
+    one generated token. No model is created. docs/resources.md explains each number."""
     options = _CostOptions(batch=batch, time=time, optimizer=_number("cost_optimizer", optimizer),
                            counting=_number("counting", counting), checkpointing=checkpointing)
     cost = _Cost(size=ctypes.sizeof(_Cost))
@@ -2224,7 +2224,7 @@ def _generate_options(max_tokens: int = 256, temperature: float = 0.0, top_k: in
 
 
 class Generator(_Handle):
-    """Sequences that a model continues side by side, a token at a time."""
+    """Sequences that a model continues at the same time, one token per step."""
 
     _free = "tlm_generator_free"
     STATES = _WORDS["state"]
@@ -2288,7 +2288,7 @@ class TrainStep(NamedTuple):
 
     step: int  # steps done, this one among them
     tokens: int  # of all these steps
-    loss: float  # before the update, nats a token
+    loss: float  # before the update, in nats per token
     learning_rate: float
     gradient_norm: float  # before clipping
     seconds: float
@@ -2301,7 +2301,7 @@ class Evaluation(NamedTuple):
 
     step: int  # of a trainer
     tokens: int  # that were predicted
-    loss: float  # nats a token
+    loss: float  # in nats per token
     perplexity: float
     seconds: float
     is_best: bool  # of a trainer: the lowest loss so far
@@ -2312,13 +2312,13 @@ def _record(kind: Any, struct: ctypes.Structure) -> Any:
 
 
 class Trainer(_Handle):
-    """A run of `steps` training steps over a model, an optimiser that has its parameters, and a loader.
-    schedule: arguments of schedule_learning_rate but the step, as a dict; clip_norm: of the gradient, 0:
-    none; accumulation: batches a step; valid: data to evaluate on, every eval_every steps, on about
+    """A run of `steps` training steps over a model, an optimizer that has its parameters, and a loader.
+    schedule: arguments of schedule_learning_rate except the step, as a dict; clip_norm: of the gradient, 0:
+    none; accumulation: batches per step; valid: data to evaluate on, every eval_every steps, on about
     eval_tokens tokens; checkpoint_path: a file that each save replaces, every save_every steps and at
     the end, or checkpoint_dir: a directory of checkpoints, of which keep_last and the best are kept, 0:
-    all. on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by what is
-    true, and save_on_cancel saves then."""
+    all. on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by a true
+result; with save_on_cancel a checkpoint is saved then."""
 
     _free = "tlm_trainer_free"
 
@@ -2361,18 +2361,18 @@ class Trainer(_Handle):
 
     @property
     def steps(self) -> int:
-        """Steps done, those before a resumed checkpoint among them."""
+        """The number of steps done, including those before a resumed checkpoint."""
         return _lib.tlm_trainer_steps(self._handle)
 
     def step(self) -> TrainStep:
-        """One step; no function is told of it."""
+        """Takes one step without calling any callback."""
         result = _TrainStep(size=ctypes.sizeof(_TrainStep))
         _lib.tlm_trainer_step(byref(result), self._handle)
         return _record(TrainStep, result)
 
     def run(self, until: int = 0) -> bool:
         """Steps until `until` of them (0: all) are done, with evaluations and saves. False if a function
-        ended the run, which may go on later. Ctrl-C ends it behind a step."""
+        ended the run, which may be continued later. Ctrl-C ends it after a step."""
         with self._callbacks:
             try:
                 _lib.tlm_trainer_run(self._handle, _unsigned("until", until))
@@ -2391,6 +2391,6 @@ class Trainer(_Handle):
         _lib.tlm_trainer_save(self._handle, None if path is None else os.fsencode(path))
 
     def resume(self, path: Path | None = None) -> None:
-        """Loads a checkpoint into model and optimiser and goes on behind its steps, to the same bits as
+        """Loads a checkpoint into model and optimizer and continues after its steps, with the same bits as
         a run that was never interrupted."""
         _lib.tlm_trainer_resume(self._handle, None if path is None else os.fsencode(path))

@@ -146,7 +146,7 @@ void cli_set_value(const cli_option_t *option, const char *text, const char *whe
         return;
     }
     if (end == NULL || end == text || *end != '\0' || errno != 0)
-        cli_fail_usage("%s%s: '%s' is not a number it can take", where, option->name, text);
+        cli_fail_usage("%s%s: '%s' is not a valid number", where, option->name, text);
 }
 
 /* What getopt_long gives for the options that are not the program's own. */
@@ -205,7 +205,7 @@ int cli_parse(int argc, char **argv, const cli_program_t *program)
         if (program->options[i].required && *(const char **)program->options[i].value == NULL)
             cli_fail_usage("--%s is missing", program->options[i].name);
     if (program->operands == NULL && optind < argc)
-        cli_fail_usage("%s: there is nothing to do with this", argv[optind]);
+        cli_fail_usage("%s: unexpected argument", argv[optind]);
     return optind;
 }
 

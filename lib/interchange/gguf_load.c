@@ -99,7 +99,7 @@ static tlm_status_t check_keys(const tlmi_gguf_t *file, const tlmi_family_t *fam
         if (value->key_size >= prefix && memcmp(value->key, name, prefix - 1) == 0 &&
             value->key[prefix - 1] == '.' &&
             !is_known(value->key + prefix, value->key_size - prefix))
-            return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%.*s' cannot be honoured", path,
+            return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%.*s' cannot be honored", path,
                              value->key_size < 128 ? (int)value->key_size : 128, value->key);
     }
     return TLM_OK;

@@ -23,7 +23,7 @@ char *tlmi_path_join(const char *directory, const char *name);
 /* The weights of a model as files hold them: other names, other types, and where RoPE turns halves of heads
  * (tlmi_halves), the rows of queries and keys in another order.
  *
- * RoPE turns pairs of a head's elements: here, as in CS336, the neighbours 2i and 2i + 1; in files of halves i
+ * RoPE turns pairs of a head's elements: here, as in CS336, the neighbors 2i and 2i + 1; in files of halves i
  * and i + d_head / 2. So row j of a head there is row
  *     2 (j mod d_head / 2) + floor(j / (d_head / 2))
  * here, for queries and keys alike; the scores are the same sums in another order. */

@@ -22,7 +22,7 @@ static void pack_general(float *target, int64_t width, int64_t rows, int64_t dep
     }
 }
 
-/* Full panels whose rows are neighbours in memory: short copies. A line of the source goes to all
+/* Full panels whose rows are neighbors in memory: short copies. A line of the source goes to all
  * panels before the next is begun, so that memory is read in its order. */
 INLINE void pack_across(float *target, int64_t panel_size, int64_t panels, int64_t width,
                         int64_t depth, const float *source, int64_t depth_stride)

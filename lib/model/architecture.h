@@ -222,7 +222,7 @@ extern const size_t tlmi_num_families;
 tlm_status_t tlmi_family_of(const tlmi_family_t **out, const char *function,
                             const tlm_model_options_t *options);
 
-/* Whether RoPE turns pairs of elements i and i + d_head / 2, as in transformers, and not neighbours 2i and
+/* Whether RoPE turns pairs of elements i and i + d_head / 2, as in transformers, and not neighbors 2i and
  * 2i + 1, as here. */
 static inline bool tlmi_halves(const tlmi_family_t *family, tlmi_format_t format)
 {

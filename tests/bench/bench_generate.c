@@ -232,7 +232,7 @@ int main(int argc, char **argv)
         /* Of the embedding a token reads one row. */
         bytes =
             (tlm_model_num_elements(model) - (uint64_t)tlm_tensor_numel(embedding)) * sizeof(float);
-        printf("%s: %.1f MB of weights a token\n", shapes[i].name, 1e-6 * (double)bytes);
+        printf("%s: %.1f MB of weights per token\n", shapes[i].name, 1e-6 * (double)bytes);
         for (int32_t threads = 1; threads == 1 || threads == 2; threads++) {
             check(tlm_set_num_threads(threads));
             measure(model, bytes, (size_t)options.context_length, steps);

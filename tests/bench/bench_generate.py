@@ -95,7 +95,7 @@ def main():
     if importlib.util.find_spec("cyllama") is None:
         print("skipped: cyllama is not installed")
         sys.exit(SKIP)
-    print("| threads | tinylm, ms a token | llama.cpp | llama.cpp takes |\n|---|---|---|---|")
+    print("| threads | tinylm, ms/token | llama.cpp | llama.cpp takes |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "model.gguf")
         make_model(arguments.shape, path)

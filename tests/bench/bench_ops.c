@@ -1,7 +1,7 @@
 /* Each op's rate, forward and backward, beside what the machine can do at most: GFLOP/s for products
  * and attention, GB/s (bytes that must be read and written once) for the rest.
  *
- *     build/tests/bench/bench_ops [seconds a row] */
+ *     build/tests/bench/bench_ops [seconds per row] */
 #include <stdio.h>
 
 #include "machine_peak.h"

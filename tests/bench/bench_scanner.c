@@ -1,4 +1,4 @@
-/* Pre-tokenisation by the scanners beside Oniguruma with the same pattern: MB/s on one thread, after
+/* Pre-tokenization by the scanners and by Oniguruma with the same pattern: MB/s on one thread, after
  * a check that both split alike. The consumer only counts, so this is the cost of finding pretokens.
  *
  *     bench_scanner [FILE ...]

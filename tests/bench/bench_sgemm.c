@@ -2,7 +2,7 @@
  * products and for those of one training step of the CS336 model (batch 8, context 256, d_model 512,
  * d_ff 1344, vocabulary 10000).
  *
- *     bench_sgemm [seconds a row]
+ *     bench_sgemm [seconds per row]
  */
 #include <stdio.h>
 #include <stdlib.h>

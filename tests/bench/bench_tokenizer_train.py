@@ -25,7 +25,7 @@ import time
 from bench_support import (DATA, GPT2, SKIP, SPECIAL, byte_alphabet, installed_versions, load_tinylm,
                            make_text, memory_mib, run_alone, train_tinylm)
 
-# ---- One trainer each: seconds, and a function that gives the tokens it has learnt, in order ---------
+# ---- One trainer each: seconds, and a function that gives the tokens it has learned, in order ---------
 
 
 def decode_tokens(vocab):

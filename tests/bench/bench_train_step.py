@@ -35,7 +35,7 @@ class ModelOptions(Structure):
 
 
 class Tinylm:
-    """The model and optimiser of the library, through its C interface."""
+    """The model and optimizer of the library, through its C interface."""
 
     def __init__(self, path, threads, checkpointing=False):
         self.lib = ctypes.CDLL(path)
@@ -154,7 +154,7 @@ def make_torch_model():
 
 
 class Torch:
-    """PyTorch's model and optimiser; `mode` picks its AdamW implementation."""
+    """PyTorch's model and optimizer; `mode` picks its AdamW implementation."""
 
     def __init__(self, threads, mode, weights=None, compiled=False):
         import torch

@@ -62,7 +62,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("program", help="path of bench_train_step")
     parser.add_argument("plot", help="SVG file to write")
-    parser.add_argument("--steps", type=int, default=2, help="steps a row; the best counts")
+    parser.add_argument("--steps", type=int, default=2, help="steps per row; the best counts")
     parser.add_argument("--what", nargs="+", choices=list(BASE), default=list(BASE), help="what to vary")
     parser.add_argument("--table", help="file with rows measured before")
     arguments = parser.parse_args()

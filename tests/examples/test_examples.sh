@@ -74,7 +74,7 @@ passes "$bin/model_info" --vocab-size 50257 --context 16384 --d-model 1600 --lay
 prints '^  all  *2,127,057,600$'
 prints '^  weights  *7.92 GiB$'
 prints '^  attention scores  *82.5 TFLOP  *5.03 GFLOP  *55.2%$'
-prints '^  blocks once more '
+prints '^  recomputation '
 prints '^  400000 steps  *[0-9.]* days'
 prints '^Largest batch that trains in 80 GiB: [1-9]'
 passes "$bin/model_info" --context 16 --d-model 16 --layers 1 --heads 2 --optimizer sgd
@@ -108,7 +108,7 @@ tokenizer='--vocab vocab.json --merges merges.txt'
 # shellcheck disable=SC2086 # $tokenizer is a list of words, here and below
 {
     passes "$bin/train_bpe" --vocab-size 400 $tokenizer --tokenizer tokenizer.json train.txt
-    prints 'learnt 143 merges, 400 tokens'
+    prints 'learned 143 merges, 400 tokens'
     prints 'longest token: .* bytes)'
     fails 2 'vocab is missing' "$bin/train_bpe" --merges merges.txt train.txt
     fails 1 'no text file' "$bin/train_bpe" $tokenizer
@@ -233,7 +233,7 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     same first out
     [ "$(wc -c <half.gguf)" -lt "$(wc -c <model.gguf)" ] || fail 'float16 is not smaller'
     fails 2 'to must be one of' "$bin/convert" --to onnx folder x
-    fails 1 'are wanted, not 1' "$bin/convert" --to hf folder
+    fails 1 'are needed, not 1' "$bin/convert" --to hf folder
     fails 1 'no-such-file' "$bin/convert" --to hf no-such-file x
 }
 echo "$checks checks passed"

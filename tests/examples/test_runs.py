@@ -234,7 +234,7 @@ class Runs(unittest.TestCase):
             process.send_signal(number)
             rest, error = process.communicate()
             self.assertEqual(process.returncode, status, error)
-            step = int(re.search(r"after step (\d+); go on with --resume", error).group(1))
+            step = int(re.search(r"after step (\d+); continue with --resume", error).group(1))
             self.assertEqual(checkpoints(directory), [f"step-{step:08}.safetensors"])
             self.assertEqual(read_log(directory)[-1]["step"], step)
             self.assertIn("wrote", rest)
@@ -262,7 +262,7 @@ class Runs(unittest.TestCase):
     def test_a_run_is_not_written_over(self):
         done = train({**self.options, "output-dir": self.whole})
         self.assertEqual(done.returncode, 1)
-        self.assertIn("holds a run already", done.stderr)
+        self.assertIn("already holds a run", done.stderr)
 
     def test_its_configuration_makes_the_run_again(self):
         directory = self.work / "again"

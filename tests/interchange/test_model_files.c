@@ -90,7 +90,7 @@ START_TEST(halves_are_widened_exactly)
 }
 END_TEST
 
-/* Between two neighbours the nearer one, and in the middle the even one. */
+/* Between two neighbors the nearer one, and in the middle the even one. */
 START_TEST(floats_are_rounded_to_the_nearest_half)
 {
     for (unsigned half = 0; half < 0x7BFF; half++) {

@@ -6,7 +6,7 @@
 
 #include "tinylm/tinylm.h"
 
-/* tiktoken as it is described: a pretoken that is a token; else the neighbours whose bytes together have
+/* tiktoken as it is described: a pretoken that is a token; else the neighbors whose bytes together have
  * the lowest rank are joined, the leftmost first, until none are a token.
  * At most 64 bytes. SIZE_MAX if what is left at the end is no token. */
 static inline size_t naive_by_rank(uint32_t *ids, const tlm_tokenizer_t *tokenizer,

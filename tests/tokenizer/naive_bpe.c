@@ -6,7 +6,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* ---- Pre-tokenisation --------------------------------------------------------------------------
+/* ---- Pre-tokenization --------------------------------------------------------------------------
  */
 
 typedef enum kind { KIND_LETTER, KIND_NUMBER, KIND_SPACE, KIND_OTHER } kind_t;

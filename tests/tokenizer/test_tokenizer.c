@@ -345,7 +345,7 @@ END_TEST
 /* ---- Patterns ----------------------------------------------------------------------------------
  */
 
-/* The default pattern, spelt so that the regex engine runs it, gives the same ids. */
+/* The default pattern, spelled so that the regex engine runs it, gives the same ids. */
 START_TEST(the_regex_engine_agrees_with_the_scanner)
 {
     test_random_t random = {31, 0};

@@ -1,5 +1,5 @@
 /* Reading tokenizer.json, the format of Hugging Face's tokenizers: byte-level BPE, as the GPT-2, Llama 3
- * and Qwen families write it. What would change ids is honoured or refused by name; what only adds
+ * and Qwen families write it. What would change ids is honored or refused by name; what only adds
  * tokens around a text or says how to show one (post_processor, truncation, padding) is passed over. */
 #include "tinylm/tokenizer_files.h"
 
@@ -23,7 +23,7 @@ typedef struct hf_file {
 
 static tlm_status_t fail_unsupported(const hf_file_t *file, const char *what)
 {
-    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: %s cannot be honoured", file->path, what);
+    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: %s cannot be honored", file->path, what);
 }
 
 /* ---- Looking into objects ---- */
@@ -78,7 +78,7 @@ static tlm_status_t check_model(const hf_file_t *file, const tlmi_json_t *model)
     for (size_t i = 0; i < sizeof(affixes) / sizeof(affixes[0]); i++)
         if (!tlmi_json_is_null(tlmi_json_member(model, affixes[i])) &&
             !member_is(model, affixes[i], ""))
-            return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"%s\" of the model cannot be honoured",
+            return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"%s\" of the model cannot be honored",
                              file->path, affixes[i]);
     /* unk_token, fuse_unk and byte_fallback are for bytes without a token, and here there are none. */
     return TLM_OK;
@@ -159,7 +159,7 @@ static tlm_status_t check_added_token(const hf_file_t *file, const tlmi_json_t *
         TLMI_TRY(read_flag(&is_set, file, token, flags[i], false));
         if (is_set)
             return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                             "%s: \"%s\" of the added token %.40s cannot be honoured", file->path,
+                             "%s: \"%s\" of the added token %.40s cannot be honored", file->path,
                              flags[i], content);
     }
     return TLM_OK;
@@ -252,7 +252,7 @@ static tlm_status_t check_normalized_tokens(const hf_file_t *file)
             (tlmi_special_tokens_find(&match, special, token.data, token.size, 1, false),
              match.start < token.size)) {
             status = tlmi_fail(TLM_ERR_UNSUPPORTED,
-                               "%s: \"normalized\" of the added token %.40s cannot be honoured",
+                               "%s: \"normalized\" of the added token %.40s cannot be honored",
                                file->path, (const char *)token.data);
             goto done;
         }
@@ -299,7 +299,7 @@ static tlm_status_t read_normalizer(hf_file_t *file)
     if (tlmi_json_is_null(normalizer))
         return TLM_OK;
     if (!member_is(normalizer, "type", "NFC"))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the normalizer %.40s cannot be honoured",
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the normalizer %.40s cannot be honored",
                          file->path, type_of(normalizer));
     file->options.nfc = true;
     return TLM_OK;

@@ -57,11 +57,11 @@ prints 'rate 1 .*decays'
 prints 'rate 10 .*decays'
 prints 'rate 100 .*decays'
 prints 'rate 1000.*diverges'
-fails 2 'not a number' "$bin/sgd_learning_rates" --seed=-1
+fails 2 'not a valid number' "$bin/sgd_learning_rates" --seed=-1
 passes "$bin/unicode_bytes"
 prints '5  12  24  Hello'
 prints 'round trip is exact'
-fails 2 'nothing to do' "$bin/unicode_bytes" operand
+fails 2 'unexpected argument' "$bin/unicode_bytes" operand
 
 if [ -x "$bin/count_cpp" ]; then # needs a C++ compiler
     passes "$bin/count_cpp"
@@ -101,7 +101,7 @@ if [ "$(head -n 1 valid.txt)" = "$(head -n 1 train.txt)" ]; then
     fail 'two seeds give one story'
 fi
 fails 1 'No such file' "$bin/make_stories" --bytes 1 --output no/such/directory
-fails 2 'not a number' "$bin/make_stories" --bytes many
+fails 2 'not a valid number' "$bin/make_stories" --bytes many
 
 # ---- Tokenizer ----
 tokenizer='--vocab vocab.json --merges merges.txt'

@@ -281,7 +281,7 @@ class Runs(unittest.TestCase):
             ('{"rates": 1}', "there is no option 'rates'"),
             ('{"batch": "four"}', "'batch' must be a whole number"),
             ('{"batch": 1.5}', "'batch' must be a whole number"),
-            ('{"batch": -1}', "'-1' is not a number"),
+            ('{"batch": -1}', "'-1' is not a valid number"),
             ('{"tied": 1}', "'tied' must be true or false"),
             ('{"norm": true}', "'norm' must be text"),
             ('{"norm": [1]}', "'norm' is neither"),

@@ -103,8 +103,8 @@ static const cli_option_t options[] = {
     {"eval-every", CLI_COUNT, &settings.eval_every, "steps between validations; 0: none", false},
     {"eval-tokens", CLI_COUNT, &settings.eval_tokens, "tokens per validation; 0: all", false},
     {"log-every", CLI_COUNT, &settings.log_every, "steps between lines of progress", false},
-    {"peak-gflops", CLI_REAL, &settings.peak_gflops,
-     "peak that MFU is a share of; 0: measure this machine", false},
+    {"peak-gflops", CLI_REAL, &settings.peak_gflops, "peak rate for MFU; 0: measure this machine",
+     false},
 };
 
 const cli_program_t train_program = {

@@ -1,10 +1,10 @@
-/* A text file to a token file (tlm_tokenizer_encode_file) beside encoding the same text in memory
- * (tlm_tokenizer_encode), on one thread and on all: MB/s, the best of a few rounds in which both take
- * turns. The caches are warm after the first round.
+/* Compares encoding a text file to a token file (tlm_tokenizer_encode_file) with encoding the same text in
+ * memory (tlm_tokenizer_encode), on one thread and on all: MB/s, the best of a few alternating rounds. The
+ * caches are warm after the first round.
  *
  *     bench_encode_file VOCAB.json MERGES.txt TEXT [TOKENS.u16]
  *
- * The tokens go to a temporary file unless a place is given; it is removed. */
+ * Without TOKENS.u16, the tokens are written to a temporary file, which is removed. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -70,7 +70,7 @@ RUNS = {"tinylm": run_tinylm, "llama.cpp": run_llama_cpp}
 
 
 def measure(name, arguments, threads, path):
-    """The ids, and the median of the seconds of a token after the first few."""
+    """The ids, and the median of the seconds per token after the first few."""
     command = [sys.executable, __file__, arguments.library, "--only", name, "--model", path,
                "--threads", str(threads), "--tokens", str(arguments.tokens)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -1,5 +1,5 @@
-/* Each op's rate, forward and backward, beside what the machine can do at most: GFLOP/s for products
- * and attention, GB/s (bytes that must be read and written once) for the rest.
+/* The rate of each op, forward and backward, and its share of the most that the machine can do: GFLOP/s for
+ * products and attention, GB/s (bytes that must be read and written once) for the other ops.
  *
  *     build/tests/bench/bench_ops [seconds per row] */
 #include <stdio.h>

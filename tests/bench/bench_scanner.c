@@ -1,9 +1,9 @@
 /* Pre-tokenization by the scanners and by Oniguruma with the same pattern: MB/s on one thread, after
- * a check that both split alike. The consumer only counts, so this is the cost of finding pretokens.
+ * a check that both split alike. The pretokens are only counted, so this is the cost of finding them.
  *
  *     bench_scanner [FILE ...]
  *
- * Without a file: English, C and a mixture of scripts, each made here from a few lines. */
+ * Without a file, the texts are English, C and a mixture of scripts, each generated from a few lines. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -32,7 +32,7 @@ class TokenizerOptions(Structure):
 
 
 def load_tinylm(arguments):
-    """A function that calls the library by name and ends the program where that fails."""
+    """A function that calls the library by name and ends the program if the call fails."""
     lib = ctypes.CDLL(arguments.library)
     lib.tlm_error_message.restype = c_char_p
 

@@ -1,4 +1,4 @@
-/* What this machine can do at most: fused multiply-adds a second, and bytes a second from memory. */
+/* The peak rates of this machine: fused multiply-adds per second, and bytes per second from memory. */
 #ifndef BENCH_MACHINE_PEAK_H
 #define BENCH_MACHINE_PEAK_H
 
@@ -116,7 +116,7 @@ static double measure_peak(double seconds)
 
 /* ---- Memory ----------------------------------------------------------------------------- */
 
-enum { TRIAD_PIECE = 1 << 16, TRIAD_PIECES = 128 }; /* 32 MiB an array, beyond most caches */
+enum { TRIAD_PIECE = 1 << 16, TRIAD_PIECES = 128 }; /* 32 MiB per array, larger than most caches */
 
 static void triad_task(void *context, int64_t task, int32_t worker)
 {
@@ -129,7 +129,7 @@ static void triad_task(void *context, int64_t task, int32_t worker)
         a[i] = b[i] + 0.5f * c[i];
 }
 
-/* GB/s of a = b + s c on all threads, two reads and a write an element; the best of several. */
+/* GB/s of a = b + s c on all threads, two reads and a write per element; the best of several. */
 static __attribute__((unused)) double measure_bandwidth(double seconds)
 {
     size_t n = (size_t)3 * TRIAD_PIECE * TRIAD_PIECES;

@@ -294,7 +294,7 @@ def run_get_lr_cosine_schedule(it: int, max_learning_rate: float, min_learning_r
 
 def run_save_checkpoint(model: torch.nn.Module, optimizer: torch.optim.Optimizer, iteration: int,
                         out: Any | BinaryIO | IO[bytes]) -> None:
-    """Any module and optimizer of torch's, in torch's own format."""
+    """Any module and optimizer of torch, in torch's own format."""
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "iteration": iteration},
                out)
 

@@ -29,6 +29,7 @@ struct tlmi_inference {
     float *value;  /* (CHUNK_TOKENS, kv_width) */
     float *gate;   /* (CHUNK_TOKENS, d_ff) */
     float *up;     /* (CHUNK_TOKENS, d_ff) */
+    float *gain;   /* (d_model or d_head): of a norm, where it is not float32 */
     float *logits; /* (TLMI_STEP_ROWS + 1, vocab_size), for scoring alone */
 };
 
@@ -56,7 +57,8 @@ tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *mo
         (made->query = buffer(1, n, model->shape.q_width)) == NULL ||
         (made->key = buffer(1, n, kv)) == NULL || (made->value = buffer(1, n, kv)) == NULL ||
         (made->gate = buffer(1, n, options->d_ff)) == NULL ||
-        (made->up = buffer(1, n, options->d_ff)) == NULL) {
+        (made->up = buffer(1, n, options->d_ff)) == NULL ||
+        (made->gain = buffer(1, 1, d > model->shape.d_head ? d : model->shape.d_head)) == NULL) {
         tlmi_inference_free(made);
         return TLM_ERR_OUT_OF_MEMORY;
     }
@@ -76,6 +78,7 @@ void tlmi_inference_free(tlmi_inference_t *inference)
     tlmi_free(inference->value);
     tlmi_free(inference->gate);
     tlmi_free(inference->up);
+    tlmi_free(inference->gain);
     tlmi_free(inference->logits);
     tlmi_free(inference);
 }
@@ -84,8 +87,8 @@ void tlmi_inference_free(tlmi_inference_t *inference)
 
 /* One of several projections of the same input. */
 typedef struct projection {
-    float *out; /* (rows, d_out) */
-    const tlm_tensor_t *weight;
+    float *out;           /* (rows, d_out) */
+    tlmi_weight_t weight; /* (d_out, d_in); no data: the model has no such part */
 } projection_t;
 
 typedef struct step_job {
@@ -95,6 +98,13 @@ typedef struct step_job {
     bool accumulate;
     int64_t outputs_per_task;
 } step_job_t;
+
+static tlmi_weight_t weight_of(const tlm_model_t *model, int64_t layer, int32_t part)
+{
+    const tlm_tensor_t *tensor = tlmi_model_block(model, layer, part);
+
+    return tensor == NULL ? (tlmi_weight_t){.data = NULL} : tlmi_weight_of(tensor);
+}
 
 /* How many of all outputs one task makes: tasks enough that no thread waits long for the last one. */
 static int64_t step_task_outputs(int64_t outputs, int64_t d_in)
@@ -109,7 +119,7 @@ static int64_t step_task_outputs(int64_t outputs, int64_t d_in)
 
 static int64_t count_step_tasks(const step_job_t *job, const projection_t *projection)
 {
-    return (projection->weight->shape[0] + job->outputs_per_task - 1) / job->outputs_per_task;
+    return (projection->weight.rows + job->outputs_per_task - 1) / job->outputs_per_task;
 }
 
 /* Some outputs of one projection, for all rows. */
@@ -124,15 +134,14 @@ static void step_task(void *context, int64_t task, int32_t worker)
     (void)worker;
     for (; task >= count_step_tasks(job, projection); projection++)
         task -= count_step_tasks(job, projection);
-    d_out = projection->weight->shape[0];
-    d_in = projection->weight->shape[1];
+    d_out = projection->weight.rows;
+    d_in = projection->weight.columns;
     begin = task * job->outputs_per_task;
     end = d_out - begin < job->outputs_per_task ? d_out : begin + job->outputs_per_task;
     for (int64_t at = begin; at < end; at += GROUP) {
         int64_t n = end - at < GROUP ? end - at : GROUP;
 
-        tlmi_vec_dot_tile(sums, GROUP, job->x, d_in, job->rows,
-                          tlmi_floats(projection->weight) + at * d_in, d_in, n, d_in);
+        tlmi_weight_dots(sums, GROUP, job->x, d_in, job->rows, &projection->weight, at, n);
         for (int64_t row = 0; row < job->rows; row++) {
             float *out = projection->out + row * d_out + at;
 
@@ -147,28 +156,23 @@ static void step_task(void *context, int64_t task, int32_t worker)
 static tlm_status_t project(const projection_t *projections, int32_t count, const float *x,
                             int64_t rows, bool step, bool accumulate)
 {
-    const int64_t d_in = projections[0].weight->shape[1];
+    const int64_t d_in = projections[0].weight.columns;
 
     if (step) {
         step_job_t job = {projections, x, rows, accumulate, 0};
         int64_t tasks = 0, outputs = 0;
 
         for (int32_t i = 0; i < count; i++)
-            outputs += projections[i].weight->shape[0];
+            outputs += projections[i].weight.rows;
         job.outputs_per_task = step_task_outputs(outputs, d_in);
         for (int32_t i = 0; i < count; i++)
             tasks += count_step_tasks(&job, &projections[i]);
         tlmi_parallel_for(tasks, step_task, &job);
         return TLM_OK;
     }
-    for (int32_t i = 0; i < count; i++) {
-        const int64_t d_out = projections[i].weight->shape[0];
-        tlmi_matrix_t a = {x, d_in, 1};
-        tlmi_matrix_t b = {tlmi_floats(projections[i].weight), 1, d_in};
-
-        TLMI_TRY(tlmi_gemm(rows, d_out, d_in, 1.0f, a, b, accumulate ? 1.0f : 0.0f,
-                           projections[i].out, d_out));
-    }
+    for (int32_t i = 0; i < count; i++)
+        TLMI_TRY(tlmi_weight_product(projections[i].out, rows, x, &projections[i].weight,
+                                     accumulate ? 1.0f : 0.0f));
     return TLM_OK;
 }
 
@@ -196,13 +200,15 @@ static void norm_task(void *context, int64_t task, int32_t worker)
     }
 }
 
-/* y = x / sqrt(mean(x^2) + eps) * gain, row by row; x and y (rows, d), y may be x. Without a gain there is no
- * norm. */
-static void rms_norm_rows(float *y, const float *x, const tlm_model_t *model,
+/* y = x / sqrt(mean(x^2) + eps) * gain, row by row; x and y (rows, d), y may be x. Without a gain
+ * there is no norm. */
+static void rms_norm_rows(const tlmi_inference_t *inference, float *y, const float *x,
                           const tlm_tensor_t *gain, int64_t rows, int64_t d)
 {
     if (gain != NULL) {
-        norm_job_t job = {y, x, tlmi_floats(gain), rows, d, (double)(float)model->options.norm_eps};
+        const tlmi_weight_t weight = tlmi_weight_of(gain);
+        const double eps = (double)(float)inference->model->options.norm_eps;
+        norm_job_t job = {y, x, tlmi_weight_row(&weight, 0, inference->gain), rows, d, eps};
 
         tlmi_parallel_for((rows + NORM_ROWS - 1) / NORM_ROWS, norm_task, &job);
     } else if (y != x) {
@@ -218,19 +224,19 @@ static tlm_status_t attention_sublayer(tlmi_inference_t *inference, int64_t laye
 {
     const tlm_model_t *model = inference->model;
     const projection_t inputs[] = {
-        {inference->query, tlmi_model_block(model, layer, TLMI_ATTN_Q)},
-        {inference->key, tlmi_model_block(model, layer, TLMI_ATTN_K)},
-        {inference->value, tlmi_model_block(model, layer, TLMI_ATTN_V)},
+        {inference->query, weight_of(model, layer, TLMI_ATTN_Q)},
+        {inference->key, weight_of(model, layer, TLMI_ATTN_K)},
+        {inference->value, weight_of(model, layer, TLMI_ATTN_V)},
     };
-    const projection_t output = {inference->x, tlmi_model_block(model, layer, TLMI_ATTN_OUTPUT)};
+    const projection_t output = {inference->x, weight_of(model, layer, TLMI_ATTN_OUTPUT)};
     const int64_t rows = tlmi_new_rows(tokens);
     const bool step = tokens->per_cache == 1;
 
     TLMI_TRY(project(inputs, 3, inference->normed, rows, step, false));
-    rms_norm_rows(inference->query, inference->query, model,
+    rms_norm_rows(inference, inference->query, inference->query,
                   tlmi_model_block(model, layer, TLMI_ATTN_Q_NORM), rows * model->options.num_heads,
                   model->shape.d_head);
-    rms_norm_rows(inference->key, inference->key, model,
+    rms_norm_rows(inference, inference->key, inference->key,
                   tlmi_model_block(model, layer, TLMI_ATTN_K_NORM),
                   rows * model->options.num_kv_heads, model->shape.d_head);
     tlmi_cached_attention(model, layer, tokens, inference->query, inference->key, inference->value,
@@ -255,15 +261,15 @@ static tlm_status_t feed_forward_sublayer(tlmi_inference_t *inference, int64_t l
 {
     const tlm_model_t *model = inference->model;
     const projection_t inputs[] = {
-        {inference->gate, tlmi_model_block(model, layer, TLMI_FFN_W1)},
-        {inference->up, tlmi_model_block(model, layer, TLMI_FFN_W3)},
+        {inference->gate, weight_of(model, layer, TLMI_FFN_W1)},
+        {inference->up, weight_of(model, layer, TLMI_FFN_W3)},
     };
-    const projection_t output = {inference->x, tlmi_model_block(model, layer, TLMI_FFN_W2)};
+    const projection_t output = {inference->x, weight_of(model, layer, TLMI_FFN_W2)};
     const int64_t rows = tlmi_new_rows(tokens);
     const bool step = tokens->per_cache == 1;
 
-    TLMI_TRY(
-        project(inputs, inputs[1].weight != NULL ? 2 : 1, inference->normed, rows, step, false));
+    TLMI_TRY(project(inputs, inputs[1].weight.data != NULL ? 2 : 1, inference->normed, rows, step,
+                     false));
     tlmi_parallel_ranges(rows * model->options.d_ff, silu_range, inference);
     return project(&output, 1, inference->gate, rows, step, true);
 }
@@ -281,9 +287,9 @@ static tlm_status_t run_sublayer(tlmi_inference_t *inference, int64_t layer,
     const tlm_tensor_t *after = tlmi_model_block(model, layer, sublayer->norm_after);
     const int64_t rows = tlmi_new_rows(tokens), d = model->options.d_model;
 
-    rms_norm_rows(inference->normed, inference->x, model, before, rows, d);
+    rms_norm_rows(inference, inference->normed, inference->x, before, rows, d);
     TLMI_TRY(f(inference, layer, tokens));
-    rms_norm_rows(inference->x, inference->x, model, after, rows, d);
+    rms_norm_rows(inference, inference->x, inference->x, after, rows, d);
     return TLM_OK;
 }
 
@@ -311,11 +317,10 @@ static tlm_status_t run_blocks(tlmi_inference_t *inference, const tlmi_new_token
                                                            feed_forward_sublayer};
     const tlm_model_t *model = inference->model;
     const int64_t d = model->options.d_model;
-    const float *embeddings = tlmi_floats(tlmi_model_embedding(model));
+    const tlmi_weight_t embedding = tlmi_weight_of(tlmi_model_embedding(model));
 
     for (int64_t row = 0; row < tlmi_new_rows(tokens); row++)
-        memcpy(inference->x + row * d, embeddings + (int64_t)ids[row] * d,
-               (size_t)d * sizeof(float));
+        tlmi_weight_load_row(inference->x + row * d, &embedding, ids[row]);
     for (int64_t layer = 0; layer < model->options.num_layers; layer++)
         for (int32_t i = 0; i < TLMI_NUM_SUBLAYERS; i++)
             TLMI_TRY(run_sublayer(inference, layer, tokens, &model->shape.sublayers[i], layers[i]));
@@ -329,9 +334,9 @@ static tlm_status_t output_rows(float *logits, tlmi_inference_t *inference, int6
                                 int64_t rows, bool step)
 {
     const tlm_model_t *model = inference->model;
-    const projection_t output = {logits, tlmi_model_output(model)};
+    const projection_t output = {logits, tlmi_weight_of(tlmi_model_output(model))};
 
-    rms_norm_rows(inference->normed, inference->x + first * model->options.d_model, model,
+    rms_norm_rows(inference, inference->normed, inference->x + first * model->options.d_model,
                   tlmi_model_final_norm(model), rows, model->options.d_model);
     return project(&output, 1, inference->normed, rows, step, false);
 }

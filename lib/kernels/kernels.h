@@ -13,7 +13,8 @@
 #include "kernels/gemm.h"
 #include "kernels/vector_math.h"
 
-/* K(name, result, parameters). vector_math.h says what each does, as tlmi_vec_<name>. */
+/* K(name, result, parameters). vector_math.h says what each does, as tlmi_vec_<name>; dot_tile_bf16
+ * and dot_tile_f16 are dot_tile with rows of 16-bit floats (weight.h). */
 #define TLMI_VECTOR_KERNELS(K)                                                                     \
     K(exp, void, (float *y, const float *x, int64_t n))                                            \
     K(exp_sum, float, (float *y, const float *x, float shift, int64_t n))                          \
@@ -26,6 +27,12 @@
     K(dot_tile, void,                                                                              \
       (float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t num_x,            \
        const float *rows, int64_t stride, int64_t num_rows, int64_t n))                            \
+    K(dot_tile_bf16, void,                                                                         \
+      (float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t num_x,            \
+       const uint16_t *rows, int64_t stride, int64_t num_rows, int64_t n))                         \
+    K(dot_tile_f16, void,                                                                          \
+      (float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t num_x,            \
+       const uint16_t *rows, int64_t stride, int64_t num_rows, int64_t n))                         \
     K(weighted_rows, void,                                                                         \
       (float *out, const float *weights, const float *rows, int64_t stride, int64_t num_rows,      \
        int64_t n))                                                                                 \

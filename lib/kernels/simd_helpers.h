@@ -8,6 +8,8 @@
  *   v_round(x)                to the nearest integer, |x| < 2^21
  *   v_power2(p, n)            p 2^n for integral n, |n| <= 256, rounded once
  *   v_load(x, i, n, fill)     x[i..], elements from n on read as `fill`
+ *   v_load_bf16(x, i, n)      the same of bfloat16 and float16 in uint16_t, 0 from n on
+ *   v_load_f16(x, i, n)
  *   v_store(y, i, n, v)       to y[i..], nothing from n on
  *   v_keep(v, i, n)           v, elements from n on made 0
  *   v_has_nan(x)              true if any element is NaN

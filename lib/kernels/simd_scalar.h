@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "base/half.h"
 
 #define TARGET
 #define V      float
@@ -83,6 +84,16 @@ INLINE V v_power2(V p, V n)
 INLINE V v_load(const float *x, int64_t i, int64_t n, float fill)
 {
     return i < n ? x[i] : fill;
+}
+
+INLINE V v_load_bf16(const uint16_t *x, int64_t i, int64_t n)
+{
+    return i < n ? tlmi_bfloat16_to_float(x[i]) : 0.0f;
+}
+
+INLINE V v_load_f16(const uint16_t *x, int64_t i, int64_t n)
+{
+    return i < n ? tlmi_half_to_float(x[i]) : 0.0f;
 }
 
 INLINE void v_store(float *y, int64_t i, int64_t n, V v)

@@ -54,111 +54,26 @@ KERNEL float kernel_sum(const float *x, int64_t n)
     return sum_lanes(sums);
 }
 
-KERNEL float kernel_dot(const float *x, const float *y, int64_t n)
-{
-    V sums[ACCUMULATORS];
-    for (int k = 0; k < ACCUMULATORS; k++)
-        sums[k] = v_set(0.0f);
-    FOR_VECTORS(n, LANES, {
-        for (int k = 0; k < ACCUMULATORS; k++) {
-            int64_t j = i + k * WIDTH;
-            sums[k] = v_fma(v_load(x, j, end, 0.0f), v_load(y, j, end, 0.0f), sums[k]);
-        }
-    });
-    return sum_lanes(sums);
-}
+/* ---- Dot products with rows of each element type ---------------------------------------- */
 
-/* Asks for the rows that follow the `count` at hand, at column i of these: line after line as they
- * lie in memory, for which the CPU's own prefetching helps; rows side by side would be as many
- * streams. */
-HELPER void prefetch_rows(const float *next, int count, int64_t i)
-{
-    for (int r = 0; r < count; r++)
-        __builtin_prefetch(next + count * i + r * LANES);
-}
-
-/* Four dot products at once: x is read once, and the four chains of additions overlap. Each has the
- * operations of kernel_dot in the same order. */
-KERNEL void kernel_dot4(float *out, const float *x, const float *rows, int64_t stride, int64_t n)
-{
-    V sums[4][ACCUMULATORS];
-    for (int r = 0; r < 4; r++)
-        for (int k = 0; k < ACCUMULATORS; k++)
-            sums[r][k] = v_set(0.0f);
-    FOR_VECTORS(n, LANES, {
-        prefetch_rows(rows + 4 * stride, 4, i);
-        for (int k = 0; k < ACCUMULATORS; k++) {
-            int64_t j = i + k * WIDTH;
-            V v = v_load(x, j, end, 0.0f);
-            for (int r = 0; r < 4; r++)
-                sums[r][k] = v_fma(v, v_load(rows + r * stride, j, end, 0.0f), sums[r][k]);
-        }
-    });
-    f4_sums(out, v_fold(sums[0]), v_fold(sums[1]), v_fold(sums[2]), v_fold(sums[3]));
-}
-
-KERNEL void kernel_dot_rows(float *out, const float *x, const float *rows, int64_t stride,
-                            int64_t num_rows, int64_t n)
-{
-    int64_t r = 0;
-    for (; r + 4 <= num_rows; r += 4)
-        kernel_dot4(out + r, x, rows + r * stride, stride, n);
-    for (; r < num_rows; r++)
-        out[r] = kernel_dot(x, rows + r * stride, n);
-}
-
-/* Some x by some rows: each vector that is loaded meets all of the other side. */
 enum { TILE = WIDTH == 16 ? 4 : 2 }; /* as many sums as there are registers for */
 
-KERNEL void kernel_dot_square(float *out, int64_t out_stride, const float *x, int64_t x_stride,
-                              const float *rows, int64_t stride, int64_t n)
-{
-    V sums[TILE][TILE][ACCUMULATORS];
-    for (int t = 0; t < TILE; t++)
-        for (int r = 0; r < TILE; r++)
-            for (int k = 0; k < ACCUMULATORS; k++)
-                sums[t][r][k] = v_set(0.0f);
-    FOR_VECTORS(n, LANES, {
-        prefetch_rows(rows + TILE * stride, TILE, i);
-        for (int k = 0; k < ACCUMULATORS; k++) {
-            int64_t j = i + k * WIDTH;
-            V v[TILE];
-            for (int t = 0; t < TILE; t++)
-                v[t] = v_load(x + t * x_stride, j, end, 0.0f);
-            for (int r = 0; r < TILE; r++) {
-                V w = v_load(rows + r * stride, j, end, 0.0f);
-                for (int t = 0; t < TILE; t++)
-                    sums[t][r][k] = v_fma(v[t], w, sums[t][r][k]);
-            }
-        }
-    });
-    for (int t = 0; t < TILE; t += 4 / TILE) { /* one x of four sums, or two of two */
-        float four[4];
-        const int u = TILE == 4 ? t : t + 1, r = TILE == 4 ? 2 : 0;
-        f4_sums(four, v_fold(sums[t][0]), v_fold(sums[t][1]), v_fold(sums[u][r]),
-                v_fold(sums[u][r + 1]));
-        memcpy(out + t * out_stride, four, TILE * sizeof(float));
-        if (TILE == 2)
-            memcpy(out + u * out_stride, four + 2, TILE * sizeof(float));
-    }
-}
+#define ROW                 float
+#define LOAD_ROW(row, i, n) v_load(row, i, n, 0.0f)
+#define NAMED(name)         kernel_##name
+#include "kernels/dot_kernels.h"
 
-KERNEL void kernel_dot_tile(float *out, int64_t out_stride, const float *x, int64_t x_stride,
-                            int64_t num_x, const float *rows, int64_t stride, int64_t num_rows,
-                            int64_t n)
-{
-    enum { STEP = TILE > 4 ? TILE : 4 };
-    for (int64_t r = 0; r < num_rows; r += STEP) {
-        int64_t some = num_rows - r < STEP ? num_rows - r : STEP, t = 0;
-        for (; some == STEP && t + TILE <= num_x; t += TILE)
-            for (int64_t k = 0; k < STEP; k += TILE)
-                kernel_dot_square(out + t * out_stride + r + k, out_stride, x + t * x_stride,
-                                  x_stride, rows + (r + k) * stride, stride, n);
-        for (; t < num_x; t++)
-            kernel_dot_rows(out + t * out_stride + r, x + t * x_stride, rows + r * stride, stride,
-                            some, n);
-    }
-}
+#define ROW                 uint16_t
+#define LOAD_ROW(row, i, n) v_load_bf16(row, i, n)
+#define NAMED(name)         kernel_##name##_bf16
+#include "kernels/dot_kernels.h"
+
+#define ROW                 uint16_t
+#define LOAD_ROW(row, i, n) v_load_f16(row, i, n)
+#define NAMED(name)         kernel_##name##_f16
+#include "kernels/dot_kernels.h"
+
+/* ---- Other sums ------------------------------------------------------------------------- */
 
 /* Columns in pairs of vectors; the rows go to PHASES sums in turn, whose additions overlap. */
 KERNEL void kernel_weighted_rows(float *out, const float *weights, const float *rows,

@@ -210,7 +210,8 @@ tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_ten
 /* What all slices use. dx (rows, d) and dweight (classes, d) are NULL if not needed. */
 typedef struct fused_job {
     int64_t rows, d, classes;
-    const float *x, *weight;
+    const float *x;
+    tlmi_weight_t weight;
     const int64_t *targets;
     double *losses;
     float *logits; /* (TLMI_LOSS_SLICE, classes) */
@@ -226,8 +227,8 @@ static tlm_status_t fused_slice(const fused_job_t *job, int64_t first)
     int64_t n = job->rows - first < TLMI_LOSS_SLICE ? job->rows - first : TLMI_LOSS_SLICE;
     int64_t d = job->d, classes = job->classes;
     bool wants_grad = job->dx != NULL || job->dweight != NULL;
-    tlmi_matrix_t x = {job->x + first * d, d, 1}, weight_t = {job->weight, 1, d};
-    TLMI_TRY(tlmi_gemm(n, classes, d, 1.0f, x, weight_t, 0.0f, job->logits, classes));
+    tlmi_matrix_t x = {job->x + first * d, d, 1};
+    TLMI_TRY(tlmi_weight_product(job->logits, n, x.data, &job->weight, 0.0f));
     loss_job_t loss = {.rows = n,
                        .classes = classes,
                        .logits = job->logits,
@@ -237,9 +238,8 @@ static tlm_status_t fused_slice(const fused_job_t *job, int64_t first)
                        .scale = 1.0f / (float)job->rows};
     TLMI_TRY(run_loss(&loss));
     if (job->dx != NULL) {
-        tlmi_matrix_t dz = {job->logits, classes, 1}, w = {job->weight, d, 1};
         float *dx = tlmi_floats(job->dx) + first * d;
-        TLMI_TRY(tlmi_gemm(n, d, classes, 1.0f, dz, w, 0.0f, dx, d));
+        TLMI_TRY(tlmi_weight_product_back(dx, n, job->logits, &job->weight, 0.0f));
     }
     if (job->dweight != NULL) {
         tlmi_matrix_t dz = {job->logits, 1, classes};
@@ -329,7 +329,7 @@ static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, 
                            .d = weight->shape[1],
                            .classes = weight->shape[0],
                            .x = tlmi_floats(rows),
-                           .weight = tlmi_floats(w),
+                           .weight = tlmi_weight_of(w),
                            .targets = targets,
                            .dx = context->gradients[0],
                            .dweight = context->gradients[1]};

@@ -18,7 +18,8 @@ typedef struct embedding_job {
     const int64_t *ids;
     int64_t n, vocab, d;
     float *to;
-    const float *from;
+    tlmi_weight_t table; /* of the forward pass */
+    const float *from;   /* of the backward pass: the gradients of rows */
     bool accumulate;
 } embedding_job_t;
 
@@ -30,8 +31,7 @@ static void gather_rows(void *context, int64_t task, int32_t worker)
     const embedding_job_t *job = context;
     int64_t end = (task + 1) * ROWS_PER_TASK < job->n ? (task + 1) * ROWS_PER_TASK : job->n;
     for (int64_t i = task * ROWS_PER_TASK; i < end && job->d > 0; i++)
-        memcpy(job->to + i * job->d, job->from + job->ids[i] * job->d,
-               (size_t)job->d * sizeof(float));
+        tlmi_weight_load_row(job->to + i * job->d, &job->table, job->ids[i]);
 }
 
 /* Each task owns a range of the vocabulary and adds in the order of positions, so the sums do not
@@ -113,7 +113,7 @@ static tlm_status_t embedding_forward(tlm_tensor_t *y, tlm_tensor_t *weight, int
                            .n = n,
                            .d = weight->shape[1],
                            .to = tlmi_floats(y),
-                           .from = tlmi_floats(table)};
+                           .table = tlmi_weight_of(table)};
     tlmi_parallel_for((n + ROWS_PER_TASK - 1) / ROWS_PER_TASK, gather_rows, &job);
     tlm_tensor_free(table);
     if (!tlmi_needs_grad(&weight, 1))

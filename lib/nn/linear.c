@@ -13,9 +13,9 @@ static tlm_status_t linear_gradients(tlmi_node_t *node, const float *grad, const
     float *buffer;
     bool accumulate;
     if (tlmi_wants_grad(node, 0)) {
-        tlmi_matrix_t dy = {grad, d_out, 1}, w = {tlmi_floats(weight), d_in, 1};
+        const tlmi_weight_t w = tlmi_weight_of(weight);
         TLMI_TRY(tlmi_grad_open(&buffer, &accumulate, node, 0));
-        TLMI_TRY(tlmi_gemm(rows, d_in, d_out, 1.0f, dy, w, accumulate, buffer, d_in));
+        TLMI_TRY(tlmi_weight_product_back(buffer, rows, grad, &w, accumulate));
     }
     if (tlmi_wants_grad(node, 1)) {
         tlmi_matrix_t dy = {grad, 1, d_out}, in = {tlmi_floats(x), d_in, 1};
@@ -62,10 +62,9 @@ static tlm_status_t linear_forward(tlm_tensor_t *y, const tlm_tensor_t *x,
     if (status == TLM_OK)
         status = tlmi_contiguous(&w, weight);
     if (status == TLM_OK) {
-        int64_t d_out = weight->shape[0], d_in = weight->shape[1];
-        tlmi_matrix_t a = {tlmi_floats(rows), d_in, 1}, b = {tlmi_floats(w), 1, d_in};
-        status = tlmi_gemm(tlmi_dims_product(x->shape, 0, x->ndim - 1), d_out, d_in, 1.0f, a, b,
-                           0.0f, tlmi_floats(y), d_out);
+        const tlmi_weight_t matrix = tlmi_weight_of(w);
+        status = tlmi_weight_product(tlmi_floats(y), tlmi_dims_product(x->shape, 0, x->ndim - 1),
+                                     tlmi_floats(rows), &matrix, 0.0f);
     }
     tlm_tensor_free(rows);
     tlm_tensor_free(w);

@@ -7,6 +7,7 @@
 
 #include "base/buffer_cache.h"
 #include "base/dtype.h"
+#include "kernels/weight.h"
 #include "tinylm/tensor.h"
 
 /* What a tensor is made of, for the code that implements ops. */
@@ -73,6 +74,14 @@ bool tlmi_is_contiguous(const tlm_tensor_t *tensor);
 static inline float *tlmi_floats(const tlm_tensor_t *tensor)
 {
     return (float *)tensor->data;
+}
+
+/* A row-major matrix, or a vector as one row, as products take weights; borrowed. */
+static inline tlmi_weight_t tlmi_weight_of(const tlm_tensor_t *tensor)
+{
+    const int64_t rows = tensor->ndim < 2 ? 1 : tensor->shape[0];
+
+    return tlmi_weight_make(tensor->dtype, tensor->data, rows, tensor->shape[tensor->ndim - 1]);
 }
 
 /* Provides contiguous elements to kernels that need plain rows: *out is `tensor` itself, retained,

@@ -6,6 +6,7 @@
 #include <float.h>
 
 #include "infer/infer_core.h"
+#include "tensor/tensor_core.h"
 
 static const tlm_model_options_t small = {.size = sizeof(small),
                                           .vocab_size = 40,
@@ -104,6 +105,65 @@ START_TEST(cached_logits_are_those_of_the_forward_pass)
     tlmi_inference_free(inference);
     tlmi_inference_free(NULL);
     tlm_model_free(model);
+}
+END_TEST
+
+/* Logits after a prompt and two steps, of a model whose parameters are of that type or, with `rounded`,
+ * float32 with the values that the type can hold. */
+static void logits_of_type(float *logits, int32_t dtype, bool rounded, const uint32_t *ids,
+                           int64_t n)
+{
+    tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
+    const tlmi_dtype_t *type = tlmi_dtype(dtype);
+    tlmi_inference_t *inference;
+    tlmi_kv_cache_t *cache;
+    tlm_model_t *model;
+
+    options.vocab_size = 40;
+    options.context_length = 64;
+    options.d_model = 48;
+    options.num_layers = 2;
+    options.num_heads = 3;
+    options.qk_norm = TLM_QK_NORM_HEADS;
+    options.seed = 5;
+    model = make_model(&options);
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        tlm_tensor_t *tensor = model->parameters[i], *stored;
+
+        ASSERT_OK(tlm_tensor_create(&stored, dtype, tensor->shape, tensor->ndim));
+        type->store(stored->data, tensor->data, tensor->numel);
+        if (rounded) {
+            type->load(tensor->data, stored->data, tensor->numel);
+            tlm_tensor_free(stored);
+        } else {
+            tlm_tensor_free(tensor);
+            model->parameters[i] = stored;
+        }
+    }
+    ASSERT_OK(tlmi_inference_create(&inference, model));
+    ASSERT_OK(tlmi_kv_cache_create(&cache, 64));
+    ASSERT_OK(tlmi_inference_advance(logits, inference, cache, ids, n - 2));
+    ASSERT_OK(tlmi_inference_step(logits + 40, inference, &cache, ids + n - 2, 1));
+    ASSERT_OK(tlmi_inference_step(logits + 80, inference, &cache, ids + n - 1, 1));
+    tlmi_kv_cache_free(cache);
+    tlmi_inference_free(inference);
+    tlm_model_free(model);
+}
+
+/* Weights of another type are read where they lie, and give the bits of their values as floats. */
+START_TEST(weights_may_be_of_16_bits)
+{
+    static const int32_t types[] = {TLM_BFLOAT16, TLM_FLOAT16};
+    float expected[120], actual[120], unrounded[120];
+    uint32_t ids[20];
+
+    for (uint32_t i = 0; i < 20; i++)
+        ids[i] = (i * i + 3 * i) % 40;
+    logits_of_type(expected, types[_i], true, ids, 20);
+    logits_of_type(actual, types[_i], false, ids, 20);
+    logits_of_type(unrounded, TLM_FLOAT32, false, ids, 20);
+    ck_assert_mem_eq(actual, expected, sizeof(expected));
+    ck_assert_mem_ne(actual, unrounded, sizeof(expected));
 }
 END_TEST
 
@@ -517,6 +577,7 @@ int main(void)
 
     tcase_add_loop_test(tcase, cached_logits_are_those_of_the_forward_pass, 0,
                         REFERENCE_NUM_SHAPES);
+    tcase_add_loop_test(tcase, weights_may_be_of_16_bits, 0, 2);
     tcase_add_loop_test(tcase, the_window_slides, 0, 4);
     tcase_add_test(tcase, generation_ends_as_asked);
     tcase_add_test(tcase, seeds_and_threads);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/half.h"
 #include "kernels/kernels.h"
 
 enum { MOST = 1024, SPARE = 64, FLOATS = 9 * MOST + SPARE };
@@ -22,6 +23,7 @@ typedef struct data {
     _Alignas(64) float x[4][FLOATS];
     _Alignas(64) float y[3][FLOATS];
     double r;
+    uint16_t bf16[FLOATS], f16[FLOATS]; /* of x[1] */
     uint8_t bytes[FLOATS];
     tlmi_byte_masks_t masks;
     int64_t shift; /* of all arrays: 0 to 3 floats */
@@ -80,6 +82,18 @@ static const double tolerance_dot_tile = SUMMED;
 static void call_dot_tile(const tlmi_kernels_t *k, data_t *d, int64_t n)
 {
     k->dot_tile(Y(d, 0), 9, X(d, 0), n + 2, 6, X(d, 1), n + 1, 7, n);
+}
+
+static const double tolerance_dot_tile_bf16 = SUMMED;
+static void call_dot_tile_bf16(const tlmi_kernels_t *k, data_t *d, int64_t n)
+{
+    k->dot_tile_bf16(Y(d, 0), 9, X(d, 0), n + 2, 6, d->bf16 + d->shift, n + 1, 7, n);
+}
+
+static const double tolerance_dot_tile_f16 = SUMMED;
+static void call_dot_tile_f16(const tlmi_kernels_t *k, data_t *d, int64_t n)
+{
+    k->dot_tile_f16(Y(d, 0), 9, X(d, 0), n + 2, 6, d->f16 + d->shift, n + 1, 7, n);
 }
 
 static const double tolerance_weighted_rows = CLOSE;
@@ -275,6 +289,10 @@ static void fill_data(data_t *d, uint64_t seed, float range)
     for (int j = 0; j < 3; j++)
         for (int i = 0; i < FLOATS; i++)
             d->y[j][i] = (float)(2 * uniform() - 1);
+    for (int i = 0; i < FLOATS; i++) {
+        d->bf16[i] = tlmi_float_to_bfloat16(d->x[1][i]);
+        d->f16[i] = tlmi_float_to_half(d->x[1][i]);
+    }
     for (int i = 0; i < FLOATS; i++)
         d->bytes[i] = (uint8_t)(uniform() * (i % 512 < 256 ? 128 : 256));
     d->r = 0;

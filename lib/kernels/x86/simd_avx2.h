@@ -102,6 +102,35 @@ INLINE V v_load(const float *x, int64_t i, int64_t n, float fill)
                             _mm256_castsi256_ps(mask));
 }
 
+/* 16-bit elements, widened to 32 bits; 0 from n on. */
+INLINE __m256i load_16(const uint16_t *x, int64_t i, int64_t n)
+{
+    uint16_t some[8] = {0};
+    if (i + 8 <= n)
+        return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(x + i)));
+    if (i < n)
+        memcpy(some, x + i, (size_t)(n - i) * sizeof(*x));
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)some));
+}
+
+INLINE V v_load_bf16(const uint16_t *x, int64_t i, int64_t n)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(load_16(x, i, n), 16));
+}
+
+/* The exponent's bias differs by 112: a product by 2^112 puts it right, for subnormal numbers too.
+ * Without the instruction for it, so that F16C need not be asked for. */
+INLINE V v_load_f16(const uint16_t *x, int64_t i, int64_t n)
+{
+    __m256i bits = load_16(x, i, n), exponent = _mm256_set1_epi32(0x7C00);
+    __m256i sign = _mm256_slli_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x8000)), 16);
+    __m256i rest = _mm256_slli_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7FFF)), 13);
+    __m256i is_special = _mm256_cmpeq_epi32(_mm256_and_si256(bits, exponent), exponent);
+    __m256i special = _mm256_and_si256(is_special, _mm256_set1_epi32(0x7F800000));
+    __m256 value = _mm256_mul_ps(_mm256_castsi256_ps(rest), _mm256_set1_ps(0x1p112f));
+    return _mm256_or_ps(value, _mm256_castsi256_ps(_mm256_or_si256(sign, special)));
+}
+
 INLINE void v_store(float *y, int64_t i, int64_t n, V v)
 {
     if (i + 8 <= n)

@@ -88,6 +88,24 @@ INLINE V v_load(const float *x, int64_t i, int64_t n, float fill)
     return _mm512_mask_loadu_ps(v_set(fill), tail_mask(i, n), x + i);
 }
 
+/* 16-bit elements; 0 from n on. */
+INLINE __m256i load_16(const uint16_t *x, int64_t i, int64_t n)
+{
+    if (i + 16 <= n)
+        return _mm256_loadu_si256((const __m256i *)(x + i));
+    return _mm256_maskz_loadu_epi16(tail_mask(i, n), x + i);
+}
+
+INLINE V v_load_bf16(const uint16_t *x, int64_t i, int64_t n)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_16(x, i, n)), 16));
+}
+
+INLINE V v_load_f16(const uint16_t *x, int64_t i, int64_t n)
+{
+    return _mm512_cvtph_ps(load_16(x, i, n));
+}
+
 INLINE void v_store(float *y, int64_t i, int64_t n, V v)
 {
     if (i + 16 <= n)

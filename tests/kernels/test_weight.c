@@ -1,0 +1,148 @@
+/* Weights of each element type: products give what they give with the weight's values as floats. */
+#include "run_suite.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "kernels/gemm.h"
+#include "kernels/vector_math.h"
+#include "kernels/weight.h"
+#include "tinylm/runtime.h"
+
+static const int32_t types[] = {TLM_FLOAT32, TLM_BFLOAT16, TLM_FLOAT16, TLMI_Q8_0, TLMI_Q4_0};
+enum { NUM_TYPES = sizeof(types) / sizeof(types[0]) };
+
+static float *random_floats(int64_t n, uint32_t seed)
+{
+    float *values = malloc((size_t)(n + 1) * sizeof(*values));
+
+    for (int64_t i = 0; i < n; i++) {
+        seed = seed * 1664525 + 1013904223;
+        values[i] = (float)(seed >> 8) / (1 << 23) - 1.0f;
+    }
+    return values;
+}
+
+/* A weight of that type, and its values as floats; both are freed by the caller. */
+static tlmi_weight_t make_weight(void **data, float **values, int32_t dtype, int64_t rows,
+                                 int64_t columns)
+{
+    const tlmi_dtype_t *type = tlmi_dtype(dtype);
+    const int64_t n = rows * columns;
+    const size_t bytes = (size_t)(n / type->block) * type->bytes;
+
+    *values = random_floats(n, 1);
+    *data = malloc(bytes + 1);
+    if (type->store != NULL) {
+        type->store(*data, *values, n);
+    } else {
+        for (size_t i = 0; i < bytes; i++)
+            ((uint8_t *)*data)[i] = (uint8_t)(i * i * 31 + i);
+        for (size_t i = 0; i < bytes; i += type->bytes)
+            memcpy((char *)*data + i, &(uint16_t){tlmi_float_to_half(0.01f)}, 2);
+    }
+    type->load(*values, *data, n);
+    return tlmi_weight_make(dtype, *data, rows, columns);
+}
+
+static void assert_near(const float *a, const float *b, int64_t n, double tolerance)
+{
+    for (int64_t i = 0; i < n; i++)
+        ck_assert_msg(fabs((double)a[i] - (double)b[i]) <=
+                          tolerance * fmax(1.0, fabs((double)b[i])),
+                      "element %d: %g, not %g", (int)i, (double)a[i], (double)b[i]);
+}
+
+/* All ways to use a weight, for some x. */
+static void check_weight(int32_t dtype, int64_t m, int64_t rows, int64_t columns)
+{
+    void *data;
+    float *values;
+    const tlmi_weight_t weight = make_weight(&data, &values, dtype, rows, columns);
+    float *x = random_floats(m * columns, 2), *y = random_floats(m * rows, 3);
+    float *expected = random_floats(m * (rows + columns), 4);
+    float *actual = random_floats(m * (rows + columns), 4), *row = random_floats(columns, 5);
+    const bool is_plain = tlmi_dtype(dtype)->block == 1;
+
+    for (int beta = 0; beta < 2; beta++) {
+        tlmi_gemm(m, rows, columns, 1.0f, (tlmi_matrix_t){x, columns, 1},
+                  (tlmi_matrix_t){values, 1, columns}, (float)beta, expected, rows);
+        ck_assert_int_eq(tlmi_weight_product(actual, m, x, &weight, (float)beta), TLM_OK);
+        ck_assert_mem_eq(actual, expected, (size_t)(m * rows) * sizeof(float));
+        tlmi_gemm(m, columns, rows, 1.0f, (tlmi_matrix_t){y, rows, 1},
+                  (tlmi_matrix_t){values, columns, 1}, (float)beta, expected, columns);
+        ck_assert_int_eq(tlmi_weight_product_back(actual, m, y, &weight, (float)beta), TLM_OK);
+        assert_near(actual, expected, m * columns, 1e-4);
+        memcpy(actual, expected, (size_t)(m * (rows + columns)) * sizeof(float));
+    }
+    if (rows > 0 && columns > 0) {
+        tlmi_vec_dot_tile(expected, rows, x, columns, m, values, columns, rows, columns);
+        tlmi_weight_dots(actual, rows, x, columns, m, &weight, 0, rows);
+        assert_near(actual, expected, m * rows, is_plain ? 0.0 : 1e-4);
+        tlmi_weight_dots(actual, 1, x, columns, m > 0, &weight, rows - 1, 1);
+        assert_near(actual, expected + rows - 1, m > 0, is_plain ? 0.0 : 1e-4);
+        tlmi_weight_load_row(row, &weight, rows / 2);
+        ck_assert_mem_eq(row, values + rows / 2 * columns, (size_t)columns * sizeof(float));
+        ck_assert_mem_eq(tlmi_weight_row(&weight, rows - 1, row), values + (rows - 1) * columns,
+                         (size_t)columns * sizeof(float));
+    }
+    free(data);
+    free(values);
+    free(x);
+    free(y);
+    free(expected);
+    free(actual);
+    free(row);
+}
+
+START_TEST(products_are_those_of_the_values)
+{
+    static const int64_t sizes[][3] = {{1, 1, 32},   {1, 100, 64}, {3, 7, 96},     {6, 40, 1056},
+                                       {20, 33, 64}, {2, 300, 32}, {9, 2500, 512}, {0, 5, 32},
+                                       {3, 0, 32},   {3, 5, 0}};
+    for (int32_t threads = 1; threads <= 3; threads += 2) {
+        ck_assert_int_eq(tlm_set_num_threads(threads), TLM_OK);
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+            check_weight(types[_i], sizes[i][0], sizes[i][1], sizes[i][2]);
+    }
+}
+END_TEST
+
+/* Every value of 16 bits, as a row of one: the kernels load what the table of types loads. */
+START_TEST(all_values_of_16_bits)
+{
+    static uint16_t bits[1 << 16];
+    static const int32_t levels[] = {TLM_CPU_SCALAR, TLM_CPU_AVX2, TLM_CPU_AVX512};
+    const tlmi_dtype_t *type = tlmi_dtype(types[_i]);
+    float one[16] = {1.0f}, value, loaded;
+
+    for (int i = 0; i < 1 << 16; i++)
+        bits[i] = (uint16_t)i;
+    for (size_t l = 0; l < 3; l++) {
+        if (tlm_set_cpu_level(levels[l]) != TLM_OK)
+            continue;
+        for (int i = 0; i < 1 << 16; i++) {
+            const uint16_t row[16] = {bits[i]};
+            const tlmi_weight_t weight = tlmi_weight_make(types[_i], row, 1, 16);
+
+            tlmi_weight_dots(&value, 1, one, 16, 1, &weight, 0, 1);
+            type->load(&loaded, &bits[i], 1);
+            ck_assert_msg(value == loaded || (isnan(value) && isnan(loaded)), "%04x: %g, not %g",
+                          (unsigned)i, (double)value, (double)loaded);
+        }
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("weight");
+    TCase *tcase = tcase_create("weight");
+
+    tcase_add_loop_test(tcase, products_are_those_of_the_values, 0, NUM_TYPES);
+    tcase_add_loop_test(tcase, all_values_of_16_bits, 1, 3);
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite, CK_FORK_GETENV);
+}

@@ -1,5 +1,5 @@
-/* Attention over caches. The queries of a prompt go through in blocks, as matrix products; the one
- * query of a step as dot products with the keys, and a weighted sum of the values. */
+/* Attention over caches. The queries of a prompt go through in blocks, as matrix products. The single
+ * query of a step is multiplied with each key, and a weighted sum of the values follows. */
 #include "infer/infer_core.h"
 
 #include <math.h>
@@ -24,7 +24,7 @@ typedef struct job {
     float *query;
     const float *key, *value;
     const tlmi_attention_buffers_t *buffers;
-    int64_t blocks; /* of queries of a sequence */
+    int64_t blocks; /* of a sequence's queries */
 } job_t;
 
 /* ---- Buffers ----------------------------------------------------------------------------- */
@@ -180,7 +180,7 @@ static void causal_softmax(float *scores, int64_t rows, int64_t stride, int64_t 
     }
 }
 
-/* One head, one block of a sequence's queries; the result takes the queries' place. */
+/* One head and one block of a sequence's queries, which the result replaces. */
 static void block_task(void *context, int64_t task, int32_t worker)
 {
     const job_t *job = context;
@@ -206,7 +206,7 @@ static void block_task(void *context, int64_t task, int32_t worker)
     tlmi_gemm_serial(rows, d_head, seen, 1.0f, weights, values, 0.0f, query, width);
 }
 
-/* One head of one sequence's only query. */
+/* One head of the only query of one sequence. */
 static void single_task(void *context, int64_t task, int32_t worker)
 {
     const job_t *job = context;

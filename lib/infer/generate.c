@@ -1,4 +1,4 @@
-/* Generation of one sequence by one call, and scoring. */
+/* Generation of one sequence in one call, and scoring. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -8,14 +8,15 @@
 
 /* ---- Generation ------------------------------------------------------------------------- */
 
-/* Steps until the sequence ends or the callback ends it; *n tokens then count. */
+/* Steps until the sequence ends or the callback ends it; *n becomes the number of tokens that count. */
 static tlm_status_t run(size_t *n, tlm_generator_t *generator, tlm_token_callback_t callback,
                         void *user)
 {
-    size_t running = 1, told = 0, settled;
-    const uint32_t *ids;
+    size_t running = 1, told = 0, settled = 0;
 
     while (running > 0) {
+        const uint32_t *ids;
+
         TLMI_TRY(tlmi_generator_step(&running, generator, "model_generate"));
         TLMI_TRY(tlm_generator_tokens(&ids, NULL, &settled, generator, 0));
         for (; callback != NULL && told < settled; told++)
@@ -33,16 +34,15 @@ tlm_status_t tlm_model_generate(uint32_t **ids, size_t *n, tlm_model_t *model,
                                 const tlm_generate_options_t *options,
                                 tlm_token_callback_t callback, void *user)
 {
-    tlm_generator_t *generator;
-    const uint32_t *made;
-    uint32_t *copy;
-    tlm_status_t status;
-    size_t sequence, count = 0, all;
-
     TLMI_REQUIRE("model_generate", ids);
     TLMI_REQUIRE("model_generate", n);
     TLMI_REQUIRE("model_generate", model);
+    tlm_generator_t *generator;
     TLMI_TRY(tlm_generator_create(&generator, model));
+    tlm_status_t status;
+    const uint32_t *made;
+    uint32_t *copy;
+    size_t sequence, count = 0, all;
     TLMI_TRY_OR(done, tlmi_generator_add(&sequence, generator, prompt, prompt_length, options,
                                          "model_generate"));
     TLMI_TRY_OR(done, run(&count, generator, callback, user));
@@ -99,14 +99,9 @@ static tlm_status_t score_windows(double *sum, const score_job_t *job)
 tlm_status_t tlm_model_score(double *total, float *log_probs, tlm_model_t *model,
                              const uint32_t *ids, size_t n, int64_t stride)
 {
-    score_job_t job = {.ids = ids, .n = n, .log_probs = log_probs};
-    tlm_status_t status;
-    int64_t context;
-    double sum;
-
     TLMI_REQUIRE("model_score", model);
     TLMI_REQUIRE("model_score", ids);
-    context = model->options.context_length;
+    const int64_t context = model->options.context_length;
     if (n < 2)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "model_score: %zu tokens leave none to predict",
                          n);
@@ -114,6 +109,7 @@ tlm_status_t tlm_model_score(double *total, float *log_probs, tlm_model_t *model
         return tlmi_fail(TLM_ERR_RANGE, "model_score: stride %" PRId64 " is not in 0 .. %" PRId64,
                          stride, context);
     TLMI_TRY(tlmi_check_ids("model_score", "ids", ids, n, model->options.vocab_size));
+    score_job_t job = {.ids = ids, .n = n, .log_probs = log_probs};
     job.context = n - 1 < (size_t)context ? n - 1 : (size_t)context;
     job.stride = stride > 0 ? (size_t)stride : ((size_t)context + 1) / 2;
     if (log_probs == NULL) {
@@ -121,6 +117,8 @@ tlm_status_t tlm_model_score(double *total, float *log_probs, tlm_model_t *model
         if (job.window == NULL)
             return TLM_ERR_OUT_OF_MEMORY;
     }
+    tlm_status_t status;
+    double sum;
     TLMI_TRY_OR(done, tlmi_inference_create(&job.inference, model));
     TLMI_TRY_OR(done, tlmi_kv_cache_create(&job.cache, (int64_t)job.context));
     TLMI_TRY_OR(done, score_windows(&sum, &job));

@@ -1,4 +1,4 @@
-/* The options of generation: defaults and checks. */
+/* Options of generation: defaults and checks. */
 #include <inttypes.h>
 #include <math.h>
 

@@ -1,8 +1,7 @@
-/* Sequences that a model continues side by side. Each token follows from the logits of the last
- * context_length tokens, exactly as tlm_model_forward gives them for that window. Up to
- * context_length the cache makes a token cost one token's work, and the weights are read once for
- * all sequences; past it every position in the window moves, rotary angles and keys with it, so the
- * window is computed anew. */
+/* Sequences that a model continues side by side. Each token follows from the logits that
+ * tlm_model_forward computes for the last context_length tokens. Up to context_length, the cache makes
+ * a token cost the work of one token, and the weights are read once for all sequences. Past it, every
+ * position in the window moves, and rotary angles and keys with it, so the window is computed again. */
 #include "infer/infer_core.h"
 
 #include <inttypes.h>
@@ -17,7 +16,7 @@
 
 typedef struct sequence {
     tlm_generate_options_t options;
-    tlm_ids_t *stops;       /* owned, as are their ids, which lie behind them */
+    tlm_ids_t *stops;       /* owned; their ids lie behind them in the same block */
     tlmi_kv_cache_t *cache; /* NULL when it has ended */
     uint32_t *tokens;       /* the end of the prompt, then the new ones */
     size_t prompt_length, num_tokens, token_capacity;
@@ -29,7 +28,7 @@ typedef struct sequence {
     size_t top_id_capacity;
     float *top_log_probs; /* (new tokens, num_top) */
     size_t top_log_prob_capacity;
-    uint8_t *seen; /* ids that occurred, a bit each; NULL: no penalty */
+    uint8_t *seen; /* ids that have occurred, one bit each; NULL: no penalty */
     int32_t state;
 } sequence_t;
 
@@ -43,19 +42,17 @@ struct tlm_generator {
     size_t num_sequences, capacity;
 };
 
-/* ---- Life ------------------------------------------------------------------------------- */
+/* ---- Creating and freeing ------------------------------------------------------------------------------- */
 
 tlm_status_t tlm_generator_create(tlm_generator_t **out, tlm_model_t *model)
 {
-    tlm_generator_t *generator;
-    tlm_status_t status;
-
     TLMI_REQUIRE("generator_create", out);
     TLMI_REQUIRE("generator_create", model);
-    generator = tlmi_calloc(1, sizeof(*generator), "a generator");
+    tlm_generator_t *generator = tlmi_calloc(1, sizeof(*generator), "a generator");
     if (generator == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     generator->model = model;
+    tlm_status_t status;
     TLMI_TRY_OR(fail, tlmi_inference_create(&generator->inference, model));
     TLMI_TRY_OR(fail, tlmi_sampler_init(&generator->sampler, model->options.vocab_size));
     *out = generator;
@@ -98,7 +95,6 @@ static tlm_status_t copy_stops(sequence_t *sequence)
 {
     const tlm_generate_options_t *options = &sequence->options;
     size_t count = options->num_stop_sequences, ids = 0, bytes, id_bytes;
-    uint32_t *at;
 
     if (count == 0)
         return TLM_OK;
@@ -111,7 +107,7 @@ static tlm_status_t copy_stops(sequence_t *sequence)
     sequence->stops = tlmi_alloc(bytes, 1, "stop sequences");
     if (sequence->stops == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    at = (uint32_t *)(sequence->stops + count);
+    uint32_t *at = (uint32_t *)(sequence->stops + count);
     for (size_t i = 0; i < count; i++) {
         const tlm_ids_t *stop = &options->stop_sequences[i];
 
@@ -138,14 +134,14 @@ static tlm_status_t check_prompt(const char *function, const uint32_t *prompt, s
     return tlmi_check_ids(function, "prompt", prompt, n, vocab_size);
 }
 
-/* What a sequence holds besides its options. */
+/* Fills a sequence whose options are set. */
 static tlm_status_t sequence_fill(sequence_t *sequence, const tlm_model_t *model,
                                   const uint32_t *prompt, size_t prompt_length)
 {
     const tlm_generate_options_t *options = &sequence->options;
     const size_t context = (size_t)model->options.context_length;
     const size_t vocab_size = (size_t)model->options.vocab_size;
-    /* Of the prompt only the last window counts. */
+    /* Only the last window of the prompt matters. */
     const size_t kept = prompt_length < context ? prompt_length : context;
     const size_t room = context - kept;
     const size_t new_tokens =
@@ -172,11 +168,10 @@ static tlm_status_t sequence_fill(sequence_t *sequence, const tlm_model_t *model
     return TLM_OK;
 }
 
-/* Room for the logits of as many sequences as one step takes. */
+/* Makes room for the logits of as many sequences as one step takes. */
 static tlm_status_t reserve_logits(tlm_generator_t *generator, size_t rows)
 {
     size_t vocab_size = (size_t)generator->model->options.vocab_size, n;
-    float *logits;
 
     if (rows > TLMI_STEP_ROWS)
         rows = TLMI_STEP_ROWS;
@@ -184,7 +179,7 @@ static tlm_status_t reserve_logits(tlm_generator_t *generator, size_t rows)
         return TLM_OK;
     if (!tlmi_mul_size(&n, rows, vocab_size))
         n = SIZE_MAX;
-    logits = tlmi_alloc_aligned(n, sizeof(float), "the logits of generation");
+    float *logits = tlmi_alloc_aligned(n, sizeof(float), "the logits of generation");
     if (logits == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlmi_free(generator->logits);
@@ -199,8 +194,6 @@ tlm_status_t tlmi_generator_add(size_t *sequence, tlm_generator_t *generator,
 {
     const int64_t vocab_size = generator->model->options.vocab_size;
     tlm_generate_options_t known;
-    tlm_status_t status;
-    sequence_t *made;
 
     TLMI_TRY(tlmi_generate_options_read(&known, function, options, vocab_size));
     TLMI_TRY(check_prompt(function, prompt, prompt_length, vocab_size));
@@ -208,11 +201,11 @@ tlm_status_t tlmi_generator_add(size_t *sequence, tlm_generator_t *generator,
     if (!tlmi_grow(&generator->sequences, &generator->capacity, generator->num_sequences + 1,
                    sizeof(*generator->sequences), "the sequences of a generator"))
         return TLM_ERR_OUT_OF_MEMORY;
-    made = tlmi_calloc(1, sizeof(*made), "a sequence");
+    sequence_t *made = tlmi_calloc(1, sizeof(*made), "a sequence");
     if (made == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     made->options = known;
-    status = sequence_fill(made, generator->model, prompt, prompt_length);
+    tlm_status_t status = sequence_fill(made, generator->model, prompt, prompt_length);
     if (status != TLM_OK) {
         sequence_free(made);
         return status;
@@ -252,8 +245,8 @@ static bool ends_in(const sequence_t *sequence, const uint32_t *ids, size_t n)
            memcmp(sequence->tokens + sequence->num_tokens - n, ids, n * sizeof(*ids)) == 0;
 }
 
-/* Ends the sequence if a stop sequence has come, which it drops; else counts what may be the
- * beginning of one as not settled. */
+/* Ends the sequence if its new tokens end in a stop sequence, which is removed. Otherwise tokens that
+ * may begin a stop sequence do not count as settled. */
 static void look_for_stops(sequence_t *sequence)
 {
     size_t held = 0;
@@ -275,7 +268,7 @@ static void look_for_stops(sequence_t *sequence)
 
 /* ---- Stepping --------------------------------------------------------------------------- */
 
-/* Memory for one more token, before anything is computed. */
+/* Makes room for one more token, before anything is computed. */
 static tlm_status_t reserve_token(sequence_t *sequence)
 {
     size_t count = num_new(sequence) + 1, top = 0;
@@ -294,8 +287,8 @@ static tlm_status_t reserve_token(sequence_t *sequence)
     return TLM_OK;
 }
 
-/* The tokens that the cache lacks of the window; at least the last is computed, anew after a step
- * that failed behind it. */
+/* How many tokens of the window the cache lacks. At least the last one is computed, again if a step
+ * failed after it. */
 static size_t num_fresh(sequence_t *sequence, size_t context)
 {
     size_t window = sequence->num_tokens < context ? sequence->num_tokens : context;
@@ -332,7 +325,7 @@ static void note_log_probs(tlm_generator_t *generator, sequence_t *sequence, con
         sequence->top_log_probs[i] = (float)((double)logits[sequence->top_ids[i]] - lse);
 }
 
-/* Chooses the next token of a sequence and sees whether that ends it. */
+/* Chooses the next token of a sequence and ends the sequence if that was the last. */
 static tlm_status_t take_token(tlm_generator_t *generator, size_t index, const float *logits,
                                const char *function)
 {
@@ -341,14 +334,14 @@ static tlm_status_t take_token(tlm_generator_t *generator, size_t index, const f
     const size_t at = num_new(sequence);
     tlm_status_t status =
         check_logits(function, index, logits, generator->model->options.vocab_size);
-    uint32_t id;
 
     if (status != TLM_OK) {
         end_sequence(sequence, TLM_GENERATION_FAILED);
         return status;
     }
-    id = tlmi_sampler_pick(&generator->sampler, options, logits, sequence->seen,
-                           tlmi_random_uniform(options->seed, TLMI_STREAM_SAMPLE, at));
+    const double uniform = tlmi_random_uniform(options->seed, TLMI_STREAM_SAMPLE, at);
+    const uint32_t id =
+        tlmi_sampler_pick(&generator->sampler, options, logits, sequence->seen, uniform);
     if (options->has_end_token && id == options->end_token) {
         end_sequence(sequence, TLM_GENERATION_END);
         return TLM_OK;
@@ -362,7 +355,7 @@ static tlm_status_t take_token(tlm_generator_t *generator, size_t index, const f
     return TLM_OK;
 }
 
-/* Sequences with one fresh token each, that go through together. */
+/* Sequences that have one new token each and go through together. */
 typedef struct group {
     size_t indices[TLMI_STEP_ROWS];
     tlmi_kv_cache_t *caches[TLMI_STEP_ROWS];
@@ -370,7 +363,7 @@ typedef struct group {
     int64_t n;
 } group_t;
 
-/* Not finite logits end one sequence only: *failure keeps that for the end of the step. */
+/* Logits that are not finite end one sequence only: *failure keeps the status for the end of the step. */
 static tlm_status_t run_group(tlm_generator_t *generator, group_t *group, tlm_status_t *failure,
                               const char *function)
 {
@@ -395,12 +388,11 @@ static tlm_status_t run_window(tlm_generator_t *generator, size_t index, size_t 
                                tlm_status_t *failure, const char *function)
 {
     sequence_t *sequence = generator->sequences[index];
-    tlm_status_t status;
 
     TLMI_TRY(tlmi_inference_advance(generator->logits, generator->inference, sequence->cache,
                                     sequence->tokens + sequence->num_tokens - fresh,
                                     (int64_t)fresh));
-    status = take_token(generator, index, generator->logits, function);
+    tlm_status_t status = take_token(generator, index, generator->logits, function);
     if (status != TLM_OK)
         *failure = status;
     return TLM_OK;
@@ -450,7 +442,7 @@ tlm_status_t tlm_generator_step(size_t *num_running, tlm_generator_t *generator)
     return tlmi_generator_step(num_running, generator, "generator_step");
 }
 
-/* ---- Looking ---------------------------------------------------------------------------- */
+/* ---- Reading ---------------------------------------------------------------------------- */
 
 static tlm_status_t find_sequence(sequence_t **out, const char *function,
                                   const tlm_generator_t *generator, size_t index)

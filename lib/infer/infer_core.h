@@ -1,4 +1,4 @@
-/* Generation from within: caches of keys and values, the forward pass without a graph, sampling. */
+/* The inside of generation: caches of keys and values, the forward pass without a graph, sampling. */
 #ifndef TLMI_INFER_CORE_H
 #define TLMI_INFER_CORE_H
 
@@ -71,32 +71,32 @@ void tlmi_cached_attention(const tlm_model_t *model, int64_t layer, const tlmi_n
                            float *query, const float *key, const float *value,
                            const tlmi_attention_buffers_t *buffers);
 
-/* The model for inference alone: no graph, weights read where they lie, keys and values in caches.
- * Logits are those of tlm_model_forward up to rounding. */
+/* The forward pass without a graph: weights are read in place, keys and values are in caches. Logits
+ * equal those of tlm_model_forward up to rounding. */
 
-/* The buffers of one call at a time. */
+/* A model's buffers, for one call at a time. */
 typedef struct tlmi_inference tlmi_inference_t;
 
-/* Sequences of one step at most. */
+/* Most sequences in one step. */
 enum { TLMI_STEP_ROWS = 32 };
 
 /* The model is borrowed. */
 tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *model);
 void tlmi_inference_free(tlmi_inference_t *inference);
 
-/* Takes n > 0 more tokens of a sequence, ids valid and length + n within the capacity and the
- * context, and gives the logits (vocab_size) that follow the last. */
+/* Takes n > 0 more tokens of a sequence and computes the logits (vocab_size) after the last. The ids
+ * are valid, and length + n is within the cache's limit and the context. */
 tlm_status_t tlmi_inference_advance(float *logits, tlmi_inference_t *inference,
                                     tlmi_kv_cache_t *cache, const uint32_t *ids, int64_t n);
 
-/* Takes one more token of each of n <= TLMI_STEP_ROWS sequences, and gives the logits (n,
- * vocab_size). The bits of a row do not depend on the others: they are those of
+/* Takes one more token of each of n <= TLMI_STEP_ROWS sequences and computes the logits (n,
+ * vocab_size). The bits of a row do not depend on the others: they equal those of
  * tlmi_inference_advance by one token. */
 tlm_status_t tlmi_inference_step(float *logits, tlmi_inference_t *inference,
                                  tlmi_kv_cache_t *const *caches, const uint32_t *ids, int64_t n);
 
-/* As advance, and gives log p(targets[i] | all tokens up to ids[i]) for i = skip .. n-1. Whatever can
- * fail does so before anything is written. */
+/* Like advance, but computes log p(targets[i] | all tokens up to ids[i]) for i = skip .. n-1. Memory
+ * for float32 weights is taken before anything is written. */
 tlm_status_t tlmi_inference_score(float *log_probs, tlmi_inference_t *inference,
                                   tlmi_kv_cache_t *cache, const uint32_t *ids,
                                   const uint32_t *targets, int64_t skip, int64_t n);
@@ -104,7 +104,7 @@ tlm_status_t tlmi_inference_score(float *log_probs, tlmi_inference_t *inference,
 /* log sum of exp(logits), finite or not; scratch: n floats. */
 double tlmi_log_sum_exp(const float *logits, float *scratch, int64_t n);
 
-/* What one call of generation and many sequences side by side share. */
+/* What tlm_model_generate and the generator share. */
 
 /* tlm_generator_add and tlm_generator_step, with the name of the call for messages. */
 tlm_status_t tlmi_generator_add(size_t *sequence, tlm_generator_t *generator,
@@ -113,7 +113,7 @@ tlm_status_t tlmi_generator_add(size_t *sequence, tlm_generator_t *generator,
 tlm_status_t tlmi_generator_step(size_t *num_running, tlm_generator_t *generator,
                                  const char *function);
 
-/* A caller's options (NULL: the defaults), checked. */
+/* Reads and checks a caller's options (NULL: the defaults). */
 tlm_status_t tlmi_generate_options_read(tlm_generate_options_t *known, const char *function,
                                         const tlm_generate_options_t *options, int64_t vocab_size);
 
@@ -121,9 +121,9 @@ tlm_status_t tlmi_generate_options_read(tlm_generate_options_t *known, const cha
 tlm_status_t tlmi_check_ids(const char *function, const char *what, const uint32_t *ids, size_t n,
                             int64_t vocab_size);
 
-/* Choosing the next token from logits. */
+/* Choosing a token from logits. */
 
-/* Memory for one choice at a time. */
+/* Memory for one choice at a time: sampling.c. */
 typedef struct tlmi_sampler {
     int64_t vocab_size;
     float *scores;   /* (vocab_size): logits with the penalty */
@@ -140,8 +140,8 @@ static inline bool tlmi_has_bit(const uint8_t *bits, int64_t i)
     return (bits[i >> 3] >> (i & 7) & 1) != 0;
 }
 
-/* The token that `uniform`, in [0, 1), picks by checked options. seen: ids that the repetition
- * penalty meets, or NULL. Logits are finite. Equal ones rank by id, the lower first. */
+/* The token that `uniform`, in [0, 1), chooses. The options are checked and the logits finite; equal
+ * logits rank by id, the lower first. seen: ids that the repetition penalty applies to, or NULL. */
 uint32_t tlmi_sampler_pick(tlmi_sampler_t *sampler, const tlm_generate_options_t *options,
                            const float *logits, const uint8_t *seen, double uniform);
 

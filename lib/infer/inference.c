@@ -1,7 +1,7 @@
-/* Inference with key-value caches. A prompt goes through in chunks as matrix products. The single
- * tokens of a step go through as dot products with the weight rows, which a matrix product would
- * first copy: each row is read once for all sequences, and gives each the same bits as it would
- * alone. */
+/* The forward pass without a graph, over key-value caches. A prompt goes through in chunks, as matrix
+ * products. The single tokens of a step go through as dot products with the rows of the weights,
+ * which a matrix product would copy first: each row is read once for all sequences and gives each of
+ * them the bits that it would get alone. */
 #include "infer/infer_core.h"
 
 #include <math.h>
@@ -10,14 +10,15 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
-#include "kernels/gemm.h"
-#include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
+#include "tensor/tensor_core.h"
 
-#define CHUNK_TOKENS  128   /* of a prompt at a time: bounds the buffers */
-#define MOST_WEIGHTS  32768 /* of one task of a step's projection */
-#define LEAST_WEIGHTS 8192  /* below, handing it to a thread would cost more */
-#define NORM_ROWS     16    /* of one task */
+enum {
+    CHUNK_TOKENS = 128,   /* of a prompt at a time: bounds the buffers */
+    MOST_WEIGHTS = 32768, /* in one task of a step's projection */
+    LEAST_WEIGHTS = 8192, /* fewer are not worth waking a thread */
+    NORM_ROWS = 16        /* in one task */
+};
 
 struct tlmi_inference {
     const tlm_model_t *model;
@@ -29,11 +30,11 @@ struct tlmi_inference {
     float *value;  /* (CHUNK_TOKENS, kv_width) */
     float *gate;   /* (CHUNK_TOKENS, d_ff) */
     float *up;     /* (CHUNK_TOKENS, d_ff) */
-    float *gain;   /* (d_model or d_head): of a norm, where it is not float32 */
-    float *logits; /* (TLMI_STEP_ROWS + 1, vocab_size), for scoring alone */
+    float *gain;   /* (d_model or d_head): room for the gains of a norm that are not float32 */
+    float *logits; /* (TLMI_STEP_ROWS + 1, vocab_size); only scoring needs it */
 };
 
-/* ---- Life ------------------------------------------------------------------------------- */
+/* ---- Creating and freeing ------------------------------------------------------------------------------- */
 
 static float *buffer(int64_t a, int64_t b, int64_t c)
 {
@@ -88,7 +89,7 @@ void tlmi_inference_free(tlmi_inference_t *inference)
 /* One of several projections of the same input. */
 typedef struct projection {
     float *out;           /* (rows, d_out) */
-    tlmi_weight_t weight; /* (d_out, d_in); no data: the model has no such part */
+    tlmi_weight_t weight; /* (d_out, d_in); without data if the model has no such part */
 } projection_t;
 
 typedef struct step_job {
@@ -106,7 +107,7 @@ static tlmi_weight_t weight_of(const tlm_model_t *model, int64_t layer, int32_t 
     return tensor == NULL ? (tlmi_weight_t){.data = NULL} : tlmi_weight_of(tensor);
 }
 
-/* How many of all outputs one task makes: tasks enough that no thread waits long for the last one. */
+/* How many outputs one task computes: there are enough tasks that no thread waits long for the last. */
 static int64_t step_task_outputs(int64_t outputs, int64_t d_in)
 {
     enum { TASKS = 8, UNIT = 4 };
@@ -218,7 +219,7 @@ static void rms_norm_rows(const tlmi_inference_t *inference, float *y, const flo
 
 /* ---- Blocks ----------------------------------------------------------------------------- */
 
-/* x += attention of normed */
+/* x += attention(normed) */
 static tlm_status_t attention_sublayer(tlmi_inference_t *inference, int64_t layer,
                                        const tlmi_new_tokens_t *tokens)
 {
@@ -255,7 +256,7 @@ static void silu_range(void *context, int64_t begin, int64_t end)
         tlmi_vec_silu(gate, gate, end - begin);
 }
 
-/* x += feed-forward of normed */
+/* x += feed_forward(normed) */
 static tlm_status_t feed_forward_sublayer(tlmi_inference_t *inference, int64_t layer,
                                           const tlmi_new_tokens_t *tokens)
 {
@@ -293,7 +294,7 @@ static tlm_status_t run_sublayer(tlmi_inference_t *inference, int64_t layer,
     return TLM_OK;
 }
 
-/* Room for `n` more tokens of each cache, of which at most CHUNK_TOKENS go through at a time. */
+/* Makes room for n more tokens in each cache; at most CHUNK_TOKENS of them go through at a time. */
 static tlm_status_t reserve(tlmi_inference_t *inference, tlmi_kv_cache_t *const *caches,
                             int64_t num_caches, int64_t n)
 {
@@ -309,7 +310,7 @@ static tlm_status_t reserve(tlmi_inference_t *inference, tlmi_kv_cache_t *const 
                                           n < CHUNK_TOKENS ? n : CHUNK_TOKENS);
 }
 
-/* New tokens, at most CHUNK_TOKENS, through all blocks: x is then what the last block gives. */
+/* Runs new tokens, at most CHUNK_TOKENS, through all blocks: x becomes the output of the last one. */
 static tlm_status_t run_blocks(tlmi_inference_t *inference, const tlmi_new_tokens_t *tokens,
                                const uint32_t *ids)
 {
@@ -375,7 +376,7 @@ double tlmi_log_sum_exp(const float *logits, float *scratch, int64_t n)
     return (double)max + log((double)tlmi_vec_exp_sum(scratch, logits, max, n));
 }
 
-/* Of rows first .. last-1 of x, whose targets begin with that of row 0. */
+/* Scores rows first .. last-1 of x; targets and log_probs begin with those of row 0. */
 static tlm_status_t score_rows(float *log_probs, tlmi_inference_t *inference,
                                const uint32_t *targets, int64_t first, int64_t last)
 {

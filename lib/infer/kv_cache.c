@@ -59,10 +59,10 @@ tlm_status_t tlmi_kv_cache_reserve(tlmi_kv_cache_t *cache, const tlm_model_t *mo
 {
     const int64_t planes = model->options.num_layers * model->options.num_kv_heads;
     const int64_t d_head = model->shape.d_head;
-    const int64_t capacity = tlmi_grown_tokens(tokens, cache->limit);
 
     if (tokens <= cache->capacity)
         return TLM_OK;
+    const int64_t capacity = tlmi_grown_tokens(tokens, cache->limit);
     float *keys = alloc_planes(planes, capacity, d_head);
     float *values = keys == NULL ? NULL : alloc_planes(planes, capacity, d_head);
     if (values == NULL) {

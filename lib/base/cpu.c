@@ -99,7 +99,7 @@ int32_t tlm_cpu_level(void)
 tlm_status_t tlm_set_cpu_level(int32_t level)
 {
     if (level < 0 || level >= NUM_LEVELS)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "set_cpu_level: no level %d, there are 0 to %d",
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "set_cpu_level: level %d is not in 0 .. %d",
                          (int)level, NUM_LEVELS - 1);
     if (!tlmi_has_features(tlmi_cpu_detect(), levels[level].needs))
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "set_cpu_level: this CPU lacks %s",
@@ -132,7 +132,7 @@ int32_t tlmi_cpu_count(void)
 {
     cpu_set_t set;
     CPU_ZERO(&set);
-    int32_t count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    int32_t count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
     int32_t quota = quota_cpus();
     if (quota > 0 && quota < count)
         count = quota;

@@ -24,7 +24,7 @@ tlm_status_t tlmi_fail(tlm_status_t code, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
+    vsnprintf(message, sizeof(message), format, arguments);
     va_end(arguments);
     clean_message();
     failures++;
@@ -49,9 +49,9 @@ tlm_status_t tlmi_fail_errno(const char *action, const char *path)
         reason = text;
     }
 #elif defined(__GLIBC__) && defined(_GNU_SOURCE)
-    const char *reason = strerror_r(error, text, sizeof text);
+    const char *reason = strerror_r(error, text, sizeof(text));
 #else
-    const char *reason = strerror_r(error, text, sizeof text) == 0 ? text : "unknown error";
+    const char *reason = strerror_r(error, text, sizeof(text)) == 0 ? text : "unknown error";
 #endif
     tlm_status_t code = error == ENOENT   ? TLM_ERR_NOT_FOUND
                         : error == ENOMEM ? TLM_ERR_OUT_OF_MEMORY

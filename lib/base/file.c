@@ -126,8 +126,9 @@ static tlm_status_t copy_contents(tlmi_mapping_t *out, int file, size_t size, co
     TLMI_TRY(read_all(&contents, file, 4096, UNSTATED_SIZE, path));
     if (contents.size == UNSTATED_SIZE) {
         tlmi_unmap_file(&contents);
-        return tlmi_fail(TLM_ERR_IO, "read %s: it states no size and does not end within %zu bytes",
-                         path, UNSTATED_SIZE);
+        return tlmi_fail(TLM_ERR_IO,
+                         "read %s: the file reports no size and is longer than %zu bytes", path,
+                         UNSTATED_SIZE);
     }
     *out = contents;
     return TLM_OK;
@@ -197,7 +198,9 @@ tlm_status_t tlmi_mapping_check(const tlmi_mapping_t *mapping, const char *what)
         return tlmi_fail_errno("stat", what);
     if ((uint64_t)info.st_size >= mapping->size)
         return TLM_OK;
-    return tlmi_fail(TLM_ERR_IO, "%s: cut short from %zu to %" PRId64 " bytes while it is read",
+    return tlmi_fail(TLM_ERR_IO,
+                     "%s: the file was cut short from %zu to %" PRId64
+                     " bytes while it was being read",
                      what, mapping->size, (int64_t)info.st_size);
 }
 

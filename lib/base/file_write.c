@@ -46,8 +46,8 @@ static tlm_status_t read_link(char **out, const char *path)
     if (size < 0)
         return tlmi_fail_errno("read link", path);
     if ((size_t)size == sizeof(target))
-        return tlmi_fail(TLM_ERR_IO, "read link %s: it names a path of over %zu bytes", path,
-                         sizeof(target) - 1);
+        return tlmi_fail(TLM_ERR_IO, "read link %s: the link names a path longer than %zu bytes",
+                         path, sizeof(target) - 1);
     const char *slash = strrchr(path, '/');
     size_t folder = target[0] == '/' || slash == NULL ? 0 : (size_t)(slash - path) + 1;
     char *joined = tlmi_alloc(folder + (size_t)size + 1, 1, "a file name");
@@ -204,7 +204,9 @@ tlm_status_t tlmi_writer_patch(tlmi_writer_t *writer, uint64_t offset, const voi
 {
     TLMI_TRY(flush(writer));
     if (offset > writer->flushed || size > writer->flushed - offset)
-        return tlmi_fail(TLM_ERR_RANGE, "patch %s: bytes %" PRIu64 " to %" PRIu64 " of %" PRIu64,
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "patch %s: bytes %" PRIu64 " to %" PRIu64 " are not within the %" PRIu64
+                         " bytes written",
                          writer->path, offset, offset + size, writer->flushed);
     return write_all(writer, bytes, size, offset);
 }

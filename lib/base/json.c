@@ -231,8 +231,8 @@ tlmi_json_t *tlmi_json_new_array(void)
 static bool make_string(tlmi_json_t *out, const char *text, size_t size)
 {
     if (size >= UINT32_MAX || !is_utf8(text, size)) {
-        tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%zu bytes are no JSON string: not UTF-8, or too many",
-                  size);
+        tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                  "json: a text of %zu bytes is not valid UTF-8 or too long for a string", size);
         return false;
     }
     char *copy = tlmi_alloc(size + 1, 1, "a JSON string");
@@ -265,7 +265,8 @@ tlmi_json_t *tlmi_json_new_int(int64_t value)
 tlmi_json_t *tlmi_json_new_number(double value)
 {
     if (!isfinite(value)) {
-        tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s is no JSON number", TLMI_G(value));
+        tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "json: %s is not finite, so JSON cannot hold it",
+                  TLMI_G(value));
         return NULL;
     }
     return make((tlmi_json_t){.type = TLMI_JSON_REAL, .as.real = value});

@@ -479,8 +479,8 @@ static tlm_status_t read_document(parser_t *parser)
 tlm_status_t tlmi_json_parse(tlmi_json_t **out, const void *text, size_t size, const char *what)
 {
     if (size >= UINT32_MAX)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: %zu bytes of JSON; fewer than 2^32 - 1 are read",
-                         what, size);
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: %zu bytes of JSON are too many; the limit is 2^32 - 2", what, size);
     document_t *document = tlmi_calloc(1, sizeof(*document), "a JSON document");
     if (document == NULL)
         return TLM_ERR_OUT_OF_MEMORY;

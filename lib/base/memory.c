@@ -98,11 +98,11 @@ bool tlmi_grow(void *items_pointer, size_t *capacity, size_t needed, size_t size
     if (larger < needed)
         larger = needed;
     void *items;
-    memcpy(&items, items_pointer, sizeof items); /* whatever pointer type the caller's array has */
+    memcpy(&items, items_pointer, sizeof(items)); /* whatever pointer type the caller's array has */
     items = tlmi_realloc(items, larger, size, what);
     if (items == NULL)
         return false;
-    memcpy(items_pointer, &items, sizeof items);
+    memcpy(items_pointer, &items, sizeof(items));
     *capacity = larger;
     return true;
 }

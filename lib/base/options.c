@@ -101,13 +101,14 @@ tlm_status_t tlmi_options_read(const char *function, void *known, tlmi_struct_t 
     memcpy(&size, options, sizeof(size));
     if (!is_possible(size))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: options->size is %zu; it must be the size of %s, %zu in this version",
+                         "%s: options->size is %zu; set it to the size of %s, %zu in this version",
                          function, size, info->name, info->size);
     size_t unknown = first_above(0, options, info->size, size);
     if (unknown < size)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: %s of %zu bytes sets byte %zu, and this version knows %zu bytes",
-                         function, info->name, size, unknown, info->size);
+        return tlmi_fail(
+            TLM_ERR_INVALID_ARGUMENT,
+            "%s: %s of %zu bytes has a nonzero byte %zu, but this version knows only %zu bytes",
+            function, info->name, size, unknown, info->size);
     size_t shared = size < info->size ? size : info->size;
     for (const tlmi_limited_field_t *field = info->limited; field->name != NULL; field++) {
         size_t end = field->offset + field->size < shared ? field->offset + field->size : shared;
@@ -159,12 +160,14 @@ tlm_status_t tlm_options_init(void *options, size_t size, const char *type)
     TLMI_REQUIRE("options_init", options);
     TLMI_REQUIRE("options_init", type);
     if (!is_possible(size))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "options_init: no struct has %zu bytes", size);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "options_init: no options struct has %zu bytes",
+                         size);
     for (int i = 0; i < TLMI_NUM_STRUCTS; i++)
         if (strcmp(tlmi_structs[i].name, type) == 0) {
             memcpy(options, &size, sizeof(size));
             fill(options, size, tlmi_structs[i].defaults, tlmi_structs[i].size);
             return TLM_OK;
         }
-    return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "options_init: no struct is called %.64s", type);
+    return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "options_init: no options struct is called %.64s",
+                     type);
 }

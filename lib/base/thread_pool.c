@@ -289,8 +289,9 @@ __attribute__((destructor)) static void end_pool(void)
 tlm_status_t tlm_set_num_threads(int32_t num_threads)
 {
     if (num_threads < 0 || num_threads > TLM_MAX_THREADS)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "set_num_threads: %d is not in 0 to %d",
-                         (int)num_threads, TLM_MAX_THREADS);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "set_num_threads: num_threads %d is not in 0 .. %d", (int)num_threads,
+                         TLM_MAX_THREADS);
     if (inside_task || atomic_flag_test_and_set(&pool.busy))
         return tlmi_fail(TLM_ERR_STATE, "set_num_threads: another call is using the threads");
     int32_t wanted = num_threads == 0 ? default_threads() : num_threads;

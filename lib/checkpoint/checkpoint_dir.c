@@ -212,8 +212,8 @@ tlm_status_t tlm_checkpoint_dir_save(const tlm_model_t *model, const tlm_optimiz
     TLMI_REQUIRE("checkpoint_dir_save", directory);
     TLMI_REQUIRE("checkpoint_dir_save", model);
     if (keep_last < 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "checkpoint_dir_save: keep_last %" PRId32,
-                         keep_last);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "checkpoint_dir_save: keep_last %" PRId32 " is negative", keep_last);
     TLMI_TRY(tlmi_make_directory(directory));
     TLMI_TRY(tlmi_remove_leftovers(directory, PREFIX));
     char *path = file_path(directory, iteration);
@@ -262,7 +262,7 @@ static tlm_status_t find_whole(char **out, int32_t *num_damaged, listing_t *list
         damaged++;
     }
     return tlmi_fail(TLM_ERR_NOT_FOUND,
-                     "%s: no whole checkpoint%s among %zu files, %" PRId32 " of them damaged",
+                     "%s: no intact checkpoint%s among %zu files, of which %" PRId32 " are damaged",
                      directory, by_loss ? " with a validation loss" : "", listing->n, damaged);
 }
 

@@ -55,7 +55,7 @@ tlm_status_t tlmi_checkpoint_peek(tlmi_safetensors_t *out, uint64_t *iteration, 
     const char *format = tlmi_safetensors_metadata(&file, "format");
     const char *version = tlmi_safetensors_metadata(&file, "format_version");
     if (format == NULL || strcmp(format, TLMI_CHECKPOINT_FORMAT) != 0 || version == NULL) {
-        status = tlmi_fail(TLM_ERR_FORMAT, "%s: a safetensors file, but not a checkpoint", path);
+        status = tlmi_fail(TLM_ERR_FORMAT, "%s: this safetensors file is not a checkpoint", path);
         goto fail;
     }
     if (strcmp(version, TLMI_CHECKPOINT_VERSION_FIRST) != 0 &&

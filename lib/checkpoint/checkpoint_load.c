@@ -48,14 +48,14 @@ static tlm_status_t require_tensor(const tlmi_st_tensor_t **out, const tlmi_safe
     char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
 
     if (found == NULL)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no tensor '%s'", path, name);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the checkpoint has no tensor '%s'", path, name);
     if (strcmp(found->dtype, tlmi_dtype(TLM_FLOAT32)->safetensors) != 0)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%s' is %.16s, not F32", path, name,
                          found->dtype);
     if (found->ndim != ndim || memcmp(found->shape, shape, (size_t)ndim * sizeof(*shape)) != 0)
-        return tlmi_fail(TLM_ERR_SHAPE, "%s: tensor '%s' has shape %s, the model's %s", path, name,
-                         tlmi_dims_text(given, found->shape, found->ndim),
-                         tlmi_dims_text(own, shape, ndim));
+        return tlmi_fail(
+            TLM_ERR_SHAPE, "%s: tensor '%s' has shape %s, but the model's has shape %s", path, name,
+            tlmi_dims_text(given, found->shape, found->ndim), tlmi_dims_text(own, shape, ndim));
     *out = found;
     return TLM_OK;
 }
@@ -209,8 +209,8 @@ static tlm_status_t check_amount(const tlm_model_options_t *options, const tlmi_
     TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
     if (shape.num_parameters > file->num_tensors || shape.num_elements > data / sizeof(float))
         return tlmi_fail(TLM_ERR_FORMAT,
-                         "%s: a model of %zu tensors and %" PRIu64
-                         " elements in a file of %zu tensors and %zu bytes",
+                         "%s: the model has %zu tensors and %" PRIu64
+                         " elements, but the file holds only %zu tensors and %zu bytes",
                          path, shape.num_parameters, shape.num_elements, file->num_tensors, data);
     return TLM_OK;
 }

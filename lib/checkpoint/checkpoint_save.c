@@ -174,8 +174,9 @@ static tlm_status_t read_options(tlm_checkpoint_options_t *known, const char *fu
         return TLM_OK;
     size_t size = strlen(known->metadata);
     if (size > METADATA_MAX_SIZE)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: metadata of %zu bytes; at most %zu",
-                         function, size, METADATA_MAX_SIZE);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: metadata of %zu bytes is too long; the limit is %zu", function, size,
+                         METADATA_MAX_SIZE);
     snprintf(what, sizeof(what), "%s: metadata", function);
     tlmi_json_t *metadata;
     TLMI_TRY(tlmi_json_parse(&metadata, known->metadata, size, what));

@@ -205,11 +205,13 @@ static tlm_status_t check_kind(const char *name, const tlmi_optimizer_kind_t *ki
         return TLM_OK;
     for (size_t i = 0; tlmi_optimizer_kinds[i] != NULL; i++)
         if (strcmp(name, tlmi_optimizer_kinds[i]->name) == 0)
-            return tlmi_fail(TLM_ERR_STATE, "%s: the checkpoint is of optimizer %s, not %s", path,
-                             name, kind->name);
-    return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                     "%s: the checkpoint is of optimizer %.32s, which this version does not know",
-                     path, name);
+            return tlmi_fail(TLM_ERR_STATE,
+                             "%s: the checkpoint was saved from optimizer %s, not %s", path, name,
+                             kind->name);
+    return tlmi_fail(
+        TLM_ERR_UNSUPPORTED,
+        "%s: the checkpoint was saved from optimizer %.32s, which this version does not know", path,
+        name);
 }
 
 /* Fails unless the names in `value` are those of the optimizer's group, in their order. */
@@ -226,14 +228,15 @@ static tlm_status_t check_parameters(const tlmi_json_t *value, const tlm_optimiz
         if (!tlmi_json_get_string(tlmi_json_item(list, at++), &name, &size) ||
             strcmp(name, names[i]) != 0)
             return tlmi_fail(TLM_ERR_STATE,
-                             "%s: parameter %zu of the optimizer's group %zu is '%s' here and not "
-                             "there",
+                             "%s: parameter %zu of the optimizer's group %zu is '%s', but the "
+                             "checkpoint has another there",
                              place->path, at - 1, place->group, names[i]);
     }
     if (!tlmi_json_is_array(list) || at != tlmi_json_size(list))
-        return tlmi_fail(TLM_ERR_STATE,
-                         "%s: group %zu of the optimizer has %zu parameters, here %zu", place->path,
-                         place->group, tlmi_json_size(list), at);
+        return tlmi_fail(
+            TLM_ERR_STATE,
+            "%s: group %zu has %zu parameters in the checkpoint and %zu in the optimizer",
+            place->path, place->group, tlmi_json_size(list), at);
     return TLM_OK;
 }
 
@@ -274,8 +277,8 @@ tlm_status_t tlmi_optimizer_config_read(tlmi_group_t **out, uint64_t *steps,
     TLMI_TRY(check_kind(kind, optimizer->defaults.kind, path));
     if (tlmi_json_size(list) != optimizer->num_groups)
         return tlmi_fail(TLM_ERR_STATE,
-                         "%s: the checkpoint's optimizer has %zu groups, this one %zu", path,
-                         tlmi_json_size(list), optimizer->num_groups);
+                         "%s: the checkpoint's optimizer has %zu groups, but this one has %zu",
+                         path, tlmi_json_size(list), optimizer->num_groups);
     tlmi_group_t *groups =
         tlmi_calloc(optimizer->num_groups, sizeof(*groups), "the groups of an optimizer");
     if (groups == NULL)

@@ -76,17 +76,18 @@ static tlm_status_t dataset_locate(tlm_dataset_t *dataset, const char *path, int
         TLMI_TRY(tlmi_npy_parse(&header, mapping->data, mapping->size, path));
         if (dataset->item_size != 0 && dataset->item_size != header.item_size)
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                             "%s: ids of %d bytes by the .npy header, %d by token_type", path,
+                             "%s: the .npy header says ids of %d bytes, token_type says %d", path,
                              header.item_size, dataset->item_size);
         dataset->item_size = header.item_size;
     } else if (dataset->item_size == 0) {
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: the name (.npy, .u16, .u32) does not tell the type of the ids; "
-                         "token_type must",
-                         path);
+        return tlmi_fail(
+            TLM_ERR_INVALID_ARGUMENT,
+            "%s: the name (.npy, .u16, .u32) does not tell the type of the ids; set token_type",
+            path);
     }
     if ((mapping->size - header.data_offset) % (size_t)dataset->item_size != 0)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: %zu bytes are no whole number of ids of %d bytes",
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: the size of %zu bytes is not a multiple of the %d bytes of an id",
                          path, mapping->size, dataset->item_size);
     dataset->length = (mapping->size - header.data_offset) / (size_t)dataset->item_size;
     dataset->items = mapping->size == 0 ? NULL : mapping->data + header.data_offset;
@@ -222,8 +223,9 @@ tlm_status_t tlm_dataset_read(uint32_t *ids, size_t n, const tlm_dataset_t *data
     TLMI_REQUIRE("dataset_read", dataset);
     if (offset > dataset->length || n > dataset->length - offset)
         return tlmi_fail(TLM_ERR_RANGE,
-                         "dataset_read: %zu ids from %" PRIu64 " go past the length of %" PRIu64, n,
-                         offset, dataset->length);
+                         "dataset_read: %zu ids at position %" PRIu64
+                         " end past the length of %" PRIu64,
+                         n, offset, dataset->length);
     if (n == 0)
         return TLM_OK;
     TLMI_REQUIRE("dataset_read", ids);

@@ -150,8 +150,9 @@ static tlm_status_t check_options(const tlm_loader_options_t *options, uint64_t 
                          "; it is 0 (random), 1 (shuffled) or 2 (sequential)",
                          options->order);
     if (options->prefetch < 0 || options->prefetch > MAX_PREFETCH)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "loader_create: prefetch %" PRId32 "; 0 to %d",
-                         options->prefetch, MAX_PREFETCH);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "loader_create: prefetch %" PRId32 " is not in 0 .. %d", options->prefetch,
+                         MAX_PREFETCH);
     if (length <= (uint64_t)options->context_length)
         return tlmi_fail(TLM_ERR_RANGE,
                          "loader_create: %" PRIu64 " ids are too few for a context of %" PRId64
@@ -246,7 +247,8 @@ tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,
     TLMI_REQUIRE("loader_next", loader);
     batch = loader->position;
     if (batch >= loader->end)
-        return tlmi_fail(TLM_ERR_RANGE, "loader_next: batch %" PRIu64 " is beyond the last", batch);
+        return tlmi_fail(TLM_ERR_RANGE, "loader_next: batch %" PRIu64 " is past the last one",
+                         batch);
     if (has_thread(loader)) {
         TLMI_TRY(take_batch(loader, batch));
     } else {
@@ -264,7 +266,8 @@ tlm_status_t tlm_loader_seek(tlm_loader_t *loader, uint64_t batch)
 
     TLMI_REQUIRE("loader_seek", loader);
     if (batch >= loader->end)
-        return tlmi_fail(TLM_ERR_RANGE, "loader_seek: batch %" PRIu64 " is beyond the last", batch);
+        return tlmi_fail(TLM_ERR_RANGE, "loader_seek: batch %" PRIu64 " is past the last one",
+                         batch);
     threaded = loader->owner == getpid();
     if (threaded)
         pthread_mutex_lock(&loader->lock);

@@ -30,13 +30,12 @@ tlm_status_t tlm_token_writer_create(tlm_token_writer_t **out, const char *path,
     TLMI_REQUIRE("token_writer_create", path);
     TLMI_TRY(tlmi_token_item_size(&item_size, "token_writer_create", path, token_type));
     if (item_size == 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: the name (.u16, .u32) does not tell the type of the ids; token_type "
-                         "must",
-                         path);
+        return tlmi_fail(
+            TLM_ERR_INVALID_ARGUMENT,
+            "%s: the name (.u16, .u32) does not tell the type of the ids; set token_type", path);
     if (item_size == 8)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: token_type 8 (int64) is read, not written; ids fit uint32", path);
+                         "%s: token_type 8 (int64) can be read but not written; use uint32", path);
     writer = tlmi_calloc(1, sizeof(*writer), "a token writer");
     if (writer == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -68,7 +67,7 @@ static tlm_status_t writer_require_open(const char *function, const tlm_token_wr
     TLMI_REQUIRE(function, writer);
     if (writer->file == NULL)
         return tlmi_fail(TLM_ERR_STATE, "%s: the writer %s", function,
-                         writer->finished ? "is finished" : "has failed before");
+                         writer->finished ? "has already been finished" : "failed earlier");
     return TLM_OK;
 }
 

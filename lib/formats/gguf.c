@@ -36,8 +36,9 @@ static const uint8_t *take(reader_t *reader, size_t size)
     const uint8_t *bytes = reader->at;
 
     if (size > reader->left) {
-        tlmi_fail(TLM_ERR_FORMAT, "%s: cut short: %zu bytes wanted, %zu left", reader->path, size,
-                  reader->left);
+        tlmi_fail(TLM_ERR_FORMAT,
+                  "%s: the file is cut short: %zu bytes are needed and %zu are left", reader->path,
+                  size, reader->left);
         return NULL;
     }
     reader->at += size;
@@ -71,8 +72,9 @@ static tlm_status_t take_string(const char **text, size_t *size, reader_t *reade
 
     TLMI_TRY(take_u64(&length, reader));
     if (length > reader->left)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: a string of %" PRIu64 " bytes, and %zu are left",
-                         reader->path, length, reader->left);
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: a string has %" PRIu64 " bytes, but only %zu are left", reader->path,
+                         length, reader->left);
     *text = (const char *)take(reader, (size_t)length);
     *size = (size_t)length;
     return TLM_OK;
@@ -117,7 +119,8 @@ static tlm_status_t take_value(tlmi_gguf_value_t *value, reader_t *reader)
         TLMI_TRY(take_u32(&value->type, reader));
         TLMI_TRY(take_u64(&count, reader));
         if (count > reader->left)
-            return tlmi_fail(TLM_ERR_FORMAT, "%s: '%.*s' has %" PRIu64 " items in %zu bytes",
+            return tlmi_fail(TLM_ERR_FORMAT,
+                             "%s: '%.*s' has %" PRIu64 " items, but only %zu bytes are left",
                              reader->path, shown(value->key_size), value->key, count, reader->left);
     }
     value->count = (size_t)count;
@@ -147,7 +150,7 @@ static tlm_status_t take_values(tlmi_gguf_t *file, reader_t *reader)
     qsort(file->values, file->num_values, sizeof(*file->values), compare_values);
     for (size_t i = 1; i < file->num_values; i++)
         if (compare_values(&file->values[i - 1], &file->values[i]) == 0)
-            return tlmi_fail(TLM_ERR_FORMAT, "%s: '%.*s' is there twice", reader->path,
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: '%.*s' appears twice", reader->path,
                              shown(file->values[i].key_size), file->values[i].key);
     return TLM_OK;
 }
@@ -221,7 +224,7 @@ static tlm_status_t read_alignment(size_t *out, const tlmi_gguf_t *file, const c
 
     if (value != NULL && (!tlmi_gguf_get_int(value, &alignment) || alignment <= 0 ||
                           alignment > 1 << 30 || (alignment & (alignment - 1)) != 0))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: 'general.alignment' is no power of two", path);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: 'general.alignment' is not a power of two", path);
     *out = (size_t)alignment;
     return TLM_OK;
 }
@@ -241,8 +244,8 @@ static tlm_status_t place_tensors(tlmi_gguf_t *file, const uint64_t *places, siz
         TLMI_TRY(tensor_bytes(&bytes, tensor, path));
         if (places[i] % alignment != 0 || places[i] > room || bytes > room - places[i])
             return tlmi_fail(TLM_ERR_FORMAT,
-                             "%s: tensor '%.*s' of %zu bytes lies at %" PRIu64 " of %zu bytes of "
-                             "data, aligned to %zu",
+                             "%s: tensor '%.*s' has %zu bytes at offset %" PRIu64
+                             " of %zu bytes of data with alignment %zu",
                              path, shown(tensor->name_size), tensor->name, bytes, places[i], room,
                              alignment);
         tensor->data = (const char *)file->mapping.data + begin + places[i];
@@ -281,14 +284,16 @@ static tlm_status_t parse(tlmi_gguf_t *file, const char *path)
         return TLM_ERR_FORMAT;
     TLMI_TRY(take_u32(&version, &reader));
     if (version != 2 && version != TLMI_GGUF_VERSION)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: GGUF version 0x%" PRIX32 "; 2 and 3 are read%s",
-                         path, version, (version & 0xFFFF) == 0 ? ", in little-endian order" : "");
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: GGUF version 0x%" PRIX32 "; this library reads 2 and 3%s", path,
+                         version, (version & 0xFFFF) == 0 ? ", in little-endian order" : "");
     TLMI_TRY(take_u64(&num_tensors, &reader));
     TLMI_TRY(take_u64(&num_values, &reader));
     if (num_tensors > reader.left / LEAST_TENSOR || num_values > reader.left / LEAST_VALUE)
         return tlmi_fail(TLM_ERR_FORMAT,
-                         "%s: %" PRIu64 " tensors and %" PRIu64 " values in %zu bytes", path,
-                         num_tensors, num_values, file->mapping.size);
+                         "%s: %" PRIu64 " tensors and %" PRIu64
+                         " values do not fit in a file of %zu bytes",
+                         path, num_tensors, num_values, file->mapping.size);
     file->num_tensors = (size_t)num_tensors;
     file->num_values = (size_t)num_values;
     file->tensors =

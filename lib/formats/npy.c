@@ -101,7 +101,7 @@ static tlm_status_t npy_descr(int32_t *item_size, npy_cursor_t *cursor)
             return TLM_OK;
         }
     return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                     "%s: elements of type '%s'; token files hold '<u2', '<u4' or '<i8'",
+                     "%s: the elements have type '%s'; token files hold '<u2', '<u4' or '<i8'",
                      cursor->path, descr);
 }
 
@@ -110,14 +110,15 @@ static tlm_status_t npy_shape(uint64_t *length, npy_cursor_t *cursor)
     if (!npy_take(cursor, "("))
         return npy_fail(cursor, "'('");
     if (npy_take(cursor, ")"))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: a scalar; token files have one dimension",
-                         cursor->path);
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: the array is a scalar; token files have one dimension", cursor->path);
     TLMI_TRY(npy_number(length, cursor));
     if (!npy_take(cursor, ","))
         return npy_fail(cursor, "','");
     if (!npy_take(cursor, ")"))
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "%s: more than one dimension; token files have exactly one", cursor->path);
+                         "%s: the array has more than one dimension; token files have one",
+                         cursor->path);
     return TLM_OK;
 }
 
@@ -165,8 +166,8 @@ static tlm_status_t npy_dictionary(tlmi_npy_header_t *header, npy_cursor_t *curs
     if (cursor->at != cursor->end)
         return npy_fail(cursor, "nothing more");
     if (seen != 7)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: .npy header lacks one of descr, fortran_order, shape",
-                         cursor->path);
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: .npy header: lacks one of descr, fortran_order, shape", cursor->path);
     return TLM_OK;
 }
 
@@ -180,17 +181,18 @@ tlm_status_t tlmi_npy_parse(tlmi_npy_header_t *out, const uint8_t *bytes, size_t
     if (size < NPY_MAGIC_SIZE || memcmp(bytes, NPY_MAGIC, NPY_MAGIC_SIZE) != 0)
         return tlmi_fail_kind(path, "a .npy file", bytes, size);
     if (size < 10)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: a .npy file cut short to %zu bytes", path, size);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the .npy file is cut short to %zu bytes", path, size);
     if (bytes[6] < 1 || bytes[6] > 3 || bytes[7] != 0)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: .npy version %d.%d; 1.0, 2.0 and 3.0 are known",
-                         path, bytes[6], bytes[7]);
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: .npy version %d.%d; this library reads 1.0, 2.0 and 3.0", path,
+                         bytes[6], bytes[7]);
     /* The header's length has 2 bytes in version 1.0 and 4 in the others. */
     prefix = bytes[6] == 1 ? 10 : 12;
     for (size_t i = prefix; i-- > 8 && i < size;)
         length = length << 8 | bytes[i];
     if (size < prefix || length > size - prefix)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: .npy header of %zu bytes in a file of %zu", path,
-                         length, size);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the .npy header has %zu bytes, but the file only %zu",
+                         path, length, size);
     cursor.begin = cursor.at = (const char *)bytes + prefix;
     cursor.end = cursor.begin + length;
     cursor.path = path;

@@ -85,15 +85,15 @@ static tlm_status_t parse_tensor(tlmi_st_tensor_t *tensor, const char *name,
                          path, name);
     if (begin < 0 || end < begin || (uint64_t)end > data_size)
         return tlmi_fail(TLM_ERR_FORMAT,
-                         "%s: tensor '%.128s' lies at %" PRId64 "..%" PRId64
+                         "%s: tensor '%.128s' lies at bytes %" PRId64 " to %" PRId64
                          " of %zu bytes of data",
                          path, name, begin, end, data_size);
     TLMI_TRY(tensor_bytes(&wanted, tensor, path));
     tensor->bytes = (size_t)(end - begin);
     if (tensor->bytes != wanted)
         return tlmi_fail(TLM_ERR_FORMAT,
-                         "%s: tensor '%.128s' has %zu bytes; its dtype and shape need %zu", path,
-                         name, tensor->bytes, wanted);
+                         "%s: tensor '%.128s' has %zu bytes, but its dtype and shape need %zu",
+                         path, name, tensor->bytes, wanted);
     tensor->data = data + begin;
     return TLM_OK;
 }
@@ -118,13 +118,13 @@ static tlm_status_t check_places(const tlmi_safetensors_t *file, const uint8_t *
 
         if (begin != at)
             return tlmi_fail(TLM_ERR_FORMAT,
-                             "%s: tensor '%.128s' begins at byte %zu of the data; %zu was expected",
+                             "%s: tensor '%.128s' begins at byte %zu of the data instead of %zu",
                              path, file->tensors[i].name, begin, at);
         at += file->tensors[i].bytes;
     }
     if (at != data_size)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: the tensors fill %zu of %zu bytes of data", path, at,
-                         data_size);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the tensors fill only %zu of %zu bytes of data", path,
+                         at, data_size);
     return TLM_OK;
 }
 
@@ -180,7 +180,8 @@ static tlm_status_t fail_header_size(const tlmi_mapping_t *file, uint64_t size, 
     if (tlmi_file_kind(file->data, file->size) != TLMI_FILE_SAFETENSORS)
         return tlmi_fail_kind(path, "a safetensors file", file->data, file->size);
     return tlmi_fail(TLM_ERR_FORMAT,
-                     "%s: a safetensors header of %" PRIu64 " bytes in a file of %zu; is it whole?",
+                     "%s: the safetensors header has %" PRIu64
+                     " bytes, but the file only %zu; it may be cut short",
                      path, size, file->size);
 }
 
@@ -284,7 +285,8 @@ tlm_status_t tlmi_safetensors_verify(const tlmi_safetensors_t *file, const char 
     }
     snprintf(actual, sizeof(actual), "%016" PRIx64, tlmi_crc64_final(&crc));
     if (memcmp(actual, digits, CHECKSUM_DIGITS) != 0)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: damaged: checksum %s, and the file says %.16s", path,
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: the file is damaged: its checksum is %s, but it states %.16s", path,
                          actual, digits);
     return TLM_OK;
 }
@@ -377,8 +379,8 @@ static tlm_status_t make_header(char **out, size_t *out_size, const tlmi_st_tens
     total = (LENGTH_SIZE + size + 63) / 64 * 64 - LENGTH_SIZE;
     if (total > HEADER_MAX_SIZE) {
         status = tlmi_fail(TLM_ERR_UNSUPPORTED,
-                           "a safetensors header of %zu bytes; the format allows %u", total,
-                           HEADER_MAX_SIZE);
+                           "safetensors: a header of %zu bytes is too long; the format allows %u",
+                           total, HEADER_MAX_SIZE);
         goto done;
     }
     status = TLM_ERR_OUT_OF_MEMORY;

@@ -449,7 +449,7 @@ static tlm_status_t find_sequence(sequence_t **out, const char *function,
 {
     TLMI_REQUIRE(function, generator);
     if (index >= generator->num_sequences)
-        return tlmi_fail(TLM_ERR_RANGE, "%s: sequence %zu of %zu", function, index,
+        return tlmi_fail(TLM_ERR_RANGE, "%s: no sequence %zu; there are %zu", function, index,
                          generator->num_sequences);
     *out = generator->sequences[index];
     return TLM_OK;
@@ -479,7 +479,8 @@ tlm_status_t tlm_generator_top_log_probs(const uint32_t **ids, const float **log
     TLMI_REQUIRE("generator_top_log_probs", n);
     TLMI_TRY(find_sequence(&found, "generator_top_log_probs", generator, sequence));
     if (position >= found->num_settled)
-        return tlmi_fail(TLM_ERR_RANGE, "generator_top_log_probs: token %zu of %zu", position,
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "generator_top_log_probs: no settled token %zu; there are %zu", position,
                          found->num_settled);
     if (ids != NULL)
         *ids = found->top_ids + position * found->num_top;

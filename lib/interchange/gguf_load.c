@@ -65,7 +65,8 @@ static tlm_status_t check_split(const tlmi_gguf_t *file, const char *path)
     if (!tlmi_gguf_get_int(value, &count))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: 'split.count' is not an integer", path);
     return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                     "%s: one of %" PRId64 " files ('split.count'); a model in one file is read",
+                     "%s: the model is split into %" PRId64
+                     " files ('split.count'); only models in one file can be read",
                      path, count);
 }
 
@@ -77,7 +78,7 @@ static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_gguf_t *fi
     size_t size;
 
     if (!tlmi_gguf_get_string(tlmi_gguf_find(file, "general.architecture"), &text, &size))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: no string 'general.architecture'", path);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no string 'general.architecture'", path);
     *out = tlmi_family_find(TLMI_GGUF, text, size);
     if (*out == NULL)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the architecture is %.*s, not %s", path,
@@ -99,7 +100,7 @@ static tlm_status_t check_keys(const tlmi_gguf_t *file, const tlmi_family_t *fam
         if (value->key_size >= prefix && memcmp(value->key, name, prefix - 1) == 0 &&
             value->key[prefix - 1] == '.' &&
             !is_known(value->key + prefix, value->key_size - prefix))
-            return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%.*s' cannot be honored", path,
+            return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%.*s' is not supported", path,
                              value->key_size < 128 ? (int)value->key_size : 128, value->key);
     }
     return TLM_OK;
@@ -124,7 +125,8 @@ static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_model_o
     int64_t size = 0;
 
     if (value->is_array)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' differs by layer", path, key);
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: '%s' differs between layers, which is not supported", path, key);
     if (option->type == TLMI_NUMBER) {
         if (!tlmi_gguf_get_number(value, &number) || !isfinite(number) || number <= 0.0)
             return tlmi_fail(TLM_ERR_FORMAT, "%s: '%s' is not a number above 0", path, key);
@@ -152,7 +154,7 @@ static tlm_status_t read_table(tlm_model_options_t *options, const tlmi_gguf_t *
         if (value != NULL)
             TLMI_TRY(read_option(options, option, value, key, path));
         else if (known->missing == TLMI_REQUIRED)
-            return tlmi_fail(TLM_ERR_FORMAT, "%s: no '%s'", path, key);
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no '%s'", path, key);
         else
             tlmi_option_set(options, option, known->missing);
     }
@@ -168,8 +170,8 @@ static tlm_status_t check_same(const tlmi_gguf_t *file, const tlmi_family_t *fam
 
     if (value == NULL || (tlmi_gguf_get_int(value, &number) && number == wanted))
         return TLM_OK;
-    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is %" PRId64 ", not %" PRId64, path,
-                     tlmi_gguf_key(key, family, name), number, wanted);
+    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is %" PRId64 "; only %" PRId64 " is supported",
+                     path, tlmi_gguf_key(key, family, name), number, wanted);
 }
 
 /* Keys that say what the table's keys said already, or what no model here has. */
@@ -185,8 +187,8 @@ static tlm_status_t check_others(const tlm_model_options_t *options, const tlmi_
 
     if (value != NULL && !(tlmi_gguf_get_string(value, &text, &size) && size == strlen("none") &&
                            memcmp(text, "none", size) == 0))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is not none", path,
-                         tlmi_gguf_key(key, family, scaling));
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is not none; scaling is not supported",
+                         path, tlmi_gguf_key(key, family, scaling));
     TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
     for (size_t i = 0; i < TLMI_GGUF_NUM_HEAD_WIDTHS; i++)
         TLMI_TRY(check_same(file, family, tlmi_gguf_head_widths[i], shape.d_head, path));
@@ -215,7 +217,7 @@ static tlm_status_t read_options(tlm_model_options_t *out, const tlmi_family_t *
     TLMI_TRY(read_table(out, file, *family, path));
     tlmi_family_apply(out, *family);
     if (embedding == NULL)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no tensor '%s'", path,
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no tensor '%s'", path,
                          tlmi_parts[TLMI_EMBEDDING].names[TLMI_GGUF]);
     if (out->vocab_size == 0 && embedding->ndim == 2)
         out->vocab_size = embedding->shape[0];

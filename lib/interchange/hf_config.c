@@ -228,7 +228,7 @@ static tlm_status_t check_switches(const tlmi_json_t *config, const char *path)
     }
     for (size_t i = 0; i < COUNT_OF(nulls); i++)
         if (!tlmi_json_is_null(tlmi_json_member(config, nulls[i])))
-            return refuse(path, nulls[i], "cannot be honored");
+            return refuse(path, nulls[i], "is not supported");
     if (!is_absent_or(config, "hidden_act", "silu") && !is_absent_or(config, "hidden_act", "swish"))
         return refuse(path, "hidden_act", "is not silu");
     return TLM_OK;

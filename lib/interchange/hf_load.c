@@ -46,7 +46,7 @@ static tlm_status_t read_object(tlmi_json_t **out, const char *path)
     if (tlmi_json_is_object(*out))
         return TLM_OK;
     tlmi_json_free(*out);
-    return tlmi_fail(TLM_ERR_FORMAT, "%s: not an object", path);
+    return tlmi_fail(TLM_ERR_FORMAT, "%s: the file is not a JSON object", path);
 }
 
 /* ---- Files of weights ------------------------------------------------------------------- */
@@ -57,7 +57,7 @@ static tlm_status_t open_shard(folder_t *folder, const char *file_name, const ch
     tlm_status_t status;
 
     if (folder->num_shards == MAX_SHARDS)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: more than %d files of weights",
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the weights are in more than %d files",
                          folder->directory, MAX_SHARDS);
     shard->name = name;
     shard->path = tlmi_path_join(folder->directory, file_name);
@@ -83,7 +83,7 @@ static tlm_status_t open_listed(folder_t *folder, const tlmi_json_t *value, cons
 
     if (!tlmi_json_get_string(value, &name, &size) || size == 0 || strlen(name) != size ||
         strchr(name, '/') != NULL)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.128s' is not in a file of the folder", path,
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.128s' is in no file of the folder", path,
                          tensor);
     for (size_t i = 0; i < folder->num_shards; i++)
         if (strcmp(folder->shards[i].name, name) == 0)
@@ -100,11 +100,12 @@ static tlm_status_t open_index(folder_t *folder, const char *path)
     TLMI_TRY(read_object(&folder->index, path));
     folder->names = tlmi_json_member(folder->index, "weight_map");
     if (!tlmi_json_is_object(folder->names))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: no object \"weight_map\"", path);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no object \"weight_map\"", path);
     while (tlmi_json_next(folder->names, &cursor, &tensor, &value))
         TLMI_TRY(open_listed(folder, value, tensor, path));
     if (tlmi_json_size(folder->names) != folder->num_tensors)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: \"weight_map\" has %zu tensors, its files %zu", path,
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: \"weight_map\" names %zu tensors, but the files hold %zu", path,
                          tlmi_json_size(folder->names), folder->num_tensors);
     return TLM_OK;
 }
@@ -121,8 +122,8 @@ static tlm_status_t open_weights(folder_t *folder)
         status = tlmi_is_regular_file(single_path) ? open_shard(folder, single, NULL)
                  : tlmi_is_regular_file(index_path)
                      ? open_index(folder, index_path)
-                     : tlmi_fail(TLM_ERR_NOT_FOUND, "%s: neither a %s nor a %s", folder->directory,
-                                 single, index);
+                     : tlmi_fail(TLM_ERR_NOT_FOUND, "%s: the folder has neither %s nor %s",
+                                 folder->directory, single, index);
     tlmi_free(single_path);
     tlmi_free(index_path);
     return status;
@@ -140,7 +141,8 @@ static tlm_status_t check_listed(const folder_t *folder, const shard_t *shard, c
         (tlmi_json_get_string(tlmi_json_member(folder->names, tensor), &name, &size) &&
          strcmp(name, shard->name) == 0))
         return TLM_OK;
-    return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.128s' is there, and in the index %.128s",
+    return tlmi_fail(TLM_ERR_FORMAT,
+                     "%s: the file holds tensor '%.128s', but the index places it in %.128s",
                      shard->path, tensor, name);
 }
 
@@ -177,9 +179,10 @@ static tlm_status_t check_tied(const tlmi_found_weight_t *embedding, const tlmi_
     if (embedding->data == NULL || /* which is said by another message */
         (output->bytes == bytes && memcmp(output->data, embedding->data, bytes) == 0))
         return TLM_OK;
-    return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                     "%s: tensor '%s' is not the embedding, and \"tie_word_embeddings\" is true",
-                     path, output->name);
+    return tlmi_fail(
+        TLM_ERR_UNSUPPORTED,
+        "%s: \"tie_word_embeddings\" is true, but tensor '%s' differs from the embedding", path,
+        output->name);
 }
 
 static tlm_status_t place_all(tlmi_found_weight_t *found, const tlm_model_t *model,

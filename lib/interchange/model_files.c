@@ -39,8 +39,8 @@ static tlm_status_t check_token(const char *function, const char *name, uint32_t
 {
     if (id < model->options.vocab_size)
         return TLM_OK;
-    return tlmi_fail(TLM_ERR_RANGE, "%s: %s %" PRIu32 " is not below the vocab_size %" PRId64,
-                     function, name, id, model->options.vocab_size);
+    return tlmi_fail(TLM_ERR_RANGE, "%s: %s %" PRIu32 " is not below vocab_size %" PRId64, function,
+                     name, id, model->options.vocab_size);
 }
 
 tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const tlmi_family_t **family,
@@ -59,7 +59,8 @@ tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const tlmi_f
     TLMI_TRY(tlmi_family_of(family, function, &model->options));
     if (size > model->options.vocab_size)
         return tlmi_fail(TLM_ERR_RANGE,
-                         "%s: a tokenizer of %" PRIu32 " tokens and a model of vocab_size %" PRId64,
+                         "%s: the tokenizer has %" PRIu32
+                         " tokens, but the model has vocab_size %" PRId64,
                          function, size, model->options.vocab_size);
     if (!known.has_end_token)
         known.has_end_token = find_end_token(&known.end_token, tokenizer);

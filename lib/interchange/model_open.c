@@ -1,4 +1,5 @@
 /* Which format a path holds is told by what is there, never by its name. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -27,8 +28,10 @@ static tlm_status_t check_tokenizer(const tlm_tokenizer_t *tokenizer,
 
     if (size <= options->vocab_size)
         return TLM_OK;
-    return tlmi_fail(TLM_ERR_FORMAT, "%s: a tokenizer of %u tokens for a model of %lld", path, size,
-                     (long long)options->vocab_size);
+    return tlmi_fail(TLM_ERR_FORMAT,
+                     "%s: the tokenizer has %" PRIu32
+                     " tokens, but the model has vocab_size %" PRId64,
+                     path, size, options->vocab_size);
 }
 
 /* *tokenizer is not touched where it is NULL, or there is none. */

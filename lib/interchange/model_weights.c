@@ -219,8 +219,8 @@ tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found
     /* Far too little, that is: a tensor that is missing, or of a type that is not read, is named later. */
     if (shape.num_parameters / 2 > num_tensors + 32 || shape.num_elements / 2 > bytes)
         return tlmi_fail(TLM_ERR_FORMAT,
-                         "%s: a model of %zu tensors and %" PRIu64
-                         " elements in %zu tensors and %zu bytes",
+                         "%s: the model has %zu tensors and %" PRIu64
+                         " elements, but the file holds only %zu tensors and %zu bytes",
                          path, shape.num_parameters, shape.num_elements, num_tensors, bytes);
     *found = tlmi_calloc(shape.num_parameters, sizeof(**found), "the tensors of a model");
     if (*found == NULL)
@@ -243,14 +243,15 @@ tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *mo
     const tlmi_parameter_spec_t *spec;
 
     if (index == model->num_parameters)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.*s' is none of the model's", path,
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.*s' is not one of the model's", path,
                          shown, name);
     if (found[index].data != NULL)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.*s' is there twice", path, shown, name);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.*s' appears twice", path, shown, name);
     spec = &model->specs[index];
     if (tensor->ndim != spec->ndim ||
         memcmp(tensor->shape, spec->shape, (size_t)spec->ndim * sizeof(*spec->shape)) != 0)
-        return tlmi_fail(TLM_ERR_SHAPE, "%s: tensor '%.*s' has shape %s, the model's %s", path,
+        return tlmi_fail(TLM_ERR_SHAPE,
+                         "%s: tensor '%.*s' has shape %s, but the model's has shape %s", path,
                          shown, name, tlmi_dims_text(given, tensor->shape, tensor->ndim),
                          tlmi_dims_text(own, spec->shape, spec->ndim));
     found[index] = *tensor;
@@ -265,7 +266,7 @@ tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *fo
     for (size_t i = 0; i < model->num_parameters; i++)
         if (found[i].data == NULL) {
             tlmi_weight_name(name, model, i, convention->format);
-            return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no tensor '%s'", path, name);
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no tensor '%s'", path, name);
         }
     for (size_t i = 0; i < model->num_parameters; i++) {
         TLMI_TRY(tlmi_mapping_check(found[i].file, path));

@@ -161,8 +161,8 @@ static tlm_status_t check_heads(const char *function, const tlm_model_options_t 
                          options->head_dim);
     if (width > INT32_MAX)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: num_heads %" PRId64 " of head_dim %" PRId64 " are too wide", function,
-                         options->num_heads, options->head_dim);
+                         "%s: num_heads %" PRId64 " times head_dim %" PRId64 " is too large",
+                         function, options->num_heads, options->head_dim);
     if (options->num_heads % options->num_kv_heads != 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: num_kv_heads %" PRId64 " does not divide num_heads = %" PRId64,

@@ -192,8 +192,8 @@ tlm_status_t tlm_model_parameter_name(const char **name, const tlm_model_t *mode
     TLMI_REQUIRE("model_parameter_name", name);
     TLMI_REQUIRE("model_parameter_name", model);
     if (index >= model->num_parameters)
-        return tlmi_fail(TLM_ERR_RANGE, "model_parameter_name: parameter %zu of %zu", index,
-                         model->num_parameters);
+        return tlmi_fail(TLM_ERR_RANGE, "model_parameter_name: no parameter %zu; there are %zu",
+                         index, model->num_parameters);
     *name = model->specs[index].name;
     return TLM_OK;
 }
@@ -236,7 +236,8 @@ tlm_status_t tlm_model_set_parameter(tlm_model_t *model, const char *name, const
                          ndim, TLM_MAX_DIMS);
     spec = &model->specs[index];
     if (ndim != spec->ndim || memcmp(shape, spec->shape, (size_t)ndim * sizeof(*shape)) != 0)
-        return tlmi_fail(TLM_ERR_SHAPE, "model_set_parameter: '%s' has shape %s, the values %s",
+        return tlmi_fail(TLM_ERR_SHAPE,
+                         "model_set_parameter: '%s' has shape %s, but the values have shape %s",
                          spec->name, tlmi_dims_text(own, spec->shape, spec->ndim),
                          tlmi_dims_text(given, shape, ndim));
     return tlm_tensor_copy_in(model->parameters[index], values,

@@ -99,8 +99,8 @@ static tlm_status_t check_cost_options(tlm_cost_options_t *asked,
                          asked->batch, asked->time);
     if (asked->time > options->context_length)
         return tlmi_fail(TLM_ERR_RANGE,
-                         "model_cost: %" PRId64 " tokens are more than the context length of "
-                         "%" PRId64,
+                         "model_cost: %" PRId64
+                         " tokens are more than the context length of %" PRId64,
                          asked->time, options->context_length);
     if (asked->optimizer != TLM_COST_ADAMW && asked->optimizer != TLM_COST_SGD)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,

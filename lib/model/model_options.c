@@ -205,7 +205,6 @@ tlm_status_t tlmi_family_of(const tlmi_family_t **out, const char *function,
         }
         lacking = lacking == NULL ? own : lacking;
     }
-    return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                     "%s: none of the architectures that such files name has %s (%s)", function,
-                     tlmi_option_text(text, options, lacking), lacking->name);
+    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: no architecture known to such files has %s (%s)",
+                     function, tlmi_option_text(text, options, lacking), lacking->name);
 }

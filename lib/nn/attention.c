@@ -302,15 +302,17 @@ static tlm_status_t check_heads(int64_t *group, const tlm_tensor_t *wq, const tl
 {
     int64_t d_head, key_heads;
     if (num_heads < 1 || wq->shape[0] % num_heads != 0 || wq->shape[0] == 0)
-        return tlmi_fail(TLM_ERR_SHAPE, "multi_head_attention: %d heads do not divide %" PRId64,
+        return tlmi_fail(TLM_ERR_SHAPE,
+                         "multi_head_attention: the %d heads do not divide the %" PRId64
+                         " rows of wq",
                          (int)num_heads, wq->shape[0]);
     d_head = wq->shape[0] / num_heads;
     key_heads = wk->shape[0] / d_head;
     if (key_heads == 0 || wk->shape[0] % d_head != 0 || num_heads % key_heads != 0)
         return tlmi_fail(TLM_ERR_SHAPE,
-                         "multi_head_attention: wk has %" PRId64
-                         " rows, no whole number of heads of %" PRId64
-                         " rows that divides %d heads",
+                         "multi_head_attention: the %" PRId64
+                         " rows of wk are not a number of heads of %" PRId64
+                         " rows that divides the %d heads",
                          wk->shape[0], d_head, (int)num_heads);
     *group = num_heads / key_heads;
     return TLM_OK;

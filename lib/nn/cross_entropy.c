@@ -108,7 +108,7 @@ static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm
         if (list[i] < 0 || list[i] >= classes) {
             tlm_status_t status = tlmi_fail(TLM_ERR_RANGE,
                                             "cross_entropy: target %" PRId64 " at position %" PRId64
-                                            " of %" PRId64 " classes",
+                                            " is not one of %" PRId64 " classes",
                                             list[i], i, classes);
             tlmi_cached_free(list);
             return status;
@@ -180,7 +180,7 @@ tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_ten
     TLMI_REQUIRE("cross_entropy", out);
     TLMI_TRY(tlmi_check_float("cross_entropy", "logits", logits));
     if (logits->ndim < 1)
-        return tlmi_fail(TLM_ERR_SHAPE, "cross_entropy: logits %s need a dimension of classes",
+        return tlmi_fail(TLM_ERR_SHAPE, "cross_entropy: logits %s have no dimension of classes",
                          tlmi_shape_text(text, logits));
     int64_t *list;
     TLMI_TRY(read_targets(&list, logits, targets, logits->shape[logits->ndim - 1]));

@@ -83,7 +83,7 @@ static tlm_status_t check_embedding(int64_t *shape, const tlm_tensor_t *weight,
     TLMI_TRY(tlmi_check_float("embedding", "weight", weight));
     TLMI_TRY(tlmi_check_index("embedding", "ids", ids));
     if (weight->ndim != 2 || ids->ndim + 1 > TLM_MAX_DIMS)
-        return tlmi_fail(TLM_ERR_SHAPE, "embedding: weight %s must be (vocab, d), ids are %s",
+        return tlmi_fail(TLM_ERR_SHAPE, "embedding: weight %s must be (vocab, d) for ids %s",
                          tlmi_shape_text(a, weight), tlmi_shape_text(b, ids));
     for (int32_t i = 0; i < ids->ndim; i++)
         shape[i] = ids->shape[i];
@@ -97,7 +97,7 @@ static tlm_status_t check_ids(const int64_t *ids, int64_t n, int64_t vocab)
         if (ids[i] < 0 || ids[i] >= vocab)
             return tlmi_fail(TLM_ERR_RANGE,
                              "embedding: id %" PRId64 " at position %" PRId64
-                             ", the vocabulary has %" PRId64,
+                             " is outside the vocabulary of %" PRId64,
                              ids[i], i, vocab);
     return TLM_OK;
 }

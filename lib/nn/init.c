@@ -28,8 +28,9 @@ tlm_status_t tlm_init_truncated_normal(tlm_tensor_t *tensor, double sigma, doubl
     TLMI_TRY(tlmi_check_float("init_truncated_normal", "tensor", tensor));
     if (!(sigma >= 0.0 && isfinite(sigma)) || !(cut_sigmas > 0.0))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "init_truncated_normal: sigma is %s and the cut %s sigmas", TLMI_G(sigma),
-                         TLMI_G(cut_sigmas));
+                         "init_truncated_normal: sigma %s is not a finite number >= 0, or "
+                         "cut_sigmas %s is not above 0",
+                         TLMI_G(sigma), TLMI_G(cut_sigmas));
     if (tensor->node != NULL || !tlmi_is_contiguous(tensor))
         return tlmi_fail(TLM_ERR_STATE,
                          "init_truncated_normal: the tensor must be a row-major leaf");

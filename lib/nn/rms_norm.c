@@ -147,7 +147,8 @@ static tlm_status_t check_norm(const tlm_tensor_t *x, const tlm_tensor_t *weight
         return tlmi_fail(TLM_ERR_SHAPE, "rms_norm: x %s does not fit weight %s",
                          tlmi_shape_text(a, x), tlmi_shape_text(b, weight));
     if (!(eps >= 0.0f && isfinite(eps)))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "rms_norm: eps is %s", TLMI_G(eps));
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "rms_norm: eps %s is not a finite number >= 0",
+                         TLMI_G(eps));
     return TLM_OK;
 }
 

@@ -11,10 +11,10 @@
 static tlm_status_t check_rotation(const char *op, int64_t d, double theta)
 {
     if (!(theta > 0.0 && isfinite(theta)))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: theta is %s", op, TLMI_G(theta));
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: theta %s is not a finite number > 0", op,
+                         TLMI_G(theta));
     if (d % 2 != 0)
-        return tlmi_fail(TLM_ERR_SHAPE,
-                         "%s: the last dimension is %" PRId64 ", RoPE needs an even one", op, d);
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: the last dimension, %" PRId64 ", must be even", op, d);
     return TLM_OK;
 }
 
@@ -105,8 +105,9 @@ tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const in
             position = list[position_index(positions, outer_shape, outer_ndim, row / time,
                                            row % time, time)];
         if (position < 0)
-            status = tlmi_fail(TLM_ERR_RANGE, "%s: position %" PRId64 " in row %" PRId64, op,
-                               position, row);
+            status =
+                tlmi_fail(TLM_ERR_RANGE, "%s: position %" PRId64 " in row %" PRId64 " is negative",
+                          op, position, row);
         else
             fill_row(made.table + row * d, position, d, frequencies);
     }

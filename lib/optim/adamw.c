@@ -141,8 +141,9 @@ static tlm_status_t check_companion(const char *what, size_t index, const tlm_te
 
     TLMI_TRY(tlmi_check_row_major("adamw_update", what, index, tensor));
     if (!tlmi_same_shape(tensor, parameter))
-        return tlmi_fail(TLM_ERR_SHAPE, "adamw_update: %s %zu is %s, its parameter %s", what, index,
-                         tlmi_shape_text(shape, tensor), tlmi_shape_text(needed, parameter));
+        return tlmi_fail(TLM_ERR_SHAPE,
+                         "adamw_update: %s %zu has shape %s, but its parameter has shape %s", what,
+                         index, tlmi_shape_text(shape, tensor), tlmi_shape_text(needed, parameter));
     return TLM_OK;
 }
 

@@ -120,7 +120,8 @@ tlm_status_t tlmi_optimizer_step(tlm_optimizer_t *optimizer, const double *learn
     tlm_status_t status;
 
     if (optimizer->steps == UINT64_MAX)
-        return tlmi_fail(TLM_ERR_STATE, "optimizer_step: %" PRIu64 " steps are done, the most",
+        return tlmi_fail(TLM_ERR_STATE,
+                         "optimizer_step: %" PRIu64 " steps are done, which is the limit",
                          optimizer->steps);
     if (!are_finite)
         TLMI_TRY(check_gradients(optimizer));
@@ -176,7 +177,7 @@ static tlm_status_t check_group(const char *function, const tlm_optimizer_t *opt
                                 size_t group)
 {
     if (group >= optimizer->num_groups)
-        return tlmi_fail(TLM_ERR_RANGE, "%s: group %zu of %zu", function, group,
+        return tlmi_fail(TLM_ERR_RANGE, "%s: no group %zu; there are %zu", function, group,
                          optimizer->num_groups);
     return TLM_OK;
 }
@@ -258,7 +259,7 @@ static tlm_status_t check_parameter(const char *function, const tlm_optimizer_t 
 {
     TLMI_REQUIRE(function, optimizer);
     if (index >= optimizer->num_parameters)
-        return tlmi_fail(TLM_ERR_RANGE, "%s: parameter %zu of %zu", function, index,
+        return tlmi_fail(TLM_ERR_RANGE, "%s: no parameter %zu; there are %zu", function, index,
                          optimizer->num_parameters);
     return TLM_OK;
 }
@@ -286,7 +287,7 @@ tlm_status_t tlm_optimizer_state(float **out, size_t *n, tlm_optimizer_t *optimi
             *n = parameter->states[i].numel;
             return TLM_OK;
         }
-    return tlmi_fail(TLM_ERR_NOT_FOUND, "optimizer_state: %s keeps no buffer '%.32s'",
+    return tlmi_fail(TLM_ERR_NOT_FOUND, "optimizer_state: %s has no state buffer '%.32s'",
                      kind_of(optimizer, parameter)->name, name);
 }
 
@@ -296,8 +297,8 @@ tlm_status_t tlm_optimizer_state_name(const char **out, const tlm_optimizer_t *o
     TLMI_REQUIRE("optimizer_state_name", out);
     TLMI_TRY(check_parameter("optimizer_state_name", optimizer, index));
     if (buffer >= optimizer->parameters[index].num_states)
-        return tlmi_fail(TLM_ERR_RANGE, "optimizer_state_name: buffer %zu of %zu", buffer,
-                         optimizer->parameters[index].num_states);
+        return tlmi_fail(TLM_ERR_RANGE, "optimizer_state_name: no buffer %zu; there are %zu",
+                         buffer, optimizer->parameters[index].num_states);
     *out = optimizer->parameters[index].states[buffer].name;
     return TLM_OK;
 }

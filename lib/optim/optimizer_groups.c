@@ -55,7 +55,7 @@ tlm_status_t tlmi_group_check(const char *function, const tlmi_group_t *group)
     TLMI_TRY(tlmi_check_rate(function, "learning_rate", group->learning_rate));
     TLMI_TRY(tlmi_check_rate(function, "weight_decay", group->weight_decay));
     if (group->weight_decay != 0.0 && !kind->has_weight_decay)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: weight_decay %s for %s, which has none",
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: weight_decay is %s, but %s has no weight decay",
                          function, TLMI_G(group->weight_decay), kind->name);
     for (size_t i = 0; i < kind->num_options; i++)
         TLMI_TRY(check_option(function, &kind->options[i], group->options));
@@ -114,9 +114,8 @@ static tlm_status_t check_new_parameter(const char *function, const tlm_optimize
     TLMI_TRY(tlmi_check_leaf(function, "tensor", index, tensor));
     for (size_t i = 0; i < optimizer->num_parameters; i++)
         if (optimizer->parameters[i].tensor == tensor)
-            return tlmi_fail(TLM_ERR_STATE,
-                             "%s: tensor %zu is parameter %zu, in group %zu, already", function,
-                             index, i, optimizer->parameters[i].group);
+            return tlmi_fail(TLM_ERR_STATE, "%s: tensor %zu is already parameter %zu, in group %zu",
+                             function, index, i, optimizer->parameters[i].group);
     for (size_t i = 0; i < index; i++)
         if (tensors[i] == tensor)
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: tensors %zu and %zu are the same",

@@ -60,8 +60,8 @@ tlm_status_t tlm_cosine_schedule(double *out, uint64_t step, double max_learning
     TLMI_TRY(tlmi_check_rate("cosine_schedule", "min_learning_rate", min_learning_rate));
     if (cycle_steps < warmup_steps)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "cosine_schedule: a cycle of %" PRIu64
-                         " steps ends before its warm-up of %" PRIu64,
+                         "cosine_schedule: cycle_steps %" PRIu64
+                         " is less than warmup_steps %" PRIu64,
                          cycle_steps, warmup_steps);
     *out = learning_rate(&options, step);
     return TLM_OK;
@@ -74,7 +74,7 @@ tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *funct
 
     TLMI_TRY(tlmi_options_read(function, &read, TLMI_SCHEDULE_OPTIONS, options));
     if (read.kind < TLM_SCHEDULE_CONSTANT || read.kind > TLM_SCHEDULE_WSD)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: schedule kind %" PRId32 "; it is 0..%d",
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: kind %" PRId32 " is not in 0 .. %d",
                          function, read.kind, TLM_SCHEDULE_WSD);
     TLMI_TRY(tlmi_check_rate(function, "max_learning_rate", read.max_learning_rate));
     TLMI_TRY(tlmi_check_rate(function, "min_learning_rate", read.min_learning_rate));
@@ -83,7 +83,7 @@ tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *funct
         (read.warmup_steps > read.total_steps || decay > read.total_steps - read.warmup_steps))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: warmup_steps %" PRIu64 " and decay_steps %" PRIu64
-                         " do not fit into total_steps %" PRIu64,
+                         " do not fit in total_steps %" PRIu64,
                          function, read.warmup_steps, decay, read.total_steps);
     *known = read;
     return TLM_OK;

@@ -365,14 +365,16 @@ static tlm_status_t check_backward(const tlm_tensor_t *tensor, const tlm_tensor_
     if (gradient == NULL) {
         if (tensor->numel != 1)
             return tlmi_fail(TLM_ERR_SHAPE,
-                             "backward: without a gradient it needs one element, the shape is %s",
+                             "backward: without a gradient the tensor must have one element, but "
+                             "its shape is %s",
                              tlmi_shape_text(want, tensor));
         return TLM_OK;
     }
     TLMI_TRY(tlmi_check_float("backward", "gradient", gradient));
     if (!tlmi_same_shape(tensor, gradient)) {
         char got[TLMI_SHAPE_TEXT];
-        return tlmi_fail(TLM_ERR_SHAPE, "backward: gradient %s for a tensor %s",
+        return tlmi_fail(TLM_ERR_SHAPE,
+                         "backward: the gradient has shape %s, but the tensor has shape %s",
                          tlmi_shape_text(got, gradient), tlmi_shape_text(want, tensor));
     }
     return TLM_OK;

@@ -128,7 +128,8 @@ static const char CALL[] = "custom_op_record";
 static tlm_status_t check_tensors(const char *name, tlm_tensor_t *const *tensors, size_t n)
 {
     if (n > INT32_MAX)
-        return tlmi_fail(TLM_ERR_RANGE, "%s: %zu %s, allowed are %d", CALL, n, name, INT32_MAX);
+        return tlmi_fail(TLM_ERR_RANGE, "%s: %zu %s are too many; the limit is %d", CALL, n, name,
+                         INT32_MAX);
     if (n > 0 && tensors == NULL)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s is NULL", CALL, name);
     for (size_t i = 0; i < n; i++)

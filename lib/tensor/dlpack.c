@@ -59,8 +59,8 @@ static tlm_status_t find_dtype(int32_t *dtype, tlmi_dlpack_type_t type)
 
     if (found == NULL || !tlmi_dtype_is_public(found->code))
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "tensor_from_dlpack: type code %d of %d bits and %d lanes is none of "
-                         "float32, bfloat16, float16, int32, int64, uint32, bool",
+                         "tensor_from_dlpack: type code %d of %d bits and %d lanes is not "
+                         "float32, bfloat16, float16, int32, int64, uint32 or bool",
                          type.code, type.bits, type.lanes);
     *dtype = found->code;
     return TLM_OK;
@@ -80,15 +80,14 @@ tlm_status_t tlm_tensor_from_dlpack(tlm_tensor_t **out, struct DLManagedTensor *
     const tlmi_dlpack_tensor_t *source = &managed->dl_tensor;
     if (source->device_type != TLMI_DLPACK_CPU)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "tensor_from_dlpack: device type %d is not the CPU's, %d",
+                         "tensor_from_dlpack: device type %d is not the CPU (%d)",
                          source->device_type, TLMI_DLPACK_CPU);
     int32_t dtype = -1;
     TLMI_TRY(find_dtype(&dtype, source->dtype));
     uintptr_t address = 0;
     if (source->data != NULL &&
         __builtin_add_overflow((uintptr_t)source->data, source->byte_offset, &address))
-        return tlmi_fail(TLM_ERR_RANGE,
-                         "tensor_from_dlpack: byte offset %" PRIu64 " is out of reach",
+        return tlmi_fail(TLM_ERR_RANGE, "tensor_from_dlpack: byte offset %" PRIu64 " is too large",
                          source->byte_offset);
     return tlmi_tensor_wrap(out, "tensor_from_dlpack", dtype, (void *)address, source->shape,
                             source->strides, source->ndim, release_imported, managed);

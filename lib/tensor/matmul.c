@@ -146,7 +146,7 @@ static tlm_status_t matmul_shape_of(matmul_shape_t *shape, const tlm_tensor_t *a
     if (a->ndim < 2 || b->ndim < 2) {
         char text_a[TLMI_SHAPE_TEXT];
         char text_b[TLMI_SHAPE_TEXT];
-        return tlmi_fail(TLM_ERR_SHAPE, "matmul: both need two dimensions or more: %s x %s",
+        return tlmi_fail(TLM_ERR_SHAPE, "matmul: both tensors need two or more dimensions: %s x %s",
                          tlmi_shape_text(text_a, a), tlmi_shape_text(text_b, b));
     }
     shape->m = a->shape[a->ndim - 2];

@@ -121,7 +121,7 @@ tlm_status_t tlm_max_dim(tlm_tensor_t **out, tlm_tensor_t **indices, tlm_tensor_
     TLMI_TRY(tlmi_check_dim("max_dim", &dim, a));
     if (a->shape[dim] == 0) {
         char text[TLMI_SHAPE_TEXT];
-        return tlmi_fail(TLM_ERR_SHAPE, "max_dim: nothing along dimension %d of %s", dim,
+        return tlmi_fail(TLM_ERR_SHAPE, "max_dim: dimension %d of %s is empty", dim,
                          tlmi_shape_text(text, a));
     }
     int64_t shape[TLM_MAX_DIMS];

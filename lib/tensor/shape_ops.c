@@ -71,7 +71,8 @@ static tlm_status_t resolve_shape(int64_t *resolved, const tlm_tensor_t *a, cons
         fits = known == a->numel;
     }
     if (!fits)
-        return tlmi_fail(TLM_ERR_SHAPE, "reshape: %s has %" PRId64 " elements, which do not fit %s",
+        return tlmi_fail(TLM_ERR_SHAPE,
+                         "reshape: %s has %" PRId64 " elements, which do not fit shape %s",
                          tlmi_shape_text(from, a), a->numel, tlmi_dims_text(to, shape, ndim));
     return TLM_OK;
 }
@@ -81,8 +82,8 @@ tlm_status_t tlm_reshape(tlm_tensor_t **out, tlm_tensor_t *a, const int64_t *sha
     TLMI_REQUIRE("reshape", out);
     TLMI_REQUIRE("reshape", a);
     if (ndim < 0 || ndim > TLM_MAX_DIMS)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "reshape: %d dimensions, allowed are 0 to %d",
-                         ndim, TLM_MAX_DIMS);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "reshape: ndim %d is not in 0 .. %d", ndim,
+                         TLM_MAX_DIMS);
     if (ndim > 0)
         TLMI_REQUIRE("reshape", shape);
     int64_t resolved[TLM_MAX_DIMS], numel;
@@ -254,7 +255,7 @@ static tlm_status_t concat_shape(int64_t *shape, int32_t *dim, tlm_tensor_t *con
 {
     char text[TLMI_SHAPE_TEXT], first[TLMI_SHAPE_TEXT];
     if (n == 0 || n > INT32_MAX)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "concat: %zu tensors", n);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "concat: n %zu is not in 1 .. %d", n, INT32_MAX);
     TLMI_REQUIRE("concat", tensors);
     for (size_t i = 0; i < n; i++)
         if (tensors[i] == NULL)
@@ -265,7 +266,7 @@ static tlm_status_t concat_shape(int64_t *shape, int32_t *dim, tlm_tensor_t *con
         const tlm_tensor_t *tensor = tensors[i];
         if (tensor->dtype != tensors[0]->dtype)
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                             "concat: types %s and %s of tensors 0 and %zu",
+                             "concat: types %s and %s of tensors 0 and %zu differ",
                              tlmi_dtype_name(tensors[0]->dtype), tlmi_dtype_name(tensor->dtype), i);
         bool fits = tensor->ndim == tensors[0]->ndim;
         for (int32_t d = 0; fits && d < tensor->ndim; d++)

@@ -61,8 +61,8 @@ tlm_status_t tlmi_check_shape(const char *op, int64_t *numel, int32_t dtype, con
     if (tlm_dtype_size(dtype) == 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: unknown element type %d", op, dtype);
     if (ndim < 0 || ndim > TLM_MAX_DIMS)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %d dimensions, allowed are 0 to %d", op,
-                         ndim, TLM_MAX_DIMS);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: ndim %d is not in 0 .. %d", op, ndim,
+                         TLM_MAX_DIMS);
     if (ndim > 0)
         TLMI_REQUIRE(op, shape);
     int64_t limit = (INT64_MAX >> 2) / (int64_t)tlm_dtype_size(dtype);
@@ -362,8 +362,8 @@ static tlm_status_t check_count(const char *op, const tlm_tensor_t *tensor, cons
 {
     TLMI_REQUIRE(op, tensor);
     if (n != (size_t)tensor->numel)
-        return tlmi_fail(TLM_ERR_SHAPE, "%s: n is %zu, the tensor has %" PRId64 " elements", op, n,
-                         tensor->numel);
+        return tlmi_fail(TLM_ERR_SHAPE, "%s: n is %zu, but the tensor has %" PRId64 " elements", op,
+                         n, tensor->numel);
     if (n > 0)
         TLMI_REQUIRE(op, data);
     return TLM_OK;
@@ -400,7 +400,8 @@ tlm_status_t tlm_tensor_item(float *out, const tlm_tensor_t *tensor)
     TLMI_TRY(tlmi_check_float("tensor_item", "tensor", tensor));
     if (tensor->numel != 1) {
         char text[TLMI_SHAPE_TEXT];
-        return tlmi_fail(TLM_ERR_SHAPE, "tensor_item: needs one element, the shape is %s",
+        return tlmi_fail(TLM_ERR_SHAPE,
+                         "tensor_item: the tensor must have one element, but its shape is %s",
                          tlmi_shape_text(text, tensor));
     }
     *out = *tlmi_floats(tensor);
@@ -425,7 +426,7 @@ static tlm_status_t restore(tlm_tensor_t *tensor)
     const tlmi_node_t *node = tensor->node;
     tlmi_storage_t *storage = tensor->storage;
     if (node == NULL || node->consumed || node->op->recompute == NULL)
-        return tlmi_fail(TLM_ERR_STATE, "backward: a result of %s was dropped",
+        return tlmi_fail(TLM_ERR_STATE, "backward: a dropped result of %s cannot be recomputed",
                          node == NULL ? "an op" : node->op->name);
     TLMI_TRY(tlmi_check_inputs_unchanged(node));
     storage->data = tlmi_buffer_acquire(&storage->bytes, (size_t)tensor->numel * sizeof(float));

@@ -73,8 +73,7 @@ tlm_status_t tlm_tokenizer_decode(uint8_t **bytes, size_t *size, const tlm_token
         TLMI_REQUIRE("tokenizer_decode", ids);
     if (!tlmi_measure_ids(&total, &bad, &tokenizer->vocabulary, ids, n) && bad < n)
         return tlmi_fail(TLM_ERR_RANGE,
-                         "tokenizer_decode: id %u at position %zu is not one of the vocabulary's "
-                         "%u",
+                         "tokenizer_decode: id %u at position %zu is outside the vocabulary of %u",
                          ids[bad], bad, tokenizer->vocabulary.size);
     if ((n > 0 && total == 0) || !tlmi_add_size(&room, total, 1))
         return tlmi_fail_memory(SIZE_MAX, "a text");

@@ -47,8 +47,8 @@ static tlm_status_t add_up(decode_batch_t *batch, size_t num_rows)
         if (batch->offsets[row + 1] == SIZE_MAX &&
             !tlmi_measure_ids(&size, &bad, batch->vocabulary, ids->ids, ids->n) && bad < ids->n)
             return tlmi_fail(TLM_ERR_RANGE,
-                             "tokenizer_decode_batch: id %u at position %zu of row %zu is not "
-                             "one of the vocabulary's %u",
+                             "tokenizer_decode_batch: id %u at position %zu of row %zu is outside "
+                             "the vocabulary of %u",
                              ids->ids[bad], bad, row, batch->vocabulary->size);
         if (!tlmi_add_size(&batch->offsets[row + 1], batch->offsets[row], batch->offsets[row + 1]))
             return tlmi_fail_memory(SIZE_MAX, "a batch of texts");
@@ -63,7 +63,8 @@ static tlm_status_t check_rows(const tlm_ids_t *rows, size_t num_rows)
     for (size_t i = 0; i < num_rows; i++)
         if (rows[i].n > 0 && rows[i].ids == NULL)
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                             "tokenizer_decode_batch: row %zu has %zu ids at NULL", i, rows[i].n);
+                             "tokenizer_decode_batch: row %zu has %zu ids, but its pointer is NULL",
+                             i, rows[i].n);
     return TLM_OK;
 }
 

@@ -26,8 +26,9 @@ static tlm_status_t check_texts(const char *function, const tlm_bytes_t *texts, 
         TLMI_REQUIRE(function, texts);
     for (size_t i = 0; i < num_texts; i++)
         if (texts[i].size > 0 && texts[i].data == NULL)
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: text %zu has %zu bytes at NULL",
-                             function, i, texts[i].size);
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "%s: text %zu has %zu bytes, but its pointer is NULL", function, i,
+                             texts[i].size);
     return TLM_OK;
 }
 

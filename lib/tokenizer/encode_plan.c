@@ -23,8 +23,8 @@ static tlm_status_t check_list(const char *function, const char *name, int32_t k
                          function, n, name);
     for (size_t i = 0; i < n; i++)
         if (list[i].size == 0 || list[i].data == NULL)
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: token %zu of %zu %s ones is empty",
-                             function, i, n, name);
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "%s: token %zu of the %zu %s tokens is empty", function, i, n, name);
     return TLM_OK;
 }
 
@@ -35,7 +35,7 @@ static tlm_status_t check_options(const char *function, const tlm_encode_options
     TLMI_TRY(check_list(function, "disallowed", options->disallowed_special, options->disallowed,
                         options->num_disallowed));
     if (!(options->dropout >= 0.0 && options->dropout <= 1.0))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: dropout is %s; it must be 0..1", function,
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: dropout %s is not in [0, 1]", function,
                          TLMI_G(options->dropout));
     return TLM_OK;
 }
@@ -154,7 +154,7 @@ tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *functio
     TLMI_TRY(tlmi_options_read(function, &known, TLMI_ENCODE_OPTIONS, options));
     TLMI_TRY(check_options(function, &known));
     if (known.dropout > 0.0 && tokenizer->model->kind->encode_with_dropout == NULL)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: dropout is %s, and a %s model has none",
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: dropout is %s, but a %s model has no dropout",
                          function, TLMI_G(known.dropout), tokenizer->model->kind->name);
     plan->dropout = known.dropout;
     plan->seed = known.seed;

@@ -15,8 +15,8 @@ static tlm_status_t check_ids(const char *function, const tlm_tokenizer_t *token
         if (ids[i] >= tokenizer->vocabulary.size ||
             tlmi_vocabulary_token(&tokenizer->vocabulary, ids[i]).size == 0)
             return tlmi_fail(TLM_ERR_RANGE,
-                             "%s: id %u at position %zu is not one of the vocabulary's %u",
-                             function, ids[i], i, tokenizer->vocabulary.size);
+                             "%s: id %u at position %zu is outside the vocabulary of %u", function,
+                             ids[i], i, tokenizer->vocabulary.size);
     return TLM_OK;
 }
 

@@ -22,7 +22,7 @@ uint32_t tlm_tokenizer_num_special_tokens(const tlm_tokenizer_t *tokenizer)
 
 static tlm_status_t fail_id(const char *function, uint32_t id, const tlm_tokenizer_t *tokenizer)
 {
-    return tlmi_fail(TLM_ERR_RANGE, "%s: no token has id %u; the vocabulary has %u", function, id,
+    return tlmi_fail(TLM_ERR_RANGE, "%s: id %u is outside the vocabulary of %u", function, id,
                      tokenizer->vocabulary.size);
 }
 

@@ -77,8 +77,9 @@ tlm_status_t tlmi_tokenizer_copy_vocabulary(tlmi_vocabulary_t *out, const char *
         uint32_t twin;
 
         if (vocab[i].size > 0 && vocab[i].data == NULL)
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: token %zu has %zu bytes at NULL", what,
-                             i, vocab[i].size);
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "%s: token %zu has %zu bytes, but its pointer is NULL", what, i,
+                             vocab[i].size);
         twin = tlmi_vocabulary_find(out, vocab[i].data, vocab[i].size);
         if (twin != TLMI_NO_TOKEN)
             return tlmi_fail(TLM_ERR_FORMAT, "%s: tokens %u and %zu of the vocabulary are the same",
@@ -99,8 +100,9 @@ static tlm_status_t resolve_merge(tlmi_merge_t *out, const char *what,
 
     for (int side = 0; side < 2; side++)
         if (sides[side].size > 0 && sides[side].data == NULL)
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: merge %zu has %zu bytes at NULL", what,
-                             index, sides[side].size);
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "%s: merge %zu has %zu bytes, but its pointer is NULL", what, index,
+                             sides[side].size);
     if (!tlmi_add_size(&parts[2].size, sides[0].size, sides[1].size))
         return tlmi_fail_memory(sides[0].size, "a merge");
     if (!tlmi_grow(joined, capacity, parts[2].size, 1, "a merge"))
@@ -113,8 +115,8 @@ static tlm_status_t resolve_merge(tlmi_merge_t *out, const char *what,
         ids[i] = tlmi_vocabulary_find(vocabulary, parts[i].data, parts[i].size);
         if (ids[i] == TLMI_NO_TOKEN)
             return tlmi_fail(TLM_ERR_FORMAT,
-                             "%s: merge %zu: its %s, %zu bytes long, is not in the vocabulary",
-                             what, index, names[i], parts[i].size);
+                             "%s: merge %zu: its %s of %zu bytes is not in the vocabulary", what,
+                             index, names[i], parts[i].size);
     }
     *out = (tlmi_merge_t){ids[0], ids[1], ids[2]};
     return TLM_OK;

@@ -59,7 +59,8 @@ static tlm_status_t reserve(tlmi_vocabulary_t *vocabulary, size_t size)
     size_t needed;
 
     if (vocabulary->size == TLMI_NO_TOKEN)
-        return tlmi_fail(TLM_ERR_RANGE, "a vocabulary holds at most %u tokens", TLMI_NO_TOKEN);
+        return tlmi_fail(TLM_ERR_RANGE, "tokenizer: a vocabulary holds at most %u tokens",
+                         TLMI_NO_TOKEN);
     if (!tlmi_add_size(&needed, vocabulary->bytes_size, size) ||
         !tlmi_add_size(&needed, needed, TLMI_VOCABULARY_SLACK))
         return tlmi_fail_memory(size, "a token");

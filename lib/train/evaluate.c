@@ -32,7 +32,7 @@ tlm_status_t tlmi_check_windows(const char *function, const tlm_dataset_t *datas
 
     if (length <= (uint64_t)context)
         return tlmi_fail(TLM_ERR_RANGE,
-                         "%s: %" PRIu64 " ids to evaluate on are too few for a context of %" PRId64
+                         "%s: %" PRIu64 " ids for evaluation are too few for a context of %" PRId64
                          "; at least %" PRIu64 " are needed",
                          function, length, context, (uint64_t)context + 1);
     return TLM_OK;

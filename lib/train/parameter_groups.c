@@ -27,7 +27,7 @@ tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model
     TLMI_REQUIRE("optimizer_add_model", model);
     if ((no_decay & ~NO_DECAY_ALL) != 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "optimizer_add_model: no_decay 0x%x has bits beyond 0x%x", no_decay,
+                         "optimizer_add_model: no_decay 0x%x has bits outside 0x%x", no_decay,
                          NO_DECAY_ALL);
     if (options != NULL)
         TLMI_TRY(tlmi_options_read("optimizer_add_model", &known, TLMI_GROUP_OPTIONS, options));

@@ -39,7 +39,7 @@ static tlm_status_t check_shapes(const tlm_trainer_t *trainer)
     if (trainer->context > longest)
         return tlmi_fail(TLM_ERR_RANGE,
                          "trainer_create: rows of %" PRId64
-                         " ids are longer than the model's context of %" PRId64,
+                         " tokens are longer than the model's context of %" PRId64,
                          trainer->context, longest);
     if (options->valid != NULL)
         TLMI_TRY(tlmi_check_windows("trainer_create", options->valid, trainer->context));
@@ -156,7 +156,7 @@ static tlm_status_t fail_non_finite(const tlm_trainer_t *trainer, const char *wh
 
     snprintf(where, sizeof(where), "trainer_step: step %" PRIu64, trainer->step + 1);
     TLMI_TRY(tlmi_check_finite(where, trainer->model));
-    return tlmi_fail(TLM_ERR_NON_FINITE, "%s: %s is %s, and all parameters are finite", where, what,
+    return tlmi_fail(TLM_ERR_NON_FINITE, "%s: %s is %s, but all parameters are finite", where, what,
                      TLMI_G(value));
 }
 

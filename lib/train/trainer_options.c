@@ -27,7 +27,8 @@ static tlm_status_t check(const tlm_trainer_options_t *options)
                          options->accumulation, INT32_MAX);
     if (options->eval_every > 0 && options->valid == NULL)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "trainer_create: eval_every %" PRIu64 " without a data set to evaluate on",
+                         "trainer_create: eval_every is %" PRIu64
+                         ", but there is no data set for evaluation",
                          options->eval_every);
     if (options->checkpoint_path != NULL && options->checkpoint_dir != NULL)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
@@ -35,11 +36,12 @@ static tlm_status_t check(const tlm_trainer_options_t *options)
     if (options->save_every > 0 && options->checkpoint_path == NULL &&
         options->checkpoint_dir == NULL)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "trainer_create: save_every %" PRIu64 " without a place to save to",
+                         "trainer_create: save_every is %" PRIu64
+                         ", but neither checkpoint_path nor checkpoint_dir is given",
                          options->save_every);
     if (options->keep_last < 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "trainer_create: keep_last %" PRId32 " is below 0", options->keep_last);
+                         "trainer_create: keep_last %" PRId32 " is negative", options->keep_last);
     return TLM_OK;
 }
 

@@ -15,7 +15,7 @@ static tlm_status_t evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
 {
     if (trainer->options.valid == NULL)
         return tlmi_fail(TLM_ERR_STATE,
-                         "trainer_evaluate: the trainer has no data set to evaluate on");
+                         "trainer_evaluate: the trainer has no data set for evaluation");
     tlm_evaluation_t result;
     TLMI_TRY(tlmi_evaluate(&result, "trainer_evaluate", trainer->model, trainer->options.valid,
                            trainer->rows, trainer->context, trainer->options.eval_tokens));

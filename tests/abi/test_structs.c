@@ -271,7 +271,7 @@ START_TEST(readers_refuse_structs_that_they_do_not_know)
         given.size = size;
         given.bytes[size - 1] = 1;
         ck_assert_msg(readers[i].call(&given) == TLM_ERR_INVALID_ARGUMENT &&
-                          strstr(tlm_error_message(), "sets byte 511") != NULL,
+                          strstr(tlm_error_message(), "nonzero byte 511") != NULL,
                       "%s: a tail: %s", readers[i].function, tlm_error_message());
         given.size = sizeof(size_t);
         ck_assert_msg(readers[i].call(&given) == usual, "%s: no field: %s", readers[i].function,

@@ -92,11 +92,11 @@ START_TEST(unknown_fields_must_be_zero)
         for (size_t byte = info->size; byte < info->size + 40; byte++) {
             set_all_fields(&given, info->size + 40, info);
             given.bytes[byte] = 1;
-            check_refused("sets byte", (tlmi_struct_t)which, &given);
+            check_refused("nonzero byte", (tlmi_struct_t)which, &given);
         }
         set_all_fields(&given, ROOM, info);
         given.bytes[ROOM - 1] = 0x80;
-        check_refused("sets byte 4095", (tlmi_struct_t)which, &given);
+        check_refused("nonzero byte 4095", (tlmi_struct_t)which, &given);
     }
 }
 END_TEST
@@ -186,7 +186,8 @@ START_TEST(init_refuses_what_it_does_not_know)
         ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "bytes",
                      init_struct(&room, impossible_sizes[i], "tlm_model_options_t"));
     for (size_t i = 0; i < COUNT(names); i++)
-        ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "no struct", init_struct(&room, 48, names[i]));
+        ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "no options struct",
+                     init_struct(&room, 48, names[i]));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "type is NULL", init_struct(&room, 48, NULL));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "options is NULL",
                  init_struct(NULL, 48, "tlm_model_options_t"));

@@ -130,7 +130,7 @@ START_TEST(the_last_and_the_best_are_kept)
 
     ASSERT_OK(save(1, NAN, 2));
     assert_holds(1u, 0u);
-    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "no whole checkpoint with a validation loss among 1 files",
+    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "no intact checkpoint with a validation loss among 1 files",
                  tlm_checkpoint_dir_best(&path, NULL, directory));
     ASSERT_OK(save(2, 3.0, 2));
     ASSERT_OK(save(3, 2.5, 2));
@@ -196,7 +196,7 @@ START_TEST(damaged_checkpoints_are_passed_over)
     assert_holds(1u, 2u, 3u, 0u);
     write_bytes(step_path(1), bytes, size - 1);
     write_bytes(step_path(3), bytes, 0);
-    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "among 3 files, 3 of them damaged",
+    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "among 3 files, of which 3 are damaged",
                  tlm_checkpoint_dir_latest(&path, &damaged, directory));
     ck_assert(path == NULL && damaged == -1);
     free(bytes);

@@ -385,10 +385,10 @@ START_TEST(impossible_loaders_are_refused)
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_loader_next(&inputs, NULL, loader));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_loader_next(&inputs, &targets, NULL));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL", tlm_loader_seek(NULL, 0));
-    ASSERT_FAILS(TLM_ERR_RANGE, "beyond", tlm_loader_seek(loader, UINT64_MAX));
+    ASSERT_FAILS(TLM_ERR_RANGE, "past the last", tlm_loader_seek(loader, UINT64_MAX));
     ASSERT_OK(tlm_loader_seek(loader, INT64_MAX / BATCH - 1));
     ASSERT_OK(tlm_loader_next(&inputs, &targets, loader));
-    ASSERT_FAILS(TLM_ERR_RANGE, "beyond", tlm_loader_next(&inputs, &targets, loader));
+    ASSERT_FAILS(TLM_ERR_RANGE, "past the last", tlm_loader_next(&inputs, &targets, loader));
     ck_assert_uint_eq(tlm_loader_position(NULL), 0);
     ck_assert_uint_eq(tlm_loader_windows_per_epoch(NULL), 0);
     ck_assert_uint_eq(tlm_loader_batches_per_epoch(NULL), 0);

@@ -398,9 +398,10 @@ START_TEST(nonsense_is_refused)
                  tlm_generator_add(&n, generator, ids, 3, NULL));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "sequence is NULL",
                  tlm_generator_add(NULL, generator, ids, 2, NULL));
-    ASSERT_FAILS(TLM_ERR_RANGE, "sequence 0 of 0", tlm_generator_state(&state, generator, 0));
-    ASSERT_FAILS(TLM_ERR_RANGE, "sequence 0 of 0", tlm_generator_stop(generator, 0));
-    ASSERT_FAILS(TLM_ERR_RANGE, "sequence 3 of 0",
+    ASSERT_FAILS(TLM_ERR_RANGE, "no sequence 0; there are 0",
+                 tlm_generator_state(&state, generator, 0));
+    ASSERT_FAILS(TLM_ERR_RANGE, "no sequence 0; there are 0", tlm_generator_stop(generator, 0));
+    ASSERT_FAILS(TLM_ERR_RANGE, "no sequence 3; there are 0",
                  tlm_generator_tokens(&borrowed, NULL, &n, generator, 3));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "generator is NULL", tlm_generator_step(&n, NULL));
     ASSERT_OK(tlm_generator_step(NULL, generator)); /* nothing to do */
@@ -408,7 +409,7 @@ START_TEST(nonsense_is_refused)
     ck_assert_ptr_null(borrowed);
     ASSERT_OK(tlm_generator_add(&sequence, generator, ids, 2, NULL));
     ASSERT_OK(tlm_generator_step(NULL, generator));
-    ASSERT_FAILS(TLM_ERR_RANGE, "token 1 of 1",
+    ASSERT_FAILS(TLM_ERR_RANGE, "no settled token 1; there are 1",
                  tlm_generator_top_log_probs(&borrowed, NULL, &n, generator, sequence, 1));
     ASSERT_OK(tlm_generator_top_log_probs(&borrowed, NULL, &n, generator, sequence, 0));
     ck_assert_uint_eq(n, 0);

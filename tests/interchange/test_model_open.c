@@ -207,7 +207,7 @@ START_TEST(bad_configurations_are_refused)
         tlm_status_t code;
     } others[] = {
         {"", "not a JSON file but an empty file", TLM_ERR_FORMAT},
-        {"[1]", "not an object", TLM_ERR_FORMAT},
+        {"[1]", "not a JSON object", TLM_ERR_FORMAT},
         {"{}", "model_type", TLM_ERR_FORMAT},
         {"{\"architectures\":[]}", "\"architectures\"", TLM_ERR_UNSUPPORTED},
         {"{\"architectures\":{}}", "\"architectures\"", TLM_ERR_UNSUPPORTED},
@@ -221,13 +221,14 @@ START_TEST(bad_configurations_are_refused)
          "too large", TLM_ERR_INVALID_ARGUMENT},
         {"{\"model_type\":\"llama\",\"vocab_size\":2000000000,\"hidden_size\":8,"
          "\"intermediate_size\":12,\"num_hidden_layers\":1,\"num_attention_heads\":2}",
-         "elements in", TLM_ERR_FORMAT},
+         "elements, but", TLM_ERR_FORMAT},
         {"{\"model_type\":\"llama\",\"vocab_size\":11,\"hidden_size\":8,\"intermediate_size\":12,"
          "\"num_hidden_layers\":2,\"num_attention_heads\":2,\"num_key_value_heads\":1}",
          "no tensor 'model.layers.1.", TLM_ERR_FORMAT},
         {"{\"model_type\":\"llama\",\"vocab_size\":10,\"hidden_size\":8,\"intermediate_size\":12,"
          "\"num_hidden_layers\":1,\"num_attention_heads\":2,\"num_key_value_heads\":1}",
-         "model.embed_tokens.weight' has shape (11, 8), the model's (10, 8)", TLM_ERR_SHAPE},
+         "model.embed_tokens.weight' has shape (11, 8), but the model's has shape (10, 8)",
+         TLM_ERR_SHAPE},
     };
 
     tlm_model_free(save(&tiny));
@@ -301,7 +302,7 @@ START_TEST(bad_weights_are_refused)
     snprintf(whole, sizeof(whole), "%s", test_path("whole"));
     write_bytes(whole, bytes, size);
     filter(whole, path, NULL, &bias);
-    assert_refused(TLM_ERR_UNSUPPORTED, "q_proj.bias' is none of the model's");
+    assert_refused(TLM_ERR_UNSUPPORTED, "q_proj.bias' is not one of the model's");
     filter(whole, path, NULL, &beyond);
     assert_refused(TLM_ERR_UNSUPPORTED, "layers.1.mlp.up_proj.weight");
     filter(whole, path, is_no_norm, &doubles);
@@ -315,7 +316,7 @@ START_TEST(bad_weights_are_refused)
     write_bytes(path, bytes, size - 1);
     assert_refused(TLM_ERR_FORMAT, "model.safetensors");
     unlink(path);
-    assert_refused(TLM_ERR_NOT_FOUND, "neither a model.safetensors nor");
+    assert_refused(TLM_ERR_NOT_FOUND, "neither model.safetensors nor");
     /* A table that follows from the configuration does no harm. */
     filter(whole, path, NULL, &table);
     ASSERT_OK(tlm_model_open(&opened, NULL, NULL, test_path("folder")));
@@ -371,22 +372,22 @@ START_TEST(shards_are_read_and_checked)
     write_index("[]");
     assert_refused(TLM_ERR_FORMAT, "weight_map");
     write_index("{\"x\":7}");
-    assert_refused(TLM_ERR_FORMAT, "'x' is not in a file");
+    assert_refused(TLM_ERR_FORMAT, "'x' is in no file");
     write_index("{\"x\":\"../folder/a.safetensors\"}");
-    assert_refused(TLM_ERR_FORMAT, "'x' is not in a file");
+    assert_refused(TLM_ERR_FORMAT, "'x' is in no file");
     write_index("{\"x\":\"c.safetensors\"}");
     assert_refused(TLM_ERR_NOT_FOUND, "c.safetensors");
     snprintf(changed, sizeof(changed), "%.*s,\"x\":\"a.safetensors\"}", (int)used, map);
     write_index(changed);
-    assert_refused(TLM_ERR_FORMAT, "13 tensors, its files 12");
+    assert_refused(TLM_ERR_FORMAT, "13 tensors, but the files hold 12");
     /* A tensor in another file than the index says, and one in both. */
     snprintf(changed, sizeof(changed), "%.*s}", (int)used, map);
     strstr(changed, "\"a.safetensors\"")[1] = 'b';
     write_index(changed);
-    assert_refused(TLM_ERR_FORMAT, "in the index b.safetensors");
+    assert_refused(TLM_ERR_FORMAT, "the index places it in b.safetensors");
     filter(whole, in_folder("a.safetensors"), is_attention, &norm);
     write_index(map);
-    assert_refused(TLM_ERR_FORMAT, "12 tensors, its files 13");
+    assert_refused(TLM_ERR_FORMAT, "12 tensors, but the files hold 13");
     unlink(whole);
     remove_folder();
     tlm_model_free(model);

@@ -374,7 +374,8 @@ START_TEST(parameters_have_cs336_names_and_shapes)
         elements += (uint64_t)tlm_tensor_numel(tensor);
     }
     ck_assert_uint_eq(tlm_model_num_elements(model), elements);
-    ASSERT_FAILS(TLM_ERR_RANGE, "21 of 21", tlm_model_parameter_name(&name, model, COUNT));
+    ASSERT_FAILS(TLM_ERR_RANGE, "no parameter 21; there are 21",
+                 tlm_model_parameter_name(&name, model, COUNT));
     tlm_model_free(model);
 }
 END_TEST

@@ -97,13 +97,13 @@ START_TEST(test_general_ops)
         tlm_where(&out, b3, f2x3, f4x5));
     ROW(SHAPE, "matmul: inner dimensions 3 and 4 differ: (2, 3) x (4, 5)",
         tlm_matmul(&out, f2x3, f4x5));
-    ROW(SHAPE, "matmul: both need two dimensions or more: (3) x (3, 4)",
+    ROW(SHAPE, "matmul: both tensors need two or more dimensions: (3) x (3, 4)",
         tlm_matmul(&out, f3, f3x4));
     ROW(SHAPE, "sum_dim: no dimension 2 in shape (2, 3)", tlm_sum_dim(&out, f2x3, 2, false));
     ROW(SHAPE, "mean_dim: no dimension 0 in shape ()", tlm_mean_dim(&out, scalar, 0, false));
     ROW(SHAPE, "max_dim: no dimension -3 in shape (2, 3)",
         tlm_max_dim(&out, &second, f2x3, -3, false));
-    ROW(SHAPE, "max_dim: nothing along dimension 0 of (0, 3)",
+    ROW(SHAPE, "max_dim: dimension 0 of (0, 3) is empty",
         tlm_max_dim(&out, &second, f0x3, 0, true));
     ROW(INVALID, "max_dim: a has type int64, not float32", tlm_max_dim(&out, &second, i3, 0, true));
     ROW(SHAPE, "concat: (2, 3) and (3, 4) of tensors 0 and 1 do not fit along dimension 0",
@@ -111,13 +111,13 @@ START_TEST(test_general_ops)
     ROW(SHAPE, "concat: (2, 3) and (3, 4) of tensors 0 and 1 do not fit along dimension 1",
         tlm_concat(&out, unlike, 2, -1));
     ROW(SHAPE, "concat: no dimension 0 in shape ()", tlm_concat(&out, &scalar, 1, 0));
-    ROW(INVALID, "concat: types float32 and int64 of tensors 0 and 1",
+    ROW(INVALID, "concat: types float32 and int64 of tensors 0 and 1 differ",
         tlm_concat(&out, mixed, 2, 0));
     ROW(INVALID, "concat: tensors[1] is NULL", tlm_concat(&out, hole, 2, 0));
-    ROW(INVALID, "concat: 0 tensors", tlm_concat(&out, NULL, 0, 0));
-    ROW(SHAPE, "reshape: (2, 3) has 6 elements, which do not fit (4)",
+    ROW(INVALID, "concat: n 0 is not in 1 .. 2147483647", tlm_concat(&out, NULL, 0, 0));
+    ROW(SHAPE, "reshape: (2, 3) has 6 elements, which do not fit shape (4)",
         tlm_reshape(&out, f2x3, (int64_t[]){4}, 1));
-    ROW(SHAPE, "reshape: (0, 3) has 0 elements, which do not fit (-1, 0)",
+    ROW(SHAPE, "reshape: (0, 3) has 0 elements, which do not fit shape (-1, 0)",
         tlm_reshape(&out, f0x3, (int64_t[]){-1, 0}, 2));
     ROW(SHAPE, "transpose: no dimension 2 in shape (2, 3)", tlm_transpose(&out, f2x3, 0, 2));
     ROW(RANGE, "slice: -1 to 2 is not within dimension 1 of (2, 3)",
@@ -130,30 +130,31 @@ START_TEST(test_layers)
 {
     ROW(SHAPE, "linear: x (2, 3) does not fit weight (3, 4) (d_out, d_in)",
         tlm_linear(&out, f2x3, f3x4));
-    ROW(SHAPE, "embedding: weight (3) must be (vocab, d), ids are (2, 3)",
+    ROW(SHAPE, "embedding: weight (3) must be (vocab, d) for ids (2, 3)",
         tlm_embedding(&out, f3, u2x3));
-    ROW(RANGE, "embedding: id 9 at position 2, the vocabulary has 3",
+    ROW(RANGE, "embedding: id 9 at position 2 is outside the vocabulary of 3",
         tlm_embedding(&out, f3x4, i3));
-    ROW(RANGE, "embedding: id -1 at position 1, the vocabulary has 3",
+    ROW(RANGE, "embedding: id -1 at position 1 is outside the vocabulary of 3",
         tlm_embedding(&out, f3x4, n3));
     ROW(INVALID, "embedding: ids has type float32, not an integer type",
         tlm_embedding(&out, f3x4, f3));
     ROW(SHAPE, "rms_norm: x (2, 3) does not fit weight (4)", tlm_rms_norm(&out, f2x3, f4, 1e-5f));
-    ROW(INVALID, "rms_norm: eps is -1", tlm_rms_norm(&out, f2x3, f3, -1));
-    ROW(INVALID, "rms_norm: eps is nan", tlm_rms_norm(&out, f2x3, f3, NAN));
+    ROW(INVALID, "rms_norm: eps -1 is not a finite number >= 0", tlm_rms_norm(&out, f2x3, f3, -1));
+    ROW(INVALID, "rms_norm: eps nan is not a finite number >= 0",
+        tlm_rms_norm(&out, f2x3, f3, NAN));
     ROW(INVALID, "silu: x has type bool, not float32", tlm_silu(&out, b3));
     ROW(SHAPE, "silu_mul: gate (2, 3) and up (3) differ", tlm_silu_mul(&out, f2x3, f3));
     ROW(SHAPE, "linear: x (2, 3) does not fit weight (3, 4) (d_out, d_in)",
         tlm_swiglu(&out, f2x3, f3x4, f3x4, f3x4));
     ROW(SHAPE, "rope: x (3) must be (..., time, d)", tlm_rope(&out, f3, NULL, 10));
-    ROW(SHAPE, "rope: the last dimension is 3, RoPE needs an even one",
-        tlm_rope(&out, f2x3, NULL, 10));
+    ROW(SHAPE, "rope: the last dimension, 3, must be even", tlm_rope(&out, f2x3, NULL, 10));
     ROW(SHAPE, "rope: positions (2) do not broadcast to (2, 3)", tlm_rope(&out, f2x3x4, i2, 10));
-    ROW(RANGE, "rope: position -1 in row 1", tlm_rope(&out, f2x3x4, n3, 10));
+    ROW(RANGE, "rope: position -1 in row 1 is negative", tlm_rope(&out, f2x3x4, n3, 10));
     ROW(INVALID, "rope: positions has type float32, not an integer type",
         tlm_rope(&out, f2x3x4, f3, 10));
-    ROW(INVALID, "rope: theta is 0", tlm_rope(&out, f2x3x4, NULL, 0));
-    ROW(INVALID, "rope: theta is inf", tlm_rope(&out, f2x3x4, NULL, INFINITY));
+    ROW(INVALID, "rope: theta 0 is not a finite number > 0", tlm_rope(&out, f2x3x4, NULL, 0));
+    ROW(INVALID, "rope: theta inf is not a finite number > 0",
+        tlm_rope(&out, f2x3x4, NULL, INFINITY));
     ROW(SHAPE, "softmax: no dimension 2 in (2, 3)", tlm_softmax(&out, f2x3, 2));
     ROW(SHAPE, "attention: query (2, 3), key (3, 4) and value (3, 4) do not fit",
         tlm_attention(&out, f2x3, f3x4, f3x4, NULL, true));
@@ -165,11 +166,11 @@ START_TEST(test_layers)
         tlm_multi_head_attention(&out, f3, f3x4, f3x4, f3x4, f3x4, 1, 0, NULL));
     ROW(SHAPE, "cross_entropy: logits (2, 3) with 3 classes do not fit targets (3)",
         tlm_cross_entropy(&out, f2x3, i3));
-    ROW(RANGE, "cross_entropy: target 9 at position 2 of 4 classes",
+    ROW(RANGE, "cross_entropy: target 9 at position 2 is not one of 4 classes",
         tlm_cross_entropy(&out, f3x4, i3));
     ROW(INVALID, "cross_entropy: targets has type float32, not an integer type",
         tlm_cross_entropy(&out, f3x4, f3));
-    ROW(SHAPE, "cross_entropy: logits () need a dimension of classes",
+    ROW(SHAPE, "cross_entropy: logits () have no dimension of classes",
         tlm_cross_entropy(&out, scalar, i3));
 }
 END_TEST

@@ -264,7 +264,7 @@ class OpenTest(FolderTest):
     def test_biases_without_a_word_are_refused(self):
         self.make(attention_bias=True)
         self.change_config(attention_bias=False)
-        with self.assertRaisesRegex(tinylm.Error, r"_proj.bias' is none of the model's"):
+        with self.assertRaisesRegex(tinylm.Error, r"_proj.bias' is not one of the model's"):
             tinylm.Model.open(self.folder)
 
 

@@ -332,7 +332,8 @@ START_TEST(test_refusals)
           tlm_custom_op_record(&out, a, (tlm_tensor_t *[]){a, NULL}, 2, NULL, 0, &options));
     FAILS(TLM_ERR_INVALID_ARGUMENT, "custom_op_record: saved[0] is NULL",
           tlm_custom_op_record(&out, a, &a, 1, (tlm_tensor_t *[]){NULL}, 1, &options));
-    FAILS(TLM_ERR_RANGE, "custom_op_record: 2147483648 inputs, allowed are 2147483647",
+    FAILS(TLM_ERR_RANGE,
+          "custom_op_record: 2147483648 inputs are too many; the limit is 2147483647",
           tlm_custom_op_record(&out, a, &a, (size_t)INT32_MAX + 1, NULL, 0, &options));
     options.size = 3;
     ck_assert_int_eq(tlm_custom_op_record(&out, a, &a, 1, NULL, 0, &options),

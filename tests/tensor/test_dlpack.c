@@ -110,21 +110,21 @@ START_TEST(test_refusals)
         ck_assert_ptr_null(out);                                                                   \
         ck_assert_int_eq(producer.deleted, 0);                                                     \
     } while (0)
-    REFUSED(TLM_ERR_UNSUPPORTED, "device type 2 is not the CPU's, 1", source->device_type = 2);
+    REFUSED(TLM_ERR_UNSUPPORTED, "device type 2 is not the CPU (1)", source->device_type = 2);
     REFUSED(TLM_ERR_UNSUPPORTED,
-            "type code 2 of 64 bits and 1 lanes is none of float32, bfloat16, float16, int32, "
-            "int64, uint32, bool",
+            "type code 2 of 64 bits and 1 lanes is not float32, bfloat16, float16, int32, "
+            "int64, uint32 or bool",
             source->dtype.bits = 64);
     REFUSED(TLM_ERR_UNSUPPORTED,
-            "type code 2 of 32 bits and 4 lanes is none of float32, bfloat16, float16, int32, "
-            "int64, uint32, bool",
+            "type code 2 of 32 bits and 4 lanes is not float32, bfloat16, float16, int32, "
+            "int64, uint32 or bool",
             source->dtype.lanes = 4);
     REFUSED(TLM_ERR_UNSUPPORTED,
-            "type code 1 of 8 bits and 1 lanes is none of float32, bfloat16, float16, int32, "
-            "int64, uint32, bool",
+            "type code 1 of 8 bits and 1 lanes is not float32, bfloat16, float16, int32, "
+            "int64, uint32 or bool",
             source->dtype = (tlmi_dlpack_type_t){TLMI_DLPACK_UINT, 8, 1});
-    REFUSED(TLM_ERR_INVALID_ARGUMENT, "9 dimensions, allowed are 0 to 8", source->ndim = 9);
-    REFUSED(TLM_ERR_INVALID_ARGUMENT, "-1 dimensions, allowed are 0 to 8", source->ndim = -1);
+    REFUSED(TLM_ERR_INVALID_ARGUMENT, "ndim 9 is not in 0 .. 8", source->ndim = 9);
+    REFUSED(TLM_ERR_INVALID_ARGUMENT, "ndim -1 is not in 0 .. 8", source->ndim = -1);
     REFUSED(TLM_ERR_INVALID_ARGUMENT, "size -4 of dimension 0 is negative", producer.shape[0] = -4);
     REFUSED(TLM_ERR_INVALID_ARGUMENT, "stride -5 of dimension 0 is negative",
             producer.strides[0] = -5);
@@ -134,7 +134,7 @@ START_TEST(test_refusals)
             producer.shape[0] = INT64_MAX / 2 + 1);
     REFUSED(TLM_ERR_INVALID_ARGUMENT, "data is not aligned to 4 bytes as float32 needs",
             source->byte_offset = 2);
-    REFUSED(TLM_ERR_RANGE, "byte offset 18446744073709551612 is out of reach",
+    REFUSED(TLM_ERR_RANGE, "byte offset 18446744073709551612 is too large",
             source->byte_offset = UINT64_MAX - 3);
     REFUSED(TLM_ERR_INVALID_ARGUMENT, "shape is NULL", source->shape = NULL);
     REFUSED(TLM_ERR_INVALID_ARGUMENT, "data is NULL", source->data = NULL);

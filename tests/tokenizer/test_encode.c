@@ -254,14 +254,14 @@ START_TEST(nonsense_is_refused)
     options.num_allowed = 2;
     REFUSED("the list of 2 allowed tokens is NULL");
     options.allowed = names;
-    REFUSED("token 1 of 2 allowed ones is empty");
+    REFUSED("token 1 of the 2 allowed tokens is empty");
     options.num_allowed = 1;
     options.num_disallowed = 2;
     options.disallowed = names;
-    REFUSED("token 1 of 2 disallowed ones is empty");
+    REFUSED("token 1 of the 2 disallowed tokens is empty");
     for (int i = 0; i < 4; i++) {
         options = with_dropout((const double[]){-0.1, 1.1, (double)NAN, (double)INFINITY}[i], 0);
-        REFUSED("it must be 0..1");
+        REFUSED("is not in [0, 1]");
     }
     options = with_dropout(0.0, 0);
     options.size = 3;

@@ -199,8 +199,8 @@ START_TEST(nonsense_is_refused)
     ASSERT_FAILS(code, text,                                                                       \
                  tlm_tokenizer_encode_padded(&ids, NULL, NULL, &length, tokenizer, texts, n,       \
                                              encode_options, &pad))
-    REFUSED(TLM_ERR_INVALID_ARGUMENT, "text 1 has 3 bytes at NULL", 2, NULL);
-    REFUSED(TLM_ERR_INVALID_ARGUMENT, "dropout is 2", 1, &options);
+    REFUSED(TLM_ERR_INVALID_ARGUMENT, "text 1 has 3 bytes, but its pointer is NULL", 2, NULL);
+    REFUSED(TLM_ERR_INVALID_ARGUMENT, "dropout 2", 1, &options);
     pad.pad_length = 3;
     REFUSED(TLM_ERR_RANGE, "text 0 has 4 ids, more than the pad_length 3", 1, NULL);
     pad.pad_side = 2;
@@ -268,7 +268,7 @@ START_TEST(ids_out_of_range_are_named_by_row)
     ASSERT_FAILS(TLM_ERR_RANGE, "id 256 at position 2 of row 1",
                  tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, rows, 4));
     rows[2].n = 1;
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "row 2 has 1 ids at NULL",
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "row 2 has 1 ids, but its pointer is NULL",
                  tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, rows, 4));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "rows is NULL",
                  tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, NULL, 1));

@@ -544,7 +544,7 @@ START_TEST(options_are_checked)
     REFUSED(clip_norm, (double)NAN, TLM_ERR_INVALID_ARGUMENT, "clip_norm");
     REFUSED(peak_flops, (double)INFINITY, TLM_ERR_INVALID_ARGUMENT, "peak_flops");
     REFUSED(accumulation, UINT64_MAX, TLM_ERR_INVALID_ARGUMENT, "accumulation");
-    REFUSED(save_every, 1, TLM_ERR_INVALID_ARGUMENT, "without a place");
+    REFUSED(save_every, 1, TLM_ERR_INVALID_ARGUMENT, "save_every is 1");
     REFUSED(keep_last, -1, TLM_ERR_INVALID_ARGUMENT, "keep_last -1");
     REFUSED(reserved[5], 1, TLM_ERR_INVALID_ARGUMENT, "reserved");
     REFUSED(reserved2[3], 1, TLM_ERR_INVALID_ARGUMENT, "reserved");
@@ -554,7 +554,7 @@ START_TEST(options_are_checked)
     REFUSED(valid, small, TLM_ERR_RANGE, "6 ids");
     REFUSED(size, 9, TLM_ERR_INVALID_ARGUMENT, "size is 9");
     good.valid = NULL;
-    REFUSED(eval_every, 1, TLM_ERR_INVALID_ARGUMENT, "eval_every 1");
+    REFUSED(eval_every, 1, TLM_ERR_INVALID_ARGUMENT, "eval_every is 1");
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "options is NULL",
                  tlm_trainer_create(&trainer, run.model, run.optimizer, run.loader, NULL));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "loader is NULL",

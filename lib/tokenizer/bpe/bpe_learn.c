@@ -198,7 +198,8 @@ static tlm_status_t add_pair(uint32_t *out, learner_t *learner, uint32_t left, u
     size_t n = learner->num_pairs;
 
     if (n >= NONE / 2)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "more than %u distinct pairs", NONE / 2);
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "bpe_trainer_train: the text has more than %u distinct pairs", NONE / 2);
     if (!tlmi_grow(&learner->pairs, &learner->pairs_capacity, n + 1, sizeof(*learner->pairs),
                    "pairs") ||
         !tlmi_grow(&learner->new_counts, &learner->new_counts_capacity, n + 1 - learner->first_new,
@@ -257,7 +258,8 @@ static tlm_status_t start_lists(learner_t *learner, size_t n)
         learner->idle_places > learner->num_places / 4)
         compact_places(learner);
     if (learner->num_places + n >= NONE)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "more than %u places of pairs", NONE - 1);
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "bpe_trainer_train: the pairs occur in more than %u places", NONE - 1);
     if (!tlmi_grow(&learner->places, &learner->places_capacity, learner->num_places + n,
                    sizeof(*learner->places), "places of pairs"))
         return TLM_ERR_OUT_OF_MEMORY;
@@ -445,7 +447,8 @@ static tlm_status_t add_tokens(learner_t *learner, size_t from)
     size_t n = learner->vocabulary->size;
 
     if (n >= TLMI_CELL_COUNT)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%zu tokens are too many to learn from", n);
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "bpe_trainer_train: the distinct pretokens have too many tokens (%zu)", n);
     if (!tlmi_grow(&learner->lengths, &learner->lengths_capacity, n, sizeof(*learner->lengths),
                    "lengths of tokens") ||
         !tlmi_grow(&learner->tokens, &learner->tokens_capacity, n, sizeof(*learner->tokens),

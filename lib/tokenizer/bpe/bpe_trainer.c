@@ -54,10 +54,10 @@ static tlm_status_t check_base_kind(const tlm_tokenizer_t *base)
 
     TLMI_TRY(tlmi_tokenizer_require_bpe(&model, "bpe_trainer_create", base));
     if (base->normalizer != NULL && base->normalizer != &tlmi_nfc)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "bpe_trainer_create: the base normalizes texts by %s; none and NFC are "
-                         "supported",
-                         base->normalizer->kind->name);
+        return tlmi_fail(
+            TLM_ERR_UNSUPPORTED,
+            "bpe_trainer_create: the base normalizes texts by %s; only NFC or none is supported",
+            base->normalizer->kind->name);
     return TLM_OK;
 }
 
@@ -75,12 +75,13 @@ static tlm_status_t check_options(const tlm_bpe_trainer_options_t *options)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "bpe_trainer_create: a max_token_length of 1 allows no merge");
     if (options->byte_order != TLM_BYTE_ORDER_VALUE && options->byte_order != TLM_BYTE_ORDER_GPT2)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "bpe_trainer_create: no byte_order %d",
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "bpe_trainer_create: byte_order %d is unknown",
                          (int)options->byte_order);
     if (options->base != NULL && options->byte_order != TLM_BYTE_ORDER_VALUE)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "bpe_trainer_create: byte_order %d with a base, whose ids stay",
-                         (int)options->byte_order);
+        return tlmi_fail(
+            TLM_ERR_INVALID_ARGUMENT,
+            "bpe_trainer_create: byte_order %d is given with a base, which fixes the order",
+            (int)options->byte_order);
     if (options->base != NULL)
         TLMI_TRY(check_base_kind(options->base));
     return check_special_tokens(options);

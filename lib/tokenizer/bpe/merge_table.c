@@ -12,7 +12,7 @@ tlm_status_t tlmi_merge_table_init(tlmi_merge_table_t *table, size_t capacity)
 
     *table = (tlmi_merge_table_t){0};
     if (capacity >= TLMI_NO_MERGE / 4)
-        return tlmi_fail(TLM_ERR_RANGE, "%zu merges are more than a tokenizer can hold", capacity);
+        return tlmi_fail(TLM_ERR_RANGE, "tokenizer: %zu merges are too many", capacity);
     while (num_slots < 2 * capacity)
         num_slots *= 2;
     table->capacity = (uint32_t)capacity;

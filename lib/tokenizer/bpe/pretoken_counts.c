@@ -153,7 +153,8 @@ static tlm_status_t reserve_slots(tlmi_pretoken_counts_t *counts, size_t n)
     tlmi_pretoken_slot_t *slots;
 
     if (n >= (size_t)1 << 31)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "more than %zu distinct pretokens",
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "bpe_trainer_add_text: there are more than %zu distinct pretokens",
                          ((size_t)1 << 31) - 1);
     while (num_slots / 4 * 3 < n)
         num_slots *= 2;

@@ -69,7 +69,8 @@ static tlm_status_t fill(tlmi_token_cells_t *cells, size_t num_blocks,
         if (pretoken.size == 1)
             continue;
         if (slot->count >> 62 != 0)
-            status = tlmi_fail(TLM_ERR_UNSUPPORTED, "a pretoken occurs 2^62 times or more");
+            status = tlmi_fail(TLM_ERR_UNSUPPORTED,
+                               "bpe_trainer_train: a pretoken occurs 2^62 times or more");
         if (base == NULL) {
             place_bytes(cells->cells + cells->n, pretoken, byte_ids);
             end_pretoken(cells, pretoken.size, slot->count);
@@ -99,9 +100,10 @@ tlm_status_t tlmi_token_cells_create(tlmi_token_cells_t *out, const tlmi_pretoke
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
 
     if (n >= UINT32_MAX)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "%zu distinct pretokens have %zu bytes, together more than %u", counts->n,
-                         counts->total_size, UINT32_MAX - 2);
+        return tlmi_fail(
+            TLM_ERR_UNSUPPORTED,
+            "bpe_trainer_train: %zu distinct pretokens of %zu bytes are together more than %u",
+            counts->n, counts->total_size, UINT32_MAX - 2);
     cells.cells = tlmi_alloc_aligned(n, sizeof(*cells.cells), "tokens of pretokens");
     cells.block_ends = tlmi_alloc(num_blocks, sizeof(*cells.block_ends), "ends of pretokens");
     if (cells.cells != NULL && cells.block_ends != NULL)

@@ -52,9 +52,10 @@ static tlm_status_t find_pre_tokenizer(const char **out, const tlm_tokenizer_t *
     const char *pattern = tlmi_pretokenizer_pattern(tokenizer->pretokenizer);
 
     if (tokenizer->normalizer != NULL)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "model_save_gguf: the tokenizer normalizes texts by %s, and GGUF's do not",
-                         tokenizer->normalizer->kind->name);
+        return tlmi_fail(
+            TLM_ERR_UNSUPPORTED,
+            "model_save_gguf: the tokenizer normalizes texts by %s, which GGUF tokenizers do not",
+            tokenizer->normalizer->kind->name);
     for (size_t i = 0; i < NUM_PRE_TOKENIZERS; i++)
         if (strcmp(pattern, pre_tokenizers[i].pattern) == 0) {
             *out = pre_tokenizers[i].name;
@@ -75,8 +76,8 @@ static tlm_status_t put_unused(tlmi_gguf_writer_t *writer, const tlm_tokenizer_t
     if (tlmi_vocabulary_find(&tokenizer->vocabulary, (const uint8_t *)name, (size_t)size) !=
         TLMI_NO_TOKEN)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "model_save_gguf: %s is a token, and the name of id %" PRId64
-                         ", which has none",
+                         "model_save_gguf: token %s has the name that id %" PRId64
+                         ", which has no token, would get",
                          name, id);
     return tlmi_gguf_put_string_item(writer, name, (size_t)size);
 }
@@ -213,8 +214,8 @@ static tlm_status_t read_pre_tokenizer(tlm_tokenizer_options_t *options, const t
             options->ignore_merges = pre_tokenizers[i].ignores_merges;
             return TLM_OK;
         }
-    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is %.*s, which is not known", path, KEY("pre"),
-                     size < 64 ? (int)size : 64, text);
+    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is %.*s, which is not supported", path,
+                     KEY("pre"), size < 64 ? (int)size : 64, text);
 }
 
 /* One token: its bytes go to `vocab`, and those of a special one also to `special`. */
@@ -232,9 +233,11 @@ static tlm_status_t read_token(tlmi_token_list_t *vocab, tlmi_token_list_t *spec
     if (type == CONTROL || type == USER_DEFINED)
         TLMI_TRY(tlmi_token_list_append(special, token));
     else if (type != NORMAL)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: token %zu is of type %" PRId32, path, id, type);
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: token %zu has type %" PRId32 ", which is not supported", path, id,
+                         type);
     else if (!tlmi_token_list_decode(&token, &at, vocab, text, size))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: token %zu has a character that stands for no byte",
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: token %zu has a character that represents no byte",
                          path, id);
     return tlmi_token_list_append(vocab, token);
 }
@@ -249,8 +252,8 @@ static tlm_status_t read_tokens(tlmi_token_list_t *vocab, tlmi_token_list_t *spe
     TLMI_TRY(find_array(&tokens, file, KEY("tokens"), TLMI_GGUF_STRING, path));
     TLMI_TRY(find_array(&types, file, KEY("token_type"), TLMI_GGUF_INT32, path));
     if (types->count != tokens->count)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: %zu tokens, and types of %zu", path, tokens->count,
-                         types->count);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: there are %zu tokens, but %zu token types", path,
+                         tokens->count, types->count);
     TLMI_TRY(tlmi_token_list_init(vocab, tokens->bytes));
     cursor = tokens->data;
     for (size_t id = 0; id < tokens->count; id++) {
@@ -316,7 +319,7 @@ tlm_status_t tlmi_gguf_read_tokenizer(tlm_tokenizer_t **out, const tlmi_gguf_t *
         return TLM_OK;
     }
     if (!is_text(text, size, "gpt2"))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the tokenizer is of model %.*s, not gpt2", path,
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the tokenizer's model is %.*s, not gpt2", path,
                          size < 64 ? (int)size : 64, text);
     return build(out, file, path);
 }

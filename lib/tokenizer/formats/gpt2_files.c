@@ -26,7 +26,8 @@ static tlm_status_t read_vocab(tlmi_token_list_t *list, const char *path)
     if (status == TLM_OK)
         status = tlmi_json_is_object(root)
                      ? tlmi_token_list_read_vocab(list, root, false, path)
-                     : tlmi_fail(TLM_ERR_FORMAT, "%s: not an object from tokens to ids", path);
+                     : tlmi_fail(TLM_ERR_FORMAT,
+                                 "%s: the file is not a JSON object from tokens to ids", path);
     tlmi_json_free(root);
     return status;
 }

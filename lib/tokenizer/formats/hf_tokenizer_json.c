@@ -1,6 +1,7 @@
-/* Reading tokenizer.json, the format of Hugging Face's tokenizers: byte-level BPE, as the GPT-2, Llama 3
- * and Qwen families write it. What would change ids is honored or refused by name; what only adds
- * tokens around a text or says how to show one (post_processor, truncation, padding) is passed over. */
+/* Reads tokenizer.json, the format of Hugging Face's tokenizers library: byte-level BPE as in the GPT-2,
+ * Llama 3 and Qwen families. A part that affects the ids is either supported or refused by name. Parts
+ * that only add tokens around a text or format the output (post_processor, truncation, padding) are
+ * ignored. */
 #include "tinylm/tokenizer_files.h"
 
 #include <inttypes.h>
@@ -13,7 +14,7 @@
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
-/* A file on its way into a tokenizer. */
+/* What is known of a file while it is being read. */
 typedef struct hf_file {
     const char *path;
     tlmi_json_t *root;
@@ -23,12 +24,12 @@ typedef struct hf_file {
 
 static tlm_status_t fail_unsupported(const hf_file_t *file, const char *what)
 {
-    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: %s cannot be honored", file->path, what);
+    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: %s is not supported", file->path, what);
 }
 
-/* ---- Looking into objects ---- */
+/* ---- JSON members ---- */
 
-/* Whether member `key` is the string `text`. */
+/* Returns whether member `key` is the string `text`. */
 static bool member_is(const tlmi_json_t *object, const char *key, const char *text)
 {
     const char *value;
@@ -38,7 +39,7 @@ static bool member_is(const tlmi_json_t *object, const char *key, const char *te
            size == strlen(text) && memcmp(value, text, size) == 0;
 }
 
-/* Reads a member that is true or false; `otherwise` where it is missing or null. */
+/* Reads a boolean member; `otherwise` is its value if it is missing or null. */
 static tlm_status_t read_flag(bool *out, const hf_file_t *file, const tlmi_json_t *object,
                               const char *key, bool otherwise)
 {
@@ -68,9 +69,9 @@ static tlm_status_t check_model(const hf_file_t *file, const tlmi_json_t *model)
     double probability = 0;
 
     if (!tlmi_json_is_object(model))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: no object \"model\"", file->path);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no object \"model\"", file->path);
     if (!tlmi_json_is_null(tlmi_json_member(model, "type")) && !member_is(model, "type", "BPE"))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the model is of type %.40s, not BPE", file->path,
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the model's type is %.40s, not BPE", file->path,
                          type_of(model));
     if (!tlmi_json_is_null(dropout) &&
         (!tlmi_json_get_number(dropout, &probability) || !(probability <= 0)))
@@ -78,9 +79,9 @@ static tlm_status_t check_model(const hf_file_t *file, const tlmi_json_t *model)
     for (size_t i = 0; i < sizeof(affixes) / sizeof(affixes[0]); i++)
         if (!tlmi_json_is_null(tlmi_json_member(model, affixes[i])) &&
             !member_is(model, affixes[i], ""))
-            return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"%s\" of the model cannot be honored",
+            return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"%s\" of the model is not supported",
                              file->path, affixes[i]);
-    /* unk_token, fuse_unk and byte_fallback are for bytes without a token, and here there are none. */
+    /* unk_token, fuse_unk and byte_fallback matter only for bytes without a token; every byte has one. */
     return TLM_OK;
 }
 
@@ -97,18 +98,18 @@ static tlm_status_t read_merge_pair(hf_file_t *file, const tlmi_json_t *pair, si
                              number);
         if (!tlmi_token_list_decode(&token, &at, &file->merges, text, size))
             return tlmi_fail(TLM_ERR_FORMAT,
-                             "%s: merge %zu has a character that stands for no byte", file->path,
+                             "%s: merge %zu has a character that represents no byte", file->path,
                              number);
         TLMI_TRY(tlmi_token_list_append(&file->merges, token));
     }
     return TLM_OK;
 }
 
-/* Merges are "left right", or since tokenizers 0.20 ["left", "right"]. */
+/* A merge is written "left right" or, since tokenizers 0.20, ["left", "right"]. */
 static tlm_status_t read_merges(hf_file_t *file, const tlmi_json_t *merges)
 {
     if (!tlmi_json_is_array(merges))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: no array \"merges\" in the model", file->path);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the model has no array \"merges\"", file->path);
     for (size_t i = 0; i < tlmi_json_size(merges); i++) {
         const tlmi_json_t *merge = tlmi_json_item(merges, i);
         const char *text;
@@ -133,7 +134,7 @@ static tlm_status_t read_model(hf_file_t *file)
 
     TLMI_TRY(check_model(file, model));
     if (!tlmi_json_is_object(vocab))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: no object \"vocab\" in the model", file->path);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the model has no object \"vocab\"", file->path);
     TLMI_TRY(read_flag(&ignore_merges, file, model, "ignore_merges", false));
     if (ignore_merges)
         file->options.ignore_merges = true;
@@ -143,7 +144,7 @@ static tlm_status_t read_model(hf_file_t *file)
 
 /* ---- Added tokens ---- */
 
-/* Whether the vocabulary names an added token, and under which id. */
+/* Returns whether the vocabulary contains an added token, and sets its id. */
 static bool find_name(int64_t *id, const tlmi_json_t *vocab, const char *content, size_t size)
 {
     return strlen(content) == size && tlmi_json_get_int(tlmi_json_member(vocab, content), id);
@@ -159,14 +160,15 @@ static tlm_status_t check_added_token(const hf_file_t *file, const tlmi_json_t *
         TLMI_TRY(read_flag(&is_set, file, token, flags[i], false));
         if (is_set)
             return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                             "%s: \"%s\" of the added token %.40s cannot be honored", file->path,
+                             "%s: \"%s\" of the added token %.40s is not supported", file->path,
                              flags[i], content);
     }
     return TLM_OK;
 }
 
-/* Puts an added token at its id, which has to be the one that tokenizers gives it: the vocabulary's, or
- * the next one behind it. A name of the vocabulary that is an added token is not in the byte alphabet. */
+/* Stores an added token under its id. That must be the id that the tokenizers library would give it: its
+ * id in the vocabulary, or else the next free one after the vocabulary. Added tokens in the vocabulary
+ * are written as plain text, not in the byte alphabet. */
 static tlm_status_t place_added_token(hf_file_t *file, const tlmi_json_t *vocab,
                                       tlm_bytes_t content, int64_t id, int64_t greatest,
                                       size_t limit)
@@ -180,8 +182,8 @@ static tlm_status_t place_added_token(hf_file_t *file, const tlmi_json_t *vocab,
         expected = greatest >= n ? greatest + 1 : n;
     if (id != expected)
         return tlmi_fail(TLM_ERR_FORMAT,
-                         "%s: the added token %.40s has id %" PRId64 "; tokenizers gives it "
-                         "%" PRId64,
+                         "%s: the added token %.40s has id %" PRId64
+                         ", but the tokenizers library gives it %" PRId64,
                          file->path, text, id, expected);
     if (is_named)
         place = &file->vocab.items[id];
@@ -222,8 +224,8 @@ static tlm_status_t read_added_tokens(hf_file_t *file)
     return TLM_OK;
 }
 
-/* tokenizers looks for tokens that are "normalized" after all others; here, the first one in the text
- * is taken. That is the same unless one of the others can begin within one of those. */
+/* The tokenizers library searches for "normalized" tokens after all others, while this library takes the
+ * first token in the text. The results agree unless another token can begin inside a normalized one. */
 static tlm_status_t check_normalized_tokens(const hf_file_t *file)
 {
     const tlmi_json_t *tokens = tlmi_json_member(file->root, "added_tokens");
@@ -252,7 +254,7 @@ static tlm_status_t check_normalized_tokens(const hf_file_t *file)
             (tlmi_special_tokens_find(&match, special, token.data, token.size, 1, false),
              match.start < token.size)) {
             status = tlmi_fail(TLM_ERR_UNSUPPORTED,
-                               "%s: \"normalized\" of the added token %.40s cannot be honored",
+                               "%s: \"normalized\" of the added token %.40s is not supported",
                                file->path, (const char *)token.data);
             goto done;
         }
@@ -265,7 +267,7 @@ done:
     return status;
 }
 
-/* The caller's special tokens come behind those of the file. */
+/* Appends the caller's special tokens to those of the file. */
 static tlm_status_t add_callers_tokens(hf_file_t *file, const tlm_tokenizer_options_t *options)
 {
     size_t n = file->special.n;
@@ -285,9 +287,9 @@ static tlm_status_t add_callers_tokens(hf_file_t *file, const tlm_tokenizer_opti
     return TLM_OK;
 }
 
-/* ---- What stands around the model ---- */
+/* ---- Normalizer, pre-tokenizer and decoder ---- */
 
-/* None, or NFC; either may be all of a Sequence. */
+/* Accepts no normalizer or NFC, also as the only member of a Sequence. */
 static tlm_status_t read_normalizer(hf_file_t *file)
 {
     const tlmi_json_t *normalizer = tlmi_json_member(file->root, "normalizer");
@@ -299,13 +301,13 @@ static tlm_status_t read_normalizer(hf_file_t *file)
     if (tlmi_json_is_null(normalizer))
         return TLM_OK;
     if (!member_is(normalizer, "type", "NFC"))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the normalizer %.40s cannot be honored",
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the normalizer %.40s is not supported",
                          file->path, type_of(normalizer));
     file->options.nfc = true;
     return TLM_OK;
 }
 
-/* A ByteLevel part; *splits: it splits by GPT-2's pattern. */
+/* Reads a ByteLevel part; *splits tells whether it splits by GPT-2's pattern. */
 static tlm_status_t read_byte_level(bool *splits, const hf_file_t *file, const tlmi_json_t *part)
 {
     bool add_prefix_space;
@@ -316,7 +318,7 @@ static tlm_status_t read_byte_level(bool *splits, const hf_file_t *file, const t
     return read_flag(splits, file, part, "use_regex", true);
 }
 
-/* A Split part that leaves no byte out. */
+/* Reads a Split part that keeps every byte. */
 static tlm_status_t read_split(const char **pattern, const hf_file_t *file, const tlmi_json_t *part)
 {
     const tlmi_json_t *regex = tlmi_json_member(tlmi_json_member(part, "pattern"), "Regex");
@@ -329,7 +331,7 @@ static tlm_status_t read_split(const char **pattern, const hf_file_t *file, cons
     TLMI_TRY(read_flag(&invert, file, part, "invert", false));
     if (member_is(part, "behavior", "Isolated"))
         return TLM_OK;
-    /* What matches is kept, what does not is dropped; the known patterns match everything. */
+    /* Keeps what matches and drops the rest, which is nothing for the known patterns. */
     if (member_is(part, "behavior", "Removed") && invert && tlmi_hf_pattern_is_known(*pattern))
         return TLM_OK;
     return fail_unsupported(file, "a Split of the pre_tokenizer that is not Isolated");
@@ -379,7 +381,7 @@ static tlm_status_t parse(hf_file_t *file)
     TLMI_TRY(tlmi_token_list_init(&file->vocab, size));
     TLMI_TRY(tlmi_token_list_init(&file->merges, size));
     if (!tlmi_json_is_object(file->root))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: not an object", file->path);
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the file is not a JSON object", file->path);
     return TLM_OK;
 }
 

@@ -1,6 +1,6 @@
-/* Writing tokenizer.json for Hugging Face's tokenizers. The vocabulary and the merges, nearly all of the
- * file, are written token by token; the rest is small. Special tokens stand in the vocabulary as they
- * are, all others in the byte alphabet, and in added_tokens: so they keep their ids. */
+/* Writes tokenizer.json for Hugging Face's tokenizers library. The vocabulary and the merges make up
+ * nearly the whole file and are written token by token. Special tokens are written as plain text, both in
+ * the vocabulary, which keeps their ids, and in added_tokens. All others use the byte alphabet. */
 #include "tinylm/tokenizer_files.h"
 
 #include <inttypes.h>
@@ -23,7 +23,7 @@ static tlm_status_t put(hf_writer_t *writer, const char *text)
     return tlmi_writer_write(writer->file, text, strlen(text));
 }
 
-/* Any UTF-8 as a JSON string. */
+/* Writes UTF-8 text as a JSON string. */
 static tlm_status_t put_string(hf_writer_t *writer, const char *text, size_t size)
 {
     tlmi_json_t *string = tlmi_json_new_string(text, size);
@@ -40,7 +40,8 @@ static tlm_status_t put_string(hf_writer_t *writer, const char *text, size_t siz
     return status;
 }
 
-/* The name of a token in the byte alphabet, without quotes. All characters of the alphabet are printable. */
+/* Writes the name of a token in the byte alphabet, without quotes. The alphabet has only printable
+ * characters, so nothing but quotes and backslashes needs escaping. */
 static tlm_status_t put_spelling(hf_writer_t *writer, uint32_t id)
 {
     const char *text, *escaped;
@@ -79,7 +80,7 @@ static tlm_status_t put_added_tokens(hf_writer_t *writer)
     return put(writer, "],\n");
 }
 
-/* ---- The rest ---- */
+/* ---- The other parts ---- */
 
 static tlm_status_t put_pre_tokenizer(hf_writer_t *writer)
 {
@@ -126,7 +127,7 @@ static tlm_status_t put_vocab(hf_writer_t *writer)
     return put(writer, "},\n");
 }
 
-/* As "left right", which tokenizers of any age read. */
+/* Writes merges as "left right", which every version of the tokenizers library reads. */
 static tlm_status_t put_merges(hf_writer_t *writer)
 {
     const tlmi_merge_table_t *merges = &writer->names.model->merges;
@@ -156,7 +157,8 @@ static tlm_status_t put_normalizer(hf_writer_t *writer)
         return put(writer, "\"normalizer\":null,\n");
     if (normalizer == &tlmi_nfc)
         return put(writer, "\"normalizer\":{\"type\":\"NFC\"},\n");
-    return tlmi_fail(TLM_ERR_UNSUPPORTED, "tokenizer_save_json: the normalizer %s is not written",
+    return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                     "tokenizer_save_json: the normalizer %s cannot be written",
                      normalizer->kind->name);
 }
 

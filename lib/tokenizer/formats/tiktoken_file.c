@@ -188,15 +188,14 @@ static tlm_status_t compare_merges(const tlmi_bpe_model_t *model, const tlmi_mer
 
         if (rank == TLMI_NO_MERGE)
             return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                             "tokenizer_save_tiktoken: ranks would make token %u of tokens %u and "
-                             "%u, which is no merge",
+                             "tokenizer_save_tiktoken: merging by ranks makes token %u from tokens "
+                             "%u and %u, which is not one of the merges",
                              merge->product, merge->left, merge->right);
         if (rank < next)
-            return tlmi_fail(
-                TLM_ERR_UNSUPPORTED,
-                "tokenizer_save_tiktoken: merge %u makes token %u, and a later merge a "
-                "token with a lower id; ranks are ids",
-                rank, merge->product);
+            return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                             "tokenizer_save_tiktoken: merge %u makes token %u, and a later merge "
+                             "makes a token with a lower id; ranks are ids",
+                             rank, merge->product);
         next = rank + 1;
         is_made[merge->product] = true;
     }
@@ -219,8 +218,8 @@ static tlm_status_t compare_tokens(const tlmi_bpe_model_t *model, const bool *le
         if (is_whole == TLMI_NOT_WHOLE)
             return tlmi_fail(
                 TLM_ERR_UNSUPPORTED,
-                "tokenizer_save_tiktoken: no merges make token %u, %zu bytes long, and "
-                "tiktoken would; it is no special token, nor is ignore_merges set",
+                "tokenizer_save_tiktoken: no merges make token %u of %zu bytes, but tiktoken "
+                "would; it is not a special token, and ignore_merges is not set",
                 id, size);
     }
     return TLM_OK;

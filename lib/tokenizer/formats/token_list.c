@@ -54,13 +54,15 @@ tlm_status_t tlmi_token_list_place(tlm_bytes_t **place, tlmi_token_list_t *list,
                                    const char *name)
 {
     if (id < 0 || (uint64_t)id >= limit)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: %s %.40s has id %" PRId64 ", outside 0..%zu", path,
-                         kind, name, id, limit - 1);
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: %s %.40s has id %" PRId64 ", which is outside 0 .. %zu", path, kind,
+                         name, id, limit - 1);
     while (list->n <= (size_t)id)
         TLMI_TRY(tlmi_token_list_append(list, (tlm_bytes_t){NULL, 0}));
     if (list->items[id].size > 0)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: %s %.40s has id %" PRId64 ", which another token has",
-                         path, kind, name, id);
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: %s %.40s has id %" PRId64 ", which another token has too", path, kind,
+                         name, id);
     *place = &list->items[id];
     return TLM_OK;
 }
@@ -119,7 +121,7 @@ static tlm_status_t place_name(tlmi_token_list_t *list, const char *name, int64_
         return TLM_OK;
     if (!or_itself)
         return tlmi_fail(TLM_ERR_FORMAT,
-                         "%s: token %.40s has a character at byte %zu that stands for no byte",
+                         "%s: token %.40s has a character at byte %zu that represents no byte",
                          path, name, at);
     *place = (tlm_bytes_t){list->bytes + list->bytes_size, size};
     memcpy(list->bytes + list->bytes_size, name, size);
@@ -154,11 +156,11 @@ tlm_status_t tlmi_token_list_read_merge(tlmi_token_list_t *list, const char *tex
     tlm_bytes_t sides[2];
 
     if (left == 0 || left + 1 >= size || memchr(space + 1, ' ', size - left - 1) != NULL)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: %s %zu is not two tokens with a space between", path,
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: %s %zu is not two tokens separated by a space", path,
                          kind, number);
     if (!tlmi_token_list_decode(&sides[0], &at, list, text, left) ||
         !tlmi_token_list_decode(&sides[1], &at, list, space + 1, size - left - 1))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: %s %zu has a character that stands for no byte", path,
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: %s %zu has a character that represents no byte", path,
                          kind, number);
     TLMI_TRY(tlmi_token_list_append(list, sides[0]));
     return tlmi_token_list_append(list, sides[1]);

@@ -29,7 +29,7 @@ static tlm_status_t check_special(tlmi_token_names_t *names, size_t index, const
     if (names->is_raw[id] && names->is_raw[other])
         return TLM_OK; /* the other one is not written in the alphabet */
     return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                     "%s: special token %zu, id %u, is written as another token is", what, index,
+                     "%s: special token %zu, id %u, is written like another token", what, index,
                      id);
 }
 

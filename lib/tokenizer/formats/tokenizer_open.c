@@ -27,8 +27,9 @@ static tlm_status_t open_directory(tlm_tokenizer_t **out, const char *path,
     else if (tlmi_is_regular_file(files + room) && tlmi_is_regular_file(files + 2 * room))
         status = tlm_tokenizer_load(out, files + room, files + 2 * room, options);
     else
-        status = tlmi_fail(TLM_ERR_NOT_FOUND,
-                           "%s: neither a tokenizer.json, nor a vocab.json and a merges.txt", path);
+        status = tlmi_fail(
+            TLM_ERR_NOT_FOUND,
+            "%s: the folder has neither tokenizer.json nor vocab.json and merges.txt", path);
     tlmi_free(files);
     return status;
 }

@@ -135,7 +135,7 @@ tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern)
 
     size_t nesting = tlmi_regex_nesting(pattern);
     if (nesting > TLMI_REGEX_MAX_NESTING)
-        return tlmi_fail(TLM_ERR_REGEX, "pattern: nested to %zu levels; at most %d are taken",
+        return tlmi_fail(TLM_ERR_REGEX, "pattern: its groups are nested %zu deep; the limit is %d",
                          nesting, TLMI_REGEX_MAX_NESTING);
     code = initialize();
     if (code != ONIG_NORMAL)
@@ -179,7 +179,8 @@ static tlm_status_t check_time(const tlmi_regex_matcher_t *matcher, size_t at, s
 {
     if (cpu_time() < matcher->deadline)
         return TLM_OK;
-    return tlmi_fail(TLM_ERR_REGEX, "pattern: takes too long, at byte %zu of %zu", at, size);
+    return tlmi_fail(TLM_ERR_REGEX, "pattern: matching takes too long at byte %zu of %zu", at,
+                     size);
 }
 
 tlm_status_t tlmi_regex_matcher_create(tlmi_regex_matcher_t **out, uint64_t max_nanoseconds)

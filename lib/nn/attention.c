@@ -310,9 +310,9 @@ static tlm_status_t check_heads(int64_t *group, const tlm_tensor_t *wq, const tl
     key_heads = wk->shape[0] / d_head;
     if (key_heads == 0 || wk->shape[0] % d_head != 0 || num_heads % key_heads != 0)
         return tlmi_fail(TLM_ERR_SHAPE,
-                         "multi_head_attention: the %" PRId64
-                         " rows of wk are not a number of heads of %" PRId64
-                         " rows that divides the %d heads",
+                         "multi_head_attention: wk has %" PRId64
+                         " rows, which is no number of heads of %" PRId64
+                         " rows that divides num_heads = %d",
                          wk->shape[0], d_head, (int)num_heads);
     *group = num_heads / key_heads;
     return TLM_OK;

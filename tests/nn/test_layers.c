@@ -417,7 +417,7 @@ START_TEST(test_refusals)
     REFUSED(TLM_ERR_SHAPE, tlm_rms_norm(out, b, v, 1e-5f), "(4, 5) does not fit weight (3)");
     REFUSED(TLM_ERR_INVALID_ARGUMENT, tlm_rms_norm(out, a, v, NAN), "eps");
     REFUSED(TLM_ERR_SHAPE, tlm_silu_mul(out, a, b), "(2, 3) and up (4, 5)");
-    REFUSED(TLM_ERR_SHAPE, tlm_rope(out, a, NULL, 10000.0), "is 3");
+    REFUSED(TLM_ERR_SHAPE, tlm_rope(out, a, NULL, 10000.0), "dimension, 3, must be even");
     REFUSED(TLM_ERR_INVALID_ARGUMENT, tlm_rope(out, a, NULL, NAN), "");
     REFUSED(TLM_ERR_SHAPE, tlm_softmax(out, a, 2), "no dimension 2 in (2, 3)");
     REFUSED(TLM_ERR_SHAPE, tlm_swiglu(out, a, b, b, b), "linear");

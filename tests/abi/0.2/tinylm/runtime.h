@@ -94,6 +94,13 @@ TLM_API tlm_status_t tlm_random_bits(uint64_t *out, size_t n, uint64_t seed, uin
  *  of their own. NULL is fine. Thread-safe. @since 0.1 */
 TLM_API void tlm_free(void *pointer);
 
+/** Gives back what the library holds for itself: ends its threads and frees what it keeps for later
+ *  calls. Handles stay as they are and the library can be used on; threads start again when a call
+ *  needs them. Not needed before a program ends or the library is unloaded; tools that look for
+ *  memory still held then find none. TLM_ERR_STATE while another call uses the threads. For the
+ *  whole process; call it while no other call of the library runs. @since 0.2 */
+TLM_API tlm_status_t tlm_shutdown(void);
+
 #ifdef __cplusplus
 }
 #endif

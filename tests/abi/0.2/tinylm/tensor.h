@@ -24,11 +24,13 @@ typedef struct tlm_tensor tlm_tensor_t;
 #define TLM_MAX_DIMS 8
 
 /* Element types. Gradients exist for TLM_FLOAT32 only; the others hold ids, positions, masks. */
-#define TLM_FLOAT32 0 /**< The only type that computes. */
-#define TLM_INT32   1 /**< Ids and positions. */
-#define TLM_INT64   2 /**< Ids and positions. */
-#define TLM_UINT32  3 /**< Ids and positions. */
-#define TLM_BOOL    4 /**< Masks: one byte, 0 or 1. */
+#define TLM_FLOAT32  0 /**< The only type that computes. */
+#define TLM_INT32    1 /**< Ids and positions. */
+#define TLM_INT64    2 /**< Ids and positions. */
+#define TLM_UINT32   3 /**< Ids and positions. */
+#define TLM_BOOL     4 /**< Masks: one byte, 0 or 1. */
+#define TLM_BFLOAT16 5 /**< Storage and exchange only: the upper half of a float32. @since 0.2 */
+#define TLM_FLOAT16  6 /**< Storage and exchange only: IEEE half precision. @since 0.2 */
 
 /** Bytes per element of a type; 0 for an unknown type. Thread-safe. @since 0.1 */
 TLM_API size_t tlm_dtype_size(int32_t dtype);
@@ -152,8 +154,8 @@ TLM_API tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tl
 /** Imports a leaf over the memory of `managed` without copying it. On success `managed` is
  *  consumed: its deleter (may be NULL) is called when the last tensor over it is freed, on the
  *  thread that frees it. On failure it remains the caller's. TLM_ERR_UNSUPPORTED unless it is in
- *  CPU memory (kDLCPU) and is float32, int32, int64, uint32 or bool with one lane; TLM_ERR_RANGE
- *  for a byte offset that is too large; otherwise see tlm_tensor_wrap. @since 0.2 */
+ *  CPU memory (kDLCPU) and of one of the types above, with one lane; TLM_ERR_RANGE for a byte
+ *  offset that is too large; otherwise see tlm_tensor_wrap. @since 0.2 */
 TLM_API tlm_status_t tlm_tensor_from_dlpack(tlm_tensor_t **out, struct DLManagedTensor *managed);
 
 /* ---- Ops: each with backward; *out is owned by the caller ------------------------------- */

@@ -1,16 +1,16 @@
-/* Merges that are passed over are hidden until one has been applied: a step takes about 1 / (1 - p) of
- * them. */
+/* Each step draws for the best merge and, if it is dropped, hides it and draws for the next best.
+ * Hidden merges are shown again after a merge is applied. A step draws about 1 / (1 - p) times. */
 #include "tokenizer/bpe/bpe.h"
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/rng.h"
 
-/* Merges until none is left. `hidden` has room for a position per byte. */
+/* Merges until no merge is left. `hidden` has room for one position per byte. */
 static size_t merge_at_random(tlmi_merge_tree_t *tree, size_t *hidden,
                               const tlmi_dropout_t *dropout)
 {
-    /* Each pretoken has a sequence of draws of its own, of any length. */
+    /* Each pretoken has its own sequence of draws, which may have any length. */
     uint64_t seed = tlmi_random_word(dropout->seed, TLMI_STREAM_DROPOUT, dropout->position);
     uint64_t draws = 0;
     size_t at, num_hidden = 0;

@@ -1,12 +1,14 @@
-/* Each pair of neighboring tokens has the list of places where it stands, in text order. A merge
- * visits the places of its pair and no others. It makes new pairs, whose lists it writes, but leaves
- * the lists and counts of the pairs that it breaks up as they are: a count only ever falls until the
- * pair's own merge, so what the heap holds is never too little, and a pair is counted anew when it
- * reaches the top and one of its tokens has meanwhile been merged on the side that matters.
+/* Each pair of neighboring tokens has a list of the places where it occurs, in text order. A merge
+ * visits only the places of its own pair. It makes new pairs and writes their lists, but it does
+ * not update the lists and counts of the pairs that it breaks up. This is safe because the count of
+ * a pair can only fall until the pair itself is merged, so a count in the heap is never too low. A
+ * pair is recounted when it reaches the top of the heap and one of its tokens has since been merged
+ * on the side that affects the pair.
  *
- * All places of a pair arise in one merge, the one that makes the later of its two tokens. For within
- * a stretch of text whose ends no merge crosses, the merges are those of the stretch alone; so equal
- * bytes become one token by the same merges wherever they do. That holds with a base as well. */
+ * All places of a pair are created by a single merge, the one that makes the later of its two
+ * tokens. The reason is that, within a span of text whose ends no merge crosses, the merges depend
+ * on that span alone. Wherever the same bytes become one token, they do so by the same merges. This
+ * also holds with a base. */
 #include "tokenizer/bpe/bpe_train.h"
 
 #include <string.h>
@@ -16,27 +18,28 @@
 #include "tokenizer/tokenizer_core.h"
 
 #define NONE            UINT32_MAX
-#define AHEAD           8  /* places fetched before their turn */
-#define MERGES_A_REPORT 64 /* between two calls of the progress callback */
+#define AHEAD           8  /* how many places ahead to prefetch */
+#define MERGES_A_REPORT 64 /* merges per call of the progress callback */
 
 typedef struct pair {
     uint32_t left, right;
-    uint32_t start, size; /* its places; some may be out of date. Size 0: merged, or none is left */
+    /* Its list of places, some of which may be out of date. Size 0: merged, or no place is left. */
+    uint32_t start, size;
 } pair_t;
 
 typedef struct heap_entry {
     uint64_t count;
     uint32_t pair;
-    uint32_t time; /* the merge after which the count was right */
+    uint32_t time; /* the merge after which the count was exact */
 } heap_entry_t;
 
-/* What is known of a token, beside its length. */
+/* What the learner keeps per token, besides its length. */
 typedef struct token {
-    uint32_t last_left, last_right;  /* the last merge in which it was that side; 0: none */
-    uint32_t new_before, new_behind; /* in the current merge: its pair with the product */
+    uint32_t last_left, last_right;  /* the last merge with the token on that side; 0: none */
+    uint32_t new_before, new_behind; /* its pairs with the product of the current merge */
 } token_t;
 
-/* A place of a new pair. */
+/* One place of a new pair. */
 typedef struct new_place {
     uint32_t pair, place;
 } new_place_t;
@@ -45,19 +48,19 @@ typedef struct learner {
     tlmi_vocabulary_t *vocabulary;
     const tlmi_bpe_learn_options_t *options;
     tlmi_token_cells_t cells;
-    uint32_t *lengths; /* of the tokens, in bytes */
+    uint32_t *lengths; /* of each token, in bytes */
     token_t *tokens;
     size_t lengths_capacity, tokens_capacity;
     pair_t *pairs;
     size_t num_pairs, pairs_capacity;
     uint32_t *places; /* of all pairs, in the order of the pairs */
     size_t num_places, places_capacity;
-    size_t idle_places; /* that no pair has any more */
+    size_t idle_places; /* entries of `places` that no pair uses anymore */
     heap_entry_t *heap;
     size_t heap_size, heap_capacity;
     uint32_t time; /* merges so far */
     /* The current merge: */
-    uint32_t first_new; /* of the pairs that it makes */
+    uint32_t first_new; /* the first pair that it makes */
     uint64_t *new_counts;
     new_place_t *new_places;
     size_t num_new_places, new_places_capacity, new_counts_capacity;
@@ -73,7 +76,7 @@ static int compare_tokens(const tlmi_vocabulary_t *vocabulary, uint32_t a, uint3
     return order != 0 ? order : (x.size > y.size) - (x.size < y.size);
 }
 
-/* Whether entry a is merged before entry b. */
+/* Returns whether entry a is merged before entry b. */
 static inline bool comes_first(const learner_t *learner, heap_entry_t a, heap_entry_t b)
 {
     const pair_t *x = &learner->pairs[a.pair], *y = &learner->pairs[b.pair];
@@ -127,17 +130,17 @@ static tlm_status_t push(learner_t *learner, uint32_t pair, uint64_t count, uint
     return TLM_OK;
 }
 
-/* ---- Counting anew ---- */
+/* ---- Recounting ---- */
 
-/* Whether a pair may have lost places since the merge `time`: its left token has become the right
- * side of a merge, or its right token a left side. */
+/* Returns whether a pair may have lost places since the merge `time`. It may have if its left token
+ * has since been the right side of a merge, or its right token the left side. */
 static bool is_stale(const learner_t *learner, const pair_t *pair, uint32_t time)
 {
     return learner->tokens[pair->left].last_right > time ||
            learner->tokens[pair->right].last_left > time;
 }
 
-/* Drops the places where the pair stands no longer; the sum of the counts of the others. */
+/* Drops the places where the pair no longer occurs. Returns the sum of the counts of the rest. */
 static uint64_t recount(learner_t *learner, pair_t *pair)
 {
     const uint32_t *cells = learner->cells.cells, *lengths = learner->lengths;
@@ -160,7 +163,7 @@ static uint64_t recount(learner_t *learner, pair_t *pair)
     return count;
 }
 
-/* The pair to merge next, or NONE. */
+/* Returns the pair to merge next, or NONE. */
 static uint32_t best_pair(learner_t *learner)
 {
     while (learner->heap_size > 0) {
@@ -212,7 +215,8 @@ static tlm_status_t add_pair(uint32_t *out, learner_t *learner, uint32_t left, u
     return TLM_OK;
 }
 
-/* Notes a place of a pair of the product with the neighbor, whose field `known` is. */
+/* Records a place of the pair of the product and a neighbor. `known` is the neighbor's new_before
+ * or new_behind, which may be stale from an earlier merge. */
 static tlm_status_t note_place(learner_t *learner, uint32_t known, bool before, uint32_t left,
                                uint32_t right, uint32_t place, uint64_t count)
 {
@@ -234,7 +238,7 @@ static tlm_status_t note_place(learner_t *learner, uint32_t known, bool before, 
     return TLM_OK;
 }
 
-/* Moves the lists together, which lie in the order of the pairs. */
+/* Closes the gaps between the lists of places. The lists are stored in the order of the pairs. */
 static void compact_places(learner_t *learner)
 {
     size_t n = 0;
@@ -251,7 +255,7 @@ static void compact_places(learner_t *learner)
     learner->idle_places = 0;
 }
 
-/* Gives the new pairs room for their places. */
+/* Reserves room for the places of the new pairs. */
 static tlm_status_t start_lists(learner_t *learner, size_t n)
 {
     if (learner->num_places + n > learner->places_capacity &&
@@ -278,8 +282,8 @@ static inline void append_place(learner_t *learner, uint32_t index, uint32_t pla
     learner->places[pair->start + pair->size++] = place;
 }
 
-/* Enters the new pairs in the heap, except those that are too rare and stay so. A count may be too great
- * if a neighbor was merged since, so it is marked as counted before this merge. */
+/* Pushes the new pairs onto the heap, except those that are too rare, which can only become rarer.
+ * A count may be too high if a neighbor has since been merged, so it is dated before this merge. */
 static tlm_status_t push_new(learner_t *learner)
 {
     for (size_t i = learner->first_new; i < learner->num_pairs; i++) {
@@ -293,7 +297,7 @@ static tlm_status_t push_new(learner_t *learner)
 
 /* ---- Merging ---- */
 
-/* Merges the pair at one place, if it still stands there. */
+/* Merges the pair at one place if it still occurs there. */
 static inline tlm_status_t merge_place(learner_t *learner, const pair_t *pair, uint32_t at,
                                        uint32_t product)
 {
@@ -343,11 +347,11 @@ static tlm_status_t merge_pair(learner_t *learner, uint32_t index, uint32_t prod
     return push_new(learner);
 }
 
-/* ---- Setting up ---- */
+/* ---- Setup ---- */
 
-/* Pairs by their tokens; only while the first ones are counted. */
+/* A hash index of pairs by their tokens. It is used only while the initial pairs are counted. */
 typedef struct pair_index {
-    uint32_t *slots; /* NONE where free */
+    uint32_t *slots; /* NONE if free */
     size_t num_slots;
 } pair_index_t;
 
@@ -385,7 +389,7 @@ static tlm_status_t grow_index(pair_index_t *index, const learner_t *learner)
     return TLM_OK;
 }
 
-/* The first neighbors at or behind *at, where *at then is; false if there are none. */
+/* Moves *at to the first mergeable neighbors at or after it. Returns false if there are none. */
 static bool next_neighbors(size_t *at, const learner_t *learner)
 {
     const tlmi_token_cells_t *cells = &learner->cells;
@@ -494,8 +498,8 @@ static void release(learner_t *learner)
 
 /* ---- Learning ---- */
 
-/* Whether a merge is one of the base's: it is where its left or right side is a token of the base that
- * the base's own merges never make. */
+/* Returns whether a merge is already in the base. It is if its left or right side is a token of the
+ * base that the base's own merges never make. */
 static bool is_in_base(const learner_t *learner, const tlmi_merge_t *merge)
 {
     const tlm_tokenizer_t *base = learner->options->base;

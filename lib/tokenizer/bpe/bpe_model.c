@@ -1,6 +1,7 @@
-/* The model of byte-pair encoding. A pretoken is looked up as a whole token, and merged only then. Short
- * ones, nearly all there are, are merged in two arrays that are searched for the lowest rank; long ones
- * with a tree of ranks, so that time stays near-linear. */
+/* The BPE model. A pretoken is first looked up as a whole token and merged only if that fails.
+ * Short pretokens, which are nearly all of them, are merged in two arrays with a linear search
+ * for the lowest rank. Long ones are merged with a tree of ranks, which keeps the time nearly
+ * linear. */
 #include "tokenizer/bpe/bpe.h"
 
 #include <string.h>
@@ -8,7 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define SHORT_SIZE 96 /* bytes up to which searching the array beats the tree */
+#define SHORT_SIZE 96 /* up to this many bytes, the arrays are faster than the tree */
 
 /* ---- Short pretokens ---- */
 
@@ -22,10 +23,10 @@ static size_t lowest(const uint32_t *ranks, size_t n)
     return best;
 }
 
-/* Merges in place; ids holds the n byte tokens. Returns how many remain. */
+/* Merges in place. `ids` holds the n byte tokens. Returns how many tokens remain. */
 static size_t merge_short(const tlmi_merge_table_t *merges, uint32_t *ids, size_t n)
 {
-    uint32_t ranks[SHORT_SIZE]; /* ranks[i]: of the pair ids[i], ids[i + 1] */
+    uint32_t ranks[SHORT_SIZE]; /* ranks[i]: rank of the pair ids[i], ids[i + 1] */
 
     for (size_t i = 0; i + 1 < n; i++)
         ranks[i] = tlmi_merge_rank(merges, ids[i], ids[i + 1]);
@@ -97,7 +98,7 @@ static tlm_status_t encode(const tlmi_subword_model_t *base, tlmi_scratch_t *scr
     return TLM_OK;
 }
 
-/* ---- Making and finding it ---- */
+/* ---- Creating and finding the model ---- */
 
 static void free_model(tlmi_subword_model_t *base)
 {
@@ -128,7 +129,7 @@ tlm_status_t tlmi_bpe_find_bytes(uint32_t byte_ids[256], const char *what,
     return TLM_OK;
 }
 
-/* Whether the merges alone, without any look-up of whole tokens, make `id` of its bytes. */
+/* Finds whether the merges alone, without a lookup of whole tokens, make `id` from its bytes. */
 static tlm_status_t is_made_by_merges(bool *out, const tlmi_bpe_model_t *model,
                                       tlmi_scratch_t *scratch, tlmi_id_list_t *ids, uint32_t id)
 {
@@ -145,7 +146,7 @@ static tlm_status_t is_made_by_merges(bool *out, const tlmi_bpe_model_t *model,
     return TLM_OK;
 }
 
-/* Fills is_whole, in which special tokens are never found by looking up. */
+/* Fills is_whole. A special token is never TLMI_WHOLE_BY_LOOKUP. */
 static tlm_status_t find_whole_tokens(tlmi_bpe_model_t *model, const tlm_tokenizer_t *tokenizer)
 {
     tlmi_id_list_t ids = {0};
@@ -226,7 +227,7 @@ tlm_status_t tlmi_bpe_tokenizer_assemble(tlm_tokenizer_t **out, const char *what
 {
     tlm_tokenizer_t *tokenizer;
     uint32_t byte_ids[256];
-    /* Before special tokens are added: a byte that is a special token alone does not count. */
+    /* Special tokens are added later: a byte that is only a special token does not count. */
     tlm_status_t status = tlmi_bpe_find_bytes(byte_ids, what, vocabulary);
 
     if (status != TLM_OK)

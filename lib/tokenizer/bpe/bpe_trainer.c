@@ -1,6 +1,6 @@
-/* Training: counts the pretokens of texts on all threads, then learns merges from the counts. A
- * call that fails leaves the counts as they were: each text is counted apart and added when it is
- * whole. */
+/* The trainer counts the pretokens of texts on all threads, then learns merges from the counts.
+ * Each text is counted separately and added when it is complete, so a call that fails leaves the
+ * counts unchanged. */
 #include "tokenizer/bpe/bpe_train.h"
 
 #include <stdatomic.h>
@@ -19,20 +19,20 @@
 #define LOOK_BACK  ((size_t)4096)
 
 struct tlm_bpe_trainer {
-    tlm_bpe_trainer_options_t options; /* special tokens and pattern stand below */
+    tlm_bpe_trainer_options_t options; /* except special tokens and pattern, which are below */
     tlmi_special_tokens_t *special;
     tlmi_pretokenizer_t *pretokenizer;
-    tlmi_text_pipeline_t pipeline; /* of both, and the base's normalizer */
+    tlmi_text_pipeline_t pipeline; /* special, the base's normalizer, pretokenizer */
     size_t piece_size;
-    tlmi_pretoken_counts_t counts; /* of whole texts */
+    tlmi_pretoken_counts_t counts; /* of the complete texts */
     uint64_t text_bytes;
     tlmi_pretoken_dropped_t dropped;
-    tlmi_text_stream_t stream;          /* the text that is being pushed */
-    tlmi_pretoken_counts_t open_counts; /* of it so far */
+    tlmi_text_stream_t stream;          /* the text being pushed */
+    tlmi_pretoken_counts_t open_counts; /* of that text so far */
     uint64_t open_bytes;
 };
 
-/* ---- Making one ---- */
+/* ---- Creating a trainer ---- */
 
 static tlm_status_t check_special_tokens(const tlm_bpe_trainer_options_t *options)
 {
@@ -47,7 +47,7 @@ static tlm_status_t check_special_tokens(const tlm_bpe_trainer_options_t *option
     return TLM_OK;
 }
 
-/* Training continues from merges only, and writes no normalizer but NFC into the result. */
+/* Training can only continue from merges, and NFC is the only normalizer that it writes. */
 static tlm_status_t check_base_kind(const tlm_tokenizer_t *base)
 {
     const tlmi_bpe_model_t *model;
@@ -87,7 +87,7 @@ static tlm_status_t check_options(const tlm_bpe_trainer_options_t *options)
     return check_special_tokens(options);
 }
 
-/* Those of the base, then those given that it does not have as such. */
+/* Gathers the base's special tokens, then the given ones that are not special in the base. */
 static tlm_status_t gather_special_tokens(tlmi_special_tokens_t **out,
                                           const tlm_bpe_trainer_options_t *options)
 {
@@ -120,7 +120,7 @@ static tlm_status_t gather_special_tokens(tlmi_special_tokens_t **out,
     return status;
 }
 
-/* Whether the vocabulary has room for the base and special tokens that it lacks. */
+/* Checks that vocab_size has room for the base and for the special tokens that the base lacks. */
 static tlm_status_t check_base(const tlm_bpe_trainer_t *trainer)
 {
     const tlm_tokenizer_t *base = trainer->options.base;
@@ -210,7 +210,7 @@ void tlm_bpe_trainer_free(tlm_bpe_trainer_t *trainer)
 
 /* ---- Whole texts, on all threads ---- */
 
-/* What one worker counts; a failure's message must reach the thread that called. */
+/* What one worker counts. It keeps the message of a failure for the calling thread. */
 typedef struct count_worker {
     tlmi_pretoken_counts_t counts;
     tlm_status_t status;
@@ -222,12 +222,13 @@ typedef struct count_job {
     tlmi_mapping_t text;
     size_t num_pieces;
     count_worker_t *workers;
-    atomic_size_t done; /* bytes */
+    atomic_size_t done; /* bytes counted so far */
     atomic_bool cancelled;
 } count_job_t;
 
-/* Where piece i may begin, if there is such a place before the nominal end of the piece. Pieces are
- * about piece_size; one without such a place belongs to the piece before it. */
+/* Finds where piece i may start. Returns false if there is no such place before the nominal end of
+ * the piece, in which case its bytes belong to the piece before it. Pieces have about piece_size
+ * bytes. */
 static bool find_piece(size_t *start, const count_job_t *job, size_t i)
 {
     size_t size = job->trainer->piece_size, from = i * size;
@@ -240,7 +241,7 @@ static bool find_piece(size_t *start, const count_job_t *job, size_t i)
     return i == 0 || *start < to;
 }
 
-/* Counted bytes, told to the caller on its own thread, which is worker 0. */
+/* Adds to the bytes counted. Progress is reported only by worker 0, which is the calling thread. */
 static void report_count(count_job_t *job, size_t size, int32_t worker_index)
 {
     const tlm_bpe_trainer_options_t *options = &job->trainer->options;
@@ -273,12 +274,12 @@ static void count_piece(void *context, int64_t piece, int32_t worker_index)
             tlmi_split_text(&job->trainer->pipeline, job->text.data + start, end - start, &sink);
     if (worker->status != TLM_OK)
         snprintf(worker->message, sizeof(worker->message), "%s", tlm_error_message());
-    /* The search for the start has looked at a few bytes before. */
+    /* The search for the start also read a few bytes before the piece. */
     tlmi_mapping_leave(&job->text, seen > LOOK_BACK ? seen - LOOK_BACK : 0, end);
     report_count(job, end - start, worker_index);
 }
 
-/* Adds what the workers counted to `out`, which is empty. */
+/* Adds the counts of all workers to `out`, which is empty. */
 static tlm_status_t gather(tlmi_pretoken_counts_t *out, count_worker_t *workers, int32_t n)
 {
     for (int32_t i = 0; i < n; i++) {
@@ -289,7 +290,7 @@ static tlm_status_t gather(tlmi_pretoken_counts_t *out, count_worker_t *workers,
     return TLM_OK;
 }
 
-/* All bytes are counted: the last report. */
+/* Makes the last report, after all bytes are counted. Fails if the job was cancelled. */
 static tlm_status_t finish_count(const count_job_t *job)
 {
     const tlm_bpe_trainer_options_t *options = &job->trainer->options;
@@ -306,7 +307,8 @@ static tlm_status_t finish_count(const count_job_t *job)
 static tlm_status_t count_text(tlmi_pretoken_counts_t *out, const tlm_bpe_trainer_t *trainer,
                                tlmi_mapping_t text)
 {
-    int32_t num_workers = TLM_MAX_THREADS; /* has room whatever the number of threads becomes */
+    /* The maximum, because the number of threads may change in the meantime. */
+    int32_t num_workers = TLM_MAX_THREADS;
     count_job_t job = {
         .trainer = trainer, .text = text, .num_pieces = text.size / trainer->piece_size + 1};
     tlm_status_t status;
@@ -324,7 +326,7 @@ static tlm_status_t count_text(tlmi_pretoken_counts_t *out, const tlm_bpe_traine
     return status;
 }
 
-/* Adds the counts of a whole text, which are consumed. */
+/* Adds the counts of a complete text and consumes them. */
 static tlm_status_t take_counts(tlm_bpe_trainer_t *trainer, tlmi_pretoken_counts_t *counts,
                                 uint64_t text_bytes)
 {
@@ -435,7 +437,7 @@ static tlm_status_t add_bytes(tlmi_vocabulary_t *vocabulary, int32_t byte_order)
     return TLM_OK;
 }
 
-/* What is there before the first merge is learned. */
+/* Adds the tokens that the vocabulary has before the first merge is learned. */
 static tlm_status_t start_vocabulary(tlmi_vocabulary_t *vocabulary,
                                      const tlm_bpe_trainer_t *trainer)
 {
@@ -453,7 +455,7 @@ static tlm_status_t start_vocabulary(tlmi_vocabulary_t *vocabulary,
     return add_special_tokens(vocabulary, trainer->special);
 }
 
-/* Extends the vocabulary by what the counts teach. */
+/* Learns merges from the counts and adds their products to the vocabulary. */
 static tlm_status_t learn(tlmi_merge_t **merges, size_t *num_merges, tlmi_vocabulary_t *vocabulary,
                           const tlm_bpe_trainer_t *trainer)
 {
@@ -478,7 +480,7 @@ static tlm_status_t learn(tlmi_merge_t **merges, size_t *num_merges, tlmi_vocabu
     return tlmi_bpe_learn(merges, num_merges, vocabulary, &learn_options);
 }
 
-/* The merges of the base, if there is one, then those learned. */
+/* Fills the table with the merges of the base, if there is one, then the learned merges. */
 static tlm_status_t fill_merge_table(tlmi_merge_table_t *table, const tlm_tokenizer_t *base,
                                      const tlmi_merge_t *merges, size_t n)
 {
@@ -493,7 +495,7 @@ static tlm_status_t fill_merge_table(tlmi_merge_table_t *table, const tlm_tokeni
     return TLM_OK;
 }
 
-/* A tokenizer with the pattern and the special tokens of the trainer; consumes the other two. */
+/* Makes a tokenizer with the trainer's pattern and special tokens. Consumes the other two. */
 static tlm_status_t make_tokenizer(tlm_tokenizer_t **out, const tlm_bpe_trainer_t *trainer,
                                    tlmi_vocabulary_t *vocabulary, tlmi_merge_table_t *table)
 {

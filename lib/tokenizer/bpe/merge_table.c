@@ -1,4 +1,4 @@
-/* Open addressing at half load; looked up for each pair of neighbors while encoding. */
+/* Encoding looks up each pair of neighbors, so this open-addressed table is at most half full. */
 #include "tokenizer/bpe/bpe.h"
 
 #include <string.h>

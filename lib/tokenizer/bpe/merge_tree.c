@@ -1,6 +1,7 @@
-/* Tokens stand where their first bytes stood, so that neighbors are found in a bit map and need no
- * links, and the ids lie in what becomes the result. The next merge is found in a tree of minima:
- * unlike a heap, it holds one rank per position, none is out of date, and a change touches few nodes. */
+/* A token is stored at the position of its first byte. Neighbors are thus found with a bit map,
+ * without links, and the ids are stored in the array that becomes the result. The next merge is
+ * found in a tree of minima. Unlike a heap, the tree holds one rank per position, no rank is out of
+ * date, and a change touches few nodes. */
 #include "tokenizer/bpe/bpe.h"
 
 #include <string.h>
@@ -59,7 +60,7 @@ static void flip_start(tlmi_merge_tree_t *tree, size_t at)
     tree->starts[at / 64] ^= (uint64_t)1 << at % 64;
 }
 
-/* The position of the next token, or the size. */
+/* Returns the position of the next token, or the size if there is none. */
 static size_t next_start(const tlmi_merge_tree_t *tree, size_t at)
 {
     size_t word = ++at / 64;
@@ -70,7 +71,7 @@ static size_t next_start(const tlmi_merge_tree_t *tree, size_t at)
     return 64 * word + (size_t)__builtin_ctzll(bits);
 }
 
-/* The position of the token before, or NONE. */
+/* Returns the position of the previous token, or NONE. */
 static size_t previous_start(const tlmi_merge_tree_t *tree, size_t at)
 {
     size_t word = at / 64;
@@ -110,8 +111,9 @@ void tlmi_merge_tree_start(tlmi_merge_tree_t *tree, const tlmi_merge_tree_layout
                            void *memory, const tlmi_merge_table_t *merges, uint32_t *ids,
                            size_t size)
 {
-    memset(memory, 0xFF,
-           layout->size); /* no merge anywhere; a token at each byte, and one behind */
+    /* No position has a merge yet. All bits of `starts` are set: each byte is a token,
+     * and the bit after the last one ends a search. */
+    memset(memory, 0xFF, layout->size);
     for (int level = 0; level < layout->levels; level++)
         tree->ranks[level] = (uint32_t *)((char *)memory + layout->ranks[level]);
     tree->starts = (uint64_t *)((char *)memory + layout->starts);

@@ -1,6 +1,6 @@
-/* Counting happens once for each pretoken of the text, so a look-up is to touch one cache line: most
- * pretokens are short and are themselves the key in the table. The slots of a whole batch are
- * fetched ahead of their use. */
+/* Each pretoken of the text needs a lookup, so a lookup should touch only one cache line. Most
+ * pretokens are short and are stored in the table as their own key. The slots of a whole batch are
+ * prefetched before they are used. */
 #include "tokenizer/bpe/bpe_train.h"
 
 #include <stdlib.h>
@@ -41,7 +41,7 @@ static inline uint64_t hash_key(const uint64_t *key)
     return tlmi_hash_mix(first ^ 0x9E3779B97F4A7C15u, key[1] ^ 0xD1B54A32D192ED03u);
 }
 
-/* The key of a short pretoken; `readable` bytes may be read from its start. */
+/* Makes the key of a short pretoken. `readable` bytes may be read from its start. */
 static inline void short_key(uint64_t *key, const uint8_t *pretoken, size_t size, size_t readable)
 {
     uint8_t copy[16];
@@ -62,7 +62,7 @@ static inline void short_key(uint64_t *key, const uint8_t *pretoken, size_t size
     key[1] |= (uint64_t)size << 56;
 }
 
-/* The key of a long one, without its place. */
+/* Makes the key of a long pretoken, without its offset in `bytes`. */
 static void long_key(uint64_t *key, const uint8_t *pretoken, size_t size)
 {
     key[0] = 0;
@@ -100,7 +100,7 @@ tlm_bytes_t tlmi_pretoken_bytes(const tlmi_pretoken_counts_t *counts,
 
 /* ---- The table ---- */
 
-/* The slot of a pretoken, or the free one where it belongs. */
+/* Returns the slot of a pretoken, or the free slot where it belongs. */
 static inline tlmi_pretoken_slot_t *find_slot(const tlmi_pretoken_counts_t *counts,
                                               const pretoken_key_t *key, const uint8_t *pretoken,
                                               size_t size)
@@ -135,7 +135,7 @@ static tlmi_pretoken_slot_t *new_slots(size_t num_slots)
     return slots;
 }
 
-/* Puts a slot, whose pretoken is not there yet, in its place. */
+/* Copies a slot to its place in a table that does not have its pretoken yet. */
 static void place_slot(tlmi_pretoken_slot_t *slots, size_t num_slots,
                        const tlmi_pretoken_slot_t *slot)
 {
@@ -146,7 +146,7 @@ static void place_slot(tlmi_pretoken_slot_t *slots, size_t num_slots,
     slots[at] = *slot;
 }
 
-/* Has room for n pretokens in all, at most three quarters full. */
+/* Makes room for a total of n pretokens, with the table at most three quarters full. */
 static tlm_status_t reserve_slots(tlmi_pretoken_counts_t *counts, size_t n)
 {
     size_t num_slots = counts->num_slots == 0 ? FIRST_SLOTS : counts->num_slots;
@@ -183,13 +183,13 @@ static bool reserve_bytes(tlmi_pretoken_counts_t *counts, size_t size)
     return tlmi_grow(&counts->bytes, &counts->bytes_capacity, needed, 1, "pretokens");
 }
 
-/* Bytes that a pretoken takes beside its slot. */
+/* Returns the bytes that a pretoken needs besides its slot. */
 static size_t bytes_needed(size_t size)
 {
     return size <= SHORT_SIZE ? 0 : sizeof(size_t) + size;
 }
 
-/* Takes a new pretoken, for which there is room, into a free slot. */
+/* Stores a new pretoken in a free slot. The table must have room for its bytes. */
 static void take_slot(tlmi_pretoken_counts_t *counts, tlmi_pretoken_slot_t *slot,
                       const pretoken_key_t *key, const uint8_t *pretoken, size_t size,
                       uint64_t count)
@@ -209,7 +209,7 @@ static void take_slot(tlmi_pretoken_counts_t *counts, tlmi_pretoken_slot_t *slot
 
 /* ---- Counting ---- */
 
-/* A slot may lie in two cache lines. */
+/* A slot may span two cache lines. */
 static inline void prefetch_slot(const tlmi_pretoken_slot_t *slot)
 {
     __builtin_prefetch(slot, 1);
@@ -260,7 +260,7 @@ tlm_status_t tlmi_pretoken_counts_add(tlmi_pretoken_counts_t *counts, const uint
 
 /* ---- Merging and limiting ---- */
 
-/* The slot in `to` of a pretoken of `from`; its bytes are there until `room` changes. */
+/* Returns the slot in `to` for a pretoken of `from`. *bytes is valid until `room` changes. */
 static tlmi_pretoken_slot_t *slot_of_other(pretoken_key_t *key, tlm_bytes_t *bytes, uint8_t *room,
                                            const tlmi_pretoken_counts_t *to,
                                            const tlmi_pretoken_counts_t *from, size_t index)
@@ -272,8 +272,9 @@ static tlmi_pretoken_slot_t *slot_of_other(pretoken_key_t *key, tlm_bytes_t *byt
     return find_slot(to, key, bytes->data, bytes->size);
 }
 
-/* Counts what is new in `from` first, so that nothing can fail once counts have changed. Slots lie in
- * the order of their hashes, so both passes go through both tables nearly in order. */
+/* A first pass finds how much room the new pretokens of `from` need, so that nothing can fail once
+ * counts have changed. Slots are in the order of their hashes, so both passes read both tables
+ * nearly in order. */
 static tlm_status_t merge_smaller(tlmi_pretoken_counts_t *to, tlmi_pretoken_counts_t *from)
 {
     size_t new_pretokens = 0, new_bytes = 0;
@@ -330,13 +331,13 @@ tlm_status_t tlmi_pretoken_counts_merge(tlmi_pretoken_counts_t *to, tlmi_pretoke
     return status;
 }
 
-/* A slot with what it takes to compare it. */
+/* A slot, with the table that is needed to compare it. */
 typedef struct ranked_slot {
     const tlmi_pretoken_counts_t *counts;
     const tlmi_pretoken_slot_t *slot;
 } ranked_slot_t;
 
-/* The most frequent first. */
+/* Orders the most frequent pretoken first. */
 static int compare_slots(const void *a, const void *b)
 {
     const ranked_slot_t *x = a, *y = b;
@@ -352,7 +353,7 @@ static int compare_slots(const void *a, const void *b)
     return order != 0 ? order : (right.size > left.size) - (right.size < left.size);
 }
 
-/* Moves the first `limit` pretokens of `counts`, most frequent first, to `kept`, which has room. */
+/* Copies the `limit` most frequent pretokens of `counts` to `kept`, which must have room. */
 static void keep_most_frequent(tlmi_pretoken_dropped_t *dropped, tlmi_pretoken_counts_t *kept,
                                const tlmi_pretoken_counts_t *counts, size_t limit,
                                ranked_slot_t *ranked)

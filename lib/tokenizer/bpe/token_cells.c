@@ -1,4 +1,4 @@
-/* Laying out the cells. */
+/* Lays out the cells of the pretokens. */
 #include "tokenizer/bpe/bpe_train.h"
 
 #include <string.h>
@@ -19,7 +19,7 @@ static void place_bytes(uint32_t *to, tlm_bytes_t pretoken, const uint32_t *byte
         to[i] = byte_ids[pretoken.data[i]];
 }
 
-/* The pretoken as the base has encoded it. */
+/* Writes the cells of a pretoken that the base has encoded. */
 static void place_tokens(uint32_t *to, const tlm_tokenizer_t *base, const tlmi_id_list_t *ids)
 {
     for (size_t i = 0; i < ids->n; i++) {
@@ -32,7 +32,7 @@ static void place_tokens(uint32_t *to, const tlm_tokenizer_t *base, const tlmi_i
     }
 }
 
-/* Ends the pretoken whose cells begin at cells->n and have just been written. */
+/* Ends the pretoken whose cells were just written from cells->n on. */
 static void end_pretoken(tlmi_token_cells_t *cells, size_t size, uint64_t count)
 {
     size_t start = cells->n, end = start + size;
@@ -53,7 +53,8 @@ static tlm_status_t fill(tlmi_token_cells_t *cells, size_t num_blocks,
     tlmi_scratch_t scratch = {0};
     tlm_status_t status = TLM_OK;
 
-    /* No pretoken goes on from the first cells, or beyond the last: both have no end, and differ. */
+    /* The first block starts before any pretoken, and blocks after the last pretoken start in none,
+     * so their entries hold no end. The values differ so that no pretoken seems to span them. */
     cells->cells[0] = TLMI_CELL_COUNT;
     cells->n = 1;
     memset(cells->block_ends, 0xFF, num_blocks * sizeof(*cells->block_ends));

@@ -1,7 +1,8 @@
-/* Where pretokens start follows from the classes of neighboring characters, so it is computed for
- * a block of up to 64 bytes at once. A mask has bit i for byte i of the block; each byte of a
- * character has the character's class, so that "the character before" is a shift by one bit. Blocks
- * end where characters do; what a block must know of the one before is carried. */
+/* The starts of pretokens depend on the classes of neighboring characters, so they are computed
+ * for a block of up to 64 bytes at once. Bit i of a mask stands for byte i of the block. Every
+ * byte of a character has the character's class, so "the previous character" is a shift by one
+ * bit. Blocks end at character boundaries; whatever a block needs from the previous one is
+ * carried over. */
 #include "tokenizer/pretokenize/pretokenize.h"
 
 #include <string.h>
@@ -10,35 +11,36 @@
 #include "kernels/byte_masks.h"
 #include "tokenizer/pretokenize/unicode.h"
 
-#define BATCH 256 /* pretokens handed over at once, at least */
+#define BATCH 256 /* least number of pretokens per callback, except for the last one */
 
-/* Bit 0 of each: what the last byte before the block is. */
+/* Bit 0 of each mask describes the last byte before the block. */
 typedef struct carries {
     uint64_t letter, lower, both, number, other, space, blank;
-    uint64_t line;       /* an end of a line that is not taken by what stands before it */
-    uint64_t taken;      /* one that is, or a slash */
-    uint64_t lone_other; /* part of the first character of a pretoken of `other` ones */
-    uint64_t set, clear; /* any bits: starts decided by a contraction in the block before */
+    uint64_t line;       /* a line ending that the pretoken before it does not take in */
+    uint64_t taken;      /* a line ending or a slash that the pretoken before it takes in */
+    uint64_t lone_other; /* part of the first character of a pretoken of `other` */
+    uint64_t set, clear; /* any bits: starts set by a contraction in the last block */
 } carries_t;
 
 typedef struct scan {
     const tlmi_scanner_t *scanner;
     tlmi_byte_masks_fn byte_masks;
     const uint8_t *end;
-    const uint8_t *limit; /* no pretoken that ends behind it is given */
+    const uint8_t *limit; /* pretokens that end after this are not emitted */
 
-    /* Places before the block that start a pretoken if white space ends where the block begins: */
-    const uint8_t *last_space;  /* its last character; or NULL */
-    const uint8_t *indentation; /* what follows its last end of a line; or NULL; also if the white
-                                   space goes on without another end of a line */
+    /* Positions before the block that start a pretoken if white space ends where the block begins.
+     * Each is NULL if there is none. */
+    const uint8_t *last_space;  /* the last white-space character */
+    const uint8_t *indentation; /* just after the last line ending; starts a pretoken even if
+                                   white space continues without another line ending */
     const uint8_t *suffix_end;  /* o200k: end of the last contraction */
-    int digits;                 /* numbers in the pretoken that the block begins in */
-    uint64_t known;             /* bit 0 where the block's start is a known start of a pretoken */
+    int digits;                 /* numbers so far in the pretoken that spans the block's start */
+    uint64_t known;             /* bit 0: a pretoken is already known to start with the block */
     carries_t carry;
 
     tlmi_pretokens_fn pretokens;
     void *context;
-    const uint8_t *batch; /* what `ends` count from */
+    const uint8_t *batch; /* `ends` are relative to this */
     size_t n;
     size_t ends[BATCH + TLMI_MASK_BYTES + 4];
 } scan_t;
@@ -47,10 +49,10 @@ typedef struct scan {
 
 typedef struct classes {
     int size;       /* bytes in the block */
-    uint64_t valid; /* bits below size */
+    uint64_t valid; /* the `size` lowest bits */
     uint64_t letter, upper, lower, both, mark, number, other, space;
     uint64_t blank, newline, apostrophe, slash;
-    uint64_t inner; /* bytes of characters but their first */
+    uint64_t inner; /* all bytes of characters except the first */
 } classes_t;
 
 static inline uint64_t low_bits(int n)
@@ -58,7 +60,8 @@ static inline uint64_t low_bits(int n)
     return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
 }
 
-/* Bytes at the end of a full block that belong to a character which goes on behind it. */
+/* Returns the number of bytes at the end of a full block that begin a character which the block
+ * cuts off. */
 static inline int cut_character(const uint8_t *block)
 {
     for (int back = 1; back <= 3; back++) {
@@ -73,7 +76,7 @@ static inline int cut_character(const uint8_t *block)
     return 0;
 }
 
-/* Adds the characters beyond ASCII, of which `wide` has the bytes. */
+/* Adds the non-ASCII characters, whose bytes are set in `wide`. */
 static void add_wide(classes_t *classes, uint64_t wide, const uint8_t *at, const uint8_t *end)
 {
     uint64_t by_class[TLMI_CHAR_OTHER + 1] = {0};
@@ -129,7 +132,7 @@ static inline void classify(classes_t *out, const scan_t *scan, const uint8_t *a
     out->other = ~(out->letter | out->number | out->space) & out->valid;
 }
 
-/* Moves bits on the last bytes of characters to the first bytes. */
+/* Moves each bit from the last byte of a character to its first byte. */
 static inline uint64_t to_first_byte(uint64_t bits, uint64_t inner)
 {
     while ((bits & inner) != 0)
@@ -137,7 +140,7 @@ static inline uint64_t to_first_byte(uint64_t bits, uint64_t inner)
     return bits;
 }
 
-/* ---- Handing over ---- */
+/* ---- Output ---- */
 
 static inline void give_start(scan_t *scan, const uint8_t *start)
 {
@@ -172,8 +175,8 @@ static inline uint64_t before(uint64_t mask, uint64_t carry)
     return mask << 1 | carry;
 }
 
-/* Clears `starts` from bit `from` on, `inside` bits, and sets the one behind them; where they reach
- * into the next block, later. */
+/* Clears `inside` bits of `starts` from bit `from`, and sets the bit after them. Bits that fall
+ * into the next block are carried over to it. */
 static inline uint64_t join(scan_t *scan, const classes_t *c, uint64_t starts, int from, int inside)
 {
     int behind = from + inside;
@@ -189,7 +192,8 @@ static inline uint64_t join(scan_t *scan, const classes_t *c, uint64_t starts, i
     return starts;
 }
 
-/* Starts on an apostrophe that begin a contraction: nothing starts inside, something behind it. */
+/* Handles starts at an apostrophe that begins a contraction: no pretoken starts inside the
+ * contraction, and one starts right after it. */
 static uint64_t join_contractions(scan_t *scan, const classes_t *c, const uint8_t *at,
                                   uint64_t starts)
 {
@@ -203,7 +207,8 @@ static uint64_t join_contractions(scan_t *scan, const classes_t *c, const uint8_
     return starts;
 }
 
-/* o200k: contractions behind a word belong to it, but one behind another contraction does not. */
+/* o200k: a contraction after a word belongs to the word, but one after another contraction does
+ * not. */
 static uint64_t join_suffixes(scan_t *scan, const classes_t *c, const uint8_t *at, uint64_t starts,
                               uint64_t apostrophes)
 {
@@ -219,7 +224,8 @@ static uint64_t join_suffixes(scan_t *scan, const classes_t *c, const uint8_t *a
     return starts;
 }
 
-/* The last character of white space before something else is left to that, with `which` of it. */
+/* The last white-space character of a run is left to whatever follows the run, if it is in `which`.
+ * Returns these characters as starts; one at the end of the block waits in last_space. */
 static inline uint64_t last_spaces(scan_t *scan, const classes_t *c, const uint8_t *at,
                                    uint64_t starts, uint64_t which)
 {
@@ -259,7 +265,7 @@ static inline uint64_t starts_gpt2(scan_t *scan, const classes_t *c, const uint8
 
 /* ---- Starts of cl100k and o200k ---- */
 
-/* Numbers start a pretoken where others end and where max_digits of them have been. */
+/* A pretoken starts at the first number of a run and after every max_digits numbers. */
 static uint64_t number_starts(scan_t *scan, const classes_t *c)
 {
     uint64_t firsts = c->number & ~c->inner;
@@ -269,7 +275,7 @@ static uint64_t number_starts(scan_t *scan, const classes_t *c)
 
     if (most == 1)
         return firsts;
-    /* Most numbers are short, and in the middle of a block. */
+    /* Fast path: most numbers are short and do not touch the ends of the block. */
     if ((c->number & follows & follows << 1 & follows << 2) == 0 &&
         (follows & c->number & 1) == 0 && (c->number >> (c->size - 1) & 1) == 0)
         return starts;
@@ -288,8 +294,8 @@ static uint64_t number_starts(scan_t *scan, const classes_t *c)
     return starts;
 }
 
-/* Of white space, what follows its last end of a line starts a pretoken. `firsts` are first bytes
- * behind ends of lines, `newline` the ends of lines, and `plain` all other white space. */
+/* In a run of white space, the part after the last line ending starts a pretoken. `firsts` marks
+ * first bytes after line endings, `newline` the line endings, and `plain` all other white space. */
 static uint64_t indentations(scan_t *scan, const uint8_t *at, int size, uint64_t firsts,
                              uint64_t plain, uint64_t newline)
 {
@@ -313,7 +319,7 @@ static uint64_t indentations(scan_t *scan, const uint8_t *at, int size, uint64_t
     return starts;
 }
 
-/* Each byte of the characters whose first bytes are given. */
+/* Returns all bytes of the characters whose first bytes are set in `firsts`. */
 static inline uint64_t whole_characters(uint64_t firsts, uint64_t inner)
 {
     if (inner == 0)
@@ -331,8 +337,9 @@ starts_cl100k(scan_t *scan, const classes_t *c, const uint8_t *at, bool o200k)
     uint64_t behind_other = before(c->other, carry->other);
     uint64_t starts, indented, suffixes = 0;
 
-    /* [\r\n]* behind others, [\r\n/]* in o200k: an addition carries from the first to the end of
-     * the run; a second in the same run stays as a bit of the sum. */
+    /* [\r\n]* after `other` characters, [\r\n/]* in o200k. The addition carries from the first
+     * byte taken to the end of the run; a second first_taken bit in the same run stays set in
+     * the sum. */
     uint64_t takeable = o200k ? c->newline | c->slash : c->newline;
     uint64_t first_taken = (c->newline & behind_other) | (takeable & carry->taken);
     uint64_t taken = takeable & (~(takeable + first_taken) | first_taken);
@@ -342,7 +349,8 @@ starts_cl100k(scan_t *scan, const classes_t *c, const uint8_t *at, bool o200k)
     uint64_t others = (c->other & ~taken & ~behind_other & ~before(c->blank, carry->blank)) |
                       (c->other & behind_taken);
     uint64_t lone_other = whole_characters(others, c->inner);
-    /* Letters take one character before them that is plain white space or starts a pretoken. */
+    /* Letters take in the character before them if it is plain white space or an `other` character
+     * that starts a pretoken. */
     uint64_t letters = c->letter & ~behind_letter &
                        ~(before(plain, carry->space & ~carry->line & ~carry->taken) |
                          before(lone_other, carry->lone_other));
@@ -392,14 +400,16 @@ static inline void carry_classes(carries_t *carry, const classes_t *c)
     carry->blank = c->blank >> last & 1;
 }
 
-/* What depends on more than its neighbors: o200k's marks, which are letters or others, and
- * capitals behind a letter that is neither a capital nor a small one. */
+/* Whether the block holds characters that depend on more than their neighbors. In o200k these
+ * are marks, which count as letters or as `other`, and capitals after a letter that is neither
+ * uppercase nor lowercase. */
 static inline bool needs_reference(const scan_t *scan, const classes_t *c)
 {
     return (c->mark | (c->upper & before(c->both, scan->carry.both))) != 0;
 }
 
-/* By the reference from the last start to `to` at least. Returns where the pretoken there ends. */
+/* Runs the reference scanner from the last start to at least `to`. Sets *at to the end of the last
+ * pretoken. */
 static tlm_status_t scan_by_reference(const uint8_t **at, scan_t *scan, const uint8_t *to)
 {
     const uint8_t *next = scan->n > 0 ? scan->batch + scan->ends[scan->n - 1] : scan->batch;
@@ -417,7 +427,7 @@ static tlm_status_t scan_by_reference(const uint8_t **at, scan_t *scan, const ui
     return TLM_OK;
 }
 
-/* Where marks are, there are more: the reference goes on for a few blocks. */
+/* Marks tend to come together, so the reference scanner runs for a few blocks. */
 #define REFERENCE_BYTES (4 * TLMI_MASK_BYTES)
 
 static inline __attribute__((always_inline)) tlm_status_t

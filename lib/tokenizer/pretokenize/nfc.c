@@ -1,6 +1,7 @@
-/* A text is a row of clusters: a character that never composes with what stands before it, and is in
- * NFC by itself ("stable"), and those behind it that are not so. Nearly all clusters are one stable
- * character, which stays as it is; the others are decomposed, their marks sorted, and composed. */
+/* A text is a sequence of clusters. A cluster is a "stable" character, which never composes with
+ * the text before it and is in NFC by itself, and the unstable characters after it. Nearly all
+ * clusters are a single stable character, which is copied as it is. The others are decomposed,
+ * their marks are sorted, and the result is composed. */
 #include "tokenizer/pretokenize/pretokenize.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "tokenizer/hash.h"
 #include "tinylm/tokenizer.h"
 
-#define FEW_MARKS 16 /* up to this many are sorted by insertion */
+#define FEW_MARKS 16 /* insertion sort handles up to this many */
 
 void tlmi_normal_text_release(tlmi_normal_text_t *text)
 {
@@ -19,10 +20,10 @@ void tlmi_normal_text_release(tlmi_normal_text_t *text)
     *text = (tlmi_normal_text_t){0};
 }
 
-/* End of the whole clusters of one character at `at`. */
+/* Returns the end of the complete one-character clusters at `at`. */
 static const uint8_t *skip_stable(const uint8_t *at, const uint8_t *end)
 {
-    const uint8_t *last = at; /* where the cluster begins that the next character may belong to */
+    const uint8_t *last = at; /* start of the cluster that the next character may belong to */
 
     while (at < end) {
         uint32_t code_point;
@@ -42,7 +43,7 @@ static const uint8_t *skip_stable(const uint8_t *at, const uint8_t *end)
     return end;
 }
 
-/* End of the cluster of several characters at `at`. */
+/* Returns the end of the cluster of several characters at `at`. */
 static const uint8_t *cluster_end(const uint8_t *at, const uint8_t *end)
 {
     uint32_t code_point;
@@ -55,7 +56,8 @@ static const uint8_t *cluster_end(const uint8_t *at, const uint8_t *end)
     return at;
 }
 
-/* Stable, as canonical order has to be. (n) marks, `scratch` of the same size. */
+/* Sorts marks by combining class. Canonical ordering requires a stable sort. `marks` and
+ * `scratch`: (n). */
 static void sort_marks(int32_t *marks, size_t n, int32_t *scratch)
 {
     size_t ends[257] = {0};
@@ -79,7 +81,7 @@ static void sort_marks(int32_t *marks, size_t n, int32_t *scratch)
     memcpy(marks, scratch, n * sizeof(*marks));
 }
 
-/* Puts each run of marks, which are the characters of another class than 0, in order. */
+/* Sorts each run of marks, which are the characters whose combining class is not 0. */
 static void sort_runs(int32_t *characters, size_t n, int32_t *scratch)
 {
     for (size_t start = 0, end; start < n; start = end + 1) {
@@ -177,7 +179,7 @@ tlm_status_t tlm_utf8_nfc(char **text, size_t *size, const void *bytes, size_t n
     return TLM_OK;
 }
 
-/* ---- As the normalizer of a pipeline ---- */
+/* ---- NFC as a normalizer for pipelines ---- */
 
 static bool nfc_leaves(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size)
 {
@@ -198,7 +200,7 @@ static size_t nfc_last_cut(const tlmi_normalizer_t *normalizer, const uint8_t *t
     return tlmi_nfc_last_cut(text, size);
 }
 
-/* ASCII characters compose with nothing before them. */
+/* An ASCII character never composes with the text before it. */
 static bool nfc_cuts_at(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t at)
 {
     (void)normalizer;

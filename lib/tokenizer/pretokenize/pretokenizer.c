@@ -7,11 +7,11 @@
 #include "base/memory.h"
 #include "tokenizer/pretokenize/unicode.h"
 
-#define BATCH 256 /* pretokens handed over at once */
+#define BATCH 256 /* pretokens per callback */
 
 struct tlmi_pretokenizer {
     char *pattern;
-    const tlmi_scanner_t *scanner; /* NULL: the regular expression */
+    const tlmi_scanner_t *scanner; /* NULL: use the regular expression */
     tlmi_regex_t *regex;
 };
 
@@ -56,15 +56,15 @@ bool tlmi_pretokenizer_is_local(const tlmi_pretokenizer_t *pretokenizer)
     return pretokenizer->scanner != NULL;
 }
 
-/* Text as Oniguruma sees it: itself, or a copy in which each malformed byte is U+FFFD, a character
- * that is neither letter, number nor space. */
+/* The text that Oniguruma sees: the original, or a copy with each malformed byte replaced by
+ * U+FFFD, which is neither a letter, a number nor a space. */
 typedef struct regex_text {
     const uint8_t *original;
     size_t original_size;
     const uint8_t *seen;
     size_t seen_size;
     uint8_t *copy;               /* NULL if the text was well-formed */
-    size_t original_at, seen_at; /* the same place in both */
+    size_t original_at, seen_at; /* the same position in both */
 } regex_text_t;
 
 static tlm_status_t regex_text_init(regex_text_t *text, const uint8_t *bytes, size_t size)
@@ -98,7 +98,7 @@ static tlm_status_t regex_text_init(regex_text_t *text, const uint8_t *bytes, si
     return TLM_OK;
 }
 
-/* Place in the original of place `seen` >= text->seen_at. */
+/* Maps the position `seen` >= text->seen_at to the original. */
 static size_t original_place(regex_text_t *text, size_t seen)
 {
     if (text->copy == NULL)
@@ -123,7 +123,7 @@ static tlm_status_t match_regex(const tlmi_regex_t *regex, tlmi_regex_matcher_t 
         size_t start, end;
 
         TLMI_TRY(tlmi_regex_search(&start, &end, regex, matcher, text->seen, text->seen_size, at));
-        if (start > at) /* a gap */
+        if (start > at) /* text that the pattern does not match */
             ends[n++] = original_place(text, start) - batch;
         if (end > start)
             ends[n++] = original_place(text, end) - batch;
@@ -177,10 +177,10 @@ tlm_status_t tlmi_pretokenize(const tlmi_pretokenizer_t *pretokenizer, const uin
     return tlmi_pretokenize_part(&consumed, pretokenizer, text, size, true, pretokens, context);
 }
 
-/* A space never joins what stands before it, and pretokens of anything but white space are not
- * decided by what follows them, unless it is of their kind. Ends of lines join punctuation before
- * them in some patterns, but not letters or numbers. Both neighbors are ASCII, so neither is part
- * of a wider character. */
+/* A space never joins the pretoken before it, and a pretoken that is not white space depends on the
+ * text after it only if that text is of the same kind. Line endings join the punctuation before
+ * them in some patterns, but never letters or numbers. Both neighbors are ASCII, so neither is part
+ * of a longer character. */
 bool tlmi_pretokenizer_always_cuts(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text,
                                    size_t at)
 {

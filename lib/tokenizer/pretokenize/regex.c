@@ -1,46 +1,46 @@
-/* Oniguruma behind a small interface. Its own limits are off by default; here every search has
- * them, so that a catastrophic pattern is an error and not a hang. */
+/* A small interface to Oniguruma. Oniguruma's limits are off by default; here every search sets
+ * them, so that a catastrophic pattern causes an error instead of a hang. */
 #include "tokenizer/pretokenize/pretokenize.h"
 
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
 
-#define ONIG_ESCAPE_UCHAR_COLLISION /* keeps the header's short name UChar out */
+#define ONIG_ESCAPE_UCHAR_COLLISION /* keeps the header from defining UChar */
 #include <oniguruma.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/shutdown.h"
 
-/* Backtracking steps of one match and of one search, and entries of the match stack: tens of
- * milliseconds, and tens of megabytes, at most. */
+/* Limits on the backtracking steps per match and per search, and on the entries of the match stack.
+ * They amount to at most tens of milliseconds and tens of megabytes. */
 #define RETRIES_IN_MATCH  10000000ul
 #define RETRIES_IN_SEARCH 20000000ul
 #define STACK_ENTRIES     4000000u
 
-/* Those limits count steps back only. A pattern that runs far ahead from each place, as a+x does on
- * a text of a's, takes time that grows with the square of the text; so the clock is looked at too.
- * For that each place is tried by itself: a search of Oniguruma's own would not come back between
- * them. */
+/* Those limits count only backtracking. A pattern that scans far ahead from every position, as a+x
+ * does on a text of a's, takes time quadratic in the size of the text, so the clock is checked too.
+ * This is why each position is tried separately: Oniguruma's own search would not return between
+ * positions. */
 #define PLACES_BETWEEN_LOOKS 64
 
 struct tlmi_regex {
     OnigRegex compiled;
-    bool from_last; /* has \G, which is where a search began: it must be one search */
+    bool from_last; /* uses \G, the position where a search begins, so it needs one search */
 };
 
 struct tlmi_regex_matcher {
     OnigRegion *region;
     OnigMatchParam *limits;
-    uint64_t deadline; /* of the thread's CPU time, in ns */
+    uint64_t deadline; /* in ns of the thread's CPU time */
     uint32_t places;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the variables below */
 static bool initialized;
 static int64_t num_compiled;
-static OnigSyntaxType syntax; /* Perl's, with possessive a?+ and a{1,3}+ */
+static OnigSyntaxType syntax; /* Perl syntax plus possessive a?+ and a{1,3}+ */
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
@@ -54,13 +54,13 @@ static void release(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* A fork while another thread holds the lock would leave it held for ever in the child. */
+/* If a thread forked while another held the lock, the lock would stay held forever in the child. */
 static void watch_forks(void)
 {
     pthread_atfork(acquire, release, release);
 }
 
-/* Oniguruma's tables go where no pattern is left that may need them. */
+/* Frees Oniguruma's tables once no pattern is left that may need them. */
 static void end_oniguruma(void)
 {
     acquire();
@@ -78,8 +78,9 @@ static void count_compiled(int change)
     release();
 }
 
-/* Starts Oniguruma; its code. Not by pthread_once: where memory was out, the next call tries again.
- * onig_initialize does nothing the second time, so the encoding is asked for on its own. */
+/* Initializes Oniguruma and returns its status code. This does not use pthread_once, so that the
+ * next call tries again after memory ran out. onig_initialize does nothing the second time, so
+ * the encoding is initialized separately. */
 static int initialize(void)
 {
     OnigEncoding utf8 = ONIG_ENCODING_UTF8;
@@ -116,8 +117,8 @@ static tlm_status_t fail_regex(const char *what, int code, OnigErrorInfo *info)
     return tlmi_fail(TLM_ERR_REGEX, "%s: %s", what, (const char *)message);
 }
 
-/* Oniguruma frees blocks twice where memory runs out while it compiles a pattern. So it only compiles
- * while there is far more than a pattern takes. */
+/* Oniguruma frees blocks twice if memory runs out while it compiles a pattern. So patterns are only
+ * compiled while far more memory is available than a pattern needs. */
 static bool memory_is_left(size_t pattern_size)
 {
     void *block = tlmi_alloc(pattern_size + 4096, 256, "a regular expression");
@@ -196,7 +197,7 @@ tlm_status_t tlmi_regex_matcher_create(tlmi_regex_matcher_t **out, uint64_t max_
         return tlmi_fail_memory(0, "a pattern matcher");
     }
     if (onig_region_resize(matcher->region, 1) != ONIG_NORMAL) {
-        matcher->region->allocated = 1; /* it may hold one of its two arrays, and would forget it */
+        matcher->region->allocated = 1; /* so that freeing it also frees a lone array */
         tlmi_regex_matcher_free(matcher);
         return tlmi_fail_memory(0, "a pattern matcher");
     }
@@ -220,7 +221,7 @@ void tlmi_regex_matcher_free(tlmi_regex_matcher_t *matcher)
     tlmi_free(matcher);
 }
 
-/* Start of the first character behind `at`. */
+/* Returns the start of the first character after `at`. */
 static size_t next_character(const uint8_t *text, size_t size, size_t at)
 {
     do
@@ -254,7 +255,7 @@ tlm_status_t tlmi_regex_search(size_t *start, size_t *end, const tlmi_regex_t *r
         *end = (size_t)matcher->region->end[0];
         if (*end > *start)
             return TLM_OK;
-        from = *end; /* an empty match: goes on behind the character that follows it */
+        from = *end; /* an empty match: continue after the next character */
     }
     *start = *end = size;
     return TLM_OK;

@@ -1,15 +1,16 @@
-/* How deep a regular expression is nested, before Oniguruma reads it: it takes up to 2 KB of the thread's stack
- * for each level, and a library cannot know how much of that there is.
+/* Bounds the nesting depth of a regular expression before Oniguruma parses it. Oniguruma uses up to
+ * 2 KB of the thread's stack per level, and a library cannot know how much stack is available.
  *
- * The bound must hold for whatever a pattern hides its parentheses behind. So the levels are followed only in
- * patterns made of what is plain to read; in any other, each opening parenthesis counts as a level. */
+ * The bound must hold whatever syntax a pattern hides its parentheses in. So levels are tracked
+ * only in patterns made of simple syntax; in any other pattern, each opening parenthesis or
+ * bracket counts as a level. */
 #include "tokenizer/pretokenize/pretokenize.h"
 
 #include <string.h>
 
-/* ---- What is not plain ------------------------------------------------------------------ */
+/* ---- Syntax that is not simple ---------------------------------------------------------- */
 
-/* Whether "(?" is followed by letters of options with an x, under which # begins a comment. */
+/* Whether the option letters after "(?" include x, which makes # begin a comment. */
 static bool sets_extended(const char *options)
 {
     for (; *options == '-' || *options == '^' || (*options >= 'a' && *options <= 'z') ||
@@ -20,7 +21,8 @@ static bool sets_extended(const char *options)
     return false;
 }
 
-/* The end of a class "[[:alpha:]]" names, seen from its "[:"; NULL if it is not one. */
+/* Returns the end of a POSIX class such as the one in "[[:alpha:]]", given its "[:"; NULL if it is
+ * not one. */
 static const char *end_of_posix(const char *at)
 {
     at += 2;
@@ -31,14 +33,15 @@ static const char *end_of_posix(const char *at)
     return at[0] == ':' && at[1] == ']' ? at + 2 : NULL;
 }
 
-/* The end of the character class at `at`, a bracket; NULL if it has no end or another bracket within. */
+/* Returns the end of the character class whose bracket is at `at`; NULL if the class has no end or
+ * contains another bracket. */
 static const char *end_of_class(const char *at)
 {
     at++;
     if (*at == '^')
         at++;
     if (*at == ']')
-        at++; /* stands for itself there */
+        at++; /* literal in this position */
     for (; *at != '\0' && *at != ']'; at++) {
         if (*at == '\\' && at[1] != '\0') {
             at++;
@@ -56,12 +59,12 @@ static const char *end_of_class(const char *at)
 
 typedef struct levels {
     size_t open, deepest;
-    size_t options; /* groups such as (?i), which hold all that follows them */
-    size_t repeats; /* repeats of repeats beyond the usual a*? and a{2,3}+ */
-    size_t run;     /* repeats one after another here */
+    size_t options; /* groups such as (?i), which enclose everything after them */
+    size_t repeats; /* repeats of repeats, beyond the usual a*? and a{2,3}+ */
+    size_t run;     /* consecutive repeats at this point */
 } levels_t;
 
-/* The end of a repeat at `at`; NULL if there is none. */
+/* Returns the end of the repeat at `at`; NULL if there is none. */
 static const char *end_of_repeat(const char *at)
 {
     if (*at == '*' || *at == '+' || *at == '?')
@@ -73,7 +76,7 @@ static const char *end_of_repeat(const char *at)
     return *at == '}' ? at + 1 : NULL;
 }
 
-/* The end of the group's beginning at `at`, a parenthesis; NULL if it is not plain. */
+/* Returns the end of the group opening whose parenthesis is at `at`; NULL if it is not simple. */
 static const char *begin_group(levels_t *levels, const char *at)
 {
     if (at[1] == '*' || (at[1] == '?' && (at[2] == '#' || at[2] == '{' || at[2] == '~')))
@@ -88,10 +91,10 @@ static const char *begin_group(levels_t *levels, const char *at)
     while (*end == '-' || (*end >= 'a' && *end <= 'z') || (*end >= 'A' && *end <= 'Z'))
         end++;
     levels->options += *end == ')';
-    return at + 2; /* behind the question mark, which repeats nothing */
+    return at + 2; /* after the question mark, which is not a repeat here */
 }
 
-/* What follows the part at `at`; NULL if it is not plain. */
+/* Returns the end of the element at `at`; NULL if the element is not simple. */
 static const char *follow(levels_t *levels, const char *at)
 {
     const char *end = end_of_repeat(at);
@@ -105,7 +108,7 @@ static const char *follow(levels_t *levels, const char *at)
         if (at[1] == 'Q' || at[1] == '\0')
             return NULL;
         if (at[1] == 'c' || at[1] == 'C' || at[1] == 'M')
-            return NULL; /* the next character, whatever it is, belongs to it */
+            return NULL; /* these take in the next character, whatever it is */
         return at + 2;
     case '[':
         return end_of_class(at);
@@ -119,7 +122,7 @@ static const char *follow(levels_t *levels, const char *at)
     }
 }
 
-/* Every opening parenthesis and bracket, every repeat of a repeat. */
+/* Counts every opening parenthesis or bracket and every repeat of a repeat. */
 static size_t count_all(const char *pattern)
 {
     size_t count = 0, run = 0;

@@ -2,22 +2,22 @@
  *
  * GPT-2:
  *   '(?:[sdmt]|ll|ve|re)   contraction
- *    ?\p{L}+               a run of letters, perhaps after one U+0020
+ *    ?\p{L}+               a run of letters, optionally after one U+0020
  *    ?\p{N}+               a run of numbers, likewise
- *    ?[^\s\p{L}\p{N}]+     a run of anything else but white space, likewise
+ *    ?[^\s\p{L}\p{N}]+     a run of anything else except white space, likewise
  *   \s+(?!\S)|\s+          white space
  *
  * cl100k (Llama 3, Qwen 2):
  *   (?i:'s|'t|'re|'ve|'m|'ll|'d)
- *   [^\r\n\p{L}\p{N}]?\p{L}+      letters, perhaps after one character of another kind
+ *   [^\r\n\p{L}\p{N}]?\p{L}+      letters, optionally after one character of another kind
  *   \p{N}{1,3}
- *    ?[^\s\p{L}\p{N}]+[\r\n]*     anything else, and the ends of lines behind it
- *   \s++$                         in tiktoken's cl100k_base only
+ *    ?[^\s\p{L}\p{N}]+[\r\n]*     anything else, and the line endings after it
+ *   \s++$                         only in tiktoken's cl100k_base
  *   \s*[\r\n]+|\s+(?!\S)|\s+
  *
- * o200k: as cl100k, but letters are words with a capital at most at their beginning, or of capitals
- * alone, which take marks too and end with a contraction if there is one; and slashes are taken
- * behind anything else as ends of lines are. */
+ * o200k: like cl100k with two differences. Letters form words, which have capitals only at their
+ * beginning or consist of capitals alone; words include marks and a contraction that follows. And
+ * slashes after anything else are taken in just as line endings are. */
 #include "tokenizer/pretokenize/pretokenize.h"
 
 #include <string.h>
@@ -33,7 +33,7 @@ static const tlmi_scanner_t o200k = {TLMI_SCANNER_O200K, 3, false};
 static const tlmi_scanner_t llama3 = {TLMI_SCANNER_CL100K, 3, false};
 static const tlmi_scanner_t qwen2 = {TLMI_SCANNER_CL100K, 1, false};
 
-/* The public macros, and other spellings in use that split every text alike. */
+/* The public macros, and other spellings in use that split every text the same way. */
 static const struct {
     const char *pattern;
     const tlmi_scanner_t *scanner;
@@ -43,12 +43,12 @@ static const struct {
     {TLM_PATTERN_O200K, &o200k},
     {TLM_PATTERN_LLAMA3, &llama3},
     {TLM_PATTERN_QWEN2, &qwen2},
-    /* GPT-2's own program, Hugging Face's ByteLevel */
+    /* OpenAI's GPT-2 code and Hugging Face's ByteLevel */
     {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", &gpt2},
     /* tiktoken's r50k_base and p50k_base */
     {"'(?:[sdmt]|ll|ve|re)| ?\\p{L}++| ?\\p{N}++| ?[^\\s\\p{L}\\p{N}]++|\\s++$|\\s+(?!\\S)|\\s",
      &gpt2},
-    /* cl100k_base in tiktoken before 0.8, and in programs that took it from there */
+    /* cl100k_base in tiktoken before 0.8 and in programs that copied it */
     {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| "
      "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|"
      "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+",
@@ -135,9 +135,9 @@ int tlmi_scan_contraction(const tlmi_scanner_t *scanner, const uint8_t *text, co
     }
 }
 
-/* \s+(?!\S)|\s+: the run of white space at `text`; where something follows, its last character is
- * left to that, unless it is the only one. With `lines`, \s*[\r\n]+ comes first: up to the last end
- * of a line in the run. */
+/* \s+(?!\S)|\s+: skips the run of white space at `text`. If something follows the run, the last
+ * character is left to that, unless it is the only one. With `lines`, \s*[\r\n]+ is tried first,
+ * which ends at the last line ending in the run. */
 static const uint8_t *skip_spaces(const tlmi_scanner_t *scanner, const uint8_t *text,
                                   const uint8_t *end, bool lines)
 {
@@ -185,7 +185,7 @@ static const uint8_t *scan_gpt2(const tlmi_scanner_t *scanner, const uint8_t *te
 
 /* ---- cl100k and o200k ---- */
 
-/* The alternatives behind letters and contractions: numbers, anything else, white space. */
+/* The alternatives after letters and contractions: numbers, anything else, white space. */
 static const uint8_t *scan_rest(const tlmi_scanner_t *scanner, const uint8_t *text,
                                 const uint8_t *end, int char_class)
 {
@@ -232,8 +232,8 @@ static const uint8_t *scan_cl100k(const tlmi_scanner_t *scanner, const uint8_t *
 }
 
 /* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+ at `text`, or NULL. The first part
- * takes all it can; where nothing is left for the second, it gives back up to the last character
- * that is in both. */
+ * is greedy; if nothing is left for the second, the first part backtracks to the last character
+ * that both accept. */
 static const uint8_t *skip_word(const uint8_t *text, const uint8_t *end)
 {
     const uint8_t *behind_both = NULL;
@@ -266,8 +266,8 @@ static const uint8_t *skip_capitals(const uint8_t *text, const uint8_t *end)
     return text;
 }
 
-/* The two alternatives of letters without the contraction behind them, or NULL. Where the second is
- * tried, only capitals are left: anything else would have been a word. */
+/* The two alternatives for letters, without the contraction after them, or NULL. When the second is
+ * tried, only capitals can match: anything else would have matched the first. */
 static const uint8_t *skip_words(const uint8_t *text, const uint8_t *end, int length,
                                  int char_class)
 {
@@ -310,14 +310,15 @@ const uint8_t *tlmi_scan_pretoken(const tlmi_scanner_t *scanner, const uint8_t *
     }
 }
 
-/* ---- Texts that go on ---- */
+/* ---- Incomplete texts ---- */
 
-/* No pretoken depends on bytes further than this behind its end, except on what
- * tlmi_scan_certain looks at: a white-space character given back (3 bytes) and the character after
- * it (4). */
+/* No pretoken depends on bytes farther than this after its end, except on the runs that
+ * tlmi_scan_certain handles. The sum covers a white-space character that is given back (3 bytes)
+ * and the character after it (4 bytes). */
 #define LOOKAHEAD 7
 
-/* Class and start of the last character in [text, end); TLMI_CHAR_OTHER if it is malformed. */
+/* Returns the class of the last character in [text, end), TLMI_CHAR_OTHER if it is malformed, and
+ * sets *start. */
 static int last_class(const uint8_t **start, const uint8_t *text, const uint8_t *end)
 {
     const uint8_t *last = end - 1;
@@ -330,8 +331,8 @@ static int last_class(const uint8_t **start, const uint8_t *text, const uint8_t 
     return last + length == end ? char_class : TLMI_CHAR_OTHER;
 }
 
-/* Only two runs are decided by the character behind them, however far that is: white space, of
- * which the last end of a line counts, and o200k's capitals, which may begin a word or end one. */
+/* The character after a run, however far away, decides only two kinds of runs: white space, where
+ * the last line ending matters, and o200k's capitals, which may begin a word or end one. */
 const uint8_t *tlmi_scan_certain(const uint8_t *text, const uint8_t *end)
 {
     const uint8_t *run = end - tlmi_utf8_unfinished(text, (size_t)(end - text)), *start;

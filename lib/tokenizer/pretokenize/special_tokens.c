@@ -1,5 +1,5 @@
-/* Special tokens are few and rare in a text: candidates are found by their first byte, then
- * compared, longest first. */
+/* Special tokens are few, and rare in a text, so the search finds candidates by their first byte
+ * and then compares them, longest first. */
 #include "tokenizer/pretokenize/pretokenize.h"
 
 #include <stdlib.h>
@@ -9,13 +9,13 @@
 #include "base/memory.h"
 
 struct tlmi_special_tokens {
-    tlm_bytes_t *tokens; /* in the caller's order; their bytes lie in `bytes` */
+    tlm_bytes_t *tokens; /* in the caller's order; they point into `bytes` */
     uint8_t *bytes;
     size_t n;
-    const tlm_bytes_t **ordered; /* by first byte, then from long to short */
-    size_t first[257];           /* ordered[first[b]] .. are those that begin with byte b */
+    const tlm_bytes_t **ordered; /* by first byte, then longest first */
+    size_t first[257];           /* those that begin with byte b start at ordered[first[b]] */
     size_t longest;
-    int only_first_byte; /* where all begin with the same byte, else -1 */
+    int only_first_byte; /* the first byte of all tokens if they share it, else -1 */
 };
 
 static int compare_tokens(const void *a, const void *b)
@@ -127,7 +127,8 @@ tlm_bytes_t tlmi_special_tokens_get(const tlmi_special_tokens_t *special, size_t
     return special->tokens[index];
 }
 
-/* Next position at or after `from` whose byte begins a special token; size if there is none. */
+/* Returns the next position at or after `from` whose byte begins some special token; `size` if
+ * there is none. */
 static size_t next_candidate(const tlmi_special_tokens_t *special, const uint8_t *text, size_t size,
                              size_t from)
 {

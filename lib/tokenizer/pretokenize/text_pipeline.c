@@ -1,4 +1,5 @@
-/* Special tokens first, then pretokens between them, of text that is normalized. */
+/* Finds special tokens first, then normalizes the text between them and splits it into
+ * pretokens. */
 #include "tokenizer/pretokenize/pretokenize.h"
 
 #include <string.h>
@@ -6,7 +7,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define STREAM_BLOCK ((size_t)16384) /* bytes gathered before a stream is looked at */
+#define STREAM_BLOCK ((size_t)16384) /* bytes that a stream buffers before it is split */
 
 void tlmi_normalizer_free(const tlmi_normalizer_t *normalizer)
 {
@@ -25,7 +26,7 @@ static bool find_special(tlmi_special_match_t *match, const tlmi_text_pipeline_t
     return false;
 }
 
-/* Text without special tokens, size >= 1. */
+/* Splits text without special tokens, size >= 1. */
 static tlm_status_t split_plain(const tlmi_text_pipeline_t *pipeline, const uint8_t *text,
                                 size_t size, const tlmi_pretoken_sink_t *sink)
 {
@@ -102,7 +103,7 @@ void tlmi_text_stream_release(tlmi_text_stream_t *stream)
     stream->threshold = STREAM_BLOCK;
 }
 
-/* Hands on what is certain from `at` on, where no special token begins before `limit`. */
+/* Emits the pretokens from `at` on that cannot change. No special token begins before `limit`. */
 static tlm_status_t split_certain(tlmi_text_stream_t *stream, size_t *at, size_t limit, bool final)
 {
     const tlmi_normalizer_t *normalizer = stream->pipeline.normalizer;
@@ -146,8 +147,8 @@ static tlm_status_t split_pending(tlmi_text_stream_t *stream, size_t *at, bool f
     }
 }
 
-/* Splits what is pending and moves the rest to the front. Where a long pretoken leaves much of it
- * unsplit, the next look waits for twice as much, so that no byte is looked at often. */
+/* Splits the pending text and moves the rest to the front. If a long pretoken leaves much of it
+ * unsplit, the next attempt waits for twice as much text, so that no byte is scanned many times. */
 static tlm_status_t flush(tlmi_text_stream_t *stream, bool final)
 {
     size_t at = 0, held;

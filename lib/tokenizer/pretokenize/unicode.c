@@ -1,7 +1,8 @@
-/* Character classes, from utf8proc's categories. A look-up there costs two dependent loads and a
- * wide record, so classes are kept here, a byte each. The table fills as blocks are first asked
- * for: a program that reads one script pays for its pages only. Threads that meet in an unfilled
- * block store the same bytes, and a byte depends on no other, so relaxed stores suffice. */
+/* Character classes, derived from utf8proc's categories. A lookup in utf8proc costs two dependent
+ * loads and a wide record, so this file caches the classes, one byte per code point. The table is
+ * filled block by block on first use, so a program that reads one script pays only for its pages.
+ * Threads that fill the same block at once store the same bytes, and no byte depends on another, so
+ * relaxed stores suffice. */
 #include "tokenizer/pretokenize/unicode.h"
 
 #include <utf8proc.h>
@@ -72,9 +73,9 @@ enum { UNKNOWN, STABLE, UNSTABLE };
 
 static _Atomic uint8_t stabilities[0x110000];
 
-/* All that composes with a character before it is a mark, or a vowel or a final consonant of Hangul.
- * U+11A7, before the first of those consonants, is none, but utf8proc 2.8 takes it for one and drops it;
- * as stable it is never composed. */
+/* Every character that composes with the one before it is a mark, or a Hangul vowel or final
+ * consonant. U+11A7, just before the first final consonant, is not one, but utf8proc 2.8 treats
+ * it as one and drops it. Treated as stable, it is never composed. */
 static bool find_stability(uint32_t code_point)
 {
     int32_t characters[TLMI_DECOMPOSED];

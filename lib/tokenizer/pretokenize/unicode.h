@@ -1,4 +1,4 @@
-/* UTF-8, classes of characters, and Normalization Form C. */
+/* UTF-8, character classes, and Normalization Form C. */
 #ifndef TLMI_UNICODE_H
 #define TLMI_UNICODE_H
 
@@ -10,22 +10,22 @@
 /* UTF-8 as the Unicode standard (section 3.9, table 3-7) defines it: no surrogates, no overlong
  * forms, nothing above U+10FFFF. */
 
-/* Decodes the character at the start of [text, end), which is not empty. Returns its length and
- * sets *code_point, or, where it is malformed, minus the length (1..3) of the maximal part that
- * could begin a character: what one U+FFFD replaces. */
+/* Decodes the character at the start of [text, end), which must not be empty. Returns its length
+ * and sets *code_point. If the character is malformed, returns minus the length (1..3) of the
+ * maximal part that could begin a character, which is the part that one U+FFFD replaces. */
 int tlmi_utf8_decode(uint32_t *code_point, const uint8_t *text, const uint8_t *end);
 
-/* Bytes (0..3) at the end of text that begin a character whose rest is still missing. */
+/* Returns the number of bytes (0..3) at the end of text that begin an incomplete character. */
 size_t tlmi_utf8_unfinished(const uint8_t *text, size_t size);
 
 bool tlmi_utf8_valid(const uint8_t *text, size_t size);
 
-/* Writes text with each maximal malformed part as U+FFFD; out has room for 3 * size bytes.
- * Returns the bytes written. */
+/* Writes text with each maximal malformed part replaced by U+FFFD; `out` must have room for
+ * 3 * size bytes. Returns the number of bytes written. */
 size_t tlmi_utf8_replace(uint8_t *out, const uint8_t *text, size_t size);
 
-/* What pre-tokenization asks of a character: which kind of letter, a mark, a number, white space or
- * something else; and what it decomposes to. */
+/* Character properties for pre-tokenization (the kind of letter, a mark, a number, white space or
+ * something else) and for normalization (canonical decompositions). */
 
 enum {
     TLMI_CHAR_UPPER = 1, /* Lu, Lt */
@@ -43,11 +43,12 @@ static inline bool tlmi_is_letter(int char_class)
     return char_class <= TLMI_CHAR_LETTER;
 }
 
-/* A byte a code point, 0 where it has not been asked for yet: only tlmi_char_class reads it. */
+/* One byte per code point, 0 until it is first requested. Only tlmi_char_class may read this. */
 extern _Atomic uint8_t tlmi_char_classes[0x110000];
 int tlmi_find_char_class(uint32_t code_point);
 
-/* Class of a code point up to U+10FFFF, in utf8proc's version of Unicode. Thread-safe. */
+/* Returns the class of a code point up to U+10FFFF in utf8proc's version of Unicode.
+ * Thread-safe. */
 static inline int tlmi_char_class(uint32_t code_point)
 {
     int known = atomic_load_explicit(&tlmi_char_classes[code_point], memory_order_relaxed);
@@ -55,10 +56,11 @@ static inline int tlmi_char_class(uint32_t code_point)
     return known != 0 ? known : tlmi_find_char_class(code_point);
 }
 
-/* tlmi_class_at for what is neither ASCII nor two or three plain bytes: four, or malformed. */
+/* The slow path of tlmi_class_at, for four-byte and malformed characters. */
 int tlmi_rare_class_at(int *length, const uint8_t *text, const uint8_t *end);
 
-/* Class and length of the character at text < end. A malformed byte is TLMI_CHAR_OTHER, length 1. */
+/* Returns the class of the character at text < end and sets its length. A malformed byte is
+ * TLMI_CHAR_OTHER with length 1. */
 static inline int tlmi_class_at(int *length, const uint8_t *text, const uint8_t *end)
 {
     uint32_t lead = text[0];
@@ -89,24 +91,24 @@ static inline int tlmi_class_at(int *length, const uint8_t *text, const uint8_t 
 
 /* ---- For nfc.c ---- */
 
-#define TLMI_DECOMPOSED 4 /* most characters that a canonical decomposition has */
+#define TLMI_DECOMPOSED 4 /* the most characters in a canonical decomposition */
 
 /* Whether a character is in NFC by itself and never composes with one before it. Thread-safe. */
 bool tlmi_char_is_stable(uint32_t code_point);
 
 int tlmi_combining_class(int32_t code_point); /* 0..255 */
 
-/* Full canonical decomposition; returns the number of characters. */
+/* Writes the full canonical decomposition and returns its number of characters. */
 size_t tlmi_decompose(int32_t characters[TLMI_DECOMPOSED], uint32_t code_point);
 
-/* Composes decomposed characters, marks in order, in place to UTF-8; returns its size. There is room
- * for n + 1 characters. */
+/* Composes decomposed characters, whose marks are sorted, into UTF-8 in place and returns its size.
+ * `characters` must have room for n + 1 characters. */
 size_t tlmi_compose(int32_t *characters, size_t n);
 
 /* Unicode's Normalization Form C (annex 15 of the standard), in utf8proc's version of Unicode.
- * Malformed bytes stay as they are, and nothing composes across them. Time is linear. */
+ * Malformed bytes stay as they are, and nothing composes across them. Takes linear time. */
 
-/* A text that grows as it is normalized. One of zeros is empty. */
+/* A buffer that grows as normalized text is appended. A zeroed one is empty. */
 typedef struct tlmi_normal_text {
     uint8_t *bytes;
     size_t size, capacity;
@@ -116,14 +118,15 @@ typedef struct tlmi_normal_text {
 
 void tlmi_normal_text_release(tlmi_normal_text_t *text);
 
-/* Appends a text, put in NFC by itself. */
+/* Converts a text to NFC on its own and appends it. */
 tlm_status_t tlmi_nfc_append(tlmi_normal_text_t *out, const uint8_t *text, size_t size);
 
-/* Whether a text is in NFC and holds nothing that depends on what surrounds it; most are and do. */
+/* Whether a text is in NFC and nothing in it depends on the surrounding text, which is true of most
+ * texts. */
 bool tlmi_nfc_is_stable(const uint8_t *text, size_t size);
 
-/* A place as near to the end as there is one, where a text that may go on can be cut: both parts may be
- * put in NFC apart. 0 if there is none. */
+/* Returns the last position where a text that may continue can be cut so that both parts can be
+ * converted to NFC separately. 0 if there is none. */
 size_t tlmi_nfc_last_cut(const uint8_t *text, size_t size);
 
 #endif

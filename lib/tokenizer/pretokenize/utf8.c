@@ -1,4 +1,4 @@
-/* Decoding and repairing UTF-8. */
+/* Decodes and repairs UTF-8. */
 #include "tokenizer/pretokenize/unicode.h"
 
 #include <string.h>
@@ -7,14 +7,14 @@
 #include "base/memory.h"
 #include "tinylm/tokenizer.h"
 
-/* Range of the second byte after a lead byte; the later ones are always 0x80..0xBF. */
+/* The range of the second byte, given the lead byte. Later bytes are always 0x80..0xBF. */
 static void second_byte_range(uint8_t *low, uint8_t *high, uint8_t lead)
 {
     *low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
     *high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
 }
 
-/* Length of the character that a lead byte announces; 0 for a byte that cannot lead. */
+/* The length of the character that a lead byte begins; 0 for a byte that cannot be a lead byte. */
 static int announced_length(uint8_t lead)
 {
     if (lead < 0x80)
@@ -56,7 +56,7 @@ size_t tlmi_utf8_unfinished(const uint8_t *text, size_t size)
         uint32_t code_point;
 
         if ((*start & 0xC0) == 0x80)
-            continue; /* the lead byte is further back */
+            continue; /* the lead byte is farther back */
         if (announced_length(*start) > (int)back &&
             tlmi_utf8_decode(&code_point, start, text + size) == -(int)back)
             return back;

@@ -16,8 +16,8 @@ struct tlm_dataset {
     const uint8_t *items; /* little-endian ids, not aligned; borrowed if wrapped */
     uint64_t length;
     int32_t item_size;      /* 2, 4 or 8 */
-    tlmi_mapping_t mapping; /* of a file */
-    uint8_t *owned;         /* of memory */
+    tlmi_mapping_t mapping; /* if read from a file */
+    uint8_t *owned;         /* if copied to memory */
 };
 
 bool tlmi_path_ends_with(const char *path, const char *suffix)
@@ -48,7 +48,7 @@ tlm_status_t tlmi_token_item_size(int32_t *item_size, const char *function, cons
     }
 }
 
-/* Copies ids offset .. offset+n-1, which exist. */
+/* Copies ids offset .. offset+n-1, which must exist. */
 static void dataset_copy(uint32_t *ids, size_t n, const tlm_dataset_t *dataset, uint64_t offset)
 {
     const uint8_t *items = dataset->items + offset * (uint64_t)dataset->item_size;
@@ -59,7 +59,7 @@ static void dataset_copy(uint32_t *ids, size_t n, const tlm_dataset_t *dataset, 
     else if (dataset->item_size == 4)
         for (size_t i = 0; i < n; i++)
             ids[i] = tlmi_load_le32(items + 4 * i);
-    else /* the upper halves are known to be 0 */
+    else /* the upper halves have been checked to be 0 */
         for (size_t i = 0; i < n; i++)
             ids[i] = tlmi_load_le32(items + 8 * i);
 }
@@ -94,7 +94,7 @@ static tlm_status_t dataset_locate(tlm_dataset_t *dataset, const char *path, int
     return TLM_OK;
 }
 
-/* The ids of an int64 file that do not fit the 32 bits of an id, negative ones among them. */
+/* Rejects ids in an int64 file that do not fit in 32 bits, including negative ones. */
 static tlm_status_t dataset_check_width(const tlm_dataset_t *dataset, const char *path)
 {
     for (uint64_t i = 0; dataset->item_size == 8 && i < dataset->length; i++) {

@@ -1,5 +1,5 @@
-/* A text file to a token file, whatever their sizes: the text is mapped, the ids go to the writer
- * while the next ones are made. */
+/* Encodes a text file of any size into a token file. The text is memory-mapped, and ids go to the
+ * writer while the next ones are being made. */
 #include "base/error.h"
 #include "base/file.h"
 #include "tinylm/data.h"

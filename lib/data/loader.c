@@ -1,8 +1,8 @@
-/* Batches one after another, on the calling thread or made ahead on one of the loader's own.
+/* Produces batches in sequence, on the calling thread or in advance on the loader's own thread.
  *
- * Slots of one batch each form a ring: batch n lies in slot n % num_slots. The caller holds the batch
- * before `position`, and the thread makes those from `position` on, as many as there are other slots,
- * so the two never meet in a slot. */
+ * The slots form a ring and hold one batch each: batch n is in slot n % num_slots. The caller holds
+ * the batch before `position`. The thread makes the batches from `position` on and fills at most
+ * the other slots, so the two never use the same slot. */
 #include "data/data_core.h"
 
 #include <inttypes.h>
@@ -22,15 +22,15 @@ struct tlm_loader {
     size_t batch_size, context;
     size_t num_slots;
     uint32_t *slots;   /* (num_slots, inputs and targets, batch_size, context) */
-    uint64_t end;      /* the number of batches whose rows can be counted */
-    uint64_t position; /* of the batch that is given next */
+    uint64_t end;      /* number of batches before row numbers overflow */
+    uint64_t position; /* of the batch to return next */
 
-    pid_t owner; /* the process in which the thread runs; 0: there is none */
+    pid_t owner; /* process in which the thread runs; 0: no thread */
     pthread_t thread;
-    pthread_mutex_t lock;   /* guards what follows, and `position` while there is a thread */
-    pthread_cond_t changed; /* one side at most waits: for a batch, or for a slot */
+    pthread_mutex_t lock;   /* guards the fields below, and `position` while a thread runs */
+    pthread_cond_t changed; /* at most one side waits, for a batch or for a slot */
     uint64_t made;          /* batches position .. made-1 are in their slots */
-    uint64_t seeks;         /* calls of seek: a batch begun before one is dropped */
+    uint64_t seeks;         /* number of seeks; a batch begun before a seek is dropped */
     bool failed;            /* batch `made` could not be read; the thread waits */
     bool stopping;
 };
@@ -49,7 +49,7 @@ static uint32_t *slot_targets(const tlm_loader_t *loader, uint64_t batch)
     return slot_inputs(loader, batch) + loader->batch_size * loader->context;
 }
 
-/* Every window lies within the data, so this fails only where the data's file was cut short. */
+/* Every window lies within the data, so this fails only if the data file was truncated. */
 static tlm_status_t make_batch(const tlm_loader_t *loader, uint64_t batch)
 {
     uint32_t *inputs = slot_inputs(loader, batch), *targets = slot_targets(loader, batch);
@@ -98,9 +98,10 @@ static void init_thread(tlm_loader_t *loader)
     loader->owner = 0;
 }
 
-/* Whether a thread of this process makes batches ahead, or can be started now. The child of a fork has
- * none of the parent's threads, and what they did is not to be relied on. Signals are left to the
- * program's own threads. */
+/* Returns whether this process has a thread that makes batches in advance, and starts one if
+ * needed. After a fork, the child has none of the parent's threads and cannot rely on the state
+ * they left, so it starts over. The thread blocks all signals, so that the program's own threads
+ * handle them. */
 static bool has_thread(tlm_loader_t *loader)
 {
     sigset_t all, old;
@@ -214,8 +215,8 @@ void tlmi_loader_shape(int64_t *batch_size, int64_t *context, const tlm_loader_t
     *context = (int64_t)loader->context;
 }
 
-/* Waits for the thread's next batch. One that it could not make is tried again on this thread, which gets
- * the message. */
+/* Waits for the thread's next batch. If the thread could not make it, this thread tries again, so
+ * that the error message is set on the caller's thread. */
 static tlm_status_t take_batch(tlm_loader_t *loader, uint64_t batch)
 {
     tlm_status_t status = TLM_OK;
@@ -223,7 +224,7 @@ static tlm_status_t take_batch(tlm_loader_t *loader, uint64_t batch)
     pthread_mutex_lock(&loader->lock);
     while (loader->made == batch && !loader->failed)
         pthread_cond_wait(&loader->changed, &loader->lock);
-    if (loader->made == batch) { /* nobody else touches its slot: the thread waits */
+    if (loader->made == batch) { /* the thread is waiting, so its slot is free to use */
         status = make_batch(loader, batch);
         if (status == TLM_OK)
             loader->made = batch + 1;

@@ -1,5 +1,6 @@
-/* Writes token files, raw or .npy, aside and then renamed. The .npy header comes first in the file
- * but holds the length, known last: room of constant size is kept for it. */
+/* Writes token files, raw or .npy, under a temporary name and then renames them. The .npy header
+ * comes first in the file but holds the length, which is known last, so a fixed size is reserved
+ * for it. */
 #include "tinylm/data.h"
 
 #include <inttypes.h>
@@ -53,8 +54,8 @@ fail:
     return status;
 }
 
-/* After a failed write the file on disk is in an unknown state: drops it, so that nothing can
- * follow. */
+/* Discards the file after a failed write, because its state on disk is unknown and nothing more may
+ * be written to it. */
 static tlm_status_t writer_drop(tlm_token_writer_t *writer, tlm_status_t status)
 {
     tlmi_writer_abort(writer->file);

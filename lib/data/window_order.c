@@ -1,9 +1,11 @@
-/* Windows of the data in the orders of tlm_loader_options_t. An epoch's order is a bijection that is
- * computed, so nothing is kept that grows with the data, except the starts where documents matter.
+/* Windows of the data in the orders that tlm_loader_options_t offers. The order of an epoch is a
+ * bijection that is computed on demand, so memory use does not grow with the data. The exception is
+ * the list of window starts that is stored when windows align with documents.
  *
- * Those are chosen so that a model sees documents from their beginning: a window that cuts a document
- * off is followed by one that begins with it, and only a document longer than a window is read in
- * pieces. Two windows together go on by at least one length, so no id is read much more than twice. */
+ * Those starts are chosen so that a model sees each document from its beginning. If a window cuts a
+ * document off, the next window begins with that document, so only a document longer than a window
+ * is read in pieces. Two consecutive windows together advance by at least one window length, so no
+ * id is read much more than twice. */
 #include "data/data_core.h"
 
 #include "base/error.h"
@@ -12,16 +14,16 @@
 
 enum { READ_SIZE = 4096 };
 
-/* The windows that are being found in one pass over the data. */
+/* The state of the single pass over the data that finds the windows. */
 typedef struct window_search {
     uint64_t *starts;
     size_t count, capacity;
-    uint64_t window;   /* start of the window that the pass is in */
-    uint64_t document; /* start of the document that it is in */
+    uint64_t window;   /* start of the current window */
+    uint64_t document; /* start of the current document */
 } window_search_t;
 
-/* The pass is at `position`, behind all ids of the window: the next one begins with the document that
- * this one ends in, unless both begin together. */
+/* Ends the window whose last id is just before `position`. The next window begins with the document
+ * that this one ends in, or at `position` if that document did not begin inside this window. */
 static tlm_status_t end_window(window_search_t *search, uint64_t position)
 {
     if (!tlmi_grow(&search->starts, &search->capacity, search->count + 1, sizeof(*search->starts),

@@ -1,4 +1,4 @@
-/* Reading a model from a GGUF file of an architecture that one of the families has there. */
+/* Reads a model from a GGUF file whose architecture is that of one of the families. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 const char *const tlmi_gguf_head_widths[TLMI_GGUF_NUM_HEAD_WIDTHS] = {"rope.dimension_count",
                                                                       "attention.value_length"};
 
-/* Keys that can only say what holds here anyway. */
+/* Keys that must be 0, as no model here has experts, and the scaling type, which must be "none". */
 static const char *const zeros[] = {"expert_count", "expert_used_count"};
 static const char scaling[] = "rope.scaling.type";
 
@@ -35,7 +35,7 @@ static const tlmi_gguf_value_t *find_key(const tlmi_gguf_t *file, const tlmi_fam
     return tlmi_gguf_find(file, tlmi_gguf_key(key, family, name));
 }
 
-/* Of a key without its family. */
+/* `key` is a key without its family prefix. */
 static bool is_known(const char *key, size_t size)
 {
     const char *names[COUNT_OF(zeros) + TLMI_GGUF_NUM_HEAD_WIDTHS + 1] = {scaling};
@@ -54,7 +54,7 @@ static bool is_known(const char *key, size_t size)
     return false;
 }
 
-/* A whole model that was split and merged again keeps "split.count", as 0 or 1. */
+/* A complete model that was split and then merged keeps "split.count", as 0 or 1. */
 static tlm_status_t check_split(const tlmi_gguf_t *file, const char *path)
 {
     const tlmi_gguf_value_t *value = tlmi_gguf_find(file, "split.count");
@@ -86,7 +86,7 @@ static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_gguf_t *fi
     return TLM_OK;
 }
 
-/* The family's keys are all known, or refused: they change what the weights mean. */
+/* Rejects unknown keys of the family, because they change what the weights mean. */
 static tlm_status_t check_keys(const tlmi_gguf_t *file, const tlmi_family_t *family,
                                const char *path)
 {
@@ -108,7 +108,7 @@ static tlm_status_t check_keys(const tlmi_gguf_t *file, const tlmi_family_t *fam
 
 /* ---- Options ---------------------------------------------------------------------------- */
 
-/* The number of few decimals that was rounded to this float32: 1e-5 of 9.99999974737875e-06. */
+/* Recovers the short decimal behind a rounded float32: 9.99999974737875e-06 becomes 1e-5. */
 static double undo_rounding(double number)
 {
     double decimal = round(number * 1e12) / 1e12;
@@ -174,7 +174,7 @@ static tlm_status_t check_same(const tlmi_gguf_t *file, const tlmi_family_t *fam
                      path, tlmi_gguf_key(key, family, name), number, wanted);
 }
 
-/* Keys that say what the table's keys said already, or what no model here has. */
+/* Checks keys that repeat the table's keys or describe features that no model here has. */
 static tlm_status_t check_others(const tlm_model_options_t *options, const tlmi_gguf_t *file,
                                  const tlmi_family_t *family, const char *path)
 {

@@ -1,9 +1,9 @@
-/* Writing a model as a GGUF file, of the architecture that its family has there. */
+/* Writes a model as a GGUF file with the architecture name of its family. */
 #include "base/error.h"
 #include "interchange/interchange.h"
 #include "tokenizer/formats/token_files.h"
 
-/* Sizes fit in 31 bits, as tlm_model_create makes sure. */
+/* Sizes fit in 31 bits; tlm_model_create ensures this. */
 static tlm_status_t put_option(tlmi_gguf_writer_t *writer, const char *key,
                                const tlm_model_options_t *options,
                                const tlmi_model_option_t *option)
@@ -41,11 +41,11 @@ static tlm_status_t put_tokens(tlmi_gguf_writer_t *writer, const tlm_model_file_
         TLMI_TRY(tlmi_gguf_put_uint32(writer, "tokenizer.ggml.bos_token_id", file->begin_token));
     if (file->has_end_token)
         TLMI_TRY(tlmi_gguf_put_uint32(writer, "tokenizer.ggml.eos_token_id", file->end_token));
-    /* Some pretokenizers add it where nothing is said. */
+    /* If this key is missing, some pretokenizers add the begin token. */
     return tlmi_gguf_put_bool(writer, "tokenizer.ggml.add_bos_token", false);
 }
 
-/* Gains stay float32 in all files. */
+/* Gains are float32 in every file. */
 static const tlmi_dtype_t *type_of(const tlm_model_t *model, size_t index, int32_t weights)
 {
     return tlmi_weights_type(model->specs[index].ndim == 1 ? TLM_WEIGHTS_FLOAT32 : weights);

@@ -1,5 +1,5 @@
-/* A model's options to transformers' config.json and back. Keys of configurations that other models
- * have are refused where they would change results; all others are passed over. */
+/* Converts a model's options to transformers' config.json and back. Keys that configure other
+ * models are rejected if they would change results; all other unknown keys are ignored. */
 #include "interchange/interchange.h"
 
 #include <inttypes.h>
@@ -104,7 +104,7 @@ static tlm_status_t fail_key(const char *path, const char *key, const char *want
     return tlmi_fail(TLM_ERR_FORMAT, "%s: \"%s\" is not %s", path, key, wanted);
 }
 
-/* Whether the member is missing, null, or this text. */
+/* Returns whether the member is missing, null, or equal to this text. */
 static bool is_absent_or(const tlmi_json_t *object, const char *key, const char *text)
 {
     const tlmi_json_t *value = tlmi_json_member(object, key);
@@ -123,7 +123,8 @@ static const tlmi_family_t *family_of_class(const char *name)
     return NULL;
 }
 
-/* Of "model_type", which the classes in "architectures" must agree with; either may be missing. */
+/* Finds the family from "model_type" and the classes in "architectures". The two must agree; either
+ * may be missing. */
 static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_json_t *config,
                                 const char *path)
 {
@@ -157,7 +158,7 @@ static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_json_t *co
     return TLM_OK;
 }
 
-/* What holds where the option's key is missing. */
+/* Returns the option's value when its key is missing. */
 static double missing_value(const tlmi_family_t *family, const tlmi_model_option_t *option)
 {
     for (const tlmi_setting_t *missing = family->missing; missing->option != NULL; missing++)
@@ -234,7 +235,7 @@ static tlm_status_t check_switches(const tlmi_json_t *config, const char *path)
     return TLM_OK;
 }
 
-/* A positive number; `missing` where the key is missing or null. */
+/* Reads a positive number. Sets *out to `missing` if the key is missing or null. */
 static tlm_status_t read_number(double *out, const tlmi_json_t *object, const char *key,
                                 double missing, const char *path)
 {
@@ -246,8 +247,8 @@ static tlm_status_t read_number(double *out, const tlmi_json_t *object, const ch
     return fail_key(path, key, "a number above 0");
 }
 
-/* "rope_parameters" holds, since transformers 5, all that is said of RoPE; "rope_scaling" did before,
- * beside "rope_theta", which *theta holds already. */
+/* Since transformers 5, "rope_parameters" holds all RoPE settings. Earlier versions used
+ * "rope_scaling" beside "rope_theta", which *theta already holds. */
 static tlm_status_t read_rope(double *theta, const tlmi_json_t *config, const char *path)
 {
     static const char *const keys[] = {"rope_scaling", "rope_parameters"};
@@ -273,7 +274,7 @@ static tlm_status_t read_rope(double *theta, const tlmi_json_t *config, const ch
     return TLM_OK;
 }
 
-/* An id; the first one of a list. */
+/* Reads an id. If the value is a list, reads its first id. */
 static tlm_status_t read_token(bool *exists, uint32_t *id, const tlmi_json_t *config,
                                const char *key, int64_t vocab_size, const char *path)
 {
@@ -287,7 +288,7 @@ static tlm_status_t read_token(bool *exists, uint32_t *id, const tlmi_json_t *co
         return TLM_OK;
     if (!tlmi_json_get_int(value, &number))
         return fail_key(path, key, "an id");
-    *exists = number >= 0 && number < vocab_size; /* -1 says none, and defaults may lie outside */
+    *exists = number >= 0 && number < vocab_size; /* -1 means none; defaults may be out of range */
     if (*exists)
         *id = (uint32_t)number;
     return TLM_OK;

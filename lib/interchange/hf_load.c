@@ -1,6 +1,6 @@
-/* Reading a model from a folder of Hugging Face's transformers: config.json, and the weights in
- * model.safetensors or in several files that model.safetensors.index.json lists. A tensor that the model
- * does not have is refused: it would be left out of the sums. */
+/* Reads a model from a Hugging Face transformers folder: config.json, and the weights in
+ * model.safetensors or in several files that model.safetensors.index.json lists. A tensor that the
+ * model does not have is rejected, because ignoring it would change the results. */
 #include "interchange/interchange.h"
 
 #include <string.h>
@@ -14,7 +14,7 @@
 #define MAX_SHARDS 1024
 
 typedef struct shard {
-    const char *name; /* in the index; borrowed from it. NULL: there is no index */
+    const char *name; /* borrowed from the index; NULL: no index */
     char *path;
     tlmi_safetensors_t file;
 } shard_t;
@@ -22,7 +22,7 @@ typedef struct shard {
 typedef struct folder {
     const char *directory;
     tlmi_json_t *index;         /* NULL: the weights are in one file */
-    const tlmi_json_t *names;   /* the index's object from tensors to files */
+    const tlmi_json_t *names;   /* the index's map from tensors to files */
     shard_t shards[MAX_SHARDS]; /* the first num_shards are open */
     size_t num_shards, num_tensors, bytes;
 } folder_t;
@@ -37,7 +37,7 @@ static void release(folder_t *folder)
     tlmi_free(folder);
 }
 
-/* A JSON file that has to hold an object; owned. */
+/* Reads a JSON file that must hold an object. The caller owns *out. */
 static tlm_status_t read_object(tlmi_json_t **out, const char *path)
 {
     size_t size;
@@ -74,7 +74,7 @@ static tlm_status_t open_shard(folder_t *folder, const char *file_name, const ch
     return TLM_OK;
 }
 
-/* A name from the index must be of a file in the folder itself. */
+/* Opens a file that the index names. The file must be in the folder itself. */
 static tlm_status_t open_listed(folder_t *folder, const tlmi_json_t *value, const char *tensor,
                                 const char *path)
 {
@@ -110,7 +110,7 @@ static tlm_status_t open_index(folder_t *folder, const char *path)
     return TLM_OK;
 }
 
-/* As transformers does, one file is taken before several. */
+/* Prefers the single file to several, as transformers does. */
 static tlm_status_t open_weights(folder_t *folder)
 {
     static const char single[] = "model.safetensors", index[] = "model.safetensors.index.json";
@@ -131,7 +131,7 @@ static tlm_status_t open_weights(folder_t *folder)
 
 /* ---- Tensors ---------------------------------------------------------------------------- */
 
-/* The index has to have the tensor in this very file. */
+/* Checks that the index, if there is one, places the tensor in this file. */
 static tlm_status_t check_listed(const folder_t *folder, const shard_t *shard, const char *tensor)
 {
     const char *name = "nowhere";
@@ -146,7 +146,7 @@ static tlm_status_t check_listed(const folder_t *folder, const shard_t *shard, c
                      shard->path, tensor, name);
 }
 
-/* Tables that old versions of transformers saved, though they follow from the configuration. */
+/* Old versions of transformers saved these tables, although the configuration determines them. */
 static bool is_rope_table(const char *name)
 {
     static const char suffix[] = ".rotary_emb.inv_freq";
@@ -169,14 +169,15 @@ static tlm_status_t place(tlmi_found_weight_t *found, const tlm_model_t *model,
                      shard->path, tensor->name, tensor->dtype);
 }
 
-/* Where embeddings are tied, transformers would not look at an output projection of its own. */
+/* With tied embeddings, transformers ignores a separate output projection, so it must be equal to
+ * the embedding. */
 static tlm_status_t check_tied(const tlmi_found_weight_t *embedding, const tlmi_st_tensor_t *output,
                                const tlm_model_t *model, const char *path)
 {
     const size_t numel = (size_t)tlm_tensor_numel(model->parameters[0]);
     const size_t bytes = embedding->data == NULL ? 0 : numel * embedding->type->bytes;
 
-    if (embedding->data == NULL || /* which is said by another message */
+    if (embedding->data == NULL || /* another message reports this */
         (output->bytes == bytes && memcmp(output->data, embedding->data, bytes) == 0))
         return TLM_OK;
     return tlmi_fail(

@@ -1,5 +1,5 @@
-/* Writing a model as a folder of Hugging Face's transformers. config.json comes last: a new folder that
- * has it is whole. A new folder that cannot be filled is removed. */
+/* Writes a model as a Hugging Face transformers folder. config.json is written last, so a new
+ * folder that has it is complete. A new folder that cannot be completed is removed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -16,11 +16,11 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-/* A model on its way into a folder. */
+/* A model that is being written to a folder. */
 typedef struct hf_folder {
     const char *directory;
     const tlm_model_t *model;
-    const tlm_tokenizer_t *tokenizer; /* NULL: none */
+    const tlm_tokenizer_t *tokenizer; /* may be NULL */
     tlm_model_file_options_t options;
     tlmi_convention_t convention;
 } hf_folder_t;
@@ -47,7 +47,7 @@ static tlm_status_t sink(void *user, const void *bytes, size_t size)
     return tlmi_st_writer_write(user, bytes, size);
 }
 
-/* transformers wants to know which framework's tensors these are. */
+/* transformers requires the metadata to name the framework that saved the tensors. */
 static tlm_status_t make_metadata(tlmi_json_t **out)
 {
     tlmi_json_t *metadata = tlmi_json_new_object();
@@ -94,7 +94,8 @@ done:
 
 /* ---- JSON ------------------------------------------------------------------------------- */
 
-/* Sets `key` to the text of token `id`; null where there is none, or none in UTF-8. */
+/* Sets `key` to the text of token `id`, or to null if there is no such token or its
+ * text is not valid UTF-8. */
 static tlm_status_t set_token_text(tlmi_json_t *object, const char *key,
                                    const tlm_tokenizer_t *tokenizer, bool exists, uint32_t id)
 {
@@ -127,7 +128,7 @@ static tlm_status_t fill_generation_config(tlmi_json_t *object, const hf_folder_
     return tlmi_hf_set_tokens(object, &folder->options);
 }
 
-/* Writes the text of a value, which is consumed. */
+/* Writes a value as text and frees it. */
 static tlm_status_t write_json(const char *path, tlmi_json_t *value)
 {
     tlmi_writer_t *writer = NULL;
@@ -189,7 +190,7 @@ static tlm_status_t save_config(const hf_folder_t *folder, const char *path)
     return write_json(path, config);
 }
 
-/* In the order in which they are written. */
+/* The files, in the order in which they are written. */
 static const struct {
     const char *name;
     tlm_status_t (*save)(const hf_folder_t *folder, const char *path);
@@ -220,7 +221,7 @@ static tlm_status_t save_folder(const hf_folder_t *folder)
     return TLM_OK;
 }
 
-/* Takes back a new folder, as far as that goes. */
+/* Removes a new folder, as far as possible. */
 static void remove_folder(const char *directory)
 {
     int at = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -1,4 +1,5 @@
-/* Models in others' files from within: options, names of weights, configurations. */
+/* Private declarations for models in other projects' formats: options, weight names,
+ * configurations. */
 #ifndef TLMI_INTERCHANGE_H
 #define TLMI_INTERCHANGE_H
 
@@ -8,27 +9,29 @@
 #include "base/json.h"
 #include "formats/gguf.h"
 
-/* What the writers and readers of models in others' files share. */
+/* Shared by the readers and writers of all formats. */
 
-/* Reads a caller's options, which may be NULL, checks that model and tokenizer (may be NULL) can be
- * written, and finds the end token and the family that the files will name. */
+/* Reads the caller's options (may be NULL), checks that the model and the tokenizer (may be NULL)
+ * can be written, and finds the end token and the family that the files will name. */
 tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const tlmi_family_t **family,
                                      const char *function, const tlm_model_t *model,
                                      const tlm_tokenizer_t *tokenizer,
                                      const tlm_model_file_options_t *options);
 
-/* "<directory>/<name>"; owned: tlmi_free. NULL on memory failure. */
+/* Returns "<directory>/<name>", or NULL if memory allocation fails. Free it with tlmi_free. */
 char *tlmi_path_join(const char *directory, const char *name);
 
-/* The weights of a model as files hold them: other names, other types, and where RoPE turns halves of heads
- * (tlmi_halves), the rows of queries and keys in another order.
+/* The weights of a model as files store them. Their names and types differ from the library's.
+ * Where the file's RoPE rotates halves of heads (tlmi_halves), the rows of queries and keys are
+ * also in a different order.
  *
- * RoPE turns pairs of a head's elements: here, as in CS336, the neighbors 2i and 2i + 1; in files of halves i
- * and i + d_head / 2. So row j of a head there is row
+ * RoPE rotates pairs of a head's elements. The library pairs neighbors 2i and 2i + 1, as CS336
+ * does; files with halves pair i and i + d_head / 2. So row j of a head in such a file is row
  *     2 (j mod d_head / 2) + floor(j / (d_head / 2))
- * here, for queries and keys alike; the scores are the same sums in another order. */
+ * in the library. Queries and keys use the same order, so the attention scores are the same sums
+ * with the terms in a different order. */
 
-/* Whose names and order. */
+/* Which format's names and which family's row order a file uses. */
 typedef struct tlmi_convention {
     tlmi_format_t format;
     const tlmi_family_t *family;
@@ -41,101 +44,103 @@ typedef struct tlmi_convention {
 void tlmi_weight_name(char out[TLMI_WEIGHT_NAME_SIZE], const tlm_model_t *model, size_t index,
                       tlmi_format_t format);
 
-/* Index of the parameter with that name; model->num_parameters if there is none. */
+/* Returns the index of the parameter with that name, or model->num_parameters if there is none. */
 size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
                         tlmi_format_t format);
 
 /* ---- Values ----------------------------------------------------------------------------- */
 
-/* The element type that a choice of TLM_WEIGHTS_... stands for, and the choice that stands for a type
- * (-1: none does, and models are not read from such weights). */
+/* Convert between a TLM_WEIGHTS_... value and its element type. tlmi_weights_choice returns -1 for
+ * a type that has no such value; models with weights of that type cannot be read. */
 const tlmi_dtype_t *tlmi_weights_type(int32_t weights);
 int32_t tlmi_weights_choice(const tlmi_dtype_t *type);
 
-/* Receives the bytes of a file, a piece at a time. */
+/* Receives the bytes of a file, one piece per call. */
 typedef tlm_status_t (*tlmi_weight_sink_t)(void *user, const void *bytes, size_t size);
 
-/* Gives a parameter's values to `sink`, as elements of `type`. TLM_ERR_RANGE, naming it behind
- * `path`, if one is too large for the type. */
+/* Passes a parameter's values to `sink` as elements of `type`. Returns TLM_ERR_RANGE if a value is
+ * too large for the type; the message starts with `path` and names the parameter. */
 tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index,
                                const tlmi_convention_t *convention, const tlmi_dtype_t *type,
                                const char *path, tlmi_weight_sink_t sink, void *user);
 
 /* ---- From a file to a model ------------------------------------------------------------- */
 
-/* A tensor of a file. */
+/* A tensor in a file. */
 typedef struct tlmi_found_weight {
-    const void
-        *data; /* as many bytes as shape and type ask for, at any alignment; NULL: not found */
+    /* The bytes that shape and type require, with any alignment. NULL if not found. */
+    const void *data;
     const tlmi_dtype_t *type;
     const int64_t *shape;
     int32_t ndim;
-    const tlmi_mapping_t *file; /* that `data` lies in */
+    const tlmi_mapping_t *file; /* the file that contains `data` */
 } tlmi_found_weight_t;
 
-/* Makes a model with room for its tensors, none of them found yet; both owned. TLM_ERR_FORMAT if a file
- * of so many tensors and bytes cannot fill it: before memory is asked for. */
+/* Creates a model and an array with one entry per parameter, all not found yet; the caller owns
+ * both. Returns TLM_ERR_FORMAT, before allocating memory, if a file with that many tensors and
+ * bytes cannot fill the model. */
 tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found,
                                 const tlm_model_options_t *options, size_t num_tensors,
                                 size_t bytes, const char *path);
 
-/* Notes a tensor. TLM_ERR_UNSUPPORTED if the model has none of that name, TLM_ERR_FORMAT if it was found
- * before, TLM_ERR_SHAPE if it is of another shape. */
+/* Records a tensor in `found`. Returns TLM_ERR_UNSUPPORTED if the model has no tensor with that
+ * name, TLM_ERR_FORMAT if it was already found, and TLM_ERR_SHAPE if its shape differs. */
 tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *model,
                                tlmi_format_t format, const char *name, size_t size,
                                const tlmi_found_weight_t *tensor, const char *path);
 
-/* Copies all tensors into the model; TLM_ERR_FORMAT, naming it, if one was not found. */
+/* Copies all tensors into the model. Returns TLM_ERR_FORMAT, naming it, if one was not found. */
 tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *found,
                                const tlmi_convention_t *convention, const char *path);
 
-/* The family of that name in a format, or NULL. */
+/* Returns the family with that name in the format, or NULL. */
 const tlmi_family_t *tlmi_family_find(tlmi_format_t format, const char *name, size_t size);
 
-/* "llama or qwen3": the families' names, for messages, into a caller's buffer; returns it. */
+/* Writes the families' names, such as "llama or qwen3", into `buffer` for a message; returns it. */
 enum { TLMI_FAMILIES_TEXT = 256 };
 const char *tlmi_families_text(char *buffer, tlmi_format_t format);
 
-/* Sets what the family fixes. */
+/* Sets the options that the family fixes. */
 void tlmi_family_apply(tlm_model_options_t *options, const tlmi_family_t *family);
 
-/* A model's options as config.json of Hugging Face's transformers. */
+/* A model's options as the config.json of Hugging Face transformers. */
 
-/* Of options with defaults resolved. Owned. */
+/* `options` must have its defaults resolved. The caller owns *out. */
 tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlmi_family_t *family,
                                   const tlm_model_options_t *options,
                                   const tlm_model_file_options_t *file);
 
-/* The way back: TLM_ERR_UNSUPPORTED, naming the key, for what the library's models do not have. The
- * tokens go to *file; its `weights` are not touched, for the tensors tell them. Messages begin with
- * `path`. */
+/* The reverse. Returns TLM_ERR_UNSUPPORTED, naming the key, for features that the library's models
+ * do not have. Stores the tokens in *file and leaves its `weights` unchanged, because the tensors
+ * determine it. Messages start with `path`. */
 tlm_status_t tlmi_hf_config_read(tlm_model_options_t *out, const tlmi_family_t **family,
                                  tlm_model_file_options_t *file, const tlmi_json_t *config,
                                  const char *path);
 
-/* Sets "bos_token_id" and "eos_token_id", null where there is none. */
+/* Sets "bos_token_id" and "eos_token_id", each to null if the token does not exist. */
 tlm_status_t tlmi_hf_set_tokens(tlmi_json_t *object, const tlm_model_file_options_t *file);
 
 tlm_status_t tlmi_hf_set_text(tlmi_json_t *object, const char *key, const char *text);
 
-/* Reading folders of Hugging Face's transformers. */
+/* Reading Hugging Face transformers folders. */
 
-/* Makes the model of a folder, and tells in *file its tokens and the type of its weights. Owned. */
+/* Loads a folder's model and stores its tokens and weight type in *file. The caller owns *out. */
 tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, const char *directory);
 
 /* Models in GGUF files. */
 
 enum { TLMI_GGUF_KEY_SIZE = 96, TLMI_GGUF_NUM_HEAD_WIDTHS = 2 };
 
-/* "<family>.<name>" into a caller's buffer; returns it. */
+/* Writes "<family>.<name>" into `buffer` and returns it. */
 const char *tlmi_gguf_key(char buffer[TLMI_GGUF_KEY_SIZE], const tlmi_family_t *family,
                           const char *name);
 
-/* Keys beside attention.key_length that say the width of a head too. */
+/* Keys besides attention.key_length that also give the width of a head. */
 extern const char *const tlmi_gguf_head_widths[TLMI_GGUF_NUM_HEAD_WIDTHS];
 
-/* Makes the model of a file, tells in *info its tokens and the type of its weights; and unless
- * `tokenizer` is NULL, its tokenizer, or NULL there if it has none. All owned. */
+/* Loads the model in a file and stores its tokens and weight type in *info. Unless `tokenizer` is
+ * NULL, also sets *tokenizer to the file's tokenizer, or to NULL if it has none. The caller owns
+ * both. */
 tlm_status_t tlmi_gguf_load(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
                             tlm_model_file_options_t *info, const char *path);
 

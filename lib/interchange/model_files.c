@@ -1,4 +1,4 @@
-/* Options of models in others' files, and their checks. */
+/* Options for models in other projects' formats, and their checks. */
 #include "interchange/interchange.h"
 
 #include <inttypes.h>
@@ -19,7 +19,7 @@ char *tlmi_path_join(const char *directory, const char *name)
     return path;
 }
 
-/* The special token <|endoftext|>, which all of the library's examples end texts with. */
+/* Finds the special token <|endoftext|>, which ends texts in all of the library's examples. */
 static bool find_end_token(uint32_t *id, const tlm_tokenizer_t *tokenizer)
 {
     static const char text[] = "<|endoftext|>";

@@ -1,4 +1,4 @@
-/* Which format a path holds is told by what is there, never by its name. */
+/* Opens a model in any format. The content at the path determines the format, never its name. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@
 #include "tinylm/checkpoint.h"
 #include "tinylm/tokenizer_files.h"
 
-/* The tokenizer beside a model, or NULL where there is none. */
+/* Opens the tokenizer beside a model. Sets *out to NULL if there is none. */
 static tlm_status_t open_tokenizer(tlm_tokenizer_t **out, const char *path)
 {
     tlm_status_t status = tlm_tokenizer_open(out, path, NULL);
@@ -34,7 +34,7 @@ static tlm_status_t check_tokenizer(const tlm_tokenizer_t *tokenizer,
                      path, size, options->vocab_size);
 }
 
-/* *tokenizer is not touched where it is NULL, or there is none. */
+/* `tokenizer` may be NULL. *tokenizer is unchanged for a format without a tokenizer. */
 static tlm_status_t open_kind(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
                               tlm_model_file_options_t *file, const char *path)
 {

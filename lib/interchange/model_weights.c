@@ -1,4 +1,4 @@
-/* Names, types and order of weights in others' files, and families by name. */
+/* Names, types and order of weights in other projects' formats, and families by name. */
 #include "interchange/interchange.h"
 
 #include <inttypes.h>
@@ -61,7 +61,7 @@ void tlmi_weight_name(char out[TLMI_WEIGHT_NAME_SIZE], const tlm_model_t *model,
         snprintf(out, TLMI_WEIGHT_NAME_SIZE, "%s", name);
 }
 
-/* The number behind a layer's prefix; 0 for other names, and for numbers that are too large. */
+/* Returns the number after the layer prefix, or 0 for other names and too large numbers. */
 static int64_t read_layer(const tlm_model_t *model, const char *name, size_t size,
                           tlmi_format_t format)
 {
@@ -82,7 +82,7 @@ size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
     const int64_t layer = read_layer(model, name, size, format);
     char own[TLMI_WEIGHT_NAME_SIZE];
 
-    /* The name as it would be written tells whether it is all that it should be. */
+    /* Comparing with the name as it would be written checks the whole name. */
     for (int32_t part = 0; part < TLMI_NUM_PARTS; part++) {
         size_t index;
 
@@ -98,10 +98,10 @@ size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
 
 /* ---- Values ----------------------------------------------------------------------------- */
 
-/* A parameter as rows: of a matrix, or the single elements of gains that are in the order of a head. */
+/* A parameter as rows: those of a matrix, or single elements for gains in a head's order. */
 typedef struct rows {
     int64_t count, columns;
-    int64_t width; /* of the heads whose rows the convention reorders; 0: they stand as they are */
+    int64_t width; /* of heads whose rows the convention reorders; 0: same order */
 } rows_t;
 
 static rows_t rows_of(const tlm_model_t *model, size_t index, const tlmi_convention_t *convention)
@@ -119,7 +119,7 @@ static rows_t rows_of(const tlm_model_t *model, size_t index, const tlmi_convent
     return rows;
 }
 
-/* Which row here is row `row` of the file. */
+/* Returns the library's row for row `row` of the file. */
 static int64_t own_row(int64_t row, int64_t width)
 {
     int64_t j = width == 0 ? 0 : row % width;
@@ -127,7 +127,7 @@ static int64_t own_row(int64_t row, int64_t width)
     return width == 0 ? row : row - j + 2 * (j % (width / 2)) + j / (width / 2);
 }
 
-/* By TLM_WEIGHTS_... */
+/* Indexed by TLM_WEIGHTS_... */
 static const int32_t weight_types[] = {
     [TLM_WEIGHTS_FLOAT32] = TLM_FLOAT32,
     [TLM_WEIGHTS_FLOAT16] = TLM_FLOAT16,
@@ -148,7 +148,7 @@ int32_t tlmi_weights_choice(const tlmi_dtype_t *type)
     return -1;
 }
 
-/* Whether a finite number became infinite; `back` is room for n floats. */
+/* Returns whether a finite number became infinite. `back` has room for n floats. */
 static bool overflows(float *back, const void *stored, const float *values, int64_t n,
                       const tlmi_dtype_t *type)
 {
@@ -216,7 +216,8 @@ tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found
     tlm_status_t status;
 
     TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
-    /* Far too little, that is: a tensor that is missing, or of a type that is not read, is named later. */
+    /* Rejects only files with far too little data; missing tensors, or tensors of an unsupported
+     * type, are named later. */
     if (shape.num_parameters / 2 > num_tensors + 32 || shape.num_elements / 2 > bytes)
         return tlmi_fail(TLM_ERR_FORMAT,
                          "%s: the model has %zu tensors and %" PRIu64

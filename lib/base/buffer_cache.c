@@ -1,9 +1,10 @@
 /* The cache of tensor memory: free lists by size class under one lock.
  *
- * Classes are eighths of powers of two, so that a fresh block is at most 1/8 larger than asked for. A
- * large request takes the smallest kept block of up to twice its size: what one part of a train step
- * frees serves the next part, whose blocks are of other sizes. The list of a class is threaded through
- * the free blocks themselves, so that keeping a block allocates nothing and cannot fail. */
+ * Classes are eighths of powers of two, so a fresh block is at most 1/8 larger than requested. A
+ * large request takes the smallest kept block of up to twice its size: memory that one part of a
+ * training step frees can then serve the next part, whose blocks have other sizes. The list of a
+ * class is threaded through the free blocks themselves, so keeping a block allocates nothing and
+ * cannot fail. */
 #include <pthread.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 #include "base/memory.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-#define KEEP_BLOCKS 0 /* let the sanitizer see every use after free */
+#define KEEP_BLOCKS 0 /* lets the sanitizer see every use after free */
 #else
 #define KEEP_BLOCKS 1
 #endif
@@ -19,10 +20,10 @@
 enum {
     MIN_LOG2 = 6, /* smallest class: 64 bytes */
     NUM_CLASSES = TLMI_BUFFER_CLASSES,
-    LARGE_CLASS = (16 - MIN_LOG2) * 8, /* that of 64 KiB; below, room matters less than a fit */
+    LARGE_CLASS = (16 - MIN_LOG2) * 8, /* class of 64 KiB; below it, a close fit matters more */
     SMALL_TO_TRY = 3,
     CLASSES_TO_TRY = 9,
-    LEAST_SPARE = 32 << 20 /* bytes kept beyond the most that was in use, or half of that */
+    LEAST_SPARE = 32 << 20 /* bytes kept beyond the peak, unless half the peak is more */
 };
 
 typedef struct free_block {
@@ -47,20 +48,21 @@ static void unlock_cache(void)
     pthread_mutex_unlock(&cache.lock);
 }
 
-/* A fork while another thread holds the lock would leave it held for ever in the child. */
+/* If the process forks while another thread holds the lock, the child would find it locked
+ * forever. */
 static void watch_forks(void)
 {
     pthread_atfork(lock_cache, unlock_cache, unlock_cache);
 }
 
-/* Number and size of the smallest class that holds `bytes`; size 0 if there is none. */
+/* Returns the number and size of the smallest class that holds `bytes`; size 0 if there is none. */
 static int size_class(size_t *size, size_t bytes)
 {
     if (bytes <= (size_t)1 << MIN_LOG2) {
         *size = (size_t)1 << MIN_LOG2;
         return 0;
     }
-    /* 2^log2 < bytes <= 2^(log2 + 1), cut into eight steps */
+    /* 2^log2 < bytes <= 2^(log2 + 1), divided into eight steps */
     int log2 = 63 - __builtin_clzll(bytes - 1);
     if (log2 >= 62) {
         *size = 0;
@@ -79,9 +81,10 @@ static size_t class_size(int index)
     return base + (size_t)(index % 8) * (base >> 3);
 }
 
-/* ---- The book: what is kept, by the rules alone ------------------------------------------ */
+/* ---- The book: bookkeeping without memory ----------------------------------------------- */
 
-/* The class of a kept block for a request of class `index`, now taken out of the book, or -1. */
+/* Takes a kept block for a request of class `index` out of the book and returns its class, or -1
+ * if there is none. */
 static int take_kept(tlmi_buffer_book_t *book, size_t *capacity, int index)
 {
     int end = index + (index < LARGE_CLASS ? SMALL_TO_TRY : CLASSES_TO_TRY);
@@ -102,7 +105,7 @@ static void count_live(tlmi_buffer_book_t *book, size_t capacity)
         book->stats.peak_live_bytes = book->stats.live_bytes;
 }
 
-/* The class in which a block that comes back is kept, or -1: it goes to the system. */
+/* Returns the class in which a released block is kept, or -1 if it goes back to the system. */
 static int put_back(tlmi_buffer_book_t *book, size_t capacity)
 {
     tlmi_buffer_stats_t *stats = &book->stats;
@@ -126,7 +129,7 @@ static void forget_kept(tlmi_buffer_book_t *book)
     book->stats.peak_live_bytes = book->stats.live_bytes;
 }
 
-/* The capacity of the block that a request gets. */
+/* Returns the capacity of the block that a request gets. */
 static size_t book_take(tlmi_buffer_book_t *book, size_t bytes)
 {
     size_t size;
@@ -176,7 +179,8 @@ bool tlmi_dry_run(void)
     return dry_book != NULL;
 }
 
-/* A block with `memory` bytes behind it, or none. */
+/* Returns a block with `memory` bytes of actual memory (at least one, so that it has an
+ * address). */
 static void *acquire_dry(size_t *capacity, size_t bytes, size_t memory, const char *what)
 {
     void *block = tlmi_alloc_aligned(memory == 0 ? 1 : memory, 1, what);
@@ -188,7 +192,7 @@ static void *acquire_dry(size_t *capacity, size_t bytes, size_t memory, const ch
 
 /* ---- The blocks -------------------------------------------------------------------------- */
 
-/* Unlinks all kept blocks; call with the lock held, then free the list without it. */
+/* Unlinks all kept blocks. Call it with the lock held, then free the list without the lock. */
 static free_block_t *take_all(void)
 {
     free_block_t *all = NULL;
@@ -213,7 +217,7 @@ static void free_all(free_block_t *list)
     }
 }
 
-/* `memory` bytes of the block have memory in a dry run. */
+/* In a dry run, only `memory` bytes of the block have actual memory. */
 static void *acquire(size_t *capacity, size_t bytes, size_t memory, const char *what)
 {
     size_t size;
@@ -239,7 +243,7 @@ static void *acquire(size_t *capacity, size_t bytes, size_t memory, const char *
     if (block == NULL) {
         block = tlmi_alloc_aligned(size, 1, what);
         if (block == NULL && tlmi_buffer_cache_stats().kept_bytes > 0) {
-            tlmi_buffer_cache_clear(); /* blocks of other sizes may be what is missing */
+            tlmi_buffer_cache_clear(); /* kept blocks of other sizes may hold the memory we need */
             block = tlmi_alloc_aligned(size, 1, what);
         }
         if (block == NULL)
@@ -285,7 +289,7 @@ void tlmi_buffer_release(void *block, size_t capacity)
 
 /* ---- Blocks that know their size -------------------------------------------------------- */
 
-/* What stands before such a block, on a line of its own to keep the alignment. */
+/* The header of such a block. It takes a full cache line to keep the alignment. */
 typedef union header {
     size_t capacity;
     char line[TLMI_ALIGNMENT];

@@ -6,19 +6,21 @@
 
 #include "tinylm/export.h"
 
-/* A block of at least `bytes` (> 0) bytes, uninitialized, aligned to TLMI_ALIGNMENT; *capacity gets
- * its real size, which the release needs. NULL, with the message set, when memory is out.
- * Thread-safe. */
+/* Returns a block of at least `bytes` (> 0) bytes, uninitialized and aligned to TLMI_ALIGNMENT.
+ * *capacity receives its actual size, which the release needs. Returns NULL, with the message set,
+ * when out of memory. Thread-safe. */
 void *tlmi_buffer_acquire(size_t *capacity, size_t bytes);
 
-/* Gives a block back. Blocks are kept while live and kept bytes together stay below 1.5 times the
- * most that was ever live, or that and 32 MiB: blocks of one phase (gradients, say) must outlast the peak of another,
- * or every step would fetch them anew. When the last live block goes, all memory returns to the
- * system. Thread-safe. */
+/* Gives a block back. The cache keeps blocks while live and kept bytes together stay below the
+ * larger of two limits: 1.5 times the peak of live bytes, and that peak plus 32 MiB. Blocks of
+ * one phase (gradients, say) must outlast the peak of another; otherwise every step would
+ * allocate them anew. When the last live block is released, all memory returns to the system.
+ * Thread-safe. */
 void tlmi_buffer_release(void *block, size_t capacity);
 
-/* The same for what is not elements, such as the heads of tensors and lists of ids: blocks of count *
- * size bytes, from which and back to which a train step also goes in each round. Thread-safe. */
+/* The same for data other than elements, such as tensor headers and lists of ids: blocks of
+ * `count` items of `size` bytes. A training step also allocates and frees these on every
+ * iteration. Thread-safe. */
 void *tlmi_cached_alloc(size_t count, size_t size, const char *what) __attribute__((malloc));
 void *tlmi_cached_calloc(size_t count, size_t size, const char *what) __attribute__((malloc));
 void tlmi_cached_free(void *block);
@@ -28,27 +30,29 @@ void tlmi_buffer_cache_clear(void);
 
 typedef struct tlmi_buffer_stats {
     size_t live_bytes, kept_bytes, peak_live_bytes;
-    uint64_t fresh_blocks; /* blocks asked of the system so far */
+    uint64_t fresh_blocks; /* blocks requested from the system so far */
 } tlmi_buffer_stats_t;
 
 tlmi_buffer_stats_t tlmi_buffer_cache_stats(void);
 
-/* The cache's bookkeeping, apart from its memory. Zero-initialized; not thread-safe. */
+/* The cache's bookkeeping, separate from its memory. Zero-initialized; not thread-safe. */
 enum { TLMI_BUFFER_CLASSES = 456 };
 
 typedef struct tlmi_buffer_book {
-    size_t kept[TLMI_BUFFER_CLASSES]; /* blocks, by size class */
+    size_t kept[TLMI_BUFFER_CLASSES]; /* number of kept blocks by size class */
     tlmi_buffer_stats_t stats;
-    size_t peak_held_bytes; /* most that was live and kept together */
+    size_t peak_held_bytes; /* peak of live and kept bytes together */
 } tlmi_buffer_book_t;
 
 /* ---- Dry runs --------------------------------------------------------------------------- */
 
-/* Between begin and end this thread's blocks are entered in the book, by the cache's rules, and have no
- * memory: code runs as it is and the book tells what it would hold. Nothing may read or write elements then,
- * so tlmi_parallel_for and its like run nothing on this thread, and loops outside of them ask tlmi_dry_run. Blocks
- * of tlmi_cached_calloc (structs), and those of up to TLMI_DRY_MEMORY bytes (scalars), have memory as ever. All
- * blocks of a dry run must be given back before its end. Other threads do not notice. */
+/* Between begin and end, this thread's blocks are recorded in the book under the cache's rules
+ * but have no memory: code runs unchanged, and the book shows how much memory it would hold.
+ * Nothing may read or write elements during a dry run, so tlmi_parallel_for and similar
+ * functions run nothing on this thread, and loops outside them check tlmi_dry_run. Blocks from
+ * tlmi_cached_calloc (structs) and blocks of up to TLMI_DRY_MEMORY bytes (scalars) have memory
+ * as usual. All blocks of a dry run must be released before it ends. Other threads are not
+ * affected. */
 enum { TLMI_DRY_MEMORY = 64 };
 
 void tlmi_dry_run_begin(tlmi_buffer_book_t *book);
@@ -57,7 +61,7 @@ void tlmi_dry_run_end(void);
 /* Whether this thread is in a dry run. */
 bool tlmi_dry_run(void);
 
-/* The capacity that a fresh block for so many bytes would have. */
+/* The capacity that a fresh block for `bytes` bytes would have. */
 size_t tlmi_buffer_capacity(size_t bytes);
 
 #endif

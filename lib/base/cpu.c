@@ -1,4 +1,4 @@
-/* CPU levels, what the environment switches off, and the number of usable CPUs. */
+/* CPU levels, the features that the environment switches off, and the number of usable CPUs. */
 #include "base/cpu.h"
 
 #include <sched.h>
@@ -13,8 +13,8 @@
 
 typedef struct level {
     const char *name;
-    uint64_t needs;  /* the CPU has the level if it has all of these */
-    uint64_t allows; /* features used at this level, where the CPU has them */
+    uint64_t needs;  /* the CPU supports the level if it has all of these */
+    uint64_t allows; /* features used at this level if the CPU has them */
 } level_t;
 
 static const level_t levels[] = {
@@ -42,7 +42,7 @@ static bool is_name(const char *name, const char *text, size_t size)
     return strlen(name) == size && memcmp(name, text, size) == 0;
 }
 
-/* What is left of `features` after one item of TINYLM_CPU. */
+/* Applies one item of TINYLM_CPU to `features` and returns the result. */
 static uint64_t apply_item(uint64_t features, uint64_t detected, const char *item, size_t size)
 {
     if (size > 0 && item[0] == '-') {
@@ -113,7 +113,8 @@ const char *tlm_cpu_level_name(int32_t level)
     return level >= 0 && level < NUM_LEVELS ? levels[level].name : "unknown";
 }
 
-/* CPUs that the cgroup's quota pays for (cgroup v2 cpu.max: "quota period"), or 0 if unlimited. */
+/* Number of CPUs that the cgroup's quota allows (cgroup v2 cpu.max: "quota period"), or 0 if
+ * unlimited. */
 static int32_t quota_cpus(void)
 {
     FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");

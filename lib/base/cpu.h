@@ -8,8 +8,8 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define TLMI_X86 1
-/* Marks a function as compiled for a level; it may only run where the features of the same name
- * below are all in tlm_cpu_features(). */
+/* Marks a function as compiled for a level. It may only run when tlm_cpu_features() contains all
+ * the features of the same name below. */
 #define TLMI_TARGET_AVX2   __attribute__((target("avx2,fma,bmi2")))
 #define TLMI_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi2")))
 #else
@@ -22,7 +22,7 @@
 #define TLMI_ARM64 0
 #endif
 
-/* What each level needs. */
+/* Features that each level needs. */
 #define TLMI_NEEDS_AVX2 (TLM_FEATURE_AVX2 | TLM_FEATURE_FMA | TLM_FEATURE_BMI2)
 #define TLMI_NEEDS_AVX512                                                                          \
     (TLMI_NEEDS_AVX2 | TLM_FEATURE_AVX512F | TLM_FEATURE_AVX512BW | TLM_FEATURE_AVX512DQ |         \
@@ -34,21 +34,21 @@ static inline bool tlmi_has_features(uint64_t features, uint64_t needed)
     return (features & needed) == needed;
 }
 
-/* Features of the CPU, whatever has been switched off. */
+/* Features of the CPU, including those that have been switched off. */
 uint64_t tlmi_cpu_detect(void);
 
-/* The level that the CPU has, whatever has been switched off. */
+/* The level that the CPU supports, regardless of what has been switched off. */
 int32_t tlmi_cpu_detected_level(void);
 
-/* Uses these features alone, as far as the CPU has them: for tests. Threads: as of
- * tlm_set_cpu_level. */
+/* Uses only these features, as far as the CPU has them. For tests. See tlm_set_cpu_level for the
+ * rules on threads. */
 void tlmi_set_cpu_features(uint64_t features);
 
-/* tlm_cpu_features() and TLMI_CPU_DECIDED, or 0 before the first call that asks for it. */
+/* tlm_cpu_features() with TLMI_CPU_DECIDED set, or 0 before the first call that needs it. */
 extern atomic_uint_least64_t tlmi_cpu_state;
 #define TLMI_CPU_DECIDED (UINT64_C(1) << 63)
 
-/* Usable CPUs (affinity and cgroup quota respected), at least 1. */
+/* Number of usable CPUs, at least 1. Respects the affinity mask and the cgroup quota. */
 int32_t tlmi_cpu_count(void);
 
 #endif

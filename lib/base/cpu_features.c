@@ -1,6 +1,6 @@
-/* Which features the CPU has and the operating system keeps the registers of, and their names. The
- * names are those of Linux's /proc/cpuinfo, except "neon" and "dotprod", "fp16" for asimd, asimddp and
- * asimdhp. */
+/* Detects the features that the CPU has and whose registers the operating system saves, and names
+ * them. The names are those in Linux's /proc/cpuinfo, except that "neon", "dotprod" and "fp16"
+ * stand for asimd, asimddp and asimdhp. */
 #include "base/cpu.h"
 
 #if TLMI_X86
@@ -40,7 +40,7 @@ static const x86_feature_t x86_features[] = {
 };
 enum { NUM_X86 = sizeof(x86_features) / sizeof(x86_features[0]) };
 
-/* ---- ARM: bits of the two words in which Linux tells a program ------------------------------- */
+/* ---- ARM: bits of the two words in which Linux reports features ------------------------------ */
 
 typedef struct arm_feature {
     uint64_t feature;
@@ -57,20 +57,21 @@ static const arm_feature_t arm_features[] = {
 };
 enum { NUM_ARM = sizeof(arm_features) / sizeof(arm_features[0]) };
 
-/* ---- Finding out ------------------------------------------------------------------------ */
+/* ---- Detection ----------------------------------------------------------------------------- */
 
 #if TLMI_X86
 static uint32_t saved_registers(void)
 {
     uint32_t r[4];
     if (!__get_cpuid(1, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) || (r[ECX] >> 27 & 1) == 0)
-        return 0; /* OSXSAVE: the next instruction may be used */
+        return 0; /* without OSXSAVE, the next instruction is not allowed */
     uint32_t low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return low;
 }
 
-/* Whether CPUID has this leaf and subleaf: leaf 7 tells its last subleaf in EAX of the first. */
+/* Reads this leaf and subleaf; returns false if CPUID does not have it. Subleaf 0 of leaf 7
+ * reports the last subleaf in EAX. */
 static bool read_leaf(uint32_t r[4], uint32_t leaf, uint32_t subleaf)
 {
     if (!__get_cpuid_count(leaf, 0, &r[EAX], &r[EBX], &r[ECX], &r[EDX]))

@@ -1,4 +1,4 @@
-/* The checksum of xz files, from the library of xz. */
+/* The CRC-64 of the xz format, computed by liblzma. */
 #include "base/crc64.h"
 
 #include <lzma.h>

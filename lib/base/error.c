@@ -8,11 +8,12 @@
 
 #include "tinylm/version.h"
 
-/* One line; longer messages are cut. A fixed buffer, so that reporting a failure cannot fail. */
+/* One line; longer messages are truncated. The buffer is fixed so that reporting a failure cannot
+ * fail. */
 static _Thread_local char message[512];
 static _Thread_local uint64_t failures;
 
-/* A message is one printable line whatever names and bytes went into it. */
+/* Keeps a message to one printable line, whatever names and bytes went into it. */
 static void clean_message(void)
 {
     for (unsigned char *c = (unsigned char *)message; *c; c++)
@@ -40,8 +41,8 @@ tlm_status_t tlmi_fail_errno(const char *action, const char *path)
 {
     int error = errno;
     char text[128];
-    /* In English, whatever the locale, where the C library can. Else the XSI or the GNU strerror_r,
-     * whichever it has. */
+    /* The text is in English, whatever the locale, if the C library can do that. Otherwise this
+     * uses strerror_r, in the XSI or the GNU form, whichever the C library has. */
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
     const char *reason = strerrordesc_np(error);
     if (reason == NULL) {

@@ -1,4 +1,5 @@
-/* How the library fails: record a one-line message for tlm_error_message, return its code. */
+/* How the library reports failures: record a one-line message for tlm_error_message and return its
+ * code. */
 #ifndef TLMI_ERROR_H
 #define TLMI_ERROR_H
 
@@ -8,17 +9,19 @@
 tlm_status_t tlmi_fail(tlm_status_t code, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
 
-/* How many failures this thread has recorded: whether a call in between left its message. */
+/* Number of failures that this thread has recorded. Compare two counts to see whether a call in
+ * between left a message. */
 uint64_t tlmi_failure_count(void);
 
-/* TLM_ERR_IO, or by errno TLM_ERR_NOT_FOUND or TLM_ERR_OUT_OF_MEMORY, with "<action> <path>:
- * <strerror(errno)>". */
+/* Fails with TLM_ERR_IO, or with TLM_ERR_NOT_FOUND or TLM_ERR_OUT_OF_MEMORY depending on errno.
+ * The message is "<action> <path>: <strerror(errno)>". */
 tlm_status_t tlmi_fail_errno(const char *action, const char *path) __attribute__((cold));
 
-/* TLM_ERR_OUT_OF_MEMORY with "out of memory: <bytes> bytes for <what>". */
+/* Fails with TLM_ERR_OUT_OF_MEMORY and "out of memory: <bytes> bytes for <what>". */
 tlm_status_t tlmi_fail_memory(size_t bytes, const char *what) __attribute__((cold));
 
-/* Returns from the enclosing function when a call fails; for functions with nothing to release. */
+/* Returns from the enclosing function when a call fails. Use it where there is nothing to
+ * release. */
 #define TLMI_TRY(call)                                                                             \
     do {                                                                                           \
         tlm_status_t try_status_ = (call);                                                         \
@@ -26,7 +29,7 @@ tlm_status_t tlmi_fail_memory(size_t bytes, const char *what) __attribute__((col
             return try_status_;                                                                    \
     } while (0)
 
-/* The same with a clean-up label. `status` must be a local of that name. */
+/* The same, but jumps to a clean-up label. `status` must be a local variable of that name. */
 #define TLMI_TRY_OR(label, call)                                                                   \
     do {                                                                                           \
         status = (call);                                                                           \

@@ -1,4 +1,4 @@
-/* Reading files: copied where they are small, mapped where they are large. */
+/* Reading files: small files are copied, large ones are mapped. */
 #include "base/file.h"
 
 #include <errno.h>
@@ -11,8 +11,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define FAULT_WINDOW  ((size_t)2 << 20)  /* of a huge page */
-#define UNSTATED_SIZE ((size_t)64 << 20) /* most that is read of a file that states no size */
+#define FAULT_WINDOW  ((size_t)2 << 20)  /* size of a huge page */
+#define UNSTATED_SIZE ((size_t)64 << 20) /* limit for a file that reports size 0 */
 
 /* ---- Kinds of files --------------------------------------------------------------------- */
 
@@ -54,8 +54,9 @@ tlm_status_t tlmi_require_regular_file(const char *action, const char *path)
 
 /* ---- Contents --------------------------------------------------------------------------- */
 
-/* Opens a regular file. What it is is asked first, because opening alone may wait for a FIFO's writer
- * or set a device going; and again once it is open, because another file may have taken its place. */
+/* Opens a regular file. The kind of file is checked before opening, because opening can block on a
+ * FIFO's writer or start a device, and again afterward, because another file may have taken its
+ * place. */
 static tlm_status_t open_regular(int *out, struct stat *info, const char *path)
 {
     TLMI_TRY(tlmi_require_regular_file("open", path));
@@ -71,7 +72,7 @@ static tlm_status_t open_regular(int *out, struct stat *info, const char *path)
     return status;
 }
 
-/* Reads until `room` bytes are there or the file ends. */
+/* Reads until `room` bytes have arrived or the file ends. */
 static tlm_status_t read_bytes(size_t *out, int file, void *bytes, size_t room, const char *path)
 {
     size_t size = 0;
@@ -208,7 +209,8 @@ void tlmi_mapping_leave(const tlmi_mapping_t *mapping, size_t from, size_t to)
 {
     if (!mapping->is_mapped)
         return;
-    /* A page fault maps the pages around it too, up to a huge page where the file is cached so. */
+    /* A page fault also maps the pages around it, up to a huge page if the file is cached as
+     * one. */
     from = from / FAULT_WINDOW * FAULT_WINDOW;
     to = mapping->size - to < FAULT_WINDOW ? mapping->size : (to / FAULT_WINDOW + 1) * FAULT_WINDOW;
     if (to > from)

@@ -1,4 +1,4 @@
-/* Writing files: under another name beside the wanted one, with a rename at the end. */
+/* Writing files: data goes to a temporary file beside the target, which is renamed at the end. */
 #include "base/file.h"
 
 #include <dirent.h>
@@ -16,8 +16,8 @@
 #include "base/memory.h"
 
 #define BUFFER_SIZE ((size_t)1 << 18)
-#define ASIDE_MARK  ".tmp-" /* then come the process and a number */
-#define MAX_LINKS   40      /* symbolic links that are followed, as Linux does */
+#define ASIDE_MARK  ".tmp-" /* followed by the process id and a number */
+#define MAX_LINKS   40      /* most symbolic links followed, as in Linux */
 
 struct tlmi_writer {
     int file;
@@ -25,7 +25,7 @@ struct tlmi_writer {
     char *aside; /* the temporary file's name */
     uint8_t *buffer;
     size_t used;      /* bytes in the buffer */
-    uint64_t flushed; /* bytes in the file */
+    uint64_t flushed; /* bytes already in the file */
 };
 
 static void writer_free(tlmi_writer_t *writer)
@@ -36,9 +36,10 @@ static void writer_free(tlmi_writer_t *writer)
     tlmi_free(writer);
 }
 
-/* ---- Where a file goes ------------------------------------------------------------------ */
+/* ---- Target path ----------------------------------------------------------------------------- */
 
-/* What the symbolic link `path` names, seen from where `path` is seen from; owned. */
+/* Returns where the symbolic link `path` points, as a path relative to the same directory that
+ * `path` is relative to. Owned. */
 static tlm_status_t read_link(char **out, const char *path)
 {
     char target[4096];
@@ -60,7 +61,8 @@ static tlm_status_t read_link(char **out, const char *path)
     return TLM_OK;
 }
 
-/* The path that writing to `path` replaces, behind all symbolic links; it need not exist. Owned. */
+/* Resolves all symbolic links of `path` and returns the path that a write replaces; it need not
+ * exist. Owned. */
 static tlm_status_t resolve_links(char **out, const char *path)
 {
     struct stat info;
@@ -80,8 +82,9 @@ static tlm_status_t resolve_links(char **out, const char *path)
     return status;
 }
 
-/* Gives the new file owner, group and mode of the one that it replaces. Where the group cannot be given,
- * its rights are cut to those of all others: another group would get them. */
+/* Gives the new file the owner, group and mode of the file it replaces. If the group cannot be
+ * set, the group's permissions are cut to those of others; otherwise a different group would
+ * receive them. */
 static tlm_status_t copy_rights(const tlmi_writer_t *writer, const struct stat *old)
 {
     mode_t mode = old->st_mode & 07777;
@@ -91,12 +94,13 @@ static tlm_status_t copy_rights(const tlmi_writer_t *writer, const struct stat *
     if (own.st_gid != old->st_gid && fchown(writer->file, (uid_t)-1, old->st_gid) != 0)
         mode &= ~(mode_t)070 | (mode & 07) << 3;
     if (own.st_uid != old->st_uid && fchown(writer->file, old->st_uid, (gid_t)-1) != 0)
-        mode &= ~(mode_t)06000; /* whoever writes it owns it */
+        mode &= ~(mode_t)06000; /* this process's user owns it: no setuid or setgid */
     return fchmod(writer->file, mode) == 0 ? TLM_OK : tlmi_fail_errno("set mode of", writer->path);
 }
 
-/* Whether the open temporary file is locked and still there: another process may have taken it for a
- * leftover before it was locked. A file system without locks has no leftovers removed. */
+/* Locks the open temporary file and returns whether this process still has it: another process
+ * may have removed it as a leftover before it was locked. On a file system without locks, no
+ * leftovers are removed. */
 static bool lock_aside(int file)
 {
     struct stat info;
@@ -107,8 +111,8 @@ static bool lock_aside(int file)
 
 enum { ASIDE_SUFFIX_SIZE = 48 };
 
-/* Makes the file aside and names it in writer->aside. A name may be taken: by a process of the same
- * number that was killed, before a restart or in another container. */
+/* Creates the temporary file and stores its name in writer->aside. A name may be taken by a
+ * killed process with the same id, from before a restart or from another container. */
 static tlm_status_t create_aside(tlmi_writer_t *writer)
 {
     static atomic_uint counter;
@@ -121,7 +125,7 @@ static tlm_status_t create_aside(tlmi_writer_t *writer)
     for (;;) {
         snprintf(writer->aside, size, "%s" ASIDE_MARK "%ld-%u", writer->path, (long)getpid(),
                  atomic_fetch_add(&counter, 1));
-        /* Nobody else may open it before it has the old file's mode. */
+        /* Nobody else may open the file before it has the old file's mode. */
         writer->file =
             open(writer->aside, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, replaces ? 0600 : 0666);
         if (writer->file < 0 && errno != EEXIST)
@@ -216,7 +220,7 @@ uint64_t tlmi_writer_size(const tlmi_writer_t *writer)
     return writer->flushed + writer->used;
 }
 
-/* Makes the rename last: the directory's entry has to reach the disk too. */
+/* Makes the rename durable: the directory entry must reach the disk too. */
 static tlm_status_t sync_directory(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -230,7 +234,7 @@ static tlm_status_t sync_directory(const char *path)
     int file = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     tlmi_free(directory);
     if (file >= 0) {
-        (void)fsync(file); /* some file systems cannot; the data itself is safe by then */
+        (void)fsync(file); /* some file systems cannot do this; the data itself is safe by then */
         close(file);
     }
     return TLM_OK;
@@ -264,7 +268,7 @@ void tlmi_writer_abort(tlmi_writer_t *writer)
 
 /* ---- Directories ------------------------------------------------------------------------ */
 
-/* Whether `name` is one that a writer gives its temporary file. */
+/* Whether `name` is a name that a writer gives its temporary file. */
 static bool is_aside_name(const char *name, const char *prefix)
 {
     const char *mark = strstr(name, ASIDE_MARK);
@@ -275,8 +279,8 @@ static bool is_aside_name(const char *name, const char *prefix)
            sscanf(mark, ASIDE_MARK "%ld-%u%n", &process, &number, &size) == 2 && mark[size] == '\0';
 }
 
-/* Removes a temporary file unless its writer, which would hold the lock, is at work. What cannot be
- * opened or locked is left alone. */
+/* Removes a temporary file unless its writer is still active, in which case the writer holds the
+ * lock. Files that cannot be opened or locked are left alone. */
 static tlm_status_t remove_leftover(int directory, const char *name)
 {
     struct stat info;

@@ -1,5 +1,5 @@
-/* Floats of 16 bits: IEEE 754's binary16 and bfloat16, the upper half of a float32. To the nearest, ties
- * to even; NaN stays NaN. */
+/* 16-bit floats: IEEE 754 binary16, and bfloat16, which is the upper half of a float32.
+ * Conversions round to nearest, ties to even; NaN stays NaN. */
 #ifndef TLMI_HALF_H
 #define TLMI_HALF_H
 
@@ -29,9 +29,10 @@ static inline uint16_t tlmi_float_to_half(float value)
 
     if (magnitude > 0x7F800000u)
         return (uint16_t)(sign | 0x7E00u | (magnitude >> 13 & 0x3FFu));
-    if (magnitude >= 0x477FF000u) /* 65520, which rounds to 65536 */
+    if (magnitude >= 0x477FF000u) /* 65520, which rounds to 65536, is the first to overflow */
         return (uint16_t)(sign | 0x7C00u);
-    /* Below 2^-14 halves are multiples of 2^-24, as floats from 0.5 to 1 are: the sum rounds. */
+    /* Below 2^-14, halves are multiples of 2^-24, as floats from 0.5 to 1 are, so the addition
+     * does the rounding. */
     if (magnitude < 0x38800000u)
         return (uint16_t)(sign | (tlmi_float_bits(tlmi_float_of_bits(magnitude) + 0.5f) -
                                   tlmi_float_bits(0.5f)));

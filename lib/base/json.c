@@ -1,4 +1,4 @@
-/* JSON values: looking at them, building them, writing their text. */
+/* JSON values: access, building, writing their text. */
 #include "base/json.h"
 
 #include <inttypes.h>
@@ -15,7 +15,7 @@
 
 uint32_t tlmi_json_hash(const char *key, size_t size)
 {
-    uint32_t hash = 2166136261u; /* FNV-1a; equal hashes cost time, not correctness */
+    uint32_t hash = 2166136261u; /* FNV-1a; collisions cost time, not correctness */
     for (size_t i = 0; i < size; i++)
         hash = (hash ^ (unsigned char)key[i]) * 16777619u;
     return hash;
@@ -42,7 +42,7 @@ size_t tlmi_json_utf8_size(const uint8_t *at, const uint8_t *end)
                                                    : 0;
     if (size == 0 || (size_t)(end - at) < size)
         return 0;
-    /* Neither longer than needed, nor a surrogate, nor beyond U+10FFFF. */
+    /* Reject overlong forms, surrogates, and code points beyond U+10FFFF. */
     uint8_t least = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
     uint8_t most = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
     if (at[1] < least || at[1] > most)
@@ -65,7 +65,7 @@ static bool is_utf8(const char *text, size_t size)
     return true;
 }
 
-/* ---- Looking ---------------------------------------------------------------------------- */
+/* ---- Access -------------------------------------------------------------------------------- */
 
 static bool is_type(const tlmi_json_t *value, tlmi_json_type_t type)
 {
@@ -97,7 +97,7 @@ const tlmi_json_t *tlmi_json_item(const tlmi_json_t *array, size_t index)
     return tlmi_json_is_array(array) && index < array->count ? &array->as.items[index] : NULL;
 }
 
-/* In the order that the parser left behind the items. */
+/* Binary search in the order that the parser stored after the items. */
 static const tlmi_json_t *find_indexed(const tlmi_json_t *object, const tlmi_json_t *key)
 {
     const tlmi_json_t *items = object->as.items;
@@ -142,7 +142,7 @@ bool tlmi_json_next(const tlmi_json_t *object, void **cursor, const char **key,
 {
     if (!tlmi_json_is_object(object) || object->count == 0)
         return false;
-    /* The cursor is the key that was given last. */
+    /* The cursor points to the key that was returned last. */
     const tlmi_json_t *next = *cursor == NULL ? object->as.items : (const tlmi_json_t *)*cursor + 2;
     if (next == object->as.items + 2 * (size_t)object->count)
         return false;
@@ -227,7 +227,7 @@ tlmi_json_t *tlmi_json_new_array(void)
     return make((tlmi_json_t){.type = TLMI_JSON_ARRAY});
 }
 
-/* Makes *out a string that owns its text; false, with a message, if it cannot be one. */
+/* Makes *out a string that owns its text. Returns false, with a message, on failure. */
 static bool make_string(tlmi_json_t *out, const char *text, size_t size)
 {
     if (size >= UINT32_MAX || !is_utf8(text, size)) {
@@ -289,7 +289,7 @@ tlmi_json_t *tlmi_json_new_uint64(uint64_t value)
     return tlmi_json_new_string(text, (size_t)size);
 }
 
-/* Frees what a built value holds. As deep as it was built. */
+/* Frees what a built value holds. The recursion is as deep as the value was built. */
 static void release(tlmi_json_t *value)
 {
     if (!value->is_built)
@@ -317,8 +317,8 @@ void tlmi_json_free(tlmi_json_t *root)
     tlmi_free(root);
 }
 
-/* Room for one or two values behind the `n` of a built container: for 8 at first, then doubled. Objects
- * have an even number, so that two fit wherever one does. */
+/* Makes room for one or two values after the `n` values of a built container: for 8 at first,
+ * then doubled. Objects hold an even number of values, so two fit whenever one does. */
 static bool reserve(tlmi_json_t *container, size_t n)
 {
     if (n > 0 && (n < 8 || (n & (n - 1)) != 0))
@@ -411,7 +411,8 @@ static tlm_status_t put_string(text_buffer_t *buffer, const char *text, size_t s
     return put_text(buffer, "\"");
 }
 
-/* 17 digits, never without a point or an exponent, and exponents without plus and leading zeros. */
+/* Writes 17 digits, always with a point or an exponent; exponents have no plus sign and no
+ * leading zeros. */
 static tlm_status_t put_real(text_buffer_t *buffer, double value)
 {
     char text[TLMI_NUMBER_SIZE];
@@ -420,7 +421,7 @@ static tlm_status_t put_real(text_buffer_t *buffer, double value)
         TLMI_TRY(put_text(buffer, text));
         return strchr(text, '.') == NULL ? put_text(buffer, ".0") : TLM_OK;
     }
-    char *digits = exponent + 2; /* behind the sign, which printf always writes */
+    char *digits = exponent + 2; /* after the sign, which printf always writes */
     while (*digits == '0' && digits[1] != '\0')
         digits++;
     TLMI_TRY(put(buffer, text, (size_t)(exponent + 1 - text)));

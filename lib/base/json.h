@@ -1,4 +1,4 @@
-/* JSON: strict parsing, looking, building, writing. Values are borrowed from their document. */
+/* JSON: strict parsing, access, building and writing. Values are borrowed from their document. */
 #ifndef TLMI_JSON_H
 #define TLMI_JSON_H
 
@@ -6,38 +6,42 @@
 
 typedef struct tlmi_json tlmi_json_t; /* a value; the root owns the document */
 
-#define TLMI_JSON_MAX_DEPTH 64 /* arrays and objects within each other; files have below ten */
+#define TLMI_JSON_MAX_DEPTH 64 /* nesting depth; real files need less than ten */
 
-/* Parses a whole text, an array or an object, which is copied. Duplicate keys, keys with a NUL, trailing
- * bytes, integers of more than 64 bits and deep nesting are TLM_ERR_FORMAT with "<what>: line L column
- * C: ...". It takes the text's size and some 16 to 40 bytes for each value. Owned: tlmi_json_free. */
+/* Parses a complete text, an array or an object; the text is copied. Duplicate keys, keys with a
+ * NUL, trailing bytes, integers of more than 64 bits and deep nesting fail with TLM_ERR_FORMAT
+ * and "<what>: line L column C: ...". A document takes the size of its text plus roughly 16 to
+ * 40 bytes per value. Owned: free with tlmi_json_free. */
 tlm_status_t tlmi_json_parse(tlmi_json_t **out, const void *text, size_t size, const char *what);
 void tlmi_json_free(tlmi_json_t *root);
 
-bool tlmi_json_is_null(const tlmi_json_t *value); /* null, or not there */
+bool tlmi_json_is_null(const tlmi_json_t *value); /* true also for NULL */
 bool tlmi_json_is_object(const tlmi_json_t *value);
 bool tlmi_json_is_array(const tlmi_json_t *value);
 size_t tlmi_json_size(const tlmi_json_t *value);                           /* members or items */
 const tlmi_json_t *tlmi_json_item(const tlmi_json_t *array, size_t index); /* NULL if none */
 const tlmi_json_t *tlmi_json_member(const tlmi_json_t *object, const char *key); /* NULL if none */
 
-/* Members in document order: start with cursor = NULL; false at the end. */
+/* Iterates over the members in document order. Start with *cursor = NULL; returns false at the
+ * end. */
 bool tlmi_json_next(const tlmi_json_t *object, void **cursor, const char **key,
                     const tlmi_json_t **value);
 
-/* false if the value is NULL or of another type. Strings are UTF-8 with a length. */
+/* Return false if the value is NULL or of another type. Strings are UTF-8 with a length. */
 bool tlmi_json_get_string(const tlmi_json_t *value, const char **text, size_t *size);
 bool tlmi_json_get_int(const tlmi_json_t *value, int64_t *out);
 bool tlmi_json_get_number(const tlmi_json_t *value, double *out);
 bool tlmi_json_get_bool(const tlmi_json_t *value, bool *out);
-/* A decimal string: JSON numbers are doubles to many readers. */
+/* Reads a decimal string, because many readers store JSON numbers as doubles. */
 bool tlmi_json_get_uint64(const tlmi_json_t *value, uint64_t *out);
-/* The number that a text of decimal digits alone is; false for any other, and for NULL. */
+/* Parses a text that consists only of decimal digits; returns false for any other text and for
+ * NULL. */
 bool tlmi_parse_uint64(const char *text, uint64_t *out);
 
-/* Building. Makers return NULL, with a message, where memory is out, and for strings that are not UTF-8
- * and numbers that are not finite. set and append consume `value`: its pointer is not to be used any more,
- * nor one to a member or item that was there before. They do so on failure too; a NULL is a failure. */
+/* Building. The constructors return NULL, with a message, when out of memory, and for strings
+ * that are not UTF-8 and numbers that are not finite. set and append consume `value`, on failure
+ * too: the caller must no longer use its pointer, nor any pointer to an existing member or item.
+ * A NULL value is a failure. */
 tlmi_json_t *tlmi_json_new_object(void);
 tlmi_json_t *tlmi_json_new_array(void);
 tlmi_json_t *tlmi_json_new_string(const char *text, size_t size);
@@ -46,11 +50,12 @@ tlmi_json_t *tlmi_json_new_number(double value);
 tlmi_json_t *tlmi_json_new_bool(bool value);
 tlmi_json_t *tlmi_json_new_null(void);
 tlmi_json_t *tlmi_json_new_uint64(uint64_t value); /* a decimal string */
-/* The key must be new to the object. */
+/* The key must not be in the object yet. */
 tlm_status_t tlmi_json_set(tlmi_json_t *object, const char *key, tlmi_json_t *value);
 tlm_status_t tlmi_json_append(tlmi_json_t *array, tlmi_json_t *value);
 
-/* Compact text, doubles with 17 digits, keys in order of insertion. Owned: tlmi_free. */
+/* Writes compact text: doubles with 17 digits, keys in insertion order. Owned: free with
+ * tlmi_free. */
 tlm_status_t tlmi_json_dump(char **text, size_t *size, const tlmi_json_t *value);
 
 #endif

@@ -1,9 +1,9 @@
-/* Parsing JSON (RFC 8259), strictly. Containers are kept on a stack of their own, so depth costs no stack
- * of the program's; each allocation may fail at any point.
+/* Parsing JSON (RFC 8259), strictly. Open containers are kept on a separate stack, so nesting
+ * does not consume the program's stack. Any allocation may fail at any point.
  *
- * The text is copied once, and strings are decoded where they stand in the copy. Values wait in one array,
- * `pending`, until the container that they belong to ends; then they move to a block of the document and the
- * container takes their place. */
+ * The text is copied once, and strings are decoded in place in the copy. Values wait in one
+ * array, `pending`, until their container ends; then they move to a block of the document, and
+ * the container takes their place. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -25,26 +25,26 @@ typedef struct block {
 } block_t;
 
 typedef struct document {
-    tlmi_json_t root; /* first: a pointer to it is one to the document */
+    tlmi_json_t root; /* first, so a pointer to it is also a pointer to the document */
     char *text;
-    block_t *blocks; /* the newest first */
+    block_t *blocks; /* newest first */
 } document_t;
 
 typedef struct container {
-    size_t first; /* of its values in `pending` */
+    size_t first; /* index of its first value in `pending` */
     bool is_object;
 } container_t;
 
 typedef enum expected {
     EXPECT_VALUE,
     EXPECT_KEY,
-    EXPECT_FIRST, /* a value or key, or the container's end */
-    EXPECT_NEXT,  /* a comma or the container's end */
+    EXPECT_FIRST, /* a value or key, or the end of the container */
+    EXPECT_NEXT,  /* a comma or the end of the container */
 } expected_t;
 
 typedef struct parser {
     document_t *document;
-    char *at, *end; /* in the document's copy */
+    char *at, *end; /* in the document's copy of the text */
     tlmi_json_t *pending;
     size_t num_pending, capacity;
     container_t open[TLMI_JSON_MAX_DEPTH];
@@ -55,7 +55,7 @@ typedef struct parser {
 
 /* ---- Messages --------------------------------------------------------------------------- */
 
-/* Fails at the place `at`, by line and by character in it, both from 1. */
+/* Fails with the position of `at`: line and character in the line, both counted from 1. */
 static tlm_status_t fail_at(const parser_t *parser, const char *at, const char *why)
 {
     const char *place = parser->original + (at - parser->document->text);
@@ -77,9 +77,9 @@ static tlm_status_t fail_here(const parser_t *parser, const char *why)
     return fail_at(parser, parser->at, parser->at == parser->end ? "the text ends early" : why);
 }
 
-/* ---- Memory of the document ------------------------------------------------------------- */
+/* ---- Document memory ------------------------------------------------------------------------ */
 
-/* Room for values that belong together; NULL, with a message, where there is no memory. */
+/* Allocates adjacent values in the document. Returns NULL, with a message, when out of memory. */
 static tlmi_json_t *take_values(document_t *document, size_t n)
 {
     block_t *newest = document->blocks;
@@ -127,7 +127,7 @@ static tlm_status_t push(parser_t *parser, tlmi_json_t value)
 
 /* ---- Strings ---------------------------------------------------------------------------- */
 
-/* Four hexadecimal digits; false for anything else. */
+/* Reads four hexadecimal digits; returns false for anything else. */
 static bool read_hex(uint32_t *out, const char *at, const char *end)
 {
     uint32_t value = 0;
@@ -167,7 +167,7 @@ static char *put_utf8(char *to, uint32_t c)
     return to;
 }
 
-/* The escape at parser->at, decoded to *to, which moves on. */
+/* Decodes the escape at parser->at to *to and advances *to. */
 static tlm_status_t read_escape(parser_t *parser, char **to)
 {
     static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
@@ -182,7 +182,7 @@ static tlm_status_t read_escape(parser_t *parser, char **to)
     if (kind != 'u' || !read_hex(&c, parser->at + 2, parser->end))
         return fail_here(parser, "an escape that JSON does not have");
     const char *next = parser->at + 6;
-    if (c >= 0xD800 && c <= 0xDFFF) { /* the first of a pair of surrogates, or none */
+    if (c >= 0xD800 && c <= 0xDFFF) { /* a high surrogate, or an error */
         if (c >= 0xDC00 || parser->end - next < 2 || next[0] != '\\' || next[1] != 'u' ||
             !read_hex(&low, next + 2, parser->end) || low < 0xDC00 || low > 0xDFFF)
             return fail_here(parser, "half a pair of surrogates");
@@ -194,7 +194,8 @@ static tlm_status_t read_escape(parser_t *parser, char **to)
     return TLM_OK;
 }
 
-/* The string whose quote is at parser->at. What is decoded is never longer than its text. */
+/* Parses the string whose opening quote is at parser->at. Decoded text is never longer than its
+ * source, so it is decoded in place. */
 static tlm_status_t read_string(tlmi_json_t *out, parser_t *parser)
 {
     char *begin = parser->at++, *to = begin;
@@ -231,7 +232,7 @@ static bool is_digit(const parser_t *parser, const char *at)
     return at < parser->end && *at >= '0' && *at <= '9';
 }
 
-/* The digits from *at on; false if there is none. */
+/* Skips the digits from *at on; returns false if there are none. */
 static bool skip_digits(const parser_t *parser, char **at)
 {
     const char *begin = *at;
@@ -329,7 +330,7 @@ static tlm_status_t fail_twice(const parser_t *parser, const tlmi_json_t *key)
     return fail_at(parser, key->as.text, why);
 }
 
-/* Writes the order of the members of a large object behind its items. */
+/* Writes the sort order of a large object's members after its items. */
 static tlm_status_t index_members(const parser_t *parser, const tlmi_json_t *object)
 {
     size_t n = object->count;
@@ -379,7 +380,8 @@ static tlm_status_t open_container(parser_t *parser, bool is_object)
     return TLM_OK;
 }
 
-/* Ends the innermost container: its values move to the document, and it takes their place. */
+/* Ends the innermost container: its values move to the document, and the container takes their
+ * place. */
 static tlm_status_t close_container(parser_t *parser)
 {
     container_t container = parser->open[--parser->depth];

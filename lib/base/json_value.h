@@ -1,6 +1,6 @@
-/* What a JSON value is inside. The items of an array, and the keys and values of an object in turn, lie one
- * after another. Values come from a parsed document, which owns all of them in a few blocks, or were built
- * one by one and own what they hold. */
+/* The representation of a JSON value. The items of an array are contiguous, and so are the
+ * alternating keys and values of an object. Values either come from a parsed document, which
+ * owns all of them in a few blocks, or were built one by one and own what they hold. */
 #ifndef TLMI_JSON_VALUE_H
 #define TLMI_JSON_VALUE_H
 
@@ -25,21 +25,22 @@ struct tlmi_json {
         bool truth;
         int64_t integer;
         double real;
-        char *text; /* UTF-8, and a NUL behind it */
+        char *text; /* UTF-8, NUL-terminated */
         tlmi_json_t *items;
     } as;
 };
 
-/* Objects of a document with more members than this have, behind their items, the members' numbers in the
- * order of tlmi_json_compare_keys, as uint32_t: for finding one, and for refusing one that is there twice. */
+/* Parsed objects with more members than this store, after their items, the members' indices as
+ * uint32_t in the order of tlmi_json_compare_keys. The parser uses them to reject duplicate
+ * keys, and lookups use them for binary search. */
 #define TLMI_JSON_INDEXED 8
 
 uint32_t tlmi_json_hash(const char *key, size_t size);
-/* By hash, length and bytes, in this order. */
+/* Compares by hash, then length, then bytes. */
 int tlmi_json_compare_keys(const tlmi_json_t *a, uint32_t a_hash, const tlmi_json_t *b,
                            uint32_t b_hash);
 
-/* Bytes of the UTF-8 character at `at`; 0 if it is malformed. */
+/* Returns the size in bytes of the UTF-8 character at `at`; 0 if it is malformed. */
 size_t tlmi_json_utf8_size(const uint8_t *at, const uint8_t *end);
 
 /* Frees a document; `root` is its root. */

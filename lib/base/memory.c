@@ -11,7 +11,7 @@
 #include "tinylm/runtime.h"
 
 #define HUGE_PAGE  ((size_t)2 << 20)
-#define HUGE_BLOCK ((size_t)4 << 20) /* from this size on, huge pages are worth asking for */
+#define HUGE_BLOCK ((size_t)4 << 20) /* from this size on, huge pages are worth requesting */
 
 bool tlmi_mul_size(size_t *out, size_t a, size_t b)
 {
@@ -23,7 +23,8 @@ bool tlmi_add_size(size_t *out, size_t a, size_t b)
     return !__builtin_add_overflow(a, b, out);
 }
 
-/* Bytes for a block: at least one, so that no valid block is NULL; false on overflow. */
+/* Computes the bytes of a block: at least one, so that no valid block is NULL. Returns false on
+ * overflow. */
 static bool block_size(size_t *bytes, size_t count, size_t size)
 {
     if (!tlmi_mul_size(bytes, count, size) || *bytes > (size_t)PTRDIFF_MAX)
@@ -83,7 +84,7 @@ void *tlmi_alloc_aligned(size_t count, size_t size, const char *what)
     if (posix_memalign(&block, alignment, bytes) != 0)
         return out_of_memory(count, size, what);
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    /* Only advice: a kernel that refuses it costs nothing but speed. */
+    /* This is only advice: if the kernel refuses it, the only cost is speed. */
     if (bytes >= HUGE_BLOCK)
         (void)madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 #endif
@@ -98,7 +99,7 @@ bool tlmi_grow(void *items_pointer, size_t *capacity, size_t needed, size_t size
     if (larger < needed)
         larger = needed;
     void *items;
-    memcpy(&items, items_pointer, sizeof(items)); /* whatever pointer type the caller's array has */
+    memcpy(&items, items_pointer, sizeof(items)); /* works for any pointer type */
     items = tlmi_realloc(items, larger, size, what);
     if (items == NULL)
         return false;

@@ -1,4 +1,4 @@
-/* Floating-point numbers, whatever the locale. */
+/* Conversion of floating-point numbers, independent of the locale. */
 #include "base/number.h"
 
 #include <locale.h>
@@ -8,7 +8,7 @@
 
 char *tlmi_number_text(char out[TLMI_NUMBER_SIZE], double value, int digits)
 {
-    /* Room for a locale's point of several bytes. */
+    /* Leaves room for a locale's decimal point of several bytes. */
     char text[2 * TLMI_NUMBER_SIZE];
     snprintf(text, sizeof(text), "%.*g", digits < 17 ? digits : 17, value);
     char *to = out;
@@ -27,7 +27,7 @@ char *tlmi_number_text(char out[TLMI_NUMBER_SIZE], double value, int digits)
 
 double tlmi_parse_number(const char *text)
 {
-    /* The C library keeps this locale itself: there is nothing to free, and nothing can fail. */
+    /* The C library owns this locale: there is nothing to free, and nothing can fail. */
     locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     return strtod_l(text, NULL, c_locale);
 }

@@ -1,5 +1,5 @@
-/* Floating-point numbers as text and back. printf and strtod follow the program's locale, where the point
- * may be a comma; these do not. */
+/* Converts floating-point numbers to text and back. printf and strtod follow the program's
+ * locale, where the decimal point may be a comma; these functions do not. */
 #ifndef TLMI_NUMBER_H
 #define TLMI_NUMBER_H
 
@@ -7,14 +7,15 @@
 
 #define TLMI_NUMBER_SIZE 32 /* room for the text of any number, with its NUL */
 
-/* As printf's "%.<digits>g"; 17 digits tell all doubles apart. Returns `out`. */
+/* Formats like printf's "%.<digits>g"; 17 digits distinguish all doubles. Returns `out`. */
 char *tlmi_number_text(char out[TLMI_NUMBER_SIZE], double value, int digits);
 
-/* The text of a number for a message, as "%g" would be. It lives until the enclosing block ends. */
+/* The text of a number for a message, as "%g" would print it. It lives until the enclosing block
+ * ends. */
 #define TLMI_G(value) tlmi_number_text((char[TLMI_NUMBER_SIZE]){0}, (value), 6)
 
-/* The double nearest to the decimal number at the start of `text`, which ends at any other character.
- * Too large a number is infinite. */
+/* Returns the double nearest to the decimal number at the start of `text`; the number ends at
+ * the first other character. Numbers that are too large become infinite. */
 double tlmi_parse_number(const char *text);
 
 #endif

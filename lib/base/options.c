@@ -1,5 +1,5 @@
-/* Structs that open with their size: a table of all of them, and the only code that reads a
- * caller's struct or fills it. The table knows the structs by the public headers alone. */
+/* Structs that begin with their size: a table of all of them, and the only code that reads a
+ * caller's struct or fills it. The table knows the structs only from the public headers. */
 #include "base/options.h"
 
 #include <string.h>
@@ -77,13 +77,13 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
                                     RESERVED(tlm_trainer_options_t, reserved2)),
 };
 
-/* Sizes are multiples of that of `size` itself, on which each struct is aligned. */
+/* Struct sizes are multiples of sizeof(size_t), because `size` sets each struct's alignment. */
 static bool is_possible(size_t size)
 {
     return size >= sizeof(size) && size % sizeof(size) == 0 && size <= TLMI_OPTIONS_MAX_SIZE;
 }
 
-/* The first byte in from .. to-1 that is more than `most`, or `to`. */
+/* Returns the index of the first byte in from .. to-1 that is greater than `most`, or `to`. */
 static size_t first_above(unsigned char most, const void *bytes, size_t from, size_t to)
 {
     while (from < to && ((const unsigned char *)bytes)[from] <= most)
@@ -135,7 +135,8 @@ tlm_status_t tlmi_options_check_out(const char *function, const void *out, tlmi_
     return TLM_OK;
 }
 
-/* Copies all but `size` of the library's struct to a caller's of another size. */
+/* Copies everything except `size` from the library's struct to a caller's struct of another
+ * size. */
 static void fill(void *out, size_t size, const void *from, size_t known_size)
 {
     size_t shared = size < known_size ? size : known_size;

@@ -1,13 +1,13 @@
-/* Structs that cross the boundary and open with `size_t size`, between callers and libraries of
- * different ages. Fields are only ever added at the end, so both agree on the fields that both
- * know. */
+/* Structs that cross the API boundary and begin with `size_t size`, so that callers and
+ * libraries of different versions can exchange them. Fields are only ever added at the end, so
+ * both sides agree on the fields that both know. */
 #ifndef TLMI_OPTIONS_H
 #define TLMI_OPTIONS_H
 
 #include "base/error.h"
 #include "tinylm/options.h"
 
-/* Every such struct; options.c has a row for each. */
+/* All such structs; options.c has a row for each. */
 typedef enum tlmi_struct {
     TLMI_ADAMW_OPTIONS,
     TLMI_BPE_TRAINER_OPTIONS,
@@ -30,8 +30,8 @@ typedef enum tlmi_struct {
     TLMI_NUM_STRUCTS
 } tlmi_struct_t;
 
-/* A field each of whose bytes must be at most `most`: 0 where it is reserved, 1 where it is a bool,
- * for C says nothing of a bool that is neither. */
+/* A field whose bytes must each be at most `most`: 0 for reserved fields, 1 for bools, because C
+ * does not define a bool that is neither 0 nor 1. */
 typedef struct tlmi_limited_field {
     const char *name; /* NULL ends the list */
     size_t offset;
@@ -53,18 +53,20 @@ extern const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS];
 /* More than any struct will ever hold: a larger `size` is uninitialized memory. */
 #define TLMI_OPTIONS_MAX_SIZE ((size_t)4096)
 
-/* Reads a caller's struct into `known`, the library's own, which holds the defaults: fields that an
- * older, smaller struct lacks stay as they are. TLM_ERR_INVALID_ARGUMENT for a size that no struct
- * has, for anything but zeros behind what this library knows, and for a limited field beyond its
- * limit; `known` is then untouched. known->size keeps the library's size. */
+/* Reads a caller's struct into `known`, the library's own, which holds the defaults: fields that
+ * an older, smaller struct lacks keep their values. Fails with TLM_ERR_INVALID_ARGUMENT for a
+ * size that no struct has, for nonzero bytes after the fields that this library knows, and for a
+ * limited field beyond its limit; `known` is then untouched. known->size keeps the library's
+ * size. */
 tlm_status_t tlmi_options_read(const char *function, void *known, tlmi_struct_t which,
                                const void *options);
 
-/* Whether a caller's struct, which the library is to fill, has a size that one can have. */
+/* Checks that a caller's struct, which the library is to fill, has a size that such a struct can
+ * have. */
 tlm_status_t tlmi_options_check_out(const char *function, const void *out, tlmi_struct_t which);
 
-/* The other way: fills a caller's struct, whose `size` the caller has set, from the library's;
- * fields that the library does not know become 0. */
+/* The opposite direction: fills a caller's struct, whose `size` the caller has set, from the
+ * library's struct. Fields that the library does not know become 0. */
 tlm_status_t tlmi_options_write(const char *function, void *out, const void *known,
                                 tlmi_struct_t which);
 

@@ -1,11 +1,12 @@
-/* Philox4x32-10 and the distributions made from it. */
+/* Philox4x32-10 and the distributions built on it. */
 #include "base/rng.h"
 
 #include <math.h>
 
 #include "base/error.h"
 
-/* Ten rounds on a 128-bit counter under a 64-bit key; constants of the paper's section 3. */
+/* Ten rounds on a 128-bit counter with a 64-bit key; the constants are from section 3 of the
+ * paper. */
 static void philox(uint32_t out[4], uint64_t key, uint64_t low, uint64_t high)
 {
     uint32_t c0 = (uint32_t)low, c1 = (uint32_t)(low >> 32);
@@ -41,7 +42,7 @@ double tlmi_random_uniform(uint64_t seed, uint64_t stream, uint64_t offset)
     return (double)(tlmi_random_word(seed, stream, offset) >> 11) * 0x1p-53;
 }
 
-/* The high half of word * bound: Lemire's multiply method without the rejection step. */
+/* Takes the high half of word * bound: Lemire's multiply method without the rejection step. */
 uint64_t tlmi_random_below(uint64_t seed, uint64_t stream, uint64_t offset, uint64_t bound)
 {
     __extension__ typedef unsigned __int128 uint128;
@@ -49,10 +50,11 @@ uint64_t tlmi_random_below(uint64_t seed, uint64_t stream, uint64_t offset, uint
     return (uint64_t)(product >> 64);
 }
 
-/* A Feistel network permutes the numbers of 2b bits: each round adds a random function of one half to
- * the other. With the smallest 2^2b >= n, at least one in four of them is below n; a number that is
- * taken outside is taken on until it is inside. Every path is part of a cycle, so that permutes
- * [0, n) (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002). */
+/* A Feistel network permutes the numbers of 2b bits: each round adds a random function of one
+ * half to the other. With the smallest 2^2b >= n, at least one in four of these numbers is below
+ * n. A result outside [0, n) is fed through the network again until it falls inside. Every such
+ * path is part of a cycle, so the whole map permutes [0, n) (Black and Rogaway, "Ciphers with
+ * arbitrary finite domains", CT-RSA 2002). */
 uint64_t tlmi_random_shuffled(uint64_t seed, uint64_t stream, uint64_t offset, uint64_t n,
                               uint64_t index)
 {
@@ -74,9 +76,10 @@ uint64_t tlmi_random_shuffled(uint64_t seed, uint64_t stream, uint64_t offset, u
     return index;
 }
 
-/* Rejection: a narrow cut draws uniforms and keeps x with probability exp(-x^2 / 2), a wide one
- * draws normals by Box and Muller and keeps those inside. Either keeps more than half; attempts of
- * one offset lie 2^48 words apart, so that offsets do not share numbers. */
+/* Rejection sampling: a narrow cut draws uniforms and keeps x with probability exp(-x^2 / 2); a
+ * wide cut draws normals with the Box-Muller method and keeps those inside. Both keep more than
+ * half of the draws. Successive attempts for one offset lie 2^48 words apart, so offsets do not
+ * share numbers. */
 double tlmi_random_truncated_normal(uint64_t seed, uint64_t stream, uint64_t offset, double cut)
 {
     for (uint64_t attempt = 0;; attempt++) {

@@ -1,5 +1,5 @@
-/* The end of what is held for the whole process: threads, kept memory, and what layers above have
- * registered. */
+/* Releases what is held for the whole process: threads, cached memory, and what higher layers
+ * have registered. */
 #include "base/shutdown.h"
 
 #include <stdatomic.h>

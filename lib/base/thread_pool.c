@@ -1,10 +1,10 @@
-/* The thread pool. One job at a time: its tasks are handed out by an atomic counter, so threads
+/* The thread pool runs one job at a time. An atomic counter hands out its tasks, so threads
  * differ only in which tasks they take, never in what a task is.
  *
- * Jobs come microseconds apart in a training step, so whoever waits spins for a moment before it sleeps: as
- * long as that pays, and not at all where there are more threads than CPUs for them. A job ends when its tasks
- * are done: workers that have not got a CPU until then are not waited for.
- */
+ * In a training step, jobs are microseconds apart, so a waiting thread spins briefly before it
+ * sleeps: only as long as spinning pays off, and not at all when there are more threads than
+ * CPUs. A job ends when its tasks are done; it does not wait for workers that have not gotten a
+ * CPU by then. */
 #include "base/thread_pool.h"
 
 #include <errno.h>
@@ -26,26 +26,27 @@ typedef struct job {
     tlmi_task_fn run;
     void *context;
     int64_t n_tasks;
-    int32_t max_workers; /* threads from this number on take no part */
+    int32_t max_workers; /* workers with this number or a higher one take no part */
 } job_t;
 
-/* The gate of a job, in one word, so that entering and closing cannot cross: its number in the upper half,
- * whether it is closed, and how many workers are inside. */
+/* The gate of a job, in a single word so that entering and closing cannot race: the upper half
+ * holds the job's number, the lower half whether the gate is closed and how many workers are
+ * inside. */
 #define GATE_NEXT    ((uint64_t)1 << 32)
 #define GATE_CLOSED  ((uint64_t)1 << 31)
 #define GATE_WORKERS (GATE_CLOSED - 1)
 
 static struct {
     pthread_mutex_t lock; /* guards wake-ups and `started` */
-    pthread_cond_t wake;  /* a new job, or an end of the threads */
-    pthread_cond_t done;  /* the last worker has left a closed job */
-    atomic_flag busy;     /* a job holds the pool */
+    pthread_cond_t wake;  /* signals a new job, or that the threads are to end */
+    pthread_cond_t done;  /* signals that the last worker has left a closed job */
+    atomic_flag busy;     /* set while a job holds the pool */
     job_t job;
     atomic_uint_least64_t gate;
     atomic_llong next_task;
     atomic_bool stopping;
-    atomic_bool spins; /* each thread can have a CPU of its own */
-    int32_t started;   /* worker threads that run */
+    atomic_bool spins; /* each thread can have its own CPU, so waits may spin */
+    int32_t started;   /* number of running worker threads */
     pthread_t threads[TLM_MAX_THREADS];
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER,
@@ -119,7 +120,8 @@ static bool gate_is(gate_test_t test, uint64_t seen)
     return test(atomic_load_explicit(&pool.gate, memory_order_acquire), seen);
 }
 
-/* Spins until the gate is as `test` asks, or this thread's time for it is over; which of them. */
+/* Spins until the gate satisfies `test` or this thread's spin time is over. Returns whether the
+ * gate satisfies `test`. */
 static bool spin_until(gate_test_t test, uint64_t seen, int64_t begin)
 {
     if (!atomic_load_explicit(&pool.spins, memory_order_relaxed))
@@ -134,9 +136,9 @@ static bool spin_until(gate_test_t test, uint64_t seen, int64_t begin)
     return false;
 }
 
-/* Waits, spinning and then asleep, until the gate is as `test` asks or the threads are to end. A wait that
- * spinning could have covered has the next one spin in full; a longer one halves that, because whoever is
- * waited for may need this CPU. */
+/* Waits, first spinning and then asleep, until the gate satisfies `test` or the threads are to
+ * end. If spinning could have covered this wait, the next one spins for the full time; a longer
+ * wait halves the time, because the thread we wait for may need this CPU. */
 static void wait_until(gate_test_t test, uint64_t seen, pthread_cond_t *changed)
 {
     int64_t begin = now_nanoseconds();
@@ -162,7 +164,7 @@ static bool is_empty(uint64_t gate, uint64_t seen)
     return (gate & GATE_WORKERS) == 0;
 }
 
-/* Enters the job that the gate is of, unless it is closed; *seen becomes that job's. */
+/* Enters the current job unless its gate is closed; *seen is set to the gate's value. */
 static bool enter(uint64_t *seen)
 {
     uint64_t gate = atomic_load_explicit(&pool.gate, memory_order_acquire);
@@ -187,7 +189,7 @@ static void leave(void)
 static void *worker_main(void *argument)
 {
     int32_t worker = (int32_t)(intptr_t)argument;
-    /* A job that begins before this thread does is not missed: nobody waits for it. */
+    /* It does not matter if a job began before this point: no job waits for workers outside it. */
     uint64_t seen = atomic_load_explicit(&pool.gate, memory_order_acquire);
     for (;;) {
         wait_until(is_another_job, seen, &pool.wake);
@@ -201,7 +203,7 @@ static void *worker_main(void *argument)
     }
 }
 
-/* Lets no more workers in, and waits for those inside. */
+/* Closes the gate to more workers, and waits for those inside. */
 static void close_job(void)
 {
     uint64_t gate = atomic_fetch_or_explicit(&pool.gate, GATE_CLOSED, memory_order_acq_rel);
@@ -224,7 +226,7 @@ static void open_job(int64_t n_wanted)
     pthread_mutex_unlock(&pool.lock);
 }
 
-/* The child of a fork has none of the parent's threads, whatever they were doing: running a job, or
+/* A forked child has none of the parent's threads, whatever they were doing: running a job or
  * ending. */
 static void forget_threads(void)
 {
@@ -259,8 +261,8 @@ static void stop_threads(void)
     atomic_store(&pool.stopping, false);
 }
 
-/* Called with `busy` held. Has `n` worker threads run, or as many as the system gives. Signals are
- * left to the program's own threads. */
+/* Called with `busy` held. Starts `n` worker threads, or as many as the system allows. Signals
+ * are left to the program's own threads. */
 static void start_threads(int32_t n)
 {
     sigset_t all, old;
@@ -277,7 +279,7 @@ static void start_threads(int32_t n)
     atomic_store_explicit(&pool.spins, pool.started < tlmi_cpu_count(), memory_order_relaxed);
 }
 
-/* The threads end with the library, so that it can be unloaded. */
+/* Ends the threads with the library, so that it can be unloaded. */
 __attribute__((destructor)) static void end_pool(void)
 {
     if (!atomic_flag_test_and_set(&pool.busy)) {

@@ -1,4 +1,4 @@
-/* Kinds of files, told by their first bytes and never by their names. */
+/* Identifies file kinds by their first bytes, never by their names. */
 #include "formats/file_kind.h"
 
 #include <string.h>
@@ -64,13 +64,15 @@ static const struct {
     {"<html", 5, TLMI_FILE_HTML},
 };
 
-/* The header's length in 8 bytes, then its brace. No header has 2^32 bytes. */
+/* A safetensors file begins with the header's length in 8 bytes, then its opening brace. No
+ * header has 2^32 bytes. */
 static bool is_safetensors(const uint8_t *head, size_t size)
 {
     return size > 8 && head[8] == '{' && tlmi_load_le32(head + 4) == 0 && tlmi_load_le32(head) > 1;
 }
 
-/* The first field of a ModelProto: number 1, a piece of so many bytes, whose first field is its text. */
+/* The first field of a ModelProto has number 1 and is a length-prefixed piece, whose first field
+ * is its text. */
 static bool is_sentencepiece(const uint8_t *head, size_t size)
 {
     return size > 4 && head[0] == 0x0A && head[1] >= 4 && head[1] < 0x80 && head[2] == 0x0A &&
@@ -103,7 +105,7 @@ static bool is_ranks(const uint8_t *head, size_t size)
     return at > digits && (at == size || head[at] == '\n' || head[at] == '\r');
 }
 
-/* No byte that texts do not hold. Which encoding it is in does not matter here. */
+/* Rejects bytes that do not occur in text. The encoding does not matter here. */
 static bool is_text(const uint8_t *head, size_t size)
 {
     for (size_t i = 0; i < size; i++)
@@ -153,7 +155,7 @@ tlm_status_t tlmi_json_read_file(tlmi_json_t **out, size_t *size, const char *pa
     if (status == TLM_OK) {
         *size = file.size;
     } else if (status == TLM_ERR_FORMAT) {
-        /* A JSON file with a fault keeps the message that says where. */
+        /* A malformed JSON file keeps the parser's message, which says where the error is. */
         tlmi_file_kind_t kind = tlmi_file_kind(file.data, file.size);
         if (kind != TLMI_FILE_JSON && kind != TLMI_FILE_TEXT)
             status = tlmi_fail_kind(path, "a JSON file", file.data, file.size);

@@ -11,7 +11,7 @@
 #include "base/little_endian.h"
 #include "formats/file_kind.h"
 
-/* Least bytes of a pair and of a tensor's description: what a count in the file can be at most. */
+/* Minimum bytes of a pair and of a tensor's description; they limit the counts a file can have. */
 #define LEAST_VALUE  (8 + 4 + 1)
 #define LEAST_TENSOR (8 + 4 + 4 + 8)
 
@@ -21,16 +21,16 @@ static const uint8_t value_sizes[TLMI_GGUF_NUM_TYPES] = {
     [TLMI_GGUF_UINT64] = 8, [TLMI_GGUF_INT64] = 8, [TLMI_GGUF_FLOAT64] = 8,
 };
 
-/* Where reading stands in the file. */
+/* The current read position in the file. */
 typedef struct reader {
     const uint8_t *at;
     size_t left;
     const char *path;
 } reader_t;
 
-/* ---- Parts ------------------------------------------------------------------------------ */
+/* ---- Basic pieces ------------------------------------------------------------------------- */
 
-/* The next bytes; NULL, with a message, if there are not as many. */
+/* Returns the next bytes, or NULL, with a message, if fewer are left. */
 static const uint8_t *take(reader_t *reader, size_t size)
 {
     const uint8_t *bytes = reader->at;
@@ -80,7 +80,7 @@ static tlm_status_t take_string(const char **text, size_t *size, reader_t *reade
     return TLM_OK;
 }
 
-/* Names are cut in messages. */
+/* Names are truncated in messages. */
 static int shown(size_t size)
 {
     return size < 128 ? (int)size : 128;
@@ -100,7 +100,7 @@ static tlm_status_t take_items(tlmi_gguf_value_t *value, reader_t *reader)
                          value->type == TLMI_GGUF_ARRAY ? ", arrays of arrays" : "");
     if (value->type != TLMI_GGUF_STRING) {
         if (!tlmi_mul_size(&size, value->count, value_sizes[value->type]))
-            size = SIZE_MAX; /* more than is left */
+            size = SIZE_MAX; /* more than what is left, so it fails */
         return take(reader, size) == NULL ? TLM_ERR_FORMAT : TLM_OK;
     }
     for (size_t i = 0; i < value->count; i++)
@@ -157,7 +157,7 @@ static tlm_status_t take_values(tlmi_gguf_t *file, reader_t *reader)
 
 /* ---- Tensors ---------------------------------------------------------------------------- */
 
-/* Names of types that are not in the table of element types, as GGUF's readers print them. */
+/* Names of types that are not in the element type table, as other GGUF readers print them. */
 static const char *type_name(uint32_t type)
 {
     static const char *const names[] = {
@@ -174,7 +174,7 @@ static const char *type_name(uint32_t type)
     return type < sizeof(names) / sizeof(names[0]) && names[type] != NULL ? names[type] : "unknown";
 }
 
-/* Bytes that shape and type ask for. */
+/* Computes the bytes that shape and type require. */
 static tlm_status_t tensor_bytes(size_t *out, const tlmi_gguf_tensor_t *tensor, const char *path)
 {
     const tlmi_dtype_t *type = tlmi_dtype_of_gguf(tensor->type);
@@ -194,7 +194,8 @@ static tlm_status_t tensor_bytes(size_t *out, const tlmi_gguf_tensor_t *tensor, 
     return TLM_OK;
 }
 
-/* A tensor's description; its place, counted from the start of the data, is kept for later. */
+/* Reads a tensor's description and keeps its place, an offset from the start of the data, for
+ * later. */
 static tlm_status_t take_tensor(tlmi_gguf_tensor_t *tensor, uint64_t *place, reader_t *reader)
 {
     uint32_t ndim = 0;
@@ -229,7 +230,7 @@ static tlm_status_t read_alignment(size_t *out, const tlmi_gguf_t *file, const c
     return TLM_OK;
 }
 
-/* Finds the tensors' data, `places` given from the start of them all. */
+/* Sets the tensors' data pointers; `places` are offsets from the start of the data section. */
 static tlm_status_t place_tensors(tlmi_gguf_t *file, const uint64_t *places, size_t described,
                                   const char *path)
 {

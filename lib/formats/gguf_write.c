@@ -7,7 +7,7 @@
 #include "base/half.h"
 #include "base/little_endian.h"
 
-#define NUM_VALUES_AT 16 /* where the header has their number */
+#define NUM_VALUES_AT 16 /* offset of the number of values in the header */
 
 static tlm_status_t put_u32(tlmi_gguf_writer_t *writer, uint32_t value)
 {
@@ -50,7 +50,7 @@ tlm_status_t tlmi_gguf_begin(tlmi_gguf_writer_t *out, const char *path, uint64_t
     if (status == TLM_OK)
         status = put_u64(&writer, num_tensors);
     if (status == TLM_OK)
-        status = put_u64(&writer, 0); /* of values */
+        status = put_u64(&writer, 0); /* number of values */
     if (status == TLM_OK)
         *out = writer;
     else

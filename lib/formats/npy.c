@@ -36,7 +36,7 @@ static void npy_skip_space(npy_cursor_t *cursor)
         cursor->at++;
 }
 
-/* Skips space and takes `token` if it comes next. */
+/* Skips whitespace and consumes `token` if it comes next. */
 static bool npy_take(npy_cursor_t *cursor, const char *token)
 {
     size_t size = strlen(token);
@@ -48,7 +48,8 @@ static bool npy_take(npy_cursor_t *cursor, const char *token)
     return true;
 }
 
-/* A quoted string without escapes, which no key or type code needs, into `text`. */
+/* Reads a quoted string into `text`. It supports no escapes, because no key or type code needs
+ * them. */
 static tlm_status_t npy_string(char text[32], npy_cursor_t *cursor)
 {
     char quote = '\'';
@@ -87,7 +88,7 @@ static tlm_status_t npy_number(uint64_t *out, npy_cursor_t *cursor)
     return TLM_OK;
 }
 
-/* What token files hold. */
+/* The element types that token files use. */
 static const int32_t token_types[] = {TLMI_UINT16, TLM_UINT32, TLM_INT64};
 
 static tlm_status_t npy_descr(int32_t *item_size, npy_cursor_t *cursor)
@@ -122,7 +123,7 @@ static tlm_status_t npy_shape(uint64_t *length, npy_cursor_t *cursor)
     return TLM_OK;
 }
 
-/* One `key: value`; `seen` has a bit for each key met. */
+/* Parses one `key: value` pair; `seen` has a bit for each key already found. */
 static tlm_status_t npy_member(tlmi_npy_header_t *header, unsigned *seen, npy_cursor_t *cursor)
 {
     static const char *const keys[] = {"descr", "fortran_order", "shape"};
@@ -142,7 +143,7 @@ static tlm_status_t npy_member(tlmi_npy_header_t *header, unsigned *seen, npy_cu
         return npy_descr(&header->item_size, cursor);
     if (which == 2)
         return npy_shape(&header->length, cursor);
-    /* One dimension has the same layout in both orders. */
+    /* One-dimensional arrays have the same layout in both orders. */
     if (!npy_take(cursor, "True") && !npy_take(cursor, "False"))
         return npy_fail(cursor, "True or False");
     return TLM_OK;
@@ -186,7 +187,7 @@ tlm_status_t tlmi_npy_parse(tlmi_npy_header_t *out, const uint8_t *bytes, size_t
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
                          "%s: .npy version %d.%d; this library reads 1.0, 2.0 and 3.0", path,
                          bytes[6], bytes[7]);
-    /* The header's length has 2 bytes in version 1.0 and 4 in the others. */
+    /* The header's length field has 2 bytes in version 1.0 and 4 in later versions. */
     prefix = bytes[6] == 1 ? 10 : 12;
     for (size_t i = prefix; i-- > 8 && i < size;)
         length = length << 8 | bytes[i];

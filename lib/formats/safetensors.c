@@ -13,15 +13,15 @@
 #include "base/little_endian.h"
 #include "formats/file_kind.h"
 
-#define LENGTH_SIZE     8          /* of the header length at the start */
+#define LENGTH_SIZE     8          /* size of the header length at the start */
 #define HEADER_MAX_SIZE 100000000u /* the format's own limit */
 #define CHECKSUM_PREFIX "crc64xz:"
 #define CHECKSUM_DIGITS 16
-#define CHECKSUM_PIECE  ((size_t)16 << 20) /* bytes between two looks at the file's size */
+#define CHECKSUM_PIECE  ((size_t)16 << 20) /* bytes between two checks of the file's size */
 
 /* ---- Reading ---------------------------------------------------------------------------- */
 
-/* Bytes that shape and dtype ask for. */
+/* Computes the bytes that shape and dtype require. */
 static tlm_status_t tensor_bytes(size_t *out, const tlmi_st_tensor_t *tensor, const char *path)
 {
     const tlmi_dtype_t *type = tlmi_dtype_of_safetensors(tensor->dtype);
@@ -57,7 +57,7 @@ static tlm_status_t parse_shape(tlmi_st_tensor_t *tensor, const tlmi_json_t *sha
     return TLM_OK;
 }
 
-/* One entry of the header; `data` are the bytes after the header. */
+/* Parses one entry of the header; `data` points to the bytes after the header. */
 static tlm_status_t parse_tensor(tlmi_st_tensor_t *tensor, const char *name,
                                  const tlmi_json_t *value, const uint8_t *data, size_t data_size,
                                  const char *path)
@@ -107,7 +107,7 @@ static int compare_places(const void *a, const void *b)
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-/* The tensors must fill the data section, one after another. */
+/* Checks that the tensors fill the data section, one after another. */
 static tlm_status_t check_places(const tlmi_safetensors_t *file, const uint8_t *data,
                                  size_t data_size, const char *path)
 {
@@ -154,7 +154,7 @@ static tlm_status_t parse_header(tlmi_safetensors_t *file, const char *path)
     const char *name;
     void *cursor = NULL;
 
-    /* The format asks for the brace at once, so that a file can be told by its ninth byte. */
+    /* The format requires the opening brace first, so that the ninth byte identifies a file. */
     if (file->header_size == 0 || text[0] != '{')
         return tlmi_fail_kind(path, "a safetensors file", file->mapping.data, file->mapping.size);
     TLMI_TRY(tlmi_json_parse(&file->header, text, file->header_size, path));
@@ -174,7 +174,8 @@ static tlm_status_t parse_header(tlmi_safetensors_t *file, const char *path)
     return check_places(file, data, data_size, path);
 }
 
-/* Eight bytes of any other file, taken for a length, would make a number that nobody understands. */
+/* If the file is of another kind, its first eight bytes taken as a length would give a
+ * meaningless number in the message, so name the kind instead. */
 static tlm_status_t fail_header_size(const tlmi_mapping_t *file, uint64_t size, const char *path)
 {
     if (tlmi_file_kind(file->data, file->size) != TLMI_FILE_SAFETENSORS)
@@ -238,8 +239,8 @@ const char *tlmi_safetensors_metadata(const tlmi_safetensors_t *file, const char
 
 /* ---- The checksum ----------------------------------------------------------------------- */
 
-/* Where the digits of the checksum stand in the header's text; NULL if there is none. The first
- * occurrence counts, and the writer puts it first. */
+/* Returns the position of the checksum's digits in the header's text; NULL if there are none.
+ * The first occurrence counts, and the writer puts it first. */
 static const char *find_digits(const char *header, size_t size)
 {
     static const char key[] = "\"checksum\":\"" CHECKSUM_PREFIX;
@@ -250,7 +251,7 @@ static const char *find_digits(const char *header, size_t size)
     return at + sizeof(key) - 1;
 }
 
-/* Starts the checksum of a file: its length field and its header, with zeros for the digits. */
+/* Starts the checksum of a file with its length field and its header, with zeros for the digits. */
 static void checksum_header(tlmi_crc64_t *crc, const char *header, size_t size, const char *digits)
 {
     uint8_t length[LENGTH_SIZE];
@@ -298,7 +299,7 @@ static tlm_status_t append_int(tlmi_json_t *array, uint64_t value)
     return tlmi_json_append(array, tlmi_json_new_int((int64_t)value));
 }
 
-/* Adds one tensor's entry, whose data begin at `offset`. */
+/* Adds the entry of one tensor, whose data begin at `offset`. */
 static tlm_status_t describe_tensor(tlmi_json_t *header, const tlmi_st_tensor_t *tensor,
                                     uint64_t offset)
 {
@@ -331,7 +332,8 @@ fail:
     return status;
 }
 
-/* A new object with the checksum's place first, then what `metadata` holds. */
+/* Builds a new object with a placeholder for the checksum first, then the contents of
+ * `metadata`. */
 static tlm_status_t begin_metadata(tlmi_json_t **out, const tlmi_json_t *metadata)
 {
     static const char place[] = CHECKSUM_PREFIX "0000000000000000";
@@ -356,7 +358,8 @@ fail:
     return status;
 }
 
-/* The header's text, padded with spaces so that the data begin at a multiple of 64 bytes. Owned. */
+/* Returns the header's text, padded with spaces so that the data begin at a multiple of 64
+ * bytes. Owned. */
 static tlm_status_t make_header(char **out, size_t *out_size, const tlmi_st_tensor_t *tensors,
                                 size_t n, const tlmi_json_t *metadata)
 {
@@ -401,7 +404,7 @@ done:
 struct tlmi_st_writer {
     tlmi_writer_t *file;
     tlmi_crc64_t crc;
-    uint64_t digits_at; /* where the checksum stands in the file */
+    uint64_t digits_at; /* offset of the checksum in the file */
 };
 
 static tlm_status_t write_header(tlmi_st_writer_t *writer, const char *header, size_t size)

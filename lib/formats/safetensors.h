@@ -1,10 +1,10 @@
-/* The safetensors format: 8 bytes of header length, little-endian; a JSON header that gives each
- * tensor's dtype, shape and place; the tensors, one after another without gaps. The reader is
- * strict: what it accepts is well-formed in every respect, so its users index without checks of
- * their own.
+/* The safetensors format: the header's length in 8 bytes, little-endian; a JSON header that
+ * gives each tensor's dtype, shape and position; then the tensors, one after another without
+ * gaps. The reader is strict: files that it accepts are well-formed in every respect, so its
+ * users can index without checks of their own.
  *
- * Files written here carry a checksum: metadata "checksum" is "crc64xz:" and the 16 hexadecimal
- * digits of the CRC-64/XZ of the whole file with these 16 digits taken as '0'. */
+ * Files written here carry a checksum: the metadata entry "checksum" is "crc64xz:" followed by
+ * 16 hexadecimal digits, the CRC-64/XZ of the whole file with these 16 digits replaced by '0'. */
 #ifndef TLMI_SAFETENSORS_H
 #define TLMI_SAFETENSORS_H
 
@@ -17,7 +17,7 @@ typedef struct tlmi_st_tensor {
     const char *dtype; /* "F32", "I64", ... */
     int64_t shape[TLM_MAX_DIMS];
     int32_t ndim;
-    const void *data; /* little-endian elements; when read, at any alignment */
+    const void *data; /* little-endian elements; any alignment when read */
     size_t bytes;
 } tlmi_st_tensor_t;
 
@@ -25,36 +25,37 @@ typedef struct tlmi_safetensors {
     tlmi_mapping_t mapping;
     tlmi_json_t *header;
     const tlmi_json_t *metadata; /* an object of strings; NULL if the file has none */
-    tlmi_st_tensor_t *tensors;   /* in the order of the data; names live in `header` */
+    tlmi_st_tensor_t *tensors;   /* in data order; names live in `header` */
     size_t num_tensors;
-    size_t header_size; /* of the JSON text */
+    size_t header_size; /* size of the JSON text */
 } tlmi_safetensors_t;
 
-/* Maps and checks a file; closed with tlmi_safetensors_close. On failure *out is untouched. */
+/* Maps and checks a file; close it with tlmi_safetensors_close. On failure *out is untouched. */
 tlm_status_t tlmi_safetensors_open(tlmi_safetensors_t *out, const char *path);
 void tlmi_safetensors_close(tlmi_safetensors_t *file);
 
-/* The tensor of that name, or NULL. */
+/* Returns the tensor with that name, or NULL. */
 const tlmi_st_tensor_t *tlmi_safetensors_find(const tlmi_safetensors_t *file, const char *name);
 
-/* A metadata string, NUL-terminated, or NULL if there is none of that key. */
+/* Returns the metadata string with that key, NUL-terminated, or NULL if there is none. */
 const char *tlmi_safetensors_metadata(const tlmi_safetensors_t *file, const char *key);
 
-/* Fails unless the file carries a checksum and agrees with it. */
+/* Fails unless the file has a checksum that matches its contents. */
 tlm_status_t tlmi_safetensors_verify(const tlmi_safetensors_t *file, const char *path);
 
-/* A file on its way, written aside and renamed by commit. The tensors' `data` are not looked at: their
- * bytes are given one tensor after another, in pieces of any size. `metadata`, an object of strings, is
- * consumed, also on failure and also when NULL (which is a failure: the maker ran out of memory). */
+/* A file being written, under a temporary name that commit changes to the final one. The
+ * tensors' `data` are ignored: write their bytes one tensor after another, in pieces of any
+ * size. `metadata`, an object of strings, is consumed, even on failure. A NULL `metadata` is a
+ * failure: whoever built it ran out of memory. */
 typedef struct tlmi_st_writer tlmi_st_writer_t;
 tlm_status_t tlmi_st_writer_open(tlmi_st_writer_t **out, const char *path,
                                  const tlmi_st_tensor_t *tensors, size_t n, tlmi_json_t *metadata);
 tlm_status_t tlmi_st_writer_write(tlmi_st_writer_t *writer, const void *bytes, size_t size);
-/* Both free the writer; the checksum is set last. */
+/* Both free the writer; commit sets the checksum last. */
 tlm_status_t tlmi_st_writer_commit(tlmi_st_writer_t *writer);
 void tlmi_st_writer_abort(tlmi_st_writer_t *writer);
 
-/* All of this at once, for tensors that lie in memory. */
+/* Does all of this at once, for tensors in memory. */
 tlm_status_t tlmi_safetensors_write(const char *path, const tlmi_st_tensor_t *tensors, size_t n,
                                     tlmi_json_t *metadata);
 

@@ -1,15 +1,16 @@
-/* BLIS's micro-kernels, the fastest ways to make a tile of a large product. The only user of BLIS.
+/* The micro-kernels of BLIS, the fastest ones for a tile of a large product. Only this file uses
+ * BLIS.
  *
- * A kernel is taken by its own name. BLIS's tables of contexts would link all of its framework, pick by
- * the CPU's family, which goes wrong on CPUs newer than BLIS, and abort in several ways. The kernels
- * named here read nothing of a context: their tiles' sizes are constants, written beside them.
- * lib/meson.build looks which of them the archive has, and defines TLMI_BLIS_... for these; where one
- * is missing the portable kernel stands in. */
+ * Each kernel is called by its own name. The contexts of BLIS would link its whole framework,
+ * choose a kernel by CPU family (which goes wrong on CPUs newer than BLIS), and abort on several
+ * kinds of errors. The kernels used here read nothing from a context: the sizes of their tiles are
+ * constants, listed with them below. lib/meson.build checks which kernels the archive has and
+ * defines TLMI_BLIS_... for these. The portable kernel replaces a missing one. */
 #include "kernels/kernels.h"
 
 #include <blis.h>
 
-/* BLIS's kernels take operands without const, and write to C alone. */
+/* The kernels of BLIS take non-const operands, but write only to C. */
 #define TILE_FUNCTION(name, kernel)                                                                \
     static void name(int64_t m, int64_t n, int64_t k, float alpha, const float *a, const float *b, \
                      float beta, float *c, int64_t c_row_stride, int64_t c_column_stride,          \
@@ -23,7 +24,7 @@
     }
 
 typedef struct blis_kernel {
-    uint64_t needs; /* features */
+    uint64_t needs; /* CPU features */
     void (*tile)(int64_t m, int64_t n, int64_t k, float alpha, const float *a, const float *b,
                  float beta, float *c, int64_t c_row_stride, int64_t c_column_stride,
                  const float *next_a, const float *next_b);
@@ -40,9 +41,10 @@ TILE_FUNCTION(tile_skx, bli_sgemm_skx_asm_32x12_l2)
 TILE_FUNCTION(tile_armv8a, bli_sgemm_armv8a_asm_8x12)
 #endif
 
-/* The last one whose needs are met is taken. The depths are twice BLIS's own on x86: C is gone through
- * half as often, and the panels still come from the second-level cache in time; or as many as fit
- * where there is no memory (gemm.c, STACK_FLOATS). Changing one changes the last bits of products. */
+/* The last entry whose features are available is used. The depths are twice those of BLIS on x86:
+ * this halves the passes over C, and the second-level cache still delivers the panels in time. When
+ * memory is out, the depth is what fits in the stack buffers (gemm.c, STACK_FLOATS). Changing a
+ * depth changes the last bits of products. */
 static const blis_kernel_t blis_kernels[] = {
 #ifdef TLMI_BLIS_HASWELL
     {TLMI_NEEDS_AVX2, tile_haswell, {"haswell", 6, 16, 512, false}},

@@ -1,5 +1,5 @@
-/* Masks of bytes, written once over the operations of simd_helpers.h: the including file has included
- * simd_<level>.h. */
+/* Masks of bytes, written once in terms of the operations of simd_helpers.h. The including file
+ * includes simd_<level>.h first. */
 
 KERNEL void kernel_byte_masks(tlmi_byte_masks_t *out, const uint8_t *bytes)
 {

@@ -5,8 +5,8 @@
  *   LOAD_ROW(row, i, n)   a vector of row[i..] as floats, 0 from n on
  *   NAMED(name)           the names of the type's functions
  *
- * The additions are those of the float32 kernel in the same order: a row of another type gives the
- * bits of its values as floats. */
+ * The additions are those of the float32 kernel in the same order, so a row of another type gives
+ * the same bits as its values converted to floats. */
 
 KERNEL float NAMED(dot)(const float *x, const ROW *y, int64_t n)
 {
@@ -22,17 +22,17 @@ KERNEL float NAMED(dot)(const float *x, const ROW *y, int64_t n)
     return sum_lanes(sums);
 }
 
-/* Asks for the rows that follow the `count` at hand, at column i of these: line after line as they
- * lie in memory, for which the CPU's own prefetching helps; rows side by side would be as many
- * streams. */
+/* Prefetches the next rows while the loop is at column i of the current `count` rows. Lines are
+ * prefetched in the order of memory, which works with the hardware prefetcher; prefetching the rows
+ * side by side would make one stream per row. */
 HELPER void NAMED(prefetch_rows)(const ROW *next, int count, int64_t i)
 {
     for (int r = 0; r < count; r++)
         __builtin_prefetch(next + count * i + r * LANES);
 }
 
-/* Four dot products at once: x is read once, and the four chains of additions overlap. Each has the
- * operations of NAMED(dot) in the same order. */
+/* Four dot products at once: x is read once, and the four chains of additions overlap. Each product
+ * does the operations of NAMED(dot) in the same order. */
 KERNEL void NAMED(dot4)(float *out, const float *x, const ROW *rows, int64_t stride, int64_t n)
 {
     V sums[4][ACCUMULATORS];
@@ -61,7 +61,7 @@ KERNEL void NAMED(dot_rows)(float *out, const float *x, const ROW *rows, int64_t
         out[r] = NAMED(dot)(x, rows + r * stride, n);
 }
 
-/* Some x by some rows: each vector that is loaded meets all of the other side. */
+/* TILE vectors x by TILE rows: each loaded vector is used with all those of the other side. */
 KERNEL void NAMED(dot_square)(float *out, int64_t out_stride, const float *x, int64_t x_stride,
                               const ROW *rows, int64_t stride, int64_t n)
 {
@@ -84,7 +84,7 @@ KERNEL void NAMED(dot_square)(float *out, int64_t out_stride, const float *x, in
             }
         }
     });
-    for (int t = 0; t < TILE; t += 4 / TILE) { /* one x of four sums, or two of two */
+    for (int t = 0; t < TILE; t += 4 / TILE) { /* four sums of one x, or two of each of two x */
         float four[4];
         const int u = TILE == 4 ? t : t + 1, r = TILE == 4 ? 2 : 0;
         f4_sums(four, v_fold(sums[t][0]), v_fold(sums[t][1]), v_fold(sums[u][r]),

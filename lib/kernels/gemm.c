@@ -1,12 +1,13 @@
-/* Large matrix products: blocking, packing and threads around the gemm_tile kernel, which makes one small
- * tile of C (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34,
- * 2008).
+/* Large matrix products: blocking, packing and threading around the gemm_tile kernel, which
+ * computes one small tile of C (Goto and van de Geijn, "Anatomy of high-performance matrix
+ * multiplication", ACM TOMS 34, 2008).
  *
- * All threads share one packed copy of the smaller operand. Without memory the products run, more
- * slowly, in buffers on the stack.
+ * All threads share one packed copy of the smaller operand. If memory runs out, the products use
+ * buffers on the stack, which is slower.
  *
- * Each element of C is the same sequence of operations however C is cut into tiles: k is cut at
- * places that depend on k alone. So the cuts along m and n do not change a bit. */
+ * Each element of C comes from the same sequence of operations however C is divided into tiles,
+ * because the positions at which k is split depend only on k. So the splits along m and n do not
+ * affect the bits of the result. */
 #include "kernels/gemm.h"
 
 #include "base/buffer_cache.h"
@@ -16,7 +17,7 @@
 enum {
     STACK_FLOATS = 16384, /* room for one panel of each operand */
     PANEL_ALIGNMENT = 16, /* floats: a cache line */
-    READ_AHEAD = 64       /* floats; a kernel loads the next step's operands behind the last one */
+    READ_AHEAD = 64 /* floats; a kernel loads the operands of the next step past the last one */
 };
 
 const char *tlm_gemm_kernel_name(void)
@@ -41,7 +42,7 @@ static int64_t divide_up(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-/* An operand, cut into panels of `width` rows of A or columns of B. */
+/* An operand, divided into panels of `width` rows of A or columns of B. */
 typedef struct operand {
     const float *data;
     int64_t stride, depth_stride; /* from one row (column) to the next, and along k */
@@ -50,13 +51,13 @@ typedef struct operand {
     int64_t panel_size; /* floats */
 } operand_t;
 
-/* A product, and the part of it that is being made. "x" is the operand that is cut into panels of
- * mr rows, "y" that of nr columns: A and B, or B and A transposed for a kernel that works by
- * columns.
+/* A product, and the part of it in progress. "x" is the operand that is divided into panels of mr
+ * rows, "y" the one with panels of nr columns: A and B, or B and A transposed for a kernel with
+ * column-major tiles.
  *
- * The smaller operand is packed whole (or in large parts) for all threads. The larger one is packed
- * by each task for itself, a block at a time that stays in the second-level cache: it is read once
- * and its packed form is never written to memory. */
+ * The smaller operand is packed whole (or in large parts) for all threads. Each task packs its
+ * share of the larger operand itself, one block at a time. The block stays in the second-level
+ * cache, so the operand is read once and its packed form is never written to memory. */
 typedef struct product {
     const tlmi_kernels_t *kernels;
     int64_t k;
@@ -66,16 +67,16 @@ typedef struct product {
     int64_t c_row_stride, c_column_stride;
     int64_t slices; /* of k; slice s is [k s / slices, k (s + 1) / slices) */
 
-    bool local_x;         /* x is packed by the tasks and y is shared; else the other way round */
+    bool local_x;         /* tasks pack x and share y; otherwise the reverse */
     float *shared;        /* (slices at once, panels at once) panels */
     float *local;         /* (workers, local_size) */
-    int64_t local_panels; /* of the largest task */
+    int64_t local_panels; /* in the largest task */
     int64_t local_size;
     int32_t workers;
-    int64_t first_slice, num_slices; /* of the shared operand, packed now */
+    int64_t first_slice, num_slices; /* of the shared operand, currently packed */
     int64_t first_panel, num_panels;
-    int64_t local_tasks, shared_tasks; /* pieces of the panels of either */
-    int64_t pack_group;                /* panels that one packing task makes */
+    int64_t local_tasks, shared_tasks; /* number of pieces of each operand */
+    int64_t pack_group;                /* panels per packing task */
 } product_t;
 
 static int64_t slice_begin(const product_t *job, int64_t slice)
@@ -93,7 +94,7 @@ static const operand_t *local_operand(const product_t *job)
     return job->local_x ? &job->x : &job->y;
 }
 
-/* Packs panels begin..end-1 of one slice, one after the other. */
+/* Packs panels begin..end-1 of one slice, one after another. */
 static void pack_panels(float *target, const product_t *job, const operand_t *operand,
                         int64_t slice, int64_t begin, int64_t end)
 {
@@ -117,7 +118,7 @@ static void pack_task(void *context, int64_t task, int32_t worker)
                 job->first_slice + slice, job->first_panel + begin, job->first_panel + end);
 }
 
-/* Panels of one slice, ready for the kernel: panel i of x at x + (i - x_begin) * its size. */
+/* Packed panels of one slice: panel i of x is at x + (i - x_begin) * its size. */
 typedef struct ready {
     float *x, *y;
     int64_t x_begin, x_end, y_begin, y_end;
@@ -138,9 +139,9 @@ static void multiply_tile(const product_t *job, const ready_t *ready, int64_t i,
                             job->c_row_stride, job->c_column_stride, next_x, next_y);
 }
 
-/* All tiles of the panels that are ready. A panel of the shared operand stays in the first-level
- * cache while those of the local one pass by from the second. The kernels fetch ahead the panels
- * that they are told of. */
+/* Computes all tiles of the packed panels. A panel of the shared operand stays in the first-level
+ * cache while the panels of the local one stream from the second-level cache. The kernels prefetch
+ * the panels that they are given as the next ones. */
 static void multiply_panels(const product_t *job, const ready_t *ready)
 {
     int64_t x_size = job->x.panel_size, y_size = job->y.panel_size;
@@ -159,7 +160,7 @@ static void multiply_panels(const product_t *job, const ready_t *ready)
         for (int64_t j = ready->y_begin; j < ready->y_end; j++) {
             bool last = j + 1 == ready->y_end;
             int64_t to = last ? 0 : j + 1 - ready->y_begin;
-            bool more = i + 1 < ready->x_end; /* well ahead: it comes from farther away */
+            bool more = i + 1 < ready->x_end; /* prefetched early: it comes from farther away */
             multiply_tile(job, ready, i, j, ready->x + (i - ready->x_begin + more) * x_size,
                           ready->y + to * y_size);
         }
@@ -188,10 +189,11 @@ static void multiply_task(void *context, int64_t task, int32_t worker)
     }
 }
 
-/* Cuts the product into tasks: enough for the threads to end at about the same time, by the shape
- * alone, and in fours, so that two or four threads get as many each. The local operand goes in
- * pieces of `most` panels, for the second-level cache; its pieces are packed anew for each piece of
- * the shared one, which is cut only where the local one is too short. */
+/* Divides the product into tasks by its shape alone: enough tasks for the threads to finish at
+ * about the same time, rounded up to a multiple of four, so that two or four threads get equal
+ * numbers. The local operand is divided into pieces of at most `most` panels, which fit in the
+ * second-level cache. These are packed again for each piece of the shared operand, so the shared
+ * operand is divided only if the local one is too short. */
 static void plan_tasks(product_t *job, int64_t most)
 {
     enum { ENOUGH = 32, AT_LEAST = 12, LEAST_ROWS = 60, LEAST_PANELS = 8 };
@@ -217,7 +219,7 @@ static void run_tasks(int64_t n_tasks, tlmi_task_fn run, product_t *job, bool se
         run(job, task, 0);
 }
 
-/* Part by part of the shared operand: `panels` of it and `slices` of k at a time. */
+/* Goes through the shared operand in parts of `panels` panels and `slices` slices of k. */
 static void run_parts(product_t *job, int64_t panels, int64_t slices, bool serial)
 {
     const operand_t *shared = shared_operand(job);
@@ -233,14 +235,15 @@ static void run_parts(product_t *job, int64_t panels, int64_t slices, bool seria
     }
 }
 
-/* Whole cache lines, and one more: panels a multiple of 4096 bytes apart would fall on the same
- * places of the first-level cache. */
+/* Whole cache lines, plus one line: panels a multiple of 4096 bytes apart would map to the same
+ * sets of the first-level cache. */
 static int64_t panel_size(int64_t width, int64_t depth)
 {
     return (divide_up(width * depth, PANEL_ALIGNMENT) + 1) * PANEL_ALIGNMENT;
 }
 
-/* Parts of the shared operand that are packed at once, and the floats of all buffers. */
+/* Size of the parts of the shared operand that are packed at once, and the floats of all
+ * buffers. */
 typedef struct parts {
     int64_t panels, slices;
     int64_t shared_size, all;
@@ -248,7 +251,7 @@ typedef struct parts {
 
 static parts_t plan_product(product_t *job, bool serial)
 {
-    /* Floats of the shared operand at once: a part of the third-level cache. */
+    /* Floats of the shared operand packed at once: a fraction of the third-level cache. */
     enum { SHARED = 2 << 20, SHARED_SERIAL = 1 << 18, LOCAL = 73728 };
     job->slices = divide_up(job->k, job->kernels->gemm.kc);
     int64_t depth = divide_up(job->k, job->slices);
@@ -270,7 +273,7 @@ static parts_t plan_product(product_t *job, bool serial)
     return parts;
 }
 
-/* Runs the product in buffers of the cache, or of the stack if memory is out. */
+/* Runs the product in buffers from the cache, or on the stack if memory is out. */
 static void run_product(product_t *job, bool serial)
 {
     parts_t parts = plan_product(job, serial);
@@ -340,7 +343,7 @@ static void multiply(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t
     run_product(&job, serial);
 }
 
-/* below about 0.1 ms of work the threads are not worth waking */
+/* Below about 0.1 ms of work, waking the threads is not worth it. */
 static bool is_serial(int64_t m, int64_t n, int64_t k)
 {
     return (double)m * (double)n * (double)k < 2e6;

@@ -1,12 +1,12 @@
-/* Packing of panels. The widths of the kernels' tiles are constants in the inner loops, so that the
- * compiler unrolls them; other widths take the general loop. */
+/* Packing of panels. The tile widths of the kernels are constants in the inner loops, so that the
+ * compiler unrolls them; other widths use the general loop. */
 #include <string.h>
 
 #include "kernels/gemm.h"
 #include "kernels/kernels.h"
 
-/* Lines of an operand that are asked for ahead of their copying: they lie too far apart for the CPU
- * to foresee. */
+/* Number of lines of an operand to prefetch ahead of the copy: they are too far apart for the
+ * hardware prefetcher. */
 enum { AHEAD = 6 };
 
 #define INLINE static inline __attribute__((always_inline))
@@ -22,8 +22,8 @@ static void pack_general(float *target, int64_t width, int64_t rows, int64_t dep
     }
 }
 
-/* Full panels whose rows are neighbors in memory: short copies. A line of the source goes to all
- * panels before the next is begun, so that memory is read in its order. */
+/* Packs full panels whose rows are adjacent in memory, with short copies. Each line of the source
+ * goes to all panels before the next line starts, so that memory is read in order. */
 INLINE void pack_across(float *target, int64_t panel_size, int64_t panels, int64_t width,
                         int64_t depth, const float *source, int64_t depth_stride)
 {

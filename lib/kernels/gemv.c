@@ -1,11 +1,11 @@
-/* Matrix times vector, and times a few vectors: a dot product for each element of the result. */
+/* Matrix times vector, or times a few vectors: one dot product per element of the result. */
 #include "base/thread_pool.h"
 #include "kernels/gemm.h"
 #include "kernels/vector_math.h"
 
 enum {
     MAX_ROWS = 4,
-    PIECE = 1 << 16 /* elements of the matrix that one task reads, about */
+    PIECE = 1 << 16 /* approximate elements of the matrix per task */
 };
 
 typedef struct gemv_job {
@@ -17,7 +17,8 @@ typedef struct gemv_job {
     int64_t columns_per_task;
 } gemv_job_t;
 
-/* c_ij = alpha a_i . b_j + beta c_ij for the columns of one task; both run along k. */
+/* c_ij = alpha a_i . b_j + beta c_ij for the columns of one task; a_i and b_j are contiguous along
+ * k. */
 static void gemv_task(void *context, int64_t task, int32_t worker)
 {
     (void)worker;
@@ -44,7 +45,7 @@ static void gemv_task(void *context, int64_t task, int32_t worker)
 bool tlmi_gemv(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a, tlmi_matrix_t b,
                float beta, float *c, int64_t c_row_stride, int64_t c_column_stride, bool serial)
 {
-    if (n < m) { /* C^T = B^T A^T: the few vectors to the left */
+    if (n < m) { /* C^T = B^T A^T puts the few vectors on the left */
         tlmi_matrix_t left = {b.data, b.column_stride, b.row_stride};
         tlmi_matrix_t right = {a.data, a.column_stride, a.row_stride};
         return n <= MAX_ROWS && tlmi_gemv(n, m, k, alpha, left, right, beta, c, c_column_stride,

@@ -1,4 +1,4 @@
-/* Choice of kernels by CPU features. */
+/* Selects kernels by CPU features. */
 #include "kernels/kernels.h"
 
 void tlmi_kernels_fill(tlmi_kernels_t *table, uint64_t features)
@@ -18,14 +18,14 @@ tlmi_byte_masks_fn tlmi_byte_masks_best(void)
     return tlmi_kernels()->byte_masks;
 }
 
-/* A table is not written to after it has been published, so that no lock is needed, which a fork
- * could leave held. Threads that ask for the first one at the same time fill one each, with the same
- * contents; a change of features takes the next, and nothing may run while features change. */
+/* A table is never written after it is published, so no lock is needed (a fork could leave a lock
+ * held). Threads that request the first table at the same time each fill one, with the same
+ * contents. A change of features takes the next table; nothing may run while features change. */
 enum { NUM_TABLES = 64 };
 static tlmi_kernels_t tables[NUM_TABLES];
 static atomic_uint tables_used;
 
-/* Before the first call: a table of no features, whose state none has. */
+/* In use before the first call: an empty table, whose state matches no real state. */
 static const tlmi_kernels_t no_table = {.state = UINT64_MAX};
 _Atomic(const tlmi_kernels_t *) tlmi_kernels_current = &no_table;
 

@@ -1,10 +1,10 @@
-/* The table of kernels: for each one the fastest function for the CPU features in use. It is filled
- * from the mask of features when first asked for, the portable kernels first, then over them those
- * of each instruction set that the mask has.
+/* The table of kernels: the fastest function of each kernel for the CPU features in use. On the
+ * first request, it is filled from the feature mask: first the portable kernels, then, over them,
+ * those of each instruction set in the mask.
  *
- * A kernel is one line in a list below. The list makes the member of the table, the assignments in
- * each instruction set's file, and the entry of tests/kernels/checkkernels.c, so that none of these
- * can be forgotten. docs: lib/README.md, "Kernels". */
+ * Each kernel is one line in a list below. The list generates the member of the table, the
+ * assignments in the file of each instruction set, and the entry in tests/kernels/checkkernels.c,
+ * so that none of these can be forgotten. See lib/README.md, "Kernels". */
 #ifndef TLMI_KERNELS_H
 #define TLMI_KERNELS_H
 
@@ -13,8 +13,8 @@
 #include "kernels/gemm.h"
 #include "kernels/vector_math.h"
 
-/* K(name, result, parameters). vector_math.h says what each does, as tlmi_vec_<name>; dot_tile_bf16
- * and dot_tile_f16 are dot_tile with rows of 16-bit floats (weight.h). */
+/* K(name, result, parameters). vector_math.h documents each as tlmi_vec_<name>; dot_tile_bf16 and
+ * dot_tile_f16 are dot_tile with rows of 16-bit floats (weight.h). */
 #define TLMI_VECTOR_KERNELS(K)                                                                     \
     K(exp, void, (float *y, const float *x, int64_t n))                                            \
     K(exp_sum, float, (float *y, const float *x, float shift, int64_t n))                          \
@@ -54,7 +54,7 @@
        int64_t n))
 
 /* Small products on packed panels (tlmi_panel_gemm in gemm.h), and the packing of one full panel
- * whose depth runs along memory: target[p * width + i] = source[i * stride + p]. */
+ * that is contiguous along its depth: target[p * width + i] = source[i * stride + p]. */
 #define TLMI_PANEL_KERNELS(K)                                                                      \
     K(panel_gemm, void,                                                                            \
       (int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_column,           \
@@ -65,10 +65,11 @@
 /* byte_masks.h */
 #define TLMI_BYTE_KERNELS(K) K(byte_masks, void, (tlmi_byte_masks_t * out, const uint8_t *bytes))
 
-/* One tile of a large product, C = alpha A B + beta C, with A k columns of gemm.mr floats, B k rows of
- * gemm.nr, and the first m by n elements of the tile stored; beta = 0 does not read C. next_a and
- * next_b are panels to fetch ahead. A tile's rows are rows of C, or its columns where gemm.by_columns
- * says so. The panels are aligned to 64 bytes; up to 64 floats behind them may be read. */
+/* Computes one tile of a large product, C = alpha A B + beta C. A is k columns of gemm.mr floats, B
+ * is k rows of gemm.nr floats, and only the first m by n elements of the tile are stored. With beta
+ * = 0, C is not read. next_a and next_b are panels to prefetch. The rows of a tile are rows of C,
+ * or columns of C if gemm.by_columns is true. The panels are aligned to 64 bytes, and the kernel
+ * may read up to 64 floats past their end. */
 #define TLMI_GEMM_KERNELS(K)                                                                       \
     K(gemm_tile, void,                                                                             \
       (int64_t m, int64_t n, int64_t k, float alpha, const float *a, const float *b, float beta,   \
@@ -82,13 +83,13 @@
 typedef struct tlmi_gemm_shape {
     const char *name; /* tlm_gemm_kernel_name */
     int64_t mr, nr;   /* the tile */
-    int64_t kc;       /* k is cut into pieces of at most so many */
-    bool by_columns;  /* the kernel wants its tile column-major */
+    int64_t kc;       /* k is split into pieces of at most kc */
+    bool by_columns;  /* the kernel needs a column-major tile */
 } tlmi_gemm_shape_t;
 
 #define TLMI_KERNEL_MEMBER(name, result, parameters) result(*name) parameters;
 typedef struct tlmi_kernels {
-    uint64_t state; /* tlmi_cpu_state that it was made for */
+    uint64_t state; /* the tlmi_cpu_state that the table was made for */
     TLMI_ALL_KERNELS(TLMI_KERNEL_MEMBER)
     tlmi_gemm_shape_t gemm;
 } tlmi_kernels_t;
@@ -96,11 +97,11 @@ typedef struct tlmi_kernels {
 /* Fills a table for these features, which the CPU must have. */
 void tlmi_kernels_fill(tlmi_kernels_t *table, uint64_t features);
 
-/* Makes the table of the features in use; tlmi_kernels calls it. */
+/* Makes the table for the features in use; called by tlmi_kernels. */
 const tlmi_kernels_t *tlmi_kernels_select(void);
 extern _Atomic(const tlmi_kernels_t *) tlmi_kernels_current;
 
-/* The table of the features in use, borrowed until these change. */
+/* Returns the table for the features in use, borrowed until these change. */
 static inline const tlmi_kernels_t *tlmi_kernels(void)
 {
     const tlmi_kernels_t *table = atomic_load_explicit(&tlmi_kernels_current, memory_order_acquire);
@@ -110,7 +111,7 @@ static inline const tlmi_kernels_t *tlmi_kernels(void)
 
 /* ---- Parts of tlmi_kernels_fill: each sets the kernels that it has --------------------------- */
 
-/* Assignment of kernel_<name>, for use with a list. */
+/* Assigns kernel_<name> to the table; for use with a list. */
 #define TLMI_SET_KERNEL(name, result, parameters) table->name = kernel_##name;
 
 void tlmi_kernels_fill_portable(tlmi_kernels_t *table);                /* all */

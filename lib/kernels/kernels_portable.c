@@ -1,5 +1,5 @@
-/* The kernels in portable C: the reference of the others, and what runs on a CPU that has none of
- * their instruction sets. */
+/* The kernels in portable C: the reference for the others, and the fallback on a CPU without their
+ * instruction sets. */
 #include "kernels/kernels.h"
 #include "kernels/simd_scalar.h"
 
@@ -47,14 +47,14 @@ static const uint8_t ascii_bits[256] = {
 #undef A
 #undef H
 
-/* The lowest bit of each byte, byte i's in bit i. */
+/* Gathers the lowest bit of each byte: that of byte i goes to bit i. */
 static inline uint64_t gather(uint64_t bytes)
 {
     return (bytes & 0x0101010101010101u) * 0x0102040810204080u >> 56;
 }
 
-/* The table gives each byte eight bits, one per mask, and a multiplication gathers a bit of each of
- * eight bytes. */
+/* The table maps each byte to eight bits, one per mask. A multiplication gathers one bit from each
+ * of eight bytes. */
 static void kernel_byte_masks(tlmi_byte_masks_t *out, const uint8_t *bytes)
 {
     *out = (tlmi_byte_masks_t){0};

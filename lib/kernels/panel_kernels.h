@@ -1,7 +1,7 @@
-/* Products on packed panels and the packing of panels, written once over the operations of
- * simd_helpers.h: the including file has included simd_<level>.h. */
+/* Products on packed panels and the packing of panels, written once in terms of the operations of
+ * simd_helpers.h. The including file includes simd_<level>.h first. */
 
-/* Rows of a register tile 16 columns wide: as many as there are registers for. */
+/* Rows of a register tile of 16 columns: as many as the registers can hold. */
 enum {
     VECTORS = TLMI_PANEL_WIDTH / W_WIDTH,
     PANEL_ROWS = W_WIDTH == 16  ? 12
@@ -9,7 +9,8 @@ enum {
                                 : 4
 };
 
-/* rows x 16 of C, with rows a constant at every call: the accumulators stay in registers. */
+/* Computes rows x 16 elements of C. `rows` is a constant at every call, so that the accumulators
+ * stay in registers. */
 HELPER void panel_tile(const int rows, int64_t columns, int64_t k, const float *a, int64_t a_row,
                        int64_t a_column, const float *panel, float *c, int64_t c_stride,
                        bool accumulate)
@@ -66,9 +67,9 @@ KERNEL void kernel_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, i
     }
 }
 
-/* A full panel of a width that is a constant, four columns of the source at a time. v_transpose of six
- * rows writes eight floats, the last two of which the next column's go over: the last column is left
- * to the plain loop then, so that nothing is stored beyond the panel. */
+/* Packs a full panel of constant width, four columns of the source at a time. For six rows,
+ * v_transpose writes eight floats, and the next column overwrites the last two. The plain loop
+ * therefore packs the last column, so that nothing is written past the panel. */
 HELPER void pack_width(const int width, float *target, int64_t depth, const float *source,
                        int64_t stride)
 {
@@ -85,7 +86,7 @@ HELPER void pack_width(const int width, float *target, int64_t depth, const floa
 KERNEL void kernel_pack_along(float *target, int64_t width, int64_t depth, const float *source,
                               int64_t stride)
 {
-    switch (width) { /* those of gemm.mr, gemm.nr and TLMI_PANEL_WIDTH */
+    switch (width) { /* the widths of gemm.mr, gemm.nr and TLMI_PANEL_WIDTH */
     case 4:
         pack_width(4, target, depth, source, stride);
         return;

@@ -1,5 +1,5 @@
-/* What loops over vectors are written with, once for every CPU level. simd_scalar.h, simd_avx2.h
- * and simd_avx512.h each define the operations of their level, then include this file:
+/* The operations that vector loops are written with, once for all CPU levels. simd_scalar.h,
+ * simd_avx2.h and simd_avx512.h each define the operations of their level, then include this file:
  *
  *   TARGET                    attribute of every function (the instruction set)
  *   V, WIDTH                  a vector of WIDTH floats; WIDTH divides LANES
@@ -7,36 +7,36 @@
  *   v_fma(a, b, c)            a b + c, rounded once or twice
  *   v_round(x)                to the nearest integer, |x| < 2^21
  *   v_power2(p, n)            p 2^n for integral n, |n| <= 256, rounded once
- *   v_load(x, i, n, fill)     x[i..], elements from n on read as `fill`
- *   v_load_bf16(x, i, n)      the same of bfloat16 and float16 in uint16_t, 0 from n on
+ *   v_load(x, i, n, fill)     x[i..]; elements from n on read as `fill`
+ *   v_load_bf16(x, i, n)      the same for bfloat16 and float16 in uint16_t; 0 from n on
  *   v_load_f16(x, i, n)
- *   v_store(y, i, n, v)       to y[i..], nothing from n on
- *   v_keep(v, i, n)           v, elements from n on made 0
+ *   v_store(y, i, n, v)       stores to y[i..], nothing from n on
+ *   v_keep(v, i, n)           v with elements from n on set to 0
  *   v_has_nan(x)              true if any element is NaN
  *   VD, vd_zero vd_add_square vd_store    WIDTH doubles: acc + x x in float64
- *   F4, v_fold(sums)          LANES partial sums added up to four, lane k + 8, then k + 4 to lane k
- *   f4_sum f4_sums            the rest of that tree, of one or of four F4 at once
- *   W, W_WIDTH, w_set w_add w_fma w_load(x) w_store(y, w)    the vector of register tiles, which
- *                             divides LANES; V where it is not defined
+ *   F4, v_fold(sums)          adds LANES partial sums up to four: lane k + 8, then k + 4 to lane k
+ *   f4_sum f4_sums            the rest of that tree, for one F4 or for four at once
+ *   W, W_WIDTH, w_set w_add w_fma w_load(x) w_store(y, w)    the vector of register tiles; W_WIDTH
+ *                             divides LANES; W is V where it is not defined
  *   v_transpose(t, w, s, stride, rows)    t[p w + i] = s[i stride + p] for p < 4 and i < rows (4, 6
- *                             or 8, a constant); of six rows eight floats may be written per p
+ *                             or 8, a constant); six rows may write eight floats per p
  *   B, BYTES                  a vector of BYTES bytes; BYTES divides 64. Not at the scalar level.
- *   b_load(bytes)             and as masks of BYTES bits, bit i for byte i:
- *   b_equal(b, value) b_between(b, first, last) b_high(b)    unsigned; the last: 0x80 and above
+ *   b_load(bytes)             loads a vector; the next three return masks, bit i for byte i:
+ *   b_equal(b, value) b_between(b, first, last) b_high(b)    unsigned; b_high: 0x80 and above
  *
- * v_min(a, b) and v_max(a, b) are b where either is NaN, as the instructions are.
+ * v_min(a, b) and v_max(a, b) return b if either is NaN, as the x86 instructions do.
  *
- * A file of kernels is a template: it is included behind one of these by one .c file per level, which
- * sets its functions in the table (kernels.h). */
+ * A file of kernels is a template: one .c file per level includes it after one of these headers and
+ * puts its functions into the table (kernels.h). */
 
 #define KERNEL static TARGET
 #define HELPER static inline __attribute__((always_inline)) TARGET
 
 enum { LANES = 16, ACCUMULATORS = LANES / WIDTH };
 
-/* Runs the body with i = 0, step, 2 step, ... below n. Loads and stores in it take `end` for n: in
- * the rounds that lie within n it is a constant that no index reaches, so that their checks vanish.
- */
+/* Runs the body for i = 0, step, 2 step, ... below n. Its loads and stores take `end` as their n.
+ * In iterations that lie fully within n, `end` is a constant that no index reaches, so that the
+ * compiler drops their bounds checks. */
 #define FOR_VECTORS(n, step, ...)                                                                  \
     do {                                                                                           \
         int64_t i = 0;                                                                             \
@@ -62,13 +62,13 @@ enum { LANES = 16, ACCUMULATORS = LANES / WIDTH };
 
 /* ---- Elementary functions --------------------------------------------------------------- */
 
-/* exp(x) = 2^n e^r with n = round(x / ln 2) and |r| <= ln 2 / 2. ln 2 is cut in two parts, the
- * first of which has few enough bits that n times it is exact. e^r = 1 + r + r^2 Q(r); Q is the
- * polynomial of degree 4 with the least relative error of e^r (3.1e-9), found by reweighted least
- * squares. */
+/* exp(x) = 2^n e^r with n = round(x / ln 2) and |r| <= ln 2 / 2. ln 2 is split in two parts, the
+ * first with few enough bits that its product with n is exact. e^r = 1 + r + r^2 Q(r), where Q is
+ * the polynomial of degree 4 with the least relative error of e^r (3.1e-9), found by reweighted
+ * least squares. */
 HELPER V exp_v(V x)
 {
-    x = v_max(v_set(-104.0f), v_min(v_set(89.0f), x)); /* beyond: 0 and infinity */
+    x = v_max(v_set(-104.0f), v_min(v_set(89.0f), x)); /* beyond these: 0 and infinity */
     V n = v_round(v_mul(x, v_set(0x1.715476p+0f)));
     V r = v_fma(n, v_set(-0x1.63p-1f), x);
     r = v_fma(n, v_set(0x1.bd0106p-13f), r);

@@ -1,5 +1,5 @@
-/* Vector operations in portable C, one float at a time: the reference of the other levels. To be
- * included by files of kernels only: the names are short. */
+/* Vector operations in portable C, one float at a time: the reference for the other levels. Only
+ * kernel files may include it, because the names are short. */
 #include <math.h>
 #include <string.h>
 
@@ -57,7 +57,7 @@ INLINE V v_fma(V a, V b, V c)
     return a * b + c;
 }
 
-/* Adding 1.5 * 2^23 leaves no bits for a fraction. */
+/* Adding 1.5 * 2^23 leaves no bits for a fraction, so it rounds to an integer. */
 INLINE V v_round(V x)
 {
     return (x + 0x1.8p23f) - 0x1.8p23f;
@@ -71,7 +71,8 @@ INLINE float power2(int32_t n)
     return power;
 }
 
-/* In two steps: 2^n itself may lie outside the normal numbers. The first step is exact. */
+/* In two steps, because 2^n itself may be outside the range of normal numbers. The first step is
+ * exact. */
 INLINE V v_power2(V p, V n)
 {
     if (!(n == n))
@@ -153,7 +154,8 @@ INLINE F4 v_fold(const V *sums)
     return folded;
 }
 
-/* The vector of register tiles: four floats, which the compiler makes of what the CPU has. */
+/* The vector of register tiles: four floats, which the compiler maps to the vector registers of the
+ * CPU. */
 typedef float wide4_t __attribute__((vector_size(16)));
 #define W       wide4_t
 #define W_WIDTH 4
@@ -185,7 +187,7 @@ INLINE void w_store(float *y, W w)
     memcpy(y, &w, sizeof(w));
 }
 
-/* Any number of rows; writes no more than these. */
+/* Takes any number of rows and writes no more than these. */
 INLINE void v_transpose(float *target, int64_t width, const float *source, int64_t stride,
                         const int rows)
 {

@@ -1,9 +1,10 @@
-/* The vector kernels, written once over the operations of simd_helpers.h and compiled once per level:
- * the including file has included simd_<level>.h.
+/* The vector kernels, written once in terms of the operations of simd_helpers.h and compiled once
+ * per level. The including file includes simd_<level>.h first.
  *
- * Every loop takes the vector at i while i < n; the last, partial one goes through the same
- * arithmetic, so that an element's result does not depend on where a row was cut. Reductions keep
- * LANES partial results, element i in lane i mod LANES, and add them up in a fixed tree. */
+ * Every loop processes the vector at i while i < n. The last, partial vector goes through the same
+ * arithmetic, so that the result of an element does not depend on where a row was split. Reductions
+ * keep LANES partial results, with element i in lane i mod LANES, and add them up in a fixed
+ * tree. */
 
 /* ---- Reductions ------------------------------------------------------------------------- */
 
@@ -14,7 +15,7 @@ KERNEL float kernel_exp_sum(float *y, const float *x, float shift, int64_t n)
         sums[k] = v_set(0.0f);
     FOR_VECTORS(n, LANES, {
         for (int k = 0; k < ACCUMULATORS; k++) {
-            /* what lies past the end reads as -inf, whose exp adds 0 */
+            /* elements past the end read as -inf, whose exp adds 0 */
             int64_t j = i + k * WIDTH;
             V e = exp_v(v_sub(v_load(x, j, end, -__builtin_inff()), v_set(shift)));
             v_store(y, j, end, e);
@@ -56,7 +57,7 @@ KERNEL float kernel_sum(const float *x, int64_t n)
 
 /* ---- Dot products with rows of each element type ---------------------------------------- */
 
-enum { TILE = WIDTH == 16 ? 4 : 2 }; /* as many sums as there are registers for */
+enum { TILE = WIDTH == 16 ? 4 : 2 }; /* as many sums as the registers can hold */
 
 #define ROW                 float
 #define LOAD_ROW(row, i, n) v_load(row, i, n, 0.0f)
@@ -75,7 +76,8 @@ enum { TILE = WIDTH == 16 ? 4 : 2 }; /* as many sums as there are registers for 
 
 /* ---- Other sums ------------------------------------------------------------------------- */
 
-/* Columns in pairs of vectors; the rows go to PHASES sums in turn, whose additions overlap. */
+/* Takes columns in pairs of vectors. The rows go to PHASES sums in turn, so that their additions
+ * overlap. */
 KERNEL void kernel_weighted_rows(float *out, const float *weights, const float *rows,
                                  int64_t stride, int64_t num_rows, int64_t n)
 {

@@ -1,4 +1,4 @@
-/* The vector loops of the table in use, and the cutting of long rows over the threads. */
+/* The vector loops of the table in use, and the splitting of long rows over the threads. */
 #include "base/buffer_cache.h"
 #include "base/thread_pool.h"
 #include "kernels/kernels.h"

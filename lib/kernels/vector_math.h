@@ -1,6 +1,6 @@
-/* Vectorised float32 loops on plain rows, dispatched on tlm_cpu_level(); the scalar level is the
- * reference. Results of one level do not depend on how a row is cut at multiples of 16, nor on
- * threads. All pointers may alias exactly (in place) but not overlap otherwise. */
+/* Vectorized float32 loops on plain rows, dispatched on tlm_cpu_level(); the scalar level is the
+ * reference. Within a level, results depend neither on threads nor on how a row is split at
+ * multiples of 16. Pointers may alias exactly (in place) but must not overlap otherwise. */
 #ifndef TLMI_VECTOR_MATH_H
 #define TLMI_VECTOR_MATH_H
 
@@ -15,15 +15,15 @@ float tlmi_vec_exp_sum(float *y, const float *x, float shift, int64_t n);
 float tlmi_vec_max(const float *x, int64_t n); /* -inf where n is 0; NaN if any is NaN */
 float tlmi_vec_sum(const float *x, int64_t n); /* fixed order of 16 lanes */
 float tlmi_vec_dot(const float *x, const float *y, int64_t n);
-/* out[r] = x . rows[r * stride ..], the bits of tlmi_vec_dot, for r < num_rows */
+/* out[r] = x . rows[r * stride ..] for r < num_rows, bit-identical to tlmi_vec_dot */
 void tlmi_vec_dot_rows(float *out, const float *x, const float *rows, int64_t stride,
                        int64_t num_rows, int64_t n);
-/* out[t * out_stride + r] = x_t . row_r, the bits of tlmi_vec_dot, for t < num_x and r < num_rows;
- * x_t at x + t * x_stride. */
+/* out[t * out_stride + r] = x_t . row_r for t < num_x and r < num_rows, bit-identical to
+ * tlmi_vec_dot; x_t is at x + t * x_stride. */
 void tlmi_vec_dot_tile(float *out, int64_t out_stride, const float *x, int64_t x_stride,
                        int64_t num_x, const float *rows, int64_t stride, int64_t num_rows,
                        int64_t n);
-/* out[j] = sum over r of weights[r] rows[r * stride + j], j < n; 0 without rows */
+/* out[j] = sum over r of weights[r] rows[r * stride + j] for j < n; 0 if there are no rows */
 void tlmi_vec_weighted_rows(float *out, const float *weights, const float *rows, int64_t stride,
                             int64_t num_rows, int64_t n);
 double tlmi_vec_sum_squares(const float *x, int64_t n); /* float64 lanes */
@@ -34,11 +34,11 @@ void tlmi_vec_mul_add(float *y, const float *a, const float *b, int64_t n); /* y
 void tlmi_vec_scale(float *y, const float *a, float factor, int64_t n);
 void tlmi_vec_axpy(float *y, float factor, const float *x, int64_t n); /* y += factor x */
 
-/* y = x sigmoid(x); and dx (+)= dy * d silu(x). */
+/* y = x sigmoid(x); its gradient is dx (+)= dy * d silu(x). */
 void tlmi_vec_silu(float *y, const float *x, int64_t n);
 void tlmi_vec_silu_backward(float *dx, const float *dy, const float *x, bool accumulate, int64_t n);
 
-/* y = silu(gate) up; and its two gradients, written or added. */
+/* y = silu(gate) up; its two gradients are written or added. */
 void tlmi_vec_silu_mul(float *y, const float *gate, const float *up, int64_t n);
 void tlmi_vec_silu_mul_backward(float *dgate, bool accumulate_gate, float *dup, bool accumulate_up,
                                 const float *dy, const float *gate, const float *up, int64_t n);
@@ -47,7 +47,8 @@ void tlmi_vec_silu_mul_backward(float *dgate, bool accumulate_gate, float *dup, 
  * decay_after, with m and v updated first. lib/optim/adamw.c chooses the factors. */
 typedef struct tlmi_adamw_step {
     float beta1, beta2;
-    float one_minus_beta1, one_minus_beta2; /* rounded from float64: 1 - beta2 in float32 is off */
+    /* Rounded from float64: 1 - beta2 in float32 is inaccurate. */
+    float one_minus_beta1, one_minus_beta2;
     float eps;
     float step_size;
     float decay_before, decay_after; /* one of them is 1 */
@@ -55,8 +56,8 @@ typedef struct tlmi_adamw_step {
 void tlmi_vec_adamw(float *theta, float *m, float *v, const float *grad,
                     const tlmi_adamw_step_t *step, int64_t n);
 
-/* Runs `run(context, begin, end)` over [0, n) in parallel, in pieces of a size fixed by n (a
- * multiple of 16 elements, about 64 KiB each); small n runs inline. */
+/* Runs `run(context, begin, end)` over [0, n) in parallel, in pieces whose size depends only on n
+ * (a multiple of 16 elements, about 64 KiB each); a small n runs on the calling thread. */
 void tlmi_parallel_ranges(int64_t n, void (*run)(void *context, int64_t begin, int64_t end),
                           void *context);
 

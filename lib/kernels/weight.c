@@ -1,6 +1,6 @@
-/* Products with weights. Float32 goes to the products of floats as it is. Other types are loaded slice
- * by slice into buffers for large products; for dot products there are kernels of their own, or
- * else rows are loaded piece by piece. */
+/* Products with weights. Float32 weights go to the float products unchanged. Large products load
+ * weights of other types into buffers slice by slice. Dot products use the kernel of the type if
+ * there is one, and otherwise load rows piece by piece. */
 #include "kernels/weight.h"
 
 #include <string.h>
@@ -47,11 +47,11 @@ const float *tlmi_weight_row(const tlmi_weight_t *weight, int64_t row, float *sc
 
 /* ---- Dot products ----------------------------------------------------------------------- */
 
-/* Any type: a row in pieces, whose dot products are added in order. */
+/* Works for any type: loads a row in pieces, whose dot products are added in order. */
 static void dots_of_pieces(float *out, int64_t out_stride, const float *x, int64_t x_stride,
                            int64_t num_x, const tlmi_weight_t *weight, int64_t row)
 {
-    enum { PIECE = 1024 }; /* a multiple of all blocks */
+    enum { PIECE = 1024 }; /* a multiple of every block size */
     float piece[PIECE];
 
     for (int64_t t = 0; t < num_x; t++)
@@ -97,7 +97,7 @@ typedef struct load_job {
     int64_t first, rows;
 } load_job_t;
 
-enum { LOAD_ROWS = 16 /* of one task */ };
+enum { LOAD_ROWS = 16 /* per task */ };
 
 static void load_task(void *context, int64_t task, int32_t worker)
 {
@@ -108,8 +108,8 @@ static void load_task(void *context, int64_t task, int32_t worker)
         tlmi_weight_load_row(job->to + r * job->weight->columns, job->weight, job->first + r);
 }
 
-/* Rows of a slice: few enough floats for the cache, and no slice so short that its product would go
- * another way than that of the whole. */
+/* Rows per slice: few enough floats for the cache, but enough rows that the product of a slice uses
+ * the same code path as the whole product. */
 static int64_t slice_rows(const tlmi_weight_t *weight)
 {
     enum { FLOATS = 1 << 20, LEAST = 64 };
@@ -121,7 +121,8 @@ static int64_t slice_rows(const tlmi_weight_t *weight)
     return slices > 0 ? (weight->rows + slices - 1) / slices : 1;
 }
 
-/* For each slice of rows as floats: C's columns of them (forward), or what they add to C (back). */
+/* For each slice of rows, loaded as floats, computes its columns of C (forward) or its contribution
+ * to C (backward). */
 static tlm_status_t product_of_slices(float *c, int64_t m, const float *x,
                                       const tlmi_weight_t *weight, float beta, bool back)
 {

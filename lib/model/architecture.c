@@ -1,5 +1,6 @@
-/* The tables of the architecture, what options mean together, and a block's forward pass for training. Each fact
- * about a model stands here once, except how infer/inference.c runs the same block over caches. */
+/* The tables of the architecture, the checks of options together, and the forward pass of a block
+ * for training. Each fact about a model is stated here once; the one exception is
+ * infer/inference.c, which runs the same block over caches. */
 #include "model/architecture.h"
 
 #include <inttypes.h>
@@ -17,14 +18,14 @@
 
 #define FIELD(name) #name, offsetof(tlm_model_options_t, name)
 #define HF(...)     [TLMI_HF] = {__VA_ARGS__}
-#define GGUF(...)   [TLMI_GGUF] = {__VA_ARGS__} /* behind "<family>." */
+#define GGUF(...)   [TLMI_GGUF] = {__VA_ARGS__} /* after "<family>." */
 #define NEEDED      TLMI_REQUIRED
 
 /* clang-format off */
 const tlmi_model_option_t tlmi_options[] = {
-    /* field, type, required, in checkpoints, keys and what holds where they are missing */
+    /* field, type, required, in checkpoints, keys and the value where a file lacks the key */
     {FIELD(vocab_size), TLMI_SIZE, true, TLMI_ALWAYS,
-     .keys = {HF("vocab_size", NEEDED), GGUF("vocab_size", 0)}}, /* 0: as many as the embedding has rows */
+     .keys = {HF("vocab_size", NEEDED), GGUF("vocab_size", 0)}}, /* 0: the rows of the embedding */
     {FIELD(context_length), TLMI_SIZE, true, TLMI_ALWAYS,
      .keys = {HF("max_position_embeddings", 2048), GGUF("context_length", NEEDED)}},
     {FIELD(d_model), TLMI_SIZE, true, TLMI_ALWAYS,
@@ -109,7 +110,8 @@ static bool has_output(const tlm_model_options_t *options)
 
 /* clang-format off */
 const tlmi_part_t tlmi_parts[TLMI_NUM_PARTS] = {
-    /* shape and initial values, part of the cost, in which models, rotated, names here, in transformers, in GGUF */
+    /* shape and initial values, part of the cost, which models have it, rotated, names here, in
+     * transformers, in GGUF */
     [TLMI_EMBEDDING] = {TABLE(VOCAB, MODEL), TLM_PART_EMBEDDING, always, false,
         {"token_embeddings.weight", "model.embed_tokens.weight", "token_embd.weight"}},
     [TLMI_ATTN_Q] = {MATRIX(QUERY, MODEL), TLM_PART_ATTENTION, always, true,
@@ -145,7 +147,7 @@ const char *const tlmi_layer_prefixes[TLMI_NUM_FORMATS] = {"layers.", "model.lay
 
 /* ---- Wiring ----------------------------------------------------------------------------- */
 
-/* RoPE turns pairs within a head. */
+/* RoPE rotates pairs of elements within a head, so a rotated head has an even width. */
 static tlm_status_t check_heads(const char *function, const tlm_model_options_t *options)
 {
     const int64_t pair = options->position == TLM_POSITION_ROPE ? 2 : 1;
@@ -212,7 +214,8 @@ static void place_parts(tlmi_model_shape_t *shape, const tlm_model_options_t *op
     shape->num_parameters = shape->behind + behind;
 }
 
-/* False if a model's bytes, with gradients and an optimizer's state, could not be counted. */
+/* Returns false if the bytes of a model, its gradients and the optimizer state do not fit the
+ * counter. */
 static bool count_elements(tlmi_model_shape_t *shape, const tlm_model_options_t *options)
 {
     size_t all = 0, bytes;
@@ -255,7 +258,7 @@ tlm_status_t tlmi_architecture_wire(tlmi_model_shape_t *shape, const char *funct
 
 /* ---- Families --------------------------------------------------------------------------- */
 
-/* A model is written as the first family that can say its options. */
+/* A model is written as the first family that can express its options. */
 const tlmi_family_t tlmi_families[] = {
     {.names = {[TLMI_HF] = "llama", [TLMI_GGUF] = "llama"}, .hf_class = "LlamaForCausalLM"},
     {.names = {[TLMI_HF] = "qwen3", [TLMI_GGUF] = "qwen3"},
@@ -277,7 +280,7 @@ tlm_status_t tlmi_model_norm(tlm_tensor_t **out, const tlm_model_t *model, tlm_t
     return TLM_OK;
 }
 
-/* *x (batch, time, heads * d_head), of queries or keys, becomes the norm of each head. */
+/* Replaces *x, queries or keys (batch, time, heads * d_head), with the norm of each head. */
 static tlm_status_t norm_heads(tlm_tensor_t **x, const tlm_model_t *model, tlm_tensor_t *gain)
 {
     const int64_t d_head = model->shape.d_head;
@@ -350,8 +353,9 @@ done:
 typedef tlm_status_t (*layer_fn)(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
                                  tlm_tensor_t *x);
 
-/* *x becomes norm_after(x + f(norm_before(x))), with the norms that the sublayer has. For backward
- * norm_before(x) is made again, and f's result is a summand, which nothing reads any more. */
+/* Replaces *x with norm_after(x + f(norm_before(x))), with the norms that the sublayer has. The
+ * backward pass recomputes norm_before(x). The result of f goes only into the sum, so nothing reads
+ * it afterwards. */
 static tlm_status_t run_sublayer(tlm_tensor_t **x, const tlm_model_t *model, int64_t layer,
                                  const tlmi_sublayer_t *sublayer, layer_fn f)
 {
@@ -367,7 +371,7 @@ static tlm_status_t run_sublayer(tlm_tensor_t **x, const tlm_model_t *model, int
     if (input != *x)
         tlmi_tensor_drop(input);
     tlmi_tensor_drop(change);
-    tlm_tensor_free(*x); /* it lives on in the graph if that needs it */
+    tlm_tensor_free(*x); /* the graph keeps its own reference if it needs one */
     *x = result;
 done:
     tlm_tensor_free(sum);

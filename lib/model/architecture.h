@@ -1,13 +1,14 @@
-/* The architecture of models, described once: their options with the keys of each file format, the parts that
- * their parameters are, how a block is wired, and the families of models that other programs know. Parameters,
- * names, both forward passes, cost, checkpoints and conversions read it; nothing else repeats it.
- * docs/adding-an-architecture.md shows how it grows. */
+/* The architecture of models, described once: their options with the keys of each file format, the
+ * kinds of parameters, the wiring of a block, and the families of models that other programs know.
+ * Parameters, names, both forward passes, cost, checkpoints and conversions read this description;
+ * nothing else repeats it. docs/adding-an-architecture.md shows how to extend it. */
 #ifndef TLMI_ARCHITECTURE_H
 #define TLMI_ARCHITECTURE_H
 
 #include "tinylm/model.h"
 
-/* Whose names, keys and layout: CS336's state dict and our checkpoints, transformers, or GGUF. */
+/* The format that names, keys and layout follow: native (the state dict of CS336 and our
+ * checkpoints), transformers, or GGUF. */
 typedef enum tlmi_format { TLMI_NATIVE, TLMI_HF, TLMI_GGUF, TLMI_NUM_FORMATS } tlmi_format_t;
 
 /* ---- Options ---------------------------------------------------------------------------- */
@@ -17,32 +18,34 @@ typedef enum tlmi_option_type {
     TLMI_NUMBER, /* double above 0 */
     TLMI_CHOICE, /* int32_t, the index of a word */
     TLMI_FLAG,   /* bool */
-    TLMI_SEED    /* uint64_t, which only makes the initial values */
+    TLMI_SEED    /* uint64_t, used only for the initial values */
 } tlmi_option_type_t;
 
 enum { TLMI_MAX_WORDS = 6, TLMI_OPTION_TEXT = 48 };
 
-/* In a file, a key that must be there. */
+/* As `missing`: the key must be present in a file. */
 #define TLMI_REQUIRED (-1.0)
 
-/* A key of a format; NULL: the format cannot say it, and it is as the model's family has it. */
+/* The key of an option in one format. NULL: the format has no key for it, and the model's family
+ * determines the value. */
 typedef struct tlmi_key {
     const char *key;
-    double missing; /* the value where a file lacks the key; 0: the option's default */
+    double missing; /* the value if a file lacks the key; 0: the default of the option */
 } tlmi_key_t;
 
-/* When a checkpoint holds the option. */
+/* When a checkpoint contains the option. */
 typedef enum tlmi_stored {
     TLMI_UNLESS_DEFAULT,
-    TLMI_ALWAYS,      /* as of version 0.1, which reads no file without it */
-    TLMI_IN_VERSION_2 /* of the file, which is written where version 0.1 would not know an option */
+    TLMI_ALWAYS, /* version 0.1 reads no file without it */
+    /* In version 2 of the file, which is written if version 0.1 would not know an option. */
+    TLMI_IN_VERSION_2
 } tlmi_stored_t;
 
 typedef struct tlmi_model_option {
     const char *name; /* of the field of tlm_model_options_t, and of the key in checkpoints */
     size_t offset;
     tlmi_option_type_t type;
-    bool required; /* by tlm_model_create: it has no default */
+    bool required; /* tlm_model_create requires it: it has no default */
     tlmi_stored_t stored;
     tlmi_key_t keys[TLMI_NUM_FORMATS]; /* [TLMI_NATIVE] is not used: it is the name */
     const char *words[TLMI_MAX_WORDS]; /* of a choice, by value; NULL ends them */
@@ -51,10 +54,11 @@ typedef struct tlmi_model_option {
 extern const tlmi_model_option_t tlmi_options[];
 extern const size_t tlmi_num_options;
 
-/* The option of that name; there must be one. */
+/* Finds an option by its name, which must exist. */
 const tlmi_model_option_t *tlmi_option_find(const char *name);
 
-/* The value of a size, choice or flag; that of a number. */
+/* tlmi_option_int returns the value of a size, choice or flag; tlmi_option_number that of a
+ * number. */
 int64_t tlmi_option_int(const tlm_model_options_t *options, const tlmi_model_option_t *option);
 double tlmi_option_number(const tlm_model_options_t *options, const tlmi_model_option_t *option);
 void tlmi_option_set_int(tlm_model_options_t *options, const tlmi_model_option_t *option,
@@ -62,25 +66,27 @@ void tlmi_option_set_int(tlm_model_options_t *options, const tlmi_model_option_t
 void tlmi_option_set_number(tlm_model_options_t *options, const tlmi_model_option_t *option,
                             double value);
 
-/* The same for any type but a seed; sizes must be below 2^53. */
+/* Sets the value of any type except a seed; sizes must be below 2^53. */
 void tlmi_option_set(tlm_model_options_t *options, const tlmi_model_option_t *option, double value);
 bool tlmi_option_equal(const tlm_model_options_t *a, const tlm_model_options_t *b,
                        const tlmi_model_option_t *option);
 
-/* Whether resolved options have the default that goes with the others. */
+/* True if the option, with defaults resolved, has the default that follows from the other
+ * options. */
 bool tlmi_option_is_default(const tlm_model_options_t *options, const tlmi_model_option_t *option);
 
-/* How many values a choice has. */
+/* Returns the number of values of a choice. */
 int32_t tlmi_option_num_words(const tlmi_model_option_t *option);
 
-/* The value as text, into a caller's buffer of TLMI_OPTION_TEXT bytes; returns it. */
+/* Writes the value as text into the caller's buffer of TLMI_OPTION_TEXT bytes, and returns the
+ * buffer. */
 const char *tlmi_option_text(char *buffer, const tlm_model_options_t *options,
                              const tlmi_model_option_t *option);
 
 /* ---- Parts ------------------------------------------------------------------------------ */
 
-/* Kinds of parameters, in the order of a model's parameters: before the blocks, in each block, behind them.
- * A model lacks those that its options leave out. */
+/* Kinds of parameters, in the order that a model's parameters have: before the blocks, within each
+ * block, after the blocks. A model lacks the kinds that its options leave out. */
 enum {
     TLMI_EMBEDDING,
     TLMI_ATTN_Q,
@@ -102,9 +108,9 @@ enum {
     TLMI_FIRST_BEHIND = TLMI_LN_FINAL,
 };
 
-/* Sizes that the shapes of parts are made of. */
+/* The sizes that make up the shapes of parts. */
 typedef enum tlmi_dim {
-    TLMI_DIM_NONE, /* the second of a vector */
+    TLMI_DIM_NONE, /* the second dimension of a vector */
     TLMI_DIM_VOCAB,
     TLMI_DIM_MODEL,
     TLMI_DIM_FF,
@@ -115,23 +121,24 @@ typedef enum tlmi_dim {
 } tlmi_dim_t;
 
 typedef enum tlmi_initial {
-    TLMI_INIT_LINEAR,    /* normal, sigma^2 = 2 / (rows + columns), cut at 3 sigma */
-    TLMI_INIT_EMBEDDING, /* normal, sigma 1; tied to the output projection: as that */
+    TLMI_INIT_LINEAR,    /* normal, sigma^2 = 2 / (rows + columns), truncated at 3 sigma */
+    TLMI_INIT_EMBEDDING, /* normal, sigma 1; as TLMI_INIT_LINEAR if tied to the output */
     TLMI_INIT_ONES
 } tlmi_initial_t;
 
 typedef struct tlmi_part {
     tlmi_dim_t dims[2]; /* rows, columns */
     tlmi_initial_t initial;
-    int32_t cost; /* TLM_PART_... that it counts towards */
+    int32_t cost; /* the TLM_PART_... that it counts towards */
     bool (*present)(const tlm_model_options_t *options);
-    bool rotated; /* its rows are heads, whose elements RoPE turns in pairs */
-    const char *names[TLMI_NUM_FORMATS]; /* in a block: behind "layers.N." or its like */
+    bool rotated; /* its rows are heads, whose elements RoPE rotates in pairs */
+    /* In a block, what follows "layers.N." or its equivalent. */
+    const char *names[TLMI_NUM_FORMATS];
 } tlmi_part_t;
 
 extern const tlmi_part_t tlmi_parts[TLMI_NUM_PARTS];
 
-/* What stands before the number of a layer, by format. */
+/* The text before the number of a layer, by format. */
 extern const char *const tlmi_layer_prefixes[TLMI_NUM_FORMATS];
 
 static inline bool tlmi_part_is_in_block(int32_t part)
@@ -143,22 +150,23 @@ static inline bool tlmi_part_is_in_block(int32_t part)
 
 enum { TLMI_ATTENTION, TLMI_FEED_FORWARD, TLMI_NUM_SUBLAYERS };
 
-/* x becomes norm_after(x + f(norm_before(x))): the parts that are the norms' gains; TLMI_NO_PART: no norm. */
+/* A sublayer computes norm_after(x + f(norm_before(x))). The members are the parts that hold the
+ * gains of these norms, or TLMI_NO_PART for no norm. */
 typedef struct tlmi_sublayer {
     int32_t norm_before, norm_after;
 } tlmi_sublayer_t;
 
-/* What follows from a model's options. */
+/* Sizes and wiring that follow from a model's options. */
 typedef struct tlmi_model_shape {
     int64_t dims[TLMI_NUM_DIMS];
     int64_t d_head;            /* width of a head */
-    int64_t q_width, kv_width; /* of all heads of queries; of keys, or of values */
+    int64_t q_width, kv_width; /* all heads of queries; all heads of keys, or of values */
     tlmi_sublayer_t sublayers[TLMI_NUM_SUBLAYERS];
-    bool rotates;                   /* queries and keys, by RoPE */
-    int32_t places[TLMI_NUM_PARTS]; /* among those of the same section; TLMI_NO_PART: it has none */
-    size_t front_parameters, block_parameters; /* before the blocks, in each of them */
-    size_t behind;                             /* index of the first parameter behind the blocks */
-    size_t num_parameters;                     /* in all */
+    bool rotates;                              /* RoPE rotates queries and keys */
+    int32_t places[TLMI_NUM_PARTS];            /* index within its section; TLMI_NO_PART: absent */
+    size_t front_parameters, block_parameters; /* before the blocks; in each block */
+    size_t behind;                             /* index of the first parameter after the blocks */
+    size_t num_parameters;                     /* in total */
     uint64_t num_elements;
 } tlmi_model_shape_t;
 
@@ -167,7 +175,8 @@ static inline bool tlmi_has_part(const tlmi_model_shape_t *shape, int32_t part)
     return part != TLMI_NO_PART && shape->places[part] != TLMI_NO_PART;
 }
 
-/* Index among a model's parameters of a part that it has; `layer` counts for those in blocks alone. */
+/* Index of a part among a model's parameters; the model must have the part. `layer` matters only
+ * for parts of blocks. */
 static inline size_t tlmi_part_index(const tlmi_model_shape_t *shape, int64_t layer, int32_t part)
 {
     size_t first = 0;
@@ -179,17 +188,18 @@ static inline size_t tlmi_part_index(const tlmi_model_shape_t *shape, int64_t la
     return first + (size_t)shape->places[part];
 }
 
-/* Rows and columns, 0 columns for a vector. */
+/* Rows and columns of a part; a vector has 0 columns. */
 static inline void tlmi_part_shape(int64_t out[2], const tlmi_model_shape_t *shape, int32_t part)
 {
     out[0] = shape->dims[tlmi_parts[part].dims[0]];
     out[1] = shape->dims[tlmi_parts[part].dims[1]];
 }
 
-/* Sets the defaults that options leave at 0, in that order in which they depend on each other. */
+/* Sets the defaults of options that are 0, in the order in which they depend on each other. */
 void tlmi_options_set_defaults(tlm_model_options_t *options);
 
-/* What the options mean together; they are checked one by one, and defaults are set. */
+/* Checks the options against each other and computes the shape. Each option must have been checked
+ * by itself, and defaults must be set. */
 tlm_status_t tlmi_architecture_wire(tlmi_model_shape_t *shape, const char *function,
                                     const tlm_model_options_t *options);
 
@@ -204,26 +214,26 @@ typedef struct tlmi_setting {
 
 /* A kind of model that other programs know by name. */
 typedef struct tlmi_family {
-    const char
-        *names[TLMI_NUM_FORMATS]; /* "model_type" in config.json, "general.architecture" in GGUF */
-    const char *hf_class;         /* in "architectures" */
-    bool gguf_halves;             /* RoPE turns halves of heads in GGUF too: see tlmi_halves */
-    tlmi_setting_t
-        fixed[TLMI_MAX_SETTINGS]; /* options that files have no key for; others of those are 0 */
-    tlmi_setting_t
-        missing[TLMI_MAX_SETTINGS]; /* what transformers takes, where it differs from the table */
+    /* "model_type" in config.json, "general.architecture" in GGUF. */
+    const char *names[TLMI_NUM_FORMATS];
+    const char *hf_class; /* in "architectures" */
+    bool gguf_halves;     /* GGUF too has RoPE rotate halves of heads: see tlmi_halves */
+    /* Options that files have no key for; those not listed here are 0. */
+    tlmi_setting_t fixed[TLMI_MAX_SETTINGS];
+    /* What transformers uses for a missing key, if that differs from the table of options. */
+    tlmi_setting_t missing[TLMI_MAX_SETTINGS];
 } tlmi_family_t;
 
 extern const tlmi_family_t tlmi_families[];
 extern const size_t tlmi_num_families;
 
-/* The family whose files can say these resolved options; or TLM_ERR_UNSUPPORTED, naming the option that none
- * can. */
+/* Finds the family whose files can express these resolved options. If there is none:
+ * TLM_ERR_UNSUPPORTED, with a message that names the option that no family can express. */
 tlm_status_t tlmi_family_of(const tlmi_family_t **out, const char *function,
                             const tlm_model_options_t *options);
 
-/* Whether RoPE turns pairs of elements i and i + d_head / 2, as in transformers, and not neighbors 2i and
- * 2i + 1, as here. */
+/* True if RoPE rotates pairs of elements i and i + d_head / 2, as in transformers; false if it
+ * rotates neighbors 2i and 2i + 1, as here. */
 static inline bool tlmi_halves(const tlmi_family_t *family, tlmi_format_t format)
 {
     return format == TLMI_HF || (format == TLMI_GGUF && family->gguf_halves);

@@ -42,7 +42,7 @@ static void describe_parameters(tlmi_parameter_spec_t *specs, const tlm_model_t 
     }
 }
 
-/* Elements of a parameter, and what it takes for the next one to be aligned. */
+/* Number of elements of a parameter, padded so that the next parameter is aligned. */
 static int64_t padded_elements(const tlmi_parameter_spec_t *spec)
 {
     const int64_t unit = TLMI_ALIGNMENT / (int64_t)sizeof(float);
@@ -50,8 +50,9 @@ static int64_t padded_elements(const tlmi_parameter_spec_t *spec)
     return (tlmi_dims_product(spec->shape, 0, spec->ndim) + unit - 1) / unit * unit;
 }
 
-/* The parameters, all 0, as parts of one block: that is in huge pages where the system has them,
- * while most single matrices are too small for these, and a token of generation reads the whole. */
+/* Makes the parameters, all 0, as views of one block of memory. The system can back one large block
+ * with huge pages, for which most single matrices are too small, and generation reads all
+ * parameters per token. */
 static tlm_status_t create_parameters(tlm_model_t *model)
 {
     tlm_status_t status = TLM_OK;
@@ -71,7 +72,7 @@ static tlm_status_t create_parameters(tlm_model_t *model)
             status = tlm_tensor_set_requires_grad(model->parameters[i], true);
         data += padded_elements(spec);
     }
-    tlm_tensor_free(block); /* the parts hold it */
+    tlm_tensor_free(block); /* the parameters keep it alive */
     return status;
 }
 
@@ -104,7 +105,7 @@ fail:
     return status;
 }
 
-/* Of the normal distribution that a part's values are drawn from; 0: they are all 1. */
+/* Standard deviation of the normal distribution of a part's initial values; 0: all values are 1. */
 static double initial_sigma(const tlm_model_t *model, const tlmi_parameter_spec_t *spec)
 {
     const tlmi_initial_t initial = tlmi_parts[spec->part].initial;

@@ -1,4 +1,4 @@
-/* A model from within: its parameters in a fixed order, found by layer and part. */
+/* The internals of a model: its parameters in a fixed order, found by layer and part. */
 #ifndef TLMI_MODEL_CORE_H
 #define TLMI_MODEL_CORE_H
 
@@ -7,7 +7,7 @@
 
 typedef struct tlmi_parameter_spec {
     char name[64];
-    int32_t part;  /* of architecture.h */
+    int32_t part;  /* TLMI_EMBEDDING ... in architecture.h */
     int64_t layer; /* 0 outside the blocks */
     int64_t shape[2];
     int32_t ndim;
@@ -16,13 +16,13 @@ typedef struct tlmi_parameter_spec {
 struct tlm_model {
     tlm_model_options_t options; /* defaults resolved */
     tlmi_model_shape_t shape;
-    size_t num_parameters; /* that exist: token embedding, blocks, final norm, output projection */
+    size_t num_parameters; /* present: token embedding, blocks, final norm, output projection */
     tlm_tensor_t **parameters;
     tlmi_parameter_spec_t *specs;
-    bool checkpointing; /* blocks are run anew in backward */
+    bool checkpointing; /* backward recomputes the blocks */
 };
 
-/* The parameter, NULL if the model has no such part; `layer` is 0 outside the blocks. */
+/* Returns the parameter, or NULL if the model has no such part; `layer` is 0 outside the blocks. */
 static inline tlm_tensor_t *tlmi_model_block(const tlm_model_t *model, int64_t layer, int32_t part)
 {
     const tlmi_model_shape_t *shape = &model->shape;
@@ -42,7 +42,7 @@ static inline tlm_tensor_t *tlmi_model_final_norm(const tlm_model_t *model)
     return tlmi_model_block(model, 0, TLMI_LN_FINAL);
 }
 
-/* The output projection (vocab_size, d_model): the embedding where that is tied. */
+/* The output projection (vocab_size, d_model), which is the embedding if the two are tied. */
 static inline tlm_tensor_t *tlmi_model_output(const tlm_model_t *model)
 {
     tlm_tensor_t *output = tlmi_model_block(model, 0, TLMI_LM_HEAD);
@@ -50,20 +50,20 @@ static inline tlm_tensor_t *tlmi_model_output(const tlm_model_t *model)
     return output != NULL ? output : tlmi_model_embedding(model);
 }
 
-/* Reads and checks a caller's options and resolves defaults; all sizes are computed without
+/* Reads and checks the caller's options and resolves defaults. All sizes are computed without
  * overflow. */
 tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_t *shape,
                                 const char *function, const tlm_model_options_t *options);
 
-/* RMSNorm with that gain, or x itself (retained) where gain is NULL. */
+/* Applies RMSNorm with this gain, or returns x itself (retained) if gain is NULL. */
 tlm_status_t tlmi_model_norm(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *x,
                              tlm_tensor_t *gain);
 
-/* One block: y (batch, time, d_model) of x. */
+/* Runs one block: y = block(x), both (batch, time, d_model). */
 tlm_status_t tlmi_block_forward(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,
                                 tlm_tensor_t *x);
 
-/* The same, with a graph that keeps x alone and runs the block once more in backward. */
+/* Runs one block with a graph that keeps only x and runs the block again in backward. */
 tlm_status_t tlmi_block_recomputed(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,
                                    tlm_tensor_t *x);
 

@@ -10,9 +10,9 @@
 #include "base/options.h"
 #include "model/model_core.h"
 
-#define ADAMW_FLOPS 14 /* of a parameter: 3 for m, 4 for v, 5 for the step, 2 for the decay */
+#define ADAMW_FLOPS 14 /* per parameter: 3 for m, 4 for v, 5 for the step, 2 for the decay */
 #define SGD_FLOPS   2
-#define MAX_BYTES   ((size_t)1 << 52) /* beyond, sums of bytes could overflow on the way */
+#define MAX_BYTES   ((size_t)1 << 52) /* above it, intermediate sums of bytes could overflow */
 
 /* ---- Parameters ------------------------------------------------------------------------- */
 
@@ -33,8 +33,8 @@ static void count_parameters(tlm_cost_t *cost, const tlm_model_options_t *option
 
 /* ---- Operations ------------------------------------------------------------------------- */
 
-/* Pairs of a query and a key whose score is computed, of one head: each tile of queries meets the
- * keys up to its last query's own. */
+/* Number of (query, key) pairs whose score is computed, per head: each tile of queries covers the
+ * keys up to that of its last query. */
 static double count_scores(int64_t time, bool full)
 {
     double tile = TLMI_QUERY_TILE, tiles = (double)(time / TLMI_QUERY_TILE);
@@ -54,15 +54,15 @@ static double sum_parts(const double *flops)
     return sum;
 }
 
-/* A weight matrix is two operations a parameter and token forward, and twice that backward: the
- * gradients of its input and of itself. Attention has two products of (time, time) a head forward
- * and four backward, and computes its scores anew. */
+/* A weight matrix takes two operations per parameter and token in forward, and twice that in
+ * backward, for the gradients of its input and of itself. Attention has two products of (time,
+ * time) per head in forward and four in backward, where it also recomputes its scores. */
 static void count_flops(tlm_cost_t *cost, const tlm_model_options_t *options,
                         const tlmi_model_shape_t *shape, const tlm_cost_options_t *asked)
 {
     const bool full = asked->counting == TLM_COUNT_FULL;
     const double tokens = (double)asked->batch * (double)asked->time;
-    const double queries = (double)options->num_layers * (double)shape->q_width; /* of a token */
+    const double queries = (double)options->num_layers * (double)shape->q_width; /* per token */
     const double scores = (double)asked->batch * count_scores(asked->time, full);
     const double output = (double)options->vocab_size * (double)options->d_model;
     const double parameters = (double)cost->parameters;
@@ -117,12 +117,13 @@ static tlm_status_t check_cost_options(tlm_cost_options_t *asked,
     return TLM_OK;
 }
 
-/* True if all sums of bytes stay far from overflow: more is counted here than a step holds. */
+/* True if all sums of bytes stay far from overflow. This estimate is above what a step really
+ * uses. */
 static bool bytes_fit(const tlm_model_options_t *options, const tlmi_model_shape_t *shape,
                       const tlm_cost_options_t *asked)
 {
     size_t d = (size_t)options->d_model, q = (size_t)shape->q_width, f = (size_t)options->d_ff;
-    size_t row = 12 * d + 4 * q + 6 * f + (size_t)options->num_heads; /* floats of a block */
+    size_t row = 12 * d + 4 * q + 6 * f + (size_t)options->num_heads; /* floats per block */
     size_t bytes;
 
     return tlmi_mul_size(&bytes, row, (size_t)options->num_layers + 2) &&
@@ -135,16 +136,16 @@ static bool bytes_fit(const tlm_model_options_t *options, const tlmi_model_shape
 /* ---- Memory ----------------------------------------------------------------------------- */
 
 typedef struct step_memory {
-    size_t activations; /* bytes that the forward pass leaves for backward */
-    size_t live, peak;  /* most in use; most held of the system */
+    size_t activations; /* bytes that the forward pass keeps for backward */
+    size_t live, peak;  /* peak bytes in use; peak bytes held from the system */
 } step_memory_t;
 
-/* One step; *activations is what its forward pass left, with the gradient of the output projection, which
- * the loss makes on its way. */
+/* Runs one step. *activations gets the bytes that its forward pass keeps, including the gradient of
+ * the output projection, which the loss computes in forward. */
 static tlm_status_t run_dry_step(size_t *activations, tlm_model_t *model,
                                  const tlm_cost_options_t *asked, const tlmi_buffer_book_t *book)
 {
-    const uint32_t unread = 0; /* in a dry run nobody looks at ids */
+    const uint32_t unread = 0; /* a dry run does not read the ids */
     tlm_tensor_t *loss;
     tlm_status_t status;
     size_t before;
@@ -158,11 +159,12 @@ static tlm_status_t run_dry_step(size_t *activations, tlm_model_t *model,
     return status;
 }
 
-/* Runs the model's real forward and backward pass against a book that hands out no memory. */
+/* Runs the model's real forward and backward pass with an allocator that counts bytes and hands out
+ * no memory. */
 static tlm_status_t measure_step(step_memory_t *out, const tlm_model_options_t *options,
                                  const tlm_cost_options_t *asked, size_t optimizer_bytes)
 {
-    enum { STEPS = 3 }; /* what the first leaves in the cache serves the second */
+    enum { STEPS = 3 }; /* later steps reuse what the first leaves in the cache */
     const size_t output = (size_t)options->vocab_size * (size_t)options->d_model * sizeof(float);
     tlmi_buffer_book_t *book = tlmi_calloc(1, sizeof(*book), "the book of a dry run");
     const bool recorded = tlm_set_grad_enabled(true);
@@ -188,7 +190,7 @@ done:
     return status;
 }
 
-/* ---- All of it -------------------------------------------------------------------------- */
+/* ---- Total cost ------------------------------------------------------------------------- */
 
 tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
                             const tlm_cost_options_t *cost_options)

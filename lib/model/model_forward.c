@@ -1,4 +1,5 @@
-/* The model's forward pass and loss around its blocks, whose own is in architecture.c. */
+/* The forward pass and loss of the whole model; the forward pass of a block is in
+ * architecture.c. */
 #include <inttypes.h>
 
 #include "base/buffer_cache.h"
@@ -7,8 +8,8 @@
 #include "model/model_core.h"
 #include "tensor/autograd.h"
 
-/* Frees *tensor and puts `next` in its place: the old one lives on in the graph if that needs it.
- */
+/* Frees *tensor and puts `next` in its place. The graph keeps its own reference to the old one if
+ * it needs it. */
 static void replace(tlm_tensor_t **tensor, tlm_tensor_t *next)
 {
     tlm_tensor_free(*tensor);
@@ -41,7 +42,7 @@ static tlm_status_t check_input(const char *function, const tlm_model_t *model, 
     return TLM_OK;
 }
 
-/* Everything before the output projection: (batch, time, d_model). */
+/* Computes everything before the output projection: (batch, time, d_model). */
 static tlm_status_t hidden_states(tlm_tensor_t **out, const tlm_model_t *model, const uint32_t *ids,
                                   int64_t batch, int64_t time)
 {

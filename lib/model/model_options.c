@@ -1,5 +1,5 @@
-/* A model's options by the table of architecture.c: reading and writing values, checks, defaults, and the
- * family that a model belongs to. */
+/* Functions on a model's options that follow the table of architecture.c: reading and writing
+ * values, checks, defaults, and the family of a model. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -136,7 +136,7 @@ static tlm_status_t check_option(const char *function, const tlm_model_options_t
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: %s %" PRId64 " is not in %" PRId64 " .. %" PRId64, function,
                          option->name, value, least, most);
-    /* Kernels take numbers as float32. */
+    /* Kernels use numbers as float32. */
     if (is_number && !(isfinite((float)tlmi_option_number(options, option)) &&
                        tlmi_option_number(options, option) >= 0.0))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %s is not a finite float >= 0", function,
@@ -152,7 +152,7 @@ tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_
     TLMI_TRY(tlmi_options_read(function, &known, TLMI_MODEL_OPTIONS, options));
     for (size_t i = 0; i < tlmi_num_options; i++)
         TLMI_TRY(check_option(function, &known, &tlmi_options[i]));
-    /* Memory for the names alone would be asked for before any limit of the machine shows. */
+    /* Without a limit, the names alone could use all memory before any other limit is checked. */
     if (known.num_layers > MAX_LAYERS)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: num_layers %" PRId64 " is more than %d",
                          function, known.num_layers, MAX_LAYERS);
@@ -164,7 +164,7 @@ tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_
 
 /* ---- Families --------------------------------------------------------------------------- */
 
-/* The value that a family fixes for an option that its files have no key for. */
+/* The value that a family fixes for an option without a key in its files. */
 static double fixed_value(const tlmi_family_t *family, const tlmi_model_option_t *option)
 {
     for (const tlmi_setting_t *fixed = family->fixed; fixed->option != NULL; fixed++)
@@ -173,7 +173,7 @@ static double fixed_value(const tlmi_family_t *family, const tlmi_model_option_t
     return 0.0;
 }
 
-/* The first option that the family's files cannot say, or NULL. */
+/* The first option that the files of the family cannot express, or NULL. */
 static const tlmi_model_option_t *find_lacking(const tlmi_family_t *family,
                                                const tlm_model_options_t *options)
 {

@@ -1,21 +1,21 @@
-/* A block whose insides are not kept: forward runs it without a graph, backward runs it once more
- * with one and goes through that at once (Chen et al., "Training deep nets with sublinear memory
- * cost", 2016). The operations and their order are those of the plain graph, so the gradients have
- * the same bits. */
+/* A block whose intermediate results are not kept: forward runs it without a graph, and backward
+ * runs it again with a graph and goes through that graph at once (Chen et al., "Training deep nets
+ * with sublinear memory cost", 2016). The operations and their order are those of the plain graph,
+ * so the gradients are bit-identical. */
 #include "base/error.h"
 #include "model/model_core.h"
 #include "tensor/autograd.h"
 #include "tensor/tensor_core.h"
 
-/* Inputs of the node: x, then the block's parameters. So the inputs are the parameters of a model of
- * one block, with x in front of it, and nothing refers to the caller's model, which may be freed
+/* The inputs of the node are x, then the parameters of the block. They serve as the parameters of a
+ * model of one block, with x in front. So nothing refers to the caller's model, which may be freed
  * before backward. */
 typedef struct recompute_context {
     tlm_model_options_t options;
     tlmi_model_shape_t shape;
 } recompute_context_t;
 
-/* A leaf over the elements of x. */
+/* Makes a leaf that shares the elements of x. */
 static tlm_status_t detach(tlm_tensor_t **leaf, const tlm_tensor_t *x)
 {
     TLMI_TRY(tlmi_tensor_view(leaf, x, x->data, x->shape, x->strides, x->ndim));
@@ -40,7 +40,7 @@ static tlm_status_t recompute_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
     if (status == TLM_OK)
         status = tlm_tensor_backward(y, grad_out);
     tlm_set_grad_enabled(former);
-    tlm_tensor_free(y); /* and with it all that it kept */
+    tlm_tensor_free(y); /* frees everything that y kept alive */
     if (status == TLM_OK && x->grad != NULL)
         status = tlmi_grad_give(node, 0, x->grad);
     tlm_tensor_free(x);

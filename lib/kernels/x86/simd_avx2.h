@@ -1,5 +1,5 @@
-/* Vector operations for AVX2 and FMA, eight floats at a time. To be included by files
- * of kernels only: the names are short. */
+/* Vector operations for AVX2 and FMA, eight floats at a time. Only kernel files may include it,
+ * because the names are short. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -17,8 +17,8 @@ typedef struct double8 {
 } double8_t;
 #define VD double8_t
 
-/* Mask of the elements below n of the vector at i: loaded from a place in a run of ones and zeros.
- */
+/* Mask of the elements below n in the vector at i, loaded from an offset into a run of ones and
+ * zeros. */
 static const int32_t mask_run[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
 
 INLINE __m256i tail_mask(int64_t i, int64_t n)
@@ -83,7 +83,8 @@ INLINE V power2(__m256i n)
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }
 
-/* In two steps: 2^n itself may lie outside the normal numbers. The first step is exact. */
+/* In two steps, because 2^n itself may be outside the range of normal numbers. The first step is
+ * exact. */
 INLINE V v_power2(V p, V n)
 {
     __m256i whole = _mm256_cvtps_epi32(n);
@@ -102,7 +103,7 @@ INLINE V v_load(const float *x, int64_t i, int64_t n, float fill)
                             _mm256_castsi256_ps(mask));
 }
 
-/* 16-bit elements, widened to 32 bits; 0 from n on. */
+/* Loads 16-bit elements and widens them to 32 bits; elements from n on read as 0. */
 INLINE __m256i load_16(const uint16_t *x, int64_t i, int64_t n)
 {
     uint16_t some[8] = {0};
@@ -118,8 +119,8 @@ INLINE V v_load_bf16(const uint16_t *x, int64_t i, int64_t n)
     return _mm256_castsi256_ps(_mm256_slli_epi32(load_16(x, i, n), 16));
 }
 
-/* The exponent's bias differs by 112: a product by 2^112 puts it right, for subnormal numbers too.
- * Without the instruction for it, so that F16C need not be asked for. */
+/* The exponent biases differ by 112: multiplying by 2^112 corrects this, for subnormal numbers too.
+ * This avoids the conversion instruction, so that F16C is not required. */
 INLINE V v_load_f16(const uint16_t *x, int64_t i, int64_t n)
 {
     __m256i bits = load_16(x, i, n), exponent = _mm256_set1_epi32(0x7C00);

@@ -1,5 +1,5 @@
-/* Vector operations for AVX-512, sixteen floats at a time. To be included by files
- * of kernels only: the names are short. */
+/* Vector operations for AVX-512, sixteen floats at a time. Only kernel files may include it,
+ * because the names are short. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -17,7 +17,7 @@ typedef struct double16 {
 } double16_t;
 #define VD double16_t
 
-/* Mask of the elements below n of the vector at i. */
+/* Mask of the elements below n in the vector at i. */
 INLINE __mmask16 tail_mask(int64_t i, int64_t n)
 {
     int64_t left = n - i;
@@ -88,7 +88,7 @@ INLINE V v_load(const float *x, int64_t i, int64_t n, float fill)
     return _mm512_mask_loadu_ps(v_set(fill), tail_mask(i, n), x + i);
 }
 
-/* 16-bit elements; 0 from n on. */
+/* Loads 16-bit elements; elements from n on read as 0. */
 INLINE __m256i load_16(const uint16_t *x, int64_t i, int64_t n)
 {
     if (i + 16 <= n)

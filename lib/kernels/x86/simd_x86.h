@@ -1,7 +1,8 @@
-/* Operations that all x86 levels share, on registers of four or eight floats. To be included by
- * simd_<level>.h, which has defined INLINE for its instruction set. */
+/* Operations that all x86 levels share, on registers of four or eight floats. Only simd_<level>.h
+ * may include it, after defining INLINE for its instruction set. */
 
-/* Four folded sums; a tree's last two steps of four at once, turned so that they stand in columns. */
+/* Four folded sums. f4_sums does the last two steps of four trees at once, transposed so that each
+ * tree is a column. */
 #define F4 __m128
 
 INLINE void f4_sums(float *out, F4 a, F4 b, F4 c, F4 d)
@@ -29,7 +30,7 @@ INLINE void transpose_4x4(float *target, int64_t width, const float *source, int
     _mm_storeu_ps(target + 3 * width, r3);
 }
 
-/* 4, 6 or 8 rows; six write eight floats per column. */
+/* Transposes 4, 6 or 8 rows; for 6 rows it writes eight floats per column. */
 INLINE void v_transpose(float *target, int64_t width, const float *source, int64_t stride,
                         const int rows)
 {

@@ -1,5 +1,5 @@
-/* Decoding whole rows of ids. Nearly all tokens are short: they are copied as one vector of constant size,
- * and what it holds beyond the token is written over by the next. */
+/* Decoding whole rows of ids. Nearly all tokens are short, so each is copied as one vector of
+ * constant size. The bytes of the vector after the token are overwritten by the next token. */
 #include "tokenizer/tokenizer_core.h"
 
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "tokenizer/pretokenize/unicode.h"
 
-#define CHUNK 4096 /* ids whose sizes are summed without a look at the sum */
+#define CHUNK 4096 /* ids whose sizes are summed between two checks */
 
 static size_t token_size(const tlmi_vocabulary_t *vocabulary, uint32_t id)
 {

@@ -1,4 +1,4 @@
-/* Many rows of ids to bytes in one call, on all threads: first their sizes, then the bytes. */
+/* Decodes many rows of ids in one call, on all threads: first their sizes, then their bytes. */
 #include "tinylm/encode.h"
 
 #include "base/error.h"
@@ -9,11 +9,11 @@
 typedef struct decode_batch {
     const tlmi_vocabulary_t *vocabulary;
     const tlm_ids_t *rows;
-    size_t *offsets; /* (num_rows + 1); offsets[i + 1] holds the size of row i at first */
+    size_t *offsets; /* (num_rows + 1); at first offsets[i + 1] holds the size of row i */
     uint8_t *bytes;
 } decode_batch_t;
 
-/* Measures a row; SIZE_MAX if it has an id that is no token. */
+/* Measures a row: SIZE_MAX if one of its ids is not a token. */
 static void measure_row(void *context, int64_t row, int32_t worker)
 {
     decode_batch_t *batch = context;

@@ -1,4 +1,4 @@
-/* The streaming decoder: keeps back the bytes of a character whose rest may still come. */
+/* The streaming decoder. It holds back the bytes of a character until the rest of it arrives. */
 #include "tokenizer/tokenizer_core.h"
 
 #include <string.h>
@@ -9,10 +9,10 @@
 
 struct tlm_decoder {
     const tlm_tokenizer_t *tokenizer;
-    uint8_t *bytes; /* decoded, not given out yet */
+    uint8_t *bytes; /* decoded, but not yet returned */
     size_t size;
     size_t capacity;
-    uint8_t *text; /* given out last */
+    uint8_t *text; /* returned by the last call */
     size_t text_capacity;
 };
 
@@ -30,7 +30,7 @@ tlm_status_t tlm_decoder_create(tlm_decoder_t **out, const tlm_tokenizer_t *toke
     return TLM_OK;
 }
 
-/* Gives out the first n pending bytes, repaired. */
+/* Returns the first n pending bytes, with invalid UTF-8 replaced. */
 static tlm_status_t give_out(const char **text, size_t *size, tlm_decoder_t *decoder, size_t n)
 {
     if (!tlmi_grow(&decoder->text, &decoder->text_capacity, 3 * n + 1, 1, "decoded text"))
@@ -61,7 +61,7 @@ tlm_status_t tlm_decoder_push(const char **text, size_t *size, tlm_decoder_t *de
     status = give_out(text, size, decoder,
                       decoder->size - tlmi_utf8_unfinished(decoder->bytes, decoder->size));
     if (status != TLM_OK)
-        decoder->size -= token.size; /* as if the call had not been */
+        decoder->size -= token.size; /* undoes the call */
     return status;
 }
 

@@ -1,13 +1,13 @@
-/* Encoding one text: to an array, with options or without, and counting. */
+/* Encoding one text into an array, with or without options, and counting its ids. */
 #include "tokenizer/encode.h"
 
 #include "base/error.h"
 #include "base/memory.h"
 
-#define LARGE_ARRAY ((size_t)1 << 20) /* ids; in huge pages from this size on */
+#define LARGE_ARRAY ((size_t)1 << 20) /* ids; arrays at least this large use huge pages */
 
-/* Room for what nearly all texts need, an id for each two bytes: an array that grows is copied, and
- * what is never written to does not become memory. */
+/* Reserves one id for every two bytes, which is enough for nearly all texts. Growing the array
+ * would copy it, and pages that are never written take no physical memory. */
 static bool reserve_ids(tlmi_id_list_t *list, size_t text_size)
 {
     size_t expected = text_size / 2 + 64;

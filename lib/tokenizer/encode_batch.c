@@ -1,4 +1,4 @@
-/* Many texts in one call: their ids one after the other, or as rows of one length. */
+/* Many texts in one call: their ids one after another, or as rows of equal length. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -7,7 +7,7 @@
 #include "base/options.h"
 #include "tokenizer/encode.h"
 
-/* The ids of text i are list.ids[offsets[i] .. offsets[i + 1]). */
+/* Text i has the ids list.ids[offsets[i] .. offsets[i + 1]). */
 typedef struct batch {
     tlmi_id_list_t list;
     size_t *offsets; /* (num_texts + 1) */
@@ -32,7 +32,7 @@ static tlm_status_t check_texts(const char *function, const tlm_bytes_t *texts, 
     return TLM_OK;
 }
 
-/* Encodes all texts; on failure there is nothing to release. */
+/* Encodes all texts. On failure there is nothing to release. */
 static tlm_status_t encode_batch(batch_t *batch, const char *function,
                                  const tlm_tokenizer_t *tokenizer, const tlm_bytes_t *texts,
                                  size_t num_texts, const tlm_encode_options_t *options)
@@ -103,7 +103,7 @@ static size_t kept_ids(const batch_t *batch, size_t index, const tlm_pad_options
     return pad->max_length > 0 && n > pad->max_length ? pad->max_length : n;
 }
 
-/* Length of the rows: the one asked for, or the longest text's. */
+/* Length of the rows: the requested one, or that of the longest text. */
 static tlm_status_t row_length(size_t *length, const batch_t *batch, const tlm_pad_options_t *pad)
 {
     *length = pad->pad_length;
@@ -121,7 +121,7 @@ static tlm_status_t row_length(size_t *length, const batch_t *batch, const tlm_p
     return TLM_OK;
 }
 
-/* memcpy of ids; of none, from anywhere. */
+/* memcpy of ids; accepts any pointer if n is 0. */
 static void copy_ids(uint32_t *to, const uint32_t *from, size_t n)
 {
     if (n > 0)

@@ -1,7 +1,8 @@
-/* Texts are cut into pieces of about one size, each a part of a long text or several short ones, and
- * these are taken in waves: while the pieces of one wave are encoded, one task hands the ids of the wave
- * before to the sink. So a wave's ids are still in the cache when they are copied or written, and two
- * waves are all that is held. Little text is encoded on the calling thread, straight into the sink. */
+/* Texts are cut into pieces of about equal size; a piece is part of a long text, or several short
+ * texts. Pieces are processed in waves: while the pieces of one wave are encoded, one task passes
+ * the ids of the previous wave to the sink. So the ids of a wave are still in the CPU cache when
+ * they are copied or written, and at most two waves are in memory. Small inputs are encoded on the
+ * calling thread, straight into the sink. */
 #include "tokenizer/encode.h"
 
 #include <stdio.h>
@@ -10,20 +11,20 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 
-#define MAX_PIECE_SIZE    ((size_t)1 << 16) /* bytes of text, about */
+#define MAX_PIECE_SIZE    ((size_t)1 << 16) /* approximate, in bytes of text */
 #define MIN_PIECE_SIZE    ((size_t)1 << 13)
 #define MAX_PIECE_TEXTS   ((size_t)1 << 12)
-#define PIECES_A_WORKER   16 /* in a wave; the last ones leave some threads idle */
+#define PIECES_A_WORKER   16 /* per wave; many, because the last ones leave some threads idle */
 #define MAX_PIECES_A_WAVE 256
 
 typedef struct piece {
     size_t first, n;   /* texts, n >= 1 */
-    size_t start, end; /* where it begins in the first of them and ends in the last */
+    size_t start, end; /* it begins at `start` in the first text, ends at `end` in the last */
     tlmi_id_list_t ids;
-    size_t *ends; /* (n): of each text's ids in `ids` */
+    size_t *ends; /* (n): where each text's ids end in `ids` */
     size_t ends_capacity;
     tlm_status_t status;
-    char message[256]; /* of a failure: it has to reach the thread that called */
+    char message[256]; /* of a failure, for the thread that made the call */
 } piece_t;
 
 typedef struct wave {
@@ -37,26 +38,28 @@ typedef struct encode_job {
     size_t num_texts;
     const tlmi_id_sink_t *sink;
     size_t piece_size;
-    size_t text, at; /* where the next piece begins */
-    size_t done;     /* bytes in pieces so far */
+    size_t text, at; /* where the next piece begins: text and offset */
+    size_t done;     /* bytes that are already in pieces */
     wave_t waves[2];
-    size_t wave_size; /* pieces, at most */
+    size_t wave_size; /* maximum number of pieces in a wave */
     wave_t *encoding, *taking;
     tlm_status_t sink_status;
-    char message[256]; /* of the sink */
-    /* Of each worker, while the job runs; any number of threads has room, whatever it was before. */
+    char message[256]; /* error message of the sink */
+    /* Memory of each worker while the job runs. There is room for any number of threads, even if
+     * the number changes. */
     tlmi_encode_memory_t *memory[TLM_MAX_THREADS];
 } encode_job_t;
 
 /* ---- Pieces ---- */
 
-/* Dropout goes by places in the normalized text, so that place has to be known where a piece begins. */
+/* Dropout depends on positions in the normalized text. Without normalization, the position at which
+ * a piece begins is known, so the text may be cut. */
 static bool may_cut(const tlmi_encode_plan_t *plan)
 {
     return plan->dropout == 0.0 || plan->pipeline.normalizer == NULL;
 }
 
-/* Where the part of a text that begins at `start` ends. */
+/* Returns the end of the part of a text that begins at `start`. */
 static size_t find_end(const encode_job_t *job, const tlm_bytes_t *text, size_t start)
 {
     const tlmi_encode_plan_t *plan = job->plan;
@@ -127,8 +130,8 @@ static tlm_status_t encode_piece(piece_t *piece, const encode_job_t *job,
 
 /* ---- Waves ---- */
 
-/* Says where texts end in the list. The last text of a piece may go on in the next, which says so
- * again. */
+/* Records where texts end in the list. The last text of a piece may continue in the next one, which
+ * then overwrites its end. */
 static void set_offsets(size_t *offsets, const piece_t *piece, size_t before)
 {
     for (size_t i = 0; i < piece->n; i++)
@@ -158,7 +161,7 @@ static tlmi_encode_memory_t *take_memory(const encode_job_t *job)
     return job->plan->dropout > 0.0 ? NULL : tlmi_memory_pool_take(job->plan->tokenizer->memory);
 }
 
-/* Task 0 hands on the wave before, task i encodes piece i - 1. */
+/* Task 0 passes the previous wave to the sink; task i encodes piece i - 1. */
 static void run_task(void *context, int64_t task, int32_t worker)
 {
     encode_job_t *job = context;
@@ -213,7 +216,7 @@ static void release_job(encode_job_t *job)
     }
 }
 
-/* Small enough that every thread has some pieces. */
+/* Chooses a size small enough that every thread gets some pieces. */
 static size_t choose_piece_size(size_t total_size)
 {
     size_t size = total_size / (4 * (size_t)tlmi_max_workers());
@@ -254,7 +257,7 @@ static tlm_status_t encode_here(const tlmi_encode_plan_t *plan, const tlm_bytes_
 {
     tlmi_memory_pool_t *pool = plan->tokenizer->memory;
     tlmi_encode_memory_t *memory = plan->dropout > 0.0 ? NULL : tlmi_memory_pool_take(pool);
-    tlmi_id_list_t own = {0}; /* of ids on their way to the sink's function */
+    tlmi_id_list_t own = {0}; /* ids that wait for the sink's function */
     tlmi_encode_worker_t worker;
     tlm_status_t status = TLM_OK;
 

@@ -1,5 +1,6 @@
-/* Encoding as tlm_encode_options_t says. Sets of special tokens are tiktoken's: a text is searched for
- * the disallowed ones first; then the allowed ones alone are cut out of it, and all else is text. */
+/* Turns tlm_encode_options_t into a plan. Sets of special tokens work as in tiktoken: a text is
+ * first searched for the disallowed ones; then only the allowed ones are split out, and everything
+ * else is encoded as plain text. */
 #include "tokenizer/encode.h"
 
 #include <inttypes.h>
@@ -40,7 +41,7 @@ static tlm_status_t check_options(const char *function, const tlm_encode_options
     return TLM_OK;
 }
 
-/* The different byte strings of a list. */
+/* Collects the distinct byte strings of a list. */
 static tlm_status_t make_set(tlmi_vocabulary_t *set, const tlm_bytes_t *list, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -49,8 +50,8 @@ static tlm_status_t make_set(tlmi_vocabulary_t *set, const tlm_bytes_t *list, si
     return TLM_OK;
 }
 
-/* Those special tokens of the tokenizer that are in the set, or that are not, and their ids (`ids`
- * may be NULL). Sets nothing where there are none of them. */
+/* Makes the set of the tokenizer's special tokens that are in `set`, or of those that are not, and
+ * their ids (`ids` may be NULL). Sets nothing if there are none. */
 static tlm_status_t choose_special(tlmi_special_tokens_t **out, uint32_t **ids,
                                    const tlm_tokenizer_t *tokenizer, const tlmi_vocabulary_t *set,
                                    bool in_set)
@@ -79,7 +80,7 @@ static tlm_status_t choose_special(tlmi_special_tokens_t **out, uint32_t **ids,
     return status;
 }
 
-/* The strings of the set as special tokens. */
+/* Makes the strings of a set into special tokens. */
 static tlm_status_t set_as_special(tlmi_special_tokens_t **out, const tlmi_vocabulary_t *set)
 {
     tlm_bytes_t *tokens = tlmi_alloc(set->size, sizeof(*tokens), "special tokens");
@@ -94,7 +95,7 @@ static tlm_status_t set_as_special(tlmi_special_tokens_t **out, const tlmi_vocab
     return status;
 }
 
-/* Special tokens where a list of names has a say. */
+/* Plans the special tokens if at least one of the two options is a list. */
 static tlm_status_t plan_lists(tlmi_encode_plan_t *plan, const tlm_encode_options_t *options)
 {
     bool allow_list = options->allowed_special == TLM_SPECIAL_LIST;

@@ -1,10 +1,10 @@
-/* The streaming encoder: a text stream that ends in an encode worker, whose sink is the callback. */
+/* The streaming encoder: a text stream that feeds an encode worker, whose sink is the callback. */
 #include "tokenizer/encode.h"
 
 #include "base/error.h"
 #include "base/memory.h"
 
-#define CACHE_SIZE ((size_t)1 << 18) /* bytes; a stream is to need little memory */
+#define CACHE_SIZE ((size_t)1 << 18) /* bytes; small, because a stream should use little memory */
 
 struct tlm_encoder {
     tlmi_encode_plan_t plan;

@@ -1,6 +1,7 @@
-/* One thread's encoding: special tokens become their ids, and pretokens are looked up in the cache of the
- * thread before the model is asked. Nearly all are there, so that is the path made fast: a batch of
- * pretokens at a time, whose buckets are fetched ahead, and without a call for any of them. */
+/* Encoding on one thread. Special tokens become their ids, and each pretoken is looked up in the
+ * thread's cache before the model is called. Nearly all pretokens are in the cache, so that path is
+ * the fast one: it handles a batch of pretokens at a time, prefetches their buckets, and makes no
+ * function call per pretoken. */
 #include "tokenizer/encode.h"
 
 #include <string.h>
@@ -8,8 +9,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define PREPARED    64   /* pretokens whose buckets are asked for ahead */
-#define IDS_AT_ONCE 4096 /* sent to a sink */
+#define PREPARED    64   /* pretokens whose buckets are prefetched together */
+#define IDS_AT_ONCE 4096 /* ids to collect before the sink gets them */
 
 void tlmi_encode_worker_init(tlmi_encode_worker_t *worker, const tlmi_encode_plan_t *plan,
                              tlmi_encode_memory_t *memory, tlmi_id_list_t *ids)
@@ -25,7 +26,7 @@ void tlmi_encode_worker_release(tlmi_encode_worker_t *worker)
 
 /* ---- Pretokens that are not in the cache ---- */
 
-/* Asks the model. There is room for `size` ids, here and below. */
+/* Calls the model. The list has room for `size` ids, here and below. */
 static tlm_status_t encode_anew(tlmi_encode_worker_t *worker, const uint8_t *pretoken, size_t size)
 {
     tlmi_scratch_t *scratch =
@@ -53,7 +54,7 @@ static void append_cached(tlmi_encode_worker_t *worker, const uint32_t *ids, siz
     worker->ids->n += n;
 }
 
-/* A pretoken that is not its own key. */
+/* Encodes a pretoken that is too long to be its own key. */
 static tlm_status_t encode_hashed(tlmi_encode_worker_t *worker, const uint8_t *pretoken,
                                   size_t size)
 {
@@ -71,14 +72,14 @@ static tlm_status_t encode_hashed(tlmi_encode_worker_t *worker, const uint8_t *p
     return TLM_OK;
 }
 
-/* What is known of a pretoken before it is looked up. One that is not its own key has a key that no
- * entry has, and the hash of that key. */
+/* The key and hash of a pretoken, computed before the lookup. A pretoken too long to be its own key
+ * gets a key that no entry has, and the hash of that key. */
 typedef struct lookup {
     tlmi_pretoken_key_t key;
     uint64_t hash;
 } lookup_t;
 
-/* A pretoken that is not in its own bucket. */
+/* Encodes a pretoken that is not in its home bucket. */
 static __attribute__((noinline)) tlm_status_t encode_rare(tlmi_encode_worker_t *worker,
                                                           const lookup_t *lookup,
                                                           const uint8_t *pretoken, size_t size)
@@ -97,8 +98,8 @@ static __attribute__((noinline)) tlm_status_t encode_rare(tlmi_encode_worker_t *
 
 /* ---- Pretokens through the cache ---- */
 
-/* Makes the keys of n pretokens and asks for their buckets. At least TLMI_PRETOKEN_KEY_BYTES + 1 bytes of
- * the text may be read from the start of each. */
+/* Computes the keys of n pretokens and prefetches their buckets. At least TLMI_PRETOKEN_KEY_BYTES +
+ * 1 bytes must be readable from the start of each pretoken. */
 static void prepare(lookup_t *lookups, const tlmi_pretoken_cache_t *cache, const uint8_t *text,
                     size_t start, const size_t *ends, size_t n)
 {
@@ -117,7 +118,8 @@ static void prepare(lookup_t *lookups, const tlmi_pretoken_cache_t *cache, const
     }
 }
 
-/* The same for one of the last pretokens of a text, behind which fewer bytes may be read. */
+/* The same for one of the last pretokens of a text, which has fewer readable bytes after its
+ * start. */
 static void prepare_last(lookup_t *lookup, const tlmi_pretoken_cache_t *cache,
                          const uint8_t *pretoken, size_t size)
 {
@@ -127,13 +129,13 @@ static void prepare_last(lookup_t *lookup, const tlmi_pretoken_cache_t *cache,
     prepare(lookup, cache, copy, 0, &size, 1);
 }
 
-/* The ids of n prepared pretokens; there is room for as many as they have bytes, and
- * TLMI_IDS_AT_ONCE more. */
+/* Appends the ids of n prepared pretokens. The list has room for as many ids as the pretokens have
+ * bytes, and for TLMI_IDS_AT_ONCE more. */
 static tlm_status_t look_up(tlmi_encode_worker_t *worker, const lookup_t *lookups,
                             const uint8_t *text, size_t start, const size_t *ends, size_t n)
 {
     tlmi_id_list_t *list = worker->ids;
-    tlmi_pretoken_cache_t cache = *worker->memory->cache; /* a copy, which no id can lie over */
+    tlmi_pretoken_cache_t cache = *worker->memory->cache; /* a copy: written ids cannot alias it */
     uint32_t *to = list->ids + list->n;
 
     for (size_t i = 0; i < n; i++) {

@@ -1,5 +1,5 @@
-/* Hashes of byte strings and of pairs of ids: a 64 x 64 -> 128-bit product folded to 64 bits mixes
- * eight bytes at a time. Not meant against an adversary with time to look for collisions. */
+/* Hashes of byte strings and of pairs of ids. Folding a 64 x 64 -> 128-bit product to 64 bits mixes
+ * eight bytes at a time. Not resistant to an adversary with time to search for collisions. */
 #ifndef TLMI_HASH_H
 #define TLMI_HASH_H
 
@@ -7,7 +7,7 @@
 
 #include "tinylm/export.h"
 
-/* Eight bytes at any address, the first as the lowest. */
+/* Loads eight bytes from any address, the first as the lowest. */
 static inline uint64_t tlmi_load_word(const uint8_t *bytes)
 {
     uint64_t word;

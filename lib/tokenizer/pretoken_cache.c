@@ -1,5 +1,6 @@
-/* The table begins small and doubles as it fills, up to a limit; from then on a new entry takes the
- * place of an older one of its bucket. So a short text pays for little, and a long one has room. */
+/* The table starts small and doubles as it fills, up to a limit. After that, a new entry replaces
+ * an older one of its bucket. So the table costs little for a short text and has room for a long
+ * one. */
 #include "tokenizer/pretoken_cache.h"
 
 #include <stdatomic.h>
@@ -9,13 +10,13 @@
 #include "base/thread_pool.h"
 
 #define FIRST_BUCKETS  64
-#define MAX_STEPS      4 /* buckets that an entry may lie in */
+#define MAX_STEPS      4 /* buckets that may hold an entry */
 #define BUCKET_SIZE    (2 * sizeof(tlmi_cache_entry_t))
-#define STORE_WORDS    8                  /* of the store, per bucket of the largest table */
-#define MAX_CACHE_SIZE ((size_t)48 << 20) /* bytes of each of a tokenizer's caches, about */
+#define STORE_WORDS    8                  /* words of the store per bucket of the largest table */
+#define MAX_CACHE_SIZE ((size_t)48 << 20) /* approximate bytes per cache */
 
 #define MAX_IDLE         TLM_MAX_THREADS
-#define MAX_IDLE_SCRATCH ((size_t)1 << 20) /* bytes; what a very long pretoken took is not kept */
+#define MAX_IDLE_SCRATCH ((size_t)1 << 20) /* bytes; larger scratch blocks are freed, not kept */
 
 static tlmi_cache_entry_t *make_table(size_t buckets)
 {
@@ -53,8 +54,8 @@ void tlmi_pretoken_cache_free(tlmi_pretoken_cache_t *cache)
     tlmi_free(cache);
 }
 
-/* The entry with this key, or the free one where it belongs; NULL if there is neither in the buckets
- * that may hold it. */
+/* Returns the entry with this key, or the free entry where it belongs; NULL if the buckets that may
+ * hold it have neither. */
 static tlmi_cache_entry_t *find_place(tlmi_cache_entry_t *entries, size_t mask,
                                       tlmi_pretoken_key_t key, uint64_t hash)
 {
@@ -75,7 +76,7 @@ const tlmi_cache_entry_t *tlmi_pretoken_cache_find(const tlmi_pretoken_cache_t *
     return entry == NULL || entry->n == 0 ? NULL : entry;
 }
 
-/* Where all places are taken, the last of them is taken over. */
+/* If every place is taken, the entry replaces one of the two in its home bucket. */
 static bool insert(tlmi_cache_entry_t *entries, size_t mask, const tlmi_cache_entry_t *entry)
 {
     uint64_t hash = tlmi_pretoken_key_hash(entry->key);
@@ -106,7 +107,8 @@ static void double_table(tlmi_pretoken_cache_t *cache)
     cache->mask = buckets - 1;
 }
 
-/* Room for n words in the store, made by forgetting everything where it has reached its limit. */
+/* Makes room for n words in the store. If they would exceed its limit, the whole cache is
+ * cleared first. */
 static bool reserve_store(tlmi_pretoken_cache_t *cache, size_t n)
 {
     size_t limit = cache->max_buckets * STORE_WORDS;
@@ -164,7 +166,7 @@ size_t tlmi_pretoken_cache_size(const tlmi_pretoken_cache_t *cache)
 
 struct tlmi_memory_pool {
     _Atomic(tlmi_encode_memory_t *) idle[MAX_IDLE];
-    atomic_size_t bytes; /* of all memory that has been idle, also while it is in use */
+    atomic_size_t bytes; /* all memory that has been idle, counted even while it is in use */
 };
 
 tlm_status_t tlmi_memory_pool_create(tlmi_memory_pool_t **out)
@@ -178,7 +180,7 @@ static size_t memory_size(const tlmi_encode_memory_t *memory)
     return sizeof(*memory) + tlmi_pretoken_cache_size(memory->cache) + memory->scratch.size;
 }
 
-/* Frees memory that was taken from the pool, or made for it. */
+/* Frees memory that was taken from the pool or made for it. */
 static void drop_memory(tlmi_memory_pool_t *pool, tlmi_encode_memory_t *memory)
 {
     atomic_fetch_sub_explicit(&pool->bytes, memory->counted, memory_order_relaxed);
@@ -187,7 +189,7 @@ static void drop_memory(tlmi_memory_pool_t *pool, tlmi_encode_memory_t *memory)
     tlmi_free(memory);
 }
 
-/* As large as serves, and such that one per thread may stay idle. */
+/* As large as is useful, but small enough that every thread's cache can stay idle in the pool. */
 static size_t cache_size(void)
 {
     size_t share = TLMI_IDLE_BYTES / (size_t)tlmi_max_workers();
@@ -208,7 +210,7 @@ static tlmi_encode_memory_t *make_memory(void)
     return NULL;
 }
 
-/* Idle memory, or NULL if there is none. */
+/* Takes idle memory; NULL if there is none. */
 static tlmi_encode_memory_t *take_idle(tlmi_memory_pool_t *pool)
 {
     for (int i = 0; i < MAX_IDLE; i++) {
@@ -230,8 +232,8 @@ tlmi_encode_memory_t *tlmi_memory_pool_take(tlmi_memory_pool_t *pool)
     return memory != NULL ? memory : make_memory();
 }
 
-/* Brings the sum up to date. It changes only when memory has grown, so that short texts pay for no
- * atomic addition. False if the sum is too large. */
+/* Updates the sum. It changes only when memory has grown, so short texts need no atomic addition.
+ * Returns false if the sum is too large. */
 static bool count_memory(tlmi_memory_pool_t *pool, tlmi_encode_memory_t *memory)
 {
     size_t size = memory_size(memory), more = size - memory->counted;

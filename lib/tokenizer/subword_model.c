@@ -1,4 +1,4 @@
-/* Memory that subword models work in. */
+/* Memory that subword models use. */
 #include "tokenizer/subword_model.h"
 
 #include <string.h>

@@ -1,43 +1,45 @@
-/* The interface of subword models: pretokens in, ids out. Byte-pair encoding is one (bpe/); another is a
- * kind of its own and a struct that begins with a tlmi_subword_model_t. */
+/* The interface of subword models: pretokens in, ids out. Byte-pair encoding is one model (bpe/).
+ * To add another, define a tlmi_subword_kind_t and a struct that begins with a
+ * tlmi_subword_model_t. */
 #ifndef TLMI_SUBWORD_MODEL_H
 #define TLMI_SUBWORD_MODEL_H
 
 #include "tinylm/status.h"
 
-/* Ids as they are made. A list of zeros is empty. */
+/* A growing list of ids. A zeroed list is empty. */
 typedef struct tlmi_id_list {
     uint32_t *ids;
     size_t n;
     size_t capacity;
 } tlmi_id_list_t;
 
-/* So many ids may be written behind those that there is room for: short runs of ids are copied without
- * a look at their number. */
+/* This many ids may be written past the reserved room, so that short runs of ids are copied at a
+ * constant size. */
 #define TLMI_IDS_AT_ONCE 4
 
-/* Makes room for n more ids, and TLMI_IDS_AT_ONCE behind them. */
+/* Makes room for n more ids, plus TLMI_IDS_AT_ONCE. */
 bool tlmi_id_list_reserve(tlmi_id_list_t *list, size_t n);
 void tlmi_id_list_release(tlmi_id_list_t *list);
 
-/* Makes the array no larger than its ids, and not NULL. */
+/* Shrinks the array to its ids; it is not NULL afterwards. */
 bool tlmi_id_list_fit(tlmi_id_list_t *list);
 
 /* Appends n ids. */
 tlm_status_t tlmi_id_list_append(tlmi_id_list_t *list, const uint32_t *ids, size_t n);
 
-/* A block of memory for the work on one pretoken; what it holds does not outlive that. One of zeros is
- * empty. */
+/* A block of memory for the work on one pretoken. Its content does not outlive that work. A zeroed
+ * one is empty. */
 typedef struct tlmi_scratch {
     void *block;
     size_t size;
 } tlmi_scratch_t;
 
-/* A block of at least `size` bytes, aligned to a cache line; NULL if memory is exhausted. */
+/* Returns a block of at least `size` bytes, aligned to a cache line; NULL if memory is
+ * exhausted. */
 void *tlmi_scratch_reserve(tlmi_scratch_t *scratch, size_t size);
 void tlmi_scratch_release(tlmi_scratch_t *scratch);
 
-/* Passing over merges at random: a pure function of the seed and the place of the pretoken. */
+/* Skips merges at random: a pure function of the seed and the position of the pretoken. */
 typedef struct tlmi_dropout {
     double probability; /* 0..1 */
     uint64_t seed;
@@ -46,18 +48,18 @@ typedef struct tlmi_dropout {
 
 typedef struct tlmi_subword_model tlmi_subword_model_t;
 
-/* What a kind of model does. A model is immutable once made; threads share it, and each brings its own
- * list and scratch. */
+/* The functions of a kind of model. A model is immutable once made. Threads share it, and each
+ * brings its own list and scratch. */
 typedef struct tlmi_subword_kind {
     const char *name; /* for messages: "BPE" */
 
-    /* Appends the ids of one pretoken of `size` >= 1 bytes, at most one id per byte: `out` has room
-     * for as many. The ids depend on the bytes of the pretoken alone, so that callers may keep them in a
-     * cache. */
+    /* Appends the ids of one pretoken of `size` >= 1 bytes, at most one id per byte; `out` has room
+     * for that many. The ids depend only on the bytes of the pretoken, so callers may cache
+     * them. */
     tlm_status_t (*encode)(const tlmi_subword_model_t *model, tlmi_scratch_t *scratch,
                            tlmi_id_list_t *out, const uint8_t *pretoken, size_t size);
 
-    /* The same with dropout. NULL where the model has none. */
+    /* The same with dropout. NULL if the model has no dropout. */
     tlm_status_t (*encode_with_dropout)(const tlmi_subword_model_t *model, tlmi_scratch_t *scratch,
                                         tlmi_id_list_t *out, const uint8_t *pretoken, size_t size,
                                         const tlmi_dropout_t *dropout);

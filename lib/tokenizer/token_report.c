@@ -1,4 +1,4 @@
-/* What a vocabulary is like. */
+/* Statistics of a vocabulary. */
 #include <stdlib.h>
 
 #include "tinylm/encode.h"
@@ -14,7 +14,7 @@ static int compare_keys(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Sorts the tokens by keys: from long to short, and in the order of their ids among equals. */
+/* Sorts the tokens by keys: longest first, and by id if the lengths are equal. */
 static size_t sort_tokens(uint64_t *keys, const tlm_tokenizer_t *tokenizer)
 {
     size_t num_special = tlmi_special_tokens_count(tokenizer->special), n = 0, kept = 0;

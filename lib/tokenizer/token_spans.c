@@ -1,5 +1,5 @@
-/* Where ids stand in their text. A token has the bytes that it decodes to and tokens follow each other,
- * so their sizes say it all. */
+/* Positions of ids in their text. The bytes of a token are those that it decodes to, and tokens are
+ * adjacent, so their sizes are enough. */
 #include "tinylm/encode.h"
 
 #include "base/error.h"
@@ -41,7 +41,7 @@ tlm_status_t tlm_tokenizer_character_spans(size_t *spans, const tlm_tokenizer_t 
     TLMI_TRY(check_ids("tokenizer_character_spans", tokenizer, ids, n));
     for (size_t i = 0; i < n; i++) {
         tlm_bytes_t token = tlmi_vocabulary_token(&tokenizer->vocabulary, ids[i]);
-        bool goes_on = (token.data[0] & 0xC0) == 0x80; /* the last character of those before */
+        bool goes_on = (token.data[0] & 0xC0) == 0x80; /* continues the last character */
 
         spans[2 * i] = begun - (goes_on && begun > 0);
         for (size_t k = 0; k < token.size; k++)

@@ -1,4 +1,4 @@
-/* What a tokenizer holds, token by token. */
+/* Access to the tokens, merges and special tokens of a tokenizer. */
 #include "tokenizer/bpe/bpe.h"
 
 #include "base/error.h"
@@ -26,7 +26,7 @@ static tlm_status_t fail_id(const char *function, uint32_t id, const tlm_tokeniz
                      tokenizer->vocabulary.size);
 }
 
-/* The token with this id; its size is 0 if there is none. */
+/* Returns the token with this id; its size is 0 if there is no such token. */
 static tlm_bytes_t find_token(const tlm_tokenizer_t *tokenizer, uint32_t id)
 {
     if (id >= tokenizer->vocabulary.size)

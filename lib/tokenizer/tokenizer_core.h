@@ -1,4 +1,4 @@
-/* The tokenizer from within: its vocabulary, and what encoding and decoding share. */
+/* Internals of the tokenizer: its vocabulary, and what encoding and decoding share. */
 #ifndef TLMI_TOKENIZER_CORE_H
 #define TLMI_TOKENIZER_CORE_H
 
@@ -7,35 +7,37 @@
 #include "tokenizer/pretokenize/pretokenize.h"
 #include "tokenizer/subword_model.h"
 
-/* A vocabulary: byte strings numbered from 0, and the way back from bytes to the number. */
+/* A vocabulary: byte strings numbered from 0, and an index from bytes to numbers. */
 
 #define TLMI_NO_TOKEN UINT32_MAX
 
-/* So many bytes may be read from the start of any token, whatever its size. */
+/* At least this many bytes are readable from the start of any token, whatever its size. */
 #define TLMI_VOCABULARY_SLACK 16
 
 typedef struct tlmi_vocabulary {
-    uint8_t *bytes; /* of all tokens, one after the other */
+    uint8_t *bytes; /* of all tokens, concatenated */
     size_t bytes_size;
     size_t bytes_capacity;
-    size_t *ends; /* ends[id] in `bytes`; a token begins where the one before it ends */
+    size_t *ends; /* (size): where each token ends in `bytes`, and the next one begins */
     size_t ends_capacity;
     uint32_t size;    /* ids in use, holes included */
-    uint32_t *slots;  /* open addressing by hash: id, or TLMI_NO_TOKEN where free */
+    uint32_t *slots;  /* hash table with open addressing: an id, or TLMI_NO_TOKEN if free */
     size_t num_slots; /* a power of two, or 0 */
 } tlmi_vocabulary_t;
 
-/* A vocabulary of zeros is empty. */
+/* A zeroed vocabulary is empty. */
 void tlmi_vocabulary_release(tlmi_vocabulary_t *vocabulary);
 
-/* Appends a token, which must not be there yet; size 0 makes a hole, an id without a token. */
+/* Appends a token, which must not be in the vocabulary yet. Size 0 makes a hole: an id without a
+ * token. */
 tlm_status_t tlmi_vocabulary_add(tlmi_vocabulary_t *vocabulary, const uint8_t *bytes, size_t size);
 
-/* Id of the concatenation of two tokens, which is appended if it is not there yet. */
+/* Sets the id of the concatenation of two tokens, and appends it if it is not in the vocabulary
+ * yet. */
 tlm_status_t tlmi_vocabulary_join(uint32_t *id, tlmi_vocabulary_t *vocabulary, uint32_t left,
                                   uint32_t right);
 
-/* Id of the token with these bytes, or TLMI_NO_TOKEN. */
+/* Returns the id of the token with these bytes, or TLMI_NO_TOKEN. */
 uint32_t tlmi_vocabulary_find(const tlmi_vocabulary_t *vocabulary, const uint8_t *bytes,
                               size_t size);
 
@@ -46,30 +48,30 @@ static inline tlm_bytes_t tlmi_vocabulary_token(const tlmi_vocabulary_t *vocabul
     return (tlm_bytes_t){vocabulary->bytes + start, vocabulary->ends[id] - start};
 }
 
-/* What a tokenizer consists of. Immutable once made, as far as its results show. */
+/* A tokenizer. Immutable once made, except for its caches, which do not affect results. */
 
 struct tlm_tokenizer {
     tlmi_vocabulary_t vocabulary;
     tlmi_special_tokens_t *special;
     uint32_t *special_ids;               /* by index in `special` */
-    const tlmi_normalizer_t *normalizer; /* NULL: none */
+    const tlmi_normalizer_t *normalizer; /* NULL if there is none */
     tlmi_pretokenizer_t *pretokenizer;
     tlmi_subword_model_t *model;
-    tlmi_memory_pool_t *memory; /* all that changes: idle caches of pretokens */
+    tlmi_memory_pool_t *memory; /* the only part that changes: idle caches of pretokens */
 };
 
-/* Makes a tokenizer that lacks its model and nothing else: a vocabulary, consumed also on failure, and
- * special tokens, normalizer and pretokenizer by the options. `what` opens the messages, as everywhere
- * here. The caller sets `model` or frees the tokenizer. */
+/* Makes a tokenizer that is complete except for its model. The vocabulary is consumed even on
+ * failure; the special tokens, normalizer and pretokenizer come from the options. Error messages
+ * begin with `what`, as everywhere here. The caller sets `model` or frees the tokenizer. */
 tlm_status_t tlmi_tokenizer_start(tlm_tokenizer_t **out, const char *what,
                                   tlmi_vocabulary_t *vocabulary,
                                   const tlm_tokenizer_options_t *options);
 
-/* Reads a caller's options, which may be NULL, into the library's own struct, and checks them. */
+/* Copies a caller's options, which may be NULL, into the library's own struct and checks them. */
 tlm_status_t tlmi_tokenizer_read_options(tlm_tokenizer_options_t *out, const char *what,
                                          const tlm_tokenizer_options_t *options);
 
-/* tlm_tokenizer_create behind its checks. */
+/* tlm_tokenizer_create after it has checked its arguments. */
 tlm_status_t tlmi_tokenizer_build(tlm_tokenizer_t **out, const char *what, const tlm_bytes_t *vocab,
                                   size_t vocab_size, const tlm_bytes_t *merges, size_t num_merges,
                                   const tlm_tokenizer_options_t *options);
@@ -78,14 +80,14 @@ tlm_status_t tlmi_tokenizer_build(tlm_tokenizer_t **out, const char *what, const
 tlm_status_t tlmi_tokenizer_copy_vocabulary(tlmi_vocabulary_t *out, const char *what,
                                             const tlm_bytes_t *vocab, size_t vocab_size);
 
-/* Ids to bytes: how many, then which (decode.c). */
+/* Decoding in two steps: measure the bytes, then copy them (decode.c). */
 
-/* Sums the sizes of tokens; false if an id has no token, with its position in *bad, or if the sum
- * is more than a size can hold (*bad is n). */
+/* Sums the sizes of tokens. Returns false if an id has no token, with its position in *bad, or if
+ * the sum overflows, with n in *bad. */
 bool tlmi_measure_ids(size_t *size, size_t *bad, const tlmi_vocabulary_t *vocabulary,
                       const uint32_t *ids, size_t n);
 
-/* Writes the `size` bytes that were measured. */
+/* Writes the `size` bytes that tlmi_measure_ids counted. */
 void tlmi_copy_tokens(uint8_t *to, size_t size, const tlmi_vocabulary_t *vocabulary,
                       const uint32_t *ids, size_t n);
 

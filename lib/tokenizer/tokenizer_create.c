@@ -22,7 +22,7 @@ void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer)
     tlmi_free(tokenizer);
 }
 
-/* Gives each special token an id, a new one where the vocabulary lacks it. */
+/* Gives each special token an id, which is a new one if the vocabulary lacks the token. */
 static tlm_status_t number_special_tokens(tlm_tokenizer_t *tokenizer)
 {
     size_t n = tlmi_special_tokens_count(tokenizer->special);

@@ -1,4 +1,4 @@
-/* Token bytes in one block, ids in a hash table over it. */
+/* Token bytes are in one block; a hash table over it finds their ids. */
 #include "tokenizer/tokenizer_core.h"
 
 #include <string.h>
@@ -15,7 +15,7 @@ void tlmi_vocabulary_release(tlmi_vocabulary_t *vocabulary)
     *vocabulary = (tlmi_vocabulary_t){0};
 }
 
-/* The slot that holds these bytes, or the free one where they belong. */
+/* Returns the slot that holds these bytes, or the free slot where they belong. */
 static uint32_t *find_slot(const tlmi_vocabulary_t *vocabulary, const uint8_t *bytes, size_t size)
 {
     size_t mask = vocabulary->num_slots - 1;
@@ -73,7 +73,7 @@ static tlm_status_t reserve(tlmi_vocabulary_t *vocabulary, size_t size)
     return TLM_OK;
 }
 
-/* Takes the `size` bytes behind bytes_size, already written, as the next token. */
+/* Makes the `size` bytes after bytes_size, which are already written, the next token. */
 static void append(tlmi_vocabulary_t *vocabulary, size_t size)
 {
     uint32_t id = vocabulary->size;
@@ -103,7 +103,7 @@ tlm_status_t tlmi_vocabulary_join(uint32_t *id, tlmi_vocabulary_t *vocabulary, u
     uint8_t *to;
 
     TLMI_TRY(reserve(vocabulary, left_size + right_size));
-    to = vocabulary->bytes + vocabulary->bytes_size; /* not taken unless the token is new */
+    to = vocabulary->bytes + vocabulary->bytes_size; /* kept only if the token is new */
     memcpy(to, tlmi_vocabulary_token(vocabulary, left).data, left_size);
     memcpy(to + left_size, tlmi_vocabulary_token(vocabulary, right).data, right_size);
     *id = tlmi_vocabulary_find(vocabulary, to, left_size + right_size);

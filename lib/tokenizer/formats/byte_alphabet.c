@@ -1,4 +1,4 @@
-/* The alphabet is small enough to be computed, byte by byte. */
+/* The alphabet is simple enough to compute, byte by byte. */
 #include "tokenizer/formats/token_files.h"
 
 #include "tokenizer/pretokenize/unicode.h"
@@ -18,7 +18,7 @@ static uint32_t byte_character(uint8_t byte)
     return byte == 0xAD ? 0x143u : 0x121u + byte - 0x7Fu;
 }
 
-/* The byte of a character, or -1. */
+/* Returns the byte of a character, or -1. */
 static int character_byte(uint32_t character)
 {
     if (character < 0x100)

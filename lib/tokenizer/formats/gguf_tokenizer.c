@@ -1,6 +1,6 @@
-/* A tokenizer in a GGUF file: "tokenizer.ggml.model" gpt2, which is byte-level BPE, its tokens in the byte
- * alphabet, special ones as they are. Patterns have names there instead of being written out, and the name
- * also says whether a pretoken that is a token is taken whole. */
+/* A tokenizer in a GGUF file, whose "tokenizer.ggml.model" is gpt2: byte-level BPE. Tokens are
+ * written in the byte alphabet, special tokens as plain text. The file names its pattern instead of
+ * spelling it out, and the name also says whether a pretoken that is a token is taken whole. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,12 +11,12 @@
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
-/* Types of tokens, by their numbers in the file. */
+/* The numbers of token types in the file. */
 enum { NORMAL = 1, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5 };
 
 #define KEY(name) "tokenizer.ggml." name
 
-/* The first name of a pattern is written, all are read. */
+/* Writing uses the first name of a pattern; reading accepts them all. */
 static const struct {
     const char *name, *pattern;
     bool ignores_merges;
@@ -30,7 +30,8 @@ enum { NUM_PRE_TOKENIZERS = sizeof(pre_tokenizers) / sizeof(pre_tokenizers[0]) }
 
 /* ---- Writing ---------------------------------------------------------------------------- */
 
-/* What the name of the pattern says of merges must hold, or make no difference. */
+/* Checks that the tokenizer handles merges as the pattern's name says, or that it makes no
+ * difference. */
 static tlm_status_t check_merges(const tlm_tokenizer_t *tokenizer, const tlmi_token_names_t *names,
                                  bool ignores_merges, const char *name)
 {
@@ -66,7 +67,7 @@ static tlm_status_t find_pre_tokenizer(const char **out, const tlm_tokenizer_t *
                      pattern);
 }
 
-/* Ids without a token have names too, which no token may have. */
+/* Ids without a token also need a name, which must not be that of any token. */
 static tlm_status_t put_unused(tlmi_gguf_writer_t *writer, const tlm_tokenizer_t *tokenizer,
                                int64_t id)
 {
@@ -126,7 +127,7 @@ static tlm_status_t put_token_types(tlmi_gguf_writer_t *writer, const tlm_tokeni
     return status;
 }
 
-/* "left right", as one string. */
+/* Writes "left right" as one string. */
 static tlm_status_t put_merge(tlmi_gguf_writer_t *writer, tlmi_token_names_t *names,
                               tlmi_spelling_t *line, const tlmi_merge_t *merge)
 {
@@ -218,7 +219,7 @@ static tlm_status_t read_pre_tokenizer(tlm_tokenizer_options_t *options, const t
                      KEY("pre"), size < 64 ? (int)size : 64, text);
 }
 
-/* One token: its bytes go to `vocab`, and those of a special one also to `special`. */
+/* Reads one token. Its bytes go to `vocab`, and those of a special token also to `special`. */
 static tlm_status_t read_token(tlmi_token_list_t *vocab, tlmi_token_list_t *special,
                                const char *text, size_t size, int32_t type, size_t id,
                                const char *path)
@@ -264,7 +265,7 @@ static tlm_status_t read_tokens(tlmi_token_list_t *vocab, tlmi_token_list_t *spe
         TLMI_TRY(read_token(vocab, special, text, size, type, id, path));
     }
     while (vocab->n > 0 && vocab->items[vocab->n - 1].size == 0)
-        vocab->n--; /* what is unused behind the last token is the model's alone */
+        vocab->n--; /* unused ids after the last token concern only the model */
     return TLM_OK;
 }
 

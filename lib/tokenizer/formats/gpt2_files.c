@@ -1,5 +1,5 @@
-/* GPT-2 style files: vocab.json, an object from token to id, and merges.txt, a line for each merge.
- * Both write tokens in the byte alphabet. */
+/* GPT-2 style files: vocab.json, an object from token to id, and merges.txt, with one line per
+ * merge. Both write tokens in the byte alphabet. */
 #include "tinylm/tokenizer_files.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
-/* The library spells patterns as tiktoken does. tokenizers reads them with Oniguruma's own syntax, where
- * {1,3}+ is no possessive but a repetition repeated, and $ also stands before a newline. */
+/* The library spells patterns as tiktoken does. The tokenizers library reads them in Oniguruma's
+ * own syntax, where {1,3}+ is not possessive but a repeated repetition, and $ also matches before a
+ * newline. */
 #include "tokenizer/formats/token_files.h"
 
 #include <string.h>

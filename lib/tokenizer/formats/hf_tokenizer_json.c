@@ -1,7 +1,7 @@
-/* Reads tokenizer.json, the format of Hugging Face's tokenizers library: byte-level BPE as in the GPT-2,
- * Llama 3 and Qwen families. A part that affects the ids is either supported or refused by name. Parts
- * that only add tokens around a text or format the output (post_processor, truncation, padding) are
- * ignored. */
+/* Reads tokenizer.json, the format of Hugging Face's tokenizers library: byte-level BPE as in
+ * the GPT-2, Llama 3 and Qwen families. A part that affects the ids is either supported or
+ * refused by name. Parts that only add tokens around a text or format the output
+ * (post_processor, truncation, padding) are ignored. */
 #include "tinylm/tokenizer_files.h"
 
 #include <inttypes.h>
@@ -14,7 +14,7 @@
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
-/* What is known of a file while it is being read. */
+/* The state of a file while it is being read. */
 typedef struct hf_file {
     const char *path;
     tlmi_json_t *root;
@@ -81,7 +81,8 @@ static tlm_status_t check_model(const hf_file_t *file, const tlmi_json_t *model)
             !member_is(model, affixes[i], ""))
             return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"%s\" of the model is not supported",
                              file->path, affixes[i]);
-    /* unk_token, fuse_unk and byte_fallback matter only for bytes without a token; every byte has one. */
+    /* unk_token, fuse_unk and byte_fallback matter only for bytes without a token; every byte
+     * has one. */
     return TLM_OK;
 }
 
@@ -166,9 +167,9 @@ static tlm_status_t check_added_token(const hf_file_t *file, const tlmi_json_t *
     return TLM_OK;
 }
 
-/* Stores an added token under its id. That must be the id that the tokenizers library would give it: its
- * id in the vocabulary, or else the next free one after the vocabulary. Added tokens in the vocabulary
- * are written as plain text, not in the byte alphabet. */
+/* Stores an added token under its id. That must be the id that the tokenizers library would give
+ * it: its id in the vocabulary, or else the next free one after the vocabulary. Added tokens in
+ * the vocabulary are written as plain text, not in the byte alphabet. */
 static tlm_status_t place_added_token(hf_file_t *file, const tlmi_json_t *vocab,
                                       tlm_bytes_t content, int64_t id, int64_t greatest,
                                       size_t limit)
@@ -224,8 +225,9 @@ static tlm_status_t read_added_tokens(hf_file_t *file)
     return TLM_OK;
 }
 
-/* The tokenizers library searches for "normalized" tokens after all others, while this library takes the
- * first token in the text. The results agree unless another token can begin inside a normalized one. */
+/* The tokenizers library searches for "normalized" tokens after all others, while this library
+ * takes the first token in the text. The results agree unless another token can begin inside a
+ * normalized one. */
 static tlm_status_t check_normalized_tokens(const hf_file_t *file)
 {
     const tlmi_json_t *tokens = tlmi_json_member(file->root, "added_tokens");

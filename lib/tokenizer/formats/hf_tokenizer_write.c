@@ -1,6 +1,7 @@
-/* Writes tokenizer.json for Hugging Face's tokenizers library. The vocabulary and the merges make up
- * nearly the whole file and are written token by token. Special tokens are written as plain text, both in
- * the vocabulary, which keeps their ids, and in added_tokens. All others use the byte alphabet. */
+/* Writes tokenizer.json for Hugging Face's tokenizers library. The vocabulary and the merges
+ * make up nearly the whole file and are written token by token. Special tokens are written as
+ * plain text, both in the vocabulary, which keeps their ids, and in added_tokens. All others use
+ * the byte alphabet. */
 #include "tinylm/tokenizer_files.h"
 
 #include <inttypes.h>

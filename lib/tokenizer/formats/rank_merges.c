@@ -1,13 +1,15 @@
-/* Why pairs are enough. Let T be a token, and let the two neighbors X, Y with XY = T stand somewhere
- * in a text while it is being encoded. No join has crossed the ends of this place yet. So those inside
- * it were, one by one, the joins that encoding T alone begins with: the lowest rank of a whole text is
- * also the lowest of the place that it lies in, and the leftmost of equals is too. T alone passes
- * through one state of two parts at most. So X and Y are always the same, whatever stands around them,
- * and the pair (X, Y) with the rank of T says as much as T does. A token that, encoded alone, does not
- * become one is never made by joining.
+/* Why pairs are enough. Let T be a token, and let X and Y be two neighbors with XY = T that occur
+ * somewhere in a text while it is being encoded. No join has crossed the ends of this place yet. So
+ * the joins inside it were, one by one, those that encoding T alone begins with: if a join has the
+ * lowest rank in the whole text, it also has the lowest rank in its place, and the same holds for
+ * the leftmost of equal ranks. Encoding T alone passes through at most one state of two parts. So X
+ * and Y are always the same, whatever surrounds them, and the pair (X, Y) with the rank of T says
+ * as much as T does. A token that does not become one token when it is encoded alone is never made
+ * by joining.
  *
- * Inside T only shorter tokens are made before T is. So tokens are taken from short to long, and each is
- * encoded by the merges of those before it: where two parts are left, they are its pair. */
+ * Inside T, only shorter tokens are made before T is. So tokens are processed from short to long,
+ * and each is encoded with the merges of the previous ones: if two parts are left, they are its
+ * pair. */
 #include "tokenizer/formats/token_files.h"
 
 #include <stdlib.h>
@@ -16,7 +18,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-/* A token as it is sorted. */
+/* A token to be sorted by size. */
 typedef struct sized_id {
     size_t size;
     uint32_t id;
@@ -31,7 +33,7 @@ static int compare_sizes(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* The tokens of two bytes and more, from short to long. */
+/* Lists the tokens of two or more bytes, shortest first. */
 static tlm_status_t sort_tokens(sized_id_t **out, size_t *n, const tlmi_vocabulary_t *vocabulary,
                                 const bool *leave_out)
 {
@@ -51,7 +53,8 @@ static tlm_status_t sort_tokens(sized_id_t **out, size_t *n, const tlmi_vocabula
     return TLM_OK;
 }
 
-/* Fills a table in which the rank of a merge is the id of its product; is_made[id]: it has one. */
+/* Fills a table in which the rank of a merge is the id of its product. is_made[id] tells whether id
+ * has a merge. */
 static tlm_status_t find_pairs(tlmi_bpe_model_t *model, bool *is_made, const sized_id_t *tokens,
                                size_t n, const tlmi_vocabulary_t *vocabulary)
 {
@@ -76,7 +79,7 @@ static tlm_status_t find_pairs(tlmi_bpe_model_t *model, bool *is_made, const siz
     return status;
 }
 
-/* The same merges with ranks that follow each other. */
+/* Copies the merges with consecutive ranks. */
 static tlm_status_t close_gaps(tlmi_merge_table_t *out, const tlmi_merge_table_t *table,
                                const bool *is_made, uint32_t vocab_size)
 {
@@ -90,7 +93,7 @@ static tlm_status_t close_gaps(tlmi_merge_table_t *out, const tlmi_merge_table_t
 tlm_status_t tlmi_rank_merges(tlmi_merge_table_t *out, const tlmi_vocabulary_t *vocabulary,
                               const uint32_t byte_ids[256], const bool *leave_out)
 {
-    tlmi_bpe_model_t model = {0}; /* as much of one as merging needs */
+    tlmi_bpe_model_t model = {0}; /* only the parts that merging needs */
     sized_id_t *tokens = NULL;
     bool *is_made;
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;

@@ -1,5 +1,5 @@
-/* tiktoken's rank files: a line for each token, its bytes in base64, a space and its rank, which is its
- * id. Special tokens and the pattern are not in them. */
+/* tiktoken's rank files: one line per token, with its bytes in base64, a space and its rank, which
+ * is its id. They do not contain special tokens or the pattern. */
 #include "tinylm/tokenizer_files.h"
 
 #include <inttypes.h>
@@ -27,8 +27,8 @@ static int digit_value(uint8_t digit)
     return digit == '+' ? 62 : digit == '/' ? 63 : -1;
 }
 
-/* Decodes whole groups of four digits, the last one padded with '='; false if the text is anything
- * else. `out` has room for 3 bytes per group. */
+/* Decodes whole groups of four digits; the last one is padded with '='. Returns false if the text
+ * is anything else. `out` has room for 3 bytes per group. */
 static bool decode_base64(uint8_t *out, size_t *out_size, const uint8_t *text, size_t size)
 {
     size_t padding = 0, written = 0;
@@ -49,7 +49,7 @@ static bool decode_base64(uint8_t *out, size_t *out_size, const uint8_t *text, s
             group = group << 6 | (uint32_t)value;
         }
         if ((n == 3 && (group & 0xC0) != 0) || (n == 2 && (group & 0xF000) != 0))
-            return false; /* bits behind the last byte */
+            return false; /* there are bits after the last byte */
         out[written++] = (uint8_t)(group >> 16);
         if (n > 2)
             out[written++] = (uint8_t)(group >> 8);
@@ -60,7 +60,8 @@ static bool decode_base64(uint8_t *out, size_t *out_size, const uint8_t *text, s
     return true;
 }
 
-/* A decimal number without sign; false for anything else, and above `INT64_MAX`. */
+/* Parses a decimal number without sign. Returns false for anything else and for numbers above
+ * `INT64_MAX`. */
 static bool parse_rank(int64_t *out, const uint8_t *text, size_t size)
 {
     int64_t rank = 0;
@@ -99,7 +100,8 @@ static tlm_status_t read_rank(tlmi_token_list_t *list, const uint8_t *line, size
     return TLM_OK;
 }
 
-/* By id, the tokens that are not of the file: special ones, which have no part in joining. */
+/* Marks, by id, the tokens that are not from the file: special tokens, which take no part in
+ * joining. */
 static tlm_status_t find_added(bool **out, const tlmi_token_list_t *list)
 {
     bool *added = tlmi_calloc(list->n, sizeof(*added), "special tokens");
@@ -157,7 +159,8 @@ tlm_status_t tlm_tokenizer_load_tiktoken(tlm_tokenizer_t **out, const char *path
 
 /* ---- Saving ---- */
 
-/* Of the special tokens, those that are nothing else: neither made by merges nor a single byte. */
+/* Marks the special tokens that are nothing else: no merge makes them, and they are not a single
+ * byte. */
 static tlm_status_t find_purely_special(bool **out, const tlm_tokenizer_t *tokenizer,
                                         const tlmi_bpe_model_t *model)
 {
@@ -174,13 +177,13 @@ static tlm_status_t find_purely_special(bool **out, const tlm_tokenizer_t *token
     return TLM_OK;
 }
 
-/* Whether the ranks make of every text what the merges make of it: they make the same tokens, of pairs
- * that are merges, in the order of the merges. By the length of tokens, rank_merges.c's reason then
- * gives that a token's pair is the same by both. */
+/* Checks that the ranks encode every text as the merges do: the ranks make the same tokens, of
+ * pairs that are merges, in the order of the merges. Then, by induction on the length of tokens and
+ * the argument in rank_merges.c, each token has the same pair in both. */
 static tlm_status_t compare_merges(const tlmi_bpe_model_t *model, const tlmi_merge_table_t *by_rank,
                                    bool *is_made)
 {
-    uint32_t next = 0; /* the least rank that the next merge may have */
+    uint32_t next = 0; /* the lowest rank that the next merge may have */
 
     for (uint32_t i = 0; i < by_rank->size; i++) {
         const tlmi_merge_t *merge = &by_rank->merges[i];

@@ -1,4 +1,4 @@
-/* Vocabulary files from within: what their formats share. */
+/* Internals of vocabulary files: what their formats share. */
 #ifndef TLMI_TOKEN_FILES_H
 #define TLMI_TOKEN_FILES_H
 
@@ -9,76 +9,79 @@
 #include "tokenizer/tokenizer_core.h"
 #include "tokenizer/bpe/bpe.h"
 
-/* GPT-2's byte alphabet: one printable character for each byte, so that tokens can stand in text
- * files. Bytes that are printable in Latin-1 stand for themselves, the others for U+0100 and on. */
+/* GPT-2's byte alphabet: one printable character per byte, so that text files can hold any token.
+ * Bytes that are printable in Latin-1 are written as themselves, the others as U+0100 and up. */
 
-/* Writes bytes as characters, UTF-8; out has room for 2 * size bytes. Returns the bytes written. */
+/* Writes bytes as characters in UTF-8. `out` has room for 2 * size bytes. Returns the number of
+ * bytes written. */
 size_t tlmi_bytes_to_alphabet(char *out, const uint8_t *bytes, size_t size);
 
-/* The way back; out has room for `size` bytes. False, with *size_out the offset of the first
- * character that is not in the alphabet, if there is one. */
+/* The inverse. `out` has room for `size` bytes. If a character is not in the alphabet, returns
+ * false and sets *size_out to the offset of the first one. */
 bool tlmi_alphabet_to_bytes(uint8_t *out, size_t *size_out, const char *text, size_t size);
 
-/* The 256 bytes in the order of their characters, which is that of GPT-2's vocabulary. */
+/* Lists the 256 bytes in the order of their characters, which is their order in GPT-2's
+ * vocabulary. */
 void tlmi_alphabet_order(uint8_t *order);
 
-/* Tokens on their way from a file into a tokenizer: byte strings by id, and what the formats that write
- * them in the byte alphabet share. */
+/* Tokens read from a file, before they become a tokenizer: byte strings by id. The formats that use
+ * the byte alphabet share these functions. */
 
 typedef struct tlmi_token_list {
-    tlm_bytes_t *items; /* size 0: a hole */
+    tlm_bytes_t *items; /* a size of 0 is a hole */
     size_t n;
     size_t capacity;
-    uint8_t *bytes; /* a block for the tokens that are decoded */
+    uint8_t *bytes; /* a block for decoded tokens */
     size_t bytes_size;
 } tlmi_token_list_t;
 
-/* A list with a block of `room` bytes: the size of a file will do, for no token is longer decoded than
- * written. One of zeros may be released. */
+/* Makes a list with a block of `room` bytes. The size of the file is enough, because no token is
+ * longer decoded than written. A zeroed list may be released. */
 tlm_status_t tlmi_token_list_init(tlmi_token_list_t *list, size_t room);
 void tlmi_token_list_release(tlmi_token_list_t *list);
 
-/* Decodes a token of the byte alphabet into the block; false, with *at the offset, where a character is
- * not in the alphabet. */
+/* Decodes a token of the byte alphabet into the block. If a character is not in the alphabet,
+ * returns false and sets *at to its offset. */
 bool tlmi_token_list_decode(tlm_bytes_t *out, size_t *at, tlmi_token_list_t *list, const char *text,
                             size_t size);
 
 tlm_status_t tlmi_token_list_append(tlmi_token_list_t *list, tlm_bytes_t token);
 
-/* The greatest id, less one, that a file of `n` tokens may have: real vocabularies have few holes, and
- * a hostile one must not make us allocate gigabytes. */
+/* Returns the upper limit (exclusive) of the ids in a file of `n` tokens. Real vocabularies have
+ * few holes, and a hostile one must not make us allocate gigabytes. */
 size_t tlmi_token_list_limit(size_t n);
 
-/* Makes the list reach place `id` < `limit`, with holes, and gives the place. The messages begin
- * "<path>: <kind> <name>": that the id is out of range, or that another token has it. */
+/* Extends the list to `id`, which must be below `limit`, with holes, and returns that place. If the
+ * id is out of range or another token has it, the message begins with "<path>: <kind> <name>". */
 tlm_status_t tlmi_token_list_place(tlm_bytes_t **place, tlmi_token_list_t *list, int64_t id,
                                    size_t limit, const char *path, const char *kind,
                                    const char *name);
 
-/* Makes a list and calls read_line for each line of a file that is not empty: its bytes without "\n" or
- * "\r\n", its number from 1 on, and the size of the file. */
+/* Makes a list and calls read_line for each nonempty line of a file, with its bytes without "\n" or
+ * "\r\n", its number, counted from 1, and the size of the file. */
 typedef tlm_status_t (*tlmi_read_line_fn)(tlmi_token_list_t *list, const uint8_t *line, size_t size,
                                           size_t number, size_t file_size, const char *path);
 tlm_status_t tlmi_token_list_read_lines(tlmi_token_list_t *list, const char *path,
                                         tlmi_read_line_fn read_line);
 
-/* Reads an object from tokens to ids. A name outside the byte alphabet is an error, or where
- * `or_itself`, stands for its own bytes. */
+/* Reads an object from tokens to ids. A name outside the byte alphabet is an error, unless
+ * `or_itself` is set: then it stands for its own bytes. */
 tlm_status_t tlmi_token_list_read_vocab(tlmi_token_list_t *list, const tlmi_json_t *object,
                                         bool or_itself, const char *path);
 
-/* Appends the two sides of a merge, "left right". `kind` and `number` say for messages where it stands:
+/* Appends the two sides of a merge, "left right". Messages locate it by `kind` and `number`:
  * "<path>: <kind> <number> ...". */
 tlm_status_t tlmi_token_list_read_merge(tlmi_token_list_t *list, const char *text, size_t size,
                                         const char *path, const char *kind, size_t number);
 
-/* Puts the special tokens whose ids the options tell at their places; they have to outlive the list.
- * `what` begins the messages. */
+/* Places the special tokens for which the options give an id. Their bytes must outlive the list.
+ * Messages begin with `what`. */
 tlm_status_t tlmi_token_list_place_special(tlmi_token_list_t *list,
                                            const tlm_tokenizer_options_t *options,
                                            const char *what);
 
-/* A token in the byte alphabet, NUL-terminated, in a buffer that grows; tlmi_free(text). */
+/* A token in the byte alphabet, NUL-terminated, in a growing buffer. Release it with
+ * tlmi_free(text). */
 typedef struct tlmi_spelling {
     char *text;
     size_t size;
@@ -87,58 +90,62 @@ typedef struct tlmi_spelling {
 
 tlm_status_t tlmi_spell(tlmi_spelling_t *out, tlm_bytes_t token);
 
-/* How tokenizer.json and GGUF name the tokens of a vocabulary: special tokens that no merge makes as they
- * are, all others in the byte alphabet. */
+/* How tokenizer.json and GGUF name the tokens of a vocabulary: special tokens that no merge makes
+ * are written as plain text, all others in the byte alphabet. */
 
 typedef struct tlmi_token_names {
     const tlm_tokenizer_t *tokenizer;
     const tlmi_bpe_model_t *model;
     tlmi_spelling_t spelling;
-    bool *is_raw; /* [id]: named as it is */
+    bool *is_raw; /* [id]: the name is the token itself */
 } tlmi_token_names_t;
 
-/* TLM_ERR_UNSUPPORTED, with a message that begins with `what`, if the model is not BPE, or a special
- * token would be taken for another token or is not UTF-8 without NUL. Released also on failure. */
+/* Fails with TLM_ERR_UNSUPPORTED, and a message that begins with `what`, if the model is not BPE,
+ * or if a special token would be read as another token or is not UTF-8 without NUL. Must be
+ * released even on failure. */
 tlm_status_t tlmi_token_names_init(tlmi_token_names_t *names, const tlm_tokenizer_t *tokenizer,
                                    const char *what);
 void tlmi_token_names_release(tlmi_token_names_t *names);
 
-/* The name of a token, NUL-terminated unless it is raw; borrowed until the next call. */
+/* Returns the name of a token, NUL-terminated unless it is raw. It is borrowed until the next
+ * call. */
 tlm_status_t tlmi_token_name(const char **text, size_t *size, tlmi_token_names_t *names,
                              uint32_t id);
 
-/* Whether a merge can be written: one of raw tokens never applies, and its sides are not in the
- * alphabet. */
+/* Returns whether a merge can be written. A merge of raw tokens cannot: it never applies, and its
+ * sides are not in the alphabet. */
 bool tlmi_merge_has_names(const tlmi_token_names_t *names, const tlmi_merge_t *merge);
 
 /* The pre-tokenization patterns as tokenizer.json spells them. */
 
-/* The library's spelling of a pattern from a file: a known one's, or the pattern itself. */
+/* Returns the library's spelling of a pattern from a file; an unknown pattern is returned as it
+ * is. */
 const char *tlmi_hf_pattern_read(const char *pattern);
 
-/* The other way. */
+/* The inverse. */
 const char *tlmi_hf_pattern_write(const char *pattern);
 
-/* Whether the library's spelling is of a known pattern; these leave no part of a text unmatched. */
+/* Returns whether the pattern, in the library's spelling, is known. Known patterns leave no part of
+ * a text unmatched. */
 bool tlmi_hf_pattern_is_known(const char *pattern);
 
 /* From ranks to merges. A rank file (tiktoken's format) orders tokens and names no pairs: of all
- * neighbors whose bytes together are a token, the two that make the token of lowest rank are joined.
- * Merges by pair do the same; rank_merges.c says why. */
+ * neighbors whose bytes together are a token, the two that make the token with the lowest rank are
+ * joined. Merges by pair do the same; rank_merges.c says why. */
 
-/* Makes the merges of a vocabulary whose ids are ranks: for each token that can be made by joining, its
- * one pair, in order of ids. byte_ids: those of the 256 one-byte tokens. `leave_out`
- * says by id which tokens have no part in it. */
+/* Makes the merges of a vocabulary whose ids are ranks: one pair for each token that can be made by
+ * joining, in order of ids. byte_ids holds the ids of the 256 one-byte tokens. `leave_out` marks,
+ * by id, the tokens that take no part. */
 tlm_status_t tlmi_rank_merges(tlmi_merge_table_t *out, const tlmi_vocabulary_t *vocabulary,
                               const uint32_t byte_ids[256], const bool *leave_out);
 
 /* Tokenizers in GGUF files. */
 
-/* Writes a tokenizer (NULL: that there is none) for a model of vocab_size tokens. */
+/* Writes a tokenizer for a model of vocab_size tokens. NULL records that there is none. */
 tlm_status_t tlmi_gguf_put_tokenizer(tlmi_gguf_writer_t *writer, const tlm_tokenizer_t *tokenizer,
                                      int64_t vocab_size);
 
-/* Makes the tokenizer of a file, *out NULL if it has none. Owned. */
+/* Makes the tokenizer of a file; *out is NULL if the file has none. The caller owns it. */
 tlm_status_t tlmi_gguf_read_tokenizer(tlm_tokenizer_t **out, const tlmi_gguf_t *file,
                                       const char *path);
 

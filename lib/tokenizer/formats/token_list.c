@@ -1,4 +1,4 @@
-/* Reading is strict: what is not as the format says is refused with the place where it stands. */
+/* Reading is strict: whatever does not follow the format is refused, with its place in the file. */
 #include "tokenizer/formats/token_files.h"
 
 #include <inttypes.h>
@@ -107,7 +107,7 @@ tlm_status_t tlmi_token_list_read_lines(tlmi_token_list_t *list, const char *pat
     return status;
 }
 
-/* Puts the token that is written `name` at its id. */
+/* Places the token that is written `name` at its id. */
 static tlm_status_t place_name(tlmi_token_list_t *list, const char *name, int64_t id, size_t limit,
                                bool or_itself, const char *path)
 {

@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "tokenizer/pretokenize/unicode.h"
 
-/* Whether readers will find special token `index`, by its own text, under its id. */
+/* Checks that readers will find special token `index`, by its own text, under its id. */
 static tlm_status_t check_special(tlmi_token_names_t *names, size_t index, const char *what)
 {
     const tlm_tokenizer_t *tokenizer = names->tokenizer;
@@ -18,7 +18,7 @@ static tlm_status_t check_special(tlmi_token_names_t *names, size_t index, const
     if (!tlmi_utf8_valid(token.data, token.size) || memchr(token.data, '\0', token.size) != NULL)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
                          "%s: special token %zu, id %u, is not UTF-8 without NUL", what, index, id);
-    TLMI_TRY(tlmi_spell(&names->spelling, token)); /* for its room */
+    TLMI_TRY(tlmi_spell(&names->spelling, token)); /* reserves the buffer */
     if (!tlmi_alphabet_to_bytes((uint8_t *)names->spelling.text, &size, (const char *)token.data,
                                 token.size))
         other = names->is_raw[id] ? id : TLMI_NO_TOKEN;
@@ -27,7 +27,7 @@ static tlm_status_t check_special(tlmi_token_names_t *names, size_t index, const
     if ((other == id || (other == TLMI_NO_TOKEN && names->is_raw[id])))
         return TLM_OK;
     if (names->is_raw[id] && names->is_raw[other])
-        return TLM_OK; /* the other one is not written in the alphabet */
+        return TLM_OK; /* the other token is not written in the alphabet */
     return tlmi_fail(TLM_ERR_UNSUPPORTED,
                      "%s: special token %zu, id %u, is written like another token", what, index,
                      id);

@@ -1,4 +1,4 @@
-/* Which format a path holds is told by what is there: never by the name of a file. */
+/* Detects the format of a file from its content, never from its name. */
 #include "tinylm/tokenizer_files.h"
 
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "formats/file_kind.h"
 
-/* tokenizer.json says more than the other two, so it is taken where both are there. */
+/* tokenizer.json holds more than the other two files, so it is preferred if both exist. */
 static tlm_status_t open_directory(tlm_tokenizer_t **out, const char *path,
                                    const tlm_tokenizer_options_t *options)
 {

@@ -189,8 +189,9 @@ static void leave(void)
 static void *worker_main(void *argument)
 {
     int32_t worker = (int32_t)(intptr_t)argument;
-    /* It does not matter if a job began before this point: no job waits for workers outside it. */
-    uint64_t seen = atomic_load_explicit(&pool.gate, memory_order_acquire);
+    /* No job that this thread has seen: it helps with the one that it was started for, even if that
+     * began before this point. */
+    uint64_t seen = atomic_load_explicit(&pool.gate, memory_order_acquire) - GATE_NEXT;
     for (;;) {
         wait_until(is_another_job, seen, &pool.wake);
         if (atomic_load_explicit(&pool.stopping, memory_order_acquire))

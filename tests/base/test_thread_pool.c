@@ -169,6 +169,28 @@ START_TEST(the_pool_works_in_children)
 END_TEST
 #endif
 
+static void sleep_task(void *context, int64_t task, int32_t worker)
+{
+    (void)task;
+    if (worker > 0)
+        atomic_store((atomic_bool *)context, true);
+    usleep(10000);
+}
+
+/* The job that threads are started for is their first, even if it begins before they run. */
+START_TEST(new_threads_help_with_the_job_that_started_them)
+{
+    for (int round = 0; round < 3; round++) {
+        atomic_bool helped = false;
+
+        ASSERT_OK(tlm_set_num_threads(1));
+        ASSERT_OK(tlm_set_num_threads(3));
+        tlmi_parallel_for(100, sleep_task, &helped);
+        ck_assert(atomic_load(&helped));
+    }
+}
+END_TEST
+
 /* Many short jobs on more threads than there are CPUs: each task once, and a job ends without those that have
  * not got a CPU. */
 START_TEST(threads_may_outnumber_cpus)
@@ -243,6 +265,7 @@ int main(void)
 #ifdef FORKS_WITH_THREADS
         the_pool_works_in_children,
 #endif
+        new_threads_help_with_the_job_that_started_them,
         threads_may_outnumber_cpus,
         the_count_is_checked,
         the_environment_gives_the_default,

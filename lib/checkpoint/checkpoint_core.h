@@ -44,8 +44,8 @@ tlm_status_t tlmi_checkpoint_open(tlmi_safetensors_t *out, uint64_t *iteration, 
  * understand the rest. Defaults must be resolved. */
 bool tlmi_model_config_is_first(const tlm_model_options_t *options);
 
-/* Writes the options, defaults resolved, as an object; only those of version 0.1 if that is enough.
- * */
+/* Writes the options, defaults resolved, as an object; only those of version 0.1 if that is
+ * enough. */
 tlm_status_t tlmi_model_config_write(tlmi_json_t **out, const tlm_model_options_t *options);
 
 /* Reads them back; later options that the object lacks are 0. Messages begin with `path`. */

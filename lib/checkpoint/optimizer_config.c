@@ -15,8 +15,8 @@ static tlm_status_t set_text(tlmi_json_t *object, const char *key, const char *t
     return tlmi_json_set(object, key, tlmi_json_new_string(text, strlen(text)));
 }
 
-/* A choice is written by name, and left out where it is the first: files of version 0.1 have none.
- * */
+/* A choice is written by name, and left out where it is the first: files of version 0.1 have
+ * none. */
 static tlm_status_t set_option(tlmi_json_t *object, const tlmi_optimizer_option_t *option,
                                const void *options)
 {

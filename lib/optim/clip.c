@@ -23,8 +23,8 @@ static void scale_range(void *context, int64_t begin, int64_t end)
     tlmi_vec_scale(job->values + begin, job->values + begin, job->factor, end - begin);
 }
 
-/* Scales n gradients to a joint norm of at most max_norm. Parameters without a gradient have NULL.
- * */
+/* Scales n gradients to a joint norm of at most max_norm. Parameters without a gradient have
+ * NULL. */
 static tlm_status_t clip(double *norm, const char *function, tlm_tensor_t *const *gradients,
                          size_t n, double max_norm)
 {

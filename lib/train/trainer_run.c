@@ -151,8 +151,8 @@ static tlm_status_t run_save(tlm_trainer_t *trainer, bool *cancelled)
     return TLM_OK;
 }
 
-/* Takes one step, with its evaluation, save and callbacks. The last step of a run is always saved.
- * */
+/* Takes one step, with its evaluation, save and callbacks. The last step of a run is always
+ * saved. */
 static tlm_status_t run_step(tlm_trainer_t *trainer, uint64_t last, bool *cancelled)
 {
     const tlm_trainer_options_t *options = &trainer->options;

@@ -6,6 +6,7 @@
 #include "tinylm/export.h"
 #include "tinylm/status.h"
 #include "tinylm/tokenizer.h"
+#include "tokenizer/normalize/normalize.h"
 #include "tokenizer/pretokenize/unicode.h"
 
 /* Hand-written scanners for the well-known patterns, which avoid the regular-expression engine. A
@@ -146,42 +147,6 @@ bool tlmi_special_tokens_cross(const tlmi_special_tokens_t *special, const uint8
 /* Finds the longest complete special token at exactly position `at`; false if there is none. */
 bool tlmi_special_tokens_at(const tlmi_special_tokens_t *special, const uint8_t *text, size_t size,
                             size_t at);
-
-/* Normalization: the transformation of the text between special tokens before it is split. */
-
-typedef struct tlmi_normalizer tlmi_normalizer_t; /* immutable */
-
-typedef struct tlmi_normalizer_kind {
-    const char *name; /* for messages: "NFC" */
-
-    /* A quick check of whether normalization leaves a whole text unchanged; false means
-     * "unknown". */
-    bool (*leaves)(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size);
-
-    /* Appends a text, normalized independently of what the output already holds. */
-    tlm_status_t (*append)(const tlmi_normalizer_t *normalizer, tlmi_normal_text_t *out,
-                           const uint8_t *text, size_t size);
-
-    /* Returns a position near the end where a text that may continue after `size` can be cut so
-     * that both parts can be normalized separately. 0 if there is none: a stream then buffers
-     * its text until the end. */
-    size_t (*last_cut)(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size);
-
-    /* Whether a text may be cut before text[at], at > 0. NULL means never. */
-    bool (*cuts_at)(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t at);
-
-    void (*free)(tlmi_normalizer_t *normalizer); /* NULL if there is nothing to free */
-} tlmi_normalizer_kind_t;
-
-/* The first member of the struct that each kind of normalizer defines. */
-struct tlmi_normalizer {
-    const tlmi_normalizer_kind_t *kind;
-};
-
-extern const tlmi_normalizer_t tlmi_nfc;
-
-/* Accepts NULL. */
-void tlmi_normalizer_free(const tlmi_normalizer_t *normalizer);
 
 /* The path from text to pretokens and special tokens, shared by training and encoding: it finds the
  * special tokens, then normalizes and splits the text between them. Texts arrive whole, as streams

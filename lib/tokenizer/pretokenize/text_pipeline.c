@@ -9,12 +9,6 @@
 
 #define STREAM_BLOCK ((size_t)16384) /* bytes that a stream buffers before it is split */
 
-void tlmi_normalizer_free(const tlmi_normalizer_t *normalizer)
-{
-    if (normalizer != NULL && normalizer->kind->free != NULL)
-        normalizer->kind->free((tlmi_normalizer_t *)normalizer);
-}
-
 /* ---- Whole texts ---- */
 
 static bool find_special(tlmi_special_match_t *match, const tlmi_text_pipeline_t *pipeline,
@@ -34,9 +28,9 @@ static tlm_status_t split_plain(const tlmi_text_pipeline_t *pipeline, const uint
     tlmi_normal_text_t normal = {0};
     tlm_status_t status;
 
-    if (normalizer == NULL || normalizer->kind->leaves(normalizer, text, size))
+    if (normalizer == NULL || normalizer->kind->leaves(normalizer, text, size, TLMI_WHOLE_PIECE))
         return tlmi_pretokenize(pipeline->pretokenizer, text, size, sink->pretokens, sink->context);
-    status = normalizer->kind->append(normalizer, &normal, text, size);
+    status = normalizer->kind->append(normalizer, &normal, text, size, TLMI_WHOLE_PIECE);
     if (status == TLM_OK)
         status = tlmi_pretokenize(pipeline->pretokenizer, normal.bytes, normal.size,
                                   sink->pretokens, sink->context);
@@ -121,7 +115,7 @@ static tlm_status_t split_certain(tlmi_text_stream_t *stream, size_t *at, size_t
     }
     if (!final)
         size = normalizer->kind->last_cut(normalizer, text, size);
-    TLMI_TRY(normalizer->kind->append(normalizer, normal, text, size));
+    TLMI_TRY(normalizer->kind->append(normalizer, normal, text, size, TLMI_WHOLE_PIECE));
     *at += size;
     TLMI_TRY(tlmi_pretokenize_part(&consumed, pretokenizer, normal->bytes, normal->size, final,
                                    sink->pretokens, sink->context));

@@ -105,28 +105,4 @@ size_t tlmi_decompose(int32_t characters[TLMI_DECOMPOSED], uint32_t code_point);
  * `characters` must have room for n + 1 characters. */
 size_t tlmi_compose(int32_t *characters, size_t n);
 
-/* Unicode's Normalization Form C (annex 15 of the standard), in utf8proc's version of Unicode.
- * Malformed bytes stay as they are, and nothing composes across them. Takes linear time. */
-
-/* A buffer that grows as normalized text is appended. A zeroed one is empty. */
-typedef struct tlmi_normal_text {
-    uint8_t *bytes;
-    size_t size, capacity;
-    int32_t *characters; /* scratch memory */
-    size_t characters_capacity;
-} tlmi_normal_text_t;
-
-void tlmi_normal_text_release(tlmi_normal_text_t *text);
-
-/* Converts a text to NFC on its own and appends it. */
-tlm_status_t tlmi_nfc_append(tlmi_normal_text_t *out, const uint8_t *text, size_t size);
-
-/* Whether a text is in NFC and nothing in it depends on the surrounding text, which is true of most
- * texts. */
-bool tlmi_nfc_is_stable(const uint8_t *text, size_t size);
-
-/* Returns the last position where a text that may continue can be cut so that both parts can be
- * converted to NFC separately. 0 if there is none. */
-size_t tlmi_nfc_last_cut(const uint8_t *text, size_t size);
-
 #endif

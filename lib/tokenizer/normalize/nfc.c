@@ -2,7 +2,7 @@
  * the text before it and is in NFC by itself, and the unstable characters after it. Nearly all
  * clusters are a single stable character, which is copied as it is. The others are decomposed,
  * their marks are sorted, and the result is composed. */
-#include "tokenizer/pretokenize/pretokenize.h"
+#include "tokenizer/normalize/normalize.h"
 
 #include <string.h>
 
@@ -10,15 +10,9 @@
 #include "base/memory.h"
 #include "tokenizer/hash.h"
 #include "tinylm/tokenizer.h"
+#include "tokenizer/pretokenize/unicode.h"
 
 #define FEW_MARKS 16 /* insertion sort handles up to this many */
-
-void tlmi_normal_text_release(tlmi_normal_text_t *text)
-{
-    tlmi_free(text->bytes);
-    tlmi_free(text->characters);
-    *text = (tlmi_normal_text_t){0};
-}
 
 /* Returns the end of the complete one-character clusters at `at`. */
 static const uint8_t *skip_stable(const uint8_t *at, const uint8_t *end)
@@ -92,23 +86,14 @@ static void sort_runs(int32_t *characters, size_t n, int32_t *scratch)
     }
 }
 
-static bool append_bytes(tlmi_normal_text_t *out, const void *bytes, size_t size)
-{
-    if (!tlmi_grow(&out->bytes, &out->capacity, out->size + size + 1, 1, "a text in NFC"))
-        return false;
-    memcpy(out->bytes + out->size, bytes, size);
-    out->size += size;
-    return true;
-}
-
-static bool append_composed(tlmi_normal_text_t *out, const uint8_t *text, size_t size)
+static tlm_status_t append_composed(tlmi_normal_text_t *out, const uint8_t *text, size_t size)
 {
     size_t room, n = 0;
 
     if (!tlmi_mul_size(&room, size, 2 * TLMI_DECOMPOSED) ||
         !tlmi_grow(&out->characters, &out->characters_capacity, room + 1, sizeof(*out->characters),
                    "a text in NFC"))
-        return false;
+        return TLM_ERR_OUT_OF_MEMORY;
     for (size_t at = 0; at < size;) {
         uint32_t code_point;
 
@@ -117,36 +102,69 @@ static bool append_composed(tlmi_normal_text_t *out, const uint8_t *text, size_t
     }
     sort_runs(out->characters, n, out->characters + n);
     n = tlmi_compose(out->characters, n);
-    return append_bytes(out, out->characters, n);
+    return tlmi_normal_text_append(out, out->characters, n);
 }
 
-tlm_status_t tlmi_nfc_append(tlmi_normal_text_t *out, const uint8_t *text, size_t size)
+static tlm_status_t append_nfc(tlmi_normal_text_t *out, const uint8_t *text, size_t size)
 {
     const uint8_t *end = text + size;
 
     while (text < end) {
         const uint8_t *next = skip_stable(text, end);
 
-        if (!append_bytes(out, text, (size_t)(next - text)))
-            return TLM_ERR_OUT_OF_MEMORY;
+        TLMI_TRY(tlmi_normal_text_append(out, text, (size_t)(next - text)));
         text = next;
         if (text == end)
             break;
         next = cluster_end(text, end);
-        if (!append_composed(out, text, (size_t)(next - text)))
-            return TLM_ERR_OUT_OF_MEMORY;
+        TLMI_TRY(append_composed(out, text, (size_t)(next - text)));
         text = next;
     }
     return TLM_OK;
 }
 
-bool tlmi_nfc_is_stable(const uint8_t *text, size_t size)
+tlm_status_t tlm_utf8_nfc(char **text, size_t *size, const void *bytes, size_t n)
 {
+    tlmi_normal_text_t out = {0};
+
+    TLMI_REQUIRE("utf8_nfc", text);
+    TLMI_REQUIRE("utf8_nfc", size);
+    if (n > 0)
+        TLMI_REQUIRE("utf8_nfc", bytes);
+    if (tlmi_normal_text_append(&out, "", 0) != TLM_OK ||
+        (n > 0 && append_nfc(&out, bytes, n) != TLM_OK)) {
+        tlmi_normal_text_release(&out);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    tlmi_free(out.characters);
+    out.bytes[out.size] = '\0';
+    *text = (char *)out.bytes;
+    *size = out.size;
+    return TLM_OK;
+}
+
+/* ---- NFC as a normalizer for pipelines ---- */
+
+/* Whether nothing in the text depends on what surrounds it, which is true of most texts. */
+static bool nfc_leaves(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size,
+                       int part)
+{
+    (void)normalizer;
+    (void)part;
     return skip_stable(text, text + size) == text + size;
 }
 
-size_t tlmi_nfc_last_cut(const uint8_t *text, size_t size)
+static tlm_status_t nfc_append(const tlmi_normalizer_t *normalizer, tlmi_normal_text_t *out,
+                               const uint8_t *text, size_t size, int part)
 {
+    (void)normalizer;
+    (void)part;
+    return append_nfc(out, text, size);
+}
+
+static size_t nfc_last_cut(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size)
+{
+    (void)normalizer;
     size_t at = size - tlmi_utf8_unfinished(text, size);
 
     while (at-- > 0) {
@@ -160,47 +178,7 @@ size_t tlmi_nfc_last_cut(const uint8_t *text, size_t size)
     return 0;
 }
 
-tlm_status_t tlm_utf8_nfc(char **text, size_t *size, const void *bytes, size_t n)
-{
-    tlmi_normal_text_t out = {0};
-
-    TLMI_REQUIRE("utf8_nfc", text);
-    TLMI_REQUIRE("utf8_nfc", size);
-    if (n > 0)
-        TLMI_REQUIRE("utf8_nfc", bytes);
-    if (!append_bytes(&out, "", 0) || (n > 0 && tlmi_nfc_append(&out, bytes, n) != TLM_OK)) {
-        tlmi_normal_text_release(&out);
-        return TLM_ERR_OUT_OF_MEMORY;
-    }
-    tlmi_free(out.characters);
-    out.bytes[out.size] = '\0';
-    *text = (char *)out.bytes;
-    *size = out.size;
-    return TLM_OK;
-}
-
-/* ---- NFC as a normalizer for pipelines ---- */
-
-static bool nfc_leaves(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size)
-{
-    (void)normalizer;
-    return tlmi_nfc_is_stable(text, size);
-}
-
-static tlm_status_t nfc_append(const tlmi_normalizer_t *normalizer, tlmi_normal_text_t *out,
-                               const uint8_t *text, size_t size)
-{
-    (void)normalizer;
-    return tlmi_nfc_append(out, text, size);
-}
-
-static size_t nfc_last_cut(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size)
-{
-    (void)normalizer;
-    return tlmi_nfc_last_cut(text, size);
-}
-
-/* An ASCII character never composes with the text before it. */
+/* A space never composes with the text before it. */
 static bool nfc_cuts_at(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t at)
 {
     (void)normalizer;

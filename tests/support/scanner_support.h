@@ -130,7 +130,7 @@ static inline void make_class_regexes(void)
     if (tlmi_regex_matcher_create(&class_matcher, UINT64_MAX / 2) != TLM_OK)
         abort();
     for (int k = 1; k <= TLMI_CHAR_OTHER; k++)
-        if (tlmi_regex_create(&class_regexes[k], by_class[k]) != TLM_OK)
+        if (tlmi_regex_create(&class_regexes[k], by_class[k], TLMI_REGEX_PERL) != TLM_OK)
             abort();
 }
 

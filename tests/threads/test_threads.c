@@ -155,7 +155,7 @@ static void *train_until_stopped(void *argument)
 static tlm_status_t compile_pattern(void)
 {
     tlmi_regex_t *regex = NULL;
-    tlm_status_t status = tlmi_regex_create(&regex, "a|b");
+    tlm_status_t status = tlmi_regex_create(&regex, "a|b", TLMI_REGEX_PERL);
 
     tlmi_regex_free(regex);
     return status;

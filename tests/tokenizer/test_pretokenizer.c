@@ -361,7 +361,7 @@ static tlm_status_t search_all(const char *pattern, const uint8_t *text, size_t 
     tlmi_regex_t *regex;
     tlm_status_t status = TLM_OK;
 
-    ck_assert_int_eq(tlmi_regex_create(&regex, pattern), TLM_OK);
+    ck_assert_int_eq(tlmi_regex_create(&regex, pattern, TLMI_REGEX_PERL), TLM_OK);
     ck_assert_int_eq(tlmi_regex_matcher_create(&matcher, max_nanoseconds), TLM_OK);
     for (size_t at = 0, start; status == TLM_OK && at < size;)
         status = tlmi_regex_search(&start, &at, regex, matcher, text, size, at);

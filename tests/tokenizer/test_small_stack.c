@@ -93,11 +93,13 @@ static const struct {
 
 static void *create_tokenizers(void *argument)
 {
-    for (size_t i = 0; i < COUNT(patterns); i++)
+    for (size_t i = 0; i < 2 * COUNT(patterns); i++)
         for (size_t n = 1; n < 100000; n = n < 60 ? n + 1 : 3 * n) {
-            char *text = repeat(patterns[i].open, patterns[i].middle, patterns[i].close, n);
+            char *text =
+                repeat(patterns[i / 2].open, patterns[i / 2].middle, patterns[i / 2].close, n);
             tlmi_regex_t *regex = NULL;
-            tlm_status_t status = tlmi_regex_create(&regex, text);
+            tlm_status_t status = tlmi_regex_create(
+                &regex, text, i % 2 == 0 ? TLMI_REGEX_PERL : TLMI_REGEX_ONIGURUMA);
 
             ck_assert_msg(status == TLM_OK || status == TLM_ERR_REGEX, "%s: %s", text,
                           tlm_error_message());
@@ -139,15 +141,16 @@ START_TEST(usual_patterns_are_not_deep)
         ck_assert_msg(tlmi_regex_nesting(usual[i].pattern) <= usual[i].most, "%s: %zu",
                       usual[i].pattern, tlmi_regex_nesting(usual[i].pattern));
     ck_assert_uint_eq(tlmi_regex_nesting(many), 1);
-    ASSERT_OK(tlmi_regex_create(&regex, many));
+    ASSERT_OK(tlmi_regex_create(&regex, many, TLMI_REGEX_PERL));
     tlmi_regex_free(regex);
     free(many);
     many = repeat("(", "a", ")", TLMI_REGEX_MAX_NESTING);
-    ASSERT_OK(tlmi_regex_create(&regex, many));
+    ASSERT_OK(tlmi_regex_create(&regex, many, TLMI_REGEX_PERL));
     tlmi_regex_free(regex);
     free(many);
     many = repeat("(", "a", ")", TLMI_REGEX_MAX_NESTING + 1);
-    ASSERT_FAILS(TLM_ERR_REGEX, "nested 41 deep; the limit is 40", tlmi_regex_create(&regex, many));
+    ASSERT_FAILS(TLM_ERR_REGEX, "nested 41 deep; the limit is 40",
+                 tlmi_regex_create(&regex, many, TLMI_REGEX_PERL));
     free(many);
 }
 END_TEST

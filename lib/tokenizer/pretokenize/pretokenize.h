@@ -61,10 +61,15 @@ typedef struct tlmi_regex_matcher tlmi_regex_matcher_t; /* scratch memory for on
 size_t tlmi_regex_nesting(const char *pattern);
 #define TLMI_REGEX_MAX_NESTING 40 /* Oniguruma needs less than 100 KB of stack for this */
 
-/* Compiles a pattern in Perl syntax, including Unicode properties and possessive quantifiers.
- * Returns TLM_ERR_REGEX, with Oniguruma's message, if the pattern is malformed, and also if it is
- * nested too deeply. */
-tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern);
+typedef enum tlmi_regex_syntax {
+    TLMI_REGEX_PERL,      /* includes Unicode properties and possessive quantifiers */
+    TLMI_REGEX_ONIGURUMA, /* Oniguruma's own, which `tokenizers` uses: ^ and $ match at the ends of
+                             lines, && intersects classes, {1,3}+ repeats a repeat, \Q is a Q */
+} tlmi_regex_syntax_t;
+
+/* Compiles a pattern. Returns TLM_ERR_REGEX, with Oniguruma's message, if the pattern is malformed,
+ * and also if it is nested too deeply. */
+tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern, tlmi_regex_syntax_t syntax);
 void tlmi_regex_free(tlmi_regex_t *regex);
 
 /* The thread's CPU time allowed for a text of `size` bytes: a hundred times what the slowest of the
@@ -81,6 +86,18 @@ void tlmi_regex_matcher_free(tlmi_regex_matcher_t *matcher);
 tlm_status_t tlmi_regex_search(size_t *start, size_t *end, const tlmi_regex_t *regex,
                                tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
                                size_t from);
+
+/* Finds the first match at or after `from` <= size, which may be empty, for example at `size`. */
+tlm_status_t tlmi_regex_find(bool *found, size_t *start, size_t *end, const tlmi_regex_t *regex,
+                             tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
+                             size_t from);
+
+/* Finds the match after the one that ended at `last_end`, as `tokenizers` does: an empty match counts
+ * unless it is where the last match ended. TLMI_REGEX_NONE: there was no match before. */
+tlm_status_t tlmi_regex_next(bool *found, size_t *start, size_t *end, const tlmi_regex_t *regex,
+                             tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
+                             size_t last_end);
+#define TLMI_REGEX_NONE SIZE_MAX
 
 /* Pre-tokenization: splits text without special tokens into pretokens, which no merge crosses. Each
  * byte belongs to exactly one pretoken: text between matches of a custom pattern becomes a pretoken

@@ -29,7 +29,7 @@ tlm_status_t tlmi_pretokenizer_create(tlmi_pretokenizer_t **out, const char *pat
         goto fail;
     pretokenizer->scanner = tlmi_scanner_find(pattern);
     if (pretokenizer->scanner == NULL)
-        TLMI_TRY_OR(fail, tlmi_regex_create(&pretokenizer->regex, pattern));
+        TLMI_TRY_OR(fail, tlmi_regex_create(&pretokenizer->regex, pattern, TLMI_REGEX_PERL));
     *out = pretokenizer;
     return TLM_OK;
 fail:

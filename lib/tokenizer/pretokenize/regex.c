@@ -40,7 +40,7 @@ struct tlmi_regex_matcher {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the variables below */
 static bool initialized;
 static int64_t num_compiled;
-static OnigSyntaxType syntax; /* Perl syntax plus possessive a?+ and a{1,3}+ */
+static OnigSyntaxType perl_syntax; /* plus possessive a?+ and a{1,3}+ */
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
@@ -89,10 +89,10 @@ static int initialize(void)
     pthread_once(&fork_once, watch_forks);
     acquire();
     if (!initialized) {
-        onig_copy_syntax(&syntax, ONIG_SYNTAX_PERL_NG);
-        onig_set_syntax_op2(&syntax, onig_get_syntax_op2(&syntax) |
-                                         ONIG_SYN_OP2_PLUS_POSSESSIVE_REPEAT |
-                                         ONIG_SYN_OP2_PLUS_POSSESSIVE_INTERVAL);
+        onig_copy_syntax(&perl_syntax, ONIG_SYNTAX_PERL_NG);
+        onig_set_syntax_op2(&perl_syntax, onig_get_syntax_op2(&perl_syntax) |
+                                              ONIG_SYN_OP2_PLUS_POSSESSIVE_REPEAT |
+                                              ONIG_SYN_OP2_PLUS_POSSESSIVE_INTERVAL);
         code = onig_initialize(&utf8, 1);
         if (code == ONIG_NORMAL)
             code = onig_initialize_encoding(utf8);
@@ -127,7 +127,7 @@ static bool memory_is_left(size_t pattern_size)
     return block != NULL;
 }
 
-tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern)
+tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern, tlmi_regex_syntax_t syntax)
 {
     const OnigUChar *text = (const OnigUChar *)pattern;
     OnigErrorInfo info;
@@ -148,7 +148,8 @@ tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern)
         return TLM_ERR_OUT_OF_MEMORY;
     memset(&info, 0, sizeof(info));
     code = onig_new(&regex->compiled, text, text + strlen(pattern), ONIG_OPTION_NONE,
-                    ONIG_ENCODING_UTF8, &syntax, &info);
+                    ONIG_ENCODING_UTF8,
+                    syntax == TLMI_REGEX_PERL ? &perl_syntax : ONIG_SYNTAX_ONIGURUMA, &info);
     if (code != ONIG_NORMAL) {
         tlmi_free(regex);
         return fail_regex("pattern", code, &info);
@@ -230,11 +231,12 @@ static size_t next_character(const uint8_t *text, size_t size, size_t at)
     return at;
 }
 
-tlm_status_t tlmi_regex_search(size_t *start, size_t *end, const tlmi_regex_t *regex,
-                               tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
-                               size_t from)
+tlm_status_t tlmi_regex_find(bool *found, size_t *start, size_t *end, const tlmi_regex_t *regex,
+                             tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
+                             size_t from)
 {
-    for (; from < size; from = next_character(text, size, from)) {
+    *found = false;
+    for (; from <= size; from = next_character(text, size, from)) {
         int code;
 
         if (++matcher->places % PLACES_BETWEEN_LOOKS == 0)
@@ -251,12 +253,46 @@ tlm_status_t tlmi_regex_search(size_t *start, size_t *end, const tlmi_regex_t *r
             continue;
         if (code < 0)
             return fail_regex("pattern", code, NULL);
+        *found = true;
         *start = (size_t)matcher->region->beg[0];
         *end = (size_t)matcher->region->end[0];
+        return TLM_OK;
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_regex_search(size_t *start, size_t *end, const tlmi_regex_t *regex,
+                               tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
+                               size_t from)
+{
+    while (from < size) {
+        bool found;
+
+        TLMI_TRY(tlmi_regex_find(&found, start, end, regex, matcher, text, size, from));
+        if (!found)
+            break;
         if (*end > *start)
             return TLM_OK;
-        from = *end; /* an empty match: continue after the next character */
+        from = *end < size ? next_character(text, size, *end) : size; /* skip an empty match */
     }
     *start = *end = size;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_regex_next(bool *found, size_t *start, size_t *end, const tlmi_regex_t *regex,
+                             tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
+                             size_t last_end)
+{
+    size_t from = last_end == TLMI_REGEX_NONE ? 0 : last_end;
+
+    TLMI_TRY(tlmi_regex_find(found, start, end, regex, matcher, text, size, from));
+    while (*found && *start == *end && *end == last_end) {
+        if (from >= size) {
+            *found = false;
+            break;
+        }
+        from = next_character(text, size, from);
+        TLMI_TRY(tlmi_regex_find(found, start, end, regex, matcher, text, size, from));
+    }
     return TLM_OK;
 }

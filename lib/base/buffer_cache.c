@@ -33,7 +33,7 @@ typedef struct free_block {
 static struct {
     pthread_mutex_t lock;
     free_block_t *lists[NUM_CLASSES];
-    tlmi_buffer_book_t book;
+    tlmi_memory_tracker_t tracker;
 } cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -81,34 +81,34 @@ static size_t class_size(int index)
     return base + (size_t)(index % 8) * (base >> 3);
 }
 
-/* ---- The book: bookkeeping without memory ----------------------------------------------- */
+/* ---- The tracker: bookkeeping without memory -------------------------------------------- */
 
-/* Takes a kept block for a request of class `index` out of the book and returns its class, or -1
+/* Takes a kept block for a request of class `index` out of the tracker and returns its class, or -1
  * if there is none. */
-static int take_kept(tlmi_buffer_book_t *book, size_t *capacity, int index)
+static int take_kept(tlmi_memory_tracker_t *tracker, size_t *capacity, int index)
 {
     int end = index + (index < LARGE_CLASS ? SMALL_TO_TRY : CLASSES_TO_TRY);
     for (int i = index; i < NUM_CLASSES && i < end; i++)
-        if (book->kept[i] > 0) {
-            book->kept[i]--;
+        if (tracker->kept[i] > 0) {
+            tracker->kept[i]--;
             *capacity = class_size(i);
-            book->stats.kept_bytes -= *capacity;
+            tracker->stats.kept_bytes -= *capacity;
             return i;
         }
     return -1;
 }
 
-static void count_live(tlmi_buffer_book_t *book, size_t capacity)
+static void count_live(tlmi_memory_tracker_t *tracker, size_t capacity)
 {
-    book->stats.live_bytes += capacity;
-    if (book->stats.live_bytes > book->stats.peak_live_bytes)
-        book->stats.peak_live_bytes = book->stats.live_bytes;
+    tracker->stats.live_bytes += capacity;
+    if (tracker->stats.live_bytes > tracker->stats.peak_live_bytes)
+        tracker->stats.peak_live_bytes = tracker->stats.live_bytes;
 }
 
 /* Returns the class in which a released block is kept, or -1 if it goes back to the system. */
-static int put_back(tlmi_buffer_book_t *book, size_t capacity)
+static int put_back(tlmi_memory_tracker_t *tracker, size_t capacity)
 {
-    tlmi_buffer_stats_t *stats = &book->stats;
+    tlmi_buffer_stats_t *stats = &tracker->stats;
     stats->live_bytes -= capacity;
     size_t spare = stats->peak_live_bytes / 2;
     size_t limit = stats->peak_live_bytes + (spare > LEAST_SPARE ? spare : LEAST_SPARE);
@@ -117,39 +117,39 @@ static int put_back(tlmi_buffer_book_t *book, size_t capacity)
         return -1;
     size_t size;
     int index = size_class(&size, capacity);
-    book->kept[index]++;
+    tracker->kept[index]++;
     stats->kept_bytes += capacity;
     return index;
 }
 
-static void forget_kept(tlmi_buffer_book_t *book)
+static void forget_kept(tlmi_memory_tracker_t *tracker)
 {
-    memset(book->kept, 0, sizeof(book->kept));
-    book->stats.kept_bytes = 0;
-    book->stats.peak_live_bytes = book->stats.live_bytes;
+    memset(tracker->kept, 0, sizeof(tracker->kept));
+    tracker->stats.kept_bytes = 0;
+    tracker->stats.peak_live_bytes = tracker->stats.live_bytes;
 }
 
 /* Returns the capacity of the block that a request gets. */
-static size_t book_take(tlmi_buffer_book_t *book, size_t bytes)
+static size_t tracker_take(tlmi_memory_tracker_t *tracker, size_t bytes)
 {
     size_t size;
     int index = size_class(&size, bytes);
 
     if (!KEEP_BLOCKS)
         size = bytes;
-    if (take_kept(book, &size, index) < 0)
-        book->stats.fresh_blocks++;
-    count_live(book, size);
-    if (book->stats.live_bytes + book->stats.kept_bytes > book->peak_held_bytes)
-        book->peak_held_bytes = book->stats.live_bytes + book->stats.kept_bytes;
+    if (take_kept(tracker, &size, index) < 0)
+        tracker->stats.fresh_blocks++;
+    count_live(tracker, size);
+    if (tracker->stats.live_bytes + tracker->stats.kept_bytes > tracker->peak_held_bytes)
+        tracker->peak_held_bytes = tracker->stats.live_bytes + tracker->stats.kept_bytes;
     return size;
 }
 
-static void book_give(tlmi_buffer_book_t *book, size_t capacity)
+static void tracker_give(tlmi_memory_tracker_t *tracker, size_t capacity)
 {
-    put_back(book, capacity);
-    if (book->stats.live_bytes == 0)
-        forget_kept(book);
+    put_back(tracker, capacity);
+    if (tracker->stats.live_bytes == 0)
+        forget_kept(tracker);
 }
 
 size_t tlmi_buffer_capacity(size_t bytes)
@@ -162,21 +162,21 @@ size_t tlmi_buffer_capacity(size_t bytes)
 
 /* ---- Dry runs --------------------------------------------------------------------------- */
 
-static _Thread_local tlmi_buffer_book_t *dry_book;
+static _Thread_local tlmi_memory_tracker_t *dry_tracker;
 
-void tlmi_dry_run_begin(tlmi_buffer_book_t *book)
+void tlmi_dry_run_begin(tlmi_memory_tracker_t *tracker)
 {
-    dry_book = book;
+    dry_tracker = tracker;
 }
 
 void tlmi_dry_run_end(void)
 {
-    dry_book = NULL;
+    dry_tracker = NULL;
 }
 
 bool tlmi_dry_run(void)
 {
-    return dry_book != NULL;
+    return dry_tracker != NULL;
 }
 
 /* Returns a block with `memory` bytes of actual memory (at least one, so that it has an
@@ -186,8 +186,27 @@ static void *acquire_dry(size_t *capacity, size_t bytes, size_t memory, const ch
     void *block = tlmi_alloc_aligned(memory == 0 ? 1 : memory, 1, what);
 
     if (block != NULL)
-        *capacity = book_take(dry_book, bytes);
+        *capacity = tracker_take(dry_tracker, bytes);
     return block;
+}
+
+void *tlmi_lasting_alloc(size_t count, size_t size, const char *what)
+{
+    size_t bytes;
+
+    if (dry_tracker == NULL || !tlmi_mul_size(&bytes, count, size))
+        return tlmi_alloc_aligned(count, size, what);
+    void *block = tlmi_alloc(1, 1, what);
+    if (block != NULL)
+        dry_tracker->lasting_bytes += bytes;
+    return block;
+}
+
+void tlmi_lasting_free(void *block, size_t count, size_t size)
+{
+    if (block != NULL && dry_tracker != NULL)
+        dry_tracker->lasting_bytes -= count * size;
+    tlmi_free(block);
 }
 
 /* ---- The blocks -------------------------------------------------------------------------- */
@@ -204,7 +223,7 @@ static free_block_t *take_all(void)
             all = block;
         }
     }
-    forget_kept(&cache.book);
+    forget_kept(&cache.tracker);
     return all;
 }
 
@@ -224,7 +243,7 @@ static void *acquire(size_t *capacity, size_t bytes, size_t memory, const char *
     int index = size_class(&size, bytes);
     if (size == 0)
         return tlmi_alloc_aligned(SIZE_MAX, 2, what); /* fails with the usual message */
-    if (dry_book != NULL)
+    if (dry_tracker != NULL)
         return acquire_dry(capacity, bytes, memory, what);
     if (!KEEP_BLOCKS)
         size = bytes;
@@ -232,11 +251,11 @@ static void *acquire(size_t *capacity, size_t bytes, size_t memory, const char *
     pthread_once(&fork_once, watch_forks);
     lock_cache();
     free_block_t *block = NULL;
-    int from = take_kept(&cache.book, &size, index);
+    int from = take_kept(&cache.tracker, &size, index);
     if (from >= 0) {
         block = cache.lists[from];
         cache.lists[from] = block->next;
-        count_live(&cache.book, size);
+        count_live(&cache.tracker, size);
     }
     unlock_cache();
 
@@ -249,8 +268,8 @@ static void *acquire(size_t *capacity, size_t bytes, size_t memory, const char *
         if (block == NULL)
             return NULL;
         lock_cache();
-        count_live(&cache.book, size);
-        cache.book.stats.fresh_blocks++;
+        count_live(&cache.tracker, size);
+        cache.tracker.stats.fresh_blocks++;
         unlock_cache();
     }
     *capacity = size;
@@ -266,20 +285,20 @@ void tlmi_buffer_release(void *block, size_t capacity)
 {
     if (block == NULL)
         return;
-    if (dry_book != NULL) {
-        book_give(dry_book, capacity);
+    if (dry_tracker != NULL) {
+        tracker_give(dry_tracker, capacity);
         tlmi_free(block);
         return;
     }
     free_block_t *unwanted = NULL;
     lock_cache();
-    int to = put_back(&cache.book, capacity);
+    int to = put_back(&cache.tracker, capacity);
     if (to >= 0) {
         free_block_t *kept = block;
         kept->next = cache.lists[to];
         cache.lists[to] = kept;
         block = NULL;
-    } else if (cache.book.stats.live_bytes == 0) {
+    } else if (cache.tracker.stats.live_bytes == 0) {
         unwanted = take_all();
     }
     unlock_cache();
@@ -340,7 +359,7 @@ void tlmi_buffer_cache_clear(void)
 tlmi_buffer_stats_t tlmi_buffer_cache_stats(void)
 {
     lock_cache();
-    tlmi_buffer_stats_t stats = cache.book.stats;
+    tlmi_buffer_stats_t stats = cache.tracker.stats;
     unlock_cache();
     return stats;
 }

@@ -38,16 +38,17 @@ tlmi_buffer_stats_t tlmi_buffer_cache_stats(void);
 /* The cache's bookkeeping, separate from its memory. Zero-initialized; not thread-safe. */
 enum { TLMI_BUFFER_CLASSES = 456 };
 
-typedef struct tlmi_buffer_book {
+typedef struct tlmi_memory_tracker {
     size_t kept[TLMI_BUFFER_CLASSES]; /* number of kept blocks by size class */
     tlmi_buffer_stats_t stats;
     size_t peak_held_bytes; /* peak of live and kept bytes together */
-} tlmi_buffer_book_t;
+    size_t lasting_bytes;   /* from tlmi_lasting_alloc, which does not use the cache */
+} tlmi_memory_tracker_t;
 
 /* ---- Dry runs --------------------------------------------------------------------------- */
 
-/* Between begin and end, this thread's blocks are recorded in the book under the cache's rules
- * but have no memory: code runs unchanged, and the book shows how much memory it would hold.
+/* Between begin and end, this thread's blocks are recorded in the tracker under the cache's rules
+ * but have no memory: code runs unchanged, and the tracker shows how much memory it would hold.
  * Nothing may read or write elements during a dry run, so tlmi_parallel_for and similar
  * functions run nothing on this thread, and loops outside them check tlmi_dry_run. Blocks from
  * tlmi_cached_calloc (structs) and blocks of up to TLMI_DRY_MEMORY bytes (scalars) have memory
@@ -55,7 +56,13 @@ typedef struct tlmi_buffer_book {
  * affected. */
 enum { TLMI_DRY_MEMORY = 64 };
 
-void tlmi_dry_run_begin(tlmi_buffer_book_t *book);
+/* Memory that does not return to the cache, such as the state of an optimizer, which lives as long
+ * as the optimizer. It comes from tlmi_alloc_aligned; a dry run only counts it. Free it with the
+ * count and size of the allocation. Thread-safe. */
+void *tlmi_lasting_alloc(size_t count, size_t size, const char *what) __attribute__((malloc));
+void tlmi_lasting_free(void *block, size_t count, size_t size);
+
+void tlmi_dry_run_begin(tlmi_memory_tracker_t *tracker);
 void tlmi_dry_run_end(void);
 
 /* Whether this thread is in a dry run. */

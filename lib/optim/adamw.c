@@ -101,6 +101,11 @@ static void adamw_apply(const tlmi_update_t *update)
     tlmi_parallel_ranges(tensor->numel, adamw_range, &job);
 }
 
+static tlm_status_t adamw_create(tlm_optimizer_t **out)
+{
+    return tlm_optimizer_create_adamw(out, NULL);
+}
+
 const tlmi_optimizer_kind_t tlmi_adamw_kind = {
     .name = "adamw",
     .options_size = sizeof(adamw_options_t),
@@ -108,6 +113,8 @@ const tlmi_optimizer_kind_t tlmi_adamw_kind = {
     .num_options = sizeof(adamw_fields) / sizeof(adamw_fields[0]),
     .has_weight_decay = true,
     .checkpoint_version = 1,
+    .flops = 14, /* 3 for m, 4 for v, 5 for the step, 2 for the decay */
+    .create = adamw_create,
     .add_states = adamw_add_states,
     .apply = adamw_apply,
 };

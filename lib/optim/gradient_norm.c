@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "base/buffer_cache.h"
 #include "base/error.h"
 #include "base/number.h"
 #include "base/thread_pool.h"
@@ -60,7 +61,7 @@ tlm_status_t tlmi_gradient_sum_squares(double *out, const char *function,
         tlmi_cached_alloc((size_t)num_pieces, sizeof(*pieces), "the pieces of a gradient norm");
     if (pieces == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !tlmi_dry_run(); i++) {
         const tlm_tensor_t *grad = gradients[i];
 
         for (int64_t begin = 0; grad != NULL && begin < grad->numel; begin += PIECE_ELEMENTS) {
@@ -70,7 +71,7 @@ tlm_status_t tlmi_gradient_sum_squares(double *out, const char *function,
         }
     }
     tlmi_parallel_for(num_pieces, piece_sum, pieces);
-    for (int64_t i = 0; i < num_pieces; i++)
+    for (int64_t i = 0; i < num_pieces && !tlmi_dry_run(); i++)
         sum += pieces[i].sum;
     tlmi_cached_free(pieces);
     if (!isfinite(sum))

@@ -54,8 +54,8 @@ const char *tlm_optimizer_kind(const tlm_optimizer_t *optimizer)
  * update, which reads and writes seven times as much. */
 static tlm_status_t check_gradients(const tlm_optimizer_t *optimizer)
 {
-    tlm_tensor_t **gradients = tlmi_cached_alloc(optimizer->num_parameters, sizeof(tlm_tensor_t *),
-                                                 "the gradients of an optimizer step");
+    tlm_tensor_t **gradients = tlmi_cached_calloc(optimizer->num_parameters, sizeof(tlm_tensor_t *),
+                                                  "the gradients of an optimizer step");
     tlm_status_t status;
     double sum;
 
@@ -125,12 +125,12 @@ tlm_status_t tlmi_optimizer_step(tlm_optimizer_t *optimizer, const double *learn
                          optimizer->steps);
     if (!are_finite)
         TLMI_TRY(check_gradients(optimizer));
-    updates.items = tlmi_cached_alloc(optimizer->num_parameters, sizeof(*updates.items),
-                                      "the updates of an optimizer step");
+    updates.items = tlmi_cached_calloc(optimizer->num_parameters, sizeof(*updates.items),
+                                       "the updates of an optimizer step");
     if (updates.items == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     TLMI_TRY_OR(done, prepare(&updates, optimizer, learning_rate));
-    for (size_t i = 0; i < updates.n; i++) {
+    for (size_t i = 0; i < updates.n && !tlmi_dry_run(); i++) {
         kind_of(optimizer, updates.items[i].parameter)->apply(&updates.items[i]);
         tlmi_tensor_written(updates.items[i].parameter->tensor);
     }

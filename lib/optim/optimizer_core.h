@@ -75,6 +75,10 @@ struct tlmi_optimizer_kind {
     size_t num_options;
     bool has_weight_decay;
     int32_t checkpoint_version; /* the first version of the format that has this kind as it is */
+    int32_t flops;              /* floating-point operations of an update, per element */
+
+    /* Makes an optimizer of this kind with default options: tlm_model_cost runs steps of it. */
+    tlm_status_t (*create)(tlm_optimizer_t **out);
 
     /* Adds the buffers of a parameter with tlmi_state_add; refuses tensors that the kind has no
      * rule for. NULL: there are none, and any tensor will do. */
@@ -83,16 +87,18 @@ struct tlmi_optimizer_kind {
 
     /* All that can fail in an update, for instance getting memory. Runs for all parameters before
      * any is changed, and changes neither parameter nor state: what it computes goes to scratch.
-     * NULL: nothing can fail. */
+     * In a dry run (base/buffer_cache.h) it allocates, but must not read or write elements. NULL:
+     * nothing can fail. */
     tlm_status_t (*prepare)(tlmi_update_t *update);
 
-    /* Changes parameter and state. The bits must not depend on the number of threads. */
+    /* Changes parameter and state. The bits must not depend on the number of threads. Not called
+     * in a dry run, so it must not allocate. */
     void (*apply)(const tlmi_update_t *update);
 };
 
 extern const tlmi_optimizer_kind_t tlmi_adamw_kind, tlmi_sgd_kind;
 
-/* All kinds, NULL at the end. */
+/* All kinds, in the order of TLM_COST_ADAMW and the numbers that follow it; NULL at the end. */
 extern const tlmi_optimizer_kind_t *const tlmi_optimizer_kinds[];
 
 /* ---- For kinds -------------------------------------------------------------------------- */

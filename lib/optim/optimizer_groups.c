@@ -3,8 +3,10 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer_cache.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/number.h"
@@ -106,21 +108,47 @@ tlm_status_t tlmi_check_leaf(const char *function, const char *what, size_t inde
     return TLM_OK;
 }
 
-static tlm_status_t check_new_parameter(const char *function, const tlm_optimizer_t *optimizer,
-                                        tlm_tensor_t *const *tensors, size_t index)
-{
-    const tlm_tensor_t *tensor = tensors[index];
+/* A tensor, and its place among the optimizer's parameters and the new tensors after them. */
+typedef struct listed {
+    const tlm_tensor_t *tensor;
+    size_t place;
+} listed_t;
 
-    TLMI_TRY(tlmi_check_leaf(function, "tensor", index, tensor));
-    for (size_t i = 0; i < optimizer->num_parameters; i++)
-        if (optimizer->parameters[i].tensor == tensor)
-            return tlmi_fail(TLM_ERR_STATE, "%s: tensor %zu is already parameter %zu, in group %zu",
-                             function, index, i, optimizer->parameters[i].group);
-    for (size_t i = 0; i < index; i++)
-        if (tensors[i] == tensor)
-            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: tensors %zu and %zu are the same",
-                             function, i, index);
-    return TLM_OK;
+static int compare_listed(const void *a, const void *b)
+{
+    const listed_t *left = a, *right = b;
+
+    if (left->tensor != right->tensor)
+        return (uintptr_t)left->tensor < (uintptr_t)right->tensor ? -1 : 1;
+    return left->place < right->place ? -1 : left->place > right->place;
+}
+
+/* Fails if a new tensor is a parameter already, or given twice: with a sorted list, because models
+ * may have very many parameters. */
+static tlm_status_t check_distinct(const char *function, const tlm_optimizer_t *optimizer,
+                                   tlm_tensor_t *const *tensors, size_t total)
+{
+    size_t old = optimizer->num_parameters, again = total, first = 0;
+    listed_t *list = tlmi_alloc(total, sizeof(*list), "the parameters of an optimizer");
+
+    if (list == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < total; i++)
+        list[i] = (listed_t){i < old ? optimizer->parameters[i].tensor : tensors[i - old], i};
+    qsort(list, total, sizeof(*list), compare_listed);
+    for (size_t i = 1; i < total; i++)
+        if (list[i].tensor == list[i - 1].tensor && list[i].place < again) {
+            again = list[i].place;
+            first = list[i - 1].place;
+        }
+    tlmi_free(list);
+    if (again == total)
+        return TLM_OK;
+    if (first < old)
+        return tlmi_fail(TLM_ERR_STATE, "%s: tensor %zu is already parameter %zu, in group %zu",
+                         function, again - old, first, optimizer->parameters[first].group);
+    return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: tensors %zu and %zu are the same", function,
+                     first - old, again - old);
 }
 
 tlm_status_t tlmi_state_add(tlmi_parameter_t *parameter, const char *name, const int64_t *shape,
@@ -136,10 +164,11 @@ tlm_status_t tlmi_state_add(tlmi_parameter_t *parameter, const char *name, const
     if (!tlmi_grow(&parameter->states, &parameter->state_capacity, parameter->num_states + 1,
                    sizeof(state), "the states of a parameter"))
         return TLM_ERR_OUT_OF_MEMORY;
-    state.values = tlmi_alloc_aligned(state.numel, sizeof(float), "the state of an optimizer");
+    state.values = tlmi_lasting_alloc(state.numel, sizeof(float), "the state of an optimizer");
     if (state.values == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    memset(state.values, 0, state.numel * sizeof(float));
+    if (!tlmi_dry_run())
+        memset(state.values, 0, state.numel * sizeof(float));
     parameter->states[parameter->num_states++] = state;
     return TLM_OK;
 }
@@ -147,7 +176,7 @@ tlm_status_t tlmi_state_add(tlmi_parameter_t *parameter, const char *name, const
 static void parameter_release(tlmi_parameter_t *parameter)
 {
     for (size_t i = 0; i < parameter->num_states; i++)
-        tlmi_free(parameter->states[i].values);
+        tlmi_lasting_free(parameter->states[i].values, parameter->states[i].numel, sizeof(float));
     tlmi_free(parameter->states);
     tlm_tensor_free(parameter->tensor);
 }
@@ -180,9 +209,10 @@ tlm_status_t tlmi_optimizer_add(tlm_optimizer_t *optimizer, const char *function
         TLMI_REQUIRE(function, tensors);
     TLMI_TRY(tlmi_group_check(function, group));
     for (size_t i = 0; i < n; i++)
-        TLMI_TRY(check_new_parameter(function, optimizer, tensors, i));
+        TLMI_TRY(tlmi_check_leaf(function, "tensor", i, tensors[i]));
     if (!tlmi_add_size(&total, optimizer->num_parameters, n))
         return tlmi_fail_memory(SIZE_MAX, "the parameters of an optimizer");
+    TLMI_TRY(check_distinct(function, optimizer, tensors, total));
     if (!tlmi_grow(&optimizer->groups, &optimizer->group_capacity, optimizer->num_groups + 1,
                    sizeof(*optimizer->groups), "the groups of an optimizer") ||
         !tlmi_grow(&optimizer->parameters, &optimizer->parameter_capacity, total,

@@ -28,9 +28,16 @@ static void sgd_apply(const tlmi_update_t *update)
     tlmi_parallel_ranges(tensor->numel, sgd_range, &job);
 }
 
+static tlm_status_t sgd_create(tlm_optimizer_t **out)
+{
+    return tlm_optimizer_create_sgd(out, 0.0);
+}
+
 const tlmi_optimizer_kind_t tlmi_sgd_kind = {
     .name = "sgd",
     .checkpoint_version = 2,
+    .flops = 2,
+    .create = sgd_create,
     .apply = sgd_apply,
 };
 

@@ -285,6 +285,57 @@ START_TEST(parameters_without_a_gradient_are_skipped)
 }
 END_TEST
 
+static size_t state_bytes(const tlm_optimizer_t *optimizer)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < optimizer->num_parameters; i++)
+        for (size_t j = 0; j < optimizer->parameters[i].num_states; j++)
+            bytes += optimizer->parameters[i].states[j].numel * sizeof(float);
+    return bytes;
+}
+
+/* An optimizer of one parameter that has a gradient, whose elements are never read. */
+static tlm_optimizer_t *start_dry(const tlmi_group_t *group)
+{
+    const int64_t shape[2] = {3000, 2000};
+    tlm_optimizer_t *optimizer;
+    tlm_tensor_t *matrix, *same, *sum;
+
+    ASSERT_OK(tlm_tensor_create(&matrix, TLM_FLOAT32, shape, 2));
+    ASSERT_OK(tlm_tensor_set_requires_grad(matrix, true));
+    ASSERT_OK(tlm_scale(&same, matrix, 1.0f));
+    ASSERT_OK(tlm_sum(&sum, same));
+    ASSERT_OK(tlm_tensor_backward(sum, NULL));
+    tlm_tensor_free(sum);
+    tlm_tensor_free(same);
+    ASSERT_OK(tlmi_optimizer_new(&optimizer, "test", group));
+    ASSERT_OK(tlmi_optimizer_add(optimizer, "test", &matrix, 1, group));
+    tlm_tensor_free(matrix);
+    return optimizer;
+}
+
+START_TEST(dry_runs_count_the_state)
+{
+    for (size_t k = 0; kind_at(k) != NULL; k++) {
+        tlmi_memory_tracker_t tracker = {0};
+        _Alignas(16) char room[ROOM];
+        tlmi_group_t group = make_group(kind_at(k), 0.5, room);
+
+        tlmi_dry_run_begin(&tracker);
+        tlm_optimizer_t *optimizer = start_dry(&group);
+        ck_assert_uint_eq(tracker.lasting_bytes, state_bytes(optimizer));
+        for (int step = 0; step < 2; step++)
+            ASSERT_OK(tlm_optimizer_step(optimizer));
+        ck_assert_uint_eq(tracker.lasting_bytes, state_bytes(optimizer));
+        tlm_optimizer_free(optimizer);
+        tlmi_dry_run_end();
+        ck_assert_uint_eq(tracker.lasting_bytes, 0);
+        ck_assert_uint_eq(tracker.stats.live_bytes, 0);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("optimizer_kinds");
@@ -296,6 +347,7 @@ int main(void)
     tcase_add_test(tcase, a_refused_group_changes_nothing);
     tcase_add_test(tcase, threads_do_not_change_a_bit);
     tcase_add_test(tcase, parameters_without_a_gradient_are_skipped);
+    tcase_add_test(tcase, dry_runs_count_the_state);
     tcase_set_timeout(tcase, 60);
     suite_add_tcase(suite, tcase);
     return run_suite(suite, CK_FORK_GETENV);

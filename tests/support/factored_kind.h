@@ -53,7 +53,8 @@ static tlm_status_t factored_prepare(tlmi_update_t *update)
         return TLM_ERR_OUT_OF_MEMORY;
     if (factored_fails_at > 0 && --factored_fails_at == 0)
         return tlmi_fail(TLM_ERR_RANGE, "factored: told to fail");
-    memcpy(update->scratch, tlmi_floats(tensor->grad), (size_t)tensor->numel * sizeof(float));
+    if (!tlmi_dry_run())
+        memcpy(update->scratch, tlmi_floats(tensor->grad), (size_t)tensor->numel * sizeof(float));
     return TLM_OK;
 }
 

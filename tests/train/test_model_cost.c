@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tensor/tensor_core.h"
 #include "kernels/gemm.h"
+#include "optim/optimizer_core.h"
+#include "tensor/tensor_core.h"
 #include "tinylm/tinylm.h"
 
 #define TOLERANCE 0.1
@@ -286,6 +287,7 @@ START_TEST(test_parts_sum_up)
     tlm_cost_t cost = cost_of(&settings[_i]);
     double forward = 0.0, backward = 0.0;
     uint64_t parameters = 0;
+    bool adamw = settings[_i].optimizer == TLM_COST_ADAMW;
 
     for (int32_t part = 0; part < TLM_MAX_PARTS; part++) {
         parameters += cost.part_parameters[part];
@@ -298,11 +300,46 @@ START_TEST(test_parts_sum_up)
                         cost.step_flops);
     ck_assert_uint_eq(cost.weight_bytes, 4 * parameters);
     ck_assert_uint_eq(cost.gradient_bytes, 4 * parameters);
-    ck_assert_uint_eq(cost.optimizer_bytes,
-                      settings[_i].optimizer == TLM_COST_ADAMW ? 8 * parameters : 0);
+    ck_assert_uint_eq(cost.optimizer_bytes, adamw ? 8 * parameters : 0);
+    ck_assert_double_eq(cost.optimizer_flops, (adamw ? 14.0 : 2.0) * (double)parameters);
     ck_assert_uint_ge(cost.step_live_bytes,
                       cost.weight_bytes + cost.optimizer_bytes + cost.activation_bytes);
     ck_assert_uint_ge(cost.step_peak_bytes, cost.step_live_bytes);
+}
+END_TEST
+
+/* For every kind of optimizer, what is told of its state is what a real one allocates. */
+START_TEST(test_state_is_that_of_a_real_optimizer)
+{
+    for (int32_t kind = 0; tlmi_optimizer_kinds[kind] != NULL; kind++) {
+        setting_t s = settings[_i];
+        s.optimizer = kind;
+        tlm_cost_t cost = cost_of(&s);
+        tlm_model_options_t options = model_options(&s);
+        tlm_model_t *model;
+        ck_assert_int_eq(tlm_model_create(&model, &options), TLM_OK);
+        tlm_optimizer_t *optimizer;
+        ck_assert_int_eq(tlmi_optimizer_kinds[kind]->create(&optimizer), TLM_OK);
+        ck_assert_str_eq(tlm_optimizer_kind(optimizer), tlmi_optimizer_kinds[kind]->name);
+        long long before = start_memory_count();
+        ck_assert_int_eq(tlm_optimizer_add_model(optimizer, model, 0, NULL), TLM_OK);
+        long long held = atomic_load(&memory_held) - before;
+
+        size_t bytes = 0;
+        /* Besides the buffers there are only lists, and what alignment takes of pages. */
+        long long more = 1024 * (long long)(optimizer->num_parameters + 1);
+        for (size_t i = 0; i < optimizer->num_parameters; i++)
+            for (size_t j = 0; j < optimizer->parameters[i].num_states; j++) {
+                size_t size = optimizer->parameters[i].states[j].numel * sizeof(float);
+                bytes += size;
+                more += size >= 4 << 20 ? 2 << 20 : 4096;
+            }
+        ck_assert_uint_eq(cost.optimizer_bytes, bytes);
+        ck_assert_int_ge(held, (long long)bytes);
+        ck_assert_int_le(held, (long long)bytes + more);
+        tlm_optimizer_free(optimizer);
+        tlm_model_free(model);
+    }
 }
 END_TEST
 
@@ -496,8 +533,8 @@ START_TEST(test_refuses_nonsense)
     asked.time = 1025;
     check_refused(TLM_ERR_RANGE, "1025 tokens", &model, &asked);
     asked = (tlm_cost_options_t)TLM_COST_OPTIONS_INIT;
-    asked.optimizer = 2;
-    check_refused(TLM_ERR_INVALID_ARGUMENT, "optimizer 2", &model, &asked);
+    asked.optimizer = 1000;
+    check_refused(TLM_ERR_INVALID_ARGUMENT, "optimizer 1000", &model, &asked);
     asked = (tlm_cost_options_t)TLM_COST_OPTIONS_INIT;
     asked.counting = -1;
     check_refused(TLM_ERR_INVALID_ARGUMENT, "counting -1", &model, &asked);
@@ -541,6 +578,7 @@ int main(void)
 
     tcase_add_loop_test(tcase, test_costs_are_those_of_real_steps, 0, NUM_SETTINGS);
     tcase_add_loop_test(tcase, test_parts_sum_up, 0, NUM_SETTINGS);
+    tcase_add_loop_test(tcase, test_state_is_that_of_a_real_optimizer, 0, NUM_SETTINGS);
     tcase_add_test(tcase, test_gpt2_xl_by_hand);
     tcase_add_test(tcase, test_checkpointing_trades_memory_for_operations);
     tcase_add_test(tcase, test_telling_takes_no_memory);

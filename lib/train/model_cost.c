@@ -1,18 +1,19 @@
-/* What a model costs: parameters, bytes and floating-point operations, from its options. */
+/* What a model and its training cost: parameters, bytes and floating-point operations, from its
+ * options. */
 #include "tinylm/model_info.h"
 
 #include <inttypes.h>
 
-#include "nn/attention.h"
 #include "base/buffer_cache.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/options.h"
 #include "model/model_core.h"
+#include "nn/attention.h"
+#include "optim/optimizer_core.h"
+#include "tinylm/train.h"
 
-#define ADAMW_FLOPS 14 /* per parameter: 3 for m, 4 for v, 5 for the step, 2 for the decay */
-#define SGD_FLOPS   2
-#define MAX_BYTES   ((size_t)1 << 52) /* above it, intermediate sums of bytes could overflow */
+#define MAX_BYTES ((size_t)1 << 52) /* above it, intermediate sums of bytes could overflow */
 
 /* ---- Parameters ------------------------------------------------------------------------- */
 
@@ -82,13 +83,21 @@ static void count_flops(tlm_cost_t *cost, const tlm_model_options_t *options,
     cost->model_flops = sum_parts(forward) + sum_parts(backward);
     if (asked->checkpointing)
         cost->recompute_flops = sum_parts(forward) - forward[TLM_PART_OUTPUT];
-    cost->optimizer_flops =
-        parameters * (asked->optimizer == TLM_COST_ADAMW ? ADAMW_FLOPS : SGD_FLOPS);
+    cost->optimizer_flops = parameters * tlmi_optimizer_kinds[asked->optimizer]->flops;
     cost->step_flops = cost->model_flops + cost->recompute_flops + cost->optimizer_flops;
     cost->token_flops = 2.0 * matrices + 4.0 * queries * (double)asked->time;
 }
 
 /* ---- Checks ----------------------------------------------------------------------------- */
+
+static int32_t count_kinds(void)
+{
+    int32_t n = 0;
+
+    while (tlmi_optimizer_kinds[n] != NULL)
+        n++;
+    return n;
+}
 
 static tlm_status_t check_cost_options(tlm_cost_options_t *asked,
                                        const tlm_model_options_t *options)
@@ -102,10 +111,10 @@ static tlm_status_t check_cost_options(tlm_cost_options_t *asked,
                          "model_cost: %" PRId64
                          " tokens are more than the context length of %" PRId64,
                          asked->time, options->context_length);
-    if (asked->optimizer != TLM_COST_ADAMW && asked->optimizer != TLM_COST_SGD)
+    if (asked->optimizer < 0 || asked->optimizer >= count_kinds())
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "model_cost: optimizer %" PRId32 " is not in 0 .. %d", asked->optimizer,
-                         TLM_COST_SGD);
+                         "model_cost: optimizer %" PRId32 " is not in 0 .. %" PRId32,
+                         asked->optimizer, count_kinds() - 1);
     if (asked->counting != TLM_COUNT_EXECUTED && asked->counting != TLM_COUNT_FULL)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "model_cost: counting %" PRId32 " is not in 0 .. %d", asked->counting,
@@ -135,58 +144,65 @@ static bool bytes_fit(const tlm_model_options_t *options, const tlmi_model_shape
 
 /* ---- Memory ----------------------------------------------------------------------------- */
 
-typedef struct step_memory {
-    size_t activations; /* bytes that the forward pass keeps for backward */
-    size_t live, peak;  /* peak bytes in use; peak bytes held from the system */
-} step_memory_t;
-
 /* Runs one step. *activations gets the bytes that its forward pass keeps, including the gradient of
  * the output projection, which the loss computes in forward. */
 static tlm_status_t run_dry_step(size_t *activations, tlm_model_t *model,
-                                 const tlm_cost_options_t *asked, const tlmi_buffer_book_t *book)
+                                 tlm_optimizer_t *optimizer, const tlm_cost_options_t *asked,
+                                 const tlmi_memory_tracker_t *tracker)
 {
+    tlm_optimizer_zero_grad(optimizer);
+    size_t before = tracker->stats.live_bytes;
     const uint32_t unread = 0; /* a dry run does not read the ids */
     tlm_tensor_t *loss;
-    tlm_status_t status;
-    size_t before;
-
-    tlm_model_zero_grad(model);
-    before = book->stats.live_bytes;
     TLMI_TRY(tlm_model_loss(&loss, model, &unread, &unread, asked->batch, asked->time));
-    *activations = book->stats.live_bytes - before;
-    status = tlm_tensor_backward(loss, NULL);
+    *activations = tracker->stats.live_bytes - before;
+    tlm_status_t status = tlm_tensor_backward(loss, NULL);
     tlm_tensor_free(loss);
-    return status;
+    return status == TLM_OK ? tlm_optimizer_step(optimizer) : status;
 }
 
-/* Runs the model's real forward and backward pass with an allocator that counts bytes and hands out
- * no memory. */
-static tlm_status_t measure_step(step_memory_t *out, const tlm_model_options_t *options,
-                                 const tlm_cost_options_t *asked, size_t optimizer_bytes)
+/* Runs real steps of the model and the optimizer with an allocator that counts bytes and hands out
+ * no memory, and sets the fields of *cost that this finds. */
+static tlm_status_t run_dry_steps(tlm_cost_t *cost, const tlm_model_options_t *options,
+                                  const tlm_cost_options_t *asked,
+                                  const tlmi_memory_tracker_t *tracker)
 {
     enum { STEPS = 3 }; /* later steps reuse what the first leaves in the cache */
     const size_t output = (size_t)options->vocab_size * (size_t)options->d_model * sizeof(float);
-    tlmi_buffer_book_t *book = tlmi_calloc(1, sizeof(*book), "the book of a dry run");
-    const bool recorded = tlm_set_grad_enabled(true);
     tlm_model_t *model = NULL;
+    tlm_optimizer_t *optimizer = NULL;
     size_t activations = 0;
-    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    tlm_status_t status;
 
-    if (book == NULL)
-        goto done;
-    tlmi_dry_run_begin(book);
     TLMI_TRY_OR(done, tlmi_model_create_empty(&model, options));
     TLMI_TRY_OR(done, tlm_model_set_checkpointing(model, asked->checkpointing));
+    TLMI_TRY_OR(done, tlmi_optimizer_kinds[asked->optimizer]->create(&optimizer));
+    TLMI_TRY_OR(done, tlm_optimizer_add_model(optimizer, model, 0, NULL));
     for (int32_t step = 0; step < STEPS; step++)
-        TLMI_TRY_OR(done, run_dry_step(&activations, model, asked, book));
-    out->activations = activations - tlmi_buffer_capacity(output);
-    out->live = book->stats.peak_live_bytes + optimizer_bytes;
-    out->peak = book->peak_held_bytes + optimizer_bytes;
+        TLMI_TRY_OR(done, run_dry_step(&activations, model, optimizer, asked, tracker));
+    cost->activation_bytes = activations - tlmi_buffer_capacity(output);
+    cost->optimizer_bytes = tracker->lasting_bytes;
+    cost->step_live_bytes = tracker->stats.peak_live_bytes + tracker->lasting_bytes;
+    cost->step_peak_bytes = tracker->peak_held_bytes + tracker->lasting_bytes;
 done:
+    tlm_optimizer_free(optimizer);
     tlm_model_free(model);
+    return status;
+}
+
+static tlm_status_t measure_step(tlm_cost_t *cost, const tlm_model_options_t *options,
+                                 const tlm_cost_options_t *asked)
+{
+    tlmi_memory_tracker_t *tracker = tlmi_calloc(1, sizeof(*tracker), "the count of a dry run");
+
+    if (tracker == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    const bool recorded = tlm_set_grad_enabled(true);
+    tlmi_dry_run_begin(tracker);
+    tlm_status_t status = run_dry_steps(cost, options, asked, tracker);
     tlmi_dry_run_end();
     tlm_set_grad_enabled(recorded);
-    tlmi_free(book);
+    tlmi_free(tracker);
     return status;
 }
 
@@ -199,7 +215,6 @@ tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
     tlm_cost_t cost = TLM_COST_INIT;
     tlm_model_options_t options;
     tlmi_model_shape_t shape;
-    step_memory_t memory;
 
     TLMI_REQUIRE("model_cost", out);
     TLMI_TRY(tlmi_model_resolve(&options, &shape, "model_cost", model));
@@ -214,12 +229,8 @@ tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
     count_parameters(&cost, &options, &shape);
     count_flops(&cost, &options, &shape, &asked);
     cost.weight_bytes = cost.gradient_bytes = shape.num_elements * sizeof(float);
-    cost.optimizer_bytes = asked.optimizer == TLM_COST_ADAMW ? 2 * cost.weight_bytes : 0;
     cost.kv_cache_bytes = 2 * sizeof(float) * (uint64_t)options.num_layers *
                           (uint64_t)shape.kv_width * (uint64_t)asked.batch * (uint64_t)asked.time;
-    TLMI_TRY(measure_step(&memory, &options, &asked, cost.optimizer_bytes));
-    cost.activation_bytes = memory.activations;
-    cost.step_live_bytes = memory.live;
-    cost.step_peak_bytes = memory.peak;
+    TLMI_TRY(measure_step(&cost, &options, &asked));
     return tlmi_options_write("model_cost", out, &cost, TLMI_COST);
 }

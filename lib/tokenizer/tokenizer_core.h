@@ -3,9 +3,11 @@
 #define TLMI_TOKENIZER_CORE_H
 
 #include "tinylm/tokenizer.h"
+#include "tokenizer/decode/decoders.h"
 #include "tokenizer/pretoken_cache.h"
 #include "tokenizer/pretokenize/pretokenize.h"
 #include "tokenizer/subword_model.h"
+#include "tokenizer/template.h"
 
 /* A vocabulary: byte strings numbered from 0, and an index from bytes to numbers. */
 
@@ -57,6 +59,8 @@ struct tlm_tokenizer {
     const tlmi_normalizer_t *normalizer; /* NULL if there is none */
     tlmi_pretokenizer_t *pretokenizer;
     tlmi_subword_model_t *model;
+    tlmi_decoder_t *decoder;    /* NULL: the text is the concatenation of the bytes of the tokens */
+    tlmi_template_t *template;  /* the ids around a text; NULL if there are none */
     tlmi_memory_pool_t *memory; /* the only part that changes: idle caches of pretokens */
 };
 
@@ -80,7 +84,7 @@ tlm_status_t tlmi_tokenizer_build(tlm_tokenizer_t **out, const char *what, const
 tlm_status_t tlmi_tokenizer_copy_vocabulary(tlmi_vocabulary_t *out, const char *what,
                                             const tlm_bytes_t *vocab, size_t vocab_size);
 
-/* Decoding in two steps: measure the bytes, then copy them (decode.c). */
+/* Decoding without a decoder, in two steps: measure the bytes, then copy them (decode.c). */
 
 /* Sums the sizes of tokens. Returns false if an id has no token, with its position in *bad, or if
  * the sum overflows, with n in *bad. */

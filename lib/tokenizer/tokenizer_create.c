@@ -18,6 +18,8 @@ void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer)
     tlmi_free(tokenizer->special_ids);
     tlmi_normalizer_free(tokenizer->normalizer);
     tlmi_pretokenizer_free(tokenizer->pretokenizer);
+    tlmi_decoder_free(tokenizer->decoder);
+    tlmi_template_free(tokenizer->template);
     tlmi_memory_pool_free(tokenizer->memory);
     tlmi_free(tokenizer);
 }

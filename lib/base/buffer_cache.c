@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "base/buffer_cache.h"
+#include "base/error.h"
 #include "base/memory.h"
+#include "base/process.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define KEEP_BLOCKS 0 /* lets the sanitizer see every use after free */
@@ -36,23 +38,15 @@ static struct {
     tlmi_memory_tracker_t tracker;
 } cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-
 static void lock_cache(void)
 {
+    tlmi_hold_at_fork(&cache.lock);
     pthread_mutex_lock(&cache.lock);
 }
 
 static void unlock_cache(void)
 {
     pthread_mutex_unlock(&cache.lock);
-}
-
-/* If the process forks while another thread holds the lock, the child would find it locked
- * forever. */
-static void watch_forks(void)
-{
-    pthread_atfork(lock_cache, unlock_cache, unlock_cache);
 }
 
 /* Returns the number and size of the smallest class that holds `bytes`; size 0 if there is none. */
@@ -241,14 +235,15 @@ static void *acquire(size_t *capacity, size_t bytes, size_t memory, const char *
 {
     size_t size;
     int index = size_class(&size, bytes);
-    if (size == 0)
-        return tlmi_alloc_aligned(SIZE_MAX, 2, what); /* fails with the usual message */
+    if (size == 0) {
+        tlmi_fail_overflow(what);
+        return NULL;
+    }
     if (dry_tracker != NULL)
         return acquire_dry(capacity, bytes, memory, what);
     if (!KEEP_BLOCKS)
         size = bytes;
 
-    pthread_once(&fork_once, watch_forks);
     lock_cache();
     free_block_t *block = NULL;
     int from = take_kept(&cache.tracker, &size, index);

@@ -65,6 +65,12 @@ tlm_status_t tlmi_fail_memory(size_t bytes, const char *what)
     return tlmi_fail(TLM_ERR_OUT_OF_MEMORY, "out of memory: %zu bytes for %s", bytes, what);
 }
 
+tlm_status_t tlmi_fail_overflow(const char *what)
+{
+    return tlmi_fail(TLM_ERR_OUT_OF_MEMORY, "out of memory: %s would exceed the address space",
+                     what);
+}
+
 const char *tlm_error_message(void)
 {
     return message;

@@ -20,6 +20,9 @@ tlm_status_t tlmi_fail_errno(const char *action, const char *path) __attribute__
 /* Fails with TLM_ERR_OUT_OF_MEMORY and "out of memory: <bytes> bytes for <what>". */
 tlm_status_t tlmi_fail_memory(size_t bytes, const char *what) __attribute__((cold));
 
+/* The same where the number of bytes overflows. */
+tlm_status_t tlmi_fail_overflow(const char *what) __attribute__((cold));
+
 /* Returns from the enclosing function when a call fails. Use it where there is nothing to
  * release. */
 #define TLMI_TRY(call)                                                                             \

@@ -37,9 +37,10 @@ static bool block_size(size_t *bytes, size_t count, size_t size)
 static void *out_of_memory(size_t count, size_t size, const char *what)
 {
     size_t bytes;
-    if (!tlmi_mul_size(&bytes, count, size))
-        bytes = SIZE_MAX;
-    tlmi_fail_memory(bytes, what);
+    if (block_size(&bytes, count, size))
+        tlmi_fail_memory(bytes, what);
+    else
+        tlmi_fail_overflow(what);
     return NULL;
 }
 

@@ -20,15 +20,10 @@ static tlm_status_t set_text(tlmi_json_t *object, const char *key, const char *t
 static tlm_status_t set_option(tlmi_json_t *object, const tlmi_optimizer_option_t *option,
                                const void *options)
 {
-    const char *field = (const char *)options + option->offset;
-    double number;
-    int32_t choice;
-
-    if (option->choices == NULL) {
-        memcpy(&number, field, sizeof(number));
-        return tlmi_json_set(object, option->name, tlmi_json_new_number(number));
-    }
-    memcpy(&choice, field, sizeof(choice));
+    if (option->choices == NULL)
+        return tlmi_json_set(object, option->name,
+                             tlmi_json_new_number(tlmi_optimizer_option_number(option, options)));
+    int32_t choice = tlmi_optimizer_option_choice(option, options);
     return choice == 0 ? TLM_OK : set_text(object, option->name, option->choices[choice]);
 }
 
@@ -103,12 +98,8 @@ static bool has_choices(const tlmi_group_t *group)
 {
     for (size_t i = 0; i < group->kind->num_options; i++) {
         const tlmi_optimizer_option_t *option = &group->kind->options[i];
-        int32_t choice;
 
-        if (option->choices == NULL)
-            continue;
-        memcpy(&choice, (const char *)group->options + option->offset, sizeof(choice));
-        if (choice != 0)
+        if (option->choices != NULL && tlmi_optimizer_option_choice(option, group->options) != 0)
             return true;
     }
     return false;
@@ -170,17 +161,15 @@ static tlm_status_t read_choice(int32_t *out, const tlmi_json_t *value,
 static tlm_status_t read_option(void *options, const tlmi_json_t *value,
                                 const tlmi_optimizer_option_t *option, const place_t *place)
 {
-    char *field = (char *)options + option->offset;
-    double number;
-
     if (option->choices == NULL) {
+        double number;
         TLMI_TRY(read_number(&number, value, option->name, place));
-        memcpy(field, &number, sizeof(number));
+        tlmi_optimizer_option_set_number(option, options, number);
         return TLM_OK;
     }
     int32_t choice;
     TLMI_TRY(read_choice(&choice, value, option, place));
-    memcpy(field, &choice, sizeof(choice));
+    tlmi_optimizer_option_set_choice(option, options, choice);
     return TLM_OK;
 }
 

@@ -100,10 +100,10 @@ static tlm_status_t copy_stops(sequence_t *sequence)
         return TLM_OK;
     for (size_t i = 0; i < count; i++)
         if (!tlmi_add_size(&ids, ids, options->stop_sequences[i].n))
-            return tlmi_fail_memory(SIZE_MAX, "stop sequences");
+            return tlmi_fail_overflow("stop sequences");
     if (!tlmi_mul_size(&bytes, count, sizeof(tlm_ids_t)) ||
         !tlmi_mul_size(&id_bytes, ids, sizeof(uint32_t)) || !tlmi_add_size(&bytes, bytes, id_bytes))
-        return tlmi_fail_memory(SIZE_MAX, "stop sequences");
+        return tlmi_fail_overflow("stop sequences");
     sequence->stops = tlmi_alloc(bytes, 1, "stop sequences");
     if (sequence->stops == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -274,7 +274,7 @@ static tlm_status_t reserve_token(sequence_t *sequence)
     size_t count = num_new(sequence) + 1, top = 0;
 
     if (!tlmi_mul_size(&top, count, sequence->num_top))
-        return tlmi_fail_memory(SIZE_MAX, "log-probabilities");
+        return tlmi_fail_overflow("log-probabilities");
     if (!tlmi_grow(&sequence->tokens, &sequence->token_capacity, sequence->num_tokens + 1,
                    sizeof(*sequence->tokens), "generated tokens") ||
         !tlmi_grow(&sequence->log_probs, &sequence->log_prob_capacity, count,

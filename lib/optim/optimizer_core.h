@@ -110,6 +110,14 @@ tlm_status_t tlmi_state_add(tlmi_parameter_t *parameter, const char *name, const
 /* Fails, naming the value, unless it is finite and >= 0. */
 tlm_status_t tlmi_check_rate(const char *function, const char *name, double value);
 
+/* Read and set a field in the kind's own struct: a number, or a choice. */
+double tlmi_optimizer_option_number(const tlmi_optimizer_option_t *option, const void *options);
+int32_t tlmi_optimizer_option_choice(const tlmi_optimizer_option_t *option, const void *options);
+void tlmi_optimizer_option_set_number(const tlmi_optimizer_option_t *option, void *options,
+                                      double number);
+void tlmi_optimizer_option_set_choice(const tlmi_optimizer_option_t *option, void *options,
+                                      int32_t choice);
+
 /* Fails, naming the first that is not, unless all hyper-parameters are in their ranges. */
 tlm_status_t tlmi_group_check(const char *function, const tlmi_group_t *group);
 

@@ -32,18 +32,41 @@ tlm_status_t tlmi_check_rate(const char *function, const char *name, double valu
     return check_number(function, name, value, 0.0);
 }
 
+double tlmi_optimizer_option_number(const tlmi_optimizer_option_t *option, const void *options)
+{
+    double number;
+
+    memcpy(&number, (const char *)options + option->offset, sizeof(number));
+    return number;
+}
+
+int32_t tlmi_optimizer_option_choice(const tlmi_optimizer_option_t *option, const void *options)
+{
+    int32_t choice;
+
+    memcpy(&choice, (const char *)options + option->offset, sizeof(choice));
+    return choice;
+}
+
+void tlmi_optimizer_option_set_number(const tlmi_optimizer_option_t *option, void *options,
+                                      double number)
+{
+    memcpy((char *)options + option->offset, &number, sizeof(number));
+}
+
+void tlmi_optimizer_option_set_choice(const tlmi_optimizer_option_t *option, void *options,
+                                      int32_t choice)
+{
+    memcpy((char *)options + option->offset, &choice, sizeof(choice));
+}
+
 static tlm_status_t check_option(const char *function, const tlmi_optimizer_option_t *option,
                                  const void *options)
 {
-    const char *field = (const char *)options + option->offset;
-    double number;
-    int32_t choice;
-
-    if (option->choices == NULL) {
-        memcpy(&number, field, sizeof(number));
-        return check_number(function, option->name, number, option->below);
-    }
-    memcpy(&choice, field, sizeof(choice));
+    if (option->choices == NULL)
+        return check_number(function, option->name, tlmi_optimizer_option_number(option, options),
+                            option->below);
+    int32_t choice = tlmi_optimizer_option_choice(option, options);
     if (choice < 0 || choice >= option->num_choices)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %" PRId32 " is not in 0 .. %" PRId32,
                          function, option->name, choice, option->num_choices - 1);
@@ -159,7 +182,7 @@ tlm_status_t tlmi_state_add(tlmi_parameter_t *parameter, const char *name, const
     for (int32_t i = 0; i < ndim; i++) {
         state.shape[i] = shape[i];
         if (!tlmi_mul_size(&state.numel, state.numel, (size_t)shape[i]))
-            return tlmi_fail_memory(SIZE_MAX, "the state of an optimizer");
+            return tlmi_fail_overflow("the state of an optimizer");
     }
     if (!tlmi_grow(&parameter->states, &parameter->state_capacity, parameter->num_states + 1,
                    sizeof(state), "the states of a parameter"))
@@ -211,7 +234,7 @@ tlm_status_t tlmi_optimizer_add(tlm_optimizer_t *optimizer, const char *function
     for (size_t i = 0; i < n; i++)
         TLMI_TRY(tlmi_check_leaf(function, "tensor", i, tensors[i]));
     if (!tlmi_add_size(&total, optimizer->num_parameters, n))
-        return tlmi_fail_memory(SIZE_MAX, "the parameters of an optimizer");
+        return tlmi_fail_overflow("the parameters of an optimizer");
     TLMI_TRY(check_distinct(function, optimizer, tensors, total));
     if (!tlmi_grow(&optimizer->groups, &optimizer->group_capacity, optimizer->num_groups + 1,
                    sizeof(*optimizer->groups), "the groups of an optimizer") ||

@@ -69,6 +69,8 @@ START_TEST(system_errors_name_path_and_reason)
     ck_assert_str_eq(tlm_error_message(), "open /some/file: Permission denied");
     ck_assert_int_eq(tlmi_fail_memory(123, "a thing"), TLM_ERR_OUT_OF_MEMORY);
     ck_assert_str_eq(tlm_error_message(), "out of memory: 123 bytes for a thing");
+    ck_assert_int_eq(tlmi_fail_overflow("a thing"), TLM_ERR_OUT_OF_MEMORY);
+    ck_assert_str_eq(tlm_error_message(), "out of memory: a thing would exceed the address space");
 }
 END_TEST
 

@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/shutdown.h"
+#include "base/process.h"
 
 /* Limits on the backtracking steps per match and per search, and on the entries of the match stack.
  * They amount to at most tens of milliseconds and tens of megabytes. */
@@ -42,22 +42,15 @@ static bool initialized;
 static int64_t num_compiled;
 static OnigSyntaxType perl_syntax; /* plus possessive a?+ and a{1,3}+ */
 
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-
 static void acquire(void)
 {
+    tlmi_hold_at_fork(&lock);
     pthread_mutex_lock(&lock);
 }
 
 static void release(void)
 {
     pthread_mutex_unlock(&lock);
-}
-
-/* If a thread forked while another held the lock, the lock would stay held forever in the child. */
-static void watch_forks(void)
-{
-    pthread_atfork(acquire, release, release);
 }
 
 /* Frees Oniguruma's tables once no pattern is left that may need them. */
@@ -86,7 +79,6 @@ static int initialize(void)
     OnigEncoding utf8 = ONIG_ENCODING_UTF8;
     int code = ONIG_NORMAL;
 
-    pthread_once(&fork_once, watch_forks);
     acquire();
     if (!initialized) {
         onig_copy_syntax(&perl_syntax, ONIG_SYNTAX_PERL_NG);

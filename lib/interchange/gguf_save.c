@@ -13,17 +13,19 @@ static tlm_status_t put_option(tlmi_gguf_writer_t *writer, const char *key,
     return tlmi_gguf_put_uint32(writer, key, (uint32_t)tlmi_option_int(options, option));
 }
 
-static tlm_status_t put_options(tlmi_gguf_writer_t *writer, const tlm_model_t *model,
-                                const tlmi_family_t *family, const tlm_model_file_options_t *file)
+static tlm_status_t put_options(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
 {
+    const tlm_model_t *model = file->model;
+    const tlmi_family_t *family = file->convention.family;
     const char *name = family->names[TLMI_GGUF];
     char key[TLMI_GGUF_KEY_SIZE];
 
     TLMI_TRY(tlmi_gguf_put_string(writer, "general.architecture", name));
     TLMI_TRY(tlmi_gguf_put_string(writer, "general.type", "model"));
     TLMI_TRY(tlmi_gguf_put_uint32(writer, "general.alignment", TLMI_GGUF_ALIGNMENT));
-    TLMI_TRY(tlmi_gguf_put_uint32(writer, "general.file_type",
-                                  (uint32_t)tlmi_weights_type(file->weights)->gguf_file_type));
+    TLMI_TRY(
+        tlmi_gguf_put_uint32(writer, "general.file_type",
+                             (uint32_t)tlmi_weights_type(file->options.weights)->gguf_file_type));
     for (size_t i = 0; i < tlmi_num_options; i++)
         if (tlmi_options[i].keys[TLMI_GGUF].key != NULL)
             TLMI_TRY(put_option(writer,
@@ -75,20 +77,19 @@ static tlm_status_t sink(void *user, const void *bytes, size_t size)
     return tlmi_writer_write(user, bytes, size);
 }
 
-static tlm_status_t put_all(tlmi_gguf_writer_t *writer, const tlm_model_t *model,
-                            const tlmi_family_t *family, const tlm_tokenizer_t *tokenizer,
-                            const tlm_model_file_options_t *file, const char *path)
+static tlm_status_t put_all(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
 {
-    const tlmi_convention_t convention = {TLMI_GGUF, family};
+    const tlm_model_t *model = file->model;
+    int32_t weights = file->options.weights;
 
-    TLMI_TRY(put_options(writer, model, family, file));
-    TLMI_TRY(tlmi_gguf_put_tokenizer(writer, tokenizer, model->options.vocab_size));
-    TLMI_TRY(put_tokens(writer, file));
-    TLMI_TRY(describe_weights(writer, model, file->weights));
+    TLMI_TRY(put_options(writer, file));
+    TLMI_TRY(tlmi_gguf_put_tokenizer(writer, file->tokenizer, model->options.vocab_size));
+    TLMI_TRY(put_tokens(writer, &file->options));
+    TLMI_TRY(describe_weights(writer, model, weights));
     for (size_t i = 0; i < model->num_parameters; i++) {
         TLMI_TRY(tlmi_gguf_align(writer));
-        TLMI_TRY(tlmi_weight_write(model, i, &convention, type_of(model, i, file->weights), path,
-                                   sink, writer->file));
+        TLMI_TRY(tlmi_weight_write(model, i, &file->convention, type_of(model, i, weights),
+                                   file->path, sink, writer->file));
     }
     return tlmi_gguf_align(writer);
 }
@@ -96,16 +97,12 @@ static tlm_status_t put_all(tlmi_gguf_writer_t *writer, const tlm_model_t *model
 tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
                                  const char *path, const tlm_model_file_options_t *options)
 {
-    tlm_model_file_options_t file;
-    const tlmi_family_t *family;
+    tlmi_model_file_t file;
+    TLMI_TRY(tlmi_model_file_prepare(&file, "model_save_gguf", TLMI_GGUF, "path", path, model,
+                                     tokenizer, options));
     tlmi_gguf_writer_t writer;
-    tlm_status_t status;
-
-    TLMI_REQUIRE("model_save_gguf", path);
-    TLMI_REQUIRE("model_save_gguf", model);
-    TLMI_TRY(tlmi_model_file_prepare(&file, &family, "model_save_gguf", model, tokenizer, options));
     TLMI_TRY(tlmi_gguf_begin(&writer, path, model->num_parameters));
-    status = put_all(&writer, model, family, tokenizer, &file, path);
+    tlm_status_t status = put_all(&writer, &file);
     if (status == TLM_OK)
         return tlmi_gguf_commit(&writer);
     tlmi_gguf_abort(&writer);

@@ -16,15 +16,6 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-/* A model that is being written to a folder. */
-typedef struct hf_folder {
-    const char *directory;
-    const tlm_model_t *model;
-    const tlm_tokenizer_t *tokenizer; /* may be NULL */
-    tlm_model_file_options_t options;
-    tlmi_convention_t convention;
-} hf_folder_t;
-
 /* ---- Weights ---------------------------------------------------------------------------- */
 
 static void describe_weights(tlmi_st_tensor_t *tensors, char (*names)[TLMI_WEIGHT_NAME_SIZE],
@@ -63,7 +54,7 @@ static tlm_status_t make_metadata(tlmi_json_t **out)
     return status;
 }
 
-static tlm_status_t save_weights(const hf_folder_t *folder, const char *path)
+static tlm_status_t save_weights(const tlmi_model_file_t *folder, const char *path)
 {
     const tlmi_dtype_t *type = tlmi_weights_type(folder->options.weights);
     const tlm_model_t *model = folder->model;
@@ -108,7 +99,7 @@ static tlm_status_t set_token_text(tlmi_json_t *object, const char *key,
     return tlmi_json_set(object, key, tlmi_json_new_string((const char *)token.data, token.size));
 }
 
-static tlm_status_t fill_tokenizer_config(tlmi_json_t *object, const hf_folder_t *folder)
+static tlm_status_t fill_tokenizer_config(tlmi_json_t *object, const tlmi_model_file_t *folder)
 {
     const tlm_model_file_options_t *options = &folder->options;
 
@@ -122,7 +113,7 @@ static tlm_status_t fill_tokenizer_config(tlmi_json_t *object, const hf_folder_t
     return tlmi_json_set(object, "clean_up_tokenization_spaces", tlmi_json_new_bool(false));
 }
 
-static tlm_status_t fill_generation_config(tlmi_json_t *object, const hf_folder_t *folder)
+static tlm_status_t fill_generation_config(tlmi_json_t *object, const tlmi_model_file_t *folder)
 {
     TLMI_TRY(tlmi_json_set(object, "_from_model_config", tlmi_json_new_bool(true)));
     return tlmi_hf_set_tokens(object, &folder->options);
@@ -149,8 +140,8 @@ done:
     return status;
 }
 
-static tlm_status_t save_object(const hf_folder_t *folder, const char *path,
-                                tlm_status_t (*fill)(tlmi_json_t *, const hf_folder_t *))
+static tlm_status_t save_object(const tlmi_model_file_t *folder, const char *path,
+                                tlm_status_t (*fill)(tlmi_json_t *, const tlmi_model_file_t *))
 {
     tlmi_json_t *object = tlmi_json_new_object();
     tlm_status_t status;
@@ -166,22 +157,22 @@ static tlm_status_t save_object(const hf_folder_t *folder, const char *path,
 
 /* ---- The folder ------------------------------------------------------------------------- */
 
-static tlm_status_t save_tokenizer(const hf_folder_t *folder, const char *path)
+static tlm_status_t save_tokenizer(const tlmi_model_file_t *folder, const char *path)
 {
     return tlm_tokenizer_save_json(folder->tokenizer, path);
 }
 
-static tlm_status_t save_tokenizer_config(const hf_folder_t *folder, const char *path)
+static tlm_status_t save_tokenizer_config(const tlmi_model_file_t *folder, const char *path)
 {
     return save_object(folder, path, fill_tokenizer_config);
 }
 
-static tlm_status_t save_generation_config(const hf_folder_t *folder, const char *path)
+static tlm_status_t save_generation_config(const tlmi_model_file_t *folder, const char *path)
 {
     return save_object(folder, path, fill_generation_config);
 }
 
-static tlm_status_t save_config(const hf_folder_t *folder, const char *path)
+static tlm_status_t save_config(const tlmi_model_file_t *folder, const char *path)
 {
     tlmi_json_t *config;
 
@@ -193,7 +184,7 @@ static tlm_status_t save_config(const hf_folder_t *folder, const char *path)
 /* The files, in the order in which they are written. */
 static const struct {
     const char *name;
-    tlm_status_t (*save)(const hf_folder_t *folder, const char *path);
+    tlm_status_t (*save)(const tlmi_model_file_t *folder, const char *path);
     bool of_tokenizer;
 } files[] = {
     {"tokenizer.json", save_tokenizer, true},
@@ -203,7 +194,7 @@ static const struct {
     {"config.json", save_config, false},
 };
 
-static tlm_status_t save_folder(const hf_folder_t *folder)
+static tlm_status_t save_folder(const tlmi_model_file_t *folder)
 {
     for (size_t i = 0; i < COUNT_OF(files); i++) {
         tlm_status_t status;
@@ -211,7 +202,7 @@ static tlm_status_t save_folder(const hf_folder_t *folder)
 
         if (files[i].of_tokenizer && folder->tokenizer == NULL)
             continue;
-        path = tlmi_path_join(folder->directory, files[i].name);
+        path = tlmi_path_join(folder->path, files[i].name);
         if (path == NULL)
             return TLM_ERR_OUT_OF_MEMORY;
         status = files[i].save(folder, path);
@@ -236,21 +227,13 @@ static void remove_folder(const char *directory)
 tlm_status_t tlm_model_save_hf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
                                const char *directory, const tlm_model_file_options_t *options)
 {
-    hf_folder_t folder = {.directory = directory,
-                          .model = model,
-                          .tokenizer = tokenizer,
-                          .convention = {.format = TLMI_HF}};
-    tlm_status_t status;
-    bool is_new;
-
-    TLMI_REQUIRE("model_save_hf", directory);
-    TLMI_REQUIRE("model_save_hf", model);
-    TLMI_TRY(tlmi_model_file_prepare(&folder.options, &folder.convention.family, "model_save_hf",
+    tlmi_model_file_t folder;
+    TLMI_TRY(tlmi_model_file_prepare(&folder, "model_save_hf", TLMI_HF, "directory", directory,
                                      model, tokenizer, options));
-    is_new = mkdir(directory, 0777) == 0;
+    bool is_new = mkdir(directory, 0777) == 0;
     if (!is_new && errno != EEXIST)
         return tlmi_fail_errno("create", directory);
-    status = save_folder(&folder);
+    tlm_status_t status = save_folder(&folder);
     if (status != TLM_OK && is_new)
         remove_folder(directory);
     return status;

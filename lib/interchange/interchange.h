@@ -11,13 +11,6 @@
 
 /* Shared by the readers and writers of all formats. */
 
-/* Reads the caller's options (may be NULL), checks that the model and the tokenizer (may be NULL)
- * can be written, and finds the end token and the family that the files will name. */
-tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const tlmi_family_t **family,
-                                     const char *function, const tlm_model_t *model,
-                                     const tlm_tokenizer_t *tokenizer,
-                                     const tlm_model_file_options_t *options);
-
 /* Returns "<directory>/<name>", or NULL if memory allocation fails. Free it with tlmi_free. */
 char *tlmi_path_join(const char *directory, const char *name);
 
@@ -36,6 +29,23 @@ typedef struct tlmi_convention {
     tlmi_format_t format;
     const tlmi_family_t *family;
 } tlmi_convention_t;
+
+/* A model that is written to a file or a folder. */
+typedef struct tlmi_model_file {
+    const char *path;
+    const tlm_model_t *model;
+    const tlm_tokenizer_t *tokenizer; /* may be NULL */
+    tlm_model_file_options_t options;
+    tlmi_convention_t convention;
+} tlmi_model_file_t;
+
+/* Checks what a save call was given: `path`, which the call's parameter `path_name` holds, and a
+ * model, both not NULL; options and a tokenizer, which may be. Reads the options and finds the end
+ * token and the family that the files will name. */
+tlm_status_t tlmi_model_file_prepare(tlmi_model_file_t *out, const char *function,
+                                     tlmi_format_t format, const char *path_name, const char *path,
+                                     const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
+                                     const tlm_model_file_options_t *options);
 
 #define TLMI_WEIGHT_NAME_SIZE 80
 

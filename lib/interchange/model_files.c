@@ -43,31 +43,42 @@ static tlm_status_t check_token(const char *function, const char *name, uint32_t
                      name, id, model->options.vocab_size);
 }
 
-tlm_status_t tlmi_model_file_prepare(tlm_model_file_options_t *out, const tlmi_family_t **family,
-                                     const char *function, const tlm_model_t *model,
-                                     const tlm_tokenizer_t *tokenizer,
-                                     const tlm_model_file_options_t *options)
+static tlm_status_t check_options(tlm_model_file_options_t *options, const char *function,
+                                  const tlm_model_t *model, const tlm_tokenizer_t *tokenizer)
 {
-    tlm_model_file_options_t known = TLM_MODEL_FILE_OPTIONS_INIT;
     uint32_t size = tlm_tokenizer_vocab_size(tokenizer);
 
-    if (options != NULL)
-        TLMI_TRY(tlmi_options_read(function, &known, TLMI_MODEL_FILE_OPTIONS, options));
-    if (known.weights < TLM_WEIGHTS_FLOAT32 || known.weights > TLM_WEIGHTS_BFLOAT16)
+    if (options->weights < TLM_WEIGHTS_FLOAT32 || options->weights > TLM_WEIGHTS_BFLOAT16)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: weights %" PRId32 " is not in 0 .. 2",
-                         function, known.weights);
-    TLMI_TRY(tlmi_family_of(family, function, &model->options));
+                         function, options->weights);
     if (size > model->options.vocab_size)
         return tlmi_fail(TLM_ERR_RANGE,
                          "%s: the tokenizer has %" PRIu32
                          " tokens, but the model has vocab_size %" PRId64,
                          function, size, model->options.vocab_size);
-    if (!known.has_end_token)
-        known.has_end_token = find_end_token(&known.end_token, tokenizer);
-    if (known.has_begin_token)
-        TLMI_TRY(check_token(function, "begin_token", known.begin_token, model));
-    if (known.has_end_token)
-        TLMI_TRY(check_token(function, "end_token", known.end_token, model));
-    *out = known;
+    if (!options->has_end_token)
+        options->has_end_token = find_end_token(&options->end_token, tokenizer);
+    if (options->has_begin_token)
+        TLMI_TRY(check_token(function, "begin_token", options->begin_token, model));
+    if (options->has_end_token)
+        TLMI_TRY(check_token(function, "end_token", options->end_token, model));
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_model_file_prepare(tlmi_model_file_t *out, const char *function,
+                                     tlmi_format_t format, const char *path_name, const char *path,
+                                     const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
+                                     const tlm_model_file_options_t *options)
+{
+    tlmi_model_file_t file = {path, model, tokenizer, TLM_MODEL_FILE_OPTIONS_INIT, {format, NULL}};
+
+    if (path == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s is NULL", function, path_name);
+    TLMI_REQUIRE(function, model);
+    if (options != NULL)
+        TLMI_TRY(tlmi_options_read(function, &file.options, TLMI_MODEL_FILE_OPTIONS, options));
+    TLMI_TRY(tlmi_family_of(&file.convention.family, function, &model->options));
+    TLMI_TRY(check_options(&file.options, function, model, tokenizer));
+    *out = file;
     return TLM_OK;
 }

@@ -52,11 +52,12 @@ typedef struct encode_job {
 
 /* ---- Pieces ---- */
 
-/* Dropout depends on positions in the normalized text. Without normalization, the position at which
- * a piece begins is known, so the text may be cut. */
+/* Dropout depends on positions among the pretokens. If these are the text, the position at which a
+ * piece begins is known, so the text may be cut. */
 static bool may_cut(const tlmi_encode_plan_t *plan)
 {
-    return plan->dropout == 0.0 || plan->pipeline.normalizer == NULL;
+    return plan->dropout == 0.0 || (plan->pipeline.normalizer == NULL &&
+                                    tlmi_pretokenizer_is_local(plan->pipeline.pretokenizer));
 }
 
 /* Returns the end of the part of a text that begins at `start`. */
@@ -71,7 +72,7 @@ static size_t find_end(const encode_job_t *job, const tlm_bytes_t *text, size_t 
     for (;; end++) {
         end = tlmi_find_cut(&plan->pipeline, text->data, text->size, end, text->size);
         if (end == text->size || plan->disallowed == NULL ||
-            !tlmi_special_tokens_cross(plan->disallowed, text->data, text->size, end))
+            !tlmi_special_tokens_cross(plan->disallowed, text->data, text->size, end, false))
             return end;
     }
 }

@@ -50,33 +50,47 @@ static tlm_status_t make_set(tlmi_vocabulary_t *set, const tlm_bytes_t *list, si
     return TLM_OK;
 }
 
-/* Makes the set of the tokenizer's special tokens that are in `set`, or of those that are not, and
+/* Whether a plan that allows only the tokens of `set` finds a token. Ordinary ones are always
+ * found. */
+static bool is_allowed(const tlm_tokenizer_t *tokenizer, size_t index, const tlmi_vocabulary_t *set)
+{
+    tlm_bytes_t token = tlmi_special_tokens_get(tokenizer->special, index);
+
+    return (tlmi_special_tokens_flags(tokenizer->special, index) & TLMI_TOKEN_ORDINARY) != 0 ||
+           tlmi_vocabulary_find(set, token.data, token.size) != TLMI_NO_TOKEN;
+}
+
+/* Makes the set of the tokenizer's special tokens that are allowed, or of those that are not, and
  * their ids (`ids` may be NULL). Sets nothing if there are none. */
 static tlm_status_t choose_special(tlmi_special_tokens_t **out, uint32_t **ids,
                                    const tlm_tokenizer_t *tokenizer, const tlmi_vocabulary_t *set,
-                                   bool in_set)
+                                   bool allowed)
 {
     size_t count = tlmi_special_tokens_count(tokenizer->special), n = 0;
     tlm_bytes_t *tokens = tlmi_alloc(count, sizeof(*tokens), "special tokens");
     uint32_t *numbers = tlmi_alloc(count, sizeof(*numbers), "special tokens");
-    tlm_status_t status = tokens == NULL || numbers == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+    uint8_t *flags = tlmi_alloc(count, 1, "special tokens");
+    tlm_status_t status =
+        tokens == NULL || numbers == NULL || flags == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
 
     for (size_t i = 0; i < count && status == TLM_OK; i++) {
-        tlm_bytes_t token = tlmi_special_tokens_get(tokenizer->special, i);
-
-        if ((tlmi_vocabulary_find(set, token.data, token.size) != TLMI_NO_TOKEN) != in_set)
+        if (is_allowed(tokenizer, i, set) != allowed)
             continue;
-        tokens[n] = token;
+        tokens[n] = tlmi_special_tokens_get(tokenizer->special, i);
+        flags[n] = tlmi_special_tokens_flags(tokenizer->special, i);
         numbers[n++] = tokenizer->special_ids[i];
     }
+    /* Those that are not allowed are searched for in the raw text, wherever they stand. */
     if (status == TLM_OK && n > 0)
-        status = tlmi_special_tokens_create(out, tokens, n, "encode");
+        status = tlmi_special_tokens_create(out, tokens, allowed ? flags : NULL, n,
+                                            tokenizer->normalizer, "encode");
     if (status == TLM_OK && n > 0 && ids != NULL) {
         *ids = numbers;
         numbers = NULL;
     }
     tlmi_free(tokens);
     tlmi_free(numbers);
+    tlmi_free(flags);
     return status;
 }
 
@@ -90,37 +104,46 @@ static tlm_status_t set_as_special(tlmi_special_tokens_t **out, const tlmi_vocab
         return TLM_ERR_OUT_OF_MEMORY;
     for (uint32_t i = 0; i < set->size; i++)
         tokens[i] = tlmi_vocabulary_token(set, i);
-    status = tlmi_special_tokens_create(out, tokens, set->size, "encode");
+    status = tlmi_special_tokens_create(out, tokens, NULL, set->size, NULL, "encode");
     tlmi_free(tokens);
     return status;
 }
 
-/* Plans the special tokens if at least one of the two options is a list. */
-static tlm_status_t plan_lists(tlmi_encode_plan_t *plan, const tlm_encode_options_t *options)
+static bool has_ordinary(const tlm_tokenizer_t *tokenizer)
 {
-    bool allow_list = options->allowed_special == TLM_SPECIAL_LIST;
+    for (size_t i = 0; i < tlmi_special_tokens_count(tokenizer->special); i++)
+        if ((tlmi_special_tokens_flags(tokenizer->special, i) & TLMI_TOKEN_ORDINARY) != 0)
+            return true;
+    return false;
+}
+
+/* Plans the special tokens unless all of them are allowed. */
+static tlm_status_t plan_special(tlmi_encode_plan_t *plan, const tlm_encode_options_t *options)
+{
     bool refuse_list = options->disallowed_special == TLM_SPECIAL_LIST;
     tlmi_vocabulary_t allowed = {0}, disallowed = {0};
-    tlm_status_t status;
+    tlm_status_t status = TLM_OK;
 
-    if (allow_list) {
+    if (options->allowed_special == TLM_SPECIAL_LIST)
         TLMI_TRY_OR(done, make_set(&allowed, options->allowed, options->num_allowed));
+    if (options->allowed_special != TLM_SPECIAL_ALL &&
+        (allowed.size > 0 || has_ordinary(plan->tokenizer))) {
         TLMI_TRY_OR(done, choose_special(&plan->own_allowed, &plan->own_special_ids,
                                          plan->tokenizer, &allowed, true));
-        plan->pipeline.special = plan->own_allowed;
         plan->special_ids = plan->own_special_ids;
     }
+    if (options->allowed_special != TLM_SPECIAL_ALL)
+        plan->pipeline.special = plan->own_allowed;
     if (refuse_list) {
         TLMI_TRY_OR(done, make_set(&disallowed, options->disallowed, options->num_disallowed));
         if (disallowed.size > 0)
             TLMI_TRY_OR(done, set_as_special(&plan->own_disallowed, &disallowed));
-        plan->disallowed = plan->own_disallowed;
-    } else if (allow_list && options->disallowed_special == TLM_SPECIAL_ALL) {
+    } else if (options->disallowed_special == TLM_SPECIAL_ALL &&
+               options->allowed_special != TLM_SPECIAL_ALL) {
         TLMI_TRY_OR(done,
                     choose_special(&plan->own_disallowed, NULL, plan->tokenizer, &allowed, false));
-        plan->disallowed = plan->own_disallowed;
     }
-    status = TLM_OK;
+    plan->disallowed = plan->own_disallowed;
 done:
     tlmi_vocabulary_release(&allowed);
     tlmi_vocabulary_release(&disallowed);
@@ -159,11 +182,7 @@ tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *functio
                          function, TLMI_G(known.dropout), tokenizer->model->kind->name);
     plan->dropout = known.dropout;
     plan->seed = known.seed;
-    if (known.allowed_special != TLM_SPECIAL_ALL)
-        plan->pipeline.special = NULL;
-    if (known.allowed_special == TLM_SPECIAL_NONE && known.disallowed_special == TLM_SPECIAL_ALL)
-        plan->disallowed = tokenizer->special;
-    status = plan_lists(plan, &known);
+    status = plan_special(plan, &known);
     if (status != TLM_OK)
         tlmi_encode_plan_release(plan);
     return status;

@@ -264,7 +264,7 @@ static tlm_status_t refuse_disallowed(const tlmi_encode_plan_t *plan, const uint
     int length;
 
     if (plan->disallowed == NULL ||
-        !tlmi_special_tokens_find(&match, plan->disallowed, text, end, start, true))
+        !tlmi_special_tokens_find(&match, plan->disallowed, TLMI_RAW_TEXT, text, end, start, true))
         return TLM_OK;
     length = match.end - match.start < 100 ? (int)(match.end - match.start) : 100;
     name = (const char *)text + match.start;
@@ -288,5 +288,6 @@ tlm_status_t tlmi_encode_worker_text(tlmi_encode_worker_t *worker, const tlm_byt
     TLMI_TRY(refuse_disallowed(plan, text->data, start, end, index));
     worker->dropout.position = start;
     worker->dropout.seed = plan->seed + index;
-    return tlmi_split_text(&plan->pipeline, text->data + start, end - start, &sink);
+    int part = (start == 0 ? TLMI_PIECE_BEGINS : 0) | (end == text->size ? TLMI_PIECE_ENDS : 0);
+    return tlmi_split_text(&plan->pipeline, text->data + start, end - start, part, &sink);
 }

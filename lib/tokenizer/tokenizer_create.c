@@ -60,8 +60,8 @@ tlm_status_t tlmi_tokenizer_start(tlm_tokenizer_t **out, const char *what,
     *vocabulary = (tlmi_vocabulary_t){0};
     if (options->nfc)
         tokenizer->normalizer = &tlmi_nfc;
-    TLMI_TRY_OR(fail, tlmi_special_tokens_create(&tokenizer->special, options->special_tokens,
-                                                 options->num_special_tokens, what));
+    TLMI_TRY_OR(fail, tlmi_special_tokens_create(&tokenizer->special, options->special_tokens, NULL,
+                                                 options->num_special_tokens, NULL, what));
     TLMI_TRY_OR(fail, tlmi_pretokenizer_create(&tokenizer->pretokenizer, options->pattern));
     TLMI_TRY_OR(fail, tlmi_memory_pool_create(&tokenizer->memory));
     TLMI_TRY_OR(fail, number_special_tokens(tokenizer));

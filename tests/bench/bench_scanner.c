@@ -129,7 +129,7 @@ static digest_t split(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *te
 {
     digest_t digest = {text, 0, 0};
 
-    if (tlmi_pretokenize(pretokenizer, text, size, take, &digest) != TLM_OK) {
+    if (tlmi_pretokenize(pretokenizer, text, size, true, take, &digest) != TLM_OK) {
         printf("%s\n", tlm_error_message());
         exit(1);
     }
@@ -146,7 +146,7 @@ static double speed(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text
         uint64_t n = 0;
         double start = now(), rate;
 
-        tlmi_pretokenize(pretokenizer, text, size, count, &n);
+        tlmi_pretokenize(pretokenizer, text, size, true, count, &n);
         rate = 1e-6 * (double)size / (now() - start);
         if (rate > best)
             best = rate;

@@ -30,8 +30,8 @@ LAYERS = {folder: {folder, *below.split()} for folder, below in BELOW.items()}
 # Third-party header -> the only files that may include it.
 THIRD_PARTY = {
     "lzma.h": {"base/crc64.c"},
-    "oniguruma.h": {"tokenizer/pretokenize/regex.c"},
-    "utf8proc.h": {"tokenizer/pretokenize/unicode.c"},
+    "oniguruma.h": {"tokenizer/pretokenize/regex.c", "tokenizer/pretokenize/split_scripts.c"},
+    "utf8proc.h": {"tokenizer/pretokenize/unicode.c", "tokenizer/pretokenize/char_traits.c"},
     "blis.h": {"kernels/blis_kernels.c"},
 }
 

@@ -45,11 +45,11 @@ static tlm_status_t collect(void *context, const uint8_t *text, const size_t *en
     size_t start = split->at;
 
     /* Each check of Check's writes to a file: only failures do here. */
-    if (text != split->text + start)
-        ck_abort_msg("a batch begins at %td, not %zu", text - split->text, start);
+    if (memcmp(text, split->text + start, ends[n - 1]) != 0)
+        ck_abort_msg("a batch differs from the text at %zu", start);
     for (size_t i = 0; i < n; i++) {
         if (start + ends[i] <= split->at)
-            ck_abort_msg("a pretoken ends at %zu behind %zu", start + ends[i], split->at);
+            ck_abort_msg("a pretoken ends at %zu, before %zu", start + ends[i], split->at);
         split->at = start + ends[i];
         split->ends[split->n++] = split->at;
     }
@@ -61,7 +61,8 @@ static void split_with(split_t *split, const tlmi_pretokenizer_t *pretokenizer, 
 {
     split->n = split->at = 0;
     split->text = text;
-    if (tlmi_pretokenize(pretokenizer, text, size, collect, split) != TLM_OK || split->at != size)
+    if (tlmi_pretokenize(pretokenizer, text, size, true, collect, split) != TLM_OK ||
+        split->at != size)
         ck_abort_msg("%zu of %zu bytes: %s", split->at, size, tlm_error_message());
 }
 

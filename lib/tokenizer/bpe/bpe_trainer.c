@@ -47,7 +47,8 @@ static tlm_status_t check_special_tokens(const tlm_bpe_trainer_options_t *option
     return TLM_OK;
 }
 
-/* Training can only continue from merges, and NFC is the only normalizer that it writes. */
+/* Training can only continue from merges; what it makes has one pattern, and NFC or no
+ * normalizer. */
 static tlm_status_t check_base_kind(const tlm_tokenizer_t *base)
 {
     const tlmi_bpe_model_t *model;
@@ -58,6 +59,10 @@ static tlm_status_t check_base_kind(const tlm_tokenizer_t *base)
             TLM_ERR_UNSUPPORTED,
             "bpe_trainer_create: the base normalizes texts by %s; only NFC or none is supported",
             base->normalizer->kind->name);
+    if (tlmi_pretokenizer_pattern(base->pretokenizer) == NULL)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "bpe_trainer_create: the base splits texts in several steps, not by one "
+                         "pattern");
     return TLM_OK;
 }
 
@@ -115,7 +120,7 @@ static tlm_status_t gather_special_tokens(tlmi_special_tokens_t **out,
         if (k == num_old)
             tokens[n++] = token;
     }
-    status = tlmi_special_tokens_create(out, tokens, n, "bpe_trainer_create");
+    status = tlmi_special_tokens_create(out, tokens, NULL, n, NULL, "bpe_trainer_create");
     tlmi_free(tokens);
     return status;
 }
@@ -269,9 +274,10 @@ static void count_piece(void *context, int64_t piece, int32_t worker_index)
         else
             end = job->text.size;
     worker->status = tlmi_mapping_check(&job->text, "bpe_trainer_add_file");
+    int part = (start == 0 ? TLMI_PIECE_BEGINS : 0) | (end == job->text.size ? TLMI_PIECE_ENDS : 0);
     if (worker->status == TLM_OK)
-        worker->status =
-            tlmi_split_text(&job->trainer->pipeline, job->text.data + start, end - start, &sink);
+        worker->status = tlmi_split_text(&job->trainer->pipeline, job->text.data + start,
+                                         end - start, part, &sink);
     if (worker->status != TLM_OK)
         snprintf(worker->message, sizeof(worker->message), "%s", tlm_error_message());
     /* The search for the start also read a few bytes before the piece. */

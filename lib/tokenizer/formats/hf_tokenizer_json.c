@@ -244,7 +244,8 @@ static tlm_status_t check_normalized_tokens(const hf_file_t *file)
         if (!is_normalized[i])
             TLMI_TRY_OR(done, tlmi_token_list_append(&raw, file->special.items[i]));
     }
-    TLMI_TRY_OR(done, tlmi_special_tokens_create(&special, raw.items, raw.n, file->path));
+    TLMI_TRY_OR(done,
+                tlmi_special_tokens_create(&special, raw.items, NULL, raw.n, NULL, file->path));
     for (size_t i = 0; i < file->special.n; i++) {
         tlm_bytes_t token = file->special.items[i];
         tlmi_special_match_t match;
@@ -252,8 +253,10 @@ static tlm_status_t check_normalized_tokens(const hf_file_t *file)
         if (!is_normalized[i])
             continue;
         if (file->options.nfc ||
-            tlmi_special_tokens_find(&match, special, token.data, token.size, 0, true) ||
-            (tlmi_special_tokens_find(&match, special, token.data, token.size, 1, false),
+            tlmi_special_tokens_find(&match, special, TLMI_RAW_TEXT, token.data, token.size, 0,
+                                     true) ||
+            (tlmi_special_tokens_find(&match, special, TLMI_RAW_TEXT, token.data, token.size, 1,
+                                      false),
              match.start < token.size)) {
             status = tlmi_fail(TLM_ERR_UNSUPPORTED,
                                "%s: \"normalized\" of the added token %.40s is not supported",

@@ -80,6 +80,9 @@ void tlmi_regex_free(tlmi_regex_t *regex);
 tlm_status_t tlmi_regex_matcher_create(tlmi_regex_matcher_t **out, uint64_t max_nanoseconds);
 void tlmi_regex_matcher_free(tlmi_regex_matcher_t *matcher);
 
+/* Allows a matcher this much more time. */
+void tlmi_regex_matcher_extend(tlmi_regex_matcher_t *matcher, uint64_t nanoseconds);
+
 /* Finds the first match of at least one byte at or after `from` in text, which must be valid UTF-8.
  * The match is [*start, *end); without one, *start == *end == size. Returns TLM_ERR_REGEX if the
  * pattern backtracks without end, nests too deeply or takes too long. */
@@ -99,28 +102,163 @@ tlm_status_t tlmi_regex_next(bool *found, size_t *start, size_t *end, const tlmi
                              size_t last_end);
 #define TLMI_REGEX_NONE SIZE_MAX
 
-/* Pre-tokenization: splits text without special tokens into pretokens, which no merge crosses. Each
- * byte belongs to exactly one pretoken: text between matches of a custom pattern becomes a pretoken
- * of its own. */
+/* Splitters: the steps of a pre-tokenizer. Each splits the pieces that the one before it made. */
+
+/* Pieces of a text, adjacent in one buffer. A zeroed one is empty. */
+typedef struct tlmi_pieces {
+    uint8_t *text;
+    size_t size, capacity;
+    size_t *ends; /* (n) */
+    size_t n, ends_capacity;
+    bool first_at_origin; /* whether the first piece begins where the whole text begins */
+} tlmi_pieces_t;
+
+/* Appends a copy of a piece, unless it is empty. */
+tlm_status_t tlmi_pieces_add(tlmi_pieces_t *pieces, const uint8_t *text, size_t size,
+                             bool at_origin);
+
+typedef struct tlmi_splitter tlmi_splitter_t; /* immutable */
+
+typedef struct tlmi_splitter_kind {
+    const char *name; /* for messages */
+
+    /* Appends what becomes of a piece of `size` >= 1 bytes. `at_origin` tells whether it begins
+     * where the whole text does. *matcher serves regular expressions; the caller frees it. */
+    tlm_status_t (*split)(const tlmi_splitter_t *splitter, tlmi_pieces_t *out,
+                          tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
+                          bool at_origin);
+
+    void (*free)(tlmi_splitter_t *splitter); /* NULL if there is nothing to free */
+} tlmi_splitter_kind_t;
+
+/* What a splitter does where a letter or digit of ASCII is followed by a space. A text may be cut
+ * there if some splitter of the chain always ends a piece there, and those before it do not look
+ * across the place. */
+typedef enum tlmi_at_words {
+    TLMI_ANYTHING_AT_WORDS,
+    TLMI_NOTHING_AT_WORDS, /* what is on either side does not depend on the other */
+    TLMI_CUT_AT_WORDS      /* in addition, a piece ends there */
+} tlmi_at_words_t;
+
+/* The first member of each kind's struct. */
+struct tlmi_splitter {
+    const tlmi_splitter_kind_t *kind;
+    tlmi_at_words_t at_words;
+};
+
+/* Accepts NULL. */
+void tlmi_splitter_free(tlmi_splitter_t *splitter);
+
+/* What becomes of the parts of a piece that match and of those between them (tokenizers'
+ * SplitDelimiterBehavior). */
+typedef enum tlmi_split_behavior {
+    TLMI_SPLIT_REMOVED,
+    TLMI_SPLIT_ISOLATED,
+    TLMI_SPLIT_MERGED_WITH_PREVIOUS,
+    TLMI_SPLIT_MERGED_WITH_NEXT,
+    TLMI_SPLIT_CONTIGUOUS
+} tlmi_split_behavior_t;
+
+/* Turns a row of matches, and of the parts between them, into pieces. */
+typedef struct tlmi_piece_maker {
+    tlmi_pieces_t *out;
+    const uint8_t *text;
+    bool at_origin; /* of the text */
+    tlmi_split_behavior_t behavior;
+    bool invert;       /* what matches counts as what does not, and vice versa */
+    bool is_held;      /* [start, end) waits for what follows it */
+    bool last_matched; /* whether the last part was a match */
+    size_t start, end;
+} tlmi_piece_maker_t;
+
+/* Takes the next part of the text. */
+tlm_status_t tlmi_piece_maker_take(tlmi_piece_maker_t *maker, size_t start, size_t end,
+                                   bool is_match);
+tlm_status_t tlmi_piece_maker_finish(tlmi_piece_maker_t *maker);
+
+/* When Metaspace puts its replacement before a piece that does not begin with it. */
+typedef enum tlmi_prepend_scheme {
+    TLMI_PREPEND_ALWAYS,
+    TLMI_PREPEND_FIRST, /* only to the piece at the origin */
+    TLMI_PREPEND_NEVER
+} tlmi_prepend_scheme_t;
+
+/* The pre-tokenizers of the tokenizers library, with its results: split_regex.c, split_text.c and,
+ * for those that look at single characters, split_characters.c. */
+tlm_status_t tlmi_split_regex_create(tlmi_splitter_t **out, const char *pattern,
+                                     tlmi_regex_syntax_t syntax, tlmi_split_behavior_t behavior,
+                                     bool invert);
+tlm_status_t tlmi_split_string_create(tlmi_splitter_t **out, const char *string, size_t size,
+                                      tlmi_split_behavior_t behavior, bool invert);
+tlm_status_t tlmi_split_metaspace_create(tlmi_splitter_t **out, const char *replacement,
+                                         size_t size, tlmi_prepend_scheme_t scheme, bool splits);
+tlm_status_t tlmi_split_scanner_create(tlmi_splitter_t **out, const tlmi_scanner_t *scanner);
+tlm_status_t tlmi_split_digits_create(tlmi_splitter_t **out, bool individual);
+tlm_status_t tlmi_split_punctuation_create(tlmi_splitter_t **out, tlmi_split_behavior_t behavior);
+tlm_status_t tlmi_split_fixed_length_create(tlmi_splitter_t **out, size_t characters);
+tlm_status_t
+tlmi_split_whitespace_create(tlmi_splitter_t **out);          /* Whitespace: words and the rest */
+tlm_status_t tlmi_split_spaces_create(tlmi_splitter_t **out); /* WhitespaceSplit */
+tlm_status_t tlmi_split_bert_create(tlmi_splitter_t **out);
+tlm_status_t tlmi_split_scripts_create(tlmi_splitter_t **out); /* UnicodeScripts */
+
+/* The parts of ByteLevel: a space before each piece that lacks one; bytes as the characters that
+ * stand for them in GPT-2's alphabet, and back. */
+tlm_status_t tlmi_split_prefix_space_create(tlmi_splitter_t **out);
+tlm_status_t tlmi_split_to_alphabet_create(tlmi_splitter_t **out);
+tlm_status_t tlmi_split_from_alphabet_create(tlmi_splitter_t **out);
+
+/* Cuts before each run of U+2581 that follows something else, for models of which
+ * tlmi_subword_kind_t says that this changes no id. `for_spaces`: U+2581 stands for each space of
+ * the text. */
+tlm_status_t tlmi_split_before_meta_create(tlmi_splitter_t **out, bool for_spaces);
+
+/* Properties of the character at text < end, whose length is set. A malformed byte has none. */
+
+/* \w as Rust's regex crate defines it: letters, marks, decimal digits, connectors and joiners. */
+bool tlmi_is_word_at(int *length, const uint8_t *text, const uint8_t *end);
+
+/* \p{P}, and all punctuation of ASCII. */
+bool tlmi_is_punctuation_at(int *length, const uint8_t *text, const uint8_t *end);
+
+/* Pre-tokenization: splits text without special tokens into pretokens, which no merge crosses. With
+ * a pattern, each byte belongs to exactly one pretoken: text between matches becomes a pretoken of
+ * its own. A chain of splitters may also change or remove text. */
 
 typedef struct tlmi_pretokenizer tlmi_pretokenizer_t; /* immutable */
 
 /* NULL means the GPT-2 pattern. The well-known patterns use their own scanners; any other pattern
  * uses Oniguruma. */
 tlm_status_t tlmi_pretokenizer_create(tlmi_pretokenizer_t **out, const char *pattern);
+
+/* Makes a pretokenizer that applies the splitters in order; without any, a piece is one pretoken.
+ * Consumes the splitters even on failure. */
+tlm_status_t tlmi_pretokenizer_create_chain(tlmi_pretokenizer_t **out, tlmi_splitter_t **splitters,
+                                            size_t n);
 void tlmi_pretokenizer_free(tlmi_pretokenizer_t *pretokenizer);
+
+/* Adds a last splitter. Consumes it even on failure. */
+tlm_status_t tlmi_pretokenizer_add(tlmi_pretokenizer_t *pretokenizer, tlmi_splitter_t *splitter);
+
+/* Returns the pattern; NULL for a chain. */
 const char *tlmi_pretokenizer_pattern(const tlmi_pretokenizer_t *pretokenizer);
 
 /* Whether the text shortly after a pretoken's end is enough to determine the pretoken, so that a
  * text can be split before all of it has arrived. */
 bool tlmi_pretokenizer_is_local(const tlmi_pretokenizer_t *pretokenizer);
 
-/* Splits a whole text. */
+/* Whether any text may be cut between a letter or digit of ASCII and a space after it. */
+bool tlmi_pretokenizer_cuts_words(const tlmi_pretokenizer_t *pretokenizer);
+
+/* Splits a whole piece of text. `at_origin` tells whether it begins where the whole text does. The
+ * pretokens may be in a buffer that changes after the callback. */
 tlm_status_t tlmi_pretokenize(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text,
-                              size_t size, tlmi_pretokens_fn pretokens, void *context);
+                              size_t size, bool at_origin, tlmi_pretokens_fn pretokens,
+                              void *context);
 
 /* Splits part of a text. Unless `final`, the text may continue after `size`, and only the pretokens
- * that cannot change are emitted (none if the pattern is not local). *consumed is their size. */
+ * that cannot change are emitted (none if the pretokenizer is not local). *consumed is their
+ * size. */
 tlm_status_t tlmi_pretokenize_part(size_t *consumed, const tlmi_pretokenizer_t *pretokenizer,
                                    const uint8_t *text, size_t size, bool final,
                                    tlmi_pretokens_fn pretokens, void *context);
@@ -131,37 +269,62 @@ tlm_status_t tlmi_pretokenize_part(size_t *consumed, const tlmi_pretokenizer_t *
 bool tlmi_pretokenizer_always_cuts(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text,
                                    size_t at);
 
-/* Special tokens: byte strings that are matched before anything else in a text, the longest
- * first at each position, and that never enter pre-tokenization. Immutable once created. */
+/* Special tokens: byte strings that are matched before anything else in a text, the longest first
+ * at each position, and that never enter pre-tokenization. Immutable once created. */
 
 typedef struct tlmi_special_tokens tlmi_special_tokens_t;
 
-/* Copies the n tokens. `what` begins the error message if a token is empty or a duplicate. */
+/* How a token is found, as the added tokens of tokenizer.json are. */
+enum {
+    TLMI_TOKEN_LSTRIP = 1,      /* takes the white space before it */
+    TLMI_TOKEN_RSTRIP = 2,      /* takes the white space after it */
+    TLMI_TOKEN_SINGLE_WORD = 4, /* counts only where no character of a word touches it */
+    TLMI_TOKEN_NORMALIZED = 8,  /* is searched for in normalized text, after all others */
+    TLMI_TOKEN_ORDINARY = 16    /* part of the vocabulary rather than special: always found */
+};
+
+/* Where a token is searched for. */
+enum { TLMI_RAW_TEXT, TLMI_NORMALIZED_TEXT };
+
+/* Copies the n tokens. `flags` may be NULL. `normalizer`, which may be NULL, is applied to the tokens
+ * that are searched for in normalized text. `what` begins the error message if a token is empty or
+ * a duplicate. */
 tlm_status_t tlmi_special_tokens_create(tlmi_special_tokens_t **out, const tlm_bytes_t *tokens,
-                                        size_t n, const char *what);
+                                        const uint8_t *flags, size_t n,
+                                        const tlmi_normalizer_t *normalizer, const char *what);
 void tlmi_special_tokens_free(tlmi_special_tokens_t *special);
 
 size_t tlmi_special_tokens_count(const tlmi_special_tokens_t *special);
 tlm_bytes_t tlmi_special_tokens_get(const tlmi_special_tokens_t *special, size_t index);
+uint8_t tlmi_special_tokens_flags(const tlmi_special_tokens_t *special, size_t index);
 
-/* The result of tlmi_special_tokens_find: token `index` at [start, end). If the function returns
- * false, the result says only that no token begins before `start`. */
+/* Whether some are searched for in normalized text. */
+bool tlmi_special_tokens_in_normalized(const tlmi_special_tokens_t *special);
+
+/* Whether all are found in the raw text, whatever surrounds them. */
+bool tlmi_special_tokens_are_plain(const tlmi_special_tokens_t *special);
+
+/* The result of tlmi_special_tokens_find: token `index` at [start, end), with the white space that
+ * it takes. If the function returns false, the result says only that no token begins before
+ * `start`. */
 typedef struct tlmi_special_match {
     size_t start;
     size_t end;
     size_t index;
 } tlmi_special_match_t;
 
-/* Finds the first special token at or after `from`. Unless `final`, the text may continue after
- * `size`, and the search stops where the result would depend on that continuation. */
+/* Finds the first special token at or after `from`, among those that are searched for in such a
+ * text. Unless `final`, the text may continue after `size`, and the search stops where the result
+ * would depend on that continuation; the tokens must then be plain. */
 bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_tokens_t *special,
-                              const uint8_t *text, size_t size, size_t from, bool final);
+                              int stage, const uint8_t *text, size_t size, size_t from, bool final);
 
-/* Whether a special token in the text spans position `at`. */
+/* Whether a special token in the text spans position `at` or, if `or_ends`, ends there. */
 bool tlmi_special_tokens_cross(const tlmi_special_tokens_t *special, const uint8_t *text,
-                               size_t size, size_t at);
+                               size_t size, size_t at, bool or_ends);
 
-/* Finds the longest complete special token at exactly position `at`; false if there is none. */
+/* Whether a special token begins at exactly position `at`, whatever surrounds it. False means
+ * "unknown". */
 bool tlmi_special_tokens_at(const tlmi_special_tokens_t *special, const uint8_t *text, size_t size,
                             size_t at);
 
@@ -183,9 +346,10 @@ typedef struct tlmi_pretoken_sink {
     void *context;
 } tlmi_pretoken_sink_t;
 
-/* Splits a whole text. */
+/* Splits a text, or a part of it that was cut at a place that tlmi_find_cut found. The flags
+ * TLMI_PIECE_... tell whether the part begins and ends the text. */
 tlm_status_t tlmi_split_text(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, size_t size,
-                             const tlmi_pretoken_sink_t *sink);
+                             int part, const tlmi_pretoken_sink_t *sink);
 
 /* Returns the first position in [from, to), 0 < from, where cutting the text in two does not change
  * its pretokens and special tokens; `to` if none was found. */
@@ -193,8 +357,18 @@ size_t tlmi_find_cut(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, 
                      size_t from, size_t to);
 
 /* A text that arrives in pieces. The pretokens and special tokens are those of the whole text,
- * however it is cut. The stream buffers a few kilobytes, or the current pretoken if that is longer;
- * with a pattern that is not local, it buffers all text since the last special token. */
+ * however it is cut. The stream buffers a few kilobytes, or the current pretoken if that is longer.
+ * If the text can only be cut at special tokens, it buffers all text since the last one; if these
+ * depend on what surrounds them, all text. */
+
+/* Where a stream may split what has arrived so far. */
+typedef enum tlmi_stream_cuts {
+    TLMI_STREAM_ANYWHERE, /* a scanner tells which pretokens are certain */
+    TLMI_STREAM_AT_WORDS,
+    TLMI_STREAM_AT_TOKENS,
+    TLMI_STREAM_AT_END
+} tlmi_stream_cuts_t;
+
 typedef struct tlmi_text_stream {
     tlmi_text_pipeline_t pipeline;
     tlmi_pretoken_sink_t sink;
@@ -204,6 +378,8 @@ typedef struct tlmi_text_stream {
     size_t searched;           /* no special token begins before this position in `pending` */
     size_t threshold;          /* `pending` is split once it reaches this size */
     tlmi_normal_text_t normal; /* normalized but not yet emitted; comes before `pending` */
+    tlmi_stream_cuts_t cuts;
+    bool in_text, in_piece; /* whether part of the text, and of its last piece, is split already */
 } tlmi_text_stream_t;
 
 void tlmi_text_stream_init(tlmi_text_stream_t *stream, const tlmi_text_pipeline_t *pipeline,

@@ -1,49 +1,111 @@
-/* Chooses between a scanner and the regular-expression engine. */
+/* A pretokenizer is one scanner, which is fast, or a chain of splitters, which can do anything. */
 #include "tokenizer/pretokenize/pretokenize.h"
 
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "tokenizer/pretokenize/unicode.h"
 
 #define BATCH 256 /* pretokens per callback */
 
 struct tlmi_pretokenizer {
-    char *pattern;
-    const tlmi_scanner_t *scanner; /* NULL: use the regular expression */
-    tlmi_regex_t *regex;
+    char *pattern;                 /* NULL for a chain */
+    const tlmi_scanner_t *scanner; /* NULL: use the splitters */
+    tlmi_splitter_t **splitters;
+    size_t n;
+    bool cuts_words;
 };
 
-tlm_status_t tlmi_pretokenizer_create(tlmi_pretokenizer_t **out, const char *pattern)
-{
-    tlmi_pretokenizer_t *pretokenizer = tlmi_calloc(1, sizeof(*pretokenizer), "a pretokenizer");
-    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-
-    if (pretokenizer == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    if (pattern == NULL)
-        pattern = TLM_PATTERN_GPT2;
-    pretokenizer->pattern = tlmi_strdup(pattern, "a pattern");
-    if (pretokenizer->pattern == NULL)
-        goto fail;
-    pretokenizer->scanner = tlmi_scanner_find(pattern);
-    if (pretokenizer->scanner == NULL)
-        TLMI_TRY_OR(fail, tlmi_regex_create(&pretokenizer->regex, pattern, TLMI_REGEX_PERL));
-    *out = pretokenizer;
-    return TLM_OK;
-fail:
-    tlmi_pretokenizer_free(pretokenizer);
-    return status;
-}
+/* ---- Creation ---- */
 
 void tlmi_pretokenizer_free(tlmi_pretokenizer_t *pretokenizer)
 {
     if (pretokenizer == NULL)
         return;
-    tlmi_regex_free(pretokenizer->regex);
+    for (size_t i = 0; i < pretokenizer->n; i++)
+        tlmi_splitter_free(pretokenizer->splitters[i]);
+    tlmi_free(pretokenizer->splitters);
     tlmi_free(pretokenizer->pattern);
     tlmi_free(pretokenizer);
+}
+
+static bool find_whether_it_cuts_words(const tlmi_pretokenizer_t *pretokenizer)
+{
+    for (size_t i = 0; i < pretokenizer->n; i++) {
+        tlmi_at_words_t at_words = pretokenizer->splitters[i]->at_words;
+
+        if (at_words != TLMI_NOTHING_AT_WORDS)
+            return at_words == TLMI_CUT_AT_WORDS;
+    }
+    return false;
+}
+
+tlm_status_t tlmi_pretokenizer_create_chain(tlmi_pretokenizer_t **out, tlmi_splitter_t **splitters,
+                                            size_t n)
+{
+    tlmi_pretokenizer_t *pretokenizer = tlmi_calloc(1, sizeof(*pretokenizer), "a pretokenizer");
+
+    if (pretokenizer != NULL)
+        pretokenizer->splitters = tlmi_alloc(n, sizeof(*pretokenizer->splitters), "a pretokenizer");
+    if (pretokenizer == NULL || pretokenizer->splitters == NULL) {
+        for (size_t i = 0; i < n; i++)
+            tlmi_splitter_free(splitters[i]);
+        tlmi_free(pretokenizer);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    if (n > 0)
+        memcpy(pretokenizer->splitters, splitters, n * sizeof(*splitters));
+    pretokenizer->n = n;
+    pretokenizer->cuts_words = find_whether_it_cuts_words(pretokenizer);
+    *out = pretokenizer;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_pretokenizer_add(tlmi_pretokenizer_t *pretokenizer, tlmi_splitter_t *splitter)
+{
+    size_t n = pretokenizer->n;
+    tlmi_splitter_t **splitters =
+        tlmi_realloc(pretokenizer->splitters, n + 1, sizeof(*splitters), "a pretokenizer");
+
+    if (splitters == NULL) {
+        tlmi_splitter_free(splitter);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    splitters[n] = splitter;
+    pretokenizer->splitters = splitters;
+    pretokenizer->n = n + 1;
+    pretokenizer->cuts_words = find_whether_it_cuts_words(pretokenizer);
+    return TLM_OK;
+}
+
+/* Makes the splitter for a pattern that no scanner knows. */
+static tlm_status_t create_by_regex(tlmi_pretokenizer_t **out, const char *pattern)
+{
+    tlmi_splitter_t *splitter;
+
+    TLMI_TRY(
+        tlmi_split_regex_create(&splitter, pattern, TLMI_REGEX_PERL, TLMI_SPLIT_ISOLATED, false));
+    return tlmi_pretokenizer_create_chain(out, &splitter, 1);
+}
+
+tlm_status_t tlmi_pretokenizer_create(tlmi_pretokenizer_t **out, const char *pattern)
+{
+    if (pattern == NULL)
+        pattern = TLM_PATTERN_GPT2;
+    const tlmi_scanner_t *scanner = tlmi_scanner_find(pattern);
+    tlmi_pretokenizer_t *pretokenizer;
+    if (scanner == NULL)
+        TLMI_TRY(create_by_regex(&pretokenizer, pattern));
+    else
+        TLMI_TRY(tlmi_pretokenizer_create_chain(&pretokenizer, NULL, 0));
+    pretokenizer->scanner = scanner;
+    pretokenizer->pattern = tlmi_strdup(pattern, "a pattern");
+    if (pretokenizer->pattern == NULL) {
+        tlmi_pretokenizer_free(pretokenizer);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    *out = pretokenizer;
+    return TLM_OK;
 }
 
 const char *tlmi_pretokenizer_pattern(const tlmi_pretokenizer_t *pretokenizer)
@@ -56,100 +118,59 @@ bool tlmi_pretokenizer_is_local(const tlmi_pretokenizer_t *pretokenizer)
     return pretokenizer->scanner != NULL;
 }
 
-/* The text that Oniguruma sees: the original, or a copy with each malformed byte replaced by
- * U+FFFD, which is neither a letter, a number nor a space. */
-typedef struct regex_text {
-    const uint8_t *original;
-    size_t original_size;
-    const uint8_t *seen;
-    size_t seen_size;
-    uint8_t *copy;               /* NULL if the text was well-formed */
-    size_t original_at, seen_at; /* the same position in both */
-} regex_text_t;
-
-static tlm_status_t regex_text_init(regex_text_t *text, const uint8_t *bytes, size_t size)
+bool tlmi_pretokenizer_cuts_words(const tlmi_pretokenizer_t *pretokenizer)
 {
-    size_t room;
+    return pretokenizer->scanner != NULL || pretokenizer->cuts_words;
+}
 
-    *text = (regex_text_t){bytes, size, bytes, size, NULL, 0, 0};
-    if (tlmi_utf8_valid(bytes, size))
-        return TLM_OK;
-    if (!tlmi_mul_size(&room, size, 3))
-        return tlmi_fail_memory(size, "a text for a pattern");
-    text->copy = tlmi_alloc(room, 1, "a text for a pattern");
-    if (text->copy == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    text->seen = text->copy;
-    text->seen_size = 0;
-    for (size_t i = 0; i < size;) {
-        uint32_t code_point;
-        int length = tlmi_utf8_decode(&code_point, bytes + i, bytes + size);
+/* ---- Splitting ---- */
 
-        if (length > 0) {
-            memcpy(text->copy + text->seen_size, bytes + i, (size_t)length);
-            text->seen_size += (size_t)length;
-            i += (size_t)length;
-        } else {
-            memcpy(text->copy + text->seen_size, "\xEF\xBF\xBD", 3);
-            text->seen_size += 3;
-            i++;
-        }
+static tlm_status_t split_pieces(tlmi_pieces_t *out, const tlmi_splitter_t *splitter,
+                                 tlmi_regex_matcher_t **matcher, const tlmi_pieces_t *pieces)
+{
+    out->size = out->n = 0;
+    for (size_t i = 0, start = 0; i < pieces->n; start = pieces->ends[i++])
+        TLMI_TRY(splitter->kind->split(splitter, out, matcher, pieces->text + start,
+                                       pieces->ends[i] - start, i == 0 && pieces->first_at_origin));
+    return TLM_OK;
+}
+
+/* Emits the pieces in batches. */
+static tlm_status_t emit_pieces(const tlmi_pieces_t *pieces, tlmi_pretokens_fn pretokens,
+                                void *context)
+{
+    size_t ends[BATCH];
+
+    for (size_t i = 0, start = 0, n; i < pieces->n; i += n, start = pieces->ends[i - 1]) {
+        n = pieces->n - i < BATCH ? pieces->n - i : BATCH;
+        for (size_t k = 0; k < n; k++)
+            ends[k] = pieces->ends[i + k] - start;
+        TLMI_TRY(pretokens(context, pieces->text + start, ends, n));
     }
     return TLM_OK;
 }
 
-/* Maps the position `seen` >= text->seen_at to the original. */
-static size_t original_place(regex_text_t *text, size_t seen)
+static tlm_status_t split_by_chain(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text,
+                                   size_t size, bool at_origin, tlmi_pretokens_fn pretokens,
+                                   void *context)
 {
-    if (text->copy == NULL)
-        return seen;
-    while (text->seen_at < seen) {
-        uint32_t code_point;
-        int length = tlmi_utf8_decode(&code_point, text->original + text->original_at,
-                                      text->original + text->original_size);
+    tlmi_pieces_t whole = {(uint8_t *)text, size, 0, &size, 1, 0, at_origin};
+    tlmi_pieces_t buffers[2] = {{0}};
+    const tlmi_pieces_t *pieces = &whole;
+    tlmi_regex_matcher_t *matcher = NULL;
+    tlm_status_t status = TLM_OK;
 
-        text->original_at += length > 0 ? (size_t)length : 1;
-        text->seen_at += length > 0 ? (size_t)length : 3;
+    for (size_t i = 0; i < pretokenizer->n && status == TLM_OK; i++) {
+        status = split_pieces(&buffers[i % 2], pretokenizer->splitters[i], &matcher, pieces);
+        pieces = &buffers[i % 2];
     }
-    return text->original_at;
-}
-
-static tlm_status_t match_regex(const tlmi_regex_t *regex, tlmi_regex_matcher_t *matcher,
-                                regex_text_t *text, tlmi_pretokens_fn pretokens, void *context)
-{
-    size_t ends[BATCH], n = 0, batch = 0, at = 0;
-
-    while (at < text->seen_size) {
-        size_t start, end;
-
-        TLMI_TRY(tlmi_regex_search(&start, &end, regex, matcher, text->seen, text->seen_size, at));
-        if (start > at) /* text that the pattern does not match */
-            ends[n++] = original_place(text, start) - batch;
-        if (end > start)
-            ends[n++] = original_place(text, end) - batch;
-        at = end;
-        if (n >= BATCH - 1 || at == text->seen_size) {
-            TLMI_TRY(pretokens(context, text->original + batch, ends, n));
-            batch += ends[n - 1];
-            n = 0;
-        }
-    }
-    return TLM_OK;
-}
-
-static tlm_status_t split_by_regex(const tlmi_regex_t *regex, const uint8_t *text, size_t size,
-                                   tlmi_pretokens_fn pretokens, void *context)
-{
-    tlmi_regex_matcher_t *matcher;
-    regex_text_t regex_text;
-    tlm_status_t status;
-
-    TLMI_TRY(regex_text_init(&regex_text, text, size));
-    TLMI_TRY_OR(free_text, tlmi_regex_matcher_create(&matcher, TLMI_REGEX_NANOSECONDS(size)));
-    status = match_regex(regex, matcher, &regex_text, pretokens, context);
+    if (status == TLM_OK)
+        status = emit_pieces(pieces, pretokens, context);
     tlmi_regex_matcher_free(matcher);
-free_text:
-    tlmi_free(regex_text.copy);
+    for (int i = 0; i < 2; i++) {
+        tlmi_free(buffers[i].text);
+        tlmi_free(buffers[i].ends);
+    }
     return status;
 }
 
@@ -166,15 +187,18 @@ tlm_status_t tlmi_pretokenize_part(size_t *consumed, const tlmi_pretokenizer_t *
     if (!final)
         return TLM_OK;
     *consumed = size;
-    return split_by_regex(pretokenizer->regex, text, size, pretokens, context);
+    return split_by_chain(pretokenizer, text, size, false, pretokens, context);
 }
 
 tlm_status_t tlmi_pretokenize(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text,
-                              size_t size, tlmi_pretokens_fn pretokens, void *context)
+                              size_t size, bool at_origin, tlmi_pretokens_fn pretokens,
+                              void *context)
 {
     size_t consumed;
 
-    return tlmi_pretokenize_part(&consumed, pretokenizer, text, size, true, pretokens, context);
+    if (pretokenizer->scanner != NULL || size == 0)
+        return tlmi_pretokenize_part(&consumed, pretokenizer, text, size, true, pretokens, context);
+    return split_by_chain(pretokenizer, text, size, at_origin, pretokens, context);
 }
 
 /* A space never joins the pretoken before it, and a pretoken that is not white space depends on the

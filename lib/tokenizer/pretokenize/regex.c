@@ -214,6 +214,11 @@ void tlmi_regex_matcher_free(tlmi_regex_matcher_t *matcher)
     tlmi_free(matcher);
 }
 
+void tlmi_regex_matcher_extend(tlmi_regex_matcher_t *matcher, uint64_t nanoseconds)
+{
+    matcher->deadline += nanoseconds;
+}
+
 /* Returns the start of the first character after `at`. */
 static size_t next_character(const uint8_t *text, size_t size, size_t at)
 {

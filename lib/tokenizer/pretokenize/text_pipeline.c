@@ -1,62 +1,54 @@
-/* Finds special tokens first, then normalizes the text between them and splits it into
- * pretokens. */
-#include "tokenizer/pretokenize/pretokenize.h"
-
+/* Finds special tokens first, then normalizes the text between them and splits it into pretokens.
+ * Special tokens that are searched for in normalized text are found between the two. */
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "tokenizer/pretokenize/pretokenize.h"
 
 #define STREAM_BLOCK ((size_t)16384) /* bytes that a stream buffers before it is split */
+#define PART_SIZE    ((size_t)32768) /* bytes of a piece that are normalized and split at once */
 
-/* ---- Whole texts ---- */
+/* ---- Places where a text may be cut ---- */
 
-static bool find_special(tlmi_special_match_t *match, const tlmi_text_pipeline_t *pipeline,
-                         const uint8_t *text, size_t size, size_t from, bool final)
+static bool is_word_byte(uint8_t byte)
 {
-    if (pipeline->special != NULL)
-        return tlmi_special_tokens_find(match, pipeline->special, text, size, from, final);
-    match->start = size;
-    return false;
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+           (byte >= '0' && byte <= '9');
 }
 
-/* Splits text without special tokens, size >= 1. */
-static tlm_status_t split_plain(const tlmi_text_pipeline_t *pipeline, const uint8_t *text,
-                                size_t size, const tlmi_pretoken_sink_t *sink)
+/* Whether a text may be cut wherever a word of ASCII ends at a space. */
+static bool cuts_words(const tlmi_text_pipeline_t *pipeline)
 {
     const tlmi_normalizer_t *normalizer = pipeline->normalizer;
-    tlmi_normal_text_t normal = {0};
-    tlm_status_t status;
+    const tlmi_special_tokens_t *special = pipeline->special;
 
-    if (normalizer == NULL || normalizer->kind->leaves(normalizer, text, size, TLMI_WHOLE_PIECE))
-        return tlmi_pretokenize(pipeline->pretokenizer, text, size, sink->pretokens, sink->context);
-    status = normalizer->kind->append(normalizer, &normal, text, size, TLMI_WHOLE_PIECE);
-    if (status == TLM_OK)
-        status = tlmi_pretokenize(pipeline->pretokenizer, normal.bytes, normal.size,
-                                  sink->pretokens, sink->context);
-    tlmi_normal_text_release(&normal);
-    return status;
+    return tlmi_pretokenizer_cuts_words(pipeline->pretokenizer) &&
+           (normalizer == NULL ||
+            (normalizer->kind->cuts_at != NULL &&
+             (special == NULL || !tlmi_special_tokens_in_normalized(special))));
 }
 
-tlm_status_t tlmi_split_text(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, size_t size,
-                             const tlmi_pretoken_sink_t *sink)
+static bool cuts_word_at(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, size_t at)
 {
-    size_t at = 0;
+    const tlmi_normalizer_t *normalizer = pipeline->normalizer;
 
-    for (;;) {
-        tlmi_special_match_t match;
-        bool found = find_special(&match, pipeline, text, size, at, true);
-
-        if (match.start > at)
-            TLMI_TRY(split_plain(pipeline, text + at, match.start - at, sink));
-        if (!found)
-            return TLM_OK;
-        TLMI_TRY(sink->special_token(sink->context, match.index));
-        at = match.end;
-    }
+    return text[at] == ' ' && is_word_byte(text[at - 1]) &&
+           (normalizer == NULL || normalizer->kind->cuts_at(normalizer, text, at));
 }
 
-static bool always_cuts(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, size_t at)
+/* What follows a special token begins a piece, which matters to normalizers, so a text that is
+ * normalized is not cut there. */
+static bool special_crosses(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, size_t size,
+                            size_t at)
+{
+    return pipeline->special != NULL && tlmi_special_tokens_cross(pipeline->special, text, size, at,
+                                                                  pipeline->normalizer != NULL);
+}
+
+/* Whether a pretoken always ends before text[at], for scanners, whose pretokens do so in more
+ * places than at the ends of words. */
+static bool scanner_cuts_at(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, size_t at)
 {
     const tlmi_normalizer_t *normalizer = pipeline->normalizer;
 
@@ -69,15 +61,134 @@ size_t tlmi_find_cut(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, 
                      size_t from, size_t to)
 {
     const tlmi_special_tokens_t *special = pipeline->special;
+    const bool at_words = cuts_words(pipeline);
+    const bool at_tokens = special != NULL && tlmi_special_tokens_are_plain(special) &&
+                           pipeline->normalizer == NULL &&
+                           tlmi_pretokenizer_is_local(pipeline->pretokenizer);
 
-    for (; from < to; from++) {
-        if (!always_cuts(pipeline, text, from) &&
-            (special == NULL || !tlmi_special_tokens_at(special, text, size, from)))
-            continue;
-        if (special == NULL || !tlmi_special_tokens_cross(special, text, size, from))
+    for (; from < to; from++)
+        if (((at_words && cuts_word_at(pipeline, text, from)) ||
+             scanner_cuts_at(pipeline, text, from) ||
+             (at_tokens && tlmi_special_tokens_at(special, text, size, from))) &&
+            !special_crosses(pipeline, text, size, from))
             return from;
-    }
     return to;
+}
+
+/* ---- Whole texts ---- */
+
+static bool find_special(tlmi_special_match_t *match, const tlmi_text_pipeline_t *pipeline,
+                         const uint8_t *text, size_t size, size_t from, bool final)
+{
+    if (pipeline->special != NULL)
+        return tlmi_special_tokens_find(match, pipeline->special, TLMI_RAW_TEXT, text, size, from,
+                                        final);
+    match->start = size;
+    return false;
+}
+
+/* Splits normalized text. */
+static tlm_status_t split_normal(const tlmi_text_pipeline_t *pipeline, const uint8_t *text,
+                                 size_t size, bool at_origin, const tlmi_pretoken_sink_t *sink)
+{
+    const tlmi_special_tokens_t *special = pipeline->special;
+    size_t at = 0;
+
+    if (special == NULL || !tlmi_special_tokens_in_normalized(special))
+        return tlmi_pretokenize(pipeline->pretokenizer, text, size, at_origin, sink->pretokens,
+                                sink->context);
+    for (;;) {
+        tlmi_special_match_t match;
+        bool found =
+            tlmi_special_tokens_find(&match, special, TLMI_NORMALIZED_TEXT, text, size, at, true);
+
+        if (match.start > at)
+            TLMI_TRY(tlmi_pretokenize(pipeline->pretokenizer, text + at, match.start - at,
+                                      at_origin && at == 0, sink->pretokens, sink->context));
+        if (!found)
+            return TLM_OK;
+        TLMI_TRY(sink->special_token(sink->context, match.index));
+        at = match.end;
+    }
+}
+
+/* Whether normalization removed what the text began with, so that what is left of it does not begin
+ * where the text does. */
+static bool lost_its_start(const uint8_t *text, const tlmi_normal_text_t *normal)
+{
+    return (text[0] <= ' ' || text[0] == 0x7F) && normal->size > 0 && normal->bytes[0] > ' ' &&
+           normal->bytes[0] != 0xE2; /* U+2581 stands for a space */
+}
+
+/* Splits a part of a piece, which is text without special tokens. */
+static tlm_status_t split_part(const tlmi_text_pipeline_t *pipeline, tlmi_normal_text_t *normal,
+                               const uint8_t *text, size_t size, int part, bool at_origin,
+                               const tlmi_pretoken_sink_t *sink)
+{
+    const tlmi_normalizer_t *normalizer = pipeline->normalizer;
+
+    if (normalizer == NULL || normalizer->kind->leaves(normalizer, text, size, part))
+        return split_normal(pipeline, text, size, at_origin, sink);
+    normal->size = 0;
+    TLMI_TRY(normalizer->kind->append(normalizer, normal, text, size, part));
+    return split_normal(pipeline, normal->bytes, normal->size,
+                        at_origin && !lost_its_start(text, normal), sink);
+}
+
+static size_t end_of_part(const tlmi_text_pipeline_t *pipeline, bool at_words, const uint8_t *text,
+                          size_t size, size_t at)
+{
+    if (!at_words || size - at <= PART_SIZE)
+        return size;
+    for (at += PART_SIZE; at < size; at++)
+        if (cuts_word_at(pipeline, text, at) && !special_crosses(pipeline, text, size, at))
+            return at;
+    return size;
+}
+
+/* Splits a piece, size >= 1. A scanner takes it at once; otherwise it is cut at words, so that what
+ * is normalized and split stays in the CPU's cache. `part` tells which ends of the piece the text
+ * has. */
+static tlm_status_t split_piece(const tlmi_text_pipeline_t *pipeline, const uint8_t *text,
+                                size_t size, int part, bool at_origin,
+                                const tlmi_pretoken_sink_t *sink)
+{
+    const bool at_once =
+        pipeline->normalizer == NULL && tlmi_pretokenizer_is_local(pipeline->pretokenizer);
+    const bool at_words = !at_once && size > PART_SIZE && cuts_words(pipeline);
+    tlmi_normal_text_t normal = {0};
+    tlm_status_t status = TLM_OK;
+
+    for (size_t at = 0, end; at < size && status == TLM_OK; at = end) {
+        end = end_of_part(pipeline, at_words, text, size, at);
+        int ends =
+            (at == 0 ? part & TLMI_PIECE_BEGINS : 0) | (end == size ? part & TLMI_PIECE_ENDS : 0);
+        status =
+            split_part(pipeline, &normal, text + at, end - at, ends, at_origin && at == 0, sink);
+    }
+    tlmi_normal_text_release(&normal);
+    return status;
+}
+
+tlm_status_t tlmi_split_text(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, size_t size,
+                             int part, const tlmi_pretoken_sink_t *sink)
+{
+    size_t at = 0;
+
+    for (;;) {
+        tlmi_special_match_t match;
+        bool found = find_special(&match, pipeline, text, size, at, true);
+        int ends = (at > 0 ? TLMI_PIECE_BEGINS : part & TLMI_PIECE_BEGINS) |
+                   (found ? TLMI_PIECE_ENDS : part & TLMI_PIECE_ENDS);
+
+        if (match.start > at)
+            TLMI_TRY(split_piece(pipeline, text + at, match.start - at, ends,
+                                 at == 0 && (part & TLMI_PIECE_BEGINS) != 0, sink));
+        if (!found)
+            return TLM_OK;
+        TLMI_TRY(sink->special_token(sink->context, match.index));
+        at = match.end;
+    }
 }
 
 /* ---- Streams ---- */
@@ -85,7 +196,26 @@ size_t tlmi_find_cut(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, 
 void tlmi_text_stream_init(tlmi_text_stream_t *stream, const tlmi_text_pipeline_t *pipeline,
                            const tlmi_pretoken_sink_t *sink)
 {
+    const tlmi_normalizer_t *normalizer = pipeline->normalizer;
+
     *stream = (tlmi_text_stream_t){.pipeline = *pipeline, .sink = *sink, .threshold = STREAM_BLOCK};
+    if (pipeline->special != NULL && !tlmi_special_tokens_are_plain(pipeline->special))
+        stream->cuts = TLMI_STREAM_AT_END;
+    else if (tlmi_pretokenizer_is_local(pipeline->pretokenizer) &&
+             (normalizer == NULL || normalizer->kind->last_cut != NULL))
+        stream->cuts = TLMI_STREAM_ANYWHERE;
+    else if (cuts_words(pipeline))
+        stream->cuts = TLMI_STREAM_AT_WORDS;
+    else
+        stream->cuts = TLMI_STREAM_AT_TOKENS;
+}
+
+/* Makes the stream ready for another text. */
+static void rewind_stream(tlmi_text_stream_t *stream)
+{
+    stream->size = stream->searched = stream->normal.size = 0;
+    stream->threshold = STREAM_BLOCK;
+    stream->in_text = stream->in_piece = false;
 }
 
 void tlmi_text_stream_release(tlmi_text_stream_t *stream)
@@ -93,12 +223,13 @@ void tlmi_text_stream_release(tlmi_text_stream_t *stream)
     tlmi_free(stream->pending);
     tlmi_normal_text_release(&stream->normal);
     stream->pending = NULL;
-    stream->size = stream->capacity = stream->searched = 0;
-    stream->threshold = STREAM_BLOCK;
+    stream->capacity = 0;
+    rewind_stream(stream);
 }
 
-/* Emits the pretokens from `at` on that cannot change. No special token begins before `limit`. */
-static tlm_status_t split_certain(tlmi_text_stream_t *stream, size_t *at, size_t limit, bool final)
+/* Emits the pretokens of text without special tokens that cannot change, for a scanner. *at is
+ * advanced past what has been consumed. */
+static tlm_status_t scan_certain(tlmi_text_stream_t *stream, size_t *at, size_t limit, bool final)
 {
     const tlmi_normalizer_t *normalizer = stream->pipeline.normalizer;
     const tlmi_pretokenizer_t *pretokenizer = stream->pipeline.pretokenizer;
@@ -115,13 +246,38 @@ static tlm_status_t split_certain(tlmi_text_stream_t *stream, size_t *at, size_t
     }
     if (!final)
         size = normalizer->kind->last_cut(normalizer, text, size);
-    TLMI_TRY(normalizer->kind->append(normalizer, normal, text, size, TLMI_WHOLE_PIECE));
+    int part = (stream->in_piece ? 0 : TLMI_PIECE_BEGINS) | (final ? TLMI_PIECE_ENDS : 0);
+    TLMI_TRY(normalizer->kind->append(normalizer, normal, text, size, part));
     *at += size;
+    stream->in_piece = stream->in_piece || size > 0;
     TLMI_TRY(tlmi_pretokenize_part(&consumed, pretokenizer, normal->bytes, normal->size, final,
                                    sink->pretokens, sink->context));
     normal->size -= consumed;
     if (consumed > 0)
         memmove(normal->bytes, normal->bytes + consumed, normal->size);
+    return TLM_OK;
+}
+
+/* Splits text from *at on, up to the last place where it may be cut or, if it is final, to the
+ * limit. */
+static tlm_status_t split_certain(tlmi_text_stream_t *stream, size_t *at, size_t limit, bool final)
+{
+    size_t end = limit;
+
+    if (stream->cuts == TLMI_STREAM_ANYWHERE)
+        return scan_certain(stream, at, limit, final);
+    if (!final && stream->cuts != TLMI_STREAM_AT_WORDS)
+        return TLM_OK;
+    while (!final && end > *at + 1 &&
+           (end == limit || !cuts_word_at(&stream->pipeline, stream->pending + *at, end - *at)))
+        end--;
+    if (end == *at || (!final && end == *at + 1))
+        return TLM_OK;
+    int part = (stream->in_piece ? 0 : TLMI_PIECE_BEGINS) | (final ? TLMI_PIECE_ENDS : 0);
+    TLMI_TRY(split_piece(&stream->pipeline, stream->pending + *at, end - *at, part,
+                         !stream->in_text && *at == 0, &stream->sink));
+    *at = end;
+    stream->in_piece = true;
     return TLM_OK;
 }
 
@@ -137,6 +293,7 @@ static tlm_status_t split_pending(tlmi_text_stream_t *stream, size_t *at, bool f
         if (!found)
             return TLM_OK;
         *at = stream->searched = match.end;
+        stream->in_piece = false;
         TLMI_TRY(stream->sink.special_token(stream->sink.context, match.index));
     }
 }
@@ -145,14 +302,21 @@ static tlm_status_t split_pending(tlmi_text_stream_t *stream, size_t *at, bool f
  * unsplit, the next attempt waits for twice as much text, so that no byte is scanned many times. */
 static tlm_status_t flush(tlmi_text_stream_t *stream, bool final)
 {
-    size_t at = 0, held;
-    tlm_status_t status = split_pending(stream, &at, final);
+    tlm_status_t status = TLM_OK;
+    size_t at = 0;
 
-    if (at > 0)
+    if (stream->cuts != TLMI_STREAM_AT_END)
+        status = split_pending(stream, &at, final);
+    else if (final)
+        return tlmi_split_text(&stream->pipeline, stream->pending, stream->size, TLMI_WHOLE_PIECE,
+                               &stream->sink);
+    if (at > 0) {
         memmove(stream->pending, stream->pending + at, stream->size - at);
+        stream->in_text = true;
+    }
     stream->size -= at;
-    stream->searched -= at;
-    held = stream->size + stream->normal.size;
+    stream->searched -= stream->searched < at ? stream->searched : at;
+    size_t held = stream->size + stream->normal.size;
     stream->threshold = stream->size + (held > STREAM_BLOCK ? held : STREAM_BLOCK);
     return status;
 }
@@ -181,7 +345,6 @@ tlm_status_t tlmi_text_stream_finish(tlmi_text_stream_t *stream)
     bool is_empty = stream->size == 0 && stream->normal.size == 0;
     tlm_status_t status = is_empty ? TLM_OK : flush(stream, true);
 
-    stream->size = stream->searched = stream->normal.size = 0;
-    stream->threshold = STREAM_BLOCK;
+    rewind_stream(stream);
     return status;
 }

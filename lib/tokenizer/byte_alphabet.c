@@ -1,5 +1,5 @@
 /* The alphabet is simple enough to compute, byte by byte. */
-#include "tokenizer/formats/token_files.h"
+#include "tokenizer/byte_alphabet.h"
 
 #include "tokenizer/pretokenize/unicode.h"
 

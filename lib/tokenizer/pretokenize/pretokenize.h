@@ -105,17 +105,17 @@ tlm_status_t tlmi_regex_next(bool *found, size_t *start, size_t *end, const tlmi
 /* Splitters: the steps of a pre-tokenizer. Each splits the pieces that the one before it made. */
 
 /* Pieces of a text, adjacent in one buffer. A zeroed one is empty. */
-typedef struct tlmi_pieces {
+typedef struct tlmi_text_pieces {
     uint8_t *text;
     size_t size, capacity;
     size_t *ends; /* (n) */
     size_t n, ends_capacity;
     bool first_at_origin; /* whether the first piece begins where the whole text begins */
-} tlmi_pieces_t;
+} tlmi_text_pieces_t;
 
 /* Appends a copy of a piece, unless it is empty. */
-tlm_status_t tlmi_pieces_add(tlmi_pieces_t *pieces, const uint8_t *text, size_t size,
-                             bool at_origin);
+tlm_status_t tlmi_text_pieces_add(tlmi_text_pieces_t *pieces, const uint8_t *text, size_t size,
+                                  bool at_origin);
 
 typedef struct tlmi_splitter tlmi_splitter_t; /* immutable */
 
@@ -124,7 +124,7 @@ typedef struct tlmi_splitter_kind {
 
     /* Appends what becomes of a piece of `size` >= 1 bytes. `at_origin` tells whether it begins
      * where the whole text does. *matcher serves regular expressions; the caller frees it. */
-    tlm_status_t (*split)(const tlmi_splitter_t *splitter, tlmi_pieces_t *out,
+    tlm_status_t (*split)(const tlmi_splitter_t *splitter, tlmi_text_pieces_t *out,
                           tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                           bool at_origin);
 
@@ -161,7 +161,7 @@ typedef enum tlmi_split_behavior {
 
 /* Turns a row of matches, and of the parts between them, into pieces. */
 typedef struct tlmi_piece_maker {
-    tlmi_pieces_t *out;
+    tlmi_text_pieces_t *out;
     const uint8_t *text;
     bool at_origin; /* of the text */
     tlmi_split_behavior_t behavior;

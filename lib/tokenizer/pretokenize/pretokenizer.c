@@ -125,8 +125,8 @@ bool tlmi_pretokenizer_cuts_words(const tlmi_pretokenizer_t *pretokenizer)
 
 /* ---- Splitting ---- */
 
-static tlm_status_t split_pieces(tlmi_pieces_t *out, const tlmi_splitter_t *splitter,
-                                 tlmi_regex_matcher_t **matcher, const tlmi_pieces_t *pieces)
+static tlm_status_t split_pieces(tlmi_text_pieces_t *out, const tlmi_splitter_t *splitter,
+                                 tlmi_regex_matcher_t **matcher, const tlmi_text_pieces_t *pieces)
 {
     out->size = out->n = 0;
     for (size_t i = 0, start = 0; i < pieces->n; start = pieces->ends[i++])
@@ -136,7 +136,7 @@ static tlm_status_t split_pieces(tlmi_pieces_t *out, const tlmi_splitter_t *spli
 }
 
 /* Emits the pieces in batches. */
-static tlm_status_t emit_pieces(const tlmi_pieces_t *pieces, tlmi_pretokens_fn pretokens,
+static tlm_status_t emit_pieces(const tlmi_text_pieces_t *pieces, tlmi_pretokens_fn pretokens,
                                 void *context)
 {
     size_t ends[BATCH];
@@ -154,9 +154,9 @@ static tlm_status_t split_by_chain(const tlmi_pretokenizer_t *pretokenizer, cons
                                    size_t size, bool at_origin, tlmi_pretokens_fn pretokens,
                                    void *context)
 {
-    tlmi_pieces_t whole = {(uint8_t *)text, size, 0, &size, 1, 0, at_origin};
-    tlmi_pieces_t buffers[2] = {{0}};
-    const tlmi_pieces_t *pieces = &whole;
+    tlmi_text_pieces_t whole = {(uint8_t *)text, size, 0, &size, 1, 0, at_origin};
+    tlmi_text_pieces_t buffers[2] = {{0}};
+    const tlmi_text_pieces_t *pieces = &whole;
     tlmi_regex_matcher_t *matcher = NULL;
     tlm_status_t status = TLM_OK;
 

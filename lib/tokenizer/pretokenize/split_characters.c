@@ -31,7 +31,7 @@ static tlm_status_t create(tlmi_splitter_t **out, const tlmi_splitter_kind_t *ki
 typedef bool (*is_delimiter_fn)(int *length, const uint8_t *text, const uint8_t *end);
 
 /* Each character with the property is a match of its own. */
-static tlm_status_t split_by(tlmi_pieces_t *out, is_delimiter_fn is_delimiter,
+static tlm_status_t split_by(tlmi_text_pieces_t *out, is_delimiter_fn is_delimiter,
                              tlmi_split_behavior_t behavior, const uint8_t *piece, size_t size,
                              bool at_origin)
 {
@@ -67,7 +67,7 @@ static bool is_number(int *length, const uint8_t *text, const uint8_t *end)
     return tlmi_class_at(length, text, end) == TLMI_CHAR_NUMBER;
 }
 
-static tlm_status_t split_digits(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t split_digits(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                  tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                                  bool at_origin)
 {
@@ -76,7 +76,7 @@ static tlm_status_t split_digits(const tlmi_splitter_t *base, tlmi_pieces_t *out
                     at_origin);
 }
 
-static tlm_status_t split_punctuation(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t split_punctuation(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                       tlmi_regex_matcher_t **matcher, const uint8_t *piece,
                                       size_t size, bool at_origin)
 {
@@ -85,7 +85,7 @@ static tlm_status_t split_punctuation(const tlmi_splitter_t *base, tlmi_pieces_t
                     piece, size, at_origin);
 }
 
-static tlm_status_t split_spaces(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t split_spaces(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                  tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                                  bool at_origin)
 {
@@ -101,7 +101,7 @@ enum { DROPPED, WORD, REST, ALONE };
 
 typedef int (*classify_fn)(int *length, const uint8_t *text, const uint8_t *end);
 
-static tlm_status_t split_runs(tlmi_pieces_t *out, classify_fn classify, const uint8_t *piece,
+static tlm_status_t split_runs(tlmi_text_pieces_t *out, classify_fn classify, const uint8_t *piece,
                                size_t size, bool at_origin)
 {
     size_t start = 0;
@@ -112,7 +112,8 @@ static tlm_status_t split_runs(tlmi_pieces_t *out, classify_fn classify, const u
 
         if (kind != run || kind == ALONE) {
             if (run != DROPPED)
-                TLMI_TRY(tlmi_pieces_add(out, piece + start, at - start, at_origin && start == 0));
+                TLMI_TRY(
+                    tlmi_text_pieces_add(out, piece + start, at - start, at_origin && start == 0));
             start = at;
             run = kind;
         }
@@ -120,7 +121,7 @@ static tlm_status_t split_runs(tlmi_pieces_t *out, classify_fn classify, const u
     }
     return run == DROPPED
                ? TLM_OK
-               : tlmi_pieces_add(out, piece + start, size - start, at_origin && start == 0);
+               : tlmi_text_pieces_add(out, piece + start, size - start, at_origin && start == 0);
 }
 
 /* \w+|[^\w\s]+ */
@@ -138,7 +139,7 @@ static int classify_bert(int *length, const uint8_t *text, const uint8_t *end)
     return is_space(length, text, end) ? DROPPED : WORD;
 }
 
-static tlm_status_t split_whitespace(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t split_whitespace(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                      tlmi_regex_matcher_t **matcher, const uint8_t *piece,
                                      size_t size, bool at_origin)
 {
@@ -147,7 +148,7 @@ static tlm_status_t split_whitespace(const tlmi_splitter_t *base, tlmi_pieces_t 
     return split_runs(out, classify_whitespace, piece, size, at_origin);
 }
 
-static tlm_status_t split_bert(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t split_bert(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                                bool at_origin)
 {
@@ -156,7 +157,7 @@ static tlm_status_t split_bert(const tlmi_splitter_t *base, tlmi_pieces_t *out,
     return split_runs(out, classify_bert, piece, size, at_origin);
 }
 
-static tlm_status_t split_fixed_length(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t split_fixed_length(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                        tlmi_regex_matcher_t **matcher, const uint8_t *piece,
                                        size_t size, bool at_origin)
 {
@@ -171,7 +172,7 @@ static tlm_status_t split_fixed_length(const tlmi_splitter_t *base, tlmi_pieces_
         at += (size_t)length;
         if (++n < most && at < size)
             continue;
-        TLMI_TRY(tlmi_pieces_add(out, piece + start, at - start, at_origin && start == 0));
+        TLMI_TRY(tlmi_text_pieces_add(out, piece + start, at - start, at_origin && start == 0));
         start = at;
         n = 0;
     }

@@ -115,7 +115,7 @@ static tlm_status_t split_matches(const regex_splitter_t *splitter, tlmi_piece_m
     return tlmi_piece_maker_finish(maker);
 }
 
-static tlm_status_t split_regex(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t split_regex(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                 tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                                 bool at_origin)
 {

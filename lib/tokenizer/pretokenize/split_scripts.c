@@ -78,7 +78,7 @@ static uint8_t script_at(int *length, const uint8_t *text, const uint8_t *end)
 
 /* What precedes the first character with a script is a piece only if a script begins the text: the
  * reference drops it. */
-static tlm_status_t split_scripts(const tlmi_splitter_t *splitter, tlmi_pieces_t *out,
+static tlm_status_t split_scripts(const tlmi_splitter_t *splitter, tlmi_text_pieces_t *out,
                                   tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                                   bool at_origin)
 {
@@ -93,7 +93,8 @@ static tlm_status_t split_scripts(const tlmi_splitter_t *splitter, tlmi_pieces_t
 
         if (script != ANY && script != last) {
             if (start != SIZE_MAX)
-                TLMI_TRY(tlmi_pieces_add(out, piece + start, at - start, at_origin && start == 0));
+                TLMI_TRY(
+                    tlmi_text_pieces_add(out, piece + start, at - start, at_origin && start == 0));
             start = at;
             last = script;
         }
@@ -101,7 +102,7 @@ static tlm_status_t split_scripts(const tlmi_splitter_t *splitter, tlmi_pieces_t
     }
     return start == SIZE_MAX
                ? TLM_OK
-               : tlmi_pieces_add(out, piece + start, size - start, at_origin && start == 0);
+               : tlmi_text_pieces_add(out, piece + start, size - start, at_origin && start == 0);
 }
 
 static const tlmi_splitter_kind_t scripts_kind = {.name = "UnicodeScripts", .split = split_scripts};

@@ -97,7 +97,7 @@ static tlm_status_t split_at_string(const text_splitter_t *splitter, tlmi_piece_
     return tlmi_piece_maker_finish(maker);
 }
 
-static tlm_status_t split_string(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t split_string(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                  tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                                  bool at_origin)
 {
@@ -170,7 +170,7 @@ static tlm_status_t replace_spaces(tlmi_normal_text_t *out, const text_splitter_
     return TLM_OK;
 }
 
-static tlm_status_t split_metaspace(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t split_metaspace(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                     tlmi_regex_matcher_t **matcher, const uint8_t *piece,
                                     size_t size, bool at_origin)
 {
@@ -180,7 +180,7 @@ static tlm_status_t split_metaspace(const tlmi_splitter_t *base, tlmi_pieces_t *
 
     (void)matcher;
     if (status == TLM_OK && !splitter->splits) {
-        status = tlmi_pieces_add(out, text.bytes, text.size, at_origin);
+        status = tlmi_text_pieces_add(out, text.bytes, text.size, at_origin);
     } else if (status == TLM_OK) {
         tlmi_piece_maker_t maker = {.out = out,
                                     .text = text.bytes,
@@ -210,7 +210,7 @@ tlm_status_t tlmi_split_metaspace_create(tlmi_splitter_t **out, const char *repl
 
 /* ---- Before U+2581 ---- */
 
-static tlm_status_t split_before_meta(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t split_before_meta(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                       tlmi_regex_matcher_t **matcher, const uint8_t *piece,
                                       size_t size, bool at_origin)
 {
@@ -229,12 +229,12 @@ static tlm_status_t split_before_meta(const tlmi_splitter_t *base, tlmi_pieces_t
             continue;
         }
         if (at > after) {
-            TLMI_TRY(tlmi_pieces_add(out, piece + start, at - start, at_origin && start == 0));
+            TLMI_TRY(tlmi_text_pieces_add(out, piece + start, at - start, at_origin && start == 0));
             start = at;
         }
         after = at += 3;
     }
-    return tlmi_pieces_add(out, piece + start, size - start, at_origin && start == 0);
+    return tlmi_text_pieces_add(out, piece + start, size - start, at_origin && start == 0);
 }
 
 static const tlmi_splitter_kind_t before_meta_kind = {.name = "words", .split = split_before_meta};
@@ -252,7 +252,7 @@ tlm_status_t tlmi_split_before_meta_create(tlmi_splitter_t **out, bool for_space
 /* ---- Scanners ---- */
 
 typedef struct scanned {
-    tlmi_pieces_t *out;
+    tlmi_text_pieces_t *out;
     bool at_origin;
 } scanned_t;
 
@@ -261,13 +261,14 @@ static tlm_status_t take_scanned(void *context, const uint8_t *text, const size_
     scanned_t *scanned = context;
 
     for (size_t i = 0, start = 0; i < n; start = ends[i++]) {
-        TLMI_TRY(tlmi_pieces_add(scanned->out, text + start, ends[i] - start, scanned->at_origin));
+        TLMI_TRY(
+            tlmi_text_pieces_add(scanned->out, text + start, ends[i] - start, scanned->at_origin));
         scanned->at_origin = false;
     }
     return TLM_OK;
 }
 
-static tlm_status_t split_scan(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t split_scan(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                                bool at_origin)
 {
@@ -293,21 +294,21 @@ tlm_status_t tlmi_split_scanner_create(tlmi_splitter_t **out, const tlmi_scanner
 
 /* ---- ByteLevel ---- */
 
-static tlm_status_t add_prefix_space(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t add_prefix_space(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                      tlmi_regex_matcher_t **matcher, const uint8_t *piece,
                                      size_t size, bool at_origin)
 {
     (void)base;
     (void)matcher;
     if (piece[0] == ' ')
-        return tlmi_pieces_add(out, piece, size, at_origin);
-    TLMI_TRY(tlmi_pieces_add(out, (const uint8_t *)" ", 1, at_origin));
+        return tlmi_text_pieces_add(out, piece, size, at_origin);
+    TLMI_TRY(tlmi_text_pieces_add(out, (const uint8_t *)" ", 1, at_origin));
     out->n--; /* the piece follows the space */
-    return tlmi_pieces_add(out, piece, size, at_origin);
+    return tlmi_text_pieces_add(out, piece, size, at_origin);
 }
 
 /* Appends what `convert` writes, at most `room` bytes, as a piece. */
-static tlm_status_t add_converted(tlmi_pieces_t *out, const uint8_t *piece, size_t size,
+static tlm_status_t add_converted(tlmi_text_pieces_t *out, const uint8_t *piece, size_t size,
                                   size_t room, bool to_alphabet, bool at_origin)
 {
     char *text = tlmi_alloc(room, 1, "pieces of a text");
@@ -320,12 +321,12 @@ static tlm_status_t add_converted(tlmi_pieces_t *out, const uint8_t *piece, size
         written = tlmi_bytes_to_alphabet(text, piece, size);
     else if (!tlmi_alphabet_to_bytes((uint8_t *)text, &written, (const char *)piece, size))
         memcpy(text, piece, written = size); /* cannot happen: only splitters come between */
-    status = tlmi_pieces_add(out, (const uint8_t *)text, written, at_origin);
+    status = tlmi_text_pieces_add(out, (const uint8_t *)text, written, at_origin);
     tlmi_free(text);
     return status;
 }
 
-static tlm_status_t to_alphabet(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t to_alphabet(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                 tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                                 bool at_origin)
 {
@@ -338,7 +339,7 @@ static tlm_status_t to_alphabet(const tlmi_splitter_t *base, tlmi_pieces_t *out,
     return add_converted(out, piece, size, room, true, at_origin);
 }
 
-static tlm_status_t from_alphabet(const tlmi_splitter_t *base, tlmi_pieces_t *out,
+static tlm_status_t from_alphabet(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                   tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                                   bool at_origin)
 {

@@ -14,8 +14,8 @@ void tlmi_splitter_free(tlmi_splitter_t *splitter)
     tlmi_free(splitter);
 }
 
-tlm_status_t tlmi_pieces_add(tlmi_pieces_t *pieces, const uint8_t *text, size_t size,
-                             bool at_origin)
+tlm_status_t tlmi_text_pieces_add(tlmi_text_pieces_t *pieces, const uint8_t *text, size_t size,
+                                  bool at_origin)
 {
     size_t room;
 
@@ -44,8 +44,8 @@ static tlm_status_t emit(tlmi_piece_maker_t *maker)
     if (!maker->is_held)
         return TLM_OK;
     maker->is_held = false;
-    return tlmi_pieces_add(maker->out, maker->text + start, maker->end - start,
-                           maker->at_origin && start == 0);
+    return tlmi_text_pieces_add(maker->out, maker->text + start, maker->end - start,
+                                maker->at_origin && start == 0);
 }
 
 /* Whether a part joins the one that is held. An empty match is a match like any other. */

@@ -1,10 +1,12 @@
-/* Memory that subword models use. */
+/* Memory and names of tokens that subword models use. */
 #include "tokenizer/subword_model.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "tokenizer/tokenizer_core.h"
 
 bool tlmi_id_list_reserve(tlmi_id_list_t *list, size_t n)
 {
@@ -61,4 +63,12 @@ void tlmi_scratch_release(tlmi_scratch_t *scratch)
 {
     tlmi_free(scratch->block);
     *scratch = (tlmi_scratch_t){0};
+}
+
+uint32_t tlmi_find_byte_token(const tlmi_vocabulary_t *vocabulary, int byte)
+{
+    char name[8];
+
+    snprintf(name, sizeof(name), "<0x%02X>", (unsigned)byte & 0xFF);
+    return tlmi_vocabulary_find(vocabulary, (const uint8_t *)name, strlen(name));
 }

@@ -1,6 +1,6 @@
-/* The interface of subword models: pretokens in, ids out. Byte-pair encoding is one model (bpe/).
- * To add another, define a tlmi_subword_kind_t and a struct that begins with a
- * tlmi_subword_model_t. */
+/* The interface of subword models: pretokens in, ids out. The models are byte-pair encoding (bpe/),
+ * WordPiece (wordpiece/) and Unigram (unigram/). To add another, define a tlmi_subword_kind_t and a
+ * struct that begins with a tlmi_subword_model_t. */
 #ifndef TLMI_SUBWORD_MODEL_H
 #define TLMI_SUBWORD_MODEL_H
 
@@ -39,6 +39,30 @@ typedef struct tlmi_scratch {
 void *tlmi_scratch_reserve(tlmi_scratch_t *scratch, size_t size);
 void tlmi_scratch_release(tlmi_scratch_t *scratch);
 
+/* Returns the id of the token "<0x0A>" of a byte in a vocabulary, or TLMI_NO_TOKEN. */
+struct tlmi_vocabulary;
+uint32_t tlmi_find_byte_token(const struct tlmi_vocabulary *vocabulary, int byte);
+
+/* What a SentencePiece model says about its pieces, which are the tokens with the ids below `size`.
+ * BPE and Unigram models are made from it. */
+typedef struct tlmi_pieces {
+    const float *scores;
+    const uint8_t *types; /* TLMI_PIECE_...; NULL if all are normal */
+    uint32_t size;
+    uint32_t unk_id;    /* TLMI_NO_TOKEN if there is none */
+    bool byte_fallback; /* unknown characters become the pieces of their bytes, "<0x0A>" */
+} tlmi_pieces_t;
+
+/* Types of pieces, with the values that SentencePiece's files give them. */
+enum {
+    TLMI_PIECE_NORMAL = 1,
+    TLMI_PIECE_UNKNOWN,
+    TLMI_PIECE_CONTROL,
+    TLMI_PIECE_USER_DEFINED,
+    TLMI_PIECE_UNUSED,
+    TLMI_PIECE_BYTE
+};
+
 /* Skips merges at random: a pure function of the seed and the position of the pretoken. */
 typedef struct tlmi_dropout {
     double probability; /* 0..1 */
@@ -54,12 +78,16 @@ typedef struct tlmi_subword_kind {
     const char *name; /* for messages: "BPE" */
 
     /* Appends the ids of one pretoken of `size` >= 1 bytes, at most one id per byte; `out` has room
-     * for that many. The ids depend only on the bytes of the pretoken, so callers may cache
-     * them. */
+     * for that many. There may be none. The ids depend only on the bytes of the pretoken, so
+     * callers may cache them. */
     tlm_status_t (*encode)(const tlmi_subword_model_t *model, tlmi_scratch_t *scratch,
                            tlmi_id_list_t *out, const uint8_t *pretoken, size_t size);
 
-    /* The same with dropout. NULL if the model has no dropout. */
+    /* Whether a pretoken of `size` bytes may be cut before each run of U+2581 that follows another
+     * character without changing any id. NULL if it never may. */
+    bool (*splits_before_meta)(const tlmi_subword_model_t *model, size_t size);
+
+    /* The same as encode with dropout. NULL if the model has no dropout. */
     tlm_status_t (*encode_with_dropout)(const tlmi_subword_model_t *model, tlmi_scratch_t *scratch,
                                         tlmi_id_list_t *out, const uint8_t *pretoken, size_t size,
                                         const tlmi_dropout_t *dropout);
@@ -76,6 +104,11 @@ static inline tlm_status_t tlmi_subword_encode(const tlmi_subword_model_t *model
                                                const uint8_t *pretoken, size_t size)
 {
     return model->kind->encode(model, scratch, out, pretoken, size);
+}
+
+static inline bool tlmi_subword_splits_before_meta(const tlmi_subword_model_t *model, size_t size)
+{
+    return model->kind->splits_before_meta != NULL && model->kind->splits_before_meta(model, size);
 }
 
 /* NULL is fine. */

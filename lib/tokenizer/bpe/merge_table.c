@@ -34,16 +34,26 @@ void tlmi_merge_table_release(tlmi_merge_table_t *table)
     *table = (tlmi_merge_table_t){0};
 }
 
+/* Returns the slot of a pair, or the free slot where it belongs. */
+static tlmi_merge_slot_t *find_slot(tlmi_merge_table_t *table, const tlmi_merge_t *merge)
+{
+    return (tlmi_merge_slot_t *)tlmi_merge_slot(table, merge->left, merge->right);
+}
+
+static void fill_slot(tlmi_merge_slot_t *slot, uint32_t rank, const tlmi_merge_t *merge)
+{
+    slot->pair = (uint64_t)merge->left << 32 | merge->right;
+    slot->rank = rank;
+    slot->product = merge->product;
+}
+
 bool tlmi_merge_table_put(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge_t merge)
 {
-    uint64_t pair = (uint64_t)merge.left << 32 | merge.right;
-    size_t at = tlmi_hash_word(pair) & table->mask;
+    tlmi_merge_slot_t *slot = find_slot(table, &merge);
 
-    for (; table->slots[at].rank != TLMI_NO_MERGE; at = (at + 1) & table->mask)
-        if (table->slots[at].pair == pair)
-            return false;
-    table->slots[at].pair = pair;
-    table->slots[at].rank = rank;
+    if (slot->rank != TLMI_NO_MERGE)
+        return false;
+    fill_slot(slot, rank, &merge);
     table->merges[rank] = merge;
     table->size++;
     return true;
@@ -52,4 +62,64 @@ bool tlmi_merge_table_put(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge_t
 bool tlmi_merge_table_add(tlmi_merge_table_t *table, tlmi_merge_t merge)
 {
     return tlmi_merge_table_put(table, table->size, merge);
+}
+
+void tlmi_merge_table_replace(tlmi_merge_table_t *table, tlmi_merge_t merge)
+{
+    fill_slot(find_slot(table, &merge), table->size, &merge);
+    table->merges[table->size++] = merge;
+}
+
+bool tlmi_merge_table_share(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge_t merge)
+{
+    tlmi_merge_slot_t *slot = find_slot(table, &merge);
+
+    if (slot->rank != TLMI_NO_MERGE)
+        return false;
+    fill_slot(slot, rank, &merge);
+    table->shares_ranks = true;
+    return true;
+}
+
+/* ---- Merges of files ---- */
+
+static tlm_status_t find_side(uint32_t *id, const char *what, const tlmi_vocabulary_t *vocabulary,
+                              const uint8_t *is_added, tlm_bytes_t token, const char *name,
+                              size_t index)
+{
+    int length = token.size < 100 ? (int)token.size : 100;
+
+    *id = tlmi_vocabulary_find(vocabulary, token.data, token.size);
+    if (*id != TLMI_NO_TOKEN && (is_added == NULL || is_added[*id] == 0))
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_FORMAT, "%s: merge %zu: its %s '%.*s' is not in the vocabulary", what,
+                     index, name, length, (const char *)token.data);
+}
+
+tlm_status_t tlmi_bpe_add_merge(tlmi_merge_table_t *table, const char *what,
+                                const tlmi_vocabulary_t *vocabulary, const uint8_t *is_added,
+                                size_t prefix_size, tlm_bytes_t left, tlm_bytes_t right,
+                                size_t index, tlmi_scratch_t *joined)
+{
+    tlmi_merge_t merge;
+    tlm_bytes_t product;
+    uint8_t *bytes;
+
+    TLMI_TRY(find_side(&merge.left, what, vocabulary, is_added, left, "left side", index));
+    TLMI_TRY(find_side(&merge.right, what, vocabulary, is_added, right, "right side", index));
+    if (right.size < prefix_size)
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: merge %zu: its right side '%.*s' is shorter than the "
+                         "continuing_subword_prefix",
+                         what, index, (int)right.size, (const char *)right.data);
+    product.size = left.size + right.size - prefix_size;
+    bytes = tlmi_scratch_reserve(joined, product.size);
+    if (bytes == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    memcpy(bytes, left.data, left.size);
+    memcpy(bytes + left.size, right.data + prefix_size, right.size - prefix_size);
+    product.data = bytes;
+    TLMI_TRY(find_side(&merge.product, what, vocabulary, is_added, product, "product", index));
+    tlmi_merge_table_replace(table, merge);
+    return TLM_OK;
 }

@@ -1,4 +1,4 @@
-/* A token is stored at the position of its first byte. Neighbors are thus found with a bit map,
+/* A symbol is stored at the position of its first part. Neighbors are thus found with a bit map,
  * without links, and the ids are stored in the array that becomes the result. The next merge is
  * found in a tree of minima. Unlike a heap, the tree holds one rank per position, no rank is out of
  * date, and a change touches few nodes. */
@@ -60,7 +60,7 @@ static void flip_start(tlmi_merge_tree_t *tree, size_t at)
     tree->starts[at / 64] ^= (uint64_t)1 << at % 64;
 }
 
-/* Returns the position of the next token, or the size if there is none. */
+/* Returns the position of the next symbol, or the size if there is none. */
 static size_t next_start(const tlmi_merge_tree_t *tree, size_t at)
 {
     size_t word = ++at / 64;
@@ -71,7 +71,7 @@ static size_t next_start(const tlmi_merge_tree_t *tree, size_t at)
     return 64 * word + (size_t)__builtin_ctzll(bits);
 }
 
-/* Returns the position of the previous token, or NONE. */
+/* Returns the position of the previous symbol, or NONE. */
 static size_t previous_start(const tlmi_merge_tree_t *tree, size_t at)
 {
     size_t word = at / 64;
@@ -82,10 +82,22 @@ static size_t previous_start(const tlmi_merge_tree_t *tree, size_t at)
     return bits == 0 ? NONE : 64 * word + 63 - (size_t)__builtin_clzll(bits);
 }
 
+static void note_split(const tlmi_bpe_splits_t *splits, const tlmi_merge_slot_t *slot)
+{
+    if (slot->rank != TLMI_NO_MERGE && splits->numbers[slot->product] != TLMI_NO_TOKEN)
+        splits->pairs[splits->numbers[slot->product]] = slot->pair;
+}
+
 static uint32_t rank_at(const tlmi_merge_tree_t *tree, size_t at, size_t next)
 {
-    return next == tree->size ? TLMI_NO_MERGE
-                              : tlmi_merge_rank(tree->merges, tree->ids[at], tree->ids[next]);
+    const tlmi_merge_slot_t *slot;
+
+    if (next == tree->size)
+        return TLMI_NO_MERGE;
+    slot = tlmi_merge_slot(tree->merges, tree->ids[at], tree->ids[next]);
+    if (tree->splits != NULL)
+        note_split(tree->splits, slot);
+    return slot->rank;
 }
 
 /* ---- Merging ---- */
@@ -109,9 +121,9 @@ bool tlmi_merge_tree_lay_out(tlmi_merge_tree_layout_t *out, size_t size)
 
 void tlmi_merge_tree_start(tlmi_merge_tree_t *tree, const tlmi_merge_tree_layout_t *layout,
                            void *memory, const tlmi_merge_table_t *merges, uint32_t *ids,
-                           size_t size)
+                           size_t size, const tlmi_bpe_splits_t *splits)
 {
-    /* No position has a merge yet. All bits of `starts` are set: each byte is a token,
+    /* No position has a merge yet. All bits of `starts` are set: each position has a symbol,
      * and the bit after the last one ends a search. */
     memset(memory, 0xFF, layout->size);
     for (int level = 0; level < layout->levels; level++)
@@ -121,8 +133,9 @@ void tlmi_merge_tree_start(tlmi_merge_tree_t *tree, const tlmi_merge_tree_layout
     tree->merges = merges;
     tree->ids = ids;
     tree->size = size;
+    tree->splits = splits;
     for (size_t i = 0; i + 1 < size; i++)
-        tree->ranks[0][i] = tlmi_merge_rank(merges, ids[i], ids[i + 1]);
+        tree->ranks[0][i] = rank_at(tree, i, i + 1);
     for (int level = 1; level < tree->levels; level++) {
         size = (size + FAN - 1) / FAN;
         for (size_t i = 0; i < size; i++)
@@ -134,12 +147,12 @@ void tlmi_merge_tree_apply(tlmi_merge_tree_t *tree, size_t at, uint32_t rank)
 {
     size_t gone = next_start(tree, at), before = previous_start(tree, at);
 
-    tree->ids[at] = tree->merges->merges[rank].product;
+    tree->ids[at] = tlmi_merge_product(tree->merges, rank, tree->ids[at], tree->ids[gone]);
     flip_start(tree, gone);
     set_rank(tree, gone, TLMI_NO_MERGE);
-    set_rank(tree, at, rank_at(tree, at, next_start(tree, gone)));
     if (before != NONE)
         set_rank(tree, before, rank_at(tree, before, at));
+    set_rank(tree, at, rank_at(tree, at, next_start(tree, gone)));
 }
 
 void tlmi_merge_tree_hide(tlmi_merge_tree_t *tree, size_t at)

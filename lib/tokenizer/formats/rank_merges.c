@@ -69,7 +69,7 @@ static tlm_status_t find_pairs(tlmi_bpe_model_t *model, bool *is_made, const siz
         if (!tlmi_id_list_reserve(&ids, token.size))
             status = TLM_ERR_OUT_OF_MEMORY;
         else
-            status = tlmi_bpe_merge(model, &scratch, &ids, token.data, token.size);
+            status = tlmi_bpe_merge(model, &scratch, &ids, token.data, token.size, NULL);
         if (status == TLM_OK && ids.n == 2)
             is_made[tokens[i].id] = tlmi_merge_table_put(
                 &model->merges, tokens[i].id, (tlmi_merge_t){ids.ids[0], ids.ids[1], tokens[i].id});
@@ -99,7 +99,8 @@ tlm_status_t tlmi_rank_merges(tlmi_merge_table_t *out, const tlmi_vocabulary_t *
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
     size_t n;
 
-    memcpy(model.byte_ids, byte_ids, sizeof(model.byte_ids));
+    model.symbols.is_plain = true;
+    memcpy(model.symbols.byte_ids, byte_ids, sizeof(model.symbols.byte_ids));
     is_made = tlmi_calloc(vocabulary->size, sizeof(*is_made), "merges of ranks");
     if (is_made == NULL)
         goto done;

@@ -235,7 +235,7 @@ static tlm_status_t check_ranks(const tlmi_bpe_model_t *model, const bool *left_
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
 
     if (is_made != NULL)
-        status = tlmi_rank_merges(&by_rank, model->vocabulary, model->byte_ids, left_out);
+        status = tlmi_rank_merges(&by_rank, model->vocabulary, model->symbols.byte_ids, left_out);
     if (status == TLM_OK)
         status = compare_merges(model, &by_rank, is_made);
     if (status == TLM_OK)

@@ -1,0 +1,157 @@
+/* Merging the symbols of one pretoken. Short pretokens, which are nearly all of them, are merged in
+ * two arrays with a linear search for the lowest rank. Long ones are merged with a tree of ranks,
+ * which keeps the time nearly linear. */
+#include "tokenizer/bpe/bpe.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#define SHORT_SIZE 96 /* up to this many symbols, the arrays are faster than the tree */
+
+/* ---- Short pretokens ---- */
+
+static size_t lowest(const uint32_t *ranks, size_t n)
+{
+    size_t best = 0;
+
+    for (size_t i = 1; i < n; i++)
+        if (ranks[i] < ranks[best])
+            best = i;
+    return best;
+}
+
+/* Merges n symbols in place. Returns how many remain. */
+static size_t merge_short(const tlmi_merge_table_t *merges, uint32_t *ids, size_t n)
+{
+    uint32_t ranks[SHORT_SIZE]; /* ranks[i]: rank of the pair ids[i], ids[i + 1] */
+
+    for (size_t i = 0; i + 1 < n; i++)
+        ranks[i] = tlmi_merge_rank(merges, ids[i], ids[i + 1]);
+    while (n > 1) {
+        size_t at = lowest(ranks, n - 1);
+
+        if (ranks[at] == TLMI_NO_MERGE)
+            break;
+        ids[at] = tlmi_merge_product(merges, ranks[at], ids[at], ids[at + 1]);
+        n--;
+        memmove(ids + at + 1, ids + at + 2, (n - at - 1) * sizeof(*ids));
+        if (at + 1 < n) {
+            memmove(ranks + at + 1, ranks + at + 2, (n - at - 2) * sizeof(*ranks));
+            ranks[at] = tlmi_merge_rank(merges, ids[at], ids[at + 1]);
+        }
+        if (at > 0)
+            ranks[at - 1] = tlmi_merge_rank(merges, ids[at - 1], ids[at]);
+    }
+    return n;
+}
+
+/* ---- Any pretoken ---- */
+
+/* The scratch memory of one pretoken, part after part. */
+typedef struct work {
+    tlmi_merge_tree_layout_t layout;
+    tlmi_merge_tree_t tree;
+    char *memory; /* of the tree */
+    size_t *hidden;
+    tlmi_bpe_splits_t splits;
+    uint32_t *symbols; /* of models whose symbols are not ids */
+} work_t;
+
+static bool add_part(size_t *total, size_t *offset, size_t n, size_t size)
+{
+    size_t bytes;
+
+    if (!tlmi_mul_size(&bytes, n, size) || !tlmi_add_size(&bytes, bytes, TLMI_ALIGNMENT - 1))
+        return false;
+    *offset = *total;
+    return tlmi_add_size(total, *total, bytes / TLMI_ALIGNMENT * TLMI_ALIGNMENT);
+}
+
+/* Reserves what a pretoken of n symbols may need. */
+static tlm_status_t start_work(work_t *work, const tlmi_bpe_model_t *model, tlmi_scratch_t *scratch,
+                               size_t n, const tlmi_dropout_t *dropout)
+{
+    size_t tree, hidden, pairs, symbols, total = 0;
+
+    if (!tlmi_merge_tree_lay_out(&work->layout, n) ||
+        !add_part(&total, &tree, work->layout.size, 1) ||
+        !add_part(&total, &hidden, dropout != NULL ? n : 0, sizeof(*work->hidden)) ||
+        !add_part(&total, &pairs, model->num_splits, sizeof(*work->splits.pairs)) ||
+        !add_part(&total, &symbols, model->is_from_pieces ? n : 0, sizeof(*work->symbols)))
+        return tlmi_fail_memory(n, "a long pretoken");
+    work->memory = tlmi_scratch_reserve(scratch, total);
+    if (work->memory == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    work->hidden = (size_t *)(work->memory + hidden);
+    work->splits = (tlmi_bpe_splits_t){model->split_of, (uint64_t *)(work->memory + pairs)};
+    work->symbols = (uint32_t *)(work->memory + symbols);
+    return TLM_OK;
+}
+
+/* Merges n symbols in place with the tree. Returns how many remain. */
+static size_t merge_long(work_t *work, const tlmi_bpe_model_t *model, uint32_t *symbols, size_t n,
+                         const tlmi_dropout_t *dropout)
+{
+    uint32_t rank;
+    size_t at;
+
+    tlmi_merge_tree_start(&work->tree, &work->layout, work->memory, &model->merges, symbols, n,
+                          model->num_splits > 0 ? &work->splits : NULL);
+    if (dropout != NULL)
+        return tlmi_bpe_drop_out(&work->tree, work->hidden, dropout);
+    while ((rank = tlmi_merge_tree_next(&at, &work->tree)) != TLMI_NO_MERGE)
+        tlmi_merge_tree_apply(&work->tree, at, rank);
+    return tlmi_merge_tree_finish(&work->tree);
+}
+
+static tlm_status_t merge_pieces(const tlmi_bpe_model_t *model, tlmi_scratch_t *scratch,
+                                 tlmi_id_list_t *out, const uint8_t *pretoken, size_t size,
+                                 const tlmi_dropout_t *dropout)
+{
+    uint32_t few[SHORT_SIZE], *symbols = few;
+    work_t work = {0};
+    size_t n;
+
+    if (size <= SHORT_SIZE && dropout == NULL && model->num_splits == 0) {
+        n = tlmi_bpe_symbolize_pieces(model, symbols, pretoken, size);
+        n = merge_short(&model->merges, symbols, n);
+    } else {
+        TLMI_TRY(start_work(&work, model, scratch, size, dropout));
+        symbols = work.symbols;
+        n = tlmi_bpe_symbolize_pieces(model, symbols, pretoken, size);
+        if (!tlmi_merge_tree_lay_out(&work.layout, n))
+            return tlmi_fail_memory(n, "a long pretoken");
+        n = merge_long(&work, model, symbols, n, dropout);
+    }
+    out->n +=
+        tlmi_bpe_resolve_pieces(model, out->ids + out->n, symbols, n, &work.splits, pretoken, size);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_bpe_merge(const tlmi_bpe_model_t *model, tlmi_scratch_t *scratch,
+                            tlmi_id_list_t *out, const uint8_t *pretoken, size_t size,
+                            const tlmi_dropout_t *dropout)
+{
+    uint32_t *ids = out->ids + out->n;
+    size_t n = size;
+
+    if (model->is_from_pieces)
+        return merge_pieces(model, scratch, out, pretoken, size, dropout);
+    if (model->symbols.is_plain)
+        for (size_t i = 0; i < size; i++)
+            ids[i] = model->symbols.byte_ids[pretoken[i]];
+    else
+        TLMI_TRY(tlmi_bpe_symbolize(&n, &model->symbols, ids, pretoken, size));
+    if (n > SHORT_SIZE || (dropout != NULL && n > 0)) {
+        work_t work;
+
+        TLMI_TRY(start_work(&work, model, scratch, n, dropout));
+        n = merge_long(&work, model, ids, n, dropout);
+    } else if (n > 0) {
+        n = merge_short(&model->merges, ids, n);
+    }
+    out->n += n;
+    return TLM_OK;
+}

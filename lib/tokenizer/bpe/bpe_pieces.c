@@ -1,0 +1,355 @@
+/* BPE models of SentencePiece. They have no list of merges: two neighbors merge if their
+ * concatenation is a piece, and what has no token itself may still be part of a piece. So a symbol
+ * is either the id of a piece or, from num_tokens on, a character. All pairs that make a piece are
+ * found beforehand, and each has the rank of that piece's score. */
+#include "tokenizer/bpe/bpe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "tokenizer/pretokenize/unicode.h"
+
+#define MAX_PIECE_SIZE 7999 /* bytes; SentencePiece refuses longer ones */
+#define MAX_DEPTH      100  /* to which an unused piece is taken apart */
+
+/* ---- Pretokens ---- */
+
+/* Returns the length of the character at the start of a text and sets its code point. A malformed
+ * byte is a character whose code point has no symbol. */
+static size_t next_character(uint32_t *code_point, const uint8_t *at, const uint8_t *end)
+{
+    int length = 1;
+
+    *code_point = *at;
+    if (*at >= 0x80)
+        length = tlmi_utf8_decode(code_point, at, end);
+    if (length > 0)
+        return (size_t)length;
+    *code_point = UINT32_MAX;
+    return 1;
+}
+
+size_t tlmi_bpe_symbolize_pieces(const tlmi_bpe_model_t *model, uint32_t *out,
+                                 const uint8_t *pretoken, size_t size)
+{
+    const uint8_t *at = pretoken, *end = pretoken + size;
+    const tlmi_symbol_map_t *map = &model->symbols.maps[0];
+    size_t n = 0;
+
+    while (at < end) {
+        uint32_t code_point;
+
+        at += next_character(&code_point, at, end);
+        out[n++] = code_point == UINT32_MAX ? TLMI_NO_TOKEN : tlmi_symbol_map_get(map, code_point);
+    }
+    return n;
+}
+
+typedef struct resolver {
+    const tlmi_bpe_model_t *model;
+    const tlmi_bpe_splits_t *splits;
+    const uint8_t *at, *end; /* the text that is left */
+    uint32_t *out;
+    size_t n;
+    bool after_unk; /* neighboring unknown characters become one id */
+} resolver_t;
+
+static void put_unknown(resolver_t *resolver)
+{
+    const tlmi_bpe_symbols_t *symbols = &resolver->model->symbols;
+    uint32_t code_point;
+    size_t length = next_character(&code_point, resolver->at, resolver->end);
+
+    if (symbols->byte_ids[0] != TLMI_NO_TOKEN) {
+        for (size_t i = 0; i < length; i++)
+            resolver->out[resolver->n++] = symbols->byte_ids[resolver->at[i]];
+    } else if (!resolver->after_unk) {
+        resolver->out[resolver->n++] = symbols->unk_id;
+        resolver->after_unk = true;
+    }
+    resolver->at += length;
+}
+
+static void put_symbol(resolver_t *resolver, uint32_t symbol, int depth)
+{
+    const tlmi_bpe_model_t *model = resolver->model;
+
+    if (symbol >= model->num_tokens) {
+        put_unknown(resolver);
+        return;
+    }
+    if (model->split_of != NULL && model->split_of[symbol] != TLMI_NO_TOKEN && depth <= MAX_DEPTH) {
+        uint64_t pair = resolver->splits->pairs[model->split_of[symbol]];
+
+        put_symbol(resolver, (uint32_t)(pair >> 32), depth + 1);
+        put_symbol(resolver, (uint32_t)pair, depth + 1);
+        return;
+    }
+    resolver->out[resolver->n++] = symbol;
+    resolver->after_unk = false;
+    resolver->at += tlmi_vocabulary_token(model->vocabulary, symbol).size;
+}
+
+size_t tlmi_bpe_resolve_pieces(const tlmi_bpe_model_t *model, uint32_t *out,
+                               const uint32_t *symbols, size_t n, const tlmi_bpe_splits_t *splits,
+                               const uint8_t *pretoken, size_t size)
+{
+    resolver_t resolver = {model, splits, pretoken, pretoken + size, out, 0, false};
+
+    for (size_t i = 0; i < n; i++)
+        put_symbol(&resolver, symbols[i], 0);
+    return resolver.n;
+}
+
+/* ---- Creating the model ---- */
+
+typedef struct builder {
+    tlmi_bpe_model_t *model;
+    const tlmi_pieces_t *pieces;
+    const char *what;
+    uint32_t next_symbol;
+    size_t num_merges;
+    bool is_counting; /* whether merges are only counted so far */
+} builder_t;
+
+static int type_of(const tlmi_pieces_t *pieces, uint32_t id)
+{
+    return pieces->types == NULL ? TLMI_PIECE_NORMAL : pieces->types[id];
+}
+
+/* Whether a piece can be part of a text as a whole. */
+static bool is_text(const tlmi_pieces_t *pieces, uint32_t id)
+{
+    int type = type_of(pieces, id);
+
+    return type == TLMI_PIECE_NORMAL || type == TLMI_PIECE_USER_DEFINED ||
+           type == TLMI_PIECE_UNUSED;
+}
+
+static bool is_one_character(const uint8_t *text, size_t size)
+{
+    uint32_t code_point;
+
+    return next_character(&code_point, text, text + size) == size;
+}
+
+/* Finds the symbol of one side of a merge: a character, which gets one if need be, or a piece. */
+static tlm_status_t find_side(uint32_t *symbol, builder_t *builder, const uint8_t *text,
+                              size_t size)
+{
+    tlmi_symbol_map_t *map = &builder->model->symbols.maps[0];
+    uint32_t code_point;
+
+    if (next_character(&code_point, text, text + size) < size) {
+        *symbol = tlmi_vocabulary_find(builder->model->vocabulary, text, size);
+        if (*symbol >= builder->pieces->size || !is_text(builder->pieces, *symbol))
+            *symbol = TLMI_NO_TOKEN;
+        return TLM_OK;
+    }
+    *symbol = TLMI_NO_TOKEN;
+    if (code_point == UINT32_MAX)
+        return TLM_OK;
+    *symbol = tlmi_symbol_map_get(map, code_point);
+    if (*symbol != TLMI_NO_TOKEN)
+        return TLM_OK;
+    *symbol = builder->next_symbol++;
+    return tlmi_symbol_map_set(map, (tlm_bytes_t){text, size}, *symbol);
+}
+
+/* Counts or adds the merges that make a piece. */
+static tlm_status_t add_merges(builder_t *builder, uint32_t id, uint32_t rank)
+{
+    tlm_bytes_t piece = tlmi_vocabulary_token(builder->model->vocabulary, id);
+    const uint8_t *end = piece.data + piece.size;
+    uint32_t code_point;
+
+    for (const uint8_t *at = piece.data + next_character(&code_point, piece.data, end); at < end;
+         at += next_character(&code_point, at, end)) {
+        tlmi_merge_t merge = {0, 0, id};
+
+        TLMI_TRY(find_side(&merge.left, builder, piece.data, (size_t)(at - piece.data)));
+        if (merge.left == TLMI_NO_TOKEN)
+            continue;
+        TLMI_TRY(find_side(&merge.right, builder, at, (size_t)(end - at)));
+        if (merge.right == TLMI_NO_TOKEN)
+            continue;
+        builder->num_merges++;
+        if (!builder->is_counting)
+            (void)tlmi_merge_table_share(&builder->model->merges, rank, merge);
+    }
+    return TLM_OK;
+}
+
+typedef struct scored {
+    uint32_t key; /* orders scores; the highest score has the lowest key */
+    uint32_t id;
+} scored_t;
+
+static int compare_scored(const void *left, const void *right)
+{
+    const scored_t *a = left, *b = right;
+
+    if (a->key != b->key)
+        return a->key < b->key ? -1 : 1;
+    return (a->id > b->id) - (a->id < b->id);
+}
+
+static uint32_t score_key(float score)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &score, sizeof(bits));
+    return bits >> 31 != 0 ? bits : ~bits & 0x7FFFFFFF;
+}
+
+/* Visits the pieces that merges can make, best score first. */
+static tlm_status_t visit_merges(builder_t *builder, const scored_t *ranked, size_t n)
+{
+    uint32_t rank = 0;
+
+    builder->num_merges = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0 && ranked[i].key != ranked[i - 1].key)
+            rank++;
+        TLMI_TRY(add_merges(builder, ranked[i].id, rank));
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t find_merges(builder_t *builder, scored_t *ranked)
+{
+    const tlmi_pieces_t *pieces = builder->pieces;
+    size_t n = 0;
+
+    for (uint32_t id = 0; id < pieces->size; id++) {
+        tlm_bytes_t piece = tlmi_vocabulary_token(builder->model->vocabulary, id);
+
+        if (isnan(pieces->scores[id]))
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: the score of piece %u is not a number",
+                             builder->what, id);
+        if (piece.size > MAX_PIECE_SIZE)
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: piece %u has %zu bytes; at most %d are allowed",
+                             builder->what, id, piece.size, MAX_PIECE_SIZE);
+        if (piece.size > 0 && is_text(pieces, id))
+            ranked[n++] = (scored_t){score_key(pieces->scores[id]), id};
+    }
+    if (n > 0)
+        qsort(ranked, n, sizeof(*ranked), compare_scored);
+    builder->is_counting = true;
+    TLMI_TRY(visit_merges(builder, ranked, n));
+    TLMI_TRY(tlmi_merge_table_init(&builder->model->merges, builder->num_merges));
+    builder->model->merges.shares_ranks = true;
+    builder->is_counting = false;
+    return visit_merges(builder, ranked, n);
+}
+
+/* Numbers the unused pieces that merges can make. */
+static tlm_status_t number_splits(tlmi_bpe_model_t *model, const tlmi_pieces_t *pieces)
+{
+    for (uint32_t id = 0; id < pieces->size; id++) {
+        tlm_bytes_t piece = tlmi_vocabulary_token(model->vocabulary, id);
+
+        if (type_of(pieces, id) != TLMI_PIECE_UNUSED || piece.size == 0 ||
+            is_one_character(piece.data, piece.size))
+            continue;
+        if (model->split_of == NULL) {
+            model->split_of =
+                tlmi_alloc(model->num_tokens, sizeof(*model->split_of), "a vocabulary");
+            if (model->split_of == NULL)
+                return TLM_ERR_OUT_OF_MEMORY;
+            memset(model->split_of, 0xFF, model->num_tokens * sizeof(*model->split_of));
+        }
+        model->split_of[id] = model->num_splits++;
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t find_bytes(tlmi_bpe_model_t *model, const char *what, uint32_t num_pieces)
+{
+    for (int byte = 0; byte < 256; byte++) {
+        model->symbols.byte_ids[byte] = tlmi_find_byte_token(model->vocabulary, byte);
+        if (model->symbols.byte_ids[byte] >= num_pieces)
+            return tlmi_fail(TLM_ERR_FORMAT,
+                             "%s: byte_fallback is on, but there is no piece '<0x%02X>'", what,
+                             (unsigned)byte);
+    }
+    return TLM_OK;
+}
+
+/* Only normal and user-defined characters are symbols with an id. */
+static uint8_t *find_hidden(const tlmi_vocabulary_t *vocabulary, const tlmi_pieces_t *pieces)
+{
+    uint8_t *hidden = tlmi_calloc(vocabulary->size, 1, "a vocabulary");
+
+    for (uint32_t id = 0; hidden != NULL && id < vocabulary->size; id++)
+        hidden[id] =
+            id >= pieces->size || !is_text(pieces, id) || type_of(pieces, id) == TLMI_PIECE_UNUSED;
+    return hidden;
+}
+
+static tlm_status_t build(builder_t *builder, const uint8_t *hidden)
+{
+    tlmi_bpe_options_t options = {.is_added = hidden};
+    tlmi_bpe_model_t *model = builder->model;
+    scored_t *ranked;
+
+    TLMI_TRY(tlmi_bpe_symbols_init(&model->symbols, builder->what, model->vocabulary, &options));
+    model->symbols.unk_id = builder->pieces->unk_id;
+    if (builder->pieces->byte_fallback)
+        TLMI_TRY(find_bytes(model, builder->what, builder->pieces->size));
+    ranked = tlmi_alloc(builder->pieces->size, sizeof(*ranked), "a vocabulary");
+    if (ranked == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlm_status_t status = find_merges(builder, ranked);
+    tlmi_free(ranked);
+    if (status != TLM_OK)
+        return status;
+    TLMI_TRY(number_splits(model, builder->pieces));
+    return tlmi_bpe_model_complete(model, hidden);
+}
+
+static tlm_status_t check_pieces(const char *what, const tlmi_vocabulary_t *vocabulary,
+                                 const tlmi_pieces_t *pieces)
+{
+    if (pieces->size == 0)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the vocabulary has no tokens", what);
+    if (pieces->size > vocabulary->size)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: %u pieces, but only %u tokens", what, pieces->size,
+                         vocabulary->size);
+    if (pieces->unk_id != TLMI_NO_TOKEN && pieces->unk_id >= pieces->size)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the unk_id %u is outside the vocabulary of %u", what,
+                         pieces->unk_id, pieces->size);
+    if (pieces->unk_id == TLMI_NO_TOKEN && !pieces->byte_fallback)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no piece for unknown characters", what);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_bpe_model_create_from_pieces(tlmi_subword_model_t **out, const char *what,
+                                               const tlmi_vocabulary_t *vocabulary,
+                                               const tlmi_pieces_t *pieces)
+{
+    builder_t builder = {.pieces = pieces, .what = what, .next_symbol = vocabulary->size};
+    tlmi_bpe_model_t *model;
+    uint8_t *hidden;
+
+    TLMI_TRY(check_pieces(what, vocabulary, pieces));
+    model = tlmi_calloc(1, sizeof(*model), "a tokenizer");
+    if (model == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    model->base.kind = &tlmi_bpe_kind;
+    model->vocabulary = vocabulary;
+    model->num_tokens = vocabulary->size;
+    model->is_from_pieces = true;
+    builder.model = model;
+    hidden = find_hidden(vocabulary, pieces);
+    tlm_status_t status = hidden != NULL ? build(&builder, hidden) : TLM_ERR_OUT_OF_MEMORY;
+    tlmi_free(hidden);
+    if (status == TLM_OK)
+        *out = &model->base;
+    else
+        tlmi_subword_free(&model->base);
+    return status;
+}

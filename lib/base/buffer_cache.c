@@ -311,10 +311,11 @@ typedef union header {
 
 static void *acquire_known(size_t count, size_t size, bool has_memory, const char *what)
 {
-    size_t bytes, capacity;
+    size_t bytes;
     if (!tlmi_mul_size(&bytes, count, size) || !tlmi_add_size(&bytes, bytes, sizeof(header_t)))
         bytes = SIZE_MAX;
     has_memory = has_memory || bytes <= sizeof(header_t) + TLMI_DRY_MEMORY;
+    size_t capacity;
     header_t *header = acquire(&capacity, bytes, has_memory ? bytes : sizeof(header_t), what);
     if (header == NULL)
         return NULL;

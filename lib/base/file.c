@@ -192,9 +192,9 @@ void tlmi_unmap_file(tlmi_mapping_t *mapping)
 
 tlm_status_t tlmi_mapping_check(const tlmi_mapping_t *mapping, const char *what)
 {
-    struct stat info;
     if (!mapping->is_mapped)
         return TLM_OK;
+    struct stat info;
     if (fstat(mapping->file, &info) != 0)
         return tlmi_fail_errno("stat", what);
     if ((uint64_t)info.st_size >= mapping->size)

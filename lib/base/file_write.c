@@ -103,9 +103,9 @@ static tlm_status_t copy_rights(const tlmi_writer_t *writer, const struct stat *
  * leftovers are removed. */
 static bool lock_aside(int file)
 {
-    struct stat info;
     if (flock(file, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         return false;
+    struct stat info;
     return fstat(file, &info) == 0 && info.st_nlink > 0;
 }
 
@@ -283,11 +283,11 @@ static bool is_aside_name(const char *name, const char *prefix)
  * lock. Files that cannot be opened or locked are left alone. */
 static tlm_status_t remove_leftover(int directory, const char *name)
 {
-    struct stat info;
     int file = openat(directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (file < 0)
         return TLM_OK;
     tlm_status_t status = TLM_OK;
+    struct stat info;
     if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && flock(file, LOCK_EX | LOCK_NB) == 0 &&
         unlinkat(directory, name, 0) != 0 && errno != ENOENT)
         status = tlmi_fail_errno("remove", name);

@@ -333,9 +333,9 @@ static bool reserve(tlmi_json_t *container, size_t n)
 
 tlm_status_t tlmi_json_set(tlmi_json_t *object, const char *key, tlmi_json_t *value)
 {
-    tlmi_json_t name;
     if (value == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
+    tlmi_json_t name;
     if (!make_string(&name, key, strlen(key))) {
         tlmi_json_free(value);
         return TLM_ERR_OUT_OF_MEMORY;

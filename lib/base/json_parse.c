@@ -84,11 +84,12 @@ static tlmi_json_t *take_values(document_t *document, size_t n)
 {
     block_t *newest = document->blocks;
     if (newest == NULL || newest->size - newest->used < n) {
-        size_t size = newest == NULL ? FIRST_BLOCK : 2 * newest->size, bytes;
+        size_t size = newest == NULL ? FIRST_BLOCK : 2 * newest->size;
         if (size > LAST_BLOCK)
             size = LAST_BLOCK;
         if (size < n)
             size = n;
+        size_t bytes;
         if (!tlmi_mul_size(&bytes, size, sizeof(tlmi_json_t)) ||
             !tlmi_add_size(&bytes, bytes, sizeof(block_t)))
             bytes = SIZE_MAX;
@@ -416,9 +417,9 @@ static void skip_space(parser_t *parser)
 
 static tlm_status_t read_key(parser_t *parser)
 {
-    tlmi_json_t key;
     if (parser->at == parser->end || *parser->at != '"')
         return fail_here(parser, "a key is expected");
+    tlmi_json_t key;
     TLMI_TRY(read_string(&key, parser));
     if (strlen(key.as.text) != key.count)
         return fail_at(parser, key.as.text, "a NUL in a key");

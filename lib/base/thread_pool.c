@@ -63,8 +63,8 @@ static int32_t default_threads(void)
 {
     const char *wish = getenv("TINYLM_NUM_THREADS");
     if (wish != NULL) {
-        char *end;
         errno = 0;
+        char *end;
         long n = strtol(wish, &end, 10);
         if (errno == 0 && end != wish && *end == '\0' && n >= 1 && n <= TLM_MAX_THREADS)
             return (int32_t)n;
@@ -266,8 +266,9 @@ static void stop_threads(void)
  * are left to the program's own threads. */
 static void start_threads(int32_t n)
 {
-    sigset_t all, old;
+    sigset_t all;
     sigfillset(&all);
+    sigset_t old;
     pthread_sigmask(SIG_SETMASK, &all, &old);
     while (pool.started < n) {
         /* Worker 0 is the caller. */

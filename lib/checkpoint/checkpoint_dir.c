@@ -42,14 +42,15 @@ static void file_name(char name[NAME_SIZE], uint64_t iteration)
 static bool parse_name(uint64_t *iteration, const char *name)
 {
     size_t size = strlen(name), fixed = strlen(PREFIX) + strlen(SUFFIX);
-    char digits[NAME_SIZE], again[NAME_SIZE];
 
     if (size <= fixed || size >= NAME_SIZE || strncmp(name, PREFIX, strlen(PREFIX)) != 0)
         return false;
+    char digits[NAME_SIZE];
     memcpy(digits, name + strlen(PREFIX), size - fixed);
     digits[size - fixed] = '\0';
     if (!tlmi_parse_uint64(digits, iteration))
         return false;
+    char again[NAME_SIZE];
     file_name(again, *iteration);
     return strcmp(again, name) == 0;
 }
@@ -79,12 +80,12 @@ static tlm_status_t list(listing_t *out, const char *directory)
 {
     tlm_status_t status = TLM_OK;
     listing_t listing = {0};
-    struct dirent *found;
     entry_t entry = {0};
     DIR *handle = opendir(directory);
 
     if (handle == NULL)
         return tlmi_fail_errno("open", directory);
+    struct dirent *found;
     while (status == TLM_OK && (errno = 0, found = readdir(handle)) != NULL) {
         if (!parse_name(&entry.iteration, found->d_name))
             continue;
@@ -117,11 +118,11 @@ static bool is_damage(tlm_status_t status)
 /* Parses `text`, which may be NULL, as one number: as JSON, which no locale changes. */
 static tlm_status_t parse_loss(entry_t *entry, const char *text, const char *path)
 {
-    tlmi_json_t *array;
     char document[40];
 
     if (text == NULL || snprintf(document, sizeof(document), "[%s]", text) >= (int)sizeof(document))
         return TLM_OK;
+    tlmi_json_t *array;
     tlm_status_t status = tlmi_json_parse(&array, document, strlen(document), path);
     if (status != TLM_OK)
         return is_damage(status) ? TLM_OK : status;
@@ -134,11 +135,11 @@ static tlm_status_t parse_loss(entry_t *entry, const char *text, const char *pat
 static tlm_status_t read_loss(entry_t *entry, const char *directory)
 {
     char *path = file_path(directory, entry->iteration);
-    tlmi_safetensors_t file;
-    uint64_t iteration;
 
     if (path == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
+    tlmi_safetensors_t file;
+    uint64_t iteration;
     tlm_status_t status = tlmi_checkpoint_peek(&file, &iteration, path);
     if (status == TLM_OK) {
         entry->readable = true;
@@ -185,11 +186,10 @@ static tlm_status_t prune(const char *directory, uint64_t iteration, int32_t kee
     entry_t *best = find_best(&listing);
     for (size_t i = 0; i < listing.n; i++) {
         entry_t *entry = &listing.entries[i];
-        char *path;
 
         if (entry->iteration > iteration || !entry->readable || kept++ < keep_last || entry == best)
             continue;
-        path = file_path(directory, entry->iteration);
+        char *path = file_path(directory, entry->iteration);
         if (path == NULL)
             status = TLM_ERR_OUT_OF_MEMORY;
         else if (unlink(path) != 0 && errno != ENOENT)
@@ -207,8 +207,6 @@ tlm_status_t tlm_checkpoint_dir_save(const tlm_model_t *model, const tlm_optimiz
                                      uint64_t iteration, const char *directory, int32_t keep_last,
                                      const tlm_checkpoint_options_t *options)
 {
-    tlm_status_t status;
-
     TLMI_REQUIRE("checkpoint_dir_save", directory);
     TLMI_REQUIRE("checkpoint_dir_save", model);
     if (keep_last < 0)
@@ -219,7 +217,7 @@ tlm_status_t tlm_checkpoint_dir_save(const tlm_model_t *model, const tlm_optimiz
     char *path = file_path(directory, iteration);
     if (path == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status =
+    tlm_status_t status =
         tlmi_checkpoint_save("checkpoint_dir_save", path, model, optimizer, iteration, options);
     tlmi_free(path);
     if (status == TLM_OK && keep_last > 0)
@@ -237,17 +235,15 @@ static tlm_status_t find_whole(char **out, int32_t *num_damaged, listing_t *list
 
     for (size_t i = 0; i < listing->n; i++) {
         entry_t *entry = by_loss ? find_best(listing) : &listing->entries[i];
-        tlmi_safetensors_t file;
-        tlm_status_t status;
-        uint64_t iteration;
-        char *path;
 
         if (entry == NULL)
             break;
-        path = file_path(directory, entry->iteration);
+        char *path = file_path(directory, entry->iteration);
         if (path == NULL)
             return TLM_ERR_OUT_OF_MEMORY;
-        status = tlmi_checkpoint_open(&file, &iteration, path);
+        tlmi_safetensors_t file;
+        uint64_t iteration;
+        tlm_status_t status = tlmi_checkpoint_open(&file, &iteration, path);
         if (status == TLM_OK) {
             tlmi_safetensors_close(&file);
             *out = path;

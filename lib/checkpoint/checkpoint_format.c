@@ -49,11 +49,11 @@ tlm_status_t tlmi_checkpoint_name_parameters(const char ***out, const char *func
 tlm_status_t tlmi_checkpoint_peek(tlmi_safetensors_t *out, uint64_t *iteration, const char *path)
 {
     tlmi_safetensors_t file;
-    tlm_status_t status;
 
     TLMI_TRY(tlmi_safetensors_open(&file, path));
     const char *format = tlmi_safetensors_metadata(&file, "format");
     const char *version = tlmi_safetensors_metadata(&file, "format_version");
+    tlm_status_t status;
     if (format == NULL || strcmp(format, TLMI_CHECKPOINT_FORMAT) != 0 || version == NULL) {
         status = tlmi_fail(TLM_ERR_FORMAT, "%s: this safetensors file is not a checkpoint", path);
         goto fail;

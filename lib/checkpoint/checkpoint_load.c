@@ -45,13 +45,13 @@ static tlm_status_t require_tensor(const tlmi_st_tensor_t **out, const tlmi_safe
                                    const char *path)
 {
     const tlmi_st_tensor_t *found = tlmi_safetensors_find(file, name);
-    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
 
     if (found == NULL)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the checkpoint has no tensor '%s'", path, name);
     if (strcmp(found->dtype, tlmi_dtype(TLM_FLOAT32)->safetensors) != 0)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%s' is %.16s, not F32", path, name,
                          found->dtype);
+    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
     if (found->ndim != ndim || memcmp(found->shape, shape, (size_t)ndim * sizeof(*shape)) != 0)
         return tlmi_fail(
             TLM_ERR_SHAPE, "%s: tensor '%s' has shape %s, but the model's has shape %s", path, name,
@@ -179,13 +179,12 @@ done:
 tlm_status_t tlm_checkpoint_load(uint64_t *iteration, tlm_model_t *model,
                                  tlm_optimizer_t *optimizer, const char *path)
 {
-    tlm_status_t status;
-
     TLMI_REQUIRE("checkpoint_load", path);
     TLMI_REQUIRE("checkpoint_load", model);
     tlmi_safetensors_t file;
     uint64_t count;
     TLMI_TRY(tlmi_checkpoint_open(&file, &count, path));
+    tlm_status_t status;
     TLMI_TRY_OR(done, check_config(&file, model, path));
     TLMI_TRY_OR(done, optimizer == NULL ? load_weights(&file, model, path)
                                         : load_all(&file, model, optimizer, path));
@@ -218,7 +217,6 @@ static tlm_status_t check_amount(const tlm_model_options_t *options, const tlmi_
 tlm_status_t tlm_model_load(tlm_model_t **out, const char *path)
 {
     tlm_model_t *model = NULL;
-    tlm_status_t status;
 
     TLMI_REQUIRE("model_load", out);
     TLMI_REQUIRE("model_load", path);
@@ -226,6 +224,7 @@ tlm_status_t tlm_model_load(tlm_model_t **out, const char *path)
     uint64_t iteration;
     TLMI_TRY(tlmi_checkpoint_open(&file, &iteration, path));
     tlm_model_options_t options;
+    tlm_status_t status;
     TLMI_TRY_OR(done, read_config(&options, &file, path));
     TLMI_TRY_OR(done, check_amount(&options, &file, path));
     TLMI_TRY_OR(done, tlmi_model_create_empty(&model, &options));

@@ -74,10 +74,10 @@ static tlm_status_t make_metadata(tlmi_json_t **out, const tlm_model_t *model,
                     (optimizer == NULL || tlmi_optimizer_config_is_first(optimizer));
     const char *version = is_first ? TLMI_CHECKPOINT_VERSION_FIRST : TLMI_CHECKPOINT_VERSION;
     tlmi_json_t *metadata = tlmi_json_new_object();
-    tlm_status_t status;
 
     if (metadata == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
+    tlm_status_t status;
     TLMI_TRY_OR(fail, set_text(metadata, "format", TLMI_CHECKPOINT_FORMAT));
     TLMI_TRY_OR(fail, set_text(metadata, "format_version", version));
     TLMI_TRY_OR(fail, set_text(metadata, "library_version", TLM_VERSION_STRING));
@@ -145,7 +145,6 @@ static tlm_status_t save(const char *path, const tlm_model_t *model,
         tlmi_calloc(n + states, sizeof(*tensors), "the tensors of a checkpoint");
     char(*state_names)[TLMI_CHECKPOINT_NAME_SIZE] =
         tlmi_alloc(states, TLMI_CHECKPOINT_NAME_SIZE, "the names in a checkpoint");
-    tlmi_json_t *metadata;
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
 
     if (tensors == NULL || state_names == NULL)
@@ -155,6 +154,7 @@ static tlm_status_t save(const char *path, const tlm_model_t *model,
                  model->parameters[i]->ndim, tlmi_floats(model->parameters[i]));
     if (optimizer != NULL)
         describe_states(tensors + n, optimizer, names, state_names);
+    tlmi_json_t *metadata;
     TLMI_TRY_OR(done, make_metadata(&metadata, model, optimizer, names, iteration, options));
     status = tlmi_safetensors_write(path, tensors, n + states, metadata);
 done:
@@ -166,8 +166,6 @@ done:
 static tlm_status_t read_options(tlm_checkpoint_options_t *known, const char *function,
                                  const tlm_checkpoint_options_t *options)
 {
-    char what[64];
-
     if (options != NULL)
         TLMI_TRY(tlmi_options_read(function, known, TLMI_CHECKPOINT_OPTIONS, options));
     if (known->metadata == NULL)
@@ -177,6 +175,7 @@ static tlm_status_t read_options(tlm_checkpoint_options_t *known, const char *fu
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: metadata of %zu bytes is too long; the limit is %zu", function, size,
                          METADATA_MAX_SIZE);
+    char what[64];
     snprintf(what, sizeof(what), "%s: metadata", function);
     tlmi_json_t *metadata;
     TLMI_TRY(tlmi_json_parse(&metadata, known->metadata, size, what));

@@ -54,11 +54,10 @@ static tlm_status_t write_options(tlmi_json_t *config, const tlm_model_options_t
 tlm_status_t tlmi_model_config_write(tlmi_json_t **out, const tlm_model_options_t *options)
 {
     tlmi_json_t *config = tlmi_json_new_object();
-    tlm_status_t status;
 
     if (config == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status = write_options(config, options);
+    tlm_status_t status = write_options(config, options);
     if (status == TLM_OK)
         *out = config;
     else

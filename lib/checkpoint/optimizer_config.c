@@ -138,12 +138,12 @@ static tlm_status_t read_choice(int32_t *out, const tlmi_json_t *value,
                                 const tlmi_optimizer_option_t *option, const place_t *place)
 {
     const tlmi_json_t *member = tlmi_json_member(value, option->name);
-    const char *name;
-    size_t size;
 
     *out = 0;
     if (member == NULL)
         return TLM_OK;
+    const char *name;
+    size_t size;
     if (!tlmi_json_get_string(member, &name, &size))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the %s of the optimizer's group %zu is not a string",
                          place->path, option->name, place->group);
@@ -256,7 +256,6 @@ tlm_status_t tlmi_optimizer_config_read(tlmi_group_t **out, uint64_t *steps,
 {
     const tlmi_json_t *list = tlmi_json_member(object, "groups");
     const char *kind = NULL;
-    tlm_status_t status;
     size_t size, n = 0;
 
     if (!tlmi_json_get_string(tlmi_json_member(object, "kind"), &kind, &size) ||
@@ -272,6 +271,7 @@ tlm_status_t tlmi_optimizer_config_read(tlmi_group_t **out, uint64_t *steps,
         tlmi_calloc(optimizer->num_groups, sizeof(*groups), "the groups of an optimizer");
     if (groups == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
+    tlm_status_t status;
     while (n < optimizer->num_groups) {
         place_t place = {path, n};
 

@@ -135,14 +135,12 @@ static tlm_status_t dataset_check_vocabulary(const tlm_dataset_t *dataset, uint3
 tlm_status_t tlm_dataset_open(tlm_dataset_t **out, const char *path, int32_t token_type,
                               uint32_t vocab_size)
 {
-    tlm_dataset_t *dataset;
-    tlm_status_t status;
-
     TLMI_REQUIRE("dataset_open", out);
     TLMI_REQUIRE("dataset_open", path);
-    dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
+    tlm_dataset_t *dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
     if (dataset == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
+    tlm_status_t status;
     TLMI_TRY_OR(fail, tlmi_map_file(&dataset->mapping, path));
     TLMI_TRY_OR(fail, dataset_locate(dataset, path, token_type));
     TLMI_TRY_OR(fail, dataset_check_width(dataset, path));
@@ -157,12 +155,10 @@ fail:
 
 tlm_status_t tlm_dataset_from_ids(tlm_dataset_t **out, const uint32_t *ids, size_t n)
 {
-    tlm_dataset_t *dataset;
-
     TLMI_REQUIRE("dataset_from_ids", out);
     if (n > 0)
         TLMI_REQUIRE("dataset_from_ids", ids);
-    dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
+    tlm_dataset_t *dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
     if (dataset == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     dataset->owned = tlmi_alloc(n, sizeof(uint32_t), "the ids of a data set");
@@ -181,19 +177,17 @@ tlm_status_t tlm_dataset_from_ids(tlm_dataset_t **out, const uint32_t *ids, size
 
 tlm_status_t tlm_dataset_wrap(tlm_dataset_t **out, const void *ids, size_t n, int32_t token_type)
 {
-    tlm_dataset_t *dataset;
-    size_t bytes;
-
     TLMI_REQUIRE("dataset_wrap", out);
     if (n > 0)
         TLMI_REQUIRE("dataset_wrap", ids);
     if (token_type != TLM_TOKENS_UINT16 && token_type != TLM_TOKENS_UINT32)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "dataset_wrap: token_type %d; it is 2 (uint16) or 4 (uint32)", token_type);
+    size_t bytes;
     if (!tlmi_mul_size(&bytes, n, (size_t)token_type))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "dataset_wrap: %zu ids of %d bytes are too many",
                          n, token_type);
-    dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
+    tlm_dataset_t *dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
     if (dataset == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     dataset->items = ids;
@@ -238,7 +232,6 @@ tlm_status_t tlm_dataset_sample(uint32_t *inputs, uint32_t *targets, const tlm_d
                                 int64_t batch, int64_t context, uint64_t seed, uint64_t step)
 {
     size_t row_size = (size_t)context;
-    size_t batch_bytes;
 
     TLMI_REQUIRE("dataset_sample", inputs);
     TLMI_REQUIRE("dataset_sample", targets);
@@ -253,6 +246,7 @@ tlm_status_t tlm_dataset_sample(uint32_t *inputs, uint32_t *targets, const tlm_d
                          "dataset_sample: %" PRIu64 " ids are too few for a context of %" PRId64
                          "; at least %" PRIu64 " are needed",
                          dataset->length, context, (uint64_t)context + 1);
+    size_t batch_bytes;
     if (!tlmi_mul_size(&batch_bytes, (size_t)batch, row_size) ||
         !tlmi_mul_size(&batch_bytes, batch_bytes, sizeof(uint32_t)))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,

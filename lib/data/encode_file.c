@@ -41,10 +41,6 @@ tlm_status_t tlm_tokenizer_encode_file(uint64_t *num_tokens, const tlm_tokenizer
 {
     tokenize_job_t job = {.callback = progress, .user = user};
     tlmi_id_sink_t sink = {.take = write_ids, .progress = report, .context = &job};
-    tlmi_encode_plan_t plan;
-    tlmi_mapping_t file;
-    tlm_bytes_t text;
-    tlm_status_t status;
 
     TLMI_REQUIRE("tokenizer_encode_file", tokenizer);
     TLMI_REQUIRE("tokenizer_encode_file", text_path);
@@ -53,11 +49,14 @@ tlm_status_t tlm_tokenizer_encode_file(uint64_t *num_tokens, const tlm_tokenizer
         token_type = tlm_tokenizer_vocab_size(tokenizer) <= (uint32_t)UINT16_MAX + 1
                          ? TLM_TOKENS_UINT16
                          : TLM_TOKENS_UINT32;
+    tlmi_mapping_t file;
     TLMI_TRY(tlmi_map_file(&file, text_path));
-    text = (tlm_bytes_t){file.data, file.size};
+    tlm_bytes_t text = (tlm_bytes_t){file.data, file.size};
     job.text = &file;
     job.text_path = text_path;
+    tlmi_encode_plan_t plan;
     tlmi_encode_plan_init_default(&plan, "tokenizer_encode_file", tokenizer);
+    tlm_status_t status;
     TLMI_TRY_OR(done, tlm_token_writer_create(&job.writer, tokens_path, token_type));
     TLMI_TRY_OR(done, tlmi_encode_texts(&plan, &text, 1, &sink));
     TLMI_TRY_OR(done, tlm_token_writer_finish(job.writer));

@@ -104,9 +104,6 @@ static void init_thread(tlm_loader_t *loader)
  * handle them. */
 static bool has_thread(tlm_loader_t *loader)
 {
-    sigset_t all, old;
-    bool started;
-
     if (loader->num_slots == 1)
         return false;
     if (loader->owner == getpid())
@@ -114,9 +111,11 @@ static bool has_thread(tlm_loader_t *loader)
     init_thread(loader);
     loader->made = loader->position;
     loader->failed = false;
+    sigset_t all;
     sigfillset(&all);
+    sigset_t old;
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    started = pthread_create(&loader->thread, NULL, make_batches_ahead, loader) == 0;
+    bool started = pthread_create(&loader->thread, NULL, make_batches_ahead, loader) == 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (started)
         loader->owner = getpid();
@@ -166,20 +165,18 @@ tlm_status_t tlm_loader_create(tlm_loader_t **out, const tlm_dataset_t *dataset,
                                const tlm_loader_options_t *options)
 {
     tlm_loader_options_t known = TLM_LOADER_OPTIONS_INIT;
-    tlm_loader_t *loader;
-    tlm_status_t status;
-    size_t ids;
 
     TLMI_REQUIRE("loader_create", out);
     TLMI_REQUIRE("loader_create", dataset);
     TLMI_TRY(tlmi_options_read("loader_create", &known, TLMI_LOADER_OPTIONS, options));
     TLMI_TRY(check_options(&known, tlm_dataset_length(dataset)));
+    size_t ids;
     if (!tlmi_mul_size(&ids, (size_t)known.batch_size, (size_t)known.context_length) ||
         !tlmi_mul_size(&ids, ids, 2 * ((size_t)known.prefetch + 1)))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "loader_create: batches of (%" PRId64 ", %" PRId64 ") are too large",
                          known.batch_size, known.context_length);
-    loader = tlmi_calloc(1, sizeof(*loader), "a loader");
+    tlm_loader_t *loader = tlmi_calloc(1, sizeof(*loader), "a loader");
     if (loader == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     loader->dataset = dataset;
@@ -187,6 +184,7 @@ tlm_status_t tlm_loader_create(tlm_loader_t **out, const tlm_dataset_t *dataset,
     loader->context = (size_t)known.context_length;
     loader->num_slots = (size_t)known.prefetch + 1;
     loader->end = INT64_MAX / (uint64_t)known.batch_size;
+    tlm_status_t status;
     TLMI_TRY_OR(fail, tlmi_window_order_create(&loader->order, dataset, &known));
     status = TLM_ERR_OUT_OF_MEMORY;
     loader->slots = tlmi_alloc(ids, sizeof(*loader->slots), "the batches of a loader");
@@ -241,12 +239,10 @@ static tlm_status_t take_batch(tlm_loader_t *loader, uint64_t batch)
 tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,
                              tlm_loader_t *loader)
 {
-    uint64_t batch;
-
     TLMI_REQUIRE("loader_next", inputs);
     TLMI_REQUIRE("loader_next", targets);
     TLMI_REQUIRE("loader_next", loader);
-    batch = loader->position;
+    uint64_t batch = loader->position;
     if (batch >= loader->end)
         return tlmi_fail(TLM_ERR_RANGE, "loader_next: batch %" PRIu64 " is past the last one",
                          batch);
@@ -263,13 +259,11 @@ tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,
 
 tlm_status_t tlm_loader_seek(tlm_loader_t *loader, uint64_t batch)
 {
-    bool threaded;
-
     TLMI_REQUIRE("loader_seek", loader);
     if (batch >= loader->end)
         return tlmi_fail(TLM_ERR_RANGE, "loader_seek: batch %" PRIu64 " is past the last one",
                          batch);
-    threaded = loader->owner == getpid();
+    bool threaded = loader->owner == getpid();
     if (threaded)
         pthread_mutex_lock(&loader->lock);
     loader->position = loader->made = batch;

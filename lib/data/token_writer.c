@@ -22,13 +22,9 @@ struct tlm_token_writer {
 
 tlm_status_t tlm_token_writer_create(tlm_token_writer_t **out, const char *path, int32_t token_type)
 {
-    uint8_t header[TLMI_NPY_HEADER_SIZE];
-    tlm_token_writer_t *writer;
-    tlm_status_t status;
-    int32_t item_size;
-
     TLMI_REQUIRE("token_writer_create", out);
     TLMI_REQUIRE("token_writer_create", path);
+    int32_t item_size;
     TLMI_TRY(tlmi_token_item_size(&item_size, "token_writer_create", path, token_type));
     if (item_size == 0)
         return tlmi_fail(
@@ -37,12 +33,14 @@ tlm_status_t tlm_token_writer_create(tlm_token_writer_t **out, const char *path,
     if (item_size == 8)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: token_type 8 (int64) can be read but not written; use uint32", path);
-    writer = tlmi_calloc(1, sizeof(*writer), "a token writer");
+    tlm_token_writer_t *writer = tlmi_calloc(1, sizeof(*writer), "a token writer");
     if (writer == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     writer->item_size = item_size;
     writer->is_npy = tlmi_path_ends_with(path, ".npy");
+    tlm_status_t status;
     TLMI_TRY_OR(fail, tlmi_writer_open(&writer->file, path));
+    uint8_t header[TLMI_NPY_HEADER_SIZE];
     if (writer->is_npy) {
         tlmi_npy_format(header, item_size, 0);
         TLMI_TRY_OR(fail, tlmi_writer_write(writer->file, header, sizeof(header)));
@@ -74,8 +72,6 @@ static tlm_status_t writer_require_open(const char *function, const tlm_token_wr
 
 tlm_status_t tlm_token_writer_push(tlm_token_writer_t *writer, const uint32_t *ids, size_t n)
 {
-    uint8_t bytes[4 * 4096];
-
     TLMI_TRY(writer_require_open("token_writer_push", writer));
     if (n == 0)
         return TLM_OK;
@@ -86,16 +82,17 @@ tlm_status_t tlm_token_writer_push(tlm_token_writer_t *writer, const uint32_t *i
                              "token_writer_push: id %" PRIu32 " at position %" PRIu64
                              " does not fit uint16",
                              ids[i], writer->length + i);
+    uint8_t bytes[4 * 4096];
     for (size_t done = 0; done < n;) {
         size_t count = n - done < 4096 ? n - done : 4096;
-        tlm_status_t status;
 
         for (size_t i = 0; i < count; i++)
             if (writer->item_size == 2)
                 tlmi_store_le16(bytes + 2 * i, ids[done + i]);
             else
                 tlmi_store_le32(bytes + 4 * i, ids[done + i]);
-        status = tlmi_writer_write(writer->file, bytes, count * (size_t)writer->item_size);
+        tlm_status_t status =
+            tlmi_writer_write(writer->file, bytes, count * (size_t)writer->item_size);
         if (status != TLM_OK)
             return writer_drop(writer, status);
         done += count;
@@ -106,10 +103,9 @@ tlm_status_t tlm_token_writer_push(tlm_token_writer_t *writer, const uint32_t *i
 
 tlm_status_t tlm_token_writer_finish(tlm_token_writer_t *writer)
 {
+    TLMI_TRY(writer_require_open("token_writer_finish", writer));
     uint8_t header[TLMI_NPY_HEADER_SIZE];
     tlm_status_t status;
-
-    TLMI_TRY(writer_require_open("token_writer_finish", writer));
     if (writer->is_npy) {
         tlmi_npy_format(header, writer->item_size, writer->length);
         status = tlmi_writer_patch(writer->file, 0, header, sizeof(header));

@@ -95,11 +95,12 @@ static bool is_base64(uint8_t byte)
 
 static bool is_ranks(const uint8_t *head, size_t size)
 {
-    size_t at = 0, digits;
+    size_t at = 0;
     while (at < size && is_base64(head[at]))
         at++;
     if (at == 0 || at % 4 != 0 || at == size || head[at] != ' ')
         return false;
+    size_t digits;
     for (digits = ++at; at < size && head[at] >= '0' && head[at] <= '9'; at++)
         ;
     return at > digits && (at == size || head[at] == '\n' || head[at] == '\r');

@@ -90,19 +90,18 @@ static int shown(size_t size)
 
 static tlm_status_t take_items(tlmi_gguf_value_t *value, reader_t *reader)
 {
-    const char *text;
-    size_t size;
-
     value->data = (const char *)reader->at;
     if (value->type >= TLMI_GGUF_NUM_TYPES || value->type == TLMI_GGUF_ARRAY)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%.*s' is of type %" PRIu32 "%s", reader->path,
                          shown(value->key_size), value->key, value->type,
                          value->type == TLMI_GGUF_ARRAY ? ", arrays of arrays" : "");
+    size_t size;
     if (value->type != TLMI_GGUF_STRING) {
         if (!tlmi_mul_size(&size, value->count, value_sizes[value->type]))
             size = SIZE_MAX; /* more than what is left, so it fails */
         return take(reader, size) == NULL ? TLM_ERR_FORMAT : TLM_OK;
     }
+    const char *text;
     for (size_t i = 0; i < value->count; i++)
         TLMI_TRY(take_string(&text, &size, reader));
     return TLM_OK;
@@ -178,14 +177,13 @@ static const char *type_name(uint32_t type)
 static tlm_status_t tensor_bytes(size_t *out, const tlmi_gguf_tensor_t *tensor, const char *path)
 {
     const tlmi_dtype_t *type = tlmi_dtype_of_gguf(tensor->type);
-    size_t bytes;
 
     if (type == NULL || type->load == NULL || type->block != 1)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
                          "%s: tensor '%.*s' is of type %s (%" PRIu32 "), not F32, F16 or BF16",
                          path, shown(tensor->name_size), tensor->name, type_name(tensor->type),
                          tensor->type);
-    bytes = type->bytes;
+    size_t bytes = type->bytes;
     for (int32_t i = 0; i < tensor->ndim; i++)
         if (!tlmi_mul_size(&bytes, bytes, (size_t)tensor->shape[i]))
             return tlmi_fail(TLM_ERR_FORMAT, "%s: the shape of tensor '%.*s' overflows", path,
@@ -234,11 +232,11 @@ static tlm_status_t read_alignment(size_t *out, const tlmi_gguf_t *file, const c
 static tlm_status_t place_tensors(tlmi_gguf_t *file, const uint64_t *places, size_t described,
                                   const char *path)
 {
-    size_t alignment = 1, begin, bytes = 0, room;
+    size_t alignment = 1, bytes = 0;
 
     TLMI_TRY(read_alignment(&alignment, file, path));
-    begin = (described + alignment - 1) / alignment * alignment;
-    room = begin < file->mapping.size ? file->mapping.size - begin : 0;
+    size_t begin = (described + alignment - 1) / alignment * alignment;
+    size_t room = begin < file->mapping.size ? file->mapping.size - begin : 0;
     for (size_t i = 0; i < file->num_tensors; i++) {
         tlmi_gguf_tensor_t *tensor = &file->tensors[i];
 
@@ -310,10 +308,9 @@ static tlm_status_t parse(tlmi_gguf_t *file, const char *path)
 tlm_status_t tlmi_gguf_open(tlmi_gguf_t *out, const char *path)
 {
     tlmi_gguf_t file = {0};
-    tlm_status_t status;
 
     TLMI_TRY(tlmi_map_file(&file.mapping, path));
-    status = parse(&file, path);
+    tlm_status_t status = parse(&file, path);
     if (status == TLM_OK)
         *out = file;
     else
@@ -342,11 +339,9 @@ const tlmi_gguf_value_t *tlmi_gguf_find(const tlmi_gguf_t *file, const char *key
 
 bool tlmi_gguf_get_int(const tlmi_gguf_value_t *value, int64_t *out)
 {
-    const uint8_t *bytes;
-
     if (value == NULL || value->is_array)
         return false;
-    bytes = (const uint8_t *)value->data;
+    const uint8_t *bytes = (const uint8_t *)value->data;
     switch (value->type) {
     case TLMI_GGUF_UINT8:
         *out = bytes[0];
@@ -377,10 +372,9 @@ bool tlmi_gguf_get_int(const tlmi_gguf_value_t *value, int64_t *out)
 
 bool tlmi_gguf_get_number(const tlmi_gguf_value_t *value, double *out)
 {
-    float single;
-
     if (value == NULL || value->is_array)
         return false;
+    float single;
     if (value->type == TLMI_GGUF_FLOAT32) {
         memcpy(&single, value->data, sizeof(single));
         *out = single;
@@ -399,11 +393,9 @@ void tlmi_gguf_next_string(const char **cursor, const char **text, size_t *size)
 
 bool tlmi_gguf_get_string(const tlmi_gguf_value_t *value, const char **text, size_t *size)
 {
-    const char *cursor;
-
     if (value == NULL || value->is_array || value->type != TLMI_GGUF_STRING)
         return false;
-    cursor = value->data;
+    const char *cursor = value->data;
     tlmi_gguf_next_string(&cursor, text, size);
     return true;
 }

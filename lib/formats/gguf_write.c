@@ -41,10 +41,9 @@ tlm_status_t tlmi_gguf_put_int32_item(tlmi_gguf_writer_t *writer, int32_t item)
 tlm_status_t tlmi_gguf_begin(tlmi_gguf_writer_t *out, const char *path, uint64_t num_tensors)
 {
     tlmi_gguf_writer_t writer = {NULL, 0};
-    tlm_status_t status;
 
     TLMI_TRY(tlmi_writer_open(&writer.file, path));
-    status = tlmi_writer_write(writer.file, TLMI_GGUF_MAGIC, 4);
+    tlm_status_t status = tlmi_writer_write(writer.file, TLMI_GGUF_MAGIC, 4);
     if (status == TLM_OK)
         status = put_u32(&writer, TLMI_GGUF_VERSION);
     if (status == TLM_OK)
@@ -62,10 +61,9 @@ tlm_status_t tlmi_gguf_commit(tlmi_gguf_writer_t *writer)
 {
     tlmi_writer_t *file = writer->file;
     uint8_t bytes[8];
-    tlm_status_t status;
 
     tlmi_store_le64(bytes, writer->num_values);
-    status = tlmi_writer_patch(file, NUM_VALUES_AT, bytes, sizeof(bytes));
+    tlm_status_t status = tlmi_writer_patch(file, NUM_VALUES_AT, bytes, sizeof(bytes));
     if (status != TLM_OK) {
         tlmi_gguf_abort(writer);
         return status;

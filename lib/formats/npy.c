@@ -176,8 +176,7 @@ tlm_status_t tlmi_npy_parse(tlmi_npy_header_t *out, const uint8_t *bytes, size_t
                             const char *path)
 {
     tlmi_npy_header_t header = {0, 0, 0};
-    size_t prefix, length = 0;
-    npy_cursor_t cursor;
+    size_t length = 0;
 
     if (size < NPY_MAGIC_SIZE || memcmp(bytes, NPY_MAGIC, NPY_MAGIC_SIZE) != 0)
         return tlmi_fail_kind(path, "a .npy file", bytes, size);
@@ -188,12 +187,13 @@ tlm_status_t tlmi_npy_parse(tlmi_npy_header_t *out, const uint8_t *bytes, size_t
                          "%s: .npy version %d.%d; this library reads 1.0, 2.0 and 3.0", path,
                          bytes[6], bytes[7]);
     /* The header's length field has 2 bytes in version 1.0 and 4 in later versions. */
-    prefix = bytes[6] == 1 ? 10 : 12;
+    size_t prefix = bytes[6] == 1 ? 10 : 12;
     for (size_t i = prefix; i-- > 8 && i < size;)
         length = length << 8 | bytes[i];
     if (size < prefix || length > size - prefix)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the .npy header has %zu bytes, but the file only %zu",
                          path, length, size);
+    npy_cursor_t cursor;
     cursor.begin = cursor.at = (const char *)bytes + prefix;
     cursor.end = cursor.begin + length;
     cursor.path = path;

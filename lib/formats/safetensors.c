@@ -25,12 +25,11 @@
 static tlm_status_t tensor_bytes(size_t *out, const tlmi_st_tensor_t *tensor, const char *path)
 {
     const tlmi_dtype_t *type = tlmi_dtype_of_safetensors(tensor->dtype);
-    size_t bytes;
 
     if (type == NULL)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.128s' has unknown dtype '%.16s'", path,
                          tensor->name, tensor->dtype);
-    bytes = type->bytes;
+    size_t bytes = type->bytes;
     for (int32_t i = 0; i < tensor->ndim; i++)
         if (!tlmi_mul_size(&bytes, bytes, (size_t)tensor->shape[i]))
             return tlmi_fail(TLM_ERR_FORMAT, "%s: the shape of tensor '%.128s' overflows", path,
@@ -63,8 +62,7 @@ static tlm_status_t parse_tensor(tlmi_st_tensor_t *tensor, const char *name,
                                  const char *path)
 {
     const tlmi_json_t *offsets = tlmi_json_member(value, "data_offsets");
-    int64_t begin, end;
-    size_t length, wanted = 0;
+    size_t wanted = 0;
 
     memset(tensor, 0, sizeof(*tensor));
     tensor->name = name;
@@ -72,10 +70,12 @@ static tlm_status_t parse_tensor(tlmi_st_tensor_t *tensor, const char *name,
         return tlmi_fail(TLM_ERR_FORMAT,
                          "%s: tensor '%.128s' is not described by dtype, shape and data_offsets",
                          path, name);
+    size_t length;
     if (!tlmi_json_get_string(tlmi_json_member(value, "dtype"), &tensor->dtype, &length) ||
         strlen(tensor->dtype) != length)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.128s' has no dtype", path, name);
     TLMI_TRY(parse_shape(tensor, tlmi_json_member(value, "shape"), path));
+    int64_t begin, end;
     if (!tlmi_json_is_array(offsets) || tlmi_json_size(offsets) != 2 ||
         !tlmi_json_get_int(tlmi_json_item(offsets, 0), &begin) ||
         !tlmi_json_get_int(tlmi_json_item(offsets, 1), &end))
@@ -130,13 +130,13 @@ static tlm_status_t check_places(const tlmi_safetensors_t *file, const uint8_t *
 
 static tlm_status_t check_metadata(const tlmi_json_t *metadata, const char *path)
 {
-    const tlmi_json_t *value;
-    const char *key, *text;
     void *cursor = NULL;
-    size_t size;
 
     if (metadata != NULL && !tlmi_json_is_object(metadata))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: __metadata__ is not an object", path);
+    const tlmi_json_t *value;
+    const char *key, *text;
+    size_t size;
     while (metadata != NULL && tlmi_json_next(metadata, &cursor, &key, &value))
         if (!tlmi_json_get_string(value, &text, &size) || strlen(text) != size)
             return tlmi_fail(TLM_ERR_FORMAT, "%s: metadata '%.128s' is not a plain string", path,
@@ -150,8 +150,6 @@ static tlm_status_t parse_header(tlmi_safetensors_t *file, const char *path)
     const uint8_t *text = file->mapping.data + LENGTH_SIZE;
     const uint8_t *data = text + file->header_size;
     size_t data_size = file->mapping.size - LENGTH_SIZE - file->header_size;
-    const tlmi_json_t *value;
-    const char *name;
     void *cursor = NULL;
 
     /* The format requires the opening brace first, so that the ninth byte identifies a file. */
@@ -166,6 +164,8 @@ static tlm_status_t parse_header(tlmi_safetensors_t *file, const char *path)
                                "the tensors of a safetensors file");
     if (file->tensors == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
+    const tlmi_json_t *value;
+    const char *name;
     while (tlmi_json_next(file->header, &cursor, &name, &value))
         if (value != file->metadata)
             TLMI_TRY(parse_tensor(&file->tensors[file->num_tensors++], name, value, data, data_size,
@@ -189,13 +189,13 @@ static tlm_status_t fail_header_size(const tlmi_mapping_t *file, uint64_t size, 
 tlm_status_t tlmi_safetensors_open(tlmi_safetensors_t *out, const char *path)
 {
     tlmi_safetensors_t file;
-    tlm_status_t status;
     uint64_t header_size = 0;
 
     memset(&file, 0, sizeof(file));
     TLMI_TRY(tlmi_map_file(&file.mapping, path));
     if (file.mapping.size >= LENGTH_SIZE)
         header_size = tlmi_load_le64(file.mapping.data);
+    tlm_status_t status;
     if (file.mapping.size < LENGTH_SIZE || header_size > HEADER_MAX_SIZE ||
         header_size > file.mapping.size - LENGTH_SIZE) {
         status = fail_header_size(&file.mapping, header_size, path);
@@ -254,10 +254,10 @@ static const char *find_digits(const char *header, size_t size)
 /* Starts the checksum of a file with its length field and its header, with zeros for the digits. */
 static void checksum_header(tlmi_crc64_t *crc, const char *header, size_t size, const char *digits)
 {
-    uint8_t length[LENGTH_SIZE];
     size_t before = (size_t)(digits - header);
 
     tlmi_crc64_init(crc);
+    uint8_t length[LENGTH_SIZE];
     tlmi_store_le64(length, size);
     tlmi_crc64_update(crc, length, sizeof(length));
     tlmi_crc64_update(crc, header, before);
@@ -270,11 +270,10 @@ tlm_status_t tlmi_safetensors_verify(const tlmi_safetensors_t *file, const char 
     const char *header = (const char *)file->mapping.data + LENGTH_SIZE;
     const char *digits = find_digits(header, file->header_size);
     size_t begin = LENGTH_SIZE + file->header_size;
-    char actual[CHECKSUM_DIGITS + 1];
-    tlmi_crc64_t crc;
 
     if (digits == NULL)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no checksum", path);
+    tlmi_crc64_t crc;
     checksum_header(&crc, header, file->header_size, digits);
     while (begin < file->mapping.size) {
         size_t left = file->mapping.size - begin;
@@ -284,6 +283,7 @@ tlm_status_t tlmi_safetensors_verify(const tlmi_safetensors_t *file, const char 
         tlmi_crc64_update(&crc, file->mapping.data + begin, size);
         begin += size;
     }
+    char actual[CHECKSUM_DIGITS + 1];
     snprintf(actual, sizeof(actual), "%016" PRIx64, tlmi_crc64_final(&crc));
     if (memcmp(actual, digits, CHECKSUM_DIGITS) != 0)
         return tlmi_fail(TLM_ERR_FORMAT,
@@ -339,15 +339,15 @@ static tlm_status_t begin_metadata(tlmi_json_t **out, const tlmi_json_t *metadat
     static const char place[] = CHECKSUM_PREFIX "0000000000000000";
     tlmi_json_t *whole = tlmi_json_new_object();
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-    const tlmi_json_t *value;
-    const char *key, *text;
     void *cursor = NULL;
-    size_t size;
 
     if (whole == NULL)
         return status;
     TLMI_TRY_OR(fail,
                 tlmi_json_set(whole, "checksum", tlmi_json_new_string(place, sizeof(place) - 1)));
+    const tlmi_json_t *value;
+    const char *key, *text;
+    size_t size;
     while (tlmi_json_next(metadata, &cursor, &key, &value))
         if (tlmi_json_get_string(value, &text, &size))
             TLMI_TRY_OR(fail, tlmi_json_set(whole, key, tlmi_json_new_string(text, size)));
@@ -366,9 +366,8 @@ static tlm_status_t make_header(char **out, size_t *out_size, const tlmi_st_tens
     tlmi_json_t *header = tlmi_json_new_object();
     tlmi_json_t *whole = NULL;
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-    char *text = NULL, *padded;
+    char *text = NULL;
     uint64_t offset = 0;
-    size_t size, total;
 
     if (header == NULL)
         return status;
@@ -378,8 +377,9 @@ static tlm_status_t make_header(char **out, size_t *out_size, const tlmi_st_tens
         TLMI_TRY_OR(done, describe_tensor(header, &tensors[i], offset));
         offset += tensors[i].bytes;
     }
+    size_t size;
     TLMI_TRY_OR(done, tlmi_json_dump(&text, &size, header));
-    total = (LENGTH_SIZE + size + 63) / 64 * 64 - LENGTH_SIZE;
+    size_t total = (LENGTH_SIZE + size + 63) / 64 * 64 - LENGTH_SIZE;
     if (total > HEADER_MAX_SIZE) {
         status = tlmi_fail(TLM_ERR_UNSUPPORTED,
                            "safetensors: a header of %zu bytes is too long; the format allows %u",
@@ -387,7 +387,7 @@ static tlm_status_t make_header(char **out, size_t *out_size, const tlmi_st_tens
         goto done;
     }
     status = TLM_ERR_OUT_OF_MEMORY;
-    padded = tlmi_realloc(text, total, 1, "a safetensors header");
+    char *padded = tlmi_realloc(text, total, 1, "a safetensors header");
     if (padded == NULL)
         goto done;
     memset(padded + size, ' ', total - size);
@@ -410,10 +410,10 @@ struct tlmi_st_writer {
 static tlm_status_t write_header(tlmi_st_writer_t *writer, const char *header, size_t size)
 {
     const char *digits = find_digits(header, size);
-    uint8_t length[LENGTH_SIZE];
 
     checksum_header(&writer->crc, header, size, digits);
     writer->digits_at = LENGTH_SIZE + (uint64_t)(digits - header);
+    uint8_t length[LENGTH_SIZE];
     tlmi_store_le64(length, size);
     TLMI_TRY(tlmi_writer_write(writer->file, length, sizeof(length)));
     return tlmi_writer_write(writer->file, header, size);
@@ -454,10 +454,10 @@ tlm_status_t tlmi_st_writer_write(tlmi_st_writer_t *writer, const void *bytes, s
 tlm_status_t tlmi_st_writer_commit(tlmi_st_writer_t *writer)
 {
     char digits[CHECKSUM_DIGITS + 1];
-    tlm_status_t status;
 
     snprintf(digits, sizeof(digits), "%016" PRIx64, tlmi_crc64_final(&writer->crc));
-    status = tlmi_writer_patch(writer->file, writer->digits_at, digits, CHECKSUM_DIGITS);
+    tlm_status_t status =
+        tlmi_writer_patch(writer->file, writer->digits_at, digits, CHECKSUM_DIGITS);
     if (status == TLM_OK)
         status = tlmi_writer_commit(writer->file);
     else
@@ -477,9 +477,9 @@ tlm_status_t tlmi_safetensors_write(const char *path, const tlmi_st_tensor_t *te
                                     tlmi_json_t *metadata)
 {
     tlmi_st_writer_t *writer;
-    tlm_status_t status;
 
     TLMI_TRY(tlmi_st_writer_open(&writer, path, tensors, n, metadata));
+    tlm_status_t status;
     for (size_t i = 0; i < n; i++)
         TLMI_TRY_OR(fail, tlmi_st_writer_write(writer, tensors[i].data, tensors[i].bytes));
     return tlmi_st_writer_commit(writer);

@@ -52,14 +52,14 @@ static tlm_status_t reserve_rotation(tlmi_attention_buffers_t *buffers, const tl
                                      int64_t length)
 {
     const int64_t positions = tlmi_grown_tokens(length, model->options.context_length);
-    float *larger;
-    size_t n;
 
     if (!model->shape.rotates || length <= buffers->num_positions)
         return TLM_OK;
+    size_t n;
     if (!tlmi_mul_size(&n, (size_t)positions, (size_t)model->shape.d_head))
         n = SIZE_MAX; /* refused by the allocator, with its message */
-    larger = tlmi_realloc(buffers->rotation, n, sizeof(float), "the rotations of generation");
+    float *larger =
+        tlmi_realloc(buffers->rotation, n, sizeof(float), "the rotations of generation");
     if (larger == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     buffers->rotation = larger;
@@ -82,15 +82,15 @@ static tlm_status_t reserve_scores(tlmi_attention_buffers_t *buffers, const tlm_
     const int64_t rows = queries < QUERY_BLOCK ? queries : QUERY_BLOCK;
     const int64_t grown = tlmi_grown_tokens(length, model->options.context_length);
     int32_t workers = tlmi_max_workers();
-    size_t own, larger;
-    float *scores;
+    size_t larger;
 
     if (!count_scores(&larger, grown, rows) || !tlmi_mul_size(&larger, larger, (size_t)workers))
         larger = SIZE_MAX; /* refused by the allocator, with its message */
+    size_t own;
     if (!count_scores(&own, length, rows))
         own = SIZE_MAX;
     if (own > buffers->score_capacity / (size_t)workers) {
-        scores = tlmi_alloc_aligned(larger, sizeof(float), "the scores of generation");
+        float *scores = tlmi_alloc_aligned(larger, sizeof(float), "the scores of generation");
         if (scores != NULL) {
             tlmi_free(buffers->scores);
             buffers->scores = scores;
@@ -218,11 +218,10 @@ static void single_task(void *context, int64_t task, int32_t worker)
     const int64_t plane = tlmi_kv_cache_plane(cache, job->model, job->layer, head / group);
     float *query = job->query + row * job->model->shape.q_width + head * d_head;
     float *scores = job->buffers->scores + worker * job->buffers->worker_scores;
-    float sum;
 
     tlmi_vec_scale(query, query, 1.0f / sqrtf((float)d_head), d_head);
     tlmi_vec_dot_rows(scores, query, cache->keys + plane, d_head, seen, d_head);
-    sum = tlmi_vec_exp_sum(scores, scores, tlmi_vec_max(scores, seen), seen);
+    float sum = tlmi_vec_exp_sum(scores, scores, tlmi_vec_max(scores, seen), seen);
     tlmi_vec_weighted_rows(query, scores, cache->values + plane, d_head, seen, d_head);
     tlmi_vec_scale(query, query, 1.0f / sum, d_head);
 }

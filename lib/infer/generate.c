@@ -15,9 +15,8 @@ static tlm_status_t run(size_t *n, tlm_generator_t *generator, tlm_token_callbac
     size_t running = 1, told = 0, settled = 0;
 
     while (running > 0) {
-        const uint32_t *ids;
-
         TLMI_TRY(tlmi_generator_step(&running, generator, "model_generate"));
+        const uint32_t *ids;
         TLMI_TRY(tlm_generator_tokens(&ids, NULL, &settled, generator, 0));
         for (; callback != NULL && told < settled; told++)
             if (callback(user, ids[told]) != 0) {

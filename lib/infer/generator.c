@@ -94,13 +94,14 @@ void tlm_generator_free(tlm_generator_t *generator)
 static tlm_status_t copy_stops(sequence_t *sequence)
 {
     const tlm_generate_options_t *options = &sequence->options;
-    size_t count = options->num_stop_sequences, ids = 0, bytes, id_bytes;
+    size_t count = options->num_stop_sequences, ids = 0;
 
     if (count == 0)
         return TLM_OK;
     for (size_t i = 0; i < count; i++)
         if (!tlmi_add_size(&ids, ids, options->stop_sequences[i].n))
             return tlmi_fail_overflow("stop sequences");
+    size_t bytes, id_bytes;
     if (!tlmi_mul_size(&bytes, count, sizeof(tlm_ids_t)) ||
         !tlmi_mul_size(&id_bytes, ids, sizeof(uint32_t)) || !tlmi_add_size(&bytes, bytes, id_bytes))
         return tlmi_fail_overflow("stop sequences");
@@ -171,12 +172,13 @@ static tlm_status_t sequence_fill(sequence_t *sequence, const tlm_model_t *model
 /* Makes room for the logits of as many sequences as one step takes. */
 static tlm_status_t reserve_logits(tlm_generator_t *generator, size_t rows)
 {
-    size_t vocab_size = (size_t)generator->model->options.vocab_size, n;
+    size_t vocab_size = (size_t)generator->model->options.vocab_size;
 
     if (rows > TLMI_STEP_ROWS)
         rows = TLMI_STEP_ROWS;
     if (rows <= generator->logit_rows)
         return TLM_OK;
+    size_t n;
     if (!tlmi_mul_size(&n, rows, vocab_size))
         n = SIZE_MAX;
     float *logits = tlmi_alloc_aligned(n, sizeof(float), "the logits of generation");

@@ -262,11 +262,10 @@ uint32_t tlmi_sampler_pick(tlmi_sampler_t *sampler, const tlm_generate_options_t
                            const float *logits, const uint8_t *seen, double uniform)
 {
     choice_t choice = {sampler, options, seen, logits, 0, sampler->vocab_size, 0.0};
-    uint32_t first;
 
     for (size_t i = 0; i < sizeof(score_steps) / sizeof(score_steps[0]); i++)
         score_steps[i](&choice);
-    first = likeliest(choice.scores, choice.count);
+    uint32_t first = likeliest(choice.scores, choice.count);
     if (options->temperature == 0.0)
         return first;
     weigh(&choice, first);

@@ -73,13 +73,13 @@ static tlm_status_t check_split(const tlmi_gguf_t *file, const char *path)
 static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_gguf_t *file,
                                 const char *path)
 {
-    char names[TLMI_FAMILIES_TEXT];
     const char *text;
     size_t size;
 
     if (!tlmi_gguf_get_string(tlmi_gguf_find(file, "general.architecture"), &text, &size))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no string 'general.architecture'", path);
     *out = tlmi_family_find(TLMI_GGUF, text, size);
+    char names[TLMI_FAMILIES_TEXT];
     if (*out == NULL)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the architecture is %.*s, not %s", path,
                          size < 64 ? (int)size : 64, text, tlmi_families_text(names, TLMI_GGUF));
@@ -145,12 +145,12 @@ static tlm_status_t read_table(tlm_model_options_t *options, const tlmi_gguf_t *
     for (size_t i = 0; i < tlmi_num_options; i++) {
         const tlmi_model_option_t *option = &tlmi_options[i];
         const tlmi_key_t *known = &option->keys[TLMI_GGUF];
-        const tlmi_gguf_value_t *value;
-        char key[TLMI_GGUF_KEY_SIZE];
 
         if (known->key == NULL)
             continue;
-        value = tlmi_gguf_find(file, tlmi_gguf_key(key, family, known->key));
+        char key[TLMI_GGUF_KEY_SIZE];
+        const tlmi_gguf_value_t *value =
+            tlmi_gguf_find(file, tlmi_gguf_key(key, family, known->key));
         if (value != NULL)
             TLMI_TRY(read_option(options, option, value, key, path));
         else if (known->missing == TLMI_REQUIRED)
@@ -165,11 +165,11 @@ static tlm_status_t check_same(const tlmi_gguf_t *file, const tlmi_family_t *fam
                                const char *name, int64_t wanted, const char *path)
 {
     const tlmi_gguf_value_t *value = find_key(file, family, name);
-    char key[TLMI_GGUF_KEY_SIZE];
     int64_t number = -1;
 
     if (value == NULL || (tlmi_gguf_get_int(value, &number) && number == wanted))
         return TLM_OK;
+    char key[TLMI_GGUF_KEY_SIZE];
     return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is %" PRId64 "; only %" PRId64 " is supported",
                      path, tlmi_gguf_key(key, family, name), number, wanted);
 }
@@ -180,8 +180,6 @@ static tlm_status_t check_others(const tlm_model_options_t *options, const tlmi_
 {
     const tlmi_gguf_value_t *value = find_key(file, family, scaling);
     char key[TLMI_GGUF_KEY_SIZE];
-    tlm_model_options_t resolved;
-    tlmi_model_shape_t shape;
     const char *text;
     size_t size;
 
@@ -189,6 +187,8 @@ static tlm_status_t check_others(const tlm_model_options_t *options, const tlmi_
                            memcmp(text, "none", size) == 0))
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is not none; scaling is not supported",
                          path, tlmi_gguf_key(key, family, scaling));
+    tlm_model_options_t resolved;
+    tlmi_model_shape_t shape;
     TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
     for (size_t i = 0; i < TLMI_GGUF_NUM_HEAD_WIDTHS; i++)
         TLMI_TRY(check_same(file, family, tlmi_gguf_head_widths[i], shape.d_head, path));
@@ -231,10 +231,10 @@ static tlm_status_t read_token(bool *exists, uint32_t *id, const tlmi_gguf_t *fi
                                const tlm_model_options_t *options, const char *path)
 {
     const tlmi_gguf_value_t *value = tlmi_gguf_find(file, key);
-    int64_t number;
 
     if (value == NULL)
         return TLM_OK;
+    int64_t number;
     if (!tlmi_gguf_get_int(value, &number) || number < 0 || number >= options->vocab_size)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: '%s' is not an id below %" PRId64, path, key,
                          options->vocab_size);
@@ -252,10 +252,10 @@ static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *in
     const tlmi_convention_t convention = {TLMI_GGUF, family};
     tlmi_found_weight_t *found = NULL;
     tlm_model_t *model = NULL;
-    tlm_status_t status;
 
     TLMI_TRY(
         tlmi_weights_begin(&model, &found, options, file->num_tensors, file->mapping.size, path));
+    tlm_status_t status;
     for (size_t i = 0; i < file->num_tensors; i++) {
         const tlmi_gguf_tensor_t *tensor = &file->tensors[i];
         const tlmi_found_weight_t one = {tensor->data, tlmi_dtype_of_gguf(tensor->type),
@@ -279,12 +279,12 @@ tlm_status_t tlmi_gguf_load(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
 {
     tlm_model_file_options_t own = TLM_MODEL_FILE_OPTIONS_INIT;
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
-    const tlmi_family_t *family;
     tlm_model_t *model = NULL;
     tlmi_gguf_t file;
-    tlm_status_t status;
 
     TLMI_TRY(tlmi_gguf_open(&file, path));
+    const tlmi_family_t *family;
+    tlm_status_t status;
     TLMI_TRY_OR(done, read_options(&options, &family, &file, path));
     TLMI_TRY_OR(done, read_token(&own.has_begin_token, &own.begin_token, &file,
                                  "tokenizer.ggml.bos_token_id", &options, path));

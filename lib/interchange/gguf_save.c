@@ -18,7 +18,6 @@ static tlm_status_t put_options(tlmi_gguf_writer_t *writer, const tlmi_model_fil
     const tlm_model_t *model = file->model;
     const tlmi_family_t *family = file->convention.family;
     const char *name = family->names[TLMI_GGUF];
-    char key[TLMI_GGUF_KEY_SIZE];
 
     TLMI_TRY(tlmi_gguf_put_string(writer, "general.architecture", name));
     TLMI_TRY(tlmi_gguf_put_string(writer, "general.type", "model"));
@@ -26,6 +25,7 @@ static tlm_status_t put_options(tlmi_gguf_writer_t *writer, const tlmi_model_fil
     TLMI_TRY(
         tlmi_gguf_put_uint32(writer, "general.file_type",
                              (uint32_t)tlmi_weights_type(file->options.weights)->gguf_file_type));
+    char key[TLMI_GGUF_KEY_SIZE];
     for (size_t i = 0; i < tlmi_num_options; i++)
         if (tlmi_options[i].keys[TLMI_GGUF].key != NULL)
             TLMI_TRY(put_option(writer,

@@ -80,11 +80,10 @@ tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlmi_family_t *family
                                   const tlm_model_file_options_t *file)
 {
     tlmi_json_t *config = tlmi_json_new_object();
-    tlm_status_t status;
 
     if (config == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status = set_all(config, family, options, file);
+    tlm_status_t status = set_all(config, family, options, file);
     if (status == TLM_OK)
         *out = config;
     else
@@ -131,12 +130,12 @@ static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_json_t *co
     const tlmi_json_t *type = tlmi_json_member(config, "model_type");
     const tlmi_json_t *list = tlmi_json_member(config, "architectures");
     const tlmi_family_t *family = NULL;
-    char names[TLMI_FAMILIES_TEXT];
     const char *name = "?";
     size_t size = 0;
 
     if (tlmi_json_is_null(list) && tlmi_json_is_null(type))
         return fail_key(path, "model_type", "there, nor \"architectures\"");
+    char names[TLMI_FAMILIES_TEXT];
     if (!tlmi_json_is_null(type)) {
         if (tlmi_json_get_string(type, &name, &size))
             family = tlmi_family_find(TLMI_HF, name, size);
@@ -172,8 +171,6 @@ static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_model_o
 {
     const char *key = option->keys[TLMI_HF].key;
     double number;
-    int64_t size;
-    bool flag;
 
     if (option->type == TLMI_NUMBER) {
         if (!tlmi_json_get_number(value, &number) || !(number > 0.0))
@@ -181,12 +178,14 @@ static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_model_o
         tlmi_option_set_number(options, option, number);
         return TLM_OK;
     }
+    bool flag;
     if (option->type == TLMI_FLAG) {
         if (!tlmi_json_get_bool(value, &flag))
             return fail_key(path, key, "true or false");
         tlmi_option_set_int(options, option, flag);
         return TLM_OK;
     }
+    int64_t size;
     if (!tlmi_json_get_int(value, &size) || size <= 0)
         return fail_key(path, key, "a whole number above 0");
     tlmi_option_set_int(options, option, size);
@@ -217,11 +216,10 @@ static tlm_status_t check_switches(const tlmi_json_t *config, const char *path)
 {
     static const char *const biases[] = {"attention_bias", "mlp_bias"};
     static const char *const nulls[] = {"sliding_window", "quantization_config"};
-    const tlmi_json_t *value;
     bool is_set = false;
 
     for (size_t i = 0; i < COUNT_OF(biases); i++) {
-        value = tlmi_json_member(config, biases[i]);
+        const tlmi_json_t *value = tlmi_json_member(config, biases[i]);
         if (!tlmi_json_is_null(value) && !tlmi_json_get_bool(value, &is_set))
             return fail_key(path, biases[i], "true or false");
         if (is_set)
@@ -279,13 +277,13 @@ static tlm_status_t read_token(bool *exists, uint32_t *id, const tlmi_json_t *co
                                const char *key, int64_t vocab_size, const char *path)
 {
     const tlmi_json_t *value = tlmi_json_member(config, key);
-    int64_t number;
 
     if (tlmi_json_is_array(value))
         value = tlmi_json_item(value, 0);
     *exists = !tlmi_json_is_null(value);
     if (!*exists)
         return TLM_OK;
+    int64_t number;
     if (!tlmi_json_get_int(value, &number))
         return fail_key(path, key, "an id");
     *exists = number >= 0 && number < vocab_size; /* -1 means none; defaults may be out of range */

@@ -54,7 +54,6 @@ static tlm_status_t read_object(tlmi_json_t **out, const char *path)
 static tlm_status_t open_shard(folder_t *folder, const char *file_name, const char *name)
 {
     shard_t *shard = &folder->shards[folder->num_shards];
-    tlm_status_t status;
 
     if (folder->num_shards == MAX_SHARDS)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the weights are in more than %d files",
@@ -63,7 +62,7 @@ static tlm_status_t open_shard(folder_t *folder, const char *file_name, const ch
     shard->path = tlmi_path_join(folder->directory, file_name);
     if (shard->path == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status = tlmi_safetensors_open(&shard->file, shard->path);
+    tlm_status_t status = tlmi_safetensors_open(&shard->file, shard->path);
     if (status != TLM_OK) {
         tlmi_free(shard->path);
         return status;
@@ -93,14 +92,14 @@ static tlm_status_t open_listed(folder_t *folder, const tlmi_json_t *value, cons
 
 static tlm_status_t open_index(folder_t *folder, const char *path)
 {
-    const tlmi_json_t *value;
     void *cursor = NULL;
-    const char *tensor;
 
     TLMI_TRY(read_object(&folder->index, path));
     folder->names = tlmi_json_member(folder->index, "weight_map");
     if (!tlmi_json_is_object(folder->names))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no object \"weight_map\"", path);
+    const tlmi_json_t *value;
+    const char *tensor;
     while (tlmi_json_next(folder->names, &cursor, &tensor, &value))
         TLMI_TRY(open_listed(folder, value, tensor, path));
     if (tlmi_json_size(folder->names) != folder->num_tensors)
@@ -239,14 +238,13 @@ tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, con
     tlmi_found_weight_t *found = NULL;
     tlm_model_t *model = NULL;
     tlm_model_options_t options;
-    tlm_status_t status;
-    folder_t *folder;
 
     TLMI_TRY(read_config(&options, &convention.family, &own, directory));
-    folder = tlmi_calloc(1, sizeof(*folder), "a folder of weights");
+    folder_t *folder = tlmi_calloc(1, sizeof(*folder), "a folder of weights");
     if (folder == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     folder->directory = directory;
+    tlm_status_t status;
     TLMI_TRY_OR(done, open_weights(folder));
     TLMI_TRY_OR(done, tlmi_weights_begin(&model, &found, &options, folder->num_tensors,
                                          folder->bytes, directory));

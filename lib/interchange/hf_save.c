@@ -42,11 +42,10 @@ static tlm_status_t sink(void *user, const void *bytes, size_t size)
 static tlm_status_t make_metadata(tlmi_json_t **out)
 {
     tlmi_json_t *metadata = tlmi_json_new_object();
-    tlm_status_t status;
 
     if (metadata == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status = tlmi_hf_set_text(metadata, "format", "pt");
+    tlm_status_t status = tlmi_hf_set_text(metadata, "format", "pt");
     if (status == TLM_OK)
         *out = metadata;
     else
@@ -64,11 +63,11 @@ static tlm_status_t save_weights(const tlmi_model_file_t *folder, const char *pa
         tlmi_alloc(n, TLMI_WEIGHT_NAME_SIZE, "the names of a model's tensors");
     tlmi_st_writer_t *writer = NULL;
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-    tlmi_json_t *metadata;
 
     if (tensors == NULL || names == NULL)
         goto done;
     describe_weights(tensors, names, model, type);
+    tlmi_json_t *metadata;
     TLMI_TRY_OR(done, make_metadata(&metadata));
     TLMI_TRY_OR(done, tlmi_st_writer_open(&writer, path, tensors, n, metadata));
     for (size_t i = 0; i < n; i++)
@@ -144,11 +143,10 @@ static tlm_status_t save_object(const tlmi_model_file_t *folder, const char *pat
                                 tlm_status_t (*fill)(tlmi_json_t *, const tlmi_model_file_t *))
 {
     tlmi_json_t *object = tlmi_json_new_object();
-    tlm_status_t status;
 
     if (object == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status = fill(object, folder);
+    tlm_status_t status = fill(object, folder);
     if (status == TLM_OK)
         return write_json(path, object);
     tlmi_json_free(object);
@@ -197,15 +195,12 @@ static const struct {
 static tlm_status_t save_folder(const tlmi_model_file_t *folder)
 {
     for (size_t i = 0; i < COUNT_OF(files); i++) {
-        tlm_status_t status;
-        char *path;
-
         if (files[i].of_tokenizer && folder->tokenizer == NULL)
             continue;
-        path = tlmi_path_join(folder->path, files[i].name);
+        char *path = tlmi_path_join(folder->path, files[i].name);
         if (path == NULL)
             return TLM_ERR_OUT_OF_MEMORY;
-        status = files[i].save(folder, path);
+        tlm_status_t status = files[i].save(folder, path);
         tlmi_free(path);
         TLMI_TRY(status);
     }

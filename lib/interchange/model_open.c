@@ -55,10 +55,10 @@ tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
     tlm_tokenizer_t *own_tokenizer = NULL;
     tlm_model_t *model = NULL;
-    tlm_status_t status;
 
     TLMI_REQUIRE("model_open", out);
     TLMI_REQUIRE("model_open", path);
+    tlm_status_t status;
     TLMI_TRY_OR(fail, open_kind(&model, tokenizer == NULL ? NULL : &own_tokenizer, &own, path));
     TLMI_TRY_OR(fail, tlm_model_get_options(&options, model));
     TLMI_TRY_OR(fail, check_tokenizer(own_tokenizer, &options, path));

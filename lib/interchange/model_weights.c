@@ -84,11 +84,9 @@ size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
 
     /* Comparing with the name as it would be written checks the whole name. */
     for (int32_t part = 0; part < TLMI_NUM_PARTS; part++) {
-        size_t index;
-
         if (!tlmi_has_part(&model->shape, part))
             continue;
-        index = tlmi_part_index(&model->shape, layer, part);
+        size_t index = tlmi_part_index(&model->shape, layer, part);
         tlmi_weight_name(own, model, index, format);
         if (strlen(own) == size && memcmp(own, name, size) == 0)
             return index;
@@ -213,7 +211,6 @@ tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found
 {
     tlm_model_options_t resolved;
     tlmi_model_shape_t shape;
-    tlm_status_t status;
 
     TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
     /* Rejects only files with far too little data; missing tensors, or tensors of an unsupported
@@ -226,7 +223,7 @@ tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found
     *found = tlmi_calloc(shape.num_parameters, sizeof(**found), "the tensors of a model");
     if (*found == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    status = tlmi_model_create_empty(model, options);
+    tlm_status_t status = tlmi_model_create_empty(model, options);
     if (status != TLM_OK) {
         tlmi_free(*found);
         *found = NULL;
@@ -240,15 +237,14 @@ tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *mo
 {
     const size_t index = tlmi_weight_find(model, name, size, format);
     const int shown = size < 128 ? (int)size : 128;
-    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
-    const tlmi_parameter_spec_t *spec;
 
     if (index == model->num_parameters)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.*s' is not one of the model's", path,
                          shown, name);
     if (found[index].data != NULL)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.*s' appears twice", path, shown, name);
-    spec = &model->specs[index];
+    const tlmi_parameter_spec_t *spec = &model->specs[index];
+    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
     if (tensor->ndim != spec->ndim ||
         memcmp(tensor->shape, spec->shape, (size_t)spec->ndim * sizeof(*spec->shape)) != 0)
         return tlmi_fail(TLM_ERR_SHAPE,

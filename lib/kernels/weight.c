@@ -127,8 +127,6 @@ static tlm_status_t product_of_slices(float *c, int64_t m, const float *x,
                                       const tlmi_weight_t *weight, float beta, bool back)
 {
     const int64_t d = weight->columns, step = slice_rows(weight);
-    size_t capacity;
-    float *slice;
 
     if (weight->rows == 0 || d == 0) {
         const tlmi_matrix_t none = {NULL, 0, 0};
@@ -136,7 +134,8 @@ static tlm_status_t product_of_slices(float *c, int64_t m, const float *x,
 
         return tlmi_gemm(m, n, 0, 1.0f, none, none, beta, c, n);
     }
-    slice = tlmi_buffer_acquire(&capacity, (size_t)(step * d) * sizeof(float));
+    size_t capacity;
+    float *slice = tlmi_buffer_acquire(&capacity, (size_t)(step * d) * sizeof(float));
     if (slice == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (int64_t first = 0; first < weight->rows; first += step) {

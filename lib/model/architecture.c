@@ -218,15 +218,14 @@ static void place_parts(tlmi_model_shape_t *shape, const tlm_model_options_t *op
  * counter. */
 static bool count_elements(tlmi_model_shape_t *shape, const tlm_model_options_t *options)
 {
-    size_t all = 0, bytes;
+    size_t all = 0;
 
     for (int32_t part = 0; part < TLMI_NUM_PARTS; part++) {
-        int64_t own[2];
-        size_t elements;
-
         if (!tlmi_has_part(shape, part))
             continue;
+        int64_t own[2];
         tlmi_part_shape(own, shape, part);
+        size_t elements;
         if (!tlmi_mul_size(&elements, (size_t)own[0], own[1] == 0 ? 1 : (size_t)own[1]) ||
             !tlmi_mul_size(&elements, elements,
                            tlmi_part_is_in_block(part) ? (size_t)options->num_layers : 1) ||
@@ -234,6 +233,7 @@ static bool count_elements(tlmi_model_shape_t *shape, const tlm_model_options_t 
             return false;
     }
     shape->num_elements = all;
+    size_t bytes;
     return tlmi_mul_size(&bytes, all, 4 * sizeof(float));
 }
 
@@ -284,18 +284,19 @@ tlm_status_t tlmi_model_norm(tlm_tensor_t **out, const tlm_model_t *model, tlm_t
 static tlm_status_t norm_heads(tlm_tensor_t **x, const tlm_model_t *model, tlm_tensor_t *gain)
 {
     const int64_t d_head = model->shape.d_head;
-    int64_t whole[3], split[4];
-    tlm_tensor_t *heads = NULL, *normed = NULL, *result;
-    tlm_status_t status;
+    tlm_tensor_t *heads = NULL, *normed = NULL;
 
     if (gain == NULL)
         return TLM_OK;
+    int64_t whole[3], split[4];
     for (int32_t i = 0; i < 3; i++)
         whole[i] = split[i] = tlm_tensor_shape(*x)[i];
     split[2] = whole[2] / d_head;
     split[3] = d_head;
+    tlm_status_t status;
     TLMI_TRY_OR(done, tlm_reshape(&heads, *x, split, 4));
     TLMI_TRY_OR(done, tlmi_model_norm(&normed, model, heads, gain));
+    tlm_tensor_t *result;
     TLMI_TRY_OR(done, tlm_reshape(&result, normed, whole, 3));
     tlm_tensor_free(*x);
     *x = result;
@@ -335,10 +336,10 @@ static tlm_status_t feed_forward(tlm_tensor_t **out, const tlm_model_t *model, i
     tlm_tensor_t *w1 = tlmi_model_block(model, layer, TLMI_FFN_W1);
     tlm_tensor_t *w2 = tlmi_model_block(model, layer, TLMI_FFN_W2);
     tlm_tensor_t *hidden = NULL, *active = NULL;
-    tlm_status_t status;
 
     if (tlmi_has_part(&model->shape, TLMI_FFN_W3))
         return tlm_swiglu(out, x, w1, w2, tlmi_model_block(model, layer, TLMI_FFN_W3));
+    tlm_status_t status;
     TLMI_TRY_OR(done, tlm_linear(&hidden, x, w1));
     TLMI_TRY_OR(done, tlm_silu(&active, hidden));
     TLMI_TRY_OR(done, tlm_linear(out, active, w2));
@@ -359,13 +360,14 @@ typedef tlm_status_t (*layer_fn)(tlm_tensor_t **out, const tlm_model_t *model, i
 static tlm_status_t run_sublayer(tlm_tensor_t **x, const tlm_model_t *model, int64_t layer,
                                  const tlmi_sublayer_t *sublayer, layer_fn f)
 {
-    tlm_tensor_t *input = NULL, *change = NULL, *sum = NULL, *result;
+    tlm_tensor_t *input = NULL, *change = NULL, *sum = NULL;
     tlm_status_t status;
 
     TLMI_TRY_OR(done, tlmi_model_norm(&input, model, *x,
                                       tlmi_model_block(model, layer, sublayer->norm_before)));
     TLMI_TRY_OR(done, f(&change, model, layer, input));
     TLMI_TRY_OR(done, tlm_add(&sum, *x, change));
+    tlm_tensor_t *result;
     TLMI_TRY_OR(done, tlmi_model_norm(&result, model, sum,
                                       tlmi_model_block(model, layer, sublayer->norm_after)));
     if (input != *x)

@@ -56,14 +56,13 @@ static int64_t padded_elements(const tlmi_parameter_spec_t *spec)
 static tlm_status_t create_parameters(tlm_model_t *model)
 {
     tlm_status_t status = TLM_OK;
-    tlm_tensor_t *block;
     int64_t elements = 0;
-    float *data;
 
     for (size_t i = 0; i < model->num_parameters; i++)
         elements += padded_elements(&model->specs[i]);
+    tlm_tensor_t *block;
     TLMI_TRY(tlm_tensor_create(&block, TLM_FLOAT32, &elements, 1));
-    data = tlmi_floats(block);
+    float *data = tlmi_floats(block);
     for (size_t i = 0; status == TLM_OK && i < model->num_parameters; i++) {
         const tlmi_parameter_spec_t *spec = &model->specs[i];
 
@@ -81,12 +80,10 @@ tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
     tlm_model_options_t resolved;
     tlmi_model_shape_t shape;
-    tlm_model_t *model;
-    size_t n;
 
     TLMI_TRY(tlmi_model_resolve(&resolved, &shape, "model_create", options));
-    n = shape.num_parameters;
-    model = tlmi_calloc(1, sizeof(*model), "a model");
+    size_t n = shape.num_parameters;
+    tlm_model_t *model = tlmi_calloc(1, sizeof(*model), "a model");
     if (model == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     model->options = resolved;
@@ -132,11 +129,10 @@ static tlm_status_t parameter_init(tlm_model_t *model, size_t index)
 
 tlm_status_t tlm_model_create(tlm_model_t **out, const tlm_model_options_t *options)
 {
-    tlm_model_t *model;
-    tlm_status_t status;
-
     TLMI_REQUIRE("model_create", out);
+    tlm_model_t *model;
     TLMI_TRY(tlmi_model_create_empty(&model, options));
+    tlm_status_t status;
     for (size_t i = 0; i < model->num_parameters; i++)
         TLMI_TRY_OR(fail, parameter_init(model, i));
     *out = model;
@@ -225,8 +221,6 @@ tlm_status_t tlm_model_parameter(tlm_tensor_t **out, const tlm_model_t *model, c
 tlm_status_t tlm_model_set_parameter(tlm_model_t *model, const char *name, const float *values,
                                      const int64_t *shape, int32_t ndim)
 {
-    const tlmi_parameter_spec_t *spec;
-    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
     size_t index = 0;
 
     TLMI_TRY(find_parameter(&index, "model_set_parameter", model, name));
@@ -235,7 +229,8 @@ tlm_status_t tlm_model_set_parameter(tlm_model_t *model, const char *name, const
     if (ndim < 0 || ndim > TLM_MAX_DIMS)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "model_set_parameter: ndim %d is not in 0 .. %d",
                          ndim, TLM_MAX_DIMS);
-    spec = &model->specs[index];
+    const tlmi_parameter_spec_t *spec = &model->specs[index];
+    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
     if (ndim != spec->ndim || memcmp(shape, spec->shape, (size_t)ndim * sizeof(*shape)) != 0)
         return tlmi_fail(TLM_ERR_SHAPE,
                          "model_set_parameter: '%s' has shape %s, but the values have shape %s",

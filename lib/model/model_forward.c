@@ -71,13 +71,11 @@ done:
 tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model, const uint32_t *ids,
                                int64_t batch, int64_t time)
 {
-    tlm_tensor_t *hidden;
-    tlm_status_t status;
-
     TLMI_REQUIRE("model_forward", logits);
     TLMI_TRY(check_input("model_forward", model, ids, batch, time));
+    tlm_tensor_t *hidden;
     TLMI_TRY(hidden_states(&hidden, model, ids, batch, time));
-    status = tlm_linear(logits, hidden, tlmi_model_output(model));
+    tlm_status_t status = tlm_linear(logits, hidden, tlmi_model_output(model));
     tlm_tensor_free(hidden);
     return status;
 }
@@ -87,11 +85,11 @@ tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint3
 {
     const int64_t shape[2] = {batch, time};
     tlm_tensor_t *hidden = NULL, *target_tensor = NULL;
-    tlm_status_t status;
 
     TLMI_REQUIRE("model_loss", loss);
     TLMI_TRY(check_input("model_loss", model, inputs, batch, time));
     TLMI_TRY(check_input("model_loss", model, targets, batch, time));
+    tlm_status_t status;
     TLMI_TRY_OR(done, tlm_tensor_from_data(&target_tensor, TLM_UINT32, targets, shape, 2));
     TLMI_TRY_OR(done, hidden_states(&hidden, model, inputs, batch, time));
     TLMI_TRY_OR(done,

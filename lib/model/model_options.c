@@ -194,7 +194,6 @@ tlm_status_t tlmi_family_of(const tlmi_family_t **out, const char *function,
                             const tlm_model_options_t *options)
 {
     const tlmi_model_option_t *lacking = NULL;
-    char text[TLMI_OPTION_TEXT];
 
     for (size_t i = 0; i < tlmi_num_families; i++) {
         const tlmi_model_option_t *own = find_lacking(&tlmi_families[i], options);
@@ -205,6 +204,7 @@ tlm_status_t tlmi_family_of(const tlmi_family_t **out, const char *function,
         }
         lacking = lacking == NULL ? own : lacking;
     }
+    char text[TLMI_OPTION_TEXT];
     return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: no architecture known to such files has %s (%s)",
                      function, tlmi_option_text(text, options, lacking), lacking->name);
 }

@@ -31,12 +31,10 @@ static tlm_status_t recompute_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
                          .num_parameters = (size_t)node->num_inputs,
                          .parameters = node->inputs};
     tlm_tensor_t *x = NULL, *y = NULL;
-    bool former;
-    tlm_status_t status;
 
     TLMI_TRY(detach(&x, node->inputs[0]));
-    former = tlm_set_grad_enabled(true);
-    status = tlmi_block_forward(&y, &block, 0, x);
+    bool former = tlm_set_grad_enabled(true);
+    tlm_status_t status = tlmi_block_forward(&y, &block, 0, x);
     if (status == TLM_OK)
         status = tlm_tensor_backward(y, grad_out);
     tlm_set_grad_enabled(former);
@@ -59,9 +57,6 @@ tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model,
     tlm_tensor_t **inputs =
         tlmi_cached_calloc(count + 1, sizeof(tlm_tensor_t *), "a block's inputs");
     tlm_tensor_t *y = NULL;
-    tlmi_node_t *node;
-    tlm_status_t status;
-    bool former, graph;
 
     if (inputs == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -69,10 +64,11 @@ tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model,
     for (size_t i = 0; i < count; i++)
         inputs[1 + i] =
             model->parameters[model->shape.front_parameters + (size_t)layer * count + i];
-    graph = tlmi_needs_grad(inputs, (int32_t)count + 1);
-    former = tlm_set_grad_enabled(false);
-    status = tlmi_block_forward(&y, model, layer, x);
+    bool graph = tlmi_needs_grad(inputs, (int32_t)count + 1);
+    bool former = tlm_set_grad_enabled(false);
+    tlm_status_t status = tlmi_block_forward(&y, model, layer, x);
     tlm_set_grad_enabled(former);
+    tlmi_node_t *node;
     if (status == TLM_OK && graph) {
         status = tlmi_record(&node, &recompute_op, y, inputs, (int32_t)count + 1,
                              sizeof(recompute_context_t));

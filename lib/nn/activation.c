@@ -177,10 +177,10 @@ static const tlmi_op_t silu_mul_op = {.name = "silu_mul",
 
 tlm_status_t tlm_silu_mul(tlm_tensor_t **out, tlm_tensor_t *gate, tlm_tensor_t *up)
 {
-    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     TLMI_REQUIRE("silu_mul", out);
     TLMI_TRY(tlmi_check_float("silu_mul", "gate", gate));
     TLMI_TRY(tlmi_check_float("silu_mul", "up", up));
+    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     if (!tlmi_same_shape(gate, up))
         return tlmi_fail(TLM_ERR_SHAPE, "silu_mul: gate %s and up %s differ",
                          tlmi_shape_text(a, gate), tlmi_shape_text(b, up));

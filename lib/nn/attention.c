@@ -179,7 +179,6 @@ static bool heads_fit(int64_t query_heads, int64_t key_heads)
 static tlm_status_t check_operands(int64_t *group, const tlm_tensor_t *query,
                                    const tlm_tensor_t *key, const tlm_tensor_t *value)
 {
-    char q[TLMI_SHAPE_TEXT], k[TLMI_SHAPE_TEXT], v[TLMI_SHAPE_TEXT];
     TLMI_TRY(tlmi_check_float("attention", "query", query));
     TLMI_TRY(tlmi_check_float("attention", "key", key));
     TLMI_TRY(tlmi_check_float("attention", "value", value));
@@ -191,6 +190,7 @@ static tlm_status_t check_operands(int64_t *group, const tlm_tensor_t *query,
         fits = key->shape[i] == value->shape[i] &&
                (i == n - 3 ? heads_fit(query->shape[i], key->shape[i])
                            : query->shape[i] == key->shape[i]);
+    char q[TLMI_SHAPE_TEXT], k[TLMI_SHAPE_TEXT], v[TLMI_SHAPE_TEXT];
     if (!fits)
         return tlmi_fail(TLM_ERR_SHAPE, "attention: query %s, key %s and value %s do not fit",
                          tlmi_shape_text(q, query), tlmi_shape_text(k, key),
@@ -207,7 +207,6 @@ static tlm_status_t check_operands(int64_t *group, const tlm_tensor_t *query,
 static tlm_status_t read_mask(tlmi_mask_t *out, const tlm_tensor_t *query, const tlm_tensor_t *key,
                               const tlm_tensor_t *mask)
 {
-    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     int32_t n = query->ndim;
     int64_t shape[TLM_MAX_DIMS], strides[TLM_MAX_DIMS] = {0};
     memcpy(shape, query->shape, sizeof(shape));
@@ -221,6 +220,7 @@ static tlm_status_t read_mask(tlmi_mask_t *out, const tlm_tensor_t *query, const
         fits = mask->shape[i] == shape[dim] || mask->shape[i] == 1;
         strides[dim] = mask->shape[i] == 1 ? 0 : mask->strides[i];
     }
+    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     if (!fits)
         return tlmi_fail(TLM_ERR_SHAPE, "attention: mask %s does not broadcast to %s",
                          tlmi_shape_text(a, mask), tlmi_dims_text(b, shape, n));
@@ -278,11 +278,12 @@ typedef struct projections {
 static tlm_status_t check_weights(const tlm_tensor_t *x, tlm_tensor_t *const weights[4])
 {
     static const char *const names[] = {"wq", "wk", "wv", "wo"};
-    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     TLMI_TRY(tlmi_check_float("multi_head_attention", "x", x));
+    char a[TLMI_SHAPE_TEXT];
     if (x->ndim < 2)
         return tlmi_fail(TLM_ERR_SHAPE, "multi_head_attention: x %s must be (..., time, d_model)",
                          tlmi_shape_text(a, x));
+    char b[TLMI_SHAPE_TEXT];
     for (int i = 0; i < 4; i++) {
         const tlm_tensor_t *w = weights[i];
         TLMI_TRY(tlmi_check_float("multi_head_attention", names[i], w));
@@ -300,14 +301,13 @@ static tlm_status_t check_weights(const tlm_tensor_t *x, tlm_tensor_t *const wei
 static tlm_status_t check_heads(int64_t *group, const tlm_tensor_t *wq, const tlm_tensor_t *wk,
                                 int32_t num_heads)
 {
-    int64_t d_head, key_heads;
     if (num_heads < 1 || wq->shape[0] % num_heads != 0 || wq->shape[0] == 0)
         return tlmi_fail(TLM_ERR_SHAPE,
                          "multi_head_attention: the %d heads do not divide the %" PRId64
                          " rows of wq",
                          (int)num_heads, wq->shape[0]);
-    d_head = wq->shape[0] / num_heads;
-    key_heads = wk->shape[0] / d_head;
+    int64_t d_head = wq->shape[0] / num_heads;
+    int64_t key_heads = wk->shape[0] / d_head;
     if (key_heads == 0 || wk->shape[0] % d_head != 0 || num_heads % key_heads != 0)
         return tlmi_fail(TLM_ERR_SHAPE,
                          "multi_head_attention: wk has %" PRId64

@@ -234,12 +234,12 @@ tlm_status_t tlmi_attention_forward(const tlmi_attention_t *attention, tlmi_head
                                     tlmi_heads_t query, tlmi_heads_t key, tlmi_heads_t value)
 {
     forward_job_t job = {attention, out, query, key, value, lse, 0, 0, NULL, 0};
-    forward_scratch_t scratch;
     int64_t heads = attention->outer * attention->heads;
     if (heads == 0 || attention->queries == 0)
         return TLM_OK;
     job.rows_per_task = rows_per_task(attention);
     job.tasks_per_head = (attention->queries + job.rows_per_task - 1) / job.rows_per_task;
+    forward_scratch_t scratch;
     job.scratch_size = cut_scratch(&scratch, NULL, &job);
     int32_t workers = tlmi_max_workers();
     size_t capacity;

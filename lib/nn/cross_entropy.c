@@ -93,11 +93,11 @@ static float mean_loss(const double *losses, int64_t n)
 static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm_tensor_t *targets,
                                  int64_t classes)
 {
-    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     TLMI_TRY(tlmi_check_index("cross_entropy", "targets", targets));
     bool fits = x->ndim == targets->ndim + 1;
     for (int32_t i = 0; fits && i < targets->ndim; i++)
         fits = x->shape[i] == targets->shape[i];
+    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     if (!fits || targets->numel == 0 || classes == 0)
         return tlmi_fail(TLM_ERR_SHAPE,
                          "cross_entropy: logits %s with %" PRId64 " classes do not fit targets %s",
@@ -176,9 +176,9 @@ static tlm_status_t cross_entropy_forward(float *loss, const tlm_tensor_t *logit
 
 tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_tensor_t *targets)
 {
-    char text[TLMI_SHAPE_TEXT];
     TLMI_REQUIRE("cross_entropy", out);
     TLMI_TRY(tlmi_check_float("cross_entropy", "logits", logits));
+    char text[TLMI_SHAPE_TEXT];
     if (logits->ndim < 1)
         return tlmi_fail(TLM_ERR_SHAPE, "cross_entropy: logits %s have no dimension of classes",
                          tlmi_shape_text(text, logits));
@@ -351,9 +351,9 @@ static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, 
 tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
                                        tlm_tensor_t *targets)
 {
-    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     TLMI_TRY(tlmi_check_float("cross_entropy", "x", x));
     TLMI_TRY(tlmi_check_float("cross_entropy", "weight", weight));
+    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     if (x->ndim < 1 || weight->ndim != 2 || x->shape[x->ndim - 1] != weight->shape[1])
         return tlmi_fail(TLM_ERR_SHAPE, "cross_entropy: x %s does not fit weight %s",
                          tlmi_shape_text(a, x), tlmi_shape_text(b, weight));

@@ -79,9 +79,9 @@ static const tlmi_op_t embedding_op = {.name = "embedding",
 static tlm_status_t check_embedding(int64_t *shape, const tlm_tensor_t *weight,
                                     const tlm_tensor_t *ids)
 {
-    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     TLMI_TRY(tlmi_check_float("embedding", "weight", weight));
     TLMI_TRY(tlmi_check_index("embedding", "ids", ids));
+    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     if (weight->ndim != 2 || ids->ndim + 1 > TLM_MAX_DIMS)
         return tlmi_fail(TLM_ERR_SHAPE, "embedding: weight %s must be (vocab, d) for ids %s",
                          tlmi_shape_text(a, weight), tlmi_shape_text(b, ids));
@@ -106,8 +106,8 @@ static tlm_status_t check_ids(const int64_t *ids, int64_t n, int64_t vocab)
 static tlm_status_t embedding_forward(tlm_tensor_t *y, tlm_tensor_t *weight, int64_t **ids,
                                       int64_t n)
 {
-    tlm_tensor_t *table;
     TLMI_TRY(check_ids(*ids, n, weight->shape[0]));
+    tlm_tensor_t *table;
     TLMI_TRY(tlmi_contiguous(&table, weight));
     embedding_job_t job = {.ids = *ids,
                            .n = n,
@@ -127,11 +127,12 @@ static tlm_status_t embedding_forward(tlm_tensor_t *y, tlm_tensor_t *weight, int
 
 tlm_status_t tlm_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm_tensor_t *ids)
 {
-    int64_t shape[TLM_MAX_DIMS], *list;
-    tlm_tensor_t *y;
     TLMI_REQUIRE("embedding", out);
+    int64_t shape[TLM_MAX_DIMS];
     TLMI_TRY(check_embedding(shape, weight, ids));
+    int64_t *list;
     TLMI_TRY(tlmi_read_indices(&list, ids));
+    tlm_tensor_t *y;
     tlm_status_t status = tlmi_tensor_new(&y, TLM_FLOAT32, shape, ids->ndim + 1);
     if (status == TLM_OK) {
         status = embedding_forward(y, weight, &list, ids->numel);

@@ -45,9 +45,9 @@ static const tlmi_op_t linear_op = {.name = "linear",
 
 static tlm_status_t check_linear(const tlm_tensor_t *x, const tlm_tensor_t *weight)
 {
-    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     TLMI_TRY(tlmi_check_float("linear", "x", x));
     TLMI_TRY(tlmi_check_float("linear", "weight", weight));
+    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     if (x->ndim < 1 || weight->ndim != 2 || x->shape[x->ndim - 1] != weight->shape[1])
         return tlmi_fail(TLM_ERR_SHAPE, "linear: x %s does not fit weight %s (d_out, d_in)",
                          tlmi_shape_text(a, x), tlmi_shape_text(b, weight));

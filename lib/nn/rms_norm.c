@@ -140,9 +140,9 @@ static void norm_release(tlmi_node_t *node)
 
 static tlm_status_t check_norm(const tlm_tensor_t *x, const tlm_tensor_t *weight, float eps)
 {
-    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     TLMI_TRY(tlmi_check_float("rms_norm", "x", x));
     TLMI_TRY(tlmi_check_float("rms_norm", "weight", weight));
+    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     if (x->ndim < 1 || weight->ndim != 1 || x->shape[x->ndim - 1] != weight->shape[0])
         return tlmi_fail(TLM_ERR_SHAPE, "rms_norm: x %s does not fit weight %s",
                          tlmi_shape_text(a, x), tlmi_shape_text(b, weight));

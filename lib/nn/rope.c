@@ -87,9 +87,9 @@ static tlm_status_t rope_forward(tlm_tensor_t *y, tlm_tensor_t *x, tlmi_rotation
 
 tlm_status_t tlm_rope(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *positions, double theta)
 {
-    char text[TLMI_SHAPE_TEXT];
     TLMI_REQUIRE("rope", out);
     TLMI_TRY(tlmi_check_float("rope", "x", x));
+    char text[TLMI_SHAPE_TEXT];
     if (x->ndim < 2)
         return tlmi_fail(TLM_ERR_SHAPE, "rope: x %s must be (..., time, d)",
                          tlmi_shape_text(text, x));

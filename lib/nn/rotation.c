@@ -23,8 +23,6 @@ static tlm_status_t check_rotation(const char *op, int64_t d, double theta)
 static tlm_status_t check_positions(bool *per_sequence, const char *op, const int64_t *outer_shape,
                                     int32_t outer_ndim, int64_t time, const tlm_tensor_t *positions)
 {
-    char text[TLMI_SHAPE_TEXT], want[TLMI_SHAPE_TEXT];
-    int64_t shape[TLM_MAX_DIMS];
     TLMI_TRY(tlmi_check_index(op, "positions", positions));
     bool fits = positions->ndim >= 1 && positions->ndim <= outer_ndim + 1 &&
                 positions->shape[positions->ndim - 1] == time;
@@ -36,9 +34,11 @@ static tlm_status_t check_positions(bool *per_sequence, const char *op, const in
     }
     if (fits)
         return TLM_OK;
+    int64_t shape[TLM_MAX_DIMS];
     for (int32_t i = 0; i < outer_ndim; i++)
         shape[i] = outer_shape[i];
     shape[outer_ndim] = time;
+    char text[TLMI_SHAPE_TEXT], want[TLMI_SHAPE_TEXT];
     return tlmi_fail(TLM_ERR_SHAPE, "%s: positions %s do not broadcast to %s", op,
                      tlmi_shape_text(text, positions), tlmi_dims_text(want, shape, outer_ndim + 1));
 }

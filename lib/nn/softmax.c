@@ -123,9 +123,9 @@ static tlm_status_t softmax_forward(tlm_tensor_t *y, tlm_tensor_t *x, int32_t di
 
 tlm_status_t tlm_softmax(tlm_tensor_t **out, tlm_tensor_t *x, int32_t dim)
 {
-    char text[TLMI_SHAPE_TEXT];
     TLMI_REQUIRE("softmax", out);
     TLMI_TRY(tlmi_check_float("softmax", "x", x));
+    char text[TLMI_SHAPE_TEXT];
     if (dim < -x->ndim || dim >= x->ndim)
         return tlmi_fail(TLM_ERR_SHAPE, "softmax: no dimension %d in %s", (int)dim,
                          tlmi_shape_text(text, x));

@@ -144,9 +144,8 @@ tlm_status_t tlm_optimizer_add_adamw_group(tlm_optimizer_t *optimizer, tlm_tenso
 static tlm_status_t check_companion(const char *what, size_t index, const tlm_tensor_t *tensor,
                                     const tlm_tensor_t *parameter)
 {
-    char shape[TLMI_SHAPE_TEXT], needed[TLMI_SHAPE_TEXT];
-
     TLMI_TRY(tlmi_check_row_major("adamw_update", what, index, tensor));
+    char shape[TLMI_SHAPE_TEXT], needed[TLMI_SHAPE_TEXT];
     if (!tlmi_same_shape(tensor, parameter))
         return tlmi_fail(TLM_ERR_SHAPE,
                          "adamw_update: %s %zu has shape %s, but its parameter has shape %s", what,

@@ -53,11 +53,10 @@ tlm_status_t tlmi_gradient_sum_squares(double *out, const char *function,
 {
     int64_t num_pieces = 0, at = 0;
     double sum = 0.0;
-    piece_t *pieces;
 
     for (size_t i = 0; i < n; i++)
         num_pieces += count_pieces(gradients[i]);
-    pieces =
+    piece_t *pieces =
         tlmi_cached_alloc((size_t)num_pieces, sizeof(*pieces), "the pieces of a gradient norm");
     if (pieces == NULL)
         return TLM_ERR_OUT_OF_MEMORY;

@@ -56,14 +56,13 @@ static tlm_status_t check_gradients(const tlm_optimizer_t *optimizer)
 {
     tlm_tensor_t **gradients = tlmi_cached_calloc(optimizer->num_parameters, sizeof(tlm_tensor_t *),
                                                   "the gradients of an optimizer step");
-    tlm_status_t status;
-    double sum;
 
     if (gradients == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < optimizer->num_parameters; i++)
         gradients[i] = optimizer->parameters[i].tensor->grad;
-    status =
+    double sum;
+    tlm_status_t status =
         tlmi_gradient_sum_squares(&sum, "optimizer_step", gradients, optimizer->num_parameters);
     tlmi_cached_free(gradients);
     return status;
@@ -117,7 +116,6 @@ tlm_status_t tlmi_optimizer_step(tlm_optimizer_t *optimizer, const double *learn
                                  bool are_finite)
 {
     updates_t updates = {0};
-    tlm_status_t status;
 
     if (optimizer->steps == UINT64_MAX)
         return tlmi_fail(TLM_ERR_STATE,
@@ -129,6 +127,7 @@ tlm_status_t tlmi_optimizer_step(tlm_optimizer_t *optimizer, const double *learn
                                        "the updates of an optimizer step");
     if (updates.items == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
+    tlm_status_t status;
     TLMI_TRY_OR(done, prepare(&updates, optimizer, learning_rate));
     for (size_t i = 0; i < updates.n && !tlmi_dry_run(); i++) {
         kind_of(optimizer, updates.items[i].parameter)->apply(&updates.items[i]);
@@ -196,13 +195,13 @@ static double *rate_of(tlmi_group_t *group, rate_t rate)
 static tlm_status_t set_rate(const char *function, tlm_optimizer_t *optimizer, size_t group,
                              rate_t rate, double value)
 {
-    size_t first = group == TLM_ALL_GROUPS ? 0 : group, end;
+    size_t first = group == TLM_ALL_GROUPS ? 0 : group;
 
     TLMI_REQUIRE(function, optimizer);
     TLMI_TRY(tlmi_check_rate(function, rate_names[rate], value));
     if (group != TLM_ALL_GROUPS)
         TLMI_TRY(check_group(function, optimizer, group));
-    end = group == TLM_ALL_GROUPS ? optimizer->num_groups : group + 1;
+    size_t end = group == TLM_ALL_GROUPS ? optimizer->num_groups : group + 1;
     for (size_t i = first; i < end; i++) {
         tlmi_group_t changed = optimizer->groups[i];
 

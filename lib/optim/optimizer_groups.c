@@ -224,8 +224,7 @@ static tlm_status_t parameter_init(tlmi_parameter_t *out, const char *function,
 tlm_status_t tlmi_optimizer_add(tlm_optimizer_t *optimizer, const char *function,
                                 tlm_tensor_t *const *tensors, size_t n, const tlmi_group_t *group)
 {
-    tlm_status_t status;
-    size_t total, added = 0;
+    size_t added = 0;
 
     TLMI_REQUIRE(function, optimizer);
     if (n > 0)
@@ -233,6 +232,7 @@ tlm_status_t tlmi_optimizer_add(tlm_optimizer_t *optimizer, const char *function
     TLMI_TRY(tlmi_group_check(function, group));
     for (size_t i = 0; i < n; i++)
         TLMI_TRY(tlmi_check_leaf(function, "tensor", i, tensors[i]));
+    size_t total;
     if (!tlmi_add_size(&total, optimizer->num_parameters, n))
         return tlmi_fail_overflow("the parameters of an optimizer");
     TLMI_TRY(check_distinct(function, optimizer, tensors, total));
@@ -244,6 +244,7 @@ tlm_status_t tlmi_optimizer_add(tlm_optimizer_t *optimizer, const char *function
     tlmi_group_t copy;
     TLMI_TRY(tlmi_group_copy(&copy, group));
     tlmi_parameter_t *fresh = optimizer->parameters + optimizer->num_parameters;
+    tlm_status_t status;
     for (; added < n; added++)
         TLMI_TRY_OR(fail, parameter_init(&fresh[added], function, tensors[added],
                                          optimizer->num_groups, group));

@@ -26,10 +26,10 @@ static double learning_rate(const tlm_schedule_options_t *options, uint64_t step
 {
     double high = options->max_learning_rate, low = options->min_learning_rate;
     uint64_t warmup = options->warmup_steps, total = options->total_steps;
-    double done;
 
     if (step < warmup)
         return (double)step / (double)warmup * high;
+    double done;
     switch (options->kind) {
     case TLM_SCHEDULE_COSINE:
         return low + 0.5 * (1.0 + cos(PI * progress(step, warmup, total))) * (high - low);

@@ -102,9 +102,9 @@ tlm_status_t tlmi_check_version(const char *op, const char *what, const tlm_tens
 
 static tlm_status_t check_input_unchanged(const tlmi_node_t *node, int32_t i)
 {
-    char what[64];
     if (node->inputs[i] == NULL || node->inputs[i]->storage->version == node->versions[i])
         return TLM_OK;
+    char what[64];
     if (i < TLMI_NAMED_INPUTS && node->op->input_names[i] != NULL)
         snprintf(what, sizeof(what), "input %s", node->op->input_names[i]);
     else
@@ -358,10 +358,10 @@ static tlm_status_t run_nodes(walk_t *ready, tlm_tensor_t *root)
 
 static tlm_status_t check_backward(const tlm_tensor_t *tensor, const tlm_tensor_t *gradient)
 {
-    char want[TLMI_SHAPE_TEXT];
     TLMI_TRY(tlmi_check_float("backward", "tensor", tensor));
     if (!tensor->requires_grad)
         return tlmi_fail(TLM_ERR_STATE, "backward: the tensor does not require a gradient");
+    char want[TLMI_SHAPE_TEXT];
     if (gradient == NULL) {
         if (tensor->numel != 1)
             return tlmi_fail(TLM_ERR_SHAPE,

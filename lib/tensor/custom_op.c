@@ -28,8 +28,8 @@ typedef struct custom_context {
 static tlm_status_t take_gradient(tlmi_node_t *node, int32_t i, tlm_tensor_t *gradient,
                                   const tlm_tensor_t *grad_out)
 {
-    char got[TLMI_SHAPE_TEXT], want[TLMI_SHAPE_TEXT];
     TLMI_TRY(tlmi_check_float(node->op->name, "a gradient", gradient));
+    char got[TLMI_SHAPE_TEXT], want[TLMI_SHAPE_TEXT];
     if (!tlmi_same_shape(gradient, node->inputs[i]))
         return tlmi_fail(TLM_ERR_SHAPE, "%s: gradient %s for input %d of shape %s", node->op->name,
                          tlmi_shape_text(got, gradient), i, tlmi_shape_text(want, node->inputs[i]));
@@ -176,7 +176,6 @@ tlm_status_t tlm_custom_op_record(tlm_tensor_t **out, const tlm_tensor_t *result
                                   const tlm_custom_op_options_t *options)
 {
     tlm_custom_op_options_t known = TLM_CUSTOM_OP_OPTIONS_INIT;
-    tlm_tensor_t *tensor;
     TLMI_REQUIRE(CALL, out);
     TLMI_TRY(tlmi_check_float(CALL, "result", result));
     TLMI_TRY(check_tensors("inputs", inputs, num_inputs));
@@ -184,6 +183,7 @@ tlm_status_t tlm_custom_op_record(tlm_tensor_t **out, const tlm_tensor_t *result
     TLMI_TRY(tlmi_options_read(CALL, &known, TLMI_CUSTOM_OP_OPTIONS, options));
     if (known.backward == NULL)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: options->backward is NULL", CALL);
+    tlm_tensor_t *tensor;
     TLMI_TRY(tlm_tensor_detach(&tensor, result));
     if (tlmi_needs_grad(inputs, (int32_t)num_inputs)) {
         tlm_status_t status = record(tensor, inputs, num_inputs, saved, num_saved, &known);

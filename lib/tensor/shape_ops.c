@@ -46,8 +46,6 @@ static const tlmi_op_t contiguous_op = {.name = "contiguous",
 static tlm_status_t resolve_shape(int64_t *resolved, const tlm_tensor_t *a, const int64_t *shape,
                                   int32_t ndim)
 {
-    char from[TLMI_SHAPE_TEXT];
-    char to[TLMI_SHAPE_TEXT];
     int32_t missing = -1;
     int64_t known = 1;
     bool fits = true, overflows = false, empty = false;
@@ -70,6 +68,7 @@ static tlm_status_t resolve_shape(int64_t *resolved, const tlm_tensor_t *a, cons
     } else if (fits) {
         fits = known == a->numel;
     }
+    char from[TLMI_SHAPE_TEXT], to[TLMI_SHAPE_TEXT];
     if (!fits)
         return tlmi_fail(TLM_ERR_SHAPE,
                          "reshape: %s has %" PRId64 " elements, which do not fit shape %s",
@@ -130,8 +129,8 @@ static tlm_status_t transpose_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
     const transpose_context_t *context = tlmi_node_context(node);
     const tlm_tensor_t *input = node->inputs[0];
     int64_t strides[TLM_MAX_DIMS];
-    int64_t source_strides[TLM_MAX_DIMS];
     tlmi_row_major_strides(strides, input->shape, input->ndim);
+    int64_t source_strides[TLM_MAX_DIMS];
     tlmi_row_major_strides(source_strides, grad_out->shape, grad_out->ndim);
     swap_dims(source_strides, context->dim0, context->dim1);
     float *grad;
@@ -231,9 +230,9 @@ static tlm_status_t concat_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
         const tlm_tensor_t *input = node->inputs[i];
         if (tlmi_wants_grad(node, i)) {
             int64_t strides[TLM_MAX_DIMS];
+            tlmi_row_major_strides(strides, input->shape, input->ndim);
             float *grad;
             bool accumulate;
-            tlmi_row_major_strides(strides, input->shape, input->ndim);
             TLMI_TRY(tlmi_grad_open(&grad, &accumulate, node, i));
             tlmi_strided_scale(grad, strides, accumulate, 1.0f, part, grad_out->strides,
                                input->shape, input->ndim);
@@ -253,7 +252,6 @@ static const tlmi_op_t concat_op = {
 static tlm_status_t concat_shape(int64_t *shape, int32_t *dim, tlm_tensor_t *const *tensors,
                                  size_t n)
 {
-    char text[TLMI_SHAPE_TEXT], first[TLMI_SHAPE_TEXT];
     if (n == 0 || n > INT32_MAX)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "concat: n %zu is not in 1 .. %d", n, INT32_MAX);
     TLMI_REQUIRE("concat", tensors);
@@ -262,6 +260,7 @@ static tlm_status_t concat_shape(int64_t *shape, int32_t *dim, tlm_tensor_t *con
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "concat: tensors[%zu] is NULL", i);
     TLMI_TRY(tlmi_check_dim("concat", dim, tensors[0]));
     memcpy(shape, tensors[0]->shape, sizeof(tensors[0]->shape));
+    char text[TLMI_SHAPE_TEXT], first[TLMI_SHAPE_TEXT];
     for (size_t i = 1; i < n; i++) {
         const tlm_tensor_t *tensor = tensors[i];
         if (tensor->dtype != tensors[0]->dtype)

@@ -92,7 +92,6 @@ static void run_rows(const loop_job_t *job, int64_t first_row, int64_t last_row,
 {
     const tlmi_loop_t *loop = job->loop;
     int32_t inner = loop->ndim - 1;
-    int64_t index[TLM_MAX_DIMS];
     int64_t offsets[TLMI_MAX_OPERANDS] = {0};
     int64_t inner_strides[TLMI_MAX_OPERANDS] = {0};
     for (int32_t i = 0; i < loop->num_operands; i++) {
@@ -100,6 +99,7 @@ static void run_rows(const loop_job_t *job, int64_t first_row, int64_t last_row,
         offsets[i] = begin * inner_strides[i];
     }
     int64_t rest = first_row;
+    int64_t index[TLM_MAX_DIMS];
     for (int32_t d = inner - 1; d >= 0; d--) {
         index[d] = rest % loop->shape[d];
         rest /= loop->shape[d];

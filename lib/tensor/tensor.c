@@ -154,8 +154,8 @@ static tlm_status_t make_storage(tlmi_storage_t **out, size_t bytes)
 tlm_status_t tlmi_tensor_new(tlm_tensor_t **out, int32_t dtype, const int64_t *shape, int32_t ndim)
 {
     int64_t numel;
-    tlmi_storage_t *storage;
     TLMI_TRY(tlmi_check_shape("tensor", &numel, dtype, shape, ndim));
+    tlmi_storage_t *storage;
     TLMI_TRY(make_storage(&storage, (size_t)numel * tlm_dtype_size(dtype)));
     tlm_status_t status = make_tensor(out, dtype, storage->data, shape, NULL, ndim, storage);
     if (status != TLM_OK)

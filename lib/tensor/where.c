@@ -26,8 +26,9 @@ static void choose(float *y, const int64_t *shape, int32_t ndim, const tlm_tenso
                    const float *a, const int64_t *strides_a, const float *b,
                    const int64_t *strides_b)
 {
-    int64_t strides_y[TLM_MAX_DIMS], strides_condition[TLM_MAX_DIMS];
+    int64_t strides_y[TLM_MAX_DIMS];
     tlmi_row_major_strides(strides_y, shape, ndim);
+    int64_t strides_condition[TLM_MAX_DIMS];
     tlmi_broadcast_strides(strides_condition, condition, shape, ndim);
     tlmi_loop_t loop;
     where_job_t job = {y, condition->data, a, b};

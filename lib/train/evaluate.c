@@ -69,11 +69,11 @@ static tlm_status_t sum_losses(double *sum, tlm_model_t *model, const plan_t *pl
     for (uint64_t first = 0; first < plan->windows;) {
         uint64_t left = plan->windows - first;
         int64_t rows = left < (uint64_t)plan->batch ? (int64_t)left : plan->batch;
-        tlm_tensor_t *loss;
-        float value;
 
         TLMI_TRY(read_rows(plan, first, rows));
+        tlm_tensor_t *loss;
         TLMI_TRY(tlm_model_loss(&loss, model, plan->inputs, plan->targets, rows, plan->context));
+        float value;
         (void)tlm_tensor_item(&value, loss); /* a scalar */
         tlm_tensor_free(loss);
         *sum += (double)value * (double)rows;
@@ -89,11 +89,11 @@ tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function, tlm_mode
     plan_t plan = {dataset, batch, context, 0, 0, NULL, NULL};
     tlm_evaluation_t result = TLM_EVALUATION_INIT;
     bool had_grad = tlm_grad_enabled();
-    double begin = tlmi_seconds(), sum;
+    double begin = tlmi_seconds();
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-    size_t ids;
 
     TLMI_TRY(tlmi_check_windows(function, dataset, context));
+    size_t ids;
     if (!tlmi_mul_size(&ids, (size_t)batch, (size_t)context))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: a batch of (%" PRId64 ", %" PRId64 ") is too large", function, batch,
@@ -104,6 +104,7 @@ tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function, tlm_mode
     if (plan.inputs == NULL || plan.targets == NULL)
         goto done;
     (void)tlm_set_grad_enabled(false);
+    double sum;
     status = sum_losses(&sum, model, &plan);
     (void)tlm_set_grad_enabled(had_grad);
     if (status != TLM_OK)

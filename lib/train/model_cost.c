@@ -213,10 +213,10 @@ tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
 {
     tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
     tlm_cost_t cost = TLM_COST_INIT;
-    tlm_model_options_t options;
-    tlmi_model_shape_t shape;
 
     TLMI_REQUIRE("model_cost", out);
+    tlm_model_options_t options;
+    tlmi_model_shape_t shape;
     TLMI_TRY(tlmi_model_resolve(&options, &shape, "model_cost", model));
     if (cost_options != NULL)
         TLMI_TRY(tlmi_options_read("model_cost", &asked, TLMI_COST_OPTIONS, cost_options));

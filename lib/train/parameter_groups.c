@@ -20,8 +20,7 @@ tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model
                                      uint32_t no_decay, const tlm_group_options_t *options)
 {
     tlm_group_options_t known = TLM_GROUP_OPTIONS_INIT;
-    size_t n, with = 0, without = 0;
-    tlm_status_t status;
+    size_t with = 0, without = 0;
 
     TLMI_REQUIRE("optimizer_add_model", optimizer);
     TLMI_REQUIRE("optimizer_add_model", model);
@@ -33,7 +32,7 @@ tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model
         TLMI_TRY(tlmi_options_read("optimizer_add_model", &known, TLMI_GROUP_OPTIONS, options));
     if (!optimizer->defaults.kind->has_weight_decay)
         no_decay = 0;
-    n = model->num_parameters;
+    size_t n = model->num_parameters;
     tlm_tensor_t **tensors = tlmi_alloc(n, sizeof(*tensors), "the groups of a model");
     if (tensors == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -43,6 +42,7 @@ tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model
     for (size_t i = 0; i < n; i++)
         if (!decays(model, i, no_decay))
             tensors[with + without++] = model->parameters[i];
+    tlm_status_t status;
     TLMI_TRY_OR(done, tlm_optimizer_add_group(optimizer, tensors, with, &known));
     if (without > 0) {
         known.has_weight_decay = true;

@@ -101,7 +101,7 @@ static bool own_path(const char **path)
 tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_optimizer_t *optimizer,
                                 tlm_loader_t *loader, const tlm_trainer_options_t *options)
 {
-    tlm_trainer_t trainer = {.best_loss = (double)INFINITY}, *made;
+    tlm_trainer_t trainer = {.best_loss = (double)INFINITY};
 
     TLMI_REQUIRE("trainer_create", out);
     TLMI_REQUIRE("trainer_create", model);
@@ -117,7 +117,7 @@ tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_opt
     tlm_tensor_t **trained;
     TLMI_TRY(find_trained(&trained, "trainer_create", model, optimizer));
     tlmi_cached_free(trained);
-    made = tlmi_memdup(&trainer, sizeof(trainer), "a trainer");
+    tlm_trainer_t *made = tlmi_memdup(&trainer, sizeof(trainer), "a trainer");
     if (made == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     if (made->options.schedule != NULL)
@@ -166,13 +166,13 @@ static tlm_status_t add_batch(tlm_trainer_t *trainer, double *sum)
 {
     tlm_tensor_t *loss = NULL, *share = NULL;
     const uint32_t *inputs, *targets;
-    tlm_status_t status;
 
     TLMI_TRY(tlm_loader_next(&inputs, &targets, trainer->loader));
     TLMI_TRY(
         tlm_model_loss(&loss, trainer->model, inputs, targets, trainer->rows, trainer->context));
     float value;
     (void)tlm_tensor_item(&value, loss); /* a scalar */
+    tlm_status_t status;
     if (!isfinite(value)) {
         status = fail_non_finite(trainer, "the loss", (double)value);
         goto done;
@@ -197,7 +197,6 @@ static tlm_status_t update(tlm_trainer_t *trainer, tlm_tensor_t *const *trained,
     const tlm_schedule_options_t *schedule = trainer->options.schedule;
     tlm_status_t status =
         tlm_clip_grad_norm(norm, trained, trainer->optimizer->num_parameters, max_norm);
-    double rate;
 
     if (status == TLM_ERR_NON_FINITE)
         return fail_non_finite(trainer, "the gradients' norm", (double)NAN);
@@ -207,6 +206,7 @@ static tlm_status_t update(tlm_trainer_t *trainer, tlm_tensor_t *const *trained,
     if (schedule == NULL)
         return tlmi_optimizer_step(trainer->optimizer, NULL, true);
     /* Counted from 1: a rate of 0 would waste the first step. */
+    double rate;
     TLMI_TRY(tlm_schedule_learning_rate(&rate, schedule, trainer->step + 1));
     return tlmi_optimizer_step(trainer->optimizer, &rate, true);
 }
@@ -240,13 +240,14 @@ static tlm_status_t take_step(tlm_train_step_t *out, tlm_trainer_t *trainer,
                               tlm_tensor_t *const *trained)
 {
     uint64_t first = trainer->step * trainer->options.accumulation;
-    double begin = tlmi_seconds(), sum = 0.0, norm;
+    double begin = tlmi_seconds(), sum = 0.0;
 
     if (tlm_loader_position(trainer->loader) != first)
         TLMI_TRY(tlm_loader_seek(trainer->loader, first));
     tlm_model_zero_grad(trainer->model);
     for (uint64_t i = 0; i < trainer->options.accumulation; i++)
         TLMI_TRY(add_batch(trainer, &sum));
+    double norm;
     TLMI_TRY(update(trainer, trained, &norm));
     trainer->step++;
     trainer->is_evaluated = false;

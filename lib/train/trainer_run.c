@@ -46,9 +46,9 @@ tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
 tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
 {
     tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
-    char metadata[64], number[TLMI_NUMBER_SIZE];
 
     TLMI_REQUIRE("trainer_save", trainer);
+    char metadata[64], number[TLMI_NUMBER_SIZE];
     if (isfinite(trainer->best_loss)) {
         snprintf(metadata, sizeof(metadata), "{\"%s\":%s}", BEST_LOSS,
                  tlmi_number_text(number, trainer->best_loss, 17));
@@ -71,10 +71,10 @@ tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
 /* Reads the lowest loss that a checkpoint records; infinity if it records none. */
 static tlm_status_t read_best_loss(double *out, const char *path)
 {
-    tlmi_json_t *root;
     char *metadata;
 
     TLMI_TRY(tlm_checkpoint_metadata(&metadata, NULL, path));
+    tlmi_json_t *root;
     tlm_status_t status = tlmi_json_parse(&root, metadata, strlen(metadata), path);
     tlm_free(metadata);
     if (status != TLM_OK)
@@ -98,13 +98,11 @@ static tlm_status_t resume(tlm_trainer_t *trainer, const char *path)
 
 tlm_status_t tlm_trainer_resume(tlm_trainer_t *trainer, const char *path)
 {
-    tlm_status_t status;
-    char *latest;
-
     TLMI_REQUIRE("trainer_resume", trainer);
     if (path == NULL && trainer->options.checkpoint_dir != NULL) {
+        char *latest;
         TLMI_TRY(tlm_checkpoint_dir_latest(&latest, NULL, trainer->options.checkpoint_dir));
-        status = resume(trainer, latest);
+        tlm_status_t status = resume(trainer, latest);
         tlm_free(latest);
         return status;
     }

@@ -25,6 +25,9 @@ typedef struct tlmi_vocabulary {
     uint32_t size;    /* ids in use, holes included */
     uint32_t *slots;  /* hash table with open addressing: an id, or TLMI_NO_TOKEN if free */
     size_t num_slots; /* a power of two, or 0 */
+    uint32_t *hidden; /* the ids that are not in `slots`, ascending */
+    uint32_t num_hidden;
+    size_t hidden_capacity;
 } tlmi_vocabulary_t;
 
 /* A zeroed vocabulary is empty. */
@@ -33,6 +36,11 @@ void tlmi_vocabulary_release(tlmi_vocabulary_t *vocabulary);
 /* Appends a token, which must not be in the vocabulary yet. Size 0 makes a hole: an id without a
  * token. */
 tlm_status_t tlmi_vocabulary_add(tlmi_vocabulary_t *vocabulary, const uint8_t *bytes, size_t size);
+
+/* Appends a token, size >= 1, that tlmi_vocabulary_find does not find: another one may have the same
+ * bytes. */
+tlm_status_t tlmi_vocabulary_add_hidden(tlmi_vocabulary_t *vocabulary, const uint8_t *bytes,
+                                        size_t size);
 
 /* Sets the id of the concatenation of two tokens, and appends it if it is not in the vocabulary
  * yet. */
@@ -64,12 +72,36 @@ struct tlm_tokenizer {
     tlmi_memory_pool_t *memory; /* the only part that changes: idle caches of pretokens */
 };
 
-/* Makes a tokenizer that is complete except for its model. The vocabulary is consumed even on
- * failure; the special tokens, normalizer and pretokenizer come from the options. Error messages
- * begin with `what`, as everywhere here. The caller sets `model` or frees the tokenizer. */
+/* The parts of a tokenizer, except for its model. */
+typedef struct tlmi_tokenizer_parts {
+    tlmi_vocabulary_t vocabulary;
+    const tlmi_normalizer_t *normalizer; /* NULL: none */
+    tlmi_pretokenizer_t *pretokenizer;
+    tlmi_decoder_t *decoder;   /* NULL: see tlm_tokenizer */
+    tlmi_template_t *template; /* NULL: none */
+    /* The special tokens; borrowed. */
+    const tlm_bytes_t *special;
+    const uint32_t *special_ids;  /* NULL: those that the vocabulary lacks are appended to it */
+    const uint8_t *special_flags; /* TLMI_TOKEN_...; may be NULL */
+    size_t num_special;
+} tlmi_tokenizer_parts_t;
+
+void tlmi_tokenizer_parts_release(tlmi_tokenizer_parts_t *parts);
+
+/* Makes a tokenizer that is complete except for its model. Consumes the parts even on failure. Error
+ * messages begin with `what`, as everywhere here. The caller calls tlmi_tokenizer_finish or frees
+ * the tokenizer. */
+tlm_status_t tlmi_tokenizer_start_parts(tlm_tokenizer_t **out, const char *what,
+                                        tlmi_tokenizer_parts_t *parts);
+
+/* The same with special tokens, normalizer and pretokenizer from options. Consumes the vocabulary
+ * even on failure. */
 tlm_status_t tlmi_tokenizer_start(tlm_tokenizer_t **out, const char *what,
                                   tlmi_vocabulary_t *vocabulary,
                                   const tlm_tokenizer_options_t *options);
+
+/* Sets the model, which is consumed even on failure. */
+tlm_status_t tlmi_tokenizer_finish(tlm_tokenizer_t *tokenizer, tlmi_subword_model_t *model);
 
 /* Copies a caller's options, which may be NULL, into the library's own struct and checks them. */
 tlm_status_t tlmi_tokenizer_read_options(tlm_tokenizer_options_t *out, const char *what,

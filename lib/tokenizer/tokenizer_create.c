@@ -24,52 +24,124 @@ void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer)
     tlmi_free(tokenizer);
 }
 
-/* Gives each special token an id, which is a new one if the vocabulary lacks the token. */
-static tlm_status_t number_special_tokens(tlm_tokenizer_t *tokenizer)
+void tlmi_tokenizer_parts_release(tlmi_tokenizer_parts_t *parts)
+{
+    tlmi_vocabulary_release(&parts->vocabulary);
+    tlmi_normalizer_free(parts->normalizer);
+    tlmi_pretokenizer_free(parts->pretokenizer);
+    tlmi_decoder_free(parts->decoder);
+    tlmi_template_free(parts->template);
+    *parts = (tlmi_tokenizer_parts_t){0};
+}
+
+/* Gives a special token an id, which is a new one if the vocabulary lacks the token. */
+static tlm_status_t number_special_token(uint32_t *id, tlmi_vocabulary_t *vocabulary,
+                                         tlm_bytes_t token)
+{
+    *id = tlmi_vocabulary_find(vocabulary, token.data, token.size);
+    if (*id != TLMI_NO_TOKEN)
+        return TLM_OK;
+    *id = vocabulary->size;
+    return tlmi_vocabulary_add(vocabulary, token.data, token.size);
+}
+
+static tlm_status_t number_special_tokens(tlm_tokenizer_t *tokenizer, const uint32_t *ids)
 {
     size_t n = tlmi_special_tokens_count(tokenizer->special);
 
     tokenizer->special_ids = tlmi_alloc(n, sizeof(*tokenizer->special_ids), "special tokens");
     if (tokenizer->special_ids == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < n; i++) {
-        tlm_bytes_t token = tlmi_special_tokens_get(tokenizer->special, i);
-        uint32_t id = tlmi_vocabulary_find(&tokenizer->vocabulary, token.data, token.size);
-
-        if (id == TLMI_NO_TOKEN) {
-            id = tokenizer->vocabulary.size;
-            TLMI_TRY(tlmi_vocabulary_add(&tokenizer->vocabulary, token.data, token.size));
-        }
-        tokenizer->special_ids[i] = id;
-    }
+    for (size_t i = 0; i < n; i++)
+        if (ids != NULL)
+            tokenizer->special_ids[i] = ids[i];
+        else
+            TLMI_TRY(number_special_token(&tokenizer->special_ids[i], &tokenizer->vocabulary,
+                                          tlmi_special_tokens_get(tokenizer->special, i)));
     return TLM_OK;
+}
+
+tlm_status_t tlmi_tokenizer_start_parts(tlm_tokenizer_t **out, const char *what,
+                                        tlmi_tokenizer_parts_t *parts)
+{
+    tlm_tokenizer_t *tokenizer = tlmi_calloc(1, sizeof(*tokenizer), "a tokenizer");
+    tlmi_tokenizer_parts_t own = *parts;
+    tlm_status_t status;
+
+    *parts = (tlmi_tokenizer_parts_t){0};
+    if (tokenizer == NULL) {
+        tlmi_tokenizer_parts_release(&own);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    tokenizer->vocabulary = own.vocabulary;
+    tokenizer->normalizer = own.normalizer;
+    tokenizer->pretokenizer = own.pretokenizer;
+    tokenizer->decoder = own.decoder;
+    tokenizer->template = own.template;
+    TLMI_TRY_OR(fail,
+                tlmi_special_tokens_create(&tokenizer->special, own.special, own.special_flags,
+                                           own.num_special, own.normalizer, what));
+    TLMI_TRY_OR(fail, tlmi_memory_pool_create(&tokenizer->memory));
+    TLMI_TRY_OR(fail, number_special_tokens(tokenizer, own.special_ids));
+    *out = tokenizer;
+    return TLM_OK;
+fail:
+    tlm_tokenizer_free(tokenizer);
+    return status;
 }
 
 tlm_status_t tlmi_tokenizer_start(tlm_tokenizer_t **out, const char *what,
                                   tlmi_vocabulary_t *vocabulary,
                                   const tlm_tokenizer_options_t *options)
 {
-    tlm_tokenizer_t *tokenizer = tlmi_calloc(1, sizeof(*tokenizer), "a tokenizer");
-    tlm_status_t status;
+    tlmi_tokenizer_parts_t parts = {.vocabulary = *vocabulary,
+                                    .normalizer = options->nfc ? &tlmi_nfc : NULL,
+                                    .special = options->special_tokens,
+                                    .num_special = options->num_special_tokens};
 
-    if (tokenizer == NULL) {
-        tlmi_vocabulary_release(vocabulary);
-        return TLM_ERR_OUT_OF_MEMORY;
-    }
-    tokenizer->vocabulary = *vocabulary;
     *vocabulary = (tlmi_vocabulary_t){0};
-    if (options->nfc)
-        tokenizer->normalizer = &tlmi_nfc;
-    TLMI_TRY_OR(fail, tlmi_special_tokens_create(&tokenizer->special, options->special_tokens, NULL,
-                                                 options->num_special_tokens, NULL, what));
-    TLMI_TRY_OR(fail, tlmi_pretokenizer_create(&tokenizer->pretokenizer, options->pattern));
-    TLMI_TRY_OR(fail, tlmi_memory_pool_create(&tokenizer->memory));
-    TLMI_TRY_OR(fail, number_special_tokens(tokenizer));
-    *out = tokenizer;
-    return TLM_OK;
-fail:
-    tlm_tokenizer_free(tokenizer);
+    tlm_status_t status = tlmi_pretokenizer_create(&parts.pretokenizer, options->pattern);
+    if (status == TLM_OK)
+        return tlmi_tokenizer_start_parts(out, what, &parts);
+    tlmi_tokenizer_parts_release(&parts);
     return status;
+}
+
+/* Finds whether U+2581 stands for each space when text comes out of the normalizer. */
+static tlm_status_t escapes_spaces(bool *out, const tlmi_normalizer_t *normalizer)
+{
+    static const uint8_t text[] = "x y", escaped[] = "x\xE2\x96\x81y";
+    tlmi_normal_text_t normal = {0};
+
+    *out = false;
+    if (normalizer == NULL)
+        return TLM_OK;
+    tlm_status_t status = normalizer->kind->append(normalizer, &normal, text, 3, 0);
+    if (status == TLM_OK)
+        *out = normal.size == 5 && memcmp(normal.bytes, escaped, 5) == 0;
+    tlmi_normal_text_release(&normal);
+    return status;
+}
+
+/* Without other steps, a whole text is one pretoken. If the model allows it, such a text is cut into
+ * words, which are likely to be in the cache. */
+static tlm_status_t cut_before_meta(tlm_tokenizer_t *tokenizer)
+{
+    tlmi_splitter_t *splitter;
+    bool escapes;
+
+    if (tokenizer->model->kind->splits_before_meta == NULL ||
+        tlmi_pretokenizer_pattern(tokenizer->pretokenizer) != NULL)
+        return TLM_OK;
+    TLMI_TRY(escapes_spaces(&escapes, tokenizer->normalizer));
+    TLMI_TRY(tlmi_split_before_meta_create(&splitter, tokenizer->model, escapes));
+    return tlmi_pretokenizer_add(tokenizer->pretokenizer, splitter);
+}
+
+tlm_status_t tlmi_tokenizer_finish(tlm_tokenizer_t *tokenizer, tlmi_subword_model_t *model)
+{
+    tokenizer->model = model;
+    return cut_before_meta(tokenizer);
 }
 
 tlm_status_t tlmi_tokenizer_copy_vocabulary(tlmi_vocabulary_t *out, const char *what,

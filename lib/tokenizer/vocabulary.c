@@ -12,6 +12,7 @@ void tlmi_vocabulary_release(tlmi_vocabulary_t *vocabulary)
     tlmi_free(vocabulary->bytes);
     tlmi_free(vocabulary->ends);
     tlmi_free(vocabulary->slots);
+    tlmi_free(vocabulary->hidden);
     *vocabulary = (tlmi_vocabulary_t){0};
 }
 
@@ -44,10 +45,12 @@ static tlm_status_t grow_slots(tlmi_vocabulary_t *vocabulary)
     tlmi_free(vocabulary->slots);
     vocabulary->slots = slots;
     vocabulary->num_slots = num_slots;
-    for (uint32_t id = 0; id < vocabulary->size; id++) {
+    for (uint32_t id = 0, hidden = 0; id < vocabulary->size; id++) {
         tlm_bytes_t token = tlmi_vocabulary_token(vocabulary, id);
 
-        if (token.size > 0)
+        if (hidden < vocabulary->num_hidden && vocabulary->hidden[hidden] == id)
+            hidden++;
+        else if (token.size > 0)
             *find_slot(vocabulary, token.data, token.size) = id;
     }
     return TLM_OK;
@@ -92,6 +95,20 @@ tlm_status_t tlmi_vocabulary_add(tlmi_vocabulary_t *vocabulary, const uint8_t *b
     if (size > 0)
         memcpy(vocabulary->bytes + vocabulary->bytes_size, bytes, size);
     append(vocabulary, size);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_vocabulary_add_hidden(tlmi_vocabulary_t *vocabulary, const uint8_t *bytes,
+                                        size_t size)
+{
+    TLMI_TRY(reserve(vocabulary, size));
+    if (!tlmi_grow(&vocabulary->hidden, &vocabulary->hidden_capacity,
+                   (size_t)vocabulary->num_hidden + 1, sizeof(*vocabulary->hidden), "tokens"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    memcpy(vocabulary->bytes + vocabulary->bytes_size, bytes, size);
+    vocabulary->hidden[vocabulary->num_hidden++] = vocabulary->size;
+    vocabulary->bytes_size += size;
+    vocabulary->ends[vocabulary->size++] = vocabulary->bytes_size;
     return TLM_OK;
 }
 

@@ -8,6 +8,7 @@
 #include "tinylm/tokenizer.h"
 #include "tokenizer/normalize/normalize.h"
 #include "tokenizer/pretokenize/unicode.h"
+#include "tokenizer/subword_model.h"
 
 /* Hand-written scanners for the well-known patterns, which avoid the regular-expression engine. A
  * pretoken depends only on the text from its start onward, never on the text before it. A malformed
@@ -208,10 +209,10 @@ tlm_status_t tlmi_split_prefix_space_create(tlmi_splitter_t **out);
 tlm_status_t tlmi_split_to_alphabet_create(tlmi_splitter_t **out);
 tlm_status_t tlmi_split_from_alphabet_create(tlmi_splitter_t **out);
 
-/* Cuts before each run of U+2581 that follows something else, for models of which
- * tlmi_subword_kind_t says that this changes no id. `for_spaces`: U+2581 stands for each space of
- * the text. */
-tlm_status_t tlmi_split_before_meta_create(tlmi_splitter_t **out, bool for_spaces);
+/* Cuts before each run of U+2581 that follows something else, in pieces of which the model says that
+ * this changes no id. Borrows the model. `for_spaces`: U+2581 stands for each space of the text. */
+tlm_status_t tlmi_split_before_meta_create(tlmi_splitter_t **out, const tlmi_subword_model_t *model,
+                                           bool for_spaces);
 
 /* Properties of the character at text < end, whose length is set. A malformed byte has none. */
 

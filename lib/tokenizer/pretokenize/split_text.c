@@ -17,6 +17,7 @@ typedef struct text_splitter {
     tlmi_prepend_scheme_t scheme;
     bool splits;
     const tlmi_scanner_t *scanner;
+    const tlmi_subword_model_t *model;
 } text_splitter_t;
 
 static tlm_status_t create(text_splitter_t **out, const tlmi_splitter_kind_t *kind,
@@ -216,8 +217,9 @@ static tlm_status_t split_before_meta(const tlmi_splitter_t *base, tlmi_text_pie
 {
     size_t start = 0, after = 0; /* the end of the last U+2581 */
 
-    (void)base;
     (void)matcher;
+    if (!tlmi_subword_splits_before_meta(((const text_splitter_t *)base)->model, size))
+        return tlmi_text_pieces_add(out, piece, size, at_origin);
     for (size_t at = 0; at + 3 <= size;) {
         const uint8_t *hit = memchr(piece + at, META[0], size - at);
 
@@ -239,12 +241,15 @@ static tlm_status_t split_before_meta(const tlmi_splitter_t *base, tlmi_text_pie
 
 static const tlmi_splitter_kind_t before_meta_kind = {.name = "words", .split = split_before_meta};
 
-tlm_status_t tlmi_split_before_meta_create(tlmi_splitter_t **out, bool for_spaces)
+tlm_status_t tlmi_split_before_meta_create(tlmi_splitter_t **out, const tlmi_subword_model_t *model,
+                                           bool for_spaces)
 {
+    bool cuts = for_spaces && tlmi_subword_splits_before_meta(model, SIZE_MAX);
     text_splitter_t *splitter;
 
-    TLMI_TRY(create(&splitter, &before_meta_kind,
-                    for_spaces ? TLMI_CUT_AT_WORDS : TLMI_ANYTHING_AT_WORDS, NULL, 0));
+    TLMI_TRY(create(&splitter, &before_meta_kind, cuts ? TLMI_CUT_AT_WORDS : TLMI_ANYTHING_AT_WORDS,
+                    NULL, 0));
+    splitter->model = model;
     *out = &splitter->base;
     return TLM_OK;
 }

@@ -17,8 +17,8 @@
 enum { GOLDEN_MAX_VALUES = 256 };
 
 /* Of the library's bits, the part of a name before the last slash, such as "avx2/haswell". */
-static char golden_group[64];
-static FILE *golden_output; /* where values are recorded; NULL: they are compared */
+extern char golden_group[64];
+extern FILE *golden_output; /* where values are recorded; NULL: they are compared */
 
 /* The recorded values of a name; *found is whether there are any. The file is read anew for each:
  * it is small. */

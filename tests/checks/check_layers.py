@@ -31,7 +31,8 @@ LAYERS = {folder: {folder, *below.split()} for folder, below in BELOW.items()}
 THIRD_PARTY = {
     "lzma.h": {"base/crc64.c"},
     "oniguruma.h": {"tokenizer/pretokenize/regex.c", "tokenizer/pretokenize/split_scripts.c"},
-    "utf8proc.h": {"tokenizer/pretokenize/unicode.c", "tokenizer/pretokenize/char_traits.c"},
+    "utf8proc.h": {"tokenizer/pretokenize/unicode.c", "tokenizer/pretokenize/char_traits.c",
+                   "tokenizer/normalize/unicode_forms.c"},
     "blis.h": {"kernels/blis_kernels.c"},
 }
 

@@ -120,4 +120,125 @@ typedef struct tlmi_sentencepiece_spec {
 tlm_status_t tlmi_sentencepiece_normalizer_create(const tlmi_normalizer_t **out, const char *what,
                                                   const tlmi_sentencepiece_spec_t *spec);
 
+/* ---- For the kinds ---- */
+
+/* Makes room for `size` more bytes and returns where they go; the caller then adds to out->size what
+ * it wrote. NULL: out of memory. */
+uint8_t *tlmi_normal_text_room(tlmi_normal_text_t *out, size_t size);
+
+/* Frees itself, a struct of a single block. */
+void tlmi_normalizer_free_block(tlmi_normalizer_t *normalizer);
+
+/* Writes a valid code point at `at` and returns what follows it. */
+static inline uint8_t *tlmi_put_utf8(uint8_t *at, uint32_t code_point)
+{
+    if (code_point < 0x80) {
+        *at++ = (uint8_t)code_point;
+    } else if (code_point < 0x800) {
+        *at++ = (uint8_t)(0xC0 | code_point >> 6);
+        *at++ = (uint8_t)(0x80 | (code_point & 0x3F));
+    } else if (code_point < 0x10000) {
+        *at++ = (uint8_t)(0xE0 | code_point >> 12);
+        *at++ = (uint8_t)(0x80 | (code_point >> 6 & 0x3F));
+        *at++ = (uint8_t)(0x80 | (code_point & 0x3F));
+    } else {
+        *at++ = (uint8_t)(0xF0 | code_point >> 18);
+        *at++ = (uint8_t)(0x80 | (code_point >> 12 & 0x3F));
+        *at++ = (uint8_t)(0x80 | (code_point >> 6 & 0x3F));
+        *at++ = (uint8_t)(0x80 | (code_point & 0x3F));
+    }
+    return at;
+}
+
+static inline bool tlmi_is_ascii_alnum(uint8_t byte)
+{
+    return (byte >= '0' && byte <= '9') || ((byte | 0x20) >= 'a' && (byte | 0x20) <= 'z');
+}
+
+/* For `cuts_at` of kinds in which nothing depends on what is around such a cut. */
+bool tlmi_cuts_anywhere(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t at);
+
+/* Eight bytes at once, each in 0..7F: the same with A..Z in lower case, and bytes that are not zero
+ * if one of them is an upper-case letter. */
+#define TLMI_EACH_BYTE 0x0101010101010101u
+
+static inline uint64_t tlmi_upper_in_word(uint64_t word)
+{
+    uint64_t from_a = word + (0x80 - 'A') * TLMI_EACH_BYTE;
+    uint64_t behind_z = word + (0x80 - 'Z' - 1) * TLMI_EACH_BYTE;
+
+    return from_a & ~behind_z & 0x80 * TLMI_EACH_BYTE;
+}
+
+static inline uint64_t tlmi_lower_word(uint64_t word)
+{
+    return word | tlmi_upper_in_word(word) >> 2;
+}
+
+/* How the characters differ from utf8proc's in the tables of `tokenizers` (unicode_forms.c). */
+enum { TLMI_NOT_IN_FORMS = 1, TLMI_NOT_ACCENT = 2, TLMI_ACCENT = 4, TLMI_NOT_CONTROL = 8 };
+int tlmi_char_difference(uint32_t code_point);
+
+bool tlmi_char_is_accent(uint32_t code_point);              /* category Mn */
+bool tlmi_char_is_control(uint32_t code_point);             /* categories Cc, Cf and Co */
+int tlmi_char_lower(int32_t lower[2], uint32_t code_point); /* returns the number: 1 or 2 */
+
+/* Whether a grapheme cluster ends between two characters. The state begins with 0 at the first
+ * character of a cluster. */
+bool tlmi_grapheme_ends(uint32_t before, uint32_t after, int32_t *state);
+
+/* Normalization Forms: a sum of flags; NFD is 0. */
+enum {
+    TLMI_FORM_COMPOSED = 1,
+    TLMI_FORM_COMPATIBLE = 2,
+    TLMI_FORM_NEWEST = 4 /* in utf8proc's version of Unicode, not that of `tokenizers` */
+};
+
+#define TLMI_DECOMPOSED 18 /* the most characters in a decomposition */
+
+/* Whether a character is normal by itself and neither composes with one before it nor has a place
+ * that depends on marks around it. Thread-safe. */
+bool tlmi_char_is_stable(uint32_t code_point, int form);
+
+int tlmi_combining_class(int32_t code_point, int form); /* 0..255 */
+
+/* Writes the full decomposition and returns its number of characters. */
+size_t tlmi_decompose(int32_t characters[TLMI_DECOMPOSED], uint32_t code_point, int form);
+
+/* Sorts each run of marks, which are the characters whose combining class is not 0. `scratch`: (n). */
+void tlmi_sort_marks(int32_t *characters, size_t n, int32_t *scratch, int form);
+
+/* Composes decomposed characters, whose marks are sorted, if the form asks for it, into UTF-8 in
+ * place and returns its size. `characters` must have room for n + 1 characters. */
+size_t tlmi_encode_form(int32_t *characters, size_t n, int form);
+
+/* ---- SentencePiece's map of characters (charsmap.c) ---- */
+
+/* A double-array trie of keys, which are bytes, and what replaces them. */
+typedef struct tlmi_charsmap {
+    uint32_t *units; /* NULL: the map is empty */
+    size_t num_units;
+    uint8_t *replacements; /* NUL-terminated strings, valid UTF-8 */
+    size_t replacements_size;
+} tlmi_charsmap_t;
+
+/* Reads a precompiled_charsmap. `what` begins the message about a malformed one. */
+tlm_status_t tlmi_charsmap_read(tlmi_charsmap_t *map, const char *what, const void *blob,
+                                size_t size);
+void tlmi_charsmap_release(tlmi_charsmap_t *map);
+
+/* Finds the shortest or the longest key that begins the text. Returns its size, and what replaces it;
+ * 0 if there is none. Whatever a malformed map holds, reads nothing outside of it. */
+size_t tlmi_charsmap_find(tlm_bytes_t *replacement, const tlmi_charsmap_t *map, const uint8_t *text,
+                          size_t size, bool longest);
+
+/* Whether a key begins with a byte of ASCII alone or, if `pairs`, with it and another byte of
+ * ASCII. */
+bool tlmi_charsmap_has_ascii(const tlmi_charsmap_t *map, uint8_t byte, bool pairs);
+
+/* Whether, for each letter and digit of ASCII: a space does not follow it in any key, and what
+ * replaces a key that ends with it neither is empty nor ends with a space. May be false although
+ * it is so. */
+bool tlmi_charsmap_keeps_words(const tlmi_charsmap_t *map);
+
 #endif

@@ -7,9 +7,7 @@
 
 #include <utf8proc.h>
 
-#define BLOCK     64u /* code points classified at once */
-#define COMPOSE   (UTF8PROC_COMPOSE | UTF8PROC_STABLE)
-#define DECOMPOSE (UTF8PROC_DECOMPOSE | UTF8PROC_STABLE)
+#define BLOCK 64u /* code points classified at once */
 
 _Atomic uint8_t tlmi_char_classes[0x110000];
 
@@ -65,54 +63,4 @@ int tlmi_rare_class_at(int *length, const uint8_t *text, const uint8_t *end)
         return tlmi_char_class(code_point);
     *length = 1;
     return TLMI_CHAR_OTHER;
-}
-
-/* ---- Normalization Form C ---- */
-
-enum { UNKNOWN, STABLE, UNSTABLE };
-
-static _Atomic uint8_t stabilities[0x110000];
-
-/* Every character that composes with the one before it is a mark, or a Hangul vowel or final
- * consonant. U+11A7, just before the first final consonant, is not one, but utf8proc 2.8 treats
- * it as one and drops it. Treated as stable, it is never composed. */
-static bool find_stability(uint32_t code_point)
-{
-    int32_t characters[TLMI_DECOMPOSED];
-    size_t n;
-
-    if (tlmi_char_class(code_point) == TLMI_CHAR_MARK)
-        return false;
-    if (code_point >= 0x1160 && code_point <= 0x11FF)
-        return code_point == 0x11A7;
-    n = tlmi_decompose(characters, code_point);
-    return utf8proc_normalize_utf32(characters, (utf8proc_ssize_t)n, COMPOSE) == 1 &&
-           (uint32_t)characters[0] == code_point;
-}
-
-bool tlmi_char_is_stable(uint32_t code_point)
-{
-    int known = atomic_load_explicit(&stabilities[code_point], memory_order_relaxed);
-
-    if (known == UNKNOWN) {
-        known = find_stability(code_point) ? STABLE : UNSTABLE;
-        atomic_store_explicit(&stabilities[code_point], (uint8_t)known, memory_order_relaxed);
-    }
-    return known == STABLE;
-}
-
-int tlmi_combining_class(int32_t code_point)
-{
-    return utf8proc_get_property(code_point)->combining_class;
-}
-
-size_t tlmi_decompose(int32_t characters[TLMI_DECOMPOSED], uint32_t code_point)
-{
-    return (size_t)utf8proc_decompose_char((utf8proc_int32_t)code_point, characters,
-                                           TLMI_DECOMPOSED, DECOMPOSE, NULL);
-}
-
-size_t tlmi_compose(int32_t *characters, size_t n)
-{
-    return (size_t)utf8proc_reencode(characters, (utf8proc_ssize_t)n, COMPOSE);
 }

@@ -1,4 +1,4 @@
-/* UTF-8, character classes, and Normalization Form C. */
+/* UTF-8 and character classes. */
 #ifndef TLMI_UNICODE_H
 #define TLMI_UNICODE_H
 
@@ -24,8 +24,8 @@ bool tlmi_utf8_valid(const uint8_t *text, size_t size);
  * 3 * size bytes. Returns the number of bytes written. */
 size_t tlmi_utf8_replace(uint8_t *out, const uint8_t *text, size_t size);
 
-/* Character properties for pre-tokenization (the kind of letter, a mark, a number, white space or
- * something else) and for normalization (canonical decompositions). */
+/* Character properties for pre-tokenization: the kind of letter, a mark, a number, white space or
+ * something else. */
 
 enum {
     TLMI_CHAR_UPPER = 1, /* Lu, Lt */
@@ -88,21 +88,5 @@ static inline int tlmi_class_at(int *length, const uint8_t *text, const uint8_t 
     }
     return tlmi_rare_class_at(length, text, end);
 }
-
-/* ---- For nfc.c ---- */
-
-#define TLMI_DECOMPOSED 4 /* the most characters in a canonical decomposition */
-
-/* Whether a character is in NFC by itself and never composes with one before it. Thread-safe. */
-bool tlmi_char_is_stable(uint32_t code_point);
-
-int tlmi_combining_class(int32_t code_point); /* 0..255 */
-
-/* Writes the full canonical decomposition and returns its number of characters. */
-size_t tlmi_decompose(int32_t characters[TLMI_DECOMPOSED], uint32_t code_point);
-
-/* Composes decomposed characters, whose marks are sorted, into UTF-8 in place and returns its size.
- * `characters` must have room for n + 1 characters. */
-size_t tlmi_compose(int32_t *characters, size_t n);
 
 #endif

@@ -1,0 +1,362 @@
+/* Replaces occurrences of a string or matches of a pattern. */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "tokenizer/normalize/normalize.h"
+#include "tokenizer/pretokenize/pretokenize.h"
+#include "tokenizer/pretokenize/unicode.h"
+
+/* ---- Strings ---- */
+
+typedef struct replace_string {
+    tlmi_normalizer_t base;
+    size_t pattern_size, content_size;
+    bool cuts, keeps_cuts;
+    uint8_t *content;
+    uint8_t pattern[]; /* then the content */
+} replace_string_t;
+
+/* Returns the first occurrence, or NULL. */
+static const uint8_t *find(const replace_string_t *replace, const uint8_t *text, size_t size)
+{
+    if (size == 0)
+        return NULL;
+    return replace->pattern_size == 1 ? memchr(text, replace->pattern[0], size)
+                                      : memmem(text, size, replace->pattern, replace->pattern_size);
+}
+
+static bool string_leaves(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size,
+                          int part)
+{
+    const replace_string_t *replace = (const replace_string_t *)normalizer;
+
+    if (replace->pattern_size == 0)
+        return replace->content_size == 0 || (size == 0 && part == TLMI_WHOLE_PIECE);
+    return find(replace, text, size) == NULL;
+}
+
+/* Adds the content before each character, and at the end of the piece. */
+static tlm_status_t append_around(const replace_string_t *replace, tlmi_normal_text_t *out,
+                                  const uint8_t *text, size_t size, int part)
+{
+    const uint8_t *end = text + size;
+
+    if (size == 0 && part == TLMI_WHOLE_PIECE)
+        return TLM_OK;
+    while (text < end) {
+        uint32_t code_point;
+        int length = tlmi_utf8_decode(&code_point, text, end);
+        size_t n = length > 0 ? (size_t)length : 1;
+
+        TLMI_TRY(tlmi_normal_text_append(out, replace->content, replace->content_size));
+        TLMI_TRY(tlmi_normal_text_append(out, text, n));
+        text += n;
+    }
+    if ((part & TLMI_PIECE_ENDS) == 0)
+        return TLM_OK;
+    return tlmi_normal_text_append(out, replace->content, replace->content_size);
+}
+
+static tlm_status_t string_append(const tlmi_normalizer_t *normalizer, tlmi_normal_text_t *out,
+                                  const uint8_t *text, size_t size, int part)
+{
+    const replace_string_t *replace = (const replace_string_t *)normalizer;
+    const uint8_t *end = text + size, *match;
+
+    if (replace->pattern_size == 0)
+        return append_around(replace, out, text, size, part);
+    while ((match = find(replace, text, (size_t)(end - text))) != NULL) {
+        TLMI_TRY(tlmi_normal_text_append(out, text, (size_t)(match - text)));
+        TLMI_TRY(tlmi_normal_text_append(out, replace->content, replace->content_size));
+        text = match + replace->pattern_size;
+    }
+    return tlmi_normal_text_append(out, text, (size_t)(end - text));
+}
+
+static bool string_cuts_at(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t at)
+{
+    (void)text;
+    (void)at;
+    return ((const replace_string_t *)normalizer)->cuts;
+}
+
+static bool string_keeps_cuts(const tlmi_normalizer_t *normalizer)
+{
+    return ((const replace_string_t *)normalizer)->keeps_cuts;
+}
+
+static const tlmi_normalizer_kind_t string_kind = {.name = "Replace",
+                                                   .leaves = string_leaves,
+                                                   .append = string_append,
+                                                   .cuts_at = string_cuts_at,
+                                                   .keeps_cuts = string_keeps_cuts,
+                                                   .free = tlmi_normalizer_free_block};
+
+/* Whether a letter or digit comes before a space in a pattern, so that a match can span a cut. */
+static bool spans_cuts(const uint8_t *pattern, size_t size)
+{
+    for (size_t i = 1; i < size; i++)
+        if (pattern[i] == ' ' && tlmi_is_ascii_alnum(pattern[i - 1]))
+            return true;
+    return false;
+}
+
+tlm_status_t tlmi_replace_string_create(const tlmi_normalizer_t **out, const void *pattern,
+                                        size_t pattern_size, const void *content,
+                                        size_t content_size)
+{
+    replace_string_t *replace;
+    size_t total;
+
+    if (!tlmi_add_size(&total, sizeof(*replace), pattern_size) ||
+        !tlmi_add_size(&total, total, content_size))
+        return tlmi_fail_memory(pattern_size, "a normalizer");
+    replace = tlmi_alloc(total, 1, "a normalizer");
+    if (replace == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    *replace = (replace_string_t){{&string_kind}, pattern_size, content_size, false, false, NULL};
+    replace->content = replace->pattern + pattern_size;
+    if (pattern_size > 0)
+        memcpy(replace->pattern, pattern, pattern_size);
+    if (content_size > 0)
+        memcpy(replace->content, content, content_size);
+    replace->cuts = !spans_cuts(replace->pattern, pattern_size);
+    replace->keeps_cuts = pattern_size > 0 && replace->pattern[0] != ' ' &&
+                          !tlmi_is_ascii_alnum(replace->pattern[pattern_size - 1]);
+    *out = &replace->base;
+    return TLM_OK;
+}
+
+/* ---- Patterns ---- */
+
+/* A pattern that matches runs of spaces is common and needs no regular expression. */
+typedef struct replace_regex {
+    tlmi_normalizer_t base;
+    tlmi_regex_t *regex; /* NULL: runs */
+    size_t fewest;       /* characters in a run that is replaced */
+    bool white_space;    /* runs of any white space, not only of U+0020 */
+    size_t content_size;
+    uint8_t content[];
+} replace_regex_t;
+
+/* Recognizes " +", " {2,}", "\s+" and the like. */
+static bool parse_run(replace_regex_t *replace, const char *pattern)
+{
+    replace->white_space = strncmp(pattern, "\\s", 2) == 0;
+    if (!replace->white_space && pattern[0] != ' ')
+        return false;
+    pattern += replace->white_space ? 2 : 1;
+    replace->fewest = 1;
+    if (strcmp(pattern, "+") == 0)
+        return true;
+    if (pattern[0] != '{' || pattern[1] < '1' || pattern[1] > '9' || strcmp(pattern + 2, ",}") != 0)
+        return false;
+    replace->fewest = (size_t)(pattern[1] - '0');
+    return true;
+}
+
+/* Finds the first run at or after `text`. Returns its start, or NULL. */
+static const uint8_t *find_run(const replace_regex_t *replace, const uint8_t *text,
+                               const uint8_t *end, const uint8_t **run_end)
+{
+    while (text < end) {
+        const uint8_t *at = text;
+        size_t n = 0;
+        int length = 1;
+
+        if (!replace->white_space) {
+            at = text = memchr(text, ' ', (size_t)(end - text));
+            if (text == NULL)
+                return NULL;
+            while (at < end && *at == ' ')
+                at++;
+            n = (size_t)(at - text);
+        } else {
+            for (; at < end && tlmi_class_at(&length, at, end) == TLMI_CHAR_SPACE; n++)
+                at += length;
+        }
+        if (n >= replace->fewest) {
+            *run_end = at;
+            return text;
+        }
+        text = at > text ? at : at + length;
+    }
+    return NULL;
+}
+
+static tlm_status_t append_runs(const replace_regex_t *replace, tlmi_normal_text_t *out,
+                                const uint8_t *text, size_t size)
+{
+    const uint8_t *end = text + size, *run, *run_end;
+
+    while ((run = find_run(replace, text, end, &run_end)) != NULL) {
+        TLMI_TRY(tlmi_normal_text_append(out, text, (size_t)(run - text)));
+        TLMI_TRY(tlmi_normal_text_append(out, replace->content, replace->content_size));
+        text = run_end;
+    }
+    return tlmi_normal_text_append(out, text, (size_t)(end - text));
+}
+
+/* The text between matches, as it was. In a text that is not well-formed, the regular expression
+ * sees U+FFFD instead of each malformed byte. */
+typedef struct original {
+    const uint8_t *text, *end; /* the rest of the original */
+    size_t seen;               /* where that rest begins in the text that is seen */
+    bool same;                 /* as the original: it is well-formed */
+} original_t;
+
+/* Goes on to the position `to` of the text that is seen; copies what is passed if `out` is not
+ * NULL. */
+static tlm_status_t go_to(original_t *original, size_t to, tlmi_normal_text_t *out)
+{
+    const uint8_t *start = original->text;
+
+    if (original->same) {
+        original->text += to - original->seen;
+        original->seen = to;
+    }
+    while (original->seen < to) {
+        uint32_t code_point;
+        int length = tlmi_utf8_decode(&code_point, original->text, original->end);
+
+        original->seen += length > 0 ? (size_t)length : 3;
+        original->text += length > 0 ? (size_t)length : 1;
+    }
+    if (out == NULL)
+        return TLM_OK;
+    return tlmi_normal_text_append(out, start, (size_t)(original->text - start));
+}
+
+static tlm_status_t append_matches(const replace_regex_t *replace, tlmi_normal_text_t *out,
+                                   tlmi_regex_matcher_t *matcher, const uint8_t *seen, size_t size,
+                                   original_t *original)
+{
+    size_t last_end = TLMI_REGEX_NONE;
+
+    for (;;) {
+        size_t start, end;
+        bool found;
+
+        TLMI_TRY(
+            tlmi_regex_next(&found, &start, &end, replace->regex, matcher, seen, size, last_end));
+        if (!found)
+            return go_to(original, size, out);
+        TLMI_TRY(go_to(original, start, out));
+        TLMI_TRY(tlmi_normal_text_append(out, replace->content, replace->content_size));
+        TLMI_TRY(go_to(original, end, NULL));
+        last_end = end;
+    }
+}
+
+/* Makes the text that is seen instead of one that is not well-formed. */
+static tlm_status_t make_seen(uint8_t **seen, size_t *seen_size, const uint8_t *text, size_t size)
+{
+    const uint8_t *end = text + size;
+    uint8_t *to;
+    size_t room;
+
+    if (!tlmi_mul_size(&room, size, 3))
+        return tlmi_fail_memory(size, "a text for a pattern");
+    *seen = to = tlmi_alloc(room, 1, "a text for a pattern");
+    if (to == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    while (text < end) {
+        uint32_t code_point;
+        int length = tlmi_utf8_decode(&code_point, text, end);
+
+        to = tlmi_put_utf8(to, length > 0 ? code_point : 0xFFFD);
+        text += length > 0 ? length : 1;
+    }
+    *seen_size = (size_t)(to - *seen);
+    return TLM_OK;
+}
+
+static tlm_status_t regex_append(const tlmi_normalizer_t *normalizer, tlmi_normal_text_t *out,
+                                 const uint8_t *text, size_t size, int part)
+{
+    const replace_regex_t *replace = (const replace_regex_t *)normalizer;
+    original_t original = {text, text + size, 0, tlmi_utf8_valid(text, size)};
+    tlmi_regex_matcher_t *matcher;
+    uint8_t *copy = NULL;
+    size_t seen_size = size;
+    tlm_status_t status;
+
+    (void)part;
+    if (size == 0)
+        return TLM_OK;
+    if (replace->regex == NULL)
+        return append_runs(replace, out, text, size);
+    if (!original.same)
+        TLMI_TRY(make_seen(&copy, &seen_size, text, size));
+    TLMI_TRY_OR(free_copy, tlmi_regex_matcher_create(&matcher, TLMI_REGEX_NANOSECONDS(size)));
+    status =
+        append_matches(replace, out, matcher, copy != NULL ? copy : text, seen_size, &original);
+    tlmi_regex_matcher_free(matcher);
+free_copy:
+    tlmi_free(copy);
+    return status;
+}
+
+static bool regex_leaves(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size,
+                         int part)
+{
+    const replace_regex_t *replace = (const replace_regex_t *)normalizer;
+    const uint8_t *run_end;
+
+    (void)part;
+    return size == 0 ||
+           (replace->regex == NULL && find_run(replace, text, text + size, &run_end) == NULL);
+}
+
+static bool regex_cuts_at(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t at)
+{
+    (void)text;
+    (void)at;
+    return ((const replace_regex_t *)normalizer)->regex == NULL;
+}
+
+/* Whether a space stays a space: runs of spaces are often replaced by one space. */
+static bool regex_keeps_cuts(const tlmi_normalizer_t *normalizer)
+{
+    const replace_regex_t *replace = (const replace_regex_t *)normalizer;
+
+    return replace->regex == NULL && replace->content_size > 0 && replace->content[0] == ' ';
+}
+
+static void regex_free(tlmi_normalizer_t *normalizer)
+{
+    tlmi_regex_free(((replace_regex_t *)normalizer)->regex);
+    tlmi_free(normalizer);
+}
+
+static const tlmi_normalizer_kind_t regex_kind = {.name = "Replace",
+                                                  .leaves = regex_leaves,
+                                                  .append = regex_append,
+                                                  .cuts_at = regex_cuts_at,
+                                                  .keeps_cuts = regex_keeps_cuts,
+                                                  .free = regex_free};
+
+tlm_status_t tlmi_replace_regex_create(const tlmi_normalizer_t **out, const char *pattern,
+                                       const void *content, size_t content_size)
+{
+    replace_regex_t *replace;
+    size_t total;
+    tlm_status_t status;
+
+    if (!tlmi_add_size(&total, sizeof(*replace), content_size))
+        return tlmi_fail_memory(content_size, "a normalizer");
+    replace = tlmi_alloc(total, 1, "a normalizer");
+    if (replace == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    *replace = (replace_regex_t){.base = {&regex_kind}, .content_size = content_size};
+    if (content_size > 0)
+        memcpy(replace->content, content, content_size);
+    if (!parse_run(replace, pattern))
+        TLMI_TRY_OR(fail, tlmi_regex_create(&replace->regex, pattern, TLMI_REGEX_ONIGURUMA));
+    *out = &replace->base;
+    return TLM_OK;
+fail:
+    tlmi_free(replace);
+    return status;
+}

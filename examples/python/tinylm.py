@@ -207,7 +207,14 @@ class _EncodeOptions(_Options):
     _fields_ = [("size", c_size_t), ("allowed_special", c_int32), ("disallowed_special", c_int32),
                 ("allowed", POINTER(_Bytes)), ("num_allowed", c_size_t),
                 ("disallowed", POINTER(_Bytes)), ("num_disallowed", c_size_t),
-                ("dropout", c_double), ("seed", c_uint64)]
+                ("dropout", c_double), ("seed", c_uint64), ("add_special_tokens", c_bool),
+                ("reserved", c_uint8 * 7)]
+
+
+class _DecodeOptions(_Options):
+    _type = b"tlm_decode_options_t"
+    _fields_ = [("size", c_size_t), ("skip_special_tokens", c_bool), ("as_text", c_bool),
+                ("reserved", c_uint8 * 6)]
 
 
 class _PadOptions(_Options):
@@ -377,7 +384,7 @@ _STATUS_FUNCTIONS = {
     "tlm_tokenizer_merge": [_IDS, _IDS, c_void_p, c_uint32],
     "tlm_tokenizer_special_token": [_IDS, c_void_p, c_uint32],
     "tlm_tokenizer_token_id": [_IDS, c_void_p, c_char_p, c_size_t],
-    "tlm_tokenizer_decode": [_OUT, _SIZES, c_void_p, _IDS, c_size_t],
+    "tlm_tokenizer_decode_with": [_OUT, _SIZES, c_void_p, _IDS, c_size_t, POINTER(_DecodeOptions)],
     "tlm_tokenizer_count": [_COUNTS, c_void_p, c_char_p, c_size_t],
     "tlm_tokenizer_encode_with": [POINTER(_IDS), _SIZES, c_void_p, c_char_p, c_size_t,
                                   POINTER(_EncodeOptions)],
@@ -386,7 +393,8 @@ _STATUS_FUNCTIONS = {
     "tlm_tokenizer_encode_padded": [POINTER(_IDS), POINTER(POINTER(c_uint8)), POINTER(_SIZES),
                                     _SIZES, c_void_p, POINTER(_Bytes), c_size_t,
                                     POINTER(_EncodeOptions), POINTER(_PadOptions)],
-    "tlm_tokenizer_decode_batch": [_OUT, POINTER(_SIZES), c_void_p, POINTER(_Ids), c_size_t],
+    "tlm_tokenizer_decode_batch": [_OUT, POINTER(_SIZES), c_void_p, POINTER(_Ids), c_size_t,
+                                   POINTER(_DecodeOptions)],
     "tlm_tokenizer_offsets": [_SIZES, c_void_p, _IDS, c_size_t],
     "tlm_tokenizer_character_spans": [_SIZES, c_void_p, _IDS, c_size_t],
     "tlm_tokenizer_longest_tokens": [_IDS, _SIZES, c_void_p, c_size_t],
@@ -779,13 +787,14 @@ def _special_set(tokens: Any) -> tuple:
 
 
 def _encode_options(allowed_special: Any = "all", disallowed_special: Any = "all",
-                    dropout: float = 0.0, seed: int = 0) -> _EncodeOptions:
+                    dropout: float = 0.0, seed: int = 0,
+                    add_special_tokens: bool = False) -> _EncodeOptions:
     allowed, allowed_names, num_allowed = _special_set(allowed_special)
     disallowed, disallowed_names, num_disallowed = _special_set(disallowed_special)
     return _EncodeOptions(
         allowed_special=allowed, allowed=allowed_names, num_allowed=num_allowed,
         disallowed_special=disallowed, disallowed=disallowed_names, num_disallowed=num_disallowed,
-        dropout=dropout, seed=seed)
+        dropout=dropout, seed=seed, add_special_tokens=add_special_tokens)
 
 
 class BpeTrainer(_Handle):
@@ -970,7 +979,8 @@ class Tokenizer(_Handle):
         """Ids of a text. The options are those of tiktoken, except that by default all special tokens are allowed:
         allowed_special ("all" or a set of strings, which become their ids), disallowed_special (these
         raise SpecialTokenError; "all": all that are not allowed; others are plain text), dropout
-        (0..1), the probability of skipping a merge, and its seed."""
+        (0..1), the probability of skipping a merge, and its seed. add_special_tokens puts the special
+        tokens around the text that the tokenizer's file asks for, such as [CLS] ... [SEP]."""
         text, ids, n = _utf8(text), _IDS(), c_size_t()
         _lib.tlm_tokenizer_encode_with(byref(ids), byref(n), self._handle, text, len(text),
                                        byref(_encode_options(**options)) if options else None)
@@ -1058,26 +1068,32 @@ class Tokenizer(_Handle):
         _lib.tlm_tokenizer_longest_tokens(ids, byref(n), self._handle, most)
         return ids[:n.value]
 
-    def decode_bytes(self, ids: Ids) -> bytes:
-        """The bytes of all ids."""
+    def _decode(self, ids: Ids, as_text: bool, skip_special_tokens: bool) -> bytes:
         array, data, size = _ids_array(ids), c_void_p(), c_size_t()
-        _lib.tlm_tokenizer_decode(byref(data), byref(size), self._handle, array, len(array))
+        options = _DecodeOptions(as_text=as_text, skip_special_tokens=skip_special_tokens)
+        _lib.tlm_tokenizer_decode_with(byref(data), byref(size), self._handle, array, len(array), byref(options))
         return _take_bytes(data, size.value)
 
-    def decode(self, ids: Ids) -> str:
-        """Text, with U+FFFD for what is not UTF-8."""
-        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+    def decode_bytes(self, ids: Ids, skip_special_tokens: bool = False) -> bytes:
+        """The bytes of all ids."""
+        return self._decode(ids, False, skip_special_tokens)
 
-    def decode_batch(self, rows: Iterable[Ids]) -> list[str]:
+    def decode(self, ids: Ids, skip_special_tokens: bool = False) -> str:
+        """Text, with U+FFFD for what is not UTF-8."""
+        return self._decode(ids, True, skip_special_tokens).decode()
+
+    def decode_batch(self, rows: Iterable[Ids], skip_special_tokens: bool = False) -> list[str]:
         """The text of each row of ids, on all threads."""
         arrays = [_ids_array(row) for row in rows]
         structs = (_Ids * len(arrays))(*[_Ids(array, len(array)) for array in arrays])
         data, offsets = c_void_p(), _SIZES()
-        _lib.tlm_tokenizer_decode_batch(byref(data), byref(offsets), self._handle, structs, len(arrays))
+        options = _DecodeOptions(as_text=True, skip_special_tokens=skip_special_tokens)
+        _lib.tlm_tokenizer_decode_batch(byref(data), byref(offsets), self._handle, structs, len(arrays),
+                                        byref(options))
         ends = offsets[:len(arrays) + 1]
         _lib.tlm_free(offsets)
         texts = _take_bytes(data, ends[-1])
-        return [texts[start:end].decode("utf-8", errors="replace") for start, end in zip(ends, ends[1:])]
+        return [texts[start:end].decode() for start, end in zip(ends, ends[1:])]
 
     def decode_iterable(self, ids: Ids) -> Iterator[str]:
         """Yields the text of ids as they come, in whole characters."""

@@ -144,16 +144,20 @@ TLM_API tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n,
 TLM_API tlm_status_t tlm_tokenizer_count(uint64_t *n, const tlm_tokenizer_t *tokenizer,
                                          const void *text, size_t size);
 
-/** Decodes ids to exactly the bytes of their tokens. *bytes is owned by the caller (tlm_free); a
- *  NUL follows its *size bytes. TLM_ERR_RANGE, with the position, for an id that no token has.
- *  Thread-safe. @since 0.1 */
+/** Decodes ids to bytes: those of their tokens, one after another, or what the decoder of the
+ *  tokenizer's file makes of them. Tokens that stand for bytes give exactly these bytes, even if
+ *  they are not UTF-8. *bytes is owned by the caller (tlm_free); a NUL follows its *size bytes.
+ *  TLM_ERR_RANGE, with the position, for an id that no token has; TLM_ERR_REGEX if a pattern of the
+ *  decoder does not stop backtracking. Thread-safe. @since 0.1 */
 TLM_API tlm_status_t tlm_tokenizer_decode(uint8_t **bytes, size_t *size,
                                           const tlm_tokenizer_t *tokenizer, const uint32_t *ids,
                                           size_t n);
 
 /** Decodes ids to valid UTF-8: each maximal malformed part becomes U+FFFD, as with Python's
- *  "replace" and in the Unicode standard (section 3.9). *text is owned by the caller (tlm_free);
- *  a NUL follows its *size bytes. See tlm_tokenizer_decode for errors. Thread-safe. @since 0.1 */
+ *  "replace" and in the Unicode standard (section 3.9). Where the decoder of the tokenizer's file
+ *  is ByteFallback, each byte of a run of byte tokens that is not UTF-8 becomes one U+FFFD. *text
+ *  is owned by the caller (tlm_free); a NUL follows its *size bytes. See tlm_tokenizer_decode for
+ *  errors. Thread-safe. @since 0.1 */
 TLM_API tlm_status_t tlm_tokenizer_decode_text(char **text, size_t *size,
                                                const tlm_tokenizer_t *tokenizer,
                                                const uint32_t *ids, size_t n);
@@ -190,19 +194,22 @@ TLM_API tlm_status_t tlm_encoder_finish(tlm_encoder_t *encoder);
 /** Frees the encoder and drops an unfinished text. NULL is fine. @since 0.1 */
 TLM_API void tlm_encoder_free(tlm_encoder_t *encoder);
 
-/** Makes a streaming decoder, owned by the caller: it turns ids into valid UTF-8 and never returns
- *  half a character. @since 0.1 */
+/** Makes a streaming decoder, owned by the caller: it turns ids into the text that
+ *  tlm_tokenizer_decode_text gives for all of them, and never returns half a character.
+ *  @since 0.1 */
 TLM_API tlm_status_t tlm_decoder_create(tlm_decoder_t **out, const tlm_tokenizer_t *tokenizer);
 
-/** Takes one id and returns the characters that are now complete, which may be none; malformed
- *  bytes become U+FFFD. *text is borrowed until the next call on this decoder; a NUL follows its
- *  *size bytes. TLM_ERR_RANGE for an id that no token has; the decoder is then as before.
- *  @since 0.1 */
+/** Takes one id and returns the characters that are now certain, which may be none; malformed bytes
+ *  become U+FFFD. *text is borrowed until the next call on this decoder; a NUL follows its *size
+ *  bytes. What the decoder of the tokenizer's file may still change is held back: the byte tokens
+ *  of a run until another token comes, and all text if a pattern replaces parts of it as a whole.
+ *  TLM_ERR_RANGE for an id that no token has; the decoder is then as before. After any other
+ *  failure it may be in the middle of a text: finish or free it. @since 0.1 */
 TLM_API tlm_status_t tlm_decoder_push(const char **text, size_t *size, tlm_decoder_t *decoder,
                                       uint32_t id);
 
-/** Ends the text: returns an unfinished character as U+FFFD, and makes the decoder ready for
- *  another text. *text is borrowed as above. @since 0.1 */
+/** Ends the text: returns what was held back, an unfinished character as U+FFFD, and makes the
+ *  decoder ready for another text. *text is borrowed as above. @since 0.1 */
 TLM_API tlm_status_t tlm_decoder_finish(const char **text, size_t *size, tlm_decoder_t *decoder);
 
 /** Frees the decoder. NULL is fine. @since 0.1 */

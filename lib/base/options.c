@@ -39,7 +39,13 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
                BOOLEAN(tlm_cost_options_t, checkpointing), RESERVED(tlm_cost_options_t, reserved)),
     [TLMI_CUSTOM_OP_OPTIONS] =
         STRUCT(tlm_custom_op_options_t, TLM_CUSTOM_OP_OPTIONS_INIT, NOTHING_LIMITED),
-    [TLMI_ENCODE_OPTIONS] = STRUCT(tlm_encode_options_t, TLM_ENCODE_OPTIONS_INIT, NOTHING_LIMITED),
+    [TLMI_DECODE_OPTIONS] =
+        STRUCT(tlm_decode_options_t, TLM_DECODE_OPTIONS_INIT,
+               BOOLEAN(tlm_decode_options_t, skip_special_tokens),
+               BOOLEAN(tlm_decode_options_t, as_text), RESERVED(tlm_decode_options_t, reserved)),
+    [TLMI_ENCODE_OPTIONS] = STRUCT(tlm_encode_options_t, TLM_ENCODE_OPTIONS_INIT,
+                                   BOOLEAN(tlm_encode_options_t, add_special_tokens),
+                                   RESERVED(tlm_encode_options_t, reserved)),
     [TLMI_EVALUATION] =
         STRUCT(tlm_evaluation_t, TLM_EVALUATION_INIT, BOOLEAN(tlm_evaluation_t, is_best),
                RESERVED(tlm_evaluation_t, reserved)),

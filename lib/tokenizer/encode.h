@@ -21,6 +21,7 @@ typedef struct tlmi_encode_plan {
     const tlmi_special_tokens_t *disallowed; /* NULL if there are none */
     double dropout;
     uint64_t seed;
+    const tlmi_template_t *template; /* the ids to put around each text; NULL if there are none */
     /* Owned by the plan: those of the sets above that are not the tokenizer's. */
     tlmi_special_tokens_t *own_allowed;
     uint32_t *own_special_ids;
@@ -70,8 +71,9 @@ void tlmi_encode_worker_release(tlmi_encode_worker_t *worker);
  * texts. */
 tlmi_pretoken_sink_t tlmi_encode_worker_sink(tlmi_encode_worker_t *worker);
 
-/* Encodes bytes [start, end) of the index-th text. Both must be places where the text may be
- * cut. */
+/* Encodes bytes [start, end) of the index-th text. Both must be places where the text may be cut.
+ * The part at the beginning of the text gets the ids before it, and the one at its end those after
+ * it. */
 tlm_status_t tlmi_encode_worker_text(tlmi_encode_worker_t *worker, const tlm_bytes_t *text,
                                      size_t start, size_t end, size_t index);
 

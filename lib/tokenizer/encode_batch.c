@@ -12,6 +12,7 @@ typedef struct batch {
     tlmi_id_list_t list;
     size_t *offsets; /* (num_texts + 1) */
     size_t num_texts;
+    size_t num_before, num_after; /* ids of the template around each text */
 } batch_t;
 
 static void release_batch(batch_t *batch)
@@ -37,14 +38,17 @@ static tlm_status_t encode_batch(batch_t *batch, const char *function,
                                  const tlm_tokenizer_t *tokenizer, const tlm_bytes_t *texts,
                                  size_t num_texts, const tlm_encode_options_t *options)
 {
-    tlmi_encode_plan_t plan;
-    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-
     *batch = (batch_t){.num_texts = num_texts};
     TLMI_REQUIRE(function, tokenizer);
     TLMI_TRY(check_texts(function, texts, num_texts));
+    tlmi_encode_plan_t plan;
     TLMI_TRY(tlmi_encode_plan_init(&plan, function, tokenizer, options));
     plan.many = true;
+    if (plan.template != NULL) {
+        batch->num_before = plan.template->num_before;
+        batch->num_after = plan.template->num_after;
+    }
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
     if (num_texts < SIZE_MAX)
         batch->offsets = tlmi_alloc(num_texts + 1, sizeof(*batch->offsets), "a batch of texts");
     if (batch->offsets != NULL) {
@@ -96,6 +100,7 @@ static size_t count_ids(const batch_t *batch, size_t index)
     return batch->offsets[index + 1] - batch->offsets[index];
 }
 
+/* Number of ids in the row of a text. */
 static size_t kept_ids(const batch_t *batch, size_t index, const tlm_pad_options_t *pad)
 {
     size_t n = count_ids(batch, index);
@@ -131,15 +136,32 @@ static void copy_ids(uint32_t *to, const uint32_t *from, size_t n)
 static void fill_row(uint32_t *ids, uint8_t *mask, size_t length, const batch_t *batch,
                      size_t index, const tlm_pad_options_t *pad)
 {
+    const uint32_t *from = batch->list.ids + batch->offsets[index];
     size_t all = count_ids(batch, index), n = kept_ids(batch, index, pad);
+    size_t before = batch->num_before, kept = n - before - batch->num_after; /* of the text */
     size_t cut = pad->cut_side == TLM_SIDE_LEFT ? all - n : 0;
     size_t start = pad->pad_side == TLM_SIDE_LEFT ? length - n : 0;
 
     for (size_t i = 0; i < length; i++)
         ids[i] = pad->pad_id;
-    copy_ids(ids + start, batch->list.ids + batch->offsets[index] + cut, n);
+    copy_ids(ids + start, from, before);
+    copy_ids(ids + start + before, from + before + cut, kept);
+    copy_ids(ids + start + before + kept, from + all - batch->num_after, batch->num_after);
     memset(mask, 0, length);
     memset(mask + start, 1, n);
+}
+
+/* Checks that the template leaves something of the longest allowed row. */
+static tlm_status_t check_template(const batch_t *batch, const tlm_pad_options_t *pad)
+{
+    size_t added = batch->num_before + batch->num_after;
+
+    if (pad->max_length > 0 && pad->max_length < added)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "tokenizer_encode_padded: max_length %zu is less than the %zu special "
+                         "tokens around a text",
+                         pad->max_length, added);
+    return TLM_OK;
 }
 
 tlm_status_t tlm_tokenizer_encode_padded(uint32_t **ids, uint8_t **mask, size_t **lengths,
@@ -159,6 +181,7 @@ tlm_status_t tlm_tokenizer_encode_padded(uint32_t **ids, uint8_t **mask, size_t 
     TLMI_REQUIRE("tokenizer_encode_padded", length);
     TLMI_TRY(read_pad_options(&known, pad));
     TLMI_TRY(encode_batch(&batch, "tokenizer_encode_padded", tokenizer, texts, num_texts, options));
+    TLMI_TRY_OR(done, check_template(&batch, &known));
     TLMI_TRY_OR(done, row_length(&width, &batch, &known));
     status = TLM_ERR_OUT_OF_MEMORY;
     if (!tlmi_mul_size(&total, num_texts, width)) {

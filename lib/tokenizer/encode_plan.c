@@ -182,6 +182,7 @@ tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *functio
                          function, TLMI_G(known.dropout), tokenizer->model->kind->name);
     plan->dropout = known.dropout;
     plan->seed = known.seed;
+    plan->template = known.add_special_tokens ? tokenizer->template : NULL;
     status = plan_special(plan, &known);
     if (status != TLM_OK)
         tlmi_encode_plan_release(plan);

@@ -48,7 +48,7 @@ static tlm_status_t encode_and_remember(tlmi_encode_worker_t *worker, tlmi_preto
     return TLM_OK;
 }
 
-static void append_cached(tlmi_encode_worker_t *worker, const uint32_t *ids, size_t n)
+static void append_ids(tlmi_encode_worker_t *worker, const uint32_t *ids, size_t n)
 {
     memcpy(worker->ids->ids + worker->ids->n, ids, n * sizeof(*ids));
     worker->ids->n += n;
@@ -68,7 +68,7 @@ static tlm_status_t encode_hashed(tlmi_encode_worker_t *worker, const uint8_t *p
     entry = tlmi_pretoken_cache_find(cache, key, tlmi_pretoken_key_hash(key));
     if (entry == NULL || !tlmi_cache_entry_is_long(cache, entry, pretoken, size))
         return encode_and_remember(worker, key, pretoken, size);
-    append_cached(worker, cache->store + entry->ids[0], entry->n);
+    append_ids(worker, cache->store + entry->ids[0], entry->n);
     return TLM_OK;
 }
 
@@ -92,7 +92,7 @@ static __attribute__((noinline)) tlm_status_t encode_rare(tlmi_encode_worker_t *
     entry = tlmi_pretoken_cache_find(cache, lookup->key, lookup->hash);
     if (entry == NULL)
         return encode_and_remember(worker, lookup->key, pretoken, size);
-    append_cached(worker, tlmi_cache_entry_ids(cache, entry), entry->n);
+    append_ids(worker, tlmi_cache_entry_ids(cache, entry), entry->n);
     return TLM_OK;
 }
 
@@ -277,17 +277,39 @@ static tlm_status_t refuse_disallowed(const tlmi_encode_plan_t *plan, const uint
                      plan->function, length, name, match.start);
 }
 
+static tlm_status_t encode_part(tlmi_encode_worker_t *worker, const tlm_bytes_t *text, size_t start,
+                                size_t end, size_t index)
+{
+    const tlmi_encode_plan_t *plan = worker->plan;
+
+    TLMI_TRY(refuse_disallowed(plan, text->data, start, end, index));
+    worker->dropout.position = start;
+    worker->dropout.seed = plan->seed + index;
+    tlmi_pretoken_sink_t sink = tlmi_encode_worker_sink(worker);
+    int part = (start == 0 ? TLMI_PIECE_BEGINS : 0) | (end == text->size ? TLMI_PIECE_ENDS : 0);
+    return tlmi_split_text(&plan->pipeline, text->data + start, end - start, part, &sink);
+}
+
+/* Appends ids of the template. */
+static tlm_status_t put_ids(tlmi_encode_worker_t *worker, const uint32_t *ids, size_t n)
+{
+    if (!tlmi_id_list_reserve(worker->ids, n))
+        return TLM_ERR_OUT_OF_MEMORY;
+    append_ids(worker, ids, n);
+    return flush_many(worker);
+}
+
 tlm_status_t tlmi_encode_worker_text(tlmi_encode_worker_t *worker, const tlm_bytes_t *text,
                                      size_t start, size_t end, size_t index)
 {
     const tlmi_encode_plan_t *plan = worker->plan;
-    tlmi_pretoken_sink_t sink = tlmi_encode_worker_sink(worker);
+    const tlmi_template_t *around = plan->template;
 
-    if (start == end)
-        return TLM_OK;
-    TLMI_TRY(refuse_disallowed(plan, text->data, start, end, index));
-    worker->dropout.position = start;
-    worker->dropout.seed = plan->seed + index;
-    int part = (start == 0 ? TLMI_PIECE_BEGINS : 0) | (end == text->size ? TLMI_PIECE_ENDS : 0);
-    return tlmi_split_text(&plan->pipeline, text->data + start, end - start, part, &sink);
+    if (around != NULL && start == 0)
+        TLMI_TRY(put_ids(worker, around->before, around->num_before));
+    if (start < end)
+        TLMI_TRY(encode_part(worker, text, start, end, index));
+    if (around != NULL && end == text->size)
+        TLMI_TRY(put_ids(worker, around->after, around->num_after));
+    return TLM_OK;
 }

@@ -1,5 +1,5 @@
-/* Positions of ids in their text. The bytes of a token are those that it decodes to, and tokens are
- * adjacent, so their sizes are enough. */
+/* Positions of ids in their text. Without a decoder, the bytes of a token are those that it decodes
+ * to, and tokens are adjacent, so their sizes are enough. */
 #include "tinylm/encode.h"
 
 #include "base/error.h"
@@ -11,6 +11,11 @@ static tlm_status_t check_ids(const char *function, const tlm_tokenizer_t *token
     TLMI_REQUIRE(function, tokenizer);
     if (n > 0)
         TLMI_REQUIRE(function, ids);
+    if (tokenizer->decoder != NULL)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: this tokenizer's text is not the bytes of its tokens one after "
+                         "another, so ids have no places in it",
+                         function);
     for (size_t i = 0; i < n; i++)
         if (ids[i] >= tokenizer->vocabulary.size ||
             tlmi_vocabulary_token(&tokenizer->vocabulary, ids[i]).size == 0)

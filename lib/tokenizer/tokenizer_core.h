@@ -2,7 +2,7 @@
 #ifndef TLMI_TOKENIZER_CORE_H
 #define TLMI_TOKENIZER_CORE_H
 
-#include "tinylm/tokenizer.h"
+#include "tinylm/encode.h"
 #include "tokenizer/decode/decoders.h"
 #include "tokenizer/pretoken_cache.h"
 #include "tokenizer/pretokenize/pretokenize.h"
@@ -115,6 +115,11 @@ tlm_status_t tlmi_tokenizer_build(tlm_tokenizer_t **out, const char *what, const
 /* Fills an empty vocabulary with byte strings; those of size 0 become holes. */
 tlm_status_t tlmi_tokenizer_copy_vocabulary(tlmi_vocabulary_t *out, const char *what,
                                             const tlm_bytes_t *vocab, size_t vocab_size);
+
+/* Decodes one row; its ids and options were checked to be there. Messages begin with `function`. */
+tlm_status_t tlmi_decode_row(uint8_t **bytes, size_t *size, const char *function,
+                             const tlm_tokenizer_t *tokenizer, const uint32_t *ids, size_t n,
+                             const tlm_decode_options_t *options);
 
 /* Decoding without a decoder, in two steps: measure the bytes, then copy them (decode.c). */
 

@@ -42,7 +42,12 @@ FIELD(tlm_tokenizer_options_t, nfc, 33, 1);
 FIELD(tlm_tokenizer_options_t, reserved, 34, 6);
 FIELD(tlm_tokenizer_options_t, special_token_ids, 40, 8);
 
-SIZE(tlm_encode_options_t, 64);
+SIZE(tlm_decode_options_t, 16);
+FIELD(tlm_decode_options_t, size, 0, 8);
+FIELD(tlm_decode_options_t, skip_special_tokens, 8, 1);
+FIELD(tlm_decode_options_t, as_text, 9, 1);
+FIELD(tlm_decode_options_t, reserved, 10, 6);
+SIZE(tlm_encode_options_t, 72);
 FIELD(tlm_encode_options_t, size, 0, 8);
 FIELD(tlm_encode_options_t, allowed_special, 8, 4);
 FIELD(tlm_encode_options_t, disallowed_special, 12, 4);
@@ -52,6 +57,8 @@ FIELD(tlm_encode_options_t, disallowed, 32, 8);
 FIELD(tlm_encode_options_t, num_disallowed, 40, 8);
 FIELD(tlm_encode_options_t, dropout, 48, 8);
 FIELD(tlm_encode_options_t, seed, 56, 8);
+FIELD(tlm_encode_options_t, add_special_tokens, 64, 1);
+FIELD(tlm_encode_options_t, reserved, 65, 7);
 
 SIZE(tlm_pad_options_t, 40);
 FIELD(tlm_pad_options_t, size, 0, 8);

@@ -151,6 +151,28 @@ static tlm_status_t tokenizer_encode_batch_(const void *options)
     return status;
 }
 
+static const uint32_t some_ids[] = {'a', 'b'};
+
+static tlm_status_t tokenizer_decode_with_(const void *options)
+{
+    uint8_t *bytes = NULL;
+    size_t size;
+    tlm_status_t status = tlm_tokenizer_decode_with(&bytes, &size, tokenizer, some_ids, 2, options);
+    tlm_free(bytes);
+    return status;
+}
+
+static tlm_status_t tokenizer_decode_batch_(const void *options)
+{
+    static const tlm_ids_t rows[] = {{some_ids, 2}, {some_ids, 1}};
+    uint8_t *bytes = NULL;
+    size_t *offsets = NULL;
+    tlm_status_t status = tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, rows, 2, options);
+    tlm_free(bytes);
+    tlm_free(offsets);
+    return status;
+}
+
 static tlm_status_t encode_padded(const void *options, const void *pad)
 {
     uint32_t *ids = NULL;
@@ -240,6 +262,8 @@ static const struct {
     {"tlm_optimizer_create_adamw", optimizer_create_adamw_, "tlm_adamw_options_t"},
     {"tlm_schedule_learning_rate", schedule_learning_rate_, "tlm_schedule_options_t"},
     {"tlm_tokenizer_create", tokenizer_create_, "tlm_tokenizer_options_t"},
+    {"tlm_tokenizer_decode_batch", tokenizer_decode_batch_, "tlm_decode_options_t"},
+    {"tlm_tokenizer_decode_with", tokenizer_decode_with_, "tlm_decode_options_t"},
     {"tlm_tokenizer_encode_batch", tokenizer_encode_batch_, "tlm_encode_options_t"},
     {"tlm_tokenizer_encode_padded", pad_, "tlm_pad_options_t"},
     {"tlm_tokenizer_encode_padded", tokenizer_encode_padded_, "tlm_encode_options_t"},

@@ -167,6 +167,10 @@ void test_tokenizer()
     std::vector<tinylm::id_span> lists = {rows[0], rows[1], rows[2]};
     tinylm::rows<std::uint8_t> back = tokenizer.decode_batch(lists);
     EXPECT(back.size() == 3 && std::string(back[2].begin(), back[2].end()) == "new");
+    EXPECT(tokenizer.decode({0, *tokenizer.find("n"), 0}, true) == "n");
+    tinylm::encode_options around;
+    around.add_special_tokens = true; /* a trained tokenizer has no template */
+    EXPECT(tokenizer.encode(text, around).to_vector() == ids.to_vector());
     tinylm::pad_options pad;
     pad.pad_id = 99;
     tinylm::padded_ids padded = tokenizer.encode_padded(texts, pad);

@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#include "base/error.h"
+#include "tokenizer/tokenizer_core.h"
+
 static const char text[] = "the cat sat on the mat, the dog sat on the log <|end|> 1234 caf\xC3\xA9"
                            " thethethethethethethe\xFF\xFE the end";
 #define TEXT_SIZE (sizeof(text) - 1)
@@ -293,7 +296,7 @@ static tlm_status_t batches(void)
     TRY(tlm_tokenizer_encode_batch(&ids, &offsets, fresh, texts, 3, &dropout));
     TRY(tlm_tokenizer_encode_padded(&rows, &mask, &lengths, &length, fresh, texts, 2, NULL, NULL));
     row = (tlm_ids_t){rows, lengths[0]};
-    TRY(tlm_tokenizer_decode_batch(&bytes, &ends, fresh, &row, 1));
+    TRY(tlm_tokenizer_decode_batch(&bytes, &ends, fresh, &row, 1, NULL));
     if (ends[1] != TEXT_SIZE || memcmp(bytes, text, TEXT_SIZE) != 0)
         fault("the text did not come back from its row");
     TRY(tlm_tokenizer_longest_tokens(longest, &n, fresh, 3));
@@ -403,6 +406,69 @@ done:
     return status;
 }
 
+/* ---- Decoders and templates, which only readers of files make ---- */
+
+static tlm_status_t add_steps(tlmi_decoder_t *decoder)
+{
+    tlm_bytes_t a = {(const uint8_t *)"a", 1}, b = {(const uint8_t *)"bc", 2};
+
+    TLMI_TRY(tlmi_decoder_add_replace_regex(decoder, "[ab]+", b));
+    TLMI_TRY(tlmi_decoder_add_byte_fallback(decoder));
+    TLMI_TRY(tlmi_decoder_add_word_piece(decoder, a, true));
+    TLMI_TRY(tlmi_decoder_add_bpe(decoder, b));
+    TLMI_TRY(tlmi_decoder_add_fuse(decoder));
+    TLMI_TRY(tlmi_decoder_add_replace(decoder, b, a));
+    TLMI_TRY(tlmi_decoder_add_byte_level(decoder));
+    return tlmi_decoder_add_strip(decoder, ' ', 1, 1);
+}
+
+static tlm_status_t decode_in_steps(void)
+{
+    static const uint32_t around[] = {1, 2};
+    tlm_tokenizer_t *fresh = NULL;
+    tlm_encode_options_t options = TLM_ENCODE_OPTIONS_INIT;
+    tlm_decode_options_t skip = TLM_DECODE_OPTIONS_INIT;
+    tlm_decoder_t *decoder = NULL;
+    uint32_t *ids = NULL;
+    uint8_t *bytes = NULL;
+    size_t *offsets = NULL, n, size;
+    char *whole = NULL;
+    const char *piece;
+    tlm_status_t status;
+
+    TRY(tlm_tokenizer_load(&fresh, path_of("vocab.json"), path_of("merges.txt"), NULL));
+    TRY(tlmi_decoder_create(&fresh->decoder, true));
+    TRY(add_steps(fresh->decoder));
+    TRY(tlmi_template_create(&fresh->template, around, 1, around, 2));
+    options.add_special_tokens = true;
+    TRY(tlm_tokenizer_encode_with(&ids, &n, fresh, text, TEXT_SIZE, &options));
+    if (n < 3 || ids[0] != 1 || ids[n - 1] != 2)
+        fault("the template is not around the text");
+    TRY(tlm_tokenizer_decode_text(&whole, &size, fresh, ids, n));
+    tlm_ids_t rows[] = {{ids, n}, {ids, 1}};
+    skip.skip_special_tokens = true;
+    TRY(tlm_tokenizer_decode_batch(&bytes, &offsets, fresh, rows, 2, &skip));
+    TRY(tlm_decoder_create(&decoder, fresh));
+    for (size_t i = 0; i < n && i < 20; i++)
+        TRY(tlm_decoder_push(&piece, &size, decoder, ids[i]));
+    TRY(tlm_decoder_finish(&piece, &size, decoder));
+done:
+    tlm_decoder_free(decoder);
+    tlm_free(ids);
+    tlm_free(bytes);
+    tlm_free(offsets);
+    tlm_free(whole);
+    tlm_tokenizer_free(fresh);
+    return status;
+}
+
+/* Oniguruma keeps tables that the first pattern makes. */
+static void make_tokenizer_and_pattern(void)
+{
+    warm_up_pattern();
+    make_tokenizer();
+}
+
 const scenario_t tokenizer_scenarios[] = {
     {"train", write_text, train_once, NULL, false},
     {"train_options", make_tokenizer, train_with_options, free_tokenizer, false},
@@ -419,5 +485,6 @@ const scenario_t tokenizer_scenarios[] = {
     {"encode_file", make_tokenizer, tokenize, free_tokenizer, false},
     {"pieces", make_long_text, tokenize_in_pieces, free_tokenizer, false},
     {"stream", make_tokenizer, stream, free_tokenizer, false},
+    {"decode_in_steps", make_tokenizer_and_pattern, decode_in_steps, free_tokenizer, false},
     {0},
 };

@@ -152,7 +152,7 @@ START_TEST(no_texts_and_empty_texts)
             ck_assert(lengths[i] == 0 && ids[3 * i] == 9 && ids[3 * i + 2] == 9);
         tlm_free(ids);
         tlm_free(lengths);
-        ASSERT_OK(tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, NULL, 0));
+        ASSERT_OK(tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, NULL, 0, NULL));
         ck_assert(offsets[0] == 0 && bytes[0] == '\0');
         tlm_free(bytes);
         tlm_free(offsets);
@@ -241,7 +241,7 @@ START_TEST(rows_decode_to_their_texts)
         uint8_t *bytes;
 
         ASSERT_OK(tlm_set_num_threads(thread_counts[t]));
-        ASSERT_OK(tlm_tokenizer_decode_batch(&bytes, &ends, tokenizer, rows, NUM_TEXTS));
+        ASSERT_OK(tlm_tokenizer_decode_batch(&bytes, &ends, tokenizer, rows, NUM_TEXTS, NULL));
         ck_assert_uint_eq(ends[0], 0);
         for (size_t i = 0; i < NUM_TEXTS; i++)
             assert_same_bytes((tlm_bytes_t){bytes + ends[i], ends[i + 1] - ends[i]}, texts[i]);
@@ -266,12 +266,12 @@ START_TEST(ids_out_of_range_are_named_by_row)
     size_t *offsets = NULL;
 
     ASSERT_FAILS(TLM_ERR_RANGE, "id 256 at position 2 of row 1",
-                 tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, rows, 4));
+                 tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, rows, 4, NULL));
     rows[2].n = 1;
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "row 2 has 1 ids, but its pointer is NULL",
-                 tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, rows, 4));
+                 tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, rows, 4, NULL));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "rows is NULL",
-                 tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, NULL, 1));
+                 tlm_tokenizer_decode_batch(&bytes, &offsets, tokenizer, NULL, 1, NULL));
     ck_assert(bytes == NULL && offsets == NULL);
     tlm_tokenizer_free(tokenizer);
 }

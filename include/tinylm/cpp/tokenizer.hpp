@@ -42,6 +42,13 @@ struct encode_options {
     std::vector<std::string> allowed, disallowed; /* for TLM_SPECIAL_LIST */
     double dropout = 0.0;
     std::uint64_t seed = 0;
+    bool add_special_tokens = false; /* around the text, as the tokenizer's file asks */
+};
+
+struct decode_options : tlm_decode_options_t {
+    decode_options() noexcept : tlm_decode_options_t(TLM_DECODE_OPTIONS_INIT)
+    {
+    }
 };
 
 struct pad_options : tlm_pad_options_t {
@@ -111,6 +118,7 @@ struct c_encode_options {
         options.num_disallowed = disallowed.size();
         options.dropout = from.dropout;
         options.seed = from.seed;
+        options.add_special_tokens = from.add_special_tokens;
     }
     std::vector<tlm_bytes_t> allowed, disallowed;
     tlm_encode_options_t options = TLM_ENCODE_OPTIONS_INIT;
@@ -340,14 +348,33 @@ class tokenizer : public detail::handle<tlm_tokenizer_t, tlm_tokenizer_free>
         check(tlm_tokenizer_decode(&bytes, &size, get(), from.data(), from.size()));
         return {bytes, size};
     }
-    rows<std::uint8_t> decode_batch(span<const id_span> from) const
+    /** With options: bytes, or valid UTF-8 if as_text is set. */
+    array<std::uint8_t> decode_bytes(id_span from, const decode_options &options) const
+    {
+        std::uint8_t *bytes;
+        std::size_t size;
+        check(tlm_tokenizer_decode_with(&bytes, &size, get(), from.data(), from.size(), &options));
+        return {bytes, size};
+    }
+    /** Text, without special tokens if asked. */
+    std::string decode(id_span from, bool skip_special_tokens) const
+    {
+        decode_options options;
+        options.skip_special_tokens = skip_special_tokens;
+        options.as_text = true;
+        array<std::uint8_t> bytes = decode_bytes(from, options);
+        return std::string(bytes.begin(), bytes.end());
+    }
+    rows<std::uint8_t> decode_batch(span<const id_span> from,
+                                    const decode_options &options = {}) const
     {
         std::vector<tlm_ids_t> list;
         std::uint8_t *bytes;
         std::size_t *offsets;
         for (id_span row : from)
             list.push_back({row.data(), row.size()});
-        check(tlm_tokenizer_decode_batch(&bytes, &offsets, get(), list.data(), list.size()));
+        check(tlm_tokenizer_decode_batch(&bytes, &offsets, get(), list.data(), list.size(),
+                                         &options));
         return {bytes, offsets, list.size()};
     }
 

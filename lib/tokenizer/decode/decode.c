@@ -1,11 +1,12 @@
-/* Decoding whole rows of ids. Nearly all tokens are short, so each is copied as one vector of
- * constant size. The bytes of the vector after the token are overwritten by the next token. */
-#include "tokenizer/tokenizer_core.h"
-
+/* Decoding whole rows of ids. Without a decoder the text is the tokens' bytes one after another.
+ * Nearly all tokens are short, so each is copied as one vector of constant size. The bytes of the
+ * vector after the token are overwritten by the next token. */
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
+#include "tokenizer/tokenizer_core.h"
 #include "tokenizer/pretokenize/unicode.h"
 
 #define CHUNK 4096 /* ids whose sizes are summed between two checks */
@@ -60,24 +61,29 @@ void tlmi_copy_tokens(uint8_t *to, size_t size, const tlmi_vocabulary_t *vocabul
     }
 }
 
-tlm_status_t tlm_tokenizer_decode(uint8_t **bytes, size_t *size, const tlm_tokenizer_t *tokenizer,
-                                  const uint32_t *ids, size_t n)
+/* ---- One row ---- */
+
+static tlm_status_t check_ids(const char *function, const tlm_tokenizer_t *tokenizer,
+                              const uint32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (token_size(&tokenizer->vocabulary, ids[i]) == 0)
+            return tlmi_fail(TLM_ERR_RANGE,
+                             "%s: id %u at position %zu is outside the vocabulary of %u", function,
+                             ids[i], i, tokenizer->vocabulary.size);
+    return TLM_OK;
+}
+
+static tlm_status_t concatenate(uint8_t **bytes, size_t *size, const char *function,
+                                const tlm_tokenizer_t *tokenizer, const uint32_t *ids, size_t n)
 {
     size_t total = 0, room, bad;
-    uint8_t *out;
 
-    TLMI_REQUIRE("tokenizer_decode", bytes);
-    TLMI_REQUIRE("tokenizer_decode", size);
-    TLMI_REQUIRE("tokenizer_decode", tokenizer);
-    if (n > 0)
-        TLMI_REQUIRE("tokenizer_decode", ids);
     if (!tlmi_measure_ids(&total, &bad, &tokenizer->vocabulary, ids, n) && bad < n)
-        return tlmi_fail(TLM_ERR_RANGE,
-                         "tokenizer_decode: id %u at position %zu is outside the vocabulary of %u",
-                         ids[bad], bad, tokenizer->vocabulary.size);
+        return check_ids(function, tokenizer, ids, n);
     if ((n > 0 && total == 0) || !tlmi_add_size(&room, total, 1))
         return tlmi_fail_memory(SIZE_MAX, "a text");
-    out = tlmi_alloc(room, 1, "a text");
+    uint8_t *out = tlmi_alloc(room, 1, "a text");
     if (out == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlmi_copy_tokens(out, total, &tokenizer->vocabulary, ids, n);
@@ -87,22 +93,133 @@ tlm_status_t tlm_tokenizer_decode(uint8_t **bytes, size_t *size, const tlm_token
     return TLM_OK;
 }
 
+static tlm_status_t decode_in_steps(uint8_t **bytes, size_t *size, const tlm_tokenizer_t *tokenizer,
+                                    const uint32_t *ids, size_t n, bool keeps_bytes)
+{
+    tlmi_decode_run_t *run;
+    tlm_status_t status;
+
+    TLMI_TRY(tlmi_decode_run_create(&run, tokenizer, keeps_bytes));
+    for (size_t i = 0; i < n; i++)
+        TLMI_TRY_OR(done, tlmi_decode_run_push(run, ids[i]));
+    TLMI_TRY_OR(done, tlmi_decode_run_finish(run));
+    if (!tlmi_grow(&run->text, &run->capacity, run->size + 1, 1, "decoded text")) {
+        status = TLM_ERR_OUT_OF_MEMORY;
+        goto done;
+    }
+    run->text[run->size] = '\0';
+    *bytes = run->text;
+    *size = run->size;
+    run->text = NULL;
+done:
+    tlmi_decode_run_free(run);
+    return status;
+}
+
+/* Copies the ids that are not special tokens. */
+static tlm_status_t skip_special(uint32_t **kept, size_t *num_kept,
+                                 const tlm_tokenizer_t *tokenizer, const uint32_t *ids, size_t n)
+{
+    uint8_t *special;
+
+    TLMI_TRY(tlmi_added_token_bits(&special, tokenizer, true));
+    uint32_t *copy = tlmi_alloc(n, sizeof(*copy), "ids without special tokens");
+    size_t count = 0;
+    for (size_t i = 0; copy != NULL && i < n; i++)
+        if (!tlmi_bit(special, ids[i]))
+            copy[count++] = ids[i];
+    tlmi_free(special);
+    if (copy == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    *kept = copy;
+    *num_kept = count;
+    return TLM_OK;
+}
+
+/* Makes bytes valid UTF-8. */
+static tlm_status_t make_text(uint8_t **bytes, size_t *size)
+{
+    uint8_t *from = *bytes;
+    char *text;
+
+    if (tlmi_utf8_valid(from, *size))
+        return TLM_OK;
+    tlm_status_t status = tlm_utf8_sanitize(&text, size, from, *size);
+    tlmi_free(from);
+    *bytes = status == TLM_OK ? (uint8_t *)text : NULL;
+    return status;
+}
+
+tlm_status_t tlmi_decode_row(uint8_t **bytes, size_t *size, const char *function,
+                             const tlm_tokenizer_t *tokenizer, const uint32_t *ids, size_t n,
+                             const tlm_decode_options_t *options)
+{
+    uint32_t *kept = NULL;
+    uint8_t *made = NULL;
+    size_t made_size = 0;
+    tlm_status_t status;
+
+    if (options->skip_special_tokens || tokenizer->decoder != NULL)
+        TLMI_TRY(check_ids(function, tokenizer, ids, n));
+    if (options->skip_special_tokens) {
+        TLMI_TRY(skip_special(&kept, &n, tokenizer, ids, n));
+        ids = kept;
+    }
+    if (tokenizer->decoder == NULL)
+        TLMI_TRY_OR(done, concatenate(&made, &made_size, function, tokenizer, ids, n));
+    else
+        TLMI_TRY_OR(done, decode_in_steps(&made, &made_size, tokenizer, ids, n, !options->as_text));
+    if (options->as_text)
+        TLMI_TRY_OR(done, make_text(&made, &made_size));
+    *bytes = made;
+    *size = made_size;
+done:
+    tlmi_free(kept);
+    return status;
+}
+
+tlm_status_t tlm_tokenizer_decode(uint8_t **bytes, size_t *size, const tlm_tokenizer_t *tokenizer,
+                                  const uint32_t *ids, size_t n)
+{
+    static const tlm_decode_options_t options = TLM_DECODE_OPTIONS_INIT;
+
+    TLMI_REQUIRE("tokenizer_decode", bytes);
+    TLMI_REQUIRE("tokenizer_decode", size);
+    TLMI_REQUIRE("tokenizer_decode", tokenizer);
+    if (n > 0)
+        TLMI_REQUIRE("tokenizer_decode", ids);
+    return tlmi_decode_row(bytes, size, "tokenizer_decode", tokenizer, ids, n, &options);
+}
+
 tlm_status_t tlm_tokenizer_decode_text(char **text, size_t *size, const tlm_tokenizer_t *tokenizer,
                                        const uint32_t *ids, size_t n)
 {
+    tlm_decode_options_t options = TLM_DECODE_OPTIONS_INIT;
     uint8_t *bytes;
-    size_t bytes_size;
-    tlm_status_t status;
 
     TLMI_REQUIRE("tokenizer_decode_text", text);
     TLMI_REQUIRE("tokenizer_decode_text", size);
-    TLMI_TRY(tlm_tokenizer_decode(&bytes, &bytes_size, tokenizer, ids, n));
-    if (tlmi_utf8_valid(bytes, bytes_size)) {
-        *text = (char *)bytes;
-        *size = bytes_size;
-        return TLM_OK;
-    }
-    status = tlm_utf8_sanitize(text, size, bytes, bytes_size);
-    tlmi_free(bytes);
-    return status;
+    TLMI_REQUIRE("tokenizer_decode_text", tokenizer);
+    if (n > 0)
+        TLMI_REQUIRE("tokenizer_decode_text", ids);
+    options.as_text = true;
+    TLMI_TRY(tlmi_decode_row(&bytes, size, "tokenizer_decode_text", tokenizer, ids, n, &options));
+    *text = (char *)bytes;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tokenizer_decode_with(uint8_t **bytes, size_t *size,
+                                       const tlm_tokenizer_t *tokenizer, const uint32_t *ids,
+                                       size_t n, const tlm_decode_options_t *options)
+{
+    tlm_decode_options_t known = TLM_DECODE_OPTIONS_INIT;
+
+    TLMI_REQUIRE("tokenizer_decode_with", bytes);
+    TLMI_REQUIRE("tokenizer_decode_with", size);
+    TLMI_REQUIRE("tokenizer_decode_with", tokenizer);
+    if (n > 0)
+        TLMI_REQUIRE("tokenizer_decode_with", ids);
+    if (options != NULL)
+        TLMI_TRY(tlmi_options_read("tokenizer_decode_with", &known, TLMI_DECODE_OPTIONS, options));
+    return tlmi_decode_row(bytes, size, "tokenizer_decode_with", tokenizer, ids, n, &known);
 }

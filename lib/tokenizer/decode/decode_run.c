@@ -11,13 +11,15 @@ tlm_status_t tlmi_added_token_bits(uint8_t **out, const tlm_tokenizer_t *tokeniz
     uint8_t *bits =
         tlmi_calloc((size_t)tokenizer->vocabulary.size / 8 + 1, 1, "a map of added tokens");
 
-    (void)special_only; /* all added tokens are special so far */
     if (bits == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < tlmi_special_tokens_count(tokenizer->special); i++) {
         uint32_t id = tokenizer->special_ids[i];
+        bool special =
+            (tlmi_special_tokens_flags(tokenizer->special, i) & TLMI_TOKEN_ORDINARY) == 0;
 
-        bits[id / 8] |= (uint8_t)(1 << id % 8);
+        if (special || !special_only)
+            bits[id / 8] |= (uint8_t)(1 << id % 8);
     }
     *out = bits;
     return TLM_OK;

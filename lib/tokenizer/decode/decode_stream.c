@@ -1,15 +1,15 @@
-/* The streaming decoder. It holds back the bytes of a character until the rest of it arrives. */
-#include "tokenizer/tokenizer_core.h"
-
+/* The streaming decoder. It holds back the bytes of a character until the rest of it arrives, and
+ * what the steps of the tokenizer's decoder hold back. */
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "tokenizer/pretokenize/unicode.h"
+#include "tokenizer/tokenizer_core.h"
 
 struct tlm_decoder {
     const tlm_tokenizer_t *tokenizer;
-    uint8_t *bytes; /* decoded, but not yet returned */
+    tlmi_decode_run_t *run; /* NULL if the tokenizer has no decoder */
+    uint8_t *bytes;         /* decoded, but not yet returned */
     size_t size;
     size_t capacity;
     uint8_t *text; /* returned by the last call */
@@ -18,14 +18,20 @@ struct tlm_decoder {
 
 tlm_status_t tlm_decoder_create(tlm_decoder_t **out, const tlm_tokenizer_t *tokenizer)
 {
-    tlm_decoder_t *decoder;
-
     TLMI_REQUIRE("decoder_create", out);
     TLMI_REQUIRE("decoder_create", tokenizer);
-    decoder = tlmi_calloc(1, sizeof(*decoder), "a decoder");
+    tlm_decoder_t *decoder = tlmi_calloc(1, sizeof(*decoder), "a decoder");
     if (decoder == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     decoder->tokenizer = tokenizer;
+    if (tokenizer->decoder != NULL) {
+        tlm_status_t status = tlmi_decode_run_create(&decoder->run, tokenizer, false);
+
+        if (status != TLM_OK) {
+            tlmi_free(decoder);
+            return status;
+        }
+    }
     *out = decoder;
     return TLM_OK;
 }
@@ -44,24 +50,38 @@ static tlm_status_t give_out(const char **text, size_t *size, tlm_decoder_t *dec
     return TLM_OK;
 }
 
+static tlm_status_t add_pending(tlm_decoder_t *decoder, const uint8_t *bytes, size_t size)
+{
+    if (!tlmi_grow(&decoder->bytes, &decoder->capacity, decoder->size + size, 1, "decoded bytes"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    if (size > 0)
+        memcpy(decoder->bytes + decoder->size, bytes, size);
+    decoder->size += size;
+    return TLM_OK;
+}
+
+static tlm_status_t push_through_steps(tlm_decoder_t *decoder, uint32_t id)
+{
+    decoder->run->size = 0;
+    TLMI_TRY(tlmi_decode_run_push(decoder->run, id));
+    return add_pending(decoder, decoder->run->text, decoder->run->size);
+}
+
 tlm_status_t tlm_decoder_push(const char **text, size_t *size, tlm_decoder_t *decoder, uint32_t id)
 {
     tlm_bytes_t token;
-    tlm_status_t status;
 
     TLMI_REQUIRE("decoder_push", text);
     TLMI_REQUIRE("decoder_push", size);
     TLMI_REQUIRE("decoder_push", decoder);
     TLMI_TRY(tlm_tokenizer_token(&token, decoder->tokenizer, id));
-    if (!tlmi_grow(&decoder->bytes, &decoder->capacity, decoder->size + token.size, 1,
-                   "decoded bytes"))
-        return TLM_ERR_OUT_OF_MEMORY;
-    memcpy(decoder->bytes + decoder->size, token.data, token.size);
-    decoder->size += token.size;
-    status = give_out(text, size, decoder,
-                      decoder->size - tlmi_utf8_unfinished(decoder->bytes, decoder->size));
-    if (status != TLM_OK)
-        decoder->size -= token.size; /* undoes the call */
+    size_t before = decoder->size;
+    TLMI_TRY(decoder->run != NULL ? push_through_steps(decoder, id)
+                                  : add_pending(decoder, token.data, token.size));
+    tlm_status_t status = give_out(
+        text, size, decoder, decoder->size - tlmi_utf8_unfinished(decoder->bytes, decoder->size));
+    if (status != TLM_OK && decoder->run == NULL)
+        decoder->size = before; /* undoes the call */
     return status;
 }
 
@@ -70,6 +90,11 @@ tlm_status_t tlm_decoder_finish(const char **text, size_t *size, tlm_decoder_t *
     TLMI_REQUIRE("decoder_finish", text);
     TLMI_REQUIRE("decoder_finish", size);
     TLMI_REQUIRE("decoder_finish", decoder);
+    if (decoder->run != NULL) {
+        decoder->run->size = 0;
+        TLMI_TRY(tlmi_decode_run_finish(decoder->run));
+        TLMI_TRY(add_pending(decoder, decoder->run->text, decoder->run->size));
+    }
     return give_out(text, size, decoder, decoder->size);
 }
 
@@ -77,6 +102,7 @@ void tlm_decoder_free(tlm_decoder_t *decoder)
 {
     if (decoder == NULL)
         return;
+    tlmi_decode_run_free(decoder->run);
     tlmi_free(decoder->bytes);
     tlmi_free(decoder->text);
     tlmi_free(decoder);

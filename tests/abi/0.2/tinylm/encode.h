@@ -39,6 +39,11 @@ typedef struct tlm_encode_options {
     double dropout;
     /** Seed of the dropout. */
     uint64_t seed;
+    /** Puts the special tokens around the text that the tokenizer's file asks for (its
+     *  post-processor or template, such as [CLS] ... [SEP]). Without it, the ids are those of the
+     *  text alone. Does nothing if the file asks for none. */
+    bool add_special_tokens;
+    uint8_t reserved[7];
 } tlm_encode_options_t;
 
 #define TLM_ENCODE_OPTIONS_INIT TLM_SIZED(tlm_encode_options_t)
@@ -56,7 +61,9 @@ TLM_API tlm_status_t tlm_tokenizer_encode_with(uint32_t **ids, size_t *n,
 
 /** The positions of ids in their text: id i covers bytes offsets[i] to offsets[i + 1] - 1. Fills
  *  n + 1 offsets, from 0 to the size of the text. A token may end inside a character.
- *  TLM_ERR_RANGE, with the position, for an id that no token has. Thread-safe. @since 0.2 */
+ *  TLM_ERR_RANGE, with the position, for an id that no token has; TLM_ERR_UNSUPPORTED if the
+ *  tokenizer's decoder makes the text more than the bytes of the tokens, as with WordPiece or
+ *  SentencePiece vocabularies. Thread-safe. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_offsets(size_t *offsets, const tlm_tokenizer_t *tokenizer,
                                            const uint32_t *ids, size_t n);
 
@@ -87,7 +94,8 @@ TLM_API tlm_status_t tlm_tokenizer_encode_batch(uint32_t **ids, size_t **offsets
 typedef struct tlm_pad_options {
     /** sizeof(tlm_pad_options_t). */
     size_t size;
-    /** Longer texts are truncated to this many ids; 0: no truncation. */
+    /** Longer texts are truncated to this many ids; 0: no truncation. Of a row with special tokens
+     *  that add_special_tokens put there, only the text between them is cut. */
     size_t max_length;
     /** Ids per row; 0: as many as the longest text has after truncation. */
     size_t pad_length;
@@ -106,20 +114,42 @@ typedef struct tlm_pad_options {
  *  with 1 for an id and 0 for padding, and *lengths (num_texts) with the number of ids in each
  *  row. mask, lengths and both options may be NULL. The arrays are owned by the caller
  *  (tlm_free). TLM_ERR_RANGE, with the number of the text, if a text is longer than pad_length
- *  after truncation. See tlm_tokenizer_encode_batch for other errors. Thread-safe. @since 0.2 */
+ *  after truncation, or if max_length is less than the number of special tokens around a text.
+ *  See tlm_tokenizer_encode_batch for other errors. Thread-safe. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_encode_padded(uint32_t **ids, uint8_t **mask, size_t **lengths,
                                                  size_t *length, const tlm_tokenizer_t *tokenizer,
                                                  const tlm_bytes_t *texts, size_t num_texts,
                                                  const tlm_encode_options_t *options,
                                                  const tlm_pad_options_t *pad);
 
-/** Decodes rows of ids, each as tlm_tokenizer_decode does. Row i is bytes (*offsets)[i] to
+/** How ids are decoded. @since 0.2 */
+typedef struct tlm_decode_options {
+    /** sizeof(tlm_decode_options_t). */
+    size_t size;
+    /** Leaves special tokens out of the text. */
+    bool skip_special_tokens;
+    /** Gives valid UTF-8, as tlm_tokenizer_decode_text does. */
+    bool as_text;
+    uint8_t reserved[6];
+} tlm_decode_options_t;
+
+#define TLM_DECODE_OPTIONS_INIT TLM_SIZED(tlm_decode_options_t)
+
+/** Decodes ids with options; NULL means those of tlm_tokenizer_decode. See there for ownership,
+ *  threads and errors. @since 0.2 */
+TLM_API tlm_status_t tlm_tokenizer_decode_with(uint8_t **bytes, size_t *size,
+                                               const tlm_tokenizer_t *tokenizer,
+                                               const uint32_t *ids, size_t n,
+                                               const tlm_decode_options_t *options);
+
+/** Decodes rows of ids, each as tlm_tokenizer_decode_with does. Row i is bytes (*offsets)[i] to
  *  (*offsets)[i + 1] - 1 of *bytes; a NUL follows the last row. There are num_rows + 1 offsets.
  *  Both arrays are owned by the caller (tlm_free). TLM_ERR_RANGE, with row and position, for the
  *  first id that no token has. Thread-safe. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_decode_batch(uint8_t **bytes, size_t **offsets,
                                                 const tlm_tokenizer_t *tokenizer,
-                                                const tlm_ids_t *rows, size_t num_rows);
+                                                const tlm_ids_t *rows, size_t num_rows,
+                                                const tlm_decode_options_t *options);
 
 /* ---- Reports ---- */
 

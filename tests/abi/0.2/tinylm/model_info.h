@@ -19,9 +19,9 @@ extern "C" {
 #define TLM_NUM_PARTS         6 /**< Number of parts in this version. */
 #define TLM_MAX_PARTS         8 /**< Length of the arrays; entries of unknown parts are 0. */
 
-/* The optimizer whose state is counted. @since 0.2 */
-#define TLM_COST_ADAMW 0 /**< Two numbers per parameter. */
-#define TLM_COST_SGD   1 /**< None. */
+/* The optimizer whose step is counted, with its default options. @since 0.2 */
+#define TLM_COST_ADAMW 0 /**< State: two numbers per parameter. */
+#define TLM_COST_SGD   1 /**< State: none. */
 
 /* How the products of attention are counted. @since 0.2 */
 #define TLM_COUNT_EXECUTED 0 /**< As the library computes them: without tiles above the diagonal. */
@@ -89,10 +89,10 @@ typedef struct tlm_cost {
 
 /** Computes the cost of a model with these options; cost_options may be NULL. Set out->size first.
  *  Memory is that of the second and later train steps (zero_grad, tlm_model_loss, backward, step)
- *  in a process that does nothing else, with tlm_num_threads threads. Takes a few microseconds per
- *  layer. TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range or numbers of bytes
- *  that do not fit in 64 bits; TLM_ERR_RANGE if time is more than the context length. Thread-safe.
- *  @since 0.2 */
+ *  in a process that does nothing else, with tlm_num_threads threads. Takes less than a
+ *  millisecond per layer. TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range or
+ *  numbers of bytes that do not fit in 64 bits; TLM_ERR_RANGE if time is more than the context
+ *  length. Thread-safe. @since 0.2 */
 TLM_API tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
                                     const tlm_cost_options_t *cost_options);
 

@@ -1,5 +1,5 @@
 /* The CRC-64 of the xz format, computed by liblzma. */
-#include "base/crc64.h"
+#include "base/file.h"
 
 #include <lzma.h>
 

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "base/half.h"
 #include "base/memory.h"
 
 /* ---- Loading and storing ---------------------------------------------------------------- */

@@ -69,4 +69,18 @@ tlm_status_t tlmi_remove_leftovers(const char *directory, const char *prefix);
 /* Creates a directory unless it exists; its parent must exist. */
 tlm_status_t tlmi_make_directory(const char *path);
 
+/* ---- Checksums --------------------------------------------------------------------------- */
+
+/* CRC-64/XZ, the checksum of checkpoints: polynomial ECMA-182, reflected, as the xz format defines
+ * it. */
+
+/* A running checksum. */
+typedef struct tlmi_crc64 {
+    uint64_t value;
+} tlmi_crc64_t;
+
+void tlmi_crc64_init(tlmi_crc64_t *crc);
+void tlmi_crc64_update(tlmi_crc64_t *crc, const void *bytes, size_t size);
+uint64_t tlmi_crc64_final(const tlmi_crc64_t *crc);
+
 #endif

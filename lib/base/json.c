@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/json_value.h"
 #include "base/memory.h"
 #include "base/number.h"
 

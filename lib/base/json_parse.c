@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/json_value.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/number.h"
 

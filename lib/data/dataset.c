@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/rng.h"
-#include "base/little_endian.h"
+#include "base/dtype.h"
 #include "formats/npy.h"
 #include "data/data_core.h"
 

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/little_endian.h"
+#include "base/dtype.h"
 
 static const char *const names[] = {
     [TLMI_FILE_EMPTY] = "an empty file",

@@ -8,7 +8,6 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/little_endian.h"
 #include "formats/file_kind.h"
 
 /* Minimum bytes of a pair and of a tensor's description; they limit the counts a file can have. */

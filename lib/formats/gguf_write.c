@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/half.h"
-#include "base/little_endian.h"
+#include "base/dtype.h"
 
 #define NUM_VALUES_AT 16 /* offset of the number of values in the header */
 

@@ -8,9 +8,8 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/crc64.h"
+#include "base/file.h"
 #include "base/dtype.h"
-#include "base/little_endian.h"
 #include "formats/file_kind.h"
 
 #define LENGTH_SIZE     8          /* size of the header length at the start */

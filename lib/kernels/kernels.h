@@ -14,7 +14,7 @@
 #include "kernels/vector_math.h"
 
 /* K(name, result, parameters). vector_math.h documents each as tlmi_vec_<name>; dot_tile_bf16 and
- * dot_tile_f16 are dot_tile with rows of 16-bit floats (weight.h). */
+ * dot_tile_f16 are dot_tile with rows of 16-bit floats (tlmi_weight_dots). */
 #define TLMI_VECTOR_KERNELS(K)                                                                     \
     K(exp, void, (float *y, const float *x, int64_t n))                                            \
     K(exp_sum, float, (float *y, const float *x, float shift, int64_t n))                          \

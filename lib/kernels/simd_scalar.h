@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
-#include "base/half.h"
+#include "base/dtype.h"
 
 #define TARGET
 #define V      float

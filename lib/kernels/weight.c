@@ -1,14 +1,13 @@
 /* Products with weights. Float32 weights go to the float products unchanged. Large products load
  * weights of other types into buffers slice by slice. Dot products use the kernel of the type if
  * there is one, and otherwise load rows piece by piece. */
-#include "kernels/weight.h"
+#include "kernels/gemm.h"
 
 #include <string.h>
 
 #include "base/buffer_cache.h"
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "kernels/gemm.h"
 #include "kernels/kernels.h"
 
 tlmi_weight_t tlmi_weight_make(int32_t dtype, const void *data, int64_t rows, int64_t columns)

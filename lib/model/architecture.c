@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "model/model_core.h"
 #include "nn/nn_core.h"
-#include "tensor/autograd.h"
+#include "tensor/tensor_core.h"
 #include "tinylm/model_info.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))

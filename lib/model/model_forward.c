@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "nn/nn_core.h"
 #include "model/model_core.h"
-#include "tensor/autograd.h"
+#include "tensor/tensor_core.h"
 
 /* Frees *tensor and puts `next` in its place. The graph keeps its own reference to the old one if
  * it needs it. */

@@ -4,7 +4,6 @@
  * so the gradients are bit-identical. */
 #include "base/error.h"
 #include "model/model_core.h"
-#include "tensor/autograd.h"
 #include "tensor/tensor_core.h"
 
 /* The inputs of the node are x, then the parameters of the block. They serve as the parameters of a

@@ -1,6 +1,6 @@
 /* SiLU, SiLU times a gate, and the SwiGLU feed-forward layer made of them. */
 #include "base/error.h"
-#include "tensor/autograd.h"
+#include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
 #include "tinylm/nn.h"
 

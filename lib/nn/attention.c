@@ -1,7 +1,7 @@
 /* Attention as an op: scaled dot-product attention (tlm_attention) and causal multi-head self-
  * attention (tlm_multi_head_attention). Both record the same op, whose computation is in
  * attention_forward.c and attention_backward.c. */
-#include "nn/attention.h"
+#include "nn/nn_core.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "nn/attention.h"
+#include "nn/nn_core.h"
 #include "tensor/tensor_core.h"
 #include "kernels/gemm.h"
 #include "kernels/vector_math.h"

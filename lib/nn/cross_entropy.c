@@ -11,7 +11,6 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tensor/autograd.h"
 #include "tensor/tensor_core.h"
 #include "kernels/gemm.h"
 #include "kernels/vector_math.h"

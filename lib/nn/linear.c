@@ -1,6 +1,6 @@
 /* Linear layer: y = x W^T, one matrix product over all rows of x. */
 #include "base/error.h"
-#include "tensor/autograd.h"
+#include "tensor/tensor_core.h"
 #include "kernels/gemm.h"
 #include "tinylm/nn.h"
 

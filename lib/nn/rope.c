@@ -2,7 +2,7 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "nn/nn_core.h"
-#include "tensor/autograd.h"
+#include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
 #include "tinylm/nn.h"
 

@@ -1,7 +1,6 @@
 /* Softmax along one dimension. */
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tensor/autograd.h"
 #include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
 #include "tinylm/nn.h"

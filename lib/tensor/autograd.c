@@ -10,9 +10,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "tensor/autograd.h"
 #include "tensor/tensor_core.h"
-#include "tensor/loops.h"
 #include "kernels/vector_math.h"
 
 static _Thread_local bool grad_disabled;

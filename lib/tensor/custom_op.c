@@ -6,9 +6,7 @@
 
 #include "base/error.h"
 #include "base/options.h"
-#include "tensor/autograd.h"
 #include "tensor/tensor_core.h"
-#include "tensor/loops.h"
 
 typedef struct custom_context {
     tlmi_op_t op; /* of this node, with the caller's name */

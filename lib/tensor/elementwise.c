@@ -1,8 +1,7 @@
 /* add, sub, mul, div and scale: strided loops over the broadcast shape. Runs in which both operands
  * have stride 1 use the vector kernels. */
 #include "base/error.h"
-#include "tensor/autograd.h"
-#include "tensor/loops.h"
+#include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
 
 /* ---- y (+)= a (op) b over any strides ------------------------------------------------ */

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tensor/autograd.h"
+#include "tensor/tensor_core.h"
 #include "kernels/gemm.h"
 
 /* With at least this many products, each is one task; fewer are parallelized inside. */

@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tensor/autograd.h"
+#include "tensor/tensor_core.h"
 #include "tinylm/tensor.h"
 
 enum { SLICES_PER_TASK = 256 };

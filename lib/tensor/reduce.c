@@ -2,8 +2,7 @@
  * merges neighboring dimensions that are both kept or both summed, and sums in float64. */
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tensor/autograd.h"
-#include "tensor/loops.h"
+#include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
 
 enum {

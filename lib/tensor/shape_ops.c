@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "tensor/autograd.h"
-#include "tensor/loops.h"
+#include "tensor/tensor_core.h"
 
 /* Records `op` on `result` if needed and returns it in *out; frees it on failure. */
 static tlm_status_t finish(tlm_tensor_t **out, tlm_tensor_t *result, const tlmi_op_t *op,

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tensor/loops.h"
+#include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
 
 enum { PIECE = 16384 /* elements per parallel piece: 64 KiB of float32 */ };

@@ -7,9 +7,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
-#include "tensor/autograd.h"
 #include "tensor/tensor_core.h"
-#include "tensor/loops.h"
 
 /* ---- Shapes -------------------------------------------------------------------------- */
 

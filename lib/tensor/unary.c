@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "tensor/autograd.h"
+#include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
 
 typedef void (*map_fn)(float *y, const float *x, int64_t n);

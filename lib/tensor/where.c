@@ -1,7 +1,6 @@
 /* where: chooses each element from one of two tensors by a condition. */
 #include "base/error.h"
-#include "tensor/autograd.h"
-#include "tensor/loops.h"
+#include "tensor/tensor_core.h"
 
 typedef struct where_job {
     float *y;

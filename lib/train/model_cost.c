@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "model/model_core.h"
-#include "nn/attention.h"
+#include "nn/nn_core.h"
 #include "optim/optimizer_core.h"
 #include "tinylm/train.h"
 

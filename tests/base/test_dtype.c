@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/dtype.h"
-#include "base/half.h"
 
 static const int32_t codes[] = {TLM_FLOAT32,  TLM_INT32,   TLM_INT64,    TLM_UINT32, TLM_BOOL,
                                 TLM_BFLOAT16, TLM_FLOAT16, TLMI_FLOAT64, TLMI_INT8,  TLMI_INT16,

@@ -3,7 +3,7 @@
 #include "run_suite.h"
 
 #include "base/memory.h"
-#include "base/crc64.h"
+#include "base/file.h"
 #include "formats/safetensors.h"
 
 START_TEST(crc64_is_that_of_xz)

@@ -1,6 +1,6 @@
 /* Any checkpoint. Its checksum is made right first, for it would keep the fuzzer from all behind it. */
 #include "fuzz_support.h"
-#include "base/crc64.h"
+#include "base/file.h"
 
 /* What a seed of the corpus holds: see tests/fuzz/README.md. */
 static tlm_model_t *make_model(tlm_optimizer_t **optimizer)

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <sys/stat.h>
 
-#include "base/half.h"
+#include "base/dtype.h"
 #include "formats/safetensors.h"
 
 static const tlm_model_options_t tiny = {.size = sizeof(tlm_model_options_t),

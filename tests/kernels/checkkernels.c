@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/half.h"
+#include "base/dtype.h"
 #include "kernels/kernels.h"
 
 enum { MOST = 1024, SPARE = 64, FLOATS = 9 * MOST + SPARE };

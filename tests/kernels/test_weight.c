@@ -5,10 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/half.h"
+#include "base/dtype.h"
 #include "kernels/gemm.h"
 #include "kernels/vector_math.h"
-#include "kernels/weight.h"
 #include "tinylm/runtime.h"
 
 static const int32_t types[] = {TLM_FLOAT32, TLM_BFLOAT16, TLM_FLOAT16, TLMI_Q8_0, TLMI_Q4_0};

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tensor/autograd.h"
 #include "tensor/tensor_core.h"
 #include "tinylm/nn.h"
 

@@ -6,7 +6,6 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "tensor/loops.h"
 #include "tensor/tensor_core.h"
 #include "tinylm/tensor.h"
 

@@ -9,8 +9,8 @@
  *   bit  31      the unit holds a value, in its other bits: the position of a replacement */
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/error.h"
-#include "base/little_endian.h"
 #include "base/memory.h"
 #include "tokenizer/normalize/normalize.h"
 #include "tokenizer/pretokenize/unicode.h"

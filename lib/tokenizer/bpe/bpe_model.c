@@ -121,6 +121,17 @@ static bool ends_with_meta(const tlmi_bpe_model_t *model, uint32_t symbol)
            memcmp(token.data + token.size - META_SIZE, META, META_SIZE) == 0;
 }
 
+/* Whether a character can vanish, so that its neighbors become those of each other. */
+static bool drops_characters(const tlmi_bpe_model_t *model)
+{
+    const tlmi_bpe_symbols_t *symbols = &model->symbols;
+    bool has_bytes = true;
+
+    for (int byte = 0; byte < 256; byte++)
+        has_bytes = has_bytes && symbols->byte_ids[byte] != TLMI_NO_TOKEN;
+    return symbols->unk_id == TLMI_NO_TOKEN && !has_bytes;
+}
+
 /* Whether symbols and merges never reach across the place before U+2581, where it follows another
  * character. That character's symbol may be the unk_token, whatever its name ends with. */
 static bool may_split(const tlmi_bpe_model_t *model)
@@ -134,11 +145,12 @@ static bool may_split(const tlmi_bpe_model_t *model)
     for (uint32_t id = 0; id < model->num_tokens; id++)
         if (model->is_whole[id] == TLMI_WHOLE_BY_LOOKUP)
             return false;
+    bool drops = drops_characters(model);
     for (size_t i = 0; i <= model->merges.mask; i++) {
         const tlmi_merge_slot_t *slot = &model->merges.slots[i];
 
         if (slot->rank != TLMI_NO_MERGE && begins_with_meta(model, (uint32_t)slot->pair) &&
-            !ends_with_meta(model, (uint32_t)(slot->pair >> 32)))
+            (drops || !ends_with_meta(model, (uint32_t)(slot->pair >> 32))))
             return false;
     }
     return true;

@@ -352,8 +352,7 @@ static tlm_status_t start(unigram_model_t **out, const char *what,
 }
 
 /* Completes a model that has its scores; sizes are set to 0 for what is not a token. */
-static tlm_status_t finish(unigram_model_t *model, const char *what,
-                           const tlmi_vocabulary_t *vocabulary)
+static tlm_status_t finish(unigram_model_t *model, const tlmi_vocabulary_t *vocabulary)
 {
     tlmi_trie_key_t *keys = tlmi_alloc(model->num_scores, sizeof(*keys), "a vocabulary");
     size_t n = 0;
@@ -364,9 +363,7 @@ static tlm_status_t finish(unigram_model_t *model, const char *what,
         if (model->sizes[id] > 0)
             keys[n++] =
                 (tlmi_trie_key_t){tlmi_vocabulary_token(vocabulary, id).data, model->sizes[id], id};
-    tlm_status_t status = n > 0
-                              ? tlmi_trie_create(&model->trie, keys, n)
-                              : tlmi_fail(TLM_ERR_FORMAT, "%s: the vocabulary has no tokens", what);
+    tlm_status_t status = tlmi_trie_create(&model->trie, keys, n);
     tlmi_free(keys);
     if (status != TLM_OK)
         return status;
@@ -407,7 +404,7 @@ tlm_status_t tlmi_unigram_model_create(tlmi_subword_model_t **out, const char *w
     model->unk_score = lowest - UNK_PENALTY;
     if (options->byte_fallback)
         TLMI_TRY_OR(fail, find_bytes(model, what, vocabulary, false));
-    TLMI_TRY_OR(fail, finish(model, what, vocabulary));
+    TLMI_TRY_OR(fail, finish(model, vocabulary));
     *out = &model->base;
     return TLM_OK;
 fail:
@@ -451,7 +448,7 @@ tlm_status_t tlmi_unigram_model_create_from_pieces(tlmi_subword_model_t **out, c
     model->unk_score = (float)(lowest - (float)UNK_PENALTY);
     if (pieces->byte_fallback)
         TLMI_TRY_OR(fail, find_bytes(model, what, vocabulary, true));
-    TLMI_TRY_OR(fail, finish(model, what, vocabulary));
+    TLMI_TRY_OR(fail, finish(model, vocabulary));
     *out = &model->base;
     return TLM_OK;
 fail:

@@ -35,7 +35,7 @@ __all__ = [
     "StateError", "RegexError", "NonFiniteError", "CancelledError", "SpecialTokenError", "version",
     "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level",
     "cpu_features", "gemm_kernel_name", "shutdown",
-    "random_bits", "BpeTrainer", "Tokenizer", "train_bpe", "nfc", "Tensor", "no_grad", "where",
+    "random_bits", "BpeTrainer", "PATTERNS", "Tokenizer", "train_bpe", "nfc", "Tensor", "no_grad", "where",
     "concat", "linear", "embedding", "rms_norm", "silu_mul", "swiglu", "rope", "softmax", "attention",
     "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW",
     "SGD", "clip_grad_norm", "clip_norm", "adamw_update", "cosine_schedule", "schedule_learning_rate",
@@ -511,6 +511,8 @@ _STATUS_FUNCTIONS = {
 }
 _OTHER_FUNCTIONS = {
     "tlm_version": (c_char_p, []),
+    "tlm_pattern_by_name": (c_char_p, [c_char_p]),
+    "tlm_pattern_name": (c_char_p, [c_size_t]),
     "tlm_abi_version": (c_uint32, []),
     "tlm_status_name": (c_char_p, [c_int32]),
     "tlm_error_message": (c_char_p, []),
@@ -860,6 +862,18 @@ class BpeTrainer(_Handle):
         with self._callbacks:
             _lib.tlm_bpe_trainer_train(byref(handle), self._handle)
         return Tokenizer._wrap(handle)
+
+
+def _patterns() -> dict[str, str]:
+    names = iter(lambda: _lib.tlm_pattern_name(len(patterns)), None)
+    patterns: dict[str, str] = {}
+    for name in names:
+        patterns[name.decode()] = _lib.tlm_pattern_by_name(name).decode()
+    return patterns
+
+
+# Pre-tokenization patterns by name: PATTERNS["qwen3.5"] and so on.
+PATTERNS = _patterns()
 
 
 class Tokenizer(_Handle):

@@ -47,15 +47,64 @@ typedef struct tlm_bytes {
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"                                                               \
     "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-/** The pattern of Llama 3. @since 0.2 */
+/** The pattern of Llama 3 and GLM 4. @since 0.2 */
 #define TLM_PATTERN_LLAMA3                                                                         \
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"                      \
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-/** The pattern of Qwen 2 and 2.5. @since 0.2 */
+/** The pattern of Qwen 2, 2.5 and 3. @since 0.2 */
 #define TLM_PATTERN_QWEN2                                                                          \
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"                           \
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/** The pattern of Qwen 3.5: that of Qwen 2 with marks as letters. @since 0.2 */
+#define TLM_PATTERN_QWEN35                                                                         \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}|"                   \
+    " ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/** The pattern of Tekken (Mistral's models since NeMo) and of Nemotron. @since 0.2 */
+#define TLM_PATTERN_TEKKEN                                                                         \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"   \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|"   \
+    "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/** The pattern of Kimi, with lookaheads for the intersections of classes in its own spelling, which
+ *  is known too. @since 0.2 */
+#define TLM_PATTERN_KIMI                                                                           \
+    "\\p{Han}+|[^\\r\\n\\p{L}\\p{N}]?"                                                             \
+    "(?:(?!\\p{Han})[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}])*"                                        \
+    "(?:(?!\\p{Han})[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}])+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"                 \
+    "[^\\r\\n\\p{L}\\p{N}]?(?:(?!\\p{Han})[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}])+"                  \
+    "(?:(?!\\p{Han})[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}])*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"                 \
+    "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/** The pattern of SmolLM, StarCoder and Command R: single digits, and GPT-2's pattern on the text
+ *  between them, as one regular expression. @since 0.2 */
+#define TLM_PATTERN_SMOLLM                                                                         \
+    "\\p{N}|'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?![^\\s\\p{N}])|\\s+"
+
+/** The three patterns of DeepSeek V3 and R1, each of which splits what the one before left, as one
+ *  regular expression. @since 0.2 */
+#define TLM_PATTERN_DEEPSEEK_V3                                                                    \
+    "\\p{N}{1,3}|[!-/:-@\\[-`{-~][A-Za-z]+|"                                                       \
+    "[^\\r\\n\\p{L}\\p{N}\\p{P}\\p{S}\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}]?"                     \
+    "(?:(?![\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])[\\p{L}\\p{M}])+|"                             \
+    " ?(?:(?![\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])[\\p{P}\\p{S}])+[\\r\\n]*|"                  \
+    "[\\x{3040}\\x{3097}-\\x{3098}]?"                                                              \
+    "(?:(?=[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])[\\p{L}\\p{M}])+|"                             \
+    "(?:(?=[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])[\\p{P}\\p{S}])+|"                             \
+    "[\\x{3040}\\x{3097}-\\x{3098}]+"                                                              \
+    "(?!(?=[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])[\\p{L}\\p{M}])|"                              \
+    "\\s*[\\r\\n]+|\\s+(?![^\\s\\p{N}\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])|\\s+"
+
+/** Returns a pattern by its name: "gpt2", "cl100k", "o200k", "llama3", "qwen2", "qwen3.5",
+ *  "tekken", "kimi", "smollm", "deepseek-v3", or one of the other names that tlm_pattern_name
+ *  lists. NULL if there is no such name. Static. @since 0.2 */
+TLM_API const char *tlm_pattern_by_name(const char *name);
+
+/** Returns name `index` (0, 1, ...) of a pattern; NULL after the last one. Several names may stand
+ *  for one pattern. Static. @since 0.2 */
+TLM_API const char *tlm_pattern_name(size_t index);
 
 /** What the files of a tokenizer do not say. @since 0.1 */
 typedef struct tlm_tokenizer_options {

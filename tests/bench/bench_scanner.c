@@ -21,7 +21,8 @@ static const struct {
     {                                                                                              \
 #name, TLM_PATTERN_##name, "(?:" TLM_PATTERN_##name ")"                                    \
     }
-    PATTERN(GPT2), PATTERN(CL100K), PATTERN(O200K), PATTERN(LLAMA3), PATTERN(QWEN2),
+    PATTERN(GPT2),   PATTERN(CL100K), PATTERN(O200K), PATTERN(LLAMA3), PATTERN(QWEN2),
+    PATTERN(QWEN35), PATTERN(TEKKEN), PATTERN(KIMI),  PATTERN(SMOLLM), PATTERN(DEEPSEEK_V3),
 };
 #define NUM_PATTERNS (sizeof(patterns) / sizeof(patterns[0]))
 
@@ -178,7 +179,7 @@ static void measure(const char *name, const uint8_t *text, size_t size)
         }
         fast = speed(scanner, text, size, 0.3);
         slow = speed(engine, text, checked, 0.3);
-        printf("%-20.20s %-8s %10.1f %10.1f %10.1f %8.1f\n", name, patterns[i].name,
+        printf("%-20.20s %-11s %10.1f %10.1f %10.1f %8.1f\n", name, patterns[i].name,
                (double)checked / (double)a.n, fast, slow, fast / slow);
         tlmi_pretokenizer_free(scanner);
         tlmi_pretokenizer_free(engine);
@@ -193,7 +194,7 @@ int main(int argc, char **argv)
     } made[] = {{"English", english}, {"C", code}, {"mixed scripts", mixed}};
 
     printf("CPU level %s; MB/s on one thread\n", tlm_cpu_level_name(tlm_cpu_level()));
-    printf("%-20s %-8s %10s %10s %10s %8s\n", "text", "pattern", "bytes each", "scanner",
+    printf("%-20s %-11s %10s %10s %10s %8s\n", "text", "pattern", "bytes each", "scanner",
            "Oniguruma", "times");
     for (int i = 1; i < argc; i++) {
         size_t size;

@@ -212,6 +212,8 @@ void test_tokenizer_files(const std::string &folder)
     EXPECT(tinylm::tokenizer::load_tiktoken(folder + "/ranks", options).encode(text).to_vector() ==
            tokenizer.encode(text).to_vector());
     EXPECT(tinylm::tokenizer::open(folder).encode(text).size() > 0);
+    EXPECT(tinylm::pattern("qwen3.5") == TLM_PATTERN_QWEN35);
+    EXPECT(throws(TLM_ERR_NOT_FOUND, "qwen", [] { (void)tinylm::pattern("qwen"); }));
 }
 
 void test_streams()

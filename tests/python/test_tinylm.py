@@ -33,6 +33,12 @@ class TokenizerTest(unittest.TestCase):
     def setUp(self):
         self.tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=[END])
 
+    def test_patterns_by_name(self):
+        self.assertGreater(len(tinylm.PATTERNS), 10)
+        self.assertEqual(tinylm.PATTERNS["qwen3"], tinylm.PATTERNS["qwen2"])
+        tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=300, pattern=tinylm.PATTERNS["llama3"])
+        self.assertEqual(len(tokenizer.encode("1234")), 4)
+
     def test_training_goes_on_from_a_base(self):
         text = "low lower lowest newer newest " * 20
         base = tinylm.Tokenizer.train(text, vocab_size=260)
@@ -1267,7 +1273,7 @@ model.generate([1], max_tokens=1 << 40)
         own = {name for name, value in vars(tinylm).items()
                if not name.startswith("_") and getattr(value, "__module__", None) == "tinylm"}
         self.assertEqual(own, set(tinylm.__all__) - {"FLOAT32", "INT32", "INT64", "UINT32", "BOOL",
-                                                    "BFLOAT16", "FLOAT16"})
+                                                    "BFLOAT16", "FLOAT16", "PATTERNS"})
         for name in own:
             value = getattr(tinylm, name)
             self.assertTrue(value.__doc__, name)

@@ -17,7 +17,8 @@ static const struct {
     {                                                                                              \
 #name, TLM_PATTERN_##name, "(?:" TLM_PATTERN_##name ")"                                    \
     }
-    PATTERN(GPT2), PATTERN(CL100K), PATTERN(O200K), PATTERN(LLAMA3), PATTERN(QWEN2),
+    PATTERN(GPT2),   PATTERN(CL100K), PATTERN(O200K), PATTERN(LLAMA3), PATTERN(QWEN2),
+    PATTERN(QWEN35), PATTERN(TEKKEN), PATTERN(KIMI),  PATTERN(SMOLLM), PATTERN(DEEPSEEK_V3),
 };
 #define NUM_PATTERNS ((int)(sizeof(patterns) / sizeof(patterns[0])))
 
@@ -84,6 +85,19 @@ static const char *const pieces[] = {
     "\xE2\x83\x9D",     /* an enclosing mark */
     "\xF0\x90\x90\x80", /* a capital outside the basic plane */
     "\xF0\x91\x80\x80", /* a mark there */
+    "\xE3\x80\x87",     /* a number that is Han */
+    "\xE2\xBA\x80",     /* a symbol that is Han */
+    "\xE3\x80\x85",     /* a letter that is Han but not an ideograph */
+    "\xE3\x90\x80",     /* an ideograph beyond DeepSeek's range */
+    "\xE3\x83\xBB",     /* punctuation in it */
+    "\xE3\x82\x99",     /* a mark in it */
+    "\xE3\x81\x82\xE4\xB8\xAD",
+    "\xE3\x81\x80",     /* an unassigned character in it */
+    "\xE2\x80\x8D",     /* zero-width joiner, a control character */
+    "\xF3\xA0\x80\x81", /* a control character outside the basic plane */
+    "\x01",
+    "[a",
+    "\xEF\xBC\x8C", /* wide punctuation */
 };
 #define NUM_PIECES (sizeof(pieces) / sizeof(pieces[0]))
 
@@ -114,7 +128,17 @@ static inline int encode_utf8(uint8_t *out, uint32_t c)
 /* ---- Characters that are the same to both ----
  */
 
-static tlmi_regex_t *class_regexes[TLMI_CHAR_OTHER + 1];
+static const struct {
+    int bit;
+    const char *pattern;
+} all_traits[] = {
+    {TLMI_CHAR_CONTROL, "[^\\s\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}]"},
+    {TLMI_CHAR_HAN, "\\p{Han}"},
+    {TLMI_CHAR_CJK, "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]"},
+};
+#define NUM_TRAITS ((int)(sizeof(all_traits) / sizeof(all_traits[0])))
+
+static tlmi_regex_t *class_regexes[TLMI_CHAR_OTHER + 1], *trait_regexes[NUM_TRAITS];
 static tlmi_regex_matcher_t *class_matcher;
 
 static inline void make_class_regexes(void)
@@ -132,6 +156,9 @@ static inline void make_class_regexes(void)
     for (int k = 1; k <= TLMI_CHAR_OTHER; k++)
         if (tlmi_regex_create(&class_regexes[k], by_class[k], TLMI_REGEX_PERL) != TLM_OK)
             abort();
+    for (int k = 0; k < NUM_TRAITS; k++)
+        if (tlmi_regex_create(&trait_regexes[k], all_traits[k].pattern, TLMI_REGEX_PERL) != TLM_OK)
+            abort();
 }
 
 static inline void free_class_regexes(void)
@@ -140,27 +167,43 @@ static inline void free_class_regexes(void)
         tlmi_regex_free(class_regexes[k]);
         class_regexes[k] = NULL;
     }
+    for (int k = 0; k < NUM_TRAITS; k++) {
+        tlmi_regex_free(trait_regexes[k]);
+        trait_regexes[k] = NULL;
+    }
     tlmi_regex_matcher_free(class_matcher);
     class_matcher = NULL;
+}
+
+static inline bool engine_matches(uint32_t c, const tlmi_regex_t *regex)
+{
+    uint8_t text[4];
+    size_t start, end, size = (size_t)encode_utf8(text, c);
+
+    if (tlmi_regex_search(&start, &end, regex, class_matcher, text, size, 0) != TLM_OK)
+        abort();
+    return end > start;
 }
 
 /* Whether Oniguruma puts a character into a class. */
 static inline bool engine_has_class(uint32_t c, int char_class)
 {
-    uint8_t text[4];
-    size_t start, end, size = (size_t)encode_utf8(text, c);
+    if (class_matcher == NULL)
+        make_class_regexes();
+    return engine_matches(c, class_regexes[char_class]);
+}
+
+/* Likewise all that the scanners look at. */
+static inline bool classes_agree(uint32_t c)
+{
+    int traits = tlmi_char_traits(c);
 
     if (class_matcher == NULL)
         make_class_regexes();
-    if (tlmi_regex_search(&start, &end, class_regexes[char_class], class_matcher, text, size, 0) !=
-        TLM_OK)
-        abort();
-    return end > start;
-}
-
-static inline bool classes_agree(uint32_t c)
-{
-    return engine_has_class(c, tlmi_char_class(c));
+    for (int k = 0; k < NUM_TRAITS; k++)
+        if (engine_matches(c, trait_regexes[k]) != ((traits & all_traits[k].bit) != 0))
+            return false;
+    return engine_has_class(c, traits & TLMI_CHAR_CLASS);
 }
 
 #endif

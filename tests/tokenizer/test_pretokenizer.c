@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "scanner_support.h"
 #include "run_suite.h"
+#include "tokenizer/formats/token_files.h"
 #include "tokenizer/pretokenize/pretokenize.h"
 
 static tlmi_pretokenizer_t *scanners[NUM_PATTERNS], *engines[NUM_PATTERNS];
@@ -67,7 +68,7 @@ static void split_with(split_t *split, const tlmi_pretokenizer_t *pretokenizer, 
 }
 
 /* The first difference, as hexadecimal bytes around it. */
-static void fail_split(int which, const split_t *split, const split_t *expected, size_t size)
+static void fail_split(const char *name, const split_t *split, const split_t *expected, size_t size)
 {
     size_t i = 0, from, to;
     char hex[3 * 120 + 1] = "";
@@ -79,8 +80,8 @@ static void fail_split(int which, const split_t *split, const split_t *expected,
     to = from + 120 < size ? from + 120 : size;
     for (size_t k = from; k < to; k++)
         snprintf(hex + 3 * (k - from), 4, "%02X ", split->text[k]);
-    ck_abort_msg("%s: pretoken %zu ends at %zu, not %zu; from byte %zu: %s", patterns[which].name,
-                 i, split->ends[i], expected->ends[i], from, hex);
+    ck_abort_msg("%s: pretoken %zu ends at %zu, not %zu; from byte %zu: %s", name, i,
+                 split->ends[i], expected->ends[i], from, hex);
 }
 
 static void check_same(const uint8_t *text, size_t size)
@@ -92,7 +93,7 @@ static void check_same(const uint8_t *text, size_t size)
         split_with(&by_engine, engines[i], text, size);
         if (by_scanner.n != by_engine.n ||
             memcmp(by_scanner.ends, by_engine.ends, by_engine.n * sizeof(size_t)) != 0)
-            fail_split(i, &by_scanner, &by_engine, size);
+            fail_split(patterns[i].name, &by_scanner, &by_engine, size);
     }
 }
 
@@ -159,7 +160,7 @@ static void check_blocks(int which, const uint8_t *text, size_t size)
     }
     if (blocks.n != expected.n ||
         memcmp(blocks.ends, expected.ends, expected.n * sizeof(size_t)) != 0)
-        fail_split(which, &blocks, &expected, size);
+        fail_split(patterns[which].name, &blocks, &expected, size);
 }
 
 START_TEST(blocks_equal_the_reference)
@@ -284,7 +285,7 @@ START_TEST(an_unfinished_text_gives_a_prefix)
                 ck_abort_msg("%s", tlm_error_message());
             if (consumed != part.at || part.n > whole.n ||
                 memcmp(part.ends, whole.ends, part.n * sizeof(size_t)) != 0)
-                fail_split((int)(seed % NUM_PATTERNS), &part, &whole, size);
+                fail_split(patterns[seed % NUM_PATTERNS].name, &part, &whole, size);
         }
         split_with(&rest, scanner, text + part.at, size - part.at);
         ck_assert_uint_eq(part.n + rest.n, whole.n);
@@ -324,6 +325,9 @@ START_TEST(spellings_split_alike)
         "'(?:[sdmt]|ll|ve|re)| ?\\p{L}++| ?\\p{N}++| ?[^\\s\\p{L}\\p{N}]++|\\s++$|\\s+(?!\\S)|\\s",
         "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}|"
         " ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+",
+        "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}|"
+        " ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+",
+        TLMI_PATTERN_CL100K_DIGIT_RUNS,
     };
     static split_t by_scanner, by_engine;
     uint8_t text[MAX_TEXT];
@@ -343,11 +347,91 @@ START_TEST(spellings_split_alike)
             split_with(&by_engine, slow, text, size);
             if (by_scanner.n != by_engine.n ||
                 memcmp(by_scanner.ends, by_engine.ends, by_engine.n * sizeof(size_t)) != 0)
-                fail_split(0, &by_scanner, &by_engine, size);
+                fail_split(spellings[i], &by_scanner, &by_engine, size);
         }
         tlmi_pretokenizer_free(fast);
         tlmi_pretokenizer_free(slow);
     }
+}
+END_TEST
+
+/* Chains of patterns, each of which goes through the engine as in a tokenizer.json, and the scanner
+ * that replaces them. */
+START_TEST(chains_split_alike)
+{
+    static const struct {
+        size_t n;
+        const char *patterns[TLMI_MAX_CHAIN];
+    } chains[] = {
+        {2, {"\\p{N}", TLM_PATTERN_GPT2}},
+        {2,
+         {"\\p{N}+", "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|"
+                     "\\s+(?!\\S)|\\s+"}},
+        {3,
+         {"\\p{N}{1,3}", "[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+",
+          "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
+          "[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|"
+          "\\s*[\r\n]+|\\s+(?!\\S)|\\s+"}},
+        {1,
+         {"[\\p{Han}]+|"
+          "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*"
+          "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+          "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]+"
+          "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+          "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}},
+        {1, {TLM_PATTERN_CL100K}}, /* which means something else to Oniguruma */
+        {1, {TLM_PATTERN_KIMI}},
+        {1, {TLM_PATTERN_SMOLLM}},
+        {1, {TLM_PATTERN_DEEPSEEK_V3}},
+    };
+    static split_t by_scanner, by_engine;
+    uint8_t text[MAX_TEXT];
+
+    for (size_t i = 0; i < sizeof(chains) / sizeof(chains[0]); i++) {
+        const tlmi_scanner_t *scanner = tlmi_hf_scanner_find(chains[i].patterns, chains[i].n);
+        tlmi_splitter_t *splitters[TLMI_MAX_CHAIN];
+        tlmi_pretokenizer_t *fast, *slow;
+
+        ck_assert_ptr_nonnull(scanner);
+        for (size_t k = 0; k < chains[i].n; k++)
+            ck_assert_int_eq(tlmi_split_regex_create(&splitters[k], chains[i].patterns[k],
+                                                     TLMI_REGEX_ONIGURUMA, TLMI_SPLIT_ISOLATED,
+                                                     false),
+                             TLM_OK);
+        ck_assert_int_eq(tlmi_pretokenizer_create_chain(&slow, splitters, chains[i].n), TLM_OK);
+        ck_assert_int_eq(tlmi_pretokenizer_create(&fast, scanner->pattern), TLM_OK);
+        for (uint64_t seed = 0; seed < 1000; seed++) {
+            size_t size = random_text(text, seed);
+
+            split_with(&by_scanner, fast, text, size);
+            split_with(&by_engine, slow, text, size);
+            if (by_scanner.n != by_engine.n ||
+                memcmp(by_scanner.ends, by_engine.ends, by_engine.n * sizeof(size_t)) != 0)
+                fail_split(chains[i].patterns[0], &by_scanner, &by_engine, size);
+        }
+        tlmi_pretokenizer_free(fast);
+        tlmi_pretokenizer_free(slow);
+    }
+    static const char *const unknown[] = {"\\p{N}", TLM_PATTERN_LLAMA3, "a", "b"};
+    for (size_t n = 2; n <= 4; n++)
+        ck_assert_ptr_null(tlmi_hf_scanner_find(unknown, n));
+}
+END_TEST
+
+START_TEST(patterns_have_names)
+{
+    size_t n = 0;
+
+    for (const char *name; (name = tlm_pattern_name(n)) != NULL; n++) {
+        const tlmi_scanner_t *scanner = tlmi_scanner_find(tlm_pattern_by_name(name));
+
+        ck_assert_ptr_nonnull(scanner);
+        ck_assert_str_eq(scanner->pattern, tlm_pattern_by_name(name));
+    }
+    ck_assert_uint_gt(n, 10);
+    ck_assert_str_eq(tlm_pattern_by_name("qwen3.5"), TLM_PATTERN_QWEN35);
+    ck_assert_ptr_null(tlm_pattern_by_name("qwen"));
+    ck_assert_ptr_null(tlm_pattern_by_name(NULL));
 }
 END_TEST
 
@@ -462,6 +546,8 @@ int main(void)
     tcase_add_test(tests, an_unfinished_text_gives_a_prefix);
     tcase_add_test(tests, custom_patterns_compile);
     tcase_add_test(tests, spellings_split_alike);
+    tcase_add_test(tests, chains_split_alike);
+    tcase_add_test(tests, patterns_have_names);
     tcase_add_test(tests, exponential_patterns_reach_the_limit_of_steps);
     tcase_add_test(tests, quadratic_patterns_run_out_of_time);
     tcase_add_test(tests, matches_are_found_far_away);

@@ -548,6 +548,15 @@ class decoder : public detail::handle<tlm_decoder_t, tlm_decoder_free>
     }
 };
 
+/** A pre-tokenization pattern by its name, such as "qwen3.5"; throws if there is none. */
+inline std::string pattern(const std::string &name)
+{
+    const char *found = tlm_pattern_by_name(name.c_str());
+    if (found == nullptr)
+        throw error(TLM_ERR_NOT_FOUND, "pattern: no pattern is called \"" + name + "\"");
+    return found;
+}
+
 /* ---- UTF-8 ------------------------------------------------------------------------------- */
 
 /** Valid UTF-8: malformed parts become U+FFFD. */

@@ -111,9 +111,14 @@ const char *tlmi_hf_pattern_read(const char *pattern);
 /* The inverse. */
 const char *tlmi_hf_pattern_write(const char *pattern);
 
-/* Returns whether the pattern, in the library's spelling, is known. Known patterns leave no part of
- * a text unmatched. */
+/* Returns whether the pattern, in the library's spelling, is known and leaves no part of a text
+ * unmatched. */
 bool tlmi_hf_pattern_is_known(const char *pattern);
+
+/* Returns the scanner for n pre-tokenizers in a Sequence, of which each is a Split that isolates the
+ * matches of a pattern, in the file's spelling: "\p{N}" for Digits of individual digits, "\p{N}+"
+ * for Digits, GPT-2's for ByteLevel with its regular expression. NULL if they are no known chain. */
+const struct tlmi_scanner *tlmi_hf_scanner_find(const char *const *patterns, size_t n);
 
 /* From ranks to merges. A rank file (tiktoken's format) orders tokens and names no pairs: of all
  * neighbors whose bytes together are a token, the two that make the token with the lowest rank are

@@ -3,28 +3,26 @@
  * byte of a character has the character's class, so "the previous character" is a shift by one
  * bit. Blocks end at character boundaries; whatever a block needs from the previous one is
  * carried over. */
-#include "tokenizer/pretokenize/pretokenize.h"
-
-#include <string.h>
+#include "tokenizer/pretokenize/block_classes.h"
 
 #include "base/error.h"
-#include "kernels/byte_masks.h"
-#include "tokenizer/pretokenize/unicode.h"
 
 #define BATCH 256 /* least number of pretokens per callback, except for the last one */
 
 /* Bit 0 of each mask describes the last byte before the block. */
 typedef struct carries {
-    uint64_t letter, lower, both, number, other, space, blank;
+    uint64_t letter, lower, both, number, other, space, blank, apart, apart_other;
     uint64_t line;       /* a line ending that the pretoken before it does not take in */
     uint64_t taken;      /* a line ending or a slash that the pretoken before it takes in */
     uint64_t lone_other; /* part of the first character of a pretoken of `other` */
+    uint64_t attached;   /* DeepSeek: an ASCII letter in a pretoken that punctuation begins */
     uint64_t set, clear; /* any bits: starts set by a contraction in the last block */
 } carries_t;
 
 typedef struct scan {
     const tlmi_scanner_t *scanner;
-    tlmi_byte_masks_fn byte_masks;
+    class_source_t classes;
+    uint64_t slashes; /* all bits if the scanner takes slashes in */
     const uint8_t *end;
     const uint8_t *limit; /* pretokens that end after this are not emitted */
 
@@ -45,92 +43,7 @@ typedef struct scan {
     size_t ends[BATCH + TLMI_MASK_BYTES + 4];
 } scan_t;
 
-/* ---- Classes ---- */
-
-typedef struct classes {
-    int size;       /* bytes in the block */
-    uint64_t valid; /* the `size` lowest bits */
-    uint64_t letter, upper, lower, both, mark, number, other, space;
-    uint64_t blank, newline, apostrophe, slash;
-    uint64_t inner; /* all bytes of characters except the first */
-} classes_t;
-
-static inline uint64_t low_bits(int n)
-{
-    return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
-}
-
-/* Returns the number of bytes at the end of a full block that begin a character which the block
- * cuts off. */
-static inline int cut_character(const uint8_t *block)
-{
-    for (int back = 1; back <= 3; back++) {
-        uint8_t byte = block[TLMI_MASK_BYTES - back];
-
-        if ((byte & 0xC0) == 0x80)
-            continue;
-        if (byte >= 0xC2 && back < (byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4))
-            return back;
-        break;
-    }
-    return 0;
-}
-
-/* Adds the non-ASCII characters, whose bytes are set in `wide`. */
-static void add_wide(classes_t *classes, uint64_t wide, const uint8_t *at, const uint8_t *end)
-{
-    uint64_t by_class[TLMI_CHAR_OTHER + 1] = {0};
-
-    while (wide != 0) {
-        int i = __builtin_ctzll(wide), length;
-        int char_class = tlmi_class_at(&length, at + i, end);
-        uint64_t bits = low_bits(length) << i;
-
-        by_class[char_class] |= bits;
-        classes->inner |= bits & (bits - 1);
-        wide &= ~bits;
-    }
-    classes->upper |= by_class[TLMI_CHAR_UPPER];
-    classes->lower |= by_class[TLMI_CHAR_LOWER];
-    classes->both |= by_class[TLMI_CHAR_LETTER];
-    classes->mark |= by_class[TLMI_CHAR_MARK];
-    classes->number |= by_class[TLMI_CHAR_NUMBER];
-    classes->space |= by_class[TLMI_CHAR_SPACE];
-}
-
-static inline void classify(classes_t *out, const scan_t *scan, const uint8_t *at)
-{
-    uint8_t padded[TLMI_MASK_BYTES];
-    const uint8_t *bytes = at;
-    tlmi_byte_masks_t masks;
-
-    out->size = TLMI_MASK_BYTES;
-    if (scan->end - at < TLMI_MASK_BYTES) {
-        out->size = (int)(scan->end - at);
-        memset(padded, 0, sizeof(padded));
-        memcpy(padded, at, (size_t)out->size);
-        bytes = padded;
-    }
-    scan->byte_masks(&masks, bytes);
-    out->upper = masks.upper;
-    out->lower = masks.lower;
-    out->both = out->mark = 0;
-    out->number = masks.number;
-    out->space = masks.space;
-    out->blank = masks.blank;
-    out->newline = masks.newline;
-    out->apostrophe = masks.apostrophe;
-    out->slash = masks.slash;
-    out->inner = 0;
-    if (masks.wide != 0) {
-        if (scan->end - at > TLMI_MASK_BYTES)
-            out->size -= cut_character(at);
-        add_wide(out, masks.wide & low_bits(out->size), at, scan->end);
-    }
-    out->valid = low_bits(out->size);
-    out->letter = out->upper | out->lower | out->both;
-    out->other = ~(out->letter | out->number | out->space) & out->valid;
-}
+/* ---- Masks ---- */
 
 /* Moves each bit from the last byte of a character to its first byte. */
 static inline uint64_t to_first_byte(uint64_t bits, uint64_t inner)
@@ -224,15 +137,15 @@ static uint64_t join_suffixes(scan_t *scan, const classes_t *c, const uint8_t *a
     return starts;
 }
 
-/* The last white-space character of a run is left to whatever follows the run, if it is in `which`.
- * Returns these characters as starts; one at the end of the block waits in last_space. */
+/* The last white-space character of a run is left to whatever follows the run, if it is in `which`
+ * and not followed by a character of `ends`, which ends a text before anything else. Returns these characters as starts; one at the end of the block waits in last_space. */
 static inline uint64_t last_spaces(scan_t *scan, const classes_t *c, const uint8_t *at,
-                                   uint64_t starts, uint64_t which)
+                                   uint64_t starts, uint64_t which, uint64_t ends)
 {
     uint64_t top = (uint64_t)1 << (c->size - 1);
-    uint64_t last = c->space & ~(c->space >> 1) & which;
+    uint64_t last = c->space & ~(c->space >> 1) & ~(ends >> 1) & which;
 
-    if (scan->last_space != NULL && (c->space & 1) == 0)
+    if (scan->last_space != NULL && ((c->space | ends) & 1) == 0)
         give_start(scan, scan->last_space);
     scan->last_space = NULL;
     if ((last & top) != 0) {
@@ -245,25 +158,6 @@ static inline uint64_t last_spaces(scan_t *scan, const classes_t *c, const uint8
     }
     return to_first_byte(last & ~top, c->inner);
 }
-
-static inline uint64_t starts_gpt2(scan_t *scan, const classes_t *c, const uint8_t *at)
-{
-    carries_t *carry = &scan->carry;
-    uint64_t starts = ((c->letter & ~before(c->letter, carry->letter)) |
-                       (c->number & ~before(c->number, carry->number)) |
-                       (c->other & ~before(c->other, carry->other))) &
-                      ~before(c->blank, carry->blank);
-
-    starts |= c->space & ~before(c->space, carry->space);
-    starts |= last_spaces(scan, c, at, starts, c->space);
-    starts = (starts & ~carry->clear) | (carry->set & c->valid);
-    carry->set = carry->clear = 0;
-    if ((starts & c->apostrophe) != 0)
-        starts = join_contractions(scan, c, at, starts);
-    return starts;
-}
-
-/* ---- Starts of cl100k and o200k ---- */
 
 /* A pretoken starts at the first number of a run and after every max_digits numbers. */
 static uint64_t number_starts(scan_t *scan, const classes_t *c)
@@ -279,6 +173,8 @@ static uint64_t number_starts(scan_t *scan, const classes_t *c)
     if ((c->number & follows & follows << 1 & follows << 2) == 0 &&
         (follows & c->number & 1) == 0 && (c->number >> (c->size - 1) & 1) == 0)
         return starts;
+    if (most == 0)
+        return starts;
     for (uint64_t left = firsts; left != 0; left &= left - 1) {
         uint64_t bit = left & -left;
 
@@ -293,6 +189,30 @@ static uint64_t number_starts(scan_t *scan, const classes_t *c)
     scan->digits = digits;
     return starts;
 }
+
+static inline uint64_t starts_gpt2(scan_t *scan, const classes_t *c, const uint8_t *at)
+{
+    carries_t *carry = &scan->carry;
+    uint64_t behind_blank = before(c->blank, carry->blank);
+    uint64_t numbers = c->number & ~before(c->number, carry->number) & ~behind_blank, ends = 0;
+
+    if (scan->scanner->digits_apart) {
+        numbers = number_starts(scan, c);
+        ends = c->number;
+    }
+    uint64_t starts = numbers | (((c->letter & ~before(c->letter, carry->letter)) |
+                                  (c->other & ~before(c->other, carry->other))) &
+                                 ~behind_blank);
+    starts |= c->space & ~before(c->space, carry->space);
+    starts |= last_spaces(scan, c, at, starts, c->space, ends);
+    starts = (starts & ~carry->clear) | (carry->set & c->valid);
+    carry->set = carry->clear = 0;
+    if ((starts & c->apostrophe) != 0)
+        starts = join_contractions(scan, c, at, starts);
+    return starts;
+}
+
+/* ---- Starts of cl100k, o200k and DeepSeek ---- */
 
 /* In a run of white space, the part after the last line ending starts a pretoken. `firsts` marks
  * first bytes after line endings, `newline` the line endings, and `plain` all other white space. */
@@ -329,47 +249,71 @@ static inline uint64_t whole_characters(uint64_t firsts, uint64_t inner)
     return firsts | (firsts << 1 & inner);
 }
 
+/* Adds to the first bytes of runs in `set` all bytes of these runs. The addition carries from each
+ * first byte to the end of its run; a second first byte in the same run stays set in the sum. */
+static inline uint64_t whole_runs(uint64_t firsts, uint64_t set)
+{
+    return set & (~(set + firsts) | firsts);
+}
+
+/* DeepSeek: ASCII letters are attached to one ASCII punctuation mark that starts a pretoken. Other
+ * letters after them start another. */
+static inline uint64_t attach_letters(scan_t *scan, const classes_t *c, uint64_t lone_other,
+                                      uint64_t letters)
+{
+    uint64_t ascii = c->letter & ~c->wide;
+    uint64_t firsts = ascii & (before(lone_other, scan->carry.lone_other) | scan->carry.attached);
+    uint64_t attached = whole_runs(firsts, ascii);
+    uint64_t behind = before(attached, scan->carry.attached);
+
+    scan->carry.attached = attached >> (c->size - 1) & 1;
+    return (letters & ~firsts) | (c->letter & c->wide & behind);
+}
+
 static inline __attribute__((always_inline)) uint64_t
-starts_cl100k(scan_t *scan, const classes_t *c, const uint8_t *at, bool o200k)
+starts_cl100k(scan_t *scan, const classes_t *c, const uint8_t *at, tlmi_scanner_kind_t kind)
 {
     carries_t *carry = &scan->carry;
+    bool o200k = kind == TLMI_SCANNER_O200K, deepseek = kind == TLMI_SCANNER_DEEPSEEK;
     uint64_t behind_letter = before(c->letter, carry->letter);
     uint64_t behind_other = before(c->other, carry->other);
-    uint64_t starts, indented, suffixes = 0;
 
-    /* [\r\n]* after `other` characters, [\r\n/]* in o200k. The addition carries from the first
-     * byte taken to the end of the run; a second first_taken bit in the same run stays set in
-     * the sum. */
-    uint64_t takeable = o200k ? c->newline | c->slash : c->newline;
+    /* [\r\n]* after `other` characters, [\r\n/]* in o200k. */
+    uint64_t takeable = o200k ? c->newline | (c->slash & scan->slashes) : c->newline;
     uint64_t first_taken = (c->newline & behind_other) | (takeable & carry->taken);
-    uint64_t taken = takeable & (~(takeable + first_taken) | first_taken);
+    uint64_t taken = whole_runs(first_taken, takeable);
     uint64_t behind_taken = before(taken, carry->taken) & ~taken & c->valid;
 
     uint64_t line = c->newline & ~taken, plain = c->space & ~c->newline;
     uint64_t others = (c->other & ~taken & ~behind_other & ~before(c->blank, carry->blank)) |
                       (c->other & behind_taken);
-    uint64_t lone_other = whole_characters(others, c->inner);
+    uint64_t lone_other = deepseek ? others & ~c->wide : whole_characters(others, c->inner);
     /* Letters take in the character before them if it is plain white space or an `other` character
      * that starts a pretoken. */
-    uint64_t letters = c->letter & ~behind_letter &
-                       ~(before(plain, carry->space & ~carry->line & ~carry->taken) |
-                         before(lone_other, carry->lone_other));
-
-    starts = letters | others | behind_taken | number_starts(scan, c) |
-             (c->space & ~taken & ~before(c->space, carry->space));
+    uint64_t letters =
+        c->letter & ~behind_letter & ~before(plain, carry->space & ~carry->line & ~carry->taken);
+    if (deepseek)
+        letters = attach_letters(scan, c, lone_other, letters);
+    else
+        letters &= ~before(lone_other, carry->lone_other);
+    uint64_t starts = letters | others | behind_taken | number_starts(scan, c) |
+                      (c->space & ~taken & ~before(c->space, carry->space));
     if (o200k)
         starts |= c->upper & before(c->lower, carry->lower);
-    indented =
-        indentations(scan, at, c->size, before(line, carry->line) & plain, plain, c->newline);
-    starts |= indented;
-    starts |= last_spaces(scan, c, at, starts, plain);
+    if (has_apart(kind))
+        starts |= c->apart & ~before(c->apart, carry->apart);
+    if (deepseek)
+        starts |= c->apart_other & ~before(c->apart_other, carry->apart_other);
+    starts |= indentations(scan, at, c->size, before(line, carry->line) & plain, plain, c->newline);
+    starts |= last_spaces(scan, c, at, starts, plain,
+                          deepseek ? c->number | c->apart | c->apart_other : 0);
     starts = (starts & ~carry->clear) | (carry->set & c->valid);
     carry->set = carry->clear = 0;
-    if ((starts & c->apostrophe) != 0) {
-        if (o200k)
-            suffixes = starts & c->apostrophe & behind_letter;
-        starts = o200k ? join_suffixes(scan, c, at, starts, suffixes)
-                       : join_contractions(scan, c, at, starts);
+    if (!deepseek && (starts & c->apostrophe) != 0) {
+        if (!o200k)
+            starts = join_contractions(scan, c, at, starts);
+        else if (scan->scanner->suffixes)
+            starts = join_suffixes(scan, c, at, starts, starts & c->apostrophe & behind_letter);
     }
     carry->line = line >> (c->size - 1) & 1;
     carry->taken = taken >> (c->size - 1) & 1;
@@ -387,7 +331,8 @@ static void start_afresh(scan_t *scan)
     scan->known = 1;
 }
 
-static inline void carry_classes(carries_t *carry, const classes_t *c)
+static inline __attribute__((always_inline)) void
+carry_classes(carries_t *carry, const classes_t *c, tlmi_scanner_kind_t kind)
 {
     int last = c->size - 1;
 
@@ -398,14 +343,21 @@ static inline void carry_classes(carries_t *carry, const classes_t *c)
     carry->other = c->other >> last & 1;
     carry->space = c->space >> last & 1;
     carry->blank = c->blank >> last & 1;
+    if (has_apart(kind)) {
+        carry->apart = c->apart >> last & 1;
+        carry->apart_other = c->apart_other >> last & 1;
+    }
 }
 
-/* Whether the block holds characters that depend on more than their neighbors. In o200k these
- * are marks, which count as letters or as `other`, and capitals after a letter that is neither
- * uppercase nor lowercase. */
-static inline bool needs_reference(const scan_t *scan, const classes_t *c)
+/* Whether the block holds characters that depend on more than their neighbors. In o200k these are
+ * marks, which count as letters or as `other`, and capitals after a letter that is neither uppercase
+ * nor lowercase. */
+static inline __attribute__((always_inline)) bool
+needs_reference(const scan_t *scan, const classes_t *c, tlmi_scanner_kind_t kind)
 {
-    return (c->mark | (c->upper & before(c->both, scan->carry.both))) != 0;
+    if (kind == TLMI_SCANNER_O200K)
+        return (c->rare | c->mark | (c->upper & before(c->both, scan->carry.both))) != 0;
+    return kind == TLMI_SCANNER_DEEPSEEK && c->rare != 0;
 }
 
 /* Runs the reference scanner from the last start to at least `to`. Sets *at to the end of the last
@@ -437,18 +389,17 @@ scan_blocks(scan_t *scan, const uint8_t *at, tlmi_scanner_kind_t kind)
         classes_t classes;
         uint64_t starts;
 
-        classify(&classes, scan, at);
-        if (kind == TLMI_SCANNER_O200K && needs_reference(scan, &classes)) {
+        classify(&classes, &scan->classes, at, kind);
+        if (needs_reference(scan, &classes, kind)) {
             size_t left = (size_t)(scan->end - at);
 
             TLMI_TRY(scan_by_reference(&at, scan,
                                        at + (left < REFERENCE_BYTES ? left : REFERENCE_BYTES)));
             continue;
         }
-        starts = kind == TLMI_SCANNER_GPT2
-                     ? starts_gpt2(scan, &classes, at)
-                     : starts_cl100k(scan, &classes, at, kind == TLMI_SCANNER_O200K);
-        carry_classes(&scan->carry, &classes);
+        starts = kind == TLMI_SCANNER_GPT2 ? starts_gpt2(scan, &classes, at)
+                                           : starts_cl100k(scan, &classes, at, kind);
+        carry_classes(&scan->carry, &classes, kind);
         starts &= ~scan->known;
         scan->known = 0;
         if (scan->limit - at < classes.size)
@@ -461,15 +412,39 @@ scan_blocks(scan_t *scan, const uint8_t *at, tlmi_scanner_kind_t kind)
     return TLM_OK;
 }
 
+/* One function per kind, each by itself small enough to be compiled well. */
+
+static __attribute__((noinline)) tlm_status_t scan_gpt2(scan_t *scan, const uint8_t *text)
+{
+    return scan_blocks(scan, text, TLMI_SCANNER_GPT2);
+}
+
+static __attribute__((noinline)) tlm_status_t scan_cl100k(scan_t *scan, const uint8_t *text)
+{
+    return scan_blocks(scan, text, TLMI_SCANNER_CL100K);
+}
+
+static __attribute__((noinline)) tlm_status_t scan_o200k(scan_t *scan, const uint8_t *text)
+{
+    return scan_blocks(scan, text, TLMI_SCANNER_O200K);
+}
+
+static __attribute__((noinline)) tlm_status_t scan_deepseek(scan_t *scan, const uint8_t *text)
+{
+    return scan_blocks(scan, text, TLMI_SCANNER_DEEPSEEK);
+}
+
 static tlm_status_t scan_all(scan_t *scan, const uint8_t *text)
 {
     switch (scan->scanner->kind) {
     case TLMI_SCANNER_CL100K:
-        return scan_blocks(scan, text, TLMI_SCANNER_CL100K);
+        return scan_cl100k(scan, text);
     case TLMI_SCANNER_O200K:
-        return scan_blocks(scan, text, TLMI_SCANNER_O200K);
+        return scan_o200k(scan, text);
+    case TLMI_SCANNER_DEEPSEEK:
+        return scan_deepseek(scan, text);
     default:
-        return scan_blocks(scan, text, TLMI_SCANNER_GPT2);
+        return scan_gpt2(scan, text);
     }
 }
 
@@ -480,7 +455,9 @@ tlm_status_t tlmi_scan_text(size_t *consumed, const tlmi_scanner_t *scanner, con
     scan_t scan;
 
     scan.scanner = scanner;
-    scan.byte_masks = tlmi_byte_masks_best();
+    scan.classes = (class_source_t){tlmi_byte_masks_best(), end, scanner->marks ? ~(uint64_t)0 : 0,
+                                    scanner->han_apart};
+    scan.slashes = scanner->slashes ? ~(uint64_t)0 : 0;
     scan.end = end;
     scan.limit = final ? end : tlmi_scan_certain(text, end);
     scan.pretokens = pretokens;

@@ -17,18 +17,36 @@
 typedef enum tlmi_scanner_kind {
     TLMI_SCANNER_GPT2,
     TLMI_SCANNER_CL100K,
-    TLMI_SCANNER_O200K
+    TLMI_SCANNER_O200K,
+    TLMI_SCANNER_DEEPSEEK
 } tlmi_scanner_kind_t;
 
-/* A pattern. Patterns of the same kind differ only in these fields. */
+/* A pattern. Patterns of the same kind differ only in the other fields. */
 typedef struct tlmi_scanner {
+    const char *pattern; /* as the library spells it */
     tlmi_scanner_kind_t kind;
-    int max_digits;    /* most \p{N} per pretoken: 1 or 3; 0: no limit (GPT-2) */
+    int max_digits;    /* most \p{N} per pretoken; 0: no limit */
     bool whole_at_end; /* \s++$: white space at the end of the text is one pretoken */
+    bool digits_apart; /* numbers are split off first: the text before one ends there */
+    bool marks;        /* marks are letters */
+    bool suffixes;     /* o200k: a contraction belongs to the word before it */
+    bool slashes;      /* slashes after punctuation belong to it, as line endings do */
+    bool han_apart;    /* o200k: runs of Han are pretokens of their own */
 } tlmi_scanner_t;
+
+/* TLM_PATTERN_CL100K with numbers of any length, which is what its text means to Oniguruma, where
+ * {1,3}+ is not possessive but a repeated repetition. */
+#define TLMI_PATTERN_CL100K_DIGIT_RUNS                                                             \
+    "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}++|"                              \
+    " ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s++$|\\s*[\\r\\n]|\\s+(?!\\S)|\\s"
 
 /* Returns the scanner for a pattern, or NULL unless the pattern is one of the known spellings. */
 const tlmi_scanner_t *tlmi_scanner_find(const char *pattern);
+
+/* The same for n patterns of which each splits the pieces that the one before left: matches and the
+ * text between them are pieces. No known chain has more than TLMI_MAX_CHAIN. */
+#define TLMI_MAX_CHAIN 3
+const tlmi_scanner_t *tlmi_scanner_find_chain(const char *const *patterns, size_t n);
 
 /* Returns the end of the pretoken that starts at `text`; [text, end) must not be empty. This is the
  * simple reference implementation for tlmi_scan_text. */

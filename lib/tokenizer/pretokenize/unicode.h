@@ -34,7 +34,13 @@ enum {
     TLMI_CHAR_MARK,      /* \p{M} */
     TLMI_CHAR_NUMBER,    /* \p{N} */
     TLMI_CHAR_SPACE,     /* \s: the property White_Space */
-    TLMI_CHAR_OTHER
+    TLMI_CHAR_OTHER,
+
+    /* Traits: one of the classes above, and these bits. */
+    TLMI_CHAR_CLASS = 0x07,   /* the bits of the class */
+    TLMI_CHAR_CONTROL = 0x08, /* TLMI_CHAR_OTHER that is neither \p{P} nor \p{S} */
+    TLMI_CHAR_HAN = 0x10,     /* \p{Han} */
+    TLMI_CHAR_CJK = 0x20      /* U+4E00..9FA5 and U+3040..30FF, a range of DeepSeek's pattern */
 };
 
 /* \p{L} */
@@ -43,31 +49,36 @@ static inline bool tlmi_is_letter(int char_class)
     return char_class <= TLMI_CHAR_LETTER;
 }
 
-/* One byte per code point, 0 until it is first requested. Only tlmi_char_class may read this. */
-extern _Atomic uint8_t tlmi_char_classes[0x110000];
-int tlmi_find_char_class(uint32_t code_point);
+/* One byte per code point, 0 until it is first requested. Only tlmi_char_traits may read this. */
+extern _Atomic uint8_t tlmi_known_traits[0x110000];
+int tlmi_find_char_traits(uint32_t code_point);
 
-/* Returns the class of a code point up to U+10FFFF in utf8proc's version of Unicode.
+/* Returns the traits of a code point up to U+10FFFF in utf8proc's version of Unicode.
  * Thread-safe. */
-static inline int tlmi_char_class(uint32_t code_point)
+static inline int tlmi_char_traits(uint32_t code_point)
 {
-    int known = atomic_load_explicit(&tlmi_char_classes[code_point], memory_order_relaxed);
+    int known = atomic_load_explicit(&tlmi_known_traits[code_point], memory_order_relaxed);
 
-    return known != 0 ? known : tlmi_find_char_class(code_point);
+    return known != 0 ? known : tlmi_find_char_traits(code_point);
 }
 
-/* The slow path of tlmi_class_at, for four-byte and malformed characters. */
-int tlmi_rare_class_at(int *length, const uint8_t *text, const uint8_t *end);
+static inline int tlmi_char_class(uint32_t code_point)
+{
+    return tlmi_char_traits(code_point) & TLMI_CHAR_CLASS;
+}
 
-/* Returns the class of the character at text < end and sets its length. A malformed byte is
- * TLMI_CHAR_OTHER with length 1. */
-static inline int tlmi_class_at(int *length, const uint8_t *text, const uint8_t *end)
+/* The slow path of tlmi_traits_at, for four-byte and malformed characters. */
+int tlmi_rare_traits_at(int *length, const uint8_t *text, const uint8_t *end);
+
+/* Returns the traits of the character at text < end and sets its length. A malformed byte is
+ * TLMI_CHAR_OTHER with length 1: a symbol, as U+FFFD is. */
+static inline int tlmi_traits_at(int *length, const uint8_t *text, const uint8_t *end)
 {
     uint32_t lead = text[0];
 
     if (lead < 0x80) {
         *length = 1;
-        return tlmi_char_class(lead);
+        return tlmi_char_traits(lead);
     }
     if (end - text >= 3 && lead < 0xF0 && (text[1] & 0xC0) == 0x80) {
         uint32_t second = text[1] & 0x3Fu, third = text[2] & 0x3Fu;
@@ -75,18 +86,24 @@ static inline int tlmi_class_at(int *length, const uint8_t *text, const uint8_t 
         if (lead < 0xE0) {
             if (lead >= 0xC2) {
                 *length = 2;
-                return tlmi_char_class((lead & 0x1F) << 6 | second);
+                return tlmi_char_traits((lead & 0x1F) << 6 | second);
             }
         } else if ((text[2] & 0xC0) == 0x80) {
             uint32_t code_point = (lead & 0x0F) << 12 | second << 6 | third;
 
             if (code_point >= 0x800 && code_point >> 11 != 0xD800 >> 11) {
                 *length = 3;
-                return tlmi_char_class(code_point);
+                return tlmi_char_traits(code_point);
             }
         }
     }
-    return tlmi_rare_class_at(length, text, end);
+    return tlmi_rare_traits_at(length, text, end);
+}
+
+/* Likewise the class alone. */
+static inline int tlmi_class_at(int *length, const uint8_t *text, const uint8_t *end)
+{
+    return tlmi_traits_at(length, text, end) & TLMI_CHAR_CLASS;
 }
 
 #endif

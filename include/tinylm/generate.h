@@ -1,4 +1,4 @@
-/* Generation: one prompt in one call, or many side by side, one token at a time; and scoring, how
+/* Generation: one prompt in one call, or many at once, one token per step; and scoring, how
  * likely a model finds given tokens. docs/generation.md says how a token is chosen. */
 #ifndef TINYLM_GENERATE_H
 #define TINYLM_GENERATE_H
@@ -67,7 +67,7 @@ TLM_API tlm_status_t tlm_model_generate(uint32_t **ids, size_t *n, tlm_model_t *
 
 /* ---- Many prompts, step by step --------------------------------------------------------- */
 
-/** Sequences that a model continues side by side. Not thread-safe: use each generator, and its
+/** Sequences that a model continues at once. Not thread-safe: use each generator, and its
  *  model, from one thread at a time. @since 0.2 */
 typedef struct tlm_generator tlm_generator_t;
 

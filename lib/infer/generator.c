@@ -1,4 +1,4 @@
-/* Sequences that a model continues side by side. Each token follows from the logits that
+/* Sequences that a model continues at once. Each token follows from the logits that
  * tlm_model_forward computes for the last context_length tokens. Up to context_length, the cache makes
  * a token cost the work of one token, and the weights are read once for all sequences. Past it, every
  * position in the window moves, and rotary angles and keys with it, so the window is computed again. */

@@ -1,5 +1,5 @@
 """Checks the rules of the public headers that a compiler does not see (docs/abi.md): types that every
-language can pass, one order of arguments, one verb a meaning, and for each struct that opens with its
+language can pass, one order of arguments, one meaning per verb, and for each struct that begins with its
 size an INIT macro, a row in lib/base/options.c, its layout in test_layout.c and calls in test_structs.c.
 
 Usage: check_interface.py PROJECT_ROOT. Prints each breach as header: reason and exits with 1 if there is

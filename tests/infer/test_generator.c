@@ -1,4 +1,4 @@
-/* Many sequences side by side, stop sequences, log-probabilities and scores: against single calls of
+/* Many sequences at once, stop sequences, log-probabilities and scores: against single calls of
  * tlm_model_generate and the whole forward pass. */
 #include "reference_model.h"
 #include "run_suite.h"

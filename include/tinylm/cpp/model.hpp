@@ -211,7 +211,7 @@ inline cost model_cost(const model_options &model, const cost_options &options =
     return cost;
 }
 
-/** Sequences that a model continues side by side; the model must outlive it. @since 0.2 */
+/** Sequences that a model continues at once; the model must outlive it. @since 0.2 */
 class generator : public detail::handle<tlm_generator_t, tlm_generator_free>
 {
   public:

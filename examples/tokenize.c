@@ -6,6 +6,7 @@
  * --tokenizer T replaces V and M by a tokenizer.json, a rank file or a directory with either. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -127,12 +128,14 @@ static void print_stats(char **paths, int n, const tlm_tokenizer_t *tokenizer)
 
 /* A token file, decoded piece by piece. */
 typedef struct decoding {
-    const tlm_tokenizer_t *tokenizer;
+    tlm_decoder_t *decoder;
     tlm_dataset_t *dataset;
-    uint64_t next;     /* the first id not decoded yet */
-    uint8_t *bytes;    /* of the latest piece */
-    size_t size, used; /* used: bytes compared so far */
-    uint64_t total;    /* bytes compared, all pieces */
+    uint64_t next;  /* the first id not decoded yet */
+    bool finished;  /* there are no more ids */
+    uint8_t *bytes; /* of the latest piece */
+    size_t size, capacity;
+    size_t used;    /* bytes compared so far */
+    uint64_t total; /* bytes compared, all pieces */
 } decoding_t;
 
 static void open_decoding(decoding_t *decoding, const char *path, const tlm_tokenizer_t *tokenizer)
@@ -141,8 +144,19 @@ static void open_decoding(decoding_t *decoding, const char *path, const tlm_toke
     int32_t type = cli_ends_with(path, ".npy") ? TLM_TOKENS_AUTO : token_type(path, vocab_size);
 
     *decoding = (decoding_t){0};
-    decoding->tokenizer = tokenizer;
+    cli_check(tlm_decoder_create_with(&decoding->decoder, tokenizer, NULL)); /* bytes */
     cli_check(tlm_dataset_open(&decoding->dataset, path, type, vocab_size));
+}
+
+static void append(decoding_t *decoding, const char *bytes, size_t size)
+{
+    if (size > decoding->capacity - decoding->size) {
+        decoding->capacity = 2 * decoding->capacity + size;
+        decoding->bytes = cli_realloc(decoding->bytes, decoding->capacity);
+    }
+    if (size > 0)
+        memcpy(decoding->bytes + decoding->size, bytes, size);
+    decoding->size += size;
 }
 
 /* Decodes the next piece; false at the end. */
@@ -150,17 +164,31 @@ static bool decode_piece(decoding_t *decoding)
 {
     static uint32_t ids[DECODE_BATCH];
     uint64_t left = tlm_dataset_length(decoding->dataset) - decoding->next;
-    size_t n = left < DECODE_BATCH ? (size_t)left : DECODE_BATCH;
+    size_t n = left < DECODE_BATCH ? (size_t)left : DECODE_BATCH, size;
+    const char *bytes;
 
-    tlm_free(decoding->bytes);
-    decoding->bytes = NULL;
     decoding->size = decoding->used = 0;
-    if (n == 0)
+    if (decoding->finished)
         return false;
     cli_check(tlm_dataset_read(ids, n, decoding->dataset, decoding->next));
-    cli_check(tlm_tokenizer_decode(&decoding->bytes, &decoding->size, decoding->tokenizer, ids, n));
+    for (size_t i = 0; i < n; i++) {
+        cli_check(tlm_decoder_push(&bytes, &size, decoding->decoder, ids[i]));
+        append(decoding, bytes, size);
+    }
     decoding->next += n;
+    decoding->finished = n == 0;
+    if (decoding->finished) {
+        cli_check(tlm_decoder_finish(&bytes, &size, decoding->decoder));
+        append(decoding, bytes, size);
+    }
     return true;
+}
+
+static void close_decoding(decoding_t *decoding)
+{
+    tlm_decoder_free(decoding->decoder);
+    tlm_dataset_free(decoding->dataset);
+    free(decoding->bytes);
 }
 
 static void compare_chunk(void *user, const void *chunk, size_t size)
@@ -199,7 +227,7 @@ static void check_round_trip(const char *path, char **texts, int n,
     if (decoding.used < decoding.size)
         cli_fail("the decoded text is longer than the %" PRIu64 " bytes encoded", decoding.total);
     printf("round trip: %" PRIu64 " bytes equal\n", decoding.total);
-    tlm_dataset_free(decoding.dataset);
+    close_decoding(&decoding);
 }
 
 static void decode_files(const char *output, char **paths, int n, const tlm_tokenizer_t *tokenizer)
@@ -214,7 +242,7 @@ static void decode_files(const char *output, char **paths, int n, const tlm_toke
         open_decoding(&decoding, paths[i], tokenizer);
         while (decode_piece(&decoding))
             fwrite(decoding.bytes, 1, decoding.size, file);
-        tlm_dataset_free(decoding.dataset);
+        close_decoding(&decoding);
     }
     cli_close_output(file, output);
 }

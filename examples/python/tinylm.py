@@ -401,7 +401,7 @@ _STATUS_FUNCTIONS = {
     "tlm_encoder_create": [_OUT, c_void_p, _IdsCallback, c_void_p],
     "tlm_encoder_push": [c_void_p, c_char_p, c_size_t],
     "tlm_encoder_finish": [c_void_p],
-    "tlm_decoder_create": [_OUT, c_void_p],
+    "tlm_decoder_create_with": [_OUT, c_void_p, POINTER(_DecodeOptions)],
     "tlm_decoder_push": [_OUT, _SIZES, c_void_p, c_uint32],
     "tlm_decoder_finish": [_OUT, _SIZES, c_void_p],
     "tlm_tensor_from_data": [_OUT, c_int32, c_void_p, _SHAPE, c_int32],
@@ -1109,10 +1109,11 @@ class Tokenizer(_Handle):
         texts = _take_bytes(data, ends[-1])
         return [texts[start:end].decode() for start, end in zip(ends, ends[1:])]
 
-    def decode_iterable(self, ids: Ids) -> Iterator[str]:
+    def decode_iterable(self, ids: Ids, skip_special_tokens: bool = False) -> Iterator[str]:
         """Yields the text of ids as they come, in whole characters."""
         handle, text, size = c_void_p(), c_void_p(), c_size_t()
-        _lib.tlm_decoder_create(byref(handle), self._handle)
+        options = _DecodeOptions(as_text=True, skip_special_tokens=skip_special_tokens)
+        _lib.tlm_decoder_create_with(byref(handle), self._handle, byref(options))
         try:
             for token_id in ids:
                 _lib.tlm_decoder_push(byref(text), byref(size), handle,

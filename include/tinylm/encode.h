@@ -142,6 +142,12 @@ TLM_API tlm_status_t tlm_tokenizer_decode_with(uint8_t **bytes, size_t *size,
                                                const uint32_t *ids, size_t n,
                                                const tlm_decode_options_t *options);
 
+/** Makes a streaming decoder with options. Unless as_text is set, it returns bytes as soon as they
+ *  are certain, those of tlm_tokenizer_decode_with in the end. See tlm_decoder_create.
+ *  @since 0.2 */
+TLM_API tlm_status_t tlm_decoder_create_with(tlm_decoder_t **out, const tlm_tokenizer_t *tokenizer,
+                                             const tlm_decode_options_t *options);
+
 /** Decodes rows of ids, each as tlm_tokenizer_decode_with does. Row i is bytes (*offsets)[i] to
  *  (*offsets)[i + 1] - 1 of *bytes; a NUL follows the last row. There are num_rows + 1 offsets.
  *  Both arrays are owned by the caller (tlm_free). TLM_ERR_RANGE, with row and position, for the

@@ -162,6 +162,14 @@ static tlm_status_t tokenizer_decode_with_(const void *options)
     return status;
 }
 
+static tlm_status_t decoder_create_with_(const void *options)
+{
+    tlm_decoder_t *decoder = NULL;
+    tlm_status_t status = tlm_decoder_create_with(&decoder, tokenizer, options);
+    tlm_decoder_free(decoder);
+    return status;
+}
+
 static tlm_status_t tokenizer_decode_batch_(const void *options)
 {
     static const tlm_ids_t rows[] = {{some_ids, 2}, {some_ids, 1}};
@@ -248,6 +256,7 @@ static const struct {
     {"tlm_checkpoint_dir_save", checkpoint_dir_save_, "tlm_checkpoint_options_t"},
     {"tlm_checkpoint_save_with", checkpoint_save_with_, "tlm_checkpoint_options_t"},
     {"tlm_custom_op_record", custom_op_record_, "tlm_custom_op_options_t"},
+    {"tlm_decoder_create_with", decoder_create_with_, "tlm_decode_options_t"},
     {"tlm_generator_add", generator_add_, "tlm_generate_options_t"},
     {"tlm_loader_create", loader_create_, "tlm_loader_options_t"},
     {"tlm_model_cost", cost_, "tlm_cost_options_t"},

@@ -26,6 +26,7 @@ NOT_WRAPPED = {
     "tlm_checkpoint_save_with": "tlm_checkpoint_dir_save takes the same options",
     "tlm_tokenizer_load_json": "tlm_tokenizer_open",
     "tlm_tokenizer_load_tiktoken": "tlm_tokenizer_open",
+    "tlm_decoder_create": "tlm_decoder_create_with",
     "tlm_tokenizer_decode": "tlm_tokenizer_decode_with",
     "tlm_tokenizer_decode_text": "tlm_tokenizer_decode_with",
     "tlm_utf8_sanitize": "Python replaces malformed text alike",

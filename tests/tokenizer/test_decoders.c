@@ -116,8 +116,8 @@ static void assert_text(const char *name, const uint32_t *ids, size_t n, const c
     ck_abort_msg("the text is wrong");
 }
 
-static void assert_stream(const char *name, tlm_decoder_t *decoder, const uint32_t *ids, size_t n,
-                          const char *expected, size_t expected_size)
+static void assert_stream(const char *name, tlm_decoder_t *decoder, bool as_text,
+                          const uint32_t *ids, size_t n, const char *expected, size_t expected_size)
 {
     char *all = malloc(expected_size + 1);
     size_t at = 0;
@@ -130,7 +130,7 @@ static void assert_stream(const char *name, tlm_decoder_t *decoder, const uint32
             ASSERT_OK(tlm_decoder_push(&text, &size, decoder, ids[i]));
         else
             ASSERT_OK(tlm_decoder_finish(&text, &size, decoder));
-        ck_assert(tlmi_utf8_valid((const uint8_t *)text, size));
+        ck_assert(!as_text || tlmi_utf8_valid((const uint8_t *)text, size));
         ck_assert_uint_le(size, expected_size - at);
         memcpy(all + at, text, size);
         at += size;
@@ -163,7 +163,7 @@ START_TEST(texts_are_those_of_the_reference)
                                                           (uint32_t)(-1 - one->ids[k])));
             ASSERT_OK(tlm_tokenizer_decode_text(&text, &size, tokenizer, ids, n));
             assert_text(spec->name, ids, n, text, size, one->text, strlen(one->text));
-            assert_stream(spec->name, decoder, ids, n, one->text, strlen(one->text));
+            assert_stream(spec->name, decoder, true, ids, n, one->text, strlen(one->text));
             tlm_free(text);
         }
         tlm_decoder_free(decoder);
@@ -206,11 +206,23 @@ START_TEST(streams_and_batches_agree_with_whole_texts)
             ASSERT_OK(tlm_tokenizer_decode_text(&text, &size, tokenizer, ids[i], rows[i].n));
             assert_text("batch", ids[i], rows[i].n, (char *)bytes + offsets[i],
                         offsets[i + 1] - offsets[i], text, size);
-            assert_stream(specs[_i].name, decoder, ids[i], rows[i].n, text, size);
+            assert_stream(specs[_i].name, decoder, true, ids[i], rows[i].n, text, size);
             tlm_free(text);
         }
         tlm_free(bytes);
         tlm_free(offsets);
+        tlm_decoder_free(decoder);
+        options.as_text = false;
+        options.skip_special_tokens = _i % 2 == 0;
+        ASSERT_OK(tlm_decoder_create_with(&decoder, tokenizer, &options));
+        for (size_t i = 0; i < ROWS; i++) {
+            size_t size;
+
+            ASSERT_OK(
+                tlm_tokenizer_decode_with(&bytes, &size, tokenizer, ids[i], rows[i].n, &options));
+            assert_stream(specs[_i].name, decoder, false, ids[i], rows[i].n, (char *)bytes, size);
+            tlm_free(bytes);
+        }
         tlm_decoder_free(decoder);
         tlm_tokenizer_free(tokenizer);
     }
@@ -331,6 +343,14 @@ START_TEST(special_tokens_can_be_skipped)
         ck_assert_uint_eq(offsets[3], 2);
         tlm_free(bytes);
         tlm_free(offsets);
+        tlm_decoder_t *decoder;
+        const char *piece;
+        ASSERT_OK(tlm_decoder_create_with(&decoder, tokenizer, &options));
+        ASSERT_OK(tlm_decoder_push(&piece, &size, decoder, ids[0]));
+        ck_assert_str_eq(piece, "");
+        ASSERT_OK(tlm_decoder_push(&piece, &size, decoder, ids[1]));
+        ck_assert_str_eq(piece, "x");
+        tlm_decoder_free(decoder);
         ids[1] = 99999;
         ASSERT_FAILS(TLM_ERR_RANGE, "99999 at position 1",
                      tlm_tokenizer_decode_with(&bytes, &size, tokenizer, ids, 4, &options));

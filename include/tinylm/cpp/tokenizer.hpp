@@ -531,6 +531,10 @@ class decoder : public detail::handle<tlm_decoder_t, tlm_decoder_free>
     explicit decoder(const tokenizer &from) : handle(detail::make(tlm_decoder_create, from.get()))
     {
     }
+    decoder(const tokenizer &from, const decode_options &options)
+        : handle(detail::make(tlm_decoder_create_with, from.get(), &options))
+    {
+    }
     /** The characters that are complete; borrowed until the next call. */
     std::string_view push(std::uint32_t id)
     {

@@ -47,8 +47,8 @@ static tlm_status_t check_special_tokens(const tlm_bpe_trainer_options_t *option
     return TLM_OK;
 }
 
-/* Training can only continue from merges; what it makes has one pattern, and NFC or no
- * normalizer. */
+/* Training can only continue from merges; what it makes has one pattern, NFC or no normalizer, and no
+ * decoder. */
 static tlm_status_t check_base_kind(const tlm_tokenizer_t *base)
 {
     const tlmi_bpe_model_t *model;
@@ -63,6 +63,10 @@ static tlm_status_t check_base_kind(const tlm_tokenizer_t *base)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
                          "bpe_trainer_create: the base splits texts in several steps, not by one "
                          "pattern");
+    if (base->decoder != NULL)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "bpe_trainer_create: the base has a decoder: its text is not the bytes of "
+                         "its tokens one after another");
     return TLM_OK;
 }
 
@@ -501,6 +505,17 @@ static tlm_status_t fill_merge_table(tlmi_merge_table_t *table, const tlm_tokeni
     return TLM_OK;
 }
 
+/* Copies the template of the base, whose ids stay the same. */
+static tlm_status_t copy_template(tlm_tokenizer_t *to, const tlm_tokenizer_t *base)
+{
+    const tlmi_template_t *ids = base == NULL ? NULL : base->template;
+
+    if (ids == NULL)
+        return TLM_OK;
+    return tlmi_template_create(&to->template, ids->before, ids->num_before, ids->after,
+                                ids->num_after);
+}
+
 /* Makes a tokenizer with the trainer's pattern and special tokens. Consumes the other two. */
 static tlm_status_t make_tokenizer(tlm_tokenizer_t **out, const tlm_bpe_trainer_t *trainer,
                                    tlmi_vocabulary_t *vocabulary, tlmi_merge_table_t *table)
@@ -520,8 +535,15 @@ static tlm_status_t make_tokenizer(tlm_tokenizer_t **out, const tlm_bpe_trainer_
     options.ignore_merges =
         trainer->options.base != NULL && tlmi_tokenizer_bpe(trainer->options.base)->ignores_merges;
     options.nfc = trainer->pipeline.normalizer == &tlmi_nfc;
-    status = tlmi_bpe_tokenizer_assemble(out, "bpe_trainer_train", vocabulary, table, &options);
+    tlm_tokenizer_t *made = NULL;
+    status = tlmi_bpe_tokenizer_assemble(&made, "bpe_trainer_train", vocabulary, table, &options);
     tlmi_free(tokens);
+    if (status == TLM_OK)
+        status = copy_template(made, trainer->options.base);
+    if (status == TLM_OK)
+        *out = made;
+    else
+        tlm_tokenizer_free(made);
     return status;
 }
 

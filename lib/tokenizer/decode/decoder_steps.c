@@ -72,7 +72,8 @@ tlm_status_t tlmi_step_hold(tlmi_step_state_t *state, const void *bytes, size_t 
     if (needed > state->capacity &&
         !tlmi_grow(&state->bytes, &state->capacity, needed, 1, "a token to decode"))
         return TLM_ERR_OUT_OF_MEMORY;
-    memcpy(state->bytes + state->size, bytes, size);
+    if (size > 0)
+        memcpy(state->bytes + state->size, bytes, size);
     state->size = needed;
     return TLM_OK;
 }

@@ -32,8 +32,8 @@ typedef struct scenario {
 } scenario_t;
 
 /* Each list ends with a scenario without a name. */
-extern const scenario_t tokenizer_scenarios[], tensor_scenarios[], model_scenarios[],
-    model_file_scenarios[], subword_scenarios[];
+extern const scenario_t tokenizer_scenarios[], normalizer_scenarios[], subword_scenarios[],
+    tensor_scenarios[], model_scenarios[], model_file_scenarios[];
 
 /* Reports a breach; the program will fail. */
 void fault(const char *what);

@@ -126,6 +126,13 @@ bool tlmi_charsmap_has_ascii(const tlmi_charsmap_t *map, uint8_t byte, bool pair
     return false;
 }
 
+/* U+2581 counts as a space too. */
+static bool ends_with_space(tlm_bytes_t text)
+{
+    return text.data[text.size - 1] == ' ' ||
+           (text.size >= 3 && memcmp(text.data + text.size - 3, "\xE2\x96\x81", 3) == 0);
+}
+
 /* Looks at every unit, also those that are in no key. */
 bool tlmi_charsmap_keeps_words(const tlmi_charsmap_t *map)
 {
@@ -137,7 +144,7 @@ bool tlmi_charsmap_keeps_words(const tlmi_charsmap_t *map)
             continue;
         if (descend(map, &child, ' '))
             return false;
-        if (value_of(&value, map, i) && (value.size == 0 || value.data[value.size - 1] == ' '))
+        if (value_of(&value, map, i) && (value.size == 0 || ends_with_space(value)))
             return false;
     }
     return true;

@@ -9,6 +9,9 @@
 
 /* ---- Strings ---- */
 
+#define BLOCK ((size_t)4096) /* bytes for which room is made at once */
+#define SHORT 4              /* bytes of a content that is copied at once */
+
 typedef struct replace_string {
     tlmi_normalizer_t base;
     size_t pattern_size, content_size;
@@ -58,6 +61,33 @@ static tlm_status_t append_around(const replace_string_t *replace, tlmi_normal_t
     return tlmi_normal_text_append(out, replace->content, replace->content_size);
 }
 
+/* A pattern of one byte is common: spaces become U+2581. */
+static tlm_status_t append_replaced_bytes(const replace_string_t *replace, tlmi_normal_text_t *out,
+                                          const uint8_t *text, size_t size)
+{
+    const uint8_t *end = text + size;
+    uint8_t pattern = replace->pattern[0], content[SHORT] = {0};
+    size_t n = replace->content_size;
+
+    memcpy(content, replace->content, n);
+    while (text < end) {
+        const uint8_t *block = (size_t)(end - text) > BLOCK ? text + BLOCK : end;
+        uint8_t *to = tlmi_normal_text_room(out, SHORT * BLOCK);
+
+        if (to == NULL)
+            return TLM_ERR_OUT_OF_MEMORY;
+        for (; text < block; text++)
+            if (*text == pattern) {
+                memcpy(to, content, SHORT); /* what is too much is written over */
+                to += n;
+            } else {
+                *to++ = *text;
+            }
+        out->size = (size_t)(to - out->bytes);
+    }
+    return TLM_OK;
+}
+
 static tlm_status_t string_append(const tlmi_normalizer_t *normalizer, tlmi_normal_text_t *out,
                                   const uint8_t *text, size_t size, int part)
 {
@@ -66,6 +96,8 @@ static tlm_status_t string_append(const tlmi_normalizer_t *normalizer, tlmi_norm
 
     if (replace->pattern_size == 0)
         return append_around(replace, out, text, size, part);
+    if (replace->pattern_size == 1 && replace->content_size <= SHORT)
+        return append_replaced_bytes(replace, out, text, size);
     while ((match = find(replace, text, (size_t)(end - text))) != NULL) {
         TLMI_TRY(tlmi_normal_text_append(out, text, (size_t)(match - text)));
         TLMI_TRY(tlmi_normal_text_append(out, replace->content, replace->content_size));

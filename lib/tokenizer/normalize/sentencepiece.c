@@ -10,13 +10,14 @@
 #include "tokenizer/pretokenize/unicode.h"
 
 #define ESCAPED "\xE2\x96\x81" /* U+2581 */
+#define BLOCK   ((size_t)4096) /* bytes for which room is made at once */
 
 typedef struct sentencepiece {
     tlmi_normalizer_t base;
     tlmi_charsmap_t map;
     bool dummy, remove_extra, escape, as_suffix; /* the fields of the spec */
     bool cuts;
-    bool plain[256];      /* bytes of ASCII that stay before others */
+    bool plain[256]; /* bytes of ASCII that no key or symbol begins, before another such byte */
     tlm_bytes_t *symbols; /* sorted */
     size_t num_symbols;
     uint8_t *symbol_bytes;
@@ -120,13 +121,43 @@ static void remove_last_spaces(const sentencepiece_t *normalizer, tlmi_normal_te
         out->size -= n;
 }
 
-/* Returns the end of the bytes at `at` that stay as they are, whatever follows. */
-static const uint8_t *skip_plain(const sentencepiece_t *normalizer, const uint8_t *at,
-                                 const uint8_t *end)
+/* Whether the byte at `at` stays as it is or, if it is a space, may be escaped, whatever follows. */
+static inline bool is_plain(const sentencepiece_t *normalizer, const uint8_t *at,
+                            const uint8_t *end)
 {
-    while (end - at >= 2 && normalizer->plain[at[0]] && at[1] < 0x80)
-        at++;
-    return at;
+    return end - at >= 2 && normalizer->plain[at[0]] && at[1] < 0x80;
+}
+
+/* Appends the bytes at *text that need no rule but those for spaces. */
+static tlm_status_t append_plain(const sentencepiece_t *normalizer, tlmi_normal_text_t *out,
+                                 const uint8_t **text, const uint8_t *end, bool *after_space)
+{
+    const uint8_t *at = *text;
+    bool after = *after_space;
+
+    while (is_plain(normalizer, at, end)) {
+        const uint8_t *block = (size_t)(end - at) > BLOCK ? at + BLOCK : end;
+        uint8_t *to = tlmi_normal_text_room(out, 3 * BLOCK);
+
+        if (to == NULL)
+            return TLM_ERR_OUT_OF_MEMORY;
+        for (; at < block && is_plain(normalizer, at, end); at++) {
+            if (*at != ' ') {
+                *to++ = *at;
+                after = false;
+                continue;
+            }
+            if (after)
+                continue;
+            after = normalizer->remove_extra;
+            memcpy(to, normalizer->escape ? ESCAPED : " ", normalizer->escape ? 3 : 1);
+            to += normalizer->escape ? 3 : 1;
+        }
+        out->size = (size_t)(to - out->bytes);
+    }
+    *text = at;
+    *after_space = after;
+    return TLM_OK;
 }
 
 /* Appends a text without the spaces that begin a whole text. */
@@ -134,15 +165,11 @@ static tlm_status_t append_body(const sentencepiece_t *normalizer, tlmi_normal_t
                                 const uint8_t *text, const uint8_t *end, bool after_space)
 {
     while (text < end) {
-        const uint8_t *next = skip_plain(normalizer, text, end);
         tlm_bytes_t value;
 
-        if (next > text) {
-            TLMI_TRY(tlmi_normal_text_append(out, text, (size_t)(next - text)));
-            text = next;
-            after_space = false;
-            continue;
-        }
+        TLMI_TRY(append_plain(normalizer, out, &text, end, &after_space));
+        if (text == end)
+            break;
         text += take_prefix(normalizer, &value, text, end);
         while (after_space && value.size > 0 && value.data[0] == ' ') {
             value.data++;
@@ -192,8 +219,9 @@ static bool sentencepiece_leaves(const tlmi_normalizer_t *base, const uint8_t *t
 
     if (normalizer->dummy && (part & dummy_at) != 0)
         return size == 0 && (part & TLMI_PIECE_BEGINS) != 0;
-    return size == 0 || (skip_plain(normalizer, text, text + size) == text + size - 1 &&
-                         normalizer->plain[text[size - 1]]);
+    while (size > 0 && text[size - 1] != ' ' && normalizer->plain[text[size - 1]])
+        size--;
+    return size == 0;
 }
 
 /* ---- Creation ---- */
@@ -294,7 +322,7 @@ tlm_status_t tlmi_sentencepiece_normalizer_create(const tlmi_normalizer_t **out,
         return status;
     }
     for (int c = 0; c < 0x80; c++)
-        normalizer->plain[c] = c != ' ' && !normalizer->begins_symbol[c] &&
+        normalizer->plain[c] = !normalizer->begins_symbol[c] &&
                                !tlmi_charsmap_has_ascii(&normalizer->map, (uint8_t)c, true);
     normalizer->cuts = find_cuts(normalizer);
     *out = &normalizer->base;

@@ -361,35 +361,6 @@ START_TEST(special_tokens_can_be_skipped)
 }
 END_TEST
 
-/* In `tokenizers` the text of an added token that is searched for in normalized text is
- * normalized. */
-START_TEST(added_tokens_decode_to_their_text)
-{
-    tlm_bytes_t tokens[] = {BYTES("e\xCC\x81"), BYTES("o\xCC\x81")};
-    const uint8_t flags[] = {TLMI_TOKEN_NORMALIZED | TLMI_TOKEN_ORDINARY, 0};
-    tlm_tokenizer_t *tokenizer = make_tokenizer(find_spec("fuse"), true);
-    tlm_decode_options_t options = TLM_DECODE_OPTIONS_INIT;
-    uint32_t ids[] = {256, 257};
-    char *text;
-    uint8_t *bytes;
-    size_t size;
-
-    tlmi_special_tokens_free(tokenizer->special);
-    ASSERT_OK(tlmi_special_tokens_create(&tokenizer->special, tokens, flags, 2, &tlmi_nfc, "test"));
-    memcpy(tokenizer->special_ids, ids, sizeof(ids));
-    tokenizer->normalizer = &tlmi_nfc;
-    ASSERT_OK(tlm_tokenizer_decode_text(&text, &size, tokenizer, ids, 2));
-    ck_assert_str_eq(text, "\u00E9o\u0301");
-    tlm_free(text);
-    options.skip_special_tokens = true;
-    ASSERT_OK(tlm_tokenizer_decode_with(&bytes, &size, tokenizer, ids, 2, &options));
-    ck_assert_str_eq((char *)bytes, "\u00E9");
-    tlm_free(bytes);
-    tokenizer->normalizer = NULL;
-    tlm_tokenizer_free(tokenizer);
-}
-END_TEST
-
 START_TEST(positions_need_the_bytes_of_tokens)
 {
     tlm_tokenizer_t *tokenizer = make_tokenizer(find_spec("word_piece"), false);
@@ -584,7 +555,6 @@ int main(void)
     tcase_add_test(tcase, bytes_stay_bytes);
     tcase_add_test(tcase, streams_give_text_as_soon_as_it_is_certain);
     tcase_add_test(tcase, special_tokens_can_be_skipped);
-    tcase_add_test(tcase, added_tokens_decode_to_their_text);
     tcase_add_test(tcase, positions_need_the_bytes_of_tokens);
     tcase_add_test(tcase, broken_decoders_are_refused);
     tcase_add_test(tcase, templates_surround_texts);

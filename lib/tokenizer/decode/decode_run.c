@@ -38,7 +38,7 @@ tlm_status_t tlmi_decode_run_create(tlmi_decode_run_t **out, const tlm_tokenizer
     run->decoder = decoder;
     run->keeps_bytes = keeps_bytes;
     tlm_status_t status = TLM_OK;
-    if (tlmi_special_tokens_count(tokenizer->special) > 0)
+    if (decoder->byte_alphabet)
         status = tlmi_added_token_bits(&run->added, tokenizer, false);
     if (status == TLM_OK)
         *out = run;
@@ -54,7 +54,6 @@ void tlmi_decode_run_free(tlmi_decode_run_t *run)
     for (size_t i = 0; i < run->decoder->num_steps; i++)
         tlmi_free(run->states[i].bytes);
     tlmi_free(run->added);
-    tlmi_normal_text_release(&run->normal);
     tlmi_free(run->name);
     tlmi_free(run->text);
     tlmi_free(run);
@@ -83,34 +82,12 @@ static tlm_status_t put_spelled(tlmi_decode_run_t *run, tlm_bytes_t token)
     return tlmi_step_put(run, 0, (const uint8_t *)run->name, size);
 }
 
-/* The name of an added token is its text. One that is searched for in normalized text is normalized
- * itself. */
-static tlm_status_t put_added(tlmi_decode_run_t *run, uint32_t id)
-{
-    const tlm_tokenizer_t *tokenizer = run->tokenizer;
-    const tlmi_normalizer_t *normalizer = tokenizer->normalizer;
-    size_t index = 0;
-
-    while (tokenizer->special_ids[index] != id)
-        index++;
-    tlm_bytes_t text = tlmi_special_tokens_get(tokenizer->special, index);
-    if (normalizer == NULL ||
-        (tlmi_special_tokens_flags(tokenizer->special, index) & TLMI_TOKEN_NORMALIZED) == 0)
-        return tlmi_step_put(run, 0, text.data, text.size);
-    run->normal.size = 0;
-    TLMI_TRY(
-        normalizer->kind->append(normalizer, &run->normal, text.data, text.size, TLMI_WHOLE_PIECE));
-    return tlmi_step_put(run, 0, run->normal.bytes, run->normal.size);
-}
-
 static tlm_status_t put_token(tlmi_decode_run_t *run, uint32_t id)
 {
     const tlmi_decoder_t *decoder = run->decoder;
     tlm_bytes_t token = tlmi_vocabulary_token(&run->tokenizer->vocabulary, id);
 
-    if (run->added != NULL && tlmi_bit(run->added, id))
-        TLMI_TRY(put_added(run, id));
-    else if (!decoder->byte_alphabet)
+    if (!decoder->byte_alphabet || tlmi_bit(run->added, id))
         TLMI_TRY(tlmi_step_put(run, 0, token.data, token.size));
     else if (decoder->num_steps > 0 && decoder->steps[0].kind == &tlmi_byte_level_step)
         return tlmi_byte_level_put_bytes(run, 0, token.data, token.size);

@@ -14,9 +14,8 @@ typedef struct tlmi_decoder tlmi_decoder_t; /* immutable once it is in use */
 
 /* Makes a decoder without steps: it concatenates names. `byte_alphabet` tells that the tokens of the
  * vocabulary are bytes, whose names are spelled in the byte alphabet; the names of added tokens are
- * always their text, normalized if they are searched for in normalized text. A tokenizer without a
- * decoder (NULL) concatenates the bytes of its tokens, which is what byte-level vocabularies need:
- * see tlmi_decoder_is_byte_level. */
+ * always their text. A tokenizer without a decoder (NULL) concatenates the bytes of its tokens,
+ * which is what byte-level vocabularies need: see tlmi_decoder_is_byte_level. */
 tlm_status_t tlmi_decoder_create(tlmi_decoder_t **out, bool byte_alphabet);
 void tlmi_decoder_free(tlmi_decoder_t *decoder); /* accepts NULL */
 
@@ -48,8 +47,8 @@ tlm_status_t tlmi_decoder_add_bpe(tlmi_decoder_t *decoder, tlm_bytes_t suffix);
 tlm_status_t tlmi_decoder_add_spaces(tlmi_decoder_t *decoder);
 
 /* Whether the decoder is no more than ByteLevel over a byte-level vocabulary. Then a tokenizer needs
- * no decoder, unless the bytes of an added token are not those that it decodes to: ByteLevel takes
- * "é", which is in the byte alphabet, for the byte E9. */
+ * no decoder, unless it has an added token whose text is in the byte alphabet but not ASCII, such as
+ * "é": ByteLevel takes it for the byte E9. */
 bool tlmi_decoder_is_byte_level(const tlmi_decoder_t *decoder);
 
 /* ---- Running decoders (decode_run.c) ---- */
@@ -70,9 +69,8 @@ typedef struct tlmi_decode_run {
     const tlm_tokenizer_t *tokenizer;
     const tlmi_decoder_t *decoder;
     bool keeps_bytes; /* malformed UTF-8 in the bytes of tokens stays instead of becoming U+FFFD */
-    uint8_t *added;   /* a bit per id: whether it is an added token; NULL if there are none */
-    tlmi_normal_text_t normal; /* an added token, normalized */
-    char *name;                /* of a token, in the byte alphabet */
+    uint8_t *added;   /* a bit per id: whether it is an added token; NULL if it does not matter */
+    char *name;       /* of a token, in the byte alphabet */
     size_t name_capacity;
     uint8_t *text; /* the output, which the caller may take out */
     size_t size, capacity;

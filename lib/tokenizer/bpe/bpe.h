@@ -201,6 +201,8 @@ typedef struct tlmi_bpe_model {
     size_t max_whole_size; /* bytes of the longest token that is whole */
     bool ignores_merges;
     bool splits_before_meta;
+    uint64_t *joins; /* bit map of tlmi_bpe_may_join; NULL if any two symbols may join */
+    size_t joins_mask;
     /* Of SentencePiece models: symbols from num_tokens on are characters without a token. */
     bool is_from_pieces;
     uint32_t num_splits; /* products that the output may not contain */
@@ -273,9 +275,26 @@ size_t tlmi_bpe_resolve_pieces(const tlmi_bpe_model_t *model, uint32_t *out,
                                const uint32_t *symbols, size_t n, const tlmi_bpe_splits_t *splits,
                                const uint8_t *pretoken, size_t size);
 
-/* Fills is_whole, max_whole_size and splits_before_meta of a model that is otherwise complete.
- * is_added may be NULL. */
-tlm_status_t tlmi_bpe_model_complete(tlmi_bpe_model_t *model, const uint8_t *is_added);
+/* Fills joins, is_whole, max_whole_size and splits_before_meta of a model that is otherwise
+ * complete. All its symbols are below num_symbols; is_added may be NULL. */
+tlm_status_t tlmi_bpe_model_complete(tlmi_bpe_model_t *model, size_t num_symbols,
+                                     const uint8_t *is_added);
+
+/* Sets `joins` of a model that has its symbols, of which all are below num_symbols, and merges. */
+tlm_status_t tlmi_bpe_find_joins(tlmi_bpe_model_t *model, size_t num_symbols);
+
+static inline size_t tlmi_bpe_join_bit(const tlmi_bpe_model_t *model, uint32_t left, uint32_t right)
+{
+    return (size_t)tlmi_hash_word((uint64_t)left << 32 | right) & model->joins_mask;
+}
+
+/* Whether two neighboring symbols may end up in one token. */
+static inline bool tlmi_bpe_may_join(const tlmi_bpe_model_t *model, uint32_t left, uint32_t right)
+{
+    size_t bit = tlmi_bpe_join_bit(model, left, right);
+
+    return (model->joins[bit / 64] >> bit % 64 & 1) != 0;
+}
 
 /* Finds the ids of the 256 single-byte tokens. */
 tlm_status_t tlmi_bpe_find_bytes(uint32_t byte_ids[256], const char *what,

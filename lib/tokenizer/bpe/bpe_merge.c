@@ -1,6 +1,6 @@
-/* Merging the symbols of one pretoken. Short pretokens, which are nearly all of them, are merged in
- * two arrays with a linear search for the lowest rank. Long ones are merged with a tree of ranks,
- * which keeps the time nearly linear. */
+/* Merging the symbols of one pretoken. Beyond a few, they are first cut into runs that no merge
+ * reaches across. Short runs are merged in two arrays with a linear search for the lowest rank,
+ * long ones with a tree of ranks, which keeps the time nearly linear. */
 #include "tokenizer/bpe/bpe.h"
 
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "base/memory.h"
 
 #define SHORT_SIZE 96 /* up to this many symbols, the arrays are faster than the tree */
+#define MIN_RUNS   16 /* more symbols than this are first cut into runs */
 
 /* ---- Short pretokens ---- */
 
@@ -106,6 +107,61 @@ static size_t merge_long(work_t *work, const tlmi_bpe_model_t *model, uint32_t *
     return tlmi_merge_tree_finish(&work->tree);
 }
 
+/* Merges one run of symbols in place. Returns how many remain. */
+static tlm_status_t merge_run(size_t *left, work_t *work, const tlmi_bpe_model_t *model,
+                              tlmi_scratch_t *scratch, uint32_t *symbols, size_t n)
+{
+    if (n <= SHORT_SIZE && model->num_splits == 0) {
+        *left = merge_short(&model->merges, symbols, n);
+        return TLM_OK;
+    }
+    if (work->memory == NULL)
+        TLMI_TRY(start_work(work, model, scratch, n, NULL));
+    else if (!tlmi_merge_tree_lay_out(&work->layout, n))
+        return tlmi_fail_memory(n, "a long pretoken");
+    *left = merge_long(work, model, symbols, n, NULL);
+    return TLM_OK;
+}
+
+/* Merges symbols in place, run after run. The scratch memory, if it is in use, has room for all of
+ * them in one run. */
+static tlm_status_t merge_runs(size_t *left, work_t *work, const tlmi_bpe_model_t *model,
+                               tlmi_scratch_t *scratch, uint32_t *symbols, size_t n)
+{
+    size_t kept = 0, start = 0;
+
+    for (size_t end = 1; end <= n; end++) {
+        size_t size = end - start;
+
+        if (end < n && tlmi_bpe_may_join(model, symbols[end - 1], symbols[end]))
+            continue;
+        memmove(symbols + kept, symbols + start, size * sizeof(*symbols));
+        if (size > 1)
+            TLMI_TRY(merge_run(&size, work, model, scratch, symbols + kept, size));
+        kept += size;
+        start = end;
+    }
+    *left = kept;
+    return TLM_OK;
+}
+
+/* Merges n >= 1 symbols in place. */
+static tlm_status_t merge(size_t *left, work_t *work, const tlmi_bpe_model_t *model,
+                          tlmi_scratch_t *scratch, uint32_t *symbols, size_t n,
+                          const tlmi_dropout_t *dropout)
+{
+    if (dropout == NULL && n > MIN_RUNS && model->joins != NULL && model->num_splits == 0)
+        return merge_runs(left, work, model, scratch, symbols, n);
+    if (dropout == NULL)
+        return merge_run(left, work, model, scratch, symbols, n);
+    if (work->memory == NULL)
+        TLMI_TRY(start_work(work, model, scratch, n, dropout));
+    else if (!tlmi_merge_tree_lay_out(&work->layout, n))
+        return tlmi_fail_memory(n, "a long pretoken");
+    *left = merge_long(work, model, symbols, n, dropout);
+    return TLM_OK;
+}
+
 static tlm_status_t merge_pieces(const tlmi_bpe_model_t *model, tlmi_scratch_t *scratch,
                                  tlmi_id_list_t *out, const uint8_t *pretoken, size_t size,
                                  const tlmi_dropout_t *dropout)
@@ -114,17 +170,12 @@ static tlm_status_t merge_pieces(const tlmi_bpe_model_t *model, tlmi_scratch_t *
     work_t work = {0};
     size_t n;
 
-    if (size <= SHORT_SIZE && dropout == NULL && model->num_splits == 0) {
-        n = tlmi_bpe_symbolize_pieces(model, symbols, pretoken, size);
-        n = merge_short(&model->merges, symbols, n);
-    } else {
+    if (size > SHORT_SIZE || dropout != NULL || model->num_splits > 0) {
         TLMI_TRY(start_work(&work, model, scratch, size, dropout));
         symbols = work.symbols;
-        n = tlmi_bpe_symbolize_pieces(model, symbols, pretoken, size);
-        if (!tlmi_merge_tree_lay_out(&work.layout, n))
-            return tlmi_fail_memory(n, "a long pretoken");
-        n = merge_long(&work, model, symbols, n, dropout);
     }
+    n = tlmi_bpe_symbolize_pieces(model, symbols, pretoken, size);
+    TLMI_TRY(merge(&n, &work, model, scratch, symbols, n, dropout));
     out->n +=
         tlmi_bpe_resolve_pieces(model, out->ids + out->n, symbols, n, &work.splits, pretoken, size);
     return TLM_OK;
@@ -144,11 +195,11 @@ tlm_status_t tlmi_bpe_merge(const tlmi_bpe_model_t *model, tlmi_scratch_t *scrat
             ids[i] = model->symbols.byte_ids[pretoken[i]];
     else
         TLMI_TRY(tlmi_bpe_symbolize(&n, &model->symbols, ids, pretoken, size));
-    if (n > SHORT_SIZE || (dropout != NULL && n > 0)) {
+    if (n > MIN_RUNS || (dropout != NULL && n > 0)) {
         work_t work;
 
-        TLMI_TRY(start_work(&work, model, scratch, n, dropout));
-        n = merge_long(&work, model, ids, n, dropout);
+        work.memory = NULL;
+        TLMI_TRY(merge(&n, &work, model, scratch, ids, n, dropout));
     } else if (n > 0) {
         n = merge_short(&model->merges, ids, n);
     }

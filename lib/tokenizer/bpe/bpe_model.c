@@ -41,6 +41,7 @@ static void free_model(tlmi_subword_model_t *base)
     tlmi_bpe_symbols_release(&model->symbols);
     tlmi_free(model->is_whole);
     tlmi_free(model->split_of);
+    tlmi_free(model->joins);
     tlmi_free(model);
 }
 
@@ -158,8 +159,10 @@ static bool may_split(const tlmi_bpe_model_t *model)
 
 /* ---- Creating and finding the model ---- */
 
-tlm_status_t tlmi_bpe_model_complete(tlmi_bpe_model_t *model, const uint8_t *is_added)
+tlm_status_t tlmi_bpe_model_complete(tlmi_bpe_model_t *model, size_t num_symbols,
+                                     const uint8_t *is_added)
 {
+    TLMI_TRY(tlmi_bpe_find_joins(model, num_symbols));
     TLMI_TRY(find_whole_tokens(model, is_added));
     model->splits_before_meta = may_split(model);
     return TLM_OK;
@@ -198,7 +201,7 @@ tlm_status_t tlmi_bpe_model_create(tlmi_subword_model_t **out, const char *what,
     model->ignores_merges = options->ignore_merges;
     *merges = (tlmi_merge_table_t){0};
     TLMI_TRY_OR(fail, tlmi_bpe_symbols_init(&model->symbols, what, vocabulary, options));
-    TLMI_TRY_OR(fail, tlmi_bpe_model_complete(model, options->is_added));
+    TLMI_TRY_OR(fail, tlmi_bpe_model_complete(model, model->num_tokens, options->is_added));
     *out = &model->base;
     return TLM_OK;
 fail:

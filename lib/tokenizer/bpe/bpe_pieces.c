@@ -308,7 +308,7 @@ static tlm_status_t build(builder_t *builder, const uint8_t *hidden)
     if (status != TLM_OK)
         return status;
     TLMI_TRY(number_splits(model, builder->pieces));
-    return tlmi_bpe_model_complete(model, hidden);
+    return tlmi_bpe_model_complete(model, builder->next_symbol, hidden);
 }
 
 static tlm_status_t check_pieces(const char *what, const tlmi_vocabulary_t *vocabulary,

@@ -26,11 +26,10 @@ static tlm_status_t encode_to_array(uint32_t **ids, size_t *n, const tlmi_encode
     tlm_bytes_t text = {data, size};
     tlmi_id_list_t list = {0};
     tlmi_id_sink_t sink = {.list = &list};
-    tlm_status_t status;
 
     if (!reserve_ids(&list, size))
         return TLM_ERR_OUT_OF_MEMORY;
-    status = tlmi_encode_texts(plan, &text, 1, &sink);
+    tlm_status_t status = tlmi_encode_texts(plan, &text, 1, &sink);
     if (status != TLM_OK || list.n == 0)
         tlmi_id_list_release(&list);
     if (status != TLM_OK)
@@ -45,13 +44,12 @@ static tlm_status_t encode_to_array(uint32_t **ids, size_t *n, const tlmi_encode
 tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n, const tlm_tokenizer_t *tokenizer,
                                   const void *text, size_t size)
 {
-    tlmi_encode_plan_t plan;
-
     TLMI_REQUIRE("tokenizer_encode", ids);
     TLMI_REQUIRE("tokenizer_encode", n);
     TLMI_REQUIRE("tokenizer_encode", tokenizer);
     if (size > 0)
         TLMI_REQUIRE("tokenizer_encode", text);
+    tlmi_encode_plan_t plan;
     tlmi_encode_plan_init_default(&plan, "tokenizer_encode", tokenizer);
     return encode_to_array(ids, n, &plan, text, size);
 }
@@ -60,16 +58,14 @@ tlm_status_t tlm_tokenizer_encode_with(uint32_t **ids, size_t *n, const tlm_toke
                                        const void *text, size_t size,
                                        const tlm_encode_options_t *options)
 {
-    tlmi_encode_plan_t plan;
-    tlm_status_t status;
-
     TLMI_REQUIRE("tokenizer_encode_with", ids);
     TLMI_REQUIRE("tokenizer_encode_with", n);
     TLMI_REQUIRE("tokenizer_encode_with", tokenizer);
     if (size > 0)
         TLMI_REQUIRE("tokenizer_encode_with", text);
+    tlmi_encode_plan_t plan;
     TLMI_TRY(tlmi_encode_plan_init(&plan, "tokenizer_encode_with", tokenizer, options));
-    status = encode_to_array(ids, n, &plan, text, size);
+    tlm_status_t status = encode_to_array(ids, n, &plan, text, size);
     tlmi_encode_plan_release(&plan);
     return status;
 }
@@ -84,16 +80,15 @@ static tlm_status_t count_ids(void *context, const uint32_t *ids, size_t n)
 tlm_status_t tlm_tokenizer_count(uint64_t *n, const tlm_tokenizer_t *tokenizer, const void *data,
                                  size_t size)
 {
-    tlm_bytes_t text = {data, size};
-    uint64_t count = 0;
-    tlmi_id_sink_t sink = {.take = count_ids, .context = &count};
-    tlmi_encode_plan_t plan;
-
     TLMI_REQUIRE("tokenizer_count", n);
     TLMI_REQUIRE("tokenizer_count", tokenizer);
     if (size > 0 && data == NULL)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "tokenizer_count: text is NULL");
+    tlmi_encode_plan_t plan;
     tlmi_encode_plan_init_default(&plan, "tokenizer_count", tokenizer);
+    tlm_bytes_t text = {data, size};
+    uint64_t count = 0;
+    tlmi_id_sink_t sink = {.take = count_ids, .context = &count};
     TLMI_TRY(tlmi_encode_texts(&plan, &text, 1, &sink));
     *n = count;
     return TLM_OK;

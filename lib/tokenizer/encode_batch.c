@@ -66,10 +66,9 @@ tlm_status_t tlm_tokenizer_encode_batch(uint32_t **ids, size_t **offsets,
                                         const tlm_tokenizer_t *tokenizer, const tlm_bytes_t *texts,
                                         size_t num_texts, const tlm_encode_options_t *options)
 {
-    batch_t batch;
-
     TLMI_REQUIRE("tokenizer_encode_batch", ids);
     TLMI_REQUIRE("tokenizer_encode_batch", offsets);
+    batch_t batch;
     TLMI_TRY(encode_batch(&batch, "tokenizer_encode_batch", tokenizer, texts, num_texts, options));
     if (!tlmi_id_list_fit(&batch.list)) {
         release_batch(&batch);
@@ -174,13 +173,13 @@ tlm_status_t tlm_tokenizer_encode_padded(uint32_t **ids, uint8_t **mask, size_t 
     uint32_t *rows = NULL;
     uint8_t *marks = NULL;
     size_t *counts = NULL, width, total;
-    batch_t batch;
-    tlm_status_t status;
 
     TLMI_REQUIRE("tokenizer_encode_padded", ids);
     TLMI_REQUIRE("tokenizer_encode_padded", length);
     TLMI_TRY(read_pad_options(&known, pad));
+    batch_t batch;
     TLMI_TRY(encode_batch(&batch, "tokenizer_encode_padded", tokenizer, texts, num_texts, options));
+    tlm_status_t status;
     TLMI_TRY_OR(done, check_template(&batch, &known));
     TLMI_TRY_OR(done, row_length(&width, &batch, &known));
     status = TLM_ERR_OUT_OF_MEMORY;

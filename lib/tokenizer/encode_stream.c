@@ -29,13 +29,10 @@ static tlm_status_t call_back(void *context, const uint32_t *ids, size_t n)
 tlm_status_t tlm_encoder_create(tlm_encoder_t **out, const tlm_tokenizer_t *tokenizer,
                                 tlm_ids_callback_t callback, void *user)
 {
-    tlmi_pretoken_sink_t pretoken_sink;
-    tlm_encoder_t *encoder;
-
     TLMI_REQUIRE("encoder_create", out);
     TLMI_REQUIRE("encoder_create", tokenizer);
     TLMI_REQUIRE("encoder_create", callback);
-    encoder = tlmi_calloc(1, sizeof(*encoder), "an encoder");
+    tlm_encoder_t *encoder = tlmi_calloc(1, sizeof(*encoder), "an encoder");
     if (encoder == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     encoder->callback = callback;
@@ -46,7 +43,7 @@ tlm_status_t tlm_encoder_create(tlm_encoder_t **out, const tlm_tokenizer_t *toke
     tlmi_encode_worker_init(&encoder->worker, &encoder->plan,
                             encoder->memory.cache != NULL ? &encoder->memory : NULL, &encoder->ids);
     encoder->worker.sink = &encoder->sink;
-    pretoken_sink = tlmi_encode_worker_sink(&encoder->worker);
+    tlmi_pretoken_sink_t pretoken_sink = tlmi_encode_worker_sink(&encoder->worker);
     tlmi_text_stream_init(&encoder->stream, &encoder->plan.pipeline, &pretoken_sink);
     *out = encoder;
     return TLM_OK;
@@ -63,10 +60,8 @@ tlm_status_t tlm_encoder_push(tlm_encoder_t *encoder, const void *chunk, size_t 
 
 tlm_status_t tlm_encoder_finish(tlm_encoder_t *encoder)
 {
-    tlm_status_t status;
-
     TLMI_REQUIRE("encoder_finish", encoder);
-    status = tlmi_text_stream_finish(&encoder->stream);
+    tlm_status_t status = tlmi_text_stream_finish(&encoder->stream);
     if (status == TLM_OK)
         return tlmi_encode_worker_flush(&encoder->worker);
     encoder->ids.n = 0;

@@ -59,13 +59,12 @@ static tlm_status_t encode_hashed(tlmi_encode_worker_t *worker, const uint8_t *p
                                   size_t size)
 {
     const tlmi_pretoken_cache_t *cache = worker->memory->cache;
-    const tlmi_cache_entry_t *entry;
-    tlmi_pretoken_key_t key;
 
     if (size > TLMI_PRETOKEN_CACHED_BYTES)
         return encode_anew(worker, pretoken, size);
-    key = tlmi_pretoken_long_key(pretoken, size);
-    entry = tlmi_pretoken_cache_find(cache, key, tlmi_pretoken_key_hash(key));
+    tlmi_pretoken_key_t key = tlmi_pretoken_long_key(pretoken, size);
+    const tlmi_cache_entry_t *entry =
+        tlmi_pretoken_cache_find(cache, key, tlmi_pretoken_key_hash(key));
     if (entry == NULL || !tlmi_cache_entry_is_long(cache, entry, pretoken, size))
         return encode_and_remember(worker, key, pretoken, size);
     append_ids(worker, cache->store + entry->ids[0], entry->n);
@@ -85,11 +84,10 @@ static __attribute__((noinline)) tlm_status_t encode_rare(tlmi_encode_worker_t *
                                                           const uint8_t *pretoken, size_t size)
 {
     const tlmi_pretoken_cache_t *cache = worker->memory->cache;
-    const tlmi_cache_entry_t *entry;
 
     if (size > TLMI_PRETOKEN_KEY_BYTES)
         return encode_hashed(worker, pretoken, size);
-    entry = tlmi_pretoken_cache_find(cache, lookup->key, lookup->hash);
+    const tlmi_cache_entry_t *entry = tlmi_pretoken_cache_find(cache, lookup->key, lookup->hash);
     if (entry == NULL)
         return encode_and_remember(worker, lookup->key, pretoken, size);
     append_ids(worker, tlmi_cache_entry_ids(cache, entry), entry->n);
@@ -141,7 +139,6 @@ static tlm_status_t look_up(tlmi_encode_worker_t *worker, const lookup_t *lookup
     for (size_t i = 0; i < n; i++) {
         tlmi_pretoken_key_t key = lookups[i].key;
         const tlmi_cache_entry_t *entry = tlmi_pretoken_cache_glance(&cache, key, lookups[i].hash);
-        const uint32_t *ids;
 
         if (entry == NULL) {
             size_t from = i == 0 ? start : ends[i - 1];
@@ -152,7 +149,7 @@ static tlm_status_t look_up(tlmi_encode_worker_t *worker, const lookup_t *lookup
             cache = *worker->memory->cache;
             continue;
         }
-        ids = tlmi_cache_entry_ids(&cache, entry);
+        const uint32_t *ids = tlmi_cache_entry_ids(&cache, entry);
         memcpy(to, ids, TLMI_IDS_AT_ONCE * sizeof(*ids));
         if (entry->n > TLMI_IDS_AT_ONCE)
             memcpy(to, ids, entry->n * sizeof(*ids));

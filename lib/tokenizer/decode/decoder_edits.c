@@ -201,8 +201,12 @@ static size_t begun(const uint8_t *bytes, size_t size, tlm_bytes_t string)
 {
     size_t most = size < string.size ? size : string.size - 1;
 
-    while (most > 0 && memcmp(bytes + size - most, string.data, most) != 0)
-        most--;
+    for (; most > 0; most--) {
+        const uint8_t *at = bytes + size - most;
+
+        if (*at == string.data[0] && memcmp(at, string.data, most) == 0)
+            break;
+    }
     return most;
 }
 

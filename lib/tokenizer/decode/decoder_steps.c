@@ -200,6 +200,9 @@ static tlm_status_t end_run(tlmi_decode_run_t *run, size_t step)
 {
     tlmi_step_state_t *state = &run->states[step];
     size_t size = state->size;
+
+    if (size == 0 && state->count == 0)
+        return TLM_OK;
     bool whole = run->keeps_bytes || state->count == size;
 
     state->size = 0;
@@ -222,7 +225,7 @@ static tlm_status_t put_byte_fallback(tlmi_decode_run_t *run, size_t step, const
         memcpy(state->start + state->start_size, bytes, size);
         state->start_size += size;
         size_t known = state->start_size < 3 ? state->start_size : 3;
-        if (memcmp(state->start, "<0x", known) == 0)
+        if (state->start[0] == '<' && memcmp(state->start, "<0x", known) == 0)
             return TLM_OK;
         size = 0;
     }

@@ -27,7 +27,7 @@ import threading
 from array import array as _array
 from ctypes import POINTER, byref, c_bool, c_char_p, c_double, c_float, c_int32, c_int64
 from ctypes import c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence, Union
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence, Union
 
 __all__ = [
     "FLOAT32", "INT32", "INT64", "UINT32", "BOOL", "BFLOAT16", "FLOAT16", "Error", "InvalidArgumentError", "ShapeError",
@@ -45,6 +45,7 @@ __all__ = [
 Text = Union[str, bytes]
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 Ids = Iterable[int]
+Specials = Union[Iterable[Text], Mapping[Text, int]]
 
 # ---- Errors ---------------------------------------------------------------------------------------
 
@@ -878,20 +879,21 @@ PATTERNS = _patterns()
 
 class Tokenizer(_Handle):
     """A byte-level BPE vocabulary, created from tokens by id and merges in order of application. Special
-    tokens that are not in the vocabulary get the ids after it. nfc: texts are normalized to NFC first."""
+    tokens that are not in the vocabulary get the ids after it; a mapping gives each its id. ignore_merges:
+    a pretoken that is a token is taken whole. nfc: texts are normalized to NFC first."""
 
     _free = "tlm_tokenizer_free"
 
     def __init__(self, vocab: dict[int, bytes], merges: Sequence[tuple[bytes, bytes]],
-                 special_tokens: Iterable[Text] | None = None, pattern: Text | None = None,
-                 nfc: bool = False) -> None:
+                 special_tokens: Specials | None = None, pattern: Text | None = None,
+                 nfc: bool = False, ignore_merges: bool = False) -> None:
         tokens = [b""] * (max(vocab, default=-1) + 1)
         for token_id, token in vocab.items():
             tokens[_unsigned("token id", token_id, c_uint32)] = token
         vocabulary, sides = _bytes_array(tokens), _bytes_array(side for merge in merges for side in merge)
         if len(sides) != 2 * len(merges):
             raise ValueError("a merge has two sides")
-        options, handle = self._options(special_tokens, pattern, nfc), c_void_p()
+        options, handle = self._options(special_tokens, pattern, nfc, ignore_merges), c_void_p()
         _lib.tlm_tokenizer_create(byref(handle), vocabulary, len(vocabulary), sides, len(merges),
                                   byref(options))
         self._handle = handle
@@ -910,29 +912,34 @@ class Tokenizer(_Handle):
         return trainer.train()
 
     @classmethod
-    def from_files(cls, vocab_path: Path, merges_path: Path, special_tokens: Iterable[Text] | None = None,
-                   pattern: Text | None = None, nfc: bool = False) -> Tokenizer:
+    def from_files(cls, vocab_path: Path, merges_path: Path, special_tokens: Specials | None = None,
+                   pattern: Text | None = None, nfc: bool = False, ignore_merges: bool = False) -> Tokenizer:
         """Reads vocab.json and merges.txt."""
-        options, handle = cls._options(special_tokens, pattern, nfc), c_void_p()
+        options, handle = cls._options(special_tokens, pattern, nfc, ignore_merges), c_void_p()
         _lib.tlm_tokenizer_load(byref(handle), os.fsencode(vocab_path), os.fsencode(merges_path),
                                 byref(options))
         return cls._wrap(handle)
 
     @classmethod
-    def open(cls, path: Path, special_tokens: Iterable[Text] | None = None, pattern: Text | None = None,
-             nfc: bool = False) -> Tokenizer:
+    def open(cls, path: Path, special_tokens: Specials | None = None, pattern: Text | None = None,
+             nfc: bool = False, ignore_merges: bool = False) -> Tokenizer:
         """Reads a tokenizer.json, a tiktoken rank file, or a directory with files of a tokenizer. Texts
-        are put in NFC before they are encoded if a tokenizer.json asks for it, or with nfc."""
-        options, handle = cls._options(special_tokens, pattern, nfc), c_void_p()
+        are put in NFC before they are encoded if a tokenizer.json asks for it, or with nfc. A rank file
+        that is not a published one needs a pattern."""
+        options, handle = cls._options(special_tokens, pattern, nfc, ignore_merges), c_void_p()
         _lib.tlm_tokenizer_open(byref(handle), os.fsencode(path), byref(options))
         return cls._wrap(handle)
 
     @staticmethod
-    def _options(special_tokens: Iterable[Text] | None, pattern: Text | None,
-                 nfc: bool) -> _TokenizerOptions:
-        specials = _bytes_array(special_tokens or ())
+    def _options(special_tokens: Specials | None, pattern: Text | None, nfc: bool,
+                 ignore_merges: bool) -> _TokenizerOptions:
+        specials, ids = _bytes_array(special_tokens or ()), None
+        if isinstance(special_tokens, Mapping):
+            ids = (c_uint32 * len(specials))(
+                *(_unsigned("token id", token_id, c_uint32) for token_id in special_tokens.values()))
         return _TokenizerOptions(special_tokens=specials, num_special_tokens=len(specials),
-                                 pattern=None if pattern is None else _utf8(pattern), nfc=nfc)
+                                 pattern=None if pattern is None else _utf8(pattern), nfc=nfc,
+                                 ignore_merges=ignore_merges, special_token_ids=ids)
 
     def save(self, vocab_path: Path, merges_path: Path) -> None:
         """Writes vocab.json and merges.txt."""

@@ -114,7 +114,8 @@ typedef struct tlm_tokenizer_options {
     const tlm_bytes_t *special_tokens;
     /** Number of special_tokens. */
     size_t num_special_tokens;
-    /** Copied; NULL: TLM_PATTERN_GPT2. */
+    /** Copied; NULL: that of the file, or TLM_PATTERN_GPT2. A rank file does not contain one: see
+     *  tlm_tokenizer_load_tiktoken. */
     const char *pattern;
     /** Encodes a pretoken that is itself a token (and not a special one) to that token, even if the
      *  merges would split it, as tiktoken and Llama 3 do. @since 0.2 */

@@ -26,10 +26,12 @@ TLM_API tlm_status_t tlm_tokenizer_save(const tlm_tokenizer_t *tokenizer, const 
 
 /** Makes a tokenizer from a tiktoken rank file: one line per token with its bytes in base64, a
  *  space, and its rank, which is its id; ranks may have gaps. The ids are exactly those of
- *  tiktoken's encode_ordinary (options->ignore_merges is implied). The pattern and the special
- *  tokens are not in the file: give them as options. TLM_ERR_FORMAT, with the line or the token,
- *  if the file is malformed; see tlm_tokenizer_load for other errors. Owned by the caller.
- *  @since 0.2 */
+ *  tiktoken's encode_ordinary (options->ignore_merges is implied). The file does not say how texts
+ *  are split: without options->pattern, the vocabulary must be a published one (GPT-2, p50k_base,
+ *  cl100k_base, o200k_base, Llama 3, Llama 4, Qwen, Qwen 3.5 or Kimi), whose pattern, NFC and, if
+ *  the options have none, special tokens are then used. TLM_ERR_INVALID_ARGUMENT for any other;
+ *  TLM_ERR_FORMAT, with the line or the token, if the file is malformed; see tlm_tokenizer_load
+ *  for other errors. Owned by the caller. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_load_tiktoken(tlm_tokenizer_t **out, const char *path,
                                                  const tlm_tokenizer_options_t *options);
 

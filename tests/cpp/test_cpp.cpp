@@ -209,6 +209,7 @@ void test_tokenizer_files(const std::string &folder)
     tinylm::tokenizer_options options;
     options.special_tokens = {"<|end|>"};
     options.special_token_ids = {0};
+    options.pattern = TLM_PATTERN_GPT2;
     EXPECT(tinylm::tokenizer::load_tiktoken(folder + "/ranks", options).encode(text).to_vector() ==
            tokenizer.encode(text).to_vector());
     EXPECT(tinylm::tokenizer::open(folder).encode(text).size() > 0);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
 static const char text[] = "the cat sat on the mat, the dog sat on the log <|end|> 1234 caf\xC3\xA9"
@@ -145,10 +146,24 @@ static tlm_status_t ranks(void)
     options.special_tokens = &special;
     options.special_token_ids = &special_id;
     options.num_special_tokens = 1;
+    options.pattern = TLM_PATTERN_GPT2;
     TRY(tlm_tokenizer_save_tiktoken(tokenizer, path_of("saved")));
     TRY(tlm_tokenizer_load_tiktoken(&loaded, path_of("ranks"), &options));
 done:
     tlm_tokenizer_free(loaded);
+    return status;
+}
+
+/* The special tokens of a published vocabulary. */
+static tlm_status_t known_ranks(void)
+{
+    tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
+    tlmi_known_special_t known = {0};
+    tlm_status_t status;
+
+    TRY(tlmi_known_ranks_apply(&options, &known, tlmi_known_ranks_get(0)));
+done:
+    tlmi_known_special_release(&known);
     return status;
 }
 
@@ -476,6 +491,7 @@ const scenario_t tokenizer_scenarios[] = {
     {"pattern", warm_up_pattern, train_by_pattern, NULL, false},
     {"tokenizer_files", make_tokenizer, save_and_load, free_tokenizer, false},
     {"ranks", make_other_files, ranks, free_tokenizer, false},
+    {"known_ranks", NULL, known_ranks, NULL, false},
     {"tokenizer_json", make_other_files, tokenizer_json, free_tokenizer, false},
     {"tokenizer_create", make_tokenizer, create_from_memory, free_tokenizer, false},
     {"encode", make_tokenizer, encode_and_decode, free_tokenizer, false},

@@ -157,6 +157,20 @@ START_TEST(gpt2_files_load_and_save)
 }
 END_TEST
 
+/* The ranks are those of r50k_base, which is known. */
+START_TEST(gpt2_ranks_need_no_pattern)
+{
+    tlm_tokenizer_t *tokenizer = gpt2(), *loaded;
+
+    ASSERT_OK(tlm_tokenizer_save_tiktoken(tokenizer, test_path("ranks")));
+    ASSERT_OK(tlm_tokenizer_open(&loaded, test_path("ranks"), NULL));
+    ck_assert_uint_eq(tlm_tokenizer_num_special_tokens(loaded), 1);
+    assert_same_tokenizer(tokenizer, loaded);
+    tlm_tokenizer_free(loaded);
+    tlm_tokenizer_free(tokenizer);
+}
+END_TEST
+
 /* Ids that GPT-2's own encoder gives. */
 START_TEST(gpt2_ids_are_known)
 {
@@ -233,6 +247,7 @@ int main(void)
     tcase_set_timeout(tcase, 600);
     tcase_add_loop_test(tcase, cs336_reference_merges_are_learned, 1, 4);
     tcase_add_test(tcase, gpt2_files_load_and_save);
+    tcase_add_test(tcase, gpt2_ranks_need_no_pattern);
     tcase_add_test(tcase, gpt2_ids_are_known);
     tcase_add_test(tcase, gpt2_encodes_real_texts_as_the_naive_encoder_does);
     suite_add_tcase(suite, tcase);

@@ -71,14 +71,18 @@ static void free_objects(void)
         return status;                                                                             \
     }
 
+static const tlm_tokenizer_options_t with_pattern = {.size = sizeof(with_pattern),
+                                                     .pattern = TLM_PATTERN_GPT2};
+
 READS(load_vocab, tlm_tokenizer_t, tlm_tokenizer_free,
       tlm_tokenizer_load(&out, path, test_path("merges.txt"), NULL))
 READS(load_merges, tlm_tokenizer_t, tlm_tokenizer_free,
       tlm_tokenizer_load(&out, test_path("vocab.json"), path, NULL))
 READS(load_tiktoken, tlm_tokenizer_t, tlm_tokenizer_free,
-      tlm_tokenizer_load_tiktoken(&out, path, NULL))
+      tlm_tokenizer_load_tiktoken(&out, path, &with_pattern))
 READS(load_json, tlm_tokenizer_t, tlm_tokenizer_free, tlm_tokenizer_load_json(&out, path, NULL))
-READS(open_tokenizer, tlm_tokenizer_t, tlm_tokenizer_free, tlm_tokenizer_open(&out, path, NULL))
+READS(open_tokenizer, tlm_tokenizer_t, tlm_tokenizer_free,
+      tlm_tokenizer_open(&out, path, &with_pattern))
 READS(load_model, tlm_model_t, tlm_model_free, tlm_model_load(&out, path))
 READS(open_model, tlm_model_t, tlm_model_free, tlm_model_open(&out, NULL, NULL, path))
 READS(open_dataset, tlm_dataset_t, tlm_dataset_free,

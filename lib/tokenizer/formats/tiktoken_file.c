@@ -12,8 +12,6 @@
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
-static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
 /* ---- Loading ---- */
 
 static int digit_value(uint8_t digit)
@@ -126,6 +124,13 @@ static tlm_status_t build(tlm_tokenizer_t **out, const tlmi_token_list_t *list, 
 
     TLMI_TRY_OR(fail, tlmi_tokenizer_copy_vocabulary(&vocabulary, path, list->items, list->n));
     TLMI_TRY_OR(fail, tlmi_bpe_find_bytes(byte_ids, path, &vocabulary));
+    if (options->pattern == NULL) {
+        status = tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                           "%s: a rank file does not say how texts are split, and these tokens are "
+                           "of no known vocabulary: give the pattern in the options",
+                           path);
+        goto fail;
+    }
     TLMI_TRY_OR(fail, find_added(&added, list));
     TLMI_TRY_OR(fail, tlmi_rank_merges(&merges, &vocabulary, byte_ids, added));
     tlmi_free(added);
@@ -137,23 +142,35 @@ fail:
     return status;
 }
 
+static tlm_status_t load(tlm_tokenizer_t **out, tlmi_token_list_t *list,
+                         tlmi_known_special_t *special, const char *path,
+                         tlm_tokenizer_options_t *options)
+{
+    TLMI_TRY(tlmi_token_list_read_lines(list, path, read_rank));
+    if (options->pattern == NULL) {
+        const tlmi_known_ranks_t *known = tlmi_known_ranks_find(list);
+
+        if (known != NULL)
+            TLMI_TRY(tlmi_known_ranks_apply(options, special, known));
+    }
+    TLMI_TRY(tlmi_token_list_place_special(list, options, "tokenizer_load_tiktoken"));
+    return build(out, list, path, options);
+}
+
 tlm_status_t tlm_tokenizer_load_tiktoken(tlm_tokenizer_t **out, const char *path,
                                          const tlm_tokenizer_options_t *options)
 {
     tlm_tokenizer_options_t known;
     tlmi_token_list_t list = {0};
-    tlm_status_t status;
+    tlmi_known_special_t special = {0};
 
     TLMI_REQUIRE("tokenizer_load_tiktoken", out);
     TLMI_REQUIRE("tokenizer_load_tiktoken", path);
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_load_tiktoken", options));
     known.ignore_merges = true; /* tiktoken looks pretokens up before it joins */
-    status = tlmi_token_list_read_lines(&list, path, read_rank);
-    if (status == TLM_OK)
-        status = tlmi_token_list_place_special(&list, &known, "tokenizer_load_tiktoken");
-    if (status == TLM_OK)
-        status = build(out, &list, path, &known);
+    tlm_status_t status = load(out, &list, &special, path, &known);
     tlmi_token_list_release(&list);
+    tlmi_known_special_release(&special);
     return status;
 }
 
@@ -245,26 +262,9 @@ static tlm_status_t check_ranks(const tlmi_bpe_model_t *model, const bool *left_
     return status;
 }
 
-static tlm_status_t write_line(tlmi_writer_t *writer, tlm_bytes_t token, uint32_t rank)
+static tlm_status_t write_bytes(void *writer, const void *bytes, size_t size)
 {
-    char line[24];
-
-    for (size_t i = 0; i < token.size; i += 3) {
-        size_t n = token.size - i < 3 ? token.size - i : 3;
-        uint32_t group = (uint32_t)token.data[i] << 16;
-
-        if (n > 1)
-            group |= (uint32_t)token.data[i + 1] << 8;
-        if (n > 2)
-            group |= token.data[i + 2];
-        line[0] = digits[group >> 18];
-        line[1] = digits[group >> 12 & 63];
-        line[2] = n > 1 ? digits[group >> 6 & 63] : '=';
-        line[3] = n > 2 ? digits[group & 63] : '=';
-        TLMI_TRY(tlmi_writer_write(writer, line, 4));
-    }
-    snprintf(line, sizeof(line), " %" PRIu32 "\n", rank);
-    return tlmi_writer_write(writer, line, strlen(line));
+    return tlmi_writer_write(writer, bytes, size);
 }
 
 static tlm_status_t write_ranks(const tlm_tokenizer_t *tokenizer, const bool *left_out,
@@ -278,7 +278,7 @@ static tlm_status_t write_ranks(const tlm_tokenizer_t *tokenizer, const bool *le
         tlm_bytes_t token = tlmi_vocabulary_token(&tokenizer->vocabulary, id);
 
         if (token.size > 0 && !left_out[id])
-            status = write_line(writer, token, id);
+            status = tlmi_rank_line_write(write_bytes, writer, token, id);
     }
     if (status == TLM_OK)
         return tlmi_writer_commit(writer);

@@ -130,6 +130,35 @@ const struct tlmi_scanner *tlmi_hf_scanner_find(const char *const *patterns, siz
 tlm_status_t tlmi_rank_merges(tlmi_merge_table_t *out, const tlmi_vocabulary_t *vocabulary,
                               const uint32_t byte_ids[256], const bool *leave_out);
 
+/* Writes the line of a rank file for a token in one or more pieces. */
+typedef tlm_status_t (*tlmi_rank_writer_fn)(void *context, const void *bytes, size_t size);
+tlm_status_t tlmi_rank_line_write(tlmi_rank_writer_fn write, void *context, tlm_bytes_t token,
+                                  uint32_t rank);
+
+/* What a published rank file does not say. */
+
+typedef struct tlmi_known_ranks tlmi_known_ranks_t;
+
+/* Returns what is known about the vocabulary of a rank file; NULL if it is not a published one. */
+const tlmi_known_ranks_t *tlmi_known_ranks_find(const tlmi_token_list_t *list);
+
+/* Returns published vocabulary `index` (0, 1, ...); NULL after the last one. */
+const tlmi_known_ranks_t *tlmi_known_ranks_get(size_t index);
+
+/* Special tokens with their ids. Zeroed, it may be released. */
+typedef struct tlmi_known_special {
+    tlm_bytes_t *tokens;
+    uint32_t *ids;
+    char *names;
+    size_t n;
+} tlmi_known_special_t;
+
+/* Sets the pattern, NFC and, unless the options have some, the special tokens. `special`, which is
+ * zeroed, must outlive the options and be released even on failure. */
+tlm_status_t tlmi_known_ranks_apply(tlm_tokenizer_options_t *options, tlmi_known_special_t *special,
+                                    const tlmi_known_ranks_t *known);
+void tlmi_known_special_release(tlmi_known_special_t *special);
+
 /* Tokenizers in GGUF files. */
 
 /* Writes a tokenizer for a model of vocab_size tokens. NULL records that there is none. */

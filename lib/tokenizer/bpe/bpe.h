@@ -31,6 +31,8 @@ typedef struct tlmi_merge_table {
 
 /* Makes an empty table with room for `capacity` merges. A zeroed table may be released. */
 tlm_status_t tlmi_merge_table_init(tlmi_merge_table_t *table, size_t capacity);
+/* The same for merges that share ranks. Only tlmi_merge_table_share adds to such a table. */
+tlm_status_t tlmi_merge_table_init_shared(tlmi_merge_table_t *table, size_t capacity);
 void tlmi_merge_table_release(tlmi_merge_table_t *table);
 
 /* Adds the next merge, for which there must be room. Returns false if the pair is already there. */
@@ -45,8 +47,8 @@ bool tlmi_merge_table_put(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge_t
  * and product replace the old ones, and the old merge stays in `merges` without effect. */
 void tlmi_merge_table_replace(tlmi_merge_table_t *table, tlmi_merge_t merge);
 
-/* Adds a merge with a rank that other merges may have too. Sets shares_ranks: a table is filled
- * either by this function alone or by the others. Returns false if the pair is already there. */
+/* Adds a merge with a rank that other merges may have too, to a table that was made for that.
+ * Returns false if the pair is already there. */
 bool tlmi_merge_table_share(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge_t merge);
 
 /* Finds the slot of the merge of two neighbors; its rank is TLMI_NO_MERGE if there is none. */

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "tokenizer/pretokenize/unicode.h"
+#include "tokenizer/trie.h"
 
 #define MAX_PIECE_SIZE 7999 /* bytes; SentencePiece refuses longer ones */
 #define MAX_DEPTH      100  /* to which an unused piece is taken apart */
@@ -106,13 +107,21 @@ size_t tlmi_bpe_resolve_pieces(const tlmi_bpe_model_t *model, uint32_t *out,
 
 /* ---- Creating the model ---- */
 
+typedef struct ranked_merge {
+    tlmi_merge_t merge;
+    uint32_t rank;
+} ranked_merge_t;
+
 typedef struct builder {
     tlmi_bpe_model_t *model;
     const tlmi_pieces_t *pieces;
     const char *what;
     uint32_t next_symbol;
-    size_t num_merges;
-    bool is_counting; /* whether merges are only counted so far */
+    ranked_merge_t *merges; /* found so far */
+    size_t num_merges, capacity;
+    tlmi_trie_t forward;  /* pieces that can be sides of merges, from their first byte */
+    tlmi_trie_t backward; /* the same, from their last byte */
+    uint32_t *lefts;      /* (MAX_PIECE_SIZE): [size]: symbol of the start of a piece */
 } builder_t;
 
 static int type_of(const tlmi_pieces_t *pieces, uint32_t id)
@@ -136,20 +145,15 @@ static bool is_one_character(const uint8_t *text, size_t size)
     return next_character(&code_point, text, text + size) == size;
 }
 
-/* Finds the symbol of one side of a merge: a character, which gets one if need be, or a piece. */
-static tlm_status_t find_side(uint32_t *symbol, builder_t *builder, const uint8_t *text,
+/* Returns the symbol of a character, which gets one if need be. */
+static tlm_status_t symbol_of(uint32_t *symbol, builder_t *builder, const uint8_t *text,
                               size_t size)
 {
     tlmi_symbol_map_t *map = &builder->model->symbols.maps[0];
     uint32_t code_point;
 
-    if (next_character(&code_point, text, text + size) < size) {
-        *symbol = tlmi_vocabulary_find(builder->model->vocabulary, text, size);
-        if (*symbol >= builder->pieces->size || !is_text(builder->pieces, *symbol))
-            *symbol = TLMI_NO_TOKEN;
-        return TLM_OK;
-    }
     *symbol = TLMI_NO_TOKEN;
+    (void)next_character(&code_point, text, text + size);
     if (code_point == UINT32_MAX)
         return TLM_OK;
     *symbol = tlmi_symbol_map_get(map, code_point);
@@ -159,26 +163,59 @@ static tlm_status_t find_side(uint32_t *symbol, builder_t *builder, const uint8_
     return tlmi_symbol_map_set(map, (tlm_bytes_t){text, size}, *symbol);
 }
 
-/* Counts or adds the merges that make a piece. */
+/* Follows a byte from a node, which may be TLMI_TRIE_NONE. */
+static uint32_t follow(const tlmi_trie_t *trie, uint32_t node, uint8_t byte)
+{
+    return node == TLMI_TRIE_NONE ? node : tlmi_trie_follow(trie, node, byte);
+}
+
+/* Finds the symbols of all starts of a piece and the offset of its last character. */
+static tlm_status_t find_lefts(size_t *last, builder_t *builder, tlm_bytes_t piece)
+{
+    const uint8_t *end = piece.data + piece.size;
+    uint32_t code_point, node = TLMI_TRIE_ROOT;
+    size_t length = 0;
+
+    *last = 0;
+    for (size_t at = 0; at < piece.size; at += length) {
+        builder->lefts[at] = node == TLMI_TRIE_NONE ? node : tlmi_trie_id(&builder->forward, node);
+        if (at > 0 && at == length) /* the first character */
+            TLMI_TRY(symbol_of(&builder->lefts[at], builder, piece.data, at));
+        *last = at;
+        length = next_character(&code_point, piece.data + at, end);
+        for (size_t i = 0; i < length; i++) {
+            if (i > 0)
+                builder->lefts[at + i] = TLMI_NO_TOKEN;
+            node = follow(&builder->forward, node, piece.data[at + i]);
+        }
+    }
+    return TLM_OK;
+}
+
+/* Finds the merges that make a piece. */
 static tlm_status_t add_merges(builder_t *builder, uint32_t id, uint32_t rank)
 {
     tlm_bytes_t piece = tlmi_vocabulary_token(builder->model->vocabulary, id);
-    const uint8_t *end = piece.data + piece.size;
-    uint32_t code_point;
+    uint32_t node = TLMI_TRIE_ROOT;
+    size_t last;
 
-    for (const uint8_t *at = piece.data + next_character(&code_point, piece.data, end); at < end;
-         at += next_character(&code_point, at, end)) {
-        tlmi_merge_t merge = {0, 0, id};
+    TLMI_TRY(find_lefts(&last, builder, piece));
+    for (size_t at = piece.size - 1; at > 0; at--) {
+        tlmi_merge_t merge = {builder->lefts[at], TLMI_NO_TOKEN, id};
 
-        TLMI_TRY(find_side(&merge.left, builder, piece.data, (size_t)(at - piece.data)));
+        node = follow(&builder->backward, node, piece.data[at]);
         if (merge.left == TLMI_NO_TOKEN)
             continue;
-        TLMI_TRY(find_side(&merge.right, builder, at, (size_t)(end - at)));
+        if (at == last)
+            TLMI_TRY(symbol_of(&merge.right, builder, piece.data + at, piece.size - at));
+        else if (node != TLMI_TRIE_NONE)
+            merge.right = tlmi_trie_id(&builder->backward, node);
         if (merge.right == TLMI_NO_TOKEN)
             continue;
-        builder->num_merges++;
-        if (!builder->is_counting)
-            (void)tlmi_merge_table_share(&builder->model->merges, rank, merge);
+        if (!tlmi_grow(&builder->merges, &builder->capacity, builder->num_merges + 1,
+                       sizeof(*builder->merges), "merges"))
+            return TLM_ERR_OUT_OF_MEMORY;
+        builder->merges[builder->num_merges++] = (ranked_merge_t){merge, rank};
     }
     return TLM_OK;
 }
@@ -210,7 +247,6 @@ static tlm_status_t visit_merges(builder_t *builder, const scored_t *ranked, siz
 {
     uint32_t rank = 0;
 
-    builder->num_merges = 0;
     for (size_t i = 0; i < n; i++) {
         if (i > 0 && ranked[i].key != ranked[i - 1].key)
             rank++;
@@ -219,31 +255,77 @@ static tlm_status_t visit_merges(builder_t *builder, const scored_t *ranked, siz
     return TLM_OK;
 }
 
-static tlm_status_t find_merges(builder_t *builder, scored_t *ranked)
+/* Checks the pieces and lists those that can be part of a text, best score first. */
+static tlm_status_t rank_pieces(scored_t *ranked, size_t *n, const builder_t *builder)
 {
     const tlmi_pieces_t *pieces = builder->pieces;
-    size_t n = 0;
 
+    *n = 0;
     for (uint32_t id = 0; id < pieces->size; id++) {
-        tlm_bytes_t piece = tlmi_vocabulary_token(builder->model->vocabulary, id);
+        size_t size = tlmi_vocabulary_token(builder->model->vocabulary, id).size;
 
         if (isnan(pieces->scores[id]))
             return tlmi_fail(TLM_ERR_FORMAT, "%s: the score of piece %u is not a number",
                              builder->what, id);
-        if (piece.size > MAX_PIECE_SIZE)
+        if (size > MAX_PIECE_SIZE)
             return tlmi_fail(TLM_ERR_FORMAT, "%s: piece %u has %zu bytes; at most %d are allowed",
-                             builder->what, id, piece.size, MAX_PIECE_SIZE);
-        if (piece.size > 0 && is_text(pieces, id))
-            ranked[n++] = (scored_t){score_key(pieces->scores[id]), id};
+                             builder->what, id, size, MAX_PIECE_SIZE);
+        if (size > 0 && is_text(pieces, id))
+            ranked[(*n)++] = (scored_t){score_key(pieces->scores[id]), id};
     }
-    if (n > 0)
-        qsort(ranked, n, sizeof(*ranked), compare_scored);
-    builder->is_counting = true;
+    if (*n > 0)
+        qsort(ranked, *n, sizeof(*ranked), compare_scored);
+    return TLM_OK;
+}
+
+/* Makes the tries of n pieces. `reversed` has room for the bytes of all tokens. */
+static tlm_status_t make_tries(builder_t *builder, const scored_t *ranked, size_t n,
+                               tlmi_trie_key_t *keys, uint8_t *reversed)
+{
+    for (size_t i = 0; i < n; i++) {
+        tlm_bytes_t piece = tlmi_vocabulary_token(builder->model->vocabulary, ranked[i].id);
+
+        keys[i] = (tlmi_trie_key_t){piece.data, piece.size, ranked[i].id};
+    }
+    TLMI_TRY(tlmi_trie_create(&builder->forward, keys, n));
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < keys[i].size; k++)
+            reversed[k] = keys[i].bytes[keys[i].size - 1 - k];
+        keys[i].bytes = reversed;
+        reversed += keys[i].size;
+    }
+    return tlmi_trie_create(&builder->backward, keys, n);
+}
+
+static tlm_status_t allocate_and_make_tries(builder_t *builder, const scored_t *ranked, size_t n)
+{
+    size_t bytes = builder->model->vocabulary->bytes_size;
+    tlmi_trie_key_t *keys = tlmi_alloc(n, sizeof(*keys), "a vocabulary");
+    uint8_t *reversed = tlmi_alloc(bytes, 1, "a vocabulary");
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+
+    if (keys != NULL && reversed != NULL)
+        status = make_tries(builder, ranked, n, keys, reversed);
+    tlmi_free(keys);
+    tlmi_free(reversed);
+    return status;
+}
+
+static tlm_status_t find_merges(builder_t *builder, scored_t *ranked)
+{
+    size_t n;
+
+    TLMI_TRY(rank_pieces(ranked, &n, builder));
+    TLMI_TRY(allocate_and_make_tries(builder, ranked, n));
+    builder->lefts = tlmi_alloc(MAX_PIECE_SIZE, sizeof(*builder->lefts), "a vocabulary");
+    if (builder->lefts == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
     TLMI_TRY(visit_merges(builder, ranked, n));
-    TLMI_TRY(tlmi_merge_table_init(&builder->model->merges, builder->num_merges));
-    builder->model->merges.shares_ranks = true;
-    builder->is_counting = false;
-    return visit_merges(builder, ranked, n);
+    TLMI_TRY(tlmi_merge_table_init_shared(&builder->model->merges, builder->num_merges));
+    for (size_t i = 0; i < builder->num_merges; i++)
+        (void)tlmi_merge_table_share(&builder->model->merges, builder->merges[i].rank,
+                                     builder->merges[i].merge);
+    return TLM_OK;
 }
 
 /* Numbers the unused pieces that merges can make. */
@@ -305,6 +387,10 @@ static tlm_status_t build(builder_t *builder, const uint8_t *hidden)
         return TLM_ERR_OUT_OF_MEMORY;
     tlm_status_t status = find_merges(builder, ranked);
     tlmi_free(ranked);
+    tlmi_trie_release(&builder->forward);
+    tlmi_trie_release(&builder->backward);
+    tlmi_free(builder->lefts);
+    tlmi_free(builder->merges);
     if (status != TLM_OK)
         return status;
     TLMI_TRY(number_splits(model, builder->pieces));

@@ -6,7 +6,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-tlm_status_t tlmi_merge_table_init(tlmi_merge_table_t *table, size_t capacity)
+/* Makes the slots of an empty table. */
+static tlm_status_t init_slots(tlmi_merge_table_t *table, size_t capacity)
 {
     size_t num_slots = 16;
 
@@ -15,15 +16,29 @@ tlm_status_t tlmi_merge_table_init(tlmi_merge_table_t *table, size_t capacity)
         return tlmi_fail(TLM_ERR_RANGE, "tokenizer: %zu merges are too many", capacity);
     while (num_slots < 2 * capacity)
         num_slots *= 2;
-    table->capacity = (uint32_t)capacity;
     table->mask = num_slots - 1;
-    table->merges = tlmi_alloc(capacity, sizeof(*table->merges), "merges");
     table->slots = tlmi_alloc(num_slots, sizeof(*table->slots), "merges");
-    if (table->merges == NULL || table->slots == NULL) {
-        tlmi_merge_table_release(table);
+    if (table->slots == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    }
     memset(table->slots, 0xFF, num_slots * sizeof(*table->slots));
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_merge_table_init(tlmi_merge_table_t *table, size_t capacity)
+{
+    TLMI_TRY(init_slots(table, capacity));
+    table->capacity = (uint32_t)capacity;
+    table->merges = tlmi_alloc(capacity, sizeof(*table->merges), "merges");
+    if (table->merges != NULL)
+        return TLM_OK;
+    tlmi_merge_table_release(table);
+    return TLM_ERR_OUT_OF_MEMORY;
+}
+
+tlm_status_t tlmi_merge_table_init_shared(tlmi_merge_table_t *table, size_t capacity)
+{
+    TLMI_TRY(init_slots(table, capacity));
+    table->shares_ranks = true;
     return TLM_OK;
 }
 
@@ -77,7 +92,6 @@ bool tlmi_merge_table_share(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge
     if (slot->rank != TLMI_NO_MERGE)
         return false;
     fill_slot(slot, rank, &merge);
-    table->shares_ranks = true;
     return true;
 }
 

@@ -1,4 +1,5 @@
-/* Byte-pair encoding as a subword model: the merge table, the tree that applies merges, dropout. */
+/* Byte-pair encoding as a subword model: merges, the tree that applies them, the symbols that they
+ * begin with, dropout. */
 #ifndef TLMI_BPE_H
 #define TLMI_BPE_H
 

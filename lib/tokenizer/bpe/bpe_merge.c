@@ -81,7 +81,7 @@ static tlm_status_t start_work(work_t *work, const tlmi_bpe_model_t *model, tlmi
         !add_part(&total, &hidden, dropout != NULL ? n : 0, sizeof(*work->hidden)) ||
         !add_part(&total, &pairs, model->num_splits, sizeof(*work->splits.pairs)) ||
         !add_part(&total, &symbols, model->is_from_pieces ? n : 0, sizeof(*work->symbols)))
-        return tlmi_fail_memory(n, "a long pretoken");
+        return tlmi_fail_overflow("the memory for a long pretoken");
     work->memory = tlmi_scratch_reserve(scratch, total);
     if (work->memory == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -118,7 +118,7 @@ static tlm_status_t merge_run(size_t *left, work_t *work, const tlmi_bpe_model_t
     if (work->memory == NULL)
         TLMI_TRY(start_work(work, model, scratch, n, NULL));
     else if (!tlmi_merge_tree_lay_out(&work->layout, n))
-        return tlmi_fail_memory(n, "a long pretoken");
+        return tlmi_fail_overflow("the memory for a long pretoken");
     *left = merge_long(work, model, symbols, n, NULL);
     return TLM_OK;
 }
@@ -157,7 +157,7 @@ static tlm_status_t merge(size_t *left, work_t *work, const tlmi_bpe_model_t *mo
     if (work->memory == NULL)
         TLMI_TRY(start_work(work, model, scratch, n, dropout));
     else if (!tlmi_merge_tree_lay_out(&work->layout, n))
-        return tlmi_fail_memory(n, "a long pretoken");
+        return tlmi_fail_overflow("the memory for a long pretoken");
     *left = merge_long(work, model, symbols, n, dropout);
     return TLM_OK;
 }

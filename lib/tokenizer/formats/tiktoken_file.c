@@ -80,8 +80,6 @@ static tlm_status_t read_rank(tlmi_token_list_t *list, const uint8_t *line, size
     const uint8_t *space = memchr(line, ' ', size);
     size_t token_size = space == NULL ? size : (size_t)(space - line);
     uint8_t *bytes = list->bytes + list->bytes_size;
-    tlm_bytes_t *place;
-    char name[24];
     int64_t rank;
 
     if (space == NULL || !parse_rank(&rank, space + 1, size - token_size - 1))
@@ -91,7 +89,9 @@ static tlm_status_t read_rank(tlmi_token_list_t *list, const uint8_t *line, size
     if (!decode_base64(bytes, &token_size, line, token_size))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: line %zu: the token's %zu characters are not base64",
                          path, number, token_size);
+    char name[24];
     snprintf(name, sizeof(name), "%zu", number);
+    tlm_bytes_t *place;
     TLMI_TRY(tlmi_token_list_place(&place, list, rank, limit, path, "the token of line", name));
     *place = (tlm_bytes_t){bytes, token_size};
     list->bytes_size += token_size;
@@ -160,14 +160,13 @@ static tlm_status_t load(tlm_tokenizer_t **out, tlmi_token_list_t *list,
 tlm_status_t tlm_tokenizer_load_tiktoken(tlm_tokenizer_t **out, const char *path,
                                          const tlm_tokenizer_options_t *options)
 {
-    tlm_tokenizer_options_t known;
-    tlmi_token_list_t list = {0};
-    tlmi_known_special_t special = {0};
-
     TLMI_REQUIRE("tokenizer_load_tiktoken", out);
     TLMI_REQUIRE("tokenizer_load_tiktoken", path);
+    tlm_tokenizer_options_t known;
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_load_tiktoken", options));
     known.ignore_merges = true; /* tiktoken looks pretokens up before it joins */
+    tlmi_token_list_t list = {0};
+    tlmi_known_special_t special = {0};
     tlm_status_t status = load(out, &list, &special, path, &known);
     tlmi_token_list_release(&list);
     tlmi_known_special_release(&special);
@@ -271,9 +270,9 @@ static tlm_status_t write_ranks(const tlm_tokenizer_t *tokenizer, const bool *le
                                 const char *path)
 {
     tlmi_writer_t *writer;
-    tlm_status_t status = TLM_OK;
 
     TLMI_TRY(tlmi_writer_open(&writer, path));
+    tlm_status_t status = TLM_OK;
     for (uint32_t id = 0; id < tokenizer->vocabulary.size && status == TLM_OK; id++) {
         tlm_bytes_t token = tlmi_vocabulary_token(&tokenizer->vocabulary, id);
 
@@ -288,15 +287,13 @@ static tlm_status_t write_ranks(const tlm_tokenizer_t *tokenizer, const bool *le
 
 tlm_status_t tlm_tokenizer_save_tiktoken(const tlm_tokenizer_t *tokenizer, const char *path)
 {
-    const tlmi_bpe_model_t *model;
-    bool *left_out;
-    tlm_status_t status;
-
     TLMI_REQUIRE("tokenizer_save_tiktoken", tokenizer);
     TLMI_REQUIRE("tokenizer_save_tiktoken", path);
+    const tlmi_bpe_model_t *model;
     TLMI_TRY(tlmi_tokenizer_require_bpe(&model, "tokenizer_save_tiktoken", tokenizer));
+    bool *left_out;
     TLMI_TRY(find_purely_special(&left_out, tokenizer, model));
-    status = check_ranks(model, left_out);
+    tlm_status_t status = check_ranks(model, left_out);
     if (status == TLM_OK)
         status = write_ranks(tokenizer, left_out, path);
     tlmi_free(left_out);

@@ -1,8 +1,7 @@
-/* The starts of pretokens depend on the classes of neighboring characters, so they are computed
- * for a block of up to 64 bytes at once. Bit i of a mask stands for byte i of the block. Every
- * byte of a character has the character's class, so "the previous character" is a shift by one
- * bit. Blocks end at character boundaries; whatever a block needs from the previous one is
- * carried over. */
+/* The starts of pretokens depend on the classes of neighboring characters, so they are computed for
+ * a block of up to 64 bytes at once, on the masks of block_classes.h. Every byte of a character has
+ * the character's class, so "the previous character" is a shift by one bit. Whatever a block needs
+ * from the previous one is carried over. */
 #include "tokenizer/pretokenize/block_classes.h"
 
 #include "base/error.h"
@@ -387,7 +386,6 @@ scan_blocks(scan_t *scan, const uint8_t *at, tlmi_scanner_kind_t kind)
 {
     while (at < scan->end && at <= scan->limit) {
         classes_t classes;
-        uint64_t starts;
 
         classify(&classes, &scan->classes, at, kind);
         if (needs_reference(scan, &classes, kind)) {
@@ -397,8 +395,8 @@ scan_blocks(scan_t *scan, const uint8_t *at, tlmi_scanner_kind_t kind)
                                        at + (left < REFERENCE_BYTES ? left : REFERENCE_BYTES)));
             continue;
         }
-        starts = kind == TLMI_SCANNER_GPT2 ? starts_gpt2(scan, &classes, at)
-                                           : starts_cl100k(scan, &classes, at, kind);
+        uint64_t starts = kind == TLMI_SCANNER_GPT2 ? starts_gpt2(scan, &classes, at)
+                                                    : starts_cl100k(scan, &classes, at, kind);
         carry_classes(&scan->carry, &classes, kind);
         starts &= ~scan->known;
         scan->known = 0;

@@ -82,12 +82,9 @@ static int lower_case(uint8_t c)
 
 int tlmi_scan_contraction(const tlmi_scanner_t *scanner, const uint8_t *text, const uint8_t *end)
 {
-    int first, second;
-
     if (end - text < 2)
         return 0;
-    first = text[1];
-    second = end - text > 2 ? text[2] : 0;
+    int first = text[1], second = end - text > 2 ? text[2] : 0;
     if (scanner->kind != TLMI_SCANNER_GPT2) {
         if (first == 0xC5 && second == 0xBF) /* U+017F */
             return 3;
@@ -407,11 +404,10 @@ const uint8_t *tlmi_scan_pretoken(const tlmi_scanner_t *scanner, const uint8_t *
 static int last_class(const uint8_t **start, const uint8_t *text, const uint8_t *end)
 {
     const uint8_t *last = end - 1;
-    int length, char_class;
 
     while (last > text && end - last < 4 && (*last & 0xC0) == 0x80)
         last--;
-    char_class = tlmi_class_at(&length, last, end);
+    int length, char_class = tlmi_class_at(&length, last, end);
     *start = last;
     return last + length == end ? char_class : TLMI_CHAR_OTHER;
 }

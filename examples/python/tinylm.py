@@ -209,7 +209,7 @@ class _EncodeOptions(_Options):
                 ("allowed", POINTER(_Bytes)), ("num_allowed", c_size_t),
                 ("disallowed", POINTER(_Bytes)), ("num_disallowed", c_size_t),
                 ("dropout", c_double), ("seed", c_uint64), ("add_special_tokens", c_bool),
-                ("reserved", c_uint8 * 7)]
+                ("whole_texts", c_bool), ("reserved", c_uint8 * 6)]
 
 
 class _DecodeOptions(_Options):
@@ -791,13 +791,13 @@ def _special_set(tokens: Any) -> tuple:
 
 def _encode_options(allowed_special: Any = "all", disallowed_special: Any = "all",
                     dropout: float = 0.0, seed: int = 0,
-                    add_special_tokens: bool = False) -> _EncodeOptions:
+                    add_special_tokens: bool = False, whole_texts: bool = False) -> _EncodeOptions:
     allowed, allowed_names, num_allowed = _special_set(allowed_special)
     disallowed, disallowed_names, num_disallowed = _special_set(disallowed_special)
     return _EncodeOptions(
         allowed_special=allowed, allowed=allowed_names, num_allowed=num_allowed,
         disallowed_special=disallowed, disallowed=disallowed_names, num_disallowed=num_disallowed,
-        dropout=dropout, seed=seed, add_special_tokens=add_special_tokens)
+        dropout=dropout, seed=seed, add_special_tokens=add_special_tokens, whole_texts=whole_texts)
 
 
 class BpeTrainer(_Handle):
@@ -1001,7 +1001,8 @@ class Tokenizer(_Handle):
         allowed_special ("all" or a set of strings, which become their ids), disallowed_special (these
         raise SpecialTokenError; "all": all that are not allowed; others are plain text), dropout
         (0..1), the probability of skipping a merge, and its seed. add_special_tokens puts the special
-        tokens around the text that the tokenizer's file asks for, such as [CLS] ... [SEP]."""
+        tokens around the text that the tokenizer's file asks for, such as [CLS] ... [SEP], and
+        whole_texts ignores the truncation and padding that a tokenizer.json asks for."""
         text, ids, n = _utf8(text), _IDS(), c_size_t()
         _lib.tlm_tokenizer_encode_with(byref(ids), byref(n), self._handle, text, len(text),
                                        byref(_encode_options(**options)) if options else None)

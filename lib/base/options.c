@@ -45,6 +45,7 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
                BOOLEAN(tlm_decode_options_t, as_text), RESERVED(tlm_decode_options_t, reserved)),
     [TLMI_ENCODE_OPTIONS] = STRUCT(tlm_encode_options_t, TLM_ENCODE_OPTIONS_INIT,
                                    BOOLEAN(tlm_encode_options_t, add_special_tokens),
+                                   BOOLEAN(tlm_encode_options_t, whole_texts),
                                    RESERVED(tlm_encode_options_t, reserved)),
     [TLMI_EVALUATION] =
         STRUCT(tlm_evaluation_t, TLM_EVALUATION_INIT, BOOLEAN(tlm_evaluation_t, is_best),

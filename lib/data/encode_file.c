@@ -56,6 +56,7 @@ tlm_status_t tlm_tokenizer_encode_file(uint64_t *num_tokens, const tlm_tokenizer
     job.text_path = text_path;
     tlmi_encode_plan_t plan;
     tlmi_encode_plan_init_default(&plan, "tokenizer_encode_file", tokenizer);
+    plan.limits = NULL; /* a corpus is not rows */
     tlm_status_t status;
     TLMI_TRY_OR(done, tlm_token_writer_create(&job.writer, tokens_path, token_type));
     TLMI_TRY_OR(done, tlmi_encode_texts(&plan, &text, 1, &sink));

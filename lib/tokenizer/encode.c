@@ -30,6 +30,9 @@ static tlm_status_t encode_to_array(uint32_t **ids, size_t *n, const tlmi_encode
     if (!reserve_ids(&list, size))
         return TLM_ERR_OUT_OF_MEMORY;
     tlm_status_t status = tlmi_encode_texts(plan, &text, 1, &sink);
+    size_t offsets[2] = {0, list.n};
+    if (status == TLM_OK)
+        status = tlmi_limit_rows(&list, offsets, 1, plan);
     if (status != TLM_OK || list.n == 0)
         tlmi_id_list_release(&list);
     if (status != TLM_OK)
@@ -86,6 +89,16 @@ tlm_status_t tlm_tokenizer_count(uint64_t *n, const tlm_tokenizer_t *tokenizer, 
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "tokenizer_count: text is NULL");
     tlmi_encode_plan_t plan;
     tlmi_encode_plan_init_default(&plan, "tokenizer_count", tokenizer);
+    if (tlmi_plan_limits(&plan)) {
+        uint32_t *ids;
+        size_t num_ids;
+
+        TLMI_TRY(encode_to_array(&ids, &num_ids, &plan, data, size));
+        if (num_ids > 0)
+            tlmi_free(ids);
+        *n = num_ids;
+        return TLM_OK;
+    }
     tlm_bytes_t text = {data, size};
     uint64_t count = 0;
     tlmi_id_sink_t sink = {.take = count_ids, .context = &count};

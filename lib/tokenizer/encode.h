@@ -19,6 +19,7 @@ typedef struct tlmi_encode_plan {
     tlmi_text_pipeline_t pipeline;           /* its special tokens are those that become ids */
     const uint32_t *special_ids;             /* by index in pipeline.special */
     const tlmi_special_tokens_t *disallowed; /* NULL if there are none */
+    const tlmi_row_limits_t *limits;         /* NULL if there are none */
     double dropout;
     uint64_t seed;
     const tlmi_template_t *template; /* the ids to put around each text; NULL if there are none */
@@ -37,6 +38,17 @@ tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *functio
                                    const tlm_tokenizer_t *tokenizer,
                                    const tlm_encode_options_t *options);
 void tlmi_encode_plan_release(tlmi_encode_plan_t *plan);
+
+/* ---- Limits of rows (row_limits.c) ---- */
+
+/* Whether the plan truncates or pads rows. Its template is then applied with the limits, not while
+ * texts are encoded. */
+bool tlmi_plan_limits(const tlmi_encode_plan_t *plan);
+
+/* Truncates and pads the rows list->ids[offsets[i] .. offsets[i + 1]), n >= 1 of them, and puts the
+ * template around them. Does nothing if the plan does not limit rows. */
+tlm_status_t tlmi_limit_rows(tlmi_id_list_t *list, size_t *offsets, size_t n,
+                             const tlmi_encode_plan_t *plan);
 
 /* ---- Workers (encode_worker.c) ---- */
 

@@ -33,10 +33,12 @@ static tlm_status_t check_texts(const char *function, const tlm_bytes_t *texts, 
     return TLM_OK;
 }
 
-/* Encodes all texts. On failure there is nothing to release. */
+/* Encodes all texts, with the limits of the tokenizer's file or without. On failure there is nothing
+ * to release. */
 static tlm_status_t encode_batch(batch_t *batch, const char *function,
                                  const tlm_tokenizer_t *tokenizer, const tlm_bytes_t *texts,
-                                 size_t num_texts, const tlm_encode_options_t *options)
+                                 size_t num_texts, const tlm_encode_options_t *options,
+                                 bool ignores_limits)
 {
     *batch = (batch_t){.num_texts = num_texts};
     TLMI_REQUIRE(function, tokenizer);
@@ -44,6 +46,8 @@ static tlm_status_t encode_batch(batch_t *batch, const char *function,
     tlmi_encode_plan_t plan;
     TLMI_TRY(tlmi_encode_plan_init(&plan, function, tokenizer, options));
     plan.many = true;
+    if (ignores_limits)
+        plan.limits = NULL;
     if (plan.template != NULL) {
         batch->num_before = plan.template->num_before;
         batch->num_after = plan.template->num_after;
@@ -55,6 +59,8 @@ static tlm_status_t encode_batch(batch_t *batch, const char *function,
         tlmi_id_sink_t sink = {.list = &batch->list, .offsets = batch->offsets};
 
         status = tlmi_encode_texts(&plan, texts, num_texts, &sink);
+        if (status == TLM_OK)
+            status = tlmi_limit_rows(&batch->list, batch->offsets, num_texts, &plan);
     }
     tlmi_encode_plan_release(&plan);
     if (status != TLM_OK)
@@ -69,7 +75,8 @@ tlm_status_t tlm_tokenizer_encode_batch(uint32_t **ids, size_t **offsets,
     TLMI_REQUIRE("tokenizer_encode_batch", ids);
     TLMI_REQUIRE("tokenizer_encode_batch", offsets);
     batch_t batch;
-    TLMI_TRY(encode_batch(&batch, "tokenizer_encode_batch", tokenizer, texts, num_texts, options));
+    TLMI_TRY(encode_batch(&batch, "tokenizer_encode_batch", tokenizer, texts, num_texts, options,
+                          false));
     if (!tlmi_id_list_fit(&batch.list)) {
         release_batch(&batch);
         return TLM_ERR_OUT_OF_MEMORY;
@@ -178,7 +185,8 @@ tlm_status_t tlm_tokenizer_encode_padded(uint32_t **ids, uint8_t **mask, size_t 
     TLMI_REQUIRE("tokenizer_encode_padded", length);
     TLMI_TRY(read_pad_options(&known, pad));
     batch_t batch;
-    TLMI_TRY(encode_batch(&batch, "tokenizer_encode_padded", tokenizer, texts, num_texts, options));
+    TLMI_TRY(encode_batch(&batch, "tokenizer_encode_padded", tokenizer, texts, num_texts, options,
+                          true));
     tlm_status_t status;
     TLMI_TRY_OR(done, check_template(&batch, &known));
     TLMI_TRY_OR(done, row_length(&width, &batch, &known));

@@ -163,6 +163,9 @@ void tlmi_encode_plan_init_default(tlmi_encode_plan_t *plan, const char *functio
                                  .pipeline = plain_pipeline(tokenizer),
                                  .special_ids = tokenizer->special_ids};
     plan->pipeline.special = tokenizer->special;
+    plan->dropout = tokenizer->dropout;
+    if (tokenizer->limits.truncates || tokenizer->limits.pads)
+        plan->limits = &tokenizer->limits;
 }
 
 tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *function,
@@ -180,7 +183,10 @@ tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *functio
     if (known.dropout > 0.0 && tokenizer->model->kind->encode_with_dropout == NULL)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: dropout is %s, but a %s model has no dropout",
                          function, TLMI_G(known.dropout), tokenizer->model->kind->name);
-    plan->dropout = known.dropout;
+    if (known.dropout > 0.0)
+        plan->dropout = known.dropout;
+    if (known.whole_texts)
+        plan->limits = NULL;
     plan->seed = known.seed;
     plan->template = known.add_special_tokens ? tokenizer->template : NULL;
     status = plan_special(plan, &known);

@@ -40,6 +40,7 @@ tlm_status_t tlm_encoder_create(tlm_encoder_t **out, const tlm_tokenizer_t *toke
     encoder->memory.cache = tlmi_pretoken_cache_create(CACHE_SIZE);
     encoder->sink = (tlmi_id_sink_t){.take = call_back, .context = encoder};
     tlmi_encode_plan_init_default(&encoder->plan, "encoder", tokenizer);
+    encoder->plan.limits = NULL; /* a corpus is not rows */
     tlmi_encode_worker_init(&encoder->worker, &encoder->plan,
                             encoder->memory.cache != NULL ? &encoder->memory : NULL, &encoder->ids);
     encoder->worker.sink = &encoder->sink;

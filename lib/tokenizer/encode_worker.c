@@ -261,7 +261,8 @@ static tlm_status_t refuse_disallowed(const tlmi_encode_plan_t *plan, const uint
     int length;
 
     if (plan->disallowed == NULL ||
-        !tlmi_special_tokens_find(&match, plan->disallowed, TLMI_RAW_TEXT, text, end, start, true))
+        !tlmi_special_tokens_find(&match, plan->disallowed, TLMI_RAW_TEXT, text, end, start, start,
+                                  true))
         return TLM_OK;
     length = match.end - match.start < 100 ? (int)(match.end - match.start) : 100;
     name = (const char *)text + match.start;
@@ -300,7 +301,7 @@ tlm_status_t tlmi_encode_worker_text(tlmi_encode_worker_t *worker, const tlm_byt
                                      size_t start, size_t end, size_t index)
 {
     const tlmi_encode_plan_t *plan = worker->plan;
-    const tlmi_template_t *around = plan->template;
+    const tlmi_template_t *around = tlmi_plan_limits(plan) ? NULL : plan->template;
 
     if (around != NULL && start == 0)
         TLMI_TRY(put_ids(worker, around->before, around->num_before));

@@ -131,7 +131,7 @@ void tlmi_pretoken_cache_add(tlmi_pretoken_cache_t *cache, tlmi_pretoken_key_t k
     tlmi_cache_entry_t entry = {{0, 0, 0}, (uint32_t)n, key};
     size_t words = is_long ? n + (size + 3) / 4 : n;
 
-    if (size > TLMI_PRETOKEN_CACHED_BYTES)
+    if (size > TLMI_PRETOKEN_CACHED_BYTES || n == 0)
         return;
     if (!is_long && n <= 3) {
         memcpy(entry.ids, ids, n * sizeof(*ids));

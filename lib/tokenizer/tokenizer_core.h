@@ -42,6 +42,9 @@ tlm_status_t tlmi_vocabulary_add(tlmi_vocabulary_t *vocabulary, const uint8_t *b
 tlm_status_t tlmi_vocabulary_add_hidden(tlmi_vocabulary_t *vocabulary, const uint8_t *bytes,
                                         size_t size);
 
+/* Appends a token with the bytes of `twin`, which tlmi_vocabulary_find no longer finds. */
+tlm_status_t tlmi_vocabulary_add_over(tlmi_vocabulary_t *vocabulary, uint32_t twin);
+
 /* Sets the id of the concatenation of two tokens, and appends it if it is not in the vocabulary
  * yet. */
 tlm_status_t tlmi_vocabulary_join(uint32_t *id, tlmi_vocabulary_t *vocabulary, uint32_t left,
@@ -58,17 +61,32 @@ static inline tlm_bytes_t tlmi_vocabulary_token(const tlmi_vocabulary_t *vocabul
     return (tlm_bytes_t){vocabulary->bytes + start, vocabulary->ends[id] - start};
 }
 
+/* What writing a tokenizer.json needs to know of the file from which a byte-level tokenizer was
+ * read. */
+typedef struct tlmi_json_source {
+    char *components;    /* members from "normalizer" to "decoder", and "truncation", "padding" */
+    char *model_options; /* the members of "model" except for "vocab" and "merges" */
+    uint32_t *raw_ids;   /* of tokens whose names are not in the byte alphabet */
+    size_t num_raw_ids;
+} tlmi_json_source_t;
+
+void tlmi_json_source_free(tlmi_json_source_t *source); /* accepts NULL */
+
 /* A tokenizer. Immutable once made, except for its caches, which do not affect results. */
 
 struct tlm_tokenizer {
     tlmi_vocabulary_t vocabulary;
     tlmi_special_tokens_t *special;
     uint32_t *special_ids;               /* by index in `special` */
+    uint32_t *special_by_id;             /* the indices, sorted by id */
     const tlmi_normalizer_t *normalizer; /* NULL if there is none */
     tlmi_pretokenizer_t *pretokenizer;
     tlmi_subword_model_t *model;
     tlmi_decoder_t *decoder;    /* NULL: the text is the concatenation of the bytes of the tokens */
     tlmi_template_t *template;  /* the ids around a text; NULL if there are none */
+    tlmi_json_source_t *source; /* NULL if it was not read from a tokenizer.json */
+    double dropout;             /* of encoding unless the caller says otherwise */
+    tlmi_row_limits_t limits;   /* of rows unless the caller wants whole texts */
     tlmi_memory_pool_t *memory; /* the only part that changes: idle caches of pretokens */
 };
 
@@ -77,8 +95,11 @@ typedef struct tlmi_tokenizer_parts {
     tlmi_vocabulary_t vocabulary;
     const tlmi_normalizer_t *normalizer; /* NULL: none */
     tlmi_pretokenizer_t *pretokenizer;
-    tlmi_decoder_t *decoder;   /* NULL: see tlm_tokenizer */
-    tlmi_template_t *template; /* NULL: none */
+    tlmi_decoder_t *decoder;    /* NULL: see tlm_tokenizer */
+    tlmi_template_t *template;  /* NULL: none */
+    tlmi_json_source_t *source; /* NULL: none */
+    double dropout;
+    tlmi_row_limits_t limits;
     /* The special tokens; borrowed. */
     const tlm_bytes_t *special;
     const uint32_t *special_ids;  /* NULL: those that the vocabulary lacks are appended to it */
@@ -102,6 +123,9 @@ tlm_status_t tlmi_tokenizer_start(tlm_tokenizer_t **out, const char *what,
 
 /* Sets the model, which is consumed even on failure. */
 tlm_status_t tlmi_tokenizer_finish(tlm_tokenizer_t *tokenizer, tlmi_subword_model_t *model);
+
+/* Returns the index of the special token with an id; SIZE_MAX if there is none. */
+size_t tlmi_tokenizer_find_special(const tlm_tokenizer_t *tokenizer, uint32_t id);
 
 /* Copies a caller's options, which may be NULL, into the library's own struct and checks them. */
 tlm_status_t tlmi_tokenizer_read_options(tlm_tokenizer_options_t *out, const char *what,

@@ -1,4 +1,5 @@
 /* Making a tokenizer from a vocabulary and merges. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -8,6 +9,16 @@
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
+void tlmi_json_source_free(tlmi_json_source_t *source)
+{
+    if (source == NULL)
+        return;
+    tlmi_free(source->components);
+    tlmi_free(source->model_options);
+    tlmi_free(source->raw_ids);
+    tlmi_free(source);
+}
+
 void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer)
 {
     if (tokenizer == NULL)
@@ -16,10 +27,12 @@ void tlm_tokenizer_free(tlm_tokenizer_t *tokenizer)
     tlmi_vocabulary_release(&tokenizer->vocabulary);
     tlmi_special_tokens_free(tokenizer->special);
     tlmi_free(tokenizer->special_ids);
+    tlmi_free(tokenizer->special_by_id);
     tlmi_normalizer_free(tokenizer->normalizer);
     tlmi_pretokenizer_free(tokenizer->pretokenizer);
     tlmi_decoder_free(tokenizer->decoder);
     tlmi_template_free(tokenizer->template);
+    tlmi_json_source_free(tokenizer->source);
     tlmi_memory_pool_free(tokenizer->memory);
     tlmi_free(tokenizer);
 }
@@ -31,6 +44,7 @@ void tlmi_tokenizer_parts_release(tlmi_tokenizer_parts_t *parts)
     tlmi_pretokenizer_free(parts->pretokenizer);
     tlmi_decoder_free(parts->decoder);
     tlmi_template_free(parts->template);
+    tlmi_json_source_free(parts->source);
     *parts = (tlmi_tokenizer_parts_t){0};
 }
 
@@ -61,6 +75,51 @@ static tlm_status_t number_special_tokens(tlm_tokenizer_t *tokenizer, const uint
     return TLM_OK;
 }
 
+static int compare_pairs(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static tlm_status_t sort_special_tokens(tlm_tokenizer_t *tokenizer)
+{
+    size_t n = tlmi_special_tokens_count(tokenizer->special);
+    uint64_t *pairs = tlmi_alloc(n, sizeof(*pairs), "special tokens"); /* id << 32 | index */
+
+    tokenizer->special_by_id = tlmi_alloc(n, sizeof(*tokenizer->special_by_id), "special tokens");
+    if (pairs == NULL || tokenizer->special_by_id == NULL) {
+        tlmi_free(pairs);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    for (size_t i = 0; i < n; i++)
+        pairs[i] = (uint64_t)tokenizer->special_ids[i] << 32 | i;
+    if (n > 0)
+        qsort(pairs, n, sizeof(*pairs), compare_pairs);
+    for (size_t i = 0; i < n; i++)
+        tokenizer->special_by_id[i] = (uint32_t)pairs[i];
+    tlmi_free(pairs);
+    return TLM_OK;
+}
+
+size_t tlmi_tokenizer_find_special(const tlm_tokenizer_t *tokenizer, uint32_t id)
+{
+    size_t low = 0, high = tlmi_special_tokens_count(tokenizer->special);
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (tokenizer->special_ids[tokenizer->special_by_id[middle]] < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == tlmi_special_tokens_count(tokenizer->special))
+        return SIZE_MAX;
+    low = tokenizer->special_by_id[low];
+    return tokenizer->special_ids[low] == id ? low : SIZE_MAX;
+}
+
 tlm_status_t tlmi_tokenizer_start_parts(tlm_tokenizer_t **out, const char *what,
                                         tlmi_tokenizer_parts_t *parts)
 {
@@ -78,11 +137,15 @@ tlm_status_t tlmi_tokenizer_start_parts(tlm_tokenizer_t **out, const char *what,
     tokenizer->pretokenizer = own.pretokenizer;
     tokenizer->decoder = own.decoder;
     tokenizer->template = own.template;
+    tokenizer->source = own.source;
+    tokenizer->dropout = own.dropout;
+    tokenizer->limits = own.limits;
     TLMI_TRY_OR(fail,
                 tlmi_special_tokens_create(&tokenizer->special, own.special, own.special_flags,
                                            own.num_special, own.normalizer, what));
     TLMI_TRY_OR(fail, tlmi_memory_pool_create(&tokenizer->memory));
     TLMI_TRY_OR(fail, number_special_tokens(tokenizer, own.special_ids));
+    TLMI_TRY_OR(fail, sort_special_tokens(tokenizer));
     *out = tokenizer;
     return TLM_OK;
 fail:

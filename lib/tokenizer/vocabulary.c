@@ -98,13 +98,37 @@ tlm_status_t tlmi_vocabulary_add(tlmi_vocabulary_t *vocabulary, const uint8_t *b
     return TLM_OK;
 }
 
+/* Makes room for one more hidden token. */
+static tlm_status_t reserve_hidden(tlmi_vocabulary_t *vocabulary)
+{
+    return tlmi_grow(&vocabulary->hidden, &vocabulary->hidden_capacity,
+                     (size_t)vocabulary->num_hidden + 1, sizeof(*vocabulary->hidden), "tokens")
+               ? TLM_OK
+               : TLM_ERR_OUT_OF_MEMORY;
+}
+
+tlm_status_t tlmi_vocabulary_add_over(tlmi_vocabulary_t *vocabulary, uint32_t twin)
+{
+    size_t size = tlmi_vocabulary_token(vocabulary, twin).size;
+    uint32_t at = vocabulary->num_hidden;
+
+    TLMI_TRY(reserve(vocabulary, size));
+    TLMI_TRY(reserve_hidden(vocabulary));
+    memcpy(vocabulary->bytes + vocabulary->bytes_size, tlmi_vocabulary_token(vocabulary, twin).data,
+           size);
+    for (; at > 0 && vocabulary->hidden[at - 1] > twin; at--)
+        vocabulary->hidden[at] = vocabulary->hidden[at - 1];
+    vocabulary->hidden[at] = twin;
+    vocabulary->num_hidden++;
+    append(vocabulary, size);
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_vocabulary_add_hidden(tlmi_vocabulary_t *vocabulary, const uint8_t *bytes,
                                         size_t size)
 {
     TLMI_TRY(reserve(vocabulary, size));
-    if (!tlmi_grow(&vocabulary->hidden, &vocabulary->hidden_capacity,
-                   (size_t)vocabulary->num_hidden + 1, sizeof(*vocabulary->hidden), "tokens"))
-        return TLM_ERR_OUT_OF_MEMORY;
+    TLMI_TRY(reserve_hidden(vocabulary));
     memcpy(vocabulary->bytes + vocabulary->bytes_size, bytes, size);
     vocabulary->hidden[vocabulary->num_hidden++] = vocabulary->size;
     vocabulary->bytes_size += size;

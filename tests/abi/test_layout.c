@@ -58,7 +58,8 @@ FIELD(tlm_encode_options_t, num_disallowed, 40, 8);
 FIELD(tlm_encode_options_t, dropout, 48, 8);
 FIELD(tlm_encode_options_t, seed, 56, 8);
 FIELD(tlm_encode_options_t, add_special_tokens, 64, 1);
-FIELD(tlm_encode_options_t, reserved, 65, 7);
+FIELD(tlm_encode_options_t, whole_texts, 65, 1);
+FIELD(tlm_encode_options_t, reserved, 66, 6);
 
 SIZE(tlm_pad_options_t, 40);
 FIELD(tlm_pad_options_t, size, 0, 8);

@@ -22,16 +22,34 @@ static const char *json_file(const uint8_t *data, size_t size)
     return path;
 }
 
-/* Whether a text can be encoded: the pattern may backtrack without end. */
+/* Whether a text can be encoded: a pattern may backtrack without end, and the model may lack its token
+ * for unknown words. */
 static bool encodes(const tlm_tokenizer_t *tokenizer, const uint8_t *data, size_t size)
 {
     uint32_t *ids = NULL;
     size_t n;
     tlm_status_t status = tlm_tokenizer_encode(&ids, &n, tokenizer, data, size);
 
-    FUZZ_CHECK(status == TLM_OK || status == TLM_ERR_REGEX);
+    FUZZ_CHECK(status == TLM_OK || tlm_error_message()[0] != '\0');
     tlm_free(ids);
     return status == TLM_OK;
+}
+
+/* A decoder may change the text, but what it gives is UTF-8. */
+static void check_decoding(const tlm_tokenizer_t *tokenizer, const uint8_t *data, size_t size)
+{
+    size_t n, text_size, again_size;
+    char *text, *again;
+    uint32_t *ids;
+
+    FUZZ_OK(tlm_tokenizer_encode(&ids, &n, tokenizer, data, size));
+    if (tlm_tokenizer_decode_text(&text, &text_size, tokenizer, ids, n) == TLM_OK) {
+        FUZZ_OK(tlm_utf8_sanitize(&again, &again_size, text, text_size));
+        FUZZ_CHECK(fuzz_same(text, text_size, again, again_size));
+        tlm_free(again);
+        tlm_free(text);
+    }
+    tlm_free(ids);
 }
 
 static void check_same_ids(const tlm_tokenizer_t *a, const tlm_tokenizer_t *b, const uint8_t *data,
@@ -57,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     if (encodes(tokenizer, data, size)) {
-        fuzz_check_round_trip(tokenizer, data, size);
+        check_decoding(tokenizer, data, size);
         if (tlm_tokenizer_save_json(tokenizer, saved) == TLM_OK) {
             FUZZ_OK(tlm_tokenizer_load_json(&loaded, saved, NULL));
             FUZZ_CHECK(tlm_tokenizer_vocab_size(tokenizer) == tlm_tokenizer_vocab_size(loaded));

@@ -174,7 +174,7 @@ class OpenTest(GgufTest):
             ({"rope": 4}, "rope.dimension_count"),
             ({"scaling": gguf.RopeScalingType.LINEAR}, "rope.scaling.type"),
             ({"window": 8}, "sliding_window"),
-            ({"heads": [4, 4]}, "differs by layer"),
+            ({"heads": [4, 4]}, "differs between layers"),
             ({"tensors": {"rope_freqs.weight": scaled}}, "rope_freqs.weight"),
             ({"tensors": {"blk.0.attn_q.bias": scaled}}, "attn_q.bias"),
         ):

@@ -283,7 +283,7 @@ class TokenizersTest(FilesTest):
             json.dump(content, file)
         theirs = tokenizers.Tokenizer.from_file(self.path).token_to_id("<x>")
         self.assertNotEqual(theirs, 950)
-        with self.assertRaisesRegex(tinylm.Error, f"tokenizers gives it {theirs}"):
+        with self.assertRaisesRegex(tinylm.Error, f"tokenizers library gives it {theirs}"):
             tinylm.Tokenizer.open(self.path)
 
 

@@ -43,6 +43,7 @@ struct encode_options {
     double dropout = 0.0;
     std::uint64_t seed = 0;
     bool add_special_tokens = false; /* around the text, as the tokenizer's file asks */
+    bool whole_texts = false;        /* without the truncation and padding of a tokenizer.json */
 };
 
 struct decode_options : tlm_decode_options_t {
@@ -119,6 +120,7 @@ struct c_encode_options {
         options.dropout = from.dropout;
         options.seed = from.seed;
         options.add_special_tokens = from.add_special_tokens;
+        options.whole_texts = from.whole_texts;
     }
     std::vector<tlm_bytes_t> allowed, disallowed;
     tlm_encode_options_t options = TLM_ENCODE_OPTIONS_INIT;

@@ -107,17 +107,18 @@ static size_t merge_long(work_t *work, const tlmi_bpe_model_t *model, uint32_t *
     return tlmi_merge_tree_finish(&work->tree);
 }
 
-/* Merges one run of symbols in place. Returns how many remain. */
+/* Merges one run of n symbols in place; *left gets how many remain. The scratch memory is reserved
+ * for `room` symbols, which no later run of the pretoken exceeds. */
 static tlm_status_t merge_run(size_t *left, work_t *work, const tlmi_bpe_model_t *model,
-                              tlmi_scratch_t *scratch, uint32_t *symbols, size_t n)
+                              tlmi_scratch_t *scratch, uint32_t *symbols, size_t n, size_t room)
 {
     if (n <= SHORT_SIZE && model->num_splits == 0) {
         *left = merge_short(&model->merges, symbols, n);
         return TLM_OK;
     }
     if (work->memory == NULL)
-        TLMI_TRY(start_work(work, model, scratch, n, NULL));
-    else if (!tlmi_merge_tree_lay_out(&work->layout, n))
+        TLMI_TRY(start_work(work, model, scratch, room, NULL));
+    if (!tlmi_merge_tree_lay_out(&work->layout, n))
         return tlmi_fail_overflow("the memory for a long pretoken");
     *left = merge_long(work, model, symbols, n, NULL);
     return TLM_OK;
@@ -137,7 +138,7 @@ static tlm_status_t merge_runs(size_t *left, work_t *work, const tlmi_bpe_model_
             continue;
         memmove(symbols + kept, symbols + start, size * sizeof(*symbols));
         if (size > 1)
-            TLMI_TRY(merge_run(&size, work, model, scratch, symbols + kept, size));
+            TLMI_TRY(merge_run(&size, work, model, scratch, symbols + kept, size, n));
         kept += size;
         start = end;
     }
@@ -153,7 +154,7 @@ static tlm_status_t merge(size_t *left, work_t *work, const tlmi_bpe_model_t *mo
     if (dropout == NULL && n > MIN_RUNS && model->joins != NULL && model->num_splits == 0)
         return merge_runs(left, work, model, scratch, symbols, n);
     if (dropout == NULL)
-        return merge_run(left, work, model, scratch, symbols, n);
+        return merge_run(left, work, model, scratch, symbols, n, n);
     if (work->memory == NULL)
         TLMI_TRY(start_work(work, model, scratch, n, dropout));
     else if (!tlmi_merge_tree_lay_out(&work->layout, n))

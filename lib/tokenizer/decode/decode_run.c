@@ -1,4 +1,6 @@
 /* Runs of decoders: ids in, text out. */
+#include <string.h>
+
 #include "base/error.h"
 #include "base/memory.h"
 #include "tokenizer/decode/decoders.h"
@@ -15,8 +17,12 @@ tlm_status_t tlmi_added_token_bits(uint8_t **out, const tlm_tokenizer_t *tokeniz
         return TLM_ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < tlmi_special_tokens_count(tokenizer->special); i++) {
         uint32_t id = tokenizer->special_ids[i];
+        tlm_bytes_t token = tlmi_special_tokens_get(tokenizer->special, i);
+        tlm_bytes_t text = tlmi_special_tokens_text(tokenizer->special, i);
+        /* The tokenizers library does not know a special token by its normalized form. */
         bool special =
-            (tlmi_special_tokens_flags(tokenizer->special, i) & TLMI_TOKEN_ORDINARY) == 0;
+            (tlmi_special_tokens_flags(tokenizer->special, i) & TLMI_TOKEN_ORDINARY) == 0 &&
+            text.size == token.size && memcmp(text.data, token.data, text.size) == 0;
 
         if (special || !special_only)
             bits[id / 8] |= (uint8_t)(1 << id % 8);
@@ -37,9 +43,7 @@ tlm_status_t tlmi_decode_run_create(tlmi_decode_run_t **out, const tlm_tokenizer
     run->tokenizer = tokenizer;
     run->decoder = decoder;
     run->keeps_bytes = keeps_bytes;
-    tlm_status_t status = TLM_OK;
-    if (decoder->byte_alphabet)
-        status = tlmi_added_token_bits(&run->added, tokenizer, false);
+    tlm_status_t status = tlmi_added_token_bits(&run->added, tokenizer, false);
     if (status == TLM_OK)
         *out = run;
     else
@@ -87,6 +91,9 @@ static tlm_status_t put_token(tlmi_decode_run_t *run, uint32_t id)
     const tlmi_decoder_t *decoder = run->decoder;
     tlm_bytes_t token = tlmi_vocabulary_token(&run->tokenizer->vocabulary, id);
 
+    if (tlmi_bit(run->added, id))
+        token = tlmi_special_tokens_text(run->tokenizer->special,
+                                         tlmi_tokenizer_find_special(run->tokenizer, id));
     if (!decoder->byte_alphabet || tlmi_bit(run->added, id))
         TLMI_TRY(tlmi_step_put(run, 0, token.data, token.size));
     else if (decoder->num_steps > 0 && decoder->steps[0].kind == &tlmi_byte_level_step)

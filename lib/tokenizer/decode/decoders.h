@@ -69,7 +69,7 @@ typedef struct tlmi_decode_run {
     const tlm_tokenizer_t *tokenizer;
     const tlmi_decoder_t *decoder;
     bool keeps_bytes; /* malformed UTF-8 in the bytes of tokens stays instead of becoming U+FFFD */
-    uint8_t *added;   /* a bit per id: whether it is an added token; NULL if it does not matter */
+    uint8_t *added;   /* a bit per id: whether it is an added token */
     char *name;       /* of a token, in the byte alphabet */
     size_t name_capacity;
     uint8_t *text; /* the output, which the caller may take out */

@@ -57,6 +57,10 @@ static tlm_status_t find_pre_tokenizer(const char **out, const tlm_tokenizer_t *
             TLM_ERR_UNSUPPORTED,
             "model_save_gguf: the tokenizer normalizes texts by %s, which GGUF tokenizers do not",
             tokenizer->normalizer->kind->name);
+    if (pattern == NULL)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "model_save_gguf: the tokenizer splits texts in several "
+                         "steps, for which GGUF has no name");
     for (size_t i = 0; i < NUM_PRE_TOKENIZERS; i++)
         if (strcmp(pattern, pre_tokenizers[i].pattern) == 0) {
             *out = pre_tokenizers[i].name;

@@ -60,6 +60,23 @@ static tlm_status_t put_spelling(hf_writer_t *writer, uint32_t id)
 
 /* ---- Special tokens ---- */
 
+static tlm_status_t put_flag(hf_writer_t *writer, const char *key, bool is_set)
+{
+    TLMI_TRY(put(writer, ",\""));
+    TLMI_TRY(put(writer, key));
+    return put(writer, is_set ? "\":true" : "\":false");
+}
+
+static tlm_status_t put_flags(hf_writer_t *writer, uint8_t flags)
+{
+    TLMI_TRY(put_flag(writer, "single_word", (flags & TLMI_TOKEN_SINGLE_WORD) != 0));
+    TLMI_TRY(put_flag(writer, "lstrip", (flags & TLMI_TOKEN_LSTRIP) != 0));
+    TLMI_TRY(put_flag(writer, "rstrip", (flags & TLMI_TOKEN_RSTRIP) != 0));
+    TLMI_TRY(put_flag(writer, "normalized", (flags & TLMI_TOKEN_NORMALIZED) != 0));
+    TLMI_TRY(put_flag(writer, "special", (flags & TLMI_TOKEN_ORDINARY) == 0));
+    return put(writer, "}");
+}
+
 static tlm_status_t put_added_tokens(hf_writer_t *writer)
 {
     const tlm_tokenizer_t *tokenizer = writer->tokenizer;
@@ -75,8 +92,7 @@ static tlm_status_t put_added_tokens(hf_writer_t *writer)
         TLMI_TRY(put(writer, text));
         TLMI_TRY(put(writer, ",\"content\":"));
         TLMI_TRY(put_string(writer, (const char *)token.data, token.size));
-        TLMI_TRY(put(writer, ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
-                             "\"normalized\":false,\"special\":true}"));
+        TLMI_TRY(put_flags(writer, tlmi_special_tokens_flags(tokenizer->special, i)));
     }
     return put(writer, "],\n");
 }
@@ -86,8 +102,10 @@ static tlm_status_t put_added_tokens(hf_writer_t *writer)
 static tlm_status_t put_pre_tokenizer(hf_writer_t *writer)
 {
     const char *pattern = tlmi_pretokenizer_pattern(writer->tokenizer->pretokenizer);
+    if (pattern == NULL)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "tokenizer_save_json: the tokenizer splits texts in "
+                                              "several steps, which cannot be written");
     bool is_gpt2 = strcmp(pattern, TLM_PATTERN_GPT2) == 0;
-
     TLMI_TRY(put(writer, "\"pre_tokenizer\":"));
     if (!is_gpt2) {
         pattern = tlmi_hf_pattern_write(pattern);
@@ -163,20 +181,46 @@ static tlm_status_t put_normalizer(hf_writer_t *writer)
                      normalizer->kind->name);
 }
 
-static tlm_status_t put_all(hf_writer_t *writer)
+/* Without a file that says otherwise, the components are those of byte-level BPE. */
+static tlm_status_t put_components(hf_writer_t *writer)
 {
-    TLMI_TRY(put(writer, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n"));
-    TLMI_TRY(put_added_tokens(writer));
+    const tlmi_json_source_t *source = writer->tokenizer->source;
+
+    if (source != NULL)
+        return put(writer, source->components);
+    if (writer->tokenizer->decoder != NULL || writer->tokenizer->template != NULL)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "tokenizer_save_json: the tokenizer's %s cannot be "
+                         "written",
+                         writer->tokenizer->decoder != NULL ? "decoder" : "template");
+    TLMI_TRY(put(writer, "\"truncation\":null,\"padding\":null,\n"));
     TLMI_TRY(put_normalizer(writer));
     TLMI_TRY(put_pre_tokenizer(writer));
-    TLMI_TRY(put(writer, "\"post_processor\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
-                         "\"trim_offsets\":false,\"use_regex\":true},\n"
-                         "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
-                         "\"trim_offsets\":false,\"use_regex\":true},\n"
-                         "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
+    return put(writer, "\"post_processor\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                       "\"trim_offsets\":false,\"use_regex\":true},\n"
+                       "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                       "\"trim_offsets\":false,\"use_regex\":true},\n");
+}
+
+static tlm_status_t put_model_options(hf_writer_t *writer)
+{
+    const tlmi_json_source_t *source = writer->tokenizer->source;
+
+    if (source != NULL)
+        return put(writer, source->model_options);
+    TLMI_TRY(put(writer, "\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
                          "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
                          "\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":"));
-    TLMI_TRY(put(writer, writer->names.model->ignores_merges ? "true,\n" : "false,\n"));
+    return put(writer, writer->names.model->ignores_merges ? "true,\n" : "false,\n");
+}
+
+static tlm_status_t put_all(hf_writer_t *writer)
+{
+    TLMI_TRY(put(writer, "{\"version\":\"1.0\",\n"));
+    TLMI_TRY(put_added_tokens(writer));
+    TLMI_TRY(put_components(writer));
+    TLMI_TRY(put(writer, "\"model\":{"));
+    TLMI_TRY(put_model_options(writer));
     TLMI_TRY(put_vocab(writer));
     TLMI_TRY(put_merges(writer));
     return put(writer, "}}\n");

@@ -22,11 +22,14 @@ static tlm_status_t check_special(tlmi_token_names_t *names, size_t index, const
     if (!tlmi_alphabet_to_bytes((uint8_t *)names->spelling.text, &size, (const char *)token.data,
                                 token.size))
         other = names->is_raw[id] ? id : TLMI_NO_TOKEN;
+    else if (names->is_raw[id] &&
+             (size != token.size || memcmp(names->spelling.text, token.data, token.size) != 0))
+        other = TLMI_NO_TOKEN - 1; /* ByteLevel decodes it to other bytes */
     else
         other = tlmi_vocabulary_find(&tokenizer->vocabulary, (uint8_t *)names->spelling.text, size);
     if ((other == id || (other == TLMI_NO_TOKEN && names->is_raw[id])))
         return TLM_OK;
-    if (names->is_raw[id] && names->is_raw[other])
+    if (other < tokenizer->vocabulary.size && names->is_raw[id] && names->is_raw[other])
         return TLM_OK; /* the other token is not written in the alphabet */
     return tlmi_fail(TLM_ERR_UNSUPPORTED,
                      "%s: special token %zu, id %u, is written like another token", what, index,
@@ -49,6 +52,8 @@ tlm_status_t tlmi_token_names_init(tlmi_token_names_t *names, const tlm_tokenize
 
         names->is_raw[id] = names->model->is_whole[id] != TLMI_WHOLE_BY_MERGES;
     }
+    for (size_t i = 0; tokenizer->source != NULL && i < tokenizer->source->num_raw_ids; i++)
+        names->is_raw[tokenizer->source->raw_ids[i]] = true;
     for (size_t i = 0; i < n; i++)
         TLMI_TRY(check_special(names, i, what));
     return TLM_OK;

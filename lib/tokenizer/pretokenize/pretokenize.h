@@ -240,6 +240,9 @@ bool tlmi_is_word_at(int *length, const uint8_t *text, const uint8_t *end);
 /* \p{P}, and all punctuation of ASCII. */
 bool tlmi_is_punctuation_at(int *length, const uint8_t *text, const uint8_t *end);
 
+/* \p{N} in the Unicode version of the tokenizers library. */
+bool tlmi_is_numeric_at(int *length, const uint8_t *text, const uint8_t *end);
+
 /* Pre-tokenization: splits text without special tokens into pretokens, which no merge crosses. With
  * a pattern, each byte belongs to exactly one pretoken: text between matches becomes a pretoken of
  * its own. A chain of splitters may also change or remove text. */
@@ -315,6 +318,10 @@ void tlmi_special_tokens_free(tlmi_special_tokens_t *special);
 
 size_t tlmi_special_tokens_count(const tlmi_special_tokens_t *special);
 tlm_bytes_t tlmi_special_tokens_get(const tlmi_special_tokens_t *special, size_t index);
+
+/* Returns the text that a token decodes to: its normalized form if it is searched for in normalized
+ * text, as in the tokenizers library. */
+tlm_bytes_t tlmi_special_tokens_text(const tlmi_special_tokens_t *special, size_t index);
 uint8_t tlmi_special_tokens_flags(const tlmi_special_tokens_t *special, size_t index);
 
 /* Whether some are searched for in normalized text. */
@@ -324,19 +331,22 @@ bool tlmi_special_tokens_in_normalized(const tlmi_special_tokens_t *special);
 bool tlmi_special_tokens_are_plain(const tlmi_special_tokens_t *special);
 
 /* The result of tlmi_special_tokens_find: token `index` at [start, end), with the white space that
- * it takes. If the function returns false, the result says only that no token begins before
- * `start`. */
+ * it takes. The search for the next one begins at `next`: another token may stand in that white
+ * space, and counts too. If the function returns false, the result says only that no token begins
+ * before `start`. */
 typedef struct tlmi_special_match {
     size_t start;
     size_t end;
+    size_t next;
     size_t index;
 } tlmi_special_match_t;
 
 /* Finds the first special token at or after `from`, among those that are searched for in such a
- * text. Unless `final`, the text may continue after `size`, and the search stops where the result
+ * text. It takes no white space before `least`, where the last token ended. Unless `final`, the text may continue after `size`, and the search stops where the result
  * would depend on that continuation; the tokens must then be plain. */
 bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_tokens_t *special,
-                              int stage, const uint8_t *text, size_t size, size_t from, bool final);
+                              int stage, const uint8_t *text, size_t size, size_t from,
+                              size_t least, bool final);
 
 /* Whether a special token in the text spans position `at` or, if `or_ends`, ends there. */
 bool tlmi_special_tokens_cross(const tlmi_special_tokens_t *special, const uint8_t *text,

@@ -25,6 +25,7 @@ typedef struct needles {
 
 struct tlmi_special_tokens {
     tlm_bytes_t *tokens; /* in the caller's order; they point into `bytes` */
+    tlm_bytes_t *texts;  /* the same, or their normalized forms */
     uint8_t *flags;
     uint8_t *bytes;
     size_t n;
@@ -117,7 +118,7 @@ static tlm_status_t refuse_twins(const needles_t *needles, const char *what)
 static tlm_status_t make_needles(tlmi_special_tokens_t *special, int stage, const char *what)
 {
     const bool wants_normalized = stage == TLMI_NORMALIZED_TEXT;
-    size_t count = 0, at = 0;
+    size_t count = 0;
 
     for (size_t i = 0; i < special->n; i++)
         count += ((special->flags[i] & TLMI_TOKEN_NORMALIZED) != 0) == wants_normalized;
@@ -133,45 +134,40 @@ static tlm_status_t make_needles(tlmi_special_tokens_t *special, int stage, cons
     for (size_t i = 0; i < special->n; i++) {
         if (((special->flags[i] & TLMI_TOKEN_NORMALIZED) != 0) != wants_normalized)
             continue;
-        tlm_bytes_t bytes = special->tokens[i];
-        if (wants_normalized && special->normal.bytes != NULL) {
-            size_t size;
-            memcpy(&size, special->normal.bytes + at, sizeof(size));
-            bytes = (tlm_bytes_t){special->normal.bytes + at + sizeof(size), size};
-            at += sizeof(size) + size;
-        }
+        tlm_bytes_t bytes = special->texts[i];
         if (bytes.size == 0)
-            continue; /* the normalizer leaves nothing of it */
+            return tlmi_fail(
+                TLM_ERR_UNSUPPORTED,
+                "%s: special token %zu of %zu bytes, which is searched for in normalized "
+                "text, is empty there",
+                what, i, special->tokens[i].size);
         needles->items[needles->n++] = (needle_t){bytes, i};
         needles->depends_on_sides |= (special->flags[i] & SIDES) != 0;
-    }
-    if (needles->n == 0) {
-        tlmi_free(needles->items);
-        tlmi_free(needles);
-        special->in_text[stage] = NULL;
-        return TLM_OK;
     }
     index_needles(needles);
     return wants_normalized ? TLM_OK : refuse_twins(needles, what);
 }
 
-/* Stores the normalized forms of the tokens that are searched for in normalized text, each after
- * its size. */
+/* Stores the normalized forms of the tokens that are searched for in normalized text. */
 static tlm_status_t normalize_tokens(tlmi_special_tokens_t *special,
                                      const tlmi_normalizer_t *normalizer)
 {
+    size_t at = 0;
+
     for (size_t i = 0; i < special->n; i++) {
-        tlm_bytes_t token = special->tokens[i];
-        size_t before = special->normal.size, size = 0;
+        size_t before = special->normal.size;
 
         if ((special->flags[i] & TLMI_TOKEN_NORMALIZED) == 0)
             continue;
-        TLMI_TRY(tlmi_normal_text_append(&special->normal, &size, sizeof(size)));
-        TLMI_TRY(normalizer->kind->append(normalizer, &special->normal, token.data, token.size,
-                                          TLMI_WHOLE_PIECE));
-        size = special->normal.size - before - sizeof(size);
-        memcpy(special->normal.bytes + before, &size, sizeof(size));
+        TLMI_TRY(normalizer->kind->append(normalizer, &special->normal, special->tokens[i].data,
+                                          special->tokens[i].size, TLMI_WHOLE_PIECE));
+        special->texts[i].size = special->normal.size - before;
     }
+    for (size_t i = 0; i < special->n; i++) /* now that the block no longer moves */
+        if ((special->flags[i] & TLMI_TOKEN_NORMALIZED) != 0) {
+            special->texts[i].data = special->normal.bytes + at;
+            at += special->texts[i].size;
+        }
     return TLM_OK;
 }
 
@@ -182,7 +178,7 @@ static void copy_tokens(tlmi_special_tokens_t *special, const tlm_bytes_t *token
 
     for (size_t i = 0; i < special->n; i++) {
         memcpy(to, tokens[i].data, tokens[i].size);
-        special->tokens[i] = (tlm_bytes_t){to, tokens[i].size};
+        special->tokens[i] = special->texts[i] = (tlm_bytes_t){to, tokens[i].size};
         special->flags[i] = flags == NULL ? 0 : flags[i];
         to += tokens[i].size;
     }
@@ -202,8 +198,10 @@ tlm_status_t tlmi_special_tokens_create(tlmi_special_tokens_t **out, const tlm_b
     special->n = n;
     special->bytes = tlmi_alloc(total, 1, "special tokens");
     special->tokens = tlmi_alloc(n, sizeof(*special->tokens), "special tokens");
+    special->texts = tlmi_alloc(n, sizeof(*special->texts), "special tokens");
     special->flags = tlmi_alloc(n, 1, "special tokens");
-    if (special->bytes == NULL || special->tokens == NULL || special->flags == NULL)
+    if (special->bytes == NULL || special->tokens == NULL || special->texts == NULL ||
+        special->flags == NULL)
         goto fail;
     copy_tokens(special, tokens, flags);
     if (normalizer != NULL)
@@ -229,6 +227,7 @@ void tlmi_special_tokens_free(tlmi_special_tokens_t *special)
     tlmi_normal_text_release(&special->normal);
     tlmi_free(special->bytes);
     tlmi_free(special->tokens);
+    tlmi_free(special->texts);
     tlmi_free(special->flags);
     tlmi_free(special);
 }
@@ -241,6 +240,11 @@ size_t tlmi_special_tokens_count(const tlmi_special_tokens_t *special)
 tlm_bytes_t tlmi_special_tokens_get(const tlmi_special_tokens_t *special, size_t index)
 {
     return special->tokens[index];
+}
+
+tlm_bytes_t tlmi_special_tokens_text(const tlmi_special_tokens_t *special, size_t index)
+{
+    return special->texts[index];
 }
 
 uint8_t tlmi_special_tokens_flags(const tlmi_special_tokens_t *special, size_t index)
@@ -339,10 +343,10 @@ static const needle_t *longest_at(const needles_t *needles, const uint8_t *text,
 }
 
 bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_tokens_t *special,
-                              int stage, const uint8_t *text, size_t size, size_t from, bool final)
+                              int stage, const uint8_t *text, size_t size, size_t from,
+                              size_t least, bool final)
 {
     const needles_t *needles = special->in_text[stage];
-    const size_t least = from; /* a token does not take the space of the one before it */
 
     match->start = size;
     if (needles == NULL)
@@ -355,7 +359,8 @@ bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_to
         if (needle == NULL)
             continue;
         uint8_t flags = special->flags[needle->index];
-        *match = (tlmi_special_match_t){from, from + needle->bytes.size, needle->index};
+        size_t end = from + needle->bytes.size;
+        *match = (tlmi_special_match_t){from, end, end, needle->index};
         if (match->end > size)
             return false;
         if ((flags & TLMI_TOKEN_SINGLE_WORD) != 0 &&
@@ -365,10 +370,14 @@ bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_to
             continue;
         }
         if ((flags & TLMI_TOKEN_LSTRIP) != 0)
-            match->start = skip_space_back(text, match->start, least);
+            match->start = least < from ? skip_space_back(text, from, least) : least;
         if ((flags & TLMI_TOKEN_RSTRIP) != 0)
             match->end = skip_space(text, size, match->end);
-        return true;
+        if (match->start < match->end)
+            return true;
+        /* The white space that the token before it took includes the whole token. */
+        from = match->next - 1;
+        match->start = size;
     }
     return false;
 }

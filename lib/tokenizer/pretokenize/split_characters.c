@@ -62,18 +62,13 @@ static bool is_space(int *length, const uint8_t *text, const uint8_t *end)
     return tlmi_class_at(length, text, end) == TLMI_CHAR_SPACE;
 }
 
-static bool is_number(int *length, const uint8_t *text, const uint8_t *end)
-{
-    return tlmi_class_at(length, text, end) == TLMI_CHAR_NUMBER;
-}
-
 static tlm_status_t split_digits(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                  tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                                  bool at_origin)
 {
     (void)matcher;
-    return split_by(out, is_number, ((const character_splitter_t *)base)->behavior, piece, size,
-                    at_origin);
+    return split_by(out, tlmi_is_numeric_at, ((const character_splitter_t *)base)->behavior, piece,
+                    size, at_origin);
 }
 
 static tlm_status_t split_punctuation(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,

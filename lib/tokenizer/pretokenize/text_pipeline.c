@@ -78,11 +78,11 @@ size_t tlmi_find_cut(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, 
 /* ---- Whole texts ---- */
 
 static bool find_special(tlmi_special_match_t *match, const tlmi_text_pipeline_t *pipeline,
-                         const uint8_t *text, size_t size, size_t from, bool final)
+                         const uint8_t *text, size_t size, size_t from, size_t least, bool final)
 {
     if (pipeline->special != NULL)
         return tlmi_special_tokens_find(match, pipeline->special, TLMI_RAW_TEXT, text, size, from,
-                                        final);
+                                        least, final);
     match->start = size;
     return false;
 }
@@ -92,15 +92,15 @@ static tlm_status_t split_normal(const tlmi_text_pipeline_t *pipeline, const uin
                                  size_t size, bool at_origin, const tlmi_pretoken_sink_t *sink)
 {
     const tlmi_special_tokens_t *special = pipeline->special;
-    size_t at = 0;
+    size_t at = 0, next = 0;
 
     if (special == NULL || !tlmi_special_tokens_in_normalized(special))
         return tlmi_pretokenize(pipeline->pretokenizer, text, size, at_origin, sink->pretokens,
                                 sink->context);
     for (;;) {
         tlmi_special_match_t match;
-        bool found =
-            tlmi_special_tokens_find(&match, special, TLMI_NORMALIZED_TEXT, text, size, at, true);
+        bool found = tlmi_special_tokens_find(&match, special, TLMI_NORMALIZED_TEXT, text, size,
+                                              next, at, true);
 
         if (match.start > at)
             TLMI_TRY(tlmi_pretokenize(pipeline->pretokenizer, text + at, match.start - at,
@@ -109,15 +109,32 @@ static tlm_status_t split_normal(const tlmi_text_pipeline_t *pipeline, const uin
             return TLM_OK;
         TLMI_TRY(sink->special_token(sink->context, match.index));
         at = match.end;
+        next = match.next;
     }
 }
 
-/* Whether normalization removed what the text began with, so that what is left of it does not begin
- * where the text does. */
-static bool lost_its_start(const uint8_t *text, const tlmi_normal_text_t *normal)
+/* Finds whether normalization removes the character that the text begins with. What is left of the text then does not begin where the text does. */
+static tlm_status_t loses_its_start(bool *out, const tlmi_normalizer_t *normalizer,
+                                    const uint8_t *text, size_t size, int part)
 {
-    return (text[0] <= ' ' || text[0] == 0x7F) && normal->size > 0 && normal->bytes[0] > ' ' &&
-           normal->bytes[0] != 0xE2; /* U+2581 stands for a space */
+    tlmi_normal_text_t with = {0}, without = {0};
+
+    *out = false;
+    if (text[0] > ' ' && text[0] < 0x7F)
+        return TLM_OK;
+    int length; /* of the first character */
+    (void)tlmi_class_at(&length, text, text + size);
+    size = size < 256 ? size : 256;
+    tlm_status_t status = normalizer->kind->append(normalizer, &with, text, size, part);
+    if (status == TLM_OK)
+        status = normalizer->kind->append(normalizer, &without, text + length,
+                                          size - (size_t)length, part);
+    if (status == TLM_OK)
+        *out = with.size == without.size &&
+               (with.size == 0 || memcmp(with.bytes, without.bytes, with.size) == 0);
+    tlmi_normal_text_release(&with);
+    tlmi_normal_text_release(&without);
+    return status;
 }
 
 /* Splits a part of a piece, which is text without special tokens. */
@@ -131,8 +148,10 @@ static tlm_status_t split_part(const tlmi_text_pipeline_t *pipeline, tlmi_normal
         return split_normal(pipeline, text, size, at_origin, sink);
     normal->size = 0;
     TLMI_TRY(normalizer->kind->append(normalizer, normal, text, size, part));
-    return split_normal(pipeline, normal->bytes, normal->size,
-                        at_origin && !lost_its_start(text, normal), sink);
+    bool is_lost = false;
+    if (at_origin && !tlmi_pretokenizer_is_local(pipeline->pretokenizer))
+        TLMI_TRY(loses_its_start(&is_lost, normalizer, text, size, part));
+    return split_normal(pipeline, normal->bytes, normal->size, at_origin && !is_lost, sink);
 }
 
 static size_t end_of_part(const tlmi_text_pipeline_t *pipeline, bool at_words, const uint8_t *text,
@@ -173,11 +192,11 @@ static tlm_status_t split_piece(const tlmi_text_pipeline_t *pipeline, const uint
 tlm_status_t tlmi_split_text(const tlmi_text_pipeline_t *pipeline, const uint8_t *text, size_t size,
                              int part, const tlmi_pretoken_sink_t *sink)
 {
-    size_t at = 0;
+    size_t at = 0, next = 0;
 
     for (;;) {
         tlmi_special_match_t match;
-        bool found = find_special(&match, pipeline, text, size, at, true);
+        bool found = find_special(&match, pipeline, text, size, next, at, true);
         int ends = (at > 0 ? TLMI_PIECE_BEGINS : part & TLMI_PIECE_BEGINS) |
                    (found ? TLMI_PIECE_ENDS : part & TLMI_PIECE_ENDS);
 
@@ -188,6 +207,7 @@ tlm_status_t tlmi_split_text(const tlmi_text_pipeline_t *pipeline, const uint8_t
             return TLM_OK;
         TLMI_TRY(sink->special_token(sink->context, match.index));
         at = match.end;
+        next = match.next;
     }
 }
 
@@ -286,7 +306,7 @@ static tlm_status_t split_pending(tlmi_text_stream_t *stream, size_t *at, bool f
     for (;;) {
         tlmi_special_match_t match;
         bool found = find_special(&match, &stream->pipeline, stream->pending, stream->size,
-                                  stream->searched, final);
+                                  stream->searched, *at, final);
 
         stream->searched = match.start;
         TLMI_TRY(split_certain(stream, at, match.start, found || final));

@@ -923,9 +923,10 @@ class Tokenizer(_Handle):
     @classmethod
     def open(cls, path: Path, special_tokens: Specials | None = None, pattern: Text | None = None,
              nfc: bool = False, ignore_merges: bool = False) -> Tokenizer:
-        """Reads a tokenizer.json, a tiktoken rank file, or a directory with files of a tokenizer. Texts
-        are put in NFC before they are encoded if a tokenizer.json asks for it, or with nfc. A rank file
-        that is not a published one needs a pattern."""
+        """Reads a tokenizer.json, a tiktoken rank file, a SentencePiece model, Tekken JSON, a GGUF file, a
+        vocab.txt of BERT, or a directory with files of a tokenizer. Texts are put in NFC before they are
+        encoded if a tokenizer.json asks for it, or with nfc. A rank file that is not a published one
+        needs a pattern."""
         options, handle = cls._options(special_tokens, pattern, nfc, ignore_merges), c_void_p()
         _lib.tlm_tokenizer_open(byref(handle), os.fsencode(path), byref(options))
         return cls._wrap(handle)

@@ -57,10 +57,13 @@ TLM_API tlm_status_t tlm_tokenizer_load_json(tlm_tokenizer_t **out, const char *
  *  written. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_save_json(const tlm_tokenizer_t *tokenizer, const char *path);
 
-/** Opens a tokenizer of any of these formats. A file that begins with a brace is a
- *  tokenizer.json, any other a rank file; in a directory, tokenizer.json is read if it exists,
- *  otherwise vocab.json and merges.txt. TLM_ERR_NOT_FOUND if there is none; see the function of
- *  the format for other errors. Owned by the caller. @since 0.2 */
+/** Opens a tokenizer of any format, which is found by the content: tokenizer.json, a rank file, a
+ *  SentencePiece model, Tekken JSON, GGUF, BERT's vocab.txt. In a directory, the first file that
+ *  docs/tokenizer.md lists is read. Options that say how texts are split (pattern, nfc,
+ *  ignore_merges) are TLM_ERR_INVALID_ARGUMENT for files that say it themselves.
+ *  TLM_ERR_NOT_FOUND if there is no tokenizer; TLM_ERR_UNSUPPORTED, with the name of the part, for
+ *  one that is not supported; TLM_ERR_FORMAT, with the place, for a malformed file; see the
+ *  function of the format for other errors. Owned by the caller. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_open(tlm_tokenizer_t **out, const char *path,
                                         const tlm_tokenizer_options_t *options);
 

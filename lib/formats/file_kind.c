@@ -79,12 +79,25 @@ static bool is_sentencepiece(const uint8_t *head, size_t size)
            head[3] < head[1];
 }
 
-static bool is_json(const uint8_t *head, size_t size)
+static size_t skip_spaces(const uint8_t *head, size_t size, size_t at)
 {
-    size_t at = 0;
     while (at < size && memchr(" \t\r\n", head[at], 4) != NULL)
         at++;
-    return at < size && (head[at] == '{' || head[at] == '[');
+    return at;
+}
+
+/* "[PAD]" begins a vocab.txt of BERT, no array. */
+static bool is_json(const uint8_t *head, size_t size)
+{
+    size_t at = skip_spaces(head, size, 0);
+
+    if (at == size || head[at] != '[')
+        return at < size && head[at] == '{';
+    at = skip_spaces(head, size, at + 1);
+    return at == size || memchr("[]{\"-0123456789", head[at], 15) != NULL ||
+           (size - at >= 4 &&
+            (memcmp(head + at, "true", 4) == 0 || memcmp(head + at, "null", 4) == 0)) ||
+           (size - at >= 5 && memcmp(head + at, "false", 5) == 0);
 }
 
 static bool is_base64(uint8_t byte)

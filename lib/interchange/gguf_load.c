@@ -292,7 +292,7 @@ tlm_status_t tlmi_gguf_load(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
                                  "tokenizer.ggml.eos_token_id", &options, path));
     TLMI_TRY_OR(done, load_weights(&model, &own, &options, family, &file, path));
     if (tokenizer != NULL)
-        TLMI_TRY_OR(done, tlmi_gguf_read_tokenizer(tokenizer, &file, path));
+        TLMI_TRY_OR(done, tlmi_gguf_read_tokenizer(tokenizer, &file, path, NULL));
     *info = own;
     *out = model;
     model = NULL;

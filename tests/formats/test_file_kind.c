@@ -34,6 +34,9 @@ static const struct {
     SAMPLE("<!DOCTYPE html>\n<html>", TLMI_FILE_HTML),
     SAMPLE(" \n{\"a\": 1}", TLMI_FILE_JSON),
     SAMPLE("[]", TLMI_FILE_JSON),
+    SAMPLE("[ -1]", TLMI_FILE_JSON),
+    SAMPLE("[null, true]", TLMI_FILE_JSON),
+    SAMPLE("[PAD]\n[UNK]\n", TLMI_FILE_TEXT),
     SAMPLE("IQ== 0\nIg== 1\n", TLMI_FILE_RANKS),
     SAMPLE("#version: 0.2\nh e\n", TLMI_FILE_MERGES),
     SAMPLE("Once upon a time, caf\xc3\xa9.\n", TLMI_FILE_TEXT),
@@ -92,14 +95,16 @@ START_TEST(loaders_say_what_they_were_given)
 {
     static const struct {
         int loader;
-        tlmi_file_kind_t right[3];
+        tlmi_file_kind_t right[5];
     } loaders[] = {
         {0, {TLMI_FILE_SAFETENSORS}},
         {1, {TLMI_FILE_SAFETENSORS, TLMI_FILE_GGUF}},
         {2, {TLMI_FILE_JSON, TLMI_FILE_TEXT}},
         {3, {TLMI_FILE_RANKS, TLMI_FILE_TEXT, TLMI_FILE_MERGES}},
         {4, {TLMI_FILE_JSON, TLMI_FILE_TEXT}},
-        {5, {TLMI_FILE_JSON, TLMI_FILE_RANKS, TLMI_FILE_TEXT}},
+        {5,
+         {TLMI_FILE_JSON, TLMI_FILE_RANKS, TLMI_FILE_TEXT, TLMI_FILE_GGUF,
+          TLMI_FILE_SENTENCEPIECE}},
         {6, {TLMI_FILE_NPY}},
     };
 
@@ -109,7 +114,7 @@ START_TEST(loaders_say_what_they_were_given)
             tlmi_file_kind_t kind = samples[i].kind;
             bool right = false;
 
-            for (size_t n = 0; n < 3; n++)
+            for (size_t n = 0; n < 5; n++)
                 right = right || kind == loaders[k].right[n];
             /* One without lines has no tokens, and a wrong first line may look like a rank's. */
             if (right || kind == TLMI_FILE_EMPTY || kind == TLMI_FILE_RANKS ||

@@ -38,6 +38,17 @@ static void check_saved(const tlm_model_t *model, const tlm_tokenizer_t *tokeniz
     tlm_model_free(again);
 }
 
+/* Others drop bytes or replace them. */
+static bool has_all_bytes(const tlm_tokenizer_t *tokenizer)
+{
+    uint32_t id;
+
+    for (unsigned byte = 0; byte < 256; byte++)
+        if (tlm_tokenizer_token_id(&id, tokenizer, &(uint8_t){(uint8_t)byte}, 1) != TLM_OK)
+            return false;
+    return true;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     tlm_model_file_options_t file = TLM_MODEL_FILE_OPTIONS_INIT;
@@ -52,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     FUZZ_OK(tlm_model_forward(&logits, model, &(uint32_t){0}, 1, 1));
     tlm_tensor_free(logits);
-    if (tokenizer != NULL)
+    if (tokenizer != NULL && has_all_bytes(tokenizer))
         fuzz_check_round_trip(tokenizer, data, size < 1000 ? size : 1000);
     if (saves++ % 64 == 0) /* each waits for the disk */
         check_saved(model, tokenizer);

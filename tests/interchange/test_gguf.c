@@ -399,7 +399,7 @@ START_TEST(other_models_are_refused)
         {"tokenizer.ggml.pre", "tokenizer.ggml.xxx", "'tokenizer.ggml.pre' is missing",
          TLM_ERR_UNSUPPORTED},
         {"gpt-2", "gpt-9", "gpt-9", TLM_ERR_UNSUPPORTED},
-        {"gpt2", "bert", "bert, not gpt2", TLM_ERR_UNSUPPORTED},
+        {"gpt2", "rwkv", "rwkv, which is not supported", TLM_ERR_UNSUPPORTED},
         {"tokenizer.ggml.tokens", "tokenizer.ggml.tokenz", "'tokenizer.ggml.tokens' is not",
          TLM_ERR_FORMAT},
         {"tokenizer.ggml.merges", "tokenizer.ggml.mergez", "'tokenizer.ggml.merges' is not",

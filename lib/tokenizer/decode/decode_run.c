@@ -105,6 +105,7 @@ static tlm_status_t put_token(tlmi_decode_run_t *run, uint32_t id)
 
 tlm_status_t tlmi_decode_run_push(tlmi_decode_run_t *run, uint32_t id)
 {
+    run->id = id;
     tlm_status_t status = put_token(run, id);
 
     if (status != TLM_OK)

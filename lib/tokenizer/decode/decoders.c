@@ -144,6 +144,17 @@ tlm_status_t tlmi_decoder_add_bpe(tlmi_decoder_t *decoder, tlm_bytes_t suffix)
     return add_step(decoder, (tlmi_decoder_step_t){.kind = &tlmi_bpe_step, .pattern = suffix});
 }
 
+tlm_status_t tlmi_decoder_add_sentencepiece(tlmi_decoder_t *decoder, const uint8_t *types, size_t n,
+                                            tlm_bytes_t unk_surface, bool drops_space,
+                                            bool drops_spaces)
+{
+    return add_step(decoder, (tlmi_decoder_step_t){.kind = &tlmi_sentencepiece_step,
+                                                   .pattern = unk_surface,
+                                                   .content = {types, n},
+                                                   .start = drops_space || drops_spaces,
+                                                   .flag = drops_spaces});
+}
+
 tlm_status_t tlmi_decoder_add_spaces(tlmi_decoder_t *decoder)
 {
     return add_step(decoder, (tlmi_decoder_step_t){.kind = &tlmi_spaces_step});

@@ -43,6 +43,13 @@ tlm_status_t tlmi_decoder_add_replace_regex(tlmi_decoder_t *decoder, const char 
                                             tlm_bytes_t content);
 tlm_status_t tlmi_decoder_add_bpe(tlmi_decoder_t *decoder, tlm_bytes_t suffix);
 
+/* SentencePiece's decoding. types[id], of n pieces, is TLMI_PIECE_...; tokens after them are their own
+ * text. The byte pieces must be named "<0x0A>". `drops_space`: the space that a text begins with is
+ * dropped; `drops_spaces`: all of them. Must be the first step. */
+tlm_status_t tlmi_decoder_add_sentencepiece(tlmi_decoder_t *decoder, const uint8_t *types, size_t n,
+                                            tlm_bytes_t unk_surface, bool drops_space,
+                                            bool drops_spaces);
+
 /* Joins tokens with spaces, which is what `tokenizers` does without a decoder. */
 tlm_status_t tlmi_decoder_add_spaces(tlmi_decoder_t *decoder);
 
@@ -69,6 +76,7 @@ typedef struct tlmi_decode_run {
     const tlm_tokenizer_t *tokenizer;
     const tlmi_decoder_t *decoder;
     bool keeps_bytes; /* malformed UTF-8 in the bytes of tokens stays instead of becoming U+FFFD */
+    uint32_t id;      /* of the current token */
     uint8_t *added;   /* a bit per id: whether it is an added token */
     char *name;       /* of a token, in the byte alphabet */
     size_t name_capacity;
@@ -99,7 +107,7 @@ static inline bool tlmi_bit(const uint8_t *bits, uint32_t id)
     return bits[id / 8] >> id % 8 & 1;
 }
 
-/* ---- Steps (decoder_steps.c, decoder_edits.c) ---- */
+/* ---- Steps (decoder_steps.c, decoder_edits.c, decoder_sentencepiece.c) ---- */
 
 typedef struct tlmi_step_kind {
     const char *name; /* as in files */
@@ -131,7 +139,7 @@ struct tlmi_decoder {
 
 extern const tlmi_step_kind_t tlmi_byte_level_step, tlmi_word_piece_step, tlmi_metaspace_step,
     tlmi_byte_fallback_step, tlmi_fuse_step, tlmi_strip_step, tlmi_replace_step,
-    tlmi_replace_regex_step, tlmi_bpe_step, tlmi_spaces_step;
+    tlmi_replace_regex_step, tlmi_bpe_step, tlmi_spaces_step, tlmi_sentencepiece_step;
 
 /* Pass on to a step, or to the output after the last one. */
 tlm_status_t tlmi_step_put(tlmi_decode_run_t *run, size_t step, const uint8_t *bytes, size_t size);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -13,50 +14,6 @@
 #include "tokenizer/tokenizer_core.h"
 
 /* ---- Loading ---- */
-
-static int digit_value(uint8_t digit)
-{
-    if (digit >= 'A' && digit <= 'Z')
-        return digit - 'A';
-    if (digit >= 'a' && digit <= 'z')
-        return digit - 'a' + 26;
-    if (digit >= '0' && digit <= '9')
-        return digit - '0' + 52;
-    return digit == '+' ? 62 : digit == '/' ? 63 : -1;
-}
-
-/* Decodes whole groups of four digits; the last one is padded with '='. Returns false if the text
- * is anything else. `out` has room for 3 bytes per group. */
-static bool decode_base64(uint8_t *out, size_t *out_size, const uint8_t *text, size_t size)
-{
-    size_t padding = 0, written = 0;
-
-    if (size == 0 || size % 4 != 0)
-        return false;
-    while (padding < 2 && text[size - 1 - padding] == '=')
-        padding++;
-    for (size_t i = 0; i < size; i += 4) {
-        size_t n = i + 4 == size ? 4 - padding : 4;
-        uint32_t group = 0;
-
-        for (size_t k = 0; k < 4; k++) {
-            int value = k < n ? digit_value(text[i + k]) : 0;
-
-            if (value < 0)
-                return false;
-            group = group << 6 | (uint32_t)value;
-        }
-        if ((n == 3 && (group & 0xC0) != 0) || (n == 2 && (group & 0xF000) != 0))
-            return false; /* there are bits after the last byte */
-        out[written++] = (uint8_t)(group >> 16);
-        if (n > 2)
-            out[written++] = (uint8_t)(group >> 8);
-        if (n > 3)
-            out[written++] = (uint8_t)group;
-    }
-    *out_size = written;
-    return true;
-}
 
 /* Parses a decimal number without sign. Returns false for anything else and for numbers above
  * `INT64_MAX`. */
@@ -86,7 +43,7 @@ static tlm_status_t read_rank(tlmi_token_list_t *list, const uint8_t *line, size
         return tlmi_fail(TLM_ERR_FORMAT,
                          "%s: line %zu is not a token in base64, a space and its rank", path,
                          number);
-    if (!decode_base64(bytes, &token_size, line, token_size))
+    if (token_size == 0 || !tlmi_base64_decode(bytes, &token_size, line, token_size))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: line %zu: the token's %zu characters are not base64",
                          path, number, token_size);
     char name[24];
@@ -113,8 +70,8 @@ static tlm_status_t find_added(bool **out, const tlmi_token_list_t *list)
     return TLM_OK;
 }
 
-static tlm_status_t build(tlm_tokenizer_t **out, const tlmi_token_list_t *list, const char *path,
-                          const tlm_tokenizer_options_t *options)
+tlm_status_t tlmi_rank_tokenizer_build(tlm_tokenizer_t **out, const tlmi_token_list_t *list,
+                                       const char *path, const tlm_tokenizer_options_t *options)
 {
     tlmi_vocabulary_t vocabulary = {0};
     tlmi_merge_table_t merges = {0};
@@ -154,7 +111,7 @@ static tlm_status_t load(tlm_tokenizer_t **out, tlmi_token_list_t *list,
             TLMI_TRY(tlmi_known_ranks_apply(options, special, known));
     }
     TLMI_TRY(tlmi_token_list_place_special(list, options, "tokenizer_load_tiktoken"));
-    return build(out, list, path, options);
+    return tlmi_rank_tokenizer_build(out, list, path, options);
 }
 
 tlm_status_t tlm_tokenizer_load_tiktoken(tlm_tokenizer_t **out, const char *path,

@@ -130,6 +130,11 @@ const struct tlmi_scanner *tlmi_hf_scanner_find(const char *const *patterns, siz
 tlm_status_t tlmi_rank_merges(tlmi_merge_table_t *out, const tlmi_vocabulary_t *vocabulary,
                               const uint32_t byte_ids[256], const bool *leave_out);
 
+/* Makes a tokenizer of tokens whose ids are in the order of ranks. Tokens whose bytes are not in the
+ * list's block are special tokens. */
+tlm_status_t tlmi_rank_tokenizer_build(tlm_tokenizer_t **out, const tlmi_token_list_t *list,
+                                       const char *path, const tlm_tokenizer_options_t *options);
+
 /* Writes the line of a rank file for a token in one or more pieces. */
 typedef tlm_status_t (*tlmi_rank_writer_fn)(void *context, const void *bytes, size_t size);
 tlm_status_t tlmi_rank_line_write(tlmi_rank_writer_fn write, void *context, tlm_bytes_t token,
@@ -159,14 +164,143 @@ tlm_status_t tlmi_known_ranks_apply(tlm_tokenizer_options_t *options, tlmi_known
                                     const tlmi_known_ranks_t *known);
 void tlmi_known_special_release(tlmi_known_special_t *special);
 
+/* The special and other added tokens of a tokenizer that is being read. Their bytes are borrowed. */
+
+typedef struct tlmi_special_list {
+    tlm_bytes_t *tokens;
+    uint32_t *ids;
+    uint8_t *flags; /* TLMI_TOKEN_... */
+    size_t n;
+    size_t tokens_capacity, ids_capacity, flags_capacity;
+} tlmi_special_list_t;
+
+/* A zeroed list is empty. */
+void tlmi_special_list_release(tlmi_special_list_t *list);
+
+tlm_status_t tlmi_special_list_add(tlmi_special_list_t *list, tlm_bytes_t token, uint32_t id,
+                                   uint8_t flags);
+
+/* Adds the special tokens of options. Those that the vocabulary lacks are appended to it; added
+ * tokens of the file become special ones. Messages begin with `what`. */
+tlm_status_t tlmi_special_list_add_options(tlmi_special_list_t *list, tlmi_vocabulary_t *vocabulary,
+                                           const tlm_tokenizer_options_t *options,
+                                           const char *what);
+
+/* Lends a list to the parts of a tokenizer. */
+static inline void tlmi_special_list_use(tlmi_tokenizer_parts_t *parts,
+                                         const tlmi_special_list_t *list)
+{
+    parts->special = list->tokens;
+    parts->special_ids = list->ids;
+    parts->special_flags = list->flags;
+    parts->num_special = list->n;
+}
+
+/* Fails if an option that says how texts are split is set, because the file says it. */
+tlm_status_t tlmi_refuse_splitting_options(const tlm_tokenizer_options_t *options, const char *path,
+                                           const char *kind);
+
+/* SentencePiece models, in files of its own and in others. */
+
+typedef struct tlmi_piece_list {
+    tlm_bytes_t *pieces; /* borrowed; a size of 0 is a hole */
+    float *scores;
+    uint8_t *types; /* TLMI_PIECE_... */
+    size_t n;
+    size_t pieces_capacity, scores_capacity, types_capacity;
+} tlmi_piece_list_t;
+
+/* A zeroed list is empty. */
+void tlmi_piece_list_release(tlmi_piece_list_t *list);
+
+tlm_status_t tlmi_piece_list_add(tlmi_piece_list_t *list, tlm_bytes_t piece, float score,
+                                 uint8_t type);
+
+typedef struct tlmi_piece_spec {
+    bool is_unigram; /* otherwise BPE */
+    bool byte_fallback;
+    bool symbols_in_raw; /* user-defined pieces are found in the text before it is normalized, and
+                            separate pieces of text, as in llama.cpp */
+    uint32_t unk_id;     /* TLMI_NO_TOKEN if there is none */
+    tlm_bytes_t unk_surface;
+    uint32_t bos_id, eos_id;                 /* of the template; TLMI_NO_TOKEN if there is none */
+    tlmi_sentencepiece_spec_t normalization; /* without symbols */
+} tlmi_piece_spec_t;
+
+tlm_status_t tlmi_piece_tokenizer_create(tlm_tokenizer_t **out, const char *path,
+                                         const tlmi_piece_list_t *list,
+                                         const tlmi_piece_spec_t *spec,
+                                         const tlm_tokenizer_options_t *options);
+
+/* BERT's tokenizer. The list has BERT's names of tokens ("##ing"); scores do not matter. */
+
+typedef struct tlmi_bert_spec {
+    bool lowercase, strip_accents, splits_ideographs;
+    uint32_t unk_id;         /* must be a token */
+    uint32_t cls_id, sep_id; /* before and after a text; TLMI_NO_TOKEN if there is none */
+} tlmi_bert_spec_t;
+
+tlm_status_t tlmi_bert_tokenizer_create(tlm_tokenizer_t **out, const char *path,
+                                        const tlmi_piece_list_t *list, const tlmi_bert_spec_t *spec,
+                                        const tlm_tokenizer_options_t *options);
+
+/* Make tokenizers of the files that tlm_tokenizer_open finds by their content. */
+bool tlmi_is_tekken(const void *head, size_t size); /* for a JSON file */
+tlm_status_t tlmi_tekken_load(tlm_tokenizer_t **out, const char *path,
+                              const tlm_tokenizer_options_t *options);
+tlm_status_t tlmi_vocab_txt_load(tlm_tokenizer_t **out, const char *path,
+                                 const tlm_tokenizer_options_t *options);
+tlm_status_t tlmi_sentencepiece_load(tlm_tokenizer_t **out, const char *path,
+                                     const tlm_tokenizer_options_t *options);
+
 /* Tokenizers in GGUF files. */
 
 /* Writes a tokenizer for a model of vocab_size tokens. NULL records that there is none. */
 tlm_status_t tlmi_gguf_put_tokenizer(tlmi_gguf_writer_t *writer, const tlm_tokenizer_t *tokenizer,
                                      int64_t vocab_size);
 
-/* Makes the tokenizer of a file; *out is NULL if the file has none. The caller owns it. */
+/* Makes the tokenizer of a file; *out is NULL if the file has none. Options may be NULL. The caller
+ * owns it. */
 tlm_status_t tlmi_gguf_read_tokenizer(tlm_tokenizer_t **out, const tlmi_gguf_t *file,
-                                      const char *path);
+                                      const char *path, const tlm_tokenizer_options_t *options);
+
+/* The same for the file at a path, which must have a tokenizer. */
+tlm_status_t tlmi_gguf_load_tokenizer(tlm_tokenizer_t **out, const char *path,
+                                      const tlm_tokenizer_options_t *options);
+
+/* How a byte-level BPE tokenizer splits texts, by its name in "tokenizer.ggml.pre". */
+#define TLMI_GGUF_MAX_PATTERNS 6
+
+typedef struct tlmi_gguf_splitting {
+    const char *name;   /* written */
+    const char *others; /* read too; separated by spaces. NULL if there are none */
+    const char *patterns[TLMI_GGUF_MAX_PATTERNS]; /* each splits what the one before left */
+    bool ignores_merges;
+    bool adds_bos; /* unless the file says otherwise */
+} tlmi_gguf_splitting_t;
+
+/* Returns NULL if the name is unknown. */
+const tlmi_gguf_splitting_t *tlmi_gguf_splitting_find(const char *name, size_t size);
+
+/* Returns a splitting by this pattern alone, or NULL. */
+const tlmi_gguf_splitting_t *tlmi_gguf_splitting_of(const char *pattern);
+
+tlm_status_t tlmi_gguf_splitting_make(tlmi_pretokenizer_t **out,
+                                      const tlmi_gguf_splitting_t *splitting);
+
+/* Tokenizers of SentencePiece's kinds: models "llama", with which `is_unigram` is not set, and
+ * "t5". */
+tlm_status_t tlmi_gguf_read_pieces(tlm_tokenizer_t **out, const tlmi_gguf_t *file, const char *path,
+                                   bool is_unigram, const tlm_tokenizer_options_t *options);
+
+/* What the readers of GGUF tokenizers share. The tokens of a file, with types (TLMI_PIECE_...) and
+ * scores, which are 0 if the file has none. */
+tlm_status_t tlmi_gguf_read_tokens(tlmi_piece_list_t *list, const tlmi_gguf_t *file,
+                                   const char *path);
+
+/* Reads the id of a special token; `missing` if the file lacks it or it is no token's. */
+uint32_t tlmi_gguf_token_id(const tlmi_gguf_t *file, const char *key, uint32_t missing,
+                            size_t num_tokens);
+bool tlmi_gguf_flag(const tlmi_gguf_t *file, const char *key, bool missing);
 
 #endif

@@ -302,7 +302,8 @@ enum {
     TLMI_TOKEN_RSTRIP = 2,      /* takes the white space after it */
     TLMI_TOKEN_SINGLE_WORD = 4, /* counts only where no character of a word touches it */
     TLMI_TOKEN_NORMALIZED = 8,  /* is searched for in normalized text, after all others */
-    TLMI_TOKEN_ORDINARY = 16    /* part of the vocabulary rather than special: always found */
+    TLMI_TOKEN_ORDINARY = 16,   /* part of the vocabulary rather than special: always found */
+    TLMI_TOKEN_VERBATIM = 32    /* with NORMALIZED: is not normalized itself */
 };
 
 /* Where a token is searched for. */

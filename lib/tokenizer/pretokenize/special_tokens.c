@@ -159,8 +159,12 @@ static tlm_status_t normalize_tokens(tlmi_special_tokens_t *special,
 
         if ((special->flags[i] & TLMI_TOKEN_NORMALIZED) == 0)
             continue;
-        TLMI_TRY(normalizer->kind->append(normalizer, &special->normal, special->tokens[i].data,
-                                          special->tokens[i].size, TLMI_WHOLE_PIECE));
+        if ((special->flags[i] & TLMI_TOKEN_VERBATIM) != 0)
+            TLMI_TRY(tlmi_normal_text_append(&special->normal, special->tokens[i].data,
+                                             special->tokens[i].size));
+        else
+            TLMI_TRY(normalizer->kind->append(normalizer, &special->normal, special->tokens[i].data,
+                                              special->tokens[i].size, TLMI_WHOLE_PIECE));
         special->texts[i].size = special->normal.size - before;
     }
     for (size_t i = 0; i < special->n; i++) /* now that the block no longer moves */

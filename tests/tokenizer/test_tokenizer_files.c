@@ -373,6 +373,67 @@ END_TEST
 /* ---- Any of them -------------------------------------------------------------------------------
  */
 
+/* A folder holds one of these beside a tokenizer, as transformers writes them. */
+static const struct {
+    const char *name, *text;
+    tlm_status_t status;
+    const char *pieces;
+} companions[] = {
+    {"added_tokens.json", "{\"<b>\":259,\"<a>\":258}", TLM_OK, "x\1<a>\1<b>\1<\1c\1>"},
+    {"special_tokens_map.json",
+     "{\"bos_token\":\"<c>\",\"eos_token\":{\"content\":\"<a>\"},"
+     "\"additional_special_tokens\":[\"<b>\",7]}",
+     TLM_OK, "x\1<a>\1<b>\1<c>"},
+    {"tokenizer_config.json",
+     "{\"added_tokens_decoder\":{\"258\":{\"content\":\"<a>\",\"special\":true}},"
+     "\"pad_token\":\"<b>\",\"model_max_length\":512}",
+     TLM_OK, "x\1<a>\1<b>\1<\1c\1>"},
+    {"added_tokens.json", "{\"<a>\":-1}", TLM_ERR_FORMAT, "added_tokens.json"},
+    {"tokenizer_config.json", "{", TLM_ERR_FORMAT, "tokenizer_config.json"},
+};
+
+START_TEST(files_beside_a_tokenizer_name_tokens)
+{
+    json_parts_t parts = plain_json;
+    tlm_tokenizer_t *plain, *tokenizer = NULL;
+    char folder[256], path[300];
+
+    snprintf(folder, sizeof(folder), "%s", test_path("model"));
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    ASSERT_OK(load_json(&plain, &parts, NULL));
+    for (size_t i = 0; i < 2 * COUNT(companions); i++) {
+        size_t which = i / 2;
+        char json[300], vocab[300], merges[300];
+
+        snprintf(json, sizeof(json), "%s/tokenizer.json", folder);
+        snprintf(vocab, sizeof(vocab), "%s/vocab.json", folder);
+        snprintf(merges, sizeof(merges), "%s/merges.txt", folder);
+        if (i % 2 == 0)
+            ASSERT_OK(tlm_tokenizer_save_json(plain, json));
+        else
+            ASSERT_OK(tlm_tokenizer_save(plain, vocab, merges));
+        snprintf(path, sizeof(path), "%s/%s", folder, companions[which].name);
+        write_text(path, companions[which].text);
+        if (companions[which].status == TLM_OK) {
+            ASSERT_OK(tlm_tokenizer_open(&tokenizer, folder, NULL));
+            assert_pieces(tokenizer, "x<a><b><c>", companions[which].pieces);
+            tlm_tokenizer_free(tokenizer);
+            tokenizer = NULL;
+        } else {
+            ASSERT_FAILS(companions[which].status, companions[which].pieces,
+                         tlm_tokenizer_open(&tokenizer, folder, NULL));
+            ck_assert_ptr_null(tokenizer);
+        }
+        unlink(path);
+        unlink(json);
+        unlink(vocab);
+        unlink(merges);
+    }
+    ck_assert_int_eq(rmdir(folder), 0);
+    tlm_tokenizer_free(plain);
+}
+END_TEST
+
 START_TEST(open_tells_formats_by_content)
 {
     static const uint32_t special_ids[] = {0, 1};
@@ -432,6 +493,7 @@ int main(void)
     tcase_add_test(tcase, what_json_files_ask_is_refused_by_name);
     tcase_add_test(tcase, other_json_files_are_refused);
     tcase_add_test(tcase, what_json_cannot_say_is_not_written);
+    tcase_add_test(tcase, files_beside_a_tokenizer_name_tokens);
     tcase_add_test(tcase, open_tells_formats_by_content);
     suite_add_tcase(suite, tcase);
     make_test_directory();

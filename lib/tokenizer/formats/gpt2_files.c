@@ -41,18 +41,78 @@ static tlm_status_t read_merge(tlmi_token_list_t *list, const uint8_t *line, siz
     return tlmi_token_list_read_merge(list, (const char *)line, size, path, "line", number);
 }
 
+/* Options with the caller's special tokens, and after them those of the files beside. */
+typedef struct with_companions {
+    tlmi_companions_t companions;
+    tlm_bytes_t *tokens;
+    uint32_t *ids;
+} with_companions_t;
+
+static void release(with_companions_t *with)
+{
+    tlmi_companions_release(&with->companions);
+    tlmi_free(with->tokens);
+    tlmi_free(with->ids);
+}
+
+static bool has_token(const tlm_bytes_t *tokens, size_t n, tlm_bytes_t token)
+{
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i].size == token.size && tokens[i].data != NULL &&
+            memcmp(tokens[i].data, token.data, token.size) == 0)
+            return true;
+    return false;
+}
+
+/* Changes the options, which then borrow from *with. It must be released even on failure. */
+static tlm_status_t add_companions(with_companions_t *with, tlm_tokenizer_options_t *options,
+                                   const char *path)
+{
+    size_t n = options->num_special_tokens;
+
+    *with = (with_companions_t){0};
+    TLMI_TRY(tlmi_companions_read(&with->companions, path));
+    if (with->companions.n == 0)
+        return TLM_OK;
+    if (n > 0)
+        TLMI_REQUIRE("tokenizer_load", options->special_tokens);
+    with->tokens = tlmi_alloc(n + with->companions.n, sizeof(*with->tokens), "special tokens");
+    with->ids = tlmi_alloc(n + with->companions.n, sizeof(*with->ids), "special tokens");
+    if (with->tokens == NULL || with->ids == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        with->tokens[i] = options->special_tokens[i];
+        with->ids[i] =
+            options->special_token_ids == NULL ? UINT32_MAX : options->special_token_ids[i];
+    }
+    for (size_t i = 0; i < with->companions.n; i++) {
+        const tlmi_companion_t *token = &with->companions.tokens[i];
+
+        if (has_token(with->tokens, n, token->bytes))
+            continue;
+        with->tokens[n] = token->bytes;
+        with->ids[n++] = token->id < 0 ? UINT32_MAX : (uint32_t)token->id;
+    }
+    options->special_tokens = with->tokens;
+    options->special_token_ids = with->ids;
+    options->num_special_tokens = n;
+    return TLM_OK;
+}
+
 tlm_status_t tlm_tokenizer_load(tlm_tokenizer_t **out, const char *vocab_path,
                                 const char *merges_path, const tlm_tokenizer_options_t *options)
 {
     tlmi_token_list_t vocab = {0}, merges = {0};
     tlm_tokenizer_options_t known;
-    tlm_status_t status;
+    with_companions_t with;
 
     TLMI_REQUIRE("tokenizer_load", out);
     TLMI_REQUIRE("tokenizer_load", vocab_path);
     TLMI_REQUIRE("tokenizer_load", merges_path);
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_load", options));
-    status = read_vocab(&vocab, vocab_path);
+    tlm_status_t status = add_companions(&with, &known, vocab_path);
+    if (status == TLM_OK)
+        status = read_vocab(&vocab, vocab_path);
     if (status == TLM_OK)
         status = tlmi_token_list_read_lines(&merges, merges_path, read_merge);
     if (status == TLM_OK)
@@ -62,6 +122,7 @@ tlm_status_t tlm_tokenizer_load(tlm_tokenizer_t **out, const char *vocab_path,
                                       merges.n / 2, &known);
     tlmi_token_list_release(&vocab);
     tlmi_token_list_release(&merges);
+    release(&with);
     return status;
 }
 

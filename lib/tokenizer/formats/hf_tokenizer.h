@@ -24,6 +24,8 @@ typedef struct tlmi_hf_file {
     tlmi_token_list_t special;
     uint32_t *special_ids;
     uint8_t *special_flags;
+    uint8_t **kept; /* tokens from the files beside this one */
+    size_t num_kept, kept_capacity;
     size_t special_capacity[2];
 
     tlmi_tokenizer_parts_t parts;
@@ -87,5 +89,9 @@ tlm_status_t tlmi_hf_make_model(tlmi_subword_model_t **out, const tlmi_hf_file_t
 
 /* Returns the id that the model gives to a name; -1 if there is none. */
 int64_t tlmi_hf_name_id(const tlmi_hf_file_t *file, tlm_bytes_t name);
+
+/* The flags of an AddedToken (hf_tokenizer_json.c). */
+tlm_status_t tlmi_hf_token_flags(uint8_t *flags, const tlmi_hf_file_t *file,
+                                 const tlmi_json_t *token);
 
 #endif

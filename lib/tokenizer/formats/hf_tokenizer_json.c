@@ -12,7 +12,8 @@
 
 /* ---- Added tokens ---- */
 
-static tlm_status_t read_flags(uint8_t *flags, const tlmi_hf_file_t *file, const tlmi_json_t *token)
+tlm_status_t tlmi_hf_token_flags(uint8_t *flags, const tlmi_hf_file_t *file,
+                                 const tlmi_json_t *token)
 {
     static const struct {
         const char *key;
@@ -86,6 +87,45 @@ static tlm_status_t add_token(tlmi_hf_file_t *file, tlm_bytes_t content, int64_t
     return append_special(file, content, (uint32_t)id, flags);
 }
 
+/* Copies a token, so that it lives as long as the file. */
+static tlm_status_t keep_bytes(tlm_bytes_t *token, tlmi_hf_file_t *file)
+{
+    size_t n = file->num_kept;
+
+    if (!tlmi_grow(&file->kept, &file->kept_capacity, n + 1, sizeof(*file->kept), "added tokens"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    file->kept[n] = tlmi_alloc(token->size, 1, "an added token");
+    if (file->kept[n] == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    memcpy(file->kept[n], token->data, token->size);
+    token->data = file->kept[n];
+    file->num_kept++;
+    return TLM_OK;
+}
+
+/* Adds the tokens of the files beside this one that it lacks, as transformers does. */
+static tlm_status_t add_companions(tlmi_hf_file_t *file, int64_t *greatest)
+{
+    tlmi_companions_t companions;
+    tlm_status_t status = TLM_OK;
+
+    TLMI_TRY(tlmi_companions_read(&companions, file->path));
+    size_t limit = tlmi_token_list_limit(file->vocab.n + companions.n);
+    for (size_t i = 0; i < companions.n && status == TLM_OK; i++) {
+        const tlmi_companion_t *token = &companions.tokens[i];
+        tlm_bytes_t bytes = token->bytes;
+
+        if (find_item(&file->special, bytes) < file->special.n ||
+            (token->id < 0 && tlmi_hf_name_id(file, bytes) >= 0))
+            continue;
+        status = keep_bytes(&bytes, file);
+        if (status == TLM_OK)
+            status = add_token(file, bytes, -1, token->flags, greatest, limit);
+    }
+    tlmi_companions_release(&companions);
+    return status;
+}
+
 static tlm_status_t read_added_tokens(tlmi_hf_file_t *file)
 {
     const tlmi_json_t *tokens = tlmi_json_member(file->root, "added_tokens");
@@ -108,10 +148,10 @@ static tlm_status_t read_added_tokens(tlmi_hf_file_t *file)
         tlm_bytes_t bytes = {(const uint8_t *)content, size};
         if (size == 0 || find_item(&file->special, bytes) < file->special.n)
             continue; /* as the tokenizers library does */
-        TLMI_TRY(read_flags(&flags, file, token));
+        TLMI_TRY(tlmi_hf_token_flags(&flags, file, token));
         TLMI_TRY(add_token(file, bytes, id, flags, &greatest, limit));
     }
-    return TLM_OK;
+    return add_companions(file, &greatest);
 }
 
 /* Appends the caller's special tokens to those of the file. */
@@ -317,6 +357,9 @@ static void release(tlmi_hf_file_t *file)
     tlmi_free(file->special_ids);
     tlmi_free(file->special_flags);
     tlmi_free(file->unreachable);
+    while (file->num_kept > 0)
+        tlmi_free(file->kept[--file->num_kept]);
+    tlmi_free(file->kept);
     tlmi_free(file->is_added);
     tlmi_json_free(file->root);
 }

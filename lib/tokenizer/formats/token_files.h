@@ -303,4 +303,25 @@ uint32_t tlmi_gguf_token_id(const tlmi_gguf_t *file, const char *key, uint32_t m
                             size_t num_tokens);
 bool tlmi_gguf_flag(const tlmi_gguf_t *file, const char *key, bool missing);
 
+/* Tokens that the files beside a tokenizer name: tokenizer_config.json, added_tokens.json and
+ * special_tokens_map.json (hf_companions.c). */
+
+typedef struct tlmi_companion {
+    tlm_bytes_t bytes; /* borrowed from the files */
+    int64_t id;        /* -1: none is given */
+    uint8_t flags;     /* TLMI_TOKEN_... */
+} tlmi_companion_t;
+
+typedef struct tlmi_companions {
+    const char *path; /* of the tokenizer */
+    tlmi_json_t *config, *added, *roles;
+    tlmi_companion_t *tokens; /* those with ids first, ascending */
+    size_t n, capacity;
+} tlmi_companions_t;
+
+/* Reads the files beside `path`, none of which need exist. On failure there is nothing to
+ * release. */
+tlm_status_t tlmi_companions_read(tlmi_companions_t *out, const char *path);
+void tlmi_companions_release(tlmi_companions_t *companions);
+
 #endif

@@ -9,14 +9,17 @@ TINYLM_LLAMA_CPP_MODELS names that folder.
 
 import glob
 import io
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import unittest
 
 import peers
 
-sentencepiece, mistral_common, transformers = peers.find("sentencepiece", "mistral_common", "transformers")
+sentencepiece, mistral_common, transformers, gguf, cyllama = peers.find("sentencepiece", "mistral_common",
+                                                                        "transformers", "gguf", "cyllama")
 MODELS = os.environ.get("TINYLM_LLAMA_CPP_MODELS", "")
 if not os.path.isdir(MODELS):
     print("skipped: TINYLM_LLAMA_CPP_MODELS does not name a folder of GGUF vocabularies")
@@ -33,6 +36,56 @@ TEXTS = tokenizer_texts.all_texts()
 def first_difference(a, b):
     at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
     return f"at {at}: {a[max(0, at - 3):at + 5]} != {b[max(0, at - 3):at + 5]}"
+
+
+LLAMA_CPP = """
+import json, sys
+import cyllama.llama.llama_cpp as llama
+params = llama.LlamaModelParams()
+params.n_gpu_layers = 0
+model = llama.LlamaModel(sys.argv[1], params, verbose=False)
+vocab = model.get_vocab()
+for text in json.load(sys.stdin):
+    print("ids", json.dumps(vocab.tokenize(text, False, False) if text else []), flush=True)
+"""
+
+
+def write_model(path, vocabulary, splitting):
+    """Writes a model of one layer with the tokenizer of another file: llama.cpp's Python package loads no
+    vocabulary alone."""
+    def value(field):
+        if field.types[0] == gguf.GGUFValueType.ARRAY:
+            if field.types[1] == gguf.GGUFValueType.STRING:
+                return [bytes(field.parts[i]) for i in field.data]
+            return [field.parts[i][0].item() for i in field.data]
+        is_text = field.types[0] == gguf.GGUFValueType.STRING
+        return bytes(field.parts[-1]).decode() if is_text else field.parts[-1][0].item()
+
+    def tensor(name, *shape):
+        writer.add_tensor(name, numpy.zeros(shape, numpy.float16 if len(shape) > 1 else numpy.float32))
+
+    import numpy
+    writer, width = gguf.GGUFWriter(path, "llama"), 32
+    for add, number in ((writer.add_context_length, 64), (writer.add_embedding_length, width),
+                        (writer.add_block_count, 1), (writer.add_feed_forward_length, width),
+                        (writer.add_head_count, 1), (writer.add_layer_norm_rms_eps, 1e-5)):
+        add(number)
+    for key, field in gguf.GGUFReader(vocabulary).fields.items():
+        if key.startswith("tokenizer.ggml.") and not (splitting and key == "tokenizer.ggml.pre"):
+            writer.add_key_value(key, value(field), field.types[0], *field.types[1:2])
+        if key == "tokenizer.ggml.tokens":
+            tensor("token_embd.weight", len(field.data), width)
+    if splitting:
+        writer.add_tokenizer_pre(splitting)
+    tensor("output_norm.weight", width)
+    for name in ("attn_norm", "ffn_norm"):
+        tensor(f"blk.0.{name}.weight", width)
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+        tensor(f"blk.0.{name}.weight", width, width)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 class Case(unittest.TestCase):
@@ -115,6 +168,10 @@ class SentencePiece(Case):
                 self.compare(path, os.path.basename(path))
 
 
+# Not those whose patterns llama.cpp approximates: \\s is not every white space there, for example.
+SPLITTINGS = """llama-bpe qwen35 gpt-4o smollm deepseek-coder falcon default viking kimi-k2 youtu"""
+
+
 @unittest.skipIf(not MODELS, "there are no GGUF vocabularies")
 class Gguf(Case):
     def paths(self):
@@ -134,6 +191,27 @@ class Gguf(Case):
             for text, ids in zip(texts, rows):
                 self.same(tokenizer.encode_ordinary(text), ids, f"{path}, {text!r}")
         self.assertGreater(num_files, 14)
+
+    @unittest.skipIf(gguf is None or cyllama is None, "gguf or cyllama is not installed")
+    def test_llama_cpp(self):
+        """All ids that llama.cpp gives, with vocabularies of all kinds and splittings of all shapes."""
+        texts = [text[:500] for text in tokenizer_texts.FIXED + TEXTS[len(tokenizer_texts.FIXED)::5]
+                 if "\0" not in text]
+        names = ["gpt-2", "llama-spm", "baichuan", "nomic-bert-moe",
+                 *[f"gpt-2:{name}" for name in SPLITTINGS.split()]]
+        for name in names:
+            with self.subTest(name=name), tempfile.TemporaryDirectory() as folder:
+                vocabulary, _, splitting = name.partition(":")
+                path = os.path.join(folder, "model.gguf")
+                write_model(path, os.path.join(MODELS, f"ggml-vocab-{vocabulary}.gguf"), splitting)
+                run = subprocess.run([sys.executable, "-c", LLAMA_CPP, path], input=json.dumps(texts),
+                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                     timeout=60)
+                rows = [json.loads(line[4:]) for line in run.stdout.split("\n") if line.startswith("ids ")]
+                self.assertEqual(len(rows), len(texts), "llama.cpp fails")
+                tokenizer = tinylm.Tokenizer.open(path)
+                for text, theirs in zip(texts, rows):
+                    self.same(tokenizer.encode_ordinary(text), theirs, f"{name}, {text[:40]!r}")
 
 
 @unittest.skipIf(mistral_common is None, "mistral_common is not installed")

@@ -58,6 +58,12 @@ PATTERNS = [
 BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
 
 
+def long_text(rng):
+    """A text that is cut for threads and normalized in parts."""
+    words = "the low newer <mask> é naïve, İ x1 日本 ▁ NEW wide's [MASK] don't\n\t  a-b ﬁ Ⅷ 12345 ,".split(" ")
+    return "".join(rng.choice(words) + rng.choice([" ", " ", " ", "  ", "", "\n"]) for _ in range(30000))
+
+
 def random_normalizer(rng, depth=0):
     kinds = ["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Nmt", "Strip", "Replace", "Prepend",
              "BertNormalizer", "Sequence"]
@@ -270,7 +276,22 @@ class Combinations(unittest.TestCase):
                     except BaseException:  # some decoders panic
                         continue
                     self.assertEqual(own.decode(row, skip_special_tokens=skips), decoded, where)
+            if rng.random() < 0.25:
+                self.compare_long(own, peer, long_text(rng), json.dumps(description, ensure_ascii=False))
         return True
+
+    def compare_long(self, own, peer, text, where):
+        peer.no_truncation()
+        peer.no_padding()
+        try:
+            ids = peer.encode(text, add_special_tokens=False).ids
+        except BaseException:
+            return
+        for threads in (1, 3):
+            tinylm.set_num_threads(threads)
+            self.assertEqual(own.encode(text, whole_texts=True), ids, f"a long text on {threads} threads: {where}")
+        chunks = (text[at:at + 5000] for at in range(0, len(text), 5000))
+        self.assertEqual(list(own.encode_iterable(chunks)), ids, f"a stream: {where}")
 
     def save_again(self, own, folder):
         """What the peer reads from the file that this library writes; None if it refuses to write one."""

@@ -58,7 +58,9 @@ typedef struct parser {
 /* Fails with the position of `at`: line and character in the line, both counted from 1. */
 static tlm_status_t fail_at(const parser_t *parser, const char *at, const char *why)
 {
-    const char *place = parser->original + (at - parser->document->text);
+    const char *place = parser->original; /* NULL if the text is empty */
+    if (at > parser->document->text)
+        place += at - parser->document->text;
     size_t line = 1, column = 1;
     for (const char *c = parser->original; c < place; c++) {
         if (*c == '\n') {

@@ -377,14 +377,17 @@ static tlm_status_t finish(unigram_model_t *model, const tlmi_vocabulary_t *voca
 static tlm_status_t set_token(unigram_model_t *model, const char *what,
                               const tlmi_vocabulary_t *vocabulary, uint32_t id, double score)
 {
-    size_t size = tlmi_vocabulary_token(vocabulary, id).size;
+    tlm_bytes_t token = tlmi_vocabulary_token(vocabulary, id);
+    size_t size = token.size;
 
     if (isnan(score))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the score of token %u is not a number", what, id);
     if (size > UINT32_MAX)
         return tlmi_fail(TLM_ERR_RANGE, "%s: token %u is too long", what, id);
     model->scores[id] = score;
-    model->sizes[id] = (uint32_t)size;
+    /* Of tokens with one name, the one that the vocabulary finds counts. */
+    if (size > 0 && tlmi_vocabulary_find(vocabulary, token.data, size) == id)
+        model->sizes[id] = (uint32_t)size;
     return TLM_OK;
 }
 

@@ -10,7 +10,9 @@ static const char *const targets[] = {
     [TO_CHECKPOINT] = "checkpoint", [TO_HF] = "hf", [TO_GGUF] = "gguf"};
 static const char *const weights[] = {[TLM_WEIGHTS_FLOAT32] = "float32",
                                       [TLM_WEIGHTS_FLOAT16] = "float16",
-                                      [TLM_WEIGHTS_BFLOAT16] = "bfloat16"};
+                                      [TLM_WEIGHTS_BFLOAT16] = "bfloat16",
+                                      [TLM_WEIGHTS_Q8_0] = "q8_0",
+                                      [TLM_WEIGHTS_Q4_0] = "q4_0"};
 
 static void save(const char *path, target_t to, const tlm_model_t *model,
                  const tlm_tokenizer_t *tokenizer, const tlm_model_file_options_t *file)
@@ -29,8 +31,8 @@ int main(int argc, char **argv)
     const char *path = NULL, *vocab = NULL, *merges = NULL, *end = NULL;
     const cli_option_t options[] = {
         {"to", CLI_STRING, &to, "checkpoint, hf or gguf", true},
-        {"weights", CLI_STRING, &type, "float32, float16 or bfloat16; checkpoints are float32",
-         false},
+        {"weights", CLI_STRING, &type,
+         "float32, float16, bfloat16, or in GGUF q8_0 or q4_0; checkpoints are float32", false},
         {"tokenizer", CLI_STRING, &path,
          "tokenizer.json, rank file, or directory; else the model's own", false},
         {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
@@ -52,7 +54,7 @@ int main(int argc, char **argv)
     if (argc - first != 2)
         cli_fail("a model and an output path are needed, not %d paths", argc - first);
     cli_open_model(&model, &tokenizer, &file, argv[first], path, vocab, merges, end);
-    file.weights = cli_choose("weights", type, weights, 3);
+    file.weights = cli_choose("weights", type, weights, 5);
     save(argv[first + 1], target, model, tokenizer, &file);
     printf("%s: %llu parameters, %s tokenizer\n", argv[first + 1],
            (unsigned long long)tlm_model_num_elements(model),

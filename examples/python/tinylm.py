@@ -140,7 +140,7 @@ _FORMATS = {FLOAT32: "f", INT32: "i", INT64: "q", UINT32: "I", BOOL: "?", FLOAT1
 _WORDS = {
     "norm": ["pre", "post", "none"], "position": ["rope", "none"], "ffn": ["swiglu", "silu"],
     "qk_norm": ["none", "heads"], "side": ["right", "left"], "byte_order": ["value", "gpt2"],
-    "order": ["random", "shuffled", "sequential"], "weights": ["float32", "float16", "bfloat16"],
+    "order": ["random", "shuffled", "sequential"], "weights": ["float32", "float16", "bfloat16", "q8_0", "q4_0"],
     "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512", "neon"],
     "state": ["running", "length", "end", "stop", "stopped", "failed"],
     "phase": ["counting", "learning"], "cost_optimizer": ["adamw", "sgd"],

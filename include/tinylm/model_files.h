@@ -16,6 +16,8 @@ extern "C" {
 #define TLM_WEIGHTS_FLOAT32  0 /**< 32 bits. */
 #define TLM_WEIGHTS_FLOAT16  1 /**< IEEE half precision. */
 #define TLM_WEIGHTS_BFLOAT16 2 /**< The upper half of a float32. */
+#define TLM_WEIGHTS_Q8_0     3 /**< GGUF only: blocks of 32 signed bytes. */
+#define TLM_WEIGHTS_Q4_0     4 /**< GGUF only: blocks of 32 4-bit numbers. */
 
 /** What a file holds besides a model's options and weights. @since 0.2 */
 typedef struct tlm_model_file_options {

@@ -3,11 +3,10 @@
 
 #include <string.h>
 
+#include "base/block_formats.h"
 #include "base/memory.h"
 
 /* ---- Loading and storing ---------------------------------------------------------------- */
-
-enum { BLOCK = 32 }; /* elements of GGML's block formats */
 
 static void load_float32(float *to, const void *from, int64_t n)
 {
@@ -57,31 +56,13 @@ static void store_bfloat16(void *to, const float *from, int64_t n)
         put_bits(to, i, tlmi_float_to_bfloat16(from[i]));
 }
 
-/* x = scale q */
-static void load_q8_0(float *to, const void *from, int64_t n)
+static void load_float64(float *to, const void *from, int64_t n)
 {
-    const uint8_t *block = from;
+    for (int64_t i = 0; i < n; i++) {
+        double value;
 
-    for (int64_t i = 0; i < n; i += BLOCK, block += 2 + BLOCK) {
-        float scale = tlmi_half_to_float(bits_at(block, 0));
-
-        for (int64_t j = 0; j < BLOCK; j++)
-            to[i + j] = scale * (float)(int8_t)block[2 + j];
-    }
-}
-
-/* x = scale (q - 8); the low halves of the 16 bytes are the first 16 elements. */
-static void load_q4_0(float *to, const void *from, int64_t n)
-{
-    const uint8_t *block = from;
-
-    for (int64_t i = 0; i < n; i += BLOCK, block += 2 + BLOCK / 2) {
-        float scale = tlmi_half_to_float(bits_at(block, 0));
-
-        for (int64_t j = 0; j < BLOCK / 2; j++) {
-            to[i + j] = scale * (float)((block[2 + j] & 15) - 8);
-            to[i + BLOCK / 2 + j] = scale * (float)((block[2 + j] >> 4) - 8);
-        }
+        memcpy(&value, (const char *)from + i * (int64_t)sizeof(value), sizeof(value));
+        to[i] = (float)value;
     }
 }
 
@@ -102,7 +83,8 @@ static const tlmi_dtype_t dtypes[] = {
      load_bfloat16, store_bfloat16},
     {"float16", TLM_FLOAT16, 1, 2, TLMI_DLPACK_FLOAT, 16, 1, "F16", 1, "F16", "<f2", load_float16,
      store_float16},
-    {"float64", TLMI_FLOAT64, 1, 8, TLMI_DLPACK_FLOAT, 64, 28, "F64", -1, "F64", "<f8", NULL, NULL},
+    {"float64", TLMI_FLOAT64, 1, 8, TLMI_DLPACK_FLOAT, 64, 28, "F64", -1, "F64", "<f8",
+     load_float64, NULL},
     {"int8", TLMI_INT8, 1, 1, TLMI_DLPACK_INT, 8, 24, "I8", -1, "I8", "|i1", NULL, NULL},
     {"int16", TLMI_INT16, 1, 2, TLMI_DLPACK_INT, 16, 25, "I16", -1, "I16", "<i2", NULL, NULL},
     {"uint8", TLMI_UINT8, 1, 1, TLMI_DLPACK_UINT, 8, TLMI_NO_GGUF_TYPE, NULL, -1, "U8", "|u1", NULL,
@@ -111,8 +93,28 @@ static const tlmi_dtype_t dtypes[] = {
      NULL, NULL},
     {"uint64", TLMI_UINT64, 1, 8, TLMI_DLPACK_UINT, 64, TLMI_NO_GGUF_TYPE, NULL, -1, "U64", "<u8",
      NULL, NULL},
-    {"q8_0", TLMI_Q8_0, BLOCK, 2 + BLOCK, 0, 0, 8, "Q8_0", -1, NULL, NULL, load_q8_0, NULL},
-    {"q4_0", TLMI_Q4_0, BLOCK, 2 + BLOCK / 2, 0, 0, 2, "Q4_0", -1, NULL, NULL, load_q4_0, NULL},
+    {"q8_0", TLM_Q8_0, TLMI_BLOCK, TLMI_Q8_0_BYTES, 0, 0, 8, "Q8_0", 7, NULL, NULL, tlmi_load_q8_0,
+     tlmi_store_q8_0},
+    {"q4_0", TLM_Q4_0, TLMI_BLOCK, TLMI_Q4_0_BYTES, 0, 0, 2, "Q4_0", 2, NULL, NULL, tlmi_load_q4_0,
+     tlmi_store_q4_0},
+    {"q4_1", TLM_Q4_1, TLMI_BLOCK, TLMI_Q4_1_BYTES, 0, 0, 3, "Q4_1", -1, NULL, NULL, tlmi_load_q4_1,
+     NULL},
+    {"q5_0", TLM_Q5_0, TLMI_BLOCK, TLMI_Q5_0_BYTES, 0, 0, 6, "Q5_0", -1, NULL, NULL, tlmi_load_q5_0,
+     NULL},
+    {"q5_1", TLM_Q5_1, TLMI_BLOCK, TLMI_Q5_1_BYTES, 0, 0, 7, "Q5_1", -1, NULL, NULL, tlmi_load_q5_1,
+     NULL},
+    {"q2_k", TLM_Q2_K, TLMI_SUPER_BLOCK, TLMI_Q2_K_BYTES, 0, 0, 10, "Q2_K", -1, NULL, NULL,
+     tlmi_load_q2_k, NULL},
+    {"q3_k", TLM_Q3_K, TLMI_SUPER_BLOCK, TLMI_Q3_K_BYTES, 0, 0, 11, "Q3_K", -1, NULL, NULL,
+     tlmi_load_q3_k, NULL},
+    {"q4_k", TLM_Q4_K, TLMI_SUPER_BLOCK, TLMI_Q4_K_BYTES, 0, 0, 12, "Q4_K", -1, NULL, NULL,
+     tlmi_load_q4_k, NULL},
+    {"q5_k", TLM_Q5_K, TLMI_SUPER_BLOCK, TLMI_Q5_K_BYTES, 0, 0, 13, "Q5_K", -1, NULL, NULL,
+     tlmi_load_q5_k, NULL},
+    {"q6_k", TLM_Q6_K, TLMI_SUPER_BLOCK, TLMI_Q6_K_BYTES, 0, 0, 14, "Q6_K", -1, NULL, NULL,
+     tlmi_load_q6_k, NULL},
+    {"q8_k", TLM_Q8_K, TLMI_SUPER_BLOCK, TLMI_Q8_K_BYTES, 0, 0, 15, "Q8_K", -1, NULL, NULL,
+     tlmi_load_q8_k, NULL},
 };
 /* clang-format on */
 

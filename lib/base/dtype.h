@@ -16,8 +16,6 @@ enum {
     TLMI_UINT8,
     TLMI_UINT16,
     TLMI_UINT64,
-    TLMI_Q8_0, /* blocks of 32: a float16 scale and 32 signed bytes */
-    TLMI_Q4_0, /* blocks of 32: a float16 scale and 32 4-bit numbers, offset by 8 */
 };
 
 /* DLPack's type codes. */
@@ -48,10 +46,16 @@ typedef struct tlmi_dtype {
     void (*store)(void *to, const float *from, int64_t n);
 } tlmi_dtype_t;
 
-/* Whether it is TLM_FLOAT32 or another type that tensors can have. */
+/* Whether it is TLM_FLOAT32 or another type that programs can create tensors of. */
 static inline bool tlmi_dtype_is_public(int32_t code)
 {
-    return code >= 0 && code < TLMI_FLOAT64;
+    return code >= 0 && code < TLM_Q8_0;
+}
+
+/* Whether it is one of the block formats, which only weights from files have. */
+static inline bool tlmi_dtype_is_blocks(int32_t code)
+{
+    return code >= TLM_Q8_0 && code < TLMI_FLOAT64;
 }
 
 /* NULL if there is no such type. */

@@ -156,14 +156,12 @@ static tlm_status_t take_values(tlmi_gguf_t *file, reader_t *reader)
 /* ---- Tensors ---------------------------------------------------------------------------- */
 
 /* Names of types that are not in the element type table, as other GGUF readers print them. */
-static const char *type_name(uint32_t type)
+const char *tlmi_gguf_type_name(uint32_t type)
 {
     static const char *const names[] = {
-        [3] = "Q4_1",     [6] = "Q5_0",    [7] = "Q5_1",     [9] = "Q8_1",   [10] = "Q2_K",
-        [11] = "Q3_K",    [12] = "Q4_K",   [13] = "Q5_K",    [14] = "Q6_K",  [15] = "Q8_K",
-        [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL",
-        [21] = "IQ3_S",   [22] = "IQ2_S",  [23] = "IQ4_XS",  [29] = "IQ1_M", [34] = "TQ1_0",
-        [35] = "TQ2_0",   [39] = "MXFP4",
+        [9] = "Q8_1",    [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S",
+        [20] = "IQ4_NL", [21] = "IQ3_S",   [22] = "IQ2_S",  [23] = "IQ4_XS",  [29] = "IQ1_M",
+        [34] = "TQ1_0",  [35] = "TQ2_0",   [39] = "MXFP4",
     };
     const tlmi_dtype_t *known = tlmi_dtype_of_gguf(type);
 
@@ -172,21 +170,29 @@ static const char *type_name(uint32_t type)
     return type < sizeof(names) / sizeof(names[0]) && names[type] != NULL ? names[type] : "unknown";
 }
 
-/* Computes the bytes that shape and type require. */
+/* Computes the bytes that shape and type require; 0 for unknown types, whose tensors are only named
+ * when something wants to read them. */
 static tlm_status_t tensor_bytes(size_t *out, const tlmi_gguf_tensor_t *tensor, const char *path)
 {
     const tlmi_dtype_t *type = tlmi_dtype_of_gguf(tensor->type);
+    const int64_t columns = tensor->ndim > 0 ? tensor->shape[tensor->ndim - 1] : 1;
+    size_t bytes;
 
-    if (type == NULL || type->load == NULL || type->block != 1)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "%s: tensor '%.*s' is of type %s (%" PRIu32 "), not F32, F16 or BF16",
-                         path, shown(tensor->name_size), tensor->name, type_name(tensor->type),
-                         tensor->type);
-    size_t bytes = type->bytes;
-    for (int32_t i = 0; i < tensor->ndim; i++)
-        if (!tlmi_mul_size(&bytes, bytes, (size_t)tensor->shape[i]))
-            return tlmi_fail(TLM_ERR_FORMAT, "%s: the shape of tensor '%.*s' overflows", path,
-                             shown(tensor->name_size), tensor->name);
+    *out = 0;
+    if (type == NULL)
+        return TLM_OK;
+    if (columns % type->block != 0)
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: tensor '%.*s' has rows of %" PRId64
+                         " elements, which are no whole blocks of %s (%d elements)",
+                         path, shown(tensor->name_size), tensor->name, columns, type->gguf_name,
+                         type->block);
+    bool fits = tlmi_dtype_row_bytes(&bytes, type, columns);
+    for (int32_t i = 0; fits && i < tensor->ndim - 1; i++)
+        fits = tlmi_mul_size(&bytes, bytes, (size_t)tensor->shape[i]);
+    if (!fits)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the shape of tensor '%.*s' overflows", path,
+                         shown(tensor->name_size), tensor->name);
     *out = bytes;
     return TLM_OK;
 }

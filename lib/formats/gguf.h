@@ -72,6 +72,9 @@ bool tlmi_gguf_get_int(const tlmi_gguf_value_t *value, int64_t *out);
 bool tlmi_gguf_get_number(const tlmi_gguf_value_t *value, double *out);
 bool tlmi_gguf_get_string(const tlmi_gguf_value_t *value, const char **text, size_t *size);
 
+/* The name of a tensor's type, as other GGUF readers print it; "unknown" if nobody knows it. */
+const char *tlmi_gguf_type_name(uint32_t type);
+
 /* Reads the next string of an array of strings. Start with *cursor = value->data, and call it
  * value->count times. */
 void tlmi_gguf_next_string(const char **cursor, const char **text, size_t *size);

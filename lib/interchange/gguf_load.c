@@ -245,6 +245,17 @@ static tlm_status_t read_token(bool *exists, uint32_t *id, const tlmi_gguf_t *fi
 
 /* ---- Weights ---------------------------------------------------------------------------- */
 
+static tlm_status_t check_type(const tlmi_gguf_tensor_t *tensor, const tlmi_dtype_t *type,
+                               const char *path)
+{
+    if (type != NULL && type->load != NULL)
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                     "%s: tensor '%.*s' is of type %s (%" PRIu32 "), which is not supported", path,
+                     tensor->name_size < 128 ? (int)tensor->name_size : 128, tensor->name,
+                     tlmi_gguf_type_name(tensor->type), tensor->type);
+}
+
 static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *info,
                                  const tlm_model_options_t *options, const tlmi_family_t *family,
                                  const tlmi_gguf_t *file, const char *path)
@@ -261,6 +272,7 @@ static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *in
         const tlmi_found_weight_t one = {tensor->data, tlmi_dtype_of_gguf(tensor->type),
                                          tensor->shape, tensor->ndim, &file->mapping};
 
+        TLMI_TRY_OR(done, check_type(tensor, one.type, path));
         TLMI_TRY_OR(done, tlmi_weight_place(found, model, TLMI_GGUF, tensor->name,
                                             tensor->name_size, &one, path));
     }

@@ -1,6 +1,7 @@
 /* Writes a model as a GGUF file with the architecture name of its family. */
 #include "base/error.h"
 #include "interchange/interchange.h"
+#include "tensor/tensor_core.h"
 #include "tokenizer/formats/token_files.h"
 
 /* Sizes fit in 31 bits; tlm_model_create ensures this. */
@@ -47,10 +48,14 @@ static tlm_status_t put_tokens(tlmi_gguf_writer_t *writer, const tlm_model_file_
     return tlmi_gguf_put_bool(writer, "tokenizer.ggml.add_bos_token", false);
 }
 
-/* Gains are float32 in every file. */
+/* Gains are float32 in every file. Matrices whose rows are not whole blocks are float16, as in the
+ * files of other programs. */
 static const tlmi_dtype_t *type_of(const tlm_model_t *model, size_t index, int32_t weights)
 {
-    return tlmi_weights_type(model->specs[index].ndim == 1 ? TLM_WEIGHTS_FLOAT32 : weights);
+    const tlmi_parameter_spec_t *spec = &model->specs[index];
+    const tlmi_dtype_t *type = tlmi_weights_type(spec->ndim == 1 ? TLM_WEIGHTS_FLOAT32 : weights);
+
+    return spec->shape[spec->ndim - 1] % type->block == 0 ? type : tlmi_dtype(TLM_FLOAT16);
 }
 
 static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlm_model_t *model,
@@ -61,13 +66,13 @@ static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlm_model
     for (size_t i = 0; i < model->num_parameters; i++) {
         const tlmi_parameter_spec_t *spec = &model->specs[i];
         const tlmi_dtype_t *type = type_of(model, i, weights);
-        uint64_t numel = (uint64_t)tlm_tensor_numel(model->parameters[i]);
+        uint64_t numel = (uint64_t)tlmi_dims_product(spec->shape, 0, spec->ndim);
         char name[TLMI_WEIGHT_NAME_SIZE];
 
         tlmi_weight_name(name, model, i, TLMI_GGUF);
         TLMI_TRY(tlmi_gguf_put_tensor(writer, name, spec->shape, spec->ndim, (uint32_t)type->gguf,
                                       place));
-        place += tlmi_gguf_aligned(numel * type->bytes);
+        place += tlmi_gguf_aligned(numel / (uint64_t)type->block * type->bytes);
     }
     return TLM_OK;
 }

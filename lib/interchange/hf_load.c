@@ -159,12 +159,12 @@ static tlm_status_t place(tlmi_found_weight_t *found, const tlm_model_t *model,
 {
     const tlmi_dtype_t *type = tlmi_dtype_of_safetensors(tensor->dtype);
 
-    if (tlmi_weights_choice(type) >= 0)
+    if (type != NULL && type->load != NULL)
         return tlmi_weight_place(found, model, TLMI_HF, tensor->name, strlen(tensor->name),
                                  &(tlmi_found_weight_t){tensor->data, type, tensor->shape,
                                                         tensor->ndim, &shard->file.mapping},
                                  shard->path);
-    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.128s' is %.16s, not F32, F16 or BF16",
+    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.128s' is %.16s, not F32, F16, BF16 or F64",
                      shard->path, tensor->name, tensor->dtype);
 }
 

@@ -60,8 +60,8 @@ size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
 
 /* ---- Values ----------------------------------------------------------------------------- */
 
-/* Convert between a TLM_WEIGHTS_... value and its element type. tlmi_weights_choice returns -1 for
- * a type that has no such value; models with weights of that type cannot be read. */
+/* Convert between a TLM_WEIGHTS_... value and its element type. tlmi_weights_choice returns
+ * TLM_WEIGHTS_FLOAT32 for types that are read but not written. */
 const tlmi_dtype_t *tlmi_weights_type(int32_t weights);
 int32_t tlmi_weights_choice(const tlmi_dtype_t *type);
 

@@ -48,8 +48,8 @@ static tlm_status_t check_options(tlm_model_file_options_t *options, const char 
 {
     uint32_t size = tlm_tokenizer_vocab_size(tokenizer);
 
-    if (options->weights < TLM_WEIGHTS_FLOAT32 || options->weights > TLM_WEIGHTS_BFLOAT16)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: weights %" PRId32 " is not in 0 .. 2",
+    if (options->weights < TLM_WEIGHTS_FLOAT32 || options->weights > TLM_WEIGHTS_Q4_0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: weights %" PRId32 " is not in 0 .. 4",
                          function, options->weights);
     if (size > model->options.vocab_size)
         return tlmi_fail(TLM_ERR_RANGE,
@@ -79,6 +79,9 @@ tlm_status_t tlmi_model_file_prepare(tlmi_model_file_t *out, const char *functio
         TLMI_TRY(tlmi_options_read(function, &file.options, TLMI_MODEL_FILE_OPTIONS, options));
     TLMI_TRY(tlmi_family_of(&file.convention.family, function, &model->options));
     TLMI_TRY(check_options(&file.options, function, model, tokenizer));
+    if (format == TLMI_HF && tlmi_weights_type(file.options.weights)->safetensors == NULL)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: safetensors has no weights of type %s", function,
+                         tlmi_weights_type(file.options.weights)->name);
     *out = file;
     return TLM_OK;
 }

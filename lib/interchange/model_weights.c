@@ -127,9 +127,9 @@ static int64_t own_row(int64_t row, int64_t width)
 
 /* Indexed by TLM_WEIGHTS_... */
 static const int32_t weight_types[] = {
-    [TLM_WEIGHTS_FLOAT32] = TLM_FLOAT32,
-    [TLM_WEIGHTS_FLOAT16] = TLM_FLOAT16,
-    [TLM_WEIGHTS_BFLOAT16] = TLM_BFLOAT16,
+    [TLM_WEIGHTS_FLOAT32] = TLM_FLOAT32,   [TLM_WEIGHTS_FLOAT16] = TLM_FLOAT16,
+    [TLM_WEIGHTS_BFLOAT16] = TLM_BFLOAT16, [TLM_WEIGHTS_Q8_0] = TLM_Q8_0,
+    [TLM_WEIGHTS_Q4_0] = TLM_Q4_0,
 };
 enum { NUM_CHOICES = sizeof(weight_types) / sizeof(weight_types[0]) };
 
@@ -143,7 +143,7 @@ int32_t tlmi_weights_choice(const tlmi_dtype_t *type)
     for (int32_t i = 0; i < NUM_CHOICES; i++)
         if (type != NULL && weight_types[i] == type->code)
             return i;
-    return -1;
+    return TLM_WEIGHTS_FLOAT32;
 }
 
 /* Returns whether a finite number became infinite. `back` has room for n floats. */
@@ -163,13 +163,13 @@ tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index,
 {
     const float *values = tlmi_floats(model->parameters[index]);
     const rows_t rows = rows_of(model, index, convention);
-    const size_t size = (size_t)rows.columns * type->bytes;
+    const size_t size = (size_t)(rows.columns / type->block) * type->bytes;
     void *stored = NULL;
     float *back = NULL;
     tlm_status_t status = TLM_OK;
 
     if (type->code != TLM_FLOAT32) {
-        stored = tlmi_alloc((size_t)rows.columns, type->bytes, "a row of weights");
+        stored = tlmi_alloc(size, 1, "a row of weights");
         back = tlmi_alloc((size_t)rows.columns, sizeof(*back), "a row of weights");
         if (stored == NULL || back == NULL)
             status = TLM_ERR_OUT_OF_MEMORY;
@@ -198,7 +198,7 @@ static void read_weight(tlm_model_t *model, size_t index, const tlmi_convention_
 {
     float *values = tlmi_floats(model->parameters[index]);
     const rows_t rows = rows_of(model, index, convention);
-    const size_t size = (size_t)rows.columns * from->type->bytes;
+    const size_t size = (size_t)(rows.columns / from->type->block) * from->type->bytes;
     const uint8_t *bytes = from->data;
 
     for (int64_t row = 0; row < rows.count; row++, bytes += size)
@@ -215,7 +215,7 @@ tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found
     TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
     /* Rejects only files with far too little data; missing tensors, or tensors of an unsupported
      * type, are named later. */
-    if (shape.num_parameters / 2 > num_tensors + 32 || shape.num_elements / 2 > bytes)
+    if (shape.num_parameters / 2 > num_tensors + 32 || shape.num_elements / 8 > bytes)
         return tlmi_fail(TLM_ERR_FORMAT,
                          "%s: the model has %zu tensors and %" PRIu64
                          " elements, but the file holds only %zu tensors and %zu bytes",

@@ -329,14 +329,26 @@ START_TEST(hostile_files_are_refused)
     put(&bytes, 0, 8);
     put(&bytes, 0, 8);
     assert_refused(&bytes, TLM_ERR_FORMAT, "9 dimensions");
+    for (uint64_t type = 8; type < 15; type++) { /* blocks of 32 or 256 elements */
+        bytes = begin(3, 1, 0);
+        put_tensor(&bytes, "t", 255, type == 9 ? 3 : type, 0);
+        bytes.size += 1000;
+        assert_refused(&bytes, TLM_ERR_FORMAT, "rows of 255 elements, which are no whole blocks");
+    }
     bytes = begin(3, 1, 0);
     put_tensor(&bytes, "t", 256, 8, 0);
-    bytes.size += 1000;
-    assert_refused(&bytes, TLM_ERR_UNSUPPORTED, "'t' is of type Q8_0 (8)");
+    bytes.size = (bytes.size + 31) / 32 * 32 + 271; /* one byte too few */
+    assert_refused(&bytes, TLM_ERR_FORMAT, "'t' has 272 bytes at offset 0 of 271");
     bytes = begin(3, 1, 0);
-    put_tensor(&bytes, "t", 256, 1000, 0);
+    put_tensor(&bytes, "t", UINT64_C(1) << 62, 8, 0);
     bytes.size += 1000;
-    assert_refused(&bytes, TLM_ERR_UNSUPPORTED, "unknown (1000)");
+    assert_refused(&bytes, TLM_ERR_FORMAT, "'t'");
+    bytes = begin(3, 1, 1);
+    put_text(&bytes, "general.alignment");
+    put(&bytes, TLMI_GGUF_UINT64, 4);
+    put(&bytes, UINT64_C(1) << 63, 8);
+    put_tensor(&bytes, "t", 32, 8, 0);
+    assert_refused(&bytes, TLM_ERR_FORMAT, "power of two");
 }
 END_TEST
 

@@ -290,6 +290,7 @@ START_TEST(bad_weights_are_refused)
     const tlmi_st_tensor_t beyond = {
         "model.layers.1.mlp.up_proj.weight", "F32", {12, 8}, 2, zeros, 384};
     const tlmi_st_tensor_t doubles = {"model.norm.weight", "F64", {8}, 1, zeros, 64};
+    const tlmi_st_tensor_t whole_numbers = {"model.norm.weight", "I32", {8}, 1, zeros, 32};
     const tlmi_st_tensor_t wide = {"model.norm.weight", "F32", {1, 8}, 2, zeros, 32};
     const tlmi_st_tensor_t table = {
         "model.layers.0.self_attn.rotary_emb.inv_freq", "F32", {2}, 1, zeros, 8};
@@ -306,7 +307,10 @@ START_TEST(bad_weights_are_refused)
     filter(whole, path, NULL, &beyond);
     assert_refused(TLM_ERR_UNSUPPORTED, "layers.1.mlp.up_proj.weight");
     filter(whole, path, is_no_norm, &doubles);
-    assert_refused(TLM_ERR_UNSUPPORTED, "model.norm.weight' is F64");
+    ASSERT_OK(tlm_model_open(&opened, NULL, NULL, test_path("folder")));
+    tlm_model_free(opened);
+    filter(whole, path, is_no_norm, &whole_numbers);
+    assert_refused(TLM_ERR_UNSUPPORTED, "model.norm.weight' is I32");
     filter(whole, path, is_no_norm, &wide);
     assert_refused(TLM_ERR_SHAPE, "(1, 8)");
     filter(whole, path, is_no_norm, NULL);

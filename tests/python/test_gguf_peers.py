@@ -97,14 +97,18 @@ class SaveTest(GgufTest):
         self.assertEqual(tokens[self.tokenizer.token_id(" the")], "\u0120the")
 
     def test_tensors(self):
-        for dtype, kind in (("float32", "F32"), ("float16", "F16"), ("bfloat16", "BF16")):
+        for dtype, kind in (("float32", "F32"), ("float16", "F16"), ("bfloat16", "BF16"),
+                            ("q8_0", "Q8_0"), ("q4_0", "Q4_0")):
             with self.subTest(dtype):
                 model, reader = self.save(how={"weights": dtype}, num_kv_heads=2)
+                self.assertEqual(reader.fields["general.file_type"].contents(),
+                                 gguf.LlamaFileType["ALL_F32" if kind == "F32" else "MOSTLY_" + kind])
                 ours = {their_name(name): values for name, values in weights_of(model).items()}
                 self.assertEqual([tensor.name for tensor in reader.tensors], list(ours))
                 for tensor in reader.tensors:
                     values = ours[tensor.name]
-                    wanted = "F32" if values.ndim == 1 else kind
+                    blocks = values.shape[-1] % 32 == 0 or kind in ("F32", "F16", "BF16")
+                    wanted = "F32" if values.ndim == 1 else kind if blocks else "F16"
                     self.assertEqual(tensor.tensor_type, gguf.GGMLQuantizationType[wanted])
                     self.assertEqual(tuple(tensor.shape), values.shape[::-1])
                     self.assertEqual(tensor.data_offset % 32, 0)
@@ -124,21 +128,43 @@ class SaveTest(GgufTest):
         self.assertEqual(tokenizer.encode(TEXT + END), self.tokenizer.encode(TEXT + END))
 
 
+# Where the float16 numbers of a block are, for formats that the gguf package reads but does not write.
+K_HALVES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+
+
+def random_blocks(shape, kind):
+    """Blocks of any bits, except that scales are finite and make values like those of weights."""
+    elements, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+    random = numpy.random.default_rng(len(kind) + shape[0])
+    blocks = random.integers(0, 256, (*shape[:-1], shape[-1] // elements, size), dtype=numpy.uint8)
+    for at in K_HALVES[kind]:
+        halves = random.normal(size=blocks.shape[:-1]) * 0.002
+        blocks[..., at:at + 2] = halves.astype(numpy.float16)[..., None].view(numpy.uint8)
+    return blocks.reshape(*shape[:-1], -1)
+
+
+def quantized(values, kind):
+    if kind in K_HALVES:
+        return random_blocks(values.shape, kind)
+    return gguf.quants.quantize(values, gguf.GGMLQuantizationType[kind])
+
+
 class OpenTest(GgufTest):
     """Files that the gguf package wrote."""
 
     def write(self, kind="F32", gains="F32", **changes):
-        model = tinylm.Model.create(40, **{**SHAPE, "d_ff": 64})
+        width = changes.get("width", 32)
+        model = tinylm.Model.create(40, **{**SHAPE, "d_model": width, "d_ff": 2 * width})
         writer = gguf.GGUFWriter(self.path, "llama")
         writer.add_name("a model")
         writer.add_context_length(32)
-        writer.add_embedding_length(32)
+        writer.add_embedding_length(width)
         writer.add_block_count(2)
-        writer.add_feed_forward_length(64)
+        writer.add_feed_forward_length(2 * width)
         writer.add_head_count(changes.get("heads", 4))
         writer.add_head_count_kv(4)
         writer.add_layer_norm_rms_eps(1e-5)
-        writer.add_rope_dimension_count(changes.get("rope", 8))
+        writer.add_rope_dimension_count(changes.get("rope", width // 4))
         if "scaling" in changes:
             writer.add_rope_scaling_type(changes["scaling"])
         if "window" in changes:
@@ -146,7 +172,7 @@ class OpenTest(GgufTest):
         ours = {}
         for name, values in weights_of(model).items():
             own = gguf.GGMLQuantizationType[gains if values.ndim == 1 else kind]
-            data = gguf.quants.quantize(values, own)
+            data = quantized(values, own.name)
             ours[name] = gguf.quants.dequantize(data, own).reshape(values.shape)
             writer.add_tensor(their_name(name), data, raw_dtype=own)
         for name, values in changes.get("tensors", {}).items():
@@ -166,11 +192,18 @@ class OpenTest(GgufTest):
                 self.assertEqual(opened.options["norm_eps"], 1e-5)
                 self.assert_same_weights(weights_of(opened), ours)
 
+    def test_block_types(self):
+        """The values are those of gguf.quants.dequantize, bit for bit."""
+        for kind in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", *K_HALVES):
+            with self.subTest(kind):
+                ours = self.write(kind, width=256 if kind in K_HALVES else 64)
+                opened, _ = tinylm.Model.open(self.path)
+                self.assert_same_weights(weights_of(opened), ours)
+
     def test_what_differs_is_refused(self):
         scaled = numpy.ones(4, dtype=numpy.float32)
         for changes, text in (
-            ({"kind": "Q8_0"}, r"type Q8_0 \(8\)"),
-            ({"kind": "Q4_0"}, r"type Q4_0 \(2\)"),
+            ({"kind": "TQ2_0", "width": 256}, r"token_embd.weight' is of type TQ2_0 \(35\)"),
             ({"rope": 4}, "rope.dimension_count"),
             ({"scaling": gguf.RopeScalingType.LINEAR}, "rope.scaling.type"),
             ({"window": 8}, "sliding_window"),

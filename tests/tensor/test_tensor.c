@@ -55,7 +55,7 @@ START_TEST(test_create)
     ck_assert_int_eq(tlm_dtype_size(TLM_BFLOAT16), 2);
     ck_assert_int_eq(tlm_dtype_size(TLM_FLOAT16), 2);
     ck_assert_int_eq(tlm_dtype_size(7), 0);
-    ck_assert_int_eq(tlm_dtype_size(TLMI_Q8_0), 0); /* not for tensors */
+    ck_assert_int_eq(tlm_dtype_size(TLM_Q8_0), 0); /* not for tensors */
     ck_assert_int_eq(tlm_dtype_size(-1), 0);
 }
 END_TEST

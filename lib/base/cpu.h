@@ -12,6 +12,9 @@
  * the features of the same name below. */
 #define TLMI_TARGET_AVX2   __attribute__((target("avx2,fma,bmi2")))
 #define TLMI_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi2")))
+/* For functions that deal with bits; needs the features of TLMI_NEEDS_BITS. Every CPU with BMI2 also
+ * has BMI and POPCNT. */
+#define TLMI_TARGET_BITS __attribute__((target("avx2,bmi,bmi2,popcnt")))
 #else
 #define TLMI_X86 0
 #endif
@@ -24,6 +27,7 @@
 
 /* Features that each level needs. */
 #define TLMI_NEEDS_AVX2 (TLM_FEATURE_AVX2 | TLM_FEATURE_FMA | TLM_FEATURE_BMI2)
+#define TLMI_NEEDS_BITS (TLM_FEATURE_AVX2 | TLM_FEATURE_BMI2)
 #define TLMI_NEEDS_AVX512                                                                          \
     (TLMI_NEEDS_AVX2 | TLM_FEATURE_AVX512F | TLM_FEATURE_AVX512BW | TLM_FEATURE_AVX512DQ |         \
      TLM_FEATURE_AVX512VL)

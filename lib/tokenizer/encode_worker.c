@@ -4,8 +4,10 @@
  * function call per pretoken. */
 #include "tokenizer/encode.h"
 
+#include <stddef.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -58,48 +60,49 @@ static void append_ids(tlmi_encode_worker_t *worker, const uint32_t *ids, size_t
 static tlm_status_t encode_hashed(tlmi_encode_worker_t *worker, const uint8_t *pretoken,
                                   size_t size)
 {
-    const tlmi_pretoken_cache_t *cache = worker->memory->cache;
+    tlmi_pretoken_cache_t *cache = worker->memory->cache;
 
     if (size > TLMI_PRETOKEN_CACHED_BYTES)
         return encode_anew(worker, pretoken, size);
     tlmi_pretoken_key_t key = tlmi_pretoken_long_key(pretoken, size);
-    const tlmi_cache_entry_t *entry =
-        tlmi_pretoken_cache_find(cache, key, tlmi_pretoken_key_hash(key));
+    const tlmi_cache_entry_t *entry = tlmi_pretoken_cache_find(cache, key);
     if (entry == NULL || !tlmi_cache_entry_is_long(cache, entry, pretoken, size))
         return encode_and_remember(worker, key, pretoken, size);
-    append_ids(worker, cache->store + entry->ids[0], entry->n);
+    append_ids(worker, tlmi_cache_entry_ids(cache, entry, true), entry->n);
     return TLM_OK;
 }
 
-/* The key and hash of a pretoken, computed before the lookup. A pretoken too long to be its own key
- * gets a key that no entry has, and the hash of that key. */
+/* The key of a pretoken and its home entry, computed before the lookup. A pretoken too long to be
+ * its own key gets a key that no entry has. */
 typedef struct lookup {
     tlmi_pretoken_key_t key;
-    uint64_t hash;
+    size_t home;
 } lookup_t;
 
-/* Encodes a pretoken that is not in its home bucket. */
+/* Encodes a pretoken that is not in its home entry. */
 static __attribute__((noinline)) tlm_status_t encode_rare(tlmi_encode_worker_t *worker,
-                                                          const lookup_t *lookup,
+                                                          tlmi_pretoken_key_t key,
                                                           const uint8_t *pretoken, size_t size)
 {
-    const tlmi_pretoken_cache_t *cache = worker->memory->cache;
+    tlmi_pretoken_cache_t *cache = worker->memory->cache;
 
     if (size > TLMI_PRETOKEN_KEY_BYTES)
         return encode_hashed(worker, pretoken, size);
-    const tlmi_cache_entry_t *entry = tlmi_pretoken_cache_find(cache, lookup->key, lookup->hash);
+    const tlmi_cache_entry_t *entry = tlmi_pretoken_cache_find(cache, key);
     if (entry == NULL)
-        return encode_and_remember(worker, lookup->key, pretoken, size);
-    append_ids(worker, tlmi_cache_entry_ids(cache, entry), entry->n);
+        return encode_and_remember(worker, key, pretoken, size);
+    append_ids(worker, tlmi_cache_entry_ids(cache, entry, false), entry->n);
     return TLM_OK;
 }
 
 /* ---- Pretokens through the cache ---- */
 
-/* Computes the keys of n pretokens and prefetches their buckets. At least TLMI_PRETOKEN_KEY_BYTES +
+/* Computes the keys of n pretokens and prefetches their home entries. At least TLMI_PRETOKEN_KEY_BYTES +
  * 1 bytes must be readable from the start of each pretoken. */
-static void prepare(lookup_t *lookups, const tlmi_pretoken_cache_t *cache, const uint8_t *text,
-                    size_t start, const size_t *ends, size_t n)
+static inline __attribute__((always_inline)) void prepare(lookup_t *lookups,
+                                                          const tlmi_pretoken_cache_t *cache,
+                                                          const uint8_t *text, size_t start,
+                                                          const size_t *ends, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const uint8_t *pretoken = text + start;
@@ -111,15 +114,16 @@ static void prepare(lookup_t *lookups, const tlmi_pretoken_cache_t *cache, const
             continue;
         }
         lookups[i].key = tlmi_pretoken_short_key(pretoken, size);
-        lookups[i].hash = tlmi_pretoken_key_hash(lookups[i].key);
-        __builtin_prefetch(tlmi_pretoken_cache_bucket(cache, lookups[i].hash));
+        lookups[i].home = tlmi_pretoken_cache_home(cache, lookups[i].key);
+        __builtin_prefetch(&cache->entries[lookups[i].home]);
     }
 }
 
 /* The same for one of the last pretokens of a text, which has fewer readable bytes after its
  * start. */
-static void prepare_last(lookup_t *lookup, const tlmi_pretoken_cache_t *cache,
-                         const uint8_t *pretoken, size_t size)
+static inline __attribute__((always_inline)) void prepare_last(lookup_t *lookup,
+                                                               const tlmi_pretoken_cache_t *cache,
+                                                               const uint8_t *pretoken, size_t size)
 {
     uint8_t copy[TLMI_PRETOKEN_KEY_BYTES + 1] = {0};
 
@@ -127,40 +131,51 @@ static void prepare_last(lookup_t *lookup, const tlmi_pretoken_cache_t *cache,
     prepare(lookup, cache, copy, 0, &size, 1);
 }
 
+/* Copies ids that are not in place. */
+static inline void copy_stored(uint32_t *to, const uint32_t *ids, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += TLMI_IDS_AT_ONCE)
+        memcpy(to + i, ids + i, TLMI_IDS_AT_ONCE * sizeof(*ids));
+}
+
 /* Appends the ids of n prepared pretokens. The list has room for as many ids as the pretokens have
- * bytes, and for TLMI_IDS_AT_ONCE more. */
-static tlm_status_t look_up(tlmi_encode_worker_t *worker, const lookup_t *lookups,
-                            const uint8_t *text, size_t start, const size_t *ends, size_t n)
+ * bytes, and for TLMI_IDS_AT_ONCE more, so ids are copied at a constant size: the next pretoken
+ * overwrites what is too much. A home that was computed before the table grew has another key. */
+static inline __attribute__((always_inline)) tlm_status_t look_up(tlmi_encode_worker_t *worker,
+                                                                  const lookup_t *lookups,
+                                                                  const uint8_t *text, size_t start,
+                                                                  const size_t *ends, size_t n)
 {
     tlmi_id_list_t *list = worker->ids;
-    tlmi_pretoken_cache_t cache = *worker->memory->cache; /* a copy: written ids cannot alias it */
+    const tlmi_cache_entry_t *entries = worker->memory->cache->entries;
+    const uint32_t *store = worker->memory->cache->store;
     uint32_t *to = list->ids + list->n;
 
     for (size_t i = 0; i < n; i++) {
-        tlmi_pretoken_key_t key = lookups[i].key;
-        const tlmi_cache_entry_t *entry = tlmi_pretoken_cache_glance(&cache, key, lookups[i].hash);
+        const tlmi_cache_entry_t *entry = &entries[lookups[i].home];
 
-        if (entry == NULL) {
+        if (!tlmi_cache_entry_has(entry, lookups[i].key)) {
             size_t from = i == 0 ? start : ends[i - 1];
 
             list->n = (size_t)(to - list->ids);
-            TLMI_TRY(encode_rare(worker, &lookups[i], text + from, ends[i] - from));
+            TLMI_TRY(encode_rare(worker, lookups[i].key, text + from, ends[i] - from));
             to = list->ids + list->n;
-            cache = *worker->memory->cache;
+            entries = worker->memory->cache->entries;
+            store = worker->memory->cache->store;
             continue;
         }
-        const uint32_t *ids = tlmi_cache_entry_ids(&cache, entry);
-        memcpy(to, ids, TLMI_IDS_AT_ONCE * sizeof(*ids));
-        if (entry->n > TLMI_IDS_AT_ONCE)
-            memcpy(to, ids, entry->n * sizeof(*ids));
+        memcpy(to, (const uint8_t *)entry + offsetof(tlmi_cache_entry_t, ids),
+               TLMI_IDS_AT_ONCE * sizeof(*to)); /* the last one is no id, but n */
+        if (entry->n > TLMI_IDS_IN_PLACE)
+            copy_stored(to, store + entry->ids[0], entry->n);
         to += entry->n;
     }
     list->n = (size_t)(to - list->ids);
     return TLM_OK;
 }
 
-static tlm_status_t encode_cached(tlmi_encode_worker_t *worker, const uint8_t *text,
-                                  const size_t *ends, size_t n)
+static inline __attribute__((always_inline)) tlm_status_t
+encode_batch(tlmi_encode_worker_t *worker, const uint8_t *text, const size_t *ends, size_t n)
 {
     lookup_t lookups[PREPARED];
     size_t i = 0, start = 0, far = n; /* pretokens that begin far enough from the end of the text */
@@ -177,6 +192,24 @@ static tlm_status_t encode_cached(tlmi_encode_worker_t *worker, const uint8_t *t
         TLMI_TRY(look_up(worker, lookups, text, start, ends + i, 1));
     }
     return TLM_OK;
+}
+
+#if TLMI_X86
+static TLMI_TARGET_BITS __attribute__((noinline)) tlm_status_t
+encode_cached_bits(tlmi_encode_worker_t *worker, const uint8_t *text, const size_t *ends, size_t n)
+{
+    return encode_batch(worker, text, ends, n);
+}
+#endif
+
+static tlm_status_t encode_cached(tlmi_encode_worker_t *worker, const uint8_t *text,
+                                  const size_t *ends, size_t n)
+{
+#if TLMI_X86
+    if (tlmi_has_features(tlm_cpu_features(), TLMI_NEEDS_BITS))
+        return encode_cached_bits(worker, text, ends, n);
+#endif
+    return encode_batch(worker, text, ends, n);
 }
 
 /* ---- What the pipeline finds ---- */

@@ -1,6 +1,6 @@
 /* The table starts small and doubles as it fills, up to a limit. After that, a new entry replaces
- * an older one of its bucket. So the table costs little for a short text and has room for a long
- * one. */
+ * an older one. So the table costs little for a short text and has room for a long one. It is
+ * sparse, because a key that is not in its home entry costs a mispredicted branch. */
 #include "tokenizer/pretoken_cache.h"
 
 #include <stdatomic.h>
@@ -9,39 +9,50 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 
-#define FIRST_BUCKETS  64
-#define MAX_STEPS      4 /* buckets that may hold an entry */
-#define BUCKET_SIZE    (2 * sizeof(tlmi_cache_entry_t))
-#define STORE_WORDS    8                  /* words of the store per bucket of the largest table */
+#define FIRST_SIZE     128 /* entries */
+#define SPARSITY       4   /* entries per key, at least, until the table has its full size */
+#define MAX_STEPS      8   /* entries that may hold a key */
+#define STORE_WORDS    4   /* words of the store per entry of the largest table */
 #define MAX_CACHE_SIZE ((size_t)48 << 20) /* approximate bytes per cache */
 
 #define MAX_IDLE         TLM_MAX_THREADS
 #define MAX_IDLE_SCRATCH ((size_t)1 << 20) /* bytes; larger scratch blocks are freed, not kept */
 
-static tlmi_cache_entry_t *make_table(size_t buckets)
+static tlmi_cache_entry_t *make_table(size_t size)
 {
-    tlmi_cache_entry_t *entries = tlmi_alloc_aligned(buckets, BUCKET_SIZE, "a cache of pretokens");
+    tlmi_cache_entry_t *entries =
+        tlmi_alloc_aligned(size, sizeof(*entries), "a cache of pretokens");
 
     if (entries != NULL)
-        memset(entries, 0, buckets * BUCKET_SIZE);
+        memset(entries, 0, size * sizeof(*entries));
     return entries;
 }
 
-tlmi_pretoken_cache_t *tlmi_pretoken_cache_create(size_t max_size)
+static void set_table(tlmi_pretoken_cache_t *cache, tlmi_cache_entry_t *entries, size_t size)
+{
+    cache->entries = entries;
+    cache->size = size;
+    cache->shift = 64 - __builtin_ctzll(size);
+    cache->used = 0;
+}
+
+tlmi_pretoken_cache_t *tlmi_pretoken_cache_create(size_t max_bytes)
 {
     tlmi_pretoken_cache_t *cache = tlmi_calloc(1, sizeof(*cache), "a cache of pretokens");
+    tlmi_cache_entry_t *entries;
 
     if (cache == NULL)
         return NULL;
-    cache->entries = make_table(FIRST_BUCKETS);
-    if (cache->entries == NULL) {
+    entries = make_table(FIRST_SIZE);
+    if (entries == NULL) {
         tlmi_free(cache);
         return NULL;
     }
-    cache->mask = FIRST_BUCKETS - 1;
-    cache->max_buckets = FIRST_BUCKETS;
-    while (2 * cache->max_buckets * (BUCKET_SIZE + STORE_WORDS * sizeof(*cache->store)) <= max_size)
-        cache->max_buckets *= 2;
+    set_table(cache, entries, FIRST_SIZE);
+    cache->max_size = FIRST_SIZE;
+    while (2 * cache->max_size * (sizeof(*entries) + STORE_WORDS * sizeof(*cache->store)) <=
+           max_bytes)
+        cache->max_size *= 2;
     return cache;
 }
 
@@ -54,68 +65,84 @@ void tlmi_pretoken_cache_free(tlmi_pretoken_cache_t *cache)
     tlmi_free(cache);
 }
 
-/* Returns the entry with this key, or the free entry where it belongs; NULL if the buckets that may
+/* Returns the entry with this key, or the free entry where it belongs; NULL if the places that may
  * hold it have neither. */
-static tlmi_cache_entry_t *find_place(tlmi_cache_entry_t *entries, size_t mask,
-                                      tlmi_pretoken_key_t key, uint64_t hash)
+static tlmi_cache_entry_t *find_place(const tlmi_pretoken_cache_t *cache, tlmi_pretoken_key_t key)
 {
-    for (size_t i = 0; i < 2 * MAX_STEPS; i++) {
-        tlmi_cache_entry_t *entry = &entries[(2 * (size_t)hash + i) & (2 * mask + 1)];
+    size_t home = tlmi_pretoken_cache_home(cache, key);
 
-        if (entry->n == 0 || tlmi_cache_entry_differs(entry, key) == 0)
+    for (size_t i = 0; i < MAX_STEPS; i++) {
+        tlmi_cache_entry_t *entry = &cache->entries[(home + i) & (cache->size - 1)];
+
+        if (entry->n == 0 || tlmi_cache_entry_has(entry, key))
             return entry;
     }
     return NULL;
 }
 
-const tlmi_cache_entry_t *tlmi_pretoken_cache_find(const tlmi_pretoken_cache_t *cache,
-                                                   tlmi_pretoken_key_t key, uint64_t hash)
+/* Whether an entry may be at `place`, which is `steps` after where it is. */
+static bool may_move(const tlmi_pretoken_cache_t *cache, const tlmi_cache_entry_t *entry,
+                     size_t steps)
 {
-    const tlmi_cache_entry_t *entry = find_place(cache->entries, cache->mask, key, hash);
+    size_t home = tlmi_pretoken_cache_home(cache, entry->key);
+    size_t from_home = ((size_t)(entry - cache->entries) - home) & (cache->size - 1);
 
-    return entry == NULL || entry->n == 0 ? NULL : entry;
+    return from_home + steps < MAX_STEPS;
 }
 
-/* If every place is taken, the entry replaces one of the two in its home bucket. */
-static bool insert(tlmi_cache_entry_t *entries, size_t mask, const tlmi_cache_entry_t *entry)
+const tlmi_cache_entry_t *tlmi_pretoken_cache_find(tlmi_pretoken_cache_t *cache,
+                                                   tlmi_pretoken_key_t key)
 {
-    uint64_t hash = tlmi_pretoken_key_hash(entry->key);
-    tlmi_cache_entry_t *place = find_place(entries, mask, entry->key, hash);
-    bool is_new = place != NULL && place->n == 0;
+    tlmi_cache_entry_t *entry = find_place(cache, key), *home;
+
+    if (entry == NULL || entry->n == 0)
+        return NULL;
+    home = &cache->entries[tlmi_pretoken_cache_home(cache, key)];
+    if (entry == home || !may_move(cache, home, (size_t)(entry - home) & (cache->size - 1)))
+        return entry;
+    tlmi_cache_entry_t moved = *home;
+    *home = *entry;
+    *entry = moved;
+    return home;
+}
+
+/* If every place is taken, the entry replaces the one in its home. */
+static void insert(tlmi_pretoken_cache_t *cache, const tlmi_cache_entry_t *entry)
+{
+    tlmi_cache_entry_t *place = find_place(cache, entry->key);
 
     if (place == NULL)
-        place = &entries[(2 * (size_t)hash + (entry->key.words[0] & 1)) & (2 * mask + 1)];
+        place = &cache->entries[tlmi_pretoken_cache_home(cache, entry->key)];
+    else if (place->n == 0)
+        cache->used++;
     *place = *entry;
-    return is_new;
 }
 
 static void double_table(tlmi_pretoken_cache_t *cache)
 {
-    size_t buckets = 2 * (cache->mask + 1);
-    tlmi_cache_entry_t *entries = make_table(buckets);
+    size_t size = cache->size;
+    tlmi_cache_entry_t *before = cache->entries, *entries = make_table(2 * size);
 
     if (entries == NULL) {
-        cache->max_buckets = cache->mask + 1;
+        cache->max_size = size;
         return;
     }
-    cache->used = 0;
-    for (size_t i = 0; i < buckets; i++)
-        if (cache->entries[i].n > 0)
-            cache->used += insert(entries, buckets - 1, &cache->entries[i]);
-    tlmi_free(cache->entries);
-    cache->entries = entries;
-    cache->mask = buckets - 1;
+    set_table(cache, entries, 2 * size);
+    for (size_t i = 0; i < size; i++)
+        if (before[i].n > 0)
+            insert(cache, &before[i]);
+    tlmi_free(before);
 }
 
 /* Makes room for n words in the store. If they would exceed its limit, the whole cache is
  * cleared first. */
 static bool reserve_store(tlmi_pretoken_cache_t *cache, size_t n)
 {
-    size_t limit = cache->max_buckets * STORE_WORDS;
+    size_t limit = cache->max_size * STORE_WORDS;
     size_t needed = cache->store_used + n + TLMI_IDS_AT_ONCE;
 
     if (needed > limit) {
-        memset(cache->entries, 0, (cache->mask + 1) * BUCKET_SIZE);
+        memset(cache->entries, 0, cache->size * sizeof(*cache->entries));
         cache->used = 0;
         cache->store_used = 0;
         needed = n + TLMI_IDS_AT_ONCE;
@@ -128,12 +155,12 @@ void tlmi_pretoken_cache_add(tlmi_pretoken_cache_t *cache, tlmi_pretoken_key_t k
                              const uint8_t *pretoken, size_t size, const uint32_t *ids, size_t n)
 {
     bool is_long = size > TLMI_PRETOKEN_KEY_BYTES;
-    tlmi_cache_entry_t entry = {{0, 0, 0}, (uint32_t)n, key};
+    tlmi_cache_entry_t entry = {.key = key, .n = (uint32_t)n};
     size_t words = is_long ? n + (size + 3) / 4 : n;
 
     if (size > TLMI_PRETOKEN_CACHED_BYTES || n == 0)
         return;
-    if (!is_long && n <= 3) {
+    if (!is_long && n <= TLMI_IDS_IN_PLACE) {
         memcpy(entry.ids, ids, n * sizeof(*ids));
     } else {
         if (!reserve_store(cache, words))
@@ -144,9 +171,9 @@ void tlmi_pretoken_cache_add(tlmi_pretoken_cache_t *cache, tlmi_pretoken_key_t k
             memcpy(cache->store + cache->store_used + n, pretoken, size);
         cache->store_used += words;
     }
-    if (2 * cache->used > cache->mask && cache->mask + 1 < cache->max_buckets)
+    if (SPARSITY * (cache->used + 1) > cache->size && cache->size < cache->max_size)
         double_table(cache);
-    cache->used += insert(cache->entries, cache->mask, &entry);
+    insert(cache, &entry);
 }
 
 bool tlmi_cache_entry_is_long(const tlmi_pretoken_cache_t *cache, const tlmi_cache_entry_t *entry,
@@ -158,7 +185,7 @@ bool tlmi_cache_entry_is_long(const tlmi_pretoken_cache_t *cache, const tlmi_cac
 size_t tlmi_pretoken_cache_size(const tlmi_pretoken_cache_t *cache)
 {
     return cache == NULL ? 0
-                         : sizeof(*cache) + (cache->mask + 1) * BUCKET_SIZE +
+                         : sizeof(*cache) + cache->size * sizeof(*cache->entries) +
                                cache->store_capacity * sizeof(*cache->store);
 }
 

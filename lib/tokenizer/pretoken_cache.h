@@ -6,8 +6,8 @@
 #include "tokenizer/hash.h"
 #include "tokenizer/subword_model.h"
 
-/* A hash table whose buckets are one cache line each. Lookups branch only on a miss. Not
- * thread-safe: use each cache from one thread at a time. */
+/* A hash table with open addressing. Nearly all keys are in their home entries, so that a lookup
+ * compares one key. Not thread-safe: use each cache from one thread at a time. */
 
 #define TLMI_PRETOKEN_KEY_BYTES    15  /* longest pretoken that is its own key */
 #define TLMI_PRETOKEN_CACHED_BYTES 128 /* longest pretoken that is kept */
@@ -21,28 +21,30 @@ typedef struct tlmi_pretoken_key {
 #define TLMI_PRETOKEN_LONG_KEY                                                                     \
     ((uint64_t)(TLMI_PRETOKEN_KEY_BYTES + 1) << 56) /* takes the place of the size */
 
-/* Holds up to three ids of a short pretoken in place; all other ids are in the store. Readers copy
- * TLMI_IDS_AT_ONCE ids at a time if the output has room for them: the next pretoken overwrites what
- * follows the first n. */
+/* Holds up to TLMI_IDS_IN_PLACE ids of a short pretoken in place; all other ids are in the
+ * store. */
+#define TLMI_IDS_IN_PLACE 3
+
 typedef struct tlmi_cache_entry {
-    uint32_t ids[3];         /* or ids[0]: their offset in the store */
-    uint32_t n;              /* number of ids */
-    tlmi_pretoken_key_t key; /* zeros if the entry is free */
+    tlmi_pretoken_key_t key;         /* zeros if the entry is free */
+    uint32_t ids[TLMI_IDS_IN_PLACE]; /* or ids[0]: their offset in the store */
+    uint32_t n;                      /* number of ids */
 } tlmi_cache_entry_t;
 
 typedef struct tlmi_pretoken_cache {
-    tlmi_cache_entry_t *entries; /* (mask + 1, 2): two entries per bucket */
-    size_t mask;
-    size_t max_buckets;
+    tlmi_cache_entry_t *entries; /* (size) */
+    size_t size;                 /* a power of two */
+    int shift;                   /* hashes are shifted right by this to become positions */
+    size_t max_size;
     size_t used;       /* entries in use */
     uint32_t *store;   /* ids that are not in place; of a long pretoken also its bytes */
     size_t store_used; /* TLMI_IDS_AT_ONCE more words always have room after it */
     size_t store_capacity;
 } tlmi_pretoken_cache_t;
 
-/* Uses at most about `max_size` bytes, and far less at first. Returns NULL if memory is exhausted;
+/* Uses at most about `max_bytes` bytes, and far less at first. Returns NULL if memory is exhausted;
  * then encoding is slower, with the same ids. */
-tlmi_pretoken_cache_t *tlmi_pretoken_cache_create(size_t max_size);
+tlmi_pretoken_cache_t *tlmi_pretoken_cache_create(size_t max_bytes);
 void tlmi_pretoken_cache_free(tlmi_pretoken_cache_t *cache);
 
 /* Stores the ids of a pretoken that is not in the cache. Does nothing if they do not fit. */
@@ -53,28 +55,45 @@ void tlmi_pretoken_cache_add(tlmi_pretoken_cache_t *cache, tlmi_pretoken_key_t k
  * bytes at `text` must be readable. */
 static inline tlmi_pretoken_key_t tlmi_pretoken_short_key(const uint8_t *text, size_t size)
 {
-    static const uint64_t masks[TLMI_PRETOKEN_KEY_BYTES + 1][2] = {
-        {0, 0},
-        {UINT64_MAX >> 56, 0},
-        {UINT64_MAX >> 48, 0},
-        {UINT64_MAX >> 40, 0},
-        {UINT64_MAX >> 32, 0},
-        {UINT64_MAX >> 24, 0},
-        {UINT64_MAX >> 16, 0},
-        {UINT64_MAX >> 8, 0},
-        {UINT64_MAX, 0},
-        {UINT64_MAX, UINT64_MAX >> 56},
-        {UINT64_MAX, UINT64_MAX >> 48},
-        {UINT64_MAX, UINT64_MAX >> 40},
-        {UINT64_MAX, UINT64_MAX >> 32},
-        {UINT64_MAX, UINT64_MAX >> 24},
-        {UINT64_MAX, UINT64_MAX >> 16},
-        {UINT64_MAX, UINT64_MAX >> 8},
+    static const uint64_t low[TLMI_PRETOKEN_KEY_BYTES + 1] = {
+        0,
+        UINT64_MAX >> 56,
+        UINT64_MAX >> 48,
+        UINT64_MAX >> 40,
+        UINT64_MAX >> 32,
+        UINT64_MAX >> 24,
+        UINT64_MAX >> 16,
+        UINT64_MAX >> 8,
+        UINT64_MAX,
+        UINT64_MAX,
+        UINT64_MAX,
+        UINT64_MAX,
+        UINT64_MAX,
+        UINT64_MAX,
+        UINT64_MAX,
+        UINT64_MAX,
+    };
+    static const uint64_t high[TLMI_PRETOKEN_KEY_BYTES + 1] = {
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        UINT64_MAX >> 56,
+        UINT64_MAX >> 48,
+        UINT64_MAX >> 40,
+        UINT64_MAX >> 32,
+        UINT64_MAX >> 24,
+        UINT64_MAX >> 16,
+        UINT64_MAX >> 8,
     };
 
-    return (tlmi_pretoken_key_t){
-        {tlmi_load_word(text) & masks[size][0],
-         (tlmi_load_word(text + 8) & masks[size][1]) | (uint64_t)size << 56}};
+    return (tlmi_pretoken_key_t){{tlmi_load_word(text) & low[size],
+                                  (tlmi_load_word(text + 8) & high[size]) | (uint64_t)size << 56}};
 }
 
 static inline tlmi_pretoken_key_t tlmi_pretoken_long_key(const uint8_t *text, size_t size)
@@ -84,51 +103,30 @@ static inline tlmi_pretoken_key_t tlmi_pretoken_long_key(const uint8_t *text, si
     return (tlmi_pretoken_key_t){{hash, size | TLMI_PRETOKEN_LONG_KEY}};
 }
 
-static inline uint64_t tlmi_pretoken_key_hash(tlmi_pretoken_key_t key)
+/* Returns the position of a key's home entry: the high bits of a sum of products. */
+static inline size_t tlmi_pretoken_cache_home(const tlmi_pretoken_cache_t *cache,
+                                              tlmi_pretoken_key_t key)
 {
-    return tlmi_hash_mix(key.words[0] ^ 0x9E3779B97F4A7C15u, key.words[1] ^ 0xD1B54A32D192ED03u);
+    uint64_t hash = key.words[0] * 0x9E3779B97F4A7C15u + key.words[1] * 0xD1B54A32D192ED03u;
+
+    return (size_t)(hash >> cache->shift);
 }
 
-static inline const tlmi_cache_entry_t *
-tlmi_pretoken_cache_bucket(const tlmi_pretoken_cache_t *cache, uint64_t hash)
+static inline bool tlmi_cache_entry_has(const tlmi_cache_entry_t *entry, tlmi_pretoken_key_t key)
 {
-    return &cache->entries[2 * (hash & cache->mask)];
+    return entry->key.words[0] == key.words[0] && entry->key.words[1] == key.words[1];
 }
 
-/* Returns 0 if the key is that of the entry, and a nonzero value otherwise. */
-static inline uint64_t tlmi_cache_entry_differs(const tlmi_cache_entry_t *entry,
-                                                tlmi_pretoken_key_t key)
-{
-    return (entry->key.words[0] ^ key.words[0]) | (entry->key.words[1] ^ key.words[1]);
-}
+/* Returns the entry with this key, wherever it is, or NULL. Brings it closer to its home, because
+ * pretokens that were frequent tend to stay so. */
+const tlmi_cache_entry_t *tlmi_pretoken_cache_find(tlmi_pretoken_cache_t *cache,
+                                                   tlmi_pretoken_key_t key);
 
-/* Returns the entry with this key from its home bucket, where nearly all entries are; NULL if it is
- * not there. Which of the bucket's two entries it is cannot be predicted, so no branch depends on
- * that. */
-static inline const tlmi_cache_entry_t *
-tlmi_pretoken_cache_glance(const tlmi_pretoken_cache_t *cache, tlmi_pretoken_key_t key,
-                           uint64_t hash)
-{
-    const tlmi_cache_entry_t *bucket = tlmi_pretoken_cache_bucket(cache, hash);
-    uint64_t second = tlmi_cache_entry_differs(&bucket[0], key) != 0;
-
-    if ((tlmi_cache_entry_differs(&bucket[1], key) & -second) != 0)
-        return NULL;
-    return bucket + second;
-}
-
-/* Returns the entry with this key from any of its buckets, or NULL. */
-const tlmi_cache_entry_t *tlmi_pretoken_cache_find(const tlmi_pretoken_cache_t *cache,
-                                                   tlmi_pretoken_key_t key, uint64_t hash);
-
-/* Returns the ids of an entry. Uses masks, because a branch would be unpredictable. */
+/* Returns the ids of an entry. */
 static inline const uint32_t *tlmi_cache_entry_ids(const tlmi_pretoken_cache_t *cache,
-                                                   const tlmi_cache_entry_t *entry)
+                                                   const tlmi_cache_entry_t *entry, bool is_long)
 {
-    uintptr_t stored = (uintptr_t)cache->store + entry->ids[0] * sizeof(uint32_t);
-    uintptr_t is_stored = -(uintptr_t)(entry->n > 3);
-
-    return (const uint32_t *)((stored & is_stored) | ((uintptr_t)entry->ids & ~is_stored));
+    return is_long || entry->n > TLMI_IDS_IN_PLACE ? cache->store + entry->ids[0] : entry->ids;
 }
 
 /* Returns whether an entry with the key of a long pretoken belongs to this pretoken. */

@@ -4,9 +4,11 @@
  * from the previous one is carried over. */
 #include "tokenizer/pretokenize/block_classes.h"
 
+#include "base/cpu.h"
 #include "base/error.h"
 
-#define BATCH 256 /* least number of pretokens per callback, except for the last one */
+#define BATCH          256 /* least number of pretokens per callback, except for the last one */
+#define STARTS_AT_ONCE 8   /* written without a branch */
 
 /* Bit 0 of each mask describes the last byte before the block. */
 typedef struct carries {
@@ -39,7 +41,7 @@ typedef struct scan {
     void *context;
     const uint8_t *batch; /* `ends` are relative to this */
     size_t n;
-    size_t ends[BATCH + TLMI_MASK_BYTES + 4];
+    size_t ends[BATCH + TLMI_MASK_BYTES + STARTS_AT_ONCE + 4];
 } scan_t;
 
 /* ---- Masks ---- */
@@ -60,12 +62,16 @@ static inline void give_start(scan_t *scan, const uint8_t *start)
         scan->ends[scan->n++] = (size_t)(start - scan->batch);
 }
 
+#define TOP_BIT ((uint64_t)1 << 63) /* keeps a count of zeros defined */
+
 static inline void give_starts(scan_t *scan, const uint8_t *at, uint64_t starts)
 {
-    size_t offset = (size_t)(at - scan->batch);
+    size_t offset = (size_t)(at - scan->batch), *to = scan->ends + scan->n;
 
-    for (; starts != 0; starts &= starts - 1)
-        scan->ends[scan->n++] = offset + (size_t)__builtin_ctzll(starts);
+    scan->n += (size_t)__builtin_popcountll(starts);
+    while (starts != 0)
+        for (int i = 0; i < STARTS_AT_ONCE; i++, starts &= starts - 1)
+            *to++ = offset + (size_t)__builtin_ctzll(starts | TOP_BIT);
 }
 
 static tlm_status_t hand_over(scan_t *scan)
@@ -410,40 +416,44 @@ scan_blocks(scan_t *scan, const uint8_t *at, tlmi_scanner_kind_t kind)
     return TLM_OK;
 }
 
-/* One function per kind, each by itself small enough to be compiled well. */
+/* One function per kind and target, each by itself small enough to be compiled well. */
+#define SCAN_FUNCTION(name, kind, target)                                                          \
+    static __attribute__((noinline)) target tlm_status_t name(scan_t *scan, const uint8_t *text)   \
+    {                                                                                              \
+        return scan_blocks(scan, text, kind);                                                      \
+    }
 
-static __attribute__((noinline)) tlm_status_t scan_gpt2(scan_t *scan, const uint8_t *text)
-{
-    return scan_blocks(scan, text, TLMI_SCANNER_GPT2);
-}
+SCAN_FUNCTION(scan_gpt2, TLMI_SCANNER_GPT2, )
+SCAN_FUNCTION(scan_cl100k, TLMI_SCANNER_CL100K, )
+SCAN_FUNCTION(scan_o200k, TLMI_SCANNER_O200K, )
+SCAN_FUNCTION(scan_deepseek, TLMI_SCANNER_DEEPSEEK, )
 
-static __attribute__((noinline)) tlm_status_t scan_cl100k(scan_t *scan, const uint8_t *text)
-{
-    return scan_blocks(scan, text, TLMI_SCANNER_CL100K);
-}
+typedef tlm_status_t (*scan_fn)(scan_t *scan, const uint8_t *text);
 
-static __attribute__((noinline)) tlm_status_t scan_o200k(scan_t *scan, const uint8_t *text)
-{
-    return scan_blocks(scan, text, TLMI_SCANNER_O200K);
-}
+static const scan_fn scan_functions[] = {[TLMI_SCANNER_GPT2] = scan_gpt2,
+                                         [TLMI_SCANNER_CL100K] = scan_cl100k,
+                                         [TLMI_SCANNER_O200K] = scan_o200k,
+                                         [TLMI_SCANNER_DEEPSEEK] = scan_deepseek};
 
-static __attribute__((noinline)) tlm_status_t scan_deepseek(scan_t *scan, const uint8_t *text)
-{
-    return scan_blocks(scan, text, TLMI_SCANNER_DEEPSEEK);
-}
+#if TLMI_X86
+SCAN_FUNCTION(scan_gpt2_bits, TLMI_SCANNER_GPT2, TLMI_TARGET_BITS)
+SCAN_FUNCTION(scan_cl100k_bits, TLMI_SCANNER_CL100K, TLMI_TARGET_BITS)
+SCAN_FUNCTION(scan_o200k_bits, TLMI_SCANNER_O200K, TLMI_TARGET_BITS)
+SCAN_FUNCTION(scan_deepseek_bits, TLMI_SCANNER_DEEPSEEK, TLMI_TARGET_BITS)
+
+static const scan_fn scan_functions_bits[] = {[TLMI_SCANNER_GPT2] = scan_gpt2_bits,
+                                              [TLMI_SCANNER_CL100K] = scan_cl100k_bits,
+                                              [TLMI_SCANNER_O200K] = scan_o200k_bits,
+                                              [TLMI_SCANNER_DEEPSEEK] = scan_deepseek_bits};
+#endif
 
 static tlm_status_t scan_all(scan_t *scan, const uint8_t *text)
 {
-    switch (scan->scanner->kind) {
-    case TLMI_SCANNER_CL100K:
-        return scan_cl100k(scan, text);
-    case TLMI_SCANNER_O200K:
-        return scan_o200k(scan, text);
-    case TLMI_SCANNER_DEEPSEEK:
-        return scan_deepseek(scan, text);
-    default:
-        return scan_gpt2(scan, text);
-    }
+#if TLMI_X86
+    if (tlmi_has_features(tlm_cpu_features(), TLMI_NEEDS_BITS))
+        return scan_functions_bits[scan->scanner->kind](scan, text);
+#endif
+    return scan_functions[scan->scanner->kind](scan, text);
 }
 
 tlm_status_t tlmi_scan_text(size_t *consumed, const tlmi_scanner_t *scanner, const uint8_t *text,

@@ -1,6 +1,6 @@
-/* Byte-level BPE: encoding and decoding with a tlm_tokenizer_t, which bpe_trainer.h trains and
- * tokenizer_files.h loads. Text is bytes with a length: UTF-8 is expected, and any other bytes
- * still round-trip. docs/tokenizer.md explains how it works. */
+/* Encoding and decoding with a tlm_tokenizer_t, which bpe_trainer.h trains (byte-level BPE) and
+ * tokenizer_files.h opens (other kinds too). Text is bytes with a length. UTF-8 is expected; any
+ * other bytes still round-trip with byte-level BPE. docs/tokenizer.md explains how it works. */
 #ifndef TINYLM_TOKENIZER_H
 #define TINYLM_TOKENIZER_H
 
@@ -227,9 +227,10 @@ TLM_API tlm_status_t tlm_utf8_nfc(char **text, size_t *size, const void *bytes, 
 typedef int32_t (*tlm_ids_callback_t)(void *user, const uint32_t *ids, size_t n);
 
 /** Makes a streaming encoder, owned by the caller. However the text is cut into pieces, the ids
- *  are those of the whole text. Memory does not grow with the stream, with two exceptions: one
- *  pretoken may have any length, and with a custom pattern the text since the last special token
- *  is kept. @since 0.1 */
+ *  are those of the whole text. Memory does not grow with the stream, with these exceptions: one
+ *  pretoken may have any length; if a text can only be cut at special tokens, as with a custom
+ *  pattern, the text since the last one is kept; and all of it if special tokens depend on what
+ *  surrounds them (see docs/tokenizer.md). @since 0.1 */
 TLM_API tlm_status_t tlm_encoder_create(tlm_encoder_t **out, const tlm_tokenizer_t *tokenizer,
                                         tlm_ids_callback_t callback, void *user);
 

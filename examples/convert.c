@@ -53,7 +53,8 @@ int main(int argc, char **argv)
 
     if (argc - first != 2)
         cli_fail("a model and an output path are needed, not %d paths", argc - first);
-    cli_open_model(&model, &tokenizer, &file, argv[first], path, vocab, merges, end);
+    cli_open_model(&model, &tokenizer, &file, argv[first], path, vocab, merges, end,
+                   target != TO_CHECKPOINT);
     file.weights = cli_choose("weights", type, weights, 5);
     save(argv[first + 1], target, model, tokenizer, &file);
     printf("%s: %llu parameters, %s tokenizer\n", argv[first + 1],

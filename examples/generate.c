@@ -192,7 +192,7 @@ int main(int argc, char **argv)
     cli_check_range("samples", samples, 1, 1 << 16);
     cli_check_range("threads", threads, 0, TLM_MAX_THREADS);
     cli_check(tlm_set_num_threads((int32_t)threads));
-    cli_open_model(&model, &tokenizer, &file, model_path, path, vocab, merges, end);
+    cli_open_model(&model, &tokenizer, &file, model_path, path, vocab, merges, end, true);
     if (tokenizer == NULL) /* ends the program, and says what is missing */
         tokenizer = cli_load_tokenizer(path, vocab, merges, end);
     generation.max_tokens = (int64_t)max_tokens;

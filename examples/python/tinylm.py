@@ -473,6 +473,7 @@ _STATUS_FUNCTIONS = {
     "tlm_model_create": [_OUT, POINTER(_ModelOptions)],
     "tlm_model_load": [_OUT, c_char_p],
     "tlm_model_open": [_OUT, _OUT, POINTER(_ModelFileOptions), c_char_p],
+    "tlm_model_open_for_inference": [_OUT, _OUT, POINTER(_ModelFileOptions), c_char_p],
     "tlm_model_save_gguf": [c_void_p, c_void_p, c_char_p, POINTER(_ModelFileOptions)],
     "tlm_model_save_hf": [c_void_p, c_void_p, c_char_p, POINTER(_ModelFileOptions)],
     "tlm_checkpoint_save": [c_void_p, c_void_p, c_uint64, c_char_p],
@@ -2087,11 +2088,13 @@ class Model(_Handle):
         return cls._wrap(handle)
 
     @classmethod
-    def open(cls, path: Path) -> tuple[Model, Tokenizer | None]:
+    def open(cls, path: Path, for_inference: bool = False) -> tuple[Model, Tokenizer | None]:
         """The model at a path, a checkpoint, a folder of transformers or a GGUF file, and the tokenizer
-        that is with it, or None."""
+        that is with it, or None. for_inference: weights stay as they are in the file, in few bytes, and
+        the model can only generate and score."""
         handle, tokenizer = c_void_p(), c_void_p()
-        _lib.tlm_model_open(byref(handle), byref(tokenizer), None, os.fsencode(path))
+        function = _lib.tlm_model_open_for_inference if for_inference else _lib.tlm_model_open
+        function(byref(handle), byref(tokenizer), None, os.fsencode(path))
         return cls._wrap(handle), Tokenizer._wrap(tokenizer) if tokenizer else None
 
     def save(self, path: Path, optimizer: Optimizer | None = None, iteration: int = 0) -> None:

@@ -270,13 +270,15 @@ tlm_tokenizer_t *cli_load_tokenizer(const char *path, const char *vocab_path,
 
 void cli_open_model(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
                     tlm_model_file_options_t *file, const char *model_path, const char *path,
-                    const char *vocab_path, const char *merges_path, const char *special)
+                    const char *vocab_path, const char *merges_path, const char *special,
+                    bool for_inference)
 {
     bool is_given = path != NULL || vocab_path != NULL || merges_path != NULL;
 
     if (is_given)
         *tokenizer = cli_load_tokenizer(path, vocab_path, merges_path, special);
-    cli_check(tlm_model_open(model, is_given ? NULL : tokenizer, file, model_path));
+    cli_check((for_inference ? tlm_model_open_for_inference : tlm_model_open)(
+        model, is_given ? NULL : tokenizer, file, model_path));
 }
 
 tlm_bytes_t cli_bytes(const char *text)

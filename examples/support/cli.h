@@ -79,10 +79,11 @@ tlm_tokenizer_t *cli_load_tokenizer(const char *path, const char *vocab_path,
                                     const char *merges_path, const char *special);
 
 /* Opens a model in any format. Its tokenizer is that of the paths (as above), or where all are NULL what is
- * with the model, NULL if nothing is. */
+ * with the model, NULL if nothing is. For inference, weights stay as they are in the file. */
 void cli_open_model(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
                     tlm_model_file_options_t *file, const char *model_path, const char *path,
-                    const char *vocab_path, const char *merges_path, const char *special);
+                    const char *vocab_path, const char *merges_path, const char *special,
+                    bool for_inference);
 
 /* The text as a byte string, borrowed. */
 tlm_bytes_t cli_bytes(const char *text);

@@ -176,9 +176,32 @@ tlm_status_t tlmi_read_head(size_t *size, void *bytes, size_t room, const char *
     return status;
 }
 
+tlm_status_t tlmi_mapping_share(tlmi_mapping_t *out, tlmi_mapping_t *mapping)
+{
+    if (mapping->owners == NULL) {
+        void *data = (void *)(uintptr_t)mapping->data;
+        if (mapping->is_mapped && mprotect(data, mapping->size, PROT_READ | PROT_WRITE) != 0)
+            return tlmi_fail_errno("map", "the weights of a model");
+        mapping->owners = tlmi_alloc(1, sizeof(*mapping->owners), "a file");
+        if (mapping->owners == NULL)
+            return TLM_ERR_OUT_OF_MEMORY;
+        atomic_init(mapping->owners, 1);
+    }
+    atomic_fetch_add_explicit(mapping->owners, 1, memory_order_relaxed);
+    *out = *mapping;
+    return TLM_OK;
+}
+
 void tlmi_unmap_file(tlmi_mapping_t *mapping)
 {
     void *data = (void *)(uintptr_t)mapping->data;
+    if (mapping->owners != NULL) {
+        if (atomic_fetch_sub_explicit(mapping->owners, 1, memory_order_acq_rel) != 1) {
+            *mapping = (tlmi_mapping_t){0};
+            return;
+        }
+        tlmi_free(mapping->owners);
+    }
     if (mapping->is_mapped) {
         munmap(data, mapping->size);
         close(mapping->file);

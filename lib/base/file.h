@@ -3,6 +3,8 @@
 #ifndef TLMI_FILE_H
 #define TLMI_FILE_H
 
+#include <stdatomic.h>
+
 #include "tinylm/status.h"
 
 /* The contents of a file. Small files are copied into memory; large ones are mapped. If a mapped
@@ -11,8 +13,9 @@
 typedef struct tlmi_mapping {
     const uint8_t *data; /* NULL if size is 0 */
     size_t size;
-    bool is_mapped; /* otherwise `data` is a block of memory */
-    int file;       /* open while the file is mapped */
+    bool is_mapped;     /* otherwise `data` is a block of memory */
+    int file;           /* open while the file is mapped */
+    atomic_int *owners; /* NULL: one; see tlmi_mapping_share */
 } tlmi_mapping_t;
 
 /* Files up to this size are copied: the copy takes a few milliseconds, and the file may change
@@ -28,6 +31,10 @@ tlm_status_t tlmi_read_file(tlmi_mapping_t *out, const char *path);
 /* Reads only the first bytes, up to `room` of them. */
 tlm_status_t tlmi_read_head(size_t *size, void *bytes, size_t room, const char *path);
 void tlmi_unmap_file(tlmi_mapping_t *mapping);
+
+/* Makes *out another owner of the contents, which last until each owner has called tlmi_unmap_file.
+ * Writing to shared contents changes the process's copy, not the file. */
+tlm_status_t tlmi_mapping_share(tlmi_mapping_t *out, tlmi_mapping_t *mapping);
 
 /* Fails with TLM_ERR_IO if the file behind a mapping is shorter than it was. The file may be
  * truncated right after the check, so this makes a crash unlikely, not impossible. Any thread may

@@ -69,6 +69,7 @@ typedef struct copy {
 static tlm_status_t plan_weights(copy_t *copies, const tlmi_safetensors_t *file,
                                  const tlm_model_t *model, const char *path)
 {
+    TLMI_TRY(tlmi_model_check_float32(path, model));
     for (size_t i = 0; i < model->num_parameters; i++) {
         const tlmi_parameter_spec_t *spec = &model->specs[i];
 

@@ -139,6 +139,7 @@ static tlm_status_t save(const char *path, const tlm_model_t *model,
                          const tlm_optimizer_t *optimizer, const char *const *names,
                          uint64_t iteration, const tlm_checkpoint_options_t *options)
 {
+    TLMI_TRY(tlmi_model_check_float32("checkpoint_save", model));
     size_t n = model->num_parameters;
     size_t states = optimizer == NULL ? 0 : tlmi_checkpoint_num_states(optimizer);
     tlmi_st_tensor_t *tensors =

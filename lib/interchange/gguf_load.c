@@ -258,14 +258,14 @@ static tlm_status_t check_type(const tlmi_gguf_tensor_t *tensor, const tlmi_dtyp
 
 static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *info,
                                  const tlm_model_options_t *options, const tlmi_family_t *family,
-                                 const tlmi_gguf_t *file, const char *path)
+                                 tlmi_gguf_t *file, const char *path, bool keep)
 {
     const tlmi_convention_t convention = {TLMI_GGUF, family};
     tlmi_found_weight_t *found = NULL;
     tlm_model_t *model = NULL;
 
-    TLMI_TRY(
-        tlmi_weights_begin(&model, &found, options, file->num_tensors, file->mapping.size, path));
+    TLMI_TRY(tlmi_weights_begin(&model, &found, options, keep, file->num_tensors,
+                                file->mapping.size, path));
     tlm_status_t status;
     for (size_t i = 0; i < file->num_tensors; i++) {
         const tlmi_gguf_tensor_t *tensor = &file->tensors[i];
@@ -287,7 +287,7 @@ done:
 }
 
 tlm_status_t tlmi_gguf_load(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
-                            tlm_model_file_options_t *info, const char *path)
+                            tlm_model_file_options_t *info, const char *path, bool keep)
 {
     tlm_model_file_options_t own = TLM_MODEL_FILE_OPTIONS_INIT;
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
@@ -302,7 +302,7 @@ tlm_status_t tlmi_gguf_load(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
                                  "tokenizer.ggml.bos_token_id", &options, path));
     TLMI_TRY_OR(done, read_token(&own.has_end_token, &own.end_token, &file,
                                  "tokenizer.ggml.eos_token_id", &options, path));
-    TLMI_TRY_OR(done, load_weights(&model, &own, &options, family, &file, path));
+    TLMI_TRY_OR(done, load_weights(&model, &own, &options, family, &file, path, keep));
     if (tokenizer != NULL)
         TLMI_TRY_OR(done, tlmi_gguf_read_tokenizer(tokenizer, &file, path, NULL));
     *info = own;

@@ -155,7 +155,7 @@ static bool is_rope_table(const char *name)
 }
 
 static tlm_status_t place(tlmi_found_weight_t *found, const tlm_model_t *model,
-                          const tlmi_st_tensor_t *tensor, const shard_t *shard)
+                          const tlmi_st_tensor_t *tensor, shard_t *shard)
 {
     const tlmi_dtype_t *type = tlmi_dtype_of_safetensors(tensor->dtype);
 
@@ -173,7 +173,8 @@ static tlm_status_t place(tlmi_found_weight_t *found, const tlm_model_t *model,
 static tlm_status_t check_tied(const tlmi_found_weight_t *embedding, const tlmi_st_tensor_t *output,
                                const tlm_model_t *model, const char *path)
 {
-    const size_t numel = (size_t)tlm_tensor_numel(model->parameters[0]);
+    const int64_t *shape = model->specs[0].shape;
+    const size_t numel = (size_t)(shape[0] * shape[1]);
     const size_t bytes = embedding->data == NULL ? 0 : numel * embedding->type->bytes;
 
     if (embedding->data == NULL || /* another message reports this */
@@ -186,13 +187,13 @@ static tlm_status_t check_tied(const tlmi_found_weight_t *embedding, const tlmi_
 }
 
 static tlm_status_t place_all(tlmi_found_weight_t *found, const tlm_model_t *model,
-                              const folder_t *folder)
+                              folder_t *folder)
 {
     const tlmi_st_tensor_t *output = NULL;
     const char *output_path = NULL;
 
     for (size_t i = 0; i < folder->num_shards; i++) {
-        const shard_t *shard = &folder->shards[i];
+        shard_t *shard = &folder->shards[i];
 
         for (size_t k = 0; k < shard->file.num_tensors; k++) {
             const tlmi_st_tensor_t *tensor = &shard->file.tensors[k];
@@ -231,7 +232,8 @@ done:
     return status;
 }
 
-tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, const char *directory)
+tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, const char *directory,
+                          bool keep)
 {
     tlm_model_file_options_t own = TLM_MODEL_FILE_OPTIONS_INIT;
     tlmi_convention_t convention = {.format = TLMI_HF};
@@ -246,7 +248,7 @@ tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, con
     folder->directory = directory;
     tlm_status_t status;
     TLMI_TRY_OR(done, open_weights(folder));
-    TLMI_TRY_OR(done, tlmi_weights_begin(&model, &found, &options, folder->num_tensors,
+    TLMI_TRY_OR(done, tlmi_weights_begin(&model, &found, &options, keep, folder->num_tensors,
                                          folder->bytes, directory));
     TLMI_TRY_OR(done, place_all(found, model, folder));
     TLMI_TRY_OR(done, tlmi_weights_fill(model, found, &convention, directory));

@@ -83,14 +83,14 @@ typedef struct tlmi_found_weight {
     const tlmi_dtype_t *type;
     const int64_t *shape;
     int32_t ndim;
-    const tlmi_mapping_t *file; /* the file that contains `data` */
+    tlmi_mapping_t *file; /* the file that contains `data` */
 } tlmi_found_weight_t;
 
 /* Creates a model and an array with one entry per parameter, all not found yet; the caller owns
- * both. Returns TLM_ERR_FORMAT, before allocating memory, if a file with that many tensors and
+ * both. With `keep`, the model's parameters are made by tlmi_weights_fill. Returns TLM_ERR_FORMAT, before allocating memory, if a file with that many tensors and
  * bytes cannot fill the model. */
 tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found,
-                                const tlm_model_options_t *options, size_t num_tensors,
+                                const tlm_model_options_t *options, bool keep, size_t num_tensors,
                                 size_t bytes, const char *path);
 
 /* Records a tensor in `found`. Returns TLM_ERR_UNSUPPORTED if the model has no tensor with that
@@ -99,7 +99,9 @@ tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *mo
                                tlmi_format_t format, const char *name, size_t size,
                                const tlmi_found_weight_t *tensor, const char *path);
 
-/* Copies all tensors into the model. Returns TLM_ERR_FORMAT, naming it, if one was not found. */
+/* Copies all tensors into the model, as float32; in a model made to keep its weights, matrices stay
+ * as they are in the file, and in the file itself where that is mapped. Returns TLM_ERR_FORMAT, naming
+ * it, if one was not found. */
 tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *found,
                                const tlmi_convention_t *convention, const char *path);
 
@@ -135,7 +137,8 @@ tlm_status_t tlmi_hf_set_text(tlmi_json_t *object, const char *key, const char *
 /* Reading Hugging Face transformers folders. */
 
 /* Loads a folder's model and stores its tokens and weight type in *file. The caller owns *out. */
-tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, const char *directory);
+tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, const char *directory,
+                          bool keep);
 
 /* Models in GGUF files. */
 
@@ -152,6 +155,6 @@ extern const char *const tlmi_gguf_head_widths[TLMI_GGUF_NUM_HEAD_WIDTHS];
  * NULL, also sets *tokenizer to the file's tokenizer, or to NULL if it has none. The caller owns
  * both. */
 tlm_status_t tlmi_gguf_load(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
-                            tlm_model_file_options_t *info, const char *path);
+                            tlm_model_file_options_t *info, const char *path, bool keep);
 
 #endif

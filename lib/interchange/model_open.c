@@ -36,20 +36,20 @@ static tlm_status_t check_tokenizer(const tlm_tokenizer_t *tokenizer,
 
 /* `tokenizer` may be NULL. *tokenizer is unchanged for a format without a tokenizer. */
 static tlm_status_t open_kind(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
-                              tlm_model_file_options_t *file, const char *path)
+                              tlm_model_file_options_t *file, const char *path, bool keep)
 {
     if (tlmi_is_directory(path)) {
-        TLMI_TRY(tlmi_hf_load(model, file, path));
+        TLMI_TRY(tlmi_hf_load(model, file, path, keep));
         return tokenizer == NULL ? TLM_OK : open_tokenizer(tokenizer, path);
     }
     tlmi_file_kind_t kind;
     TLMI_TRY(tlmi_file_kind_at(&kind, path));
-    return kind == TLMI_FILE_GGUF ? tlmi_gguf_load(model, tokenizer, file, path)
+    return kind == TLMI_FILE_GGUF ? tlmi_gguf_load(model, tokenizer, file, path, keep)
                                   : tlm_model_load(model, path);
 }
 
-tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
-                            tlm_model_file_options_t *file, const char *path)
+static tlm_status_t open_model(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
+                               tlm_model_file_options_t *file, const char *path, bool keep)
 {
     tlm_model_file_options_t own = TLM_MODEL_FILE_OPTIONS_INIT;
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
@@ -59,7 +59,8 @@ tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
     TLMI_REQUIRE("model_open", out);
     TLMI_REQUIRE("model_open", path);
     tlm_status_t status;
-    TLMI_TRY_OR(fail, open_kind(&model, tokenizer == NULL ? NULL : &own_tokenizer, &own, path));
+    TLMI_TRY_OR(fail,
+                open_kind(&model, tokenizer == NULL ? NULL : &own_tokenizer, &own, path, keep));
     TLMI_TRY_OR(fail, tlm_model_get_options(&options, model));
     TLMI_TRY_OR(fail, check_tokenizer(own_tokenizer, &options, path));
     if (file != NULL)
@@ -72,4 +73,16 @@ fail:
     tlm_tokenizer_free(own_tokenizer);
     tlm_model_free(model);
     return status;
+}
+
+tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
+                            tlm_model_file_options_t *file, const char *path)
+{
+    return open_model(out, tokenizer, file, path, false);
+}
+
+tlm_status_t tlm_model_open_for_inference(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
+                                          tlm_model_file_options_t *file, const char *path)
+{
+    return open_model(out, tokenizer, file, path, true);
 }

@@ -104,14 +104,14 @@ typedef struct rows {
 
 static rows_t rows_of(const tlm_model_t *model, size_t index, const tlmi_convention_t *convention)
 {
-    const tlm_tensor_t *tensor = model->parameters[index];
-    const tlmi_part_t *part = &tlmi_parts[model->specs[index].part];
-    const bool reordered = part->rotated && tlmi_halves(convention->family, convention->format);
-    rows_t rows = {1, tensor->numel, 0};
+    const tlmi_parameter_spec_t *spec = &model->specs[index];
+    const bool reordered =
+        tlmi_parts[spec->part].rotated && tlmi_halves(convention->family, convention->format);
+    rows_t rows = {1, spec->shape[0], 0};
 
-    if (tensor->ndim == 2 || reordered) {
-        rows.count = tensor->shape[0];
-        rows.columns = tensor->numel / rows.count;
+    if (spec->ndim == 2 || reordered) {
+        rows.count = spec->shape[0];
+        rows.columns = spec->ndim == 2 ? spec->shape[1] : 1;
     }
     rows.width = reordered ? model->shape.d_head : 0;
     return rows;
@@ -161,23 +161,22 @@ tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index,
                                const tlmi_convention_t *convention, const tlmi_dtype_t *type,
                                const char *path, tlmi_weight_sink_t sink, void *user)
 {
-    const float *values = tlmi_floats(model->parameters[index]);
     const rows_t rows = rows_of(model, index, convention);
+    const tlmi_weight_t weight =
+        tlmi_weight_make(model->parameters[index]->dtype, tlm_tensor_data(model->parameters[index]),
+                         rows.count, rows.columns);
     const size_t size = (size_t)(rows.columns / type->block) * type->bytes;
-    void *stored = NULL;
-    float *back = NULL;
+    float *row_room = tlmi_alloc((size_t)rows.columns, sizeof(*row_room), "a row of weights");
+    float *back = tlmi_alloc((size_t)rows.columns, sizeof(*back), "a row of weights");
+    void *stored = tlmi_alloc(size, 1, "a row of weights");
     tlm_status_t status = TLM_OK;
 
-    if (type->code != TLM_FLOAT32) {
-        stored = tlmi_alloc(size, 1, "a row of weights");
-        back = tlmi_alloc((size_t)rows.columns, sizeof(*back), "a row of weights");
-        if (stored == NULL || back == NULL)
-            status = TLM_ERR_OUT_OF_MEMORY;
-    }
+    if (row_room == NULL || back == NULL || stored == NULL)
+        status = TLM_ERR_OUT_OF_MEMORY;
     for (int64_t row = 0; row < rows.count && status == TLM_OK; row++) {
-        const float *own = values + own_row(row, rows.width) * rows.columns;
+        const float *own = tlmi_weight_row(&weight, own_row(row, rows.width), row_room);
 
-        if (stored == NULL) {
+        if (type->code == TLM_FLOAT32) {
             status = sink(user, own, size);
             continue;
         }
@@ -188,25 +187,115 @@ tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index,
         else
             status = sink(user, stored, size);
     }
+    tlmi_free(row_room);
     tlmi_free(stored);
     tlmi_free(back);
     return status;
 }
 
+/* ---- Reading ----------------------------------------------------------------------------- */
+
+/* Lets go of the pages of a mapped file that have been read: they would count towards the memory of
+ * the process beside the model that they were copied to. */
+static void leave(const tlmi_found_weight_t *from, const uint8_t *begin, const uint8_t *end)
+{
+    tlmi_mapping_leave(from->file, (size_t)(begin - from->file->data),
+                       (size_t)(end - from->file->data));
+}
+
 static void read_weight(tlm_model_t *model, size_t index, const tlmi_convention_t *convention,
                         const tlmi_found_weight_t *from)
 {
+    enum { LEAVE_EVERY = 4 << 20 };
     float *values = tlmi_floats(model->parameters[index]);
     const rows_t rows = rows_of(model, index, convention);
     const size_t size = (size_t)(rows.columns / from->type->block) * from->type->bytes;
-    const uint8_t *bytes = from->data;
+    const uint8_t *bytes = from->data, *left = bytes;
 
-    for (int64_t row = 0; row < rows.count; row++, bytes += size)
+    for (int64_t row = 0; row < rows.count; row++, bytes += size) {
         from->type->load(values + own_row(row, rows.width) * rows.columns, bytes, rows.columns);
+        if (bytes - left >= LEAVE_EVERY) {
+            leave(from, left, bytes);
+            left = bytes;
+        }
+    }
+    leave(from, left, bytes);
+}
+
+static void release_mapping(void *mapping)
+{
+    tlmi_unmap_file(mapping);
+    tlmi_free(mapping);
+}
+
+/* The parameter becomes the tensor's bytes in the file. */
+static tlm_status_t keep_in_file(tlm_model_t *model, size_t index, const tlmi_found_weight_t *from)
+{
+    const tlmi_parameter_spec_t *spec = &model->specs[index];
+    tlmi_mapping_t *mapping = tlmi_alloc(1, sizeof(*mapping), "the file of a model");
+
+    if (mapping == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlm_status_t status = tlmi_mapping_share(mapping, from->file);
+    if (status != TLM_OK) {
+        tlmi_free(mapping);
+        return status;
+    }
+    status = tlmi_tensor_of_weight(&model->parameters[index], from->type->code,
+                                   (void *)(uintptr_t)from->data, spec->shape, spec->ndim,
+                                   release_mapping, mapping);
+    if (status != TLM_OK)
+        release_mapping(mapping);
+    return status;
+}
+
+/* The parameter becomes a copy of the tensor's rows, in the library's order. */
+static tlm_status_t keep_copied(tlm_model_t *model, size_t index, const rows_t *rows,
+                                const tlmi_found_weight_t *from)
+{
+    const tlmi_parameter_spec_t *spec = &model->specs[index];
+    const size_t size = (size_t)(rows->columns / from->type->block) * from->type->bytes;
+    const uint8_t *bytes = from->data;
+    uint8_t *copy = tlmi_alloc_aligned((size_t)rows->count * size, 1, "the weights of a model");
+
+    if (copy == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (int64_t row = 0; row < rows->count; row++, bytes += size)
+        memcpy(copy + (size_t)own_row(row, rows->width) * size, bytes, size);
+    leave(from, from->data, bytes);
+    tlm_status_t status = tlmi_tensor_of_weight(&model->parameters[index], from->type->code, copy,
+                                                spec->shape, spec->ndim, tlmi_free, copy);
+    if (status != TLM_OK)
+        tlmi_free(copy);
+    return status;
+}
+
+/* Types with products that are as fast as reading the weight. */
+static bool is_kept(const tlmi_dtype_t *type)
+{
+    return type->code == TLM_FLOAT32 || type->code == TLM_FLOAT16 || type->code == TLM_BFLOAT16 ||
+           (tlmi_dtype_is_blocks(type->code) && type->code != TLM_Q8_K);
+}
+
+static tlm_status_t keep_weight(tlm_model_t *model, size_t index,
+                                const tlmi_convention_t *convention,
+                                const tlmi_found_weight_t *from)
+{
+    const tlmi_parameter_spec_t *spec = &model->specs[index];
+    const rows_t rows = rows_of(model, index, convention);
+    const size_t unit = from->type->block == 1 ? from->type->bytes : 1;
+
+    if (spec->ndim == 2 && is_kept(from->type))
+        return rows.width == 0 && (uintptr_t)from->data % unit == 0
+                   ? keep_in_file(model, index, from)
+                   : keep_copied(model, index, &rows, from);
+    TLMI_TRY(tlm_tensor_create(&model->parameters[index], TLM_FLOAT32, spec->shape, spec->ndim));
+    read_weight(model, index, convention, from);
+    return TLM_OK;
 }
 
 tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found,
-                                const tlm_model_options_t *options, size_t num_tensors,
+                                const tlm_model_options_t *options, bool keep, size_t num_tensors,
                                 size_t bytes, const char *path)
 {
     tlm_model_options_t resolved;
@@ -223,7 +312,8 @@ tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found
     *found = tlmi_calloc(shape.num_parameters, sizeof(**found), "the tensors of a model");
     if (*found == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    tlm_status_t status = tlmi_model_create_empty(model, options);
+    tlm_status_t status = keep ? tlmi_model_create_described(model, options)
+                               : tlmi_model_create_empty(model, options);
     if (status != TLM_OK) {
         tlmi_free(*found);
         *found = NULL;
@@ -251,6 +341,9 @@ tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *mo
                          "%s: tensor '%.*s' has shape %s, but the model's has shape %s", path,
                          shown, name, tlmi_dims_text(given, tensor->shape, tensor->ndim),
                          tlmi_dims_text(own, spec->shape, spec->ndim));
+    if (spec->ndim == 1 && tensor->type->block > 1)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.*s' is a vector of type %s", path,
+                         shown, name, tensor->type->name);
     found[index] = *tensor;
     return TLM_OK;
 }
@@ -267,7 +360,10 @@ tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *fo
         }
     for (size_t i = 0; i < model->num_parameters; i++) {
         TLMI_TRY(tlmi_mapping_check(found[i].file, path));
-        read_weight(model, i, convention, &found[i]);
+        if (model->parameters[i] == NULL)
+            TLMI_TRY(keep_weight(model, i, convention, &found[i]));
+        else
+            read_weight(model, i, convention, &found[i]);
     }
     return TLM_OK;
 }

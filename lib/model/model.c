@@ -75,9 +75,8 @@ static tlm_status_t create_parameters(tlm_model_t *model)
     return status;
 }
 
-tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_t *options)
+tlm_status_t tlmi_model_create_described(tlm_model_t **out, const tlm_model_options_t *options)
 {
-    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
     tlm_model_options_t resolved;
     tlmi_model_shape_t shape;
 
@@ -90,15 +89,26 @@ tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_
     model->shape = shape;
     model->specs = tlmi_calloc(n, sizeof(*model->specs), "the names of a model's parameters");
     model->parameters = tlmi_calloc(n, sizeof(tlm_tensor_t *), "a model's parameters");
-    if (model->specs == NULL || model->parameters == NULL)
-        goto fail;
+    if (model->specs == NULL || model->parameters == NULL) {
+        tlm_model_free(model);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
     model->num_parameters = n;
     describe_parameters(model->specs, model);
-    TLMI_TRY_OR(fail, create_parameters(model));
     *out = model;
     return TLM_OK;
-fail:
-    tlm_model_free(model);
+}
+
+tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_t *options)
+{
+    tlm_model_t *model;
+
+    TLMI_TRY(tlmi_model_create_described(&model, options));
+    tlm_status_t status = create_parameters(model);
+    if (status == TLM_OK)
+        *out = model;
+    else
+        tlm_model_free(model);
     return status;
 }
 
@@ -218,12 +228,25 @@ tlm_status_t tlm_model_parameter(tlm_tensor_t **out, const tlm_model_t *model, c
     return TLM_OK;
 }
 
+tlm_status_t tlmi_model_check_float32(const char *function, const tlm_model_t *model)
+{
+    for (size_t i = 0; i < model->num_parameters; i++)
+        if (model->parameters[i]->dtype != TLM_FLOAT32)
+            return tlmi_fail(
+                TLM_ERR_UNSUPPORTED,
+                "%s: parameter '%s' is kept as %s, not as float32; open the model with "
+                "tlm_model_open for that",
+                function, model->specs[i].name, tlmi_dtype_name(model->parameters[i]->dtype));
+    return TLM_OK;
+}
+
 tlm_status_t tlm_model_set_parameter(tlm_model_t *model, const char *name, const float *values,
                                      const int64_t *shape, int32_t ndim)
 {
     size_t index = 0;
 
     TLMI_TRY(find_parameter(&index, "model_set_parameter", model, name));
+    TLMI_TRY(tlmi_check_float("model_set_parameter", name, model->parameters[index]));
     TLMI_REQUIRE("model_set_parameter", values);
     TLMI_REQUIRE("model_set_parameter", shape);
     if (ndim < 0 || ndim > TLM_MAX_DIMS)

@@ -70,4 +70,11 @@ tlm_status_t tlmi_block_recomputed(tlm_tensor_t **y, const tlm_model_t *model, i
 /* Makes a model whose parameters are zeros, for a loader to fill. */
 tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_t *options);
 
+/* Makes a model that has the descriptions of its parameters, but NULL for each of them, for a loader
+ * that makes them itself. */
+tlm_status_t tlmi_model_create_described(tlm_model_t **out, const tlm_model_options_t *options);
+
+/* Fails, naming it, if a parameter is not float32: see tlm_model_open_for_inference. */
+tlm_status_t tlmi_model_check_float32(const char *function, const tlm_model_t *model);
+
 #endif

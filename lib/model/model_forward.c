@@ -20,6 +20,7 @@ static tlm_status_t check_input(const char *function, const tlm_model_t *model, 
                                 int64_t batch, int64_t time)
 {
     TLMI_REQUIRE(function, model);
+    TLMI_TRY(tlmi_model_check_float32(function, model));
     TLMI_REQUIRE(function, ids);
     if (batch <= 0 || time <= 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,

@@ -28,6 +28,7 @@ tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor
 {
     TLMI_REQUIRE("tensor_to_dlpack", out);
     TLMI_REQUIRE("tensor_to_dlpack", tensor);
+    TLMI_TRY(tlmi_check_elements("tensor_to_dlpack", tensor));
     exported_t *exported = tlmi_calloc(1, sizeof(*exported), "DLPack tensor");
     if (exported == NULL)
         return TLM_ERR_OUT_OF_MEMORY;

@@ -79,6 +79,7 @@ tlm_status_t tlm_reshape(tlm_tensor_t **out, tlm_tensor_t *a, const int64_t *sha
 {
     TLMI_REQUIRE("reshape", out);
     TLMI_REQUIRE("reshape", a);
+    TLMI_TRY(tlmi_check_elements("reshape", a));
     if (ndim < 0 || ndim > TLM_MAX_DIMS)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "reshape: ndim %d is not in 0 .. %d", ndim,
                          TLM_MAX_DIMS);
@@ -149,6 +150,7 @@ tlm_status_t tlm_transpose(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim0, in
 {
     TLMI_REQUIRE("transpose", out);
     TLMI_REQUIRE("transpose", a);
+    TLMI_TRY(tlmi_check_elements("transpose", a));
     TLMI_TRY(tlmi_check_dim("transpose", &dim0, a));
     TLMI_TRY(tlmi_check_dim("transpose", &dim1, a));
     int64_t shape[TLM_MAX_DIMS];
@@ -199,6 +201,7 @@ tlm_status_t tlm_slice(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, int64_t
 {
     TLMI_REQUIRE("slice", out);
     TLMI_REQUIRE("slice", a);
+    TLMI_TRY(tlmi_check_elements("slice", a));
     TLMI_TRY(tlmi_check_dim("slice", &dim, a));
     if (start < 0 || stop < start || stop > a->shape[dim]) {
         char text[TLMI_SHAPE_TEXT];
@@ -257,6 +260,7 @@ static tlm_status_t concat_shape(int64_t *shape, int32_t *dim, tlm_tensor_t *con
     for (size_t i = 0; i < n; i++)
         if (tensors[i] == NULL)
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "concat: tensors[%zu] is NULL", i);
+    TLMI_TRY(tlmi_check_elements("concat", tensors[0]));
     TLMI_TRY(tlmi_check_dim("concat", dim, tensors[0]));
     memcpy(shape, tensors[0]->shape, sizeof(tensors[0]->shape));
     char text[TLMI_SHAPE_TEXT], first[TLMI_SHAPE_TEXT];

@@ -260,6 +260,23 @@ tlm_status_t tlmi_tensor_wrap(tlm_tensor_t **out, const char *op, int32_t dtype,
     return TLM_OK;
 }
 
+tlm_status_t tlmi_tensor_of_weight(tlm_tensor_t **out, int32_t dtype, void *data,
+                                   const int64_t *shape, int32_t ndim, void (*release)(void *user),
+                                   void *user)
+{
+    tlmi_storage_t *storage;
+    TLMI_TRY(make_storage(&storage, 0));
+    tlm_status_t status = make_tensor(out, dtype, data, shape, NULL, ndim, storage);
+    if (status != TLM_OK) {
+        drop_storage(storage); /* does not call release */
+        return status;
+    }
+    storage->data = data;
+    storage->release = release;
+    storage->user = user;
+    return TLM_OK;
+}
+
 tlm_status_t tlm_tensor_wrap(tlm_tensor_t **out, int32_t dtype, void *data, const int64_t *shape,
                              const int64_t *strides, int32_t ndim, void (*release)(void *user),
                              void *user)
@@ -359,6 +376,7 @@ static tlm_status_t check_count(const char *op, const tlm_tensor_t *tensor, cons
                                 size_t n)
 {
     TLMI_REQUIRE(op, tensor);
+    TLMI_TRY(tlmi_check_elements(op, tensor));
     if (n != (size_t)tensor->numel)
         return tlmi_fail(TLM_ERR_SHAPE, "%s: n is %zu, but the tensor has %" PRId64 " elements", op,
                          n, tensor->numel);
@@ -461,6 +479,15 @@ tlm_status_t tlmi_check_float(const char *op, const char *name, const tlm_tensor
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s has type %s, not float32", op, name,
                          tlmi_dtype_name(tensor->dtype));
     return TLM_OK;
+}
+
+tlm_status_t tlmi_check_elements(const char *op, const tlm_tensor_t *tensor)
+{
+    if (!tlmi_dtype_is_blocks(tensor->dtype))
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                     "%s: the tensor is of type %s, whose elements are in blocks", op,
+                     tlmi_dtype_name(tensor->dtype));
 }
 
 tlm_status_t tlmi_check_dim(const char *op, int32_t *dim, const tlm_tensor_t *tensor)

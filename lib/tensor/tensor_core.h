@@ -69,6 +69,16 @@ tlm_status_t tlmi_tensor_wrap(tlm_tensor_t **out, const char *op, int32_t dtype,
                               const int64_t *shape, const int64_t *strides, int32_t ndim,
                               void (*release)(void *user), void *user);
 
+/* Creates a row-major leaf of any type that weights may have, block formats too, over memory that
+ * `release` gives back. The caller has checked the shape; on failure the memory stays the
+ * caller's. */
+tlm_status_t tlmi_tensor_of_weight(tlm_tensor_t **out, int32_t dtype, void *data,
+                                   const int64_t *shape, int32_t ndim, void (*release)(void *user),
+                                   void *user);
+
+/* Fails if `tensor` is of a block format, whose elements cannot be taken one by one. */
+tlm_status_t tlmi_check_elements(const char *op, const tlm_tensor_t *tensor);
+
 bool tlmi_is_contiguous(const tlm_tensor_t *tensor);
 
 static inline float *tlmi_floats(const tlm_tensor_t *tensor)

@@ -13,6 +13,7 @@
 static tlm_status_t check_tensor(const char *where, const char *what, const char *name,
                                  const tlm_tensor_t *tensor)
 {
+    TLMI_TRY(tlmi_check_float(where, name, tensor));
     for (int64_t i = 0; i < tensor->numel; i++)
         if (!isfinite(tlmi_floats(tensor)[i]))
             return tlmi_fail(TLM_ERR_NON_FINITE, "%s: %s%s is %s at element %" PRId64, where, what,

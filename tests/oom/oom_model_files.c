@@ -117,10 +117,31 @@ static tlm_status_t open_gguf(void)
     return status;
 }
 
+static tlm_status_t open_kept(const char *path)
+{
+    tlm_model_t *opened = NULL;
+    tlm_status_t status = tlm_model_open_for_inference(&opened, NULL, NULL, path);
+
+    tlm_model_free(opened);
+    return status;
+}
+
+static tlm_status_t open_kept_gguf(void)
+{
+    return open_kept(path_of("gguf"));
+}
+
+static tlm_status_t open_kept_hf(void)
+{
+    return open_kept(path_of("folder"));
+}
+
 const scenario_t model_file_scenarios[] = {
     {"save_hf", prepare, save_hf, clean_up, false},
     {"open_hf", prepare_folder, open_hf, clean_up, false},
     {"save_gguf", prepare, save_gguf, clean_up, false},
     {"open_gguf", prepare_gguf, open_gguf, clean_up, false},
+    {"open_kept_gguf", prepare_gguf, open_kept_gguf, clean_up, false},
+    {"open_kept_hf", prepare_folder, open_kept_hf, clean_up, false},
     {0},
 };

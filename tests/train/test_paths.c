@@ -85,6 +85,8 @@ READS(open_tokenizer, tlm_tokenizer_t, tlm_tokenizer_free,
       tlm_tokenizer_open(&out, path, &with_pattern))
 READS(load_model, tlm_model_t, tlm_model_free, tlm_model_load(&out, path))
 READS(open_model, tlm_model_t, tlm_model_free, tlm_model_open(&out, NULL, NULL, path))
+READS(open_for_inference, tlm_model_t, tlm_model_free,
+      tlm_model_open_for_inference(&out, NULL, NULL, path))
 READS(open_dataset, tlm_dataset_t, tlm_dataset_free,
       tlm_dataset_open(&out, path, TLM_TOKENS_UINT16, 0))
 READS(read_metadata, char, tlm_free, tlm_checkpoint_metadata(&out, NULL, path))
@@ -135,6 +137,7 @@ static const access_t readers[] = {
     {"tlm_tokenizer_open", open_tokenizer, false, false},
     {"tlm_model_load", load_model, false, false},
     {"tlm_model_open", open_model, false, false},
+    {"tlm_model_open_for_inference", open_for_inference, false, false},
     {"tlm_dataset_open", open_dataset, true, false},
     {"tlm_checkpoint_metadata", read_metadata, false, false},
     {"tlm_checkpoint_load", load_checkpoint, false, false},

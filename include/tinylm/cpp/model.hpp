@@ -293,13 +293,15 @@ struct opened_model {
     model_file_options options;
 };
 
-/** A checkpoint, a folder of Hugging Face's transformers, or a GGUF file. */
-inline opened_model open_model(const std::string &path)
+/** A checkpoint, a folder of Hugging Face's transformers, or a GGUF file; for_inference:
+ *  tlm_model_open_for_inference. */
+inline opened_model open_model(const std::string &path, bool for_inference = false)
 {
     tlm_model_t *made = nullptr;
     tlm_tokenizer_t *with = nullptr;
     model_file_options options;
-    check(tlm_model_open(&made, &with, &options, path.c_str()));
+    check((for_inference ? tlm_model_open_for_inference : tlm_model_open)(&made, &with, &options,
+                                                                          path.c_str()));
     return {model(made), tokenizer(with), options};
 }
 

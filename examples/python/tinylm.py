@@ -387,6 +387,7 @@ _STATUS_FUNCTIONS = {
     "tlm_tokenizer_token_id": [_IDS, c_void_p, c_char_p, c_size_t],
     "tlm_tokenizer_decode_with": [_OUT, _SIZES, c_void_p, _IDS, c_size_t, POINTER(_DecodeOptions)],
     "tlm_tokenizer_count": [_COUNTS, c_void_p, c_char_p, c_size_t],
+    "tlm_tokenizer_encode_into": [_IDS, c_size_t, _SIZES, c_void_p, c_char_p, c_size_t],
     "tlm_tokenizer_encode_with": [POINTER(_IDS), _SIZES, c_void_p, c_char_p, c_size_t,
                                   POINTER(_EncodeOptions)],
     "tlm_tokenizer_encode_batch": [POINTER(_IDS), POINTER(_SIZES), c_void_p, POINTER(_Bytes),
@@ -575,6 +576,11 @@ def _load_library() -> ctypes.CDLL:
 
 
 _lib = _load_library()
+
+
+# Without conversions of arguments, and a check of the status, which take longer than a small text.
+_encode_into = _lib["tlm_tokenizer_encode_into"]
+_encode_into.restype = c_int32
 
 # ---- The library as a whole -----------------------------------------------------------------------
 
@@ -878,6 +884,24 @@ def _patterns() -> dict[str, str]:
 PATTERNS = _patterns()
 
 
+_ROOM = 4096  # ids of a small text, at most
+
+
+class _Room:
+    """The array of a small call, and the objects that pass it, which are made once. A call takes one out of the
+    list, so that calls of other threads and of signal handlers do not share it."""
+
+    def __init__(self) -> None:
+        array = (c_uint32 * _ROOM)()
+        self.ids, self.capacity = byref(array), c_size_t(_ROOM)
+        self.n, self.size = c_size_t(), c_size_t()
+        self.to_n = byref(self.n)
+        self.view = memoryview(array).cast("B")
+
+
+_rooms: list[_Room] = []
+
+
 class Tokenizer(_Handle):
     """A byte-level BPE vocabulary, created from tokens by id and merges in order of application. Special
     tokens that are not in the vocabulary get the ids after it; a mapping gives each its id. ignore_merges:
@@ -998,6 +1022,37 @@ class Tokenizer(_Handle):
         _lib.tlm_tokenizer_token_id(byref(token_id), self._handle, token, len(token))
         return token_id.value
 
+    def encode_array(self, text: Text, **options: Any) -> _array:
+        """The ids of encode as an array.array of unsigned 32-bit integers, which is faster to make than a list
+        and which numpy.frombuffer takes as it is."""
+        if options or len(text) > _ROOM:
+            return self._encode_large(text, options)
+        if type(text) is not bytes:
+            text = _utf8(text)
+        try:
+            room = _rooms.pop()
+        except IndexError:
+            room = _Room()
+        room.size.value = len(text)
+        status = _encode_into(room.ids, room.capacity, room.to_n, self._handle, text, room.size)
+        if status != 0:
+            _check(status, None, None)
+        n = room.n.value
+        if n > _ROOM:
+            return self._encode_large(text, {})
+        ids = _array("I")
+        ids.frombytes(room.view[:4 * n])
+        _rooms.append(room)
+        return ids
+
+    def _encode_large(self, text: Text, options: dict) -> _array:
+        text, ids, n, array = _utf8(text), _IDS(), c_size_t(), _array("I")
+        _lib.tlm_tokenizer_encode_with(byref(ids), byref(n), self._handle, text, len(text),
+                                       byref(_encode_options(**options)) if options else None)
+        array.frombytes(ctypes.string_at(ids, 4 * n.value) if n.value else b"")
+        _lib.tlm_free(ids)
+        return array
+
     def encode(self, text: Text, **options: Any) -> list[int]:
         """Ids of a text. The options are those of tiktoken, except that by default all special tokens are allowed:
         allowed_special ("all" or a set of strings, which become their ids), disallowed_special (these
@@ -1005,10 +1060,7 @@ class Tokenizer(_Handle):
         (0..1), the probability of skipping a merge, and its seed. add_special_tokens puts the special
         tokens around the text that the tokenizer's file asks for, such as [CLS] ... [SEP], and
         whole_texts ignores the truncation and padding that a tokenizer.json asks for."""
-        text, ids, n = _utf8(text), _IDS(), c_size_t()
-        _lib.tlm_tokenizer_encode_with(byref(ids), byref(n), self._handle, text, len(text),
-                                       byref(_encode_options(**options)) if options else None)
-        return _take_ids(ids, n)
+        return self.encode_array(text, **options).tolist()
 
     def encode_ordinary(self, text: Text) -> list[int]:
         """Ids of a text in which special tokens are plain text."""

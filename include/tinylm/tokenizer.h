@@ -189,6 +189,14 @@ TLM_API tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n,
                                           const tlm_tokenizer_t *tokenizer, const void *text,
                                           size_t size);
 
+/** Does what tlm_tokenizer_encode does, into the caller's array: writes the ids, but at most the
+ *  first `capacity`, and sets *n to the number of all ids of the text, which may be larger. A small
+ *  text takes no memory but what the tokenizer keeps. If the call fails, what `ids` holds is
+ *  unspecified. @since 0.2 */
+TLM_API tlm_status_t tlm_tokenizer_encode_into(uint32_t *ids, size_t capacity, size_t *n,
+                                               const tlm_tokenizer_t *tokenizer, const void *text,
+                                               size_t size);
+
 /** Counts the ids that tlm_tokenizer_encode would return, without storing them. See there for
  *  threads and errors. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_count(uint64_t *n, const tlm_tokenizer_t *tokenizer,

@@ -1,6 +1,8 @@
 /* Encoding one text into an array, with or without options, and counting its ids. */
 #include "tokenizer/encode.h"
 
+#include <string.h>
+
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -71,6 +73,62 @@ tlm_status_t tlm_tokenizer_encode_with(uint32_t **ids, size_t *n, const tlm_toke
     tlm_status_t status = encode_to_array(ids, n, &plan, text, size);
     tlmi_encode_plan_release(&plan);
     return status;
+}
+
+/* The caller's array. */
+typedef struct target {
+    uint32_t *ids;
+    size_t capacity, n; /* n may exceed the capacity */
+} target_t;
+
+static tlm_status_t fill_target(void *context, const uint32_t *ids, size_t n)
+{
+    target_t *target = context;
+    size_t room = target->n < target->capacity ? target->capacity - target->n : 0;
+
+    if (room > 0)
+        memcpy(target->ids + target->n, ids, (n < room ? n : room) * sizeof(*ids));
+    target->n += n;
+    return TLM_OK;
+}
+
+static tlm_status_t encode_limited(target_t *target, const tlmi_encode_plan_t *plan,
+                                   const void *text, size_t size)
+{
+    uint32_t *ids;
+    size_t n;
+
+    TLMI_TRY(encode_to_array(&ids, &n, plan, text, size));
+    if (n > 0) {
+        (void)fill_target(target, ids, n);
+        tlmi_free(ids);
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tokenizer_encode_into(uint32_t *ids, size_t capacity, size_t *n,
+                                       const tlm_tokenizer_t *tokenizer, const void *data,
+                                       size_t size)
+{
+    if (capacity > 0)
+        TLMI_REQUIRE("tokenizer_encode_into", ids);
+    TLMI_REQUIRE("tokenizer_encode_into", n);
+    TLMI_REQUIRE("tokenizer_encode_into", tokenizer);
+    if (size > 0 && data == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "tokenizer_encode_into: text is NULL");
+    tlmi_encode_plan_t plan;
+    tlmi_encode_plan_init_default(&plan, "tokenizer_encode_into", tokenizer);
+    target_t target = {ids, capacity, 0};
+    if (tlmi_plan_limits(&plan)) {
+        TLMI_TRY(encode_limited(&target, &plan, data, size));
+    } else {
+        tlm_bytes_t text = {data, size};
+        tlmi_id_sink_t sink = {.take = fill_target, .context = &target};
+
+        TLMI_TRY(tlmi_encode_texts(&plan, &text, 1, &sink));
+    }
+    *n = target.n;
+    return TLM_OK;
 }
 
 static tlm_status_t count_ids(void *context, const uint32_t *ids, size_t n)

@@ -262,6 +262,10 @@ static tlm_status_t encode_here(const tlmi_encode_plan_t *plan, const tlm_bytes_
     tlmi_encode_worker_t worker;
     tlm_status_t status = TLM_OK;
 
+    if (memory != NULL) {
+        own = memory->ids;
+        memory->ids = (tlmi_id_list_t){0};
+    }
     tlmi_encode_worker_init(&worker, plan, memory, sink->list != NULL ? sink->list : &own);
     worker.sink = sink->list != NULL ? NULL : sink;
     for (size_t i = 0; i < num_texts && status == TLM_OK; i++) {
@@ -272,8 +276,12 @@ static tlm_status_t encode_here(const tlmi_encode_plan_t *plan, const tlm_bytes_
     if (status == TLM_OK && worker.sink != NULL)
         status = tlmi_encode_worker_flush(&worker);
     tlmi_encode_worker_release(&worker);
+    own.n = 0;
+    if (memory != NULL)
+        memory->ids = own;
+    else
+        tlmi_id_list_release(&own);
     tlmi_memory_pool_give(pool, memory);
-    tlmi_id_list_release(&own);
     return status;
 }
 

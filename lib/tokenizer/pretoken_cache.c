@@ -17,6 +17,7 @@
 
 #define MAX_IDLE         TLM_MAX_THREADS
 #define MAX_IDLE_SCRATCH ((size_t)1 << 20) /* bytes; larger scratch blocks are freed, not kept */
+#define MAX_IDLE_IDS     ((size_t)1 << 14) /* the same for lists of ids */
 
 static tlmi_cache_entry_t *make_table(size_t size)
 {
@@ -204,7 +205,8 @@ tlm_status_t tlmi_memory_pool_create(tlmi_memory_pool_t **out)
 
 static size_t memory_size(const tlmi_encode_memory_t *memory)
 {
-    return sizeof(*memory) + tlmi_pretoken_cache_size(memory->cache) + memory->scratch.size;
+    return sizeof(*memory) + tlmi_pretoken_cache_size(memory->cache) + memory->scratch.size +
+           memory->ids.capacity * sizeof(*memory->ids.ids);
 }
 
 /* Frees memory that was taken from the pool or made for it. */
@@ -213,6 +215,7 @@ static void drop_memory(tlmi_memory_pool_t *pool, tlmi_encode_memory_t *memory)
     atomic_fetch_sub_explicit(&pool->bytes, memory->counted, memory_order_relaxed);
     tlmi_pretoken_cache_free(memory->cache);
     tlmi_scratch_release(&memory->scratch);
+    tlmi_id_list_release(&memory->ids);
     tlmi_free(memory);
 }
 
@@ -277,6 +280,8 @@ void tlmi_memory_pool_give(tlmi_memory_pool_t *pool, tlmi_encode_memory_t *memor
         return;
     if (memory->scratch.size > MAX_IDLE_SCRATCH)
         tlmi_scratch_release(&memory->scratch);
+    if (memory->ids.capacity > MAX_IDLE_IDS)
+        tlmi_id_list_release(&memory->ids);
     bool is_kept = count_memory(pool, memory);
     for (int i = 0; is_kept && i < MAX_IDLE; i++) {
         tlmi_encode_memory_t *none = NULL;

@@ -143,7 +143,8 @@ size_t tlmi_pretoken_cache_size(const tlmi_pretoken_cache_t *cache);
 typedef struct tlmi_encode_memory {
     tlmi_pretoken_cache_t *cache;
     tlmi_scratch_t scratch;
-    size_t counted; /* its bytes that the pool's sum includes */
+    tlmi_id_list_t ids; /* empty, with room for those of a small text */
+    size_t counted;     /* its bytes that the pool's sum includes */
 } tlmi_encode_memory_t;
 
 /* Maximum number of bytes that a tokenizer keeps as idle memory. */

@@ -331,13 +331,15 @@ static tlm_status_t tokenize(void)
 {
     tlm_tokenizer_t *fresh = NULL;
     uint64_t n, count;
+    size_t size;
     tlm_status_t status;
 
     TRY(tlm_tokenizer_load(&fresh, path_of("vocab.json"), path_of("merges.txt"), NULL));
     TRY(tlm_tokenizer_encode_file(&n, fresh, path_of("text"), path_of("text.npy"), TLM_TOKENS_AUTO,
                                   NULL, NULL));
     TRY(tlm_tokenizer_count(&count, fresh, text, TEXT_SIZE));
-    if (n != count)
+    TRY(tlm_tokenizer_encode_into(NULL, 0, &size, fresh, text, TEXT_SIZE));
+    if (n != count || n != size)
         fault("the file has another number of ids than the text");
 done:
     tlm_tokenizer_free(fresh);

@@ -236,6 +236,17 @@ class EncodeTest(unittest.TestCase):
         self.tokenizer.trim()
         self.assertEqual(self.tokenizer.count(TEXT + END), len(self.tokenizer.encode(TEXT + END)))
 
+    def test_encode_array(self):
+        for text in ("", "the cat", TEXT + END, b"\xff" * 5000, "\u00e9" * 4000, bytearray(b"the")):
+            ids = self.tokenizer.encode_array(text)
+            self.assertEqual((ids.typecode, ids.itemsize), ("I", 4))
+            self.assertEqual(ids.tolist(), self.tokenizer.encode_batch([text])[0])
+            self.assertEqual(self.tokenizer.encode(text), ids.tolist())
+        self.assertEqual(self.tokenizer.encode_array("a" + END, allowed_special=(), disallowed_special=()).tolist(),
+                         self.tokenizer.encode_ordinary("a" + END))
+        with self.assertRaises(TypeError):
+            self.tokenizer.encode_array(7)
+
     def test_decoding_as_ids_come(self):
         ids = [i for b in TEXT[:60].encode() + b"\xf0" for i in self.tokenizer.encode(bytes([b]))]
         pieces = list(self.tokenizer.decode_iterable(ids))

@@ -223,21 +223,32 @@ START_TEST(counts_are_the_lengths)
 {
     tlm_tokenizer_t *tokenizer = trained_tokenizer(COUNT(special_pieces), NULL);
     test_random_t random = {16, 0};
+    size_t none = 1;
 
     for (int i = 0; i < 300; i++) {
         tlm_bytes_t text = random_text(&random, draw(&random, 300));
+        uint32_t *ids, some[128] = {0};
+        size_t n, capacity = draw(&random, 127), all = 77;
         uint64_t count = 77;
-        uint32_t *ids;
-        size_t n;
 
         ASSERT_OK(tlm_tokenizer_encode(&ids, &n, tokenizer, text.data, text.size));
         ASSERT_OK(tlm_tokenizer_count(&count, tokenizer, text.data, text.size));
         ck_assert_uint_eq(count, n);
+        some[capacity] = 4242;
+        ASSERT_OK(tlm_tokenizer_encode_into(some, capacity, &all, tokenizer, text.data, text.size));
+        ck_assert_uint_eq(all, n);
+        for (size_t k = 0; k < capacity && k < n; k++)
+            ck_assert_uint_eq(some[k], ids[k]);
+        ck_assert_uint_eq(some[capacity], 4242);
         tlm_free(ids);
         free_text(text);
     }
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "n is NULL",
                  tlm_tokenizer_count(NULL, tokenizer, "", 0));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "ids is NULL",
+                 tlm_tokenizer_encode_into(NULL, 1, &none, tokenizer, "", 0));
+    ASSERT_OK(tlm_tokenizer_encode_into(NULL, 0, &none, tokenizer, "", 0));
+    ck_assert_uint_eq(none, 0);
     tlm_tokenizer_free(tokenizer);
 }
 END_TEST

@@ -36,17 +36,14 @@ static size_t sort_tokens(uint64_t *keys, const tlm_tokenizer_t *tokenizer)
 tlm_status_t tlm_tokenizer_longest_tokens(uint32_t *ids, size_t *n,
                                           const tlm_tokenizer_t *tokenizer, size_t most)
 {
-    uint64_t *keys;
-    size_t count;
-
     TLMI_REQUIRE("tokenizer_longest_tokens", n);
     TLMI_REQUIRE("tokenizer_longest_tokens", tokenizer);
     if (most > 0)
         TLMI_REQUIRE("tokenizer_longest_tokens", ids);
-    keys = tlmi_alloc(tokenizer->vocabulary.size, sizeof(*keys), "a list of tokens");
+    uint64_t *keys = tlmi_alloc(tokenizer->vocabulary.size, sizeof(*keys), "a list of tokens");
     if (keys == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    count = sort_tokens(keys, tokenizer);
+    size_t count = sort_tokens(keys, tokenizer);
     count = count < most ? count : most;
     for (size_t i = 0; i < count; i++)
         ids[i] = (uint32_t)keys[i];

@@ -36,11 +36,9 @@ static tlm_bytes_t find_token(const tlm_tokenizer_t *tokenizer, uint32_t id)
 
 tlm_status_t tlm_tokenizer_token(tlm_bytes_t *out, const tlm_tokenizer_t *tokenizer, uint32_t id)
 {
-    tlm_bytes_t token;
-
     TLMI_REQUIRE("tokenizer_token", out);
     TLMI_REQUIRE("tokenizer_token", tokenizer);
-    token = find_token(tokenizer, id);
+    tlm_bytes_t token = find_token(tokenizer, id);
     if (token.size == 0)
         return fail_id("tokenizer_token", id, tokenizer);
     *out = token;
@@ -50,15 +48,13 @@ tlm_status_t tlm_tokenizer_token(tlm_bytes_t *out, const tlm_tokenizer_t *tokeni
 tlm_status_t tlm_tokenizer_merge(uint32_t *left, uint32_t *right, const tlm_tokenizer_t *tokenizer,
                                  uint32_t index)
 {
-    const tlmi_merge_t *merge;
-
     TLMI_REQUIRE("tokenizer_merge", left);
     TLMI_REQUIRE("tokenizer_merge", right);
     TLMI_REQUIRE("tokenizer_merge", tokenizer);
     if (index >= tlm_tokenizer_num_merges(tokenizer))
         return tlmi_fail(TLM_ERR_RANGE, "tokenizer_merge: no merge %u; there are %u", index,
                          tlm_tokenizer_num_merges(tokenizer));
-    merge = &tlmi_tokenizer_bpe(tokenizer)->merges.merges[index];
+    const tlmi_merge_t *merge = &tlmi_tokenizer_bpe(tokenizer)->merges.merges[index];
     *left = merge->left;
     *right = merge->right;
     return TLM_OK;
@@ -80,13 +76,11 @@ tlm_status_t tlm_tokenizer_special_token(uint32_t *id, const tlm_tokenizer_t *to
 tlm_status_t tlm_tokenizer_token_id(uint32_t *id, const tlm_tokenizer_t *tokenizer,
                                     const void *bytes, size_t size)
 {
-    uint32_t found;
-
     TLMI_REQUIRE("tokenizer_token_id", id);
     TLMI_REQUIRE("tokenizer_token_id", tokenizer);
     if (size > 0)
         TLMI_REQUIRE("tokenizer_token_id", bytes);
-    found = tlmi_vocabulary_find(&tokenizer->vocabulary, bytes, size);
+    uint32_t found = tlmi_vocabulary_find(&tokenizer->vocabulary, bytes, size);
     if (found == TLMI_NO_TOKEN)
         return tlmi_fail(TLM_ERR_NOT_FOUND,
                          "tokenizer_token_id: no token consists of these %zu bytes", size);

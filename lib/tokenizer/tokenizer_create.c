@@ -190,13 +190,12 @@ static tlm_status_t escapes_spaces(bool *out, const tlmi_normalizer_t *normalize
  * words, which are likely to be in the cache. */
 static tlm_status_t cut_before_meta(tlm_tokenizer_t *tokenizer)
 {
-    tlmi_splitter_t *splitter;
-    bool escapes;
-
     if (tokenizer->model->kind->splits_before_meta == NULL ||
         tlmi_pretokenizer_pattern(tokenizer->pretokenizer) != NULL)
         return TLM_OK;
+    bool escapes;
     TLMI_TRY(escapes_spaces(&escapes, tokenizer->normalizer));
+    tlmi_splitter_t *splitter;
     TLMI_TRY(tlmi_split_before_meta_create(&splitter, tokenizer->model, escapes));
     return tlmi_pretokenizer_add(tokenizer->pretokenizer, splitter);
 }
@@ -211,13 +210,11 @@ tlm_status_t tlmi_tokenizer_copy_vocabulary(tlmi_vocabulary_t *out, const char *
                                             const tlm_bytes_t *vocab, size_t vocab_size)
 {
     for (size_t i = 0; i < vocab_size; i++) {
-        uint32_t twin;
-
         if (vocab[i].size > 0 && vocab[i].data == NULL)
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                              "%s: token %zu has %zu bytes, but its pointer is NULL", what, i,
                              vocab[i].size);
-        twin = tlmi_vocabulary_find(out, vocab[i].data, vocab[i].size);
+        uint32_t twin = tlmi_vocabulary_find(out, vocab[i].data, vocab[i].size);
         if (twin != TLMI_NO_TOKEN)
             return tlmi_fail(TLM_ERR_FORMAT, "%s: tokens %u and %zu of the vocabulary are the same",
                              what, twin, i);
@@ -294,9 +291,8 @@ tlm_status_t tlmi_tokenizer_build(tlm_tokenizer_t **out, const char *what, const
 {
     tlmi_vocabulary_t vocabulary = {0};
     tlmi_merge_table_t table = {0};
-    tlm_status_t status;
 
-    status = tlmi_tokenizer_copy_vocabulary(&vocabulary, what, vocab, vocab_size);
+    tlm_status_t status = tlmi_tokenizer_copy_vocabulary(&vocabulary, what, vocab, vocab_size);
     if (status == TLM_OK)
         status = copy_merges(&table, what, &vocabulary, merges, num_merges);
     if (status == TLM_OK)
@@ -310,7 +306,6 @@ tlm_status_t tlm_tokenizer_create(tlm_tokenizer_t **out, const tlm_bytes_t *voca
                                   size_t vocab_size, const tlm_bytes_t *merges, size_t num_merges,
                                   const tlm_tokenizer_options_t *options)
 {
-    tlm_tokenizer_options_t known;
     tlmi_token_list_t list = {0};
     tlm_status_t status = TLM_OK;
 
@@ -319,6 +314,7 @@ tlm_status_t tlm_tokenizer_create(tlm_tokenizer_t **out, const tlm_bytes_t *voca
         TLMI_REQUIRE("tokenizer_create", vocab);
     if (num_merges > 0)
         TLMI_REQUIRE("tokenizer_create", merges);
+    tlm_tokenizer_options_t known;
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_create", options));
     for (size_t i = 0; i < vocab_size && status == TLM_OK; i++)
         status = tlmi_token_list_append(&list, vocab[i]);

@@ -101,7 +101,6 @@ static tlm_status_t place_children(builder_t *builder, const subtree_t *subtree)
     tlmi_trie_t *trie = builder->trie;
     uint8_t bytes[BLOCK];
     size_t n = 0, first = subtree->first;
-    uint32_t base;
 
     if (keys[first].size == subtree->depth)
         trie->nodes[subtree->node].id = keys[first++].id;
@@ -110,6 +109,7 @@ static tlm_status_t place_children(builder_t *builder, const subtree_t *subtree)
             bytes[n++] = keys[i].bytes[subtree->depth];
     if (n == 0)
         return TLM_OK;
+    uint32_t base;
     TLMI_TRY(choose_base(&base, builder, bytes, n));
     if (!tlmi_grow(&builder->stack, &builder->capacity, builder->n + n, sizeof(*builder->stack),
                    "a trie"))

@@ -24,11 +24,10 @@ static uint32_t *find_slot(const tlmi_vocabulary_t *vocabulary, const uint8_t *b
 
     for (;; at = (at + 1) & mask) {
         uint32_t id = vocabulary->slots[at];
-        tlm_bytes_t token;
 
         if (id == TLMI_NO_TOKEN)
             return &vocabulary->slots[at];
-        token = tlmi_vocabulary_token(vocabulary, id);
+        tlm_bytes_t token = tlmi_vocabulary_token(vocabulary, id);
         if (token.size == size && memcmp(token.data, bytes, size) == 0)
             return &vocabulary->slots[at];
     }
@@ -59,11 +58,10 @@ static tlm_status_t grow_slots(tlmi_vocabulary_t *vocabulary)
 /* Makes room for one more token of `size` bytes. */
 static tlm_status_t reserve(tlmi_vocabulary_t *vocabulary, size_t size)
 {
-    size_t needed;
-
     if (vocabulary->size == TLMI_NO_TOKEN)
         return tlmi_fail(TLM_ERR_RANGE, "tokenizer: a vocabulary holds at most %u tokens",
                          TLMI_NO_TOKEN);
+    size_t needed;
     if (!tlmi_add_size(&needed, vocabulary->bytes_size, size) ||
         !tlmi_add_size(&needed, needed, TLMI_VOCABULARY_SLACK))
         return tlmi_fail_memory(size, "a token");
@@ -141,10 +139,9 @@ tlm_status_t tlmi_vocabulary_join(uint32_t *id, tlmi_vocabulary_t *vocabulary, u
 {
     size_t left_size = tlmi_vocabulary_token(vocabulary, left).size;
     size_t right_size = tlmi_vocabulary_token(vocabulary, right).size;
-    uint8_t *to;
 
     TLMI_TRY(reserve(vocabulary, left_size + right_size));
-    to = vocabulary->bytes + vocabulary->bytes_size; /* kept only if the token is new */
+    uint8_t *to = vocabulary->bytes + vocabulary->bytes_size; /* kept only if the token is new */
     memcpy(to, tlmi_vocabulary_token(vocabulary, left).data, left_size);
     memcpy(to + left_size, tlmi_vocabulary_token(vocabulary, right).data, right_size);
     *id = tlmi_vocabulary_find(vocabulary, to, left_size + right_size);

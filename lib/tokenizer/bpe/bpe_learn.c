@@ -80,11 +80,10 @@ static int compare_tokens(const tlmi_vocabulary_t *vocabulary, uint32_t a, uint3
 static inline bool comes_first(const learner_t *learner, heap_entry_t a, heap_entry_t b)
 {
     const pair_t *x = &learner->pairs[a.pair], *y = &learner->pairs[b.pair];
-    int order;
 
     if (a.count != b.count)
         return a.count > b.count;
-    order = compare_tokens(learner->vocabulary, x->left, y->left);
+    int order = compare_tokens(learner->vocabulary, x->left, y->left);
     if (order == 0)
         order = compare_tokens(learner->vocabulary, x->right, y->right);
     return order > 0;
@@ -304,16 +303,14 @@ static inline tlm_status_t merge_place(learner_t *learner, const pair_t *pair, u
     uint32_t *cells = learner->cells.cells;
     uint32_t middle = at + learner->lengths[pair->left];
     uint32_t end = middle + learner->lengths[pair->right];
-    uint32_t before, behind;
-    uint64_t count;
 
     if (cells[at] != pair->left || cells[middle] != pair->right)
         return TLM_OK;
-    count = tlmi_token_cells_count(&learner->cells, learner->lengths, end);
+    uint64_t count = tlmi_token_cells_count(&learner->cells, learner->lengths, end);
     cells[middle] = TLMI_CELL_INSIDE;
     cells[at] = cells[end - 1] = product;
-    before = cells[at - 1];
-    behind = cells[end];
+    uint32_t before = cells[at - 1];
+    uint32_t behind = cells[end];
     if (!(before & TLMI_CELL_COUNT))
         TLMI_TRY(note_place(learner, learner->tokens[before].new_before, true, before, product,
                             at - learner->lengths[before], count));
@@ -373,11 +370,10 @@ static size_t pair_slot(const pair_index_t *index, const learner_t *learner, uin
 static tlm_status_t grow_index(pair_index_t *index, const learner_t *learner)
 {
     size_t num_slots = index->num_slots == 0 ? 4096 : 2 * index->num_slots;
-    uint32_t *slots;
 
     if (2 * learner->num_pairs < index->num_slots)
         return TLM_OK;
-    slots = tlmi_alloc(num_slots, sizeof(*slots), "pairs");
+    uint32_t *slots = tlmi_alloc(num_slots, sizeof(*slots), "pairs");
     if (slots == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     memset(slots, 0xFF, num_slots * sizeof(*slots));
@@ -395,13 +391,13 @@ static bool next_neighbors(size_t *at, const learner_t *learner)
     const tlmi_token_cells_t *cells = &learner->cells;
 
     while (*at < cells->n) {
-        uint32_t left = cells->cells[*at], right;
+        uint32_t left = cells->cells[*at];
 
         if (left & TLMI_CELL_COUNT) {
             ++*at;
             continue;
         }
-        right = cells->cells[*at + learner->lengths[left]];
+        uint32_t right = cells->cells[*at + learner->lengths[left]];
         if (!(right & TLMI_CELL_COUNT) && !is_too_long(learner, left, right))
             return true;
         *at += learner->lengths[left];
@@ -415,12 +411,11 @@ static tlm_status_t count_pairs(size_t *num_places, learner_t *learner, pair_ind
 
     *num_places = 0;
     for (size_t at = 0; next_neighbors(&at, learner); at += lengths[cells[at]]) {
-        uint32_t left = cells[at], right = cells[at + lengths[left]], pair;
-        size_t slot;
+        uint32_t left = cells[at], right = cells[at + lengths[left]];
 
         TLMI_TRY(grow_index(index, learner));
-        slot = pair_slot(index, learner, left, right);
-        pair = index->slots[slot];
+        size_t slot = pair_slot(index, learner, left, right);
+        uint32_t pair = index->slots[slot];
         if (pair == NONE) {
             TLMI_TRY(add_pair(&pair, learner, left, right));
             index->slots[slot] = pair;
@@ -472,12 +467,11 @@ static tlm_status_t start(learner_t *learner)
     const tlmi_bpe_learn_options_t *options = learner->options;
     pair_index_t index = {NULL, 0};
     size_t num_places;
-    tlm_status_t status;
 
     TLMI_TRY(add_tokens(learner, 0));
     TLMI_TRY(tlmi_token_cells_create(&learner->cells, options->counts, options->byte_ids,
                                      options->base));
-    status = count_pairs(&num_places, learner, &index);
+    tlm_status_t status = count_pairs(&num_places, learner, &index);
     if (status == TLM_OK)
         status = list_pairs(learner, &index, num_places);
     tlmi_free(index.slots);
@@ -548,11 +542,10 @@ tlm_status_t tlmi_bpe_learn(tlmi_merge_t **merges, size_t *num_merges,
                             tlmi_vocabulary_t *vocabulary, const tlmi_bpe_learn_options_t *options)
 {
     learner_t learner = {.vocabulary = vocabulary, .options = options};
-    tlm_status_t status;
 
     *merges = NULL;
     *num_merges = 0;
-    status = start(&learner);
+    tlm_status_t status = start(&learner);
     if (status == TLM_OK)
         status = learn(merges, num_merges, &learner);
     release(&learner);

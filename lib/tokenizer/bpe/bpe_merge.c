@@ -169,13 +169,12 @@ static tlm_status_t merge_pieces(const tlmi_bpe_model_t *model, tlmi_scratch_t *
 {
     uint32_t few[SHORT_SIZE], *symbols = few;
     work_t work = {0};
-    size_t n;
 
     if (size > SHORT_SIZE || dropout != NULL || model->num_splits > 0) {
         TLMI_TRY(start_work(&work, model, scratch, size, dropout));
         symbols = work.symbols;
     }
-    n = tlmi_bpe_symbolize_pieces(model, symbols, pretoken, size);
+    size_t n = tlmi_bpe_symbolize_pieces(model, symbols, pretoken, size);
     TLMI_TRY(merge(&n, &work, model, scratch, symbols, n, dropout));
     out->n +=
         tlmi_bpe_resolve_pieces(model, out->ids + out->n, symbols, n, &work.splits, pretoken, size);

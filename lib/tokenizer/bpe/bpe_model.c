@@ -58,7 +58,6 @@ static tlm_status_t is_made_by_merges(bool *out, const tlmi_bpe_model_t *model,
                                       tlmi_scratch_t *scratch, tlmi_id_list_t *ids, uint32_t id)
 {
     tlm_bytes_t token = tlmi_vocabulary_token(model->vocabulary, id);
-    tlm_status_t status;
 
     *out = false;
     ids->n = 0;
@@ -66,7 +65,7 @@ static tlm_status_t is_made_by_merges(bool *out, const tlmi_bpe_model_t *model,
         return TLM_OK;
     if (!tlmi_id_list_reserve(ids, token.size))
         return TLM_ERR_OUT_OF_MEMORY;
-    status = tlmi_bpe_merge(model, scratch, ids, token.data, token.size, NULL);
+    tlm_status_t status = tlmi_bpe_merge(model, scratch, ids, token.data, token.size, NULL);
     *out = status == TLM_OK && ids->n == 1 && ids->ids[0] == id;
     /* A token may hold characters that are unknown and for which there is no unk_token. */
     return status == TLM_ERR_OUT_OF_MEMORY ? status : TLM_OK;

@@ -173,7 +173,7 @@ static uint32_t follow(const tlmi_trie_t *trie, uint32_t node, uint8_t byte)
 static tlm_status_t find_lefts(size_t *last, builder_t *builder, tlm_bytes_t piece)
 {
     const uint8_t *end = piece.data + piece.size;
-    uint32_t code_point, node = TLMI_TRIE_ROOT;
+    uint32_t node = TLMI_TRIE_ROOT;
     size_t length = 0;
 
     *last = 0;
@@ -182,6 +182,7 @@ static tlm_status_t find_lefts(size_t *last, builder_t *builder, tlm_bytes_t pie
         if (at > 0 && at == length) /* the first character */
             TLMI_TRY(symbol_of(&builder->lefts[at], builder, piece.data, at));
         *last = at;
+        uint32_t code_point;
         length = next_character(&code_point, piece.data + at, end);
         for (size_t i = 0; i < length; i++) {
             if (i > 0)
@@ -376,13 +377,12 @@ static tlm_status_t build(builder_t *builder, const uint8_t *hidden)
 {
     tlmi_bpe_options_t options = {.is_added = hidden};
     tlmi_bpe_model_t *model = builder->model;
-    scored_t *ranked;
 
     TLMI_TRY(tlmi_bpe_symbols_init(&model->symbols, builder->what, model->vocabulary, &options));
     model->symbols.unk_id = builder->pieces->unk_id;
     if (builder->pieces->byte_fallback)
         TLMI_TRY(find_bytes(model, builder->what, builder->pieces->size));
-    ranked = tlmi_alloc(builder->pieces->size, sizeof(*ranked), "a vocabulary");
+    scored_t *ranked = tlmi_alloc(builder->pieces->size, sizeof(*ranked), "a vocabulary");
     if (ranked == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlm_status_t status = find_merges(builder, ranked);
@@ -418,11 +418,9 @@ tlm_status_t tlmi_bpe_model_create_from_pieces(tlmi_subword_model_t **out, const
                                                const tlmi_pieces_t *pieces)
 {
     builder_t builder = {.pieces = pieces, .what = what, .next_symbol = vocabulary->size};
-    tlmi_bpe_model_t *model;
-    uint8_t *hidden;
 
     TLMI_TRY(check_pieces(what, vocabulary, pieces));
-    model = tlmi_calloc(1, sizeof(*model), "a tokenizer");
+    tlmi_bpe_model_t *model = tlmi_calloc(1, sizeof(*model), "a tokenizer");
     if (model == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     model->base.kind = &tlmi_bpe_kind;
@@ -430,7 +428,7 @@ tlm_status_t tlmi_bpe_model_create_from_pieces(tlmi_subword_model_t **out, const
     model->num_tokens = vocabulary->size;
     model->is_from_pieces = true;
     builder.model = model;
-    hidden = find_hidden(vocabulary, pieces);
+    uint8_t *hidden = find_hidden(vocabulary, pieces);
     tlm_status_t status = hidden != NULL ? build(&builder, hidden) : TLM_ERR_OUT_OF_MEMORY;
     tlmi_free(hidden);
     if (status == TLM_OK)

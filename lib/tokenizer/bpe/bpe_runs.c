@@ -106,11 +106,11 @@ static tlm_status_t set_bits(tlmi_bpe_model_t *model, const edges_t *edges)
     model->joins_mask = bits - 1;
     for (size_t i = 0; i <= model->merges.mask; i++) {
         const tlmi_merge_slot_t *slot = &model->merges.slots[i];
-        size_t bit;
 
         if (slot->rank == TLMI_NO_MERGE)
             continue;
-        bit = tlmi_bpe_join_bit(model, edges->last[left_of(slot)], edges->first[right_of(slot)]);
+        size_t bit =
+            tlmi_bpe_join_bit(model, edges->last[left_of(slot)], edges->first[right_of(slot)]);
         model->joins[bit / 64] |= (uint64_t)1 << bit % 64;
     }
     return TLM_OK;

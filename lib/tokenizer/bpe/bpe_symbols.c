@@ -34,7 +34,6 @@ static tlm_status_t init_map(tlmi_symbol_map_t *map, bool is_byte_level)
 tlm_status_t tlmi_symbol_map_set(tlmi_symbol_map_t *map, tlm_bytes_t token, uint32_t symbol)
 {
     uint32_t code_point;
-    uint16_t *page;
 
     if (map->page_of == NULL) {
         if (token.size == 1)
@@ -44,7 +43,7 @@ tlm_status_t tlmi_symbol_map_set(tlmi_symbol_map_t *map, tlm_bytes_t token, uint
     if (token.size == 0 || token.size > 4 ||
         tlmi_utf8_decode(&code_point, token.data, token.data + token.size) != (int)token.size)
         return TLM_OK;
-    page = &map->page_of[code_point >> 8];
+    uint16_t *page = &map->page_of[code_point >> 8];
     if (*page == 0) {
         TLMI_TRY(add_page(map));
         *page = (uint16_t)(map->num_pages - 1);
@@ -252,7 +251,6 @@ tlm_status_t tlmi_bpe_symbolize(size_t *n, const tlmi_bpe_symbols_t *symbols, ui
     *n = 0;
     for (size_t length; at < end; at += length) {
         uint32_t symbol;
-        size_t bytes;
 
         length = next_symbol(&symbol, symbols, at, end, at == pretoken ? 0 : TLMI_PLACE_LATER);
         if (symbol != TLMI_NO_TOKEN) {
@@ -262,7 +260,7 @@ tlm_status_t tlmi_bpe_symbolize(size_t *n, const tlmi_bpe_symbols_t *symbols, ui
             out[(*n)++] = symbol;
             continue;
         }
-        bytes = fall_back(symbols, out + *n, at, length);
+        size_t bytes = fall_back(symbols, out + *n, at, length);
         *n += bytes;
         if (bytes > 0)
             continue;

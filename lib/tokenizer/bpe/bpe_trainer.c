@@ -102,12 +102,10 @@ static tlm_status_t gather_special_tokens(tlmi_special_tokens_t **out,
 {
     const tlmi_special_tokens_t *old = options->base == NULL ? NULL : options->base->special;
     size_t num_old = old == NULL ? 0 : tlmi_special_tokens_count(old), n = 0, room;
-    tlm_bytes_t *tokens;
-    tlm_status_t status;
 
     if (!tlmi_add_size(&room, num_old, options->num_special_tokens))
         return tlmi_fail_memory(options->num_special_tokens, "special tokens");
-    tokens = tlmi_alloc(room, sizeof(*tokens), "special tokens");
+    tlm_bytes_t *tokens = tlmi_alloc(room, sizeof(*tokens), "special tokens");
     if (tokens == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     while (n < num_old) {
@@ -124,7 +122,8 @@ static tlm_status_t gather_special_tokens(tlmi_special_tokens_t **out,
         if (k == num_old)
             tokens[n++] = token;
     }
-    status = tlmi_special_tokens_create(out, tokens, NULL, n, NULL, "bpe_trainer_create");
+    tlm_status_t status =
+        tlmi_special_tokens_create(out, tokens, NULL, n, NULL, "bpe_trainer_create");
     tlmi_free(tokens);
     return status;
 }
@@ -170,14 +169,12 @@ tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
                                     const tlm_bpe_trainer_options_t *options)
 {
     tlm_bpe_trainer_options_t known = TLM_BPE_TRAINER_OPTIONS_INIT;
-    tlmi_pretoken_sink_t sink;
-    tlm_bpe_trainer_t *trainer;
     tlm_status_t status;
 
     TLMI_REQUIRE("bpe_trainer_create", out);
     TLMI_TRY(tlmi_options_read("bpe_trainer_create", &known, TLMI_BPE_TRAINER_OPTIONS, options));
     TLMI_TRY(check_options(&known));
-    trainer = tlmi_calloc(1, sizeof(*trainer), "a trainer");
+    tlm_bpe_trainer_t *trainer = tlmi_calloc(1, sizeof(*trainer), "a trainer");
     if (trainer == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     trainer->options = known;
@@ -191,7 +188,7 @@ tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
     trainer->pipeline =
         (tlmi_text_pipeline_t){trainer->special, known.base == NULL ? NULL : known.base->normalizer,
                                trainer->pretokenizer};
-    sink = counting_sink(&trainer->open_counts);
+    tlmi_pretoken_sink_t sink = counting_sink(&trainer->open_counts);
     tlmi_text_stream_init(&trainer->stream, &trainer->pipeline, &sink);
     *out = trainer;
     return TLM_OK;
@@ -321,13 +318,12 @@ static tlm_status_t count_text(tlmi_pretoken_counts_t *out, const tlm_bpe_traine
     int32_t num_workers = TLM_MAX_THREADS;
     count_job_t job = {
         .trainer = trainer, .text = text, .num_pieces = text.size / trainer->piece_size + 1};
-    tlm_status_t status;
 
     job.workers = tlmi_calloc((size_t)num_workers, sizeof(*job.workers), "pieces of a text");
     if (job.workers == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlmi_parallel_for_workers((int64_t)job.num_pieces, num_workers, count_piece, &job);
-    status = gather(out, job.workers, num_workers);
+    tlm_status_t status = gather(out, job.workers, num_workers);
     if (status == TLM_OK)
         status = finish_count(&job);
     for (int32_t i = 0; i < num_workers; i++)
@@ -351,12 +347,11 @@ static tlm_status_t take_counts(tlm_bpe_trainer_t *trainer, tlmi_pretoken_counts
 static tlm_status_t add_text(tlm_bpe_trainer_t *trainer, tlmi_mapping_t text)
 {
     tlmi_pretoken_counts_t counts = {0};
-    tlm_status_t status;
 
     TLMI_TRY(tlm_bpe_trainer_end_text(trainer));
     if (text.size == 0)
         return TLM_OK;
-    status = count_text(&counts, trainer, text);
+    tlm_status_t status = count_text(&counts, trainer, text);
     if (status == TLM_OK)
         status = take_counts(trainer, &counts, text.size);
     tlmi_pretoken_counts_release(&counts);
@@ -373,13 +368,11 @@ tlm_status_t tlm_bpe_trainer_add_text(tlm_bpe_trainer_t *trainer, const void *te
 
 tlm_status_t tlm_bpe_trainer_add_file(tlm_bpe_trainer_t *trainer, const char *path)
 {
-    tlmi_mapping_t file;
-    tlm_status_t status;
-
     TLMI_REQUIRE("bpe_trainer_add_file", trainer);
     TLMI_REQUIRE("bpe_trainer_add_file", path);
+    tlmi_mapping_t file;
     TLMI_TRY(tlmi_map_file(&file, path));
-    status = add_text(trainer, file);
+    tlm_status_t status = add_text(trainer, file);
     tlmi_unmap_file(&file);
     return status;
 }
@@ -395,12 +388,10 @@ static void drop_open_text(tlm_bpe_trainer_t *trainer)
 
 tlm_status_t tlm_bpe_trainer_push(tlm_bpe_trainer_t *trainer, const void *chunk, size_t size)
 {
-    tlm_status_t status;
-
     TLMI_REQUIRE("bpe_trainer_push", trainer);
     if (size > 0)
         TLMI_REQUIRE("bpe_trainer_push", chunk);
-    status = tlmi_text_stream_push(&trainer->stream, chunk, size);
+    tlm_status_t status = tlmi_text_stream_push(&trainer->stream, chunk, size);
     if (status == TLM_OK)
         trainer->open_bytes += size;
     else
@@ -410,10 +401,8 @@ tlm_status_t tlm_bpe_trainer_push(tlm_bpe_trainer_t *trainer, const void *chunk,
 
 tlm_status_t tlm_bpe_trainer_end_text(tlm_bpe_trainer_t *trainer)
 {
-    tlm_status_t status;
-
     TLMI_REQUIRE("bpe_trainer_end_text", trainer);
-    status = tlmi_text_stream_finish(&trainer->stream);
+    tlm_status_t status = tlmi_text_stream_finish(&trainer->stream);
     if (status == TLM_OK)
         status = take_counts(trainer, &trainer->open_counts, trainer->open_bytes);
     drop_open_text(trainer);
@@ -523,7 +512,6 @@ static tlm_status_t make_tokenizer(tlm_tokenizer_t **out, const tlm_bpe_trainer_
     tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
     size_t n = tlmi_special_tokens_count(trainer->special);
     tlm_bytes_t *tokens = tlmi_alloc(n, sizeof(*tokens), "special tokens");
-    tlm_status_t status;
 
     if (tokens == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -536,7 +524,8 @@ static tlm_status_t make_tokenizer(tlm_tokenizer_t **out, const tlm_bpe_trainer_
         trainer->options.base != NULL && tlmi_tokenizer_bpe(trainer->options.base)->ignores_merges;
     options.nfc = trainer->pipeline.normalizer == &tlmi_nfc;
     tlm_tokenizer_t *made = NULL;
-    status = tlmi_bpe_tokenizer_assemble(&made, "bpe_trainer_train", vocabulary, table, &options);
+    tlm_status_t status =
+        tlmi_bpe_tokenizer_assemble(&made, "bpe_trainer_train", vocabulary, table, &options);
     tlmi_free(tokens);
     if (status == TLM_OK)
         status = copy_template(made, trainer->options.base);
@@ -553,12 +542,11 @@ tlm_status_t tlm_bpe_trainer_train(tlm_tokenizer_t **out, tlm_bpe_trainer_t *tra
     tlmi_merge_table_t table = {0};
     tlmi_merge_t *merges = NULL;
     size_t num_merges;
-    tlm_status_t status;
 
     TLMI_REQUIRE("bpe_trainer_train", out);
     TLMI_REQUIRE("bpe_trainer_train", trainer);
     TLMI_TRY(tlm_bpe_trainer_end_text(trainer));
-    status = start_vocabulary(&vocabulary, trainer);
+    tlm_status_t status = start_vocabulary(&vocabulary, trainer);
     if (status == TLM_OK)
         status = learn(&merges, &num_merges, &vocabulary, trainer);
     if (status == TLM_OK)

@@ -117,7 +117,6 @@ tlm_status_t tlmi_bpe_add_merge(tlmi_merge_table_t *table, const char *what,
 {
     tlmi_merge_t merge;
     tlm_bytes_t product;
-    uint8_t *bytes;
 
     TLMI_TRY(find_side(&merge.left, what, vocabulary, is_added, left, "left side", index));
     TLMI_TRY(find_side(&merge.right, what, vocabulary, is_added, right, "right side", index));
@@ -127,7 +126,7 @@ tlm_status_t tlmi_bpe_add_merge(tlmi_merge_table_t *table, const char *what,
                          "continuing_subword_prefix",
                          what, index, (int)right.size, (const char *)right.data);
     product.size = left.size + right.size - prefix_size;
-    bytes = tlmi_scratch_reserve(joined, product.size);
+    uint8_t *bytes = tlmi_scratch_reserve(joined, product.size);
     if (bytes == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     memcpy(bytes, left.data, left.size);

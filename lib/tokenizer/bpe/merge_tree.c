@@ -90,11 +90,9 @@ static void note_split(const tlmi_bpe_splits_t *splits, const tlmi_merge_slot_t 
 
 static uint32_t rank_at(const tlmi_merge_tree_t *tree, size_t at, size_t next)
 {
-    const tlmi_merge_slot_t *slot;
-
     if (next == tree->size)
         return TLMI_NO_MERGE;
-    slot = tlmi_merge_slot(tree->merges, tree->ids[at], tree->ids[next]);
+    const tlmi_merge_slot_t *slot = tlmi_merge_slot(tree->merges, tree->ids[at], tree->ids[next]);
     if (tree->splits != NULL)
         note_split(tree->splits, slot);
     return slot->rank;

@@ -62,11 +62,10 @@ static tlm_status_t fill(tlmi_token_cells_t *cells, size_t num_blocks,
     for (size_t i = 0; i < counts->num_slots && status == TLM_OK; i++) {
         const tlmi_pretoken_slot_t *slot = &counts->slots[i];
         uint8_t room[16];
-        tlm_bytes_t pretoken;
 
         if (slot->count == 0)
             continue;
-        pretoken = tlmi_pretoken_bytes(counts, slot, room);
+        tlm_bytes_t pretoken = tlmi_pretoken_bytes(counts, slot, room);
         if (pretoken.size == 1)
             continue;
         if (slot->count >> 62 != 0)

@@ -140,10 +140,10 @@ static tlm_status_t skip_special(uint32_t **kept, size_t *num_kept,
 static tlm_status_t make_text(uint8_t **bytes, size_t *size)
 {
     uint8_t *from = *bytes;
-    char *text;
 
     if (tlmi_utf8_valid(from, *size))
         return TLM_OK;
+    char *text;
     tlm_status_t status = tlm_utf8_sanitize(&text, size, from, *size);
     tlmi_free(from);
     *bytes = status == TLM_OK ? (uint8_t *)text : NULL;
@@ -195,7 +195,6 @@ tlm_status_t tlm_tokenizer_decode_text(char **text, size_t *size, const tlm_toke
                                        const uint32_t *ids, size_t n)
 {
     tlm_decode_options_t options = TLM_DECODE_OPTIONS_INIT;
-    uint8_t *bytes;
 
     TLMI_REQUIRE("tokenizer_decode_text", text);
     TLMI_REQUIRE("tokenizer_decode_text", size);
@@ -203,6 +202,7 @@ tlm_status_t tlm_tokenizer_decode_text(char **text, size_t *size, const tlm_toke
     if (n > 0)
         TLMI_REQUIRE("tokenizer_decode_text", ids);
     options.as_text = true;
+    uint8_t *bytes;
     TLMI_TRY(tlmi_decode_row(&bytes, size, "tokenizer_decode_text", tokenizer, ids, n, &options));
     *text = (char *)bytes;
     return TLM_OK;

@@ -99,11 +99,10 @@ static tlm_status_t push_through_steps(tlm_decoder_t *decoder, uint32_t id)
 
 tlm_status_t tlm_decoder_push(const char **text, size_t *size, tlm_decoder_t *decoder, uint32_t id)
 {
-    tlm_bytes_t token;
-
     TLMI_REQUIRE("decoder_push", text);
     TLMI_REQUIRE("decoder_push", size);
     TLMI_REQUIRE("decoder_push", decoder);
+    tlm_bytes_t token;
     TLMI_TRY(tlm_tokenizer_token(&token, decoder->tokenizer, id));
     size_t before = decoder->size;
     if (decoder->skipped != NULL && tlmi_bit(decoder->skipped, id))

@@ -121,15 +121,16 @@ tlm_status_t tlmi_byte_level_put_bytes(tlmi_decode_run_t *run, size_t step, cons
 static tlm_status_t end_byte_level(tlmi_decode_run_t *run, size_t step)
 {
     tlmi_step_state_t *state = &run->states[step];
-    size_t name_size = state->size, size;
+    size_t name_size = state->size;
 
     if (name_size == 0)
         return TLM_OK;
-    /* The bytes go behind the name, because put_bytes writes to the front. */
+    /* The bytes go after the name, because put_bytes writes to the front. */
     if (!tlmi_grow(&state->bytes, &state->capacity, 2 * name_size + sizeof(state->start), 1,
                    "a token to decode"))
         return TLM_ERR_OUT_OF_MEMORY;
     uint8_t *bytes = state->bytes + name_size + sizeof(state->start);
+    size_t size;
     if (!tlmi_alphabet_to_bytes(bytes, &size, (const char *)state->bytes, name_size)) {
         memcpy(bytes, state->bytes, name_size);
         size = name_size;

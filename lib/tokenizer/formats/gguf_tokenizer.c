@@ -69,7 +69,7 @@ tlm_status_t tlmi_gguf_read_tokens(tlmi_piece_list_t *list, const tlmi_gguf_t *f
                                    const char *path)
 {
     const tlmi_gguf_value_t *tokens = tlmi_gguf_find(file, KEY("tokens")), *types, *scores;
-    const char *cursor, *text;
+    const char *text;
     size_t size;
     uint8_t type = TLMI_PIECE_NORMAL;
 
@@ -78,7 +78,7 @@ tlm_status_t tlmi_gguf_read_tokens(tlmi_piece_list_t *list, const tlmi_gguf_t *f
                          KEY("tokens"));
     TLMI_TRY(find_numbers(&types, file, KEY("token_type"), false, tokens->count, path));
     TLMI_TRY(find_numbers(&scores, file, KEY("scores"), true, tokens->count, path));
-    cursor = tokens->data;
+    const char *cursor = tokens->data;
     for (size_t id = 0; id < tokens->count; id++) {
         tlmi_gguf_next_string(&cursor, &text, &size);
         TLMI_TRY(read_type(&type, types, id, path));
@@ -271,15 +271,17 @@ static tlm_status_t read_plain_merge(tlmi_token_list_t *merges, const char *text
 static tlm_status_t read_merges(bpe_reader_t *reader)
 {
     const tlmi_gguf_value_t *lines = tlmi_gguf_find(reader->file, KEY("merges"));
-    const char *cursor, *text, *path = reader->path;
-    size_t size;
+    const char *path = reader->path;
 
     if (lines == NULL || !lines->is_array || lines->type != TLMI_GGUF_STRING)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: '%s' is not an array of strings", path,
                          KEY("merges"));
     TLMI_TRY(tlmi_token_list_init(&reader->merges, lines->bytes));
-    cursor = lines->data;
+    const char *cursor = lines->data;
     for (size_t i = 0; i < lines->count; i++) {
+        const char *text;
+        size_t size;
+
         tlmi_gguf_next_string(&cursor, &text, &size);
         if (reader->is_byte_level)
             TLMI_TRY(tlmi_token_list_read_merge(&reader->merges, text, size, path, "merge", i));
@@ -353,7 +355,6 @@ static tlm_status_t finish_bpe(tlm_tokenizer_t **out, bpe_reader_t *reader, bool
                                   .is_added = reader->is_added};
     tlm_tokenizer_t *tokenizer;
     tlmi_merge_table_t merges = {0};
-    tlmi_subword_model_t *model;
 
     TLMI_TRY(make_merges(&merges, reader));
     tlm_status_t status = tlmi_tokenizer_start_parts(&tokenizer, reader->path, &reader->parts);
@@ -361,6 +362,7 @@ static tlm_status_t finish_bpe(tlm_tokenizer_t **out, bpe_reader_t *reader, bool
         tlmi_merge_table_release(&merges);
         return status;
     }
+    tlmi_subword_model_t *model;
     status = tlmi_bpe_model_create(&model, reader->path, &tokenizer->vocabulary, &merges, &options);
     if (status == TLM_OK)
         status = tlmi_tokenizer_finish(tokenizer, model);
@@ -405,11 +407,9 @@ static tlm_status_t make_gemma_parts(bpe_reader_t *reader)
 static tlm_status_t read_bpe_parts(tlm_tokenizer_t **out, bpe_reader_t *reader,
                                    const tlm_tokenizer_options_t *options)
 {
-    const tlmi_gguf_splitting_t *splitting;
-
     if (reader->is_byte_level)
         TLMI_TRY(find_splitting(reader, options));
-    splitting = reader->splitting;
+    const tlmi_gguf_splitting_t *splitting = reader->splitting;
     TLMI_TRY(tlmi_gguf_read_tokens(&reader->list, reader->file, reader->path));
     guess_types(&reader->list, reader->file);
     TLMI_TRY(decode_names(reader));
@@ -514,12 +514,12 @@ tlm_status_t tlmi_gguf_read_tokenizer(tlm_tokenizer_t **out, const tlmi_gguf_t *
                                       const char *path, const tlm_tokenizer_options_t *options)
 {
     const tlmi_gguf_value_t *model = tlmi_gguf_find(file, KEY("model"));
-    tlm_tokenizer_options_t known;
     const char *text = "";
     size_t size = 0;
 
     if (model != NULL && !tlmi_gguf_get_string(model, &text, &size))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: '%s' is not a string", path, KEY("model"));
+    tlm_tokenizer_options_t known;
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_open", options));
     if (model == NULL || is_text(text, size, "none") || is_text(text, size, "no_vocab")) {
         *out = NULL;

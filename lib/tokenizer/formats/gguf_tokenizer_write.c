@@ -99,7 +99,6 @@ static tlm_status_t put_token_types(tlmi_gguf_writer_t *writer, const tlm_tokeni
 {
     size_t n = tlmi_special_tokens_count(tokenizer->special);
     int32_t *types = tlmi_alloc((size_t)vocab_size, sizeof(*types), "types of tokens");
-    tlm_status_t status;
 
     if (types == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -107,7 +106,8 @@ static tlm_status_t put_token_types(tlmi_gguf_writer_t *writer, const tlm_tokeni
         types[id] = is_unused(tokenizer, id) ? TLMI_PIECE_UNUSED : TLMI_PIECE_NORMAL;
     for (size_t i = 0; i < n; i++)
         types[tokenizer->special_ids[i]] = TLMI_PIECE_CONTROL;
-    status = tlmi_gguf_put_array(writer, KEY("token_type"), TLMI_GGUF_INT32, (uint64_t)vocab_size);
+    tlm_status_t status =
+        tlmi_gguf_put_array(writer, KEY("token_type"), TLMI_GGUF_INT32, (uint64_t)vocab_size);
     for (int64_t id = 0; id < vocab_size && status == TLM_OK; id++)
         status = tlmi_gguf_put_int32_item(writer, types[id]);
     tlmi_free(types);
@@ -138,12 +138,11 @@ static tlm_status_t put_merges(tlmi_gguf_writer_t *writer, tlmi_token_names_t *n
 {
     const tlmi_merge_table_t *merges = &names->model->merges;
     tlmi_spelling_t line = {0};
-    tlm_status_t status;
     uint64_t n = 0;
 
     for (uint32_t i = 0; i < merges->size; i++)
         n += tlmi_merge_has_names(names, &merges->merges[i]);
-    status = tlmi_gguf_put_array(writer, KEY("merges"), TLMI_GGUF_STRING, n);
+    tlm_status_t status = tlmi_gguf_put_array(writer, KEY("merges"), TLMI_GGUF_STRING, n);
     for (uint32_t i = 0; i < merges->size && status == TLM_OK; i++)
         if (tlmi_merge_has_names(names, &merges->merges[i]))
             status = put_merge(writer, names, &line, &merges->merges[i]);
@@ -154,12 +153,12 @@ static tlm_status_t put_merges(tlmi_gguf_writer_t *writer, tlmi_token_names_t *n
 tlm_status_t tlmi_gguf_put_tokenizer(tlmi_gguf_writer_t *writer, const tlm_tokenizer_t *tokenizer,
                                      int64_t vocab_size)
 {
-    tlmi_token_names_t names;
     const char *pre = NULL;
     tlm_status_t status;
 
     if (tokenizer == NULL)
         return tlmi_gguf_put_string(writer, KEY("model"), "none");
+    tlmi_token_names_t names;
     TLMI_TRY_OR(done, tlmi_token_names_init(&names, tokenizer, "model_save_gguf"));
     TLMI_TRY_OR(done, find_pre_tokenizer(&pre, tokenizer, &names));
     TLMI_TRY_OR(done, tlmi_gguf_put_string(writer, KEY("model"), "gpt2"));

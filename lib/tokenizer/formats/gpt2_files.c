@@ -103,13 +103,13 @@ tlm_status_t tlm_tokenizer_load(tlm_tokenizer_t **out, const char *vocab_path,
                                 const char *merges_path, const tlm_tokenizer_options_t *options)
 {
     tlmi_token_list_t vocab = {0}, merges = {0};
-    tlm_tokenizer_options_t known;
-    with_companions_t with;
 
     TLMI_REQUIRE("tokenizer_load", out);
     TLMI_REQUIRE("tokenizer_load", vocab_path);
     TLMI_REQUIRE("tokenizer_load", merges_path);
+    tlm_tokenizer_options_t known;
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_load", options));
+    with_companions_t with;
     tlm_status_t status = add_companions(&with, &known, vocab_path);
     if (status == TLM_OK)
         status = read_vocab(&vocab, vocab_path);
@@ -180,12 +180,12 @@ tlm_status_t tlm_tokenizer_save(const tlm_tokenizer_t *tokenizer, const char *vo
                                 const char *merges_path)
 {
     tlmi_writer_t *vocab = NULL, *merges = NULL;
-    const tlmi_bpe_model_t *model;
     tlm_status_t status;
 
     TLMI_REQUIRE("tokenizer_save", tokenizer);
     TLMI_REQUIRE("tokenizer_save", vocab_path);
     TLMI_REQUIRE("tokenizer_save", merges_path);
+    const tlmi_bpe_model_t *model;
     TLMI_TRY(tlmi_tokenizer_require_bpe(&model, "tokenizer_save", tokenizer));
     TLMI_TRY_OR(fail, tlmi_writer_open(&vocab, vocab_path));
     TLMI_TRY_OR(fail, tlmi_writer_open(&merges, merges_path));

@@ -19,7 +19,7 @@ static const char *const role_keys[] = {
 static tlm_status_t read_beside(tlmi_json_t **out, const char *path, const char *name)
 {
     const char *slash = strrchr(path, '/');
-    size_t folder = slash == NULL ? 0 : (size_t)(slash - path) + 1, size;
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - path) + 1;
     char *other = tlmi_alloc(folder + strlen(name) + 1, 1, "a path");
     tlm_status_t status = TLM_OK;
 
@@ -28,6 +28,7 @@ static tlm_status_t read_beside(tlmi_json_t **out, const char *path, const char 
         return TLM_ERR_OUT_OF_MEMORY;
     memcpy(other, path, folder);
     strcpy(other + folder, name);
+    size_t size;
     if (tlmi_is_regular_file(other))
         status = tlmi_json_read_file(out, &size, other);
     tlmi_free(other);
@@ -37,11 +38,10 @@ static tlm_status_t read_beside(tlmi_json_t **out, const char *path, const char 
 static tlm_status_t append(tlmi_companions_t *companions, const tlmi_json_t *content, int64_t id,
                            uint8_t flags)
 {
-    const char *text;
-    size_t size;
-
     if (tlmi_json_is_object(content)) /* an AddedToken */
         content = tlmi_json_member(content, "content");
+    const char *text;
+    size_t size;
     if (!tlmi_json_get_string(content, &text, &size) || size == 0)
         return TLM_OK; /* null, or what is not a token */
     for (size_t i = 0; i < companions->n; i++)
@@ -69,10 +69,10 @@ static tlm_status_t append_decoder(tlmi_companions_t *companions, const tlmi_jso
     while (tlmi_json_next(decoder, &cursor, &key, &token)) {
         const tlmi_hf_file_t file = {.path = companions->path}; /* for messages */
         uint64_t id;
-        uint8_t flags;
 
         if (!tlmi_parse_uint64(key, &id) || id >= UINT32_MAX)
             continue;
+        uint8_t flags;
         TLMI_TRY(tlmi_hf_token_flags(&flags, &file, token));
         TLMI_TRY(append(companions, token, (int64_t)id, flags));
     }

@@ -63,7 +63,7 @@ static tlm_status_t note_unreachable(tlmi_hf_file_t *file, uint32_t id)
  * itself: no text of a byte-level model gives it. */
 static tlm_status_t place_name(tlmi_hf_file_t *file, const char *name, int64_t id, size_t limit)
 {
-    size_t size = strlen(name), at;
+    size_t size = strlen(name);
     tlm_bytes_t *place;
 
     TLMI_TRY(tlmi_token_list_place(&place, &file->vocab, id, limit, file->path, "token", name));
@@ -71,6 +71,7 @@ static tlm_status_t place_name(tlmi_hf_file_t *file, const char *name, int64_t i
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
                          "%s: the token with id %" PRId64 " is empty, which is not supported",
                          file->path, id);
+    size_t at;
     if (file->is_byte_level && tlmi_token_list_decode(place, &at, &file->vocab, name, size))
         return TLM_OK;
     *place = (tlm_bytes_t){(const uint8_t *)name, size};
@@ -148,11 +149,10 @@ tlm_status_t tlmi_hf_read_vocab(tlmi_hf_file_t *file)
 static bool decode_side(tlm_bytes_t *out, uint8_t *room, const tlmi_hf_file_t *file,
                         const char *name, size_t size)
 {
-    size_t written;
-
     *out = (tlm_bytes_t){(const uint8_t *)name, size};
     if (!file->is_byte_level)
         return true;
+    size_t written;
     if (!tlmi_alphabet_to_bytes(room, &written, name, size))
         return false;
     *out = (tlm_bytes_t){room, written};

@@ -61,12 +61,12 @@ static tlm_status_t read_prepend(const tlmi_normalizer_t **out, const tlmi_hf_fi
 static tlm_status_t read_bert(const tlmi_normalizer_t **out, const tlmi_hf_file_t *file,
                               const tlmi_json_t *object)
 {
-    bool clean_text, chinese, lowercase, strip_accents;
+    bool clean_text, chinese, lowercase;
 
     TLMI_TRY(tlmi_hf_bool(&clean_text, file, part, object, "clean_text"));
     TLMI_TRY(tlmi_hf_bool(&chinese, file, part, object, "handle_chinese_chars"));
     TLMI_TRY(tlmi_hf_bool(&lowercase, file, part, object, "lowercase"));
-    strip_accents = lowercase;
+    bool strip_accents = lowercase;
     TLMI_TRY(tlmi_hf_optional_bool(&strip_accents, file, part, object, "strip_accents"));
     return tlmi_bert_normalizer_create(out, clean_text, chinese, strip_accents, lowercase);
 }
@@ -75,13 +75,13 @@ static tlm_status_t read_precompiled(const tlmi_normalizer_t **out, const tlmi_h
                                      const tlmi_json_t *object)
 {
     tlm_bytes_t text;
-    size_t size;
 
     TLMI_TRY(tlmi_hf_string(&text, file, part, object, "precompiled_charsmap"));
     uint8_t *blob = tlmi_alloc(text.size / 4 + 1, 3, "a map of characters");
     if (blob == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     tlm_status_t status = TLM_OK;
+    size_t size;
     if (!tlmi_base64_decode(blob, &size, text.data, text.size))
         status =
             tlmi_fail(TLM_ERR_FORMAT, "%s: \"precompiled_charsmap\" is not base64", file->path);

@@ -186,11 +186,11 @@ static tlm_status_t read_digits(chain_t *chain, const tlmi_json_t *object)
 static tlm_status_t read_punctuation(chain_t *chain, const tlmi_json_t *object)
 {
     tlmi_split_behavior_t behavior = TLMI_SPLIT_ISOLATED;
-    tlmi_splitter_t *splitter;
 
     if (!tlmi_json_is_null(tlmi_json_member(object, "behavior")))
         TLMI_TRY(read_behavior(&behavior, chain->file, object));
     chain->is_patterns = false;
+    tlmi_splitter_t *splitter;
     return add(chain, tlmi_split_punctuation_create(&splitter, behavior), &splitter);
 }
 
@@ -210,7 +210,6 @@ static tlm_status_t read_delimiter(chain_t *chain, const tlmi_json_t *object)
 
 static tlm_status_t read_fixed_length(chain_t *chain, const tlmi_json_t *object)
 {
-    tlmi_splitter_t *splitter;
     size_t length = 5;
 
     if (!tlmi_json_is_null(tlmi_json_member(object, "length")))
@@ -219,6 +218,7 @@ static tlm_status_t read_fixed_length(chain_t *chain, const tlmi_json_t *object)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: \"length\" of the pre_tokenizer FixedLength is 0",
                          chain->file->path);
     chain->is_patterns = false;
+    tlmi_splitter_t *splitter;
     return add(chain, tlmi_split_fixed_length_create(&splitter, length), &splitter);
 }
 

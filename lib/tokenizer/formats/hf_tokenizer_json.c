@@ -137,7 +137,6 @@ static tlm_status_t read_added_tokens(tlmi_hf_file_t *file)
     for (size_t i = 0; i < tlmi_json_size(tokens); i++) {
         const tlmi_json_t *token = tlmi_json_item(tokens, i);
         const char *content;
-        uint8_t flags;
         size_t size;
         int64_t id;
 
@@ -148,6 +147,7 @@ static tlm_status_t read_added_tokens(tlmi_hf_file_t *file)
         tlm_bytes_t bytes = {(const uint8_t *)content, size};
         if (size == 0 || find_item(&file->special, bytes) < file->special.n)
             continue; /* as the tokenizers library does */
+        uint8_t flags;
         TLMI_TRY(tlmi_hf_token_flags(&flags, file, token));
         TLMI_TRY(add_token(file, bytes, id, flags, &greatest, limit));
     }
@@ -368,10 +368,10 @@ tlm_status_t tlm_tokenizer_load_json(tlm_tokenizer_t **out, const char *path,
                                      const tlm_tokenizer_options_t *options)
 {
     tlmi_hf_file_t file = {.path = path};
-    tlm_tokenizer_options_t known;
 
     TLMI_REQUIRE("tokenizer_load_json", out);
     TLMI_REQUIRE("tokenizer_load_json", path);
+    tlm_tokenizer_options_t known;
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_load_json", options));
     tlm_status_t status = read_all(&file, &known);
     if (status == TLM_OK)

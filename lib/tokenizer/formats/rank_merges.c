@@ -95,16 +95,15 @@ tlm_status_t tlmi_rank_merges(tlmi_merge_table_t *out, const tlmi_vocabulary_t *
 {
     tlmi_bpe_model_t model = {0}; /* only the parts that merging needs */
     sized_id_t *tokens = NULL;
-    bool *is_made;
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-    size_t n;
 
     model.symbols.is_plain = true;
     memcpy(model.symbols.byte_ids, byte_ids, sizeof(model.symbols.byte_ids));
-    is_made = tlmi_calloc(vocabulary->size, sizeof(*is_made), "merges of ranks");
+    bool *is_made = tlmi_calloc(vocabulary->size, sizeof(*is_made), "merges of ranks");
     if (is_made == NULL)
         goto done;
     TLMI_TRY_OR(done, tlmi_merge_table_init(&model.merges, vocabulary->size));
+    size_t n;
     TLMI_TRY_OR(done, sort_tokens(&tokens, &n, vocabulary, leave_out));
     TLMI_TRY_OR(done, find_pairs(&model, is_made, tokens, n, vocabulary));
     status = close_gaps(out, &model.merges, is_made, vocabulary->size);

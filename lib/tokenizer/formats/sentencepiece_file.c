@@ -158,10 +158,10 @@ static tlm_status_t read_model_field(model_t *model, const tlmi_protobuf_t *mess
                                         [MODEL_TRAINER] = "trainer_spec",
                                         [MODEL_NORMALIZER] = "normalizer_spec",
                                         [MODEL_DENORMALIZER] = "denormalizer_spec"};
-    tlmi_protobuf_t inner;
 
     if (field->number > MODEL_DENORMALIZER || names[field->number] == NULL)
         return TLM_OK;
+    tlmi_protobuf_t inner;
     TLMI_TRY(tlmi_protobuf_message(&inner, message, field, names[field->number]));
     switch (field->number) {
     case MODEL_PIECES:

@@ -48,13 +48,14 @@ static tlm_status_t read_config(tekken_t *tekken, const tlmi_json_t *root)
 {
     const tlmi_json_t *config = tlmi_json_member(root, "config");
     const char *path = tekken->path;
-    size_t size, total = 0;
+    size_t total = 0;
 
     tekken->vocab = tlmi_json_member(root, "vocab");
     tekken->special = tlmi_json_member(root, "special_tokens");
     if (!tlmi_json_is_object(config) || !tlmi_json_is_array(tekken->vocab))
         return tlmi_fail(TLM_ERR_FORMAT,
                          "%s: a Tekken file has an object config and an array vocab", path);
+    size_t size;
     if (!tlmi_json_get_string(tlmi_json_member(config, "pattern"), &tekken->pattern, &size) ||
         strlen(tekken->pattern) != size)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: config.pattern is not a string without NUL", path);
@@ -74,13 +75,13 @@ static tlm_status_t read_token(tekken_t *tekken, size_t index)
     const tlmi_json_t *item = tlmi_json_item(tekken->vocab, index);
     tlmi_token_list_t *list = &tekken->list;
     uint8_t *bytes = list->bytes + list->bytes_size;
-    const char *text;
-    size_t size;
     int64_t rank;
 
     if (!tlmi_json_get_int(tlmi_json_member(item, "rank"), &rank) || rank != (int64_t)index)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: vocab[%zu].rank is not %zu", tekken->path, index,
                          index);
+    const char *text;
+    size_t size;
     if (!tlmi_json_get_string(tlmi_json_member(item, "token_bytes"), &text, &size) || size == 0 ||
         !tlmi_base64_decode(bytes, &size, (const uint8_t *)text, size))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: vocab[%zu].token_bytes is not a token in base64",
@@ -114,14 +115,14 @@ static const char *const special_names[] = {"<unk>",
 static tlm_status_t read_special(tekken_t *tekken, size_t index)
 {
     const tlmi_json_t *item = tlmi_json_item(tekken->special, index);
-    const char *text;
-    size_t size;
     int64_t rank;
 
     if (!tlmi_json_get_int(tlmi_json_member(item, "rank"), &rank) || rank < 0 ||
         (size_t)rank >= tekken->num_special)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: special_tokens[%zu].rank is not below %zu",
                          tekken->path, index, tekken->num_special);
+    const char *text;
+    size_t size;
     if (!tlmi_json_get_string(tlmi_json_member(item, "token_str"), &text, &size) || size == 0)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: special_tokens[%zu].token_str is not a string",
                          tekken->path, index);
@@ -187,7 +188,6 @@ static tlm_status_t build(tlm_tokenizer_t **out, const tekken_t *tekken)
 {
     tlm_tokenizer_options_t options = TLM_TOKENIZER_OPTIONS_INIT;
     tlm_tokenizer_t *tokenizer;
-    uint32_t first;
 
     options.pattern = tekken->pattern;
     options.ignore_merges = true;
@@ -195,8 +195,8 @@ static tlm_status_t build(tlm_tokenizer_t **out, const tekken_t *tekken)
     options.special_token_ids = tekken->ids;
     options.num_special_tokens = tekken->num_special;
     TLMI_TRY(tlmi_rank_tokenizer_build(&tokenizer, &tekken->list, tekken->path, &options));
-    first = tlmi_vocabulary_find(&tokenizer->vocabulary, (const uint8_t *)FIRST_TOKEN,
-                                 strlen(FIRST_TOKEN));
+    uint32_t first = tlmi_vocabulary_find(&tokenizer->vocabulary, (const uint8_t *)FIRST_TOKEN,
+                                          strlen(FIRST_TOKEN));
     tlm_status_t status = TLM_OK;
     if (first < tekken->num_special)
         status = tlmi_template_create(&tokenizer->template, &first, 1, NULL, 0);

@@ -92,10 +92,9 @@ tlm_status_t tlmi_token_list_read_lines(tlmi_token_list_t *list, const char *pat
                                         tlmi_read_line_fn read_line)
 {
     tlmi_mapping_t file;
-    tlm_status_t status;
 
     TLMI_TRY(tlmi_read_file(&file, path));
-    status = tlmi_token_list_init(list, file.size);
+    tlm_status_t status = tlmi_token_list_init(list, file.size);
     if (status == TLM_OK)
         status = read_lines(list, &file, path, read_line);
     if (status == TLM_ERR_FORMAT && list->n == 0) {
@@ -111,12 +110,13 @@ tlm_status_t tlmi_token_list_read_lines(tlmi_token_list_t *list, const char *pat
 static tlm_status_t place_name(tlmi_token_list_t *list, const char *name, int64_t id, size_t limit,
                                bool or_itself, const char *path)
 {
-    size_t size = strlen(name), at;
+    size_t size = strlen(name);
     tlm_bytes_t *place;
 
     TLMI_TRY(tlmi_token_list_place(&place, list, id, limit, path, "token", name));
     if (size == 0)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the token with id %" PRId64 " is empty", path, id);
+    size_t at;
     if (tlmi_token_list_decode(place, &at, list, name, size))
         return TLM_OK;
     if (!or_itself)
@@ -152,12 +152,13 @@ tlm_status_t tlmi_token_list_read_merge(tlmi_token_list_t *list, const char *tex
                                         const char *path, const char *kind, size_t number)
 {
     const char *space = memchr(text, ' ', size);
-    size_t left = space == NULL ? size : (size_t)(space - text), at;
-    tlm_bytes_t sides[2];
+    size_t left = space == NULL ? size : (size_t)(space - text);
 
     if (left == 0 || left + 1 >= size || memchr(space + 1, ' ', size - left - 1) != NULL)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: %s %zu is not two tokens separated by a space", path,
                          kind, number);
+    tlm_bytes_t sides[2];
+    size_t at;
     if (!tlmi_token_list_decode(&sides[0], &at, list, text, left) ||
         !tlmi_token_list_decode(&sides[1], &at, list, space + 1, size - left - 1))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: %s %zu has a character that represents no byte", path,
@@ -176,16 +177,17 @@ tlm_status_t tlmi_token_list_place_special(tlmi_token_list_t *list,
     if (options->num_special_tokens > 0)
         TLMI_REQUIRE(what, options->special_tokens);
     for (size_t i = 0; i < options->num_special_tokens; i++) {
-        tlm_bytes_t token = options->special_tokens[i], *place;
+        tlm_bytes_t token = options->special_tokens[i];
         uint32_t id = options->special_token_ids[i];
-        char name[24];
 
         if (id == UINT32_MAX || token.size == 0 || token.data == NULL)
             continue;
         if (id < list->n && list->items[id].size == token.size &&
             memcmp(list->items[id].data, token.data, token.size) == 0)
             continue;
+        char name[24];
         snprintf(name, sizeof(name), "%zu", i);
+        tlm_bytes_t *place;
         TLMI_TRY(tlmi_token_list_place(&place, list, id, limit, what, "special token", name));
         *place = token;
     }

@@ -12,13 +12,14 @@ static tlm_status_t check_special(tlmi_token_names_t *names, size_t index, const
 {
     const tlm_tokenizer_t *tokenizer = names->tokenizer;
     tlm_bytes_t token = tlmi_special_tokens_get(tokenizer->special, index);
-    uint32_t id = tokenizer->special_ids[index], other;
-    size_t size;
+    uint32_t id = tokenizer->special_ids[index];
 
     if (!tlmi_utf8_valid(token.data, token.size) || memchr(token.data, '\0', token.size) != NULL)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
                          "%s: special token %zu, id %u, is not UTF-8 without NUL", what, index, id);
     TLMI_TRY(tlmi_spell(&names->spelling, token)); /* reserves the buffer */
+    uint32_t other;
+    size_t size;
     if (!tlmi_alphabet_to_bytes((uint8_t *)names->spelling.text, &size, (const char *)token.data,
                                 token.size))
         other = names->is_raw[id] ? id : TLMI_NO_TOKEN;

@@ -71,16 +71,18 @@ static void use_config(tlmi_bert_spec_t *spec, const tlmi_json_t *config)
 static tlm_status_t read_config(tlmi_bert_spec_t *spec, const char *path)
 {
     const char *slash = strrchr(path, '/');
-    size_t folder = slash == NULL ? 0 : (size_t)(slash - path) + 1, size;
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - path) + 1;
     char *name = tlmi_alloc(folder + sizeof(CONFIG), 1, "a path");
     tlm_status_t status = TLM_OK;
-    tlmi_json_t *config;
 
     if (name == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     memcpy(name, path, folder);
     memcpy(name + folder, CONFIG, sizeof(CONFIG));
     if (tlmi_is_regular_file(name)) {
+        tlmi_json_t *config;
+        size_t size;
+
         status = tlmi_json_read_file(&config, &size, name);
         if (status == TLM_OK) {
             use_config(spec, config);

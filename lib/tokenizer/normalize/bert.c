@@ -68,10 +68,10 @@ static const uint8_t *copy_ascii(const bert_t *bert, uint8_t **to_pointer, const
 static tlm_status_t flush(const bert_t *bert, tlmi_normal_text_t *out, size_t n)
 {
     int32_t *characters = out->characters;
-    size_t room;
 
     if (bert->strip)
         tlmi_sort_marks(characters, n, characters + n, NFD);
+    size_t room;
     if (!tlmi_mul_size(&room, n, 4))
         return tlmi_fail_memory(n, "a normalized text");
     uint8_t *to = tlmi_normal_text_room(out, room);

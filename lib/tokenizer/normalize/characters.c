@@ -98,13 +98,13 @@ static bool mapping_leaves(const uint8_t *text, size_t size, map_fn map, ascii_r
     const uint8_t *end = text + size;
 
     while (text < end) {
-        uint32_t code_point;
         int32_t mapped[2] = {0};
 
         if (rule != MAP_ASCII)
             text = skip_ascii(text, end, rule);
         if (text == end)
             break;
+        uint32_t code_point;
         int length = tlmi_utf8_decode(&code_point, text, end);
         if (length > 0 && (map(mapped, code_point) != 1 || (uint32_t)mapped[0] != code_point))
             return false;

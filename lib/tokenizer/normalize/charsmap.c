@@ -138,12 +138,12 @@ bool tlmi_charsmap_keeps_words(const tlmi_charsmap_t *map)
 {
     for (size_t i = 0; i < map->num_units; i++) {
         size_t child = i;
-        tlm_bytes_t value;
 
         if ((map->units[i] & IS_VALUE) != 0 || !tlmi_is_ascii_alnum((uint8_t)map->units[i]))
             continue;
         if (descend(map, &child, ' '))
             return false;
+        tlm_bytes_t value;
         if (value_of(&value, map, i) && (value.size == 0 || ends_with_space(value)))
             return false;
     }

@@ -20,15 +20,13 @@ static const uint8_t *skip_stable(const uint8_t *at, const uint8_t *end, int for
     const uint8_t *last = at; /* start of the cluster that the next character may belong to */
 
     while (at < end) {
-        uint32_t code_point;
-        int length;
-
         if (end - at >= 8 && (tlmi_load_word(at) & 0x8080808080808080u) == 0) {
             at += 8;
             last = at - 1;
             continue;
         }
-        length = tlmi_utf8_decode(&code_point, at, end);
+        uint32_t code_point;
+        int length = tlmi_utf8_decode(&code_point, at, end);
         if (length > 0 && !tlmi_char_is_stable(code_point, form))
             return last;
         last = length > 0 ? at : at + 1;

@@ -120,12 +120,11 @@ tlm_status_t tlmi_precompiled_create(const tlmi_normalizer_t **out, const char *
                                      const void *blob, size_t size)
 {
     precompiled_t *normalizer = tlmi_calloc(1, sizeof(*normalizer), "a normalizer");
-    tlm_status_t status;
 
     if (normalizer == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     normalizer->base.kind = &precompiled_kind;
-    status = tlmi_charsmap_read(&normalizer->map, what, blob, size);
+    tlm_status_t status = tlmi_charsmap_read(&normalizer->map, what, blob, size);
     if (status != TLM_OK) {
         tlmi_free(normalizer);
         return status;

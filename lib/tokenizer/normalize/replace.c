@@ -309,7 +309,6 @@ static tlm_status_t regex_append(const tlmi_normalizer_t *normalizer, tlmi_norma
 {
     const replace_regex_t *replace = (const replace_regex_t *)normalizer;
     original_t original = {text, text + size, 0, tlmi_utf8_valid(text, size)};
-    tlmi_regex_matcher_t *matcher;
     uint8_t *copy = NULL;
     size_t seen_size = size;
     tlm_status_t status;
@@ -321,6 +320,7 @@ static tlm_status_t regex_append(const tlmi_normalizer_t *normalizer, tlmi_norma
         return append_runs(replace, out, text, size);
     if (!original.same)
         TLMI_TRY(make_seen(&copy, &seen_size, text, size));
+    tlmi_regex_matcher_t *matcher;
     TLMI_TRY_OR(free_copy, tlmi_regex_matcher_create(&matcher, TLMI_REGEX_NANOSECONDS(size)));
     status =
         append_matches(replace, out, matcher, copy != NULL ? copy : text, seen_size, &original);

@@ -165,11 +165,10 @@ static tlm_status_t append_body(const sentencepiece_t *normalizer, tlmi_normal_t
                                 const uint8_t *text, const uint8_t *end, bool after_space)
 {
     while (text < end) {
-        tlm_bytes_t value;
-
         TLMI_TRY(append_plain(normalizer, out, &text, end, &after_space));
         if (text == end)
             break;
+        tlm_bytes_t value;
         text += take_prefix(normalizer, &value, text, end);
         while (after_space && value.size > 0 && value.data[0] == ' ') {
             value.data++;
@@ -268,15 +267,15 @@ static int compare_symbols(const void *left, const void *right)
 static tlm_status_t copy_symbols(sentencepiece_t *normalizer, const tlm_bytes_t *symbols, size_t n)
 {
     size_t total = 0;
-    uint8_t *to;
 
     for (size_t i = 0; i < n; i++)
         if (!tlmi_add_size(&total, total, symbols[i].size))
             return tlmi_fail_memory(total, "symbols");
     normalizer->symbols = tlmi_alloc(n, sizeof(*symbols), "symbols");
-    normalizer->symbol_bytes = to = tlmi_alloc(total, 1, "symbols");
-    if (normalizer->symbols == NULL || to == NULL)
+    normalizer->symbol_bytes = tlmi_alloc(total, 1, "symbols");
+    if (normalizer->symbols == NULL || normalizer->symbol_bytes == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
+    uint8_t *to = normalizer->symbol_bytes;
     for (size_t i = 0; i < n; i++) {
         if (symbols[i].size == 0)
             continue;

@@ -107,11 +107,10 @@ static bool is_newer(uint32_t code_point, int form)
 static bool find_stability(uint32_t code_point, int form)
 {
     int32_t characters[TLMI_DECOMPOSED];
-    size_t n;
 
     if (is_newer(code_point, form))
         return true;
-    n = tlmi_decompose(characters, code_point, form);
+    size_t n = tlmi_decompose(characters, code_point, form);
     if ((form & TLMI_FORM_COMPOSED) == 0)
         return n == 1 && (uint32_t)characters[0] == code_point &&
                tlmi_combining_class(characters[0], form) == 0;

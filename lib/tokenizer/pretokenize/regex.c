@@ -123,19 +123,17 @@ tlm_status_t tlmi_regex_create(tlmi_regex_t **out, const char *pattern, tlmi_reg
 {
     const OnigUChar *text = (const OnigUChar *)pattern;
     OnigErrorInfo info;
-    tlmi_regex_t *regex;
-    int code;
 
     size_t nesting = tlmi_regex_nesting(pattern);
     if (nesting > TLMI_REGEX_MAX_NESTING)
         return tlmi_fail(TLM_ERR_REGEX, "pattern: its groups are nested %zu deep; the limit is %d",
                          nesting, TLMI_REGEX_MAX_NESTING);
-    code = initialize();
+    int code = initialize();
     if (code != ONIG_NORMAL)
         return fail_regex("pattern", code, NULL);
     if (!memory_is_left(strlen(pattern)))
         return TLM_ERR_OUT_OF_MEMORY;
-    regex = tlmi_calloc(1, sizeof(*regex), "a regular expression");
+    tlmi_regex_t *regex = tlmi_calloc(1, sizeof(*regex), "a regular expression");
     if (regex == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     memset(&info, 0, sizeof(info));
@@ -234,16 +232,14 @@ tlm_status_t tlmi_regex_find(bool *found, size_t *start, size_t *end, const tlmi
 {
     *found = false;
     for (; from <= size; from = next_character(text, size, from)) {
-        int code;
-
         if (++matcher->places % PLACES_BETWEEN_LOOKS == 0)
             TLMI_TRY(check_time(matcher, from, size));
-        code = regex->from_last
-                   ? onig_search_with_param(regex->compiled, text, text + size, text + from,
-                                            text + size, matcher->region, ONIG_OPTION_NONE,
-                                            matcher->limits)
-                   : onig_match_with_param(regex->compiled, text, text + size, text + from,
-                                           matcher->region, ONIG_OPTION_NONE, matcher->limits);
+        int code = regex->from_last
+                       ? onig_search_with_param(regex->compiled, text, text + size, text + from,
+                                                text + size, matcher->region, ONIG_OPTION_NONE,
+                                                matcher->limits)
+                       : onig_match_with_param(regex->compiled, text, text + size, text + from,
+                                               matcher->region, ONIG_OPTION_NONE, matcher->limits);
         if (code == ONIG_MISMATCH && regex->from_last)
             break;
         if (code == ONIG_MISMATCH)

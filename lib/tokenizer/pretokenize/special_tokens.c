@@ -262,10 +262,9 @@ uint8_t tlmi_special_tokens_flags(const tlmi_special_tokens_t *special, size_t i
 static size_t previous_character(const uint8_t *text, size_t at)
 {
     for (size_t back = 1; back <= 4 && back <= at; back++) {
-        uint32_t code_point;
-
         if ((text[at - back] & 0xC0) == 0x80)
             continue;
+        uint32_t code_point;
         if (tlmi_utf8_decode(&code_point, text + at - back, text + at) == (int)back)
             return at - back;
         break;

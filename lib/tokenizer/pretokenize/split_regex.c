@@ -20,11 +20,10 @@ typedef struct regex_text {
 
 static tlm_status_t regex_text_init(regex_text_t *text, const uint8_t *bytes, size_t size)
 {
-    size_t room;
-
     *text = (regex_text_t){bytes, size, bytes, size, NULL, 0, 0};
     if (tlmi_utf8_valid(bytes, size))
         return TLM_OK;
+    size_t room;
     if (!tlmi_mul_size(&room, size, 3))
         return tlmi_fail_memory(size, "a text for a pattern");
     text->copy = tlmi_alloc(room, 1, "a text for a pattern");
@@ -125,12 +124,12 @@ static tlm_status_t split_regex(const tlmi_splitter_t *base, tlmi_text_pieces_t 
                                 .at_origin = at_origin,
                                 .behavior = splitter->behavior,
                                 .invert = splitter->invert};
-    regex_text_t text;
 
     if (*matcher == NULL)
         TLMI_TRY(tlmi_regex_matcher_create(matcher, TLMI_REGEX_NANOSECONDS(size)));
     else
         tlmi_regex_matcher_extend(*matcher, 10000u * (uint64_t)size);
+    regex_text_t text;
     TLMI_TRY(regex_text_init(&text, piece, size));
     tlm_status_t status = split_matches(splitter, &maker, *matcher, &text);
     tlmi_free(text.copy);

@@ -318,7 +318,6 @@ static tlm_status_t add_converted(tlmi_text_pieces_t *out, const uint8_t *piece,
 {
     char *text = tlmi_alloc(room, 1, "pieces of a text");
     size_t written;
-    tlm_status_t status;
 
     if (text == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -326,7 +325,7 @@ static tlm_status_t add_converted(tlmi_text_pieces_t *out, const uint8_t *piece,
         written = tlmi_bytes_to_alphabet(text, piece, size);
     else if (!tlmi_alphabet_to_bytes((uint8_t *)text, &written, (const char *)piece, size))
         memcpy(text, piece, written = size); /* cannot happen: only splitters come between */
-    status = tlmi_text_pieces_add(out, (const uint8_t *)text, written, at_origin);
+    tlm_status_t status = tlmi_text_pieces_add(out, (const uint8_t *)text, written, at_origin);
     tlmi_free(text);
     return status;
 }

@@ -17,10 +17,9 @@ void tlmi_splitter_free(tlmi_splitter_t *splitter)
 tlm_status_t tlmi_text_pieces_add(tlmi_text_pieces_t *pieces, const uint8_t *text, size_t size,
                                   bool at_origin)
 {
-    size_t room;
-
     if (size == 0)
         return TLM_OK;
+    size_t room;
     if (!tlmi_add_size(&room, pieces->size, size))
         return tlmi_fail_memory(size, "pieces of a text");
     if (!tlmi_grow(&pieces->text, &pieces->capacity, room, 1, "pieces of a text") ||

@@ -28,7 +28,6 @@ int tlmi_utf8_decode(uint32_t *code_point, const uint8_t *text, const uint8_t *e
 {
     int length = announced_length(text[0]);
     uint8_t low, high;
-    uint32_t value;
 
     if (length == 1) {
         *code_point = text[0];
@@ -37,7 +36,7 @@ int tlmi_utf8_decode(uint32_t *code_point, const uint8_t *text, const uint8_t *e
     if (length == 0)
         return -1;
     second_byte_range(&low, &high, text[0]);
-    value = text[0] & (0x7Fu >> length);
+    uint32_t value = text[0] & (0x7Fu >> length);
     for (int i = 1; i < length; i++) {
         if (text + i == end || text[i] < low || text[i] > high)
             return -i;
@@ -103,16 +102,14 @@ size_t tlmi_utf8_replace(uint8_t *out, const uint8_t *text, size_t size)
 
 tlm_status_t tlm_utf8_sanitize(char **text, size_t *size, const void *bytes, size_t n)
 {
-    size_t room;
-    uint8_t *out;
-
     TLMI_REQUIRE("utf8_sanitize", text);
     TLMI_REQUIRE("utf8_sanitize", size);
     if (n > 0)
         TLMI_REQUIRE("utf8_sanitize", bytes);
+    size_t room;
     if (!tlmi_mul_size(&room, n, 3) || !tlmi_add_size(&room, room, 1))
         return tlmi_fail_memory(n, "a text");
-    out = tlmi_alloc(room, 1, "a text");
+    uint8_t *out = tlmi_alloc(room, 1, "a text");
     if (out == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     *size = tlmi_utf8_replace(out, bytes, n);

@@ -324,8 +324,6 @@ static tlm_status_t find_bytes(unigram_model_t *model, const char *what,
 static tlm_status_t start(unigram_model_t **out, const char *what,
                           const tlmi_vocabulary_t *vocabulary, uint32_t num_scores, uint32_t unk_id)
 {
-    unigram_model_t *model;
-
     if (num_scores == 0)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the vocabulary has no tokens", what);
     if (num_scores > vocabulary->size || num_scores >= FIRST_UNKNOWN)
@@ -334,7 +332,7 @@ static tlm_status_t start(unigram_model_t **out, const char *what,
     if (unk_id != TLMI_NO_TOKEN && unk_id >= num_scores)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the unk_id %u is outside the vocabulary of %u", what,
                          unk_id, num_scores);
-    model = tlmi_calloc(1, sizeof(*model), "a tokenizer");
+    unigram_model_t *model = tlmi_calloc(1, sizeof(*model), "a tokenizer");
     if (model == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     model->base.kind = &tlmi_unigram_kind;
@@ -433,12 +431,12 @@ tlm_status_t tlmi_unigram_model_create_from_pieces(tlmi_subword_model_t **out, c
                                                    const tlmi_vocabulary_t *vocabulary,
                                                    const tlmi_pieces_t *pieces)
 {
-    unigram_model_t *model;
     float lowest = FLT_MAX;
     tlm_status_t status;
 
     if (pieces->unk_id == TLMI_NO_TOKEN && !pieces->byte_fallback)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: there is no piece for unknown characters", what);
+    unigram_model_t *model;
     TLMI_TRY(start(&model, what, vocabulary, pieces->size, pieces->unk_id));
     model->is_single = true;
     for (uint32_t id = 0; id < pieces->size; id++) {

@@ -148,12 +148,11 @@ tlm_status_t tlmi_wordpiece_model_create(tlmi_subword_model_t **out, const char 
                                          const tlmi_vocabulary_t *vocabulary,
                                          const tlmi_wordpiece_options_t *options)
 {
-    wordpiece_model_t *model;
     tlm_status_t status;
 
     if (vocabulary->bytes_size == 0)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the vocabulary has no tokens", what);
-    model = tlmi_calloc(1, sizeof(*model), "a tokenizer");
+    wordpiece_model_t *model = tlmi_calloc(1, sizeof(*model), "a tokenizer");
     if (model == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     model->base.kind = &tlmi_wordpiece_kind;

@@ -32,11 +32,9 @@ static void strip(const tlmi_normalizer_t *normalizer, const uint8_t *text, size
         for (size_t n = 1; n > 0 && from < to; from += n)
             n = space_at(from, to);
     while (options->right && (part & TLMI_PIECE_ENDS) != 0 && from < to) {
-        const uint8_t *last = to - 1; /* the first byte of the last character */
+        const uint8_t *last = from + tlmi_utf8_last(from, (size_t)(to - from));
 
-        while (last > from && to - last < 3 && (*last & 0xC0) == 0x80)
-            last--;
-        if (space_at(last, to) != (size_t)(to - last))
+        if (space_at(last, to) == 0)
             break;
         to = last;
     }

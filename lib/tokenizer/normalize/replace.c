@@ -48,9 +48,7 @@ static tlm_status_t append_around(const replace_string_t *replace, tlmi_normal_t
     if (size == 0 && part == TLMI_WHOLE_PIECE)
         return TLM_OK;
     while (text < end) {
-        uint32_t code_point;
-        int length = tlmi_utf8_decode(&code_point, text, end);
-        size_t n = length > 0 ? (size_t)length : 1;
+        size_t n = tlmi_utf8_length(text, end);
 
         TLMI_TRY(tlmi_normal_text_append(out, replace->content, replace->content_size));
         TLMI_TRY(tlmi_normal_text_append(out, text, n));
@@ -230,87 +228,31 @@ static tlm_status_t append_runs(const replace_regex_t *replace, tlmi_normal_text
     return tlmi_normal_text_append(out, text, (size_t)(end - text));
 }
 
-/* The text between matches, as it was. In a text that is not well-formed, the regular expression
- * sees U+FFFD instead of each malformed byte. */
-typedef struct original {
-    const uint8_t *text, *end; /* the rest of the original */
-    size_t seen;               /* where that rest begins in the text that is seen */
-    bool same;                 /* as the original: it is well-formed */
-} original_t;
-
-/* Goes on to the position `to` of the text that is seen; copies what is passed if `out` is not
- * NULL. */
-static tlm_status_t go_to(original_t *original, size_t to, tlmi_normal_text_t *out)
-{
-    const uint8_t *start = original->text;
-
-    if (original->same) {
-        original->text += to - original->seen;
-        original->seen = to;
-    }
-    while (original->seen < to) {
-        uint32_t code_point;
-        int length = tlmi_utf8_decode(&code_point, original->text, original->end);
-
-        original->seen += length > 0 ? (size_t)length : 3;
-        original->text += length > 0 ? (size_t)length : 1;
-    }
-    if (out == NULL)
-        return TLM_OK;
-    return tlmi_normal_text_append(out, start, (size_t)(original->text - start));
-}
-
 static tlm_status_t append_matches(const replace_regex_t *replace, tlmi_normal_text_t *out,
-                                   tlmi_regex_matcher_t *matcher, const uint8_t *seen, size_t size,
-                                   original_t *original)
+                                   tlmi_regex_matcher_t *matcher, tlmi_regex_text_t *text)
 {
-    size_t last_end = TLMI_REGEX_NONE;
+    size_t last_end = TLMI_REGEX_NONE, at = 0; /* at: in the original */
 
     for (;;) {
         size_t start, end;
         bool found;
 
-        TLMI_TRY(
-            tlmi_regex_next(&found, &start, &end, replace->regex, matcher, seen, size, last_end));
+        TLMI_TRY(tlmi_regex_next(&found, &start, &end, replace->regex, matcher, text->seen,
+                                 text->seen_size, last_end));
         if (!found)
-            return go_to(original, size, out);
-        TLMI_TRY(go_to(original, start, out));
-        TLMI_TRY(tlmi_normal_text_append(out, replace->content, replace->content_size));
-        TLMI_TRY(go_to(original, end, NULL));
+            return tlmi_normal_text_append(out, text->original + at, text->original_size - at);
         last_end = end;
+        start = tlmi_regex_text_original(text, start);
+        TLMI_TRY(tlmi_normal_text_append(out, text->original + at, start - at));
+        TLMI_TRY(tlmi_normal_text_append(out, replace->content, replace->content_size));
+        at = tlmi_regex_text_original(text, end);
     }
-}
-
-/* Makes the text that is seen instead of one that is not well-formed. */
-static tlm_status_t make_seen(uint8_t **seen, size_t *seen_size, const uint8_t *text, size_t size)
-{
-    const uint8_t *end = text + size;
-    uint8_t *to;
-    size_t room;
-
-    if (!tlmi_mul_size(&room, size, 3))
-        return tlmi_fail_memory(size, "a text for a pattern");
-    *seen = to = tlmi_alloc(room, 1, "a text for a pattern");
-    if (to == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    while (text < end) {
-        uint32_t code_point;
-        int length = tlmi_utf8_decode(&code_point, text, end);
-
-        to = tlmi_put_utf8(to, length > 0 ? code_point : 0xFFFD);
-        text += length > 0 ? length : 1;
-    }
-    *seen_size = (size_t)(to - *seen);
-    return TLM_OK;
 }
 
 static tlm_status_t regex_append(const tlmi_normalizer_t *normalizer, tlmi_normal_text_t *out,
                                  const uint8_t *text, size_t size, int part)
 {
     const replace_regex_t *replace = (const replace_regex_t *)normalizer;
-    original_t original = {text, text + size, 0, tlmi_utf8_valid(text, size)};
-    uint8_t *copy = NULL;
-    size_t seen_size = size;
     tlm_status_t status;
 
     (void)part;
@@ -318,15 +260,14 @@ static tlm_status_t regex_append(const tlmi_normalizer_t *normalizer, tlmi_norma
         return TLM_OK;
     if (replace->regex == NULL)
         return append_runs(replace, out, text, size);
-    if (!original.same)
-        TLMI_TRY(make_seen(&copy, &seen_size, text, size));
+    tlmi_regex_text_t for_pattern;
+    TLMI_TRY(tlmi_regex_text_init(&for_pattern, text, size));
     tlmi_regex_matcher_t *matcher;
-    TLMI_TRY_OR(free_copy, tlmi_regex_matcher_create(&matcher, TLMI_REGEX_NANOSECONDS(size)));
-    status =
-        append_matches(replace, out, matcher, copy != NULL ? copy : text, seen_size, &original);
+    TLMI_TRY_OR(done, tlmi_regex_matcher_create(&matcher, TLMI_REGEX_NANOSECONDS(size)));
+    status = append_matches(replace, out, matcher, &for_pattern);
     tlmi_regex_matcher_free(matcher);
-free_copy:
-    tlmi_free(copy);
+done:
+    tlmi_regex_text_release(&for_pattern);
     return status;
 }
 

@@ -71,7 +71,7 @@ typedef tlm_status_t (*tlmi_pretokens_fn)(void *context, const uint8_t *text, co
 tlm_status_t tlmi_scan_text(size_t *consumed, const tlmi_scanner_t *scanner, const uint8_t *text,
                             size_t size, bool final, tlmi_pretokens_fn pretokens, void *context);
 
-/* Custom pre-tokenization patterns. They use Oniguruma, which only regex.c includes. */
+/* Custom pre-tokenization patterns. They use Oniguruma. */
 
 typedef struct tlmi_regex tlmi_regex_t;                 /* a compiled pattern; immutable */
 typedef struct tlmi_regex_matcher tlmi_regex_matcher_t; /* scratch memory for one thread */
@@ -120,6 +120,23 @@ tlm_status_t tlmi_regex_next(bool *found, size_t *start, size_t *end, const tlmi
                              tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
                              size_t last_end);
 #define TLMI_REGEX_NONE SIZE_MAX
+
+/* The text that a pattern sees: the original or, if that is not well-formed, a copy with each
+ * malformed byte replaced by U+FFFD, which is neither a letter, a number nor a space. */
+typedef struct tlmi_regex_text {
+    const uint8_t *seen;
+    size_t seen_size;
+    const uint8_t *original; /* borrowed */
+    size_t original_size;
+    uint8_t *copy;               /* NULL if the text is well-formed */
+    size_t original_at, seen_at; /* the same position in both */
+} tlmi_regex_text_t;
+
+tlm_status_t tlmi_regex_text_init(tlmi_regex_text_t *text, const uint8_t *bytes, size_t size);
+void tlmi_regex_text_release(tlmi_regex_text_t *text);
+
+/* Maps a position in what is seen to the original. Positions must not decrease from call to call. */
+size_t tlmi_regex_text_original(tlmi_regex_text_t *text, size_t seen);
 
 /* Splitters: the steps of a pre-tokenizer. Each splits the pieces that the one before it made. */
 

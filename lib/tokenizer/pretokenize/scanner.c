@@ -399,28 +399,16 @@ const uint8_t *tlmi_scan_pretoken(const tlmi_scanner_t *scanner, const uint8_t *
  * follows (4 bytes) and the character after it (4 bytes). */
 #define LOOKAHEAD 8
 
-/* Returns the class of the last character in [text, end), TLMI_CHAR_OTHER if it is malformed, and
- * sets *start. */
-static int last_class(const uint8_t **start, const uint8_t *text, const uint8_t *end)
-{
-    const uint8_t *last = end - 1;
-
-    while (last > text && end - last < 4 && (*last & 0xC0) == 0x80)
-        last--;
-    int length, char_class = tlmi_class_at(&length, last, end);
-    *start = last;
-    return last + length == end ? char_class : TLMI_CHAR_OTHER;
-}
-
 /* The character after a run, however far away, decides only two kinds of runs: white space, where
  * the last line ending matters, and o200k's capitals, which may begin a word or end one. */
 const uint8_t *tlmi_scan_certain(const uint8_t *text, const uint8_t *end)
 {
-    const uint8_t *run = end - tlmi_utf8_unfinished(text, (size_t)(end - text)), *start;
+    const uint8_t *run = end - tlmi_utf8_unfinished(text, (size_t)(end - text));
     int run_class = 0;
 
     while (run > text) {
-        int char_class = last_class(&start, text, run);
+        const uint8_t *start = text + tlmi_utf8_last(text, (size_t)(run - text));
+        int length, char_class = tlmi_class_at(&length, start, run);
 
         if (char_class != TLMI_CHAR_SPACE && char_class != TLMI_CHAR_UPPER)
             break;

@@ -258,24 +258,10 @@ uint8_t tlmi_special_tokens_flags(const tlmi_special_tokens_t *special, size_t i
 
 /* ---- What surrounds a token ---- */
 
-/* Returns the start of the character that ends at text[at], at > 0. */
-static size_t previous_character(const uint8_t *text, size_t at)
-{
-    for (size_t back = 1; back <= 4 && back <= at; back++) {
-        if ((text[at - back] & 0xC0) == 0x80)
-            continue;
-        uint32_t code_point;
-        if (tlmi_utf8_decode(&code_point, text + at - back, text + at) == (int)back)
-            return at - back;
-        break;
-    }
-    return at - 1; /* a malformed byte */
-}
-
 static size_t skip_space_back(const uint8_t *text, size_t at, size_t least)
 {
     while (at > least) {
-        size_t before = previous_character(text, at);
+        size_t before = tlmi_utf8_last(text, at);
         int length;
 
         if (before < least || tlmi_class_at(&length, text + before, text + at) != TLMI_CHAR_SPACE)
@@ -298,7 +284,7 @@ static bool is_single_word(const uint8_t *text, size_t size, size_t start, size_
 {
     int length;
 
-    if (start > 0 && tlmi_is_word_at(&length, text + previous_character(text, start), text + start))
+    if (start > 0 && tlmi_is_word_at(&length, text + tlmi_utf8_last(text, start), text + start))
         return false;
     return end == size || !tlmi_is_word_at(&length, text + end, text + size);
 }

@@ -1,70 +1,7 @@
-/* Splitters that use Oniguruma: regular expressions, and scripts, which it knows. */
-#include <string.h>
-
+/* The splitter by matches of a regular expression: the pre-tokenizer Split. */
 #include "base/error.h"
 #include "base/memory.h"
 #include "tokenizer/pretokenize/pretokenize.h"
-
-/* ---- Malformed text ---- */
-
-/* The text that Oniguruma sees: the original, or a copy with each malformed byte replaced by
- * U+FFFD, which is neither a letter, a number nor a space. */
-typedef struct regex_text {
-    const uint8_t *original;
-    size_t original_size;
-    const uint8_t *seen;
-    size_t seen_size;
-    uint8_t *copy;               /* NULL if the text was well-formed */
-    size_t original_at, seen_at; /* the same position in both */
-} regex_text_t;
-
-static tlm_status_t regex_text_init(regex_text_t *text, const uint8_t *bytes, size_t size)
-{
-    *text = (regex_text_t){bytes, size, bytes, size, NULL, 0, 0};
-    if (tlmi_utf8_valid(bytes, size))
-        return TLM_OK;
-    size_t room;
-    if (!tlmi_mul_size(&room, size, 3))
-        return tlmi_fail_memory(size, "a text for a pattern");
-    text->copy = tlmi_alloc(room, 1, "a text for a pattern");
-    if (text->copy == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    text->seen = text->copy;
-    text->seen_size = 0;
-    for (size_t i = 0; i < size;) {
-        uint32_t code_point;
-        int length = tlmi_utf8_decode(&code_point, bytes + i, bytes + size);
-
-        if (length > 0) {
-            memcpy(text->copy + text->seen_size, bytes + i, (size_t)length);
-            text->seen_size += (size_t)length;
-            i += (size_t)length;
-        } else {
-            memcpy(text->copy + text->seen_size, "\xEF\xBF\xBD", 3);
-            text->seen_size += 3;
-            i++;
-        }
-    }
-    return TLM_OK;
-}
-
-/* Maps the position `seen` >= text->seen_at to the original. */
-static size_t original_place(regex_text_t *text, size_t seen)
-{
-    if (text->copy == NULL)
-        return seen;
-    while (text->seen_at < seen) {
-        uint32_t code_point;
-        int length = tlmi_utf8_decode(&code_point, text->original + text->original_at,
-                                      text->original + text->original_size);
-
-        text->original_at += length > 0 ? (size_t)length : 1;
-        text->seen_at += length > 0 ? (size_t)length : 3;
-    }
-    return text->original_at;
-}
-
-/* ---- Regular expressions ---- */
 
 typedef struct regex_splitter {
     tlmi_splitter_t base;
@@ -78,7 +15,7 @@ typedef struct regex_splitter {
  * nothing. */
 static tlm_status_t next_match(bool *found, size_t *start, size_t *end,
                                const regex_splitter_t *splitter, tlmi_regex_matcher_t *matcher,
-                               const regex_text_t *text, size_t last_end)
+                               const tlmi_regex_text_t *text, size_t last_end)
 {
     if (splitter->syntax == TLMI_REGEX_ONIGURUMA)
         return tlmi_regex_next(found, start, end, splitter->regex, matcher, text->seen,
@@ -90,7 +27,7 @@ static tlm_status_t next_match(bool *found, size_t *start, size_t *end,
 }
 
 static tlm_status_t split_matches(const regex_splitter_t *splitter, tlmi_piece_maker_t *maker,
-                                  tlmi_regex_matcher_t *matcher, regex_text_t *text)
+                                  tlmi_regex_matcher_t *matcher, tlmi_regex_text_t *text)
 {
     size_t last_end = TLMI_REGEX_NONE, at = 0;
 
@@ -102,8 +39,8 @@ static tlm_status_t split_matches(const regex_splitter_t *splitter, tlmi_piece_m
         if (!found)
             break;
         last_end = end;
-        start = original_place(text, start);
-        end = original_place(text, end);
+        start = tlmi_regex_text_original(text, start);
+        end = tlmi_regex_text_original(text, end);
         if (at < start)
             TLMI_TRY(tlmi_piece_maker_take(maker, at, start, false));
         TLMI_TRY(tlmi_piece_maker_take(maker, start, end, true));
@@ -129,10 +66,10 @@ static tlm_status_t split_regex(const tlmi_splitter_t *base, tlmi_text_pieces_t 
         TLMI_TRY(tlmi_regex_matcher_create(matcher, TLMI_REGEX_NANOSECONDS(size)));
     else
         tlmi_regex_matcher_extend(*matcher, 10000u * (uint64_t)size);
-    regex_text_t text;
-    TLMI_TRY(regex_text_init(&text, piece, size));
+    tlmi_regex_text_t text;
+    TLMI_TRY(tlmi_regex_text_init(&text, piece, size));
     tlm_status_t status = split_matches(splitter, &maker, *matcher, &text);
-    tlmi_free(text.copy);
+    tlmi_regex_text_release(&text);
     return status;
 }
 

@@ -11,12 +11,6 @@
 
 /* ---- Places where a text may be cut ---- */
 
-static bool is_word_byte(uint8_t byte)
-{
-    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-           (byte >= '0' && byte <= '9');
-}
-
 /* Whether a text may be cut wherever a word of ASCII ends at a space. */
 static bool cuts_words(const tlmi_text_pipeline_t *pipeline)
 {
@@ -33,7 +27,7 @@ static bool cuts_word_at(const tlmi_text_pipeline_t *pipeline, const uint8_t *te
 {
     const tlmi_normalizer_t *normalizer = pipeline->normalizer;
 
-    return text[at] == ' ' && is_word_byte(text[at - 1]) &&
+    return text[at] == ' ' && tlmi_is_ascii_alnum(text[at - 1]) &&
            (normalizer == NULL || normalizer->kind->cuts_at(normalizer, text, at));
 }
 

@@ -15,6 +15,20 @@
  * maximal part that could begin a character, which is the part that one U+FFFD replaces. */
 int tlmi_utf8_decode(uint32_t *code_point, const uint8_t *text, const uint8_t *end);
 
+/* Returns the length of the character at the start of [text, end), which must not be empty. A
+ * malformed byte is a character. */
+static inline size_t tlmi_utf8_length(const uint8_t *text, const uint8_t *end)
+{
+    uint32_t code_point;
+    int length = *text < 0x80 ? 1 : tlmi_utf8_decode(&code_point, text, end);
+
+    return length < 0 ? 1 : (size_t)length;
+}
+
+/* Returns where the last character of a text of `size` >= 1 bytes begins. A malformed byte is a
+ * character. */
+size_t tlmi_utf8_last(const uint8_t *text, size_t size);
+
 /* Returns the number of bytes (0..3) at the end of text that begin an incomplete character. */
 size_t tlmi_utf8_unfinished(const uint8_t *text, size_t size);
 

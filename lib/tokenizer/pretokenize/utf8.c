@@ -48,6 +48,21 @@ int tlmi_utf8_decode(uint32_t *code_point, const uint8_t *text, const uint8_t *e
     return length;
 }
 
+size_t tlmi_utf8_last(const uint8_t *text, size_t size)
+{
+    for (size_t back = 1; back <= 4 && back <= size; back++) {
+        const uint8_t *start = text + size - back;
+        uint32_t code_point;
+
+        if ((*start & 0xC0) == 0x80)
+            continue; /* the lead byte is farther back */
+        if (tlmi_utf8_decode(&code_point, start, text + size) == (int)back)
+            return size - back;
+        break;
+    }
+    return size - 1;
+}
+
 size_t tlmi_utf8_unfinished(const uint8_t *text, size_t size)
 {
     for (size_t back = 1; back <= 3 && back <= size; back++) {

@@ -47,14 +47,6 @@ typedef struct path {
     size_t farthest;
 } path_t;
 
-static int char_length(const uint8_t *text, const uint8_t *end)
-{
-    uint32_t code_point;
-    int length = *text < 0x80 ? 1 : tlmi_utf8_decode(&code_point, text, end);
-
-    return length < 0 ? 1 : length;
-}
-
 /* Returns whether this is now the best way to reach the position. */
 static inline bool offer(path_t *path, size_t position, double sum, uint32_t what, bool is_single)
 {
@@ -82,7 +74,7 @@ static void reset_sums(path_t *path, size_t from)
 
 /* Offers all tokens that begin at a position, and the unknown character if none of them is its
  * first character. */
-static inline bool extend(path_t *path, size_t from, int length, bool is_single)
+static inline bool extend(path_t *path, size_t from, size_t length, bool is_single)
 {
     const unigram_model_t *model = path->model;
     size_t mask = model->ring_size - 1;
@@ -100,12 +92,11 @@ static inline bool extend(path_t *path, size_t from, int length, bool is_single)
         if (id == TLMI_TRIE_NONE)
             continue;
         offer(path, to, model->scores[id] + sum, id, is_single);
-        if (to - from == (size_t)length)
+        if (to - from == length)
             is_known = true;
     }
     return is_known ||
-           !offer(path, from + (size_t)length, model->unk_score + sum, UNKNOWN(length),
-                  is_single) ||
+           !offer(path, from + length, model->unk_score + sum, UNKNOWN(length), is_single) ||
            model->unk_id != TLMI_NO_TOKEN || is_single;
 }
 
@@ -113,11 +104,11 @@ static inline bool find_path(path_t *path, bool is_single)
 {
     path->sums[0] = 0.0;
     for (size_t from = 0; from < path->size;) {
-        int length = char_length(path->text + from, path->text + path->size);
+        size_t length = tlmi_utf8_length(path->text + from, path->text + path->size);
 
         if (!extend(path, from, length, is_single))
             return false;
-        from += (size_t)length;
+        from += length;
     }
     return true;
 }

@@ -24,12 +24,9 @@ static bool has_more_chars(const uint8_t *word, size_t size, size_t most)
     if (size <= most)
         return false;
     for (size_t n = 0; word < end; n++) {
-        uint32_t code_point;
-        int length = *word < 0x80 ? 1 : tlmi_utf8_decode(&code_point, word, end);
-
         if (n == most)
             return true;
-        word += length < 0 ? 1 : length;
+        word += tlmi_utf8_length(word, end);
     }
     return false;
 }

@@ -1,10 +1,11 @@
-/* The interface of subword models: pretokens in, ids out. The models are byte-pair encoding (bpe/),
- * WordPiece (wordpiece/) and Unigram (unigram/). To add another, define a tlmi_subword_kind_t and a
- * struct that begins with a tlmi_subword_model_t. */
+/* The interface of subword models: pretokens in, ids out; the models other than byte-pair encoding,
+ * which is in bpe/; and the trie in which they look up tokens. To add another model, define a
+ * tlmi_subword_kind_t and a struct that begins with a tlmi_subword_model_t. */
 #ifndef TLMI_SUBWORD_MODEL_H
 #define TLMI_SUBWORD_MODEL_H
 
 #include "tinylm/status.h"
+#include "tinylm/tokenizer.h"
 
 /* A growing list of ids. A zeroed list is empty. */
 typedef struct tlmi_id_list {
@@ -116,6 +117,97 @@ static inline void tlmi_subword_free(tlmi_subword_model_t *model)
 {
     if (model != NULL)
         model->kind->free(model);
+}
+
+/* ---- WordPiece: from the left, the longest token that matches ---- */
+
+#define TLMI_WORDPIECE_MAX_CHARS 100 /* the usual max_input_chars_per_word */
+
+typedef struct tlmi_wordpiece_options {
+    tlm_bytes_t unk_token; /* of words that no tokens make up. If the vocabulary lacks it, encoding
+                              such a word fails */
+    tlm_bytes_t continuing_subword_prefix; /* of all tokens but the first of a word; may be empty */
+    size_t max_input_chars_per_word;       /* longer words are unknown */
+    const uint8_t *is_added; /* [id]: not 0 if the token is only an added token, which the model
+                                does not know. NULL if there are none. Not kept */
+} tlmi_wordpiece_options_t;
+
+extern const tlmi_subword_kind_t tlmi_wordpiece_kind;
+
+/* Makes a model of a vocabulary, of which it keeps nothing. Error messages start with `what`. */
+tlm_status_t tlmi_wordpiece_model_create(tlmi_subword_model_t **out, const char *what,
+                                         const struct tlmi_vocabulary *vocabulary,
+                                         const tlmi_wordpiece_options_t *options);
+
+/* ---- Unigram language models (Kudo 2018): of all ways to make a pretoken from tokens, the one with
+ * the highest sum of scores ---- */
+
+typedef struct tlmi_unigram_options {
+    const double *scores; /* [id]. Not kept */
+    uint32_t num_scores;  /* later ids are added tokens, which the model does not know */
+    uint32_t unk_id;      /* TLMI_NO_TOKEN if there is none; encoding an unknown character then
+                             fails */
+    bool byte_fallback;   /* unknown characters become the tokens of their bytes, "<0x0A>", if the
+                           vocabulary has all of them */
+} tlmi_unigram_options_t;
+
+extern const tlmi_subword_kind_t tlmi_unigram_kind;
+
+/* Makes a model with the arithmetic of Hugging Face tokenizers: double precision, and a score of
+ * the lowest minus 10 for an unknown character. Keeps nothing of the vocabulary. Error messages
+ * start with `what`. */
+tlm_status_t tlmi_unigram_model_create(tlmi_subword_model_t **out, const char *what,
+                                       const struct tlmi_vocabulary *vocabulary,
+                                       const tlmi_unigram_options_t *options);
+
+/* Makes a model with the arithmetic of SentencePiece: single precision over the whole pretoken, so
+ * ids can depend on a distant part of it. */
+tlm_status_t tlmi_unigram_model_create_from_pieces(tlmi_subword_model_t **out, const char *what,
+                                                   const struct tlmi_vocabulary *vocabulary,
+                                                   const tlmi_pieces_t *pieces);
+
+/* ---- A static trie over byte strings, for the tokens that a text begins with ---- */
+
+/* It is a double array (Aoe 1989): following a byte is one addition and one load. */
+
+typedef struct tlmi_trie_key {
+    const uint8_t *bytes;
+    size_t size; /* > 0 */
+    uint32_t id;
+} tlmi_trie_key_t;
+
+typedef struct tlmi_trie_node {
+    uint32_t base;   /* the child by a byte is the node base ^ byte ... */
+    uint32_t parent; /* ... if this is its parent; TLMI_TRIE_NONE if the node is free */
+    uint32_t id;     /* of the key that ends here, or TLMI_TRIE_NONE */
+} tlmi_trie_node_t;
+
+#define TLMI_TRIE_ROOT 0
+#define TLMI_TRIE_NONE UINT32_MAX
+
+/* A zeroed trie may be released, but not searched. */
+typedef struct tlmi_trie {
+    tlmi_trie_node_t *nodes; /* base ^ byte is always inside the array */
+    size_t num_nodes;
+    size_t capacity;
+    size_t max_key_size;
+} tlmi_trie_t;
+
+/* Makes a trie of n distinct keys, which it sorts and keeps nothing of. */
+tlm_status_t tlmi_trie_create(tlmi_trie_t *out, tlmi_trie_key_t *keys, size_t n);
+void tlmi_trie_release(tlmi_trie_t *trie);
+
+/* Follows a byte from a node. Returns TLMI_TRIE_NONE if no key continues with it. */
+static inline uint32_t tlmi_trie_follow(const tlmi_trie_t *trie, uint32_t node, uint8_t byte)
+{
+    uint32_t child = trie->nodes[node].base ^ byte;
+
+    return trie->nodes[child].parent == node ? child : TLMI_TRIE_NONE;
+}
+
+static inline uint32_t tlmi_trie_id(const tlmi_trie_t *trie, uint32_t node)
+{
+    return trie->nodes[node].id;
 }
 
 #endif

@@ -1,10 +1,9 @@
 /* The ids around a text. */
-#include "tokenizer/template.h"
-
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "tokenizer/tokenizer_core.h"
 
 tlm_status_t tlmi_template_create(tlmi_template_t **out, const uint32_t *before, size_t num_before,
                                   const uint32_t *after, size_t num_after)

@@ -1,7 +1,7 @@
 /* Nodes are placed in blocks of 256, so that all children of a node are in one block. A block is
  * searched for a free place only while it is among the last few, which keeps building linear and
  * leaves few gaps. */
-#include "tokenizer/trie.h"
+#include "tokenizer/subword_model.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,8 +4,6 @@
 #include <string.h>
 
 #include "tokenizer/bpe/bpe.h"
-#include "tokenizer/unigram/unigram.h"
-#include "tokenizer/wordpiece/wordpiece.h"
 
 static const char *const tokens[] = {"<unk>", "a", "b", "ab", "##b", "\xE2\x96\x81", "aba", "c"};
 #define NUM_TOKENS (sizeof(tokens) / sizeof(tokens[0]))

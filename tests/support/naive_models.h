@@ -4,8 +4,6 @@
 #define TEST_NAIVE_MODELS_H
 
 #include "tokenizer/bpe/bpe.h"
-#include "tokenizer/unigram/unigram.h"
-#include "tokenizer/wordpiece/wordpiece.h"
 
 #define NAIVE_TOKENS     400
 #define NAIVE_TOKEN_SIZE 48

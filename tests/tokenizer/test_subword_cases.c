@@ -2,8 +2,6 @@
  * refusals. */
 #include "run_suite.h"
 #include "tokenizer/bpe/bpe.h"
-#include "tokenizer/unigram/unigram.h"
-#include "tokenizer/wordpiece/wordpiece.h"
 #include "tokenizer_support.h"
 
 static tlm_bytes_t bytes_of(const char *text)

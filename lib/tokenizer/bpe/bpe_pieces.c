@@ -11,7 +11,6 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "tokenizer/pretokenize/unicode.h"
-#include "tokenizer/trie.h"
 
 #define MAX_PIECE_SIZE 7999 /* bytes; SentencePiece refuses longer ones */
 #define MAX_DEPTH      100  /* to which an unused piece is taken apart */

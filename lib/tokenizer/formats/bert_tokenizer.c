@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "tokenizer/wordpiece/wordpiece.h"
 
 static const tlm_bytes_t prefix = {(const uint8_t *)"##", 2};
 

@@ -8,7 +8,6 @@
 #include "base/memory.h"
 #include "tinylm/tokenizer.h"
 #include "tokenizer/formats/token_files.h"
-#include "tokenizer/wordpiece/wordpiece.h"
 
 #define KEY(name) "tokenizer.ggml." name
 #define META      "\xE2\x96\x81" /* U+2581 */

@@ -6,8 +6,6 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "tokenizer/formats/hf_tokenizer.h"
-#include "tokenizer/unigram/unigram.h"
-#include "tokenizer/wordpiece/wordpiece.h"
 
 static const tlmi_json_t *model_of(const tlmi_hf_file_t *file)
 {

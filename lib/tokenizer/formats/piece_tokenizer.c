@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "tokenizer/unigram/unigram.h"
 
 void tlmi_piece_list_release(tlmi_piece_list_t *list)
 {

@@ -1,13 +1,11 @@
 /* The first token of a word is searched for in a trie of all tokens, the others in a trie of the
  * tokens with the continuing prefix, from which it has been removed. */
-#include "tokenizer/wordpiece/wordpiece.h"
-
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "tokenizer/pretokenize/unicode.h"
-#include "tokenizer/trie.h"
+#include "tokenizer/tokenizer_core.h"
 
 typedef struct wordpiece_model {
     tlmi_subword_model_t base;

@@ -1,8 +1,6 @@
 /* The best way to reach each position is found from left to right (Viterbi). All that is kept of a
  * position is the token that ends there, in the place of the output where ids come later; sums of
  * scores are kept only as far back as the longest token reaches. */
-#include "tokenizer/unigram/unigram.h"
-
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -10,7 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "tokenizer/pretokenize/unicode.h"
-#include "tokenizer/trie.h"
+#include "tokenizer/tokenizer_core.h"
 
 #define UNK_PENALTY 10.0 /* of an unknown character, below the lowest score */
 

@@ -13,8 +13,10 @@
 #include "base/memory.h"
 #include "base/process.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define KEEP_BLOCKS 0 /* lets the sanitizer see every use after free */
+#if defined(__SANITIZE_ADDRESS__) /* GCC */
+#define KEEP_BLOCKS 0             /* lets the sanitizer see every use after free */
+#elif defined(__has_feature)      /* Clang */
+#define KEEP_BLOCKS (!__has_feature(address_sanitizer))
 #else
 #define KEEP_BLOCKS 1
 #endif

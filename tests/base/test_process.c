@@ -17,10 +17,10 @@ static void *hold_locks(void *unused)
 {
     (void)unused;
     while (!atomic_load(&stop)) {
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < 2; i++)
             tlmi_hold_at_fork(&locks[i]);
+        for (int i = 0; i < 2; i++)
             pthread_mutex_lock(&locks[i]);
-        }
         atomic_store(&begun, true);
         usleep(3000);
         for (int i = 1; i >= 0; i--)

@@ -310,7 +310,6 @@ static void prepare(void)
     make_objects();
     ASSERT_OK(tlm_tokenizer_save(tokenizer, test_path("vocab.json"), test_path("merges.txt")));
     write_bytes(test_path("text"), "some text", 9);
-    alarm(60); /* a call that waits ends the test */
 }
 
 START_TEST(readers_refuse_what_is_no_file)

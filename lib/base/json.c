@@ -119,10 +119,12 @@ static const tlmi_json_t *find_indexed(const tlmi_json_t *object, const tlmi_jso
 
 const tlmi_json_t *tlmi_json_member(const tlmi_json_t *object, const char *key)
 {
-    if (!tlmi_json_is_object(object))
-        return NULL;
-    size_t size = strlen(key);
-    if (size >= UINT32_MAX)
+    return tlmi_json_member_sized(object, key, strlen(key));
+}
+
+const tlmi_json_t *tlmi_json_member_sized(const tlmi_json_t *object, const void *key, size_t size)
+{
+    if (!tlmi_json_is_object(object) || size >= UINT32_MAX)
         return NULL;
     const tlmi_json_t wanted = {
         .type = TLMI_JSON_STRING, .count = (uint32_t)size, .as.text = (char *)(uintptr_t)key};

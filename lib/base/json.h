@@ -21,6 +21,8 @@ bool tlmi_json_is_array(const tlmi_json_t *value);
 size_t tlmi_json_size(const tlmi_json_t *value);                           /* members or items */
 const tlmi_json_t *tlmi_json_item(const tlmi_json_t *array, size_t index); /* NULL if none */
 const tlmi_json_t *tlmi_json_member(const tlmi_json_t *object, const char *key); /* NULL if none */
+/* The same for a key of `size` bytes, which may hold NUL bytes and need not end with one. */
+const tlmi_json_t *tlmi_json_member_sized(const tlmi_json_t *object, const void *key, size_t size);
 
 /* Iterates over the members in document order. Start with *cursor = NULL; returns false at the
  * end. */

@@ -233,6 +233,8 @@ START_TEST(members_are_found)
             ck_assert_int_eq(value, (int64_t)i);
         }
         ck_assert_ptr_null(tlmi_json_member(root, "k"));
+        ck_assert_ptr_eq(tlmi_json_member_sized(root, "k00", 2), tlmi_json_member(root, "k0"));
+        ck_assert_ptr_null(tlmi_json_member_sized(root, "k0", 3));
         ck_assert_ptr_null(tlmi_json_member(root, "none"));
         tlmi_json_free(root);
         if (n > 1) { /* the first key once more */

@@ -144,7 +144,11 @@ START_TEST(json_files_in_llama_shape_load)
     parts.merges = "[[\"a\",\"b\"],[\"ab\",\"c\"]]";
     parts.added = "[" ADDED("259", "<|bot|>", ",\"special\":true,\"normalized\":false") "," //
         ADDED("260", "<|eot|>", ",\"special\":false,\"lstrip\":false") "]";
+    for (size_t i = 0; i < COUNT(more); i++) /* no NUL byte follows the caller's tokens */
+        more[i].data = memcpy(malloc(more[i].size), more[i].data, more[i].size);
     ASSERT_OK(load_json(&tokenizer, &parts, &options));
+    for (size_t i = 0; i < COUNT(more); i++)
+        free_text(more[i]);
     ck_assert_uint_eq(tlm_tokenizer_vocab_size(tokenizer), 262);
     ck_assert_uint_eq(tlm_tokenizer_num_special_tokens(tokenizer), 3);
     ck_assert_uint_eq(id_of(tokenizer, BYTES("<|eot|>")), 260);

@@ -34,13 +34,11 @@ static bool is_model(const tlmi_hf_file_t *file, const char *type)
 int64_t tlmi_hf_name_id(const tlmi_hf_file_t *file, tlm_bytes_t name)
 {
     const tlmi_json_t *vocab = tlmi_json_member(model_of(file), "vocab");
-    const char *text = (const char *)name.data;
     int64_t id;
 
     if (tlmi_json_is_object(vocab))
-        return strlen(text) == name.size && tlmi_json_get_int(tlmi_json_member(vocab, text), &id)
-                   ? id
-                   : -1;
+        return tlmi_json_get_int(tlmi_json_member_sized(vocab, name.data, name.size), &id) ? id
+                                                                                           : -1;
     for (size_t i = 0; i < file->num_names; i++) /* rare: only for the added tokens of Unigram */
         if (file->vocab.items[i].size == name.size &&
             memcmp(file->vocab.items[i].data, name.data, name.size) == 0)

@@ -87,14 +87,14 @@ static tlm_status_t add_token(tlmi_hf_file_t *file, tlm_bytes_t content, int64_t
     return append_special(file, content, (uint32_t)id, flags);
 }
 
-/* Copies a token, so that it lives as long as the file. */
+/* Copies a token, so that it lives as long as the file, with a NUL after it, for messages. */
 static tlm_status_t keep_bytes(tlm_bytes_t *token, tlmi_hf_file_t *file)
 {
     size_t n = file->num_kept;
 
     if (!tlmi_grow(&file->kept, &file->kept_capacity, n + 1, sizeof(*file->kept), "added tokens"))
         return TLM_ERR_OUT_OF_MEMORY;
-    file->kept[n] = tlmi_alloc(token->size, 1, "an added token");
+    file->kept[n] = tlmi_calloc(token->size + 1, 1, "an added token");
     if (file->kept[n] == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     memcpy(file->kept[n], token->data, token->size);

@@ -147,6 +147,9 @@ typedef struct tlmi_text_pieces {
     size_t *ends; /* (n) */
     size_t n, ends_capacity;
     bool first_at_origin; /* whether the first piece begins where the whole text begins */
+    /* Called when there are many pieces, which it takes away; NULL: they are kept. */
+    tlm_status_t (*hand_on)(struct tlmi_text_pieces *pieces);
+    void *context; /* of hand_on */
 } tlmi_text_pieces_t;
 
 /* Appends a copy of a piece, unless it is empty. */

@@ -150,17 +150,39 @@ static tlm_status_t emit_pieces(const tlmi_text_pieces_t *pieces, tlmi_pretokens
     return TLM_OK;
 }
 
+typedef struct receiver {
+    tlmi_pretokens_fn pretokens;
+    void *context;
+} receiver_t;
+
+static tlm_status_t hand_on(tlmi_text_pieces_t *pieces)
+{
+    const receiver_t *receiver = pieces->context;
+    tlm_status_t status = emit_pieces(pieces, receiver->pretokens, receiver->context);
+
+    pieces->size = pieces->n = 0;
+    return status;
+}
+
+/* The pieces of the last step are handed on as they come, so that a single step, such as a pattern,
+ * does not keep those of a whole text. */
 static tlm_status_t split_by_chain(const tlmi_pretokenizer_t *pretokenizer, const uint8_t *text,
                                    size_t size, bool at_origin, tlmi_pretokens_fn pretokens,
                                    void *context)
 {
-    tlmi_text_pieces_t whole = {(uint8_t *)text, size, 0, &size, 1, 0, at_origin};
+    tlmi_text_pieces_t whole = {
+        .text = (uint8_t *)text, .size = size, .ends = &size, .n = 1, .first_at_origin = at_origin};
     tlmi_text_pieces_t buffers[2] = {{0}};
     const tlmi_text_pieces_t *pieces = &whole;
+    receiver_t receiver = {pretokens, context};
     tlmi_regex_matcher_t *matcher = NULL;
     tlm_status_t status = TLM_OK;
 
     for (size_t i = 0; i < pretokenizer->n && status == TLM_OK; i++) {
+        if (i + 1 == pretokenizer->n) {
+            buffers[i % 2].hand_on = hand_on;
+            buffers[i % 2].context = &receiver;
+        }
         status = split_pieces(&buffers[i % 2], pretokenizer->splitters[i], &matcher, pieces);
         pieces = &buffers[i % 2];
     }

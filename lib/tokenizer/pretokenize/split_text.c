@@ -307,8 +307,13 @@ static tlm_status_t add_prefix_space(const tlmi_splitter_t *base, tlmi_text_piec
     (void)matcher;
     if (piece[0] == ' ')
         return tlmi_text_pieces_add(out, piece, size, at_origin);
-    TLMI_TRY(tlmi_text_pieces_add(out, (const uint8_t *)" ", 1, at_origin));
-    out->n--; /* the piece follows the space */
+    tlm_status_t (*hand_on)(tlmi_text_pieces_t *) = out->hand_on;
+    out->hand_on = NULL; /* the space is only the beginning of a piece */
+    tlm_status_t status = tlmi_text_pieces_add(out, (const uint8_t *)" ", 1, at_origin);
+    out->hand_on = hand_on;
+    if (status != TLM_OK)
+        return status;
+    out->n--;
     return tlmi_text_pieces_add(out, piece, size, at_origin);
 }
 

@@ -5,6 +5,8 @@
 #include "base/memory.h"
 #include "tokenizer/pretokenize/pretokenize.h"
 
+#define MANY ((size_t)1 << 18) /* bytes of pieces that are handed on together */
+
 void tlmi_splitter_free(tlmi_splitter_t *splitter)
 {
     if (splitter == NULL)
@@ -31,7 +33,7 @@ tlm_status_t tlmi_text_pieces_add(tlmi_text_pieces_t *pieces, const uint8_t *tex
     memcpy(pieces->text + pieces->size, text, size);
     pieces->size = room;
     pieces->ends[pieces->n++] = room;
-    return TLM_OK;
+    return room >= MANY && pieces->hand_on != NULL ? pieces->hand_on(pieces) : TLM_OK;
 }
 
 /* ---- Behaviors ---- */

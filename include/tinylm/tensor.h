@@ -33,7 +33,7 @@ typedef struct tlm_tensor tlm_tensor_t;
 #define TLM_FLOAT16  6 /**< Storage and exchange only: IEEE half precision. @since 0.2 */
 
 /* Types of weights in files: blocks of elements that share a scale. docs/quantization.md. Programs
- * cannot create tensors of these types. @since 0.2 */
+ * cannot create tensors of these types; models opened for inference have them. @since 0.2 */
 #define TLM_Q8_0 32 /**< Blocks of 32, 8.5 bits per element. */
 #define TLM_Q4_0 33 /**< Blocks of 32, 4.5 bits per element. */
 #define TLM_Q4_1 34 /**< Blocks of 32, 5 bits per element. */

@@ -131,14 +131,6 @@ void tlmi_load_q2_k(float *to, const void *from, int64_t n)
     }
 }
 
-/* Scale i of 16: four low bits in the first 8 bytes, two high bits in the last 4. */
-static int q3_k_scale(const uint8_t *scales, int64_t i)
-{
-    const int low = scales[i % 8] >> (i / 8 * 4) & 15, high = scales[8 + i % 4] >> (i / 4 * 2) & 3;
-
-    return (low | high << 4) - 32;
-}
-
 /* x = scale scale_j (q - 4), j of 16 elements */
 void tlmi_load_q3_k(float *to, const void *from, int64_t n)
 {
@@ -151,8 +143,8 @@ void tlmi_load_q3_k(float *to, const void *from, int64_t n)
             const int number =
                 two_bits(block + TLMI_Q3_K_NUMBERS, i) | one_bit(block + TLMI_Q3_K_HIGH, i) << 2;
 
-            to[at + i] =
-                scale * (float)q3_k_scale(block + TLMI_Q3_K_SCALES, i / 16) * (float)(number - 4);
+            to[at + i] = scale * (float)tlmi_q3_k_scale(block + TLMI_Q3_K_SCALES, i / 16) *
+                         (float)(number - 4);
         }
     }
 }

@@ -66,6 +66,14 @@ static inline void tlmi_k_scales(uint8_t scales[8], uint8_t minima[8], const uin
     }
 }
 
+/* Scale i of the 16 of Q3_K: four low bits in the first 8 bytes, two high bits in the last 4. */
+static inline int tlmi_q3_k_scale(const uint8_t *scales, int64_t i)
+{
+    const int low = scales[i % 8] >> (i / 8 * 4) & 15, high = scales[8 + i % 4] >> (i / 4 * 2) & 3;
+
+    return (low | high << 4) - 32;
+}
+
 /* n is a multiple of the block's elements. */
 void tlmi_load_q8_0(float *to, const void *from, int64_t n);
 void tlmi_load_q4_0(float *to, const void *from, int64_t n);

@@ -23,18 +23,28 @@ enum {
 struct tlmi_inference {
     const tlm_model_t *model;
     tlmi_attention_buffers_t attention;
-    float *x;      /* (CHUNK_TOKENS, d_model): the residual stream */
-    float *normed; /* (CHUNK_TOKENS, d_model) */
-    float *query;  /* (CHUNK_TOKENS, q_width), and attention's result */
-    float *key;    /* (CHUNK_TOKENS, kv_width) */
-    float *value;  /* (CHUNK_TOKENS, kv_width) */
-    float *gate;   /* (CHUNK_TOKENS, d_ff) */
-    float *up;     /* (CHUNK_TOKENS, d_ff) */
-    float *gain;   /* (d_model or d_head): room for the gains of a norm that are not float32 */
-    float *logits; /* (TLMI_STEP_ROWS + 1, vocab_size); only scoring needs it */
+    float *x;         /* (CHUNK_TOKENS, d_model): the residual stream */
+    float *normed;    /* (CHUNK_TOKENS, d_model) */
+    float *query;     /* (CHUNK_TOKENS, q_width), and attention's result */
+    float *key;       /* (CHUNK_TOKENS, kv_width) */
+    float *value;     /* (CHUNK_TOKENS, kv_width) */
+    float *gate;      /* (CHUNK_TOKENS, d_ff) */
+    float *up;        /* (CHUNK_TOKENS, d_ff) */
+    float *gain;      /* (d_model or d_head): room for the gains of a norm that are not float32 */
+    float *quantized; /* (TLMI_STEP_ROWS, widest input): room for tlmi_quantize_rows */
+    float *logits;    /* (TLMI_STEP_ROWS + 1, vocab_size); only scoring needs it */
 };
 
 /* ---- Creating and freeing ------------------------------------------------------------------------------- */
+
+/* The widest input of a projection. */
+static int64_t widest_input(const tlm_model_t *model)
+{
+    int64_t widest = model->options.d_model;
+
+    widest = model->shape.q_width > widest ? model->shape.q_width : widest;
+    return model->options.d_ff > widest ? model->options.d_ff : widest;
+}
 
 static float *buffer(int64_t a, int64_t b, int64_t c)
 {
@@ -59,6 +69,7 @@ tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *mo
         (made->key = buffer(1, n, kv)) == NULL || (made->value = buffer(1, n, kv)) == NULL ||
         (made->gate = buffer(1, n, options->d_ff)) == NULL ||
         (made->up = buffer(1, n, options->d_ff)) == NULL ||
+        (made->quantized = buffer(1, TLMI_STEP_ROWS, widest_input(model))) == NULL ||
         (made->gain = buffer(1, 1, d > model->shape.d_head ? d : model->shape.d_head)) == NULL) {
         tlmi_inference_free(made);
         return TLM_ERR_OUT_OF_MEMORY;
@@ -79,6 +90,7 @@ void tlmi_inference_free(tlmi_inference_t *inference)
     tlmi_free(inference->value);
     tlmi_free(inference->gate);
     tlmi_free(inference->up);
+    tlmi_free(inference->quantized);
     tlmi_free(inference->gain);
     tlmi_free(inference->logits);
     tlmi_free(inference);
@@ -94,7 +106,8 @@ typedef struct projection {
 
 typedef struct step_job {
     const projection_t *projections;
-    const float *x; /* (rows, d_in) */
+    const float *x;                         /* (rows, d_in) */
+    const tlmi_quantized_rows_t *quantized; /* the same, if a weight takes it */
     int64_t rows;
     bool accumulate;
     int64_t outputs_per_task;
@@ -142,7 +155,9 @@ static void step_task(void *context, int64_t task, int32_t worker)
     for (int64_t at = begin; at < end; at += GROUP) {
         int64_t n = end - at < GROUP ? end - at : GROUP;
 
-        tlmi_weight_dots(sums, GROUP, job->x, d_in, job->rows, &projection->weight, at, n);
+        tlmi_weight_dots(sums, GROUP, job->x, d_in, job->rows,
+                         tlmi_weight_takes_quantized(&projection->weight) ? job->quantized : NULL,
+                         &projection->weight, at, n);
         for (int64_t row = 0; row < job->rows; row++) {
             float *out = projection->out + row * d_out + at;
 
@@ -154,17 +169,23 @@ static void step_task(void *context, int64_t task, int32_t worker)
 
 /* out (+)= x W^T for each projection; x (rows, d_in), weights of equal d_in. `step`: by dot
  * products. */
-static tlm_status_t project(const projection_t *projections, int32_t count, const float *x,
-                            int64_t rows, bool step, bool accumulate)
+static tlm_status_t project(tlmi_inference_t *inference, const projection_t *projections,
+                            int32_t count, const float *x, int64_t rows, bool step, bool accumulate)
 {
     const int64_t d_in = projections[0].weight.columns;
 
     if (step) {
-        step_job_t job = {projections, x, rows, accumulate, 0};
+        step_job_t job = {projections, x, NULL, rows, accumulate, 0};
+        tlmi_quantized_rows_t quantized;
         int64_t tasks = 0, outputs = 0;
 
-        for (int32_t i = 0; i < count; i++)
+        for (int32_t i = 0; i < count; i++) {
             outputs += projections[i].weight.rows;
+            if (job.quantized == NULL && tlmi_weight_takes_quantized(&projections[i].weight)) {
+                tlmi_quantize_rows(&quantized, inference->quantized, x, rows, d_in);
+                job.quantized = &quantized;
+            }
+        }
         job.outputs_per_task = step_task_outputs(outputs, d_in);
         for (int32_t i = 0; i < count; i++)
             tasks += count_step_tasks(&job, &projections[i]);
@@ -233,7 +254,7 @@ static tlm_status_t attention_sublayer(tlmi_inference_t *inference, int64_t laye
     const int64_t rows = tlmi_new_rows(tokens);
     const bool step = tokens->per_cache == 1;
 
-    TLMI_TRY(project(inputs, 3, inference->normed, rows, step, false));
+    TLMI_TRY(project(inference, inputs, 3, inference->normed, rows, step, false));
     rms_norm_rows(inference, inference->query, inference->query,
                   tlmi_model_block(model, layer, TLMI_ATTN_Q_NORM), rows * model->options.num_heads,
                   model->shape.d_head);
@@ -242,7 +263,7 @@ static tlm_status_t attention_sublayer(tlmi_inference_t *inference, int64_t laye
                   rows * model->options.num_kv_heads, model->shape.d_head);
     tlmi_cached_attention(model, layer, tokens, inference->query, inference->key, inference->value,
                           &inference->attention);
-    return project(&output, 1, inference->query, rows, step, true);
+    return project(inference, &output, 1, inference->query, rows, step, true);
 }
 
 static void silu_range(void *context, int64_t begin, int64_t end)
@@ -269,10 +290,10 @@ static tlm_status_t feed_forward_sublayer(tlmi_inference_t *inference, int64_t l
     const int64_t rows = tlmi_new_rows(tokens);
     const bool step = tokens->per_cache == 1;
 
-    TLMI_TRY(project(inputs, inputs[1].weight.data != NULL ? 2 : 1, inference->normed, rows, step,
-                     false));
+    TLMI_TRY(project(inference, inputs, inputs[1].weight.data != NULL ? 2 : 1, inference->normed,
+                     rows, step, false));
     tlmi_parallel_ranges(rows * model->options.d_ff, silu_range, inference);
-    return project(&output, 1, inference->gate, rows, step, true);
+    return project(inference, &output, 1, inference->gate, rows, step, true);
 }
 
 typedef tlm_status_t (*sublayer_fn)(tlmi_inference_t *inference, int64_t layer,
@@ -339,7 +360,7 @@ static tlm_status_t output_rows(float *logits, tlmi_inference_t *inference, int6
 
     rms_norm_rows(inference, inference->normed, inference->x + first * model->options.d_model,
                   tlmi_model_final_norm(model), rows, model->options.d_model);
-    return project(&output, 1, inference->normed, rows, step, false);
+    return project(inference, &output, 1, inference->normed, rows, step, false);
 }
 
 /* ---- Advancing -------------------------------------------------------------------------- */

@@ -86,12 +86,28 @@ typedef struct tlmi_weight {
  * multiple of its block size. */
 tlmi_weight_t tlmi_weight_make(int32_t dtype, const void *data, int64_t rows, int64_t columns);
 
+/* Rows of x as whole numbers of 16 bits, with a scale for each 32: for products with weights in block
+ * formats. Their sums are integers, exact, and x loses 2^-16 of the largest of its 32. */
+typedef struct tlmi_quantized_rows {
+    int16_t *numbers; /* (rows, columns) */
+    float *scales;    /* (rows, columns / 32) */
+    float *sums;      /* (rows, columns / 32): scale times the sum of the numbers */
+} tlmi_quantized_rows_t;
+
+/* Whether products with this weight read x quantized; columns are then a multiple of 32. */
+bool tlmi_weight_takes_quantized(const tlmi_weight_t *weight);
+
+/* `room` is memory for rows x columns floats, which must stay. */
+void tlmi_quantize_rows(tlmi_quantized_rows_t *out, void *room, const float *x, int64_t rows,
+                        int64_t columns);
+
 /* out[t * out_stride + r] = x_t . row (first + r) for t < num_x and r < num_rows; x_t is at x + t *
  * x_stride. Each element is computed by the same sequence of operations, whatever is computed
  * beside it. Runs on the calling thread: for products with few x, which run at the speed of reading
- * the weight. */
+ * the weight. `quantized` is the same x if the weight takes that; NULL: its elements become floats. */
 void tlmi_weight_dots(float *out, int64_t out_stride, const float *x, int64_t x_stride,
-                      int64_t num_x, const tlmi_weight_t *weight, int64_t first, int64_t num_rows);
+                      int64_t num_x, const tlmi_quantized_rows_t *quantized,
+                      const tlmi_weight_t *weight, int64_t first, int64_t num_rows);
 
 /* C (m, rows) = X W^T + beta C, with X (m, columns), both row-major and dense. Uses all threads. */
 tlm_status_t tlmi_weight_product(float *c, int64_t m, const float *x, const tlmi_weight_t *weight,

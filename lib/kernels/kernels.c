@@ -9,6 +9,8 @@ void tlmi_kernels_fill(tlmi_kernels_t *table, uint64_t features)
         tlmi_kernels_fill_avx2(table);
     if (tlmi_has_features(features, TLMI_NEEDS_AVX512))
         tlmi_kernels_fill_avx512(table);
+    if (tlmi_has_features(features, TLMI_NEEDS_VNNI))
+        tlmi_kernels_fill_vnni(table);
 #endif
     tlmi_kernels_fill_blis(table, features);
 }

@@ -62,8 +62,46 @@
     K(pack_along, void,                                                                            \
       (float *target, int64_t width, int64_t depth, const float *source, int64_t stride))
 
+/* Products with weights in block formats (tlmi_weight_dots). quantize_row makes one row of
+ * tlmi_quantized_rows_t; dots_<format> is for rows of n elements, a multiple of the block. All
+ * versions give the same bits. */
+#define TLMI_DOTS_PARAMETERS                                                                       \
+    (float *out, int64_t out_stride, const tlmi_quantized_rows_t *x, int64_t num_x,                \
+     const uint8_t *rows, int64_t num_rows, int64_t n)
+#define TLMI_BLOCK_KERNELS(K)                                                                      \
+    K(quantize_row, void,                                                                          \
+      (int16_t * numbers, float *scales, float *sums, const float *x, int64_t n))                  \
+    K(dots_q8_0, void, TLMI_DOTS_PARAMETERS)                                                       \
+    K(dots_q4_0, void, TLMI_DOTS_PARAMETERS)                                                       \
+    K(dots_q4_1, void, TLMI_DOTS_PARAMETERS)                                                       \
+    K(dots_q5_0, void, TLMI_DOTS_PARAMETERS)                                                       \
+    K(dots_q5_1, void, TLMI_DOTS_PARAMETERS)                                                       \
+    K(dots_q2_k, void, TLMI_DOTS_PARAMETERS)                                                       \
+    K(dots_q3_k, void, TLMI_DOTS_PARAMETERS)                                                       \
+    K(dots_q4_k, void, TLMI_DOTS_PARAMETERS)                                                       \
+    K(dots_q5_k, void, TLMI_DOTS_PARAMETERS)                                                       \
+    K(dots_q6_k, void, TLMI_DOTS_PARAMETERS)
+
 /* byte_masks.h */
 #define TLMI_BYTE_KERNELS(K) K(byte_masks, void, (tlmi_byte_masks_t * out, const uint8_t *bytes))
+
+/* The scale of 32 floats whose largest magnitude has these bits: they become whole numbers up to
+ * 32767. Magnitudes below 2^-100 count as 0; with NaN or infinity the scale is NaN. */
+typedef struct tlmi_block_scale {
+    float scale, inverse;
+    bool is_finite;
+} tlmi_block_scale_t;
+
+static inline tlmi_block_scale_t tlmi_block_scale(uint32_t largest_bits)
+{
+    const float largest = tlmi_float_of_bits(largest_bits);
+
+    if (largest_bits >= 0x7F800000u)
+        return (tlmi_block_scale_t){__builtin_nanf(""), 0.0f, false};
+    if (largest < 0x1p-100f)
+        return (tlmi_block_scale_t){0.0f, 0.0f, true};
+    return (tlmi_block_scale_t){largest / 32767.0f, 32767.0f / largest, true};
+}
 
 /* Computes one tile of a large product, C = alpha A B + beta C. A is k columns of gemm.mr floats, B
  * is k rows of gemm.nr floats, and only the first m by n elements of the tile are stored. With beta
@@ -77,7 +115,8 @@
        const float *next_b))
 
 #define TLMI_ALL_KERNELS(K)                                                                        \
-    TLMI_VECTOR_KERNELS(K) TLMI_PANEL_KERNELS(K) TLMI_BYTE_KERNELS(K) TLMI_GEMM_KERNELS(K)
+    TLMI_VECTOR_KERNELS(K)                                                                         \
+    TLMI_PANEL_KERNELS(K) TLMI_BLOCK_KERNELS(K) TLMI_BYTE_KERNELS(K) TLMI_GEMM_KERNELS(K)
 
 /* Constants of a gemm_tile. */
 typedef struct tlmi_gemm_shape {
@@ -119,6 +158,7 @@ void tlmi_kernels_fill_blis(tlmi_kernels_t *table, uint64_t features); /* gemm_t
 #if TLMI_X86
 void tlmi_kernels_fill_avx2(tlmi_kernels_t *table);
 void tlmi_kernels_fill_avx512(tlmi_kernels_t *table);
+void tlmi_kernels_fill_vnni(tlmi_kernels_t *table);
 #endif
 
 #endif

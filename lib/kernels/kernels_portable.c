@@ -7,6 +7,10 @@
 
 #include "kernels/panel_kernels.h"
 
+#include "kernels/block_scalar.h"
+
+#include "kernels/block_kernels.h"
+
 /* ---- Masks of bytes --------------------------------------------------------------------- */
 
 enum {

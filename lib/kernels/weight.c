@@ -65,8 +65,60 @@ static void dots_of_pieces(float *out, int64_t out_stride, const float *x, int64
     }
 }
 
+typedef void(*dots_fn) TLMI_DOTS_PARAMETERS;
+
+/* The kernel for a block format; NULL if there is none. */
+static dots_fn dots_kernel(const tlmi_kernels_t *kernels, int32_t type)
+{
+    switch (type) {
+    case TLM_Q8_0:
+        return kernels->dots_q8_0;
+    case TLM_Q4_0:
+        return kernels->dots_q4_0;
+    case TLM_Q4_1:
+        return kernels->dots_q4_1;
+    case TLM_Q5_0:
+        return kernels->dots_q5_0;
+    case TLM_Q5_1:
+        return kernels->dots_q5_1;
+    case TLM_Q2_K:
+        return kernels->dots_q2_k;
+    case TLM_Q3_K:
+        return kernels->dots_q3_k;
+    case TLM_Q4_K:
+        return kernels->dots_q4_k;
+    case TLM_Q5_K:
+        return kernels->dots_q5_k;
+    case TLM_Q6_K:
+        return kernels->dots_q6_k;
+    default:
+        return NULL;
+    }
+}
+
+bool tlmi_weight_takes_quantized(const tlmi_weight_t *weight)
+{
+    return dots_kernel(tlmi_kernels(), weight->type->code) != NULL;
+}
+
+void tlmi_quantize_rows(tlmi_quantized_rows_t *out, void *room, const float *x, int64_t rows,
+                        int64_t columns)
+{
+    const int64_t blocks = columns / 32;
+    tlmi_quantized_rows_t made;
+
+    made.scales = room;
+    made.sums = made.scales + rows * blocks;
+    made.numbers = (int16_t *)(void *)(made.sums + rows * blocks);
+    for (int64_t t = 0; t < rows; t++)
+        tlmi_kernels()->quantize_row(made.numbers + t * columns, made.scales + t * blocks,
+                                     made.sums + t * blocks, x + t * columns, columns);
+    *out = made;
+}
+
 void tlmi_weight_dots(float *out, int64_t out_stride, const float *x, int64_t x_stride,
-                      int64_t num_x, const tlmi_weight_t *weight, int64_t first, int64_t num_rows)
+                      int64_t num_x, const tlmi_quantized_rows_t *quantized,
+                      const tlmi_weight_t *weight, int64_t first, int64_t num_rows)
 {
     const tlmi_kernels_t *kernels = tlmi_kernels();
     const void *rows = row_at(weight, first);
@@ -83,6 +135,11 @@ void tlmi_weight_dots(float *out, int64_t out_stride, const float *x, int64_t x_
         kernels->dot_tile_f16(out, out_stride, x, x_stride, num_x, rows, n, num_rows, n);
         return;
     default:
+        if (quantized != NULL) {
+            dots_kernel(kernels, weight->type->code)(out, out_stride, quantized, num_x, rows,
+                                                     num_rows, n);
+            return;
+        }
         for (int64_t r = 0; r < num_rows; r++)
             dots_of_pieces(out + r, out_stride, x, x_stride, num_x, weight, first + r);
     }

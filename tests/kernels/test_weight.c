@@ -81,6 +81,41 @@ static void assert_near(const float *a, const float *b, int64_t n, double tolera
                       "element %d: %g, not %g", (int)i, (double)a[i], (double)b[i]);
 }
 
+/* Products with x as whole numbers: near those of floats, and the same bits beside other x, with each
+ * set of CPU features. */
+static void check_quantized(const float *expected, const float *x, int64_t m,
+                            const tlmi_weight_t *weight)
+{
+    static const int32_t levels[] = {TLM_CPU_SCALAR, TLM_CPU_AVX2, TLM_CPU_AVX512};
+    const int64_t rows = weight->rows, columns = weight->columns;
+    const int32_t level = tlm_cpu_level();
+    float *room = random_floats(m * columns, 6), *first = random_floats(m * rows, 7);
+    float *actual = random_floats(m * rows, 7), one;
+    tlmi_quantized_rows_t quantized;
+
+    if (tlmi_weight_takes_quantized(weight)) {
+        for (size_t l = 0; l < 3; l++) {
+            if (tlm_set_cpu_level(levels[l]) != TLM_OK)
+                continue;
+            tlmi_quantize_rows(&quantized, room, x, m, columns);
+            tlmi_weight_dots(actual, rows, x, columns, m, &quantized, weight, 0, rows);
+            if (l == 0)
+                memcpy(first, actual, (size_t)(m * rows) * sizeof(float));
+            ck_assert_mem_eq(actual, first, (size_t)(m * rows) * sizeof(float));
+            assert_near(actual, expected, m * rows, 5e-4);
+            for (int64_t t = 0; t < m; t++) {
+                tlmi_quantize_rows(&quantized, room, x + t * columns, 1, columns);
+                tlmi_weight_dots(&one, 1, x, columns, 1, &quantized, weight, rows - 1, 1);
+                ck_assert_mem_eq(&one, &actual[t * rows + rows - 1], sizeof(one));
+            }
+        }
+        ck_assert_int_eq(tlm_set_cpu_level(level), TLM_OK);
+    }
+    free(room);
+    free(first);
+    free(actual);
+}
+
 /* All ways to use a weight, for some x. */
 static void check_weight(int32_t dtype, int64_t m, int64_t rows, int64_t columns)
 {
@@ -105,9 +140,10 @@ static void check_weight(int32_t dtype, int64_t m, int64_t rows, int64_t columns
     }
     if (rows > 0 && columns > 0) {
         tlmi_vec_dot_tile(expected, rows, x, columns, m, values, columns, rows, columns);
-        tlmi_weight_dots(actual, rows, x, columns, m, &weight, 0, rows);
+        tlmi_weight_dots(actual, rows, x, columns, m, NULL, &weight, 0, rows);
         assert_near(actual, expected, m * rows, is_plain ? 0.0 : 1e-4);
-        tlmi_weight_dots(actual, 1, x, columns, m > 0, &weight, rows - 1, 1);
+        check_quantized(expected, x, m, &weight);
+        tlmi_weight_dots(actual, 1, x, columns, m > 0, NULL, &weight, rows - 1, 1);
         assert_near(actual, expected + rows - 1, m > 0, is_plain ? 0.0 : 1e-4);
         tlmi_weight_load_row(row, &weight, rows / 2);
         ck_assert_mem_eq(row, values + rows / 2 * columns, (size_t)columns * sizeof(float));
@@ -154,7 +190,7 @@ START_TEST(all_values_of_16_bits)
             const uint16_t row[16] = {bits[i]};
             const tlmi_weight_t weight = tlmi_weight_make(types[_i], row, 1, 16);
 
-            tlmi_weight_dots(&value, 1, one, 16, 1, &weight, 0, 1);
+            tlmi_weight_dots(&value, 1, one, 16, 1, NULL, &weight, 0, 1);
             type->load(&loaded, &bits[i], 1);
             ck_assert_msg(value == loaded || (isnan(value) && isnan(loaded)), "%04x: %g, not %g",
                           (unsigned)i, (double)value, (double)loaded);

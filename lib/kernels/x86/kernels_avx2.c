@@ -10,10 +10,15 @@
 
 #include "kernels/byte_kernels.h"
 
+#include "kernels/x86/block_avx2.h"
+
+#include "kernels/block_kernels.h"
+
 void tlmi_kernels_fill_avx2(tlmi_kernels_t *table)
 {
     TLMI_VECTOR_KERNELS(TLMI_SET_KERNEL)
     TLMI_PANEL_KERNELS(TLMI_SET_KERNEL)
+    TLMI_BLOCK_KERNELS(TLMI_SET_KERNEL)
     TLMI_BYTE_KERNELS(TLMI_SET_KERNEL)
 }
 #else

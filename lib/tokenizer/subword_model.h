@@ -112,7 +112,7 @@ static inline bool tlmi_subword_splits_before_meta(const tlmi_subword_model_t *m
     return model->kind->splits_before_meta != NULL && model->kind->splits_before_meta(model, size);
 }
 
-/* NULL is fine. */
+/* Accepts NULL. */
 static inline void tlmi_subword_free(tlmi_subword_model_t *model)
 {
     if (model != NULL)
@@ -126,7 +126,7 @@ static inline void tlmi_subword_free(tlmi_subword_model_t *model)
 typedef struct tlmi_wordpiece_options {
     tlm_bytes_t unk_token; /* of words that no tokens make up. If the vocabulary lacks it, encoding
                               such a word fails */
-    tlm_bytes_t continuing_subword_prefix; /* of all tokens but the first of a word; may be empty */
+    tlm_bytes_t continuing_subword_prefix; /* of all tokens except a word's first; may be empty */
     size_t max_input_chars_per_word;       /* longer words are unknown */
     const uint8_t *is_added; /* [id]: not 0 if the token is only an added token, which the model
                                 does not know. NULL if there are none. Not kept */
@@ -139,8 +139,7 @@ tlm_status_t tlmi_wordpiece_model_create(tlmi_subword_model_t **out, const char 
                                          const struct tlmi_vocabulary *vocabulary,
                                          const tlmi_wordpiece_options_t *options);
 
-/* ---- Unigram language models (Kudo 2018): of all ways to make a pretoken from tokens, the one with
- * the highest sum of scores ---- */
+/* ---- Unigram language models (Kudo 2018): the tokens with the highest sum of scores ---- */
 
 typedef struct tlmi_unigram_options {
     const double *scores; /* [id]. Not kept */

@@ -36,8 +36,8 @@ void tlmi_vocabulary_release(tlmi_vocabulary_t *vocabulary);
  * token. */
 tlm_status_t tlmi_vocabulary_add(tlmi_vocabulary_t *vocabulary, const uint8_t *bytes, size_t size);
 
-/* Appends a token, size >= 1, that tlmi_vocabulary_find does not find: another one may have the same
- * bytes. */
+/* Appends a token, size >= 1, that tlmi_vocabulary_find does not find: another one may have the
+ * same bytes. */
 tlm_status_t tlmi_vocabulary_add_hidden(tlmi_vocabulary_t *vocabulary, const uint8_t *bytes,
                                         size_t size);
 
@@ -90,7 +90,7 @@ typedef struct tlmi_row_limits {
     bool truncates_left; /* at the beginning of the text's ids */
     bool pads;
     size_t pad_length;   /* 0: that of the longest row */
-    size_t pad_multiple; /* rows are padded to a multiple of it; 0 and 1: no matter */
+    size_t pad_multiple; /* rows are padded to a multiple of it; 0 and 1: any length */
     bool pads_left;      /* before the row */
     uint32_t pad_id;
 } tlmi_row_limits_t;
@@ -132,9 +132,9 @@ typedef struct tlmi_tokenizer_parts {
 
 void tlmi_tokenizer_parts_release(tlmi_tokenizer_parts_t *parts);
 
-/* Makes a tokenizer that is complete except for its model. Consumes the parts even on failure. Error
- * messages begin with `what`, as everywhere here. The caller calls tlmi_tokenizer_finish or frees
- * the tokenizer. */
+/* Makes a tokenizer that is complete except for its model. Consumes the parts even on failure.
+ * Error messages begin with `what`, as everywhere here. The caller calls tlmi_tokenizer_finish or
+ * frees the tokenizer. */
 tlm_status_t tlmi_tokenizer_start_parts(tlm_tokenizer_t **out, const char *what,
                                         tlmi_tokenizer_parts_t *parts);
 

@@ -186,8 +186,8 @@ static tlm_status_t escapes_spaces(bool *out, const tlmi_normalizer_t *normalize
     return status;
 }
 
-/* Without other steps, a whole text is one pretoken. If the model allows it, such a text is cut into
- * words, which are likely to be in the cache. */
+/* Without other steps, a whole text is one pretoken. If the model allows it, such a text is cut
+ * into words, which are likely to be in the cache. */
 static tlm_status_t cut_before_meta(tlm_tokenizer_t *tokenizer)
 {
     if (tokenizer->model->kind->splits_before_meta == NULL ||

@@ -85,7 +85,7 @@ static void byte_ranks(char *file, size_t room, uint32_t first)
 }
 
 /* Ranks that no training gives: tokens over {a, b, c}, many of which nothing makes, in any order, with
- * gaps, before and behind the bytes. */
+ * gaps, before and after the bytes. */
 START_TEST(any_ranks_encode_as_tiktoken_does)
 {
     static char file[16384];
@@ -164,7 +164,7 @@ START_TEST(broken_rank_files_are_refused)
         {"YW=I 256", "base64"},
         {"Y=== 256", "base64"},
         {"==== 256", "base64"},
-        {"YWJ= 256", "base64"}, /* a bit behind the last byte */
+        {"YWJ= 256", "base64"}, /* a bit after the last byte */
         {"YX== 256", "base64"},
         {"Y*I= 256", "base64"},
         {"YWI=YWI= 256", "base64"},

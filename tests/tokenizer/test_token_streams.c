@@ -364,7 +364,7 @@ END_TEST
 
 /* ---- Decoder ----------------------------------------------------------------------------------- */
 
-/* Pushes ids; each piece is well-formed, and behind each id that ends with an ASCII byte nothing is
+/* Pushes ids; each piece is well-formed, and after each id that ends with an ASCII byte nothing is
  * held back. All of them together are what decode_text gives. */
 static void assert_stream_decodes(const tlm_tokenizer_t *tokenizer, tlm_decoder_t *decoder,
                                   const uint32_t *ids, size_t n)

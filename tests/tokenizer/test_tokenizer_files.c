@@ -129,7 +129,7 @@ static tlm_status_t load_json(tlm_tokenizer_t **out, const json_parts_t *parts,
     "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":" regex "}"
 
 /* A file in the shape of Llama 3's: a Split by regular expression, merges ignored for whole pretokens,
- * added tokens behind the vocabulary; and with merges as pairs. */
+ * added tokens after the vocabulary; and with merges as pairs. */
 START_TEST(json_files_in_llama_shape_load)
 {
     json_parts_t parts = plain_json;

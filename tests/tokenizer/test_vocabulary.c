@@ -158,7 +158,7 @@ START_TEST(merges_can_be_ignored)
     tokenizer = NULL;
     options.ignore_merges = false;
     options.size = offsetof(tlm_tokenizer_options_t, ignore_merges);
-    options.ignore_merges = true; /* behind the caller's struct */
+    options.ignore_merges = true; /* beyond the caller's struct */
     ASSERT_OK(create(&tokenizer, &parts, &options));
     tlm_tokenizer_free(tokenizer);
 }

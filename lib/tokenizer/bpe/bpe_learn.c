@@ -35,8 +35,8 @@ typedef struct heap_entry {
 
 /* What the learner keeps per token, besides its length. */
 typedef struct token {
-    uint32_t last_left, last_right;  /* the last merge with the token on that side; 0: none */
-    uint32_t new_before, new_behind; /* its pairs with the product of the current merge */
+    uint32_t last_left, last_right; /* the last merge with the token on that side; 0: none */
+    uint32_t new_before, new_after; /* its pairs with the product of the current merge */
 } token_t;
 
 /* One place of a new pair. */
@@ -215,7 +215,7 @@ static tlm_status_t add_pair(uint32_t *out, learner_t *learner, uint32_t left, u
 }
 
 /* Records a place of the pair of the product and a neighbor. `known` is the neighbor's new_before
- * or new_behind, which may be stale from an earlier merge. */
+ * or new_after, which may be stale from an earlier merge. */
 static tlm_status_t note_place(learner_t *learner, uint32_t known, bool before, uint32_t left,
                                uint32_t right, uint32_t place, uint64_t count)
 {
@@ -226,7 +226,7 @@ static tlm_status_t note_place(learner_t *learner, uint32_t known, bool before, 
         if (before)
             learner->tokens[left].new_before = known;
         else
-            learner->tokens[right].new_behind = known;
+            learner->tokens[right].new_after = known;
     }
     if (!tlmi_grow(&learner->new_places, &learner->new_places_capacity, learner->num_new_places + 1,
                    sizeof(*learner->new_places), "places of pairs"))
@@ -310,12 +310,12 @@ static inline tlm_status_t merge_place(learner_t *learner, const pair_t *pair, u
     cells[middle] = TLMI_CELL_INSIDE;
     cells[at] = cells[end - 1] = product;
     uint32_t before = cells[at - 1];
-    uint32_t behind = cells[end];
+    uint32_t after = cells[end];
     if (!(before & TLMI_CELL_COUNT))
         TLMI_TRY(note_place(learner, learner->tokens[before].new_before, true, before, product,
                             at - learner->lengths[before], count));
-    if (!(behind & TLMI_CELL_COUNT))
-        TLMI_TRY(note_place(learner, learner->tokens[behind].new_behind, false, product, behind, at,
+    if (!(after & TLMI_CELL_COUNT))
+        TLMI_TRY(note_place(learner, learner->tokens[after].new_after, false, product, after, at,
                             count));
     return TLM_OK;
 }

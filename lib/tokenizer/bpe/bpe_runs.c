@@ -1,7 +1,7 @@
 /* Which neighboring symbols can end up in one token. A long pretoken is cut where they cannot, into
  * runs that are merged one after another: most are short, and all are near in memory. Two neighbors
- * are in one token only if some merge has a left side that ends with the one symbol and a right side
- * that begins with the other. */
+ * are in one token only if some merge has a left side that ends with the one symbol and a right
+ * side that begins with the other. */
 #include "tokenizer/bpe/bpe.h"
 
 #include <string.h>

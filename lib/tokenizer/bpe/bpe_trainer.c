@@ -47,8 +47,8 @@ static tlm_status_t check_special_tokens(const tlm_bpe_trainer_options_t *option
     return TLM_OK;
 }
 
-/* Training can only continue from merges; what it makes has one pattern, NFC or no normalizer, and no
- * decoder. */
+/* Training can only continue from merges; what it makes has one pattern, NFC or no normalizer, and
+ * no decoder. */
 static tlm_status_t check_base_kind(const tlm_tokenizer_t *base)
 {
     const tlmi_bpe_model_t *model;

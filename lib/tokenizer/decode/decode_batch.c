@@ -1,5 +1,5 @@
-/* Decodes many rows of ids in one call, on all threads. Rows that are no more than the bytes of their
- * tokens are measured, then copied. Others are decoded one by one, then collected. */
+/* Decodes many rows of ids in one call, on all threads. Rows that are no more than the bytes of
+ * their tokens are measured, then copied. Others are decoded one by one, then collected. */
 #include <string.h>
 
 #include "base/error.h"

@@ -1,6 +1,6 @@
 /* SentencePiece's decoding, which goes by the types of pieces: control pieces vanish, the unknown
- * piece has a surface of its own, byte pieces become UTF-8, and the space that a text begins with is
- * dropped. */
+ * piece has a surface of its own, byte pieces become UTF-8, and the space that a text begins with
+ * is dropped. */
 #include "tokenizer/decode/decoders.h"
 
 #include <string.h>

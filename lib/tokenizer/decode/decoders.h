@@ -12,9 +12,9 @@
 
 typedef struct tlmi_decoder tlmi_decoder_t; /* immutable once it is in use */
 
-/* Makes a decoder without steps: it concatenates names. `byte_alphabet` tells that the tokens of the
- * vocabulary are bytes, whose names are spelled in the byte alphabet; the names of added tokens are
- * always their text. A tokenizer without a decoder (NULL) concatenates the bytes of its tokens,
+/* Makes a decoder without steps: it concatenates names. `byte_alphabet` tells that the tokens of
+ * the vocabulary are bytes, whose names are spelled in the byte alphabet; the names of added tokens
+ * are always their text. A tokenizer without a decoder (NULL) concatenates the bytes of its tokens,
  * which is what byte-level vocabularies need: see tlmi_decoder_is_byte_level. */
 tlm_status_t tlmi_decoder_create(tlmi_decoder_t **out, bool byte_alphabet);
 void tlmi_decoder_free(tlmi_decoder_t *decoder); /* accepts NULL */
@@ -43,9 +43,9 @@ tlm_status_t tlmi_decoder_add_replace_regex(tlmi_decoder_t *decoder, const char 
                                             tlm_bytes_t content);
 tlm_status_t tlmi_decoder_add_bpe(tlmi_decoder_t *decoder, tlm_bytes_t suffix);
 
-/* SentencePiece's decoding. types[id], of n pieces, is TLMI_PIECE_...; tokens after them are their own
- * text. The byte pieces must be named "<0x0A>". `drops_space`: the space that a text begins with is
- * dropped; `drops_spaces`: all of them. Must be the first step. */
+/* SentencePiece's decoding. types[id], of n pieces, is TLMI_PIECE_...; tokens after them are their
+ * own text. The byte pieces must be named "<0x0A>". `drops_space`: the space that a text begins
+ * with is dropped; `drops_spaces`: all of them. Must be the first step. */
 tlm_status_t tlmi_decoder_add_sentencepiece(tlmi_decoder_t *decoder, const uint8_t *types, size_t n,
                                             tlm_bytes_t unk_surface, bool drops_space,
                                             bool drops_spaces);
@@ -53,9 +53,9 @@ tlm_status_t tlmi_decoder_add_sentencepiece(tlmi_decoder_t *decoder, const uint8
 /* Joins tokens with spaces, which is what `tokenizers` does without a decoder. */
 tlm_status_t tlmi_decoder_add_spaces(tlmi_decoder_t *decoder);
 
-/* Whether the decoder is no more than ByteLevel over a byte-level vocabulary. Then a tokenizer needs
- * no decoder, unless it has an added token whose text is in the byte alphabet but not ASCII, such as
- * "é": ByteLevel takes it for the byte E9. */
+/* Whether the decoder is no more than ByteLevel over a byte-level vocabulary. Then a tokenizer
+ * needs no decoder, unless it has an added token whose text is in the byte alphabet but not ASCII,
+ * such as "é": ByteLevel takes it for the byte E9. */
 bool tlmi_decoder_is_byte_level(const tlmi_decoder_t *decoder);
 
 /* ---- Running decoders (decode_run.c) ---- */

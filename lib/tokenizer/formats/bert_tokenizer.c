@@ -1,5 +1,5 @@
-/* BERT's tokenizer, whatever file its vocabulary comes from: cleaned words, split at punctuation and
- * ideographs, then WordPiece. */
+/* BERT's tokenizer, whatever file its vocabulary comes from: cleaned words, split at punctuation
+ * and ideographs, then WordPiece. */
 #include "tokenizer/formats/token_files.h"
 
 #include <inttypes.h>

@@ -1,6 +1,6 @@
-/* How GGUF's byte-level BPE tokenizers split texts, by the names that llama.cpp gave them. Some of its
- * patterns differ from those of the models because its regular expressions lack case-insensitive
- * groups and classes of letters; here they are those of the models. */
+/* How GGUF's byte-level BPE tokenizers split texts, by the names that llama.cpp gave them. Some of
+ * its patterns differ from those of the models because its regular expressions lack
+ * case-insensitive groups and classes of letters; here they are those of the models. */
 #include <string.h>
 
 #include "base/error.h"

@@ -1,5 +1,6 @@
 /* Tokenizers in GGUF files, by "tokenizer.ggml.model": gpt2 is byte-level BPE, gemma4 BPE over
- * characters, llama and t5 are SentencePiece's BPE and Unigram (gguf_pieces.c), bert is WordPiece. */
+ * characters, llama and t5 are SentencePiece's BPE and Unigram (gguf_pieces.c), bert is
+ * WordPiece. */
 #include <inttypes.h>
 #include <string.h>
 

@@ -93,7 +93,7 @@ static tlm_status_t read_names(tlmi_hf_file_t *file, const tlmi_json_t *vocab)
     return TLM_OK;
 }
 
-/* An array of [name, score]. The same name twice: the last one counts. */
+/* An array of [name, score]. If a name occurs twice, the last one counts. */
 static tlm_status_t read_pairs(tlmi_hf_file_t *file, const tlmi_json_t *vocab)
 {
     for (size_t i = 0; i < tlmi_json_size(vocab); i++) {
@@ -140,8 +140,8 @@ tlm_status_t tlmi_hf_read_vocab(tlmi_hf_file_t *file)
 
 /* ---- BPE ---- */
 
-/* Decodes one side of a merge into `out`, whose room is the size of the name. Returns false if it is
- * a name that no text of the model gives. */
+/* Decodes one side of a merge into `out`, whose room is the size of the name. Returns false if it
+ * is a name that no text of the model gives. */
 static bool decode_side(tlm_bytes_t *out, uint8_t *room, const tlmi_hf_file_t *file,
                         const char *name, size_t size)
 {
@@ -163,8 +163,8 @@ typedef struct merge_reader {
     tlmi_scratch_t sides, joined;
 } merge_reader_t;
 
-/* Whether a name outside the byte alphabet is one of the model's. No text gives it, so a merge of it
- * never applies. */
+/* Whether a name outside the byte alphabet is one of the model's. No text gives it, so a merge of
+ * it never applies. */
 static bool is_unreachable(const tlmi_hf_file_t *file, const char *name, size_t size)
 {
     for (size_t i = 0; i < file->num_unreachable; i++) {

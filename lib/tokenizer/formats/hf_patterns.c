@@ -1,6 +1,7 @@
 /* The library spells patterns as tiktoken does. The tokenizers library reads them in Oniguruma's
  * own syntax, where {1,3}+ is not possessive but a repeated repetition, and $ also matches before a
- * newline; \s++$ means the same in both. Patterns that are not listed here mean the same in both. */
+ * newline; \s++$ means the same in both. Patterns that are not listed here mean the same in
+ * both. */
 #include "tokenizer/formats/token_files.h"
 
 #include <string.h>

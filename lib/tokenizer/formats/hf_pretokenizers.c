@@ -1,5 +1,5 @@
-/* The pre-tokenizer of tokenizer.json. A chain that amounts to one of the well-known patterns becomes
- * a scanner, any other a chain of splitters. */
+/* The pre-tokenizer of tokenizer.json. A chain that amounts to one of the well-known patterns
+ * becomes a scanner, any other a chain of splitters. */
 #include <string.h>
 
 #include "base/error.h"

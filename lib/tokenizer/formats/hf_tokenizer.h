@@ -1,6 +1,6 @@
-/* Internals of reading tokenizer.json, the format of Hugging Face's tokenizers library: the state of
- * a file while it is read, and the readers of its parts. What would change ids and is not supported
- * is refused by name. Error messages begin with the path. */
+/* Internals of reading tokenizer.json, the format of Hugging Face's tokenizers library: the state
+ * of a file while it is read, and the readers of its parts. What would change ids and is not
+ * supported is refused by name. Error messages begin with the path. */
 #ifndef TLMI_HF_TOKENIZER_H
 #define TLMI_HF_TOKENIZER_H
 

@@ -61,8 +61,8 @@ static size_t find_item(const tlmi_token_list_t *list, tlm_bytes_t token)
     return i;
 }
 
-/* Adds a token with the id that the tokenizers library gives it: that of the model's token with this
- * name, or else the next free one after the vocabulary. */
+/* Adds a token with the id that the tokenizers library gives it: that of the model's token with
+ * this name, or else the next free one after the vocabulary. */
 static tlm_status_t add_token(tlmi_hf_file_t *file, tlm_bytes_t content, int64_t said,
                               uint8_t flags, int64_t *greatest, size_t limit)
 {

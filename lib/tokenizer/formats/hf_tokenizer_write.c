@@ -42,7 +42,7 @@ static tlm_status_t put_string(hf_writer_t *writer, const char *text, size_t siz
 }
 
 /* Writes the name of a token in the byte alphabet, without quotes. The alphabet has only printable
- * characters, so nothing but quotes and backslashes needs escaping. */
+ * characters, so only quotes and backslashes need escaping. */
 static tlm_status_t put_spelling(hf_writer_t *writer, uint32_t id)
 {
     const char *text, *escaped;

@@ -1,5 +1,5 @@
-/* Rank files that are published: a file is recognized by its hash, and what it does not say, the
- * pattern and the special tokens, is known. The hash is SHA-256 of the lines in the order of ranks,
+/* Published rank files: a file is recognized by its hash, which tells what the file itself does
+ * not: the pattern and the special tokens. The hash is SHA-256 of the lines in the order of ranks,
  * which is that of the published file. docs/tokenizer.md says how each was checked. */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* SentencePiece's .model files: a ModelProto, whose pieces, trainer_spec and normalizer_spec say how
- * texts are encoded. Fields that do not matter for that are skipped. */
+/* SentencePiece's .model files: a ModelProto, whose pieces, trainer_spec and normalizer_spec say
+ * how texts are encoded. Fields that do not matter for that are skipped. */
 #include "tinylm/tokenizer_files.h"
 
 #include <inttypes.h>

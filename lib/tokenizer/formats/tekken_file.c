@@ -1,5 +1,5 @@
-/* Tekken files of mistral-common: JSON with a pattern, tokens by rank in base64, and special tokens,
- * whose ids come before the ranks. */
+/* Tekken files of mistral-common: JSON with a pattern, tokens by rank in base64, and special
+ * tokens, whose ids come before the ranks. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -207,7 +207,7 @@ static tlm_status_t build(tlm_tokenizer_t **out, const tekken_t *tekken)
     return status;
 }
 
-/* The file says all; special tokens of its own are the only ones. */
+/* The file says everything; its special tokens are the only ones. */
 static tlm_status_t check_options(const tlm_tokenizer_options_t *options, const char *path)
 {
     TLMI_TRY(tlmi_refuse_splitting_options(options, path, "a Tekken file"));

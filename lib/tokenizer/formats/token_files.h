@@ -115,9 +115,10 @@ const char *tlmi_hf_pattern_write(const char *pattern);
  * unmatched. */
 bool tlmi_hf_pattern_is_known(const char *pattern);
 
-/* Returns the scanner for n pre-tokenizers in a Sequence, of which each is a Split that isolates the
- * matches of a pattern, in the file's spelling: "\p{N}" for Digits of individual digits, "\p{N}+"
- * for Digits, GPT-2's for ByteLevel with its regular expression. NULL if they are no known chain. */
+/* Returns the scanner for n pre-tokenizers in a Sequence, of which each is a Split that isolates
+ * the matches of a pattern, in the file's spelling: "\p{N}" for Digits of individual digits,
+ * "\p{N}+" for Digits, GPT-2's for ByteLevel with its regular expression. NULL if they are no known
+ * chain. */
 const struct tlmi_scanner *tlmi_hf_scanner_find(const char *const *patterns, size_t n);
 
 /* From ranks to merges. A rank file (tiktoken's format) orders tokens and names no pairs: of all
@@ -130,8 +131,8 @@ const struct tlmi_scanner *tlmi_hf_scanner_find(const char *const *patterns, siz
 tlm_status_t tlmi_rank_merges(tlmi_merge_table_t *out, const tlmi_vocabulary_t *vocabulary,
                               const uint32_t byte_ids[256], const bool *leave_out);
 
-/* Makes a tokenizer of tokens whose ids are in the order of ranks. Tokens whose bytes are not in the
- * list's block are special tokens. */
+/* Makes a tokenizer of tokens whose ids are in the order of ranks. Tokens whose bytes are not in
+ * the list's block are special tokens. */
 tlm_status_t tlmi_rank_tokenizer_build(tlm_tokenizer_t **out, const tlmi_token_list_t *list,
                                        const char *path, const tlm_tokenizer_options_t *options);
 
@@ -164,7 +165,8 @@ tlm_status_t tlmi_known_ranks_apply(tlm_tokenizer_options_t *options, tlmi_known
                                     const tlmi_known_ranks_t *known);
 void tlmi_known_special_release(tlmi_known_special_t *special);
 
-/* The special and other added tokens of a tokenizer that is being read. Their bytes are borrowed. */
+/* The special and other added tokens of a tokenizer that is being read. Their bytes are
+ * borrowed. */
 
 typedef struct tlmi_special_list {
     tlm_bytes_t *tokens;
@@ -200,7 +202,7 @@ static inline void tlmi_special_list_use(tlmi_tokenizer_parts_t *parts,
 tlm_status_t tlmi_refuse_splitting_options(const tlm_tokenizer_options_t *options, const char *path,
                                            const char *kind);
 
-/* SentencePiece models, in files of its own and in others. */
+/* SentencePiece models, in their own files and in others. */
 
 typedef struct tlmi_piece_list {
     tlm_bytes_t *pieces; /* borrowed; a size of 0 is a hole */

@@ -1,6 +1,6 @@
-/* BERT's vocab.txt: one token per line, whose number from 0 is its id. The file does not say whether
- * texts are put in lower case: a tokenizer_config.json beside it may, otherwise they are if no token
- * has a capital letter of ASCII. */
+/* BERT's vocab.txt: one token per line, whose number from 0 is its id. The file does not say
+ * whether texts are put in lower case: a tokenizer_config.json beside it may, otherwise they are if
+ * no token has a capital letter of ASCII. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* BERT's normalizer: removes control characters, puts spaces around Chinese characters, removes
- * accents and lowers the case, each if asked for. A run of other characters than printable ASCII goes
- * through all steps at once. */
+ * accents and lowers the case, each if asked for. A run of other characters than printable ASCII
+ * goes through all steps at once. */
 #include <string.h>
 
 #include "base/error.h"

@@ -14,8 +14,8 @@
 /* What happens to the characters of ASCII. */
 typedef enum ascii_rule { KEEP_ASCII, LOWER_ASCII, MAP_ASCII } ascii_rule_t;
 
-/* What a character becomes. Writes up to two characters, whose UTF-8 is less than twice as long, and
- * returns their number. */
+/* What a character becomes. Writes up to two characters, whose UTF-8 is less than twice as long,
+ * and returns their number. */
 typedef int (*map_fn)(int32_t mapped[2], uint32_t code_point);
 
 /* Copies the bytes of ASCII at `at` as they are or in lower case. Returns their end. */
@@ -139,7 +139,8 @@ static int map_nmt(int32_t mapped[2], uint32_t c)
     return 1;
 }
 
-/* The functions of a kind that maps characters. No ASCII letter, digit or space changes its class. */
+/* The functions of a kind that maps characters. No ASCII letter, digit or space changes its
+ * class. */
 #define MAPPING(kind, kind_name, map, rule)                                                        \
     static bool kind##_leaves(const tlmi_normalizer_t *normalizer, const uint8_t *text,            \
                               size_t size, int part)                                               \

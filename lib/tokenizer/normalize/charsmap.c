@@ -1,6 +1,6 @@
-/* SentencePiece's precompiled_charsmap: the size of a trie in bytes (32 bits, little-endian), the trie,
- * and the replacements, each ended by a NUL. The trie is a double array as the library Darts-clone
- * lays it out: units of 32 bits, little-endian, one for each node.
+/* SentencePiece's precompiled_charsmap: the size of a trie in bytes (32 bits, little-endian), the
+ * trie, and the replacements, each ended by a NUL. The trie is a double array as the library
+ * Darts-clone lays it out: units of 32 bits, little-endian, one for each node.
  *
  *   bits 0..7    the byte that leads to this node
  *   bit  8       the node has a value, in the unit of its child with byte 0

@@ -1,7 +1,7 @@
-/* The Normalization Forms. A text is a sequence of clusters. A cluster is a "stable" character, which
- * is normal by itself and does not depend on the text before it, and the unstable characters after
- * it. Nearly all clusters are a single stable character, which is copied as it is. The others are
- * decomposed, their marks are sorted, and the result is composed if the form asks for that. */
+/* The Normalization Forms. A text is a sequence of clusters. A cluster is a "stable" character,
+ * which is normal by itself and does not depend on the text before it, and the unstable characters
+ * after it. Nearly all clusters are a single stable character, which is copied as it is. The others
+ * are decomposed, their marks are sorted, and the result is composed if the form asks for that. */
 #include "tokenizer/normalize/normalize.h"
 
 #include <string.h>

@@ -39,11 +39,12 @@ typedef struct tlmi_normalizer_kind {
                            const uint8_t *text, size_t size, int part);
 
     /* Returns a position near the end where a text that may continue after `size` can be cut so
-     * that both parts can be normalized separately; 0 if there is none. NULL: only cuts_at tells. */
+     * that both parts can be normalized separately; 0 if there is none. NULL: only cuts_at
+     * tells. */
     size_t (*last_cut)(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t size);
 
-    /* Whether a text may be cut into two parts between text[at - 1], a letter or digit of ASCII, and
-     * text[at], which is a space. NULL means never. */
+    /* Whether a text may be cut into two parts between text[at - 1], a letter or digit of ASCII,
+     * and text[at], which is a space. NULL means never. */
     bool (*cuts_at)(const tlmi_normalizer_t *normalizer, const uint8_t *text, size_t at);
 
     /* Whether at such a cut the normalized text also has a letter or digit of ASCII before and a
@@ -63,10 +64,10 @@ void tlmi_normalizer_free(const tlmi_normalizer_t *normalizer);
 
 /* ---- Kinds, as Hugging Face's `tokenizers` has them ---- */
 
-/* Unicode's Normalization Forms (annex 15 of the standard) and white space, case and marks, with the
- * results of `tokenizers`, whose tables are of several versions of Unicode. Malformed bytes stay as
- * they are, and nothing composes across them. All kinds take time linear in the text, except that a
- * regular expression may fail because it takes too long. */
+/* Unicode's Normalization Forms (annex 15 of the standard) and white space, case and marks, with
+ * the results of `tokenizers`, whose tables are of several versions of Unicode. Malformed bytes
+ * stay as they are, and nothing composes across them. All kinds take time linear in the text,
+ * except that a regular expression may fail because it takes too long. */
 extern const tlmi_normalizer_t tlmi_nfc, tlmi_nfd, tlmi_nfkc, tlmi_nfkd;
 
 extern const tlmi_normalizer_t tlmi_lowercase;     /* character by character */
@@ -96,8 +97,8 @@ tlm_status_t tlmi_bert_normalizer_create(const tlmi_normalizer_t **out, bool cle
                                          bool chinese_chars, bool strip_accents, bool lowercase);
 
 /* SentencePiece's precompiled_charsmap (a blob, decoded from base64) as `tokenizers` applies it: to
- * a whole grapheme cluster if it has less than 6 bytes, otherwise or if that is not in the map to
- * its characters. `what` begins the message about a malformed blob. */
+ * a whole grapheme cluster if it has fewer than 6 bytes and is in the map, otherwise to its
+ * characters. `what` begins the message about a malformed blob. */
 tlm_status_t tlmi_precompiled_create(const tlmi_normalizer_t **out, const char *what,
                                      const void *blob, size_t size);
 
@@ -122,8 +123,8 @@ tlm_status_t tlmi_sentencepiece_normalizer_create(const tlmi_normalizer_t **out,
 
 /* ---- For the kinds ---- */
 
-/* Makes room for `size` more bytes and returns where they go; the caller then adds to out->size what
- * it wrote. NULL: out of memory. */
+/* Makes room for `size` more bytes and returns where they go; the caller then adds to out->size
+ * what it wrote. NULL: out of memory. */
 uint8_t *tlmi_normal_text_room(tlmi_normal_text_t *out, size_t size);
 
 /* Frees itself, a struct of a single block. */
@@ -165,9 +166,9 @@ bool tlmi_cuts_anywhere(const tlmi_normalizer_t *normalizer, const uint8_t *text
 static inline uint64_t tlmi_upper_in_word(uint64_t word)
 {
     uint64_t from_a = word + (0x80 - 'A') * TLMI_EACH_BYTE;
-    uint64_t behind_z = word + (0x80 - 'Z' - 1) * TLMI_EACH_BYTE;
+    uint64_t after_z = word + (0x80 - 'Z' - 1) * TLMI_EACH_BYTE;
 
-    return from_a & ~behind_z & 0x80 * TLMI_EACH_BYTE;
+    return from_a & ~after_z & 0x80 * TLMI_EACH_BYTE;
 }
 
 static inline uint64_t tlmi_lower_word(uint64_t word)
@@ -205,7 +206,8 @@ int tlmi_combining_class(int32_t code_point, int form); /* 0..255 */
 /* Writes the full decomposition and returns its number of characters. */
 size_t tlmi_decompose(int32_t characters[TLMI_DECOMPOSED], uint32_t code_point, int form);
 
-/* Sorts each run of marks, which are the characters whose combining class is not 0. `scratch`: (n). */
+/* Sorts each run of marks, which are the characters whose combining class is not 0. `scratch`:
+ * (n). */
 void tlmi_sort_marks(int32_t *characters, size_t n, int32_t *scratch, int form);
 
 /* Composes decomposed characters, whose marks are sorted, if the form asks for it, into UTF-8 in
@@ -227,8 +229,8 @@ tlm_status_t tlmi_charsmap_read(tlmi_charsmap_t *map, const char *what, const vo
                                 size_t size);
 void tlmi_charsmap_release(tlmi_charsmap_t *map);
 
-/* Finds the shortest or the longest key that begins the text. Returns its size, and what replaces it;
- * 0 if there is none. Whatever a malformed map holds, reads nothing outside of it. */
+/* Finds the shortest or the longest key that begins the text. Returns its size, and what replaces
+ * it; 0 if there is none. Whatever a malformed map holds, reads nothing outside of it. */
 size_t tlmi_charsmap_find(tlm_bytes_t *replacement, const tlmi_charsmap_t *map, const uint8_t *text,
                           size_t size, bool longest);
 

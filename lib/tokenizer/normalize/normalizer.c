@@ -1,4 +1,4 @@
-/* What all normalizers share: the text that they write, and the end of their life. */
+/* What all normalizers share: the text that they write, and freeing them. */
 #include <string.h>
 
 #include "base/error.h"

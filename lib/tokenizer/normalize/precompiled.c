@@ -1,6 +1,6 @@
-/* SentencePiece's map of characters as `tokenizers` applies it. A grapheme cluster of less than six
- * bytes is replaced as a whole, by what replaces the shortest key that begins it, even if the key is
- * shorter. In other clusters this is done with each character. */
+/* SentencePiece's map of characters as `tokenizers` applies it. A grapheme cluster of fewer than
+ * six bytes is replaced as a whole, by what replaces the shortest key that begins it, even if the
+ * key is shorter. In other clusters this is done with each character. */
 #include <string.h>
 
 #include "base/error.h"

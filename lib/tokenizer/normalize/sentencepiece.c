@@ -121,14 +121,15 @@ static void remove_last_spaces(const sentencepiece_t *normalizer, tlmi_normal_te
         out->size -= n;
 }
 
-/* Whether the byte at `at` stays as it is or, if it is a space, may be escaped, whatever follows. */
+/* Whether the byte at `at` stays as it is or, if it is a space, may be escaped, whatever
+ * follows. */
 static inline bool is_plain(const sentencepiece_t *normalizer, const uint8_t *at,
                             const uint8_t *end)
 {
     return end - at >= 2 && normalizer->plain[at[0]] && at[1] < 0x80;
 }
 
-/* Appends the bytes at *text that need no rule but those for spaces. */
+/* Appends the bytes at *text that need no rules except those for spaces. */
 static tlm_status_t append_plain(const sentencepiece_t *normalizer, tlmi_normal_text_t *out,
                                  const uint8_t **text, const uint8_t *end, bool *after_space)
 {

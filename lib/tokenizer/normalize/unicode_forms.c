@@ -1,5 +1,5 @@
-/* Decompositions, compositions, combining classes, cases and clusters of characters, from utf8proc's
- * tables and from what is different in the tables of `tokenizers`. */
+/* Decompositions, compositions, combining classes, cases and clusters of characters, from
+ * utf8proc's tables and from what is different in the tables of `tokenizers`. */
 #include "tokenizer/normalize/normalize.h"
 
 #include <stdatomic.h>

@@ -1,5 +1,5 @@
-/* Properties of characters that only pre-tokenizers of tokenizer.json ask for. As in unicode.c, each
- * is derived from utf8proc's tables on first use and kept in one byte per code point. */
+/* Properties of characters that only pre-tokenizers of tokenizer.json ask for. As in unicode.c,
+ * each is derived from utf8proc's tables on first use and kept in one byte per code point. */
 #include <utf8proc.h>
 
 #include "tokenizer/pretokenize/pretokenize.h"

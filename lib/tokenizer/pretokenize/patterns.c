@@ -1,5 +1,6 @@
-/* The well-known patterns: their names, the spellings in use that split every text the same way, and
- * the chains of patterns that do. A new pattern of a family that there is takes a row or two here. */
+/* The well-known patterns: their names, the spellings in use that split every text the same way,
+ * and the chains of patterns that do. A new pattern of a family that there is takes a row or two
+ * here. */
 #include "tokenizer/pretokenize/pretokenize.h"
 
 #include <string.h>

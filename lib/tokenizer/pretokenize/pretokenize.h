@@ -114,8 +114,8 @@ tlm_status_t tlmi_regex_find(bool *found, size_t *start, size_t *end, const tlmi
                              tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
                              size_t from);
 
-/* Finds the match after the one that ended at `last_end`, as `tokenizers` does: an empty match counts
- * unless it is where the last match ended. TLMI_REGEX_NONE: there was no match before. */
+/* Finds the match after the one that ended at `last_end`, as `tokenizers` does: an empty match
+ * counts unless it is where the last match ended. TLMI_REGEX_NONE: there was no match before. */
 tlm_status_t tlmi_regex_next(bool *found, size_t *start, size_t *end, const tlmi_regex_t *regex,
                              tlmi_regex_matcher_t *matcher, const uint8_t *text, size_t size,
                              size_t last_end);
@@ -135,7 +135,8 @@ typedef struct tlmi_regex_text {
 tlm_status_t tlmi_regex_text_init(tlmi_regex_text_t *text, const uint8_t *bytes, size_t size);
 void tlmi_regex_text_release(tlmi_regex_text_t *text);
 
-/* Maps a position in what is seen to the original. Positions must not decrease from call to call. */
+/* Maps a position in what is seen to the original. Positions must not decrease from call to
+ * call. */
 size_t tlmi_regex_text_original(tlmi_regex_text_t *text, size_t seen);
 
 /* Splitters: the steps of a pre-tokenizer. Each splits the pieces that the one before it made. */
@@ -247,8 +248,9 @@ tlm_status_t tlmi_split_prefix_space_create(tlmi_splitter_t **out);
 tlm_status_t tlmi_split_to_alphabet_create(tlmi_splitter_t **out);
 tlm_status_t tlmi_split_from_alphabet_create(tlmi_splitter_t **out);
 
-/* Cuts before each run of U+2581 that follows something else, in pieces of which the model says that
- * this changes no id. Borrows the model. `for_spaces`: U+2581 stands for each space of the text. */
+/* Cuts before each run of U+2581 that follows something else, in pieces of which the model says
+ * that this changes no id. Borrows the model. `for_spaces`: U+2581 stands for each space of the
+ * text. */
 tlm_status_t tlmi_split_before_meta_create(tlmi_splitter_t **out, const tlmi_subword_model_t *model,
                                            bool for_spaces);
 
@@ -329,9 +331,9 @@ enum {
 /* Where a token is searched for. */
 enum { TLMI_RAW_TEXT, TLMI_NORMALIZED_TEXT };
 
-/* Copies the n tokens. `flags` may be NULL. `normalizer`, which may be NULL, is applied to the tokens
- * that are searched for in normalized text. `what` begins the error message if a token is empty or
- * a duplicate. */
+/* Copies the n tokens. `flags` may be NULL. `normalizer`, which may be NULL, is applied to the
+ * tokens that are searched for in normalized text. `what` begins the error message if a token is
+ * empty or a duplicate. */
 tlm_status_t tlmi_special_tokens_create(tlmi_special_tokens_t **out, const tlm_bytes_t *tokens,
                                         const uint8_t *flags, size_t n,
                                         const tlmi_normalizer_t *normalizer, const char *what);
@@ -363,8 +365,9 @@ typedef struct tlmi_special_match {
 } tlmi_special_match_t;
 
 /* Finds the first special token at or after `from`, among those that are searched for in such a
- * text. It takes no white space before `least`, where the last token ended. Unless `final`, the text may continue after `size`, and the search stops where the result
- * would depend on that continuation; the tokens must then be plain. */
+ * text. It takes no white space before `least`, where the last token ended. Unless `final`, the
+ * text may continue after `size`, and the search stops where the result would depend on that
+ * continuation; the tokens must then be plain. */
 bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_tokens_t *special,
                               int stage, const uint8_t *text, size_t size, size_t from,
                               size_t least, bool final);

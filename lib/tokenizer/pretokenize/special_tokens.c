@@ -314,8 +314,8 @@ static size_t next_candidate(const needles_t *needles, const uint8_t *text, size
     return size;
 }
 
-/* Returns the longest token at text[at]; NULL if there is none. Unless `final`, it may be one whose
- * beginning is all that the text has of it. */
+/* Returns the longest token at text[at]; NULL if there is none. Unless `final`, it may be one of
+ * which the text has only the beginning. */
 static const needle_t *longest_at(const needles_t *needles, const uint8_t *text, size_t size,
                                   size_t at, bool final)
 {

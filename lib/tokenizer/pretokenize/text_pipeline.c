@@ -107,7 +107,8 @@ static tlm_status_t split_normal(const tlmi_text_pipeline_t *pipeline, const uin
     }
 }
 
-/* Finds whether normalization removes the character that the text begins with. What is left of the text then does not begin where the text does. */
+/* Finds whether normalization removes the character that the text begins with. What is left of the
+ * text then does not begin where the text does. */
 static tlm_status_t loses_its_start(bool *out, const tlmi_normalizer_t *normalizer,
                                     const uint8_t *text, size_t size, int part)
 {

@@ -1,8 +1,8 @@
 /* Character classes and traits, derived from utf8proc's categories. A lookup in utf8proc costs two
- * dependent loads and a wide record, so this file caches them, one byte per code point. The table is
- * filled block by block on first use, so a program that reads one script pays only for its pages.
- * Threads that fill the same block at once store the same bytes, and no byte depends on another, so
- * relaxed stores suffice. */
+ * dependent loads and a wide record, so this file caches them, one byte per code point. The table
+ * is filled block by block on first use, so a program that reads one script pays only for its
+ * pages. Threads that fill the same block at once store the same bytes, and no byte depends on
+ * another, so relaxed stores suffice. */
 #include "tokenizer/pretokenize/unicode.h"
 
 #include <utf8proc.h>

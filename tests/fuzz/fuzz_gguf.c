@@ -49,6 +49,18 @@ static bool has_all_bytes(const tlm_tokenizer_t *tokenizer)
     return true;
 }
 
+/* Opened for inference, the same file gives a model that scores. */
+static void check_for_inference(const char *path)
+{
+    tlm_model_t *model = NULL;
+    const uint32_t ids[] = {0, 0};
+    float log_probs[1];
+
+    FUZZ_OK(tlm_model_open_for_inference(&model, NULL, NULL, path));
+    FUZZ_OK(tlm_model_score(NULL, log_probs, model, ids, 2, 0));
+    tlm_model_free(model);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     tlm_model_file_options_t file = TLM_MODEL_FILE_OPTIONS_INIT;
@@ -57,10 +69,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tlm_tensor_t *logits;
     static int saves;
 
-    if (tlm_model_open(&model, &tokenizer, &file, fuzz_file(0, data, size)) != TLM_OK) {
+    const char *path = fuzz_file(0, data, size);
+    if (tlm_model_open(&model, &tokenizer, &file, path) != TLM_OK) {
         FUZZ_CHECK(model == NULL && tokenizer == NULL && tlm_error_message()[0] != '\0');
         return 0;
     }
+    check_for_inference(path);
     FUZZ_OK(tlm_model_forward(&logits, model, &(uint32_t){0}, 1, 1));
     tlm_tensor_free(logits);
     if (tokenizer != NULL && has_all_bytes(tokenizer))

@@ -117,6 +117,27 @@ START_TEST(what_cannot_be_read_is_named)
 }
 END_TEST
 
+/* Quantized, and with "split.count" 0 in a whole file. */
+START_TEST(gguf_files_open)
+{
+    static const char *const names[] = {"gguf/q8.gguf", "gguf/split0.gguf"};
+    const uint32_t ids[] = {1, 2, 3, 4, 5};
+
+    for (size_t i = 0; i < 2; i++) {
+        tlm_model_t *wide, *kept;
+        double total[2];
+
+        ASSERT_OK(tlm_model_open(&wide, NULL, NULL, case_path(names[i])));
+        ASSERT_OK(tlm_model_open_for_inference(&kept, NULL, NULL, case_path(names[i])));
+        ASSERT_OK(tlm_model_score(&total[0], NULL, wide, ids, 5, 0));
+        ASSERT_OK(tlm_model_score(&total[1], NULL, kept, ids, 5, 0));
+        ck_assert_double_eq_tol(total[0], total[1], 1e-4);
+        tlm_model_free(kept);
+        tlm_model_free(wide);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("model cases");
@@ -128,6 +149,7 @@ int main(void)
     }
     tcase_add_test(tcase, models_give_their_logits_or_are_refused);
     tcase_add_test(tcase, what_cannot_be_read_is_named);
+    tcase_add_test(tcase, gguf_files_open);
     suite_add_tcase(suite, tcase);
     return run_suite(suite, CK_FORK_GETENV);
 }

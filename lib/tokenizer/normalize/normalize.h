@@ -3,6 +3,8 @@
 #ifndef TLMI_NORMALIZE_H
 #define TLMI_NORMALIZE_H
 
+#include <string.h>
+
 #include "tinylm/status.h"
 #include "tinylm/tokenizer.h"
 
@@ -149,6 +151,43 @@ static inline uint8_t *tlmi_put_utf8(uint8_t *at, uint32_t code_point)
         *at++ = (uint8_t)(0x80 | (code_point & 0x3F));
     }
     return at;
+}
+
+/* A text of at most TLMI_SHORT_TEXT bytes, as they are in memory. */
+#define TLMI_SHORT_TEXT 4
+
+typedef struct tlmi_short_text {
+    uint32_t bytes, size;
+} tlmi_short_text_t;
+
+static inline tlmi_short_text_t tlmi_short_text(const void *bytes, size_t size)
+{
+    tlmi_short_text_t text = {0, (uint32_t)size};
+
+    if (size > 0)
+        memcpy(&text.bytes, bytes, size);
+    return text;
+}
+
+/* Copies text with each `byte` replaced and returns where the copy ends. There is room for
+ * TLMI_SHORT_TEXT bytes per byte: what is written too much is written over. There are no branches,
+ * which would be unpredictable. */
+static inline uint8_t *tlmi_replace_byte(uint8_t *to, const uint8_t *text, const uint8_t *end,
+                                         uint8_t byte, tlmi_short_text_t by)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    const int shift = 24;
+#else
+    const int shift = 0;
+#endif
+    for (; text < end; text++) {
+        uint32_t is_match = -(uint32_t)(*text == byte);
+        uint32_t bytes = (by.bytes & is_match) | ((uint32_t)*text << shift & ~is_match);
+
+        memcpy(to, &bytes, sizeof(bytes));
+        to += (by.size & is_match) | (1 & ~is_match);
+    }
+    return to;
 }
 
 static inline bool tlmi_is_ascii_alnum(uint8_t byte)

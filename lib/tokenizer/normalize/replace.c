@@ -10,7 +10,6 @@
 /* ---- Strings ---- */
 
 #define BLOCK ((size_t)4096) /* bytes for which room is made at once */
-#define SHORT 4              /* bytes of a content that is copied at once */
 
 typedef struct replace_string {
     tlmi_normalizer_t base;
@@ -64,23 +63,16 @@ static tlm_status_t append_replaced_bytes(const replace_string_t *replace, tlmi_
                                           const uint8_t *text, size_t size)
 {
     const uint8_t *end = text + size;
-    uint8_t pattern = replace->pattern[0], content[SHORT] = {0};
-    size_t n = replace->content_size;
+    const tlmi_short_text_t content = tlmi_short_text(replace->content, replace->content_size);
 
-    memcpy(content, replace->content, n);
     while (text < end) {
         const uint8_t *block = (size_t)(end - text) > BLOCK ? text + BLOCK : end;
-        uint8_t *to = tlmi_normal_text_room(out, SHORT * BLOCK);
+        uint8_t *to = tlmi_normal_text_room(out, TLMI_SHORT_TEXT * BLOCK);
 
         if (to == NULL)
             return TLM_ERR_OUT_OF_MEMORY;
-        for (; text < block; text++)
-            if (*text == pattern) {
-                memcpy(to, content, SHORT); /* what is too much is written over */
-                to += n;
-            } else {
-                *to++ = *text;
-            }
+        to = tlmi_replace_byte(to, text, block, replace->pattern[0], content);
+        text = block;
         out->size = (size_t)(to - out->bytes);
     }
     return TLM_OK;
@@ -94,7 +86,7 @@ static tlm_status_t string_append(const tlmi_normalizer_t *normalizer, tlmi_norm
 
     if (replace->pattern_size == 0)
         return append_around(replace, out, text, size, part);
-    if (replace->pattern_size == 1 && replace->content_size <= SHORT)
+    if (replace->pattern_size == 1 && replace->content_size <= TLMI_SHORT_TEXT)
         return append_replaced_bytes(replace, out, text, size);
     while ((match = find(replace, text, (size_t)(end - text))) != NULL) {
         TLMI_TRY(tlmi_normal_text_append(out, text, (size_t)(match - text)));

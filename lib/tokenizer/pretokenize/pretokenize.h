@@ -143,8 +143,11 @@ size_t tlmi_regex_text_original(tlmi_regex_text_t *text, size_t seen);
 
 /* Pieces of a text, adjacent in one buffer. A zeroed one is empty. */
 typedef struct tlmi_text_pieces {
-    uint8_t *text;
-    size_t size, capacity;
+    const uint8_t *text; /* `own`, or the text of other pieces, of which these are cuts */
+    size_t size;
+    uint8_t *own;
+    size_t capacity;
+    bool are_cuts;
     size_t *ends; /* (n) */
     size_t n, ends_capacity;
     bool first_at_origin; /* whether the first piece begins where the whole text begins */
@@ -153,7 +156,8 @@ typedef struct tlmi_text_pieces {
     void *context; /* of hand_on */
 } tlmi_text_pieces_t;
 
-/* Appends a copy of a piece, unless it is empty. */
+/* Appends a piece, unless it is empty: a copy, or the next bytes of the text of which the pieces are
+ * cuts. */
 tlm_status_t tlmi_text_pieces_add(tlmi_text_pieces_t *pieces, const uint8_t *text, size_t size,
                                   bool at_origin);
 
@@ -169,6 +173,7 @@ typedef struct tlmi_splitter_kind {
                           bool at_origin);
 
     void (*free)(tlmi_splitter_t *splitter); /* NULL if there is nothing to free */
+    bool only_cuts;                          /* the pieces together are always the text as it was */
 } tlmi_splitter_kind_t;
 
 /* What a splitter does where a letter or digit of ASCII is followed by a space. A text may be cut

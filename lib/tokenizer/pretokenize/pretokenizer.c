@@ -6,7 +6,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define BATCH 256 /* pretokens per callback */
+#define BATCH      256               /* pretokens per callback */
+#define SMALL_TEXT ((size_t)1 << 16) /* bytes of pretokens that are given at once */
 
 struct tlmi_pretokenizer {
     char *pattern;                 /* NULL for a chain */
@@ -129,18 +130,23 @@ static tlm_status_t split_pieces(tlmi_text_pieces_t *out, const tlmi_splitter_t 
                                  tlmi_regex_matcher_t **matcher, const tlmi_text_pieces_t *pieces)
 {
     out->size = out->n = 0;
+    out->are_cuts = splitter->kind->only_cuts;
+    if (out->are_cuts)
+        out->text = pieces->text;
     for (size_t i = 0, start = 0; i < pieces->n; start = pieces->ends[i++])
         TLMI_TRY(splitter->kind->split(splitter, out, matcher, pieces->text + start,
                                        pieces->ends[i] - start, i == 0 && pieces->first_at_origin));
     return TLM_OK;
 }
 
-/* Emits the pieces in batches. */
+/* Emits the pieces, those of a large text in batches. */
 static tlm_status_t emit_pieces(const tlmi_text_pieces_t *pieces, tlmi_pretokens_fn pretokens,
                                 void *context)
 {
     size_t ends[BATCH];
 
+    if (pieces->n > 0 && pieces->size <= SMALL_TEXT)
+        return pretokens(context, pieces->text, pieces->ends, pieces->n);
     for (size_t i = 0, start = 0, n; i < pieces->n; i += n, start = pieces->ends[i - 1]) {
         n = pieces->n - i < BATCH ? pieces->n - i : BATCH;
         for (size_t k = 0; k < n; k++)
@@ -160,8 +166,20 @@ static tlm_status_t hand_on(tlmi_text_pieces_t *pieces)
     const receiver_t *receiver = pieces->context;
     tlm_status_t status = emit_pieces(pieces, receiver->pretokens, receiver->context);
 
+    if (pieces->are_cuts)
+        pieces->text += pieces->size;
     pieces->size = pieces->n = 0;
     return status;
+}
+
+/* Returns a buffer that neither holds the pieces nor their text. */
+static tlmi_text_pieces_t *free_buffer(tlmi_text_pieces_t buffers[3],
+                                       const tlmi_text_pieces_t *pieces)
+{
+    for (int i = 0; i < 2; i++)
+        if (&buffers[i] != pieces && (buffers[i].own == NULL || buffers[i].own != pieces->text))
+            return &buffers[i];
+    return &buffers[2];
 }
 
 /* The pieces of the last step are handed on as they come, so that a single step, such as a pattern,
@@ -171,26 +189,28 @@ static tlm_status_t split_by_chain(const tlmi_pretokenizer_t *pretokenizer, cons
                                    void *context)
 {
     tlmi_text_pieces_t whole = {
-        .text = (uint8_t *)text, .size = size, .ends = &size, .n = 1, .first_at_origin = at_origin};
-    tlmi_text_pieces_t buffers[2] = {{0}};
+        .text = text, .size = size, .ends = &size, .n = 1, .first_at_origin = at_origin};
+    tlmi_text_pieces_t buffers[3] = {{0}};
     const tlmi_text_pieces_t *pieces = &whole;
     receiver_t receiver = {pretokens, context};
     tlmi_regex_matcher_t *matcher = NULL;
     tlm_status_t status = TLM_OK;
 
     for (size_t i = 0; i < pretokenizer->n && status == TLM_OK; i++) {
+        tlmi_text_pieces_t *next = free_buffer(buffers, pieces);
+
         if (i + 1 == pretokenizer->n) {
-            buffers[i % 2].hand_on = hand_on;
-            buffers[i % 2].context = &receiver;
+            next->hand_on = hand_on;
+            next->context = &receiver;
         }
-        status = split_pieces(&buffers[i % 2], pretokenizer->splitters[i], &matcher, pieces);
-        pieces = &buffers[i % 2];
+        status = split_pieces(next, pretokenizer->splitters[i], &matcher, pieces);
+        pieces = next;
     }
     if (status == TLM_OK)
         status = emit_pieces(pieces, pretokens, context);
     tlmi_regex_matcher_free(matcher);
-    for (int i = 0; i < 2; i++) {
-        tlmi_free(buffers[i].text);
+    for (int i = 0; i < 3; i++) {
+        tlmi_free(buffers[i].own);
         tlmi_free(buffers[i].ends);
     }
     return status;

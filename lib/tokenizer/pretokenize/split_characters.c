@@ -8,7 +8,8 @@
 typedef struct character_splitter {
     tlmi_splitter_t base;
     tlmi_split_behavior_t behavior;
-    size_t length; /* of FixedLength, in characters */
+    size_t length;       /* of FixedLength, in characters */
+    uint8_t ascii[0x80]; /* of those that split into runs: what ASCII characters belong to */
 } character_splitter_t;
 
 static tlm_status_t create(tlmi_splitter_t **out, const tlmi_splitter_kind_t *kind,
@@ -96,14 +97,21 @@ enum { DROPPED, WORD, REST, ALONE };
 
 typedef int (*classify_fn)(int *length, const uint8_t *text, const uint8_t *end);
 
-static tlm_status_t split_runs(tlmi_text_pieces_t *out, classify_fn classify, const uint8_t *piece,
-                               size_t size, bool at_origin)
+static tlm_status_t split_runs(tlmi_text_pieces_t *out, const tlmi_splitter_t *base,
+                               classify_fn classify, const uint8_t *piece, size_t size,
+                               bool at_origin)
 {
+    const uint8_t *ascii = ((const character_splitter_t *)base)->ascii;
     size_t start = 0;
     int run = DROPPED;
 
     for (size_t at = 0; at < size;) {
-        int length, kind = classify(&length, piece + at, piece + size);
+        int length = 1, kind;
+
+        if (piece[at] < 0x80)
+            kind = ascii[piece[at]];
+        else
+            kind = classify(&length, piece + at, piece + size);
 
         if (kind != run || kind == ALONE) {
             if (run != DROPPED)
@@ -138,18 +146,16 @@ static tlm_status_t split_whitespace(const tlmi_splitter_t *base, tlmi_text_piec
                                      tlmi_regex_matcher_t **matcher, const uint8_t *piece,
                                      size_t size, bool at_origin)
 {
-    (void)base;
     (void)matcher;
-    return split_runs(out, classify_whitespace, piece, size, at_origin);
+    return split_runs(out, base, classify_whitespace, piece, size, at_origin);
 }
 
 static tlm_status_t split_bert(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
                                tlmi_regex_matcher_t **matcher, const uint8_t *piece, size_t size,
                                bool at_origin)
 {
-    (void)base;
     (void)matcher;
-    return split_runs(out, classify_bert, piece, size, at_origin);
+    return split_runs(out, base, classify_bert, piece, size, at_origin);
 }
 
 static tlm_status_t split_fixed_length(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
@@ -202,14 +208,27 @@ tlm_status_t tlmi_split_spaces_create(tlmi_splitter_t **out)
     return create(out, &spaces_kind, TLMI_CUT_AT_WORDS, TLMI_SPLIT_REMOVED, 0);
 }
 
+static tlm_status_t create_runs(tlmi_splitter_t **out, const tlmi_splitter_kind_t *kind,
+                                classify_fn classify)
+{
+    TLMI_TRY(create(out, kind, TLMI_CUT_AT_WORDS, TLMI_SPLIT_REMOVED, 0));
+    for (int c = 0; c < 0x80; c++) {
+        const uint8_t byte = (uint8_t)c;
+        int length;
+
+        ((character_splitter_t *)*out)->ascii[c] = (uint8_t)classify(&length, &byte, &byte + 1);
+    }
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_split_whitespace_create(tlmi_splitter_t **out)
 {
-    return create(out, &whitespace_kind, TLMI_CUT_AT_WORDS, TLMI_SPLIT_REMOVED, 0);
+    return create_runs(out, &whitespace_kind, classify_whitespace);
 }
 
 tlm_status_t tlmi_split_bert_create(tlmi_splitter_t **out)
 {
-    return create(out, &bert_kind, TLMI_CUT_AT_WORDS, TLMI_SPLIT_REMOVED, 0);
+    return create_runs(out, &bert_kind, classify_bert);
 }
 
 tlm_status_t tlmi_split_fixed_length_create(tlmi_splitter_t **out, size_t characters)

@@ -148,27 +148,68 @@ static bool begins_with(const uint8_t *piece, size_t size, const text_splitter_t
     return size >= splitter->size && memcmp(piece, splitter->string, splitter->size) == 0;
 }
 
-/* Writes the piece with its spaces replaced, and the replacement before it if that is wanted. */
-static tlm_status_t replace_spaces(tlmi_normal_text_t *out, const text_splitter_t *splitter,
-                                   const uint8_t *piece, size_t size, bool at_origin)
+/* Copies text with its spaces replaced and returns where the copy ends; there is room for
+ * TLMI_SHORT_TEXT bytes after it. */
+static uint8_t *replace_spaces(uint8_t *to, const text_splitter_t *splitter, const uint8_t *text,
+                               size_t size)
+{
+    if (splitter->size <= TLMI_SHORT_TEXT)
+        return tlmi_replace_byte(to, text, text + size, ' ',
+                                 tlmi_short_text(splitter->string, splitter->size));
+    for (size_t i = 0, n; i < size; i++, to += n) {
+        const bool is_space = text[i] == ' ';
+
+        n = is_space ? splitter->size : 1;
+        memcpy(to, is_space ? splitter->string : text + i, n);
+    }
+    return to;
+}
+
+/* Writes the piece with its spaces replaced, and the replacement before it if that is wanted, after
+ * the pieces that there are. It is not a piece yet. */
+static tlm_status_t write_replaced(size_t *written, tlmi_text_pieces_t *out,
+                                   const text_splitter_t *splitter, const uint8_t *piece,
+                                   size_t size, bool at_origin)
 {
     bool has_prefix = piece[0] == ' ' || begins_with(piece, size, splitter);
+    size_t room;
 
+    if (!tlmi_mul_size(&room, size, splitter->size) ||
+        !tlmi_add_size(&room, room, splitter->size + TLMI_SHORT_TEXT) ||
+        !tlmi_add_size(&room, room, out->size))
+        return tlmi_fail_memory(size, "pieces of a text");
+    if (!tlmi_grow(&out->own, &out->capacity, room, 1, "pieces of a text"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    uint8_t *start = out->own + out->size, *to = start;
     if (!has_prefix && (splitter->scheme == TLMI_PREPEND_ALWAYS ||
-                        (splitter->scheme == TLMI_PREPEND_FIRST && at_origin)))
-        TLMI_TRY(tlmi_normal_text_append(out, splitter->string, splitter->size));
-    while (size > 0) {
-        const uint8_t *space = memchr(piece, ' ', size);
-        size_t before = space == NULL ? size : (size_t)(space - piece);
-
-        TLMI_TRY(tlmi_normal_text_append(out, piece, before));
-        if (space == NULL)
-            return TLM_OK;
-        TLMI_TRY(tlmi_normal_text_append(out, splitter->string, splitter->size));
-        piece = space + 1;
-        size -= before + 1;
+                        (splitter->scheme == TLMI_PREPEND_FIRST && at_origin))) {
+        memcpy(to, splitter->string, splitter->size);
+        to += splitter->size;
     }
+    to = replace_spaces(to, splitter, piece, size);
+    *written = (size_t)(to - start);
+    out->text = out->own;
     return TLM_OK;
+}
+
+/* Cuts the text before each replacement. */
+static tlm_status_t cut_at_replacements(tlmi_text_pieces_t *out, const text_splitter_t *splitter,
+                                        const uint8_t *text, size_t size, bool at_origin)
+{
+    size_t start = 0;
+
+    for (size_t at = 1; at + splitter->size <= size; at++) {
+        const uint8_t *hit = memchr(text + at, splitter->string[0], size - at);
+
+        if (hit == NULL)
+            break;
+        at = (size_t)(hit - text);
+        if (size - at < splitter->size || memcmp(hit, splitter->string, splitter->size) != 0)
+            continue;
+        TLMI_TRY(tlmi_text_pieces_add(out, text + start, at - start, at_origin && start == 0));
+        start = at;
+    }
+    return tlmi_text_pieces_add(out, text + start, size - start, at_origin && start == 0);
 }
 
 static tlm_status_t split_metaspace(const tlmi_splitter_t *base, tlmi_text_pieces_t *out,
@@ -176,20 +217,19 @@ static tlm_status_t split_metaspace(const tlmi_splitter_t *base, tlmi_text_piece
                                     size_t size, bool at_origin)
 {
     const text_splitter_t *splitter = (const text_splitter_t *)base;
-    tlmi_normal_text_t text = {0};
-    tlm_status_t status = replace_spaces(&text, splitter, piece, size, at_origin);
+    size_t written = 0;
 
     (void)matcher;
-    if (status == TLM_OK && !splitter->splits) {
-        status = tlmi_text_pieces_add(out, text.bytes, text.size, at_origin);
-    } else if (status == TLM_OK) {
-        tlmi_piece_maker_t maker = {.out = out,
-                                    .text = text.bytes,
-                                    .at_origin = at_origin,
-                                    .behavior = TLMI_SPLIT_MERGED_WITH_NEXT};
-        status = split_at_string(splitter, &maker, text.bytes, text.size);
-    }
-    tlmi_normal_text_release(&text);
+    TLMI_TRY(write_replaced(&written, out, splitter, piece, size, at_origin));
+    const uint8_t *text = out->own + out->size;
+    out->are_cuts = true; /* the bytes are where they belong already */
+    tlm_status_t status = splitter->splits
+                              ? cut_at_replacements(out, splitter, text, written, at_origin)
+                              : tlmi_text_pieces_add(out, text, written, at_origin);
+    out->are_cuts = false;
+    if (out->text != out->own && out->size > 0) /* some were handed on */
+        memmove(out->own, out->text, out->size);
+    out->text = out->own;
     return status;
 }
 
@@ -239,7 +279,8 @@ static tlm_status_t split_before_meta(const tlmi_splitter_t *base, tlmi_text_pie
     return tlmi_text_pieces_add(out, piece + start, size - start, at_origin && start == 0);
 }
 
-static const tlmi_splitter_kind_t before_meta_kind = {.name = "words", .split = split_before_meta};
+static const tlmi_splitter_kind_t before_meta_kind = {
+    .name = "words", .split = split_before_meta, .only_cuts = true};
 
 tlm_status_t tlmi_split_before_meta_create(tlmi_splitter_t **out, const tlmi_subword_model_t *model,
                                            bool for_spaces)
@@ -285,7 +326,8 @@ static tlm_status_t split_scan(const tlmi_splitter_t *base, tlmi_text_pieces_t *
                           take_scanned, &scanned);
 }
 
-static const tlmi_splitter_kind_t scanner_kind = {.name = "Split", .split = split_scan};
+static const tlmi_splitter_kind_t scanner_kind = {
+    .name = "Split", .split = split_scan, .only_cuts = true};
 
 tlm_status_t tlmi_split_scanner_create(tlmi_splitter_t **out, const tlmi_scanner_t *scanner)
 {

@@ -24,13 +24,19 @@ tlm_status_t tlmi_text_pieces_add(tlmi_text_pieces_t *pieces, const uint8_t *tex
     size_t room;
     if (!tlmi_add_size(&room, pieces->size, size))
         return tlmi_fail_memory(size, "pieces of a text");
-    if (!tlmi_grow(&pieces->text, &pieces->capacity, room, 1, "pieces of a text") ||
+    if (pieces->n == pieces->ends_capacity &&
         !tlmi_grow(&pieces->ends, &pieces->ends_capacity, pieces->n + 1, sizeof(*pieces->ends),
                    "pieces of a text"))
         return TLM_ERR_OUT_OF_MEMORY;
     if (pieces->n == 0)
         pieces->first_at_origin = at_origin;
-    memcpy(pieces->text + pieces->size, text, size);
+    if (!pieces->are_cuts) {
+        if (room > pieces->capacity &&
+            !tlmi_grow(&pieces->own, &pieces->capacity, room, 1, "pieces of a text"))
+            return TLM_ERR_OUT_OF_MEMORY;
+        memcpy(pieces->own + pieces->size, text, size);
+        pieces->text = pieces->own;
+    }
     pieces->size = room;
     pieces->ends[pieces->n++] = room;
     return room >= MANY && pieces->hand_on != NULL ? pieces->hand_on(pieces) : TLM_OK;

@@ -317,6 +317,20 @@ class Combinations(unittest.TestCase):
         self.assertGreater(opened, ROUNDS * 2 // 3)
 
 
+class Scores(unittest.TestCase):
+    def test_sums_that_rounding_decides(self):
+        scores = {"<unk>": 0.0, "\u2581": -3.1, "0": -5.37, ".": -4.21, "5": -6.6, "9": -7.875968674422785,
+                  "99": -13.074336570227175, "\u25810": -9.432487487792969}
+        peer = tokenizers.Tokenizer(tokenizers.models.Unigram(list(scores.items()), unk_id=0))
+        peer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "tokenizer.json")
+            peer.save(path)
+            own, peer = tinylm.Tokenizer.open(path), tokenizers.Tokenizer.from_file(path)
+        for text in ["0." + "9" * n + "5" for n in range(1, 60)] + ["9" * n for n in range(1, 60)]:
+            self.assertEqual(own.encode(text), peer.encode(text).ids, text)
+
+
 class RealFiles(unittest.TestCase):
     def compare(self, path):
         own, peer = tinylm.Tokenizer.open(path), tokenizers.Tokenizer.from_file(path)

@@ -1,10 +1,13 @@
 /* The model of tokenizer.json: BPE, WordPiece or Unigram, and its tokens. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "tokenizer/formats/hf_tokenizer.h"
 
 static const tlmi_json_t *model_of(const tlmi_hf_file_t *file)
@@ -333,6 +336,46 @@ static tlm_status_t make_wordpiece(tlmi_subword_model_t **out, const tlmi_hf_fil
     return tlmi_wordpiece_model_create(out, file->path, &tokenizer->vocabulary, &options);
 }
 
+static double power_of_ten(int exponent)
+{
+    char text[16] = "1e";
+
+    snprintf(text + 2, sizeof(text) - 2, "%d", exponent);
+    return tlmi_parse_number(text);
+}
+
+/* Returns a score as the tokenizers library reads it: all digits as one number, which is rounded, and
+ * then divided by a power of ten, which is rounded again. So it is sometimes not the nearest double,
+ * which decides between paths whose sums would be the same. A file is taken to hold the shortest
+ * digits that stand for the score. */
+static double score_as_read(double score)
+{
+    char text[TLMI_NUMBER_SIZE];
+    uint64_t digits = 0;
+    int exponent = 0;
+    bool after_point = false;
+    const char *c = text;
+
+    for (int n = 15; n <= 17; n++)
+        if (tlmi_parse_number(tlmi_number_text(text, fabs(score), n)) == fabs(score))
+            break;
+    for (; *c == '.' || (*c >= '0' && *c <= '9'); c++) {
+        if (*c == '.') {
+            after_point = true;
+            continue;
+        }
+        digits = 10 * digits + (uint64_t)(*c - '0');
+        exponent -= after_point;
+    }
+    if (*c == 'e')
+        exponent += atoi(c + 1);
+    if (exponent < -308 || exponent > 308)
+        return score;
+    double read = exponent < 0 ? (double)digits / power_of_ten(-exponent)
+                               : (double)digits * power_of_ten(exponent);
+    return copysign(read, score);
+}
+
 static tlm_status_t read_scores(double *scores, const tlmi_hf_file_t *file)
 {
     const tlmi_json_t *vocab = tlmi_json_member(model_of(file), "vocab");
@@ -340,6 +383,8 @@ static tlm_status_t read_scores(double *scores, const tlmi_hf_file_t *file)
     for (size_t i = 0; i < file->num_names; i++)
         if (!tlmi_json_get_number(tlmi_json_item(tlmi_json_item(vocab, i), 1), &scores[i]))
             return tlmi_fail(TLM_ERR_FORMAT, "%s: token %zu has no score", file->path, i);
+        else
+            scores[i] = score_as_read(scores[i]);
     return TLM_OK;
 }
 

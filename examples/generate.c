@@ -142,6 +142,8 @@ static void find_end_token(tlm_generate_options_t *options, const tlm_tokenizer_
 
     options->has_end_token = end == NULL && file->has_end_token;
     options->end_token = file->end_token;
+    for (uint32_t i = 0; i < file->num_more_end_tokens && end == NULL; i++)
+        options->more_end_tokens[options->num_more_end_tokens++] = file->more_end_tokens[i];
     if (token.size == 0 || options->has_end_token)
         return;
     status = tlm_tokenizer_token_id(&options->end_token, tokenizer, token.data, token.size);

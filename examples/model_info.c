@@ -38,10 +38,12 @@ static settings_t read_settings(int argc, char **argv)
         {"d-ff", CLI_COUNT, &s.d_ff,
          "inner width of the feed-forward layers; 0: 8/3 d-model, or 4 d-model for silu", false},
         {"head-dim", CLI_COUNT, &s.head_dim, "width of a head; 0: d-model / heads", false},
-        {"qk-norm", CLI_STRING, &s.qk_norm, "norms of queries and keys: none or heads", false},
-        {"norm", CLI_STRING, &s.norm, "where blocks have norms: pre, post or none", false},
-        {"position", CLI_STRING, &s.position, "rope or none", false},
-        {"ffn", CLI_STRING, &s.ffn, "feed-forward layers: swiglu or silu", false},
+        {"qk-norm", CLI_STRING, &s.qk_norm, "norms of queries and keys: none, heads or width",
+         false},
+        {"norm", CLI_STRING, &s.norm, "where blocks have norms: pre, post, none, after or both",
+         false},
+        {"position", CLI_STRING, &s.position, "rope, none or learned", false},
+        {"ffn", CLI_STRING, &s.ffn, "feed-forward layers: swiglu, silu, geglu or gelu", false},
         {"tied", CLI_FLAG, &s.tied, "the output projection is the embedding", false},
         {"batch", CLI_COUNT, &s.batch, "sequences per step", false},
         {"optimizer", CLI_STRING, &s.optimizer, "adamw or sgd", false},
@@ -71,15 +73,16 @@ static settings_t read_settings(int argc, char **argv)
 
 static tlm_model_options_t model_options(const settings_t *s)
 {
-    static const char *const norms[] = {"pre", "post", "none"}; /* TLM_NORM_... and so on */
-    static const char *const positions[] = {"rope", "none"};
-    static const char *const qk_norms[] = {"none", "heads"};
-    static const char *const ffns[] = {"swiglu", "silu"};
+    static const char *const norms[] = {"pre", "post", "none", "after",
+                                        "both"}; /* TLM_NORM_... and so on */
+    static const char *const positions[] = {"rope", "none", "learned"};
+    static const char *const qk_norms[] = {"none", "heads", "width"};
+    static const char *const ffns[] = {"swiglu", "silu", "geglu", "gelu"};
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
 
-    options.norm = cli_choose("norm", s->norm, norms, 3);
-    options.position = cli_choose("position", s->position, positions, 2);
-    options.ffn = cli_choose("ffn", s->ffn, ffns, 2);
+    options.norm = cli_choose("norm", s->norm, norms, 5);
+    options.position = cli_choose("position", s->position, positions, 3);
+    options.ffn = cli_choose("ffn", s->ffn, ffns, 4);
     options.tied_embeddings = s->tied;
     options.vocab_size = (int64_t)s->vocab_size;
     options.context_length = (int64_t)s->context;
@@ -88,7 +91,7 @@ static tlm_model_options_t model_options(const settings_t *s)
     options.num_heads = (int64_t)s->heads;
     options.num_kv_heads = (int64_t)s->kv_heads;
     options.head_dim = (int64_t)s->head_dim;
-    options.qk_norm = cli_choose("qk-norm", s->qk_norm, qk_norms, 2);
+    options.qk_norm = cli_choose("qk-norm", s->qk_norm, qk_norms, 3);
     options.d_ff = (int64_t)s->d_ff;
     return options;
 }

@@ -138,8 +138,13 @@ _FORMATS = {FLOAT32: "f", INT32: "i", INT64: "q", UINT32: "I", BOOL: "?", FLOAT1
 
 # Words for the library's numbers, each the index of its word: TLM_NORM_... and so on.
 _WORDS = {
-    "norm": ["pre", "post", "none"], "position": ["rope", "none"], "ffn": ["swiglu", "silu"],
-    "qk_norm": ["none", "heads"], "side": ["right", "left"], "byte_order": ["value", "gpt2"],
+    "norm": ["pre", "post", "none", "after", "both"], "norm_kind": ["rms", "layer"],
+    "position": ["rope", "none", "learned"], "ffn": ["swiglu", "silu", "geglu", "gelu"],
+    "qk_norm": ["none", "heads", "width"], "attention_bias": ["none", "qkv", "all"],
+    "rope_scaling": ["none", "linear", "dynamic", "llama3", "yarn"],
+    "family": ["auto", "llama", "mistral", "qwen2", "qwen3", "phi3", "olmo2", "smollm3", "gemma",
+               "gemma2", "gemma3", "gpt2"],
+    "side": ["right", "left"], "byte_order": ["value", "gpt2"],
     "order": ["random", "shuffled", "sequential"], "weights": ["float32", "float16", "bfloat16", "q8_0", "q4_0"],
     "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512", "neon"],
     "state": ["running", "length", "end", "stop", "stopped", "failed"],
@@ -232,8 +237,15 @@ class _ModelOptions(_Options):
                 ("d_ff", c_int64), ("rope_theta", c_double), ("seed", c_uint64),
                 ("num_kv_heads", c_int64), ("norm_eps", c_double), ("norm", c_int32),
                 ("position", c_int32), ("ffn", c_int32), ("tied_embeddings", c_bool),
-                ("reserved", c_uint8 * 3), ("head_dim", c_int64), ("qk_norm", c_int32),
-                ("reserved2", c_uint8 * 4)]
+                ("ffn_bias", c_bool), ("scaled_embeddings", c_bool), ("reserved", c_uint8 * 1),
+                ("head_dim", c_int64), ("qk_norm", c_int32), ("attention_bias", c_int32),
+                ("sliding_window", c_int64), ("window_period", c_int64),
+                ("window_rope_theta", c_double), ("unrotated_period", c_int64),
+                ("rope_scaling", c_int32), ("norm_kind", c_int32), ("rope_factor", c_double),
+                ("rope_low_turns", c_double), ("rope_high_turns", c_double),
+                ("rope_original_context", c_int64), ("rope_magnitude", c_double),
+                ("query_scalar", c_double), ("attention_softcap", c_double),
+                ("logit_softcap", c_double)]
 
 
 class _CostOptions(_Options):
@@ -257,7 +269,8 @@ class _ModelFileOptions(_Options):
     _type = b"tlm_model_file_options_t"
     _fields_ = [("size", c_size_t), ("weights", c_int32), ("has_begin_token", c_bool),
                 ("has_end_token", c_bool), ("reserved", c_uint8 * 2), ("begin_token", c_uint32),
-                ("end_token", c_uint32)]
+                ("end_token", c_uint32), ("family", c_int32), ("num_more_end_tokens", c_uint32),
+                ("more_end_tokens", c_uint32 * 7), ("reserved2", c_uint32)]
 
 
 class _CheckpointOptions(_Options):
@@ -329,7 +342,8 @@ class _GenerateOptions(_Options):
                 ("reserved", c_uint8 * 3), ("end_token", c_uint32), ("reserved2", c_uint32),
                 ("seed", c_uint64), ("min_p", c_double), ("repetition_penalty", c_double),
                 ("stop_sequences", POINTER(_Ids)), ("num_stop_sequences", c_size_t),
-                ("num_top_log_probs", c_uint32), ("reserved3", c_uint32)]
+                ("num_top_log_probs", c_uint32), ("num_more_end_tokens", c_uint32),
+                ("more_end_tokens", c_uint32 * 7), ("reserved3", c_uint32)]
 
 
 class _DLManagedTensor(ctypes.Structure):
@@ -2078,6 +2092,16 @@ def _batch(rows: Any) -> tuple:
     return _ids_array(itertools.chain.from_iterable(rows)), len(rows), len(rows[0])
 
 
+def _end_tokens(ids: int | Iterable[int] | None) -> dict[str, Any]:
+    """The fields of end tokens: None, one id or several."""
+    ids = [] if ids is None else [ids] if hasattr(ids, "__index__") else list(ids)
+    if len(ids) > 8:
+        raise ValueError("more than 8 end tokens")
+    more = (c_uint32 * 7)(*[_unsigned("end_token", token) for token in ids[1:]])
+    return {"has_end_token": bool(ids), "end_token": ids[0] if ids else None,
+            "num_more_end_tokens": max(0, len(ids) - 1), "more_end_tokens": more}
+
+
 def _model_options(**values: Any) -> _ModelOptions:
     return _ModelOptions(**{name: _number(name, value) if name in _WORDS else value
                             for name, value in values.items()})
@@ -2120,14 +2144,30 @@ class Model(_Handle):
     def create(cls, vocab_size: int, context_length: int, d_model: int, num_layers: int, num_heads: int,
                d_ff: int = 0, rope_theta: float = 0.0, seed: int = 0, num_kv_heads: int = 0,
                norm_eps: float = 0.0, norm: str = "pre", position: str = "rope", ffn: str = "swiglu",
-               tied_embeddings: bool = False, head_dim: int = 0, qk_norm: str = "none") -> Model:
-        """With fresh parameters. norm: "pre", "post" or "none"; position: "rope" or "none"; ffn:
-        "swiglu" or "silu"; qk_norm: "none" or "heads"; for the rest 0 is the library's default."""
+               tied_embeddings: bool = False, head_dim: int = 0, qk_norm: str = "none",
+               attention_bias: str = "none", ffn_bias: bool = False, sliding_window: int = 0,
+               window_period: int = 0, window_rope_theta: float = 0.0, unrotated_period: int = 0,
+               rope_scaling: str = "none", rope_factor: float = 0.0, rope_low_turns: float = 0.0,
+               rope_high_turns: float = 0.0, rope_original_context: int = 0,
+               rope_magnitude: float = 0.0, scaled_embeddings: bool = False, norm_kind: str = "rms",
+               query_scalar: float = 0.0, attention_softcap: float = 0.0,
+               logit_softcap: float = 0.0) -> Model:
+        """With fresh parameters. norm: "pre", "post", "none", "after" or "both"; position: "rope",
+        "none" or "learned"; ffn: "swiglu", "silu", "geglu" or "gelu"; qk_norm: "none", "heads" or
+        "width"; attention_bias: "none", "qkv" or "all"; rope_scaling: "none", "linear", "dynamic",
+        "llama3" or "yarn"; norm_kind: "rms" or "layer"; for the rest 0 is the library's default."""
         options = _model_options(
             vocab_size=vocab_size, context_length=context_length, d_model=d_model, num_layers=num_layers,
             num_heads=num_heads, d_ff=d_ff, rope_theta=rope_theta, seed=seed, num_kv_heads=num_kv_heads,
             norm_eps=norm_eps, norm=norm, position=position, ffn=ffn, tied_embeddings=tied_embeddings,
-            head_dim=head_dim, qk_norm=qk_norm)
+            head_dim=head_dim, qk_norm=qk_norm, attention_bias=attention_bias, ffn_bias=ffn_bias,
+            sliding_window=sliding_window, window_period=window_period,
+            window_rope_theta=window_rope_theta, unrotated_period=unrotated_period,
+            rope_scaling=rope_scaling, rope_factor=rope_factor, rope_low_turns=rope_low_turns,
+            rope_high_turns=rope_high_turns, rope_original_context=rope_original_context,
+            rope_magnitude=rope_magnitude, scaled_embeddings=scaled_embeddings, norm_kind=norm_kind,
+            query_scalar=query_scalar, attention_softcap=attention_softcap,
+            logit_softcap=logit_softcap)
         handle = c_void_p()
         _lib.tlm_model_create(byref(handle), byref(options))
         return cls._wrap(handle)
@@ -2143,11 +2183,18 @@ class Model(_Handle):
     def open(cls, path: Path, for_inference: bool = False) -> tuple[Model, Tokenizer | None]:
         """The model at a path, a checkpoint, a folder of transformers or a GGUF file, and the tokenizer
         that is with it, or None. for_inference: weights stay as they are in the file, in few bytes, and
-        the model can only generate and score."""
+        the model can only generate and score. The model gets the attributes family, begin_token and
+        end_tokens, which generate and save_... take."""
         handle, tokenizer = c_void_p(), c_void_p()
+        file = _ModelFileOptions()
         function = _lib.tlm_model_open_for_inference if for_inference else _lib.tlm_model_open
-        function(byref(handle), byref(tokenizer), None, os.fsencode(path))
-        return cls._wrap(handle), Tokenizer._wrap(tokenizer) if tokenizer else None
+        function(byref(handle), byref(tokenizer), byref(file), os.fsencode(path))
+        model = cls._wrap(handle)
+        model.family = _WORDS["family"][file.family]
+        model.begin_token = file.begin_token if file.has_begin_token else None
+        model.end_tokens = ([file.end_token] if file.has_end_token else []) + \
+            list(file.more_end_tokens[:file.num_more_end_tokens])
+        return model, Tokenizer._wrap(tokenizer) if tokenizer else None
 
     def save(self, path: Path, optimizer: Optimizer | None = None, iteration: int = 0) -> None:
         """Saves a checkpoint with the weights, the state of an optimizer and the number of iterations done."""
@@ -2163,23 +2210,26 @@ class Model(_Handle):
         return iteration.value
 
     @staticmethod
-    def _file_options(weights, begin_token, end_token):
+    def _file_options(weights, begin_token, end_token, family):
         return _ModelFileOptions(
             weights=_number("weights", weights), has_begin_token=begin_token is not None,
-            begin_token=begin_token, has_end_token=end_token is not None, end_token=end_token)
+            begin_token=begin_token, family=_number("family", family), **_end_tokens(end_token))
 
     def save_hf(self, directory: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
-                begin_token: int | None = None, end_token: int | None = None) -> None:
-        """A folder that transformers loads as a LlamaForCausalLM. weights: "float32", "float16" or
-        "bfloat16"; begin_token, end_token: ids."""
-        options = self._file_options(weights, begin_token, end_token)
+                begin_token: int | None = None, end_token: int | Iterable[int] | None = None,
+                family: str = "auto") -> None:
+        """A folder that transformers loads as a LlamaForCausalLM, or the class of the family.
+        weights: "float32", "float16" or "bfloat16"; begin_token: an id; end_token: one or several;
+        family: "auto", or as Model.open says."""
+        options = self._file_options(weights, begin_token, end_token, family)
         _lib.tlm_model_save_hf(self._handle, tokenizer and tokenizer._handle, os.fsencode(directory),
                                byref(options))
 
     def save_gguf(self, path: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
-                  begin_token: int | None = None, end_token: int | None = None) -> None:
+                  begin_token: int | None = None, end_token: int | Iterable[int] | None = None,
+                  family: str = "auto") -> None:
         """Saves a GGUF file for llama.cpp and programs based on it. See save_hf for the other arguments."""
-        options = self._file_options(weights, begin_token, end_token)
+        options = self._file_options(weights, begin_token, end_token, family)
         _lib.tlm_model_save_gguf(self._handle, tokenizer and tokenizer._handle, os.fsencode(path),
                                  byref(options))
 
@@ -2305,15 +2355,15 @@ def model_cost(model: dict[str, Any], batch: int = 1, time: int = 0, optimizer: 
 
 
 def _generate_options(max_tokens: int = 256, temperature: float = 0.0, top_k: int = 0, top_p: float = 0.0,
-                      min_p: float = 0.0, repetition_penalty: float = 0.0, end_token: int | None = None,
+                      min_p: float = 0.0, repetition_penalty: float = 0.0,
+                      end_token: int | Iterable[int] | None = None,
                       stop_sequences: Iterable[Ids] = (), seed: int = 0,
                       num_top_log_probs: int = 0) -> _GenerateOptions:
     arrays = [_ids_array(stop) for stop in stop_sequences]
     options = _GenerateOptions(
         max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-        repetition_penalty=repetition_penalty, seed=seed, end_token=end_token,
-        has_end_token=end_token is not None, num_stop_sequences=len(arrays),
-        num_top_log_probs=num_top_log_probs)
+        repetition_penalty=repetition_penalty, seed=seed, num_stop_sequences=len(arrays),
+        num_top_log_probs=num_top_log_probs, **_end_tokens(end_token))
     options.stop_sequences = (_Ids * len(arrays))(*[_Ids(array, len(array)) for array in arrays])
     return options
 

@@ -55,11 +55,13 @@ static const cli_option_t options[] = {
     {"d-ff", CLI_COUNT, &settings.d_ff,
      "inner width of the feed-forward layers; 0: 8/3 d-model, or 4 d-model for silu", false},
     {"head-dim", CLI_COUNT, &settings.head_dim, "width of a head; 0: d-model / heads", false},
-    {"qk-norm", CLI_STRING, &settings.qk_norm, "norms of queries and keys: none or heads", false},
-    {"norm", CLI_STRING, &settings.norm, "where blocks have norms: pre, post or none", false},
-    {"position", CLI_STRING, &settings.position, "rope or none", false},
+    {"qk-norm", CLI_STRING, &settings.qk_norm, "norms of queries and keys: none, heads or width",
+     false},
+    {"norm", CLI_STRING, &settings.norm, "where blocks have norms: pre, post, none, after or both",
+     false},
+    {"position", CLI_STRING, &settings.position, "rope, none or learned", false},
     {"rope-theta", CLI_REAL, &settings.rope_theta, "base of RoPE's angles", false},
-    {"ffn", CLI_STRING, &settings.ffn, "feed-forward layers: swiglu or silu", false},
+    {"ffn", CLI_STRING, &settings.ffn, "feed-forward layers: swiglu, silu, geglu or gelu", false},
     {"tied", CLI_FLAG, &settings.tied, "the output projection is the embedding", false},
 
     {NULL, CLI_FLAG, NULL, "Steps", false},
@@ -115,10 +117,10 @@ const cli_program_t train_program = {
 };
 
 /* The words of options, in the order of the library's numbers. */
-static const char *const norms[] = {"pre", "post", "none"};                     /* TLM_NORM_ */
-static const char *const positions[] = {"rope", "none"};                        /* TLM_POSITION_ */
-static const char *const qk_norms[] = {"none", "heads"};                        /* TLM_QK_NORM_ */
-static const char *const ffns[] = {"swiglu", "silu"};                           /* TLM_FFN_ */
+static const char *const norms[] = {"pre", "post", "none", "after", "both"};    /* TLM_NORM_ */
+static const char *const positions[] = {"rope", "none", "learned"};             /* TLM_POSITION_ */
+static const char *const qk_norms[] = {"none", "heads", "width"};               /* TLM_QK_NORM_ */
+static const char *const ffns[] = {"swiglu", "silu", "geglu", "gelu"};          /* TLM_FFN_ */
 static const char *const orders[] = {"random", "shuffled", "sequential"};       /* TLM_ORDER_ */
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd"}; /* TLM_SCHEDULE_ */
 static const char *const no_decays[] = {"none", "norms", "embeddings", "both"}; /* TLM_NO_DECAY_ */
@@ -151,13 +153,13 @@ tlm_model_options_t train_model_options(void)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
 
-    shape.norm = cli_choose("norm", settings.norm, norms, 3);
-    shape.position = cli_choose("position", settings.position, positions, 2);
-    shape.ffn = cli_choose("ffn", settings.ffn, ffns, 2);
+    shape.norm = cli_choose("norm", settings.norm, norms, 5);
+    shape.position = cli_choose("position", settings.position, positions, 3);
+    shape.ffn = cli_choose("ffn", settings.ffn, ffns, 4);
     shape.tied_embeddings = settings.tied;
     shape.num_kv_heads = (int64_t)settings.kv_heads;
     shape.head_dim = (int64_t)settings.head_dim;
-    shape.qk_norm = cli_choose("qk-norm", settings.qk_norm, qk_norms, 2);
+    shape.qk_norm = cli_choose("qk-norm", settings.qk_norm, qk_norms, 3);
     shape.vocab_size = (int64_t)settings.vocab_size;
     shape.context_length = (int64_t)settings.context;
     shape.d_model = (int64_t)settings.d_model;

@@ -39,13 +39,17 @@ typedef struct tlm_generate_options {
     size_t num_stop_sequences;
     /** How many likeliest ids tlm_generator_top_log_probs has for each token. @since 0.2 */
     uint32_t num_top_log_probs;
+    /** Number of more_end_tokens. @since 0.2 */
+    uint32_t num_more_end_tokens;
+    /** Further tokens that end generation as end_token does. @since 0.2 */
+    uint32_t more_end_tokens[TLM_MORE_END_TOKENS];
     uint32_t reserved3;
 } tlm_generate_options_t;
 
 #define TLM_GENERATE_OPTIONS_INIT                                                                  \
     {                                                                                              \
         sizeof(tlm_generate_options_t), 256, 0.0, 0.0, 0, false, {0, 0, 0}, 0, 0, 0, 0.0, 0.0,     \
-            NULL, 0, 0, 0                                                                          \
+            NULL, 0, 0, 0, {0}, 0                                                                  \
     }
 
 /* ---- One prompt ------------------------------------------------------------------------- */

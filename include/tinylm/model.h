@@ -18,18 +18,47 @@ typedef struct tlm_model tlm_model_t;
 #define TLM_NORM_PRE  0 /**< x + f(norm(x)), and a norm before the output projection. */
 #define TLM_NORM_POST 1 /**< norm(x + f(x)), without a norm before the output projection. */
 #define TLM_NORM_NONE 2 /**< x + f(x): no norms at all. */
+/** x + norm(f(x)), and a norm before the output projection, as in OLMo 2. */
+#define TLM_NORM_AFTER 3
+/** x + norm(f(norm(x))), and a norm before the output projection, as in Gemma 2. */
+#define TLM_NORM_BOTH 4
 
 /* How a block knows the positions of tokens. @since 0.2 */
 #define TLM_POSITION_ROPE 0 /**< Queries and keys are rotated: see tlm_rope. */
 #define TLM_POSITION_NONE 1 /**< Only through the causal mask. */
+/** By a vector for each position, added to the embedding, as in GPT-2. */
+#define TLM_POSITION_LEARNED 2
+
+/* What a norm computes. @since 0.2 */
+#define TLM_KIND_OF_NORM_RMS   0 /**< x / rms(x) * gain. */
+#define TLM_KIND_OF_NORM_LAYER 1 /**< LayerNorm: (x - mean) / deviation * gain + bias. */
 
 /* The feed-forward layer. @since 0.2 */
 #define TLM_FFN_SWIGLU 0 /**< w2 (silu(w1 x) * w3 x). */
 #define TLM_FFN_SILU   1 /**< w2 silu(w1 x). */
+#define TLM_FFN_GEGLU  2 /**< w2 (gelu(w1 x) * w3 x), gelu by tanh, as in Gemma. */
+#define TLM_FFN_GELU   3 /**< w2 gelu(w1 x), gelu by tanh, as in GPT-2. */
 
 /* Norms of queries and keys, before RoPE. @since 0.2 */
 #define TLM_QK_NORM_NONE  0 /**< None. */
 #define TLM_QK_NORM_HEADS 1 /**< RMSNorm of each head, with gains (head_dim) that all share. */
+#define TLM_QK_NORM_WIDTH 2 /**< RMSNorm over all heads together, as in OLMo 2. */
+
+/* Biases of the projections of attention. @since 0.2 */
+#define TLM_ATTENTION_BIAS_NONE 0 /**< None. */
+#define TLM_ATTENTION_BIAS_QKV  1 /**< Of queries, keys and values, as in Qwen 2. */
+#define TLM_ATTENTION_BIAS_ALL  2 /**< Of the output too. */
+
+/* How the angles of RoPE are stretched to a context that is longer than the one of the first
+ * training. docs/models.md gives the formulas. @since 0.2 */
+#define TLM_ROPE_SCALING_NONE    0 /**< Not at all. */
+#define TLM_ROPE_SCALING_LINEAR  1 /**< All by rope_factor. */
+#define TLM_ROPE_SCALING_DYNAMIC 2 /**< Only past context_length: here, not at all. */
+#define TLM_ROPE_SCALING_LLAMA3  3 /**< The slow ones by rope_factor, as in Llama 3.1. */
+#define TLM_ROPE_SCALING_YARN    4 /**< YaRN. Peng et al. 2023. */
+
+/** Most end tokens of a text besides the first. @since 0.2 */
+#define TLM_MORE_END_TOKENS 7
 
 /** The architecture of a model and the seed of its parameters. @since 0.1 */
 typedef struct tlm_model_options {
@@ -64,12 +93,49 @@ typedef struct tlm_model_options {
     int32_t ffn;
     /** Whether the output projection is the embedding matrix. @since 0.2 */
     bool tied_embeddings;
-    uint8_t reserved[3];
+    /** Whether the projections of the feed-forward layer have biases. @since 0.2 */
+    bool ffn_bias;
+    /** Whether embeddings are multiplied by sqrt(d_model), as in Gemma. @since 0.2 */
+    bool scaled_embeddings;
+    uint8_t reserved[1];
     /** Width of a head, even with RoPE; 0: d_model / num_heads. @since 0.2 */
     int64_t head_dim;
     /** TLM_QK_NORM_... @since 0.2 */
     int32_t qk_norm;
-    uint8_t reserved2[4];
+    /** TLM_ATTENTION_BIAS_... @since 0.2 */
+    int32_t attention_bias;
+    /** Tokens that a token attends to, its own included; 0: all before it. @since 0.2 */
+    int64_t sliding_window;
+    /** Every so many blocks, one has no window: the last of them; 0: none. Only with
+     *  sliding_window. @since 0.2 */
+    int64_t window_period;
+    /** rope_theta of the blocks with a window, which then have no rope_scaling; 0: like the others.
+     *  @since 0.2 */
+    double window_rope_theta;
+    /** Every so many blocks, one does without RoPE: the last of them; 0: none. @since 0.2 */
+    int64_t unrotated_period;
+    /** TLM_ROPE_SCALING_... @since 0.2 */
+    int32_t rope_scaling;
+    /** TLM_KIND_OF_NORM_...; LAYER only with TLM_NORM_PRE, POST or NONE. @since 0.2 */
+    int32_t norm_kind;
+    /** How many times longer the context becomes; required with rope_scaling. @since 0.2 */
+    double rope_factor;
+    /** Angles that turn fewer times than this in rope_original_context tokens are divided by
+     *  rope_factor; 0: 1. Only with LLAMA3 and YARN. @since 0.2 */
+    double rope_low_turns;
+    /** Those that turn more often than this stay; 0: 4 for LLAMA3, 32 for YARN. @since 0.2 */
+    double rope_high_turns;
+    /** Context of the first training; 0: context_length. Only with LLAMA3 and YARN. @since 0.2 */
+    int64_t rope_original_context;
+    /** Multiplies rotated queries and keys; 0: 0.1 ln(rope_factor) + 1. Only with YARN.
+     *  @since 0.2 */
+    double rope_magnitude;
+    /** Scores of attention are divided by the root of this; 0: head_dim. @since 0.2 */
+    double query_scalar;
+    /** Scores s become c tanh(s / c); 0: they stay. @since 0.2 */
+    double attention_softcap;
+    /** The same for logits. @since 0.2 */
+    double logit_softcap;
 } tlm_model_options_t;
 
 #define TLM_MODEL_OPTIONS_INIT TLM_SIZED(tlm_model_options_t)
@@ -90,10 +156,13 @@ TLM_API tlm_status_t tlm_model_get_options(tlm_model_options_t *out, const tlm_m
 /* ---- Parameters ------------------------------------------------------------------------- */
 /* Names are those of CS336's state dict: token_embeddings.weight,
  * layers.<i>.attn.{q,k,v,output}_proj.weight, layers.<i>.attn.{q,k}_norm.weight,
- * layers.<i>.ffn.{w1,w2,w3}.weight, layers.<i>.ln{1,2}.weight, ln_final.weight, lm_head.weight.
- * Parameters that the options leave out do not exist: q_norm and k_norm except with
- * TLM_QK_NORM_HEADS, ln_final except with TLM_NORM_PRE, ln1 and ln2 with TLM_NORM_NONE, w3 with
- * TLM_FFN_SILU, lm_head with tied embeddings. */
+ * layers.<i>.ffn.{w1,w2,w3}.weight, layers.<i>.ln{1,2}.weight, layers.<i>.ln{1,2}_after.weight,
+ * ln_final.weight, lm_head.weight, position_embeddings.weight with TLM_POSITION_LEARNED, and .bias
+ * beside .weight where there are biases.
+ * Parameters that the options leave out do not exist: q_norm and k_norm without qk_norm, ln_final
+ * with TLM_NORM_POST or TLM_NORM_NONE, ln1 and ln2 with TLM_NORM_NONE or TLM_NORM_AFTER, ln1_after
+ * and ln2_after except with TLM_NORM_AFTER or TLM_NORM_BOTH, w3 with TLM_FFN_SILU or TLM_FFN_GELU,
+ * lm_head with tied embeddings. */
 
 /** Number of parameter tensors: 3 + 9 num_layers with the default options. 0 for NULL.
  *  @since 0.1 */

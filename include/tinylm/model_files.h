@@ -19,6 +19,20 @@ extern "C" {
 #define TLM_WEIGHTS_Q8_0     3 /**< GGUF only: blocks of 32 signed bytes. */
 #define TLM_WEIGHTS_Q4_0     4 /**< GGUF only: blocks of 32 4-bit numbers. */
 
+/* Kinds of models that other programs know by name. @since 0.2 */
+#define TLM_FAMILY_AUTO    0  /**< The first of these that has the model's options. */
+#define TLM_FAMILY_LLAMA   1  /**< Llama, SmolLM 2. */
+#define TLM_FAMILY_MISTRAL 2  /**< Mistral. */
+#define TLM_FAMILY_QWEN2   3  /**< Qwen 2 and 2.5. */
+#define TLM_FAMILY_QWEN3   4  /**< Qwen 3. */
+#define TLM_FAMILY_PHI3    5  /**< Phi 3. */
+#define TLM_FAMILY_OLMO2   6  /**< OLMo 2. */
+#define TLM_FAMILY_SMOLLM3 7  /**< SmolLM 3. */
+#define TLM_FAMILY_GEMMA   8  /**< Gemma. */
+#define TLM_FAMILY_GEMMA2  9  /**< Gemma 2. */
+#define TLM_FAMILY_GEMMA3  10 /**< The text models of Gemma 3. */
+#define TLM_FAMILY_GPT2    11 /**< GPT-2. */
+
 /** What a file holds besides a model's options and weights. @since 0.2 */
 typedef struct tlm_model_file_options {
     /** sizeof(tlm_model_file_options_t). */
@@ -35,25 +49,33 @@ typedef struct tlm_model_file_options {
     uint32_t begin_token;
     /** Used if has_end_token. */
     uint32_t end_token;
+    /** TLM_FAMILY_...: whose names and keys the files have. */
+    int32_t family;
+    /** Number of more_end_tokens. */
+    uint32_t num_more_end_tokens;
+    /** Further tokens that end a text. */
+    uint32_t more_end_tokens[TLM_MORE_END_TOKENS];
+    uint32_t reserved2;
 } tlm_model_file_options_t;
 
 #define TLM_MODEL_FILE_OPTIONS_INIT TLM_SIZED(tlm_model_file_options_t)
 
-/** Saves a folder that transformers loads as a LlamaForCausalLM: model.safetensors,
- *  generation_config.json, with a tokenizer (NULL: none) tokenizer.json and tokenizer_config.json,
- *  and last config.json. The folder is created if needed; its parent must exist. Options may be
- *  NULL. TLM_ERR_UNSUPPORTED, naming the option, for an architecture that LLaMA does not have, or
- *  for a tokenizer that tlm_tokenizer_save_json refuses; TLM_ERR_RANGE for a token outside the
- *  model's vocabulary, a tokenizer that is larger than it, or a weight too large for its format;
- *  TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be written. @since 0.2 */
+/** Saves a folder that transformers loads, as a LlamaForCausalLM or the class of another family:
+ *  model.safetensors, generation_config.json, with a tokenizer (NULL: none) tokenizer.json and
+ *  tokenizer_config.json, and last config.json. The folder is created if needed; its parent must
+ *  exist. Options may be NULL. TLM_ERR_UNSUPPORTED, naming the option, for an architecture that the
+ *  family does not have, or for a tokenizer that tlm_tokenizer_save_json refuses; TLM_ERR_RANGE for
+ *  a token outside the model's vocabulary, a tokenizer that is larger than it, or a weight too
+ *  large for its format; TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be written. @since 0.2 */
 TLM_API tlm_status_t tlm_model_save_hf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
                                        const char *directory,
                                        const tlm_model_file_options_t *options);
 
-/** Saves one GGUF file, version 3, architecture "llama", for llama.cpp and its relatives, with a
- *  tokenizer (NULL: none). Norms are float32 whatever the weights are. Options may be NULL. See
- *  tlm_model_save_hf for errors; TLM_ERR_UNSUPPORTED also for a tokenizer that GGUF cannot express:
- *  a pattern other than GPT-2's, Llama 3's, Qwen 2's or o200k's, or NFC. @since 0.2 */
+/** Saves one GGUF file, version 3, architecture "llama" or that of another family, for llama.cpp
+ *  and its relatives, with a tokenizer (NULL: none). Vectors are float32 whatever the weights are.
+ *  Options may be NULL. See tlm_model_save_hf for errors; TLM_ERR_UNSUPPORTED also for an option
+ *  that llama.cpp does not read and for a tokenizer that GGUF cannot express: a pattern other than
+ *  GPT-2's, Llama 3's, Qwen 2's or o200k's, or NFC. @since 0.2 */
 TLM_API tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
                                          const char *path, const tlm_model_file_options_t *options);
 

@@ -64,10 +64,12 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
     [TLMI_MODEL_FILE_OPTIONS] = STRUCT(tlm_model_file_options_t, TLM_MODEL_FILE_OPTIONS_INIT,
                                        BOOLEAN(tlm_model_file_options_t, has_begin_token),
                                        BOOLEAN(tlm_model_file_options_t, has_end_token),
-                                       RESERVED(tlm_model_file_options_t, reserved)),
+                                       RESERVED(tlm_model_file_options_t, reserved),
+                                       RESERVED(tlm_model_file_options_t, reserved2)),
     [TLMI_MODEL_OPTIONS] = STRUCT(
         tlm_model_options_t, TLM_MODEL_OPTIONS_INIT, BOOLEAN(tlm_model_options_t, tied_embeddings),
-        RESERVED(tlm_model_options_t, reserved), RESERVED(tlm_model_options_t, reserved2)),
+        BOOLEAN(tlm_model_options_t, ffn_bias), BOOLEAN(tlm_model_options_t, scaled_embeddings),
+        RESERVED(tlm_model_options_t, reserved)),
     [TLMI_PAD_OPTIONS] =
         STRUCT(tlm_pad_options_t, TLM_PAD_OPTIONS_INIT, RESERVED(tlm_pad_options_t, reserved)),
     [TLMI_SCHEDULE_OPTIONS] = STRUCT(tlm_schedule_options_t, TLM_SCHEDULE_OPTIONS_INIT,

@@ -25,45 +25,58 @@ typedef struct job {
     const float *key, *value;
     const tlmi_attention_buffers_t *buffers;
     int64_t blocks; /* of a sequence's queries */
+    tlmi_score_rules_t rules;
+    float scale;           /* of scores */
+    const float *rotation; /* the block's table; NULL: none */
 } job_t;
 
 /* ---- Buffers ----------------------------------------------------------------------------- */
 
-/* Rows of the table from num_positions on, up to `positions`. */
-static void fill_rotation(tlmi_attention_buffers_t *buffers, const tlm_model_t *model,
-                          int64_t positions)
+/* Whether blocks with a window have a table of rotations of their own. */
+static bool has_second_table(const tlm_model_t *model)
+{
+    return model->options.window_rope_theta != 0.0;
+}
+
+/* Fills the rows of a table from num_positions on, up to `positions`. */
+static tlm_status_t fill_rotation(float *table, const tlmi_attention_buffers_t *buffers,
+                                  const tlm_model_t *model, int64_t positions, bool windowed)
 {
     const int64_t d_head = model->shape.d_head;
+    double *angles =
+        tlmi_alloc((size_t)(d_head / 2), sizeof(*angles), "the frequencies of generation");
+    tlmi_rope_t rope;
 
-    for (int64_t i = 0; i < d_head; i += 2) {
-        double frequency = pow(model->options.rope_theta, -(double)i / (double)d_head);
-
-        for (int64_t position = buffers->num_positions; position < positions; position++) {
-            float *pair = buffers->rotation + position * d_head + i;
-
-            pair[0] = (float)cos((double)position * frequency);
-            pair[1] = (float)sin((double)position * frequency);
-        }
-    }
-    buffers->num_positions = positions;
+    if (angles == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlmi_rope_of(&rope, &model->options, windowed);
+    tlmi_rope_angles(angles, &rope, d_head);
+    for (int64_t position = buffers->num_positions; position < positions; position++)
+        tlmi_rope_row(table + position * d_head, position, d_head, angles, &rope);
+    tlmi_free(angles);
+    return TLM_OK;
 }
 
 static tlm_status_t reserve_rotation(tlmi_attention_buffers_t *buffers, const tlm_model_t *model,
                                      int64_t length)
 {
     const int64_t positions = tlmi_grown_tokens(length, model->options.context_length);
+    const int32_t tables = has_second_table(model) ? 2 : 1;
 
-    if (!model->shape.rotates || length <= buffers->num_positions)
+    if (model->options.position != TLM_POSITION_ROPE || length <= buffers->num_positions)
         return TLM_OK;
     size_t n;
     if (!tlmi_mul_size(&n, (size_t)positions, (size_t)model->shape.d_head))
         n = SIZE_MAX; /* refused by the allocator, with its message */
-    float *larger =
-        tlmi_realloc(buffers->rotation, n, sizeof(float), "the rotations of generation");
-    if (larger == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    buffers->rotation = larger;
-    fill_rotation(buffers, model, positions);
+    for (int32_t i = 0; i < tables; i++) {
+        float *larger =
+            tlmi_realloc(buffers->rotations[i], n, sizeof(float), "the rotations of generation");
+        if (larger == NULL)
+            return TLM_ERR_OUT_OF_MEMORY;
+        buffers->rotations[i] = larger;
+        TLMI_TRY(fill_rotation(larger, buffers, model, positions, i == 1));
+    }
+    buffers->num_positions = positions;
     return TLM_OK;
 }
 
@@ -116,7 +129,8 @@ tlm_status_t tlmi_attention_buffers_reserve(tlmi_attention_buffers_t *buffers,
 
 void tlmi_attention_buffers_release(tlmi_attention_buffers_t *buffers)
 {
-    tlmi_free(buffers->rotation);
+    tlmi_free(buffers->rotations[0]);
+    tlmi_free(buffers->rotations[1]);
     tlmi_free(buffers->scores);
 }
 
@@ -126,8 +140,8 @@ static void rotate_head(const job_t *job, float *y, const float *x, int64_t posi
 {
     const int64_t d_head = job->model->shape.d_head;
 
-    if (job->buffers->rotation != NULL)
-        tlmi_rotate(y, x, job->buffers->rotation + position * d_head, d_head, false);
+    if (job->rotation != NULL)
+        tlmi_rotate(y, x, job->rotation + position * d_head, d_head, false);
     else if (y != x)
         memcpy(y, x, (size_t)d_head * sizeof(float));
 }
@@ -167,14 +181,29 @@ static void store_task(void *context, int64_t task, int32_t worker)
 
 /* ---- Queries ----------------------------------------------------------------------------- */
 
-/* Softmax over the keys that each query sees: all before it and its own. */
-static void causal_softmax(float *scores, int64_t rows, int64_t stride, int64_t first_visible)
+/* The first key that the window lets the query at a position see. */
+static int64_t first_seen(const job_t *job, int64_t position)
+{
+    const int64_t start = position + 1 - job->rules.window;
+
+    return job->rules.window == 0 || start < 0 ? 0 : start;
+}
+
+/* Softmax over the keys that each query sees: its own and those before it, in the window. Scores
+ * begin with that of key first_key; the first query is at first_position. */
+static void causal_softmax(const job_t *job, float *scores, int64_t rows, int64_t stride,
+                           int64_t first_key, int64_t first_position)
 {
     for (int64_t row = 0; row < rows; row++, scores += stride) {
-        int64_t visible = first_visible + row;
-        float sum = tlmi_vec_exp_sum(scores, scores, tlmi_vec_max(scores, visible), visible);
+        const int64_t hidden = first_seen(job, first_position + row) - first_key;
+        const int64_t visible = first_position + row + 1 - first_key, seen = visible - hidden;
+        float *own = scores + hidden;
 
-        tlmi_vec_scale(scores, scores, 1.0f / sum, visible);
+        if (job->rules.softcap != 0.0f)
+            tlmi_softcap_rows(own, own, job->rules.softcap, seen);
+        float sum = tlmi_vec_exp_sum(own, own, tlmi_vec_max(own, seen), seen);
+        tlmi_vec_scale(own, own, 1.0f / sum, seen);
+        memset(scores, 0, (size_t)hidden * sizeof(float));
         if (visible < stride)
             memset(scores + visible, 0, (size_t)(stride - visible) * sizeof(float));
     }
@@ -190,9 +219,11 @@ static void block_task(void *context, int64_t task, int32_t worker)
     const int64_t left = job->tokens->per_cache - begin;
     const int64_t rows = left < QUERY_BLOCK ? left : QUERY_BLOCK;
     const tlmi_kv_cache_t *cache = job->tokens->caches[0];
-    const int64_t seen = cache->length + begin + rows;
+    const int64_t position = cache->length + begin, first = first_seen(job, position);
+    const int64_t seen = position + rows - first;
     const int64_t group = options->num_heads / options->num_kv_heads;
-    const int64_t plane = tlmi_kv_cache_plane(cache, job->model, job->layer, head / group);
+    const int64_t plane =
+        tlmi_kv_cache_plane(cache, job->model, job->layer, head / group) + first * d_head;
     float *query = job->query + begin * width + head * d_head;
     float *scores = job->buffers->scores + worker * job->buffers->worker_scores;
     tlmi_matrix_t q = {query, width, 1};
@@ -200,9 +231,8 @@ static void block_task(void *context, int64_t task, int32_t worker)
     tlmi_matrix_t weights = {scores, seen, 1};
     tlmi_matrix_t values = {cache->values + plane, d_head, 1};
 
-    tlmi_gemm_serial(rows, seen, d_head, 1.0f / sqrtf((float)d_head), q, keys_transposed, 0.0f,
-                     scores, seen);
-    causal_softmax(scores, rows, seen, seen - rows + 1);
+    tlmi_gemm_serial(rows, seen, d_head, job->scale, q, keys_transposed, 0.0f, scores, seen);
+    causal_softmax(job, scores, rows, seen, first, position);
     tlmi_gemm_serial(rows, d_head, seen, 1.0f, weights, values, 0.0f, query, width);
 }
 
@@ -214,13 +244,17 @@ static void single_task(void *context, int64_t task, int32_t worker)
     const int64_t d_head = job->model->shape.d_head, heads = options->num_heads;
     const int64_t row = task / heads, head = task % heads;
     const tlmi_kv_cache_t *cache = job->tokens->caches[row];
-    const int64_t seen = cache->length + 1, group = heads / options->num_kv_heads;
-    const int64_t plane = tlmi_kv_cache_plane(cache, job->model, job->layer, head / group);
+    const int64_t first = first_seen(job, cache->length), group = heads / options->num_kv_heads;
+    const int64_t seen = cache->length + 1 - first;
+    const int64_t plane =
+        tlmi_kv_cache_plane(cache, job->model, job->layer, head / group) + first * d_head;
     float *query = job->query + row * job->model->shape.q_width + head * d_head;
     float *scores = job->buffers->scores + worker * job->buffers->worker_scores;
 
-    tlmi_vec_scale(query, query, 1.0f / sqrtf((float)d_head), d_head);
+    tlmi_vec_scale(query, query, job->scale, d_head);
     tlmi_vec_dot_rows(scores, query, cache->keys + plane, d_head, seen, d_head);
+    if (job->rules.softcap != 0.0f)
+        tlmi_softcap_rows(scores, scores, job->rules.softcap, seen);
     float sum = tlmi_vec_exp_sum(scores, scores, tlmi_vec_max(scores, seen), seen);
     tlmi_vec_weighted_rows(query, scores, cache->values + plane, d_head, seen, d_head);
     tlmi_vec_scale(query, query, 1.0f / sum, d_head);
@@ -230,7 +264,20 @@ void tlmi_cached_attention(const tlm_model_t *model, int64_t layer, const tlmi_n
                            float *query, const float *key, const float *value,
                            const tlmi_attention_buffers_t *buffers)
 {
-    job_t job = {model, layer, tokens, query, key, value, buffers, 1};
+    job_t job = {.model = model,
+                 .layer = layer,
+                 .tokens = tokens,
+                 .query = query,
+                 .key = key,
+                 .value = value,
+                 .buffers = buffers,
+                 .blocks = 1};
+    tlmi_layer_rules(&job.rules, model, layer);
+    job.scale =
+        job.rules.scale != 0.0f ? job.rules.scale : 1.0f / sqrtf((float)model->shape.d_head);
+    if (job.rules.rope.theta != 0.0)
+        job.rotation =
+            buffers->rotations[has_second_table(model) && tlmi_has_window(&model->options, layer)];
     int64_t rows = tlmi_new_rows(tokens), heads = model->options.num_heads;
 
     tlmi_parallel_for((rows + STORE_ROWS - 1) / STORE_ROWS, store_task, &job);

@@ -48,6 +48,15 @@ static tlm_status_t check_options(const char *function, const tlm_generate_optio
         return tlmi_fail(TLM_ERR_RANGE,
                          "%s: end_token %" PRIu32 " is outside the vocabulary of %" PRId64,
                          function, options->end_token, vocab_size);
+    if (options->num_more_end_tokens > TLM_MORE_END_TOKENS)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: num_more_end_tokens %" PRIu32 " is above %d", function,
+                         options->num_more_end_tokens, TLM_MORE_END_TOKENS);
+    for (uint32_t i = 0; i < options->num_more_end_tokens; i++)
+        if (options->more_end_tokens[i] >= vocab_size)
+            return tlmi_fail(TLM_ERR_RANGE,
+                             "%s: end token %" PRIu32 " is outside the vocabulary of %" PRId64,
+                             function, options->more_end_tokens[i], vocab_size);
     if (options->num_stop_sequences > 0)
         TLMI_REQUIRE(function, options->stop_sequences);
     for (size_t i = 0; i < options->num_stop_sequences; i++) {

@@ -327,6 +327,15 @@ static void note_log_probs(tlm_generator_t *generator, sequence_t *sequence, con
         sequence->top_log_probs[i] = (float)((double)logits[sequence->top_ids[i]] - lse);
 }
 
+static bool is_end_token(const tlm_generate_options_t *options, uint32_t id)
+{
+    bool found = options->has_end_token && id == options->end_token;
+
+    for (uint32_t i = 0; i < options->num_more_end_tokens; i++)
+        found = found || id == options->more_end_tokens[i];
+    return found;
+}
+
 /* Chooses the next token of a sequence and ends the sequence if that was the last. */
 static tlm_status_t take_token(tlm_generator_t *generator, size_t index, const float *logits,
                                const char *function)
@@ -344,7 +353,7 @@ static tlm_status_t take_token(tlm_generator_t *generator, size_t index, const f
     const double uniform = tlmi_random_uniform(options->seed, TLMI_STREAM_SAMPLE, at);
     const uint32_t id =
         tlmi_sampler_pick(&generator->sampler, options, logits, sequence->seen, uniform);
-    if (options->has_end_token && id == options->end_token) {
+    if (is_end_token(options, id)) {
         end_sequence(sequence, TLM_GENERATION_END);
         return TLM_OK;
     }

@@ -49,8 +49,9 @@ static inline int64_t tlmi_new_rows(const tlmi_new_tokens_t *tokens)
 
 /* What attention needs besides the activations. It grows with the longest sequence so far. */
 typedef struct tlmi_attention_buffers {
-    /* (num_positions, d_head): cos and sin of each pair's angle, interleaved; NULL: no rotation */
-    float *rotation;
+    /* (num_positions, d_head): cos and sin of each pair's angle, interleaved. The second table is
+     * that of the blocks with a window, where their RoPE differs; NULL: no rotation */
+    float *rotations[2];
     int64_t num_positions;
     float *scores;         /* (workers, worker_scores) */
     size_t score_capacity; /* floats */

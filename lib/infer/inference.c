@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 #include "kernels/vector_math.h"
+#include "nn/nn_core.h"
 #include "tensor/tensor_core.h"
 
 enum {
@@ -30,7 +31,8 @@ struct tlmi_inference {
     float *value;     /* (CHUNK_TOKENS, kv_width) */
     float *gate;      /* (CHUNK_TOKENS, d_ff) */
     float *up;        /* (CHUNK_TOKENS, d_ff) */
-    float *gain;      /* (d_model or d_head): room for the gains of a norm that are not float32 */
+    float *gain;      /* (the widest vector): room for the gains of a norm that are not float32 */
+    float *bias;      /* the same for biases */
     float *quantized; /* (TLMI_STEP_ROWS, widest input): room for tlmi_quantize_rows */
     float *logits;    /* (TLMI_STEP_ROWS + 1, vocab_size); only scoring needs it */
 };
@@ -55,6 +57,21 @@ static float *buffer(int64_t a, int64_t b, int64_t c)
     return tlmi_alloc_aligned(n, sizeof(float), "the buffers of generation");
 }
 
+/* The elements of the largest vector among the parameters, at least d_model. */
+static int64_t widest_vector(const tlm_model_t *model)
+{
+    int64_t widest = model->options.d_model;
+
+    for (int32_t part = 0; part < TLMI_NUM_PARTS; part++) {
+        int64_t own[2];
+
+        tlmi_part_shape(own, &model->shape, part);
+        if (tlmi_has_part(&model->shape, part) && own[1] == 0 && own[0] > widest)
+            widest = own[0];
+    }
+    return widest;
+}
+
 tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *model)
 {
     const tlm_model_options_t *options = &model->options;
@@ -70,7 +87,8 @@ tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *mo
         (made->gate = buffer(1, n, options->d_ff)) == NULL ||
         (made->up = buffer(1, n, options->d_ff)) == NULL ||
         (made->quantized = buffer(1, TLMI_STEP_ROWS, widest_input(model))) == NULL ||
-        (made->gain = buffer(1, 1, d > model->shape.d_head ? d : model->shape.d_head)) == NULL) {
+        (made->gain = buffer(1, 1, widest_vector(model))) == NULL ||
+        (made->bias = buffer(1, 1, widest_vector(model))) == NULL) {
         tlmi_inference_free(made);
         return TLM_ERR_OUT_OF_MEMORY;
     }
@@ -92,6 +110,7 @@ void tlmi_inference_free(tlmi_inference_t *inference)
     tlmi_free(inference->up);
     tlmi_free(inference->quantized);
     tlmi_free(inference->gain);
+    tlmi_free(inference->bias);
     tlmi_free(inference->logits);
     tlmi_free(inference);
 }
@@ -198,51 +217,115 @@ static tlm_status_t project(tlmi_inference_t *inference, const projection_t *pro
     return TLM_OK;
 }
 
-/* ---- Norms ------------------------------------------------------------------------------ */
+/* ---- Norms, biases and other loops over rows --------------------------------------------- */
 
-typedef struct norm_job {
+typedef struct row_job {
     float *y;
-    const float *x, *gain;
+    const float *x, *gain, *bias; /* gain NULL: x + bias */
     int64_t rows, d;
     double eps;
-} norm_job_t;
+} row_job_t;
 
-static void norm_task(void *context, int64_t task, int32_t worker)
+static void run_row(const row_job_t *job, float *y, const float *x)
 {
-    const norm_job_t *job = context;
-    const int64_t d = job->d, begin = task * NORM_ROWS;
+    const int64_t d = job->d;
 
-    (void)worker;
-    for (int64_t row = begin; row < job->rows && row < begin + NORM_ROWS; row++) {
-        const float *x = job->x + row * d;
+    if (job->gain == NULL) {
+        tlmi_vec_add(y, x, job->bias, d);
+    } else if (job->bias != NULL) {
+        (void)tlmi_layer_norm_row(y, NULL, x, job->gain, job->bias, d, (float)job->eps);
+    } else {
         double mean = tlmi_vec_sum_squares(x, d) / (double)d;
 
-        tlmi_vec_scale(job->y + row * d, x, (float)(1.0 / sqrt(mean + job->eps)), d);
-        tlmi_vec_mul(job->y + row * d, job->y + row * d, job->gain, d);
+        tlmi_vec_scale(y, x, (float)(1.0 / sqrt(mean + job->eps)), d);
+        tlmi_vec_mul(y, y, job->gain, d);
     }
 }
 
-/* y = x / sqrt(mean(x^2) + eps) * gain, row by row; x and y (rows, d), y may be x. Without a gain
- * there is no norm. */
-static void rms_norm_rows(const tlmi_inference_t *inference, float *y, const float *x,
-                          const tlm_tensor_t *gain, int64_t rows, int64_t d)
+static void row_task(void *context, int64_t task, int32_t worker)
 {
-    if (gain != NULL) {
-        const tlmi_weight_t weight = tlmi_weight_of(gain);
-        const double eps = (double)(float)inference->model->options.norm_eps;
-        norm_job_t job = {y, x, tlmi_weight_row(&weight, 0, inference->gain), rows, d, eps};
+    const row_job_t *job = context;
+    const int64_t begin = task * NORM_ROWS;
 
-        tlmi_parallel_for((rows + NORM_ROWS - 1) / NORM_ROWS, norm_task, &job);
+    (void)worker;
+    for (int64_t row = begin; row < job->rows && row < begin + NORM_ROWS; row++)
+        run_row(job, job->y + row * job->d, job->x + row * job->d);
+}
+
+/* The elements of a vector of the model; `room` holds them if they are not float32. */
+static const float *vector_of(const tlm_tensor_t *tensor, float *room)
+{
+    const tlmi_weight_t weight = tlmi_weight_of(tensor);
+
+    return tlmi_weight_row(&weight, 0, room);
+}
+
+/* y = norm of x by the gains in `part`, as many elements as there are gains at a time; x and y have
+ * n elements, y may be x. Without such a part there is no norm. */
+static void norm_rows(const tlmi_inference_t *inference, float *y, const float *x, int64_t layer,
+                      int32_t part, int64_t n)
+{
+    const tlm_model_t *model = inference->model;
+    const tlm_tensor_t *gain = tlmi_model_block(model, layer, part);
+    const tlm_tensor_t *bias = tlmi_model_bias(model, layer, part);
+
+    if (gain != NULL) {
+        const int64_t d = tlm_tensor_numel(gain);
+        row_job_t job = {.y = y,
+                         .x = x,
+                         .gain = vector_of(gain, inference->gain),
+                         .bias = bias == NULL ? NULL : vector_of(bias, inference->bias),
+                         .rows = n / d,
+                         .d = d,
+                         .eps = (double)(float)model->options.norm_eps};
+
+        tlmi_parallel_for((job.rows + NORM_ROWS - 1) / NORM_ROWS, row_task, &job);
     } else if (y != x) {
-        memcpy(y, x, (size_t)(rows * d) * sizeof(float));
+        memcpy(y, x, (size_t)n * sizeof(float));
     }
+}
+
+/* y (rows, ...) += the biases of `part`, if it has any. */
+static void add_bias(const tlmi_inference_t *inference, float *y, int64_t layer, int32_t part,
+                     int64_t rows)
+{
+    const tlm_tensor_t *bias = tlmi_model_bias(inference->model, layer, part);
+
+    if (bias == NULL)
+        return;
+    row_job_t job = {.y = y,
+                     .x = y,
+                     .bias = vector_of(bias, inference->bias),
+                     .rows = rows,
+                     .d = tlm_tensor_numel(bias)};
+    tlmi_parallel_for((rows + NORM_ROWS - 1) / NORM_ROWS, row_task, &job);
 }
 
 /* ---- Blocks ----------------------------------------------------------------------------- */
 
-/* x += attention(normed) */
+/* x += norm_change(from W^T + bias), where W is `part`. */
+static tlm_status_t add_change(tlmi_inference_t *inference, int64_t layer,
+                               const tlmi_new_tokens_t *tokens, int32_t part, const float *from,
+                               int32_t norm_change)
+{
+    const tlm_model_t *model = inference->model;
+    const int64_t rows = tlmi_new_rows(tokens), n = rows * model->options.d_model;
+    const bool direct = !tlmi_has_part(&model->shape, norm_change);
+    const projection_t output = {direct ? inference->x : inference->normed,
+                                 weight_of(model, layer, part)};
+
+    TLMI_TRY(project(inference, &output, 1, from, rows, tokens->per_cache == 1, direct));
+    add_bias(inference, output.out, layer, part, rows);
+    if (!direct) {
+        norm_rows(inference, inference->normed, inference->normed, layer, norm_change, n);
+        tlmi_vec_add(inference->x, inference->x, inference->normed, n);
+    }
+    return TLM_OK;
+}
+
+/* x += norm_change(attention(normed)) */
 static tlm_status_t attention_sublayer(tlmi_inference_t *inference, int64_t layer,
-                                       const tlmi_new_tokens_t *tokens)
+                                       const tlmi_new_tokens_t *tokens, int32_t norm_change)
 {
     const tlm_model_t *model = inference->model;
     const projection_t inputs[] = {
@@ -250,69 +333,100 @@ static tlm_status_t attention_sublayer(tlmi_inference_t *inference, int64_t laye
         {inference->key, weight_of(model, layer, TLMI_ATTN_K)},
         {inference->value, weight_of(model, layer, TLMI_ATTN_V)},
     };
-    const projection_t output = {inference->x, weight_of(model, layer, TLMI_ATTN_OUTPUT)};
     const int64_t rows = tlmi_new_rows(tokens);
-    const bool step = tokens->per_cache == 1;
 
-    TLMI_TRY(project(inference, inputs, 3, inference->normed, rows, step, false));
-    rms_norm_rows(inference, inference->query, inference->query,
-                  tlmi_model_block(model, layer, TLMI_ATTN_Q_NORM), rows * model->options.num_heads,
-                  model->shape.d_head);
-    rms_norm_rows(inference, inference->key, inference->key,
-                  tlmi_model_block(model, layer, TLMI_ATTN_K_NORM),
-                  rows * model->options.num_kv_heads, model->shape.d_head);
+    TLMI_TRY(project(inference, inputs, 3, inference->normed, rows, tokens->per_cache == 1, false));
+    add_bias(inference, inference->query, layer, TLMI_ATTN_Q, rows);
+    add_bias(inference, inference->key, layer, TLMI_ATTN_K, rows);
+    add_bias(inference, inference->value, layer, TLMI_ATTN_V, rows);
+    norm_rows(inference, inference->query, inference->query, layer, TLMI_ATTN_Q_NORM,
+              rows * model->shape.q_width);
+    norm_rows(inference, inference->key, inference->key, layer, TLMI_ATTN_K_NORM,
+              rows * model->shape.kv_width);
     tlmi_cached_attention(model, layer, tokens, inference->query, inference->key, inference->value,
                           &inference->attention);
-    return project(inference, &output, 1, inference->query, rows, step, true);
+    return add_change(inference, layer, tokens, TLMI_ATTN_OUTPUT, inference->query, norm_change);
 }
 
-static void silu_range(void *context, int64_t begin, int64_t end)
+static void activation_range(void *context, int64_t begin, int64_t end)
 {
     const tlmi_inference_t *inference = context;
     float *gate = inference->gate + begin;
 
-    if (tlmi_has_part(&inference->model->shape, TLMI_FFN_W3))
+    switch (inference->model->options.ffn) {
+    case TLM_FFN_SWIGLU:
         tlmi_vec_silu_mul(gate, gate, inference->up + begin, end - begin);
-    else
+        break;
+    case TLM_FFN_SILU:
         tlmi_vec_silu(gate, gate, end - begin);
+        break;
+    case TLM_FFN_GEGLU:
+        tlmi_gelu_tanh_rows(gate, gate, end - begin);
+        tlmi_vec_mul(gate, gate, inference->up + begin, end - begin);
+        break;
+    default:
+        tlmi_gelu_tanh_rows(gate, gate, end - begin);
+    }
 }
 
-/* x += feed_forward(normed) */
+/* x += norm_change(feed_forward(normed)) */
 static tlm_status_t feed_forward_sublayer(tlmi_inference_t *inference, int64_t layer,
-                                          const tlmi_new_tokens_t *tokens)
+                                          const tlmi_new_tokens_t *tokens, int32_t norm_change)
 {
     const tlm_model_t *model = inference->model;
     const projection_t inputs[] = {
         {inference->gate, weight_of(model, layer, TLMI_FFN_W1)},
         {inference->up, weight_of(model, layer, TLMI_FFN_W3)},
     };
-    const projection_t output = {inference->x, weight_of(model, layer, TLMI_FFN_W2)};
     const int64_t rows = tlmi_new_rows(tokens);
-    const bool step = tokens->per_cache == 1;
 
     TLMI_TRY(project(inference, inputs, inputs[1].weight.data != NULL ? 2 : 1, inference->normed,
-                     rows, step, false));
-    tlmi_parallel_ranges(rows * model->options.d_ff, silu_range, inference);
-    return project(inference, &output, 1, inference->gate, rows, step, true);
+                     rows, tokens->per_cache == 1, false));
+    add_bias(inference, inference->gate, layer, TLMI_FFN_W1, rows);
+    add_bias(inference, inference->up, layer, TLMI_FFN_W3, rows);
+    tlmi_parallel_ranges(rows * model->options.d_ff, activation_range, inference);
+    return add_change(inference, layer, tokens, TLMI_FFN_W2, inference->gate, norm_change);
 }
 
+/* Adds what the sublayer computes of the rows of `normed` to x. */
 typedef tlm_status_t (*sublayer_fn)(tlmi_inference_t *inference, int64_t layer,
-                                    const tlmi_new_tokens_t *tokens);
+                                    const tlmi_new_tokens_t *tokens, int32_t norm_change);
 
-/* x becomes norm_after(x + f(norm_before(x))), with the norms that the sublayer has. */
+/* x becomes norm_after(x + norm_change(f(norm_before(x)))), with the norms that the sublayer has. */
 static tlm_status_t run_sublayer(tlmi_inference_t *inference, int64_t layer,
                                  const tlmi_new_tokens_t *tokens, const tlmi_sublayer_t *sublayer,
                                  sublayer_fn f)
 {
-    const tlm_model_t *model = inference->model;
-    const tlm_tensor_t *before = tlmi_model_block(model, layer, sublayer->norm_before);
-    const tlm_tensor_t *after = tlmi_model_block(model, layer, sublayer->norm_after);
-    const int64_t rows = tlmi_new_rows(tokens), d = model->options.d_model;
+    const int64_t n = tlmi_new_rows(tokens) * inference->model->options.d_model;
 
-    rms_norm_rows(inference, inference->normed, inference->x, before, rows, d);
-    TLMI_TRY(f(inference, layer, tokens));
-    rms_norm_rows(inference, inference->x, inference->x, after, rows, d);
+    norm_rows(inference, inference->normed, inference->x, layer, sublayer->norm_before, n);
+    TLMI_TRY(f(inference, layer, tokens, sublayer->norm_change));
+    norm_rows(inference, inference->x, inference->x, layer, sublayer->norm_after, n);
     return TLM_OK;
+}
+
+/* x = the embeddings of the new tokens. */
+static void embed(tlmi_inference_t *inference, const tlmi_new_tokens_t *tokens, const uint32_t *ids)
+{
+    const tlm_model_t *model = inference->model;
+    const tlm_tensor_t *positions = tlmi_model_block(model, 0, TLMI_POSITIONS);
+    const tlmi_weight_t embedding = tlmi_weight_of(tlmi_model_embedding(model));
+    const int64_t d = model->options.d_model;
+
+    for (int64_t row = 0; row < tlmi_new_rows(tokens); row++) {
+        float *x = inference->x + row * d;
+
+        tlmi_weight_load_row(x, &embedding, ids[row]);
+        if (model->options.scaled_embeddings)
+            tlmi_vec_scale(x, x, tlmi_embedding_scale(&model->options), d);
+        if (positions != NULL) {
+            const tlmi_weight_t table = tlmi_weight_of(positions);
+            const tlmi_kv_cache_t *cache = tokens->caches[row / tokens->per_cache];
+            const int64_t position = cache->length + row % tokens->per_cache;
+
+            tlmi_vec_add(x, x, tlmi_weight_row(&table, position, inference->gain), d);
+        }
+    }
 }
 
 /* Makes room for n more tokens in each cache; at most CHUNK_TOKENS of them go through at a time. */
@@ -338,17 +452,25 @@ static tlm_status_t run_blocks(tlmi_inference_t *inference, const tlmi_new_token
     static const sublayer_fn layers[TLMI_NUM_SUBLAYERS] = {attention_sublayer,
                                                            feed_forward_sublayer};
     const tlm_model_t *model = inference->model;
-    const int64_t d = model->options.d_model;
-    const tlmi_weight_t embedding = tlmi_weight_of(tlmi_model_embedding(model));
 
-    for (int64_t row = 0; row < tlmi_new_rows(tokens); row++)
-        tlmi_weight_load_row(inference->x + row * d, &embedding, ids[row]);
+    embed(inference, tokens, ids);
     for (int64_t layer = 0; layer < model->options.num_layers; layer++)
         for (int32_t i = 0; i < TLMI_NUM_SUBLAYERS; i++)
             TLMI_TRY(run_sublayer(inference, layer, tokens, &model->shape.sublayers[i], layers[i]));
     for (int64_t i = 0; i < tokens->num_caches; i++)
         tokens->caches[i]->length += tokens->per_cache;
     return TLM_OK;
+}
+
+typedef struct cap_job {
+    float *logits, cap;
+} cap_job_t;
+
+static void cap_range(void *context, int64_t begin, int64_t end)
+{
+    const cap_job_t *job = context;
+
+    tlmi_softcap_rows(job->logits + begin, job->logits + begin, job->cap, end - begin);
 }
 
 /* Logits of rows first .. first+rows-1 of x. */
@@ -358,9 +480,15 @@ static tlm_status_t output_rows(float *logits, tlmi_inference_t *inference, int6
     const tlm_model_t *model = inference->model;
     const projection_t output = {logits, tlmi_weight_of(tlmi_model_output(model))};
 
-    rms_norm_rows(inference, inference->normed, inference->x + first * model->options.d_model,
-                  tlmi_model_final_norm(model), rows, model->options.d_model);
-    return project(inference, &output, 1, inference->normed, rows, step, false);
+    norm_rows(inference, inference->normed, inference->x + first * model->options.d_model, 0,
+              TLMI_LN_FINAL, rows * model->options.d_model);
+    TLMI_TRY(project(inference, &output, 1, inference->normed, rows, step, false));
+    if (model->options.logit_softcap != 0.0) {
+        cap_job_t job = {logits, (float)model->options.logit_softcap};
+
+        tlmi_parallel_ranges(rows * model->options.vocab_size, cap_range, &job);
+    }
+    return TLM_OK;
 }
 
 /* ---- Advancing -------------------------------------------------------------------------- */

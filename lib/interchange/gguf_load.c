@@ -14,9 +14,8 @@
 const char *const tlmi_gguf_head_widths[TLMI_GGUF_NUM_HEAD_WIDTHS] = {"rope.dimension_count",
                                                                       "attention.value_length"};
 
-/* Keys that must be 0, as no model here has experts, and the scaling type, which must be "none". */
+/* Keys that must be 0, as no model here has experts. */
 static const char *const zeros[] = {"expert_count", "expert_used_count"};
-static const char scaling[] = "rope.scaling.type";
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -36,17 +35,20 @@ static const tlmi_gguf_value_t *find_key(const tlmi_gguf_t *file, const tlmi_fam
 }
 
 /* `key` is a key without its family prefix. */
-static bool is_known(const char *key, size_t size)
+static bool is_known(const tlmi_family_t *family, const char *key, size_t size)
 {
-    const char *names[COUNT_OF(zeros) + TLMI_GGUF_NUM_HEAD_WIDTHS + 1] = {scaling};
-    size_t n = 1;
+    const char *names[COUNT_OF(zeros) + TLMI_GGUF_NUM_HEAD_WIDTHS];
+    size_t n = 0;
 
+    if (tlmi_gguf_is_block_key(key, size))
+        return true;
     for (size_t i = 0; i < COUNT_OF(zeros); i++)
         names[n++] = zeros[i];
     for (size_t i = 0; i < TLMI_GGUF_NUM_HEAD_WIDTHS; i++)
         names[n++] = tlmi_gguf_head_widths[i];
     for (size_t i = 0; i < n + tlmi_num_options; i++) {
-        const char *name = i < n ? names[i] : tlmi_options[i - n].keys[TLMI_GGUF].key;
+        const char *name =
+            i < n ? names[i] : tlmi_family_key(family, &tlmi_options[i - n], TLMI_GGUF);
 
         if (name != NULL && strlen(name) == size && memcmp(name, key, size) == 0)
             return true;
@@ -99,7 +101,7 @@ static tlm_status_t check_keys(const tlmi_gguf_t *file, const tlmi_family_t *fam
 
         if (value->key_size >= prefix && memcmp(value->key, name, prefix - 1) == 0 &&
             value->key[prefix - 1] == '.' &&
-            !is_known(value->key + prefix, value->key_size - prefix))
+            !is_known(family, value->key + prefix, value->key_size - prefix))
             return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%.*s' is not supported", path,
                              value->key_size < 128 ? (int)value->key_size : 128, value->key);
     }
@@ -108,8 +110,7 @@ static tlm_status_t check_keys(const tlmi_gguf_t *file, const tlmi_family_t *fam
 
 /* ---- Options ---------------------------------------------------------------------------- */
 
-/* Recovers the short decimal behind a rounded float32: 9.99999974737875e-06 becomes 1e-5. */
-static double undo_rounding(double number)
+double tlmi_gguf_undo_rounding(double number)
 {
     double decimal = round(number * 1e12) / 1e12;
 
@@ -130,7 +131,7 @@ static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_model_o
     if (option->type == TLMI_NUMBER) {
         if (!tlmi_gguf_get_number(value, &number) || !isfinite(number) || number <= 0.0)
             return tlmi_fail(TLM_ERR_FORMAT, "%s: '%s' is not a number above 0", path, key);
-        tlmi_option_set_number(options, option, undo_rounding(number));
+        tlmi_option_set_number(options, option, tlmi_gguf_undo_rounding(number));
         return TLM_OK;
     }
     if (!tlmi_gguf_get_int(value, &size) || size <= 0)
@@ -144,19 +145,19 @@ static tlm_status_t read_table(tlm_model_options_t *options, const tlmi_gguf_t *
 {
     for (size_t i = 0; i < tlmi_num_options; i++) {
         const tlmi_model_option_t *option = &tlmi_options[i];
-        const tlmi_key_t *known = &option->keys[TLMI_GGUF];
+        const char *name = tlmi_family_key(family, option, TLMI_GGUF);
+        const double missing = option->keys[TLMI_GGUF].missing;
 
-        if (known->key == NULL)
+        if (name == NULL)
             continue;
         char key[TLMI_GGUF_KEY_SIZE];
-        const tlmi_gguf_value_t *value =
-            tlmi_gguf_find(file, tlmi_gguf_key(key, family, known->key));
+        const tlmi_gguf_value_t *value = tlmi_gguf_find(file, tlmi_gguf_key(key, family, name));
         if (value != NULL)
             TLMI_TRY(read_option(options, option, value, key, path));
-        else if (known->missing == TLMI_REQUIRED)
+        else if (missing == TLMI_REQUIRED)
             return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no '%s'", path, key);
         else
-            tlmi_option_set(options, option, known->missing);
+            tlmi_option_set(options, option, missing);
     }
     return TLM_OK;
 }
@@ -178,15 +179,6 @@ static tlm_status_t check_same(const tlmi_gguf_t *file, const tlmi_family_t *fam
 static tlm_status_t check_others(const tlm_model_options_t *options, const tlmi_gguf_t *file,
                                  const tlmi_family_t *family, const char *path)
 {
-    const tlmi_gguf_value_t *value = find_key(file, family, scaling);
-    char key[TLMI_GGUF_KEY_SIZE];
-    const char *text;
-    size_t size;
-
-    if (value != NULL && !(tlmi_gguf_get_string(value, &text, &size) && size == strlen("none") &&
-                           memcmp(text, "none", size) == 0))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%s' is not none; scaling is not supported",
-                         path, tlmi_gguf_key(key, family, scaling));
     tlm_model_options_t resolved;
     tlmi_model_shape_t shape;
     TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
@@ -197,7 +189,7 @@ static tlm_status_t check_others(const tlm_model_options_t *options, const tlmi_
     return TLM_OK;
 }
 
-static const tlmi_gguf_tensor_t *find_tensor(const tlmi_gguf_t *file, const char *name)
+const tlmi_gguf_tensor_t *tlmi_gguf_find_tensor(const tlmi_gguf_t *file, const char *name)
 {
     for (size_t i = 0; i < file->num_tensors; i++)
         if (file->tensors[i].name_size == strlen(name) &&
@@ -210,7 +202,7 @@ static tlm_status_t read_options(tlm_model_options_t *out, const tlmi_family_t *
                                  const tlmi_gguf_t *file, const char *path)
 {
     const tlmi_gguf_tensor_t *embedding =
-        find_tensor(file, tlmi_parts[TLMI_EMBEDDING].names[TLMI_GGUF]);
+        tlmi_gguf_find_tensor(file, tlmi_parts[TLMI_EMBEDDING].names[TLMI_GGUF]);
 
     TLMI_TRY(find_family(family, file, path));
     TLMI_TRY(check_keys(file, *family, path));
@@ -221,7 +213,9 @@ static tlm_status_t read_options(tlm_model_options_t *out, const tlmi_family_t *
                          tlmi_parts[TLMI_EMBEDDING].names[TLMI_GGUF]);
     if (out->vocab_size == 0 && embedding->ndim == 2)
         out->vocab_size = embedding->shape[0];
-    out->tied_embeddings = find_tensor(file, tlmi_parts[TLMI_LM_HEAD].names[TLMI_GGUF]) == NULL;
+    out->tied_embeddings =
+        tlmi_gguf_find_tensor(file, tlmi_parts[TLMI_LM_HEAD].names[TLMI_GGUF]) == NULL;
+    TLMI_TRY(tlmi_gguf_blocks_read(out, file, *family, path));
     return check_others(out, file, *family, path);
 }
 
@@ -240,6 +234,24 @@ static tlm_status_t read_token(bool *exists, uint32_t *id, const tlmi_gguf_t *fi
                          options->vocab_size);
     *exists = true;
     *id = (uint32_t)number;
+    return TLM_OK;
+}
+
+/* The ids that end a text, a turn, or a message to a tool. */
+static tlm_status_t read_end_tokens(tlm_model_file_options_t *info, const tlmi_gguf_t *file,
+                                    const tlm_model_options_t *options, const char *path)
+{
+    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        bool exists = false;
+        uint32_t id = 0;
+
+        TLMI_TRY(read_token(&exists, &id, file, keys[i], options, path));
+        if (exists)
+            TLMI_TRY(tlmi_add_end_token(info, id, path));
+    }
     return TLM_OK;
 }
 
@@ -269,11 +281,16 @@ static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *in
     tlm_status_t status;
     for (size_t i = 0; i < file->num_tensors; i++) {
         const tlmi_gguf_tensor_t *tensor = &file->tensors[i];
-        const tlmi_found_weight_t one = {tensor->data, tlmi_dtype_of_gguf(tensor->type),
-                                         tensor->shape, tensor->ndim, &file->mapping};
+        const tlmi_found_weight_t one = {.data = tensor->data,
+                                         .type = tlmi_dtype_of_gguf(tensor->type),
+                                         .shape = tensor->shape,
+                                         .ndim = tensor->ndim,
+                                         .file = &file->mapping};
 
+        if (tensor == tlmi_gguf_find_tensor(file, tlmi_gguf_rope_factors))
+            continue; /* read with the options */
         TLMI_TRY_OR(done, check_type(tensor, one.type, path));
-        TLMI_TRY_OR(done, tlmi_weight_place(found, model, TLMI_GGUF, tensor->name,
+        TLMI_TRY_OR(done, tlmi_weight_place(found, model, &convention, tensor->name,
                                             tensor->name_size, &one, path));
     }
     TLMI_TRY_OR(done, tlmi_weights_fill(model, found, &convention, path));
@@ -300,8 +317,8 @@ tlm_status_t tlmi_gguf_load(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
     TLMI_TRY_OR(done, read_options(&options, &family, &file, path));
     TLMI_TRY_OR(done, read_token(&own.has_begin_token, &own.begin_token, &file,
                                  "tokenizer.ggml.bos_token_id", &options, path));
-    TLMI_TRY_OR(done, read_token(&own.has_end_token, &own.end_token, &file,
-                                 "tokenizer.ggml.eos_token_id", &options, path));
+    TLMI_TRY_OR(done, read_end_tokens(&own, &file, &options, path));
+    own.family = (int32_t)(family - tlmi_families) + 1;
     TLMI_TRY_OR(done, load_weights(&model, &own, &options, family, &file, path, keep));
     if (tokenizer != NULL)
         TLMI_TRY_OR(done, tlmi_gguf_read_tokenizer(tokenizer, &file, path, NULL));

@@ -1,14 +1,24 @@
 /* Writes a model as a GGUF file with the architecture name of its family. */
+#include <string.h>
+
 #include "base/error.h"
+#include "base/memory.h"
 #include "interchange/interchange.h"
 #include "tensor/tensor_core.h"
 #include "tokenizer/formats/token_files.h"
 
 /* Sizes fit in 31 bits; tlm_model_create ensures this. */
 static tlm_status_t put_option(tlmi_gguf_writer_t *writer, const char *key,
-                               const tlm_model_options_t *options,
-                               const tlmi_model_option_t *option)
+                               const tlmi_model_file_t *file, const tlmi_model_option_t *option)
 {
+    const tlm_model_options_t *options = &file->model->options;
+    const bool is_window = strcmp(option->name, "sliding_window") == 0;
+
+    if (is_window && !file->convention.family->gguf_windows)
+        return TLM_OK; /* it is wider than the context: tlmi_gguf_check */
+    if (option->type == TLMI_NUMBER ? tlmi_option_number(options, option) == 0.0
+                                    : tlmi_option_int(options, option) == 0)
+        return TLM_OK;
     if (option->type == TLMI_NUMBER)
         return tlmi_gguf_put_float32(writer, key, (float)tlmi_option_number(options, option));
     return tlmi_gguf_put_uint32(writer, key, (uint32_t)tlmi_option_int(options, option));
@@ -27,11 +37,15 @@ static tlm_status_t put_options(tlmi_gguf_writer_t *writer, const tlmi_model_fil
         tlmi_gguf_put_uint32(writer, "general.file_type",
                              (uint32_t)tlmi_weights_type(file->options.weights)->gguf_file_type));
     char key[TLMI_GGUF_KEY_SIZE];
-    for (size_t i = 0; i < tlmi_num_options; i++)
-        if (tlmi_options[i].keys[TLMI_GGUF].key != NULL)
-            TLMI_TRY(put_option(writer,
-                                tlmi_gguf_key(key, family, tlmi_options[i].keys[TLMI_GGUF].key),
-                                &model->options, &tlmi_options[i]));
+    for (size_t i = 0; i < tlmi_num_options; i++) {
+        const char *own = tlmi_family_key(family, &tlmi_options[i], TLMI_GGUF);
+
+        if (own != NULL)
+            TLMI_TRY(put_option(writer, tlmi_gguf_key(key, family, own), file, &tlmi_options[i]));
+    }
+    TLMI_TRY(tlmi_gguf_put_rope(writer, family, &model->options));
+    if (!tlmi_family_has(family, "position", TLM_POSITION_ROPE))
+        return TLM_OK;
     for (size_t i = 0; i < TLMI_GGUF_NUM_HEAD_WIDTHS; i++)
         TLMI_TRY(tlmi_gguf_put_uint32(writer, tlmi_gguf_key(key, family, tlmi_gguf_head_widths[i]),
                                       (uint32_t)model->shape.d_head));
@@ -42,38 +56,43 @@ static tlm_status_t put_tokens(tlmi_gguf_writer_t *writer, const tlm_model_file_
 {
     if (file->has_begin_token)
         TLMI_TRY(tlmi_gguf_put_uint32(writer, "tokenizer.ggml.bos_token_id", file->begin_token));
+    static const char *const more[] = {"tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
     if (file->has_end_token)
         TLMI_TRY(tlmi_gguf_put_uint32(writer, "tokenizer.ggml.eos_token_id", file->end_token));
+    for (uint32_t i = 0; i < file->num_more_end_tokens && i < 2; i++)
+        TLMI_TRY(tlmi_gguf_put_uint32(writer, more[i], file->more_end_tokens[i]));
     /* If this key is missing, some pretokenizers add the begin token. */
     return tlmi_gguf_put_bool(writer, "tokenizer.ggml.add_bos_token", false);
 }
 
-/* Gains are float32 in every file. Matrices whose rows are not whole blocks are float16, as in the
+/* Vectors are float32 in every file. Matrices whose rows are not whole blocks are float16, as in the
  * files of other programs. */
-static const tlmi_dtype_t *type_of(const tlm_model_t *model, size_t index, int32_t weights)
+static const tlmi_dtype_t *type_of(const tlmi_file_tensor_t *tensor, int32_t weights)
 {
-    const tlmi_parameter_spec_t *spec = &model->specs[index];
-    const tlmi_dtype_t *type = tlmi_weights_type(spec->ndim == 1 ? TLM_WEIGHTS_FLOAT32 : weights);
+    const tlmi_dtype_t *type = tlmi_weights_type(tensor->ndim == 1 ? TLM_WEIGHTS_FLOAT32 : weights);
 
-    return spec->shape[spec->ndim - 1] % type->block == 0 ? type : tlmi_dtype(TLM_FLOAT16);
+    return tensor->shape[tensor->ndim - 1] % type->block == 0 ? type : tlmi_dtype(TLM_FLOAT16);
 }
 
-static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlm_model_t *model,
-                                     int32_t weights)
+static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
 {
+    const tlm_model_t *model = file->model;
+    tlmi_file_tensor_t tensor;
     uint64_t place = 0;
 
     for (size_t i = 0; i < model->num_parameters; i++) {
-        const tlmi_parameter_spec_t *spec = &model->specs[i];
-        const tlmi_dtype_t *type = type_of(model, i, weights);
-        uint64_t numel = (uint64_t)tlmi_dims_product(spec->shape, 0, spec->ndim);
-        char name[TLMI_WEIGHT_NAME_SIZE];
-
-        tlmi_weight_name(name, model, i, TLMI_GGUF);
-        TLMI_TRY(tlmi_gguf_put_tensor(writer, name, spec->shape, spec->ndim, (uint32_t)type->gguf,
-                                      place));
+        if (!tlmi_file_tensor(&tensor, model, i, &file->convention))
+            continue;
+        const tlmi_dtype_t *type = type_of(&tensor, file->options.weights);
+        const uint64_t numel = (uint64_t)tlmi_dims_product(tensor.shape, 0, tensor.ndim);
+        TLMI_TRY(tlmi_gguf_put_tensor(writer, tensor.name, tensor.shape, tensor.ndim,
+                                      (uint32_t)type->gguf, place));
         place += tlmi_gguf_aligned(numel / (uint64_t)type->block * type->bytes);
     }
+    if (file->num_rope_factors > 0)
+        return tlmi_gguf_put_tensor(writer, tlmi_gguf_rope_factors, &file->num_rope_factors, 1,
+                                    (uint32_t)tlmi_dtype(TLM_FLOAT32)->gguf, place);
     return TLM_OK;
 }
 
@@ -82,21 +101,44 @@ static tlm_status_t sink(void *user, const void *bytes, size_t size)
     return tlmi_writer_write(user, bytes, size);
 }
 
-static tlm_status_t put_all(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
+static tlm_status_t write_weights(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
 {
     const tlm_model_t *model = file->model;
-    int32_t weights = file->options.weights;
+    tlmi_file_tensor_t tensor;
 
-    TLMI_TRY(put_options(writer, file));
-    TLMI_TRY(tlmi_gguf_put_tokenizer(writer, file->tokenizer, model->options.vocab_size));
-    TLMI_TRY(put_tokens(writer, &file->options));
-    TLMI_TRY(describe_weights(writer, model, weights));
     for (size_t i = 0; i < model->num_parameters; i++) {
+        if (!tlmi_file_tensor(&tensor, model, i, &file->convention))
+            continue;
         TLMI_TRY(tlmi_gguf_align(writer));
-        TLMI_TRY(tlmi_weight_write(model, i, &file->convention, type_of(model, i, weights),
-                                   file->path, sink, writer->file));
+        TLMI_TRY(tlmi_weight_write(model, &tensor, &file->convention,
+                                   type_of(&tensor, file->options.weights), file->path, sink,
+                                   writer->file));
+    }
+    if (file->num_rope_factors > 0) {
+        TLMI_TRY(tlmi_gguf_align(writer));
+        TLMI_TRY(tlmi_writer_write(writer->file, file->rope_factors,
+                                   (size_t)file->num_rope_factors * sizeof(float)));
     }
     return tlmi_gguf_align(writer);
+}
+
+static tlm_status_t put_all(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
+{
+    TLMI_TRY(put_options(writer, file));
+    TLMI_TRY(tlmi_gguf_put_tokenizer(writer, file->tokenizer, file->model->options.vocab_size));
+    TLMI_TRY(put_tokens(writer, &file->options));
+    TLMI_TRY(describe_weights(writer, file));
+    return write_weights(writer, file);
+}
+
+static size_t count_tensors(const tlmi_model_file_t *file)
+{
+    size_t n = file->num_rope_factors > 0 ? 1 : 0;
+    tlmi_file_tensor_t tensor;
+
+    for (size_t i = 0; i < file->model->num_parameters; i++)
+        n += tlmi_file_tensor(&tensor, file->model, i, &file->convention) ? 1 : 0;
+    return n;
 }
 
 tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
@@ -105,11 +147,17 @@ tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tokenizer_t
     tlmi_model_file_t file;
     TLMI_TRY(tlmi_model_file_prepare(&file, "model_save_gguf", TLMI_GGUF, "path", path, model,
                                      tokenizer, options));
+    TLMI_TRY(tlmi_gguf_check("model_save_gguf", file.convention.family, &model->options));
+    TLMI_TRY(tlmi_gguf_make_factors(&file.rope_factors, &file.num_rope_factors, &model->options));
     tlmi_gguf_writer_t writer;
-    TLMI_TRY(tlmi_gguf_begin(&writer, path, model->num_parameters));
-    tlm_status_t status = put_all(&writer, &file);
-    if (status == TLM_OK)
-        return tlmi_gguf_commit(&writer);
-    tlmi_gguf_abort(&writer);
+    tlm_status_t status = tlmi_gguf_begin(&writer, path, count_tensors(&file));
+    if (status == TLM_OK) {
+        status = put_all(&writer, &file);
+        if (status == TLM_OK)
+            status = tlmi_gguf_commit(&writer);
+        else
+            tlmi_gguf_abort(&writer);
+    }
+    tlmi_free(file.rope_factors);
     return status;
 }

@@ -3,11 +3,11 @@
 #include "interchange/interchange.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
-
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#include "base/number.h"
 
 /* ---- Writing ---------------------------------------------------------------------------- */
 
@@ -21,10 +21,28 @@ static tlm_status_t set_token(tlmi_json_t *object, const char *key, bool exists,
     return tlmi_json_set(object, key, exists ? tlmi_json_new_int(id) : tlmi_json_new_null());
 }
 
+static tlm_status_t append_end_tokens(tlmi_json_t *list, const tlm_model_file_options_t *file)
+{
+    if (file->has_end_token)
+        TLMI_TRY(tlmi_json_append(list, tlmi_json_new_int(file->end_token)));
+    for (uint32_t i = 0; i < file->num_more_end_tokens; i++)
+        TLMI_TRY(tlmi_json_append(list, tlmi_json_new_int(file->more_end_tokens[i])));
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_hf_set_tokens(tlmi_json_t *object, const tlm_model_file_options_t *file)
 {
     TLMI_TRY(set_token(object, "bos_token_id", file->has_begin_token, file->begin_token));
-    return set_token(object, "eos_token_id", file->has_end_token, file->end_token);
+    if (file->num_more_end_tokens == 0)
+        return set_token(object, "eos_token_id", file->has_end_token, file->end_token);
+    tlmi_json_t *list = tlmi_json_new_array();
+    if (list == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlm_status_t status = append_end_tokens(list, file);
+    if (status == TLM_OK)
+        return tlmi_json_set(object, "eos_token_id", list);
+    tlmi_json_free(list);
+    return status;
 }
 
 static tlm_status_t set_architecture(tlmi_json_t *config, const tlmi_family_t *family)
@@ -43,11 +61,25 @@ static tlm_status_t set_architecture(tlmi_json_t *config, const tlmi_family_t *f
     return tlmi_hf_set_text(config, "model_type", family->names[TLMI_HF]);
 }
 
-static tlm_status_t set_option(tlmi_json_t *config, const tlm_model_options_t *options,
+/* A key of the family's own is null where the option is 0. */
+static tlm_status_t set_option(tlmi_json_t *config, const tlmi_family_t *family,
+                               const tlm_model_options_t *options,
                                const tlmi_model_option_t *option)
 {
-    const char *key = option->keys[TLMI_HF].key;
+    const char *key = tlmi_family_key(family, option, TLMI_HF);
 
+    if (key == NULL)
+        return TLM_OK;
+    if (strcmp(option->name, "query_scalar") == 0) { /* transformers wants a whole number */
+        const double scalar =
+            options->query_scalar == 0.0 ? (double)options->head_dim : options->query_scalar;
+
+        return tlmi_json_set(config, key,
+                             scalar == floor(scalar) ? tlmi_json_new_int((int64_t)scalar)
+                                                     : tlmi_json_new_number(scalar));
+    }
+    if (option->type == TLMI_NUMBER && tlmi_option_number(options, option) == 0.0)
+        return tlmi_json_set(config, key, tlmi_json_new_null());
     if (option->type == TLMI_NUMBER)
         return tlmi_json_set(config, key,
                              tlmi_json_new_number(tlmi_option_number(options, option)));
@@ -63,13 +95,12 @@ static tlm_status_t set_all(tlmi_json_t *config, const tlmi_family_t *family,
 {
     TLMI_TRY(set_architecture(config, family));
     for (size_t i = 0; i < tlmi_num_options; i++)
-        if (tlmi_options[i].keys[TLMI_HF].key != NULL)
-            TLMI_TRY(set_option(config, options, &tlmi_options[i]));
-    TLMI_TRY(tlmi_hf_set_text(config, "hidden_act", "silu"));
-    TLMI_TRY(tlmi_json_set(config, "rope_scaling", tlmi_json_new_null()));
-    TLMI_TRY(tlmi_json_set(config, "attention_bias", tlmi_json_new_bool(false)));
+        TLMI_TRY(set_option(config, family, options, &tlmi_options[i]));
+    TLMI_TRY(tlmi_hf_blocks_write(config, family, options));
+    TLMI_TRY(tlmi_hf_rope_write(config, family, options));
     TLMI_TRY(tlmi_json_set(config, "attention_dropout", tlmi_json_new_number(0.0)));
-    TLMI_TRY(tlmi_json_set(config, "mlp_bias", tlmi_json_new_bool(false)));
+    /* Some classes would take an id that small vocabularies do not have. */
+    TLMI_TRY(tlmi_json_set(config, "pad_token_id", tlmi_json_new_null()));
     TLMI_TRY(tlmi_json_set(config, "use_cache", tlmi_json_new_bool(true)));
     TLMI_TRY(tlmi_hf_set_tokens(config, file));
     return tlmi_hf_set_text(config, "torch_dtype", tlmi_weights_type(file->weights)->name);
@@ -93,25 +124,52 @@ tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlmi_family_t *family
 
 /* ---- Reading ---------------------------------------------------------------------------- */
 
-static tlm_status_t refuse(const char *path, const char *key, const char *reason)
+tlm_status_t tlmi_config_refuse(const char *path, const char *key, const tlmi_json_t *value,
+                                const char *wanted)
 {
-    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"%s\" %s", path, key, reason);
+    const char *text = "something else";
+    size_t size = strlen(text);
+    bool flag = false;
+    double number = 0.0;
+
+    if (tlmi_json_get_bool(value, &flag))
+        text = flag ? "true" : "false";
+    else if (tlmi_json_get_number(value, &number))
+        text = TLMI_G(number);
+    else if (tlmi_json_get_string(value, &text, &size))
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"%s\" is %.*s, not %s", path, key,
+                         size < 64 ? (int)size : 64, text, wanted);
+    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"%s\" is %s, not %s", path, key, text, wanted);
 }
 
-static tlm_status_t fail_key(const char *path, const char *key, const char *wanted)
+tlm_status_t tlmi_config_bad_key(const char *path, const char *key, const char *wanted)
 {
     return tlmi_fail(TLM_ERR_FORMAT, "%s: \"%s\" is not %s", path, key, wanted);
 }
 
-/* Returns whether the member is missing, null, or equal to this text. */
-static bool is_absent_or(const tlmi_json_t *object, const char *key, const char *text)
+tlm_status_t tlmi_config_number(double *out, const tlmi_json_t *object, const char *key,
+                                double missing, const char *path)
 {
     const tlmi_json_t *value = tlmi_json_member(object, key);
-    const char *own;
-    size_t size;
+    double number = missing;
 
-    return tlmi_json_is_null(value) || (tlmi_json_get_string(value, &own, &size) &&
-                                        size == strlen(text) && memcmp(own, text, size) == 0);
+    if (tlmi_json_is_null(value) ? missing == TLMI_REQUIRED
+                                 : !(tlmi_json_get_number(value, &number) && number > 0.0))
+        return tlmi_config_bad_key(path, key, "a number above 0");
+    *out = number;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_config_flag(bool *out, const tlmi_json_t *object, const char *key, bool missing,
+                              const char *path)
+{
+    const tlmi_json_t *value = tlmi_json_member(object, key);
+    bool flag = missing;
+
+    if (!tlmi_json_is_null(value) && !tlmi_json_get_bool(value, &flag))
+        return tlmi_config_bad_key(path, key, "true or false");
+    *out = flag;
+    return TLM_OK;
 }
 
 static const tlmi_family_t *family_of_class(const char *name)
@@ -134,7 +192,7 @@ static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_json_t *co
     size_t size = 0;
 
     if (tlmi_json_is_null(list) && tlmi_json_is_null(type))
-        return fail_key(path, "model_type", "there, nor \"architectures\"");
+        return tlmi_config_bad_key(path, "model_type", "there, nor \"architectures\"");
     char names[TLMI_FAMILIES_TEXT];
     if (!tlmi_json_is_null(type)) {
         if (tlmi_json_get_string(type, &name, &size))
@@ -167,27 +225,26 @@ static double missing_value(const tlmi_family_t *family, const tlmi_model_option
 }
 
 static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_model_option_t *option,
-                                const tlmi_json_t *value, const char *path)
+                                const char *key, const tlmi_json_t *value, const char *path)
 {
-    const char *key = option->keys[TLMI_HF].key;
     double number;
 
     if (option->type == TLMI_NUMBER) {
         if (!tlmi_json_get_number(value, &number) || !(number > 0.0))
-            return fail_key(path, key, "a number above 0");
+            return tlmi_config_bad_key(path, key, "a number above 0");
         tlmi_option_set_number(options, option, number);
         return TLM_OK;
     }
     bool flag;
     if (option->type == TLMI_FLAG) {
         if (!tlmi_json_get_bool(value, &flag))
-            return fail_key(path, key, "true or false");
+            return tlmi_config_bad_key(path, key, "true or false");
         tlmi_option_set_int(options, option, flag);
         return TLM_OK;
     }
     int64_t size;
     if (!tlmi_json_get_int(value, &size) || size <= 0)
-        return fail_key(path, key, "a whole number above 0");
+        return tlmi_config_bad_key(path, key, "a whole number above 0");
     tlmi_option_set_int(options, option, size);
     return TLM_OK;
 }
@@ -197,100 +254,94 @@ static tlm_status_t read_table(tlm_model_options_t *options, const tlmi_family_t
 {
     for (size_t i = 0; i < tlmi_num_options; i++) {
         const tlmi_model_option_t *option = &tlmi_options[i];
-        const char *key = option->keys[TLMI_HF].key;
+        const char *key = tlmi_family_key(family, option, TLMI_HF);
         const tlmi_json_t *value = key == NULL ? NULL : tlmi_json_member(config, key);
         const double missing = missing_value(family, option);
 
         if (key == NULL)
             continue;
         if (!tlmi_json_is_null(value) || missing == TLMI_REQUIRED)
-            TLMI_TRY(read_option(options, option, value, path));
-        else
+            TLMI_TRY(read_option(options, option, key, value, path));
+        else if (value == NULL || option->keys[TLMI_HF].key == key)
             tlmi_option_set(options, option, missing);
+        /* else: null for a key of the family's own is no value, and the option stays 0 */
     }
+    if (options->query_scalar == (double)options->head_dim)
+        options->query_scalar = 0.0;
     tlmi_family_apply(options, family);
     return TLM_OK;
 }
 
-static tlm_status_t check_switches(const tlmi_json_t *config, const char *path)
+/* ---- Tokens ----------------------------------------------------------------------------- */
+
+/* Reads an id. -1 means none, and defaults may be outside the vocabulary: *exists becomes false. */
+static tlm_status_t read_id(bool *exists, uint32_t *id, const tlmi_json_t *value, const char *key,
+                            int64_t vocab_size, const char *path)
 {
-    static const char *const biases[] = {"attention_bias", "mlp_bias"};
-    static const char *const nulls[] = {"sliding_window", "quantization_config"};
-    bool is_set = false;
-
-    for (size_t i = 0; i < COUNT_OF(biases); i++) {
-        const tlmi_json_t *value = tlmi_json_member(config, biases[i]);
-        if (!tlmi_json_is_null(value) && !tlmi_json_get_bool(value, &is_set))
-            return fail_key(path, biases[i], "true or false");
-        if (is_set)
-            return refuse(path, biases[i], "is true, and models here have no biases");
-    }
-    for (size_t i = 0; i < COUNT_OF(nulls); i++)
-        if (!tlmi_json_is_null(tlmi_json_member(config, nulls[i])))
-            return refuse(path, nulls[i], "is not supported");
-    if (!is_absent_or(config, "hidden_act", "silu") && !is_absent_or(config, "hidden_act", "swish"))
-        return refuse(path, "hidden_act", "is not silu");
-    return TLM_OK;
-}
-
-/* Reads a positive number. Sets *out to `missing` if the key is missing or null. */
-static tlm_status_t read_number(double *out, const tlmi_json_t *object, const char *key,
-                                double missing, const char *path)
-{
-    const tlmi_json_t *value = tlmi_json_member(object, key);
-
-    *out = missing;
-    if (tlmi_json_is_null(value) || (tlmi_json_get_number(value, out) && *out > 0.0))
-        return TLM_OK;
-    return fail_key(path, key, "a number above 0");
-}
-
-/* Since transformers 5, "rope_parameters" holds all RoPE settings. Earlier versions used
- * "rope_scaling" beside "rope_theta", which *theta already holds. */
-static tlm_status_t read_rope(double *theta, const tlmi_json_t *config, const char *path)
-{
-    static const char *const keys[] = {"rope_scaling", "rope_parameters"};
-    double part;
-
-    TLMI_TRY(read_number(&part, config, "partial_rotary_factor", 1.0, path));
-    if (part != 1.0)
-        return refuse(path, "partial_rotary_factor", "is not 1");
-    for (size_t i = 0; i < COUNT_OF(keys); i++) {
-        const tlmi_json_t *rope = tlmi_json_member(config, keys[i]);
-
-        if (tlmi_json_is_null(rope))
-            continue;
-        if (!tlmi_json_is_object(rope))
-            return fail_key(path, keys[i], "an object");
-        if (!is_absent_or(rope, "rope_type", "default") || !is_absent_or(rope, "type", "default"))
-            return refuse(path, keys[i], "is of a type other than default");
-        TLMI_TRY(read_number(theta, rope, "rope_theta", *theta, path));
-        TLMI_TRY(read_number(&part, rope, "partial_rotary_factor", 1.0, path));
-        if (part != 1.0)
-            return refuse(path, "partial_rotary_factor", "is not 1");
-    }
-    return TLM_OK;
-}
-
-/* Reads an id. If the value is a list, reads its first id. */
-static tlm_status_t read_token(bool *exists, uint32_t *id, const tlmi_json_t *config,
-                               const char *key, int64_t vocab_size, const char *path)
-{
-    const tlmi_json_t *value = tlmi_json_member(config, key);
-
-    if (tlmi_json_is_array(value))
-        value = tlmi_json_item(value, 0);
-    *exists = !tlmi_json_is_null(value);
-    if (!*exists)
-        return TLM_OK;
     int64_t number;
+
     if (!tlmi_json_get_int(value, &number))
-        return fail_key(path, key, "an id");
-    *exists = number >= 0 && number < vocab_size; /* -1 means none; defaults may be out of range */
+        return tlmi_config_bad_key(path, key, "an id");
+    *exists = number >= 0 && number < vocab_size;
     if (*exists)
         *id = (uint32_t)number;
     return TLM_OK;
 }
+
+static tlm_status_t read_begin_token(tlm_model_file_options_t *file, const tlmi_json_t *object,
+                                     int64_t vocab_size, const char *path)
+{
+    static const char key[] = "bos_token_id";
+    const tlmi_json_t *value = tlmi_json_member(object, key);
+
+    if (tlmi_json_is_array(value))
+        value = tlmi_json_item(value, 0);
+    if (tlmi_json_is_null(value) || file->has_begin_token)
+        return TLM_OK;
+    return read_id(&file->has_begin_token, &file->begin_token, value, key, vocab_size, path);
+}
+
+tlm_status_t tlmi_add_end_token(tlm_model_file_options_t *file, uint32_t id, const char *path)
+{
+    if (!file->has_end_token) {
+        file->has_end_token = true;
+        file->end_token = id;
+        return TLM_OK;
+    }
+    if (id == file->end_token)
+        return TLM_OK;
+    for (uint32_t i = 0; i < file->num_more_end_tokens; i++)
+        if (id == file->more_end_tokens[i])
+            return TLM_OK;
+    if (file->num_more_end_tokens == TLM_MORE_END_TOKENS)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: more than %d end tokens", path,
+                         TLM_MORE_END_TOKENS + 1);
+    file->more_end_tokens[file->num_more_end_tokens++] = id;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_hf_tokens_read(tlm_model_file_options_t *file, const tlmi_json_t *object,
+                                 int64_t vocab_size, const char *path)
+{
+    static const char key[] = "eos_token_id";
+    const tlmi_json_t *value = tlmi_json_member(object, key);
+    const bool is_list = tlmi_json_is_array(value);
+    const size_t n = is_list ? tlmi_json_size(value) : tlmi_json_is_null(value) ? 0 : 1;
+
+    TLMI_TRY(read_begin_token(file, object, vocab_size, path));
+    for (size_t i = 0; i < n; i++) {
+        bool exists = false;
+        uint32_t id = 0;
+
+        TLMI_TRY(read_id(&exists, &id, is_list ? tlmi_json_item(value, i) : value, key, vocab_size,
+                         path));
+        if (exists)
+            TLMI_TRY(tlmi_add_end_token(file, id, path));
+    }
+    return TLM_OK;
+}
+
+/* ---- The file --------------------------------------------------------------------------- */
 
 tlm_status_t tlmi_hf_config_read(tlm_model_options_t *out, const tlmi_family_t **family,
                                  tlm_model_file_options_t *file, const tlmi_json_t *config,
@@ -301,12 +352,9 @@ tlm_status_t tlmi_hf_config_read(tlm_model_options_t *out, const tlmi_family_t *
 
     TLMI_TRY(find_family(family, config, path));
     TLMI_TRY(read_table(&options, *family, config, path));
-    TLMI_TRY(check_switches(config, path));
-    TLMI_TRY(read_rope(&options.rope_theta, config, path));
-    TLMI_TRY(read_token(&tokens.has_begin_token, &tokens.begin_token, config, "bos_token_id",
-                        options.vocab_size, path));
-    TLMI_TRY(read_token(&tokens.has_end_token, &tokens.end_token, config, "eos_token_id",
-                        options.vocab_size, path));
+    TLMI_TRY(tlmi_hf_blocks_read(&options, *family, config, path));
+    TLMI_TRY(tlmi_hf_rope_read(&options, *family, config, path));
+    TLMI_TRY(tlmi_hf_tokens_read(&tokens, config, options.vocab_size, path));
     *out = options;
     *file = tokens;
     return TLM_OK;

@@ -155,14 +155,18 @@ static bool is_rope_table(const char *name)
 }
 
 static tlm_status_t place(tlmi_found_weight_t *found, const tlm_model_t *model,
-                          const tlmi_st_tensor_t *tensor, shard_t *shard)
+                          const tlmi_convention_t *convention, const tlmi_st_tensor_t *tensor,
+                          shard_t *shard)
 {
     const tlmi_dtype_t *type = tlmi_dtype_of_safetensors(tensor->dtype);
 
     if (type != NULL && type->load != NULL)
-        return tlmi_weight_place(found, model, TLMI_HF, tensor->name, strlen(tensor->name),
-                                 &(tlmi_found_weight_t){tensor->data, type, tensor->shape,
-                                                        tensor->ndim, &shard->file.mapping},
+        return tlmi_weight_place(found, model, convention, tensor->name, strlen(tensor->name),
+                                 &(tlmi_found_weight_t){.data = tensor->data,
+                                                        .type = type,
+                                                        .shape = tensor->shape,
+                                                        .ndim = tensor->ndim,
+                                                        .file = &shard->file.mapping},
                                  shard->path);
     return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.128s' is %.16s, not F32, F16, BF16 or F64",
                      shard->path, tensor->name, tensor->dtype);
@@ -187,7 +191,7 @@ static tlm_status_t check_tied(const tlmi_found_weight_t *embedding, const tlmi_
 }
 
 static tlm_status_t place_all(tlmi_found_weight_t *found, const tlm_model_t *model,
-                              folder_t *folder)
+                              const tlmi_convention_t *convention, folder_t *folder)
 {
     const tlmi_st_tensor_t *output = NULL;
     const char *output_path = NULL;
@@ -207,7 +211,7 @@ static tlm_status_t place_all(tlmi_found_weight_t *found, const tlm_model_t *mod
                 output_path = shard->path;
                 continue;
             }
-            TLMI_TRY(place(found, model, tensor, shard));
+            TLMI_TRY(place(found, model, convention, tensor, shard));
         }
     }
     return output == NULL ? TLM_OK : check_tied(&found[0], output, model, output_path);
@@ -232,6 +236,24 @@ done:
     return status;
 }
 
+/* Adds the tokens of generation_config.json, where there is one. */
+static tlm_status_t read_generation_config(tlm_model_file_options_t *file, int64_t vocab_size,
+                                           const char *directory)
+{
+    char *path = tlmi_path_join(directory, "generation_config.json");
+    tlmi_json_t *config = NULL;
+    tlm_status_t status = path == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+
+    if (path == NULL || !tlmi_is_regular_file(path))
+        goto done;
+    TLMI_TRY_OR(done, read_object(&config, path));
+    status = tlmi_hf_tokens_read(file, config, vocab_size, path);
+    tlmi_json_free(config);
+done:
+    tlmi_free(path);
+    return status;
+}
+
 tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, const char *directory,
                           bool keep)
 {
@@ -242,6 +264,8 @@ tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, con
     tlm_model_options_t options;
 
     TLMI_TRY(read_config(&options, &convention.family, &own, directory));
+    TLMI_TRY(read_generation_config(&own, options.vocab_size, directory));
+    own.family = (int32_t)(convention.family - tlmi_families) + 1;
     folder_t *folder = tlmi_calloc(1, sizeof(*folder), "a folder of weights");
     if (folder == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -250,7 +274,7 @@ tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, con
     TLMI_TRY_OR(done, open_weights(folder));
     TLMI_TRY_OR(done, tlmi_weights_begin(&model, &found, &options, keep, folder->num_tensors,
                                          folder->bytes, directory));
-    TLMI_TRY_OR(done, place_all(found, model, folder));
+    TLMI_TRY_OR(done, place_all(found, model, &convention, folder));
     TLMI_TRY_OR(done, tlmi_weights_fill(model, found, &convention, directory));
     own.weights = tlmi_weights_choice(found[0].type);
     *file = own;

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "interchange/interchange.h"
 #include "formats/safetensors.h"
+#include "tensor/tensor_core.h"
 #include "tinylm/tokenizer_files.h"
 #include "tokenizer/pretokenize/unicode.h"
 
@@ -18,19 +19,24 @@
 
 /* ---- Weights ---------------------------------------------------------------------------- */
 
-static void describe_weights(tlmi_st_tensor_t *tensors, char (*names)[TLMI_WEIGHT_NAME_SIZE],
-                             const tlm_model_t *model, const tlmi_dtype_t *type)
+/* Fills both arrays and returns the number of tensors. */
+static size_t describe_weights(tlmi_st_tensor_t *tensors, tlmi_file_tensor_t *files,
+                               const tlmi_model_file_t *folder, const tlmi_dtype_t *type)
 {
-    for (size_t i = 0; i < model->num_parameters; i++) {
-        const tlmi_parameter_spec_t *spec = &model->specs[i];
+    size_t n = 0;
 
-        tlmi_weight_name(names[i], model, i, TLMI_HF);
-        tensors[i].name = names[i];
-        tensors[i].dtype = type->safetensors;
-        tensors[i].ndim = spec->ndim;
-        memcpy(tensors[i].shape, spec->shape, sizeof(spec->shape));
-        tensors[i].bytes = (size_t)tlm_tensor_numel(model->parameters[i]) * type->bytes;
+    for (size_t i = 0; i < folder->model->num_parameters; i++) {
+        if (!tlmi_file_tensor(&files[n], folder->model, i, &folder->convention))
+            continue;
+        tensors[n].name = files[n].name;
+        tensors[n].dtype = type->safetensors;
+        tensors[n].ndim = files[n].ndim;
+        memcpy(tensors[n].shape, files[n].shape, sizeof(files[n].shape));
+        tensors[n].bytes =
+            (size_t)tlmi_dims_product(files[n].shape, 0, files[n].ndim) * type->bytes;
+        n++;
     }
+    return n;
 }
 
 static tlm_status_t sink(void *user, const void *bytes, size_t size)
@@ -57,27 +63,26 @@ static tlm_status_t save_weights(const tlmi_model_file_t *folder, const char *pa
 {
     const tlmi_dtype_t *type = tlmi_weights_type(folder->options.weights);
     const tlm_model_t *model = folder->model;
-    const size_t n = model->num_parameters;
-    tlmi_st_tensor_t *tensors = tlmi_calloc(n, sizeof(*tensors), "the tensors of a model");
-    char(*names)[TLMI_WEIGHT_NAME_SIZE] =
-        tlmi_alloc(n, TLMI_WEIGHT_NAME_SIZE, "the names of a model's tensors");
+    const size_t most = model->num_parameters;
+    tlmi_st_tensor_t *tensors = tlmi_calloc(most, sizeof(*tensors), "the tensors of a model");
+    tlmi_file_tensor_t *files = tlmi_alloc(most, sizeof(*files), "the names of a model's tensors");
     tlmi_st_writer_t *writer = NULL;
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
 
-    if (tensors == NULL || names == NULL)
+    if (tensors == NULL || files == NULL)
         goto done;
-    describe_weights(tensors, names, model, type);
+    const size_t n = describe_weights(tensors, files, folder, type);
     tlmi_json_t *metadata;
     TLMI_TRY_OR(done, make_metadata(&metadata));
     TLMI_TRY_OR(done, tlmi_st_writer_open(&writer, path, tensors, n, metadata));
     for (size_t i = 0; i < n; i++)
-        TLMI_TRY_OR(done,
-                    tlmi_weight_write(model, i, &folder->convention, type, path, sink, writer));
+        TLMI_TRY_OR(done, tlmi_weight_write(model, &files[i], &folder->convention, type, path, sink,
+                                            writer));
     status = tlmi_st_writer_commit(writer);
     writer = NULL;
 done:
     tlmi_st_writer_abort(writer);
-    tlmi_free(names);
+    tlmi_free(files);
     tlmi_free(tensors);
     return status;
 }

@@ -37,6 +37,8 @@ typedef struct tlmi_model_file {
     const tlm_tokenizer_t *tokenizer; /* may be NULL */
     tlm_model_file_options_t options;
     tlmi_convention_t convention;
+    float *rope_factors; /* of GGUF; NULL: none. Owned by the writer of GGUF. */
+    int64_t num_rope_factors;
 } tlmi_model_file_t;
 
 /* Checks what a save call was given: `path`, which the call's parameter `path_name` holds, and a
@@ -51,12 +53,20 @@ tlm_status_t tlmi_model_file_prepare(tlmi_model_file_t *out, const char *functio
 
 /* ---- Names ------------------------------------------------------------------------------ */
 
-void tlmi_weight_name(char out[TLMI_WEIGHT_NAME_SIZE], const tlm_model_t *model, size_t index,
-                      tlmi_format_t format);
+/* A tensor of a file: one parameter, or several of equal columns, whose rows follow each other. */
+typedef struct tlmi_file_tensor {
+    char name[TLMI_WEIGHT_NAME_SIZE];
+    size_t parameters[TLMI_MAX_FUSED];
+    int32_t count;
+    int64_t shape[2]; /* of the tensor, transposed or not */
+    int32_t ndim;
+    bool transposed; /* its columns are the rows of the parameters */
+} tlmi_file_tensor_t;
 
-/* Returns the index of the parameter with that name, or model->num_parameters if there is none. */
-size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
-                        tlmi_format_t format);
+/* Describes the tensor that begins with parameter `index`. Returns false if that parameter follows
+ * another one in its tensor. */
+bool tlmi_file_tensor(tlmi_file_tensor_t *out, const tlm_model_t *model, size_t index,
+                      const tlmi_convention_t *convention);
 
 /* ---- Values ----------------------------------------------------------------------------- */
 
@@ -68,9 +78,9 @@ int32_t tlmi_weights_choice(const tlmi_dtype_t *type);
 /* Receives the bytes of a file, one piece per call. */
 typedef tlm_status_t (*tlmi_weight_sink_t)(void *user, const void *bytes, size_t size);
 
-/* Passes a parameter's values to `sink` as elements of `type`. Returns TLM_ERR_RANGE if a value is
- * too large for the type; the message starts with `path` and names the parameter. */
-tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index,
+/* Passes a tensor's values to `sink` as elements of `type`. Returns TLM_ERR_RANGE if a value is too
+ * large for the type; the message starts with `path` and names the parameter. */
+tlm_status_t tlmi_weight_write(const tlm_model_t *model, const tlmi_file_tensor_t *tensor,
                                const tlmi_convention_t *convention, const tlmi_dtype_t *type,
                                const char *path, tlmi_weight_sink_t sink, void *user);
 
@@ -84,6 +94,9 @@ typedef struct tlmi_found_weight {
     const int64_t *shape;
     int32_t ndim;
     tlmi_mapping_t *file; /* the file that contains `data` */
+    /* In `found`: the parameter is columns first .. of the file's rows of `columns` elements. */
+    bool transposed;
+    int64_t first, columns;
 } tlmi_found_weight_t;
 
 /* Creates a model and an array with one entry per parameter, all not found yet; the caller owns
@@ -96,7 +109,7 @@ tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found
 /* Records a tensor in `found`. Returns TLM_ERR_UNSUPPORTED if the model has no tensor with that
  * name, TLM_ERR_FORMAT if it was already found, and TLM_ERR_SHAPE if its shape differs. */
 tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *model,
-                               tlmi_format_t format, const char *name, size_t size,
+                               const tlmi_convention_t *convention, const char *name, size_t size,
                                const tlmi_found_weight_t *tensor, const char *path);
 
 /* Copies all tensors into the model, as float32; in a model made to keep its weights, matrices stay
@@ -129,6 +142,37 @@ tlm_status_t tlmi_hf_config_read(tlm_model_options_t *out, const tlmi_family_t *
                                  tlm_model_file_options_t *file, const tlmi_json_t *config,
                                  const char *path);
 
+/* Parts of the two above: RoPE, and what blocks have beyond the table of options. Reading comes after
+ * that of the table, and RoPE after the rest. */
+tlm_status_t tlmi_hf_rope_read(tlm_model_options_t *options, const tlmi_family_t *family,
+                               const tlmi_json_t *config, const char *path);
+tlm_status_t tlmi_hf_rope_write(tlmi_json_t *config, const tlmi_family_t *family,
+                                const tlm_model_options_t *options);
+tlm_status_t tlmi_hf_blocks_read(tlm_model_options_t *options, const tlmi_family_t *family,
+                                 const tlmi_json_t *config, const char *path);
+tlm_status_t tlmi_hf_blocks_write(tlmi_json_t *config, const tlmi_family_t *family,
+                                  const tlm_model_options_t *options);
+
+/* Fail with TLM_ERR_UNSUPPORTED for a key with a value that asks for what models here do not have,
+ * and with TLM_ERR_FORMAT for a value that the key cannot have. */
+tlm_status_t tlmi_config_refuse(const char *path, const char *key, const tlmi_json_t *value,
+                                const char *wanted);
+tlm_status_t tlmi_config_bad_key(const char *path, const char *key, const char *wanted);
+
+/* Read a positive number or a flag; `missing` if the key is missing or null (TLMI_REQUIRED: it must
+ * not be). */
+tlm_status_t tlmi_config_number(double *out, const tlmi_json_t *object, const char *key,
+                                double missing, const char *path);
+tlm_status_t tlmi_config_flag(bool *out, const tlmi_json_t *object, const char *key, bool missing,
+                              const char *path);
+
+/* Adds the tokens of "bos_token_id" and "eos_token_id" to those that *file has. */
+tlm_status_t tlmi_hf_tokens_read(tlm_model_file_options_t *file, const tlmi_json_t *object,
+                                 int64_t vocab_size, const char *path);
+
+/* Adds an end token, unless it is there. */
+tlm_status_t tlmi_add_end_token(tlm_model_file_options_t *file, uint32_t id, const char *path);
+
 /* Sets "bos_token_id" and "eos_token_id", each to null if the token does not exist. */
 tlm_status_t tlmi_hf_set_tokens(tlmi_json_t *object, const tlm_model_file_options_t *file);
 
@@ -150,6 +194,28 @@ const char *tlmi_gguf_key(char buffer[TLMI_GGUF_KEY_SIZE], const tlmi_family_t *
 
 /* Keys besides attention.key_length that also give the width of a head. */
 extern const char *const tlmi_gguf_head_widths[TLMI_GGUF_NUM_HEAD_WIDTHS];
+
+/* What the table of options has no key for: gguf_blocks.c. */
+extern const char tlmi_gguf_rope_factors[]; /* the tensor of factors by which angles are divided */
+bool tlmi_gguf_is_block_key(const char *key, size_t size); /* without the family */
+tlm_status_t tlmi_gguf_blocks_read(tlm_model_options_t *options, const tlmi_gguf_t *file,
+                                   const tlmi_family_t *family, const char *path);
+
+/* Returns TLM_ERR_UNSUPPORTED, naming the option, for a model whose files llama.cpp would take for
+ * another. */
+tlm_status_t tlmi_gguf_check(const char *function, const tlmi_family_t *family,
+                             const tlm_model_options_t *options);
+tlm_status_t tlmi_gguf_put_rope(tlmi_gguf_writer_t *writer, const tlmi_family_t *family,
+                                const tlm_model_options_t *options);
+
+/* Makes the factors of angles that the model's files need; the caller owns *out: NULL, and n 0, for
+ * none. */
+tlm_status_t tlmi_gguf_make_factors(float **out, int64_t *n, const tlm_model_options_t *options);
+
+/* Recovers the short decimal behind a rounded float32: 9.99999974737875e-06 becomes 1e-5. */
+double tlmi_gguf_undo_rounding(double number);
+
+const tlmi_gguf_tensor_t *tlmi_gguf_find_tensor(const tlmi_gguf_t *file, const char *name);
 
 /* Loads the model in a file and stores its tokens and weight type in *info. Unless `tokenizer` is
  * NULL, also sets *tokenizer to the file's tokenizer, or to NULL if it has none. The caller owns

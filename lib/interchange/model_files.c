@@ -62,6 +62,32 @@ static tlm_status_t check_options(tlm_model_file_options_t *options, const char 
         TLMI_TRY(check_token(function, "begin_token", options->begin_token, model));
     if (options->has_end_token)
         TLMI_TRY(check_token(function, "end_token", options->end_token, model));
+    if (options->num_more_end_tokens > TLM_MORE_END_TOKENS)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: num_more_end_tokens %" PRIu32 " is above %d", function,
+                         options->num_more_end_tokens, TLM_MORE_END_TOKENS);
+    for (uint32_t i = 0; i < options->num_more_end_tokens; i++)
+        TLMI_TRY(check_token(function, "end token", options->more_end_tokens[i], model));
+    return TLM_OK;
+}
+
+/* The family that the caller asks for, if it has the options, or the first that has them. */
+static tlm_status_t choose_family(const tlmi_family_t **out, const char *function,
+                                  const tlm_model_options_t *options, int32_t asked)
+{
+    if (asked < TLM_FAMILY_AUTO || (size_t)asked > tlmi_num_families)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: family %" PRId32 " is not in 0 .. %zu",
+                         function, asked, tlmi_num_families);
+    if (asked == TLM_FAMILY_AUTO)
+        return tlmi_family_of(out, function, options);
+    const tlmi_family_t *family = &tlmi_families[asked - 1];
+    const tlmi_model_option_t *lacking = tlmi_family_lacks(family, options);
+    char text[TLMI_OPTION_TEXT];
+    if (lacking != NULL)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: %s has no %s (%s)", function,
+                         family->names[TLMI_HF], tlmi_option_text(text, options, lacking),
+                         lacking->name);
+    *out = family;
     return TLM_OK;
 }
 
@@ -70,14 +96,19 @@ tlm_status_t tlmi_model_file_prepare(tlmi_model_file_t *out, const char *functio
                                      const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
                                      const tlm_model_file_options_t *options)
 {
-    tlmi_model_file_t file = {path, model, tokenizer, TLM_MODEL_FILE_OPTIONS_INIT, {format, NULL}};
+    tlmi_model_file_t file = {.path = path,
+                              .model = model,
+                              .tokenizer = tokenizer,
+                              .options = TLM_MODEL_FILE_OPTIONS_INIT,
+                              .convention = {format, NULL}};
 
     if (path == NULL)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s is NULL", function, path_name);
     TLMI_REQUIRE(function, model);
     if (options != NULL)
         TLMI_TRY(tlmi_options_read(function, &file.options, TLMI_MODEL_FILE_OPTIONS, options));
-    TLMI_TRY(tlmi_family_of(&file.convention.family, function, &model->options));
+    TLMI_TRY(
+        choose_family(&file.convention.family, function, &model->options, file.options.family));
     TLMI_TRY(check_options(&file.options, function, model, tokenizer));
     if (format == TLMI_HF && tlmi_weights_type(file.options.weights)->safetensors == NULL)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: safetensors has no weights of type %s", function,

@@ -27,45 +27,103 @@ const tlmi_family_t *tlmi_family_find(tlmi_format_t format, const char *name, si
     return NULL;
 }
 
+/* Whether an earlier family has the same name: Mistral's models are "llama" in GGUF. */
+static bool is_repeated(size_t family, tlmi_format_t format)
+{
+    const char *name = tlmi_families[family].names[format];
+
+    return tlmi_family_find(format, name, strlen(name)) != &tlmi_families[family];
+}
+
 const char *tlmi_families_text(char *buffer, tlmi_format_t format)
 {
     size_t used = 0;
 
     for (size_t i = 0; i < tlmi_num_families && used < TLMI_FAMILIES_TEXT; i++)
-        used += (size_t)snprintf(buffer + used, TLMI_FAMILIES_TEXT - used, "%s%s",
-                                 i == 0                       ? ""
-                                 : i + 1 == tlmi_num_families ? " or "
-                                                              : ", ",
-                                 tlmi_families[i].names[format]);
+        if (!is_repeated(i, format))
+            used += (size_t)snprintf(buffer + used, TLMI_FAMILIES_TEXT - used, "%s%s",
+                                     i == 0                       ? ""
+                                     : i + 1 == tlmi_num_families ? " or "
+                                                                  : ", ",
+                                     tlmi_families[i].names[format]);
     return buffer;
 }
 
 void tlmi_family_apply(tlm_model_options_t *options, const tlmi_family_t *family)
 {
-    for (const tlmi_setting_t *fixed = family->fixed; fixed->option != NULL; fixed++)
-        tlmi_option_set(options, tlmi_option_find(fixed->option), fixed->value);
+    /* Backwards, so that the first value of an option stays. */
+    for (int32_t i = TLMI_MAX_SETTINGS - 1; i >= 0; i--)
+        if (family->fixed[i].option != NULL && family->fixed[i].value != TLMI_ANY)
+            tlmi_option_set(options, tlmi_option_find(family->fixed[i].option),
+                            family->fixed[i].value);
 }
 
 /* ---- Names ------------------------------------------------------------------------------ */
 
-void tlmi_weight_name(char out[TLMI_WEIGHT_NAME_SIZE], const tlm_model_t *model, size_t index,
-                      tlmi_format_t format)
+/* The family's own entry for a tensor that has the part, or NULL. */
+static const tlmi_family_tensor_t *find_own(const tlmi_convention_t *convention, int32_t part)
+{
+    const tlmi_family_tensor_t *own = convention->family->tensors;
+
+    for (; own != NULL && own->name != NULL; own++)
+        for (int32_t i = 0; i < own->count && own->format == convention->format; i++)
+            if (own->parts[i] == part)
+                return own;
+    return NULL;
+}
+
+static const char *layer_prefix(const tlmi_convention_t *convention)
+{
+    const char *own = convention->family->hf_layer_prefix;
+
+    return convention->format == TLMI_HF && own != NULL ? own
+                                                        : tlmi_layer_prefixes[convention->format];
+}
+
+/* Sets the shape: the rows of all parameters, transposed or not. */
+static void set_shape(tlmi_file_tensor_t *tensor, const tlm_model_t *model)
+{
+    const tlmi_parameter_spec_t *spec = &model->specs[tensor->parameters[0]];
+    int64_t rows = 0;
+
+    for (int32_t i = 0; i < tensor->count; i++)
+        rows += model->specs[tensor->parameters[i]].shape[0];
+    tensor->ndim = spec->ndim;
+    tensor->shape[tensor->transposed ? 1 : 0] = rows;
+    tensor->shape[tensor->transposed ? 0 : 1] = spec->shape[1];
+}
+
+bool tlmi_file_tensor(tlmi_file_tensor_t *out, const tlm_model_t *model, size_t index,
+                      const tlmi_convention_t *convention)
 {
     const tlmi_parameter_spec_t *spec = &model->specs[index];
-    const char *name = tlmi_parts[spec->part].names[format];
+    const tlmi_family_tensor_t *own = find_own(convention, spec->part);
+    const char *name = own != NULL ? own->name : tlmi_parts[spec->part].names[convention->format];
+    tlmi_file_tensor_t tensor = {.count = 1, .parameters = {index}};
 
+    if (own != NULL && own->parts[0] != spec->part)
+        return false;
+    if (own != NULL) {
+        tensor.count = own->count;
+        tensor.transposed = own->transposed;
+        for (int32_t i = 1; i < own->count; i++)
+            tensor.parameters[i] = tlmi_part_index(&model->shape, spec->layer, own->parts[i]);
+    }
     if (tlmi_part_is_in_block(spec->part))
-        snprintf(out, TLMI_WEIGHT_NAME_SIZE, "%s%" PRId64 ".%s", tlmi_layer_prefixes[format],
+        snprintf(tensor.name, sizeof(tensor.name), "%s%" PRId64 ".%s", layer_prefix(convention),
                  spec->layer, name);
     else
-        snprintf(out, TLMI_WEIGHT_NAME_SIZE, "%s", name);
+        snprintf(tensor.name, sizeof(tensor.name), "%s", name);
+    set_shape(&tensor, model);
+    *out = tensor;
+    return true;
 }
 
 /* Returns the number after the layer prefix, or 0 for other names and too large numbers. */
 static int64_t read_layer(const tlm_model_t *model, const char *name, size_t size,
-                          tlmi_format_t format)
+                          const tlmi_convention_t *convention)
 {
-    const char *prefix = tlmi_layer_prefixes[format];
+    const char *prefix = layer_prefix(convention);
     int64_t layer = 0;
 
     if (size <= strlen(prefix) || memcmp(name, prefix, strlen(prefix)) != 0)
@@ -76,22 +134,19 @@ static int64_t read_layer(const tlm_model_t *model, const char *name, size_t siz
     return layer < model->options.num_layers ? layer : 0;
 }
 
-size_t tlmi_weight_find(const tlm_model_t *model, const char *name, size_t size,
-                        tlmi_format_t format)
+/* Finds the tensor with that name. Returns false if the model has none. */
+static bool find_tensor(tlmi_file_tensor_t *out, const tlm_model_t *model, const char *name,
+                        size_t size, const tlmi_convention_t *convention)
 {
-    const int64_t layer = read_layer(model, name, size, format);
-    char own[TLMI_WEIGHT_NAME_SIZE];
+    const int64_t layer = read_layer(model, name, size, convention);
 
     /* Comparing with the name as it would be written checks the whole name. */
-    for (int32_t part = 0; part < TLMI_NUM_PARTS; part++) {
-        if (!tlmi_has_part(&model->shape, part))
-            continue;
-        size_t index = tlmi_part_index(&model->shape, layer, part);
-        tlmi_weight_name(own, model, index, format);
-        if (strlen(own) == size && memcmp(own, name, size) == 0)
-            return index;
-    }
-    return model->num_parameters;
+    for (int32_t part = 0; part < TLMI_NUM_PARTS; part++)
+        if (tlmi_has_part(&model->shape, part) &&
+            tlmi_file_tensor(out, model, tlmi_part_index(&model->shape, layer, part), convention) &&
+            strlen(out->name) == size && memcmp(out->name, name, size) == 0)
+            return true;
+    return false;
 }
 
 /* ---- Values ----------------------------------------------------------------------------- */
@@ -157,39 +212,137 @@ static bool overflows(float *back, const void *stored, const float *values, int6
     return false;
 }
 
-tlm_status_t tlmi_weight_write(const tlm_model_t *model, size_t index,
+/* What the writers of one tensor share. */
+typedef struct writing {
+    const tlmi_dtype_t *type;
+    const tlmi_convention_t *convention;
+    const char *path;
+    tlmi_weight_sink_t sink;
+    void *user;
+    int64_t columns; /* of the file's rows */
+    void *stored;    /* a row of the file; NULL for float32 */
+    float *back;     /* a row, to check what was stored */
+    float *row;      /* a row whose values are not as the model has them */
+} writing_t;
+
+static tlm_status_t begin_writing(writing_t *writing)
+{
+    const size_t columns = (size_t)writing->columns;
+
+    writing->row = tlmi_alloc(columns, sizeof(float), "a row of weights");
+    if (writing->row == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    if (writing->type->code == TLM_FLOAT32)
+        return TLM_OK;
+    writing->stored = tlmi_alloc(columns / (size_t)writing->type->block, writing->type->bytes,
+                                 "a row of weights");
+    writing->back = tlmi_alloc(columns, sizeof(float), "a row of weights");
+    return writing->stored == NULL || writing->back == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+}
+
+static void end_writing(writing_t *writing)
+{
+    tlmi_free(writing->stored);
+    tlmi_free(writing->back);
+    tlmi_free(writing->row);
+}
+
+/* Writes n values, as many as a row of the file has at most. */
+static tlm_status_t write_row(const writing_t *writing, const float *values, int64_t n,
+                              const char *parameter)
+{
+    if (writing->stored == NULL)
+        return writing->sink(writing->user, values, (size_t)n * sizeof(float));
+    writing->type->store(writing->stored, values, n);
+    if (overflows(writing->back, writing->stored, values, n, writing->type))
+        return tlmi_fail(TLM_ERR_RANGE, "%s: parameter '%s' has a weight too large for %s",
+                         writing->path, parameter, writing->type->name);
+    return writing->sink(writing->user, writing->stored,
+                         (size_t)(n / writing->type->block) * writing->type->bytes);
+}
+
+/* What the file's gains are less than those of the model. */
+static float gain_offset(const tlm_model_t *model, size_t index,
+                         const tlmi_convention_t *convention)
+{
+    const tlmi_part_t *part = &tlmi_parts[model->specs[index].part];
+    const bool is_gain = part->initial == TLMI_INIT_ONES;
+
+    return is_gain && convention->format == TLMI_HF && convention->family->hf_gains_less_1 ? 1.0f
+                                                                                           : 0.0f;
+}
+
+static tlmi_weight_t weight_rows(const tlm_model_t *model, size_t index, const rows_t *rows)
+{
+    const tlm_tensor_t *tensor = model->parameters[index];
+
+    return tlmi_weight_make(tensor->dtype, tlm_tensor_data(tensor), rows->count, rows->columns);
+}
+
+static tlm_status_t write_parameter(const writing_t *writing, const tlm_model_t *model,
+                                    size_t index)
+{
+    const float offset = gain_offset(model, index, writing->convention);
+    const rows_t rows = rows_of(model, index, writing->convention);
+    const tlmi_weight_t weight = weight_rows(model, index, &rows);
+
+    for (int64_t row = 0; row < rows.count; row++) {
+        const float *own = tlmi_weight_row(&weight, own_row(row, rows.width), writing->row);
+
+        if (offset != 0.0f) {
+            for (int64_t i = 0; i < rows.columns; i++)
+                writing->row[i] = own[i] - offset;
+            own = writing->row;
+        }
+        TLMI_TRY(write_row(writing, own, rows.columns, model->specs[index].name));
+    }
+    return TLM_OK;
+}
+
+/* Row by row of the file, which has one column of each parameter's rows. */
+static tlm_status_t write_transposed(const writing_t *writing, const tlm_model_t *model,
+                                     const tlmi_file_tensor_t *tensor)
+{
+    for (int32_t i = 0; i < tensor->count; i++)
+        TLMI_TRY(tlmi_check_float("model_save_hf", model->specs[tensor->parameters[i]].name,
+                                  model->parameters[tensor->parameters[i]]));
+    for (int64_t column = 0; column < tensor->shape[0]; column++) {
+        float *row = writing->row;
+
+        for (int32_t i = 0; i < tensor->count; i++) {
+            const float *values = tlmi_floats(model->parameters[tensor->parameters[i]]);
+            const rows_t rows = rows_of(model, tensor->parameters[i], writing->convention);
+
+            for (int64_t k = 0; k < rows.count; k++)
+                *row++ = values[own_row(k, rows.width) * rows.columns + column];
+        }
+        TLMI_TRY(write_row(writing, writing->row, writing->columns,
+                           model->specs[tensor->parameters[0]].name));
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_weight_write(const tlm_model_t *model, const tlmi_file_tensor_t *tensor,
                                const tlmi_convention_t *convention, const tlmi_dtype_t *type,
                                const char *path, tlmi_weight_sink_t sink, void *user)
 {
-    const rows_t rows = rows_of(model, index, convention);
-    const tlmi_weight_t weight =
-        tlmi_weight_make(model->parameters[index]->dtype, tlm_tensor_data(model->parameters[index]),
-                         rows.count, rows.columns);
-    const size_t size = (size_t)(rows.columns / type->block) * type->bytes;
-    float *row_room = tlmi_alloc((size_t)rows.columns, sizeof(*row_room), "a row of weights");
-    float *back = tlmi_alloc((size_t)rows.columns, sizeof(*back), "a row of weights");
-    void *stored = tlmi_alloc(size, 1, "a row of weights");
-    tlm_status_t status = TLM_OK;
+    writing_t writing = {.type = type,
+                         .convention = convention,
+                         .path = path,
+                         .sink = sink,
+                         .user = user,
+                         .columns = tensor->shape[tensor->ndim - 1]};
+    tlm_status_t status;
 
-    if (row_room == NULL || back == NULL || stored == NULL)
-        status = TLM_ERR_OUT_OF_MEMORY;
-    for (int64_t row = 0; row < rows.count && status == TLM_OK; row++) {
-        const float *own = tlmi_weight_row(&weight, own_row(row, rows.width), row_room);
-
-        if (type->code == TLM_FLOAT32) {
-            status = sink(user, own, size);
-            continue;
-        }
-        type->store(stored, own, rows.columns);
-        if (overflows(back, stored, own, rows.columns, type))
-            status = tlmi_fail(TLM_ERR_RANGE, "%s: parameter '%s' has a weight too large for %s",
-                               path, model->specs[index].name, type->name);
-        else
-            status = sink(user, stored, size);
+    TLMI_TRY_OR(done, begin_writing(&writing));
+    if (tensor->transposed) {
+        status = write_transposed(&writing, model, tensor);
+        goto done;
     }
-    tlmi_free(row_room);
-    tlmi_free(stored);
-    tlmi_free(back);
+    for (int32_t i = 0; i < tensor->count; i++)
+        TLMI_TRY_OR(done, write_parameter(&writing, model, tensor->parameters[i]));
+done:
+    end_writing(&writing);
     return status;
 }
 
@@ -203,6 +356,18 @@ static void leave(const tlmi_found_weight_t *from, const uint8_t *begin, const u
                        (size_t)(end - from->file->data));
 }
 
+/* Takes the parameter's columns of the file's rows. */
+static void read_transposed(float *values, const rows_t *rows, const tlmi_found_weight_t *from)
+{
+    const tlmi_dtype_t *type = from->type;
+    const uint8_t *bytes = (const uint8_t *)from->data + (size_t)from->first * type->bytes;
+
+    for (int64_t column = 0; column < rows->columns; column++)
+        for (int64_t row = 0; row < rows->count; row++)
+            type->load(values + own_row(row, rows->width) * rows->columns + column,
+                       bytes + (size_t)(column * from->columns + row) * type->bytes, 1);
+}
+
 static void read_weight(tlm_model_t *model, size_t index, const tlmi_convention_t *convention,
                         const tlmi_found_weight_t *from)
 {
@@ -210,8 +375,13 @@ static void read_weight(tlm_model_t *model, size_t index, const tlmi_convention_
     float *values = tlmi_floats(model->parameters[index]);
     const rows_t rows = rows_of(model, index, convention);
     const size_t size = (size_t)(rows.columns / from->type->block) * from->type->bytes;
+    const float offset = gain_offset(model, index, convention);
     const uint8_t *bytes = from->data, *left = bytes;
 
+    if (from->transposed) {
+        read_transposed(values, &rows, from);
+        return;
+    }
     for (int64_t row = 0; row < rows.count; row++, bytes += size) {
         from->type->load(values + own_row(row, rows.width) * rows.columns, bytes, rows.columns);
         if (bytes - left >= LEAVE_EVERY) {
@@ -220,6 +390,8 @@ static void read_weight(tlm_model_t *model, size_t index, const tlmi_convention_
         }
     }
     leave(from, left, bytes);
+    for (int64_t i = 0; i < rows.count * rows.columns && offset != 0.0f; i++)
+        values[i] += offset;
 }
 
 static void release_mapping(void *mapping)
@@ -285,7 +457,7 @@ static tlm_status_t keep_weight(tlm_model_t *model, size_t index,
     const rows_t rows = rows_of(model, index, convention);
     const size_t unit = from->type->block == 1 ? from->type->bytes : 1;
 
-    if (spec->ndim == 2 && is_kept(from->type))
+    if (spec->ndim == 2 && is_kept(from->type) && !from->transposed)
         return rows.width == 0 && (uintptr_t)from->data % unit == 0
                    ? keep_in_file(model, index, from)
                    : keep_copied(model, index, &rows, from);
@@ -321,43 +493,65 @@ tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found
     return status;
 }
 
+/* Records the parameters of a tensor, each with its part of the tensor. */
+static void place_parts(tlmi_found_weight_t *found, const tlm_model_t *model,
+                        const tlmi_file_tensor_t *own, const tlmi_found_weight_t *tensor)
+{
+    const uint8_t *bytes = tensor->data;
+    int64_t first = 0;
+
+    for (int32_t i = 0; i < own->count; i++) {
+        const tlmi_parameter_spec_t *spec = &model->specs[own->parameters[i]];
+        const int64_t numel = tlmi_dims_product(spec->shape, 0, spec->ndim);
+        tlmi_found_weight_t *one = &found[own->parameters[i]];
+
+        *one = *tensor;
+        if (own->transposed) {
+            one->transposed = true;
+            one->first = first;
+            one->columns = own->shape[1];
+            first += spec->shape[0];
+        } else {
+            one->data = bytes;
+            bytes += (size_t)(numel / tensor->type->block) * tensor->type->bytes;
+        }
+    }
+}
+
 tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *model,
-                               tlmi_format_t format, const char *name, size_t size,
+                               const tlmi_convention_t *convention, const char *name, size_t size,
                                const tlmi_found_weight_t *tensor, const char *path)
 {
-    const size_t index = tlmi_weight_find(model, name, size, format);
     const int shown = size < 128 ? (int)size : 128;
+    tlmi_file_tensor_t own;
 
-    if (index == model->num_parameters)
+    if (!find_tensor(&own, model, name, size, convention))
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.*s' is not one of the model's", path,
                          shown, name);
-    if (found[index].data != NULL)
+    if (found[own.parameters[0]].data != NULL)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.*s' appears twice", path, shown, name);
-    const tlmi_parameter_spec_t *spec = &model->specs[index];
-    char own[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
-    if (tensor->ndim != spec->ndim ||
-        memcmp(tensor->shape, spec->shape, (size_t)spec->ndim * sizeof(*spec->shape)) != 0)
+    char wanted[TLMI_SHAPE_TEXT], given[TLMI_SHAPE_TEXT];
+    if (tensor->ndim != own.ndim ||
+        memcmp(tensor->shape, own.shape, (size_t)own.ndim * sizeof(*own.shape)) != 0)
         return tlmi_fail(TLM_ERR_SHAPE,
                          "%s: tensor '%.*s' has shape %s, but the model's has shape %s", path,
                          shown, name, tlmi_dims_text(given, tensor->shape, tensor->ndim),
-                         tlmi_dims_text(own, spec->shape, spec->ndim));
-    if (spec->ndim == 1 && tensor->type->block > 1)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.*s' is a vector of type %s", path,
-                         shown, name, tensor->type->name);
-    found[index] = *tensor;
+                         tlmi_dims_text(wanted, own.shape, own.ndim));
+    if ((own.ndim == 1 || own.transposed) && tensor->type->block > 1)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%.*s' is a %s of type %s", path, shown,
+                         name, own.ndim == 1 ? "vector" : "transposed matrix", tensor->type->name);
+    place_parts(found, model, &own, tensor);
     return TLM_OK;
 }
 
 tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *found,
                                const tlmi_convention_t *convention, const char *path)
 {
-    char name[TLMI_WEIGHT_NAME_SIZE];
+    tlmi_file_tensor_t tensor;
 
     for (size_t i = 0; i < model->num_parameters; i++)
-        if (found[i].data == NULL) {
-            tlmi_weight_name(name, model, i, convention->format);
-            return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no tensor '%s'", path, name);
-        }
+        if (found[i].data == NULL && tlmi_file_tensor(&tensor, model, i, convention))
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no tensor '%s'", path, tensor.name);
     for (size_t i = 0; i < model->num_parameters; i++) {
         TLMI_TRY(tlmi_mapping_check(found[i].file, path));
         if (model->parameters[i] == NULL)

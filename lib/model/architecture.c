@@ -1,15 +1,15 @@
-/* The tables of the architecture, the checks of options together, and the forward pass of a block
- * for training. Each fact about a model is stated here once; the one exception is
- * infer/inference.c, which runs the same block over caches. */
+/* The tables of options and parts, and the checks of options together. Each fact about a model is stated
+ * once: here, in families.c, or in block_forward.c, whose forward pass infer/inference.c repeats over
+ * caches. */
 #include "model/architecture.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "model/model_core.h"
-#include "nn/nn_core.h"
-#include "tensor/tensor_core.h"
 #include "tinylm/model_info.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -17,6 +17,7 @@
 /* ---- Options ---------------------------------------------------------------------------- */
 
 #define FIELD(name) #name, offsetof(tlm_model_options_t, name)
+#define APART       .written_apart = true
 #define HF(...)     [TLMI_HF] = {__VA_ARGS__}
 #define GGUF(...)   [TLMI_GGUF] = {__VA_ARGS__} /* after "<family>." */
 #define NEEDED      TLMI_REQUIRED
@@ -45,15 +46,66 @@ const tlmi_model_option_t tlmi_options[] = {
     {FIELD(norm_eps), TLMI_NUMBER, false, TLMI_IN_VERSION_2,
      .keys = {HF("rms_norm_eps", 1e-6), GGUF("attention.layer_norm_rms_epsilon", NEEDED)}},
     {FIELD(seed), TLMI_SEED, .stored = TLMI_ALWAYS},
-    {FIELD(norm), TLMI_CHOICE, false, TLMI_IN_VERSION_2, .words = {"pre", "post", "none"}},
-    {FIELD(position), TLMI_CHOICE, false, TLMI_IN_VERSION_2, .words = {"rope", "none"}},
-    {FIELD(ffn), TLMI_CHOICE, false, TLMI_IN_VERSION_2, .words = {"swiglu", "silu"}},
-    {FIELD(qk_norm), TLMI_CHOICE, false, TLMI_UNLESS_DEFAULT, .words = {"none", "heads"}},
+    {FIELD(norm), TLMI_CHOICE, false, TLMI_IN_VERSION_2,
+     .words = {"pre", "post", "none", "after", "both"}},
+    {FIELD(position), TLMI_CHOICE, false, TLMI_IN_VERSION_2, .words = {"rope", "none", "learned"}},
+    {FIELD(ffn), TLMI_CHOICE, false, TLMI_IN_VERSION_2,
+     .words = {"swiglu", "silu", "geglu", "gelu"}},
+    {FIELD(qk_norm), TLMI_CHOICE, false, TLMI_UNLESS_DEFAULT, .words = {"none", "heads", "width"}},
     {FIELD(tied_embeddings), TLMI_FLAG, false, TLMI_IN_VERSION_2,
      .keys = {HF("tie_word_embeddings", 0)}}, /* GGUF: whether there is an output.weight */
+    {FIELD(norm_kind), TLMI_CHOICE, false, TLMI_UNLESS_DEFAULT, .words = {"rms", "layer"}},
+    {FIELD(attention_bias), TLMI_CHOICE, false, TLMI_UNLESS_DEFAULT, .words = {"none", "qkv", "all"}},
+    {FIELD(ffn_bias), TLMI_FLAG, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
+    {FIELD(scaled_embeddings), TLMI_FLAG, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
+    {FIELD(sliding_window), TLMI_SIZE, false, TLMI_UNLESS_DEFAULT,
+     .keys = {GGUF("attention.sliding_window", 0)}},
+    {FIELD(window_period), TLMI_SIZE, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
+    {FIELD(window_rope_theta), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
+    {FIELD(unrotated_period), TLMI_SIZE, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
+    {FIELD(rope_scaling), TLMI_CHOICE, false, TLMI_UNLESS_DEFAULT, APART,
+     .words = {"none", "linear", "dynamic", "llama3", "yarn"}},
+    {FIELD(rope_factor), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, APART},
+    {FIELD(rope_low_turns), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, APART},
+    {FIELD(rope_high_turns), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, APART},
+    {FIELD(rope_original_context), TLMI_SIZE, false, TLMI_UNLESS_DEFAULT, APART},
+    {FIELD(rope_magnitude), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, APART},
+    {FIELD(query_scalar), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
+    {FIELD(attention_softcap), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT,
+     .keys = {GGUF("attn_logit_softcapping", 0)}},
+    {FIELD(logit_softcap), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT,
+     .keys = {GGUF("final_logit_softcapping", 0)}},
 };
 /* clang-format on */
 const size_t tlmi_num_options = COUNT_OF(tlmi_options);
+
+static bool is_gated(const tlm_model_options_t *options)
+{
+    return options->ffn == TLM_FFN_SWIGLU || options->ffn == TLM_FFN_GEGLU;
+}
+
+/* Scaling that depends on how often an angle turns in the context of the first training. */
+static bool scales_by_turns(const tlm_model_options_t *options)
+{
+    return options->rope_scaling == TLM_ROPE_SCALING_LLAMA3 ||
+           options->rope_scaling == TLM_ROPE_SCALING_YARN;
+}
+
+static void set_rope_defaults(tlm_model_options_t *options)
+{
+    if (!scales_by_turns(options))
+        return;
+    const bool yarn = options->rope_scaling == TLM_ROPE_SCALING_YARN;
+    if (options->rope_low_turns == 0.0)
+        options->rope_low_turns = 1.0;
+    if (options->rope_high_turns == 0.0)
+        options->rope_high_turns = yarn ? 32.0 : 4.0;
+    if (options->rope_original_context == 0)
+        options->rope_original_context = options->context_length;
+    if (options->rope_magnitude == 0.0 && yarn)
+        options->rope_magnitude =
+            options->rope_factor > 1.0 ? 0.1 * log(options->rope_factor) + 1.0 : 1.0;
+}
 
 void tlmi_options_set_defaults(tlm_model_options_t *options)
 {
@@ -63,12 +115,13 @@ void tlmi_options_set_defaults(tlm_model_options_t *options)
         options->head_dim = options->d_model / options->num_heads;
     /* Two matrices of 4 d_model hold as many parameters as three of 8/3 d_model. */
     if (options->d_ff == 0)
-        options->d_ff = options->ffn == TLM_FFN_SILU ? 4 * options->d_model
-                                                     : (8 * options->d_model + 191) / 192 * 64;
+        options->d_ff =
+            is_gated(options) ? (8 * options->d_model + 191) / 192 * 64 : 4 * options->d_model;
     if (options->rope_theta == 0.0)
         options->rope_theta = 10000.0;
     if (options->norm_eps == 0.0)
         options->norm_eps = 1e-5;
+    set_rope_defaults(options);
 }
 
 /* ---- Parts ------------------------------------------------------------------------------ */
@@ -81,22 +134,57 @@ static bool always(const tlm_model_options_t *options)
 
 static bool has_norms(const tlm_model_options_t *options)
 {
-    return options->norm != TLM_NORM_NONE;
+    return options->norm != TLM_NORM_NONE && options->norm != TLM_NORM_AFTER;
+}
+
+static bool has_norms_after(const tlm_model_options_t *options)
+{
+    return options->norm == TLM_NORM_AFTER || options->norm == TLM_NORM_BOTH;
 }
 
 static bool has_final_norm(const tlm_model_options_t *options)
 {
-    return options->norm == TLM_NORM_PRE;
+    return options->norm != TLM_NORM_NONE && options->norm != TLM_NORM_POST;
+}
+
+static bool has_norm_biases(const tlm_model_options_t *options)
+{
+    return options->norm_kind == TLM_KIND_OF_NORM_LAYER && has_norms(options);
+}
+
+static bool has_final_bias(const tlm_model_options_t *options)
+{
+    return options->norm_kind == TLM_KIND_OF_NORM_LAYER && has_final_norm(options);
 }
 
 static bool has_head_norms(const tlm_model_options_t *options)
 {
-    return options->qk_norm == TLM_QK_NORM_HEADS;
+    return options->qk_norm != TLM_QK_NORM_NONE;
 }
 
-static bool is_gated(const tlm_model_options_t *options)
+static bool has_qkv_biases(const tlm_model_options_t *options)
 {
-    return options->ffn == TLM_FFN_SWIGLU;
+    return options->attention_bias != TLM_ATTENTION_BIAS_NONE;
+}
+
+static bool has_output_bias(const tlm_model_options_t *options)
+{
+    return options->attention_bias == TLM_ATTENTION_BIAS_ALL;
+}
+
+static bool has_ffn_biases(const tlm_model_options_t *options)
+{
+    return options->ffn_bias;
+}
+
+static bool has_gated_bias(const tlm_model_options_t *options)
+{
+    return options->ffn_bias && is_gated(options);
+}
+
+static bool has_positions(const tlm_model_options_t *options)
+{
+    return options->position == TLM_POSITION_LEARNED;
 }
 
 static bool has_output(const tlm_model_options_t *options)
@@ -107,38 +195,69 @@ static bool has_output(const tlm_model_options_t *options)
 #define MATRIX(rows, columns) {TLMI_DIM_##rows, TLMI_DIM_##columns}, TLMI_INIT_LINEAR
 #define TABLE(rows, columns)  {TLMI_DIM_##rows, TLMI_DIM_##columns}, TLMI_INIT_EMBEDDING
 #define GAINS(size)           {TLMI_DIM_##size, TLMI_DIM_NONE}, TLMI_INIT_ONES
+#define BIASES(size)          {TLMI_DIM_##size, TLMI_DIM_NONE}, TLMI_INIT_ZEROS
+#define NO_BIAS               TLMI_NO_BIAS
 
 /* clang-format off */
 const tlmi_part_t tlmi_parts[TLMI_NUM_PARTS] = {
-    /* shape and initial values, part of the cost, which models have it, rotated, names here, in
-     * transformers, in GGUF */
-    [TLMI_EMBEDDING] = {TABLE(VOCAB, MODEL), TLM_PART_EMBEDDING, always, false,
+    /* shape and initial values, part of the cost, which models have it, rotated, its bias, names
+     * here, in transformers, in GGUF */
+    [TLMI_EMBEDDING] = {TABLE(VOCAB, MODEL), TLM_PART_EMBEDDING, always, false, NO_BIAS,
         {"token_embeddings.weight", "model.embed_tokens.weight", "token_embd.weight"}},
-    [TLMI_ATTN_Q] = {MATRIX(QUERY, MODEL), TLM_PART_ATTENTION, always, true,
+    [TLMI_POSITIONS] = {TABLE(CONTEXT, MODEL), TLM_PART_EMBEDDING, has_positions, false, NO_BIAS,
+        {"position_embeddings.weight", "model.embed_positions.weight", "position_embd.weight"}},
+    [TLMI_ATTN_Q] = {MATRIX(QUERY, MODEL), TLM_PART_ATTENTION, always, true, TLMI_ATTN_Q_BIAS,
         {"attn.q_proj.weight", "self_attn.q_proj.weight", "attn_q.weight"}},
-    [TLMI_ATTN_K] = {MATRIX(KV, MODEL), TLM_PART_ATTENTION, always, true,
+    [TLMI_ATTN_K] = {MATRIX(KV, MODEL), TLM_PART_ATTENTION, always, true, TLMI_ATTN_K_BIAS,
         {"attn.k_proj.weight", "self_attn.k_proj.weight", "attn_k.weight"}},
-    [TLMI_ATTN_V] = {MATRIX(KV, MODEL), TLM_PART_ATTENTION, always, false,
+    [TLMI_ATTN_V] = {MATRIX(KV, MODEL), TLM_PART_ATTENTION, always, false, TLMI_ATTN_V_BIAS,
         {"attn.v_proj.weight", "self_attn.v_proj.weight", "attn_v.weight"}},
     [TLMI_ATTN_OUTPUT] = {MATRIX(MODEL, QUERY), TLM_PART_ATTENTION, always, false,
+        TLMI_ATTN_OUTPUT_BIAS,
         {"attn.output_proj.weight", "self_attn.o_proj.weight", "attn_output.weight"}},
-    [TLMI_ATTN_Q_NORM] = {GAINS(HEAD), TLM_PART_NORMS, has_head_norms, true,
+    [TLMI_ATTN_Q_BIAS] = {BIASES(QUERY), TLM_PART_ATTENTION, has_qkv_biases, true, NO_BIAS,
+        {"attn.q_proj.bias", "self_attn.q_proj.bias", "attn_q.bias"}},
+    [TLMI_ATTN_K_BIAS] = {BIASES(KV), TLM_PART_ATTENTION, has_qkv_biases, true, NO_BIAS,
+        {"attn.k_proj.bias", "self_attn.k_proj.bias", "attn_k.bias"}},
+    [TLMI_ATTN_V_BIAS] = {BIASES(KV), TLM_PART_ATTENTION, has_qkv_biases, false, NO_BIAS,
+        {"attn.v_proj.bias", "self_attn.v_proj.bias", "attn_v.bias"}},
+    [TLMI_ATTN_OUTPUT_BIAS] = {BIASES(MODEL), TLM_PART_ATTENTION, has_output_bias, false, NO_BIAS,
+        {"attn.output_proj.bias", "self_attn.o_proj.bias", "attn_output.bias"}},
+    [TLMI_ATTN_Q_NORM] = {GAINS(Q_NORM), TLM_PART_NORMS, has_head_norms, true, NO_BIAS,
         {"attn.q_norm.weight", "self_attn.q_norm.weight", "attn_q_norm.weight"}},
-    [TLMI_ATTN_K_NORM] = {GAINS(HEAD), TLM_PART_NORMS, has_head_norms, true,
+    [TLMI_ATTN_K_NORM] = {GAINS(K_NORM), TLM_PART_NORMS, has_head_norms, true, NO_BIAS,
         {"attn.k_norm.weight", "self_attn.k_norm.weight", "attn_k_norm.weight"}},
-    [TLMI_LN1] = {GAINS(MODEL), TLM_PART_NORMS, has_norms, false,
+    [TLMI_LN1] = {GAINS(MODEL), TLM_PART_NORMS, has_norms, false, TLMI_LN1_BIAS,
         {"ln1.weight", "input_layernorm.weight", "attn_norm.weight"}},
-    [TLMI_FFN_W1] = {MATRIX(FF, MODEL), TLM_PART_FEED_FORWARD, always, false,
+    [TLMI_LN1_BIAS] = {BIASES(MODEL), TLM_PART_NORMS, has_norm_biases, false, NO_BIAS,
+        {"ln1.bias", "input_layernorm.bias", "attn_norm.bias"}},
+    [TLMI_LN1_AFTER] = {GAINS(MODEL), TLM_PART_NORMS, has_norms_after, false, NO_BIAS,
+        {"ln1_after.weight", "post_attention_layernorm.weight", "post_attention_norm.weight"}},
+    [TLMI_FFN_W1] = {MATRIX(FF, MODEL), TLM_PART_FEED_FORWARD, always, false, TLMI_FFN_W1_BIAS,
         {"ffn.w1.weight", "mlp.gate_proj.weight", "ffn_gate.weight"}},
-    [TLMI_FFN_W2] = {MATRIX(MODEL, FF), TLM_PART_FEED_FORWARD, always, false,
+    [TLMI_FFN_W2] = {MATRIX(MODEL, FF), TLM_PART_FEED_FORWARD, always, false, TLMI_FFN_W2_BIAS,
         {"ffn.w2.weight", "mlp.down_proj.weight", "ffn_down.weight"}},
-    [TLMI_FFN_W3] = {MATRIX(FF, MODEL), TLM_PART_FEED_FORWARD, is_gated, false,
+    [TLMI_FFN_W3] = {MATRIX(FF, MODEL), TLM_PART_FEED_FORWARD, is_gated, false, TLMI_FFN_W3_BIAS,
         {"ffn.w3.weight", "mlp.up_proj.weight", "ffn_up.weight"}},
-    [TLMI_LN2] = {GAINS(MODEL), TLM_PART_NORMS, has_norms, false,
+    [TLMI_FFN_W1_BIAS] = {BIASES(FF), TLM_PART_FEED_FORWARD, has_ffn_biases, false, NO_BIAS,
+        {"ffn.w1.bias", "mlp.gate_proj.bias", "ffn_gate.bias"}},
+    [TLMI_FFN_W2_BIAS] = {BIASES(MODEL), TLM_PART_FEED_FORWARD, has_ffn_biases, false, NO_BIAS,
+        {"ffn.w2.bias", "mlp.down_proj.bias", "ffn_down.bias"}},
+    [TLMI_FFN_W3_BIAS] = {BIASES(FF), TLM_PART_FEED_FORWARD, has_gated_bias, false, NO_BIAS,
+        {"ffn.w3.bias", "mlp.up_proj.bias", "ffn_up.bias"}},
+    /* transformers gives this name to the norm behind attention where there is one: then a family
+     * has another for this. */
+    [TLMI_LN2] = {GAINS(MODEL), TLM_PART_NORMS, has_norms, false, TLMI_LN2_BIAS,
         {"ln2.weight", "post_attention_layernorm.weight", "ffn_norm.weight"}},
-    [TLMI_LN_FINAL] = {GAINS(MODEL), TLM_PART_NORMS, has_final_norm, false,
+    [TLMI_LN2_BIAS] = {BIASES(MODEL), TLM_PART_NORMS, has_norm_biases, false, NO_BIAS,
+        {"ln2.bias", "post_attention_layernorm.bias", "ffn_norm.bias"}},
+    [TLMI_LN2_AFTER] = {GAINS(MODEL), TLM_PART_NORMS, has_norms_after, false, NO_BIAS,
+        {"ln2_after.weight", "post_feedforward_layernorm.weight", "post_ffw_norm.weight"}},
+    [TLMI_LN_FINAL] = {GAINS(MODEL), TLM_PART_NORMS, has_final_norm, false, TLMI_LN_FINAL_BIAS,
         {"ln_final.weight", "model.norm.weight", "output_norm.weight"}},
-    [TLMI_LM_HEAD] = {MATRIX(VOCAB, MODEL), TLM_PART_OUTPUT, has_output, false,
+    [TLMI_LN_FINAL_BIAS] = {BIASES(MODEL), TLM_PART_NORMS, has_final_bias, false, NO_BIAS,
+        {"ln_final.bias", "model.norm.bias", "output_norm.bias"}},
+    [TLMI_LM_HEAD] = {MATRIX(VOCAB, MODEL), TLM_PART_OUTPUT, has_output, false, NO_BIAS,
         {"lm_head.weight", "lm_head.weight", "output.weight"}},
 };
 /* clang-format on */
@@ -172,15 +291,71 @@ static tlm_status_t check_heads(const char *function, const tlm_model_options_t 
     return TLM_OK;
 }
 
+/* Fails for an option that this model would not read, unless it is 0. */
+static tlm_status_t check_unused(const char *function, const tlm_model_options_t *options,
+                                 const char *name, const char *reader)
+{
+    const tlmi_model_option_t *option = tlmi_option_find(name);
+    char text[TLMI_OPTION_TEXT];
+
+    if (option->type == TLMI_NUMBER ? tlmi_option_number(options, option) == 0.0
+                                    : tlmi_option_int(options, option) == 0)
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %s has no meaning without %s", function,
+                     name, tlmi_option_text(text, options, option), reader);
+}
+
+static tlm_status_t check_rope(const char *function, const tlm_model_options_t *options)
+{
+    static const char *const of_turns[] = {"rope_low_turns", "rope_high_turns",
+                                           "rope_original_context"};
+
+    if (options->position != TLM_POSITION_ROPE) {
+        TLMI_TRY(check_unused(function, options, "rope_scaling", "RoPE"));
+        TLMI_TRY(check_unused(function, options, "unrotated_period", "RoPE"));
+        TLMI_TRY(check_unused(function, options, "window_rope_theta", "RoPE"));
+    }
+    if (options->rope_scaling == TLM_ROPE_SCALING_NONE)
+        TLMI_TRY(check_unused(function, options, "rope_factor", "rope_scaling"));
+    else if (options->rope_factor < 1.0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: rope_factor %s is not at least 1", function,
+                         TLMI_G(options->rope_factor));
+    for (size_t i = 0; i < COUNT_OF(of_turns) && !scales_by_turns(options); i++)
+        TLMI_TRY(check_unused(function, options, of_turns[i], "rope_scaling llama3 or yarn"));
+    if (options->rope_scaling != TLM_ROPE_SCALING_YARN)
+        TLMI_TRY(check_unused(function, options, "rope_magnitude", "rope_scaling yarn"));
+    if (scales_by_turns(options) && options->rope_high_turns <= options->rope_low_turns)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: rope_high_turns %s is not above rope_low_turns %s", function,
+                         TLMI_G(options->rope_high_turns), TLMI_G(options->rope_low_turns));
+    return TLM_OK;
+}
+
+static tlm_status_t check_blocks(const char *function, const tlm_model_options_t *options)
+{
+    if (options->sliding_window == 0) {
+        TLMI_TRY(check_unused(function, options, "window_period", "sliding_window"));
+        TLMI_TRY(check_unused(function, options, "window_rope_theta", "sliding_window"));
+    }
+    if (options->norm_kind == TLM_KIND_OF_NORM_LAYER &&
+        (has_norms_after(options) || has_head_norms(options)))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: norm_kind layer is only for norm pre or post, without qk_norm",
+                         function);
+    return TLM_OK;
+}
+
 static void wire_block(tlmi_model_shape_t *shape, const tlm_model_options_t *options)
 {
-    static const int32_t gains[TLMI_NUM_SUBLAYERS] = {TLMI_LN1, TLMI_LN2};
+    static const int32_t gains[TLMI_NUM_SUBLAYERS][2] = {{TLMI_LN1, TLMI_LN1_AFTER},
+                                                         {TLMI_LN2, TLMI_LN2_AFTER}};
+    const bool post = options->norm == TLM_NORM_POST;
 
-    for (int32_t i = 0; i < TLMI_NUM_SUBLAYERS; i++) {
-        shape->sublayers[i].norm_before = options->norm == TLM_NORM_PRE ? gains[i] : TLMI_NO_PART;
-        shape->sublayers[i].norm_after = options->norm == TLM_NORM_POST ? gains[i] : TLMI_NO_PART;
-    }
-    shape->rotates = options->position == TLM_POSITION_ROPE;
+    /* A model lacks the parts that its norms leave out. */
+    for (int32_t i = 0; i < TLMI_NUM_SUBLAYERS; i++)
+        shape->sublayers[i] = (tlmi_sublayer_t){.norm_before = post ? TLMI_NO_PART : gains[i][0],
+                                                .norm_change = gains[i][1],
+                                                .norm_after = post ? gains[i][0] : TLMI_NO_PART};
 }
 
 static void set_dims(tlmi_model_shape_t *shape, const tlm_model_options_t *options)
@@ -193,7 +368,10 @@ static void set_dims(tlmi_model_shape_t *shape, const tlm_model_options_t *optio
     shape->dims[TLMI_DIM_FF] = options->d_ff;
     shape->dims[TLMI_DIM_QUERY] = shape->q_width;
     shape->dims[TLMI_DIM_KV] = shape->kv_width;
-    shape->dims[TLMI_DIM_HEAD] = shape->d_head;
+    shape->dims[TLMI_DIM_CONTEXT] = options->context_length;
+    const bool whole = options->qk_norm == TLM_QK_NORM_WIDTH;
+    shape->dims[TLMI_DIM_Q_NORM] = whole ? shape->q_width : shape->d_head;
+    shape->dims[TLMI_DIM_K_NORM] = whole ? shape->kv_width : shape->d_head;
 }
 
 static void place_parts(tlmi_model_shape_t *shape, const tlm_model_options_t *options)
@@ -243,6 +421,8 @@ tlm_status_t tlmi_architecture_wire(tlmi_model_shape_t *shape, const char *funct
     tlmi_model_shape_t made = {.d_head = 0};
 
     TLMI_TRY(check_heads(function, options));
+    TLMI_TRY(check_rope(function, options));
+    TLMI_TRY(check_blocks(function, options));
     set_dims(&made, options);
     wire_block(&made, options);
     place_parts(&made, options);
@@ -254,146 +434,4 @@ tlm_status_t tlmi_architecture_wire(tlmi_model_shape_t *shape, const char *funct
                          options->d_ff);
     *shape = made;
     return TLM_OK;
-}
-
-/* ---- Families --------------------------------------------------------------------------- */
-
-/* A model is written as the first family that can express its options. */
-const tlmi_family_t tlmi_families[] = {
-    {.names = {[TLMI_HF] = "llama", [TLMI_GGUF] = "llama"}, .hf_class = "LlamaForCausalLM"},
-    {.names = {[TLMI_HF] = "qwen3", [TLMI_GGUF] = "qwen3"},
-     .hf_class = "Qwen3ForCausalLM",
-     .gguf_halves = true,
-     .fixed = {{"qk_norm", TLM_QK_NORM_HEADS}},
-     .missing = {{"head_dim", 128}, {"num_kv_heads", 32}, {"context_length", 32768}}},
-};
-const size_t tlmi_num_families = COUNT_OF(tlmi_families);
-
-/* ---- Forward, with a graph -------------------------------------------------------------- */
-
-tlm_status_t tlmi_model_norm(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *x,
-                             tlm_tensor_t *gain)
-{
-    if (gain != NULL)
-        return tlm_rms_norm(out, x, gain, (float)model->options.norm_eps);
-    *out = tlm_tensor_retain(x);
-    return TLM_OK;
-}
-
-/* Replaces *x, queries or keys (batch, time, heads * d_head), with the norm of each head. */
-static tlm_status_t norm_heads(tlm_tensor_t **x, const tlm_model_t *model, tlm_tensor_t *gain)
-{
-    const int64_t d_head = model->shape.d_head;
-    tlm_tensor_t *heads = NULL, *normed = NULL;
-
-    if (gain == NULL)
-        return TLM_OK;
-    int64_t whole[3], split[4];
-    for (int32_t i = 0; i < 3; i++)
-        whole[i] = split[i] = tlm_tensor_shape(*x)[i];
-    split[2] = whole[2] / d_head;
-    split[3] = d_head;
-    tlm_status_t status;
-    TLMI_TRY_OR(done, tlm_reshape(&heads, *x, split, 4));
-    TLMI_TRY_OR(done, tlmi_model_norm(&normed, model, heads, gain));
-    tlm_tensor_t *result;
-    TLMI_TRY_OR(done, tlm_reshape(&result, normed, whole, 3));
-    tlm_tensor_free(*x);
-    *x = result;
-done:
-    tlm_tensor_free(heads);
-    tlm_tensor_free(normed);
-    return status;
-}
-
-static tlm_status_t attend(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
-                           tlm_tensor_t *x)
-{
-    const double theta = model->shape.rotates ? model->options.rope_theta : 0.0;
-    tlm_tensor_t *query = NULL, *key = NULL, *value = NULL, *heads = NULL;
-    tlm_status_t status;
-
-    TLMI_TRY_OR(done, tlm_linear(&query, x, tlmi_model_block(model, layer, TLMI_ATTN_Q)));
-    TLMI_TRY_OR(done, tlm_linear(&key, x, tlmi_model_block(model, layer, TLMI_ATTN_K)));
-    TLMI_TRY_OR(done, tlm_linear(&value, x, tlmi_model_block(model, layer, TLMI_ATTN_V)));
-    TLMI_TRY_OR(done, norm_heads(&query, model, tlmi_model_block(model, layer, TLMI_ATTN_Q_NORM)));
-    TLMI_TRY_OR(done, norm_heads(&key, model, tlmi_model_block(model, layer, TLMI_ATTN_K_NORM)));
-    TLMI_TRY_OR(done, tlmi_heads_attention(&heads, "model_forward", query, key, value,
-                                           (int32_t)model->options.num_heads,
-                                           (int32_t)model->options.num_kv_heads, theta, NULL));
-    status = tlm_linear(out, heads, tlmi_model_block(model, layer, TLMI_ATTN_OUTPUT));
-done:
-    tlm_tensor_free(query);
-    tlm_tensor_free(key);
-    tlm_tensor_free(value);
-    tlm_tensor_free(heads);
-    return status;
-}
-
-static tlm_status_t feed_forward(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
-                                 tlm_tensor_t *x)
-{
-    tlm_tensor_t *w1 = tlmi_model_block(model, layer, TLMI_FFN_W1);
-    tlm_tensor_t *w2 = tlmi_model_block(model, layer, TLMI_FFN_W2);
-    tlm_tensor_t *hidden = NULL, *active = NULL;
-
-    if (tlmi_has_part(&model->shape, TLMI_FFN_W3))
-        return tlm_swiglu(out, x, w1, w2, tlmi_model_block(model, layer, TLMI_FFN_W3));
-    tlm_status_t status;
-    TLMI_TRY_OR(done, tlm_linear(&hidden, x, w1));
-    TLMI_TRY_OR(done, tlm_silu(&active, hidden));
-    TLMI_TRY_OR(done, tlm_linear(out, active, w2));
-    tlmi_tensor_drop(active);
-    status = TLM_OK;
-done:
-    tlm_tensor_free(active);
-    tlm_tensor_free(hidden);
-    return status;
-}
-
-typedef tlm_status_t (*layer_fn)(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
-                                 tlm_tensor_t *x);
-
-/* Replaces *x with norm_after(x + f(norm_before(x))), with the norms that the sublayer has. The
- * backward pass recomputes norm_before(x). The result of f goes only into the sum, so nothing reads
- * it afterwards. */
-static tlm_status_t run_sublayer(tlm_tensor_t **x, const tlm_model_t *model, int64_t layer,
-                                 const tlmi_sublayer_t *sublayer, layer_fn f)
-{
-    tlm_tensor_t *input = NULL, *change = NULL, *sum = NULL;
-    tlm_status_t status;
-
-    TLMI_TRY_OR(done, tlmi_model_norm(&input, model, *x,
-                                      tlmi_model_block(model, layer, sublayer->norm_before)));
-    TLMI_TRY_OR(done, f(&change, model, layer, input));
-    TLMI_TRY_OR(done, tlm_add(&sum, *x, change));
-    tlm_tensor_t *result;
-    TLMI_TRY_OR(done, tlmi_model_norm(&result, model, sum,
-                                      tlmi_model_block(model, layer, sublayer->norm_after)));
-    if (input != *x)
-        tlmi_tensor_drop(input);
-    tlmi_tensor_drop(change);
-    tlm_tensor_free(*x); /* the graph keeps its own reference if it needs one */
-    *x = result;
-done:
-    tlm_tensor_free(sum);
-    tlm_tensor_free(change);
-    tlm_tensor_free(input);
-    return status;
-}
-
-tlm_status_t tlmi_block_forward(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,
-                                tlm_tensor_t *x)
-{
-    static const layer_fn layers[TLMI_NUM_SUBLAYERS] = {attend, feed_forward};
-    tlm_tensor_t *state = tlm_tensor_retain(x);
-    tlm_status_t status = TLM_OK;
-
-    for (int32_t i = 0; i < TLMI_NUM_SUBLAYERS && status == TLM_OK; i++)
-        status = run_sublayer(&state, model, layer, &model->shape.sublayers[i], layers[i]);
-    if (status == TLM_OK)
-        *y = state;
-    else
-        tlm_tensor_free(state);
-    return status;
 }

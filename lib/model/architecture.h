@@ -49,6 +49,8 @@ typedef struct tlmi_model_option {
     tlmi_stored_t stored;
     tlmi_key_t keys[TLMI_NUM_FORMATS]; /* [TLMI_NATIVE] is not used: it is the name */
     const char *words[TLMI_MAX_WORDS]; /* of a choice, by value; NULL ends them */
+    /* Every family's files express it, by keys that the readers and writers of the format know. */
+    bool written_apart;
 } tlmi_model_option_t;
 
 extern const tlmi_model_option_t tlmi_options[];
@@ -89,21 +91,35 @@ const char *tlmi_option_text(char *buffer, const tlm_model_options_t *options,
  * block, after the blocks. A model lacks the kinds that its options leave out. */
 enum {
     TLMI_EMBEDDING,
+    TLMI_POSITIONS,
     TLMI_ATTN_Q,
     TLMI_ATTN_K,
     TLMI_ATTN_V,
     TLMI_ATTN_OUTPUT,
+    TLMI_ATTN_Q_BIAS,
+    TLMI_ATTN_K_BIAS,
+    TLMI_ATTN_V_BIAS,
+    TLMI_ATTN_OUTPUT_BIAS,
     TLMI_ATTN_Q_NORM,
     TLMI_ATTN_K_NORM,
     TLMI_LN1,
+    TLMI_LN1_BIAS,
+    TLMI_LN1_AFTER,
     TLMI_FFN_W1,
     TLMI_FFN_W2,
     TLMI_FFN_W3,
+    TLMI_FFN_W1_BIAS,
+    TLMI_FFN_W2_BIAS,
+    TLMI_FFN_W3_BIAS,
     TLMI_LN2,
+    TLMI_LN2_BIAS,
+    TLMI_LN2_AFTER,
     TLMI_LN_FINAL,
+    TLMI_LN_FINAL_BIAS,
     TLMI_LM_HEAD,
     TLMI_NUM_PARTS,
     TLMI_NO_PART = -1,
+    TLMI_NO_BIAS = 0, /* no bias is the embedding */
     TLMI_FIRST_IN_BLOCK = TLMI_ATTN_Q,
     TLMI_FIRST_BEHIND = TLMI_LN_FINAL,
 };
@@ -112,18 +128,21 @@ enum {
 typedef enum tlmi_dim {
     TLMI_DIM_NONE, /* the second dimension of a vector */
     TLMI_DIM_VOCAB,
+    TLMI_DIM_CONTEXT,
     TLMI_DIM_MODEL,
     TLMI_DIM_FF,
-    TLMI_DIM_QUERY, /* num_heads heads */
-    TLMI_DIM_KV,    /* num_kv_heads heads */
-    TLMI_DIM_HEAD,
+    TLMI_DIM_QUERY,  /* num_heads heads */
+    TLMI_DIM_KV,     /* num_kv_heads heads */
+    TLMI_DIM_Q_NORM, /* what a norm of queries covers: a head, or all */
+    TLMI_DIM_K_NORM,
     TLMI_NUM_DIMS
 } tlmi_dim_t;
 
 typedef enum tlmi_initial {
     TLMI_INIT_LINEAR,    /* normal, sigma^2 = 2 / (rows + columns), truncated at 3 sigma */
     TLMI_INIT_EMBEDDING, /* normal, sigma 1; as TLMI_INIT_LINEAR if tied to the output */
-    TLMI_INIT_ONES
+    TLMI_INIT_ONES,
+    TLMI_INIT_ZEROS
 } tlmi_initial_t;
 
 typedef struct tlmi_part {
@@ -132,6 +151,8 @@ typedef struct tlmi_part {
     int32_t cost; /* the TLM_PART_... that it counts towards */
     bool (*present)(const tlm_model_options_t *options);
     bool rotated; /* its rows are heads, whose elements RoPE rotates in pairs */
+    int32_t bias; /* the part that holds the biases of this one's rows, or of a norm's elements;
+                   * TLMI_NO_BIAS: none ever */
     /* In a block, what follows "layers.N." or its equivalent. */
     const char *names[TLMI_NUM_FORMATS];
 } tlmi_part_t;
@@ -150,10 +171,10 @@ static inline bool tlmi_part_is_in_block(int32_t part)
 
 enum { TLMI_ATTENTION, TLMI_FEED_FORWARD, TLMI_NUM_SUBLAYERS };
 
-/* A sublayer computes norm_after(x + f(norm_before(x))). The members are the parts that hold the
- * gains of these norms, or TLMI_NO_PART for no norm. */
+/* A sublayer computes norm_after(x + norm_change(f(norm_before(x)))). The members are the parts that
+ * hold the gains of these norms, or TLMI_NO_PART for no norm. */
 typedef struct tlmi_sublayer {
-    int32_t norm_before, norm_after;
+    int32_t norm_before, norm_change, norm_after;
 } tlmi_sublayer_t;
 
 /* Sizes and wiring that follow from a model's options. */
@@ -162,7 +183,6 @@ typedef struct tlmi_model_shape {
     int64_t d_head;            /* width of a head */
     int64_t q_width, kv_width; /* all heads of queries; all heads of keys, or of values */
     tlmi_sublayer_t sublayers[TLMI_NUM_SUBLAYERS];
-    bool rotates;                              /* RoPE rotates queries and keys */
     int32_t places[TLMI_NUM_PARTS];            /* index within its section; TLMI_NO_PART: absent */
     size_t front_parameters, block_parameters; /* before the blocks; in each block */
     size_t behind;                             /* index of the first parameter after the blocks */
@@ -205,27 +225,72 @@ tlm_status_t tlmi_architecture_wire(tlmi_model_shape_t *shape, const char *funct
 
 /* ---- Families --------------------------------------------------------------------------- */
 
-enum { TLMI_MAX_SETTINGS = 8 };
+enum { TLMI_MAX_SETTINGS = 16, TLMI_MAX_FUSED = 3 };
+
+/* As the value of a setting: any value. */
+#define TLMI_ANY (-2.0)
 
 typedef struct tlmi_setting {
     const char *option; /* NULL ends a list */
     double value;
 } tlmi_setting_t;
 
+/* The key of an option in a family's files, where it differs from the table's; NULL: there is none,
+ * and the option has its default. */
+typedef struct tlmi_family_key {
+    const char *option; /* NULL ends a list */
+    tlmi_format_t format;
+    const char *key;
+} tlmi_family_key_t;
+
+/* A tensor of a family's files that differs from the table of parts. */
+typedef struct tlmi_family_tensor {
+    const char *name; /* NULL ends a list */
+    tlmi_format_t format;
+    int32_t count, parts[TLMI_MAX_FUSED]; /* several: their rows follow each other */
+    bool transposed;
+} tlmi_family_tensor_t;
+
 /* A kind of model that other programs know by name. */
 typedef struct tlmi_family {
     /* "model_type" in config.json, "general.architecture" in GGUF. */
     const char *names[TLMI_NUM_FORMATS];
-    const char *hf_class; /* in "architectures" */
-    bool gguf_halves;     /* GGUF too has RoPE rotate halves of heads: see tlmi_halves */
-    /* Options that files have no key for; those not listed here are 0. */
+    const char *hf_class;   /* in "architectures" */
+    bool gguf_halves;       /* GGUF too has RoPE rotate halves of heads: see tlmi_halves */
+    bool gguf_windows;      /* llama.cpp keeps to the window of GGUF files */
+    bool gguf_rope_factors; /* and reads factors of the angles of RoPE */
+    /* What llama.cpp takes for granted of options that GGUF files have no key for; those of windows
+     * only where there is one. */
+    tlmi_setting_t gguf_fixed[TLMI_MAX_SETTINGS];
+    bool hf_gains_less_1; /* the folders of transformers hold gains - 1 */
+    /* Values of the options that the table has no key for in config.json. The first of an option is
+     * the one that its files start from; files can express the others too. Options that are not
+     * listed are 0. */
     tlmi_setting_t fixed[TLMI_MAX_SETTINGS];
     /* What transformers uses for a missing key, if that differs from the table of options. */
     tlmi_setting_t missing[TLMI_MAX_SETTINGS];
+    const tlmi_family_key_t *keys;       /* NULL: those of the table */
+    const tlmi_family_tensor_t *tensors; /* NULL: those of the table */
+    const char *hf_layer_prefix;         /* NULL: that of transformers */
+    const char *hf_activation;           /* key of the activation; NULL: "hidden_act" */
+    double hf_window;                    /* "sliding_window" of a file without the key */
+    bool hf_window_switch;               /* it has a window only with "use_sliding_window" */
+    bool hf_layer_types;                 /* "layer_types" says which blocks have one */
 } tlmi_family_t;
 
 extern const tlmi_family_t tlmi_families[];
 extern const size_t tlmi_num_families;
+
+/* The key of an option in the files of a family; NULL: none. */
+const char *tlmi_family_key(const tlmi_family_t *family, const tlmi_model_option_t *option,
+                            tlmi_format_t format);
+
+/* Whether the family's files can express this value of the option. */
+bool tlmi_family_has(const tlmi_family_t *family, const char *option, double value);
+
+/* The first of the resolved options that the files of the family cannot express, or NULL. */
+const tlmi_model_option_t *tlmi_family_lacks(const tlmi_family_t *family,
+                                             const tlm_model_options_t *options);
 
 /* Finds the family whose files can express these resolved options. If there is none:
  * TLM_ERR_UNSUPPORTED, with a message that names the option that no family can express. */

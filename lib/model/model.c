@@ -112,12 +112,12 @@ tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_
     return status;
 }
 
-/* Standard deviation of the normal distribution of a part's initial values; 0: all values are 1. */
+/* Standard deviation of the normal distribution of a part's initial values; 0: all are the same. */
 static double initial_sigma(const tlm_model_t *model, const tlmi_parameter_spec_t *spec)
 {
     const tlmi_initial_t initial = tlmi_parts[spec->part].initial;
 
-    if (initial == TLMI_INIT_ONES)
+    if (initial == TLMI_INIT_ONES || initial == TLMI_INIT_ZEROS)
         return 0.0;
     if (initial == TLMI_INIT_EMBEDDING && tlmi_has_part(&model->shape, TLMI_LM_HEAD))
         return 1.0;
@@ -132,8 +132,9 @@ static tlm_status_t parameter_init(tlm_model_t *model, size_t index)
     if (sigma > 0.0)
         return tlm_init_truncated_normal(tensor, sigma, 3.0, model->options.seed,
                                          TLMI_STREAM_INIT + index);
+    const bool ones = tlmi_parts[model->specs[index].part].initial == TLMI_INIT_ONES;
     for (int64_t i = 0; i < tensor->numel; i++)
-        tlmi_floats(tensor)[i] = 1.0f;
+        tlmi_floats(tensor)[i] = ones ? 1.0f : 0.0f;
     return TLM_OK;
 }
 

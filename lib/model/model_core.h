@@ -3,6 +3,7 @@
 #define TLMI_MODEL_CORE_H
 
 #include "model/architecture.h"
+#include "nn/nn_core.h"
 #include "tinylm/model.h"
 
 typedef struct tlmi_parameter_spec {
@@ -19,7 +20,8 @@ struct tlm_model {
     size_t num_parameters; /* present: token embedding, blocks, final norm, output projection */
     tlm_tensor_t **parameters;
     tlmi_parameter_spec_t *specs;
-    bool checkpointing; /* backward recomputes the blocks */
+    bool checkpointing;  /* backward recomputes the blocks */
+    int64_t first_layer; /* the number of its first block: not 0 in a model of one block */
 };
 
 /* Returns the parameter, or NULL if the model has no such part; `layer` is 0 outside the blocks. */
@@ -36,10 +38,18 @@ static inline tlm_tensor_t *tlmi_model_embedding(const tlm_model_t *model)
     return tlmi_model_block(model, 0, TLMI_EMBEDDING);
 }
 
-/* NULL if the model has none. */
-static inline tlm_tensor_t *tlmi_model_final_norm(const tlm_model_t *model)
+/* The biases of a part, or NULL if it has none. */
+static inline tlm_tensor_t *tlmi_model_bias(const tlm_model_t *model, int64_t layer, int32_t part)
 {
-    return tlmi_model_block(model, 0, TLMI_LN_FINAL);
+    const int32_t bias = part == TLMI_NO_PART ? TLMI_NO_BIAS : tlmi_parts[part].bias;
+
+    return bias == TLMI_NO_BIAS ? NULL : tlmi_model_block(model, layer, bias);
+}
+
+/* What embeddings are multiplied by where they are scaled. */
+static inline float tlmi_embedding_scale(const tlm_model_options_t *options)
+{
+    return sqrtf((float)options->d_model);
 }
 
 /* The output projection (vocab_size, d_model), which is the embedding if the two are tied. */
@@ -55,9 +65,17 @@ static inline tlm_tensor_t *tlmi_model_output(const tlm_model_t *model)
 tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_t *shape,
                                 const char *function, const tlm_model_options_t *options);
 
-/* Applies RMSNorm with this gain, or returns x itself (retained) if gain is NULL. */
+/* What attention of block `layer` computes of queries and keys. */
+void tlmi_layer_rules(tlmi_score_rules_t *out, const tlm_model_t *model, int64_t layer);
+
+/* Whether block `layer` has a window; and RoPE of blocks with one or without. */
+bool tlmi_has_window(const tlm_model_options_t *options, int64_t layer);
+void tlmi_rope_of(tlmi_rope_t *out, const tlm_model_options_t *options, bool windowed);
+
+/* Applies the norm whose gains are `part`, or returns x itself (retained) if the model has no such
+ * part. */
 tlm_status_t tlmi_model_norm(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *x,
-                             tlm_tensor_t *gain);
+                             int64_t layer, int32_t part);
 
 /* Runs one block: y = block(x), both (batch, time, d_model). */
 tlm_status_t tlmi_block_forward(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,

@@ -43,6 +43,33 @@ static tlm_status_t check_input(const char *function, const tlm_model_t *model, 
     return TLM_OK;
 }
 
+/* The embeddings of ids, scaled, with those of positions, as the model has it: (batch, time,
+ * d_model). */
+static tlm_status_t embed(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *ids)
+{
+    tlm_tensor_t *table = tlmi_model_block(model, 0, TLMI_POSITIONS);
+    tlm_tensor_t *x = NULL, *positions = NULL, *next;
+    tlm_status_t status;
+
+    TLMI_TRY_OR(done, tlm_embedding(&x, tlmi_model_embedding(model), ids));
+    if (model->options.scaled_embeddings) {
+        TLMI_TRY_OR(done, tlm_scale(&next, x, tlmi_embedding_scale(&model->options)));
+        replace(&x, next);
+    }
+    if (table != NULL) {
+        TLMI_TRY_OR(done, tlm_slice(&positions, table, 0, 0, tlm_tensor_shape(ids)[1]));
+        TLMI_TRY_OR(done, tlm_add(&next, x, positions));
+        replace(&x, next);
+    }
+    *out = x;
+    x = NULL;
+    status = TLM_OK;
+done:
+    tlm_tensor_free(positions);
+    tlm_tensor_free(x);
+    return status;
+}
+
 /* Computes everything before the output projection: (batch, time, d_model). */
 static tlm_status_t hidden_states(tlm_tensor_t **out, const tlm_model_t *model, const uint32_t *ids,
                                   int64_t batch, int64_t time)
@@ -52,7 +79,7 @@ static tlm_status_t hidden_states(tlm_tensor_t **out, const tlm_model_t *model, 
     tlm_status_t status;
 
     TLMI_TRY_OR(done, tlm_tensor_from_data(&id_tensor, TLM_UINT32, ids, shape, 2));
-    TLMI_TRY_OR(done, tlm_embedding(&x, tlmi_model_embedding(model), id_tensor));
+    TLMI_TRY_OR(done, embed(&x, model, id_tensor));
     for (int64_t layer = 0; layer < model->options.num_layers; layer++) {
         tlm_tensor_t *y;
 
@@ -62,10 +89,30 @@ static tlm_status_t hidden_states(tlm_tensor_t **out, const tlm_model_t *model, 
             TLMI_TRY_OR(done, tlmi_block_forward(&y, model, layer, x));
         replace(&x, y);
     }
-    status = tlmi_model_norm(out, model, x, tlmi_model_final_norm(model));
+    status = tlmi_model_norm(out, model, x, 0, TLMI_LN_FINAL);
 done:
     tlm_tensor_free(x);
     tlm_tensor_free(id_tensor);
+    return status;
+}
+
+/* Logits within the model's softcap; x itself, retained, without one. */
+static tlm_status_t cap_logits(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *x)
+{
+    const float cap = (float)model->options.logit_softcap;
+    tlm_tensor_t *small = NULL, *bent = NULL;
+
+    if (cap == 0.0f) {
+        *out = tlm_tensor_retain(x);
+        return TLM_OK;
+    }
+    tlm_status_t status;
+    TLMI_TRY_OR(done, tlm_scale(&small, x, 1.0f / cap));
+    TLMI_TRY_OR(done, tlm_tanh(&bent, small));
+    status = tlm_scale(out, bent, cap);
+done:
+    tlm_tensor_free(small);
+    tlm_tensor_free(bent);
     return status;
 }
 
@@ -76,8 +123,12 @@ tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model, const 
     TLMI_TRY(check_input("model_forward", model, ids, batch, time));
     tlm_tensor_t *hidden;
     TLMI_TRY(hidden_states(&hidden, model, ids, batch, time));
-    tlm_status_t status = tlm_linear(logits, hidden, tlmi_model_output(model));
+    tlm_tensor_t *product = NULL;
+    tlm_status_t status = tlm_linear(&product, hidden, tlmi_model_output(model));
     tlm_tensor_free(hidden);
+    if (status == TLM_OK)
+        status = cap_logits(logits, model, product);
+    tlm_tensor_free(product);
     return status;
 }
 
@@ -94,7 +145,8 @@ tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint3
     TLMI_TRY_OR(done, tlm_tensor_from_data(&target_tensor, TLM_UINT32, targets, shape, 2));
     TLMI_TRY_OR(done, hidden_states(&hidden, model, inputs, batch, time));
     TLMI_TRY_OR(done,
-                tlmi_linear_cross_entropy(loss, hidden, tlmi_model_output(model), target_tensor));
+                tlmi_linear_cross_entropy(loss, hidden, tlmi_model_output(model), target_tensor,
+                                          (float)model->options.logit_softcap));
     tlmi_tensor_drop(hidden);
     status = TLM_OK;
 done:

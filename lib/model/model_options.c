@@ -164,27 +164,55 @@ tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_
 
 /* ---- Families --------------------------------------------------------------------------- */
 
-/* The value that a family fixes for an option without a key in its files. */
-static double fixed_value(const tlmi_family_t *family, const tlmi_model_option_t *option)
+bool tlmi_family_has(const tlmi_family_t *family, const char *option, double value)
 {
+    bool listed = false;
+
     for (const tlmi_setting_t *fixed = family->fixed; fixed->option != NULL; fixed++)
-        if (strcmp(fixed->option, option->name) == 0)
-            return fixed->value;
-    return 0.0;
+        if (strcmp(fixed->option, option) == 0) {
+            listed = true;
+            if (fixed->value == value || fixed->value == TLMI_ANY)
+                return true;
+        }
+    return !listed && value == 0.0;
 }
 
-/* The first option that the files of the family cannot express, or NULL. */
-static const tlmi_model_option_t *find_lacking(const tlmi_family_t *family,
-                                               const tlm_model_options_t *options)
+/* The entry of the family's own list of keys, or NULL. */
+static const tlmi_family_key_t *find_key(const tlmi_family_t *family,
+                                         const tlmi_model_option_t *option, tlmi_format_t format)
+{
+    const tlmi_family_key_t *key = family->keys;
+
+    while (key != NULL && key->option != NULL)
+        if (key->format == format && strcmp(key->option, option->name) == 0)
+            return key;
+        else
+            key++;
+    return NULL;
+}
+
+const char *tlmi_family_key(const tlmi_family_t *family, const tlmi_model_option_t *option,
+                            tlmi_format_t format)
+{
+    const tlmi_family_key_t *own = find_key(family, option, format);
+
+    return own != NULL ? own->key : option->keys[format].key;
+}
+
+const tlmi_model_option_t *tlmi_family_lacks(const tlmi_family_t *family,
+                                             const tlm_model_options_t *options)
 {
     for (size_t i = 0; i < tlmi_num_options; i++) {
         const tlmi_model_option_t *option = &tlmi_options[i];
-        tlm_model_options_t fixed = *options;
+        const double value = option->type == TLMI_NUMBER ? tlmi_option_number(options, option)
+                                                         : (double)tlmi_option_int(options, option);
 
-        if (option->keys[TLMI_HF].key != NULL || option->type == TLMI_SEED)
+        if (option->written_apart || option->type == TLMI_SEED ||
+            tlmi_family_key(family, option, TLMI_HF) != NULL)
             continue;
-        tlmi_option_set(&fixed, option, fixed_value(family, option));
-        if (!tlmi_option_equal(options, &fixed, option))
+        /* The table's key is one that the family does without: then the value follows from others. */
+        if (option->keys[TLMI_HF].key != NULL ? !tlmi_option_is_default(options, option)
+                                              : !tlmi_family_has(family, option->name, value))
             return option;
     }
     return NULL;
@@ -196,7 +224,7 @@ tlm_status_t tlmi_family_of(const tlmi_family_t **out, const char *function,
     const tlmi_model_option_t *lacking = NULL;
 
     for (size_t i = 0; i < tlmi_num_families; i++) {
-        const tlmi_model_option_t *own = find_lacking(&tlmi_families[i], options);
+        const tlmi_model_option_t *own = tlmi_family_lacks(&tlmi_families[i], options);
 
         if (own == NULL) {
             *out = &tlmi_families[i];

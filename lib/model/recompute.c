@@ -12,6 +12,7 @@
 typedef struct recompute_context {
     tlm_model_options_t options;
     tlmi_model_shape_t shape;
+    int64_t layer;
 } recompute_context_t;
 
 /* Makes a leaf that shares the elements of x. */
@@ -28,7 +29,8 @@ static tlm_status_t recompute_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
     tlm_model_t block = {.options = context->options,
                          .shape = context->shape,
                          .num_parameters = (size_t)node->num_inputs,
-                         .parameters = node->inputs};
+                         .parameters = node->inputs,
+                         .first_layer = context->layer};
     tlm_tensor_t *x = NULL, *y = NULL;
 
     TLMI_TRY(detach(&x, node->inputs[0]));
@@ -74,7 +76,7 @@ tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model,
         if (status == TLM_OK) {
             recompute_context_t *context = tlmi_node_context(node);
 
-            *context = (recompute_context_t){model->options, model->shape};
+            *context = (recompute_context_t){model->options, model->shape, layer};
             context->shape.front_parameters = 1;
         }
     }

@@ -320,7 +320,8 @@ static tlm_status_t check_heads(int64_t *group, const tlm_tensor_t *wq, const tl
 
 tlm_status_t tlmi_heads_attention(tlm_tensor_t **out, const char *op, tlm_tensor_t *query,
                                   tlm_tensor_t *key, tlm_tensor_t *value, int32_t num_heads,
-                                  int32_t num_kv_heads, double rope_theta, tlm_tensor_t *positions)
+                                  int32_t num_kv_heads, const tlmi_score_rules_t *rules,
+                                  tlm_tensor_t *positions)
 {
     int32_t n = query->ndim;
     int64_t time = query->shape[n - 2], d_head = query->shape[n - 1] / num_heads;
@@ -332,14 +333,18 @@ tlm_status_t tlmi_heads_attention(tlm_tensor_t **out, const char *op, tlm_tensor
                                   .keys = time,
                                   .d_key = d_head,
                                   .d_value = d_head,
-                                  .causal = true};
-    if (rope_theta != 0.0) {
+                                  .causal = true,
+                                  .window = rules->window,
+                                  .scale = rules->scale,
+                                  .softcap = rules->softcap};
+    const bool rotates = rules->rope.theta != 0.0;
+    if (rotates) {
         TLMI_TRY(tlmi_rotation_create(&rotation, op, query->shape, n - 2, time, d_head, positions,
-                                      rope_theta));
+                                      &rules->rope));
         attention.rotation = &rotation;
     }
     tlm_status_t status = run_attention(out, &attention, query, key, value, NULL,
-                                        rope_theta != 0.0 ? &rotation : NULL, query->shape, n);
+                                        rotates ? &rotation : NULL, query->shape, n);
     tlmi_rotation_free(&rotation);
     return status;
 }
@@ -362,7 +367,8 @@ tlm_status_t tlm_multi_head_attention(tlm_tensor_t **out, tlm_tensor_t *x, tlm_t
     if (status == TLM_OK)
         status =
             tlmi_heads_attention(&heads, "multi_head_attention", made.query, made.key, made.value,
-                                 num_heads, (int32_t)(num_heads / group), rope_theta, positions);
+                                 num_heads, (int32_t)(num_heads / group),
+                                 &(tlmi_score_rules_t){.rope = {.theta = rope_theta}}, positions);
     if (status == TLM_OK)
         status = tlm_linear(out, heads, wo);
     tlm_tensor_free(made.query);

@@ -28,7 +28,7 @@ typedef struct backward_job {
 /* The parts of a worker's scratch memory, for n queries, tiles of t queries and blocks of b
  * keys. */
 typedef struct backward_scratch {
-    float *queries;      /* (n, d_key), scaled by 1 / sqrt(d_key) */
+    float *queries;      /* (n, d_key), times the scale of scores */
     float *dqueries;     /* (n, d_key) */
     float *grad_out;     /* (n, d_value) */
     float *deltas;       /* (n): rowsum(dO O) */
@@ -37,6 +37,7 @@ typedef struct backward_scratch {
     float *dvalues;      /* (b, d_value) */
     float *weights;      /* (t, b) in rows of TLMI_SCORE_STRIDE: P */
     float *dscores;      /* like weights: dP, then dS */
+    float *slopes;       /* like weights: of the softcap; only with one */
     float *keys_panels;  /* K (b, d_key) */
     float *keys_t;       /* K^T (d_key, b) */
     float *values_t;     /* V^T (d_value, b) */
@@ -61,6 +62,7 @@ static int64_t cut_scratch(backward_scratch_t *scratch, float *base,
     scratch->dvalues = tlmi_take(base, &used, B * d_value);
     scratch->weights = tlmi_take(base, &used, T * STRIDE);
     scratch->dscores = tlmi_take(base, &used, T * STRIDE);
+    scratch->slopes = attention->softcap != 0.0f ? tlmi_take(base, &used, T * STRIDE) : NULL;
     scratch->keys_panels = tlmi_take(base, &used, tlmi_panel_size(B, d_key));
     scratch->keys_t = tlmi_take(base, &used, tlmi_panel_size(d_key, B));
     scratch->values_t = tlmi_take(base, &used, tlmi_panel_size(d_value, B));
@@ -74,7 +76,7 @@ static void load_head(const backward_job_t *job, backward_scratch_t *scratch, in
     const tlmi_attention_t *attention = job->attention;
     int64_t n = attention->queries, d_key = attention->d_key, d_value = attention->d_value;
     tlmi_attention_load(scratch->queries, attention, job->query, head, 0, n, d_key,
-                        1.0f / sqrtf((float)d_key), true);
+                        tlmi_score_scale(attention), true);
     tlmi_attention_load(scratch->grad_out, attention, job->grad_out, head, 0, n, d_value, 1.0f,
                         false);
     memset(scratch->dqueries, 0, (size_t)(n * d_key) * sizeof(float));
@@ -100,6 +102,14 @@ static void load_block(const backward_job_t *job, backward_scratch_t *scratch, i
     memset(scratch->dvalues, 0, (size_t)(keys * d_value) * sizeof(float));
 }
 
+/* Caps the scores of one row. slopes = the derivatives. */
+static void cap_row(float *scores, float *slopes, float cap, int64_t n)
+{
+    tlmi_softcap_rows(scores, scores, cap, n);
+    for (int64_t i = 0; i < n; i++)
+        slopes[i] = 1.0f - scores[i] / cap * (scores[i] / cap);
+}
+
 /* Computes weights = P and dscores = dS for queries first .. first+n-1 and `keys` keys of the
  * block. */
 static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, int64_t head,
@@ -117,7 +127,11 @@ static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, i
         float *p = scratch->weights + i * STRIDE;
         int64_t seen =
             lse[i] == -INFINITY ? 0 : tlmi_causal_keys(attention, first + i, first_key, keys);
+        int64_t hidden = tlmi_window_hidden(attention, first + i, first_key, seen);
+        if (scratch->slopes != NULL)
+            cap_row(p, scratch->slopes + i * STRIDE, attention->softcap, keys);
         tlmi_vec_exp_sum(p, p, lse[i], seen);
+        memset(p, 0, (size_t)hidden * sizeof(float));
         memset(p + seen, 0, (size_t)(keys - seen) * sizeof(float));
     }
     tlmi_attention_mask(scratch->weights, attention, head, first, n, first_key, keys, 0.0f);
@@ -126,6 +140,8 @@ static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, i
         float *ds = scratch->dscores + i * STRIDE, delta = scratch->deltas[first + i];
         for (int64_t j = 0; j < keys; j++)
             ds[j] = p[j] == 0.0f ? 0.0f : p[j] * (ds[j] - delta);
+        if (scratch->slopes != NULL)
+            tlmi_vec_mul(ds, ds, scratch->slopes + i * STRIDE, keys);
     }
 }
 
@@ -137,7 +153,7 @@ static void add_tile(const backward_job_t *job, backward_scratch_t *scratch, int
     int64_t d_key = attention->d_key, d_value = attention->d_value;
     int64_t packed = keys;
     keys = tlmi_min64(keys, tlmi_visible_keys(attention, first, n) - first_key);
-    if (keys <= 0)
+    if (keys <= 0 || tlmi_window_hidden(attention, first, first_key, keys) == keys)
         return;
     score_tile(job, scratch, head, first, n, first_key, keys);
     tlmi_panel_gemm(n, d_key, keys, scratch->dscores, STRIDE, 1, scratch->keys_panels, packed,
@@ -178,7 +194,7 @@ static void backward_head(const backward_job_t *job, backward_scratch_t *scratch
     }
     if (gradients->query.data != NULL)
         tlmi_attention_store(attention, gradients->query, head, 0, n, d_key,
-                             1.0f / sqrtf((float)d_key), true, gradients->accumulate_query,
+                             tlmi_score_scale(attention), true, gradients->accumulate_query,
                              scratch->dqueries);
 }
 

@@ -98,7 +98,7 @@ static int64_t rows_per_task(const tlmi_attention_t *attention)
 
 /* The parts of a worker's scratch memory. */
 typedef struct forward_scratch {
-    float *queries; /* (rows_per_task, d_key), scaled by 1 / sqrt(d_key) */
+    float *queries; /* (rows_per_task, d_key), times the scale of scores */
     float *sums;    /* (rows_per_task, d_value): the unnormalized result */
     float *max;     /* (rows_per_task): largest score so far */
     float *total;   /* (rows_per_task): sum of exp(score - max) so far */
@@ -156,14 +156,21 @@ static void fold_tile(const forward_job_t *job, forward_scratch_t *scratch, int6
     int64_t seen = tlmi_visible_keys(attention, base + first, n) - first_key;
     int64_t packed = keys;
     keys = tlmi_min64(keys, seen);
-    if (keys <= 0)
+    if (keys <= 0 || tlmi_window_hidden(attention, base + first, first_key, keys) == keys)
         return;
     tlmi_panel_gemm(n, keys, d_key, scratch->queries + first * d_key, d_key, 1, scratch->keys,
                     d_key, scratch->scores, TLMI_SCORE_STRIDE, false);
+    for (int64_t i = 0; i < n && attention->softcap != 0.0f; i++) {
+        float *row = scratch->scores + i * TLMI_SCORE_STRIDE;
+        tlmi_softcap_rows(row, row, attention->softcap, keys);
+    }
     tlmi_attention_mask(scratch->scores, attention, head, base + first, n, first_key, keys,
                         -INFINITY);
     for (int64_t i = 0; i < n; i++) {
         float *row = scratch->scores + i * TLMI_SCORE_STRIDE;
+        int64_t hidden = tlmi_window_hidden(attention, base + first + i, first_key, keys);
+        for (int64_t key = 0; key < hidden; key++)
+            row[key] = -INFINITY;
         int64_t seen_keys = tlmi_causal_keys(attention, base + first + i, first_key, keys);
         fold_row(scratch, first + i, row, seen_keys, d_value);
         memset(row + seen_keys, 0, (size_t)(keys - seen_keys) * sizeof(float));
@@ -213,14 +220,15 @@ static void forward_task(void *context, int64_t task, int32_t worker)
     int64_t rows = tlmi_min64(job->rows_per_task, attention->queries - base);
 
     tlmi_attention_load(scratch.queries, attention, job->query, head, base, rows, attention->d_key,
-                        1.0f / sqrtf((float)attention->d_key), true);
+                        tlmi_score_scale(attention), true);
     memset(scratch.sums, 0, (size_t)(rows * attention->d_value) * sizeof(float));
     for (int64_t i = 0; i < rows; i++) {
         scratch.max[i] = -INFINITY;
         scratch.total[i] = 0.0f;
     }
     int64_t visible = tlmi_visible_keys(attention, base, rows);
-    for (int64_t first_key = 0; first_key < visible; first_key += TLMI_KEY_BLOCK) {
+    int64_t start = tlmi_first_in_window(attention, base) / TLMI_KEY_BLOCK * TLMI_KEY_BLOCK;
+    for (int64_t first_key = start; first_key < visible; first_key += TLMI_KEY_BLOCK) {
         int64_t keys = tlmi_min64(TLMI_KEY_BLOCK, visible - first_key);
         pack_block(job, &scratch, head / attention->group, first_key, keys);
         for (int64_t first = 0; first < rows; first += TLMI_QUERY_TILE)

@@ -25,13 +25,25 @@ typedef struct loss_job {
     float *grad;    /* (rows, classes), may be logits; NULL if not needed */
     float scale;    /* of the gradient */
     bool accumulate;
+    float softcap; /* 0: none; otherwise grad is logits or NULL */
+    float *capped; /* logits, which are capped in place; only with softcap */
 } loss_job_t;
+
+/* Caps the logits of a row in place. slopes = the derivatives. */
+static void cap_logits(float *z, float *slopes, float cap, int64_t n)
+{
+    tlmi_softcap_rows(z, z, cap, n);
+    for (int64_t i = 0; i < n; i++)
+        slopes[i] = 1.0f - z[i] / cap * (z[i] / cap);
+}
 
 /* Computes the loss and the gradient of one row. */
 static void loss_row(const loss_job_t *job, int64_t i, float *scratch)
 {
     int64_t n = job->classes, target = job->targets[i];
     const float *z = job->logits + i * n;
+    if (job->softcap != 0.0f)
+        cap_logits(job->capped + i * n, scratch, job->softcap, n);
     float z_target = z[target], max = tlmi_vec_max(z, n);
     float *e = job->grad != NULL && !job->accumulate ? job->grad + i * n : scratch;
     float sum = tlmi_vec_exp_sum(e, z, max, n);
@@ -45,6 +57,8 @@ static void loss_row(const loss_job_t *job, int64_t i, float *scratch)
     else
         tlmi_vec_scale(grad, e, job->scale / sum, n);
     grad[target] -= job->scale;
+    if (job->softcap != 0.0f)
+        tlmi_vec_mul(grad, grad, scratch, n);
 }
 
 typedef struct loss_run {
@@ -66,7 +80,7 @@ static tlm_status_t run_loss(const loss_job_t *job)
 {
     loss_run_t run = {*job, NULL};
     int32_t workers = tlmi_max_workers();
-    if (job->grad == NULL || job->accumulate) {
+    if (job->grad == NULL || job->accumulate || job->softcap != 0.0f) {
         run.scratch = tlmi_cached_alloc((size_t)workers, (size_t)job->classes * sizeof(float),
                                         "a row of cross_entropy");
         if (run.scratch == NULL)
@@ -214,6 +228,7 @@ typedef struct fused_job {
     const int64_t *targets;
     double *losses;
     float *logits; /* (TLMI_LOSS_SLICE, classes) */
+    float softcap;
     tlm_tensor_t *dx, *dweight;
 } fused_job_t;
 
@@ -234,7 +249,9 @@ static tlm_status_t fused_slice(const fused_job_t *job, int64_t first)
                        .targets = job->targets + first,
                        .losses = job->losses + first,
                        .grad = wants_grad ? job->logits : NULL,
-                       .scale = 1.0f / (float)job->rows};
+                       .scale = 1.0f / (float)job->rows,
+                       .softcap = job->softcap,
+                       .capped = job->logits};
     TLMI_TRY(run_loss(&loss));
     if (job->dx != NULL) {
         float *dx = tlmi_floats(job->dx) + first * d;
@@ -312,7 +329,7 @@ static const tlmi_op_t fused_op = {.name = "linear_cross_entropy",
                                    .release = fused_release};
 
 static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, tlm_tensor_t *x,
-                                  tlm_tensor_t *weight, const int64_t *targets)
+                                  tlm_tensor_t *weight, const int64_t *targets, float softcap)
 {
     tlm_tensor_t *rows = NULL, *w = NULL, *inputs[] = {x, weight};
     bool graph = tlmi_needs_grad(inputs, 2);
@@ -330,6 +347,7 @@ static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, 
                            .x = tlmi_floats(rows),
                            .weight = tlmi_weight_of(w),
                            .targets = targets,
+                           .softcap = softcap,
                            .dx = context->gradients[0],
                            .dweight = context->gradients[1]};
         status = fused_slices(tlmi_floats(loss), &job);
@@ -348,7 +366,7 @@ static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, 
 }
 
 tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
-                                       tlm_tensor_t *targets)
+                                       tlm_tensor_t *targets, float softcap)
 {
     TLMI_TRY(tlmi_check_float("cross_entropy", "x", x));
     TLMI_TRY(tlmi_check_float("cross_entropy", "weight", weight));
@@ -362,7 +380,7 @@ tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_
     tlm_tensor_t *loss = NULL;
     tlm_status_t status = tlmi_tensor_new(&loss, TLM_FLOAT32, NULL, 0);
     if (status == TLM_OK)
-        status = fused_forward(loss, &context, x, weight, list);
+        status = fused_forward(loss, &context, x, weight, list, softcap);
     tlm_tensor_free(context.gradients[0]);
     tlm_tensor_free(context.gradients[1]);
     tlmi_cached_free(list);

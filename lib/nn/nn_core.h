@@ -3,6 +3,8 @@
 #ifndef TLMI_NN_CORE_H
 #define TLMI_NN_CORE_H
 
+#include <math.h>
+
 #include "tinylm/nn.h"
 #include "tensor/tensor_core.h"
 
@@ -11,21 +13,67 @@
 enum { TLMI_LOSS_SLICE = 512 /* rows whose logits exist at one time */ };
 
 /* tlm_cross_entropy(tlm_linear(x, weight), targets) in slices of rows: x (..., d), weight (classes,
- * d). Gradients are computed in the forward pass, slice by slice, if they are needed. */
+ * d). With a softcap other than 0, each logit z becomes softcap * tanh(z / softcap) first. Gradients
+ * are computed in the forward pass, slice by slice, if they are needed. */
 tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
-                                       tlm_tensor_t *targets);
+                                       tlm_tensor_t *targets, float softcap);
+
+/* LayerNorm over the last dimension: (x - mean) / sqrt(variance + eps) * gain + bias. */
+tlm_status_t tlmi_layer_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *gain,
+                             tlm_tensor_t *bias, float eps);
+
+/* y = (x - mean) / sqrt(variance + eps) * gain + bias, for one row; y may be x. Returns the
+ * reciprocal of the root; *mean may be NULL. */
+float tlmi_layer_norm_row(float *y, float *mean, const float *x, const float *gain,
+                          const float *bias, int64_t d, float eps);
+
+/* y = cap * tanh(x / cap); y may be x. */
+void tlmi_softcap_rows(float *y, const float *x, float cap, int64_t n);
+
+/* ---- RoPE: the angles between neighboring positions, one per pair of elements ------------- */
+
+typedef enum tlmi_rope_scaling {
+    TLMI_ROPE_PLAIN,
+    TLMI_ROPE_LINEAR,
+    TLMI_ROPE_LLAMA3,
+    TLMI_ROPE_YARN
+} tlmi_rope_scaling_t;
+
+typedef struct tlmi_rope {
+    double theta; /* 0: no rotation */
+    tlmi_rope_scaling_t scaling;
+    double factor;                /* the members from here on are read only with scaling */
+    double low_turns, high_turns; /* of LLAMA3 and YARN, in original_context positions */
+    double original_context;
+    double magnitude; /* of the rotated rows; 0: 1 */
+} tlmi_rope_t;
+
+/* The d / 2 angles: theta^(-2 i / d) for pair i, scaled. */
+void tlmi_rope_angles(double *angles, const tlmi_rope_t *rope, int64_t d);
+
+/* cos and sin of a position's angles, times the magnitude: (d / 2, 2). */
+void tlmi_rope_row(float *row, int64_t position, int64_t d, const double *angles,
+                   const tlmi_rope_t *rope);
 
 /* ---- Attention over projected heads ---------------------------------------------------- */
 
+/* What is computed of queries and keys; zeros: plain attention without rotation. */
+typedef struct tlmi_score_rules {
+    tlmi_rope_t rope;
+    int64_t window; /* keys that a query sees, its own included; 0: all before it */
+    float scale;    /* of scores; 0: 1 / sqrt(d_head) */
+    float softcap;  /* scores s become softcap * tanh(s / softcap); 0: they stay */
+} tlmi_score_rules_t;
+
 /* Causal attention over heads that lie side by side in contiguous rows, whose shapes the caller has
  * checked: query is (..., time, num_heads * d_head), key and value (..., time, num_kv_heads *
- * d_head). rope_theta 0 means no rotation; positions are those of tlm_multi_head_attention. Messages
- * begin with `op`. */
+ * d_head). Positions are those of tlm_multi_head_attention. Messages begin with `op`. */
 tlm_status_t tlmi_heads_attention(tlm_tensor_t **out, const char *op, tlm_tensor_t *query,
                                   tlm_tensor_t *key, tlm_tensor_t *value, int32_t num_heads,
-                                  int32_t num_kv_heads, double rope_theta, tlm_tensor_t *positions);
+                                  int32_t num_kv_heads, const tlmi_score_rules_t *rules,
+                                  tlm_tensor_t *positions);
 
-/* ---- RoPE: a table of cos and sin of position * theta^(-2i/d), by row and pair i ----- */
+/* ---- RoPE: a table of cos and sin of the angles, by row and pair ---------------------- */
 
 typedef struct tlmi_rotation {
     float *table; /* (rows, d / 2, 2): cos, sin; owned */
@@ -38,7 +86,7 @@ typedef struct tlmi_rotation {
  * means 0 .. time-1. Messages begin with `op`. Owned by the caller: tlmi_rotation_free. */
 tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const int64_t *outer_shape,
                                   int32_t outer_ndim, int64_t time, int64_t d,
-                                  const tlm_tensor_t *positions, double theta);
+                                  const tlm_tensor_t *positions, const tlmi_rope_t *rope);
 void tlmi_rotation_free(tlmi_rotation_t *rotation);
 
 /* The table's row for sequence `outer` and time step t. */
@@ -79,6 +127,8 @@ typedef struct tlmi_attention {
     int64_t queries, keys; /* rows of a head */
     int64_t d_key, d_value;
     bool causal;
+    int64_t window; /* as in tlmi_score_rules_t, like the next two */
+    float scale, softcap;
     tlmi_mask_t mask;
     const tlmi_rotation_t *rotation; /* of queries and keys; NULL: none */
 } tlmi_attention_t;
@@ -88,6 +138,12 @@ typedef struct tlmi_attention {
 static inline int64_t tlmi_key_heads(const tlmi_attention_t *attention)
 {
     return attention->heads == 1 ? 1 : attention->heads / attention->group;
+}
+
+/* The factor of scores. */
+static inline float tlmi_score_scale(const tlmi_attention_t *attention)
+{
+    return attention->scale != 0.0f ? attention->scale : 1.0f / sqrtf((float)attention->d_key);
 }
 
 /* out = softmax(Q K^T / sqrt(d_key)) V without a (queries, keys) matrix: tiles with an online
@@ -153,6 +209,21 @@ static inline int64_t tlmi_causal_keys(const tlmi_attention_t *attention, int64_
 {
     int64_t seen = tlmi_visible_keys(attention, query, 1) - first_key;
     return seen < 0 ? 0 : tlmi_min64(seen, n);
+}
+
+/* The first key that the window lets the query see. */
+static inline int64_t tlmi_first_in_window(const tlmi_attention_t *attention, int64_t query)
+{
+    int64_t start = query + attention->keys - attention->queries + 1 - attention->window;
+    return attention->window == 0 || start < 0 ? 0 : start;
+}
+
+/* How many of the n keys from first_key on the window hides from the query: those in front. */
+static inline int64_t tlmi_window_hidden(const tlmi_attention_t *attention, int64_t query,
+                                         int64_t first_key, int64_t n)
+{
+    int64_t hidden = tlmi_first_in_window(attention, query) - first_key;
+    return hidden < 0 ? 0 : tlmi_min64(hidden, n);
 }
 
 /* Loads rows: dst (n, d) = scale * rows first .. first+n-1 of a head, rotated if `rotate`. */

@@ -95,7 +95,8 @@ tlm_status_t tlm_rope(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *positio
                          tlmi_shape_text(text, x));
     tlmi_rotation_t rotation;
     TLMI_TRY(tlmi_rotation_create(&rotation, "rope", x->shape, x->ndim - 2, x->shape[x->ndim - 2],
-                                  x->shape[x->ndim - 1], positions, theta));
+                                  x->shape[x->ndim - 1], positions,
+                                  &(tlmi_rope_t){.theta = theta}));
     tlm_tensor_t *y;
     tlm_status_t status = tlmi_tensor_new(&y, TLM_FLOAT32, x->shape, x->ndim);
     if (status == TLM_OK) {

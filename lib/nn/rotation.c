@@ -61,33 +61,88 @@ static int64_t position_index(const tlm_tensor_t *positions, const int64_t *oute
     return index;
 }
 
-/* The angles between neighboring positions: theta^(-2 i / d) for each pair i. Owned by the
- * caller. */
-static double *make_frequencies(int64_t d, double theta)
+/* ---- Angles -------------------------------------------------------------------------- */
+
+static const double full_turn = 6.28318530717958647692;
+
+static double clamp(double x, double least, double most)
 {
-    double *frequencies =
-        tlmi_cached_alloc((size_t)(d / 2), sizeof(double), "the frequencies of RoPE");
-    for (int64_t i = 0; frequencies != NULL && i < d / 2 && !tlmi_dry_run(); i++)
-        frequencies[i] = pow(theta, -2.0 * (double)i / (double)d);
-    return frequencies;
+    return x < least ? least : x > most ? most : x;
 }
 
-static void fill_row(float *row, int64_t position, int64_t d, const double *frequencies)
+/* Llama 3.1: by how often the angle turns in the original context, between the bounds linearly. */
+static double scale_llama3(double angle, const tlmi_rope_t *rope)
+{
+    double turns = rope->original_context * angle / full_turn;
+    double kept = clamp((turns - rope->low_turns) / (rope->high_turns - rope->low_turns), 0.0, 1.0);
+
+    return angle * (kept + (1.0 - kept) / rope->factor);
+}
+
+/* The pair, not rounded, whose angle turns so often in the original context. */
+static double pair_that_turns(double turns, const tlmi_rope_t *rope, int64_t d)
+{
+    return (double)d * log(rope->original_context / (turns * full_turn)) / (2.0 * log(rope->theta));
+}
+
+/* YaRN: between the pairs at both bounds, rounded outwards, linearly in the number of the pair. */
+static void scale_yarn(double *angles, const tlmi_rope_t *rope, int64_t d)
+{
+    double first = floor(pair_that_turns(rope->high_turns, rope, d));
+    double last = ceil(pair_that_turns(rope->low_turns, rope, d));
+
+    first = first > 0.0 ? first : 0.0;
+    last = last < (double)(d - 1) ? last : (double)(d - 1);
+    last = last == first ? last + 0.001 : last;
+    for (int64_t i = 0; i < d / 2; i++) {
+        double kept = 1.0 - clamp(((double)i - first) / (last - first), 0.0, 1.0);
+
+        angles[i] *= kept + (1.0 - kept) / rope->factor;
+    }
+}
+
+void tlmi_rope_angles(double *angles, const tlmi_rope_t *rope, int64_t d)
 {
     for (int64_t i = 0; i < d / 2; i++) {
-        double angle = (double)position * frequencies[i];
-        row[2 * i] = (float)cos(angle);
-        row[2 * i + 1] = (float)sin(angle);
+        angles[i] = pow(rope->theta, -2.0 * (double)i / (double)d);
+        if (rope->scaling == TLMI_ROPE_LINEAR)
+            angles[i] /= rope->factor;
+        else if (rope->scaling == TLMI_ROPE_LLAMA3)
+            angles[i] = scale_llama3(angles[i], rope);
     }
+    if (rope->scaling == TLMI_ROPE_YARN)
+        scale_yarn(angles, rope, d);
+}
+
+void tlmi_rope_row(float *row, int64_t position, int64_t d, const double *angles,
+                   const tlmi_rope_t *rope)
+{
+    double magnitude = rope->magnitude == 0.0 ? 1.0 : rope->magnitude;
+
+    for (int64_t i = 0; i < d / 2; i++) {
+        double angle = (double)position * angles[i];
+        row[2 * i] = (float)(magnitude * cos(angle));
+        row[2 * i + 1] = (float)(magnitude * sin(angle));
+    }
+}
+
+/* ---- The table ----------------------------------------------------------------------- */
+
+static double *make_angles(int64_t d, const tlmi_rope_t *rope)
+{
+    double *angles = tlmi_cached_alloc((size_t)(d / 2), sizeof(double), "the frequencies of RoPE");
+    if (angles != NULL && !tlmi_dry_run())
+        tlmi_rope_angles(angles, rope, d);
+    return angles;
 }
 
 tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const int64_t *outer_shape,
                                   int32_t outer_ndim, int64_t time, int64_t d,
-                                  const tlm_tensor_t *positions, double theta)
+                                  const tlm_tensor_t *positions, const tlmi_rope_t *rope)
 {
     bool per_sequence = false;
     int64_t *list = NULL;
-    TLMI_TRY(check_rotation(op, d, theta));
+    TLMI_TRY(check_rotation(op, d, rope->theta));
     if (positions != NULL) {
         TLMI_TRY(check_positions(&per_sequence, op, outer_shape, outer_ndim, time, positions));
         TLMI_TRY(tlmi_read_indices(&list, positions));
@@ -95,10 +150,9 @@ tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const in
     tlmi_rotation_t made = {.time = time, .d = d};
     int64_t outer = tlmi_dims_product(outer_shape, 0, outer_ndim);
     made.rows = per_sequence ? outer * time : outer > 0 ? time : 0;
-    double *frequencies = make_frequencies(d, theta);
+    double *angles = make_angles(d, rope);
     made.table = tlmi_cached_alloc((size_t)(made.rows * d), sizeof(float), "the table of RoPE");
-    tlm_status_t status =
-        frequencies == NULL || made.table == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+    tlm_status_t status = angles == NULL || made.table == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
     for (int64_t row = 0; status == TLM_OK && row < made.rows && !tlmi_dry_run(); row++) {
         int64_t position = row;
         if (list != NULL)
@@ -109,9 +163,9 @@ tlm_status_t tlmi_rotation_create(tlmi_rotation_t *out, const char *op, const in
                 tlmi_fail(TLM_ERR_RANGE, "%s: position %" PRId64 " in row %" PRId64 " is negative",
                           op, position, row);
         else
-            fill_row(made.table + row * d, position, d, frequencies);
+            tlmi_rope_row(made.table + row * d, position, d, angles, rope);
     }
-    tlmi_cached_free(frequencies);
+    tlmi_cached_free(angles);
     tlmi_cached_free(list);
     if (status == TLM_OK)
         *out = made;

@@ -185,6 +185,11 @@ void tlmi_reduce_sum(float *target, const int64_t *target_shape, bool accumulate
 void tlmi_reduce_to(float *target, const tlm_tensor_t *tensor, bool accumulate, const float *source,
                     const int64_t *shape, int32_t ndim);
 
+/* GELU by the approximation with tanh: x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)), as an op and as
+ * a loop, whose y may be x. */
+tlm_status_t tlmi_gelu_tanh(tlm_tensor_t **out, tlm_tensor_t *x);
+void tlmi_gelu_tanh_rows(float *y, const float *x, int64_t n);
+
 /* ---- The autograd graph: an op that is recorded leaves a node on its result -------------- */
 
 /* docs/adding-an-op.md walks through one op. */

@@ -1,4 +1,4 @@
-/* Element-wise functions: exp, log, sqrt, tanh, sigmoid, relu, gelu. Each is one row of a table:
+/* Element-wise functions: exp, log, sqrt, tanh, sigmoid, relu, and gelu in two forms. Each is one row of a table:
  * the function and its derivative, computed from the result or from the argument. */
 #include <math.h>
 
@@ -50,6 +50,52 @@ static void sigmoid_value(float *y, const float *x, int64_t n)
     tlmi_vec_exp(y, y, n);
     for (int64_t i = 0; i < n; i++)
         y[i] = (x[i] < 0.0f ? y[i] : 1.0f) / (1.0f + y[i]);
+}
+
+static const float gelu_scale = 1.59576912160573071176f; /* 2 sqrt(2 / pi) */
+static const float gelu_cube = 0.044715f;
+
+/* s = sigmoid(gelu_scale (x + gelu_cube x^3)); so that tanh is not needed: tanh(u) = 2 sigmoid(2 u)
+ * - 1. */
+static void gelu_gate(float *s, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        s[i] = -gelu_scale * x[i] * (1.0f + gelu_cube * x[i] * x[i]);
+    tlmi_vec_exp(s, s, n);
+    for (int64_t i = 0; i < n; i++)
+        s[i] = 1.0f / (1.0f + s[i]);
+}
+
+enum { GELU_BLOCK = 256 };
+
+void tlmi_gelu_tanh_rows(float *y, const float *x, int64_t n)
+{
+    float s[GELU_BLOCK];
+
+    for (int64_t begin = 0; begin < n; begin += GELU_BLOCK) {
+        int64_t count = n - begin < GELU_BLOCK ? n - begin : GELU_BLOCK;
+
+        gelu_gate(s, x + begin, count);
+        tlmi_vec_mul(y + begin, x + begin, s, count);
+    }
+}
+
+/* s + x s (1 - s) gelu_scale (1 + 3 gelu_cube x^2); where s is 0 or 1, the second term is 0. */
+static void gelu_tanh_slope(float *y, const float *x, int64_t n)
+{
+    float s[GELU_BLOCK];
+
+    for (int64_t begin = 0; begin < n; begin += GELU_BLOCK) {
+        int64_t count = n - begin < GELU_BLOCK ? n - begin : GELU_BLOCK;
+
+        gelu_gate(s, x + begin, count);
+        for (int64_t i = 0; i < count; i++) {
+            const float v = x[begin + i], rest = s[i] * (1.0f - s[i]);
+            const float slope = v * rest * gelu_scale * (1.0f + 3.0f * gelu_cube * v * v);
+
+            y[begin + i] = rest == 0.0f ? s[i] : s[i] + slope;
+        }
+    }
 }
 
 /* ---- Forward and backward ------------------------------------------------------------ */
@@ -129,8 +175,8 @@ static tlm_status_t apply(const unary_op_t *op, tlm_tensor_t **out, tlm_tensor_t
 
 /* ---- The ops ------------------------------------------------------------------------- */
 
-#define UNARY_OP(op_name, value, slope_of_result, slope_of_argument, slope_reads)                  \
-    tlm_status_t tlm_##op_name(tlm_tensor_t **out, tlm_tensor_t *a)                                \
+#define UNARY_OP(prefix, op_name, value, slope_of_result, slope_of_argument, slope_reads)          \
+    tlm_status_t prefix##op_name(tlm_tensor_t **out, tlm_tensor_t *a)                              \
     {                                                                                              \
         static const unary_op_t op = {{.name = #op_name,                                           \
                                        .input_names = {"a"},                                       \
@@ -142,10 +188,11 @@ static tlm_status_t apply(const unary_op_t *op, tlm_tensor_t **out, tlm_tensor_t
         return apply(&op, out, a);                                                                 \
     }
 
-UNARY_OP(exp, tlmi_vec_exp, NULL, NULL, TLMI_READS_RESULT)
-UNARY_OP(log, log_value, NULL, log_slope, TLMI_READS_INPUT(0))
-UNARY_OP(sqrt, sqrt_value, sqrt_slope, NULL, TLMI_READS_RESULT)
-UNARY_OP(tanh, tanh_value, tanh_slope, NULL, TLMI_READS_RESULT)
-UNARY_OP(sigmoid, sigmoid_value, sigmoid_slope, NULL, TLMI_READS_RESULT)
-UNARY_OP(relu, relu_value, NULL, relu_slope, TLMI_READS_INPUT(0))
-UNARY_OP(gelu, gelu_value, NULL, gelu_slope, TLMI_READS_INPUT(0))
+UNARY_OP(tlm_, exp, tlmi_vec_exp, NULL, NULL, TLMI_READS_RESULT)
+UNARY_OP(tlm_, log, log_value, NULL, log_slope, TLMI_READS_INPUT(0))
+UNARY_OP(tlm_, sqrt, sqrt_value, sqrt_slope, NULL, TLMI_READS_RESULT)
+UNARY_OP(tlm_, tanh, tanh_value, tanh_slope, NULL, TLMI_READS_RESULT)
+UNARY_OP(tlm_, sigmoid, sigmoid_value, sigmoid_slope, NULL, TLMI_READS_RESULT)
+UNARY_OP(tlm_, relu, relu_value, NULL, relu_slope, TLMI_READS_INPUT(0))
+UNARY_OP(tlm_, gelu, gelu_value, NULL, gelu_slope, TLMI_READS_INPUT(0))
+UNARY_OP(tlmi_, gelu_tanh, tlmi_gelu_tanh_rows, NULL, gelu_tanh_slope, TLMI_READS_INPUT(0))

@@ -8,12 +8,14 @@
 
 #define NO_DECAY_ALL (TLM_NO_DECAY_NORMS | TLM_NO_DECAY_EMBEDDINGS)
 
-/* The gains of norms are the only parameters with one dimension; the embedding comes first. */
+/* The gains of norms, and biases, are the only parameters with one dimension. */
 static bool decays(const tlm_model_t *model, size_t parameter, uint32_t no_decay)
 {
     if (model->specs[parameter].ndim == 1)
         return (no_decay & TLM_NO_DECAY_NORMS) == 0;
-    return parameter != 0 || (no_decay & TLM_NO_DECAY_EMBEDDINGS) == 0;
+    const int32_t part = model->specs[parameter].part;
+    return (part != TLMI_EMBEDDING && part != TLMI_POSITIONS) ||
+           (no_decay & TLM_NO_DECAY_EMBEDDINGS) == 0;
 }
 
 tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model_t *model,

@@ -352,6 +352,15 @@ static tlm_status_t open_model(void *out)
     return status;
 }
 
+static tlm_status_t open_for_inference(void *out)
+{
+    tlm_model_t *opened = NULL;
+    tlm_status_t status = tlm_model_open_for_inference(&opened, NULL, out, test_path("model.gguf"));
+    ck_assert((status == TLM_OK) == (opened != NULL));
+    tlm_model_free(opened);
+    return status;
+}
+
 static const struct {
     const char *function;
     tlm_status_t (*call)(void *out);
@@ -361,6 +370,7 @@ static const struct {
     {"tlm_model_evaluate", evaluate, "tlm_evaluation_t"},
     {"tlm_model_get_options", get_options, "tlm_model_options_t"},
     {"tlm_model_open", open_model, "tlm_model_file_options_t"},
+    {"tlm_model_open_for_inference", open_for_inference, "tlm_model_file_options_t"},
     {"tlm_trainer_evaluate", trainer_evaluate, "tlm_evaluation_t"},
     {"tlm_trainer_step", trainer_step, "tlm_train_step_t"},
 };

@@ -95,6 +95,7 @@ START_TEST(weights_of_16_bits_are_those_of_folders)
 
     options.has_begin_token = true;
     options.begin_token = 9;
+    options.family = TLM_FAMILY_LLAMA;
     for (options.weights = 1; options.weights < 3; options.weights++) {
         ASSERT_OK(tlm_model_save_gguf(model, NULL, test_path("m"), &options));
         ASSERT_OK(tlm_model_open(&opened, &tokenizer, &read, test_path("m")));
@@ -394,7 +395,8 @@ START_TEST(other_models_are_refused)
         tlm_status_t code;
     } cases[] = {
         {"general.architecture", "general.brchitecture", "general.architecture", TLM_ERR_FORMAT},
-        {"llama\x0c", "qwen2\x0c", "qwen2, not llama", TLM_ERR_UNSUPPORTED},
+        {"llama\x0c", "qwenX\x0c", "qwenX, not llama", TLM_ERR_UNSUPPORTED},
+        {"llama\x0c", "qwen2\x0c", "no 'qwen2.context_length'", TLM_ERR_FORMAT},
         {"llama.context_length", "llama.sliding_window", "'llama.sliding_window' is not supported",
          TLM_ERR_UNSUPPORTED},
         {"llama.block_count", "other.block_count", "no 'llama.block_count'", TLM_ERR_FORMAT},

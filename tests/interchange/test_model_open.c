@@ -71,6 +71,10 @@ START_TEST(what_is_saved_is_opened)
     file.has_end_token = file.has_begin_token = true;
     file.end_token = 3;
     file.begin_token = 4;
+    file.family = TLM_FAMILY_LLAMA;
+    file.num_more_end_tokens = 2;
+    file.more_end_tokens[0] = 9;
+    file.more_end_tokens[1] = 8;
     for (int tied = 0; tied < 2; tied++) {
         options.tied_embeddings = tied == 1;
         options.rope_theta = 12345.678;
@@ -165,6 +169,15 @@ START_TEST(missing_keys_have_defaults)
     write_config(",\"eos_token_id\":[7,8]");
     ASSERT_OK(tlm_model_open(&opened, NULL, &file, test_path("folder")));
     ck_assert(file.has_end_token && file.end_token == 7);
+    ck_assert(file.num_more_end_tokens == 1 && file.more_end_tokens[0] == 8);
+    tlm_model_free(opened);
+    write_bytes(in_folder("generation_config.json"), "{\"eos_token_id\":[8,3]}", 22);
+    ASSERT_OK(tlm_model_open(&opened, NULL, &file, test_path("folder")));
+    ck_assert(file.end_token == 7 && file.num_more_end_tokens == 2);
+    ck_assert(file.more_end_tokens[0] == 8 && file.more_end_tokens[1] == 3);
+    write_bytes(in_folder("generation_config.json"), "{\"eos_token_id\":{}}", 19);
+    ASSERT_FAILS(TLM_ERR_FORMAT, "generation_config.json: \"eos_token_id\" is not an id",
+                 tlm_model_open(&opened, NULL, &file, test_path("folder")));
     tlm_model_free(opened);
     remove_folder();
     tlm_model_free(model);
@@ -178,18 +191,32 @@ START_TEST(bad_configurations_are_refused)
         tlm_status_t code;
     } added[] = {
         {",\"hidden_size\":8", "duplicate", TLM_ERR_FORMAT},
-        {",\"model_type\":\"gpt2\"", "\"model_type\" is gpt2", TLM_ERR_UNSUPPORTED},
+        {",\"model_type\":\"gptj\"", "\"model_type\" is gptj", TLM_ERR_UNSUPPORTED},
+        {",\"model_type\":\"gpt2\"", "not GPT2LMHeadModel", TLM_ERR_UNSUPPORTED},
         {",\"model_type\":7", "\"model_type\"", TLM_ERR_UNSUPPORTED},
-        {",\"hidden_act\":\"gelu\"", "\"hidden_act\"", TLM_ERR_UNSUPPORTED},
-        {",\"attention_bias\":true", "\"attention_bias\"", TLM_ERR_UNSUPPORTED},
+        {",\"hidden_act\":\"gelu\"", "\"hidden_act\" is gelu, not silu", TLM_ERR_UNSUPPORTED},
+        {",\"attention_bias\":true", "no tensor 'model.layers.0.self_attn.q_proj.bias'",
+         TLM_ERR_FORMAT},
         {",\"mlp_bias\":\"no\"", "\"mlp_bias\"", TLM_ERR_FORMAT},
-        {",\"sliding_window\":4096", "\"sliding_window\"", TLM_ERR_UNSUPPORTED},
+        {",\"sliding_window\":4096", "\"sliding_window\" is 4096", TLM_ERR_UNSUPPORTED},
+        {",\"use_bidirectional_attention\":true", "\"use_bidirectional_attention\" is true",
+         TLM_ERR_UNSUPPORTED},
         {",\"quantization_config\":{}", "\"quantization_config\"", TLM_ERR_UNSUPPORTED},
         {",\"head_dim\":5", "head_dim 5", TLM_ERR_INVALID_ARGUMENT},
         {",\"head_dim\":-4", "\"head_dim\"", TLM_ERR_FORMAT},
-        {",\"rope_scaling\":{\"type\":\"linear\"}", "\"rope_scaling\"", TLM_ERR_UNSUPPORTED},
-        {",\"rope_parameters\":{\"rope_type\":\"yarn\"}", "\"rope_parameters\"",
+        {",\"rope_scaling\":{\"type\":\"longrope\"}", "\"rope_scaling\" is of type longrope",
          TLM_ERR_UNSUPPORTED},
+        {",\"rope_scaling\":{\"type\":\"linear\"}", "\"factor\"", TLM_ERR_FORMAT},
+        {",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}", "rope_factor 0.5",
+         TLM_ERR_INVALID_ARGUMENT},
+        {",\"rope_scaling\":{\"type\":\"llama3\",\"factor\":2}", "\"low_freq_factor\"",
+         TLM_ERR_FORMAT},
+        {",\"rope_scaling\":{\"type\":\"llama3\",\"factor\":2,\"low_freq_factor\":4,"
+         "\"high_freq_factor\":1}",
+         "rope_high_turns 1", TLM_ERR_INVALID_ARGUMENT},
+        {",\"rope_parameters\":{\"rope_type\":7}", "\"rope_parameters\"", TLM_ERR_UNSUPPORTED},
+        {",\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":2,\"truncate\":false}",
+         "\"truncate\" is false", TLM_ERR_UNSUPPORTED},
         {",\"rope_parameters\":{\"rope_theta\":0}", "\"rope_theta\"", TLM_ERR_FORMAT},
         {",\"rope_parameters\":[]", "\"rope_parameters\"", TLM_ERR_FORMAT},
         {",\"partial_rotary_factor\":0.5", "\"partial_rotary_factor\"", TLM_ERR_UNSUPPORTED},

@@ -102,8 +102,9 @@ static void measure(const tlm_model_t *model, const char *name, double sigma)
 
 START_TEST(switches_choose_the_parameters)
 {
-    static const size_t counts[REFERENCE_NUM_SHAPES] = {21, 20, 16, 21, 19, 20, 21,
-                                                        21, 17, 15, 21, 20, 25, 24};
+    static const size_t counts[REFERENCE_NUM_SHAPES] = {21, 20, 16, 21, 19, 20, 21, 21, 17,
+                                                        15, 21, 20, 25, 24, 27, 34, 21, 21,
+                                                        21, 21, 21, 21, 25, 24, 36, 30};
     tlm_model_options_t options = tiny, got = {.size = sizeof(got)};
     tlm_model_t *model;
     tlm_tensor_t *tensor = NULL;
@@ -288,11 +289,29 @@ START_TEST(wrong_options_are_refused)
     REFUSE("norm_eps -1", options.norm_eps = -1.0);
     REFUSE("norm_eps nan", options.norm_eps = (double)NAN);
     REFUSE("norm_eps 1e+39", options.norm_eps = 1e39);
-    REFUSE("norm 3 is not in 0 .. 2", options.norm = 3);
+    REFUSE("norm 5 is not in 0 .. 4", options.norm = 5);
     REFUSE("norm -1 is not", options.norm = -1);
-    REFUSE("position 2 is not in 0 .. 1", options.position = 2);
-    REFUSE("ffn 2 is not in 0 .. 1", options.ffn = 2);
-    REFUSE("reserved", options.reserved[2] = 1);
+    REFUSE("position 3 is not in 0 .. 2", options.position = 3);
+    REFUSE("ffn 4 is not in 0 .. 3", options.ffn = 4);
+    REFUSE("reserved", options.reserved[0] = 1);
+    REFUSE("window_period 2 has no meaning without sliding_window", options.window_period = 2);
+    REFUSE("window_rope_theta 5 has no meaning", options.window_rope_theta = 5.0);
+    REFUSE("rope_factor 2 has no meaning", options.rope_factor = 2.0);
+    REFUSE("rope_factor 0 is not at least 1", options.rope_scaling = TLM_ROPE_SCALING_LINEAR);
+    REFUSE("rope_low_turns 1 has no meaning",
+           (options.rope_scaling = TLM_ROPE_SCALING_LINEAR, options.rope_factor = 2.0,
+            options.rope_low_turns = 1.0));
+    REFUSE("rope_magnitude 2 has no meaning",
+           (options.rope_scaling = TLM_ROPE_SCALING_LLAMA3, options.rope_factor = 2.0,
+            options.rope_magnitude = 2.0));
+    REFUSE("rope_high_turns 4 is not above rope_low_turns 4",
+           (options.rope_scaling = TLM_ROPE_SCALING_LLAMA3, options.rope_factor = 2.0,
+            options.rope_low_turns = 4.0));
+    REFUSE("rope_scaling linear has no meaning without RoPE",
+           (options.rope_scaling = TLM_ROPE_SCALING_LINEAR, options.rope_factor = 2.0,
+            options.position = TLM_POSITION_NONE));
+    REFUSE("norm_kind layer",
+           (options.norm_kind = TLM_KIND_OF_NORM_LAYER, options.norm = TLM_NORM_BOTH));
     REFUSE("too large", (options.vocab_size = 2147483647, options.d_model = 2147483646,
                          options.num_heads = 1, options.d_ff = 2147483647));
     REFUSE("too large", (options.d_model = 2147483646, options.num_heads = 1, options.d_ff = 0,

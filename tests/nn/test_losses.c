@@ -58,7 +58,7 @@ static tlm_status_t run_fused(tlm_tensor_t **out, tlm_tensor_t **in, void *user)
     tlm_tensor_t *targets;
     tlm_status_t status = make_targets(&targets, user);
     if (status == TLM_OK) {
-        status = tlmi_linear_cross_entropy(out, in[0], in[1], targets);
+        status = tlmi_linear_cross_entropy(out, in[0], in[1], targets, 0.0f);
         tlm_tensor_free(targets);
     }
     return status;

@@ -35,7 +35,8 @@ NOT_WRAPPED = {
 }
 
 # Words of tinylm._WORDS and the prefix of their constants.
-PREFIXES = {"norm": "NORM", "qk_norm": "QK_NORM", "position": "POSITION", "ffn": "FFN", "side": "SIDE",
+PREFIXES = {"norm": "NORM", "norm_kind": "KIND_OF_NORM", "qk_norm": "QK_NORM", "attention_bias": "ATTENTION_BIAS",
+            "rope_scaling": "ROPE_SCALING", "family": "FAMILY", "position": "POSITION", "ffn": "FFN", "side": "SIDE",
             "byte_order": "BYTE_ORDER", "order": "ORDER", "weights": "WEIGHTS", "schedule": "SCHEDULE", "cpu_level": "CPU",
             "state": "GENERATION", "phase": "BPE_PHASE", "cost_optimizer": "COST", "counting": "COUNT",
             "part": "PART", "adamw_variant": "ADAMW"}

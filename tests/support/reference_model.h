@@ -50,6 +50,33 @@ static const tlm_model_options_t reference_shapes[] = {
     REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .qk_norm = TLM_QK_NORM_HEADS),
     REFERENCE_SHAPE(.d_model = 6, .num_heads = 4, .num_kv_heads = 2, .head_dim = 4,
                     .qk_norm = TLM_QK_NORM_HEADS, .norm = TLM_NORM_POST, .norm_eps = 0.1),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 4, .num_kv_heads = 2,
+                    .attention_bias = TLM_ATTENTION_BIAS_QKV),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .attention_bias = TLM_ATTENTION_BIAS_ALL,
+                    .ffn_bias = true, .norm = TLM_NORM_POST),
+    REFERENCE_SHAPE(.d_model = 16, .num_heads = 2, .rope_scaling = TLM_ROPE_SCALING_LINEAR,
+                    .rope_factor = 3.0),
+    REFERENCE_SHAPE(.d_model = 16, .num_heads = 2, .rope_scaling = TLM_ROPE_SCALING_LLAMA3,
+                    .rope_factor = 4.0, .rope_original_context = 40, .rope_theta = 100.0),
+    REFERENCE_SHAPE(.d_model = 16, .num_heads = 2, .rope_scaling = TLM_ROPE_SCALING_YARN,
+                    .rope_factor = 4.0, .rope_original_context = 40, .rope_theta = 100.0,
+                    .rope_high_turns = 5.0),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .sliding_window = 3),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .sliding_window = 2, .window_period = 2,
+                    .window_rope_theta = 10.0),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .unrotated_period = 2),
+    REFERENCE_SHAPE(.d_model = 6, .num_heads = 4, .num_kv_heads = 2, .head_dim = 4,
+                    .qk_norm = TLM_QK_NORM_WIDTH, .norm = TLM_NORM_AFTER, .norm_eps = 0.1),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .norm = TLM_NORM_BOTH, .ffn = TLM_FFN_GEGLU,
+                    .scaled_embeddings = true, .tied_embeddings = true, .attention_softcap = 2.0,
+                    .logit_softcap = 3.0, .query_scalar = 2.0, .sliding_window = 2,
+                    .window_period = 2),
+    REFERENCE_SHAPE(.d_model = 9, .num_heads = 3, .norm_kind = TLM_KIND_OF_NORM_LAYER,
+                    .position = TLM_POSITION_LEARNED, .ffn = TLM_FFN_GELU,
+                    .attention_bias = TLM_ATTENTION_BIAS_ALL, .ffn_bias = true,
+                    .tied_embeddings = true),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .norm_kind = TLM_KIND_OF_NORM_LAYER,
+                    .norm = TLM_NORM_POST, .ffn = TLM_FFN_GEGLU, .ffn_bias = true),
 };
 enum { REFERENCE_NUM_SHAPES = sizeof(reference_shapes) / sizeof(reference_shapes[0]) };
 
@@ -129,56 +156,167 @@ static inline void reference_norm(double *y, const double *x, const double *gain
         y[i] = x[i] / sqrt(sum / (double)d + eps) * gain[i];
 }
 
+static inline const double *reference_bias(const reference_t *reference, int64_t layer,
+                                           const char *part)
+{
+    char name[64];
+
+    snprintf(name, sizeof(name), "layers.%d.%s.bias", (int)layer, part);
+    return reference_find(reference, name);
+}
+
+/* y = W x + b, with the biases that the part has. */
+static inline void reference_project(double *y, const reference_t *reference, int64_t layer,
+                                     const char *part, const double *x, int64_t d_out, int64_t d_in)
+{
+    const double *bias = reference_bias(reference, layer, part);
+
+    reference_linear(y, reference_block(reference, layer, part), x, d_out, d_in);
+    for (int64_t i = 0; i < d_out && bias != NULL; i++)
+        y[i] += bias[i];
+}
+
+/* The norm of the options, of one row; y may be x. */
+static inline void reference_any_norm(double *y, const double *x, const double *gain,
+                                      const double *bias, const reference_t *reference)
+{
+    const int64_t d = reference->options.d_model;
+    double mean = 0.0;
+
+    if (reference->options.norm_kind == TLM_KIND_OF_NORM_RMS) {
+        reference_norm(y, x, gain, d, reference->options.norm_eps);
+        return;
+    }
+    for (int64_t i = 0; i < d; i++)
+        mean += x[i] / (double)d;
+    for (int64_t i = 0; i < d; i++)
+        y[i] = x[i] - mean;
+    reference_norm(y, y, gain, d, reference->options.norm_eps);
+    for (int64_t i = 0; i < d; i++)
+        y[i] += bias[i];
+}
+
 /* What a sublayer reads of x: its norm only where norms come first. */
 static inline void reference_input(double *y, const double *x, const reference_t *reference,
                                    int64_t layer, const char *norm)
 {
-    const int64_t d = reference->options.d_model;
+    const int32_t where = reference->options.norm;
 
-    if (reference->options.norm == TLM_NORM_PRE)
-        reference_norm(y, x, reference_block(reference, layer, norm), d,
-                       reference->options.norm_eps);
+    if (where == TLM_NORM_PRE || where == TLM_NORM_BOTH)
+        reference_any_norm(y, x, reference_block(reference, layer, norm),
+                           reference_bias(reference, layer, norm), reference);
     else
-        memcpy(y, x, (size_t)d * sizeof(double));
+        memcpy(y, x, (size_t)reference->options.d_model * sizeof(double));
 }
 
-/* x + change, with a norm of the sum where norms come last. */
-static inline void reference_add(double *x, const double *change, const reference_t *reference,
+/* x + change, with a norm of the sum or of the change where the options have one. Overwrites the
+ * change. */
+static inline void reference_add(double *x, double *change, const reference_t *reference,
                                  int64_t layer, const char *norm)
 {
-    const int64_t d = reference->options.d_model;
+    const int32_t where = reference->options.norm;
+    char after[20];
 
-    for (int64_t i = 0; i < d; i++)
+    snprintf(after, sizeof(after), "%.8s_after", norm);
+    if (where == TLM_NORM_AFTER || where == TLM_NORM_BOTH)
+        reference_any_norm(change, change, reference_block(reference, layer, after), NULL,
+                           reference);
+    for (int64_t i = 0; i < reference->options.d_model; i++)
         x[i] += change[i];
-    if (reference->options.norm == TLM_NORM_POST)
-        reference_norm(x, x, reference_block(reference, layer, norm), d,
-                       reference->options.norm_eps);
+    if (where == TLM_NORM_POST)
+        reference_any_norm(x, x, reference_block(reference, layer, norm),
+                           reference_bias(reference, layer, norm), reference);
 }
 
-static inline void reference_rotate(double *x, int64_t d_head, int64_t heads, int64_t position,
-                                    double theta)
+static inline bool reference_windowed(const tlm_model_options_t *options, int64_t layer)
 {
+    return options->sliding_window > 0 &&
+           (options->window_period == 0 || (layer + 1) % options->window_period != 0);
+}
+
+/* The pair, not rounded, that turns so often in the original context. */
+static inline double reference_pair(const tlm_model_options_t *options, double turns)
+{
+    const double angle = 2.0 * acos(-1.0) * turns / (double)options->rope_original_context;
+
+    return -log(angle) / log(options->rope_theta) * (double)options->head_dim / 2.0;
+}
+
+/* The angle of pair k between two positions, by the formulas of docs/models.md. */
+static inline double reference_angle(const tlm_model_options_t *options, int64_t layer, int64_t k)
+{
+    const double part = 2.0 * (double)k / (double)options->head_dim, factor = options->rope_factor;
+    const double angle = 1.0 / pow(options->rope_theta, part);
+    const double context = (double)options->rope_original_context;
+    double stretched = 0.0; /* how far the angle is divided by the factor: 0 .. 1 */
+
+    if (reference_windowed(options, layer) && options->window_rope_theta != 0.0)
+        return 1.0 / pow(options->window_rope_theta, part);
+    if (options->rope_scaling == TLM_ROPE_SCALING_LINEAR)
+        stretched = 1.0;
+    if (options->rope_scaling == TLM_ROPE_SCALING_LLAMA3)
+        stretched = (options->rope_high_turns - context * angle / (2.0 * acos(-1.0))) /
+                    (options->rope_high_turns - options->rope_low_turns);
+    if (options->rope_scaling == TLM_ROPE_SCALING_YARN) {
+        double first = fmax(0.0, floor(reference_pair(options, options->rope_high_turns)));
+        double last = fmin((double)options->head_dim - 1.0,
+                           ceil(reference_pair(options, options->rope_low_turns)));
+
+        stretched = ((double)k - first) / (last - first);
+    }
+    stretched = fmin(1.0, fmax(0.0, stretched));
+    return options->rope_scaling == TLM_ROPE_SCALING_NONE
+               ? angle
+               : stretched * angle / factor + (1.0 - stretched) * angle;
+}
+
+static inline void reference_rotate(double *x, const reference_t *reference, int64_t layer,
+                                    int64_t heads, int64_t position)
+{
+    const tlm_model_options_t *options = &reference->options;
+    const int64_t d_head = options->head_dim, unrotated = options->unrotated_period;
+    const double magnitude = options->rope_scaling == TLM_ROPE_SCALING_YARN
+                                 ? 1.0 + 0.1 * log(options->rope_factor)
+                                 : 1.0;
+
+    if (options->position != TLM_POSITION_ROPE || (unrotated > 0 && (layer + 1) % unrotated == 0))
+        return;
     for (int64_t head = 0; head < heads; head++)
         for (int64_t k = 0; k < d_head / 2; k++) {
-            double angle = (double)position / pow(theta, 2.0 * (double)k / (double)d_head);
+            double angle = (double)position * reference_angle(options, layer, k);
             double *pair = x + head * d_head + 2 * k;
-            double even = pair[0], odd = pair[1];
+            double even = magnitude * pair[0], odd = magnitude * pair[1];
 
             pair[0] = even * cos(angle) - odd * sin(angle);
             pair[1] = even * sin(angle) + odd * cos(angle);
         }
 }
 
-/* Each of the heads that lie side by side in x. */
+/* Each of the heads that lie side by side in x, or all of them together. */
 static inline void reference_norm_heads(double *x, const reference_t *reference, int64_t layer,
                                         const char *norm, int64_t heads)
 {
-    const int64_t d_head = reference->options.head_dim;
+    const bool together = reference->options.qk_norm == TLM_QK_NORM_WIDTH;
+    const int64_t d_head = reference->options.head_dim * (together ? heads : 1);
 
+    heads = together ? 1 : heads;
     for (int64_t head = 0; head < heads; head++)
         reference_norm(x + head * d_head, x + head * d_head,
                        reference_block(reference, layer, norm), d_head,
                        reference->options.norm_eps);
+}
+
+static inline double reference_cap(double x, double cap)
+{
+    return cap == 0.0 ? x : cap * tanh(x / cap);
+}
+
+static inline double reference_activation(double x, int32_t ffn)
+{
+    const double u = sqrt(2.0 / acos(-1.0)) * (x + 0.044715 * x * x * x);
+
+    return ffn == TLM_FFN_GEGLU || ffn == TLM_FFN_GELU ? 0.5 * x * (1.0 + tanh(u))
+                                                       : x / (1.0 + exp(-x));
 }
 
 /* The attention sublayer of x (time, d). */
@@ -196,42 +334,41 @@ static inline void reference_attention(double *x, const reference_t *reference, 
 
     for (int64_t t = 0; t < time; t++) {
         reference_input(h + t * d, x + t * d, reference, layer, "ln1");
-        reference_linear(q + t * width, reference_block(reference, layer, "attn.q_proj"), h + t * d,
-                         width, d);
-        reference_linear(k + t * kv, reference_block(reference, layer, "attn.k_proj"), h + t * d,
-                         kv, d);
-        reference_linear(v + t * kv, reference_block(reference, layer, "attn.v_proj"), h + t * d,
-                         kv, d);
-        if (options->qk_norm == TLM_QK_NORM_HEADS) {
+        reference_project(q + t * width, reference, layer, "attn.q_proj", h + t * d, width, d);
+        reference_project(k + t * kv, reference, layer, "attn.k_proj", h + t * d, kv, d);
+        reference_project(v + t * kv, reference, layer, "attn.v_proj", h + t * d, kv, d);
+        if (options->qk_norm != TLM_QK_NORM_NONE) {
             reference_norm_heads(q + t * width, reference, layer, "attn.q_norm", heads);
             reference_norm_heads(k + t * kv, reference, layer, "attn.k_norm", kv / d_head);
         }
-        if (options->position == TLM_POSITION_ROPE) {
-            reference_rotate(q + t * width, d_head, heads, t, options->rope_theta);
-            reference_rotate(k + t * kv, d_head, kv / d_head, t, options->rope_theta);
-        }
+        reference_rotate(q + t * width, reference, layer, heads, t);
+        reference_rotate(k + t * kv, reference, layer, kv / d_head, t);
     }
     memset(out, 0, (size_t)(time * width) * sizeof(double));
     for (int64_t head = 0; head < heads; head++)
         for (int64_t t = 0; t < time; t++) {
             const double *query = q + t * width + head * d_head;
             double *result = out + t * width + head * d_head, sum = 0.0;
+            const int64_t first = reference_windowed(options, layer) && t >= options->sliding_window
+                                      ? t + 1 - options->sliding_window
+                                      : 0;
 
-            for (int64_t s = 0; s <= t; s++) {
+            for (int64_t s = first; s <= t; s++) {
                 const double *key = k + s * kv + head / shared * d_head;
                 double score = 0.0;
                 for (int64_t i = 0; i < d_head; i++)
                     score += query[i] * key[i];
-                weights[s] = exp(score / sqrt((double)d_head));
+                score /=
+                    sqrt(options->query_scalar != 0.0 ? options->query_scalar : (double)d_head);
+                weights[s] = exp(reference_cap(score, options->attention_softcap));
                 sum += weights[s];
             }
-            for (int64_t s = 0; s <= t; s++)
+            for (int64_t s = first; s <= t; s++)
                 for (int64_t i = 0; i < d_head; i++)
                     result[i] += weights[s] / sum * v[s * kv + head / shared * d_head + i];
         }
     for (int64_t t = 0; t < time; t++) {
-        reference_linear(h, reference_block(reference, layer, "attn.output_proj"), out + t * width,
-                         d, width);
+        reference_project(h, reference, layer, "attn.output_proj", out + t * width, d, width);
         reference_add(x + t * d, h, reference, layer, "ln1");
     }
     free(weights);
@@ -242,17 +379,18 @@ static inline void reference_attention(double *x, const reference_t *reference, 
 static inline void reference_feed_forward(double *x, const reference_t *reference, int64_t layer)
 {
     const int64_t d = reference->options.d_model, f = reference->options.d_ff;
-    const bool gated = reference->options.ffn == TLM_FFN_SWIGLU;
+    const int32_t ffn = reference->options.ffn;
+    const bool gated = ffn == TLM_FFN_SWIGLU || ffn == TLM_FFN_GEGLU;
     double *h = malloc((size_t)(d + 2 * f) * sizeof(double));
     double *gate = h + d, *up = gate + f;
 
     reference_input(h, x, reference, layer, "ln2");
-    reference_linear(gate, reference_block(reference, layer, "ffn.w1"), h, f, d);
+    reference_project(gate, reference, layer, "ffn.w1", h, f, d);
     if (gated)
-        reference_linear(up, reference_block(reference, layer, "ffn.w3"), h, f, d);
+        reference_project(up, reference, layer, "ffn.w3", h, f, d);
     for (int64_t i = 0; i < f; i++)
-        gate[i] = gate[i] / (1.0 + exp(-gate[i])) * (gated ? up[i] : 1.0);
-    reference_linear(h, reference_block(reference, layer, "ffn.w2"), gate, d, f);
+        gate[i] = reference_activation(gate[i], ffn) * (gated ? up[i] : 1.0);
+    reference_project(h, reference, layer, "ffn.w2", gate, d, f);
     reference_add(x, h, reference, layer, "ln2");
     free(h);
 }
@@ -266,20 +404,28 @@ static inline void reference_logits(double *logits, const reference_t *reference
     const double *head = reference->options.tied_embeddings
                              ? embeddings
                              : reference_find(reference, "lm_head.weight");
+    const double *positions = reference_find(reference, "position_embeddings.weight");
+    const int32_t norm = reference->options.norm;
     double *x = malloc((size_t)(time * d) * sizeof(double));
 
-    for (int64_t t = 0; t < time; t++)
-        memcpy(x + t * d, embeddings + ids[t] * d, (size_t)d * sizeof(double));
+    for (int64_t i = 0; i < time * d; i++) {
+        x[i] = embeddings[ids[i / d] * d + i % d];
+        x[i] *= reference->options.scaled_embeddings ? sqrt((double)d) : 1.0;
+        x[i] += positions != NULL ? positions[i] : 0.0;
+    }
     for (int64_t layer = 0; layer < reference->options.num_layers; layer++) {
         reference_attention(x, reference, layer, time);
         for (int64_t t = 0; t < time; t++)
             reference_feed_forward(x + t * d, reference, layer);
     }
     for (int64_t t = 0; t < time; t++) {
-        if (reference->options.norm == TLM_NORM_PRE)
-            reference_norm(x + t * d, x + t * d, reference_find(reference, "ln_final.weight"), d,
-                           reference->options.norm_eps);
+        if (norm != TLM_NORM_POST && norm != TLM_NORM_NONE)
+            reference_any_norm(x + t * d, x + t * d, reference_find(reference, "ln_final.weight"),
+                               reference_find(reference, "ln_final.bias"), reference);
         reference_linear(logits + t * vocab, head, x + t * d, vocab, d);
+        for (int64_t i = 0; i < vocab; i++)
+            logits[t * vocab + i] =
+                reference_cap(logits[t * vocab + i], reference->options.logit_softcap);
     }
     free(x);
 }

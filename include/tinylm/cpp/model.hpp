@@ -41,6 +41,7 @@ struct generate_options {
     double min_p = 0.0;
     double repetition_penalty = 0.0;
     std::optional<std::uint32_t> end_token;
+    std::vector<std::uint32_t> more_end_tokens; /**< At most TLM_MORE_END_TOKENS. */
     std::vector<std::vector<std::uint32_t>> stop_sequences;
     std::uint32_t num_top_log_probs = 0;
     std::uint64_t seed = 0;
@@ -62,6 +63,9 @@ struct c_generate_options {
         options.repetition_penalty = from.repetition_penalty;
         options.has_end_token = from.end_token.has_value();
         options.end_token = from.end_token.value_or(0);
+        options.num_more_end_tokens = static_cast<std::uint32_t>(from.more_end_tokens.size());
+        for (std::size_t i = 0; i < from.more_end_tokens.size() && i < TLM_MORE_END_TOKENS; i++)
+            options.more_end_tokens[i] = from.more_end_tokens[i];
         options.stop_sequences = stops.data();
         options.num_stop_sequences = stops.size();
         options.num_top_log_probs = from.num_top_log_probs;

@@ -35,7 +35,8 @@ typedef struct tlm_encode_options {
     const tlm_bytes_t *disallowed;
     /** Number of strings in `disallowed`. */
     size_t num_disallowed;
-    /** Probability that a merge is skipped, 0..1; 0: no dropout. */
+    /** Probability that a merge is skipped, 0..1; 0: that of the tokenizer, which is 0 unless its
+     *  tokenizer.json says otherwise. */
     double dropout;
     /** Seed of the dropout. */
     uint64_t seed;
@@ -43,7 +44,11 @@ typedef struct tlm_encode_options {
      *  post-processor or template, such as [CLS] ... [SEP]). Without it, the ids are those of the
      *  text alone. Does nothing if the file asks for none. */
     bool add_special_tokens;
-    uint8_t reserved[7];
+    /** Ignores the "truncation" and "padding" of the tokenizer.json from which the tokenizer was
+     *  read. Without it, ids are those of the tokenizers library, which applies both. Streams,
+     *  files and tlm_tokenizer_encode_padded always ignore them. */
+    bool whole_texts;
+    uint8_t reserved[6];
 } tlm_encode_options_t;
 
 #define TLM_ENCODE_OPTIONS_INIT TLM_SIZED(tlm_encode_options_t)

@@ -1,4 +1,4 @@
-/* Generation: one prompt in one call, or many side by side, one token at a time; and scoring, how
+/* Generation: one prompt in one call, or many at once, one token per step; and scoring, how
  * likely a model finds given tokens. docs/generation.md says how a token is chosen. */
 #ifndef TINYLM_GENERATE_H
 #define TINYLM_GENERATE_H
@@ -39,13 +39,17 @@ typedef struct tlm_generate_options {
     size_t num_stop_sequences;
     /** How many likeliest ids tlm_generator_top_log_probs has for each token. @since 0.2 */
     uint32_t num_top_log_probs;
+    /** Number of more_end_tokens. @since 0.2 */
+    uint32_t num_more_end_tokens;
+    /** Further tokens that end generation as end_token does. @since 0.2 */
+    uint32_t more_end_tokens[TLM_MORE_END_TOKENS];
     uint32_t reserved3;
 } tlm_generate_options_t;
 
 #define TLM_GENERATE_OPTIONS_INIT                                                                  \
     {                                                                                              \
         sizeof(tlm_generate_options_t), 256, 0.0, 0.0, 0, false, {0, 0, 0}, 0, 0, 0, 0.0, 0.0,     \
-            NULL, 0, 0, 0                                                                          \
+            NULL, 0, 0, 0, {0}, 0                                                                  \
     }
 
 /* ---- One prompt ------------------------------------------------------------------------- */
@@ -67,7 +71,7 @@ TLM_API tlm_status_t tlm_model_generate(uint32_t **ids, size_t *n, tlm_model_t *
 
 /* ---- Many prompts, step by step --------------------------------------------------------- */
 
-/** Sequences that a model continues side by side. Not thread-safe: use each generator, and its
+/** Sequences that a model continues at once. Not thread-safe: use each generator, and its
  *  model, from one thread at a time. @since 0.2 */
 typedef struct tlm_generator tlm_generator_t;
 

@@ -16,6 +16,22 @@ extern "C" {
 #define TLM_WEIGHTS_FLOAT32  0 /**< 32 bits. */
 #define TLM_WEIGHTS_FLOAT16  1 /**< IEEE half precision. */
 #define TLM_WEIGHTS_BFLOAT16 2 /**< The upper half of a float32. */
+#define TLM_WEIGHTS_Q8_0     3 /**< GGUF only: blocks of 32 signed bytes. */
+#define TLM_WEIGHTS_Q4_0     4 /**< GGUF only: blocks of 32 4-bit numbers. */
+
+/* Kinds of models that other programs know by name. @since 0.2 */
+#define TLM_FAMILY_AUTO    0  /**< The first of these that has the model's options. */
+#define TLM_FAMILY_LLAMA   1  /**< Llama, SmolLM 2. */
+#define TLM_FAMILY_MISTRAL 2  /**< Mistral. */
+#define TLM_FAMILY_QWEN2   3  /**< Qwen 2 and 2.5. */
+#define TLM_FAMILY_QWEN3   4  /**< Qwen 3. */
+#define TLM_FAMILY_PHI3    5  /**< Phi 3. */
+#define TLM_FAMILY_OLMO2   6  /**< OLMo 2. */
+#define TLM_FAMILY_SMOLLM3 7  /**< SmolLM 3. */
+#define TLM_FAMILY_GEMMA   8  /**< Gemma. */
+#define TLM_FAMILY_GEMMA2  9  /**< Gemma 2. */
+#define TLM_FAMILY_GEMMA3  10 /**< The text models of Gemma 3. */
+#define TLM_FAMILY_GPT2    11 /**< GPT-2. */
 
 /** What a file holds besides a model's options and weights. @since 0.2 */
 typedef struct tlm_model_file_options {
@@ -33,25 +49,33 @@ typedef struct tlm_model_file_options {
     uint32_t begin_token;
     /** Used if has_end_token. */
     uint32_t end_token;
+    /** TLM_FAMILY_...: whose names and keys the files have. */
+    int32_t family;
+    /** Number of more_end_tokens. */
+    uint32_t num_more_end_tokens;
+    /** Further tokens that end a text. */
+    uint32_t more_end_tokens[TLM_MORE_END_TOKENS];
+    uint32_t reserved2;
 } tlm_model_file_options_t;
 
 #define TLM_MODEL_FILE_OPTIONS_INIT TLM_SIZED(tlm_model_file_options_t)
 
-/** Saves a folder that transformers loads as a LlamaForCausalLM: model.safetensors,
- *  generation_config.json, with a tokenizer (NULL: none) tokenizer.json and tokenizer_config.json,
- *  and last config.json. The folder is created if needed; its parent must exist. Options may be
- *  NULL. TLM_ERR_UNSUPPORTED, naming the option, for an architecture that LLaMA does not have, or
- *  for a tokenizer that tlm_tokenizer_save_json refuses; TLM_ERR_RANGE for a token outside the
- *  model's vocabulary, a tokenizer that is larger than it, or a weight too large for its format;
- *  TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be written. @since 0.2 */
+/** Saves a folder that transformers loads, as a LlamaForCausalLM or the class of another family:
+ *  model.safetensors, generation_config.json, with a tokenizer (NULL: none) tokenizer.json and
+ *  tokenizer_config.json, and last config.json. The folder is created if needed; its parent must
+ *  exist. Options may be NULL. TLM_ERR_UNSUPPORTED, naming the option, for an architecture that the
+ *  family does not have, or for a tokenizer that tlm_tokenizer_save_json refuses; TLM_ERR_RANGE for
+ *  a token outside the model's vocabulary, a tokenizer that is larger than it, or a weight too
+ *  large for its format; TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be written. @since 0.2 */
 TLM_API tlm_status_t tlm_model_save_hf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
                                        const char *directory,
                                        const tlm_model_file_options_t *options);
 
-/** Saves one GGUF file, version 3, architecture "llama", for llama.cpp and its relatives, with a
- *  tokenizer (NULL: none). Norms are float32 whatever the weights are. Options may be NULL. See
- *  tlm_model_save_hf for errors; TLM_ERR_UNSUPPORTED also for a tokenizer that GGUF cannot express:
- *  a pattern other than GPT-2's, Llama 3's, Qwen 2's or o200k's, or NFC. @since 0.2 */
+/** Saves one GGUF file, version 3, architecture "llama" or that of another family, for llama.cpp
+ *  and its relatives, with a tokenizer (NULL: none). Vectors are float32 whatever the weights are.
+ *  Options may be NULL. See tlm_model_save_hf for errors; TLM_ERR_UNSUPPORTED also for an option
+ *  that llama.cpp does not read and for a tokenizer that GGUF cannot express: a pattern other than
+ *  GPT-2's, Llama 3's, Qwen 2's or o200k's, or NFC. @since 0.2 */
 TLM_API tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
                                          const char *path, const tlm_model_file_options_t *options);
 
@@ -64,6 +88,15 @@ TLM_API tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tok
  *  has, TLM_ERR_NOT_FOUND, TLM_ERR_IO. See tlm_model_load and tlm_tokenizer_open too. @since 0.2 */
 TLM_API tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
                                     tlm_model_file_options_t *file, const char *path);
+
+/** Opens a model for generation and scoring only: matrices stay in memory as they are in the file,
+ *  and are read from the mapped file where possible, which must not be written to meanwhile. So a
+ *  quantized model takes few bytes and opens at once. docs/quantization.md says which types are
+ *  kept; the others become float32. What needs float32 (the forward pass with a graph, training,
+ *  checkpoints) returns TLM_ERR_UNSUPPORTED, naming the parameter. See tlm_model_open too.
+ *  @since 0.2 */
+TLM_API tlm_status_t tlm_model_open_for_inference(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
+                                                  tlm_model_file_options_t *file, const char *path);
 
 #ifdef __cplusplus
 }

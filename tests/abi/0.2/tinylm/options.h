@@ -1,10 +1,10 @@
 /* How structs that cross the boundary begin: options, and results that the caller has room for.
  *
- * Each opens with `size_t size`, the sizeof where the caller was compiled, and grows only at its
+ * Each begins with `size_t size`, the sizeof where the caller was compiled, and grows only at its
  * end. Begin with the struct's INIT macro, or where there are no macros with tlm_options_init; then
  * set fields. 0 is the default of a field unless its comment says otherwise. A smaller struct than
  * this library knows leaves the fields that it lacks at their defaults; a larger one must have only
- * zeros behind those. Fields called `reserved` must be 0. Anything else is
+ * zeros after those. Fields called `reserved` must be 0. Anything else is
  * TLM_ERR_INVALID_ARGUMENT, which names the field or the byte. */
 #ifndef TINYLM_OPTIONS_H
 #define TINYLM_OPTIONS_H

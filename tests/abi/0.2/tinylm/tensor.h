@@ -32,6 +32,20 @@ typedef struct tlm_tensor tlm_tensor_t;
 #define TLM_BFLOAT16 5 /**< Storage and exchange only: the upper half of a float32. @since 0.2 */
 #define TLM_FLOAT16  6 /**< Storage and exchange only: IEEE half precision. @since 0.2 */
 
+/* Types of weights in files: blocks of elements that share a scale. docs/quantization.md. Programs
+ * cannot create tensors of these types; models opened for inference have them. @since 0.2 */
+#define TLM_Q8_0 32 /**< Blocks of 32, 8.5 bits per element. */
+#define TLM_Q4_0 33 /**< Blocks of 32, 4.5 bits per element. */
+#define TLM_Q4_1 34 /**< Blocks of 32, 5 bits per element. */
+#define TLM_Q5_0 35 /**< Blocks of 32, 5.5 bits per element. */
+#define TLM_Q5_1 36 /**< Blocks of 32, 6 bits per element. */
+#define TLM_Q2_K 37 /**< Blocks of 256, 2.6 bits per element. */
+#define TLM_Q3_K 38 /**< Blocks of 256, 3.4 bits per element. */
+#define TLM_Q4_K 39 /**< Blocks of 256, 4.5 bits per element. */
+#define TLM_Q5_K 40 /**< Blocks of 256, 5.5 bits per element. */
+#define TLM_Q6_K 41 /**< Blocks of 256, 6.6 bits per element. */
+#define TLM_Q8_K 42 /**< Blocks of 256, 9.1 bits per element. */
+
 /** Bytes per element of a type; 0 for an unknown type. Thread-safe. @since 0.1 */
 TLM_API size_t tlm_dtype_size(int32_t dtype);
 

@@ -1,6 +1,6 @@
-/* Byte-level BPE: encoding and decoding with a tlm_tokenizer_t, which bpe_trainer.h trains and
- * tokenizer_files.h loads. Text is bytes with a length: UTF-8 is expected, and any other bytes
- * still round-trip. docs/tokenizer.md explains how it works. */
+/* Encoding and decoding with a tlm_tokenizer_t, which bpe_trainer.h trains (byte-level BPE) and
+ * tokenizer_files.h opens (other kinds too). Text is bytes with a length. UTF-8 is expected; any
+ * other bytes still round-trip with byte-level BPE. docs/tokenizer.md explains how it works. */
 #ifndef TINYLM_TOKENIZER_H
 #define TINYLM_TOKENIZER_H
 
@@ -47,15 +47,64 @@ typedef struct tlm_bytes {
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"                                                               \
     "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-/** The pattern of Llama 3. @since 0.2 */
+/** The pattern of Llama 3 and GLM 4. @since 0.2 */
 #define TLM_PATTERN_LLAMA3                                                                         \
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"                      \
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-/** The pattern of Qwen 2 and 2.5. @since 0.2 */
+/** The pattern of Qwen 2, 2.5 and 3. @since 0.2 */
 #define TLM_PATTERN_QWEN2                                                                          \
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"                           \
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/** The pattern of Qwen 3.5: that of Qwen 2 with marks as letters. @since 0.2 */
+#define TLM_PATTERN_QWEN35                                                                         \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}|"                   \
+    " ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/** The pattern of Tekken (Mistral's models since NeMo) and of Nemotron. @since 0.2 */
+#define TLM_PATTERN_TEKKEN                                                                         \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"   \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|"   \
+    "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/** The pattern of Kimi, with lookaheads for the intersections of classes in its own spelling, which
+ *  is known too. @since 0.2 */
+#define TLM_PATTERN_KIMI                                                                           \
+    "\\p{Han}+|[^\\r\\n\\p{L}\\p{N}]?"                                                             \
+    "(?:(?!\\p{Han})[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}])*"                                        \
+    "(?:(?!\\p{Han})[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}])+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"                 \
+    "[^\\r\\n\\p{L}\\p{N}]?(?:(?!\\p{Han})[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}])+"                  \
+    "(?:(?!\\p{Han})[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}])*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"                 \
+    "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/** The pattern of SmolLM, StarCoder and Command R: single digits, and GPT-2's pattern on the text
+ *  between them, as one regular expression. @since 0.2 */
+#define TLM_PATTERN_SMOLLM                                                                         \
+    "\\p{N}|'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?![^\\s\\p{N}])|\\s+"
+
+/** The three patterns of DeepSeek V3 and R1, each of which splits what the one before left, as one
+ *  regular expression. @since 0.2 */
+#define TLM_PATTERN_DEEPSEEK_V3                                                                    \
+    "\\p{N}{1,3}|[!-/:-@\\[-`{-~][A-Za-z]+|"                                                       \
+    "[^\\r\\n\\p{L}\\p{N}\\p{P}\\p{S}\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}]?"                     \
+    "(?:(?![\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])[\\p{L}\\p{M}])+|"                             \
+    " ?(?:(?![\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])[\\p{P}\\p{S}])+[\\r\\n]*|"                  \
+    "[\\x{3040}\\x{3097}-\\x{3098}]?"                                                              \
+    "(?:(?=[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])[\\p{L}\\p{M}])+|"                             \
+    "(?:(?=[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])[\\p{P}\\p{S}])+|"                             \
+    "[\\x{3040}\\x{3097}-\\x{3098}]+"                                                              \
+    "(?!(?=[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])[\\p{L}\\p{M}])|"                              \
+    "\\s*[\\r\\n]+|\\s+(?![^\\s\\p{N}\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}])|\\s+"
+
+/** Returns a pattern by its name: "gpt2", "cl100k", "o200k", "llama3", "qwen2", "qwen3.5",
+ *  "tekken", "kimi", "smollm", "deepseek-v3", or one of the other names that tlm_pattern_name
+ *  lists. NULL if there is no such name. Static. @since 0.2 */
+TLM_API const char *tlm_pattern_by_name(const char *name);
+
+/** Returns name `index` (0, 1, ...) of a pattern; NULL after the last one. Several names may stand
+ *  for one pattern. Static. @since 0.2 */
+TLM_API const char *tlm_pattern_name(size_t index);
 
 /** What the files of a tokenizer do not say. @since 0.1 */
 typedef struct tlm_tokenizer_options {
@@ -65,7 +114,8 @@ typedef struct tlm_tokenizer_options {
     const tlm_bytes_t *special_tokens;
     /** Number of special_tokens. */
     size_t num_special_tokens;
-    /** Copied; NULL: TLM_PATTERN_GPT2. */
+    /** Copied; NULL: that of the file, or TLM_PATTERN_GPT2. A rank file does not contain one: see
+     *  tlm_tokenizer_load_tiktoken. */
     const char *pattern;
     /** Encodes a pretoken that is itself a token (and not a special one) to that token, even if the
      *  merges would split it, as tiktoken and Llama 3 do. @since 0.2 */
@@ -139,6 +189,14 @@ TLM_API tlm_status_t tlm_tokenizer_encode(uint32_t **ids, size_t *n,
                                           const tlm_tokenizer_t *tokenizer, const void *text,
                                           size_t size);
 
+/** Does what tlm_tokenizer_encode does, into the caller's array: writes the ids, but at most the
+ *  first `capacity`, and sets *n to the number of all ids of the text, which may be larger. A small
+ *  text takes no memory but what the tokenizer keeps. If the call fails, what `ids` holds is
+ *  unspecified. @since 0.2 */
+TLM_API tlm_status_t tlm_tokenizer_encode_into(uint32_t *ids, size_t capacity, size_t *n,
+                                               const tlm_tokenizer_t *tokenizer, const void *text,
+                                               size_t size);
+
 /** Counts the ids that tlm_tokenizer_encode would return, without storing them. See there for
  *  threads and errors. @since 0.2 */
 TLM_API tlm_status_t tlm_tokenizer_count(uint64_t *n, const tlm_tokenizer_t *tokenizer,
@@ -177,9 +235,10 @@ TLM_API tlm_status_t tlm_utf8_nfc(char **text, size_t *size, const void *bytes, 
 typedef int32_t (*tlm_ids_callback_t)(void *user, const uint32_t *ids, size_t n);
 
 /** Makes a streaming encoder, owned by the caller. However the text is cut into pieces, the ids
- *  are those of the whole text. Memory does not grow with the stream, with two exceptions: one
- *  pretoken may have any length, and with a custom pattern the text since the last special token
- *  is kept. @since 0.1 */
+ *  are those of the whole text. Memory does not grow with the stream, with these exceptions: one
+ *  pretoken may have any length; if a text can only be cut at special tokens, as with a custom
+ *  pattern, the text since the last one is kept; and all of it if special tokens depend on what
+ *  surrounds them (see docs/tokenizer.md). @since 0.1 */
 TLM_API tlm_status_t tlm_encoder_create(tlm_encoder_t **out, const tlm_tokenizer_t *tokenizer,
                                         tlm_ids_callback_t callback, void *user);
 

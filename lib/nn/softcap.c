@@ -1,0 +1,10 @@
+/* Scores and logits that are kept within bounds by tanh, as in Gemma 2. */
+#include "nn/nn_core.h"
+
+#include <math.h>
+
+void tlmi_softcap_rows(float *y, const float *x, float cap, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = cap * tanhf(x[i] / cap);
+}

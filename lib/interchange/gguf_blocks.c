@@ -202,8 +202,11 @@ static tlm_status_t read_factors(tlm_model_options_t *options, const tlmi_gguf_t
     tlmi_rope_t rope = {.theta = options->rope_theta == 0.0 ? 1e4 : options->rope_theta,
                         .scaling = equal ? TLMI_ROPE_LINEAR : TLMI_ROPE_LLAMA3,
                         .factor = (double)most};
-    if (options->rope_scaling != TLM_ROPE_SCALING_NONE || !(most > 1.0f && isfinite(most)) ||
-        !(equal ? gives_factors(&rope, factors, d_head) : find_turns(&rope, factors, d_head)))
+    const bool found =
+        equal ? gives_factors(&rope, factors, d_head) : find_turns(&rope, factors, d_head);
+    if (options->rope_scaling != TLM_ROPE_SCALING_NONE || !found ||
+        !(rope.original_context >= 0.0 && rope.original_context <= 2147483647.0) ||
+        !(most > 1.0f && isfinite(most)))
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
                          "%s: the factors in tensor '%s' are not those of a scaling of Llama 3",
                          path, tlmi_gguf_rope_factors);

@@ -1,6 +1,7 @@
 /* What blocks have, in transformers' config.json, where the table of options has no key for it: which
  * of them have windows or do without RoPE, biases, the activation. */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -58,12 +59,25 @@ static tlm_status_t read_layer_types(tlm_model_options_t *options, const tlmi_js
     return TLM_OK;
 }
 
+/* Reads a whole number above 0; *out is that of a missing key. */
+static tlm_status_t read_size(int64_t *out, const tlmi_json_t *config, const char *key,
+                              const char *path)
+{
+    double number;
+
+    TLMI_TRY(tlmi_config_number(&number, config, key, (double)*out, path));
+    if (number > 2147483647.0 || number != floor(number))
+        return tlmi_config_bad_key(path, key, "a whole number above 0");
+    *out = (int64_t)number;
+    return TLM_OK;
+}
+
 /* Without "layer_types": Qwen has windows from some layer on, Gemma in all except every second or
  * sixth layer, the others in all. */
 static tlm_status_t read_pattern(tlm_model_options_t *options, const tlmi_family_t *family,
                                  const tlmi_json_t *config, const char *path)
 {
-    double first = 28.0, period = 6.0;
+    double first = 28.0;
 
     if (family->hf_window_switch) {
         TLMI_TRY(tlmi_config_number(&first, config, "max_window_layers", first, path));
@@ -74,8 +88,8 @@ static tlm_status_t read_pattern(tlm_model_options_t *options, const tlmi_family
                                       tlmi_json_member(config, "max_window_layers"),
                                       "0 or the number of layers");
     } else if (tlmi_family_has(family, "window_period", 6.0)) {
-        TLMI_TRY(tlmi_config_number(&period, config, "sliding_window_pattern", period, path));
-        options->window_period = (int64_t)period;
+        options->window_period = 6;
+        return read_size(&options->window_period, config, "sliding_window_pattern", path);
     } else if (tlmi_family_has(family, "window_period", 2.0)) {
         options->window_period = 2;
     }
@@ -102,7 +116,7 @@ static tlm_status_t read_windows(tlm_model_options_t *options, const tlmi_family
     TLMI_TRY(tlmi_config_number(&window, config, "sliding_window", missing, path));
     if (window == 0.0)
         return TLM_OK;
-    if (window > 2147483647.0 || window != (double)(int64_t)window)
+    if (window > 2147483647.0 || window != floor(window))
         return tlmi_config_bad_key(path, "sliding_window", "a number of tokens");
     options->sliding_window = (int64_t)window;
     if (family->hf_layer_types && !tlmi_json_is_null(types))
@@ -115,13 +129,12 @@ static tlm_status_t read_unrotated(tlm_model_options_t *options, const tlmi_fami
                                    const tlmi_json_t *config, const char *path)
 {
     const tlmi_json_t *list = tlmi_json_member(config, "no_rope_layers");
-    double interval = 4.0;
     int64_t flag, period = 0;
 
     if (!tlmi_family_has(family, "unrotated_period", 1.0))
         return TLM_OK;
-    TLMI_TRY(tlmi_config_number(&interval, config, "no_rope_layer_interval", interval, path));
-    options->unrotated_period = (int64_t)interval;
+    options->unrotated_period = 4;
+    TLMI_TRY(read_size(&options->unrotated_period, config, "no_rope_layer_interval", path));
     if (tlmi_json_is_null(list))
         return TLM_OK;
     if (!tlmi_json_is_array(list) || tlmi_json_size(list) < (size_t)options->num_layers)

@@ -75,8 +75,9 @@ static tlm_status_t set_option(tlmi_json_t *config, const tlmi_family_t *family,
             options->query_scalar == 0.0 ? (double)options->head_dim : options->query_scalar;
 
         return tlmi_json_set(config, key,
-                             scalar == floor(scalar) ? tlmi_json_new_int((int64_t)scalar)
-                                                     : tlmi_json_new_number(scalar));
+                             scalar == floor(scalar) && scalar < 1e9
+                                 ? tlmi_json_new_int((int64_t)scalar)
+                                 : tlmi_json_new_number(scalar));
     }
     if (option->type == TLMI_NUMBER && tlmi_option_number(options, option) == 0.0)
         return tlmi_json_set(config, key, tlmi_json_new_null());
@@ -127,6 +128,7 @@ tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlmi_family_t *family
 tlm_status_t tlmi_config_refuse(const char *path, const char *key, const tlmi_json_t *value,
                                 const char *wanted)
 {
+    char digits[TLMI_NUMBER_SIZE];
     const char *text = "something else";
     size_t size = strlen(text);
     bool flag = false;
@@ -135,7 +137,7 @@ tlm_status_t tlmi_config_refuse(const char *path, const char *key, const tlmi_js
     if (tlmi_json_get_bool(value, &flag))
         text = flag ? "true" : "false";
     else if (tlmi_json_get_number(value, &number))
-        text = TLMI_G(number);
+        text = tlmi_number_text(digits, number, 6);
     else if (tlmi_json_get_string(value, &text, &size))
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"%s\" is %.*s, not %s", path, key,
                          size < 64 ? (int)size : 64, text, wanted);

@@ -9,9 +9,10 @@ typedef struct tlmi_json tlmi_json_t; /* a value; the root owns the document */
 #define TLMI_JSON_MAX_DEPTH 64 /* nesting depth; real files need less than ten */
 
 /* Parses a complete text, an array or an object; the text is copied. Duplicate keys, keys with a
- * NUL, trailing bytes, integers of more than 64 bits and deep nesting fail with TLM_ERR_FORMAT
- * and "<what>: line L column C: ...". A document takes the size of its text plus roughly 16 to
- * 40 bytes per value. Owned: free with tlmi_json_free. */
+ * NUL, trailing bytes and deep nesting fail with TLM_ERR_FORMAT and "<what>: line L column C: ...".
+ * An integer of more than 64 bits is a real number, as in other readers: transformers writes 10^30
+ * for "no limit". A document takes the size of its text plus roughly 16 to 40 bytes per value.
+ * Owned: free with tlmi_json_free. */
 tlm_status_t tlmi_json_parse(tlmi_json_t **out, const void *text, size_t size, const char *what);
 void tlmi_json_free(tlmi_json_t *root);
 

@@ -281,10 +281,9 @@ static tlm_status_t read_number(parser_t *parser)
         if (!skip_digits(parser, &at))
             return fail_here(parser, "a number without its exponent");
     }
-    tlmi_json_t value = {.type = is_integer ? TLMI_JSON_INT : TLMI_JSON_REAL};
-    if (is_integer && !read_integer(&value.as.integer, parser->at, at))
-        return fail_here(parser, "an integer of more than 64 bits");
-    if (!is_integer) {
+    tlmi_json_t value = {.type = TLMI_JSON_INT};
+    if (!is_integer || !read_integer(&value.as.integer, parser->at, at)) {
+        value.type = TLMI_JSON_REAL; /* also for an integer of more than 64 bits */
         value.as.real = tlmi_parse_number(parser->at);
         if (!isfinite(value.as.real))
             return fail_here(parser, "a number that no double holds");

@@ -55,6 +55,9 @@ static void compare(const tlmi_json_t *root, const uint8_t *data, size_t size, c
     json_error_t error;
     json_t *other = json_loadb((const char *)data, size, flags, &error);
 
+    /* It refuses integers of more than 64 bits, which are real numbers here. */
+    if (other == NULL && json_error_code(&error) == json_error_numeric_overflow)
+        return;
     FUZZ_CHECK((root != NULL) == (other != NULL) ||
                (root == NULL && brackets(data, size) > TLMI_JSON_MAX_DEPTH));
     if (root != NULL) {

@@ -390,7 +390,7 @@ static const struct {
      TLM_OK, "x\1<a>\1<b>\1<c>"},
     {"tokenizer_config.json",
      "{\"added_tokens_decoder\":{\"258\":{\"content\":\"<a>\",\"special\":true}},"
-     "\"pad_token\":\"<b>\",\"model_max_length\":512}",
+     "\"pad_token\":\"<b>\",\"model_max_length\":1000000000000000019884624838656}",
      TLM_OK, "x\1<a>\1<b>\1<\1c\1>"},
     {"added_tokens.json", "{\"<a>\":-1}", TLM_ERR_FORMAT, "added_tokens.json"},
     {"tokenizer_config.json", "{", TLM_ERR_FORMAT, "tokenizer_config.json"},

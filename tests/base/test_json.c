@@ -275,6 +275,7 @@ int main(void)
     const TTest *const tests[] = {
         what_is_written_is_read,
         members_keep_their_order,
+        greater_integers_are_real_numbers,
         values_of_another_type_are_not_read,
         hostile_texts_are_refused,
         deep_nesting_does_not_exhaust_the_stack,

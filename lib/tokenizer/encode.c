@@ -75,7 +75,7 @@ tlm_status_t tlm_tokenizer_encode_with(uint32_t **ids, size_t *n, const tlm_toke
     return status;
 }
 
-/* The caller's array. */
+/* The caller's array. Without one, ids are only counted. */
 typedef struct target {
     uint32_t *ids;
     size_t capacity, n; /* n may exceed the capacity */
@@ -92,6 +92,7 @@ static tlm_status_t fill_target(void *context, const uint32_t *ids, size_t n)
     return TLM_OK;
 }
 
+/* Limits apply to whole rows, so these are encoded first. */
 static tlm_status_t encode_limited(target_t *target, const tlmi_encode_plan_t *plan,
                                    const void *text, size_t size)
 {
@@ -106,61 +107,43 @@ static tlm_status_t encode_limited(target_t *target, const tlmi_encode_plan_t *p
     return TLM_OK;
 }
 
+static tlm_status_t encode_to_target(target_t *target, const char *function,
+                                     const tlm_tokenizer_t *tokenizer, const void *data,
+                                     size_t size)
+{
+    TLMI_REQUIRE(function, tokenizer);
+    if (size > 0 && data == NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: text is NULL", function);
+    tlmi_encode_plan_t plan;
+    tlmi_encode_plan_init_default(&plan, function, tokenizer);
+    if (plan.limits != NULL)
+        return encode_limited(target, &plan, data, size);
+    tlm_bytes_t text = {data, size};
+    tlmi_id_sink_t sink = {.take = fill_target, .context = target};
+    return tlmi_encode_texts(&plan, &text, 1, &sink);
+}
+
 tlm_status_t tlm_tokenizer_encode_into(uint32_t *ids, size_t capacity, size_t *n,
                                        const tlm_tokenizer_t *tokenizer, const void *data,
                                        size_t size)
 {
+    target_t target = {ids, capacity, 0};
+
     if (capacity > 0)
         TLMI_REQUIRE("tokenizer_encode_into", ids);
     TLMI_REQUIRE("tokenizer_encode_into", n);
-    TLMI_REQUIRE("tokenizer_encode_into", tokenizer);
-    if (size > 0 && data == NULL)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "tokenizer_encode_into: text is NULL");
-    tlmi_encode_plan_t plan;
-    tlmi_encode_plan_init_default(&plan, "tokenizer_encode_into", tokenizer);
-    target_t target = {ids, capacity, 0};
-    if (tlmi_plan_limits(&plan)) {
-        TLMI_TRY(encode_limited(&target, &plan, data, size));
-    } else {
-        tlm_bytes_t text = {data, size};
-        tlmi_id_sink_t sink = {.take = fill_target, .context = &target};
-
-        TLMI_TRY(tlmi_encode_texts(&plan, &text, 1, &sink));
-    }
+    TLMI_TRY(encode_to_target(&target, "tokenizer_encode_into", tokenizer, data, size));
     *n = target.n;
-    return TLM_OK;
-}
-
-static tlm_status_t count_ids(void *context, const uint32_t *ids, size_t n)
-{
-    (void)ids;
-    *(uint64_t *)context += n;
     return TLM_OK;
 }
 
 tlm_status_t tlm_tokenizer_count(uint64_t *n, const tlm_tokenizer_t *tokenizer, const void *data,
                                  size_t size)
 {
-    TLMI_REQUIRE("tokenizer_count", n);
-    TLMI_REQUIRE("tokenizer_count", tokenizer);
-    if (size > 0 && data == NULL)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "tokenizer_count: text is NULL");
-    tlmi_encode_plan_t plan;
-    tlmi_encode_plan_init_default(&plan, "tokenizer_count", tokenizer);
-    if (tlmi_plan_limits(&plan)) {
-        uint32_t *ids;
-        size_t num_ids;
+    target_t target = {0};
 
-        TLMI_TRY(encode_to_array(&ids, &num_ids, &plan, data, size));
-        if (num_ids > 0)
-            tlmi_free(ids);
-        *n = num_ids;
-        return TLM_OK;
-    }
-    tlm_bytes_t text = {data, size};
-    uint64_t count = 0;
-    tlmi_id_sink_t sink = {.take = count_ids, .context = &count};
-    TLMI_TRY(tlmi_encode_texts(&plan, &text, 1, &sink));
-    *n = count;
+    TLMI_REQUIRE("tokenizer_count", n);
+    TLMI_TRY(encode_to_target(&target, "tokenizer_count", tokenizer, data, size));
+    *n = target.n;
     return TLM_OK;
 }

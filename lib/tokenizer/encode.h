@@ -41,10 +41,6 @@ void tlmi_encode_plan_release(tlmi_encode_plan_t *plan);
 
 /* ---- Limits of rows (row_limits.c) ---- */
 
-/* Whether the plan truncates or pads rows. Its template is then applied with the limits, not while
- * texts are encoded. */
-bool tlmi_plan_limits(const tlmi_encode_plan_t *plan);
-
 /* Truncates and pads the rows list->ids[offsets[i] .. offsets[i + 1]), n >= 1 of them, and puts the
  * template around them. Does nothing if the plan does not limit rows. */
 tlm_status_t tlmi_limit_rows(tlmi_id_list_t *list, size_t *offsets, size_t n,

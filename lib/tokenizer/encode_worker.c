@@ -334,7 +334,7 @@ tlm_status_t tlmi_encode_worker_text(tlmi_encode_worker_t *worker, const tlm_byt
                                      size_t start, size_t end, size_t index)
 {
     const tlmi_encode_plan_t *plan = worker->plan;
-    const tlmi_template_t *around = tlmi_plan_limits(plan) ? NULL : plan->template;
+    const tlmi_template_t *around = plan->limits != NULL ? NULL : plan->template;
 
     if (around != NULL && start == 0)
         TLMI_TRY(put_ids(worker, around->before, around->num_before));

@@ -6,11 +6,6 @@
 #include "base/memory.h"
 #include "tokenizer/encode.h"
 
-bool tlmi_plan_limits(const tlmi_encode_plan_t *plan)
-{
-    return plan->limits != NULL;
-}
-
 /* A row while it is limited: the part of the text's ids that stays. */
 typedef struct row {
     size_t start, n;

@@ -140,7 +140,7 @@ static void write_config(const char *more)
     char text[4096];
 
     snprintf(text, sizeof(text), config, more);
-    write_bytes(in_folder("config.json"), text, strlen(text));
+    write_string(in_folder("config.json"), text);
 }
 
 START_TEST(missing_keys_have_defaults)
@@ -264,7 +264,7 @@ START_TEST(bad_configurations_are_refused)
         assert_refused(added[i].code, added[i].text);
     }
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        write_bytes(in_folder("config.json"), others[i].whole, strlen(others[i].whole));
+        write_string(in_folder("config.json"), others[i].whole);
         assert_refused(others[i].code, others[i].text);
     }
     unlink(in_folder("config.json"));
@@ -364,7 +364,7 @@ static void write_index(const char *map)
     char text[4096];
 
     snprintf(text, sizeof(text), "{\"metadata\":{},\"weight_map\":%s}", map);
-    write_bytes(in_folder("model.safetensors.index.json"), text, strlen(text));
+    write_string(in_folder("model.safetensors.index.json"), text);
 }
 
 /* The map of a file's tensors, without its last brace. */

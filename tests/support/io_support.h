@@ -25,6 +25,19 @@
                       tlm_error_message());                                                        \
     } while (0)
 
+/* Whether a sanitizer is built in, which has memory of its own. */
+static inline bool is_sanitized(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    return true;
+#endif
+#endif
+    return false;
+}
+
 static char test_directory[256];
 
 static inline void make_test_directory(void)
@@ -80,6 +93,11 @@ static inline void write_bytes(const char *path, const void *bytes, size_t size)
     ck_assert_ptr_nonnull(file);
     ck_assert_uint_eq(fwrite(bytes, 1, size, file), size);
     ck_assert_int_eq(fclose(file), 0);
+}
+
+static inline void write_string(const char *path, const char *text)
+{
+    write_bytes(path, text, strlen(text));
 }
 
 /* The whole of a file; freed by the caller. */

@@ -16,16 +16,9 @@
 static inline size_t long_input(void)
 {
     const char *preload = getenv("LD_PRELOAD");
-    bool slow = preload != NULL && strstr(preload, "vgpreload") != NULL;
+    bool on_valgrind = preload != NULL && strstr(preload, "vgpreload") != NULL;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    slow = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-    slow = true;
-#endif
-#endif
-    return slow ? 300 * 1000 : 10 * 1000 * 1000;
+    return is_sanitized() || on_valgrind ? 300 * 1000 : 10 * 1000 * 1000;
 }
 
 /* ---- Random texts ------------------------------------------------------------------------------
@@ -207,6 +200,25 @@ static inline void assert_same_ids(const uint32_t *a, size_t a_length, const uin
     for (size_t i = 0; i < a_length; i++)
         if (a[i] != b[i])
             ck_abort_msg("id %zu: %u and %u", i, a[i], b[i]);
+}
+
+/* The same ids of random texts. */
+static inline void assert_same_encoding(const tlm_tokenizer_t *a, const tlm_tokenizer_t *b)
+{
+    test_random_t random = {77, 0};
+
+    for (int round = 0; round < 100; round++) {
+        tlm_bytes_t text = random_text(&random, draw(&random, 300));
+        uint32_t *ids, *others;
+        size_t n, other_n;
+
+        ASSERT_OK(tlm_tokenizer_encode(&ids, &n, a, text.data, text.size));
+        ASSERT_OK(tlm_tokenizer_encode(&others, &other_n, b, text.data, text.size));
+        assert_same_ids(ids, n, others, other_n);
+        tlm_free(ids);
+        tlm_free(others);
+        free_text(text);
+    }
 }
 
 /* The ids decode to the text. */

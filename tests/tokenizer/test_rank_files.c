@@ -6,30 +6,6 @@
 #include "run_suite.h"
 #include "tokenizer/formats/token_files.h"
 
-/* The same ids of random texts. */
-static void assert_same_encoding(const tlm_tokenizer_t *a, const tlm_tokenizer_t *b)
-{
-    test_random_t random = {77, 0};
-
-    for (int round = 0; round < 100; round++) {
-        tlm_bytes_t text = random_text(&random, draw(&random, 300));
-        uint32_t *ids, *others;
-        size_t n, other_n;
-
-        ASSERT_OK(tlm_tokenizer_encode(&ids, &n, a, text.data, text.size));
-        ASSERT_OK(tlm_tokenizer_encode(&others, &other_n, b, text.data, text.size));
-        assert_same_ids(ids, n, others, other_n);
-        tlm_free(ids);
-        tlm_free(others);
-        free_text(text);
-    }
-}
-
-static void write_text(const char *path, const char *text)
-{
-    write_bytes(path, text, strlen(text));
-}
-
 /* ---- Rank files --------------------------------------------------------------------------------
  */
 
@@ -119,7 +95,7 @@ START_TEST(any_ranks_encode_as_tiktoken_does)
         }
         n++;
     }
-    write_text(test_path("any"), file);
+    write_string(test_path("any"), file);
     options.pattern = "[\\s\\S]{1,40}";
     ASSERT_OK(tlm_tokenizer_load_tiktoken(&tokenizer, test_path("any"), &options));
     for (int round = 0; round < 200; round++) {
@@ -177,15 +153,15 @@ START_TEST(broken_rank_files_are_refused)
     for (size_t i = 0; i < COUNT(cases); i++) {
         byte_ranks(file, sizeof(file), 0);
         strcat(file, cases[i].lines);
-        write_text(path, file);
+        write_string(path, file);
         ASSERT_FAILS(TLM_ERR_FORMAT, cases[i].message,
                      tlm_tokenizer_load_tiktoken(&tokenizer, path, NULL));
     }
     byte_ranks(file, sizeof(file), 0);
-    write_text(path, strchr(file, '\n') + 1);
+    write_string(path, strchr(file, '\n') + 1);
     ASSERT_FAILS(TLM_ERR_FORMAT, "lacks the byte 0x00",
                  tlm_tokenizer_load_tiktoken(&tokenizer, path, NULL));
-    write_text(path, "");
+    write_string(path, "");
     ASSERT_FAILS(TLM_ERR_FORMAT, "lacks the byte",
                  tlm_tokenizer_load_tiktoken(&tokenizer, path, NULL));
     ASSERT_FAILS(TLM_ERR_NOT_FOUND, "nowhere",
@@ -214,7 +190,7 @@ START_TEST(rank_files_may_be_odd)
     for (size_t i = 0; i < groups; i++)
         memcpy(whole + used + 4 * i, "YWFh", 4);
     strcpy(whole + used + 4 * groups, " 9\r\nYWE= 3");
-    write_text(test_path("odd"), whole);
+    write_string(test_path("odd"), whole);
     free(whole);
     options.pattern = TLM_PATTERN_GPT2;
     ASSERT_OK(tlm_tokenizer_load_tiktoken(&tokenizer, test_path("odd"), &options));
@@ -316,7 +292,7 @@ START_TEST(an_unknown_vocabulary_needs_a_pattern)
     const char *path = test_path("unknown");
 
     byte_ranks(file, sizeof(file), 0);
-    write_text(path, file);
+    write_string(path, file);
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "give the pattern",
                  tlm_tokenizer_load_tiktoken(&tokenizer, path, NULL));
     ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "give the pattern",

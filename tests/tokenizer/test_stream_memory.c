@@ -120,16 +120,6 @@ START_TEST(a_stream_takes_less_than_a_megabyte)
 }
 END_TEST
 
-/* The sanitizers reserve memory of their own. */
-static bool is_sanitized(void)
-{
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return true;
-#else
-    return false;
-#endif
-}
-
 int main(void)
 {
     Suite *suite = suite_create("stream_memory");

@@ -6,30 +6,6 @@
 
 #include <sys/stat.h>
 
-/* The same ids of random texts. */
-static void assert_same_encoding(const tlm_tokenizer_t *a, const tlm_tokenizer_t *b)
-{
-    test_random_t random = {77, 0};
-
-    for (int round = 0; round < 100; round++) {
-        tlm_bytes_t text = random_text(&random, draw(&random, 300));
-        uint32_t *ids, *others;
-        size_t n, other_n;
-
-        ASSERT_OK(tlm_tokenizer_encode(&ids, &n, a, text.data, text.size));
-        ASSERT_OK(tlm_tokenizer_encode(&others, &other_n, b, text.data, text.size));
-        assert_same_ids(ids, n, others, other_n);
-        tlm_free(ids);
-        tlm_free(others);
-        free_text(text);
-    }
-}
-
-static void write_text(const char *path, const char *text)
-{
-    write_bytes(path, text, strlen(text));
-}
-
 /* ---- tokenizer.json ----------------------------------------------------------------------------
  */
 
@@ -116,7 +92,7 @@ static tlm_status_t load_json(tlm_tokenizer_t **out, const json_parts_t *parts,
              "\"model\":{%s,\"vocab\":{%s%s},\"merges\":%s}}",
              parts->head, parts->added, parts->normalizer, parts->pre_tokenizer, parts->decoder,
              parts->model, vocab, parts->vocab, parts->merges);
-    write_text(test_path("parts.json"), json);
+    write_string(test_path("parts.json"), json);
     return tlm_tokenizer_load_json(out, test_path("parts.json"), options);
 }
 
@@ -316,7 +292,7 @@ START_TEST(other_json_files_are_refused)
     tlm_tokenizer_t *tokenizer = NULL;
 
     for (size_t i = 0; i < COUNT(texts); i++) {
-        write_text(path, texts[i]);
+        write_string(path, texts[i]);
         ASSERT_FAILS(TLM_ERR_FORMAT, "other.json", tlm_tokenizer_load_json(&tokenizer, path, NULL));
     }
     ASSERT_FAILS(TLM_ERR_NOT_FOUND, "nowhere",
@@ -418,7 +394,7 @@ START_TEST(files_beside_a_tokenizer_name_tokens)
         else
             ASSERT_OK(tlm_tokenizer_save(plain, vocab, merges));
         snprintf(path, sizeof(path), "%s/%s", folder, companions[which].name);
-        write_text(path, companions[which].text);
+        write_string(path, companions[which].text);
         if (companions[which].status == TLM_OK) {
             ASSERT_OK(tlm_tokenizer_open(&tokenizer, folder, NULL));
             assert_pieces(tokenizer, "x<a><b><c>", companions[which].pieces);

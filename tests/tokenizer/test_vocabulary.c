@@ -263,8 +263,8 @@ static tlm_status_t load_text(tlm_tokenizer_t **out, const char *tokens, const c
     ck_assert_uint_gt(size, 1);
     snprintf(json, sizeof(json), "%.*s%s}", (int)size - 1, (char *)text, tokens);
     free(text);
-    write_bytes(test_path("v.json"), json, strlen(json));
-    write_bytes(test_path("v.txt"), merges, strlen(merges));
+    write_string(test_path("v.json"), json);
+    write_string(test_path("v.txt"), merges);
     return tlm_tokenizer_load(out, test_path("v.json"), test_path("v.txt"), NULL);
 }
 
@@ -344,7 +344,7 @@ START_TEST(other_files_are_refused)
 
     write_bytes(merges, "", 0);
     for (size_t i = 0; i < COUNT(texts); i++) {
-        write_bytes(vocab, texts[i], strlen(texts[i]));
+        write_string(vocab, texts[i]);
         ASSERT_FAILS(TLM_ERR_FORMAT, "", tlm_tokenizer_load(&tokenizer, vocab, merges, NULL));
     }
     ASSERT_FAILS(TLM_ERR_NOT_FOUND, "nowhere",

@@ -273,6 +273,27 @@ START_TEST(what_json_files_ask_is_refused_by_name)
 }
 END_TEST
 
+/* Of two names that are the same, the last one counts: for the model, and for an added token. */
+START_TEST(a_name_that_is_listed_twice_is_the_last)
+{
+    tlm_tokenizer_t *tokenizer;
+
+    write_string(test_path("twice.json"),
+                 "{\"added_tokens\":[{\"id\":1,\"content\":\"ab\",\"special\":true}],"
+                 "\"normalizer\":null,\"pre_tokenizer\":null,\"post_processor\":null,"
+                 "\"decoder\":null,\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":"
+                 "[[\"?\",0],[\"ab\",-1],[\"c\",-1],[\"ab\",-2]]}}");
+    ASSERT_OK(tlm_tokenizer_load_json(&tokenizer, test_path("twice.json"), NULL));
+    uint32_t *ids;
+    size_t n;
+    ASSERT_OK(tlm_tokenizer_encode(&ids, &n, tokenizer, "cabc", 4));
+    assert_same_ids(ids, n, (const uint32_t[]){2, 3, 2}, 3);
+    ck_assert_uint_eq(id_of(tokenizer, BYTES("ab")), 3);
+    tlm_free(ids);
+    tlm_tokenizer_free(tokenizer);
+}
+END_TEST
+
 START_TEST(other_json_files_are_refused)
 {
     static const char *const texts[] = {
@@ -415,6 +436,51 @@ START_TEST(files_beside_a_tokenizer_name_tokens)
 }
 END_TEST
 
+/* A model of n names, added tokens <0> to <n - 1>, and beside it a list of twice as many. */
+static void write_many(const char *json, const char *config, int n)
+{
+    FILE *file = fopen(json, "w");
+
+    fprintf(file, "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"?\",0]");
+    for (int i = 1; i < n; i++)
+        fprintf(file, ",[\"n%d\",-1]", i);
+    fprintf(file, "]},\"added_tokens\":[");
+    for (int i = 0; i < n; i++)
+        fprintf(file, "%s{\"id\":%d,\"content\":\"<%d>\"}", i == 0 ? "" : ",", n + i, i);
+    fprintf(file, "],\"normalizer\":null,\"pre_tokenizer\":null,\"post_processor\":null,"
+                  "\"decoder\":null}");
+    ck_assert_int_eq(fclose(file), 0);
+    file = fopen(config, "w");
+    fprintf(file, "{\"added_tokens_decoder\":{");
+    for (int i = 0; i < 2 * n; i++)
+        fprintf(file, "%s\"%d\":{\"content\":\"<%d>\"}", i == 0 ? "" : ",", n + i, i);
+    fprintf(file, "}}");
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+/* So many that to compare each with all others would take minutes. */
+START_TEST(any_number_of_added_tokens_is_read)
+{
+    const int n = (int)(long_input() / 50);
+    tlm_tokenizer_t *tokenizer;
+    char name[32];
+
+    ck_assert_int_eq(mkdir(test_path("many"), 0700), 0);
+    write_many(test_path("many/tokenizer.json"), test_path("many/tokenizer_config.json"), n);
+    ASSERT_OK(tlm_tokenizer_open(&tokenizer, test_path("many"), NULL));
+    ck_assert_uint_eq(tlm_tokenizer_vocab_size(tokenizer), 3 * n);
+    for (int i = 0; i < 2 * n; i += n / 7) {
+        snprintf(name, sizeof(name), "<%d>", i);
+        ck_assert_uint_eq(id_of(tokenizer, string_bytes(name)), n + i);
+    }
+    assert_pieces(tokenizer, "n12<34>n5", "n12\1<34>\1n5");
+    tlm_tokenizer_free(tokenizer);
+    unlink(test_path("many/tokenizer.json"));
+    unlink(test_path("many/tokenizer_config.json"));
+    rmdir(test_path("many"));
+}
+END_TEST
+
 START_TEST(open_tells_formats_by_content)
 {
     static const uint32_t special_ids[] = {0, 1};
@@ -472,9 +538,11 @@ int main(void)
     tcase_add_test(tcase, json_files_in_gpt2_shape_load);
     tcase_add_test(tcase, json_files_with_nfc_load);
     tcase_add_test(tcase, what_json_files_ask_is_refused_by_name);
+    tcase_add_test(tcase, a_name_that_is_listed_twice_is_the_last);
     tcase_add_test(tcase, other_json_files_are_refused);
     tcase_add_test(tcase, what_json_cannot_say_is_not_written);
     tcase_add_test(tcase, files_beside_a_tokenizer_name_tokens);
+    tcase_add_test(tcase, any_number_of_added_tokens_is_read);
     tcase_add_test(tcase, open_tells_formats_by_content);
     suite_add_tcase(suite, tcase);
     make_test_directory();

@@ -88,7 +88,7 @@ static tlm_status_t add_companions(with_companions_t *with, tlm_tokenizer_option
     for (size_t i = 0; i < with->companions.n; i++) {
         const tlmi_companion_t *token = &with->companions.tokens[i];
 
-        if (has_token(with->tokens, n, token->bytes))
+        if (has_token(with->tokens, options->num_special_tokens, token->bytes))
             continue;
         with->tokens[n] = token->bytes;
         with->ids[n++] = token->id < 0 ? UINT32_MAX : (uint32_t)token->id;

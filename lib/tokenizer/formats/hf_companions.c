@@ -35,8 +35,20 @@ static tlm_status_t read_beside(tlmi_json_t **out, const char *path, const char 
     return status;
 }
 
-static tlm_status_t append(tlmi_companions_t *companions, const tlmi_json_t *content, int64_t id,
+static tlm_status_t append(tlmi_companions_t *companions, tlm_bytes_t bytes, int64_t id,
                            uint8_t flags)
+{
+    if (!tlmi_grow(&companions->tokens, &companions->capacity, companions->n + 1,
+                   sizeof(*companions->tokens), "added tokens"))
+        return TLM_ERR_OUT_OF_MEMORY;
+    TLMI_TRY(tlmi_vocabulary_add(&companions->index, bytes.data, bytes.size));
+    companions->tokens[companions->n++] = (tlmi_companion_t){bytes, id, flags};
+    return TLM_OK;
+}
+
+/* Appends a token unless it is there: a string or an AddedToken. */
+static tlm_status_t append_content(tlmi_companions_t *companions, const tlmi_json_t *content,
+                                   int64_t id, uint8_t flags)
 {
     if (tlmi_json_is_object(content)) /* an AddedToken */
         content = tlmi_json_member(content, "content");
@@ -44,18 +56,12 @@ static tlm_status_t append(tlmi_companions_t *companions, const tlmi_json_t *con
     size_t size;
     if (!tlmi_json_get_string(content, &text, &size) || size == 0)
         return TLM_OK; /* null, or what is not a token */
-    for (size_t i = 0; i < companions->n; i++)
-        if (companions->tokens[i].bytes.size == size &&
-            memcmp(companions->tokens[i].bytes.data, text, size) == 0) {
-            if (companions->config == NULL)
-                companions->tokens[i].flags = flags; /* added_tokens.json says nothing of them */
-            return TLM_OK;
-        }
-    if (!tlmi_grow(&companions->tokens, &companions->capacity, companions->n + 1,
-                   sizeof(*companions->tokens), "added tokens"))
-        return TLM_ERR_OUT_OF_MEMORY;
-    companions->tokens[companions->n++] =
-        (tlmi_companion_t){{(const uint8_t *)text, size}, id, flags};
+    tlm_bytes_t bytes = {(const uint8_t *)text, size};
+    uint32_t known = tlmi_vocabulary_find(&companions->index, bytes.data, bytes.size);
+    if (known == TLMI_NO_TOKEN)
+        return append(companions, bytes, id, flags);
+    if (companions->config == NULL)
+        companions->tokens[known].flags = flags; /* added_tokens.json says nothing of them */
     return TLM_OK;
 }
 
@@ -74,7 +80,7 @@ static tlm_status_t append_decoder(tlmi_companions_t *companions, const tlmi_jso
             continue;
         uint8_t flags;
         TLMI_TRY(tlmi_hf_token_flags(&flags, &file, token));
-        TLMI_TRY(append(companions, token, (int64_t)id, flags));
+        TLMI_TRY(append_content(companions, token, (int64_t)id, flags));
     }
     return TLM_OK;
 }
@@ -94,11 +100,7 @@ static tlm_status_t append_ids(tlmi_companions_t *companions, const tlmi_json_t 
             return tlmi_fail(TLM_ERR_FORMAT,
                              "%s: added_tokens.json beside it gives no id to '%.40s'",
                              companions->path, key);
-        if (!tlmi_grow(&companions->tokens, &companions->capacity, companions->n + 1,
-                       sizeof(*companions->tokens), "added tokens"))
-            return TLM_ERR_OUT_OF_MEMORY;
-        companions->tokens[companions->n++] =
-            (tlmi_companion_t){bytes, id, TLMI_TOKEN_NORMALIZED | TLMI_TOKEN_ORDINARY};
+        TLMI_TRY(append(companions, bytes, id, TLMI_TOKEN_NORMALIZED | TLMI_TOKEN_ORDINARY));
     }
     return TLM_OK;
 }
@@ -110,9 +112,9 @@ static tlm_status_t append_roles(tlmi_companions_t *companions, const tlmi_json_
         const tlmi_json_t *value = tlmi_json_member(object, role_keys[i]);
 
         if (!tlmi_json_is_array(value))
-            TLMI_TRY(append(companions, value, -1, 0));
+            TLMI_TRY(append_content(companions, value, -1, 0));
         for (size_t k = 0; k < tlmi_json_size(value) && tlmi_json_is_array(value); k++)
-            TLMI_TRY(append(companions, tlmi_json_item(value, k), -1, 0));
+            TLMI_TRY(append_content(companions, tlmi_json_item(value, k), -1, 0));
     }
     return TLM_OK;
 }
@@ -125,6 +127,20 @@ static int compare_ids(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static tlm_status_t sort_by_id(tlmi_companions_t *companions)
+{
+    if (companions->n == 0)
+        return TLM_OK;
+    qsort(companions->tokens, companions->n, sizeof(*companions->tokens), compare_ids);
+    tlmi_vocabulary_release(&companions->index);
+    for (size_t i = 0; i < companions->n; i++) {
+        tlm_bytes_t bytes = companions->tokens[i].bytes;
+
+        TLMI_TRY(tlmi_vocabulary_add(&companions->index, bytes.data, bytes.size));
+    }
+    return TLM_OK;
+}
+
 static tlm_status_t read_all(tlmi_companions_t *companions)
 {
     TLMI_TRY(read_beside(&companions->config, companions->path, "tokenizer_config.json"));
@@ -135,8 +151,7 @@ static tlm_status_t read_all(tlmi_companions_t *companions)
         TLMI_TRY(append_decoder(companions, decoder));
     else
         TLMI_TRY(append_ids(companions, companions->added));
-    if (companions->n > 0)
-        qsort(companions->tokens, companions->n, sizeof(*companions->tokens), compare_ids);
+    TLMI_TRY(sort_by_id(companions));
     TLMI_TRY(append_roles(companions, companions->roles));
     return append_roles(companions, companions->config);
 }
@@ -156,5 +171,6 @@ void tlmi_companions_release(tlmi_companions_t *companions)
     tlmi_json_free(companions->added);
     tlmi_json_free(companions->roles);
     tlmi_free(companions->tokens);
+    tlmi_vocabulary_release(&companions->index);
     *companions = (tlmi_companions_t){0};
 }

@@ -107,13 +107,13 @@ static tlm_status_t add_one(tlmi_decoder_t *decoder, const tlmi_hf_file_t *file,
 static tlm_status_t decodes_otherwise(bool *out, const tlmi_hf_file_t *file, size_t index)
 {
     const tlmi_normalizer_t *normalizer = file->parts.normalizer;
-    tlm_bytes_t token = file->special.items[index];
-    tlm_bytes_t own = tlmi_vocabulary_token(&file->parts.vocabulary, file->special_ids[index]);
+    tlm_bytes_t token = file->special.tokens[index];
+    tlm_bytes_t own = tlmi_vocabulary_token(&file->parts.vocabulary, file->special.ids[index]);
     tlmi_normal_text_t text = {0};
     tlm_status_t status = TLM_OK;
     size_t size;
 
-    if (normalizer != NULL && (file->special_flags[index] & TLMI_TOKEN_NORMALIZED) != 0)
+    if (normalizer != NULL && (file->special.flags[index] & TLMI_TOKEN_NORMALIZED) != 0)
         status =
             normalizer->kind->append(normalizer, &text, token.data, token.size, TLMI_WHOLE_PIECE);
     else

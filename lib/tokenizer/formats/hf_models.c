@@ -42,11 +42,8 @@ int64_t tlmi_hf_name_id(const tlmi_hf_file_t *file, tlm_bytes_t name)
     if (tlmi_json_is_object(vocab))
         return tlmi_json_get_int(tlmi_json_member_sized(vocab, name.data, name.size), &id) ? id
                                                                                            : -1;
-    for (size_t i = 0; i < file->num_names; i++) /* rare: only for the added tokens of Unigram */
-        if (file->vocab.items[i].size == name.size &&
-            memcmp(file->vocab.items[i].data, name.data, name.size) == 0)
-            return (int64_t)i;
-    return -1;
+    uint32_t found = tlmi_vocabulary_find(&file->listed, name.data, name.size);
+    return found == TLMI_NO_TOKEN ? -1 : (int64_t)found;
 }
 
 static tlm_status_t note_unreachable(tlmi_hf_file_t *file, uint32_t id)
@@ -109,6 +106,10 @@ static tlm_status_t read_pairs(tlmi_hf_file_t *file, const tlmi_json_t *vocab)
             return tlmi_fail(TLM_ERR_FORMAT, "%s: token %zu is not a name and a score", file->path,
                              i);
         TLMI_TRY(tlmi_token_list_append(&file->vocab, (tlm_bytes_t){(const uint8_t *)name, size}));
+        uint32_t twin = tlmi_vocabulary_find(&file->listed, (const uint8_t *)name, size);
+        TLMI_TRY(twin == TLMI_NO_TOKEN
+                     ? tlmi_vocabulary_add(&file->listed, (const uint8_t *)name, size)
+                     : tlmi_vocabulary_add_over(&file->listed, twin));
     }
     return TLM_OK;
 }
@@ -166,20 +167,8 @@ typedef struct merge_reader {
     tlmi_scratch_t sides, joined;
 } merge_reader_t;
 
-/* Whether a name outside the byte alphabet is one of the model's. No text gives it, so a merge of
- * it never applies. */
-static bool is_unreachable(const tlmi_hf_file_t *file, const char *name, size_t size)
-{
-    for (size_t i = 0; i < file->num_unreachable; i++) {
-        tlm_bytes_t token = file->vocab.items[file->unreachable[i]];
-
-        if (token.size == size && memcmp(token.data, name, size) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Decodes one side of a merge, which may be unreachable instead. */
+/* Decodes one side of a merge. It may also be a name of the model's that is outside the byte
+ * alphabet: no text gives it, so the merge never applies. */
 static tlm_status_t read_side(tlm_bytes_t *out, bool *applies, uint8_t *room,
                               const tlmi_hf_file_t *file, const char *name, size_t size,
                               size_t index)
@@ -189,7 +178,7 @@ static tlm_status_t read_side(tlm_bytes_t *out, bool *applies, uint8_t *room,
     if (decode_side(out, room, file, name, size))
         return TLM_OK;
     *applies = false;
-    if (is_unreachable(file, name, size))
+    if (tlmi_hf_name_id(file, (tlm_bytes_t){(const uint8_t *)name, size}) >= 0)
         return TLM_OK;
     return tlmi_fail(TLM_ERR_FORMAT, "%s: merge %zu: its side '%.*s' is not in the vocabulary",
                      file->path, index, size < 40 ? (int)size : 40, name);

@@ -15,18 +15,14 @@ typedef struct tlmi_hf_file {
 
     bool is_byte_level; /* tokens are bytes, whose names are in the byte alphabet */
     tlmi_token_list_t vocab;
-    size_t num_names;      /* tokens of the model */
-    uint32_t *unreachable; /* ids of the model's tokens that no text gives, ascending */
+    size_t num_names;         /* tokens of the model */
+    tlmi_vocabulary_t listed; /* finds the ids of names that are in an array */
+    uint32_t *unreachable;    /* ids of the model's tokens that no text gives, ascending */
     size_t num_unreachable, unreachable_capacity;
     uint8_t *is_added; /* [id]: the model does not know the token */
 
-    /* The added tokens, in their order. */
-    tlmi_token_list_t special;
-    uint32_t *special_ids;
-    uint8_t *special_flags;
-    uint8_t **kept; /* tokens from the files beside this one */
-    size_t num_kept, kept_capacity;
-    size_t special_capacity[2];
+    tlmi_special_list_t special; /* the added tokens, in their order */
+    tlmi_companions_t companions;
 
     tlmi_tokenizer_parts_t parts;
 } tlmi_hf_file_t;

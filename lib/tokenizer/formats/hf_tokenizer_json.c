@@ -36,27 +36,13 @@ tlm_status_t tlmi_hf_token_flags(uint8_t *flags, const tlmi_hf_file_t *file,
     return TLM_OK;
 }
 
-static tlm_status_t append_special(tlmi_hf_file_t *file, tlm_bytes_t token, uint32_t id,
-                                   uint8_t flags)
-{
-    size_t n = file->special.n;
-
-    if (!tlmi_grow(&file->special_ids, &file->special_capacity[0], n + 1,
-                   sizeof(*file->special_ids), "special tokens") ||
-        !tlmi_grow(&file->special_flags, &file->special_capacity[1], n + 1, 1, "special tokens"))
-        return TLM_ERR_OUT_OF_MEMORY;
-    file->special_ids[n] = id;
-    file->special_flags[n] = flags;
-    return tlmi_token_list_append(&file->special, token);
-}
-
-/* Returns the index of a token in a list; its size if it is not there. */
-static size_t find_item(const tlmi_token_list_t *list, tlm_bytes_t token)
+/* Returns the index of a token in the first n of a list; n if it is not there. */
+static size_t find_item(const tlmi_token_list_t *list, size_t n, tlm_bytes_t token)
 {
     size_t i = 0;
 
-    while (i < list->n && (list->items[i].size != token.size ||
-                           memcmp(list->items[i].data, token.data, token.size) != 0))
+    while (i < n && (list->items[i].size != token.size ||
+                     memcmp(list->items[i].data, token.data, token.size) != 0))
         i++;
     return i;
 }
@@ -84,46 +70,22 @@ static tlm_status_t add_token(tlmi_hf_file_t *file, tlm_bytes_t content, int64_t
     }
     if (id > *greatest)
         *greatest = id;
-    return append_special(file, content, (uint32_t)id, flags);
-}
-
-/* Copies a token, so that it lives as long as the file, with a NUL after it, for messages. */
-static tlm_status_t keep_bytes(tlm_bytes_t *token, tlmi_hf_file_t *file)
-{
-    size_t n = file->num_kept;
-
-    if (!tlmi_grow(&file->kept, &file->kept_capacity, n + 1, sizeof(*file->kept), "added tokens"))
-        return TLM_ERR_OUT_OF_MEMORY;
-    file->kept[n] = tlmi_calloc(token->size + 1, 1, "an added token");
-    if (file->kept[n] == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    memcpy(file->kept[n], token->data, token->size);
-    token->data = file->kept[n];
-    file->num_kept++;
-    return TLM_OK;
+    return tlmi_special_list_add(&file->special, content, (uint32_t)id, flags);
 }
 
 /* Adds the tokens of the files beside this one that it lacks, as transformers does. */
 static tlm_status_t add_companions(tlmi_hf_file_t *file, int64_t *greatest)
 {
-    tlmi_companions_t companions;
-    tlm_status_t status = TLM_OK;
+    TLMI_TRY(tlmi_companions_read(&file->companions, file->path));
+    size_t limit = tlmi_token_list_limit(file->vocab.n + file->companions.n);
+    for (size_t i = 0; i < file->companions.n; i++) {
+        const tlmi_companion_t *token = &file->companions.tokens[i];
 
-    TLMI_TRY(tlmi_companions_read(&companions, file->path));
-    size_t limit = tlmi_token_list_limit(file->vocab.n + companions.n);
-    for (size_t i = 0; i < companions.n && status == TLM_OK; i++) {
-        const tlmi_companion_t *token = &companions.tokens[i];
-        tlm_bytes_t bytes = token->bytes;
-
-        if (find_item(&file->special, bytes) < file->special.n ||
-            (token->id < 0 && tlmi_hf_name_id(file, bytes) >= 0))
-            continue;
-        status = keep_bytes(&bytes, file);
-        if (status == TLM_OK)
-            status = add_token(file, bytes, -1, token->flags, greatest, limit);
+        if (tlmi_special_list_find(&file->special, token->bytes) == TLMI_NO_TOKEN &&
+            (token->id >= 0 || tlmi_hf_name_id(file, token->bytes) < 0))
+            TLMI_TRY(add_token(file, token->bytes, -1, token->flags, greatest, limit));
     }
-    tlmi_companions_release(&companions);
-    return status;
+    return TLM_OK;
 }
 
 static tlm_status_t read_added_tokens(tlmi_hf_file_t *file)
@@ -145,7 +107,7 @@ static tlm_status_t read_added_tokens(tlmi_hf_file_t *file)
             return tlmi_fail(TLM_ERR_FORMAT, "%s: added token %zu has no \"content\" or no \"id\"",
                              file->path, i);
         tlm_bytes_t bytes = {(const uint8_t *)content, size};
-        if (size == 0 || find_item(&file->special, bytes) < file->special.n)
+        if (size == 0 || tlmi_special_list_find(&file->special, bytes) != TLMI_NO_TOKEN)
             continue; /* as the tokenizers library does */
         uint8_t flags;
         TLMI_TRY(tlmi_hf_token_flags(&flags, file, token));
@@ -160,6 +122,7 @@ static tlm_status_t add_callers_tokens(tlmi_hf_file_t *file, const tlm_tokenizer
     if (options->num_special_tokens > 0)
         TLMI_REQUIRE("tokenizer_load_json", options->special_tokens);
     TLMI_TRY(tlmi_token_list_place_special(&file->vocab, options, "tokenizer_load_json"));
+    const size_t known = file->vocab.n; /* those behind them are in the list of special tokens */
     for (size_t i = 0; i < options->num_special_tokens; i++) {
         tlm_bytes_t token = options->special_tokens[i];
 
@@ -168,12 +131,14 @@ static tlm_status_t add_callers_tokens(tlmi_hf_file_t *file, const tlm_tokenizer
                              "tokenizer_load_json: special token %zu is "
                              "empty",
                              i);
-        if (find_item(&file->special, token) < file->special.n)
+        if (tlmi_special_list_find(&file->special, token) != TLMI_NO_TOKEN)
             continue;
-        size_t id = find_item(&file->vocab, token);
-        if (id == file->vocab.n)
+        size_t id = find_item(&file->vocab, known, token);
+        if (id == known) {
+            id = file->vocab.n;
             TLMI_TRY(tlmi_token_list_append(&file->vocab, token));
-        TLMI_TRY(append_special(file, token, (uint32_t)id, 0));
+        }
+        TLMI_TRY(tlmi_special_list_add(&file->special, token, (uint32_t)id, 0));
     }
     return TLM_OK;
 }
@@ -190,8 +155,8 @@ static tlm_status_t mark_added(tlmi_hf_file_t *file)
         file->is_added[file->unreachable[i]] = 1;
     memset(file->is_added + file->num_names, 1, file->vocab.n - file->num_names);
     for (size_t i = 0; i < file->special.n; i++)
-        if (tlmi_hf_name_id(file, file->special.items[i]) != (int64_t)file->special_ids[i])
-            file->is_added[file->special_ids[i]] = 1; /* it fills a hole of the model's ids */
+        if (tlmi_hf_name_id(file, file->special.tokens[i]) != (int64_t)file->special.ids[i])
+            file->is_added[file->special.ids[i]] = 1; /* it fills a hole of the model's ids */
     return TLM_OK;
 }
 
@@ -337,10 +302,7 @@ static tlm_status_t read_all(tlmi_hf_file_t *file, const tlm_tokenizer_options_t
     /* What the caller changes is not what the file says. */
     if (file->is_byte_level && options->pattern == NULL && !options->nfc && !options->ignore_merges)
         TLMI_TRY(keep_source(file));
-    file->parts.special = file->special.items;
-    file->parts.special_ids = file->special_ids;
-    file->parts.special_flags = file->special_flags;
-    file->parts.num_special = file->special.n;
+    tlmi_special_list_use(&file->parts, &file->special);
     return TLM_OK;
 }
 
@@ -364,13 +326,10 @@ static void release(tlmi_hf_file_t *file)
 {
     tlmi_tokenizer_parts_release(&file->parts);
     tlmi_token_list_release(&file->vocab);
-    tlmi_token_list_release(&file->special);
-    tlmi_free(file->special_ids);
-    tlmi_free(file->special_flags);
+    tlmi_vocabulary_release(&file->listed);
+    tlmi_special_list_release(&file->special);
+    tlmi_companions_release(&file->companions);
     tlmi_free(file->unreachable);
-    while (file->num_kept > 0)
-        tlmi_free(file->kept[--file->num_kept]);
-    tlmi_free(file->kept);
     tlmi_free(file->is_added);
     tlmi_json_free(file->root);
 }

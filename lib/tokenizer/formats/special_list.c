@@ -2,7 +2,6 @@
 #include "tokenizer/formats/token_files.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -12,6 +11,7 @@ void tlmi_special_list_release(tlmi_special_list_t *list)
     tlmi_free(list->tokens);
     tlmi_free(list->ids);
     tlmi_free(list->flags);
+    tlmi_vocabulary_release(&list->index);
     *list = (tlmi_special_list_t){0};
 }
 
@@ -25,19 +25,11 @@ tlm_status_t tlmi_special_list_add(tlmi_special_list_t *list, tlm_bytes_t token,
         !tlmi_grow(&list->ids, &list->ids_capacity, needed, sizeof(*list->ids), "special tokens") ||
         !tlmi_grow(&list->flags, &list->flags_capacity, needed, 1, "special tokens"))
         return TLM_ERR_OUT_OF_MEMORY;
+    TLMI_TRY(tlmi_vocabulary_add(&list->index, token.data, token.size));
     list->tokens[list->n] = token;
     list->ids[list->n] = id;
     list->flags[list->n++] = flags;
     return TLM_OK;
-}
-
-static size_t find(const tlmi_special_list_t *list, tlm_bytes_t token)
-{
-    for (size_t i = 0; i < list->n; i++)
-        if (list->tokens[i].size == token.size &&
-            memcmp(list->tokens[i].data, token.data, token.size) == 0)
-            return i;
-    return SIZE_MAX;
 }
 
 /* Gives a token that the vocabulary lacks the next id, or the one that the caller wants, with holes
@@ -69,15 +61,15 @@ static tlm_status_t add_option(tlmi_special_list_t *list, tlmi_vocabulary_t *voc
     if (token.data == NULL || token.size == 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: special token %zu of %zu is empty", what,
                          index, options->num_special_tokens);
-    size_t known = find(list, token);
-    uint32_t id = known != SIZE_MAX ? list->ids[known]
-                                    : tlmi_vocabulary_find(vocabulary, token.data, token.size);
+    uint32_t known = tlmi_special_list_find(list, token);
+    uint32_t id = known != TLMI_NO_TOKEN ? list->ids[known]
+                                         : tlmi_vocabulary_find(vocabulary, token.data, token.size);
     if (id != TLMI_NO_TOKEN && wanted != UINT32_MAX && wanted != id)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "%s: special token %zu is to have the id %" PRIu32
                          ", but it is token %" PRIu32 " of the file",
                          what, index, wanted, id);
-    if (known != SIZE_MAX) {
+    if (known != TLMI_NO_TOKEN) {
         list->flags[known] &= (uint8_t)~TLMI_TOKEN_ORDINARY;
         return TLM_OK;
     }

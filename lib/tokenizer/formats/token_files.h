@@ -174,6 +174,7 @@ typedef struct tlmi_special_list {
     uint8_t *flags; /* TLMI_TOKEN_... */
     size_t n;
     size_t tokens_capacity, ids_capacity, flags_capacity;
+    tlmi_vocabulary_t index; /* a file may have a hundred thousand: each one's index in `tokens` */
 } tlmi_special_list_t;
 
 /* A zeroed list is empty. */
@@ -181,6 +182,12 @@ void tlmi_special_list_release(tlmi_special_list_t *list);
 
 tlm_status_t tlmi_special_list_add(tlmi_special_list_t *list, tlm_bytes_t token, uint32_t id,
                                    uint8_t flags);
+
+/* Returns the index of a token, or TLMI_NO_TOKEN. */
+static inline uint32_t tlmi_special_list_find(const tlmi_special_list_t *list, tlm_bytes_t token)
+{
+    return tlmi_vocabulary_find(&list->index, token.data, token.size);
+}
 
 /* Adds the special tokens of options. Those that the vocabulary lacks are appended to it; added
  * tokens of the file become special ones. Messages begin with `what`. */
@@ -319,6 +326,7 @@ typedef struct tlmi_companions {
     tlmi_json_t *config, *added, *roles;
     tlmi_companion_t *tokens; /* those with ids first, ascending */
     size_t n, capacity;
+    tlmi_vocabulary_t index; /* finds a token's place in `tokens` */
 } tlmi_companions_t;
 
 /* Reads the files beside `path`, none of which need exist. On failure there is nothing to

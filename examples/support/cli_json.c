@@ -13,8 +13,10 @@ static json_t *parse(const char *text, size_t size, const char *what)
 
     if (object == NULL)
         cli_fail("%s: line %d: %s", what, error.line, error.text);
-    if (!json_is_object(object))
+    if (!json_is_object(object)) {
+        json_decref(object);
         cli_fail("%s: not a JSON object", what);
+    }
     return object;
 }
 

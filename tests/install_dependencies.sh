@@ -34,6 +34,11 @@ has_blis() {
     return 1
 }
 
+# Either implementation will do.
+has_mpi() {
+    pkg-config --exists ompi-c || pkg-config --exists mpich
+}
+
 # The tests make a locale with a comma for the decimal point.
 has_locale_sources() {
     command -v localedef && test -e /usr/share/i18n/locales/de_DE
@@ -71,6 +76,7 @@ need libutf8proc-dev pkg-config --exists libutf8proc
 need liblzma-dev pkg-config --exists liblzma
 need libjansson-dev pkg-config --exists jansson
 need locales has_locale_sources
+need libopenmpi-dev has_mpi
 need check pkg-config --exists check
 need abigail-tools abidiff --version
 need cmake cmake --version

@@ -6,6 +6,7 @@
 #include "status.h"
 #include "options.h"
 #include "runtime.h"
+#include "communicator.h"
 #include "tokenizer.h"
 #include "encode.h"
 #include "bpe_trainer.h"

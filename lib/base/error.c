@@ -32,6 +32,11 @@ tlm_status_t tlmi_fail(tlm_status_t code, const char *format, ...)
     return code;
 }
 
+tlm_status_t tlm_set_error(tlm_status_t status, const char *text)
+{
+    return tlmi_fail(status, "%s", text != NULL ? text : tlm_status_text(status));
+}
+
 uint64_t tlmi_failure_count(void)
 {
     return failures;

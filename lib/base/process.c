@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <time.h>
 
 #include "base/buffer_cache.h"
 #include "base/error.h"
@@ -81,4 +82,14 @@ void tlmi_hold_at_fork(pthread_mutex_t *lock)
 
     if (place < TLMI_MAX_FORK_LOCKS && fork_locks[place] == NULL)
         register_lock(lock);
+}
+
+/* ---- The clock -------------------------------------------------------------------------- */
+
+double tlmi_seconds(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }

@@ -1,4 +1,4 @@
-/* What concerns the whole process: releasing at shutdown, and locks across a fork. */
+/* What concerns the whole process: releasing at shutdown, locks across a fork, the clock. */
 #ifndef TLMI_PROCESS_H
 #define TLMI_PROCESS_H
 
@@ -18,5 +18,8 @@ void tlmi_on_shutdown(void (*release)(void));
  * TLMI_MAX_FORK_LOCKS locks. */
 enum { TLMI_MAX_FORK_LOCKS = 8 };
 void tlmi_hold_at_fork(pthread_mutex_t *lock);
+
+/* Seconds on a monotonic clock. */
+double tlmi_seconds(void);
 
 #endif

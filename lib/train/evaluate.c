@@ -1,12 +1,12 @@
 /* The loss of a model over a data set, without a graph. */
 #include <inttypes.h>
 #include <math.h>
-#include <time.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/options.h"
+#include "base/process.h"
 #include "train/train_core.h"
 #include "model/model_core.h"
 
@@ -17,14 +17,6 @@ typedef struct plan {
     uint64_t windows, stride;
     uint32_t *inputs, *targets; /* (batch, context) */
 } plan_t;
-
-double tlmi_seconds(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 tlm_status_t tlmi_check_windows(const char *function, const tlm_dataset_t *dataset, int64_t context)
 {

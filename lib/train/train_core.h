@@ -27,9 +27,6 @@ tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
 
 /* ---- Evaluation, shared by models and trainers ------------------------------------------ */
 
-/* Seconds on a monotonic clock. */
-double tlmi_seconds(void);
-
 /* Fails unless the data set has a window of `context` ids and one more id. */
 tlm_status_t tlmi_check_windows(const char *function, const tlm_dataset_t *dataset,
                                 int64_t context);

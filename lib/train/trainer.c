@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/options.h"
+#include "base/process.h"
 #include "data/data_core.h"
 #include "model/model_core.h"
 #include "optim/optimizer_core.h"

@@ -172,6 +172,17 @@ FIELD(tlm_model_file_options_t, num_more_end_tokens, 28, 4);
 FIELD(tlm_model_file_options_t, more_end_tokens, 32, 28);
 FIELD(tlm_model_file_options_t, reserved2, 60, 4);
 
+SIZE(tlm_communicator_options_t, 64);
+FIELD(tlm_communicator_options_t, size, 0, 8);
+FIELD(tlm_communicator_options_t, rank, 8, 4);
+FIELD(tlm_communicator_options_t, num_ranks, 12, 4);
+FIELD(tlm_communicator_options_t, user, 16, 8);
+FIELD(tlm_communicator_options_t, exchange, 24, 8);
+FIELD(tlm_communicator_options_t, all_gather, 32, 8);
+FIELD(tlm_communicator_options_t, broadcast, 40, 8);
+FIELD(tlm_communicator_options_t, all_reduce, 48, 8);
+FIELD(tlm_communicator_options_t, release, 56, 8);
+
 SIZE(tlm_custom_op_options_t, 40);
 FIELD(tlm_custom_op_options_t, size, 0, 8);
 FIELD(tlm_custom_op_options_t, name, 8, 8);

@@ -113,6 +113,14 @@ static tlm_status_t optimizer_add_model_(const void *options)
     return status;
 }
 
+static tlm_status_t communicator_create_(const void *options)
+{
+    tlm_communicator_t *communicator = NULL;
+    tlm_status_t status = tlm_communicator_create(&communicator, options);
+    tlm_communicator_free(communicator);
+    return status;
+}
+
 static tlm_status_t custom_op_record_(const void *options)
 {
     tlm_tensor_t *out = NULL;
@@ -255,6 +263,7 @@ static const struct {
     {"tlm_bpe_trainer_create", bpe_trainer_create_, "tlm_bpe_trainer_options_t"},
     {"tlm_checkpoint_dir_save", checkpoint_dir_save_, "tlm_checkpoint_options_t"},
     {"tlm_checkpoint_save_with", checkpoint_save_with_, "tlm_checkpoint_options_t"},
+    {"tlm_communicator_create", communicator_create_, "tlm_communicator_options_t"},
     {"tlm_custom_op_record", custom_op_record_, "tlm_custom_op_options_t"},
     {"tlm_decoder_create_with", decoder_create_with_, "tlm_decode_options_t"},
     {"tlm_generator_add", generator_add_, "tlm_generate_options_t"},

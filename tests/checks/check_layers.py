@@ -24,6 +24,7 @@ BELOW = {
     "checkpoint": "base formats tensor model optim tokenizer",
     "interchange": "base formats tensor model tokenizer checkpoint",
     "train": "base kernels tensor nn model infer optim formats data tokenizer checkpoint interchange",
+    "mpi": "",  # a library of its own, which knows only public headers
 }
 LAYERS = {folder: {folder, *below.split()} for folder, below in BELOW.items()}
 
@@ -34,6 +35,7 @@ THIRD_PARTY = {
     "utf8proc.h": {"tokenizer/pretokenize/unicode.c", "tokenizer/pretokenize/char_traits.c",
                    "tokenizer/normalize/unicode_forms.c"},
     "blis.h": {"kernels/blis_kernels.c"},
+    "mpi.h": {"mpi/mpi_communicator.c"},
 }
 
 # A library leaves the process, its output and its settings to the program.

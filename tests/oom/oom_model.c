@@ -426,7 +426,18 @@ done:
     return status;
 }
 
+static tlm_status_t communicators(void)
+{
+    tlm_communicator_t *made[3];
+    tlm_status_t status = tlm_communicator_create_local(made, 3);
+
+    for (int32_t i = 0; i < 3 && status == TLM_OK; i++)
+        tlm_communicator_free(made[i]);
+    return status;
+}
+
 const scenario_t model_scenarios[] = {
+    {"communicators", NULL, communicators, NULL, false},
     {"training", NULL, training, NULL, false},
     {"checkpointed_training", NULL, checkpointed_training, NULL, false},
     {"switched_training", NULL, switched_training, NULL, false},

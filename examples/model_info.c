@@ -46,7 +46,7 @@ static settings_t read_settings(int argc, char **argv)
         {"ffn", CLI_STRING, &s.ffn, "feed-forward layers: swiglu, silu, geglu or gelu", false},
         {"tied", CLI_FLAG, &s.tied, "the output projection is the embedding", false},
         {"batch", CLI_COUNT, &s.batch, "sequences per step", false},
-        {"optimizer", CLI_STRING, &s.optimizer, "adamw or sgd", false},
+        {"optimizer", CLI_STRING, &s.optimizer, "adamw, sgd or muon", false},
         {"checkpointing", CLI_FLAG, &s.checkpointing,
          "recompute activations in backward: less memory, more time", false},
         {"full-attention", CLI_FLAG, &s.full_attention,
@@ -98,10 +98,10 @@ static tlm_model_options_t model_options(const settings_t *s)
 
 static tlm_cost_options_t cost_options(const settings_t *s)
 {
-    static const char *const optimizers[] = {"adamw", "sgd"};
+    static const char *const optimizers[] = {"adamw", "sgd", "muon"};
     tlm_cost_options_t options = TLM_COST_OPTIONS_INIT;
 
-    options.optimizer = cli_choose("optimizer", s->optimizer, optimizers, 2);
+    options.optimizer = cli_choose("optimizer", s->optimizer, optimizers, 3);
     options.batch = (int64_t)s->batch;
     options.checkpointing = s->checkpointing;
     options.counting = s->full_attention ? TLM_COUNT_FULL : TLM_COUNT_EXECUTED;
@@ -363,17 +363,36 @@ static double measure_scores(const tlm_model_options_t *model)
     return flops / seconds;
 }
 
-static double measure_updates(const settings_t *s, uint64_t parameters)
+static tlm_optimizer_t *create_optimizer(const settings_t *s)
 {
-    const int64_t shape[1] = {at_most((int64_t)parameters, UPDATED)};
-    tlm_tensor_t *leaf = random_leaf(shape, 1), *total;
     tlm_optimizer_t *optimizer;
-    double best = 1e30, begin;
 
     if (strcmp(s->optimizer, "sgd") == 0)
         cli_check(tlm_optimizer_create_sgd(&optimizer, 1e-6));
+    else if (strcmp(s->optimizer, "muon") == 0)
+        cli_check(tlm_optimizer_create_muon(&optimizer, NULL, NULL));
     else
         cli_check(tlm_optimizer_create_adamw(&optimizer, NULL));
+    return optimizer;
+}
+
+/* Parameters that the optimizer spends its time on: those of Muon are hidden matrices. */
+static uint64_t count_updated(const settings_t *s, const tlm_cost_t *cost)
+{
+    if (strcmp(s->optimizer, "muon") != 0)
+        return cost->parameters;
+    return cost->part_parameters[TLM_PART_ATTENTION] + cost->part_parameters[TLM_PART_FEED_FORWARD];
+}
+
+static double measure_updates(const settings_t *s, uint64_t parameters)
+{
+    const bool is_muon = strcmp(s->optimizer, "muon") == 0;
+    const int64_t width = (int64_t)s->d_model;
+    const int64_t shape[2] = {is_muon ? width : at_most((int64_t)parameters, UPDATED), width};
+    tlm_tensor_t *leaf = random_leaf(shape, is_muon ? 2 : 1), *total;
+    tlm_optimizer_t *optimizer = create_optimizer(s);
+    double best = 1e30, begin;
+
     cli_check(tlm_optimizer_add_group(optimizer, &leaf, 1, NULL));
     cli_check(tlm_sum(&total, leaf));
     cli_check(tlm_tensor_backward(total, NULL));
@@ -389,7 +408,7 @@ static double measure_updates(const settings_t *s, uint64_t parameters)
     }
     tlm_optimizer_free(optimizer);
     tlm_tensor_free(leaf);
-    return (double)shape[0] / best;
+    return (double)(shape[0] * (is_muon ? width : 1)) / best;
 }
 
 /* ---- Time --------------------------------------------------------------------------------- */
@@ -419,13 +438,14 @@ static double print_step_time(const settings_t *s, const tlm_model_options_t *mo
     done = cost_of(model, &executed);
     rates.products = measure_products(model, (int64_t)(s->batch * s->context));
     rates.scores = measure_scores(model);
-    rates.updates = measure_updates(s, done.parameters);
+    const uint64_t updated = count_updated(s, &done);
+    rates.updates = measure_updates(s, updated);
     scores = done.forward_flops[TLM_PART_SCORES] * (s->checkpointing ? 2.0 : 1.0) +
              done.backward_flops[TLM_PART_SCORES];
     products = done.model_flops + done.recompute_flops - scores;
     seconds[0] = products / rates.products;
     seconds[1] = scores / rates.scores;
-    seconds[2] = (double)done.parameters / rates.updates;
+    seconds[2] = (double)updated / rates.updates;
     printf("\nTime of a train step at the rates measured here, %" PRId32 " threads\n",
            tlm_num_threads());
     snprintf(basis, sizeof(basis), "%.1f GFLOP/s", 1e-9 * rates.products);

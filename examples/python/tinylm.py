@@ -37,7 +37,7 @@ __all__ = [
     "cpu_features", "gemm_kernel_name", "shutdown",
     "random_bits", "BpeTrainer", "PATTERNS", "Tokenizer", "train_bpe", "nfc", "Tensor", "no_grad", "where",
     "concat", "linear", "embedding", "rms_norm", "silu_mul", "swiglu", "rope", "softmax", "attention",
-    "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW",
+    "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW", "Muon",
     "SGD", "clip_grad_norm", "clip_norm", "adamw_update", "cosine_schedule", "schedule_learning_rate",
     "Dataset", "Loader", "TokenWriter", "encode_file", "checkpoint_metadata", "latest_checkpoint",
     "best_checkpoint", "Model", "model_cost", "Generator", "TrainStep", "Evaluation", "Trainer"]
@@ -148,7 +148,8 @@ _WORDS = {
     "order": ["random", "shuffled", "sequential"], "weights": ["float32", "float16", "bfloat16", "q8_0", "q4_0"],
     "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512", "neon"],
     "state": ["running", "length", "end", "stop", "stopped", "failed"],
-    "phase": ["counting", "learning"], "cost_optimizer": ["adamw", "sgd"],
+    "phase": ["counting", "learning"], "cost_optimizer": ["adamw", "sgd", "muon"],
+    "muon_scale": ["moonlight", "jordan"],
     "adamw_variant": ["cs336_2025", "cs336_2026", "pytorch"],
     "counting": ["executed", "full"],
     "part": ["embedding", "attention", "scores", "feed_forward", "norms", "output"]}
@@ -286,10 +287,18 @@ class _AdamWOptions(_Options):
                 ("variant", c_int32), ("reserved", c_int32)]
 
 
+class _MuonOptions(_Options):
+    _type = b"tlm_muon_options_t"
+    _fields_ = [("size", c_size_t), ("learning_rate", c_double), ("momentum", c_double),
+                ("eps", c_double), ("weight_decay", c_double), ("iterations", c_int32),
+                ("scale", c_int32), ("nesterov", c_bool), ("reserved", c_uint8 * 7)]
+
+
 class _GroupOptions(_Options):
     _type = b"tlm_group_options_t"
     _fields_ = [("size", c_size_t), ("learning_rate", c_double), ("weight_decay", c_double),
-                ("has_learning_rate", c_bool), ("has_weight_decay", c_bool), ("reserved", c_uint8 * 6)]
+                ("has_learning_rate", c_bool), ("has_weight_decay", c_bool), ("reserved", c_uint8 * 6),
+                ("rate_factor", c_double)]
 
 
 class _ScheduleOptions(_Options):
@@ -456,6 +465,8 @@ _STATUS_FUNCTIONS = {
                                  c_double, c_void_p],
     "tlm_init_truncated_normal": [c_void_p, c_double, c_double, c_uint64, c_uint64],
     "tlm_optimizer_create_adamw": [_OUT, POINTER(_AdamWOptions)],
+    "tlm_optimizer_create_muon": [_OUT, POINTER(_MuonOptions), POINTER(_AdamWOptions)],
+    "tlm_optimizer_add_muon_group": [c_void_p, _OUT, c_size_t, POINTER(_MuonOptions)],
     "tlm_optimizer_create_sgd": [_OUT, c_double],
     "tlm_optimizer_add_adamw_group": [c_void_p, _OUT, c_size_t, POINTER(_AdamWOptions)],
     "tlm_optimizer_add_group": [c_void_p, _OUT, c_size_t, POINTER(_GroupOptions)],
@@ -1722,9 +1733,16 @@ def _adamw_options(variant: str | None = None, **options: float | None) -> _Adam
     return _AdamWOptions(variant=number, **options)
 
 
-def _group_options(learning_rate: float | None, weight_decay: float | None) -> _GroupOptions:
+def _muon_options(scale: str | None = None, **options: float | None) -> _MuonOptions:
+    number = None if scale is None else _number("muon_scale", scale)
+    return _MuonOptions(scale=number, **options)
+
+
+def _group_options(learning_rate: float | None, weight_decay: float | None,
+                   rate_factor: float | None) -> _GroupOptions:
     return _GroupOptions(learning_rate=learning_rate, has_learning_rate=learning_rate is not None,
-                         weight_decay=weight_decay, has_weight_decay=weight_decay is not None)
+                         weight_decay=weight_decay, has_weight_decay=weight_decay is not None,
+                         rate_factor=rate_factor)
 
 
 class Optimizer(_Handle):
@@ -1739,11 +1757,12 @@ class Optimizer(_Handle):
             self.add_group(parameters)
 
     def add_group(self, parameters: Iterable[Tensor], learning_rate: float | None = None,
-                  weight_decay: float | None = None) -> None:
-        """Another group, with the optimizer's options except for what is given."""
+                  weight_decay: float | None = None, rate_factor: float | None = None) -> None:
+        """Another group, with the optimizer's options except for what is given. A trainer's schedule sets
+        its learning rate to rate_factor (1) times what it gives the others."""
         tensors = list(parameters)
         _lib.tlm_optimizer_add_group(self._handle, _handles(tensors), len(tensors),
-                                     byref(_group_options(learning_rate, weight_decay)))
+                                     byref(_group_options(learning_rate, weight_decay, rate_factor)))
 
     def add_adamw_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
         """A group that AdamW updates, whatever the optimizer is itself. Options are those of AdamW:
@@ -1752,21 +1771,28 @@ class Optimizer(_Handle):
         _lib.tlm_optimizer_add_adamw_group(self._handle, _handles(tensors), len(tensors),
                                            byref(_adamw_options(**options)))
 
+    def add_muon_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
+        """A group of matrices that Muon updates, whatever the optimizer is itself. Options are those of
+        Muon: learning_rate, momentum, eps, weight_decay, iterations, nesterov, scale."""
+        tensors = list(parameters)
+        _lib.tlm_optimizer_add_muon_group(self._handle, _handles(tensors), len(tensors),
+                                          byref(_muon_options(**options)))
+
     def add_model(self, model: Model, no_decay: Iterable[str] = (), learning_rate: float | None = None,
-                  weight_decay: float | None = None) -> None:
+                  weight_decay: float | None = None, rate_factor: float | None = None) -> None:
         """All parameters of a model: a group, and one without weight decay for those that no_decay
-        ("norms", "embeddings") names."""
+        ("norms", "embeddings") names. With Muon these are the hidden matrices, and groups of AdamW follow."""
         bits = 0
         for name in no_decay:
             if name not in _NO_DECAY:
                 raise ValueError(f"no_decay {name!r} is none of {', '.join(_NO_DECAY)}")
             bits |= _NO_DECAY[name]
         _lib.tlm_optimizer_add_model(self._handle, model._handle, bits,
-                                     byref(_group_options(learning_rate, weight_decay)))
+                                     byref(_group_options(learning_rate, weight_decay, rate_factor)))
 
     @property
     def kind(self) -> str:
-        """ "adamw" or "sgd"."""
+        """ "adamw", "muon" or "sgd"."""
         return _lib.tlm_optimizer_kind(self._handle).decode()
 
     @property
@@ -1861,6 +1887,24 @@ class AdamW(Optimizer):
                                  weight_decay=weight_decay)
         handle = c_void_p()
         _lib.tlm_optimizer_create_adamw(byref(handle), byref(options))
+        self._handle = handle
+        self._add(parameters, no_decay)
+
+
+class Muon(Optimizer):
+    """Muon over a list of matrices, or over a model, of which it updates the hidden matrices, and AdamW
+    the rest, with the options `rest` (those of AdamW) or else with Muon's learning rate and weight decay.
+    scale: "moonlight" or "jordan"."""
+
+    def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float | None = None,
+                 momentum: float | None = None, eps: float | None = None, weight_decay: float | None = None,
+                 iterations: int | None = None, nesterov: bool | None = None, scale: str | None = None,
+                 rest: Mapping[str, Any] | None = None, no_decay: Iterable[str] = ()) -> None:
+        options = _muon_options(scale, learning_rate=learning_rate, momentum=momentum, eps=eps,
+                                weight_decay=weight_decay, iterations=iterations, nesterov=nesterov)
+        handle = c_void_p()
+        _lib.tlm_optimizer_create_muon(byref(handle), byref(options),
+                                       None if rest is None else byref(_adamw_options(**rest)))
         self._handle = handle
         self._add(parameters, no_decay)
 

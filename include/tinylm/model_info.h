@@ -22,6 +22,7 @@ extern "C" {
 /* The optimizer whose step is counted, with its default options. @since 0.2 */
 #define TLM_COST_ADAMW 0 /**< State: two numbers per parameter. */
 #define TLM_COST_SGD   1 /**< State: none. */
+#define TLM_COST_MUON  2 /**< State: one number per element of hidden matrices, else two. */
 
 /* How the products of attention are counted. @since 0.2 */
 #define TLM_COUNT_EXECUTED 0 /**< As the library computes them: without tiles above the diagonal. */

@@ -22,7 +22,8 @@ extern "C" {
 /** Adds all parameters of the model to the optimizer: one group, and after it a group with weight
  *  decay 0 for those that no_decay (TLM_NO_DECAY_... or 0) names, if there are any. `options`,
  *  which may be NULL, are those of tlm_optimizer_add_group. An optimizer whose kind has no weight
- *  decay gets one group. On failure nothing is added: TLM_ERR_STATE if the optimizer has one of the
+ *  decay gets one group; Muon's is followed by such groups of AdamW (tlm_optimizer_create_muon). On
+ *  failure nothing is added: TLM_ERR_STATE if the optimizer has one of the
  *  parameters already, TLM_ERR_INVALID_ARGUMENT for unknown bits or options out of range.
  *  @since 0.2 */
 TLM_API tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model_t *model,

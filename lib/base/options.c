@@ -72,6 +72,9 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
         tlm_model_options_t, TLM_MODEL_OPTIONS_INIT, BOOLEAN(tlm_model_options_t, tied_embeddings),
         BOOLEAN(tlm_model_options_t, ffn_bias), BOOLEAN(tlm_model_options_t, scaled_embeddings),
         RESERVED(tlm_model_options_t, reserved)),
+    [TLMI_MUON_OPTIONS] =
+        STRUCT(tlm_muon_options_t, TLM_MUON_OPTIONS_INIT, BOOLEAN(tlm_muon_options_t, nesterov),
+               RESERVED(tlm_muon_options_t, reserved)),
     [TLMI_PAD_OPTIONS] =
         STRUCT(tlm_pad_options_t, TLM_PAD_OPTIONS_INIT, RESERVED(tlm_pad_options_t, reserved)),
     [TLMI_SCHEDULE_OPTIONS] = STRUCT(tlm_schedule_options_t, TLM_SCHEDULE_OPTIONS_INIT,

@@ -34,6 +34,8 @@ static tlm_status_t set_hyper_parameters(tlmi_json_t *object, const tlmi_group_t
     TLMI_TRY(tlmi_json_set(object, "learning_rate", tlmi_json_new_number(group->learning_rate)));
     for (size_t i = 0; i < kind->num_options; i++)
         TLMI_TRY(set_option(object, &kind->options[i], group->options));
+    if (group->rate_factor != 0.0)
+        TLMI_TRY(tlmi_json_set(object, "rate_factor", tlmi_json_new_number(group->rate_factor)));
     if (!kind->has_weight_decay)
         return TLM_OK;
     return tlmi_json_set(object, "weight_decay", tlmi_json_new_number(group->weight_decay));
@@ -111,7 +113,7 @@ bool tlmi_optimizer_config_is_first(const tlm_optimizer_t *optimizer)
         return false;
     for (size_t i = 0; i < optimizer->num_groups; i++)
         if (optimizer->groups[i].kind != optimizer->defaults.kind ||
-            has_choices(&optimizer->groups[i]))
+            optimizer->groups[i].rate_factor != 0.0 || has_choices(&optimizer->groups[i]))
             return false;
     return true;
 }
@@ -183,6 +185,9 @@ static tlm_status_t read_hyper_parameters(tlmi_group_t *group, const tlmi_json_t
         TLMI_TRY(read_option(group->options, value, &kind->options[i], place));
     if (kind->has_weight_decay)
         TLMI_TRY(read_number(&group->weight_decay, value, "weight_decay", place));
+    group->rate_factor = 0.0;
+    if (tlmi_json_member(value, "rate_factor") != NULL)
+        TLMI_TRY(read_number(&group->rate_factor, value, "rate_factor", place));
     return tlmi_group_check(place->path, group);
 }
 

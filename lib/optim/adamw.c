@@ -34,7 +34,7 @@ static tlm_status_t read_options(tlmi_group_t *group, adamw_options_t *own, cons
     if (options != NULL)
         TLMI_TRY(tlmi_options_read(function, &known, TLMI_ADAMW_OPTIONS, options));
     *own = (adamw_options_t){known.beta1, known.beta2, known.eps, known.variant};
-    *group = (tlmi_group_t){&tlmi_adamw_kind, known.learning_rate, known.weight_decay, own};
+    *group = (tlmi_group_t){&tlmi_adamw_kind, known.learning_rate, known.weight_decay, own, 0.0};
     return tlmi_group_check(function, group);
 }
 
@@ -93,7 +93,7 @@ static void adamw_apply(const tlmi_update_t *update)
     const tlmi_parameter_t *parameter = update->parameter;
     const tlm_tensor_t *tensor = parameter->tensor;
     tlmi_group_t group = {&tlmi_adamw_kind, update->learning_rate, update->weight_decay,
-                          (void *)(uintptr_t)update->options};
+                          (void *)(uintptr_t)update->options, 0.0};
     adamw_job_t job = {tlmi_floats(tensor), parameter->states[0].values,
                        parameter->states[1].values, tlmi_floats(tensor->grad),
                        make_step(&group, update->step)};
@@ -128,6 +128,16 @@ tlm_status_t tlm_optimizer_create_adamw(tlm_optimizer_t **out, const tlm_adamw_o
     tlmi_group_t group;
     TLMI_TRY(read_options(&group, &own, "optimizer_create_adamw", options));
     return tlmi_optimizer_new(out, "optimizer_create_adamw", &group);
+}
+
+tlm_status_t tlmi_optimizer_set_rest(tlm_optimizer_t *optimizer, const char *function,
+                                     const tlm_adamw_options_t *options)
+{
+    adamw_options_t own;
+    tlmi_group_t group;
+
+    TLMI_TRY(read_options(&group, &own, function, options));
+    return tlmi_group_copy(&optimizer->rest, &group);
 }
 
 tlm_status_t tlm_optimizer_add_adamw_group(tlm_optimizer_t *optimizer, tlm_tensor_t *const *tensors,

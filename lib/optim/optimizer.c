@@ -10,6 +10,7 @@
 const tlmi_optimizer_kind_t *const tlmi_optimizer_kinds[] = {
     &tlmi_adamw_kind,
     &tlmi_sgd_kind,
+    &tlmi_muon_kind,
     NULL,
 };
 
@@ -40,6 +41,7 @@ void tlm_optimizer_free(tlm_optimizer_t *optimizer)
     tlmi_free(optimizer->parameters);
     tlmi_free(optimizer->groups);
     tlmi_group_release(&optimizer->defaults);
+    tlmi_group_release(&optimizer->rest);
     tlmi_free(optimizer);
 }
 
@@ -80,6 +82,14 @@ static const tlmi_optimizer_kind_t *kind_of(const tlm_optimizer_t *optimizer,
     return optimizer->groups[parameter->group].kind;
 }
 
+/* The learning rate of a group, or the one that a schedule gives it. */
+static double group_rate(const tlmi_group_t *group, const double *learning_rate)
+{
+    if (learning_rate == NULL)
+        return group->learning_rate;
+    return group->rate_factor == 0.0 ? *learning_rate : *learning_rate * group->rate_factor;
+}
+
 /* Does all that can fail; `updates` are to be released in any case. */
 static tlm_status_t prepare(updates_t *updates, const tlm_optimizer_t *optimizer,
                             const double *learning_rate)
@@ -95,7 +105,7 @@ static tlm_status_t prepare(updates_t *updates, const tlm_optimizer_t *optimizer
         *update = (tlmi_update_t){
             .parameter = parameter,
             .options = group->options,
-            .learning_rate = learning_rate != NULL ? *learning_rate : group->learning_rate,
+            .learning_rate = group_rate(group, learning_rate),
             .weight_decay = group->weight_decay,
             .step = optimizer->steps + 1,
         };
@@ -134,7 +144,7 @@ tlm_status_t tlmi_optimizer_step(tlm_optimizer_t *optimizer, const double *learn
         tlmi_tensor_written(updates.items[i].parameter->tensor);
     }
     for (size_t i = 0; learning_rate != NULL && i < optimizer->num_groups; i++)
-        optimizer->groups[i].learning_rate = *learning_rate;
+        optimizer->groups[i].learning_rate = group_rate(&optimizer->groups[i], learning_rate);
     optimizer->steps++;
 done:
     updates_release(&updates);

@@ -35,10 +35,12 @@ typedef struct tlmi_group {
     double learning_rate;
     double weight_decay; /* 0 where the kind has none */
     void *options;       /* kind->options_size bytes, the kind's own struct; owned */
+    double rate_factor;  /* of the learning rate that a schedule gives; 0: 1 */
 } tlmi_group_t;
 
 struct tlm_optimizer {
     tlmi_group_t defaults; /* of new groups */
+    tlmi_group_t rest; /* of what the kind has no rule for; its kind is NULL if there is no such */
     tlmi_group_t *groups;
     size_t num_groups, group_capacity;
     tlmi_parameter_t *parameters; /* group by group */
@@ -54,7 +56,8 @@ typedef struct tlmi_optimizer_option {
     const char *name;
     size_t offset;              /* in the kind's own struct */
     double below;               /* a double in [0, below); 0: any finite one >= 0 */
-    const char *const *choices; /* the names of an int32_t that is 0, 1, ...; NULL: a double */
+    int32_t most;               /* an int32_t in 1 .. most; 0: not a count */
+    const char *const *choices; /* the names of an int32_t that is 0, 1, ...; NULL: a number */
     int32_t num_choices;
 } tlmi_optimizer_option_t;
 
@@ -74,8 +77,12 @@ struct tlmi_optimizer_kind {
     const tlmi_optimizer_option_t *options; /* every field of the struct */
     size_t num_options;
     bool has_weight_decay;
+    bool matrices_only;         /* add_states refuses other tensors */
     int32_t checkpoint_version; /* the first version of the format that has this kind as it is */
     int32_t flops;              /* floating-point operations of an update, per element */
+
+    /* Those of matrix products beside that, for one parameter; NULL: there are none. */
+    double (*product_flops)(const tlm_tensor_t *tensor, const void *options);
 
     /* Makes an optimizer of this kind with default options: tlm_model_cost runs steps of it. */
     tlm_status_t (*create)(tlm_optimizer_t **out);
@@ -96,7 +103,7 @@ struct tlmi_optimizer_kind {
     void (*apply)(const tlmi_update_t *update);
 };
 
-extern const tlmi_optimizer_kind_t tlmi_adamw_kind, tlmi_sgd_kind;
+extern const tlmi_optimizer_kind_t tlmi_adamw_kind, tlmi_sgd_kind, tlmi_muon_kind;
 
 /* All kinds, in the order of TLM_COST_ADAMW and the numbers that follow it; NULL at the end. */
 extern const tlmi_optimizer_kind_t *const tlmi_optimizer_kinds[];
@@ -110,7 +117,7 @@ tlm_status_t tlmi_state_add(tlmi_parameter_t *parameter, const char *name, const
 /* Fails, naming the value, unless it is finite and >= 0. */
 tlm_status_t tlmi_check_rate(const char *function, const char *name, double value);
 
-/* Read and set a field in the kind's own struct: a number, or a choice. */
+/* Read and set a field in the kind's own struct: a number (a double or a count), or a choice. */
 double tlmi_optimizer_option_number(const tlmi_optimizer_option_t *option, const void *options);
 int32_t tlmi_optimizer_option_choice(const tlmi_optimizer_option_t *option, const void *options);
 void tlmi_optimizer_option_set_number(const tlmi_optimizer_option_t *option, void *options,
@@ -124,6 +131,11 @@ tlm_status_t tlmi_group_check(const char *function, const tlmi_group_t *group);
 /* Makes an optimizer without groups; `defaults` are checked and copied. */
 tlm_status_t tlmi_optimizer_new(tlm_optimizer_t **out, const char *function,
                                 const tlmi_group_t *defaults);
+
+/* Has tlm_optimizer_add_model give AdamW, with these options, what the optimizer's kind has no rule
+ * for. Only once, for a new optimizer. */
+tlm_status_t tlmi_optimizer_set_rest(tlm_optimizer_t *optimizer, const char *function,
+                                     const tlm_adamw_options_t *options);
 
 /* Adds a group of n tensors; `group` is checked and copied, and may be of another kind than the
  * optimizer's own. On failure nothing has changed. */

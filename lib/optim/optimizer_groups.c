@@ -36,6 +36,8 @@ double tlmi_optimizer_option_number(const tlmi_optimizer_option_t *option, const
 {
     double number;
 
+    if (option->most > 0)
+        return tlmi_optimizer_option_choice(option, options);
     memcpy(&number, (const char *)options + option->offset, sizeof(number));
     return number;
 }
@@ -51,6 +53,13 @@ int32_t tlmi_optimizer_option_choice(const tlmi_optimizer_option_t *option, cons
 void tlmi_optimizer_option_set_number(const tlmi_optimizer_option_t *option, void *options,
                                       double number)
 {
+    if (option->most > 0) {
+        /* What is no count becomes 0, which tlmi_group_check refuses. */
+        bool is_count = number >= 1.0 && number <= option->most && number == floor(number);
+
+        tlmi_optimizer_option_set_choice(option, options, is_count ? (int32_t)number : 0);
+        return;
+    }
     memcpy((char *)options + option->offset, &number, sizeof(number));
 }
 
@@ -63,10 +72,15 @@ void tlmi_optimizer_option_set_choice(const tlmi_optimizer_option_t *option, voi
 static tlm_status_t check_option(const char *function, const tlmi_optimizer_option_t *option,
                                  const void *options)
 {
-    if (option->choices == NULL)
+    if (option->choices == NULL && option->most == 0)
         return check_number(function, option->name, tlmi_optimizer_option_number(option, options),
                             option->below);
     int32_t choice = tlmi_optimizer_option_choice(option, options);
+    if (option->choices == NULL && (choice < 1 || choice > option->most))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %" PRId32 " is not in 1 .. %" PRId32,
+                         function, option->name, choice, option->most);
+    if (option->choices == NULL)
+        return TLM_OK;
     if (choice < 0 || choice >= option->num_choices)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %" PRId32 " is not in 0 .. %" PRId32,
                          function, option->name, choice, option->num_choices - 1);
@@ -79,6 +93,7 @@ tlm_status_t tlmi_group_check(const char *function, const tlmi_group_t *group)
 
     TLMI_TRY(tlmi_check_rate(function, "learning_rate", group->learning_rate));
     TLMI_TRY(tlmi_check_rate(function, "weight_decay", group->weight_decay));
+    TLMI_TRY(tlmi_check_rate(function, "rate_factor", group->rate_factor));
     if (group->weight_decay != 0.0 && !kind->has_weight_decay)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: weight_decay is %s, but %s has no weight decay",
                          function, TLMI_G(group->weight_decay), kind->name);
@@ -281,5 +296,6 @@ tlm_status_t tlm_optimizer_add_group(tlm_optimizer_t *optimizer, tlm_tensor_t *c
         group.learning_rate = known.learning_rate;
     if (known.has_weight_decay)
         group.weight_decay = known.weight_decay;
+    group.rate_factor = known.rate_factor;
     return tlmi_optimizer_add(optimizer, "optimizer_add_group", tensors, n, &group);
 }

@@ -66,7 +66,6 @@ static void count_flops(tlm_cost_t *cost, const tlm_model_options_t *options,
     const double queries = (double)options->num_layers * (double)shape->q_width; /* per token */
     const double scores = (double)asked->batch * count_scores(asked->time, full);
     const double output = (double)options->vocab_size * (double)options->d_model;
-    const double parameters = (double)cost->parameters;
     double *forward = cost->forward_flops, *backward = cost->backward_flops;
     double matrices = (double)cost->part_parameters[TLM_PART_ATTENTION] +
                       (double)cost->part_parameters[TLM_PART_FEED_FORWARD] + output;
@@ -83,8 +82,6 @@ static void count_flops(tlm_cost_t *cost, const tlm_model_options_t *options,
     cost->model_flops = sum_parts(forward) + sum_parts(backward);
     if (asked->checkpointing)
         cost->recompute_flops = sum_parts(forward) - forward[TLM_PART_OUTPUT];
-    cost->optimizer_flops = parameters * tlmi_optimizer_kinds[asked->optimizer]->flops;
-    cost->step_flops = cost->model_flops + cost->recompute_flops + cost->optimizer_flops;
     cost->token_flops = 2.0 * matrices + 4.0 * queries * (double)asked->time;
 }
 
@@ -161,6 +158,21 @@ static tlm_status_t run_dry_step(size_t *activations, tlm_model_t *model,
     return status == TLM_OK ? tlm_optimizer_step(optimizer) : status;
 }
 
+static double count_optimizer_flops(const tlm_optimizer_t *optimizer)
+{
+    double flops = 0.0;
+
+    for (size_t i = 0; i < optimizer->num_parameters; i++) {
+        const tlm_tensor_t *tensor = optimizer->parameters[i].tensor;
+        const tlmi_group_t *group = &optimizer->groups[optimizer->parameters[i].group];
+
+        flops += (double)tensor->numel * group->kind->flops;
+        if (group->kind->product_flops != NULL)
+            flops += group->kind->product_flops(tensor, group->options);
+    }
+    return flops;
+}
+
 /* Runs real steps of the model and the optimizer with an allocator that counts bytes and hands out
  * no memory, and sets the fields of *cost that this finds. */
 static tlm_status_t run_dry_steps(tlm_cost_t *cost, const tlm_model_options_t *options,
@@ -182,6 +194,7 @@ static tlm_status_t run_dry_steps(tlm_cost_t *cost, const tlm_model_options_t *o
         TLMI_TRY_OR(done, run_dry_step(&activations, model, optimizer, asked, tracker));
     cost->activation_bytes = activations - tlmi_buffer_capacity(output);
     cost->optimizer_bytes = tracker->lasting_bytes;
+    cost->optimizer_flops = count_optimizer_flops(optimizer);
     cost->step_live_bytes = tracker->stats.peak_live_bytes + tracker->lasting_bytes;
     cost->step_peak_bytes = tracker->peak_held_bytes + tracker->lasting_bytes;
 done:
@@ -232,5 +245,6 @@ tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
     cost.kv_cache_bytes = 2 * sizeof(float) * (uint64_t)options.num_layers *
                           (uint64_t)shape.kv_width * (uint64_t)asked.batch * (uint64_t)asked.time;
     TLMI_TRY(measure_step(&cost, &options, &asked));
+    cost.step_flops = cost.model_flops + cost.recompute_flops + cost.optimizer_flops;
     return tlmi_options_write("model_cost", out, &cost, TLMI_COST);
 }

@@ -18,11 +18,71 @@ static bool decays(const tlm_model_t *model, size_t parameter, uint32_t no_decay
            (no_decay & TLM_NO_DECAY_EMBEDDINGS) == 0;
 }
 
+/* Matrices between the embedding and the output projection: what Muon is for. */
+static bool is_hidden_matrix(const tlm_model_t *model, size_t parameter)
+{
+    const int32_t part = model->specs[parameter].part;
+
+    return model->specs[parameter].ndim == 2 && part >= TLMI_FIRST_IN_BLOCK &&
+           part < TLMI_FIRST_BEHIND;
+}
+
+/* The groups of a model, in their order: of the optimizer's kind, and of the rest where that kind
+ * takes only hidden matrices. */
+enum { DECAYING, NOT_DECAYING, REST_DECAYING, REST_NOT_DECAYING, NUM_GROUPS };
+
+static int group_of(const tlm_optimizer_t *optimizer, const tlm_model_t *model, size_t parameter,
+                    uint32_t no_decay)
+{
+    bool rest = optimizer->rest.kind != NULL && !is_hidden_matrix(model, parameter);
+
+    return (rest ? REST_DECAYING : DECAYING) + (decays(model, parameter, no_decay) ? 0 : 1);
+}
+
+/* What a group is like: the optimizer's defaults, changed by the caller's options. The rest follows a
+ * change of the learning rate, so that both keep their ratio. */
+static tlmi_group_t make_group(const tlm_optimizer_t *optimizer, int index,
+                               const tlm_group_options_t *options)
+{
+    const tlmi_group_t *defaults = &optimizer->defaults;
+    tlmi_group_t group = index < REST_DECAYING ? *defaults : optimizer->rest;
+    bool has_ratio = index >= REST_DECAYING && defaults->learning_rate > 0.0 &&
+                     group.learning_rate != defaults->learning_rate;
+    double ratio = has_ratio ? group.learning_rate / defaults->learning_rate : 1.0;
+
+    if (options->has_learning_rate)
+        group.learning_rate = options->learning_rate * ratio;
+    if (options->has_weight_decay)
+        group.weight_decay = options->weight_decay;
+    if (index % 2 == NOT_DECAYING)
+        group.weight_decay = 0.0;
+    group.rate_factor = options->rate_factor;
+    if (has_ratio)
+        group.rate_factor = ratio * (options->rate_factor == 0.0 ? 1.0 : options->rate_factor);
+    return group;
+}
+
+/* Adds the parameters of group `index`, if there are any; the first group is added in any case.
+ * `tensors` has room for all parameters. */
+static tlm_status_t add_group(tlm_optimizer_t *optimizer, const tlm_model_t *model, int index,
+                              uint32_t no_decay, const tlm_group_options_t *options,
+                              tlm_tensor_t **tensors)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < model->num_parameters; i++)
+        if (group_of(optimizer, model, i, no_decay) == index)
+            tensors[n++] = model->parameters[i];
+    if (n == 0 && index != DECAYING)
+        return TLM_OK;
+    tlmi_group_t group = make_group(optimizer, index, options);
+    return tlmi_optimizer_add(optimizer, "optimizer_add_model", tensors, n, &group);
+}
+
 tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model_t *model,
                                      uint32_t no_decay, const tlm_group_options_t *options)
 {
     tlm_group_options_t known = TLM_GROUP_OPTIONS_INIT;
-    size_t with = 0, without = 0;
 
     TLMI_REQUIRE("optimizer_add_model", optimizer);
     TLMI_REQUIRE("optimizer_add_model", model);
@@ -34,26 +94,16 @@ tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model
         TLMI_TRY(tlmi_options_read("optimizer_add_model", &known, TLMI_GROUP_OPTIONS, options));
     if (!optimizer->defaults.kind->has_weight_decay)
         no_decay = 0;
-    size_t n = model->num_parameters;
-    tlm_tensor_t **tensors = tlmi_alloc(n, sizeof(*tensors), "the groups of a model");
+    tlm_tensor_t **tensors =
+        tlmi_alloc(model->num_parameters, sizeof(*tensors), "the groups of a model");
     if (tensors == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < n; i++)
-        if (decays(model, i, no_decay))
-            tensors[with++] = model->parameters[i];
-    for (size_t i = 0; i < n; i++)
-        if (!decays(model, i, no_decay))
-            tensors[with + without++] = model->parameters[i];
-    tlm_status_t status;
-    TLMI_TRY_OR(done, tlm_optimizer_add_group(optimizer, tensors, with, &known));
-    if (without > 0) {
-        known.has_weight_decay = true;
-        known.weight_decay = 0.0;
-        status = tlm_optimizer_add_group(optimizer, tensors + with, without, &known);
-        if (status != TLM_OK)
-            tlmi_optimizer_remove_group(optimizer);
-    }
-done:
+    size_t before = optimizer->num_groups;
+    tlm_status_t status = TLM_OK;
+    for (int index = 0; index < NUM_GROUPS && status == TLM_OK; index++)
+        status = add_group(optimizer, model, index, no_decay, &known, tensors);
+    while (status != TLM_OK && optimizer->num_groups > before)
+        tlmi_optimizer_remove_group(optimizer);
     tlmi_free(tensors);
     return status;
 }

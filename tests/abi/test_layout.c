@@ -61,6 +61,17 @@ FIELD(tlm_encode_options_t, add_special_tokens, 64, 1);
 FIELD(tlm_encode_options_t, whole_texts, 65, 1);
 FIELD(tlm_encode_options_t, reserved, 66, 6);
 
+SIZE(tlm_muon_options_t, 56);
+FIELD(tlm_muon_options_t, size, 0, 8);
+FIELD(tlm_muon_options_t, learning_rate, 8, 8);
+FIELD(tlm_muon_options_t, momentum, 16, 8);
+FIELD(tlm_muon_options_t, eps, 24, 8);
+FIELD(tlm_muon_options_t, weight_decay, 32, 8);
+FIELD(tlm_muon_options_t, iterations, 40, 4);
+FIELD(tlm_muon_options_t, scale, 44, 4);
+FIELD(tlm_muon_options_t, nesterov, 48, 1);
+FIELD(tlm_muon_options_t, reserved, 49, 7);
+
 SIZE(tlm_pad_options_t, 40);
 FIELD(tlm_pad_options_t, size, 0, 8);
 FIELD(tlm_pad_options_t, max_length, 8, 8);
@@ -218,13 +229,14 @@ FIELD(tlm_adamw_options_t, weight_decay, 40, 8);
 FIELD(tlm_adamw_options_t, variant, 48, 4);
 FIELD(tlm_adamw_options_t, reserved, 52, 4);
 
-SIZE(tlm_group_options_t, 32);
+SIZE(tlm_group_options_t, 40);
 FIELD(tlm_group_options_t, size, 0, 8);
 FIELD(tlm_group_options_t, learning_rate, 8, 8);
 FIELD(tlm_group_options_t, weight_decay, 16, 8);
 FIELD(tlm_group_options_t, has_learning_rate, 24, 1);
 FIELD(tlm_group_options_t, has_weight_decay, 25, 1);
 FIELD(tlm_group_options_t, reserved, 26, 6);
+FIELD(tlm_group_options_t, rate_factor, 32, 8);
 
 SIZE(tlm_schedule_options_t, 56);
 FIELD(tlm_schedule_options_t, size, 0, 8);
@@ -383,6 +395,9 @@ VALUE(TLM_PART_OUTPUT, 5);
 VALUE(TLM_MAX_PARTS, 8);
 VALUE(TLM_COST_ADAMW, 0);
 VALUE(TLM_COST_SGD, 1);
+VALUE(TLM_COST_MUON, 2);
+VALUE(TLM_MUON_SCALE_MOONLIGHT, 0);
+VALUE(TLM_MUON_SCALE_JORDAN, 1);
 VALUE(TLM_COUNT_EXECUTED, 0);
 VALUE(TLM_COUNT_FULL, 1);
 VALUE(TLM_GENERATION_RUNNING, 0);

@@ -90,6 +90,7 @@ CREATES(bpe_trainer, bpe_trainer_create, &out, options)
 CREATES(loader, loader_create, &out, dataset, options)
 CREATES(model, model_create, &out, options)
 CREATES(optimizer, optimizer_create_adamw, &out, options)
+CREATES(optimizer, optimizer_create_muon, &out, options, NULL)
 CREATES(tokenizer, tokenizer_load, &out, test_path("vocab.json"), test_path("merges.txt"), options)
 CREATES(tokenizer, tokenizer_load_json, &out, test_path("tokenizer.json"), options)
 CREATES(tokenizer, tokenizer_load_tiktoken, &out, test_path("ranks"), options)
@@ -102,7 +103,17 @@ DOES(checkpoint_dir_save, model, optimizer, 1, test_directory, 0, options)
 DOES(model_save_gguf, model, NULL, test_path("written.gguf"), options)
 DOES(model_save_hf, model, NULL, test_directory, options)
 DOES(optimizer_add_adamw_group, optimizer, NULL, 0, options)
+DOES(optimizer_add_muon_group, optimizer, NULL, 0, options)
 DOES(optimizer_add_group, optimizer, NULL, 0, options)
+
+static tlm_status_t muon_rest_(const void *options)
+{
+    tlm_optimizer_t *out = NULL;
+    tlm_status_t status = tlm_optimizer_create_muon(&out, NULL, options);
+    ck_assert(status == TLM_OK || out == NULL);
+    tlm_optimizer_free(out);
+    return status;
+}
 
 static tlm_status_t optimizer_add_model_(const void *options)
 {
@@ -275,9 +286,12 @@ static const struct {
     {"tlm_model_save_gguf", model_save_gguf_, "tlm_model_file_options_t"},
     {"tlm_model_save_hf", model_save_hf_, "tlm_model_file_options_t"},
     {"tlm_optimizer_add_adamw_group", optimizer_add_adamw_group_, "tlm_adamw_options_t"},
+    {"tlm_optimizer_add_muon_group", optimizer_add_muon_group_, "tlm_muon_options_t"},
     {"tlm_optimizer_add_group", optimizer_add_group_, "tlm_group_options_t"},
     {"tlm_optimizer_add_model", optimizer_add_model_, "tlm_group_options_t"},
     {"tlm_optimizer_create_adamw", optimizer_create_adamw_, "tlm_adamw_options_t"},
+    {"tlm_optimizer_create_muon", optimizer_create_muon_, "tlm_muon_options_t"},
+    {"tlm_optimizer_create_muon", muon_rest_, "tlm_adamw_options_t"},
     {"tlm_schedule_learning_rate", schedule_learning_rate_, "tlm_schedule_options_t"},
     {"tlm_tokenizer_create", tokenizer_create_, "tlm_tokenizer_options_t"},
     {"tlm_tokenizer_decode_batch", tokenizer_decode_batch_, "tlm_decode_options_t"},

@@ -477,6 +477,10 @@ void test_optimizers()
     EXPECT(adamw.weight_decay(1) == 0.0 && std::string(adamw.state_name(0, 1)) == "v");
     adamw.set_weight_decay(0.5);
     EXPECT(adamw.weight_decay(1) == 0.5);
+    tinylm::optimizer muon = tinylm::optimizer::muon({}, &options);
+    EXPECT(std::string(muon.kind()) == "muon");
+    EXPECT(throws(TLM_ERR_UNSUPPORTED, "shape (1)", [&] { muon.add_muon_group(raw); }));
+    muon.add_adamw_group(raw, options);
     tinylm::schedule_options schedule;
     schedule.kind = TLM_SCHEDULE_LINEAR;
     schedule.max_learning_rate = 1.0;

@@ -107,6 +107,22 @@ done:
     return status;
 }
 
+static tlm_status_t muon_training(void)
+{
+    tlm_model_t *trained = NULL;
+    tlm_optimizer_t *stepper = NULL;
+    tlm_status_t status;
+
+    TRY(tlm_model_create(&trained, &tiny));
+    TRY(tlm_optimizer_create_muon(&stepper, NULL, NULL));
+    TRY(tlm_optimizer_add_model(stepper, trained, TLM_NO_DECAY_NORMS, NULL));
+    TRY(step_once(trained, stepper));
+done:
+    tlm_optimizer_free(stepper);
+    tlm_model_free(trained);
+    return status;
+}
+
 static tlm_status_t checkpointed_training(void)
 {
     tlm_status_t status;
@@ -439,6 +455,7 @@ static tlm_status_t communicators(void)
 const scenario_t model_scenarios[] = {
     {"communicators", NULL, communicators, NULL, false},
     {"training", NULL, training, NULL, false},
+    {"muon_training", NULL, muon_training, NULL, false},
     {"checkpointed_training", NULL, checkpointed_training, NULL, false},
     {"switched_training", NULL, switched_training, NULL, false},
     {"forward", make_model, forward, free_model, false},

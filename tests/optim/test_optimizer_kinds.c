@@ -4,18 +4,19 @@
 
 #define ROOM 256 /* bytes for a kind's options */
 
-/* A matrix and a vector with gradients, large enough for several tasks. */
+/* A matrix and a vector with gradients, large enough for several tasks; for a kind that takes no vector,
+ * another matrix. */
 typedef struct run {
     tlm_tensor_t *parameters[2];
     tlm_optimizer_t *optimizer;
 } run_t;
 
-static tlm_tensor_t *make_matrix(uint64_t stream)
+static tlm_tensor_t *make_matrix(int64_t rows, int64_t columns, uint64_t stream)
 {
-    tlm_tensor_t *flat = make_parameter(300 * 200, stream), *matrix;
+    tlm_tensor_t *flat = make_parameter(rows * columns, stream), *matrix;
 
     ASSERT_OK(tlm_tensor_set_requires_grad(flat, false));
-    ASSERT_OK(tlm_reshape(&matrix, flat, (const int64_t[]){300, 200}, 2));
+    ASSERT_OK(tlm_reshape(&matrix, flat, (const int64_t[]){rows, columns}, 2));
     ASSERT_OK(tlm_tensor_set_requires_grad(matrix, true));
     tlm_tensor_free(flat);
     return matrix;
@@ -23,7 +24,9 @@ static tlm_tensor_t *make_matrix(uint64_t stream)
 
 static run_t start(const tlmi_optimizer_kind_t *kind)
 {
-    run_t run = {{make_matrix(0), make_parameter(40000, 1)}, NULL};
+    run_t run = {{make_matrix(300, 200, 0),
+                  kind->matrices_only ? make_matrix(160, 250, 1) : make_parameter(40000, 1)},
+                 NULL};
     _Alignas(16) char room[ROOM];
     tlmi_group_t group;
 
@@ -109,21 +112,22 @@ START_TEST(every_option_is_checked)
         ASSERT_OK(tlmi_group_check("test", &group));
         for (size_t i = 0; i < kind->num_options; i++) {
             const tlmi_optimizer_option_t *option = &kind->options[i];
-            const int32_t choices[] = {-1, option->num_choices, INT32_MAX};
+            const int32_t choices[] = {-1, option->most > 0 ? 0 : option->num_choices, INT32_MAX};
+            const bool is_real = option->choices == NULL && option->most == 0;
             char *field = room + option->offset;
 
             group = make_group(kind, 0.5, room);
-            for (size_t b = 0; option->choices == NULL && b < 4; b++) {
+            for (size_t b = 0; is_real && b < 4; b++) {
                 memcpy(field, &bad[b], sizeof(double));
                 ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, option->name,
                              tlmi_group_check("test", &group));
             }
-            if (option->choices == NULL && option->below > 0.0) {
+            if (is_real && option->below > 0.0) {
                 memcpy(field, &option->below, sizeof(double));
                 ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, option->name,
                              tlmi_group_check("test", &group));
             }
-            for (size_t b = 0; option->choices != NULL && b < 3; b++) {
+            for (size_t b = 0; !is_real && b < 3; b++) {
                 memcpy(field, &choices[b], sizeof(int32_t));
                 ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, option->name,
                              tlmi_group_check("test", &group));

@@ -886,6 +886,21 @@ class OptimizerTest(unittest.TestCase):
         self.model.loss([[1, 2, 3]], [[2, 3, 4]]).backward()
         optimizer.step()
 
+    def test_muon_divides_a_model(self):
+        optimizer = tinylm.Muon(self.model, learning_rate=0.02, rest={"learning_rate": 0.01},
+                                no_decay=["norms"])
+        self.assertEqual((optimizer.kind, optimizer.num_groups), ("muon", 3))
+        self.assertEqual([optimizer.learning_rate(group) for group in range(3)], [0.02, 0.01, 0.01])
+        self.step(optimizer)
+        self.assertEqual(optimizer.state_names(0), ["m"])
+        vector = tinylm.Tensor([1.0], requires_grad=True)
+        with self.assertRaisesRegex(tinylm.UnsupportedError, "shape \\(1\\)"):
+            optimizer.add_muon_group([vector], momentum=0.5)
+        with self.assertRaisesRegex(ValueError, "iterations 0"):
+            tinylm.Muon([], iterations=0)
+        with self.assertRaisesRegex(ValueError, "keller"):
+            tinylm.Muon([], scale="keller")
+
     def test_groups_and_state(self):
         optimizer = tinylm.AdamW(self.model, learning_rate=0.1, no_decay=["norms", "embeddings"])
         self.assertEqual((optimizer.kind, optimizer.num_groups, optimizer.steps), ("adamw", 2, 0))

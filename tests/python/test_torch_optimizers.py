@@ -1,11 +1,12 @@
-"""AdamW beside torch.optim.AdamW, over runs whose steps, decay and epsilon tell the variants apart. Skipped
-without torch."""
+"""AdamW beside torch.optim.AdamW, over runs whose steps, decay and epsilon tell the variants apart, and Muon
+beside torch.optim.Muon. Skipped without torch."""
 
 import unittest
 
 import peers
 
 torch = peers.require("torch")
+import torch.overrides  # noqa: E402
 
 import tinylm  # noqa: E402
 
@@ -52,6 +53,55 @@ class AdamWTest(unittest.TestCase):
         exact = self.theirs(torch.float64, *case)
         for variant in ("cs336_2025", "cs336_2026"):
             self.assertGreater((self.ours(variant, *case) - exact).abs().max() / exact.abs().max(), 1e-2)
+
+
+class InFloat64(torch.overrides.TorchFunctionMode):
+    """torch.optim.Muon computes its iteration in bfloat16, whatever the matrix is: here in float64."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch.Tensor.bfloat16:
+            return args[0].double().clone()  # theirs is divided in place
+        return function(*args, **(kwargs or {}))
+
+
+SHAPES = [(64, 64), (96, 40), (40, 96), (1, 30), (30, 1), (128, 50)]
+SETTINGS = [  # learning rate, weight decay, momentum, nesterov, steps of the iteration, scale
+    (0.02, 0.1, 0.95, True, 5, "jordan"), (0.02, 0.1, 0.95, True, 5, "moonlight"),
+    (0.05, 0.0, 0.5, False, 3, "jordan"), (0.001, 0.5, 0.9, False, 7, "moonlight"),
+    (0.1, 0.3, 0.0, True, 1, "jordan")]
+
+
+@unittest.skipUnless(hasattr(torch.optim, "Muon"), "this torch has no Muon")
+class MuonTest(unittest.TestCase):
+    def theirs(self, shape, rate, decay, momentum, nesterov, iterations, scale):
+        p = torch.nn.Parameter(gradients(shape, 99).double())
+        adjust = {"jordan": "original", "moonlight": "match_rms_adamw"}[scale]
+        optimizer = torch.optim.Muon([p], lr=rate, weight_decay=decay, momentum=momentum, nesterov=nesterov,
+                                     ns_steps=iterations, adjust_lr_fn=adjust)
+        for step in range(8):
+            p.grad = gradients(shape, step).double()
+            with InFloat64():
+                optimizer.step()
+        return p.detach()
+
+    def ours(self, shape, rate, decay, momentum, nesterov, iterations, scale):
+        p = tinylm.Tensor(gradients(shape, 99).tolist())
+        p.requires_grad = True
+        optimizer = tinylm.Muon([p], learning_rate=rate, weight_decay=decay, momentum=momentum,
+                                nesterov=nesterov, iterations=iterations, scale=scale)
+        for step in range(8):
+            optimizer.zero_grad()
+            (p * tinylm.Tensor(gradients(shape, step).tolist())).sum().backward()
+            optimizer.step()
+        return torch.tensor(p.tolist(), dtype=torch.float64)
+
+    def test_updates_are_theirs(self):
+        for shape in SHAPES:
+            for setting in SETTINGS:
+                with self.subTest((shape, setting)):
+                    exact = self.theirs(shape, *setting)
+                    error = (self.ours(shape, *setting) - exact).abs().max() / exact.abs().max()
+                    self.assertLess(error, 2e-6)
 
 
 if __name__ == "__main__":

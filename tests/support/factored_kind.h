@@ -106,16 +106,17 @@ static inline const tlmi_optimizer_kind_t *kind_at(size_t index)
     return index < n ? tlmi_optimizer_kinds[index] : index == n ? &factored_kind : NULL;
 }
 
-/* A group whose numbers are `number` and whose choices are the last; `room` holds its options. */
+/* A group whose numbers are `number`, whose counts are 3 and whose choices are the last; `room` holds
+ * its options. */
 static inline tlmi_group_t make_group(const tlmi_optimizer_kind_t *kind, double number, void *room)
 {
-    tlmi_group_t group = {kind, 0.0625, kind->has_weight_decay ? 0.5 : 0.0, room};
+    tlmi_group_t group = {kind, 0.0625, kind->has_weight_decay ? 0.5 : 0.0, room, 0.0};
 
     memset(room, 0, kind->options_size);
     for (size_t i = 0; i < kind->num_options; i++) {
-        int32_t choice = kind->options[i].num_choices - 1;
+        int32_t choice = kind->options[i].most > 0 ? 3 : kind->options[i].num_choices - 1;
 
-        if (kind->options[i].choices == NULL)
+        if (kind->options[i].choices == NULL && kind->options[i].most == 0)
             memcpy((char *)room + kind->options[i].offset, &number, sizeof(number));
         else
             memcpy((char *)room + kind->options[i].offset, &choice, sizeof(choice));

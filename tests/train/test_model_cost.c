@@ -90,7 +90,8 @@ static const setting_t settings[] = {
      .heads = 2,
      .batch = 2,
      .norm = TLM_NORM_POST,
-     .position = TLM_POSITION_NONE},
+     .position = TLM_POSITION_NONE,
+     .optimizer = TLM_COST_MUON},
     {.vocab_size = 700,
      .time = 200,
      .d_model = 160,
@@ -167,20 +168,13 @@ typedef struct measured {
     uint64_t parameters;
 } measured_t;
 
-static tlm_optimizer_t *make_optimizer(const setting_t *s, tlm_tensor_t *const *tensors, size_t n)
+static tlm_optimizer_t *make_optimizer(const setting_t *s, const tlm_model_t *model)
 {
     tlm_optimizer_t *optimizer;
 
-    ck_assert_int_eq(s->optimizer == TLM_COST_SGD ? tlm_optimizer_create_sgd(&optimizer, 1e-3)
-                                                  : tlm_optimizer_create_adamw(&optimizer, NULL),
-                     TLM_OK);
-    ck_assert_int_eq(tlm_optimizer_add_group(optimizer, tensors, n, NULL), TLM_OK);
+    ck_assert_int_eq(tlmi_optimizer_kinds[s->optimizer]->create(&optimizer), TLM_OK);
+    ck_assert_int_eq(tlm_optimizer_add_model(optimizer, model, 0, NULL), TLM_OK);
     return optimizer;
-}
-
-static size_t live_bytes(void)
-{
-    return tlmi_buffer_cache_stats().live_bytes;
 }
 
 /* One step; returns the bytes of tensors that its forward pass left. */
@@ -193,9 +187,9 @@ static size_t step(const setting_t *s, tlm_model_t *model, tlm_optimizer_t *opti
 
     ck_assert_int_eq(tlm_model_parameters(&tensors, &n, model), TLM_OK);
     tlm_optimizer_zero_grad(optimizer);
-    before = live_bytes();
+    before = tlmi_buffer_cache_stats().live_bytes;
     ck_assert_int_eq(tlm_model_loss(&loss, model, ids, ids + 1, s->batch, s->time), TLM_OK);
-    after = live_bytes();
+    after = tlmi_buffer_cache_stats().live_bytes;
     ck_assert_int_eq(tlm_tensor_backward(loss, NULL), TLM_OK);
     tlm_tensor_free(loss);
     ck_assert_int_eq(tlm_clip_grad_norm(NULL, tensors, n, 1.0), TLM_OK);
@@ -207,10 +201,9 @@ static size_t step(const setting_t *s, tlm_model_t *model, tlm_optimizer_t *opti
 static measured_t measure(const setting_t *s)
 {
     tlm_model_options_t options = model_options(s);
-    size_t tokens = (size_t)(s->batch * s->time), n;
+    size_t tokens = (size_t)(s->batch * s->time);
     uint32_t *ids = malloc((tokens + 1) * sizeof(*ids));
     long long before;
-    tlm_tensor_t *const *tensors;
     tlm_optimizer_t *optimizer;
     tlm_model_t *model;
     measured_t measured;
@@ -220,8 +213,7 @@ static measured_t measure(const setting_t *s)
     before = start_memory_count();
     ck_assert_int_eq(tlm_model_create(&model, &options), TLM_OK);
     ck_assert_int_eq(tlm_model_set_checkpointing(model, s->checkpointing), TLM_OK);
-    ck_assert_int_eq(tlm_model_parameters(&tensors, &n, model), TLM_OK);
-    optimizer = make_optimizer(s, tensors, n);
+    optimizer = make_optimizer(s, model);
     for (int i = 0; i < 3; i++) {
         atomic_store(&linear_flops, 0);
         atomic_store(&attention_flops, 0);
@@ -238,6 +230,23 @@ static measured_t measure(const setting_t *s)
     tlm_model_free(model);
     free(ids);
     return measured;
+}
+
+/* Parameters in hidden matrices, which Muon updates. */
+static double hidden_elements(const tlm_cost_t *cost)
+{
+    return (double)(cost->part_parameters[TLM_PART_ATTENTION] +
+                    cost->part_parameters[TLM_PART_FEED_FORWARD]);
+}
+
+/* Operations of an update without its matrix products. */
+static double elementwise_flops(const setting_t *s, const tlm_cost_t *cost)
+{
+    double all = (double)cost->parameters, hidden = hidden_elements(cost);
+
+    if (s->optimizer == TLM_COST_MUON)
+        return tlmi_muon_kind.flops * hidden + tlmi_adamw_kind.flops * (all - hidden);
+    return tlmi_optimizer_kinds[s->optimizer]->flops * all;
 }
 
 static void check_near(const char *what, int index, double told, double counted)
@@ -275,7 +284,8 @@ START_TEST(test_costs_are_those_of_real_steps)
     check_near("held", _i, (double)cost.step_peak_bytes, measured.peak);
     /* Operations are whole numbers below 2^53: equal, not near. */
     ck_assert_double_eq(without_scores(cost.forward_flops) + without_scores(cost.backward_flops) +
-                            cost.recompute_flops - scores_again,
+                            cost.recompute_flops - scores_again + cost.optimizer_flops -
+                            elementwise_flops(s, &cost),
                         measured.linear);
     ck_assert_double_eq(scores + cost.backward_flops[TLM_PART_SCORES] + scores_again,
                         measured.attention);
@@ -287,7 +297,8 @@ START_TEST(test_parts_sum_up)
     tlm_cost_t cost = cost_of(&settings[_i]);
     double forward = 0.0, backward = 0.0;
     uint64_t parameters = 0;
-    bool adamw = settings[_i].optimizer == TLM_COST_ADAMW;
+    int32_t kind = settings[_i].optimizer;
+    uint64_t hidden = kind == TLM_COST_MUON ? (uint64_t)hidden_elements(&cost) : 0;
 
     for (int32_t part = 0; part < TLM_MAX_PARTS; part++) {
         parameters += cost.part_parameters[part];
@@ -300,8 +311,9 @@ START_TEST(test_parts_sum_up)
                         cost.step_flops);
     ck_assert_uint_eq(cost.weight_bytes, 4 * parameters);
     ck_assert_uint_eq(cost.gradient_bytes, 4 * parameters);
-    ck_assert_uint_eq(cost.optimizer_bytes, adamw ? 8 * parameters : 0);
-    ck_assert_double_eq(cost.optimizer_flops, (adamw ? 14.0 : 2.0) * (double)parameters);
+    ck_assert_uint_eq(cost.optimizer_bytes, kind == TLM_COST_SGD ? 0 : 8 * parameters - 4 * hidden);
+    if (kind != TLM_COST_MUON)
+        ck_assert_double_eq(cost.optimizer_flops, elementwise_flops(&settings[_i], &cost));
     ck_assert_uint_ge(cost.step_live_bytes,
                       cost.weight_bytes + cost.optimizer_bytes + cost.activation_bytes);
     ck_assert_uint_ge(cost.step_peak_bytes, cost.step_live_bytes);
@@ -445,17 +457,14 @@ static double train_alone(void)
     tlm_model_options_t options = model_options(s);
     uint32_t ids[513];
     tlm_optimizer_t *optimizer;
-    tlm_tensor_t *const *tensors;
     tlm_tensor_t *loss;
     tlm_model_t *model;
     float value;
-    size_t n;
 
     for (size_t i = 0; i < 513; i++)
         ids[i] = (uint32_t)(i * i % 1000);
     ck_assert_int_eq(tlm_model_create(&model, &options), TLM_OK);
-    ck_assert_int_eq(tlm_model_parameters(&tensors, &n, model), TLM_OK);
-    optimizer = make_optimizer(s, tensors, n);
+    optimizer = make_optimizer(s, model);
     for (int i = 0; i < 5; i++)
         step(s, model, optimizer, ids);
     ck_assert_int_eq(tlm_model_loss(&loss, model, ids, ids + 1, s->batch, s->time), TLM_OK);

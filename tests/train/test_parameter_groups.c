@@ -29,7 +29,7 @@ static bool is_embedding(const char *name)
 START_TEST(parameters_decay_unless_excluded)
 {
     uint32_t no_decay = (uint32_t)_i;
-    tlm_group_options_t given = {sizeof(given), 0.5, 0.25, true, true, {0}};
+    tlm_group_options_t given = {sizeof(given), 0.5, 0.25, true, true, {0}, 0.0};
     tlm_optimizer_t *optimizer;
     tlm_model_t *model;
 
@@ -85,7 +85,7 @@ END_TEST
 
 START_TEST(a_refused_model_adds_nothing)
 {
-    tlm_group_options_t bad = {sizeof(bad), -1.0, 0.25, true, true, {0}};
+    tlm_group_options_t bad = {sizeof(bad), -1.0, 0.25, true, true, {0}, 0.0};
     tlm_tensor_t *embedding, *head;
     tlm_optimizer_t *optimizer;
     tlm_model_t *model;

@@ -26,6 +26,7 @@ namespace tinylm
     };
 TINYLM_DETAIL_OPTIONS(model_options, tlm_model_options_t, TLM_MODEL_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(adamw_options, tlm_adamw_options_t, TLM_ADAMW_OPTIONS_INIT)
+TINYLM_DETAIL_OPTIONS(muon_options, tlm_muon_options_t, TLM_MUON_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(group_options, tlm_group_options_t, TLM_GROUP_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(schedule_options, tlm_schedule_options_t, TLM_SCHEDULE_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(cost_options, tlm_cost_options_t, TLM_COST_OPTIONS_INIT)
@@ -311,7 +312,7 @@ inline opened_model open_model(const std::string &path, bool for_inference = fal
 
 /* ---- Optimizers -------------------------------------------------------------------------- */
 
-/** AdamW or SGD. @since 0.2 */
+/** AdamW, Muon or SGD. @since 0.2 */
 class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
 {
   public:
@@ -332,10 +333,21 @@ class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
     {
         add_group(detail::pointers(tensors), options);
     }
+    /** Muon for hidden matrices, AdamW with the options `rest` for what else a model has. */
+    static optimizer muon(const muon_options &options = {},
+                          const tlm_adamw_options_t *rest = nullptr)
+    {
+        return optimizer(detail::make(tlm_optimizer_create_muon, &options, rest));
+    }
     /** A group that is updated by AdamW, whatever the optimizer's own kind. */
     void add_adamw_group(span<tlm_tensor_t *const> tensors, const adamw_options &options = {})
     {
         check(tlm_optimizer_add_adamw_group(get(), tensors.data(), tensors.size(), &options));
+    }
+    /** A group that is updated by Muon, whatever the optimizer's own kind. */
+    void add_muon_group(span<tlm_tensor_t *const> tensors, const muon_options &options = {})
+    {
+        check(tlm_optimizer_add_muon_group(get(), tensors.data(), tensors.size(), &options));
     }
     /** All parameters of a model, some without weight decay (TLM_NO_DECAY_...). */
     void add_model(const model &of, std::uint32_t no_decay = 0, const group_options &options = {})

@@ -11,7 +11,7 @@
 #include "tinylm/runtime.h"
 
 #define HUGE_PAGE  ((size_t)2 << 20)
-#define HUGE_BLOCK ((size_t)4 << 20) /* from this size on, huge pages are worth requesting */
+#define HUGE_BLOCK ((size_t)2 << 20) /* from this size on, huge pages are worth requesting */
 
 bool tlmi_mul_size(size_t *out, size_t a, size_t b)
 {

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define LARGE_ARRAY ((size_t)1 << 20) /* ids; arrays at least this large use huge pages */
+#define LARGE_ARRAY ((size_t)1 << 19) /* ids; arrays at least this large use huge pages */
 
 /* Reserves one id for every two bytes, which is enough for nearly all texts. Growing the array
  * would copy it, and pages that are never written take no physical memory. */

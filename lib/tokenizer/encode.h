@@ -69,6 +69,7 @@ typedef struct tlmi_encode_worker {
     tlmi_id_list_t *ids;          /* ids are appended here */
     const tlmi_id_sink_t *sink;   /* its `take` gets the ids in chunks; NULL keeps them in `ids` */
     tlmi_dropout_t dropout;
+    size_t misses; /* pretokens of the last few that were not in the cache */
 } tlmi_encode_worker_t;
 
 void tlmi_encode_worker_init(tlmi_encode_worker_t *worker, const tlmi_encode_plan_t *plan,

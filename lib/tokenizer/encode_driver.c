@@ -36,6 +36,7 @@ typedef struct encode_job {
     const tlmi_encode_plan_t *plan;
     const tlm_bytes_t *texts;
     size_t num_texts;
+    size_t total_size;
     const tlmi_id_sink_t *sink;
     size_t piece_size;
     size_t text, at; /* where the next piece begins: text and offset */
@@ -159,7 +160,10 @@ static tlm_status_t hand_on(const tlmi_id_sink_t *sink, const wave_t *wave)
 
 static tlmi_encode_memory_t *take_memory(const encode_job_t *job)
 {
-    return job->plan->dropout > 0.0 ? NULL : tlmi_memory_pool_take(job->plan->tokenizer->memory);
+    const tlmi_encode_plan_t *plan = job->plan;
+    size_t share = job->total_size / (size_t)tlmi_max_workers();
+
+    return plan->dropout > 0.0 ? NULL : tlmi_memory_pool_take(plan->tokenizer->memory, share);
 }
 
 /* Task 0 passes the previous wave to the sink; task i encodes piece i - 1. */
@@ -233,6 +237,7 @@ static tlm_status_t encode_in_waves(const tlmi_encode_plan_t *plan, const tlm_by
     encode_job_t job = {.plan = plan,
                         .texts = texts,
                         .num_texts = num_texts,
+                        .total_size = total_size,
                         .sink = sink,
                         .piece_size = choose_piece_size(total_size),
                         .wave_size = (size_t)tlmi_max_workers() * PIECES_A_WORKER};
@@ -254,10 +259,11 @@ static tlm_status_t encode_in_waves(const tlmi_encode_plan_t *plan, const tlm_by
 /* ---- On the calling thread ---- */
 
 static tlm_status_t encode_here(const tlmi_encode_plan_t *plan, const tlm_bytes_t *texts,
-                                size_t num_texts, const tlmi_id_sink_t *sink)
+                                size_t num_texts, size_t total_size, const tlmi_id_sink_t *sink)
 {
     tlmi_memory_pool_t *pool = plan->tokenizer->memory;
-    tlmi_encode_memory_t *memory = plan->dropout > 0.0 ? NULL : tlmi_memory_pool_take(pool);
+    tlmi_encode_memory_t *memory =
+        plan->dropout > 0.0 ? NULL : tlmi_memory_pool_take(pool, total_size);
     tlmi_id_list_t own = {0}; /* ids that wait for the sink's function */
     tlmi_encode_worker_t worker;
     tlm_status_t status = TLM_OK;
@@ -296,7 +302,7 @@ tlm_status_t tlmi_encode_texts(const tlmi_encode_plan_t *plan, const tlm_bytes_t
         sink->offsets[0] = 0;
     if (total_size >= TLMI_PARALLEL_SIZE && (tlmi_max_workers() > 1 || sink->progress != NULL))
         return encode_in_waves(plan, texts, num_texts, total_size, sink);
-    TLMI_TRY(encode_here(plan, texts, num_texts, sink));
+    TLMI_TRY(encode_here(plan, texts, num_texts, total_size, sink));
     return sink->progress != NULL && total_size > 0 ? sink->progress(sink->context, total_size)
                                                     : TLM_OK;
 }

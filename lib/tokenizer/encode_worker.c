@@ -12,6 +12,7 @@
 #include "base/memory.h"
 
 #define PREPARED    64   /* pretokens whose buckets are prefetched together */
+#define MANY_MISSES 4    /* pretokens that were not in the cache, among those prepared together */
 #define IDS_AT_ONCE 4096 /* ids to collect before the sink gets them */
 
 void tlmi_encode_worker_init(tlmi_encode_worker_t *worker, const tlmi_encode_plan_t *plan,
@@ -41,10 +42,18 @@ static tlm_status_t encode_anew(tlmi_encode_worker_t *worker, const uint8_t *pre
 static tlm_status_t encode_and_remember(tlmi_encode_worker_t *worker, tlmi_pretoken_key_t key,
                                         const uint8_t *pretoken, size_t size)
 {
-    const tlmi_id_list_t *ids = worker->ids;
+    const tlmi_subword_model_t *model = worker->plan->tokenizer->model;
+    tlmi_id_list_t *ids = worker->ids;
     size_t before = ids->n;
+    uint32_t word = TLMI_NO_WORD;
 
-    TLMI_TRY(encode_anew(worker, pretoken, size));
+    if (model->words != NULL)
+        word = tlmi_word_table_find(model->words, key, pretoken, size);
+    if (word != TLMI_NO_WORD)
+        ids->ids[ids->n++] = word;
+    else
+        TLMI_TRY(model->kind->encode(model, &worker->memory->scratch, ids, pretoken, size));
+    worker->misses++;
     tlmi_pretoken_cache_add(worker->memory->cache, key, pretoken, size, ids->ids + before,
                             ids->n - before);
     return TLM_OK;
@@ -65,7 +74,9 @@ static tlm_status_t encode_hashed(tlmi_encode_worker_t *worker, const uint8_t *p
     if (size > TLMI_PRETOKEN_CACHED_BYTES)
         return encode_anew(worker, pretoken, size);
     tlmi_pretoken_key_t key = tlmi_pretoken_long_key(pretoken, size);
-    const tlmi_cache_entry_t *entry = tlmi_pretoken_cache_find(cache, key);
+    const tlmi_cache_entry_t *entry = NULL;
+    if (!tlmi_pretoken_cache_lacks(cache, key))
+        entry = tlmi_pretoken_cache_find(cache, key);
     if (entry == NULL || !tlmi_cache_entry_is_long(cache, entry, pretoken, size))
         return encode_and_remember(worker, key, pretoken, size);
     append_ids(worker, tlmi_cache_entry_ids(cache, entry, true), entry->n);
@@ -88,7 +99,9 @@ static __attribute__((noinline)) tlm_status_t encode_rare(tlmi_encode_worker_t *
 
     if (size > TLMI_PRETOKEN_KEY_BYTES)
         return encode_hashed(worker, pretoken, size);
-    const tlmi_cache_entry_t *entry = tlmi_pretoken_cache_find(cache, key);
+    const tlmi_cache_entry_t *entry = NULL;
+    if (!tlmi_pretoken_cache_lacks(cache, key))
+        entry = tlmi_pretoken_cache_find(cache, key);
     if (entry == NULL)
         return encode_and_remember(worker, key, pretoken, size);
     append_ids(worker, tlmi_cache_entry_ids(cache, entry, false), entry->n);
@@ -129,6 +142,19 @@ static inline __attribute__((always_inline)) void prepare_last(lookup_t *lookup,
 
     memcpy(copy, pretoken, size < sizeof(copy) ? size : sizeof(copy));
     prepare(lookup, cache, copy, 0, &size, 1);
+}
+
+/* Prefetches the words of pretokens that are not in the cache, which pays off while it is filled. */
+static __attribute__((noinline)) void prefetch_words(tlmi_encode_worker_t *worker,
+                                                     const lookup_t *lookups, size_t n)
+{
+    const tlmi_word_table_t *words = worker->plan->tokenizer->model->words;
+    const tlmi_cache_entry_t *entries = worker->memory->cache->entries;
+
+    for (size_t i = 0; i < n && words != NULL; i++)
+        if (!tlmi_cache_entry_has(&entries[lookups[i].home], lookups[i].key))
+            __builtin_prefetch(tlmi_word_table_home(words, lookups[i].key));
+    worker->misses = 0;
 }
 
 /* Copies ids that are not in place. */
@@ -185,6 +211,8 @@ encode_batch(tlmi_encode_worker_t *worker, const uint8_t *text, const size_t *en
     for (size_t count; i < far; i += count, start = ends[i - 1]) {
         count = far - i < PREPARED ? far - i : PREPARED;
         prepare(lookups, worker->memory->cache, text, start, ends + i, count);
+        if (worker->misses > 0)
+            prefetch_words(worker, lookups, count);
         TLMI_TRY(look_up(worker, lookups, text, start, ends + i, count));
     }
     for (; i < n; start = ends[i++]) {

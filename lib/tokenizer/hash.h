@@ -19,6 +19,18 @@ static inline uint64_t tlmi_load_word(const uint8_t *bytes)
     return word;
 }
 
+/* The same for four bytes. */
+static inline uint32_t tlmi_load_half(const uint8_t *bytes)
+{
+    uint32_t half;
+
+    memcpy(&half, bytes, sizeof(half));
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    half = __builtin_bswap32(half);
+#endif
+    return half;
+}
+
 static inline uint64_t tlmi_hash_mix(uint64_t a, uint64_t b)
 {
     __extension__ unsigned __int128 product = (unsigned __int128)a * b;

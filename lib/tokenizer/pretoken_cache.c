@@ -9,11 +9,13 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 
-#define FIRST_SIZE     128 /* entries */
-#define SPARSITY       4   /* entries per key, at least, until the table has its full size */
-#define MAX_STEPS      8   /* entries that may hold a key */
-#define STORE_WORDS    4   /* words of the store per entry of the largest table */
-#define MAX_CACHE_SIZE ((size_t)48 << 20) /* approximate bytes per cache */
+#define FIRST_SIZE      128   /* entries */
+#define SPARSITY        4     /* entries per key, at least, until the table has its full size */
+#define MAX_EXPECTED    65536 /* entries at most before the text shows that it needs more */
+#define BYTES_PER_ENTRY 16 /* of an expected text; most texts need more entries than this gives */
+#define MAX_STEPS       8  /* entries that may hold a key */
+#define STORE_WORDS     4  /* words of the store per entry of the largest table */
+#define MAX_CACHE_SIZE  ((size_t)48 << 20) /* approximate bytes per cache */
 
 #define MAX_IDLE         TLM_MAX_THREADS
 #define MAX_IDLE_SCRATCH ((size_t)1 << 20) /* bytes; larger scratch blocks are freed, not kept */
@@ -119,20 +121,30 @@ static void insert(tlmi_pretoken_cache_t *cache, const tlmi_cache_entry_t *entry
     *place = *entry;
 }
 
-static void double_table(tlmi_pretoken_cache_t *cache)
+static void grow_table(tlmi_pretoken_cache_t *cache, size_t to)
 {
     size_t size = cache->size;
-    tlmi_cache_entry_t *before = cache->entries, *entries = make_table(2 * size);
+    tlmi_cache_entry_t *before = cache->entries, *entries = make_table(to);
 
     if (entries == NULL) {
         cache->max_size = size;
         return;
     }
-    set_table(cache, entries, 2 * size);
+    set_table(cache, entries, to);
     for (size_t i = 0; i < size; i++)
         if (before[i].n > 0)
             insert(cache, &before[i]);
     tlmi_free(before);
+}
+
+void tlmi_pretoken_cache_expect(tlmi_pretoken_cache_t *cache, size_t size)
+{
+    size_t wanted = size / BYTES_PER_ENTRY, to = cache->size;
+
+    while (to < wanted && to < MAX_EXPECTED && 2 * to <= cache->max_size)
+        to *= 2;
+    if (to > cache->size)
+        grow_table(cache, to);
 }
 
 /* Makes room for n words in the store. If they would exceed its limit, the whole cache is
@@ -173,7 +185,7 @@ void tlmi_pretoken_cache_add(tlmi_pretoken_cache_t *cache, tlmi_pretoken_key_t k
         cache->store_used += words;
     }
     if (SPARSITY * (cache->used + 1) > cache->size && cache->size < cache->max_size)
-        double_table(cache);
+        grow_table(cache, 2 * cache->size);
     insert(cache, &entry);
 }
 
@@ -255,11 +267,15 @@ static tlmi_encode_memory_t *take_idle(tlmi_memory_pool_t *pool)
     return NULL;
 }
 
-tlmi_encode_memory_t *tlmi_memory_pool_take(tlmi_memory_pool_t *pool)
+tlmi_encode_memory_t *tlmi_memory_pool_take(tlmi_memory_pool_t *pool, size_t size)
 {
     tlmi_encode_memory_t *memory = take_idle(pool);
 
-    return memory != NULL ? memory : make_memory();
+    if (memory == NULL)
+        memory = make_memory();
+    if (memory != NULL)
+        tlmi_pretoken_cache_expect(memory->cache, size);
+    return memory;
 }
 
 /* Updates the sum. It changes only when memory has grown, so short texts need no atomic addition.

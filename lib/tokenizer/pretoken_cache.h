@@ -47,9 +47,15 @@ typedef struct tlmi_pretoken_cache {
 tlmi_pretoken_cache_t *tlmi_pretoken_cache_create(size_t max_bytes);
 void tlmi_pretoken_cache_free(tlmi_pretoken_cache_t *cache);
 
+/* Makes room for the distinct pretokens that a text of `size` bytes is expected to have, so that the
+ * table need not grow step by step. Does nothing if it cannot. */
+void tlmi_pretoken_cache_expect(tlmi_pretoken_cache_t *cache, size_t size);
+
 /* Stores the ids of a pretoken that is not in the cache. Does nothing if they do not fit. */
 void tlmi_pretoken_cache_add(tlmi_pretoken_cache_t *cache, tlmi_pretoken_key_t key,
                              const uint8_t *pretoken, size_t size, const uint32_t *ids, size_t n);
+
+#define TLMI_NO_WORD UINT32_MAX
 
 /* Returns the key of a pretoken of 1 to TLMI_PRETOKEN_KEY_BYTES bytes; TLMI_PRETOKEN_KEY_BYTES + 1
  * bytes at `text` must be readable. */
@@ -103,6 +109,26 @@ static inline tlmi_pretoken_key_t tlmi_pretoken_long_key(const uint8_t *text, si
     return (tlmi_pretoken_key_t){{hash, size | TLMI_PRETOKEN_LONG_KEY}};
 }
 
+/* Returns the key of a pretoken of any size, of which only its own bytes are read: a short one is
+ * loaded as two parts that overlap. */
+static inline tlmi_pretoken_key_t tlmi_pretoken_exact_key(const uint8_t *text, size_t size)
+{
+    uint64_t top = (uint64_t)size << 56, low;
+
+    if (size > TLMI_PRETOKEN_KEY_BYTES)
+        return tlmi_pretoken_long_key(text, size);
+
+    if (size > 8)
+        return (tlmi_pretoken_key_t){
+            {tlmi_load_word(text), tlmi_load_word(text + size - 8) >> (128 - 8 * size) | top}};
+    if (size >= 4)
+        low = tlmi_load_half(text) | (uint64_t)tlmi_load_half(text + size - 4) << 8 * (size - 4);
+    else
+        low = text[0] | (uint64_t)text[size / 2] << 8 * (size / 2) |
+              (uint64_t)text[size - 1] << 8 * (size - 1);
+    return (tlmi_pretoken_key_t){{low, top}};
+}
+
 /* Returns the position of a key's home entry: the high bits of a sum of products. */
 static inline size_t tlmi_pretoken_cache_home(const tlmi_pretoken_cache_t *cache,
                                               tlmi_pretoken_key_t key)
@@ -115,6 +141,13 @@ static inline size_t tlmi_pretoken_cache_home(const tlmi_pretoken_cache_t *cache
 static inline bool tlmi_cache_entry_has(const tlmi_cache_entry_t *entry, tlmi_pretoken_key_t key)
 {
     return entry->key.words[0] == key.words[0] && entry->key.words[1] == key.words[1];
+}
+
+/* Whether a key's home entry is free, so that no entry has the key. */
+static inline bool tlmi_pretoken_cache_lacks(const tlmi_pretoken_cache_t *cache,
+                                             tlmi_pretoken_key_t key)
+{
+    return cache->entries[tlmi_pretoken_cache_home(cache, key)].n == 0;
 }
 
 /* Returns the entry with this key, wherever it is, or NULL. Brings it closer to its home, because
@@ -136,6 +169,57 @@ bool tlmi_cache_entry_is_long(const tlmi_pretoken_cache_t *cache, const tlmi_cac
 /* Returns the size of the cache in bytes. */
 size_t tlmi_pretoken_cache_size(const tlmi_pretoken_cache_t *cache);
 
+/* ---- Words: pretokens that are one token ---- */
+
+/* A hash table with open addressing that a model makes once and all threads share. A word is found
+ * by its key, usually in the first entry that is looked at. */
+
+typedef struct tlmi_word {
+    tlmi_pretoken_key_t key; /* zeros if the entry is free */
+    uint32_t id;
+} tlmi_word_t;
+
+typedef struct tlmi_word_table {
+    const struct tlmi_vocabulary *vocabulary; /* borrowed */
+    size_t max_size;                          /* of a word in bytes */
+    tlmi_word_t *words; /* those of a home are at it or after it; the last one is free */
+    uint32_t num_homes;
+} tlmi_word_table_t;
+
+/* Makes a table of the tokens with is_word[id] != 0, the first `size` of a vocabulary, that
+ * tlmi_vocabulary_find finds. Sets NULL if there are none, or if they collide too much to be worth a
+ * table. */
+tlm_status_t tlmi_word_table_create(tlmi_word_table_t **out,
+                                    const struct tlmi_vocabulary *vocabulary,
+                                    const uint8_t *is_word, uint32_t size);
+void tlmi_word_table_free(tlmi_word_table_t *table); /* accepts NULL */
+
+static inline const tlmi_word_t *tlmi_word_table_home(const tlmi_word_table_t *table,
+                                                      tlmi_pretoken_key_t key)
+{
+    uint64_t hash =
+        tlmi_hash_mix(key.words[0] ^ 0x9E3779B97F4A7C15u, key.words[1] ^ 0xD1B54A32D192ED03u);
+
+    return table->words + (size_t)((hash >> 32) * table->num_homes >> 32);
+}
+
+/* Whether a word with the key of a long pretoken is this pretoken. */
+bool tlmi_word_is_long(const tlmi_word_table_t *table, const tlmi_word_t *word,
+                       const uint8_t *pretoken, size_t size);
+
+/* Returns the id of a pretoken with its key, or TLMI_NO_WORD. */
+static inline uint32_t tlmi_word_table_find(const tlmi_word_table_t *table, tlmi_pretoken_key_t key,
+                                            const uint8_t *pretoken, size_t size)
+{
+    const tlmi_word_t *word = tlmi_word_table_home(table, key);
+
+    for (; word->key.words[1] != 0; word++)
+        if (word->key.words[0] == key.words[0] && word->key.words[1] == key.words[1] &&
+            (size <= TLMI_PRETOKEN_KEY_BYTES || tlmi_word_is_long(table, word, pretoken, size)))
+            return word->id;
+    return TLMI_NO_WORD;
+}
+
 /* ---- Memory between calls ---- */
 
 /* The memory of one encoding thread. A tokenizer keeps idle ones, so that the next text finds a
@@ -156,9 +240,9 @@ typedef struct tlmi_memory_pool tlmi_memory_pool_t;
 tlm_status_t tlmi_memory_pool_create(tlmi_memory_pool_t **out);
 void tlmi_memory_pool_free(tlmi_memory_pool_t *pool);
 
-/* Returns idle memory, or new memory if none is idle. Returns NULL if memory is exhausted; then
- * encoding is slower, with the same ids. */
-tlmi_encode_memory_t *tlmi_memory_pool_take(tlmi_memory_pool_t *pool);
+/* Returns idle memory, or new memory if none is idle, for about `size` bytes of text. Returns NULL if
+ * memory is exhausted; then encoding is slower, with the same ids. */
+tlmi_encode_memory_t *tlmi_memory_pool_take(tlmi_memory_pool_t *pool, size_t size);
 
 /* Returns memory to the pool, which frees it if it is full. NULL is fine. */
 void tlmi_memory_pool_give(tlmi_memory_pool_t *pool, tlmi_encode_memory_t *memory);

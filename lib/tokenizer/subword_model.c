@@ -65,6 +65,23 @@ void tlmi_scratch_release(tlmi_scratch_t *scratch)
     *scratch = (tlmi_scratch_t){0};
 }
 
+tlm_status_t tlmi_subword_encode(const tlmi_subword_model_t *model, tlmi_scratch_t *scratch,
+                                 tlmi_id_list_t *out, const uint8_t *pretoken, size_t size)
+{
+    const tlmi_word_table_t *words = model->words;
+
+    if (words != NULL && size <= words->max_size) {
+        tlmi_pretoken_key_t key = tlmi_pretoken_exact_key(pretoken, size);
+        uint32_t id = tlmi_word_table_find(words, key, pretoken, size);
+
+        if (id != TLMI_NO_WORD) {
+            out->ids[out->n++] = id;
+            return TLM_OK;
+        }
+    }
+    return model->kind->encode(model, scratch, out, pretoken, size);
+}
+
 uint32_t tlmi_find_byte_token(const tlmi_vocabulary_t *vocabulary, int byte)
 {
     char name[8];

@@ -78,9 +78,9 @@ typedef struct tlmi_subword_model tlmi_subword_model_t;
 typedef struct tlmi_subword_kind {
     const char *name; /* for messages: "BPE" */
 
-    /* Appends the ids of one pretoken of `size` >= 1 bytes, at most one id per byte; `out` has room
-     * for that many. There may be none. The ids depend only on the bytes of the pretoken, so
-     * callers may cache them. */
+    /* Appends the ids of one pretoken of `size` >= 1 bytes that the model's words do not have, at
+     * most one id per byte; `out` has room for that many. There may be none. The ids depend only on
+     * the bytes of the pretoken, so callers may cache them. */
     tlm_status_t (*encode)(const tlmi_subword_model_t *model, tlmi_scratch_t *scratch,
                            tlmi_id_list_t *out, const uint8_t *pretoken, size_t size);
 
@@ -96,16 +96,17 @@ typedef struct tlmi_subword_kind {
     void (*free)(tlmi_subword_model_t *model);
 } tlmi_subword_kind_t;
 
+struct tlmi_word_table;
+
 struct tlmi_subword_model {
     const tlmi_subword_kind_t *kind;
+    struct tlmi_word_table *words; /* of the pretokens that are one token, those that the model
+                                      need not be asked for; NULL if there are none. Owned */
 };
 
-static inline tlm_status_t tlmi_subword_encode(const tlmi_subword_model_t *model,
-                                               tlmi_scratch_t *scratch, tlmi_id_list_t *out,
-                                               const uint8_t *pretoken, size_t size)
-{
-    return model->kind->encode(model, scratch, out, pretoken, size);
-}
+/* Encodes any pretoken of `size` >= 1 bytes: a word by its table, others by the model. */
+tlm_status_t tlmi_subword_encode(const tlmi_subword_model_t *model, tlmi_scratch_t *scratch,
+                                 tlmi_id_list_t *out, const uint8_t *pretoken, size_t size);
 
 static inline bool tlmi_subword_splits_before_meta(const tlmi_subword_model_t *model, size_t size)
 {

@@ -281,7 +281,7 @@ START_TEST(idle_memory_is_bounded_and_trimmed)
     ck_assert_uint_le(tlmi_memory_pool_size(tokenizer->memory), 4 << 20);
     /* Nor what is more than may stay. */
     for (size_t i = 0; i < COUNT(taken); i++) {
-        taken[i] = tlmi_memory_pool_take(tokenizer->memory);
+        taken[i] = tlmi_memory_pool_take(tokenizer->memory, 0);
         ck_assert_ptr_nonnull(taken[i]);
         taken[i]->scratch.size = 0;
         tlmi_pretoken_cache_free(taken[i]->cache);

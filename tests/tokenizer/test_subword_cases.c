@@ -387,6 +387,68 @@ START_TEST(time_is_linear_in_long_pretokens)
 }
 END_TEST
 
+/* Appends `n` tokens of `size` bytes whose homes in a table of words are all the same. */
+static void add_colliding(tlmi_vocabulary_t *vocabulary, size_t n, size_t size)
+{
+    const tlmi_word_table_t table = {.num_homes = 100};
+    uint8_t token[300];
+    uint64_t state = 1;
+
+    ck_assert_uint_le(size, sizeof(token));
+    for (size_t found = 0; found < n;) {
+        for (size_t i = 0; i < size; i++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            token[i] = (uint8_t)(state >> 56);
+        }
+        if (tlmi_word_table_home(&table, tlmi_pretoken_exact_key(token, size)) != table.words ||
+            tlmi_vocabulary_find(vocabulary, token, size) != TLMI_NO_TOKEN)
+            continue;
+        ASSERT_OK(tlmi_vocabulary_add(vocabulary, token, size));
+        found++;
+    }
+}
+
+static void check_words(const tlmi_subword_model_t *model, const tlmi_vocabulary_t *vocabulary)
+{
+    tlmi_scratch_t scratch = {0};
+    tlmi_id_list_t list = {0};
+
+    for (uint32_t id = 0; id < vocabulary->size; id++) {
+        tlm_bytes_t token = tlmi_vocabulary_token(vocabulary, id);
+
+        list.n = 0;
+        ck_assert(tlmi_id_list_reserve(&list, token.size));
+        ASSERT_OK(tlmi_subword_encode(model, &scratch, &list, token.data, token.size));
+        ck_assert_uint_eq(list.n, 1);
+        ck_assert_uint_eq(list.ids[0], id);
+    }
+    tlmi_id_list_release(&list);
+    tlmi_scratch_release(&scratch);
+}
+
+/* Words of all sizes, a few that collide, and so many that no table is made. */
+START_TEST(words_are_found_whatever_their_hashes)
+{
+    static const size_t sizes[] = {2, 3, 4, 7, 8, 9, 15, 16, 129, 300};
+    tlmi_bpe_options_t options = {.is_byte_level = true, .ignore_merges = true};
+
+    for (size_t each = 1; each <= 100; each *= 10) {
+        tlmi_vocabulary_t vocabulary = {0};
+        tlmi_subword_model_t *model;
+
+        for (int byte = 0; byte < 256; byte++)
+            ASSERT_OK(tlmi_vocabulary_add(&vocabulary, (const uint8_t[]){(uint8_t)byte}, 1));
+        for (size_t i = 0; i < COUNT(sizes); i++)
+            add_colliding(&vocabulary, each, sizes[i]);
+        ASSERT_OK(make_bpe(&model, &vocabulary, TOKENS(NULL), &options));
+        ck_assert_int_eq(model->words == NULL, each == 100);
+        check_words(model, &vocabulary);
+        tlmi_subword_free(model);
+        tlmi_vocabulary_release(&vocabulary);
+    }
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -400,6 +462,7 @@ int main(void)
         unigram_refuses_what_it_cannot_use,
         pieces_give_the_ids_of_sentencepiece,
         time_is_linear_in_long_pretokens,
+        words_are_found_whatever_their_hashes,
     };
     Suite *suite = suite_create("subword cases");
     TCase *tcase = tcase_create("cases");

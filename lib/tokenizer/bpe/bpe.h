@@ -8,7 +8,8 @@
 
 /* The merges of a vocabulary, indexed by rank (0 is applied first) and by pair. */
 
-#define TLMI_NO_MERGE UINT32_MAX
+#define TLMI_NO_MERGE   UINT32_MAX
+#define TLMI_MAX_MERGES ((size_t)1 << 26) /* ranks are below it */
 
 typedef struct tlmi_merge {
     uint32_t left, right; /* ids of the two sides */
@@ -25,9 +26,11 @@ typedef struct tlmi_merge_table {
     tlmi_merge_t *merges; /* by rank */
     uint32_t size;
     uint32_t capacity;
-    tlmi_merge_slot_t *slots;
-    size_t mask;       /* number of slots - 1 */
-    bool shares_ranks; /* several merges may have one rank; none of them is in `merges` */
+    tlmi_merge_slot_t *slots; /* and one that is always free after them */
+    size_t mask;              /* number of slots - 1 */
+    uint64_t *filter;         /* bit map: the pairs that may have a merge */
+    size_t filter_mask;       /* number of bits - 1 */
+    bool shares_ranks;        /* several merges may have one rank; none of them is in `merges` */
 } tlmi_merge_table_t;
 
 /* Makes an empty table with room for `capacity` merges. A zeroed table may be released. */
@@ -52,13 +55,29 @@ void tlmi_merge_table_replace(tlmi_merge_table_t *table, tlmi_merge_t merge);
  * Returns false if the pair is already there. */
 bool tlmi_merge_table_share(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge_t merge);
 
+static inline uint64_t tlmi_merge_hash(uint32_t left, uint32_t right)
+{
+    return tlmi_hash_word((uint64_t)left << 32 | right);
+}
+
+/* Whether there may be a merge for a pair with this hash: one in ten pairs without one passes. The
+ * filter is in the CPU's cache, while the slots of a large vocabulary are not. */
+static inline bool tlmi_merge_passes(const tlmi_merge_table_t *table, uint64_t hash)
+{
+    size_t bit = (size_t)(hash >> 40) & table->filter_mask;
+
+    return (table->filter[bit / 64] >> bit % 64 & 1) != 0;
+}
+
 /* Finds the slot of the merge of two neighbors; its rank is TLMI_NO_MERGE if there is none. */
 static inline const tlmi_merge_slot_t *tlmi_merge_slot(const tlmi_merge_table_t *table,
                                                        uint32_t left, uint32_t right)
 {
-    uint64_t pair = (uint64_t)left << 32 | right;
-    size_t at = tlmi_hash_word(pair) & table->mask;
+    uint64_t pair = (uint64_t)left << 32 | right, hash = tlmi_merge_hash(left, right);
+    size_t at = hash & table->mask;
 
+    if (!tlmi_merge_passes(table, hash))
+        return &table->slots[table->mask + 1];
     while (table->slots[at].rank != TLMI_NO_MERGE && table->slots[at].pair != pair)
         at = (at + 1) & table->mask;
     return &table->slots[at];
@@ -194,6 +213,11 @@ typedef struct tlmi_bpe_options {
                                 does not know. NULL if there are none. Copied where needed */
 } tlmi_bpe_options_t;
 
+/* What tlmi_merge_slot finds. */
+typedef struct tlmi_byte_merge {
+    uint32_t rank, product;
+} tlmi_byte_merge_t;
+
 typedef struct tlmi_bpe_model {
     tlmi_subword_model_t base;
     const tlmi_vocabulary_t *vocabulary; /* owned by the tokenizer */
@@ -202,6 +226,8 @@ typedef struct tlmi_bpe_model {
     uint8_t *is_whole;     /* [id]: whether a pretoken of the token's bytes encodes to it alone */
     uint32_t num_tokens;   /* size of is_whole; later tokens are not the model's */
     size_t max_whole_size; /* bytes of the longest token that is whole */
+    /* Of plain models, the merge of two bytes, [left * 256 + right]; NULL for others. */
+    tlmi_byte_merge_t *byte_merges;
     bool ignores_merges;
     bool splits_before_meta;
     uint64_t *joins; /* bit map of tlmi_bpe_may_join; NULL if any two symbols may join */

@@ -1,6 +1,7 @@
 /* Merging the symbols of one pretoken. Beyond a few, they are first cut into runs that no merge
- * reaches across. Short runs are merged in two arrays with a linear search for the lowest rank,
- * long ones with a tree of ranks, which keeps the time nearly linear. */
+ * reaches across. A few symbols are merged with their pairs in one vector, short runs in two arrays
+ * with a linear search for the lowest rank, and long ones with a tree of ranks, which keeps the time
+ * nearly linear. */
 #include "tokenizer/bpe/bpe.h"
 
 #include <string.h>
@@ -8,8 +9,113 @@
 #include "base/error.h"
 #include "base/memory.h"
 
+#define FEW        16 /* up to this many symbols, a vector is the fastest */
 #define SHORT_SIZE 96 /* up to this many symbols, the arrays are faster than the tree */
 #define MIN_RUNS   16 /* more symbols than this are first cut into runs */
+
+/* ---- A few symbols ---- */
+
+/* A merge of two neighbors is a number: the lower, the sooner it is applied. */
+#define NO_PAIR         INT32_MAX
+#define PAIR(rank, at)  ((int32_t)((rank)*FEW + (uint32_t)(at)))
+#define PAIR_AT(number) ((number) & (FEW - 1))
+
+_Static_assert(TLMI_MAX_MERGES *FEW < NO_PAIR, "ranks and positions are in one number");
+
+/* Symbols stay where they start. Where none starts any more, there is no pair either. */
+typedef struct few {
+    int32_t pairs[FEW];     /* [at]: of the symbol that starts there and the next one */
+    uint32_t products[FEW]; /* of these merges */
+    uint32_t *ids;
+    uint32_t starts; /* bit map of the symbols, with a bit for the end */
+} few_t;
+
+static inline int32_t least(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static int32_t lowest_pair(const int32_t pairs[FEW])
+{
+    int32_t lowest[4] = {pairs[0], pairs[1], pairs[2], pairs[3]}; /* four chains run at once */
+
+    for (int i = 4; i < FEW; i += 4)
+        for (int k = 0; k < 4; k++)
+            lowest[k] = least(lowest[k], pairs[i + k]);
+    return least(least(lowest[0], lowest[1]), least(lowest[2], lowest[3]));
+}
+
+static inline void set_pair(few_t *few, int at, uint32_t rank, uint32_t product)
+{
+    few->pairs[at] = rank == TLMI_NO_MERGE ? NO_PAIR : PAIR(rank, at);
+    few->products[at] = product;
+}
+
+static inline void find_pair(few_t *few, const tlmi_merge_table_t *merges, int left, int right)
+{
+    const tlmi_merge_slot_t *slot = tlmi_merge_slot(merges, few->ids[left], few->ids[right]);
+
+    set_pair(few, left, slot->rank, slot->product);
+}
+
+/* Merges the symbols, 2 to FEW of them, whose pairs are set, and moves the rest to the front.
+ * Returns how many remain. */
+static size_t merge_pairs(few_t *few, const tlmi_merge_table_t *merges)
+{
+    size_t n = 0;
+    int32_t pair;
+
+    while ((pair = lowest_pair(few->pairs)) != NO_PAIR) {
+        int at = PAIR_AT(pair);
+        uint32_t before = few->starts & (((uint32_t)1 << at) - 1);
+        uint32_t after = few->starts & (~(uint32_t)1 << at);
+        int left = 31 - __builtin_clz(before | 1);
+
+        few->ids[at] = few->products[at];
+        few->pairs[__builtin_ctz(after)] = NO_PAIR;
+        after &= after - 1;
+        few->starts = before | (uint32_t)1 << at | after;
+        if ((after & (after - 1)) != 0)
+            find_pair(few, merges, at, __builtin_ctz(after));
+        else
+            few->pairs[at] = NO_PAIR;
+        if (before != 0)
+            find_pair(few, merges, left, at);
+    }
+    for (uint32_t left = few->starts; (left & (left - 1)) != 0; left &= left - 1)
+        few->ids[n++] = few->ids[__builtin_ctz(left)];
+    return n;
+}
+
+/* Merges n symbols in place, 1 to FEW. Returns how many remain. */
+static size_t merge_few(const tlmi_merge_table_t *merges, uint32_t *ids, size_t n)
+{
+    few_t few = {.ids = ids, .starts = ((uint32_t)2 << n) - 1};
+
+    for (int i = 0; i < FEW; i++)
+        few.pairs[i] = NO_PAIR;
+    for (int i = 0; i + 1 < (int)n; i++)
+        find_pair(&few, merges, i, i + 1);
+    return merge_pairs(&few, merges);
+}
+
+/* The same from the bytes of a plain model. */
+static size_t merge_few_bytes(const tlmi_bpe_model_t *model, uint32_t *ids, const uint8_t *bytes,
+                              size_t n)
+{
+    few_t few = {.ids = ids, .starts = ((uint32_t)2 << n) - 1};
+
+    for (int i = 0; i < FEW; i++)
+        few.pairs[i] = NO_PAIR;
+    for (int i = 0; i < (int)n; i++)
+        ids[i] = model->symbols.byte_ids[bytes[i]];
+    for (int i = 0; i + 1 < (int)n; i++) {
+        tlmi_byte_merge_t merge = model->byte_merges[bytes[i] * 256 + bytes[i + 1]];
+
+        set_pair(&few, i, merge.rank, merge.product);
+    }
+    return merge_pairs(&few, &model->merges);
+}
 
 /* ---- Short pretokens ---- */
 
@@ -112,6 +218,10 @@ static size_t merge_long(work_t *work, const tlmi_bpe_model_t *model, uint32_t *
 static tlm_status_t merge_run(size_t *left, work_t *work, const tlmi_bpe_model_t *model,
                               tlmi_scratch_t *scratch, uint32_t *symbols, size_t n, size_t room)
 {
+    if (n <= FEW && model->num_splits == 0) {
+        *left = merge_few(&model->merges, symbols, n);
+        return TLM_OK;
+    }
     if (n <= SHORT_SIZE && model->num_splits == 0) {
         *left = merge_short(&model->merges, symbols, n);
         return TLM_OK;
@@ -190,6 +300,10 @@ tlm_status_t tlmi_bpe_merge(const tlmi_bpe_model_t *model, tlmi_scratch_t *scrat
 
     if (model->is_from_pieces)
         return merge_pieces(model, scratch, out, pretoken, size, dropout);
+    if (model->byte_merges != NULL && size <= FEW && dropout == NULL) {
+        out->n += merge_few_bytes(model, ids, pretoken, size);
+        return TLM_OK;
+    }
     if (model->symbols.is_plain)
         for (size_t i = 0; i < size; i++)
             ids[i] = model->symbols.byte_ids[pretoken[i]];
@@ -201,7 +315,7 @@ tlm_status_t tlmi_bpe_merge(const tlmi_bpe_model_t *model, tlmi_scratch_t *scrat
         work.memory = NULL;
         TLMI_TRY(merge(&n, &work, model, scratch, ids, n, dropout));
     } else if (n > 0) {
-        n = merge_short(&model->merges, ids, n);
+        n = merge_few(&model->merges, ids, n);
     }
     out->n += n;
     return TLM_OK;

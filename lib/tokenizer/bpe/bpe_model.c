@@ -1,4 +1,5 @@
-/* The BPE model. A pretoken is first looked up as a whole token and merged only if that fails. */
+/* The BPE model. A pretoken is first looked up as a whole token, usually among the model's words,
+ * and merged only if that fails. */
 #include "tokenizer/bpe/bpe.h"
 
 #include <string.h>
@@ -12,7 +13,7 @@ static tlm_status_t encode(const tlmi_subword_model_t *base, tlmi_scratch_t *scr
     const tlmi_bpe_model_t *model = (const tlmi_bpe_model_t *)base;
     uint32_t id = TLMI_NO_TOKEN;
 
-    if (size <= model->max_whole_size)
+    if (base->words == NULL && size <= model->max_whole_size)
         id = tlmi_vocabulary_find(model->vocabulary, pretoken, size);
     if (id >= model->num_tokens || !model->is_whole[id])
         return tlmi_bpe_merge(model, scratch, out, pretoken, size, NULL);
@@ -40,6 +41,8 @@ static void free_model(tlmi_subword_model_t *base)
     tlmi_merge_table_release(&model->merges);
     tlmi_bpe_symbols_release(&model->symbols);
     tlmi_free(model->is_whole);
+    tlmi_word_table_free(base->words);
+    tlmi_free(model->byte_merges);
     tlmi_free(model->split_of);
     tlmi_free(model->joins);
     tlmi_free(model);
@@ -50,6 +53,27 @@ const tlmi_subword_kind_t tlmi_bpe_kind = {.name = "BPE",
                                            .splits_before_meta = splits_before_meta,
                                            .encode_with_dropout = encode_with_dropout,
                                            .free = free_model};
+
+/* ---- Merges of bytes ---- */
+
+static tlm_status_t find_byte_merges(tlmi_bpe_model_t *model)
+{
+    const uint32_t *byte_ids = model->symbols.byte_ids;
+
+    if (!model->symbols.is_plain)
+        return TLM_OK;
+    model->byte_merges = tlmi_alloc(256 * 256, sizeof(*model->byte_merges), "merges");
+    if (model->byte_merges == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (int left = 0; left < 256; left++)
+        for (int right = 0; right < 256; right++) {
+            const tlmi_merge_slot_t *slot =
+                tlmi_merge_slot(&model->merges, byte_ids[left], byte_ids[right]);
+
+            model->byte_merges[left * 256 + right] = (tlmi_byte_merge_t){slot->rank, slot->product};
+        }
+    return TLM_OK;
+}
 
 /* ---- Whole tokens ---- */
 
@@ -162,7 +186,10 @@ tlm_status_t tlmi_bpe_model_complete(tlmi_bpe_model_t *model, size_t num_symbols
                                      const uint8_t *is_added)
 {
     TLMI_TRY(tlmi_bpe_find_joins(model, num_symbols));
+    TLMI_TRY(find_byte_merges(model));
     TLMI_TRY(find_whole_tokens(model, is_added));
+    TLMI_TRY(tlmi_word_table_create(&model->base.words, model->vocabulary, model->is_whole,
+                                    model->num_tokens));
     model->splits_before_meta = may_split(model);
     return TLM_OK;
 }

@@ -245,11 +245,16 @@ static uint32_t score_key(float score)
 /* Visits the pieces that merges can make, best score first. */
 static tlm_status_t visit_merges(builder_t *builder, const scored_t *ranked, size_t n)
 {
+    size_t before = 0; /* merges whose scores are better */
     uint32_t rank = 0;
 
     for (size_t i = 0; i < n; i++) {
-        if (i > 0 && ranked[i].key != ranked[i - 1].key)
-            rank++;
+        bool is_worse = i > 0 && ranked[i].key != ranked[i - 1].key;
+
+        if (is_worse && builder->num_merges > before) {
+            before = builder->num_merges;
+            rank++; /* so ranks are below the number of merges */
+        }
         TLMI_TRY(add_merges(builder, ranked[i].id, rank));
     }
     return TLM_OK;

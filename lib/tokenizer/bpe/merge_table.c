@@ -6,21 +6,28 @@
 #include "base/error.h"
 #include "base/memory.h"
 
+#define MAX_FILTER ((size_t)1 << 24) /* bits: what the hash gives */
+
 /* Makes the slots of an empty table. */
 static tlm_status_t init_slots(tlmi_merge_table_t *table, size_t capacity)
 {
     size_t num_slots = 16;
 
     *table = (tlmi_merge_table_t){0};
-    if (capacity >= TLMI_NO_MERGE / 4)
-        return tlmi_fail(TLM_ERR_RANGE, "tokenizer: %zu merges are too many", capacity);
+    if (capacity > TLMI_MAX_MERGES)
+        return tlmi_fail(TLM_ERR_RANGE, "tokenizer: %zu merges are more than %zu", capacity,
+                         TLMI_MAX_MERGES);
     while (num_slots < 2 * capacity)
         num_slots *= 2;
     table->mask = num_slots - 1;
-    table->slots = tlmi_alloc(num_slots, sizeof(*table->slots), "merges");
-    if (table->slots == NULL)
+    table->filter_mask = 4 * num_slots < MAX_FILTER ? 4 * num_slots - 1 : MAX_FILTER - 1;
+    table->slots = tlmi_alloc_aligned(num_slots + 1, sizeof(*table->slots), "merges");
+    table->filter = tlmi_calloc(table->filter_mask / 64 + 1, sizeof(*table->filter), "merges");
+    if (table->slots == NULL || table->filter == NULL) {
+        tlmi_merge_table_release(table);
         return TLM_ERR_OUT_OF_MEMORY;
-    memset(table->slots, 0xFF, num_slots * sizeof(*table->slots));
+    }
+    memset(table->slots, 0xFF, (num_slots + 1) * sizeof(*table->slots));
     return TLM_OK;
 }
 
@@ -46,17 +53,27 @@ void tlmi_merge_table_release(tlmi_merge_table_t *table)
 {
     tlmi_free(table->merges);
     tlmi_free(table->slots);
+    tlmi_free(table->filter);
     *table = (tlmi_merge_table_t){0};
 }
 
 /* Returns the slot of a pair, or the free slot where it belongs. */
 static tlmi_merge_slot_t *find_slot(tlmi_merge_table_t *table, const tlmi_merge_t *merge)
 {
-    return (tlmi_merge_slot_t *)tlmi_merge_slot(table, merge->left, merge->right);
+    uint64_t pair = (uint64_t)merge->left << 32 | merge->right;
+    size_t at = tlmi_merge_hash(merge->left, merge->right) & table->mask;
+
+    while (table->slots[at].rank != TLMI_NO_MERGE && table->slots[at].pair != pair)
+        at = (at + 1) & table->mask;
+    return &table->slots[at];
 }
 
-static void fill_slot(tlmi_merge_slot_t *slot, uint32_t rank, const tlmi_merge_t *merge)
+static void fill_slot(tlmi_merge_table_t *table, tlmi_merge_slot_t *slot, uint32_t rank,
+                      const tlmi_merge_t *merge)
 {
+    size_t bit = (size_t)(tlmi_merge_hash(merge->left, merge->right) >> 40) & table->filter_mask;
+
+    table->filter[bit / 64] |= (uint64_t)1 << bit % 64;
     slot->pair = (uint64_t)merge->left << 32 | merge->right;
     slot->rank = rank;
     slot->product = merge->product;
@@ -68,7 +85,7 @@ bool tlmi_merge_table_put(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge_t
 
     if (slot->rank != TLMI_NO_MERGE)
         return false;
-    fill_slot(slot, rank, &merge);
+    fill_slot(table, slot, rank, &merge);
     table->merges[rank] = merge;
     table->size++;
     return true;
@@ -81,7 +98,7 @@ bool tlmi_merge_table_add(tlmi_merge_table_t *table, tlmi_merge_t merge)
 
 void tlmi_merge_table_replace(tlmi_merge_table_t *table, tlmi_merge_t merge)
 {
-    fill_slot(find_slot(table, &merge), table->size, &merge);
+    fill_slot(table, find_slot(table, &merge), table->size, &merge);
     table->merges[table->size++] = merge;
 }
 
@@ -91,7 +108,7 @@ bool tlmi_merge_table_share(tlmi_merge_table_t *table, uint32_t rank, tlmi_merge
 
     if (slot->rank != TLMI_NO_MERGE)
         return false;
-    fill_slot(slot, rank, &merge);
+    fill_slot(table, slot, rank, &merge);
     return true;
 }
 

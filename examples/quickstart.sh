@@ -57,7 +57,7 @@ run $bin/make_stories --bytes 300000 --seed 2 --output demo/valid.txt
     run $bin/tokenize $tokenizer --output demo/valid.u16 --check demo/valid.txt
     run $bin/train_lm --train demo/train.u16 --valid demo/valid.u16 --vocab-size 1024 \
         --context 128 --d-model 128 --layers 4 --heads 4 --batch 8 --rate 6e-3 --steps "$STEPS" \
-        --output demo/model.safetensors
-    run $bin/generate --model demo/model.safetensors $tokenizer \
+        $tokenizer --output demo/model.safetensors
+    run $bin/generate --model demo/model.safetensors \
         --prompt 'Once upon a time, there was' --temperature 0.8 --top-p 0.95 --seed 1
 }

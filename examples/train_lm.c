@@ -21,6 +21,7 @@ typedef struct training {
     tlm_dataset_t *train, *valid;
     tlm_loader_t *loader;
     tlm_model_t *model;
+    tlm_tokenizer_t *tokenizer; /* NULL: none is given */
     tlm_optimizer_t *optimizer;
     tlm_trainer_t *trainer;
     run_log_t *log;      /* NULL without --output-dir */
@@ -239,6 +240,7 @@ static void create_trainer(training_t *training)
         running.save_every = settings.save_every;
     running.keep_last = (int32_t)settings.keep;
     running.save_on_cancel = true;
+    running.tokenizer = training->tokenizer;
     running.peak_flops =
         settings.peak_gflops > 0.0 ? 1e9 * settings.peak_gflops : train_measure_peak();
     running.on_step = on_step;
@@ -267,6 +269,9 @@ static void start(training_t *training)
                                (uint32_t)shape.vocab_size));
     training->loader = create_loader(training->train);
     training->optimizer = create_optimizer(training->model);
+    if (settings.tokenizer != NULL || settings.vocab != NULL || settings.merges != NULL)
+        training->tokenizer =
+            cli_load_tokenizer(settings.tokenizer, settings.vocab, settings.merges, NULL);
     create_trainer(training);
     printf("%" PRIu64 " parameters, %" PRIu64 " tokens to train on, %" PRIu64 " to validate on; "
            "%" PRId32 " threads\n",
@@ -285,6 +290,7 @@ static void stop(training_t *training)
     run_log_close(training->log);
     tlm_trainer_free(training->trainer);
     tlm_optimizer_free(training->optimizer);
+    tlm_tokenizer_free(training->tokenizer);
     tlm_model_free(training->model);
     tlm_loader_free(training->loader);
     tlm_dataset_free(training->train);

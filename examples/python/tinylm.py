@@ -40,7 +40,7 @@ __all__ = [
     "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW", "Muon",
     "SGD", "clip_grad_norm", "clip_norm", "adamw_update", "cosine_schedule", "schedule_learning_rate",
     "Dataset", "Loader", "TokenWriter", "encode_file", "checkpoint_metadata", "latest_checkpoint",
-    "best_checkpoint", "Model", "model_cost", "Generator", "TrainStep", "Evaluation", "Trainer"]
+    "best_checkpoint", "checkpoint_tokenizer", "Model", "model_cost", "Generator", "TrainStep", "Evaluation", "Trainer"]
 
 Text = Union[str, bytes]
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -277,7 +277,7 @@ class _ModelFileOptions(_Options):
 class _CheckpointOptions(_Options):
     _type = b"tlm_checkpoint_options_t"
     _fields_ = [("size", c_size_t), ("metadata", c_char_p), ("validation_loss", c_double),
-                ("has_validation_loss", c_bool), ("reserved", c_uint8 * 7)]
+                ("has_validation_loss", c_bool), ("reserved", c_uint8 * 7), ("tokenizer", c_void_p)]
 
 
 class _AdamWOptions(_Options):
@@ -341,7 +341,8 @@ class _TrainerOptions(_Options):
                 ("on_evaluation", _EvaluationCallback), ("on_save", _SaveCallback),
                 ("user", c_void_p), ("activation_checkpointing", c_bool),
                 ("save_on_cancel", c_bool), ("reserved", c_uint8 * 6),
-                ("checkpoint_dir", c_char_p), ("keep_last", c_int32), ("reserved2", c_uint8 * 4)]
+                ("checkpoint_dir", c_char_p), ("keep_last", c_int32), ("reserved2", c_uint8 * 4),
+                ("tokenizer", c_void_p)]
 
 
 class _GenerateOptions(_Options):
@@ -502,7 +503,8 @@ _STATUS_FUNCTIONS = {
     "tlm_model_open_for_inference": [_OUT, _OUT, POINTER(_ModelFileOptions), c_char_p],
     "tlm_model_save_gguf": [c_void_p, c_void_p, c_char_p, POINTER(_ModelFileOptions)],
     "tlm_model_save_hf": [c_void_p, c_void_p, c_char_p, POINTER(_ModelFileOptions)],
-    "tlm_checkpoint_save": [c_void_p, c_void_p, c_uint64, c_char_p],
+    "tlm_checkpoint_save_with": [c_void_p, c_void_p, c_uint64, c_char_p,
+                                 POINTER(_CheckpointOptions)],
     "tlm_model_cost": [POINTER(_Cost), POINTER(_ModelOptions), POINTER(_CostOptions)],
     "tlm_checkpoint_load": [_COUNTS, c_void_p, c_void_p, c_char_p],
     "tlm_model_get_options": [POINTER(_ModelOptions), c_void_p],
@@ -512,6 +514,7 @@ _STATUS_FUNCTIONS = {
     "tlm_model_set_checkpointing": [c_void_p, c_bool],
     "tlm_model_check_finite": [c_void_p],
     "tlm_checkpoint_metadata": [_OUT, _COUNTS, c_char_p],
+    "tlm_checkpoint_tokenizer": [_OUT, c_char_p],
     "tlm_checkpoint_dir_save": [c_void_p, c_void_p, c_uint64, c_char_p, c_int32,
                                 POINTER(_CheckpointOptions)],
     "tlm_checkpoint_dir_latest": [_OUT, POINTER(c_int32), c_char_p],
@@ -2165,6 +2168,13 @@ def checkpoint_metadata(path: Path) -> tuple[dict, int]:
     return json.loads(_take_text(text)), iteration.value
 
 
+def checkpoint_tokenizer(path: Path) -> Tokenizer | None:
+    """The tokenizer that a checkpoint was saved with, or None."""
+    handle = c_void_p()
+    _lib.tlm_checkpoint_tokenizer(byref(handle), os.fsencode(path))
+    return Tokenizer._wrap(handle) if handle else None
+
+
 def latest_checkpoint(directory: Path) -> str:
     """The path of the latest undamaged checkpoint in a directory."""
     path = c_void_p()
@@ -2224,26 +2234,30 @@ class Model(_Handle):
         return cls._wrap(handle)
 
     @classmethod
-    def open(cls, path: Path, for_inference: bool = False) -> tuple[Model, Tokenizer | None]:
-        """The model at a path, a checkpoint, a folder of transformers or a GGUF file, and the tokenizer
-        that is with it, or None. for_inference: weights stay as they are in the file, in few bytes, and
+    def open(cls, path: Path, for_inference: bool = False,
+             tokenizer: bool = True) -> tuple[Model, Tokenizer | None]:
+        """The model at a path, a checkpoint or a directory of them, a folder of transformers or a GGUF
+        file, and the tokenizer that is with it, or None; tokenizer=False: it is not read. for_inference: weights stay as they are in the file, in few bytes, and
         the model can only generate and score. The model gets the attributes family, begin_token and
         end_tokens, which generate and save_... take."""
-        handle, tokenizer = c_void_p(), c_void_p()
+        handle, with_it = c_void_p(), c_void_p()
         file = _ModelFileOptions()
         function = _lib.tlm_model_open_for_inference if for_inference else _lib.tlm_model_open
-        function(byref(handle), byref(tokenizer), byref(file), os.fsencode(path))
+        function(byref(handle), byref(with_it) if tokenizer else None, byref(file), os.fsencode(path))
         model = cls._wrap(handle)
         model.family = _WORDS["family"][file.family]
         model.begin_token = file.begin_token if file.has_begin_token else None
         model.end_tokens = ([file.end_token] if file.has_end_token else []) + \
             list(file.more_end_tokens[:file.num_more_end_tokens])
-        return model, Tokenizer._wrap(tokenizer) if tokenizer else None
+        return model, Tokenizer._wrap(with_it) if with_it else None
 
-    def save(self, path: Path, optimizer: Optimizer | None = None, iteration: int = 0) -> None:
-        """Saves a checkpoint with the weights, the state of an optimizer and the number of iterations done."""
-        _lib.tlm_checkpoint_save(self._handle, optimizer and optimizer._handle,
-                                 _unsigned("iteration", iteration), os.fsencode(path))
+    def save(self, path: Path, optimizer: Optimizer | None = None, iteration: int = 0,
+             tokenizer: Tokenizer | None = None) -> None:
+        """Saves a checkpoint with the weights, the state of an optimizer, the number of iterations done
+        and a tokenizer."""
+        options = _CheckpointOptions(tokenizer=tokenizer and tokenizer._handle)
+        _lib.tlm_checkpoint_save_with(self._handle, optimizer and optimizer._handle,
+                                      _unsigned("iteration", iteration), os.fsencode(path), byref(options))
 
     def load_checkpoint(self, path: Path, optimizer: Optimizer | None = None) -> int:
         """Reads a checkpoint of this configuration, and into an optimizer of the same kind over the
@@ -2298,12 +2312,13 @@ class Model(_Handle):
 
     def save_in(self, directory: Path, optimizer: Optimizer | None = None, iteration: int = 0,
                 keep_last: int = 0, metadata: dict | None = None,
-                validation_loss: float | None = None) -> None:
+                validation_loss: float | None = None, tokenizer: Tokenizer | None = None) -> None:
         """A checkpoint in a file of its own in a directory, of which the keep_last latest (0: all) and
         the one of the lowest validation loss stay. metadata: what JSON can hold."""
         options = _CheckpointOptions(metadata=None if metadata is None else json.dumps(metadata).encode(),
                                      validation_loss=validation_loss,
-                                     has_validation_loss=validation_loss is not None)
+                                     has_validation_loss=validation_loss is not None,
+                                     tokenizer=tokenizer and tokenizer._handle)
         _lib.tlm_checkpoint_dir_save(self._handle, optimizer and optimizer._handle,
                                      _unsigned("iteration", iteration), os.fsencode(directory), keep_last,
                                      byref(options))
@@ -2506,7 +2521,7 @@ class Trainer(_Handle):
     none; accumulation: batches per step; valid: data to evaluate on, every eval_every steps, on about
     eval_tokens tokens; checkpoint_path: a file that each save replaces, every save_every steps and at
     the end, or checkpoint_dir: a directory of checkpoints, of which keep_last and the best are kept, 0:
-    all. on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by a true
+    all; tokenizer: stored in the checkpoints. on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by a true
 result; with save_on_cancel a checkpoint is saved then."""
 
     _free = "tlm_trainer_free"
@@ -2519,7 +2534,8 @@ result; with save_on_cancel a checkpoint is saved then."""
                  checkpoint_dir: Path | None = None, keep_last: int = 0,
                  on_step: Callable[[TrainStep], Any] | None = None,
                  on_evaluation: Callable[[Evaluation], Any] | None = None,
-                 on_save: Callable[[str, int], Any] | None = None) -> None:
+                 on_save: Callable[[str, int], Any] | None = None,
+                 tokenizer: Tokenizer | None = None) -> None:
         def step(_user, struct):
             return on_step is not None and on_step(_record(TrainStep, struct.contents))
 
@@ -2536,14 +2552,14 @@ result; with save_on_cancel a checkpoint is saved then."""
             checkpoint_path=None if checkpoint_path is None else os.fsencode(checkpoint_path),
             checkpoint_dir=None if checkpoint_dir is None else os.fsencode(checkpoint_dir),
             keep_last=keep_last, activation_checkpointing=activation_checkpointing,
-            save_on_cancel=save_on_cancel,
+            save_on_cancel=save_on_cancel, tokenizer=tokenizer and tokenizer._handle,
             on_step=self._callbacks.wrap(_StepCallback, step),
             on_evaluation=self._callbacks.wrap(_EvaluationCallback, evaluation),
             on_save=self._callbacks.wrap(_SaveCallback, save))
         if schedule is not None:
             options.schedule = ctypes.pointer(_schedule_options(**schedule))
         # What the library borrows; callbacks are in the options.
-        self._borrowed = model, optimizer, loader, valid, options
+        self._borrowed = model, optimizer, loader, valid, tokenizer, options
         _lib.tlm_trainer_create(byref(handle), model._handle, optimizer._handle, loader._handle,
                                 byref(options))
         self._handle = handle

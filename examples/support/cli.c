@@ -275,6 +275,8 @@ void cli_open_model(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
 {
     bool is_given = path != NULL || vocab_path != NULL || merges_path != NULL;
 
+    if (is_given && tokenizer == NULL)
+        cli_fail("a tokenizer is given, and none is wanted");
     if (is_given)
         *tokenizer = cli_load_tokenizer(path, vocab_path, merges_path, special);
     cli_check((for_inference ? tlm_model_open_for_inference : tlm_model_open)(

@@ -17,6 +17,7 @@ typedef struct train_settings {
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
     bool checkpointing;
     const char *output, *output_dir, *resume;
+    const char *tokenizer, *vocab, *merges; /* stored in the checkpoints */
     uint64_t log_every, eval_every, eval_tokens, save_every, keep;
     double peak_gflops;
 } train_settings_t;

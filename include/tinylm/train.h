@@ -151,6 +151,9 @@ typedef struct tlm_trainer_options {
     /** keep_last of tlm_checkpoint_dir_save; 0: all are kept. */
     int32_t keep_last;
     uint8_t reserved2[4];
+    /** Stored in the checkpoints; NULL: the one of the checkpoint that the trainer resumed from, if
+     *  any. Borrowed until the trainer is freed. */
+    const tlm_tokenizer_t *tokenizer;
 } tlm_trainer_options_t;
 
 #define TLM_TRAINER_OPTIONS_INIT TLM_SIZED(tlm_trainer_options_t)

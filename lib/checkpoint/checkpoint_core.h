@@ -13,7 +13,9 @@
 /* Version 2 is written only where a file holds options that readers of version 1 would ignore. */
 #define TLMI_CHECKPOINT_VERSION_FIRST "1"
 #define TLMI_CHECKPOINT_VERSION       "2"
-#define TLMI_CHECKPOINT_NAME_SIZE     128 /* of a tensor in the file */
+/* The tensor of bytes that holds the tokenizer. */
+#define TLMI_CHECKPOINT_TOKENIZER "tokenizer.json"
+#define TLMI_CHECKPOINT_NAME_SIZE 128 /* of a tensor in the file */
 
 /* The name of an optimizer's buffer in the file. */
 void tlmi_checkpoint_state_name(char out[TLMI_CHECKPOINT_NAME_SIZE], const char *parameter,
@@ -32,11 +34,23 @@ tlm_status_t tlmi_checkpoint_save(const char *function, const char *path, const 
                                   const tlm_optimizer_t *optimizer, uint64_t iteration,
                                   const tlm_checkpoint_options_t *options);
 
+/* Makes the bytes of the tensor that holds a tokenizer; the caller owns *out. Fails as saving with it
+ * would. */
+tlm_status_t tlmi_checkpoint_write_tokenizer(char **out, size_t *out_size, const char *function,
+                                             const tlm_model_t *model,
+                                             const tlm_tokenizer_t *tokenizer);
+
 /* Opens a checkpoint of a known version, with its iteration. The checksum is not checked. */
 tlm_status_t tlmi_checkpoint_peek(tlmi_safetensors_t *out, uint64_t *iteration, const char *path);
 
 /* The same, and checks every byte. */
 tlm_status_t tlmi_checkpoint_open(tlmi_safetensors_t *out, uint64_t *iteration, const char *path);
+
+/* Makes the model of an open checkpoint, or its tokenizer; *out is NULL if there is none. */
+tlm_status_t tlmi_checkpoint_read_model(tlm_model_t **out, const tlmi_safetensors_t *file,
+                                        const char *path);
+tlm_status_t tlmi_checkpoint_read_tokenizer(tlm_tokenizer_t **out, const tlmi_safetensors_t *file,
+                                            const char *path);
 
 /* ---- A model's options as a JSON object ------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "checkpoint/checkpoint_core.h"
 #include "tensor/tensor_core.h"
+#include "tokenizer/formats/token_files.h"
 
 /* ---- Loading: checks -------------------------------------------------------------------- */
 
@@ -215,25 +216,62 @@ static tlm_status_t check_amount(const tlm_model_options_t *options, const tlmi_
     return TLM_OK;
 }
 
+tlm_status_t tlmi_checkpoint_read_model(tlm_model_t **out, const tlmi_safetensors_t *file,
+                                        const char *path)
+{
+    tlm_model_options_t options;
+    tlm_model_t *model;
+
+    TLMI_TRY(read_config(&options, file, path));
+    TLMI_TRY(check_amount(&options, file, path));
+    TLMI_TRY(tlmi_model_create_empty(&model, &options));
+    tlm_status_t status = load_weights(file, model, path);
+    if (status == TLM_OK)
+        *out = model;
+    else
+        tlm_model_free(model);
+    return status;
+}
+
+tlm_status_t tlmi_checkpoint_read_tokenizer(tlm_tokenizer_t **out, const tlmi_safetensors_t *file,
+                                            const char *path)
+{
+    static const char name[] = TLMI_CHECKPOINT_TOKENIZER;
+    const tlmi_st_tensor_t *tensor = tlmi_safetensors_find(file, name);
+
+    *out = NULL;
+    if (tensor == NULL)
+        return TLM_OK;
+    if (strcmp(tensor->dtype, tlmi_dtype(TLMI_UINT8)->safetensors) != 0 || tensor->ndim != 1)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%s' is no row of bytes", path, name);
+    return tlmi_tokenizer_read_json(out, tensor->data, tensor->bytes, path);
+}
+
+/* ---- Making what a file holds ----------------------------------------------------------- */
+
 tlm_status_t tlm_model_load(tlm_model_t **out, const char *path)
 {
-    tlm_model_t *model = NULL;
-
     TLMI_REQUIRE("model_load", out);
     TLMI_REQUIRE("model_load", path);
     tlmi_safetensors_t file;
     uint64_t iteration;
     TLMI_TRY(tlmi_checkpoint_open(&file, &iteration, path));
-    tlm_model_options_t options;
-    tlm_status_t status;
-    TLMI_TRY_OR(done, read_config(&options, &file, path));
-    TLMI_TRY_OR(done, check_amount(&options, &file, path));
-    TLMI_TRY_OR(done, tlmi_model_create_empty(&model, &options));
-    TLMI_TRY_OR(done, load_weights(&file, model, path));
-    *out = model;
-    model = NULL;
-done:
-    tlm_model_free(model);
+    tlm_status_t status = tlmi_checkpoint_read_model(out, &file, path);
+    tlmi_safetensors_close(&file);
+    return status;
+}
+
+tlm_status_t tlm_checkpoint_tokenizer(tlm_tokenizer_t **out, const char *path)
+{
+    TLMI_REQUIRE("checkpoint_tokenizer", out);
+    TLMI_REQUIRE("checkpoint_tokenizer", path);
+    tlmi_safetensors_t file;
+    uint64_t iteration;
+    TLMI_TRY(tlmi_checkpoint_open(&file, &iteration, path));
+    tlm_tokenizer_t *tokenizer;
+    tlm_status_t status = tlmi_checkpoint_read_tokenizer(&tokenizer, &file, path);
+    if (status == TLM_OK)
+        *out = tokenizer;
     tlmi_safetensors_close(&file);
     return status;
 }

@@ -13,6 +13,7 @@
 #include "base/options.h"
 #include "checkpoint/checkpoint_core.h"
 #include "tensor/tensor_core.h"
+#include "tokenizer/formats/token_files.h"
 #include "tinylm/version.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -20,6 +21,17 @@
 #endif
 
 #define METADATA_MAX_SIZE ((size_t)1 << 20) /* of the user's: headers must stay below 100 MB */
+
+/* What goes into a file. */
+typedef struct contents {
+    const tlm_model_t *model;
+    const tlm_optimizer_t *optimizer; /* NULL: none */
+    const char *const *names;         /* of the optimizer's parameters */
+    uint64_t iteration;
+    tlm_checkpoint_options_t options;
+    char *tokenizer; /* as a tokenizer.json; NULL: none */
+    size_t tokenizer_size;
+} contents_t;
 
 /* ---- Metadata --------------------------------------------------------------------------- */
 
@@ -66,11 +78,11 @@ static tlm_status_t set_optimizer(tlmi_json_t *metadata, const tlm_optimizer_t *
     return set_json(metadata, "optimizer", config);
 }
 
-static tlm_status_t make_metadata(tlmi_json_t **out, const tlm_model_t *model,
-                                  const tlm_optimizer_t *optimizer, const char *const *names,
-                                  uint64_t iteration, const tlm_checkpoint_options_t *options)
+static tlm_status_t make_metadata(tlmi_json_t **out, const contents_t *contents)
 {
-    bool is_first = tlmi_model_config_is_first(&model->options) &&
+    const tlm_optimizer_t *optimizer = contents->optimizer;
+    const tlm_checkpoint_options_t *options = &contents->options;
+    bool is_first = tlmi_model_config_is_first(&contents->model->options) &&
                     (optimizer == NULL || tlmi_optimizer_config_is_first(optimizer));
     const char *version = is_first ? TLMI_CHECKPOINT_VERSION_FIRST : TLMI_CHECKPOINT_VERSION;
     tlmi_json_t *metadata = tlmi_json_new_object();
@@ -81,10 +93,10 @@ static tlm_status_t make_metadata(tlmi_json_t **out, const tlm_model_t *model,
     TLMI_TRY_OR(fail, set_text(metadata, "format", TLMI_CHECKPOINT_FORMAT));
     TLMI_TRY_OR(fail, set_text(metadata, "format_version", version));
     TLMI_TRY_OR(fail, set_text(metadata, "library_version", TLM_VERSION_STRING));
-    TLMI_TRY_OR(fail, set_uint64(metadata, "iteration", iteration));
-    TLMI_TRY_OR(fail, set_config(metadata, &model->options));
+    TLMI_TRY_OR(fail, set_uint64(metadata, "iteration", contents->iteration));
+    TLMI_TRY_OR(fail, set_config(metadata, &contents->model->options));
     if (optimizer != NULL)
-        TLMI_TRY_OR(fail, set_optimizer(metadata, optimizer, names));
+        TLMI_TRY_OR(fail, set_optimizer(metadata, optimizer, contents->names));
     TLMI_TRY_OR(fail, set_text(metadata, "names", "cs336"));
     if (options->has_validation_loss && isfinite(options->validation_loss))
         TLMI_TRY_OR(fail, set_json(metadata, "validation_loss",
@@ -134,16 +146,26 @@ static void describe_states(tlmi_st_tensor_t *out, const tlm_optimizer_t *optimi
     }
 }
 
-/* Lists what goes into the file and writes it. */
-static tlm_status_t save(const char *path, const tlm_model_t *model,
-                         const tlm_optimizer_t *optimizer, const char *const *names,
-                         uint64_t iteration, const tlm_checkpoint_options_t *options)
+static void describe_tokenizer(tlmi_st_tensor_t *out, const contents_t *contents)
 {
+    out->name = TLMI_CHECKPOINT_TOKENIZER;
+    out->dtype = tlmi_dtype(TLMI_UINT8)->safetensors;
+    out->ndim = 1;
+    out->shape[0] = (int64_t)contents->tokenizer_size;
+    out->data = contents->tokenizer;
+    out->bytes = contents->tokenizer_size;
+}
+
+/* Lists what goes into the file and writes it. */
+static tlm_status_t save(const char *path, const contents_t *contents)
+{
+    const tlm_model_t *model = contents->model;
+    const tlm_optimizer_t *optimizer = contents->optimizer;
     TLMI_TRY(tlmi_model_check_float32("checkpoint_save", model));
-    size_t n = model->num_parameters;
+    size_t n = model->num_parameters, others = contents->tokenizer == NULL ? 0 : 1;
     size_t states = optimizer == NULL ? 0 : tlmi_checkpoint_num_states(optimizer);
     tlmi_st_tensor_t *tensors =
-        tlmi_calloc(n + states, sizeof(*tensors), "the tensors of a checkpoint");
+        tlmi_calloc(n + states + others, sizeof(*tensors), "the tensors of a checkpoint");
     char(*state_names)[TLMI_CHECKPOINT_NAME_SIZE] =
         tlmi_alloc(states, TLMI_CHECKPOINT_NAME_SIZE, "the names in a checkpoint");
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
@@ -154,14 +176,31 @@ static tlm_status_t save(const char *path, const tlm_model_t *model,
         describe(&tensors[i], model->specs[i].name, model->parameters[i]->shape,
                  model->parameters[i]->ndim, tlmi_floats(model->parameters[i]));
     if (optimizer != NULL)
-        describe_states(tensors + n, optimizer, names, state_names);
+        describe_states(tensors + n, optimizer, contents->names, state_names);
+    if (contents->tokenizer != NULL)
+        describe_tokenizer(&tensors[n + states], contents);
     tlmi_json_t *metadata;
-    TLMI_TRY_OR(done, make_metadata(&metadata, model, optimizer, names, iteration, options));
-    status = tlmi_safetensors_write(path, tensors, n + states, metadata);
+    TLMI_TRY_OR(done, make_metadata(&metadata, contents));
+    status = tlmi_safetensors_write(path, tensors, n + states + others, metadata);
 done:
     tlmi_free(state_names);
     tlmi_free(tensors);
     return status;
+}
+
+tlm_status_t tlmi_checkpoint_write_tokenizer(char **out, size_t *out_size, const char *function,
+                                             const tlm_model_t *model,
+                                             const tlm_tokenizer_t *tokenizer)
+{
+    const int64_t vocab_size = model->options.vocab_size;
+    uint32_t size = tlm_tokenizer_vocab_size(tokenizer);
+
+    if (size > vocab_size)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "%s: the tokenizer has %" PRIu32
+                         " tokens, but the model has vocab_size %" PRId64,
+                         function, size, vocab_size);
+    return tlmi_tokenizer_write_json(out, out_size, tokenizer, function);
 }
 
 static tlm_status_t read_options(tlm_checkpoint_options_t *known, const char *function,
@@ -191,16 +230,27 @@ tlm_status_t tlmi_checkpoint_save(const char *function, const char *path, const 
                                   const tlm_optimizer_t *optimizer, uint64_t iteration,
                                   const tlm_checkpoint_options_t *options)
 {
-    tlm_checkpoint_options_t known = TLM_CHECKPOINT_OPTIONS_INIT;
+    contents_t contents = {.model = model,
+                           .optimizer = optimizer,
+                           .iteration = iteration,
+                           .options = TLM_CHECKPOINT_OPTIONS_INIT};
     const char **names = NULL;
 
     TLMI_REQUIRE(function, path);
     TLMI_REQUIRE(function, model);
-    TLMI_TRY(read_options(&known, function, options));
+    TLMI_TRY(read_options(&contents.options, function, options));
+    tlm_status_t status;
+    if (contents.options.tokenizer != NULL)
+        TLMI_TRY_OR(done,
+                    tlmi_checkpoint_write_tokenizer(&contents.tokenizer, &contents.tokenizer_size,
+                                                    function, model, contents.options.tokenizer));
     if (optimizer != NULL)
-        TLMI_TRY(tlmi_checkpoint_name_parameters(&names, function, model, optimizer));
-    tlm_status_t status = save(path, model, optimizer, names, iteration, &known);
+        TLMI_TRY_OR(done, tlmi_checkpoint_name_parameters(&names, function, model, optimizer));
+    contents.names = names;
+    status = save(path, &contents);
+done:
     tlmi_free(names);
+    tlmi_free(contents.tokenizer);
     return status;
 }
 

@@ -4,10 +4,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/options.h"
 #include "formats/file_kind.h"
+#include "checkpoint/checkpoint_core.h"
 #include "interchange/interchange.h"
-#include "tinylm/checkpoint.h"
 #include "tinylm/tokenizer_files.h"
 
 /* Opens the tokenizer beside a model. Sets *out to NULL if there is none. */
@@ -34,18 +35,82 @@ static tlm_status_t check_tokenizer(const tlm_tokenizer_t *tokenizer,
                      path, size, options->vocab_size);
 }
 
+static tlm_status_t open_checkpoint(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
+                                    const char *path)
+{
+    tlmi_safetensors_t file;
+    uint64_t iteration;
+
+    TLMI_TRY(tlmi_checkpoint_open(&file, &iteration, path));
+    tlm_status_t status = tlmi_checkpoint_read_model(model, &file, path);
+    if (status == TLM_OK && tokenizer != NULL)
+        status = tlmi_checkpoint_read_tokenizer(tokenizer, &file, path);
+    tlmi_safetensors_close(&file);
+    return status;
+}
+
+static tlm_status_t has_file(bool *out, const char *directory, const char *name)
+{
+    char *path = tlmi_path_join(directory, name);
+
+    if (path == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    *out = tlmi_is_regular_file(path);
+    tlmi_free(path);
+    return TLM_OK;
+}
+
+/* Finds the latest whole checkpoint of a run: in its directory, or in the directory `checkpoints`
+ * there. The caller owns it. */
+static tlm_status_t find_checkpoint(char **out, const char *directory)
+{
+    char *inner = tlmi_path_join(directory, "checkpoints");
+
+    if (inner == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlm_status_t status =
+        tlm_checkpoint_dir_latest(out, NULL, tlmi_is_directory(inner) ? inner : directory);
+    tlmi_free(inner);
+    return status;
+}
+
+/* A folder of transformers has config.json and weights; a run has a config.json of its own. */
+static tlm_status_t open_directory(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
+                                   tlm_model_file_options_t *file, const char *path, bool keep)
+{
+    bool has_config, has_weights, has_index;
+    tlm_status_t status = TLM_ERR_NOT_FOUND;
+    char *checkpoint;
+
+    TLMI_TRY(has_file(&has_config, path, "config.json"));
+    TLMI_TRY(has_file(&has_weights, path, "model.safetensors"));
+    TLMI_TRY(has_file(&has_index, path, "model.safetensors.index.json"));
+    if (!has_config || (!has_weights && !has_index))
+        status = find_checkpoint(&checkpoint, path);
+    if (status == TLM_OK) {
+        status = open_checkpoint(model, tokenizer, checkpoint);
+        tlmi_free(checkpoint);
+        return status;
+    }
+    if (status != TLM_ERR_NOT_FOUND)
+        return status;
+    if (!has_config)
+        return tlmi_fail(TLM_ERR_NOT_FOUND,
+                         "%s: the folder has neither config.json nor an intact checkpoint", path);
+    TLMI_TRY(tlmi_hf_load(model, file, path, keep));
+    return tokenizer == NULL ? TLM_OK : open_tokenizer(tokenizer, path);
+}
+
 /* `tokenizer` may be NULL. *tokenizer is unchanged for a format without a tokenizer. */
 static tlm_status_t open_kind(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
                               tlm_model_file_options_t *file, const char *path, bool keep)
 {
-    if (tlmi_is_directory(path)) {
-        TLMI_TRY(tlmi_hf_load(model, file, path, keep));
-        return tokenizer == NULL ? TLM_OK : open_tokenizer(tokenizer, path);
-    }
+    if (tlmi_is_directory(path))
+        return open_directory(model, tokenizer, file, path, keep);
     tlmi_file_kind_t kind;
     TLMI_TRY(tlmi_file_kind_at(&kind, path));
     return kind == TLMI_FILE_GGUF ? tlmi_gguf_load(model, tokenizer, file, path, keep)
-                                  : tlm_model_load(model, path);
+                                  : open_checkpoint(model, tokenizer, path);
 }
 
 static tlm_status_t open_model(tlm_model_t **out, tlm_tokenizer_t **tokenizer,

@@ -11,12 +11,13 @@ struct tlm_trainer {
     tlm_model_t *model; /* borrowed, like the next two */
     tlm_optimizer_t *optimizer;
     tlm_loader_t *loader;
-    int64_t rows, context; /* of a batch */
-    double step_flops;     /* of the model's matrix products */
-    uint64_t step;         /* steps done */
-    double best_loss;      /* of all evaluations; infinite before the first */
-    bool is_evaluated;     /* no step was taken since the last evaluation */
-    double last_loss;      /* of the last evaluation */
+    int64_t rows, context;      /* of a batch */
+    double step_flops;          /* of the model's matrix products */
+    uint64_t step;              /* steps done */
+    double best_loss;           /* of all evaluations; infinite before the first */
+    bool is_evaluated;          /* no step was taken since the last evaluation */
+    double last_loss;           /* of the last evaluation */
+    tlm_tokenizer_t *tokenizer; /* of the checkpoint that it resumed from; NULL: none. Owned. */
 };
 
 /* Reads and checks a caller's options. Pointers are still the caller's, except for the schedule: if

@@ -11,6 +11,7 @@
 #include "base/number.h"
 #include "base/options.h"
 #include "base/process.h"
+#include "checkpoint/checkpoint_core.h"
 #include "data/data_core.h"
 #include "model/model_core.h"
 #include "optim/optimizer_core.h"
@@ -44,6 +45,20 @@ static tlm_status_t check_shapes(const tlm_trainer_t *trainer)
                          trainer->context, longest);
     if (options->valid != NULL)
         TLMI_TRY(tlmi_check_windows("trainer_create", options->valid, trainer->context));
+    return TLM_OK;
+}
+
+/* A tokenizer that cannot be saved is refused before the run, not at its first checkpoint. */
+static tlm_status_t check_tokenizer(const tlm_trainer_t *trainer)
+{
+    char *bytes;
+    size_t size;
+
+    if (trainer->options.tokenizer == NULL)
+        return TLM_OK;
+    TLMI_TRY(tlmi_checkpoint_write_tokenizer(&bytes, &size, "trainer_create", trainer->model,
+                                             trainer->options.tokenizer));
+    tlmi_free(bytes);
     return TLM_OK;
 }
 
@@ -114,6 +129,7 @@ tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_opt
     trainer.loader = loader;
     tlmi_loader_shape(&trainer.rows, &trainer.context, loader);
     TLMI_TRY(check_shapes(&trainer));
+    TLMI_TRY(check_tokenizer(&trainer));
     TLMI_TRY(count_flops(&trainer));
     tlm_tensor_t **trained;
     TLMI_TRY(find_trained(&trained, "trainer_create", model, optimizer));
@@ -139,6 +155,7 @@ void tlm_trainer_free(tlm_trainer_t *trainer)
         return;
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_path);
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_dir);
+    tlm_tokenizer_free(trainer->tokenizer);
     tlmi_free(trainer);
 }
 

@@ -56,6 +56,8 @@ tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
     }
     options.has_validation_loss = trainer->is_evaluated;
     options.validation_loss = trainer->is_evaluated ? trainer->last_loss : 0.0;
+    options.tokenizer =
+        trainer->options.tokenizer != NULL ? trainer->options.tokenizer : trainer->tokenizer;
     if (path == NULL && trainer->options.checkpoint_dir != NULL)
         return tlm_checkpoint_dir_save(trainer->model, trainer->optimizer, trainer->step,
                                        trainer->options.checkpoint_dir, trainer->options.keep_last,
@@ -87,10 +89,20 @@ static tlm_status_t read_best_loss(double *out, const char *path)
 
 static tlm_status_t resume(tlm_trainer_t *trainer, const char *path)
 {
+    tlm_tokenizer_t *tokenizer = NULL;
     double best_loss;
 
     TLMI_TRY(read_best_loss(&best_loss, path));
-    TLMI_TRY(tlm_checkpoint_load(&trainer->step, trainer->model, trainer->optimizer, path));
+    if (trainer->options.tokenizer == NULL)
+        TLMI_TRY(tlm_checkpoint_tokenizer(&tokenizer, path));
+    tlm_status_t status =
+        tlm_checkpoint_load(&trainer->step, trainer->model, trainer->optimizer, path);
+    if (status != TLM_OK) {
+        tlm_tokenizer_free(tokenizer);
+        return status;
+    }
+    tlm_tokenizer_free(trainer->tokenizer);
+    trainer->tokenizer = tokenizer;
     trainer->best_loss = best_loss;
     trainer->is_evaluated = false;
     return TLM_OK;

@@ -201,12 +201,13 @@ FIELD(tlm_custom_op_options_t, backward, 16, 8);
 FIELD(tlm_custom_op_options_t, release, 24, 8);
 FIELD(tlm_custom_op_options_t, user, 32, 8);
 
-SIZE(tlm_checkpoint_options_t, 32);
+SIZE(tlm_checkpoint_options_t, 40);
 FIELD(tlm_checkpoint_options_t, size, 0, 8);
 FIELD(tlm_checkpoint_options_t, metadata, 8, 8);
 FIELD(tlm_checkpoint_options_t, validation_loss, 16, 8);
 FIELD(tlm_checkpoint_options_t, has_validation_loss, 24, 1);
 FIELD(tlm_checkpoint_options_t, reserved, 25, 7);
+FIELD(tlm_checkpoint_options_t, tokenizer, 32, 8);
 
 SIZE(tlm_loader_options_t, 48);
 FIELD(tlm_loader_options_t, size, 0, 8);
@@ -269,7 +270,7 @@ FIELD(tlm_train_step_t, seconds, 48, 8);
 FIELD(tlm_train_step_t, tokens_per_second, 56, 8);
 FIELD(tlm_train_step_t, utilization, 64, 8);
 
-SIZE(tlm_trainer_options_t, 144);
+SIZE(tlm_trainer_options_t, 152);
 FIELD(tlm_trainer_options_t, size, 0, 8);
 FIELD(tlm_trainer_options_t, steps, 8, 8);
 FIELD(tlm_trainer_options_t, schedule, 16, 8);
@@ -291,6 +292,7 @@ FIELD(tlm_trainer_options_t, reserved, 122, 6);
 FIELD(tlm_trainer_options_t, checkpoint_dir, 128, 8);
 FIELD(tlm_trainer_options_t, keep_last, 136, 4);
 FIELD(tlm_trainer_options_t, reserved2, 140, 4);
+FIELD(tlm_trainer_options_t, tokenizer, 144, 8);
 #endif
 
 SIZE(tlm_status_t, 4);

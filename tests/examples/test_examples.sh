@@ -172,6 +172,10 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     prints 'resumed after step 30'
     prints 'validation loss'
     fails 1 'no-such-file' $train --resume no-such-file
+    passes $train $tokenizer --output told.safetensors --stop 15
+    passes $train --resume told.safetensors --output told.safetensors # keeps the tokenizer
+    passes $train $tokenizer --output-dir told --save-every 10
+    fails 1 'either --tokenizer' $train --tokenizer vocab.json --merges merges.txt
     fails 1 'vocabulary' $train --vocab-size 300
     fails 2 'batch must be' $train --batch 0
     switched="$train --norm post --position none --ffn silu --tied --kv-heads 1 --head-dim 12 --qk-norm heads"
@@ -216,20 +220,28 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     # ---- Other formats: there and back the same weights, and the same text with no more said ----
     passes $generate --prompt 'One day'
     mv out first
+    for model in told.safetensors told told/checkpoints; do # with the tokenizer that they hold
+        passes "$bin/generate" --model $model --max-tokens 20 --prompt 'One day'
+        same first out
+    done
     fails 1 'either --tokenizer is needed' "$bin/generate" --model whole.safetensors
     fails 1 'either --tokenizer is needed' "$bin/generate" --model whole.safetensors --vocab vocab.json
     passes "$bin/convert" --to hf $tokenizer whole.safetensors folder
     prints '^folder: [0-9]* parameters, with a tokenizer'
     passes "$bin/convert" --to gguf folder model.gguf
     passes "$bin/convert" --to checkpoint model.gguf back.safetensors
+    prints 'with a tokenizer'
+    passes "$bin/convert" --to checkpoint --no-tokenizer model.gguf bare.safetensors
     prints 'no tokenizer'
+    passes "$bin/generate" --model back.safetensors --max-tokens 20 --prompt 'One day'
+    same first out
     passes "$bin/convert" --to gguf --weights float16 folder half.gguf
     for model in folder model.gguf; do
         passes "$bin/generate" --model $model --max-tokens 20 --prompt 'One day'
         same first out
     done
     passes "$bin/generate" --model half.gguf --max-tokens 20 --prompt 'One day'
-    passes $generate --model back.safetensors --prompt 'One day'
+    passes $generate --model bare.safetensors --prompt 'One day'
     same first out
     [ "$(wc -c <half.gguf)" -lt "$(wc -c <model.gguf)" ] || fail 'float16 is not smaller'
     fails 2 'to must be one of' "$bin/convert" --to onnx folder x

@@ -64,6 +64,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (tlm_checkpoint_metadata(&metadata, NULL, path) == TLM_OK)
         FUZZ_CHECK(metadata != NULL);
     tlm_free(metadata);
+    tlm_tokenizer_t *tokenizer = NULL;
+    if (tlm_checkpoint_tokenizer(&tokenizer, path) != TLM_OK)
+        FUZZ_CHECK(tokenizer == NULL);
+    tlm_tokenizer_free(tokenizer);
     if (tlm_model_load(&loaded, path) != TLM_OK) {
         FUZZ_CHECK(loaded == NULL && tlm_error_message()[0] != '\0');
         return 0;

@@ -136,6 +136,36 @@ static tlm_status_t open_kept_hf(void)
     return open_kept(path_of("folder"));
 }
 
+/* ---- Checkpoints with a tokenizer -------------------------------------------------------- */
+
+static tlm_status_t save_checkpoint(void)
+{
+    tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
+
+    options.tokenizer = tokenizer;
+    return tlm_checkpoint_save_with(model, NULL, 1, path_of("told"), &options);
+}
+
+static void prepare_checkpoint(void)
+{
+    prepare();
+    MUST(save_checkpoint());
+}
+
+static tlm_status_t open_checkpoint(void)
+{
+    tlm_tokenizer_t *opened_tokenizer = NULL, *alone = NULL;
+    tlm_model_t *opened = NULL;
+    tlm_status_t status = tlm_model_open(&opened, &opened_tokenizer, NULL, path_of("told"));
+
+    if (status == TLM_OK)
+        status = tlm_checkpoint_tokenizer(&alone, path_of("told"));
+    tlm_tokenizer_free(opened_tokenizer);
+    tlm_tokenizer_free(alone);
+    tlm_model_free(opened);
+    return status;
+}
+
 const scenario_t model_file_scenarios[] = {
     {"save_hf", prepare, save_hf, clean_up, false},
     {"open_hf", prepare_folder, open_hf, clean_up, false},
@@ -143,5 +173,7 @@ const scenario_t model_file_scenarios[] = {
     {"open_gguf", prepare_gguf, open_gguf, clean_up, false},
     {"open_kept_gguf", prepare_gguf, open_kept_gguf, clean_up, false},
     {"open_kept_hf", prepare_folder, open_kept_hf, clean_up, false},
+    {"save_checkpoint_with_tokenizer", prepare, save_checkpoint, clean_up, false},
+    {"open_checkpoint_with_tokenizer", prepare_checkpoint, open_checkpoint, clean_up, false},
     {0},
 };

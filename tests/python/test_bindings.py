@@ -23,7 +23,7 @@ NOT_WRAPPED = {
     "tlm_grad_enabled": "no_grad() is all that is needed",
     "tlm_tensor_create": "Tensor copies values",
     "tlm_tokenizer_encode": "tlm_tokenizer_encode_with",
-    "tlm_checkpoint_save_with": "tlm_checkpoint_dir_save takes the same options",
+    "tlm_checkpoint_save": "tlm_checkpoint_save_with",
     "tlm_tokenizer_load_json": "tlm_tokenizer_open",
     "tlm_tokenizer_load_tiktoken": "tlm_tokenizer_open",
     "tlm_decoder_create": "tlm_decoder_create_with",

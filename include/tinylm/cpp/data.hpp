@@ -182,17 +182,43 @@ inline std::uint64_t load_checkpoint(const model &to, const optimizer &with,
 struct checkpoint_options {
     std::string metadata; /* a JSON object; empty: none */
     std::optional<double> validation_loss;
+    const tlm_tokenizer_t *tokenizer = nullptr; /* stored in the file */
 };
+
+namespace detail
+{
+
+inline tlm_checkpoint_options_t of(const checkpoint_options &options)
+{
+    tlm_checkpoint_options_t c = TLM_CHECKPOINT_OPTIONS_INIT;
+    c.metadata = options.metadata.empty() ? nullptr : options.metadata.c_str();
+    c.has_validation_loss = options.validation_loss.has_value();
+    c.validation_loss = options.validation_loss.value_or(0.0);
+    c.tokenizer = options.tokenizer;
+    return c;
+}
+
+} // namespace detail
+
+inline void save_checkpoint(const model &of, std::uint64_t iteration, const std::string &path,
+                            const checkpoint_options &options)
+{
+    const tlm_checkpoint_options_t c = detail::of(options);
+    check(tlm_checkpoint_save_with(of.get(), nullptr, iteration, path.c_str(), &c));
+}
+inline void save_checkpoint(const model &of, const optimizer &with, std::uint64_t iteration,
+                            const std::string &path, const checkpoint_options &options)
+{
+    const tlm_checkpoint_options_t c = detail::of(options);
+    check(tlm_checkpoint_save_with(of.get(), with.get(), iteration, path.c_str(), &c));
+}
 
 /** Saves to a directory, where the keep_last latest and the best stay; 0 keeps all. */
 inline void save_checkpoint_in(const model &of, const optimizer &with, std::uint64_t iteration,
                                const std::string &directory, std::int32_t keep_last = 0,
                                const checkpoint_options &options = {})
 {
-    tlm_checkpoint_options_t c = TLM_CHECKPOINT_OPTIONS_INIT;
-    c.metadata = options.metadata.empty() ? nullptr : options.metadata.c_str();
-    c.has_validation_loss = options.validation_loss.has_value();
-    c.validation_loss = options.validation_loss.value_or(0.0);
+    const tlm_checkpoint_options_t c = detail::of(options);
     check(
         tlm_checkpoint_dir_save(of.get(), with.get(), iteration, directory.c_str(), keep_last, &c));
 }
@@ -207,6 +233,11 @@ inline std::string best_checkpoint(const std::string &directory)
 {
     return detail::take(
         [&](char **path) { return tlm_checkpoint_dir_best(path, nullptr, directory.c_str()); });
+}
+/** The tokenizer that a checkpoint was saved with; empty if there is none. */
+inline tokenizer checkpoint_tokenizer(const std::string &path)
+{
+    return tokenizer(detail::make(tlm_checkpoint_tokenizer, path.c_str()));
 }
 /** The metadata that a checkpoint was saved with, or "{}". */
 inline std::string checkpoint_metadata(const std::string &path)

@@ -298,15 +298,16 @@ struct opened_model {
     model_file_options options;
 };
 
-/** A checkpoint, a folder of Hugging Face's transformers, or a GGUF file; for_inference:
- *  tlm_model_open_for_inference. */
-inline opened_model open_model(const std::string &path, bool for_inference = false)
+/** A checkpoint or a directory of them, a folder of Hugging Face's transformers, or a GGUF file;
+ *  for_inference: tlm_model_open_for_inference; without with_tokenizer, none is read. */
+inline opened_model open_model(const std::string &path, bool for_inference = false,
+                               bool with_tokenizer = true)
 {
     tlm_model_t *made = nullptr;
     tlm_tokenizer_t *with = nullptr;
     model_file_options options;
-    check((for_inference ? tlm_model_open_for_inference : tlm_model_open)(&made, &with, &options,
-                                                                          path.c_str()));
+    check((for_inference ? tlm_model_open_for_inference : tlm_model_open)(
+        &made, with_tokenizer ? &with : nullptr, &options, path.c_str()));
     return {model(made), tokenizer(with), options};
 }
 

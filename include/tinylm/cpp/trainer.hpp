@@ -40,6 +40,7 @@ struct trainer_options {
     std::uint64_t eval_tokens = 0;
     std::string checkpoint_path; /* empty: none */
     std::uint64_t save_every = 0;
+    const tlm_tokenizer_t *tokenizer = nullptr; /* stored in checkpoints; borrowed by the trainer */
     double peak_flops = 0.0;
     bool activation_checkpointing = false;
     bool save_on_cancel = false;
@@ -67,6 +68,7 @@ class trainer
         c.eval_tokens = options.eval_tokens;
         c.checkpoint_path = detail::or_null(options.checkpoint_path);
         c.save_every = options.save_every;
+        c.tokenizer = options.tokenizer;
         c.peak_flops = options.peak_flops;
         c.activation_checkpointing = options.activation_checkpointing;
         c.save_on_cancel = options.save_on_cancel;

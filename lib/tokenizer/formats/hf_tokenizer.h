@@ -10,8 +10,9 @@
 
 typedef struct tlmi_hf_file {
     const char *path;
+    const void *bytes; /* NULL: they are read from the path, as are the files beside it */
+    size_t size;       /* of the file */
     tlmi_json_t *root;
-    size_t size; /* of the file */
 
     bool is_byte_level; /* tokens are bytes, whose names are in the byte alphabet */
     tlmi_token_list_t vocab;

@@ -76,6 +76,8 @@ static tlm_status_t add_token(tlmi_hf_file_t *file, tlm_bytes_t content, int64_t
 /* Adds the tokens of the files beside this one that it lacks, as transformers does. */
 static tlm_status_t add_companions(tlmi_hf_file_t *file, int64_t *greatest)
 {
+    if (file->bytes != NULL)
+        return TLM_OK;
     TLMI_TRY(tlmi_companions_read(&file->companions, file->path));
     size_t limit = tlmi_token_list_limit(file->vocab.n + file->companions.n);
     for (size_t i = 0; i < file->companions.n; i++) {
@@ -276,7 +278,9 @@ static tlm_status_t keep_source(tlmi_hf_file_t *file)
 
 static tlm_status_t parse(tlmi_hf_file_t *file)
 {
-    TLMI_TRY(tlmi_json_read_file(&file->root, &file->size, file->path));
+    TLMI_TRY(file->bytes == NULL
+                 ? tlmi_json_read_file(&file->root, &file->size, file->path)
+                 : tlmi_json_parse(&file->root, file->bytes, file->size, file->path));
     TLMI_TRY(tlmi_token_list_init(&file->vocab, file->size));
     if (!tlmi_json_is_object(file->root))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the file is not a JSON object", file->path);
@@ -334,6 +338,26 @@ static void release(tlmi_hf_file_t *file)
     tlmi_json_free(file->root);
 }
 
+static tlm_status_t load(tlm_tokenizer_t **out, tlmi_hf_file_t *file,
+                         const tlm_tokenizer_options_t *options)
+{
+    tlm_status_t status = read_all(file, options);
+
+    if (status == TLM_OK)
+        status = build(out, file, options->ignore_merges);
+    release(file);
+    return status;
+}
+
+tlm_status_t tlmi_tokenizer_read_json(tlm_tokenizer_t **out, const void *bytes, size_t size,
+                                      const char *path)
+{
+    const tlm_tokenizer_options_t defaults = TLM_TOKENIZER_OPTIONS_INIT;
+    tlmi_hf_file_t file = {.path = path, .bytes = bytes, .size = size};
+
+    return load(out, &file, &defaults);
+}
+
 tlm_status_t tlm_tokenizer_load_json(tlm_tokenizer_t **out, const char *path,
                                      const tlm_tokenizer_options_t *options)
 {
@@ -343,9 +367,5 @@ tlm_status_t tlm_tokenizer_load_json(tlm_tokenizer_t **out, const char *path,
     TLMI_REQUIRE("tokenizer_load_json", path);
     tlm_tokenizer_options_t known;
     TLMI_TRY(tlmi_tokenizer_read_options(&known, "tokenizer_load_json", options));
-    tlm_status_t status = read_all(&file, &known);
-    if (status == TLM_OK)
-        status = build(out, &file, known.ignore_merges);
-    release(&file);
-    return status;
+    return load(out, &file, &known);
 }

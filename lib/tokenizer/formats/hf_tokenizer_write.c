@@ -14,14 +14,15 @@
 #include "tokenizer/formats/token_files.h"
 
 typedef struct hf_writer {
+    const char *what; /* begins messages */
     const tlm_tokenizer_t *tokenizer;
-    tlmi_writer_t *file;
+    tlmi_normal_text_t text;
     tlmi_token_names_t names;
 } hf_writer_t;
 
 static tlm_status_t put(hf_writer_t *writer, const char *text)
 {
-    return tlmi_writer_write(writer->file, text, strlen(text));
+    return tlmi_normal_text_append(&writer->text, text, strlen(text));
 }
 
 /* Writes UTF-8 text as a JSON string. */
@@ -35,7 +36,7 @@ static tlm_status_t put_string(hf_writer_t *writer, const char *text, size_t siz
     if (status == TLM_OK)
         status = tlmi_json_dump(&json, &json_size, string);
     if (status == TLM_OK)
-        status = tlmi_writer_write(writer->file, json, json_size);
+        status = tlmi_normal_text_append(&writer->text, json, json_size);
     tlmi_free(json);
     tlmi_json_free(string);
     return status;
@@ -52,8 +53,8 @@ static tlm_status_t put_spelling(hf_writer_t *writer, uint32_t id)
     for (; (escaped = strpbrk(text, "\"\\")) != NULL; text = escaped + 1) {
         const char pair[2] = {'\\', *escaped};
 
-        TLMI_TRY(tlmi_writer_write(writer->file, text, (size_t)(escaped - text)));
-        TLMI_TRY(tlmi_writer_write(writer->file, pair, 2));
+        TLMI_TRY(tlmi_normal_text_append(&writer->text, text, (size_t)(escaped - text)));
+        TLMI_TRY(tlmi_normal_text_append(&writer->text, pair, 2));
     }
     return put(writer, text);
 }
@@ -103,8 +104,9 @@ static tlm_status_t put_pre_tokenizer(hf_writer_t *writer)
 {
     const char *pattern = tlmi_pretokenizer_pattern(writer->tokenizer->pretokenizer);
     if (pattern == NULL)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "tokenizer_save_json: the tokenizer splits texts in "
-                                              "several steps, which cannot be written");
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: the tokenizer splits texts in several steps, which cannot be written",
+                         writer->what);
     bool is_gpt2 = strcmp(pattern, TLM_PATTERN_GPT2) == 0;
     TLMI_TRY(put(writer, "\"pre_tokenizer\":"));
     if (!is_gpt2) {
@@ -176,8 +178,7 @@ static tlm_status_t put_normalizer(hf_writer_t *writer)
         return put(writer, "\"normalizer\":null,\n");
     if (normalizer == &tlmi_nfc)
         return put(writer, "\"normalizer\":{\"type\":\"NFC\"},\n");
-    return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                     "tokenizer_save_json: the normalizer %s cannot be written",
+    return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the normalizer %s cannot be written", writer->what,
                      normalizer->kind->name);
 }
 
@@ -189,10 +190,8 @@ static tlm_status_t put_components(hf_writer_t *writer)
     if (source != NULL)
         return put(writer, source->components);
     if (writer->tokenizer->decoder != NULL || writer->tokenizer->template != NULL)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "tokenizer_save_json: the tokenizer's %s cannot be "
-                         "written",
-                         writer->tokenizer->decoder != NULL ? "decoder" : "template");
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: the tokenizer's %s cannot be written",
+                         writer->what, writer->tokenizer->decoder != NULL ? "decoder" : "template");
     TLMI_TRY(put(writer, "\"truncation\":null,\"padding\":null,\n"));
     TLMI_TRY(put_normalizer(writer));
     TLMI_TRY(put_pre_tokenizer(writer));
@@ -226,21 +225,40 @@ static tlm_status_t put_all(hf_writer_t *writer)
     return put(writer, "}}\n");
 }
 
+tlm_status_t tlmi_tokenizer_write_json(char **out, size_t *size, const tlm_tokenizer_t *tokenizer,
+                                       const char *what)
+{
+    hf_writer_t writer = {.what = what, .tokenizer = tokenizer};
+    tlm_status_t status;
+
+    TLMI_TRY_OR(done, tlmi_token_names_init(&writer.names, tokenizer, what));
+    TLMI_TRY_OR(done, put_all(&writer));
+    *out = (char *)writer.text.bytes;
+    *size = writer.text.size;
+    writer.text = (tlmi_normal_text_t){0};
+done:
+    tlmi_normal_text_release(&writer.text);
+    tlmi_token_names_release(&writer.names);
+    return status;
+}
+
 tlm_status_t tlm_tokenizer_save_json(const tlm_tokenizer_t *tokenizer, const char *path)
 {
-    hf_writer_t writer = {.tokenizer = tokenizer};
+    tlmi_writer_t *file = NULL;
+    char *text = NULL;
+    size_t size;
     tlm_status_t status;
 
     TLMI_REQUIRE("tokenizer_save_json", tokenizer);
     TLMI_REQUIRE("tokenizer_save_json", path);
-    TLMI_TRY_OR(done, tlmi_token_names_init(&writer.names, tokenizer, "tokenizer_save_json"));
-    TLMI_TRY_OR(done, tlmi_writer_open(&writer.file, path));
-    status = put_all(&writer);
+    TLMI_TRY_OR(done, tlmi_tokenizer_write_json(&text, &size, tokenizer, "tokenizer_save_json"));
+    TLMI_TRY_OR(done, tlmi_writer_open(&file, path));
+    status = tlmi_writer_write(file, text, size);
     if (status == TLM_OK)
-        status = tlmi_writer_commit(writer.file);
+        status = tlmi_writer_commit(file);
     else
-        tlmi_writer_abort(writer.file);
+        tlmi_writer_abort(file);
 done:
-    tlmi_token_names_release(&writer.names);
+    tlmi_free(text);
     return status;
 }

@@ -262,6 +262,13 @@ tlm_status_t tlmi_vocab_txt_load(tlm_tokenizer_t **out, const char *path,
 tlm_status_t tlmi_sentencepiece_load(tlm_tokenizer_t **out, const char *path,
                                      const tlm_tokenizer_options_t *options);
 
+/* A tokenizer.json in memory. The caller owns *out; messages of writing begin with `what`, those of
+ * reading with `path`. See tlm_tokenizer_save_json and tlm_tokenizer_load_json for errors. */
+tlm_status_t tlmi_tokenizer_write_json(char **out, size_t *size, const tlm_tokenizer_t *tokenizer,
+                                       const char *what);
+tlm_status_t tlmi_tokenizer_read_json(tlm_tokenizer_t **out, const void *bytes, size_t size,
+                                      const char *path);
+
 /* Tokenizers in GGUF files. */
 
 /* Writes a tokenizer for a model of vocab_size tokens. NULL records that there is none. */

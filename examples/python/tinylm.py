@@ -35,7 +35,7 @@ __all__ = [
     "StateError", "RegexError", "NonFiniteError", "CancelledError", "SpecialTokenError", "version",
     "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level",
     "cpu_features", "gemm_kernel_name", "shutdown",
-    "random_bits", "BpeTrainer", "PATTERNS", "Tokenizer", "train_bpe", "nfc", "Tensor", "no_grad", "where",
+    "random_bits", "BpeTrainer", "PATTERNS", "Tokenizer", "train_bpe", "nfc", "CHAT_TEMPLATES", "ChatTemplate", "Tensor", "no_grad", "where",
     "concat", "linear", "embedding", "rms_norm", "silu_mul", "swiglu", "rope", "softmax", "attention",
     "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW", "Muon",
     "SGD", "clip_grad_norm", "clip_norm", "adamw_update", "cosine_schedule", "schedule_learning_rate",
@@ -231,6 +231,16 @@ class _PadOptions(_Options):
                 ("reserved", c_uint32)]
 
 
+class _ChatMessage(ctypes.Structure):
+    _fields_ = [("role", c_char_p), ("content", c_char_p), ("size", c_size_t)]
+
+
+class _ChatOptions(_Options):
+    _type = b"tlm_chat_options_t"
+    _fields_ = [("size", c_size_t), ("add_generation_prompt", c_bool), ("reserved", c_uint8 * 7),
+                ("variables", c_char_p), ("now", c_int64)]
+
+
 class _ModelOptions(_Options):
     _type = b"tlm_model_options_t"
     _fields_ = [("size", c_size_t), ("vocab_size", c_int64), ("context_length", c_int64),
@@ -424,6 +434,15 @@ _STATUS_FUNCTIONS = {
     "tlm_tokenizer_offsets": [_SIZES, c_void_p, _IDS, c_size_t],
     "tlm_tokenizer_character_spans": [_SIZES, c_void_p, _IDS, c_size_t],
     "tlm_tokenizer_longest_tokens": [_IDS, _SIZES, c_void_p, c_size_t],
+    "tlm_chat_template_open": [_OUT, c_char_p],
+    "tlm_chat_template_create": [_OUT, c_char_p],
+    "tlm_chat_template_parse": [_OUT, c_char_p, c_size_t, c_char_p, c_char_p],
+    "tlm_chat_template_source": [POINTER(c_char_p), _SIZES, c_void_p],
+    "tlm_chat_template_render": [_OUT, _SIZES, c_void_p, POINTER(_ChatMessage), c_size_t,
+                                 POINTER(_ChatOptions)],
+    "tlm_chat_template_encode": [POINTER(_IDS), POINTER(POINTER(c_uint8)), _SIZES, c_void_p, c_void_p,
+                                 POINTER(_ChatMessage), c_size_t, POINTER(_ChatOptions)],
+    "tlm_chat_template_end_token": [_IDS, c_void_p, c_void_p],
     "tlm_encoder_create": [_OUT, c_void_p, _IdsCallback, c_void_p],
     "tlm_encoder_push": [c_void_p, c_char_p, c_size_t],
     "tlm_encoder_finish": [c_void_p],
@@ -544,6 +563,7 @@ _OTHER_FUNCTIONS = {
     "tlm_version": (c_char_p, []),
     "tlm_pattern_by_name": (c_char_p, [c_char_p]),
     "tlm_pattern_name": (c_char_p, [c_size_t]),
+    "tlm_chat_template_name": (c_char_p, [c_size_t]),
     "tlm_abi_version": (c_uint32, []),
     "tlm_status_name": (c_char_p, [c_int32]),
     "tlm_error_message": (c_char_p, []),
@@ -555,7 +575,7 @@ _OTHER_FUNCTIONS = {
     "tlm_set_grad_enabled": (c_bool, [c_bool]),
     "tlm_free": (None, [c_void_p]),
     **{f"tlm_{name}_free": (None, [c_void_p])
-       for name in ("bpe_trainer", "tokenizer", "encoder", "decoder", "tensor", "optimizer",
+       for name in ("bpe_trainer", "tokenizer", "chat_template", "encoder", "decoder", "tensor", "optimizer",
                     "dataset", "loader", "token_writer", "model", "generator", "trainer")},
     "tlm_tokenizer_vocab_size": (c_uint32, [c_void_p]),
     "tlm_tokenizer_trim": (None, [c_void_p]),
@@ -1224,6 +1244,91 @@ def train_bpe(input_path: Path, vocab_size: int, special_tokens: Iterable[Text] 
     tokenizer = Tokenizer.train(files=[input_path], vocab_size=vocab_size,
                                 special_tokens=special_tokens, **options)
     return tokenizer.vocab, tokenizer.merges
+
+
+def _chat_names() -> list[str]:
+    names = []
+    while (name := _lib.tlm_chat_template_name(len(names))) is not None:
+        names.append(name.decode())
+    return names
+
+
+# Names of well-known chat templates, for ChatTemplate.
+CHAT_TEMPLATES = _chat_names()
+Messages = Iterable[Mapping[str, Text]]
+
+
+class ChatTemplate(_Handle):
+    """How a model's conversations become text: a well-known template by its name, such as "chatml". A
+    conversation is a list of {"role": ..., "content": ...}. Further keyword arguments are variables of the
+    template, such as enable_thinking=False; `now` is the time for templates that write the date."""
+
+    _free = "tlm_chat_template_free"
+
+    def __init__(self, name: str) -> None:
+        handle = c_void_p()
+        _lib.tlm_chat_template_create(byref(handle), name.encode())
+        self._handle = handle
+
+    @classmethod
+    def open(cls, path: Path) -> ChatTemplate:
+        """Reads the template of a folder of transformers, a GGUF file, or a file of its own."""
+        handle = c_void_p()
+        _lib.tlm_chat_template_open(byref(handle), os.fsencode(path))
+        return cls._wrap(handle)
+
+    @classmethod
+    def parse(cls, source: Text, bos_token: str | None = None, eos_token: str | None = None) -> ChatTemplate:
+        """Makes a template from Jinja text."""
+        text, handle = _utf8(source), c_void_p()
+        _lib.tlm_chat_template_parse(byref(handle), text, len(text), None if bos_token is None else bos_token.encode(),
+                                     None if eos_token is None else eos_token.encode())
+        return cls._wrap(handle)
+
+    @property
+    def source(self) -> str:
+        """The Jinja text."""
+        text, size = c_char_p(), c_size_t()
+        _lib.tlm_chat_template_source(byref(text), byref(size), self._handle)
+        return ctypes.string_at(text, size.value).decode()
+
+    def render(self, messages: Messages, add_generation_prompt: bool = False, now: int = 0,
+               **variables: Any) -> str:
+        """The conversation as text."""
+        text, size, array = c_void_p(), c_size_t(), self._messages(messages)
+        _lib.tlm_chat_template_render(byref(text), byref(size), self._handle, array, len(array),
+                                      byref(self._options(add_generation_prompt, now, variables)))
+        result = ctypes.string_at(text, size.value)
+        _lib.tlm_free(text)
+        return result.decode(errors="replace")
+
+    def encode(self, tokenizer: Tokenizer, messages: Messages, add_generation_prompt: bool = False, now: int = 0,
+               **variables: Any) -> tuple[list[int], list[int]]:
+        """(ids, mask): 1 in the mask for what the assistant says, with the token that ends its turn, and 0
+        for the rest. A special token in a message is plain text."""
+        ids, mask, n, array = _IDS(), POINTER(c_uint8)(), c_size_t(), self._messages(messages)
+        _lib.tlm_chat_template_encode(byref(ids), byref(mask), byref(n), self._handle, tokenizer._handle, array,
+                                      len(array), byref(self._options(add_generation_prompt, now, variables)))
+        result = ids[:n.value], mask[:n.value]
+        _lib.tlm_free(ids)
+        _lib.tlm_free(mask)
+        return result
+
+    def end_token(self, tokenizer: Tokenizer) -> int:
+        """The id of the special token that ends an answer."""
+        token_id = c_uint32()
+        _lib.tlm_chat_template_end_token(byref(token_id), self._handle, tokenizer._handle)
+        return token_id.value
+
+    @staticmethod
+    def _messages(messages: Messages) -> Any:
+        pairs = [(_utf8(message["role"]), _utf8(message["content"])) for message in messages]
+        return (_ChatMessage * len(pairs))(*[(role, content, len(content)) for role, content in pairs])
+
+    @staticmethod
+    def _options(add_generation_prompt: bool, now: int, variables: dict[str, Any]) -> _ChatOptions:
+        return _ChatOptions(add_generation_prompt=add_generation_prompt, now=now,
+                            variables=json.dumps(variables).encode() if variables else None)
 
 
 def nfc(text: Text) -> bytes:

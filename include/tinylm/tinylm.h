@@ -9,6 +9,7 @@
 #include "communicator.h"
 #include "tokenizer.h"
 #include "encode.h"
+#include "chat.h"
 #include "bpe_trainer.h"
 #include "tokenizer_files.h"
 #include "tensor.h"

@@ -152,7 +152,7 @@ done:
 
 static tlmi_text_pipeline_t plain_pipeline(const tlm_tokenizer_t *tokenizer)
 {
-    return (tlmi_text_pipeline_t){NULL, tokenizer->normalizer, tokenizer->pretokenizer};
+    return (tlmi_text_pipeline_t){NULL, tokenizer->normalizer, tokenizer->pretokenizer, NULL};
 }
 
 void tlmi_encode_plan_init_default(tlmi_encode_plan_t *plan, const char *function,

@@ -323,7 +323,7 @@ static tlm_status_t refuse_disallowed(const tlmi_encode_plan_t *plan, const uint
 
     if (plan->disallowed == NULL ||
         !tlmi_special_tokens_find(&match, plan->disallowed, TLMI_RAW_TEXT, text, end, start, start,
-                                  true))
+                                  true, NULL))
         return TLM_OK;
     length = match.end - match.start < 100 ? (int)(match.end - match.start) : 100;
     name = (const char *)text + match.start;

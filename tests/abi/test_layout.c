@@ -61,6 +61,13 @@ FIELD(tlm_encode_options_t, add_special_tokens, 64, 1);
 FIELD(tlm_encode_options_t, whole_texts, 65, 1);
 FIELD(tlm_encode_options_t, reserved, 66, 6);
 
+SIZE(tlm_chat_options_t, 32);
+FIELD(tlm_chat_options_t, size, 0, 8);
+FIELD(tlm_chat_options_t, add_generation_prompt, 8, 1);
+FIELD(tlm_chat_options_t, reserved, 9, 7);
+FIELD(tlm_chat_options_t, variables, 16, 8);
+FIELD(tlm_chat_options_t, now, 24, 8);
+
 SIZE(tlm_muon_options_t, 56);
 FIELD(tlm_muon_options_t, size, 0, 8);
 FIELD(tlm_muon_options_t, learning_rate, 8, 8);

@@ -15,6 +15,7 @@ typedef union room {
 } room_t;
 
 static tlm_tokenizer_t *tokenizer;
+static tlm_chat_template_t *chat_template;
 static tlm_model_t *model;
 static tlm_dataset_t *dataset;
 static tlm_loader_t *loader;
@@ -41,6 +42,7 @@ static void make_objects(void)
     loading.context_length = 4;
     training.steps = 1000;
     tokenizer = make_small_tokenizer(NULL, "<a>", "<b>", NULL);
+    ASSERT_OK(tlm_chat_template_create(&chat_template, "chatml"));
     ASSERT_OK(tlm_model_create(&model, &shape));
     ASSERT_OK(tlm_model_parameters(&parameters, &n, model));
     ASSERT_OK(tlm_generator_create(&generator, model));
@@ -65,6 +67,7 @@ static void free_objects(void)
     tlm_generator_free(generator);
     tlm_model_free(model);
     tlm_tokenizer_free(tokenizer);
+    tlm_chat_template_free(chat_template);
 }
 
 /* ---- Options ---------------------------------------------------------------------------- */
@@ -150,6 +153,31 @@ static tlm_status_t tokenizer_create_(const void *options)
 }
 
 static const tlm_bytes_t texts[2] = {{(const uint8_t *)"the", 3}, {(const uint8_t *)"hat", 3}};
+
+static const tlm_chat_message_t hello = {"user", "hello", 5};
+
+static tlm_status_t chat_template_render_(const void *options)
+{
+    size_t size;
+    char *text;
+    tlm_status_t status = tlm_chat_template_render(&text, &size, chat_template, &hello, 1, options);
+
+    if (status == TLM_OK)
+        tlm_free(text);
+    return status;
+}
+
+static tlm_status_t chat_template_encode_(const void *options)
+{
+    uint32_t *ids;
+    size_t n;
+    tlm_status_t status =
+        tlm_chat_template_encode(&ids, NULL, &n, chat_template, tokenizer, &hello, 1, options);
+
+    if (status == TLM_OK)
+        tlm_free(ids);
+    return status;
+}
 
 static tlm_status_t tokenizer_encode_with_(const void *options)
 {
@@ -296,6 +324,8 @@ static const struct {
     {"tlm_tokenizer_create", tokenizer_create_, "tlm_tokenizer_options_t"},
     {"tlm_tokenizer_decode_batch", tokenizer_decode_batch_, "tlm_decode_options_t"},
     {"tlm_tokenizer_decode_with", tokenizer_decode_with_, "tlm_decode_options_t"},
+    {"tlm_chat_template_render", chat_template_render_, "tlm_chat_options_t"},
+    {"tlm_chat_template_encode", chat_template_encode_, "tlm_chat_options_t"},
     {"tlm_tokenizer_encode_batch", tokenizer_encode_batch_, "tlm_encode_options_t"},
     {"tlm_tokenizer_encode_padded", pad_, "tlm_pad_options_t"},
     {"tlm_tokenizer_encode_padded", tokenizer_encode_padded_, "tlm_encode_options_t"},

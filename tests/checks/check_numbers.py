@@ -10,7 +10,8 @@ import sys
 
 ALLOWED = {"base/number.c"}
 STRING = re.compile(r'"(?:\\.|[^"\\\n])*"')
-FORMAT = re.compile(r"%[-+ #0']*(?:\d+|\*)?(?:\.(?:\d+|\*)?)?L?l?([aAeEfFgG])")
+# "{% if" in a string is a block of a chat template.
+FORMAT = re.compile(r"(?<!\{)%[-+ #0']*(?:\d+|\*)?(?:\.(?:\d+|\*)?)?L?l?([aAeEfFgG])")
 CALL = re.compile(
     r"\b(strtod|strtof|strtold|strtod_l|atof|strfrom[dfl]|localeconv|nl_langinfo|"
     r"is(?:alnum|alpha|blank|cntrl|digit|graph|lower|print|punct|space|upper|xdigit)|to(?:lower|upper)|"

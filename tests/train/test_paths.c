@@ -83,6 +83,7 @@ READS(load_tiktoken, tlm_tokenizer_t, tlm_tokenizer_free,
 READS(load_json, tlm_tokenizer_t, tlm_tokenizer_free, tlm_tokenizer_load_json(&out, path, NULL))
 READS(open_tokenizer, tlm_tokenizer_t, tlm_tokenizer_free,
       tlm_tokenizer_open(&out, path, &with_pattern))
+READS(open_chat, tlm_chat_template_t, tlm_chat_template_free, tlm_chat_template_open(&out, path))
 READS(load_model, tlm_model_t, tlm_model_free, tlm_model_load(&out, path))
 READS(open_model, tlm_model_t, tlm_model_free, tlm_model_open(&out, NULL, NULL, path))
 READS(open_for_inference, tlm_model_t, tlm_model_free,
@@ -136,6 +137,7 @@ static const access_t readers[] = {
     {"tlm_tokenizer_load_tiktoken", load_tiktoken, false, false},
     {"tlm_tokenizer_load_json", load_json, false, false},
     {"tlm_tokenizer_open", open_tokenizer, false, false},
+    {"tlm_chat_template_open", open_chat, true, false},
     {"tlm_model_load", load_model, false, false},
     {"tlm_model_open", open_model, false, false},
     {"tlm_model_open_for_inference", open_for_inference, false, false},

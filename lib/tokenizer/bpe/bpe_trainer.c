@@ -187,7 +187,7 @@ tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
     TLMI_TRY_OR(fail, tlmi_pretokenizer_create(&trainer->pretokenizer, known.pattern));
     trainer->pipeline =
         (tlmi_text_pipeline_t){trainer->special, known.base == NULL ? NULL : known.base->normalizer,
-                               trainer->pretokenizer};
+                               trainer->pretokenizer, NULL};
     tlmi_pretoken_sink_t sink = counting_sink(&trainer->open_counts);
     tlmi_text_stream_init(&trainer->stream, &trainer->pipeline, &sink);
     *out = trainer;

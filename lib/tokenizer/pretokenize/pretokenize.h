@@ -369,13 +369,18 @@ typedef struct tlmi_special_match {
     size_t index;
 } tlmi_special_match_t;
 
+/* Says where a token of the raw text may stand; elsewhere it is not found. */
+typedef struct tlmi_special_guard {
+    bool (*allows)(const struct tlmi_special_guard *guard, size_t index, size_t start, size_t end);
+} tlmi_special_guard_t;
+
 /* Finds the first special token at or after `from`, among those that are searched for in such a
- * text. It takes no white space before `least`, where the last token ended. Unless `final`, the
+ * text and that `guard` (NULL: none) allows. It takes no white space before `least`, where the last token ended. Unless `final`, the
  * text may continue after `size`, and the search stops where the result would depend on that
  * continuation; the tokens must then be plain. */
 bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_tokens_t *special,
                               int stage, const uint8_t *text, size_t size, size_t from,
-                              size_t least, bool final);
+                              size_t least, bool final, const tlmi_special_guard_t *guard);
 
 /* Whether a special token in the text spans position `at` or, if `or_ends`, ends there. */
 bool tlmi_special_tokens_cross(const tlmi_special_tokens_t *special, const uint8_t *text,
@@ -395,6 +400,7 @@ typedef struct tlmi_text_pipeline {
     const tlmi_special_tokens_t *special; /* NULL: no special tokens */
     const tlmi_normalizer_t *normalizer;  /* NULL: the text is not normalized */
     const tlmi_pretokenizer_t *pretokenizer;
+    const tlmi_special_guard_t *guard; /* for tlmi_split_text of whole texts; NULL: none */
 } tlmi_text_pipeline_t;
 
 /* Callbacks that receive the pretokens and special tokens of a text, in order. */

@@ -314,10 +314,10 @@ static size_t next_candidate(const needles_t *needles, const uint8_t *text, size
     return size;
 }
 
-/* Returns the longest token at text[at]; NULL if there is none. Unless `final`, it may be one of
- * which the text has only the beginning. */
+/* Returns the longest token at text[at] that the guard allows; NULL if there is none. Unless
+ * `final`, it may be one of which the text has only the beginning. */
 static const needle_t *longest_at(const needles_t *needles, const uint8_t *text, size_t size,
-                                  size_t at, bool final)
+                                  size_t at, bool final, const tlmi_special_guard_t *guard)
 {
     size_t left = size - at;
 
@@ -325,7 +325,8 @@ static const needle_t *longest_at(const needles_t *needles, const uint8_t *text,
         const tlm_bytes_t *bytes = &needles->items[i].bytes;
 
         if ((left >= bytes->size || !final) &&
-            memcmp(text + at, bytes->data, left < bytes->size ? left : bytes->size) == 0)
+            memcmp(text + at, bytes->data, left < bytes->size ? left : bytes->size) == 0 &&
+            (guard == NULL || guard->allows(guard, needles->items[i].index, at, at + bytes->size)))
             return &needles->items[i];
     }
     return NULL;
@@ -333,7 +334,7 @@ static const needle_t *longest_at(const needles_t *needles, const uint8_t *text,
 
 bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_tokens_t *special,
                               int stage, const uint8_t *text, size_t size, size_t from,
-                              size_t least, bool final)
+                              size_t least, bool final, const tlmi_special_guard_t *guard)
 {
     const needles_t *needles = special->in_text[stage];
 
@@ -344,7 +345,7 @@ bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_to
         from = next_candidate(needles, text, size, from);
         if (from == size)
             return false;
-        const needle_t *needle = longest_at(needles, text, size, from, final);
+        const needle_t *needle = longest_at(needles, text, size, from, final, guard);
         if (needle == NULL)
             continue;
         uint8_t flags = special->flags[needle->index];
@@ -377,7 +378,7 @@ bool tlmi_special_tokens_at(const tlmi_special_tokens_t *special, const uint8_t 
     const needles_t *needles = special->in_text[TLMI_RAW_TEXT];
 
     return needles != NULL && !needles->depends_on_sides &&
-           longest_at(needles, text, size, at, true) != NULL;
+           longest_at(needles, text, size, at, true, NULL) != NULL;
 }
 
 static bool crosses(const needles_t *needles, const uint8_t *text, size_t size, size_t at,

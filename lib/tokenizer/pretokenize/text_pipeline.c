@@ -76,7 +76,7 @@ static bool find_special(tlmi_special_match_t *match, const tlmi_text_pipeline_t
 {
     if (pipeline->special != NULL)
         return tlmi_special_tokens_find(match, pipeline->special, TLMI_RAW_TEXT, text, size, from,
-                                        least, final);
+                                        least, final, pipeline->guard);
     match->start = size;
     return false;
 }
@@ -94,7 +94,7 @@ static tlm_status_t split_normal(const tlmi_text_pipeline_t *pipeline, const uin
     for (;;) {
         tlmi_special_match_t match;
         bool found = tlmi_special_tokens_find(&match, special, TLMI_NORMALIZED_TEXT, text, size,
-                                              next, at, true);
+                                              next, at, true, NULL);
 
         if (match.start > at)
             TLMI_TRY(tlmi_pretokenize(pipeline->pretokenizer, text + at, match.start - at,

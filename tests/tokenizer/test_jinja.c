@@ -1,0 +1,330 @@
+/* The part of Jinja that chat templates use. The expected texts are those of Jinja 3.1 with the
+ * settings of transformers; tests/python/test_chat_peers.py compares many more. */
+#include "base_support.h"
+
+typedef struct pair {
+    const char *source, *expected;
+} pair_t;
+
+static const pair_t pairs[] = {
+    {"text only", "text only"},
+    {"", ""},
+    {"a\n", "a"},
+    {"a\n\n", "a\n"},
+    {"{# comment #}x{#- y -#} z", "xz"},
+    {"  {# c #}\nx", "x"},
+    {"a  {%- if true -%}  b  {%- endif -%}  c", "abc"},
+    {"a\n  {% if true %}\nb\n  {% endif %}\nc", "a\nb\nc"},
+    {"a {%+ if true %} b{% endif %}", "a  b"},
+    {"{{ 'a' 'b' \"c\" }}", "abc"},
+    {"{{ 'it\\'s \\\"q\\\" \\\\ \\n|\\t|\\x41|\\u00e9|\\q' }}",
+     "it's \"q\" \\ \n|\t|A|\xc3\xa9|\\q"},
+    {"{{ 1 + 2 * 3 }} {{ (1 + 2) * 3 }} {{ 7 // 2 }} {{ -7 // 2 }} {{ 7 % 3 }} {{ -7 % 3 }} {{ 1 / "
+     "2 }} {{ 6 / 2 }}",
+     "7 9 3 -4 1 2 0.5 3.0"},
+    {"{{ 1.5 + 1 }} {{ 2.0 }} {{ 0.1 }} {{ 100000.0 }}", "2.5 2.0 0.1 100000.0"},
+    {"{{ true }} {{ none }} {{ not true }} {{ missing }}|{{ missing is defined }}",
+     "True None False |False"},
+    {"{{ 1 < 2 }} {{ 1 < 2 < 3 }} {{ 1 < 3 < 2 }} {{ 'a' < 'b' }} {{ 2 >= 2 }} {{ 1 != 1.0 }} {{ "
+     "true == 1 }} {{ 'a' == 1 }}",
+     "True True False True True False True False"},
+    {"{{ 'b' in 'abc' }} {{ 'x' not in 'abc' }} {{ 1 in [1, 2] }} {{ 'k' in {'k': 1} }} {{ 'a' in "
+     "missing }}",
+     "True True True True False"},
+    {"{{ 'a' or 'b' }} {{ '' or 'b' }} {{ 'a' and 'b' }} {{ 0 and 1 }} {{ [] or 'e' }}",
+     "a b b 0 e"},
+    {"{{ not 1 == 2 }} {{ not false and false }} {{ 'x' if 1 > 2 else 'y' }} {{ 'x' if false }}|",
+     "True False y |"},
+    {"{{ 'a' + 'b' | upper }} {{ ('a' + 'b') | upper }} {{ 1 ~ 'a' ~ none }}", "aB AB 1aNone"},
+    {"{{ [1, 'a'][1] }} {{ [1, 2, 3][-1] }} {{ 'abc'[0] }} {{ 'h\xc3\xa9llo'[1] }} {{ [1][5] }}|{{ "
+     "'abc'[9] }}|",
+     "a 3 a \xc3\xa9 ||"},
+    {"{{ 'abcdef'[1:3] }} {{ 'abcdef'[-2:] }} {{ 'abc'[:-1] }} {{ 'h\xc3\xa9\xe4\xbd\xa0'[1:] }} "
+     "{{ 'abc'[5:] }}|{{ 'abc'[2:1] }}|",
+     "bc ef ab \xc3\xa9\xe4\xbd\xa0 ||"},
+    {"{% for x in [1, 2, 3, 4][::-1] %}{{ x }}{% endfor %} {% for x in [1, 2, 3, 4, 5][::2] %}{{ x "
+     "}}{% endfor %} {% for x in [1, 2, 3][5:] %}{{ x }}{% else %}none{% endfor %}",
+     "4321 135 none"},
+    {"{% for x in range(3) %}{{ x }}{% endfor %} {% for x in range(2, 8, 3) %}{{ x }}{% endfor %} "
+     "{% for x in range(3, 0, -1) %}{{ x }}{% endfor %}",
+     "012 25 321"},
+    {"{% for x in 'ab' %}{{ loop.index }}{{ loop.index0 }}{{ loop.first }}{{ loop.last }}{{ "
+     "loop.length }}{{ loop.revindex }}{{ loop.revindex0 }}{{ x }} {% endfor %}",
+     "10TrueFalse221a 21FalseTrue210b "},
+    {"{% for x in [1, 2, 3] if x != 2 %}{{ x }}/{{ loop.length }} {% endfor %}", "1/2 3/2 "},
+    {"{% for x in [1, 2, 3] %}{{ loop.previtem }}<{{ loop.nextitem }};{% endfor %}", "<2;1<3;2<;"},
+    {"{% for a, b in [[1, 2], [3, 4]] %}{{ a }}-{{ b }} {% endfor %}{% for k, v in {'x': 1, 'y': "
+     "2}.items() %}{{ k }}={{ v }} {% endfor %}",
+     "1-2 3-4 x=1 y=2 "},
+    {"{% for x in [1, 2, 3, 4] %}{% if x == 2 %}{% continue %}{% endif %}{% if x == 4 %}{% break "
+     "%}{% endif %}{{ x }}{% endfor %}",
+     "13"},
+    {"{% set x = 1 %}{% for i in [1, 2] %}{{ x }}{% set x = 5 %}{{ x }}{% endfor %}{{ x }}",
+     "15151"},
+    {"{% set ns = namespace(a=1, b='z') %}{% for i in [1, 2] %}{% set ns.a = ns.a + i %}{% endfor "
+     "%}{{ ns.a }}{{ ns.b }}{{ ns.c }}",
+     "4z"},
+    {"{% if true %}{% set y = 3 %}{% endif %}{{ y }} {% set a, b = 1, 2 %}{{ a }}{{ b }} {% set t "
+     "= (1, 2) %}{{ t[1] }}",
+     "3 12 2"},
+    {"{% set b %}x{{ 1 }}{% endset %}[{{ b }}]", "[x1]"},
+    {"{% macro f(a, b='d') %}<{{ a }}{{ b }}>{% endmacro %}{{ f(1) }}{{ f(1, 2) }}{{ f(b=3, a=4) "
+     "}}",
+     "<1d><12><43>"},
+    {"{% set g = 'G' %}{% macro f() %}{{ g }}{% endmacro %}{% for g in [1] %}{{ f() }}{% endfor %}",
+     "G"},
+    {"{% if false %}a{% elif 1 %}b{% else %}c{% endif %}{% if 0 %}a{% else %}d{% endif %}", "bd"},
+    {"[{{ '  a b  ' | trim }}][{{ ' a '.strip() }}][{{ ' a '.lstrip() }}][{{ ' a '.rstrip() }}][{{ "
+     "'xxaxx'.strip('x') }}][{{ 'abcab'.lstrip('ba') }}][{{ '\xe3\x80\x80"
+     "a\xc2\xa0' | trim }}]",
+     "[a b][a][a ][ a][a][cab][a]"},
+    {"{{ 'a,b,c'.split(',') | join('|') }} {{ ' a  b '.split() | join('|') }} {{ "
+     "'a</t>b</t>c'.split('</t>')[-1] }} {{ 'a-b-c'.split('-', 1)[1] }} {{ ''.split(',') | length "
+     "}} {{ ''.split() | length }}",
+     "a|b|c a|b c b-c 1 0"},
+    {"{{ 'abc'.startswith('ab') }} {{ 'abc'.endswith(('x', 'bc')) }} {{ 'aXbX'.replace('X', 'y') "
+     "}} {{ 'aXbX'.replace('X', '', 1) }} {{ 'aXb' | replace('X', 'YY') }} {{ 'abc'.find('c') }} "
+     "{{ 'abc'.find('z') }}",
+     "True True ayby abX aYYb 2 -1"},
+    {"{{ 'aBc'.upper() }} {{ 'aBc' | lower }} {{ 'ab cd' | title }} {{ 'aBC' | capitalize }}",
+     "ABC abc Ab Cd Abc"},
+    {"{{ [1, 2] | length }} {{ 'h\xc3\xa9' | length }} {{ {'a': 1} | length }} {{ missing | length "
+     "}} {{ [3, 4] | first }} {{ [3, 4] | last }} {{ [] | first }}|",
+     "2 2 1 0 3 4 |"},
+    {"{{ missing | default('d') }} {{ '' | default('d') }}|{{ '' | default('d', true) }} {{ none | "
+     "default('d') }}",
+     "d |d None"},
+    {"{{ [1, 2, 3] | reverse | join(',') }} {{ {'a': 1, 'b': 2} | list | join(',') }} {{ 'ab' | "
+     "list | join('-') }} {{ [1, 2] | join }}",
+     "3,2,1 a,b a-b 12"},
+    {"{{ messages | selectattr('role', 'equalto', 'user') | list | length }} {{ messages | "
+     "rejectattr('role', 'equalto', 'user') | map(attribute='role') | join(',') }} {{ [0, 1, ''] | "
+     "select | list | length }} {{ ['a', 'b'] | reject('equalto', 'a') | join }} {{ ['a', 'b'] | "
+     "map('upper') | join }}",
+     "1 system,assistant 1 b AB"},
+    {"{{ {'a': [1, true, none, 'x\"\\n\xc3\xa9<'], 'b': {}} | tojson }} {{ [] | tojson }} {{ 'q' | "
+     "tojson }} {{ 1.5 | tojson }}",
+     "{\"a\": [1, true, null, \"x\\\"\\n\xc3\xa9<\"], \"b\": {}} [] \"q\" 1.5"},
+    {"{{ {'a': [1, 2], 'b': {'c': []}} | tojson(indent=2) }}",
+     "{\n  \"a\": [\n    1,\n    2\n  ],\n  \"b\": {\n    \"c\": []\n  }\n}"},
+    {"{{ 1 is number }} {{ 'a' is string }} {{ none is none }} {{ [] is iterable }} {{ 'a' is "
+     "iterable }} {{ {} is mapping }} {{ [] is mapping }} {{ true is boolean }} {{ 1 is integer }} "
+     "{{ 1.5 is float }} {{ 3 is odd }} {{ 4 is even }} {{ 6 is divisibleby 3 }} {{ true is true "
+     "}} {{ 1 is true }} {{ [] is sequence }} {{ 1 is not string }} {{ 2 is eq 2 }} {{ 1 is in [1] "
+     "}}",
+     "True True True True True True False True True True True True True True False True True True "
+     "True"},
+    {"{{ {'a': 1}.get('a') }} {{ {'a': 1}.get('b') }} {{ {'a': 1}.get('b', 2) }} {{ {'a': "
+     "1}.keys() | list | join }} {{ {'a': 1}.values() | list | join }} {{ {'a': 1}.a }} {{ {'a': "
+     "1}['a'] }} {{ {'a': 1}.b }}|",
+     "1 None 2 a 1 1 1 |"},
+    {"{{ messages[0].role }} {{ messages[1]['content'] }} {{ messages[-1].content }} {{ messages | "
+     "length }} {{ messages[1].name is defined }} {{ 'name' in messages[1] }} {{ tools is none }} "
+     "{{ tools is defined }}",
+     "system  U  A 3 False False True True"},
+    {"{{ bos_token }}{{ eos_token }} {{ add_generation_prompt }} {{ extra }} {{ flags.on }} {{ "
+     "flags['n'] + 1 }} {{ items_[1] }}",
+     "<s></s> True E True 2 two"},
+    {"{{ strftime_now is defined }} {{ range is defined }} {{ strftime_now('%Y') | length }}",
+     "True True 4"},
+    {"{% generation %}g{% endgeneration %}{{ '{{' }}{{ '%}' }}{{ {'a': {'b': 1}}['a']['b'] }}",
+     "g{{%}1"},
+    {"{{ 'a' if messages else 'b' }}{{ (1, 2) | length }}{{ [[1, 2], [3]][0][1] }}{{ 'x' * 1 if "
+     "false else '' }}",
+     "a22"},
+    {"{% set x = [1] + [2, 3] %}{{ x | join }} {{ +3 }} {{ -3 + 1 }} {{ - 2 }} {{ 5 | abs }} {{ "
+     "'3' | string }} {{ 2.9 | int }}",
+     "123 3 -2 -2 5 3 2"},
+    {"{% for m in messages %}{{ loop.cycle('a', 'b') }}{{ m.role }}{% endfor %} {% for i in [1, 2] "
+     "%}{% for j in [1, 2] %}{{ loop.index }}{% endfor %}{{ loop.index }}{% endfor %}",
+     "asystembuseraassistant 121122"},
+    {"line1\r\nline2\rline3 {{ 'x\r\ny' }}", "line1\nline2\nline3 x\ny"},
+    {"{%- set a = 1 -%}\n\n  {{- a -}}  \n\n b {{ a -}}\n c", "1b 1c"},
+    {"{{ messages[0].content.foo is defined }}{{ none.x is defined }}{{ messages[7] is defined "
+     "}}{{ {'items_': 3}['items_'] }}",
+     "FalseFalseFalse3"},
+    {"{{ 'abc' is in ['abc'] }} {{ 'a' is string and 'b' is string }} {{ 1 == 1 and 2 != 3 or "
+     "false }}",
+     "True True True"},
+};
+
+static const tlm_chat_message_t messages[] = {
+    {"system", "S", 1}, {"user", " U ", 3}, {"assistant", "A", 1}};
+
+static tlm_chat_template_t *parse(const char *source)
+{
+    tlm_chat_template_t *out;
+
+    ASSERT_OK(tlm_chat_template_parse(&out, source, strlen(source), "<s>", "</s>"));
+    return out;
+}
+
+START_TEST(test_texts)
+{
+    tlm_chat_options_t options = TLM_CHAT_OPTIONS_INIT;
+
+    options.add_generation_prompt = true;
+    options.variables =
+        "{\"extra\": \"E\", \"flags\": {\"on\": true, \"n\": 1}, \"items_\": [1, \"two\"]}";
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        tlm_chat_template_t *template = parse(pairs[i].source);
+        size_t size;
+        char *text;
+
+        ASSERT_OK(
+            tlm_chat_template_render(&text, &size, template, messages, COUNT(messages), &options));
+        ck_assert_str_eq(text, pairs[i].expected);
+        ck_assert_uint_eq(size, strlen(text));
+        tlm_free(text);
+        tlm_chat_template_free(template);
+    }
+}
+END_TEST
+
+/* Each is refused when it is read, with this in the message. */
+START_TEST(test_refused_templates)
+{
+    static const struct {
+        const char *source, *part;
+        tlm_status_t status;
+    } cases[] = {
+        {"{% include 'x' %}", "{% include %} is not supported", TLM_ERR_UNSUPPORTED},
+        {"a\n{% block x %}{% endblock %}", "line 2: {% block %}", TLM_ERR_UNSUPPORTED},
+        {"{% raw %}{{ x }}{% endraw %}", "raw", TLM_ERR_UNSUPPORTED},
+        {"{{ 'a' | nonsense }}", "filter nonsense", TLM_ERR_UNSUPPORTED},
+        {"{{ 1 is nonsense }}", "test nonsense", TLM_ERR_UNSUPPORTED},
+        {"{{ f(*a) }}", "arguments with *", TLM_ERR_UNSUPPORTED},
+        {"{{ '\\N{DASH}' }}", "escape \\N", TLM_ERR_UNSUPPORTED},
+        {"{{ 123456789012345678901 }}", "number", TLM_ERR_UNSUPPORTED},
+        {"{% for x in a recursive %}{% endfor %}", "recursive", TLM_ERR_UNSUPPORTED},
+        {"{{ 'a }}", "a string has no end", TLM_ERR_FORMAT},
+        {"{{ a", "a tag has no end", TLM_ERR_FORMAT},
+        {"{# a", "a comment has no end", TLM_ERR_FORMAT},
+        {"{{ a) }}", "unexpected ')'", TLM_ERR_FORMAT},
+        {"{{ a b }}", "}} is expected instead of 'b'", TLM_ERR_FORMAT},
+        {"{{ }}", "an expression is expected", TLM_ERR_FORMAT},
+        {"{{ a. }}", "a name is expected", TLM_ERR_FORMAT},
+        {"{{ a[] }}", "an index is expected", TLM_ERR_FORMAT},
+        {"{{ f(a=1, 2) }}", "an argument with a name", TLM_ERR_FORMAT},
+        {"{{ a $ b }}", "unexpected byte 0x24", TLM_ERR_FORMAT},
+        {"{{ ! a }}", "unexpected byte 0x21", TLM_ERR_FORMAT},
+        {"{% if a %}", "before {% elif %}", TLM_ERR_FORMAT},
+        {"{% for a in b %}{% endif %}", "{% endif %} is not supported", TLM_ERR_UNSUPPORTED},
+        {"{% break %}", "stands in no loop", TLM_ERR_FORMAT},
+        {"{% set %}", "a name is expected", TLM_ERR_FORMAT},
+        {"{% set a b %}", "= is expected", TLM_ERR_FORMAT},
+        {"{% macro f(1) %}{% endmacro %}", "a name is expected", TLM_ERR_FORMAT},
+        {"{% 1 %}", "a statement is expected", TLM_ERR_FORMAT},
+        {"{% if a %}x{% else %}y{% else %}z{% endif %}", "{% else %}", TLM_ERR_UNSUPPORTED},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        tlm_chat_template_t *out = NULL;
+
+        ck_assert_int_eq(
+            tlm_chat_template_parse(&out, cases[i].source, strlen(cases[i].source), NULL, NULL),
+            cases[i].status);
+        ck_assert_msg(strstr(tlm_error_message(), cases[i].part) != NULL &&
+                          strstr(tlm_error_message(), "the template begins: ") != NULL,
+                      "%s: %s", cases[i].source, tlm_error_message());
+        ck_assert_ptr_null(out);
+    }
+    ASSERT_FAILS(TLM_ERR_FORMAT, "byte 1 is NUL",
+                 tlm_chat_template_parse(&(tlm_chat_template_t *){NULL}, "a\0b", 3, NULL, NULL));
+}
+END_TEST
+
+/* Each is refused when it is evaluated. */
+START_TEST(test_refused_evaluations)
+{
+    static const struct {
+        const char *source, *part;
+        tlm_status_t status;
+    } cases[] = {
+        {"{{ missing.x }}", "'missing' is undefined", TLM_ERR_FORMAT},
+        {"\n\n{{ 'a' + missing }}", "line 3: 'missing' is undefined", TLM_ERR_FORMAT},
+        {"{{ messages[9].role }}", "is undefined", TLM_ERR_FORMAT},
+        {"{{ missing() }}", "'missing' is undefined", TLM_ERR_FORMAT},
+        {"{{ 'a' + 1 }}", "'+' of a string and an integer", TLM_ERR_UNSUPPORTED},
+        {"{{ 2 ** 3 }}", "'**'", TLM_ERR_UNSUPPORTED},
+        {"{{ 1 < 'a' }}", "have no order", TLM_ERR_FORMAT},
+        {"{{ 1 in 2 }}", "'in' of an integer and an integer", TLM_ERR_FORMAT},
+        {"{{ 1 // 0 }}", "1 divided by 0", TLM_ERR_FORMAT},
+        {"{{ 1 / 0 }}", "division by zero", TLM_ERR_FORMAT},
+        {"{{ 9223372036854775807 + 1 }}", "64 bits", TLM_ERR_UNSUPPORTED},
+        {"{{ messages }}", "it prints a list", TLM_ERR_UNSUPPORTED},
+        {"{{ messages[0] }}", "it prints a mapping", TLM_ERR_UNSUPPORTED},
+        {"{% for x in 5 %}{% endfor %}", "an integer is nothing to go through", TLM_ERR_FORMAT},
+        {"{% for a, b in [[1]] %}{% endfor %}", "1 values for 2 names", TLM_ERR_FORMAT},
+        {"{% set m = {} %}{% set m.x = 1 %}", "not a namespace", TLM_ERR_FORMAT},
+        {"{{ 'a'.nonsense() }}", "the method nonsense of a string", TLM_ERR_UNSUPPORTED},
+        {"{{ [1].append(2) }}", "the method append of a list", TLM_ERR_UNSUPPORTED},
+        {"{{ [2, 1] | sort }}", "the filter sort is not supported", TLM_ERR_UNSUPPORTED},
+        {"{{ 'a' | tojson(sort_keys=true) }}", "sort_keys", TLM_ERR_UNSUPPORTED},
+        {"{{ strftime_now('%Q') }}", "%Q", TLM_ERR_UNSUPPORTED},
+        {"{{ 'abc'[::2] }}", "a slice of a string with a step", TLM_ERR_UNSUPPORTED},
+        {"{{ [1][::0] }}", "the step of a slice", TLM_ERR_FORMAT},
+        {"{{ range(10000000) }}", "range has more than 1000000", TLM_ERR_UNSUPPORTED},
+        {"{{ 'a'(1) }}", "a call of a string", TLM_ERR_FORMAT},
+        {"{{ loop.index }}", "'loop' is undefined", TLM_ERR_FORMAT},
+        {"{% for x in [1] %}{{ loop.depth }}{% endfor %}", "loop.depth", TLM_ERR_UNSUPPORTED},
+        {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested too deep", TLM_ERR_UNSUPPORTED},
+        {"{% for a in range(1000000) %}{% for b in range(1000000) %}{% endfor %}{% endfor %}",
+         "steps", TLM_ERR_UNSUPPORTED},
+        {"{% set n = namespace(t='0123456789abcdef') %}{% for i in range(60) %}"
+         "{% set n.t = n.t + n.t %}{% endfor %}",
+         "more than 268435456 bytes of memory", TLM_ERR_OUT_OF_MEMORY},
+        {"{{ raise_exception('no ' + messages[1].role) }}", "message 1 (user): no user",
+         TLM_ERR_INVALID_ARGUMENT},
+        {"{{ raise_exception('no') }}", "chat template: no", TLM_ERR_INVALID_ARGUMENT},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        tlm_chat_template_t *template = parse(cases[i].source);
+        char *text = NULL;
+        size_t size = 7;
+
+        ck_assert_int_eq(
+            tlm_chat_template_render(&text, &size, template, messages, COUNT(messages), NULL),
+            cases[i].status);
+        ck_assert_msg(strstr(tlm_error_message(), cases[i].part) != NULL, "%s: %s", cases[i].source,
+                      tlm_error_message());
+        ck_assert(text == NULL && size == 7);
+        tlm_chat_template_free(template);
+    }
+}
+END_TEST
+
+/* A template that is nested deep, or long, is refused or evaluated, never a stack that overflows. */
+START_TEST(test_deep_templates)
+{
+    static const char *const nests[][3] = {
+        {"{{ ", "(", ""},      {"{{ ", "[", ""},         {"{{ ", "not ", "a }}"},
+        {"{{ ", "-", "a }}"},  {"", "{% if a %}", ""},   {"{{ 1", " + 1", " }}"},
+        {"{{ a", ".b", " }}"}, {"{{ a", "|trim", " }}"}, {"{{ ", "a if b else ", "c }}"},
+        {"{{ a", "(a", ""},
+    };
+
+    for (size_t i = 0; i < COUNT(nests); i++) {
+        tlm_chat_template_t *out = NULL;
+        size_t unit = strlen(nests[i][1]), n = 100000, at = strlen(nests[i][0]);
+        char *source = malloc(at + unit * n + 8);
+
+        strcpy(source, nests[i][0]);
+        for (size_t k = 0; k < n; k++, at += unit)
+            memcpy(source + at, nests[i][1], unit);
+        strcpy(source + at, nests[i][2]);
+        ck_assert_int_eq(tlm_chat_template_parse(&out, source, strlen(source), NULL, NULL),
+                         TLM_ERR_UNSUPPORTED);
+        free(source);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {test_texts, test_refused_templates, test_refused_evaluations,
+                                  test_deep_templates};
+
+    return run_tests("jinja", tests, COUNT(tests));
+}

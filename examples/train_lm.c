@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "support/cli.h"
+#include "support/fine_tune.h"
 #include "support/report_page.h"
 #include "support/run_log.h"
 #include "support/train_options.h"
@@ -21,7 +22,7 @@ typedef struct training {
     tlm_dataset_t *train, *valid;
     tlm_loader_t *loader;
     tlm_model_t *model;
-    tlm_tokenizer_t *tokenizer; /* NULL: none is given */
+    tlm_tokenizer_t *tokenizer; /* given, or with the model; NULL: none */
     tlm_optimizer_t *optimizer;
     tlm_trainer_t *trainer;
     run_log_t *log;      /* NULL without --output-dir */
@@ -257,26 +258,33 @@ static void start(training_t *training)
     *training = (training_t){.resumed = settings.resume != NULL ? find_checkpoint() : NULL};
     if (settings.output_dir != NULL)
         make_directory();
-    if (training->resumed != NULL)
-        cli_check(tlm_model_load(&training->model, training->resumed));
+    if (training->resumed != NULL || settings.init != NULL)
+        fine_tune_open(&training->model, &training->tokenizer, training->resumed);
     else
         training->model = create_model();
     cli_check(tlm_model_get_options(&shape, training->model));
-    train_adopt_shape(&shape);
-    cli_check(tlm_dataset_open(&training->train, settings.train, TLM_TOKENS_AUTO,
-                               (uint32_t)shape.vocab_size));
-    cli_check(tlm_dataset_open(&training->valid, settings.valid, TLM_TOKENS_AUTO,
-                               (uint32_t)shape.vocab_size));
-    training->loader = create_loader(training->train);
-    training->optimizer = create_optimizer(training->model);
-    if (settings.tokenizer != NULL || settings.vocab != NULL || settings.merges != NULL)
+    if (settings.init != NULL)
+        train_adopt_checked(&shape, settings.init);
+    else
+        train_adopt_shape(&shape);
+    if (training->resumed == NULL)
+        fine_tune_prepare(training->model);
+    if (settings.tokenizer != NULL || settings.vocab != NULL || settings.merges != NULL) {
+        tlm_tokenizer_free(training->tokenizer);
         training->tokenizer =
             cli_load_tokenizer(settings.tokenizer, settings.vocab, settings.merges, NULL);
+    }
+    training->train = fine_tune_data(settings.train, &shape, training->tokenizer);
+    training->valid = fine_tune_data(settings.valid, &shape, training->tokenizer);
+    training->loader = create_loader(training->train);
+    training->optimizer = create_optimizer(training->model);
     create_trainer(training);
-    printf("%" PRIu64 " parameters, %" PRIu64 " tokens to train on, %" PRIu64 " to validate on; "
-           "%" PRId32 " threads\n",
-           tlm_model_num_elements(training->model), tlm_dataset_length(training->train),
-           tlm_dataset_length(training->valid), tlm_num_threads());
+    printf("%" PRIu64 " parameters, ", tlm_model_num_elements(training->model));
+    if (tlm_model_num_trained(training->model) < tlm_model_num_elements(training->model))
+        printf("%" PRIu64 " of them trained, ", tlm_model_num_trained(training->model));
+    printf("%" PRIu64 " tokens to train on, %" PRIu64 " to validate on; %" PRId32 " threads\n",
+           tlm_dataset_length(training->train), tlm_dataset_length(training->valid),
+           tlm_num_threads());
     if (training->resumed != NULL) {
         cli_check(tlm_trainer_resume(training->trainer, training->resumed));
         printf("resumed after step %" PRIu64 "\n", tlm_trainer_steps(training->trainer));

@@ -259,10 +259,19 @@ class _ModelOptions(_Options):
                 ("logit_softcap", c_double)]
 
 
+class _LoraOptions(_Options):
+    _type = b"tlm_lora_options_t"
+    _fields_ = [("size", c_size_t), ("rank", c_int64), ("alpha", c_double), ("dropout", c_double),
+                ("targets", c_char_p), ("seed", c_uint64), ("family", c_int32),
+                ("rank_stabilized", c_bool), ("reserved", c_uint8 * 3)]
+
+
 class _CostOptions(_Options):
     _type = b"tlm_cost_options_t"
     _fields_ = [("size", c_size_t), ("batch", c_int64), ("time", c_int64), ("optimizer", c_int32),
-                ("counting", c_int32), ("checkpointing", c_bool), ("reserved", c_uint8 * 7)]
+                ("counting", c_int32), ("checkpointing", c_bool), ("reserved", c_uint8 * 7),
+                ("frozen", c_char_p), ("lora", POINTER(_LoraOptions)), ("weights", c_int32),
+                ("reserved2", c_uint8 * 4)]
 
 
 class _Cost(ctypes.Structure):
@@ -273,7 +282,7 @@ class _Cost(ctypes.Structure):
                 ("kv_cache_bytes", c_uint64), ("forward_flops", c_double * 8),
                 ("backward_flops", c_double * 8), ("recompute_flops", c_double),
                 ("optimizer_flops", c_double), ("step_flops", c_double), ("model_flops", c_double),
-                ("token_flops", c_double)]
+                ("token_flops", c_double), ("trained_parameters", c_uint64)]
 
 
 class _ModelFileOptions(_Options):
@@ -506,6 +515,7 @@ _STATUS_FUNCTIONS = {
     "tlm_schedule_learning_rate": [_REAL, POINTER(_ScheduleOptions), c_uint64],
     "tlm_dataset_open": [_OUT, c_char_p, c_int32, c_uint32],
     "tlm_dataset_from_ids": [_OUT, _IDS, c_size_t],
+    "tlm_dataset_open_text": [_OUT, c_char_p, c_void_p],
     "tlm_dataset_wrap": [_OUT, c_void_p, c_size_t, c_int32],
     "tlm_dataset_read": [_IDS, c_size_t, c_void_p, c_uint64],
     "tlm_dataset_sample": [_IDS, _IDS, c_void_p, c_int64, c_int64, c_uint64, c_uint64],
@@ -532,6 +542,11 @@ _STATUS_FUNCTIONS = {
     "tlm_model_set_parameter": [c_void_p, c_char_p, _FLOATS, _SHAPE, c_int32],
     "tlm_model_set_checkpointing": [c_void_p, c_bool],
     "tlm_model_check_finite": [c_void_p],
+    "tlm_model_set_frozen": [c_void_p, c_char_p, c_bool],
+    "tlm_model_add_lora": [c_void_p, POINTER(_LoraOptions)],
+    "tlm_model_lora": [POINTER(_LoraOptions), c_void_p],
+    "tlm_model_merge_lora": [c_void_p],
+    "tlm_model_set_dropout_row": [c_void_p, c_uint64],
     "tlm_checkpoint_metadata": [_OUT, _COUNTS, c_char_p],
     "tlm_checkpoint_tokenizer": [_OUT, c_char_p],
     "tlm_checkpoint_dir_save": [c_void_p, c_void_p, c_uint64, c_char_p, c_int32,
@@ -603,6 +618,8 @@ _OTHER_FUNCTIONS = {
     "tlm_trainer_steps": (c_uint64, [c_void_p]),
     "tlm_model_num_parameters": (c_size_t, [c_void_p]),
     "tlm_model_num_elements": (c_uint64, [c_void_p]),
+    "tlm_model_num_trained": (c_uint64, [c_void_p]),
+    "tlm_model_remove_lora": (None, [c_void_p]),
     "tlm_model_zero_grad": (None, [c_void_p]),
 }
 
@@ -2120,6 +2137,13 @@ class Dataset(_Handle):
                               _unsigned("vocab_size", vocab_size, c_uint32))
         return cls._wrap(handle)
 
+    @classmethod
+    def open_text(cls, path: Path, tokenizer: Tokenizer) -> Dataset:
+        """Encodes a text file into memory."""
+        handle = c_void_p()
+        _lib.tlm_dataset_open_text(byref(handle), os.fsencode(path), tokenizer._handle)
+        return cls._wrap(handle)
+
     def __len__(self) -> int:
         return _lib.tlm_dataset_length(self._handle)
 
@@ -2342,8 +2366,9 @@ class Model(_Handle):
     def open(cls, path: Path, for_inference: bool = False,
              tokenizer: bool = True) -> tuple[Model, Tokenizer | None]:
         """The model at a path, a checkpoint or a directory of them, a folder of transformers or a GGUF
-        file, and the tokenizer that is with it, or None; tokenizer=False: it is not read. for_inference: weights stay as they are in the file, in few bytes, and
-        the model can only generate and score. The model gets the attributes family, begin_token and
+        file, and the tokenizer that is with it, or None; tokenizer=False: it is not read. for_inference:
+        weights stay as they are in the file, in few bytes, and the model can generate, score and train
+        adapters. The model gets the attributes family, begin_token and
         end_tokens, which generate and save_... take."""
         handle, with_it = c_void_p(), c_void_p()
         file = _ModelFileOptions()
@@ -2445,6 +2470,55 @@ class Model(_Handle):
         """Activation checkpointing: less memory, a third more time, the same bits."""
         _lib.tlm_model_set_checkpointing(self._handle, enabled)
 
+    def freeze(self, patterns: str) -> None:
+        """Parameters whose names fit one of the patterns ("layers.0.*", separated by commas) get no
+        gradients, and optimizers leave them out. NotFoundError for a pattern that none fits."""
+        _lib.tlm_model_set_frozen(self._handle, _utf8(patterns), True)
+
+    def unfreeze(self, patterns: str) -> None:
+        """Such parameters are trained again."""
+        _lib.tlm_model_set_frozen(self._handle, _utf8(patterns), False)
+
+    @property
+    def num_trained(self) -> int:
+        """Number of elements in the parameters that are not frozen."""
+        return _lib.tlm_model_num_trained(self._handle)
+
+    def add_lora(self, rank: int = 8, alpha: float = 8.0, dropout: float = 0.0,
+                 targets: str | Iterable[str] = "all-linear", seed: int = 0,
+                 rank_stabilized: bool = False, family: str = "auto") -> None:
+        """Freezes the model and adds low-rank adapters to the layers that `targets` names: "q_proj",
+        patterns, or "all-linear". docs/fine-tuning.md shows it in use."""
+        options = _lora_options(rank=rank, alpha=alpha, dropout=dropout, targets=targets, seed=seed,
+                                rank_stabilized=rank_stabilized, family=family)
+        _lib.tlm_model_add_lora(self._handle, byref(options))
+
+    @property
+    def lora(self) -> dict[str, Any] | None:
+        """The arguments of add_lora that the model's adapters have, or None."""
+        options = _LoraOptions()
+        try:
+            _lib.tlm_model_lora(byref(options), self._handle)
+        except NotFoundError:
+            return None
+        found = {name: getattr(options, name) for name, _ in options._fields_
+                 if name not in ("size", "reserved")}
+        found["targets"] = options.targets.decode()
+        found["family"] = _WORDS["family"][options.family]
+        return found
+
+    def merge_lora(self) -> None:
+        """Adds the adapters to the weights, which become float32, and removes them."""
+        _lib.tlm_model_merge_lora(self._handle)
+
+    def remove_lora(self) -> None:
+        """Removes the adapters without their changes."""
+        _lib.tlm_model_remove_lora(self._handle)
+
+    def set_dropout_row(self, row: int) -> None:
+        """Which row of the data the next batch begins with, for dropout; trainers call this."""
+        _lib.tlm_model_set_dropout_row(self._handle, _unsigned("row", row))
+
     def check_finite(self) -> None:
         """NonFiniteError, naming the place, if a parameter or a gradient holds NaN or infinity."""
         _lib.tlm_model_check_finite(self._handle)
@@ -2504,13 +2578,25 @@ class Model(_Handle):
         return [generator.tokens(i) for i in range(generator.size)]
 
 
+def _lora_options(targets: str | Iterable[str] = "all-linear", family: str = "auto",
+                  **values: Any) -> _LoraOptions:
+    text = targets if isinstance(targets, str) else ",".join(targets)
+    return _LoraOptions(targets=_utf8(text), family=_number("family", family), **values)
+
+
 def model_cost(model: dict[str, Any], batch: int = 1, time: int = 0, optimizer: str = "adamw",
-               counting: str = "executed", checkpointing: bool = False) -> dict[str, Any]:
+               counting: str = "executed", checkpointing: bool = False, weights: int = FLOAT32,
+               frozen: str | None = None, lora: dict[str, Any] | None = None) -> dict[str, Any]:
     """What a model of these options (arguments of Model.create, or Model.options) costs: parameters,
     bytes, and operations of a train step of `batch` sequences of `time` tokens (0: its context) and of
-    one generated token. No model is created. docs/resources.md explains each number."""
+    one generated token. weights: the type of a model that is opened for inference; frozen: patterns of
+    parameters; lora: arguments of Model.add_lora. No model is created. docs/resources.md explains each
+    number."""
     options = _CostOptions(batch=batch, time=time, optimizer=_number("cost_optimizer", optimizer),
-                           counting=_number("counting", counting), checkpointing=checkpointing)
+                           counting=_number("counting", counting), checkpointing=checkpointing,
+                           weights=weights, frozen=None if frozen is None else _utf8(frozen))
+    if lora is not None:
+        options.lora = ctypes.pointer(_lora_options(**lora))
     cost = _Cost(size=ctypes.sizeof(_Cost))
     _lib.tlm_model_cost(byref(cost), byref(_model_options(**model)), byref(options))
     values = {name: getattr(cost, name) for name, _ in cost._fields_[1:]}

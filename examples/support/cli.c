@@ -122,10 +122,31 @@ static void print_help(const cli_program_t *program)
     print_option("help", "", "print this and exit\n");
 }
 
+static const cli_option_t *given[MAX_OPTIONS]; /* the first num_given */
+static size_t num_given;
+
+bool cli_was_given(const char *name)
+{
+    for (size_t i = 0; i < num_given; i++)
+        if (strcmp(given[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
+static void note_given(const cli_option_t *option)
+{
+    for (size_t i = 0; i < num_given; i++)
+        if (given[i] == option)
+            return;
+    if (num_given < MAX_OPTIONS)
+        given[num_given++] = option;
+}
+
 void cli_set_value(const cli_option_t *option, const char *text, const char *where)
 {
     char *end = NULL;
 
+    note_given(option);
     errno = 0;
     switch (option->kind) {
     case CLI_STRING:

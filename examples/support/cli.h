@@ -36,6 +36,9 @@ typedef struct cli_program {
  * --help. Returns the index in argv of the first operand. */
 int cli_parse(int argc, char **argv, const cli_program_t *program);
 
+/* Whether the command line that cli_parse read, or its file of --config, gave the option. */
+bool cli_was_given(const char *name);
+
 /* Writes the values of all options as a file for --config. */
 void cli_write_config(const char *path, const cli_program_t *program);
 

@@ -1,6 +1,8 @@
 /* The options of train_lm: their table, their defaults, and the options of the library that they set. */
 #include "support/train_options.h"
 
+#include <string.h>
+
 train_settings_t settings = {.order = "random",
                              .document_end = CLI_NONE,
                              .prefetch = 2,
@@ -29,6 +31,8 @@ train_settings_t settings = {.order = "random",
                              .eps = 1e-8,
                              .adamw = "cs336_2025",
                              .clip = 1.0,
+                             .lora_alpha = 8.0,
+                             .lora_targets = "all-linear",
                              .log_every = 50,
                              .eval_every = 400,
                              .eval_tokens = 16384,
@@ -36,8 +40,9 @@ train_settings_t settings = {.order = "random",
 
 static const cli_option_t options[] = {
     {NULL, CLI_FLAG, NULL, "Data", false},
-    {"train", CLI_STRING, &settings.train, "token file to train on", true},
-    {"valid", CLI_STRING, &settings.valid, "token file to validate on", true},
+    {"train", CLI_STRING, &settings.train, "token file to train on; with --init, text too", true},
+    {"valid", CLI_STRING, &settings.valid, "token file to validate on; with --init, text too",
+     true},
     {"order", CLI_STRING, &settings.order,
      "random windows, or every window once per epoch: shuffled, sequential", false},
     {"document-end", CLI_COUNT, &settings.document_end,
@@ -63,6 +68,20 @@ static const cli_option_t options[] = {
     {"rope-theta", CLI_REAL, &settings.rope_theta, "base of RoPE's angles", false},
     {"ffn", CLI_STRING, &settings.ffn, "feed-forward layers: swiglu, silu, geglu or gelu", false},
     {"tied", CLI_FLAG, &settings.tied, "the output projection is the embedding", false},
+
+    {NULL, CLI_FLAG, NULL, "Fine-tuning", false},
+    {"init", CLI_STRING, &settings.init,
+     "model to start from: folder, GGUF or checkpoint; it sets the shape", false},
+    {"freeze", CLI_STRING, &settings.freeze,
+     "parameters that stay as they are: patterns of names, separated by commas", false},
+    {"lora-rank", CLI_COUNT, &settings.lora_rank, "trains adapters of this rank; 0: the weights",
+     false},
+    {"lora-alpha", CLI_REAL, &settings.lora_alpha, "scale of adapters, times their rank", false},
+    {"lora-dropout", CLI_REAL, &settings.lora_dropout,
+     "share of the inputs of adapters that is dropped", false},
+    {"lora-targets", CLI_STRING, &settings.lora_targets,
+     "layers with adapters: names such as q_proj, patterns, or all-linear", false},
+    {"lora-rslora", CLI_FLAG, &settings.lora_rslora, "scale is alpha / sqrt(rank)", false},
 
     {NULL, CLI_FLAG, NULL, "Steps", false},
     {"steps", CLI_COUNT, &settings.steps, "steps in all, including those before --resume", false},
@@ -191,6 +210,42 @@ void train_adopt_shape(const tlm_model_options_t *shape)
     settings.heads = (uint64_t)shape->num_heads;
     settings.d_ff = (uint64_t)shape->d_ff;
     settings.rope_theta = shape->rope_theta;
+}
+
+/* Whether an option has the value in `before` that it has in `settings`; 0 was a default. */
+static bool is_unchanged(const cli_option_t *option, const train_settings_t *before)
+{
+    const void *old = (const char *)before + ((char *)option->value - (char *)&settings);
+
+    switch (option->kind) {
+    case CLI_STRING:
+        return strcmp(*(const char *const *)old, *(const char **)option->value) == 0;
+    case CLI_COUNT:
+        return *(const uint64_t *)old == 0 || *(const uint64_t *)old == *(uint64_t *)option->value;
+    case CLI_REAL:
+        return *(const double *)old == *(double *)option->value;
+    default:
+        return *(const bool *)old == *(bool *)option->value;
+    }
+}
+
+void train_adopt_checked(const tlm_model_options_t *shape, const char *path)
+{
+    static const char *const names[] = {"vocab-size", "d-model",  "layers",  "heads", "kv-heads",
+                                        "d-ff",       "head-dim", "qk-norm", "norm",  "position",
+                                        "rope-theta", "ffn",      "tied"};
+    const train_settings_t before = settings;
+
+    train_adopt_shape(shape);
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
+            if (options[i].name != NULL && strcmp(options[i].name, names[k]) == 0 &&
+                cli_was_given(names[k]) && !is_unchanged(&options[i], &before))
+                cli_fail_usage("--%s contradicts the model in %s", names[k], path);
+    if (cli_was_given("context"))
+        settings.context = before.context;
+    else if (settings.context > 512)
+        settings.context = 512;
 }
 
 uint32_t train_no_decay(void)

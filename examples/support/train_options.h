@@ -16,7 +16,11 @@ typedef struct train_settings {
     uint64_t warmup, decay_steps;
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
     bool checkpointing;
-    const char *output, *output_dir, *resume;
+    const char *init, *freeze, *lora_targets;
+    uint64_t lora_rank;
+    double lora_alpha, lora_dropout;
+    bool lora_rslora;
+    const char *output, *output_dir, *resume, *save_adapter;
     const char *tokenizer, *vocab, *merges; /* stored in the checkpoints */
     uint64_t log_every, eval_every, eval_tokens, save_every, keep;
     double peak_gflops;
@@ -31,6 +35,10 @@ void train_read_options(int argc, char **argv);
 /* The options of a new model; and the reverse, which copies those of a model into the settings. */
 tlm_model_options_t train_model_options(void);
 void train_adopt_shape(const tlm_model_options_t *shape);
+
+/* Adopts the shape of the model at `path`; an option of the command line that contradicts it ends
+ * the program, which names it. A context may be shorter than the model's. */
+void train_adopt_checked(const tlm_model_options_t *shape, const char *path);
 
 tlm_schedule_options_t train_schedule_options(void);
 

@@ -172,7 +172,8 @@ TLM_API size_t tlm_model_num_parameters(const tlm_model_t *model);
 TLM_API uint64_t tlm_model_num_elements(const tlm_model_t *model);
 
 /** All parameter tensors in a fixed order: embedding, layer by layer, final norm, output
- *  projection. The array and the tensors are borrowed until the model is freed. @since 0.1 */
+ *  projection, adapters. The array and the tensors are borrowed until the model is freed or
+ *  adapters are added or removed. @since 0.1 */
 TLM_API tlm_status_t tlm_model_parameters(tlm_tensor_t *const **tensors, size_t *n,
                                           const tlm_model_t *model);
 

@@ -16,6 +16,7 @@
 #include "custom_op.h"
 #include "nn.h"
 #include "model.h"
+#include "adapter.h"
 #include "model_info.h"
 #include "generate.h"
 #include "optim.h"

@@ -39,9 +39,9 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
     [TLMI_COMMUNICATOR_OPTIONS] =
         STRUCT(tlm_communicator_options_t, TLM_COMMUNICATOR_OPTIONS_INIT, NOTHING_LIMITED),
     [TLMI_COST] = STRUCT(tlm_cost_t, TLM_COST_INIT, NOTHING_LIMITED),
-    [TLMI_COST_OPTIONS] =
-        STRUCT(tlm_cost_options_t, TLM_COST_OPTIONS_INIT,
-               BOOLEAN(tlm_cost_options_t, checkpointing), RESERVED(tlm_cost_options_t, reserved)),
+    [TLMI_COST_OPTIONS] = STRUCT(
+        tlm_cost_options_t, TLM_COST_OPTIONS_INIT, BOOLEAN(tlm_cost_options_t, checkpointing),
+        RESERVED(tlm_cost_options_t, reserved), RESERVED(tlm_cost_options_t, reserved2)),
     [TLMI_CUSTOM_OP_OPTIONS] =
         STRUCT(tlm_custom_op_options_t, TLM_CUSTOM_OP_OPTIONS_INIT, NOTHING_LIMITED),
     [TLMI_DECODE_OPTIONS] =
@@ -66,6 +66,9 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
     [TLMI_LOADER_OPTIONS] = STRUCT(tlm_loader_options_t, TLM_LOADER_OPTIONS_INIT,
                                    BOOLEAN(tlm_loader_options_t, has_document_end),
                                    RESERVED(tlm_loader_options_t, reserved)),
+    [TLMI_LORA_OPTIONS] = STRUCT(tlm_lora_options_t, TLM_LORA_OPTIONS_INIT,
+                                 BOOLEAN(tlm_lora_options_t, rank_stabilized),
+                                 RESERVED(tlm_lora_options_t, reserved)),
     [TLMI_MODEL_FILE_OPTIONS] = STRUCT(tlm_model_file_options_t, TLM_MODEL_FILE_OPTIONS_INIT,
                                        BOOLEAN(tlm_model_file_options_t, has_begin_token),
                                        BOOLEAN(tlm_model_file_options_t, has_end_token),

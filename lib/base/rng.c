@@ -28,6 +28,11 @@ static void philox(uint32_t out[4], uint64_t key, uint64_t low, uint64_t high)
     out[3] = c3;
 }
 
+void tlmi_random_block(uint32_t out[4], uint64_t seed, uint64_t stream, uint64_t offset)
+{
+    philox(out, seed, offset, stream);
+}
+
 /* Each block of the cipher gives two words: word i is half i % 2 of block i / 2. */
 uint64_t tlmi_random_word(uint64_t seed, uint64_t stream, uint64_t offset)
 {

@@ -13,8 +13,13 @@ enum {
     TLMI_STREAM_BATCH = 2 << 20,   /* offset = step * batch_size */
     TLMI_STREAM_SAMPLE = 3 << 20,  /* offset = position of the sampled token */
     TLMI_STREAM_DROPOUT = 4 << 20, /* offset = position of the pretoken, then one per draw */
-    TLMI_STREAM_SHUFFLE = 5 << 20  /* offset = epoch */
+    TLMI_STREAM_SHUFFLE = 5 << 20,  /* offset = epoch */
+    /* + parameter index of the adapter; offset = token, then 8 elements per block */
+    TLMI_STREAM_ADAPTER_DROPOUT = 6 << 20
 };
+
+/* Computes the 128 bits of block `offset` of a stream: those of words 2 offset and 2 offset + 1. */
+void tlmi_random_block(uint32_t out[4], uint64_t seed, uint64_t stream, uint64_t offset);
 
 /* Returns the 64-bit word `offset` of a stream. */
 uint64_t tlmi_random_word(uint64_t seed, uint64_t stream, uint64_t offset);

@@ -199,6 +199,32 @@ done:
     return status;
 }
 
+/* Freezes the parameters that were frozen when the file was saved. */
+static tlm_status_t load_frozen(const tlmi_safetensors_t *file, tlm_model_t *model,
+                                const char *path)
+{
+    const char *text = tlmi_safetensors_metadata(file, "frozen"), *name;
+    tlmi_json_t *list;
+    size_t size;
+
+    if (text == NULL)
+        return TLM_OK;
+    TLMI_TRY(tlmi_json_parse(&list, text, strlen(text), path));
+    tlm_status_t status = TLM_OK;
+    for (size_t i = 0; status == TLM_OK && i < tlmi_json_size(list); i++) {
+        tlm_tensor_t *tensor = NULL;
+
+        if (!tlmi_json_get_string(tlmi_json_item(list, i), &name, &size))
+            status = tlmi_fail(TLM_ERR_FORMAT, "%s: an entry of 'frozen' is not a name", path);
+        else
+            status = tlm_model_parameter(&tensor, model, name);
+        if (status == TLM_OK)
+            tensor->requires_grad = false;
+    }
+    tlmi_json_free(list);
+    return status;
+}
+
 /* Refuses a configuration that the file's tensors cannot fill, before any memory is allocated. */
 static tlm_status_t check_amount(const tlm_model_options_t *options, const tlmi_safetensors_t *file,
                                  const char *path)
@@ -226,6 +252,8 @@ tlm_status_t tlmi_checkpoint_read_model(tlm_model_t **out, const tlmi_safetensor
     TLMI_TRY(check_amount(&options, file, path));
     TLMI_TRY(tlmi_model_create_empty(&model, &options));
     tlm_status_t status = load_weights(file, model, path);
+    if (status == TLM_OK)
+        status = load_frozen(file, model, path);
     if (status == TLM_OK)
         *out = model;
     else

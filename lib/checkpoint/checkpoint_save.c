@@ -78,6 +78,24 @@ static tlm_status_t set_optimizer(tlmi_json_t *metadata, const tlm_optimizer_t *
     return set_json(metadata, "optimizer", config);
 }
 
+/* The names of the parameters that are frozen; nothing if none is. */
+static tlm_status_t set_frozen(tlmi_json_t *metadata, const tlm_model_t *model)
+{
+    tlmi_json_t *list = tlmi_json_new_array();
+    tlm_status_t status = list == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+
+    for (size_t i = 0; status == TLM_OK && i < model->num_parameters; i++) {
+        const char *name = model->specs[i].name;
+
+        if (!model->parameters[i]->requires_grad)
+            status = tlmi_json_append(list, tlmi_json_new_string(name, strlen(name)));
+    }
+    if (status == TLM_OK && tlmi_json_size(list) > 0)
+        return set_json(metadata, "frozen", list);
+    tlmi_json_free(list);
+    return status;
+}
+
 static tlm_status_t make_metadata(tlmi_json_t **out, const contents_t *contents)
 {
     const tlm_optimizer_t *optimizer = contents->optimizer;
@@ -98,6 +116,7 @@ static tlm_status_t make_metadata(tlmi_json_t **out, const contents_t *contents)
     if (optimizer != NULL)
         TLMI_TRY_OR(fail, set_optimizer(metadata, optimizer, contents->names));
     TLMI_TRY_OR(fail, set_text(metadata, "names", "cs336"));
+    TLMI_TRY_OR(fail, set_frozen(metadata, contents->model));
     if (options->has_validation_loss && isfinite(options->validation_loss))
         TLMI_TRY_OR(fail, set_json(metadata, "validation_loss",
                                    tlmi_json_new_number(options->validation_loss)));

@@ -14,6 +14,9 @@ bool tlmi_path_ends_with(const char *path, const char *suffix);
 tlm_status_t tlmi_token_item_size(int32_t *item_size, const char *function, const char *path,
                                   int32_t token_type);
 
+/* Makes a data set of n ids in memory that becomes its own; on failure it stays the caller's. */
+tlm_status_t tlmi_dataset_adopt(tlm_dataset_t **out, uint32_t *ids, size_t n);
+
 /* Numbers the rows of training batches. Each row is a window of the data: `context` ids and the id
  * that follows them. The start of row n is a pure function of (data, options, n). */
 

@@ -153,26 +153,39 @@ fail:
     return status;
 }
 
-tlm_status_t tlm_dataset_from_ids(tlm_dataset_t **out, const uint32_t *ids, size_t n)
+tlm_status_t tlmi_dataset_adopt(tlm_dataset_t **out, uint32_t *ids, size_t n)
 {
-    TLMI_REQUIRE("dataset_from_ids", out);
-    if (n > 0)
-        TLMI_REQUIRE("dataset_from_ids", ids);
     tlm_dataset_t *dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
+
     if (dataset == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    dataset->owned = tlmi_alloc(n, sizeof(uint32_t), "the ids of a data set");
-    if (dataset->owned == NULL) {
-        tlm_dataset_free(dataset);
-        return TLM_ERR_OUT_OF_MEMORY;
+    dataset->owned = (uint8_t *)ids;
+    for (size_t i = 0; i < n; i++) { /* as they would be in a file */
+        const uint32_t id = ids[i];
+
+        tlmi_store_le32(dataset->owned + 4 * i, id);
     }
-    for (size_t i = 0; i < n; i++)
-        tlmi_store_le32(dataset->owned + 4 * i, ids[i]);
     dataset->items = dataset->owned;
     dataset->length = n;
     dataset->item_size = 4;
     *out = dataset;
     return TLM_OK;
+}
+
+tlm_status_t tlm_dataset_from_ids(tlm_dataset_t **out, const uint32_t *ids, size_t n)
+{
+    TLMI_REQUIRE("dataset_from_ids", out);
+    if (n > 0)
+        TLMI_REQUIRE("dataset_from_ids", ids);
+    uint32_t *copy = tlmi_alloc(n, sizeof(*copy), "the ids of a data set");
+    if (copy == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    if (n > 0)
+        memcpy(copy, ids, n * sizeof(*ids));
+    tlm_status_t status = tlmi_dataset_adopt(out, copy, n);
+    if (status != TLM_OK)
+        tlmi_free(copy);
+    return status;
 }
 
 tlm_status_t tlm_dataset_wrap(tlm_dataset_t **out, const void *ids, size_t n, int32_t token_type)

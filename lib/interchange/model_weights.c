@@ -60,26 +60,6 @@ void tlmi_family_apply(tlm_model_options_t *options, const tlmi_family_t *family
 
 /* ---- Names ------------------------------------------------------------------------------ */
 
-/* The family's own entry for a tensor that has the part, or NULL. */
-static const tlmi_family_tensor_t *find_own(const tlmi_convention_t *convention, int32_t part)
-{
-    const tlmi_family_tensor_t *own = convention->family->tensors;
-
-    for (; own != NULL && own->name != NULL; own++)
-        for (int32_t i = 0; i < own->count && own->format == convention->format; i++)
-            if (own->parts[i] == part)
-                return own;
-    return NULL;
-}
-
-static const char *layer_prefix(const tlmi_convention_t *convention)
-{
-    const char *own = convention->family->hf_layer_prefix;
-
-    return convention->format == TLMI_HF && own != NULL ? own
-                                                        : tlmi_layer_prefixes[convention->format];
-}
-
 /* Sets the shape: the rows of all parameters, transposed or not. */
 static void set_shape(tlmi_file_tensor_t *tensor, const tlm_model_t *model)
 {
@@ -97,7 +77,8 @@ bool tlmi_file_tensor(tlmi_file_tensor_t *out, const tlm_model_t *model, size_t 
                       const tlmi_convention_t *convention)
 {
     const tlmi_parameter_spec_t *spec = &model->specs[index];
-    const tlmi_family_tensor_t *own = find_own(convention, spec->part);
+    const tlmi_family_tensor_t *own =
+        tlmi_family_tensor(convention->family, convention->format, spec->part);
     const char *name = own != NULL ? own->name : tlmi_parts[spec->part].names[convention->format];
     tlmi_file_tensor_t tensor = {.count = 1, .parameters = {index}};
 
@@ -110,8 +91,8 @@ bool tlmi_file_tensor(tlmi_file_tensor_t *out, const tlm_model_t *model, size_t 
             tensor.parameters[i] = tlmi_part_index(&model->shape, spec->layer, own->parts[i]);
     }
     if (tlmi_part_is_in_block(spec->part))
-        snprintf(tensor.name, sizeof(tensor.name), "%s%" PRId64 ".%s", layer_prefix(convention),
-                 spec->layer, name);
+        snprintf(tensor.name, sizeof(tensor.name), "%s%" PRId64 ".%s",
+                 tlmi_layer_prefix(convention->family, convention->format), spec->layer, name);
     else
         snprintf(tensor.name, sizeof(tensor.name), "%s", name);
     set_shape(&tensor, model);
@@ -123,7 +104,7 @@ bool tlmi_file_tensor(tlmi_file_tensor_t *out, const tlm_model_t *model, size_t 
 static int64_t read_layer(const tlm_model_t *model, const char *name, size_t size,
                           const tlmi_convention_t *convention)
 {
-    const char *prefix = layer_prefix(convention);
+    const char *prefix = tlmi_layer_prefix(convention->family, convention->format);
     int64_t layer = 0;
 
     if (size <= strlen(prefix) || memcmp(name, prefix, strlen(prefix)) != 0)

@@ -269,7 +269,7 @@ typedef struct tlmi_family {
     tlmi_setting_t fixed[TLMI_MAX_SETTINGS];
     /* What transformers uses for a missing key, if that differs from the table of options. */
     tlmi_setting_t missing[TLMI_MAX_SETTINGS];
-    const tlmi_family_key_t *keys;       /* NULL: those of the table */
+    const tlmi_family_key_t *keys; /* NULL: those of the table */
     const tlmi_family_tensor_t *tensors; /* NULL: those of the table */
     const char *hf_layer_prefix;         /* NULL: that of transformers */
     const char *hf_activation;           /* key of the activation; NULL: "hidden_act" */
@@ -280,6 +280,13 @@ typedef struct tlmi_family {
 
 extern const tlmi_family_t tlmi_families[];
 extern const size_t tlmi_num_families;
+
+/* The family's own entry for the tensor of its files that has the part, or NULL. */
+const tlmi_family_tensor_t *tlmi_family_tensor(const tlmi_family_t *family, tlmi_format_t format,
+                                               int32_t part);
+
+/* What its files have before the number of a layer; family NULL: what the table has. */
+const char *tlmi_layer_prefix(const tlmi_family_t *family, tlmi_format_t format);
 
 /* The key of an option in the files of a family; NULL: none. */
 const char *tlmi_family_key(const tlmi_family_t *family, const tlmi_model_option_t *option,

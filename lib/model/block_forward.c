@@ -92,13 +92,13 @@ done:
     return status;
 }
 
-/* x W^T, with the biases that the projection has. */
+/* x W^T, with the adapter and the biases that the projection has. */
 static tlm_status_t project(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
                             int32_t part, tlm_tensor_t *x)
 {
     tlm_tensor_t *bias = tlmi_model_bias(model, layer, part), *product;
 
-    TLMI_TRY(tlm_linear(&product, x, tlmi_model_block(model, layer, part)));
+    TLMI_TRY(tlmi_model_linear(&product, model, layer, part, x));
     if (bias == NULL) {
         *out = product;
         return TLM_OK;

@@ -211,3 +211,22 @@ const tlmi_family_t tlmi_families[] = {
      .hf_activation = "activation_function"},
 };
 const size_t tlmi_num_families = COUNT_OF(tlmi_families);
+
+const tlmi_family_tensor_t *tlmi_family_tensor(const tlmi_family_t *family, tlmi_format_t format,
+                                               int32_t part)
+{
+    const tlmi_family_tensor_t *own = family->tensors;
+
+    for (; own != NULL && own->name != NULL; own++)
+        for (int32_t i = 0; i < own->count && own->format == format; i++)
+            if (own->parts[i] == part)
+                return own;
+    return NULL;
+}
+
+const char *tlmi_layer_prefix(const tlmi_family_t *family, tlmi_format_t format)
+{
+    const bool own = family != NULL && format == TLMI_HF && family->hf_layer_prefix != NULL;
+
+    return own ? family->hf_layer_prefix : tlmi_layer_prefixes[format];
+}

@@ -112,6 +112,50 @@ tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_
     return status;
 }
 
+static void free_block(void *block)
+{
+    tlm_tensor_free(block);
+}
+
+/* Makes a parameter without values; matrices get the type. */
+static tlm_status_t create_kept(tlm_tensor_t **out, const tlmi_parameter_spec_t *spec,
+                                int32_t dtype)
+{
+    const tlmi_dtype_t *type = tlmi_dtype(dtype);
+
+    if (spec->ndim == 1)
+        return tlm_tensor_create(out, TLM_FLOAT32, spec->shape, 1);
+    if (type == NULL || type->load == NULL || spec->shape[1] % type->block != 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "model_cost: rows of '%s' of %" PRId64 " elements have no type %" PRId32,
+                         spec->name, spec->shape[1], dtype);
+    const tlmi_weight_t weight = tlmi_weight_make(dtype, NULL, spec->shape[0], spec->shape[1]);
+    const int64_t bytes = weight.rows * (int64_t)weight.row_bytes;
+    tlm_tensor_t *block;
+    TLMI_TRY(tlm_tensor_create(&block, TLM_BOOL, &bytes, 1));
+    tlm_status_t status = tlmi_tensor_of_weight(out, dtype, tlm_tensor_data(block), spec->shape, 2,
+                                                free_block, block);
+    if (status != TLM_OK)
+        tlm_tensor_free(block);
+    return status;
+}
+
+tlm_status_t tlmi_model_create_kept(tlm_model_t **out, const tlm_model_options_t *options,
+                                    int32_t dtype)
+{
+    tlm_model_t *model;
+
+    TLMI_TRY(tlmi_model_create_described(&model, options));
+    tlm_status_t status = TLM_OK;
+    for (size_t i = 0; status == TLM_OK && i < model->num_parameters; i++)
+        status = create_kept(&model->parameters[i], &model->specs[i], dtype);
+    if (status == TLM_OK)
+        *out = model;
+    else
+        tlm_model_free(model);
+    return status;
+}
+
 /* Standard deviation of the normal distribution of a part's initial values; 0: all are the same. */
 static double initial_sigma(const tlm_model_t *model, const tlmi_parameter_spec_t *spec)
 {
@@ -157,10 +201,12 @@ void tlm_model_free(tlm_model_t *model)
 {
     if (model == NULL)
         return;
+    tlm_model_remove_lora(model);
     for (size_t i = 0; i < model->num_parameters; i++)
         tlm_tensor_free(model->parameters[i]);
     tlmi_free(model->parameters);
     tlmi_free(model->specs);
+    tlmi_free(model->source);
     tlmi_free(model);
 }
 

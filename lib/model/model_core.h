@@ -4,24 +4,53 @@
 
 #include "model/architecture.h"
 #include "nn/nn_core.h"
+#include "tinylm/adapter.h"
 #include "tinylm/model.h"
+
+/* What a parameter is: one of the architecture, or half of an adapter of one. */
+typedef enum tlmi_role { TLMI_BASE, TLMI_LORA_A, TLMI_LORA_B } tlmi_role_t;
 
 typedef struct tlmi_parameter_spec {
     char name[64];
-    int32_t part;  /* TLMI_EMBEDDING ... in architecture.h */
+    tlmi_role_t role;
+    int32_t part;  /* TLMI_EMBEDDING ... in architecture.h; of an adapter: what it changes */
     int64_t layer; /* 0 outside the blocks */
     int64_t shape[2];
     int32_t ndim;
 } tlmi_parameter_spec_t;
 
+/* A low-rank change of a parameter: the indices of A and B among the parameters. Parameters of one
+ * fused tensor of the model's family share A. */
+typedef struct tlmi_adapter {
+    size_t a, b;     /* b 0, which is the embedding: there is no adapter */
+    float scale;     /* of B A */
+    uint64_t stream; /* of its dropout */
+} tlmi_adapter_t;
+
+/* Which elements dropout drops, and whether it does, in the pass that runs. */
+typedef struct tlmi_drop_state {
+    bool enabled;
+    double rate;
+    uint64_t seed, first_token;
+} tlmi_drop_state_t;
+
 struct tlm_model {
     tlm_model_options_t options; /* defaults resolved */
     tlmi_model_shape_t shape;
-    size_t num_parameters; /* present: token embedding, blocks, final norm, output projection */
+    /* Those of the architecture, shape.num_parameters: token embedding, blocks, final norm, output
+     * projection; then those of adapters. */
+    size_t num_parameters;
     tlm_tensor_t **parameters;
     tlmi_parameter_spec_t *specs;
     bool checkpointing;  /* backward recomputes the blocks */
     int64_t first_layer; /* the number of its first block: not 0 in a model of one block */
+    /* By parameter of the architecture; NULL: no adapters, and `lora` means nothing. */
+    tlmi_adapter_t *adapters;
+    tlm_lora_options_t lora; /* defaults resolved; targets is the model's own */
+    uint64_t dropout_row;    /* see tlm_model_set_dropout_row */
+    tlmi_drop_state_t drop;
+    char *source;         /* the path that it was opened from, or NULL */
+    uint64_t fingerprint; /* see tlmi_model_fingerprint; 0: not computed yet */
 };
 
 /* Returns the parameter, or NULL if the model has no such part; `layer` is 0 outside the blocks. */
@@ -92,7 +121,60 @@ tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_
  * that makes them itself. */
 tlm_status_t tlmi_model_create_described(tlm_model_t **out, const tlm_model_options_t *options);
 
+/* Makes a frozen model whose matrices are of a type as files have it, without values: to count what
+ * it costs. */
+tlm_status_t tlmi_model_create_kept(tlm_model_t **out, const tlm_model_options_t *options,
+                                    int32_t dtype);
+
 /* Fails, naming it, if a parameter is not float32: see tlm_model_open_for_inference. */
 tlm_status_t tlmi_model_check_float32(const char *function, const tlm_model_t *model);
+
+/* ---- Adapters --------------------------------------------------------------------------- */
+
+/* The change of a parameter by its adapter, for the pass that runs; false if there is none. */
+bool tlmi_model_change(tlmi_low_rank_t *out, const tlm_model_t *model, int64_t layer, int32_t part);
+
+/* x W^T with the adapter of W, without biases. */
+tlm_status_t tlmi_model_linear(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
+                               int32_t part, tlm_tensor_t *x);
+
+/* The part whose rows are the output projection: TLMI_LM_HEAD, or the embedding. */
+static inline int32_t tlmi_output_part(const tlm_model_t *model)
+{
+    return tlmi_has_part(&model->shape, TLMI_LM_HEAD) ? TLMI_LM_HEAD : TLMI_EMBEDDING;
+}
+
+/* A linear layer in the names of transformers, and the parameters that its weight consists of. */
+enum { TLMI_MODULE_NAME = 96 };
+typedef struct tlmi_module {
+    char name[TLMI_MODULE_NAME]; /* without ".weight" */
+    size_t suffix;               /* where the part of the name behind the layer's number begins */
+    int32_t count;
+    size_t parameters[TLMI_MAX_FUSED];
+} tlmi_module_t;
+
+/* The module that parameter `index` of the architecture belongs to; false if it is not the weight
+ * of a linear layer. */
+bool tlmi_module_of(tlmi_module_t *out, const tlm_model_t *model, size_t index,
+                    const tlmi_family_t *family);
+
+/* The family with number TLM_FAMILY_..., or the first that has the model's options; NULL if none
+ * does. */
+tlm_status_t tlmi_lora_family(const tlmi_family_t **out, const char *function,
+                              const tlm_model_options_t *options, int32_t asked);
+
+/* tlm_model_add_lora where `chosen`, one per parameter of the architecture, says which have an
+ * adapter, and `ranks` and `scales` (NULL: those of the options) what each is like. */
+tlm_status_t tlmi_model_add_adapters(tlm_model_t *model, const tlm_lora_options_t *options,
+                                     const bool *chosen, const int64_t *ranks,
+                                     const double *scales);
+
+/* Reads and checks a caller's options (NULL: the defaults); strings stay the caller's. */
+tlm_status_t tlmi_lora_options_read(tlm_lora_options_t *known, const char *function,
+                                    const tlm_lora_options_t *options);
+
+/* A checksum of the names, types and elements of all parameters that are not trained. It is
+ * computed once; what is written to them later does not count. */
+uint64_t tlmi_model_fingerprint(tlm_model_t *model);
 
 #endif

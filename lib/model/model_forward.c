@@ -20,7 +20,6 @@ static tlm_status_t check_input(const char *function, const tlm_model_t *model, 
                                 int64_t batch, int64_t time)
 {
     TLMI_REQUIRE(function, model);
-    TLMI_TRY(tlmi_model_check_float32(function, model));
     TLMI_REQUIRE(function, ids);
     if (batch <= 0 || time <= 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
@@ -43,6 +42,20 @@ static tlm_status_t check_input(const char *function, const tlm_model_t *model, 
     return TLM_OK;
 }
 
+/* The first `time` rows of the table of positions, as float32. */
+static tlm_status_t position_rows(tlm_tensor_t **out, tlm_tensor_t *table, int64_t time)
+{
+    if (table->dtype == TLM_FLOAT32)
+        return tlm_slice(out, table, 0, 0, time);
+    tlm_tensor_t *numbers;
+    TLMI_TRY(tlmi_tensor_new(&numbers, TLM_UINT32, &time, 1));
+    for (int64_t i = 0; i < time && !tlmi_dry_run(); i++)
+        ((uint32_t *)tlm_tensor_data(numbers))[i] = (uint32_t)i;
+    tlm_status_t status = tlmi_embedding(out, table, numbers);
+    tlm_tensor_free(numbers);
+    return status;
+}
+
 /* The embeddings of ids, scaled, with those of positions, as the model has it: (batch, time,
  * d_model). */
 static tlm_status_t embed(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *ids)
@@ -51,13 +64,13 @@ static tlm_status_t embed(tlm_tensor_t **out, const tlm_model_t *model, tlm_tens
     tlm_tensor_t *x = NULL, *positions = NULL, *next;
     tlm_status_t status;
 
-    TLMI_TRY_OR(done, tlm_embedding(&x, tlmi_model_embedding(model), ids));
+    TLMI_TRY_OR(done, tlmi_embedding(&x, tlmi_model_embedding(model), ids));
     if (model->options.scaled_embeddings) {
         TLMI_TRY_OR(done, tlm_scale(&next, x, tlmi_embedding_scale(&model->options)));
         replace(&x, next);
     }
     if (table != NULL) {
-        TLMI_TRY_OR(done, tlm_slice(&positions, table, 0, 0, tlm_tensor_shape(ids)[1]));
+        TLMI_TRY_OR(done, position_rows(&positions, table, tlm_tensor_shape(ids)[1]));
         TLMI_TRY_OR(done, tlm_add(&next, x, positions));
         replace(&x, next);
     }
@@ -116,19 +129,47 @@ done:
     return status;
 }
 
+/* The output projection of hidden states. */
+static tlm_status_t output_logits(tlm_tensor_t **logits, const tlm_model_t *model,
+                                  tlm_tensor_t *hidden)
+{
+    tlm_tensor_t *product;
+
+    TLMI_TRY(tlmi_model_linear(&product, model, 0, tlmi_output_part(model), hidden));
+    tlm_status_t status = cap_logits(logits, model, product);
+    tlm_tensor_free(product);
+    return status;
+}
+
+/* Fixes what dropout drops in this pass, and in backward where it runs blocks again. */
+static void begin_pass(tlm_model_t *model, int64_t time)
+{
+    model->drop.enabled = tlm_grad_enabled() && model->drop.rate > 0.0;
+    model->drop.first_token = model->dropout_row * (uint64_t)time;
+}
+
 tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model, const uint32_t *ids,
                                int64_t batch, int64_t time)
 {
     TLMI_REQUIRE("model_forward", logits);
     TLMI_TRY(check_input("model_forward", model, ids, batch, time));
+    begin_pass(model, time);
     tlm_tensor_t *hidden;
     TLMI_TRY(hidden_states(&hidden, model, ids, batch, time));
-    tlm_tensor_t *product = NULL;
-    tlm_status_t status = tlm_linear(&product, hidden, tlmi_model_output(model));
+    tlm_status_t status = output_logits(logits, model, hidden);
     tlm_tensor_free(hidden);
-    if (status == TLM_OK)
-        status = cap_logits(logits, model, product);
-    tlm_tensor_free(product);
+    return status;
+}
+
+/* The loss from logits as a whole, where the output projection has an adapter. */
+static tlm_status_t loss_of_logits(tlm_tensor_t **loss, const tlm_model_t *model,
+                                   tlm_tensor_t *hidden, tlm_tensor_t *targets)
+{
+    tlm_tensor_t *logits;
+
+    TLMI_TRY(output_logits(&logits, model, hidden));
+    tlm_status_t status = tlm_cross_entropy(loss, logits, targets);
+    tlm_tensor_free(logits);
     return status;
 }
 
@@ -143,7 +184,13 @@ tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint3
     TLMI_TRY(check_input("model_loss", model, targets, batch, time));
     tlm_status_t status;
     TLMI_TRY_OR(done, tlm_tensor_from_data(&target_tensor, TLM_UINT32, targets, shape, 2));
+    begin_pass(model, time);
     TLMI_TRY_OR(done, hidden_states(&hidden, model, inputs, batch, time));
+    tlmi_low_rank_t change;
+    if (tlmi_model_change(&change, model, 0, tlmi_output_part(model))) {
+        status = loss_of_logits(loss, model, hidden, target_tensor);
+        goto done;
+    }
     TLMI_TRY_OR(done,
                 tlmi_linear_cross_entropy(loss, hidden, tlmi_model_output(model), target_tensor,
                                           (float)model->options.logit_softcap));

@@ -2,17 +2,23 @@
  * runs it again with a graph and goes through that graph at once (Chen et al., "Training deep nets
  * with sublinear memory cost", 2016). The operations and their order are those of the plain graph,
  * so the gradients are bit-identical. */
+#include <string.h>
+
 #include "base/error.h"
 #include "model/model_core.h"
 #include "tensor/tensor_core.h"
 
-/* The inputs of the node are x, then the parameters of the block. They serve as the parameters of a
- * model of one block, with x in front. So nothing refers to the caller's model, which may be freed
- * before backward. */
+/* The inputs of the node are x, then the parameters of the block, then those of its adapters. They
+ * serve as the parameters of a model of one block, with x in front. So nothing refers to the
+ * caller's model, which may be freed before backward. */
 typedef struct recompute_context {
     tlm_model_options_t options;
     tlmi_model_shape_t shape;
     int64_t layer;
+    tlmi_drop_state_t drop;
+    bool adapted;
+    tlmi_adapter_t
+        adapters[]; /* by place among the inputs, up to the last parameter of the block */
 } recompute_context_t;
 
 /* Makes a leaf that shares the elements of x. */
@@ -30,9 +36,12 @@ static tlm_status_t recompute_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
                          .shape = context->shape,
                          .num_parameters = (size_t)node->num_inputs,
                          .parameters = node->inputs,
-                         .first_layer = context->layer};
+                         .first_layer = context->layer,
+                         .drop = context->drop};
     tlm_tensor_t *x = NULL, *y = NULL;
 
+    if (context->adapted)
+        block.adapters = (tlmi_adapter_t *)(uintptr_t)context->adapters;
     TLMI_TRY(detach(&x, node->inputs[0]));
     bool former = tlm_set_grad_enabled(true);
     tlm_status_t status = tlmi_block_forward(&y, &block, 0, x);
@@ -51,35 +60,83 @@ static const tlmi_op_t recompute_op = {
     .reads = {TLMI_READS_INPUTS, TLMI_READS_INPUTS, TLMI_READS_INPUTS, TLMI_READS_INPUTS},
     .backward = recompute_backward};
 
+/* The place of a parameter among n inputs, as the last of them if it is not there yet. */
+static size_t place_of(tlm_tensor_t **inputs, size_t *n, tlm_tensor_t *parameter)
+{
+    for (size_t i = 1; i < *n; i++)
+        if (inputs[i] == parameter)
+            return i;
+    inputs[*n] = parameter;
+    return (*n)++;
+}
+
+/* Lists the inputs, at most 1 + 3 block_parameters, and their adapters. Returns their number. */
+static size_t list_inputs(tlm_tensor_t **inputs, tlmi_adapter_t *adapters, const tlm_model_t *model,
+                          int64_t layer, tlm_tensor_t *x)
+{
+    const size_t count = model->shape.block_parameters;
+    const size_t first = model->shape.front_parameters + (size_t)layer * count;
+    size_t n = 1 + count;
+
+    inputs[0] = x;
+    for (size_t i = 0; i < count; i++)
+        inputs[1 + i] = model->parameters[first + i];
+    for (size_t i = 0; i < count && model->adapters != NULL; i++) {
+        tlmi_adapter_t adapter = model->adapters[first + i];
+
+        if (adapter.b != 0) {
+            adapter.a = place_of(inputs, &n, model->parameters[adapter.a]);
+            adapter.b = place_of(inputs, &n, model->parameters[adapter.b]);
+        }
+        adapters[1 + i] = adapter;
+    }
+    return n;
+}
+
+/* Puts the node on y. */
+static tlm_status_t record(tlm_tensor_t *y, const tlm_model_t *model, int64_t layer,
+                           tlm_tensor_t *const *inputs, size_t n, const tlmi_adapter_t *adapters)
+{
+    const bool adapted = model->adapters != NULL;
+    const size_t bytes = adapted ? (1 + model->shape.block_parameters) * sizeof(tlmi_adapter_t) : 0;
+    tlmi_node_t *node;
+
+    TLMI_TRY(tlmi_record(&node, &recompute_op, y, inputs, (int32_t)n,
+                         sizeof(recompute_context_t) + bytes));
+    recompute_context_t *context = tlmi_node_context(node);
+    context->options = model->options;
+    context->shape = model->shape;
+    context->shape.front_parameters = 1;
+    context->layer = layer;
+    context->drop = model->drop;
+    context->adapted = adapted;
+    if (bytes > 0)
+        memcpy(context->adapters, adapters, bytes);
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
                                    tlm_tensor_t *x)
 {
-    size_t count = model->shape.block_parameters;
+    const size_t count = model->shape.block_parameters;
     tlm_tensor_t **inputs =
-        tlmi_cached_calloc(count + 1, sizeof(tlm_tensor_t *), "a block's inputs");
+        tlmi_cached_calloc(3 * count + 1, sizeof(tlm_tensor_t *), "a block's inputs");
+    tlmi_adapter_t *adapters =
+        tlmi_cached_calloc(count + 1, sizeof(*adapters), "a block's adapters");
     tlm_tensor_t *y = NULL;
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
 
-    if (inputs == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    inputs[0] = x;
-    for (size_t i = 0; i < count; i++)
-        inputs[1 + i] =
-            model->parameters[model->shape.front_parameters + (size_t)layer * count + i];
-    bool graph = tlmi_needs_grad(inputs, (int32_t)count + 1);
-    bool former = tlm_set_grad_enabled(false);
-    tlm_status_t status = tlmi_block_forward(&y, model, layer, x);
+    if (inputs == NULL || adapters == NULL)
+        goto done;
+    const size_t n = list_inputs(inputs, adapters, model, layer, x);
+    const bool graph = tlmi_needs_grad(inputs, (int32_t)n);
+    const bool former = tlm_set_grad_enabled(false);
+    status = tlmi_block_forward(&y, model, layer, x);
     tlm_set_grad_enabled(former);
-    tlmi_node_t *node;
-    if (status == TLM_OK && graph) {
-        status = tlmi_record(&node, &recompute_op, y, inputs, (int32_t)count + 1,
-                             sizeof(recompute_context_t));
-        if (status == TLM_OK) {
-            recompute_context_t *context = tlmi_node_context(node);
-
-            *context = (recompute_context_t){model->options, model->shape, layer};
-            context->shape.front_parameters = 1;
-        }
-    }
+    if (status == TLM_OK && graph)
+        status = record(y, model, layer, inputs, n, adapters);
+done:
+    tlmi_cached_free(adapters);
     tlmi_cached_free(inputs);
     if (status == TLM_OK)
         *out = y;

@@ -369,7 +369,6 @@ tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_
                                        tlm_tensor_t *targets, float softcap)
 {
     TLMI_TRY(tlmi_check_float("cross_entropy", "x", x));
-    TLMI_TRY(tlmi_check_float("cross_entropy", "weight", weight));
     char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     if (x->ndim < 1 || weight->ndim != 2 || x->shape[x->ndim - 1] != weight->shape[1])
         return tlmi_fail(TLM_ERR_SHAPE, "cross_entropy: x %s does not fit weight %s",

@@ -4,8 +4,9 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
+#include "nn/nn_core.h"
+#include "tensor/tensor_core.h"
 #include "tinylm/nn.h"
 
 typedef struct embedding_context {
@@ -78,7 +79,6 @@ static const tlmi_op_t embedding_op = {.name = "embedding",
 static tlm_status_t check_embedding(int64_t *shape, const tlm_tensor_t *weight,
                                     const tlm_tensor_t *ids)
 {
-    TLMI_TRY(tlmi_check_float("embedding", "weight", weight));
     TLMI_TRY(tlmi_check_index("embedding", "ids", ids));
     char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     if (weight->ndim != 2 || ids->ndim + 1 > TLM_MAX_DIMS)
@@ -124,9 +124,8 @@ static tlm_status_t embedding_forward(tlm_tensor_t *y, tlm_tensor_t *weight, int
     return TLM_OK;
 }
 
-tlm_status_t tlm_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm_tensor_t *ids)
+tlm_status_t tlmi_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm_tensor_t *ids)
 {
-    TLMI_REQUIRE("embedding", out);
     int64_t shape[TLM_MAX_DIMS];
     TLMI_TRY(check_embedding(shape, weight, ids));
     int64_t *list;
@@ -142,4 +141,11 @@ tlm_status_t tlm_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm_tensor_
     }
     tlmi_cached_free(list);
     return status;
+}
+
+tlm_status_t tlm_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm_tensor_t *ids)
+{
+    TLMI_REQUIRE("embedding", out);
+    TLMI_TRY(tlmi_check_float("embedding", "weight", weight));
+    return tlmi_embedding(out, weight, ids);
 }

@@ -8,6 +8,36 @@
 #include "tinylm/nn.h"
 #include "tensor/tensor_core.h"
 
+/* ---- Linear layers with a low-rank change, and dropout ---------------------------------- */
+
+/* Which elements are dropped; rate 0: none. */
+typedef struct tlmi_drop_rule {
+    double rate; /* in [0, 1), rounded to a multiple of 2^-16 */
+    uint64_t seed, stream;
+    uint64_t first_token; /* number of the first row */
+} tlmi_drop_rule_t;
+
+/* y = D(x), or y += D(x) with `add`: rows of d elements, of which the dropped ones are 0 and the
+ * others scaled by 1 / (1 - rate). y may be x. */
+void tlmi_dropout_rows(float *y, const float *x, int64_t rows, int64_t d, bool add,
+                       const tlmi_drop_rule_t *dropout);
+
+/* A change of a weight: scale B A, with A (rank, d_in) and B (d_out, rank), both float32 and
+ * borrowed. Only its input goes through dropout. */
+typedef struct tlmi_low_rank {
+    tlm_tensor_t *a, *b;
+    float scale;
+    tlmi_drop_rule_t dropout;
+} tlmi_low_rank_t;
+
+/* tlm_linear for a weight of any element type, which may need no gradient, with a change (NULL:
+ * none). */
+tlm_status_t tlmi_linear(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
+                         const tlmi_low_rank_t *change);
+
+/* tlm_embedding for a table of any element type. */
+tlm_status_t tlmi_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm_tensor_t *ids);
+
 /* ---- Cross-entropy fused with the output layer, whose logits never exist as a whole -- */
 
 enum { TLMI_LOSS_SLICE = 512 /* rows whose logits exist at one time */ };

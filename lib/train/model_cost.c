@@ -11,25 +11,26 @@
 #include "model/model_core.h"
 #include "nn/nn_core.h"
 #include "optim/optimizer_core.h"
+#include "tensor/tensor_core.h"
 #include "tinylm/train.h"
 
 #define MAX_BYTES ((size_t)1 << 52) /* above it, intermediate sums of bytes could overflow */
 
 /* ---- Parameters ------------------------------------------------------------------------- */
 
-static void count_parameters(tlm_cost_t *cost, const tlm_model_options_t *options,
-                             const tlmi_model_shape_t *shape)
+/* Counts the parameters of the model that the steps run with, its adapters included. */
+static void count_parameters(tlm_cost_t *cost, const tlm_model_t *model)
 {
-    cost->parameters = shape->num_elements;
-    for (int32_t part = 0; part < TLMI_NUM_PARTS; part++) {
-        const int64_t layers = tlmi_part_is_in_block(part) ? options->num_layers : 1;
-        int64_t own[2];
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        const tlm_tensor_t *tensor = model->parameters[i];
+        const tlmi_weight_t weight = tlmi_weight_of(tensor);
 
-        tlmi_part_shape(own, shape, part);
-        if (tlmi_has_part(shape, part))
-            cost->part_parameters[tlmi_parts[part].cost] +=
-                (uint64_t)layers * (uint64_t)own[0] * (own[1] == 0 ? 1 : (uint64_t)own[1]);
+        cost->parameters += (uint64_t)tensor->numel;
+        cost->part_parameters[tlmi_parts[model->specs[i].part].cost] += (uint64_t)tensor->numel;
+        cost->weight_bytes += (uint64_t)weight.rows * weight.row_bytes;
     }
+    cost->trained_parameters = tlm_model_num_trained(model);
+    cost->gradient_bytes = cost->trained_parameters * sizeof(float);
 }
 
 /* ---- Operations ------------------------------------------------------------------------- */
@@ -55,34 +56,105 @@ static double sum_parts(const double *flops)
     return sum;
 }
 
-/* A weight matrix takes two operations per parameter and token in forward, and twice that in
- * backward, for the gradients of its input and of itself. Attention has two products of (time,
- * time) per head in forward and four in backward, where it also recomputes its scores. */
-static void count_flops(tlm_cost_t *cost, const tlm_model_options_t *options,
-                        const tlmi_model_shape_t *shape, const tlm_cost_options_t *asked)
+/* When a part of a block is computed, compared with the others. */
+static int32_t stage_of(const tlm_model_options_t *options, int32_t part)
 {
+    static const int32_t stages[TLMI_NUM_PARTS] = {
+        [TLMI_LN1] = 1,         [TLMI_LN1_BIAS] = 1,    [TLMI_ATTN_Q] = 2,
+        [TLMI_ATTN_K] = 2,      [TLMI_ATTN_V] = 2,      [TLMI_ATTN_Q_BIAS] = 2,
+        [TLMI_ATTN_K_BIAS] = 2, [TLMI_ATTN_V_BIAS] = 2, [TLMI_ATTN_Q_NORM] = 2,
+        [TLMI_ATTN_K_NORM] = 2, [TLMI_ATTN_OUTPUT] = 3, [TLMI_ATTN_OUTPUT_BIAS] = 3,
+        [TLMI_LN1_AFTER] = 4,   [TLMI_LN2] = 5,         [TLMI_LN2_BIAS] = 5,
+        [TLMI_FFN_W1] = 6,      [TLMI_FFN_W3] = 6,      [TLMI_FFN_W1_BIAS] = 6,
+        [TLMI_FFN_W3_BIAS] = 6, [TLMI_FFN_W2] = 7,      [TLMI_FFN_W2_BIAS] = 7,
+        [TLMI_LN2_AFTER] = 8,
+    };
+
+    if (options->norm == TLM_NORM_POST && (part == TLMI_LN1 || part == TLMI_LN2))
+        return part == TLMI_LN1 ? 4 : 8;
+    return stages[part];
+}
+
+/* The place of a parameter in the order of the forward pass. */
+static int64_t order_of(const tlm_model_t *model, const tlmi_parameter_spec_t *spec)
+{
+    if (spec->part >= TLMI_FIRST_BEHIND)
+        return INT64_MAX;
+    return tlmi_part_is_in_block(spec->part)
+               ? 16 * (spec->layer + 1) + stage_of(&model->options, spec->part)
+               : 0;
+}
+
+/* The place of the first parameter that is trained. The gradients of what comes before it are not
+ * computed. */
+static int64_t first_trained(const tlm_model_t *model)
+{
+    int64_t first = INT64_MAX;
+
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        const int64_t own = order_of(model, &model->specs[i]);
+
+        if (model->parameters[i]->requires_grad && own < first)
+            first = own;
+    }
+    return first;
+}
+
+/* A weight matrix takes two operations per element and token in forward, as many for the gradient
+ * of its input and as many for its own; and so do the two matrices of its adapter. */
+static void count_matrix(tlm_cost_t *cost, const tlm_model_t *model, size_t index, bool is_output,
+                         double tokens, int64_t first)
+{
+    const tlmi_parameter_spec_t *spec = &model->specs[index];
+    const tlm_tensor_t *weight = model->parameters[index];
+    const int32_t part = is_output ? TLM_PART_OUTPUT : tlmi_parts[spec->part].cost;
+    const bool to_input = first < (is_output ? INT64_MAX : order_of(model, spec));
+    const tlmi_adapter_t none = {.b = 0};
+    const tlmi_adapter_t adapter = model->adapters == NULL ? none : model->adapters[index];
+    double product = 2.0 * tokens * (double)weight->numel;
+
+    cost->forward_flops[part] += product;
+    cost->backward_flops[part] += product * (double)(to_input + weight->requires_grad);
+    if (adapter.b == 0)
+        return;
+    const double a = 2.0 * tokens * (double)model->parameters[adapter.a]->numel;
+    const double b = 2.0 * tokens * (double)model->parameters[adapter.b]->numel;
+    cost->forward_flops[part] += a + b;
+    cost->backward_flops[part] += 2.0 * b + a * (1.0 + (double)to_input);
+}
+
+/* Attention has two products of (time, time) per head in forward and four in backward, where it
+ * also computes its scores again. */
+static void count_flops(tlm_cost_t *cost, const tlm_model_t *model, const tlm_cost_options_t *asked)
+{
+    const tlm_model_options_t *options = &model->options;
     const bool full = asked->counting == TLM_COUNT_FULL;
     const double tokens = (double)asked->batch * (double)asked->time;
-    const double queries = (double)options->num_layers * (double)shape->q_width; /* per token */
-    const double scores = (double)asked->batch * count_scores(asked->time, full);
-    const double output = (double)options->vocab_size * (double)options->d_model;
-    double *forward = cost->forward_flops, *backward = cost->backward_flops;
-    double matrices = (double)cost->part_parameters[TLM_PART_ATTENTION] +
-                      (double)cost->part_parameters[TLM_PART_FEED_FORWARD] + output;
+    const double width = (double)model->shape.q_width; /* per token and block */
+    const double scores = 4.0 * width * (double)asked->batch * count_scores(asked->time, full);
+    const int64_t first = first_trained(model);
+    const int32_t output = tlmi_output_part(model);
 
-    forward[TLM_PART_ATTENTION] = 2.0 * tokens * (double)cost->part_parameters[TLM_PART_ATTENTION];
-    forward[TLM_PART_FEED_FORWARD] =
-        2.0 * tokens * (double)cost->part_parameters[TLM_PART_FEED_FORWARD];
-    forward[TLM_PART_OUTPUT] = 2.0 * tokens * output;
-    forward[TLM_PART_SCORES] = 4.0 * queries * scores;
-    for (int32_t part = 0; part < TLM_MAX_PARTS; part++)
-        backward[part] = 2.0 * forward[part];
-    if (!full)
-        backward[TLM_PART_SCORES] = 2.5 * forward[TLM_PART_SCORES];
-    cost->model_flops = sum_parts(forward) + sum_parts(backward);
+    for (size_t i = 0; i < model->shape.num_parameters; i++) {
+        const tlmi_parameter_spec_t *spec = &model->specs[i];
+        const bool is_output = spec->part == output;
+
+        if (spec->ndim == 2 && (is_output || tlmi_part_is_in_block(spec->part)))
+            count_matrix(cost, model, i, is_output, tokens, first);
+    }
+    for (int64_t layer = 0; layer < options->num_layers; layer++) {
+        const bool reached = first < 16 * (layer + 1) + stage_of(options, TLMI_ATTN_OUTPUT);
+
+        cost->forward_flops[TLM_PART_SCORES] += scores;
+        cost->backward_flops[TLM_PART_SCORES] += reached ? (full ? 2.0 : 2.5) * scores : 0.0;
+    }
+    cost->model_flops = sum_parts(cost->forward_flops) + sum_parts(cost->backward_flops);
     if (asked->checkpointing)
-        cost->recompute_flops = sum_parts(forward) - forward[TLM_PART_OUTPUT];
-    cost->token_flops = 2.0 * matrices + 4.0 * queries * (double)asked->time;
+        cost->recompute_flops =
+            sum_parts(cost->forward_flops) - cost->forward_flops[TLM_PART_OUTPUT];
+    cost->token_flops =
+        (sum_parts(cost->forward_flops) - cost->forward_flops[TLM_PART_SCORES]) / tokens +
+        4.0 * (double)options->num_layers * width * (double)asked->time;
 }
 
 /* ---- Checks ----------------------------------------------------------------------------- */
@@ -173,6 +245,27 @@ static double count_optimizer_flops(const tlm_optimizer_t *optimizer)
     return flops;
 }
 
+/* The model of the steps: of these weights, with these frozen parameters and adapters. */
+static tlm_status_t create_model(tlm_model_t **out, const tlm_model_options_t *options,
+                                 const tlm_cost_options_t *asked)
+{
+    tlm_model_t *model;
+
+    TLMI_TRY(asked->weights == TLM_FLOAT32
+                 ? tlmi_model_create_empty(&model, options)
+                 : tlmi_model_create_kept(&model, options, asked->weights));
+    tlm_status_t status = tlm_model_set_checkpointing(model, asked->checkpointing);
+    if (status == TLM_OK && asked->lora != NULL)
+        status = tlm_model_add_lora(model, asked->lora);
+    if (status == TLM_OK && asked->frozen != NULL)
+        status = tlm_model_set_frozen(model, asked->frozen, true);
+    if (status == TLM_OK)
+        *out = model;
+    else
+        tlm_model_free(model);
+    return status;
+}
+
 /* Runs real steps of the model and the optimizer with an allocator that counts bytes and hands out
  * no memory, and sets the fields of *cost that this finds. */
 static tlm_status_t run_dry_steps(tlm_cost_t *cost, const tlm_model_options_t *options,
@@ -186,13 +279,15 @@ static tlm_status_t run_dry_steps(tlm_cost_t *cost, const tlm_model_options_t *o
     size_t activations = 0;
     tlm_status_t status;
 
-    TLMI_TRY_OR(done, tlmi_model_create_empty(&model, options));
-    TLMI_TRY_OR(done, tlm_model_set_checkpointing(model, asked->checkpointing));
+    TLMI_TRY_OR(done, create_model(&model, options, asked));
+    count_parameters(cost, model);
+    count_flops(cost, model, asked);
     TLMI_TRY_OR(done, tlmi_optimizer_kinds[asked->optimizer]->create(&optimizer));
     TLMI_TRY_OR(done, tlm_optimizer_add_model(optimizer, model, 0, NULL));
     for (int32_t step = 0; step < STEPS; step++)
         TLMI_TRY_OR(done, run_dry_step(&activations, model, optimizer, asked, tracker));
-    cost->activation_bytes = activations - tlmi_buffer_capacity(output);
+    cost->activation_bytes =
+        activations - (tlmi_model_output(model)->requires_grad ? tlmi_buffer_capacity(output) : 0);
     cost->optimizer_bytes = tracker->lasting_bytes;
     cost->optimizer_flops = count_optimizer_flops(optimizer);
     cost->step_live_bytes = tracker->stats.peak_live_bytes + tracker->lasting_bytes;
@@ -239,9 +334,6 @@ tlm_status_t tlm_model_cost(tlm_cost_t *out, const tlm_model_options_t *model,
                          "model_cost: a step of %" PRId64 " x %" PRId64 " tokens with %" PRIu64
                          " parameters is too large to count",
                          asked.batch, asked.time, shape.num_elements);
-    count_parameters(&cost, &options, &shape);
-    count_flops(&cost, &options, &shape, &asked);
-    cost.weight_bytes = cost.gradient_bytes = shape.num_elements * sizeof(float);
     cost.kv_cache_bytes = 2 * sizeof(float) * (uint64_t)options.num_layers *
                           (uint64_t)shape.kv_width * (uint64_t)asked.batch * (uint64_t)asked.time;
     TLMI_TRY(measure_step(&cost, &options, &asked));

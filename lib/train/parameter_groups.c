@@ -1,9 +1,11 @@
-/* A model's parameters as groups of an optimizer, with and without weight decay. */
+/* A model's parameters as groups of an optimizer, with and without weight decay. Frozen ones are in
+ * none. */
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/options.h"
 #include "model/model_core.h"
 #include "optim/optimizer_core.h"
+#include "tensor/tensor_core.h"
 #include "tinylm/train.h"
 
 #define NO_DECAY_ALL (TLM_NO_DECAY_NORMS | TLM_NO_DECAY_EMBEDDINGS)
@@ -71,7 +73,7 @@ static tlm_status_t add_group(tlm_optimizer_t *optimizer, const tlm_model_t *mod
     size_t n = 0;
 
     for (size_t i = 0; i < model->num_parameters; i++)
-        if (group_of(optimizer, model, i, no_decay) == index)
+        if (model->parameters[i]->requires_grad && group_of(optimizer, model, i, no_decay) == index)
             tensors[n++] = model->parameters[i];
     if (n == 0 && index != DECAYING)
         return TLM_OK;
@@ -94,6 +96,10 @@ tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model
         TLMI_TRY(tlmi_options_read("optimizer_add_model", &known, TLMI_GROUP_OPTIONS, options));
     if (!optimizer->defaults.kind->has_weight_decay)
         no_decay = 0;
+    if (tlm_model_num_trained(model) == 0)
+        return tlmi_fail(TLM_ERR_STATE,
+                         "optimizer_add_model: all %zu parameters of the model are frozen",
+                         model->num_parameters);
     tlm_tensor_t **tensors =
         tlmi_alloc(model->num_parameters, sizeof(*tensors), "the groups of a model");
     if (tensors == NULL)

@@ -184,7 +184,9 @@ static tlm_status_t add_batch(tlm_trainer_t *trainer, double *sum)
 {
     tlm_tensor_t *loss = NULL, *share = NULL;
     const uint32_t *inputs, *targets;
+    const uint64_t batch = tlm_loader_position(trainer->loader);
 
+    TLMI_TRY(tlm_model_set_dropout_row(trainer->model, batch * (uint64_t)trainer->rows));
     TLMI_TRY(tlm_loader_next(&inputs, &targets, trainer->loader));
     TLMI_TRY(
         tlm_model_loss(&loss, trainer->model, inputs, targets, trainer->rows, trainer->context));

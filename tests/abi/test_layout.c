@@ -125,7 +125,7 @@ FIELD(tlm_model_options_t, query_scalar, 200, 8);
 FIELD(tlm_model_options_t, attention_softcap, 208, 8);
 FIELD(tlm_model_options_t, logit_softcap, 216, 8);
 
-SIZE(tlm_cost_options_t, 40);
+SIZE(tlm_cost_options_t, 64);
 FIELD(tlm_cost_options_t, size, 0, 8);
 FIELD(tlm_cost_options_t, batch, 8, 8);
 FIELD(tlm_cost_options_t, time, 16, 8);
@@ -133,8 +133,23 @@ FIELD(tlm_cost_options_t, optimizer, 24, 4);
 FIELD(tlm_cost_options_t, counting, 28, 4);
 FIELD(tlm_cost_options_t, checkpointing, 32, 1);
 FIELD(tlm_cost_options_t, reserved, 33, 7);
+FIELD(tlm_cost_options_t, frozen, 40, 8);
+FIELD(tlm_cost_options_t, lora, 48, 8);
+FIELD(tlm_cost_options_t, weights, 56, 4);
+FIELD(tlm_cost_options_t, reserved2, 60, 4);
 
-SIZE(tlm_cost_t, 304);
+SIZE(tlm_lora_options_t, 56);
+FIELD(tlm_lora_options_t, size, 0, 8);
+FIELD(tlm_lora_options_t, rank, 8, 8);
+FIELD(tlm_lora_options_t, alpha, 16, 8);
+FIELD(tlm_lora_options_t, dropout, 24, 8);
+FIELD(tlm_lora_options_t, targets, 32, 8);
+FIELD(tlm_lora_options_t, seed, 40, 8);
+FIELD(tlm_lora_options_t, family, 48, 4);
+FIELD(tlm_lora_options_t, rank_stabilized, 52, 1);
+FIELD(tlm_lora_options_t, reserved, 53, 3);
+
+SIZE(tlm_cost_t, 312);
 FIELD(tlm_cost_t, size, 0, 8);
 FIELD(tlm_cost_t, parameters, 8, 8);
 FIELD(tlm_cost_t, part_parameters, 16, 64);
@@ -152,6 +167,7 @@ FIELD(tlm_cost_t, optimizer_flops, 272, 8);
 FIELD(tlm_cost_t, step_flops, 280, 8);
 FIELD(tlm_cost_t, model_flops, 288, 8);
 FIELD(tlm_cost_t, token_flops, 296, 8);
+FIELD(tlm_cost_t, trained_parameters, 304, 8);
 
 SIZE(tlm_ids_t, 16);
 FIELD(tlm_ids_t, ids, 0, 8);

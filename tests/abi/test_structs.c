@@ -271,6 +271,18 @@ static tlm_status_t model_cost_(const void *options)
     return tlm_model_cost(&cost, options, NULL);
 }
 
+static tlm_status_t add_lora_(const void *options)
+{
+    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+    tlm_model_t *adapted;
+
+    ASSERT_OK(tlm_model_get_options(&shape, model));
+    ASSERT_OK(tlm_model_create(&adapted, &shape));
+    tlm_status_t status = tlm_model_add_lora(adapted, options);
+    tlm_model_free(adapted);
+    return status;
+}
+
 static tlm_status_t cost_(const void *options)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
@@ -307,6 +319,7 @@ static const struct {
     {"tlm_decoder_create_with", decoder_create_with_, "tlm_decode_options_t"},
     {"tlm_generator_add", generator_add_, "tlm_generate_options_t"},
     {"tlm_loader_create", loader_create_, "tlm_loader_options_t"},
+    {"tlm_model_add_lora", add_lora_, "tlm_lora_options_t"},
     {"tlm_model_cost", cost_, "tlm_cost_options_t"},
     {"tlm_model_cost", model_cost_, "tlm_model_options_t"},
     {"tlm_model_create", model_create_, "tlm_model_options_t"},
@@ -374,6 +387,19 @@ static tlm_status_t get_options(void *out)
     return tlm_model_get_options(out, model);
 }
 
+static tlm_status_t get_lora(void *out)
+{
+    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+    tlm_model_t *adapted;
+
+    ASSERT_OK(tlm_model_get_options(&shape, model));
+    ASSERT_OK(tlm_model_create(&adapted, &shape));
+    ASSERT_OK(tlm_model_add_lora(adapted, NULL));
+    tlm_status_t status = tlm_model_lora(out, adapted);
+    tlm_model_free(adapted);
+    return status;
+}
+
 static tlm_status_t cost(void *out)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
@@ -422,6 +448,7 @@ static const struct {
     {"tlm_model_cost", cost, "tlm_cost_t"},
     {"tlm_model_evaluate", evaluate, "tlm_evaluation_t"},
     {"tlm_model_get_options", get_options, "tlm_model_options_t"},
+    {"tlm_model_lora", get_lora, "tlm_lora_options_t"},
     {"tlm_model_open", open_model, "tlm_model_file_options_t"},
     {"tlm_model_open_for_inference", open_for_inference, "tlm_model_file_options_t"},
     {"tlm_trainer_evaluate", trainer_evaluate, "tlm_evaluation_t"},

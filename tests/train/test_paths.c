@@ -90,6 +90,7 @@ READS(open_for_inference, tlm_model_t, tlm_model_free,
       tlm_model_open_for_inference(&out, NULL, NULL, path))
 READS(open_dataset, tlm_dataset_t, tlm_dataset_free,
       tlm_dataset_open(&out, path, TLM_TOKENS_UINT16, 0))
+READS(open_text, tlm_dataset_t, tlm_dataset_free, tlm_dataset_open_text(&out, path, tokenizer))
 READS(read_metadata, char, tlm_free, tlm_checkpoint_metadata(&out, NULL, path))
 READS(read_tokenizer, tlm_tokenizer_t, tlm_tokenizer_free, tlm_checkpoint_tokenizer(&out, path))
 READS(find_latest, char, tlm_free, tlm_checkpoint_dir_latest(&out, NULL, path))
@@ -142,6 +143,7 @@ static const access_t readers[] = {
     {"tlm_model_open", open_model, false, false},
     {"tlm_model_open_for_inference", open_for_inference, false, false},
     {"tlm_dataset_open", open_dataset, true, false},
+    {"tlm_dataset_open_text", open_text, true, false},
     {"tlm_checkpoint_metadata", read_metadata, false, false},
     {"tlm_checkpoint_tokenizer", read_tokenizer, false, false},
     {"tlm_checkpoint_load", load_checkpoint, false, false},

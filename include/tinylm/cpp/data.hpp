@@ -27,6 +27,12 @@ class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>
     {
         return dataset(detail::make(tlm_dataset_open, path.c_str(), token_type, vocab_size));
     }
+    /** A text file, encoded into memory. */
+    static dataset open_text(const std::string &path, const tokenizer &tokenizer)
+    {
+        return dataset(detail::make(tlm_dataset_open_text, path.c_str(),
+                                    static_cast<const tlm_tokenizer_t *>(tokenizer.get())));
+    }
     /** A copy of the ids. */
     static dataset from(id_span from)
     {

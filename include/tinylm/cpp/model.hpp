@@ -25,6 +25,7 @@ namespace tinylm
         }                                                                                          \
     };
 TINYLM_DETAIL_OPTIONS(model_options, tlm_model_options_t, TLM_MODEL_OPTIONS_INIT)
+TINYLM_DETAIL_OPTIONS(lora_options, tlm_lora_options_t, TLM_LORA_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(adamw_options, tlm_adamw_options_t, TLM_ADAMW_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(muon_options, tlm_muon_options_t, TLM_MUON_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(group_options, tlm_group_options_t, TLM_GROUP_OPTIONS_INIT)
@@ -142,6 +143,38 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
     void set_checkpointing(bool enabled)
     {
         check(tlm_model_set_checkpointing(get(), enabled));
+    }
+    /** Freezes the parameters that the patterns fit, or trains them again. */
+    void set_frozen(const std::string &patterns, bool frozen = true)
+    {
+        check(tlm_model_set_frozen(get(), patterns.c_str(), frozen));
+    }
+    std::uint64_t num_trained() const noexcept
+    {
+        return tlm_model_num_trained(get());
+    }
+    /** Freezes the model and adds low-rank adapters; the arrays of parameters() become others. */
+    void add_lora(const lora_options &options = {})
+    {
+        check(tlm_model_add_lora(get(), &options));
+    }
+    lora_options lora() const
+    {
+        lora_options found;
+        check(tlm_model_lora(&found, get()));
+        return found;
+    }
+    void merge_lora()
+    {
+        check(tlm_model_merge_lora(get()));
+    }
+    void remove_lora() noexcept
+    {
+        tlm_model_remove_lora(get());
+    }
+    void set_dropout_row(std::uint64_t row)
+    {
+        check(tlm_model_set_dropout_row(get(), row));
     }
     void check_finite() const
     {

@@ -1,0 +1,58 @@
+/* Fine-tuning in train_lm. */
+#include "support/fine_tune.h"
+
+#include "support/train_options.h"
+
+/* The tokenizer of the model at `path`, whose weights are not needed. */
+static tlm_tokenizer_t *open_tokenizer(const char *path)
+{
+    tlm_tokenizer_t *tokenizer;
+
+    if (tlm_tokenizer_open(&tokenizer, path, NULL) != TLM_OK)
+        return NULL;
+    return tokenizer;
+}
+
+void fine_tune_open(tlm_model_t **model, tlm_tokenizer_t **tokenizer, const char *resumed)
+{
+    const bool keep = settings.lora_rank > 0;
+
+    cli_check((keep ? tlm_model_open_for_inference : tlm_model_open)(
+        model, tokenizer, NULL, resumed != NULL ? resumed : settings.init));
+    if (*tokenizer == NULL && settings.init != NULL)
+        *tokenizer = open_tokenizer(settings.init);
+}
+
+void fine_tune_prepare(tlm_model_t *model)
+{
+    tlm_lora_options_t lora = TLM_LORA_OPTIONS_INIT;
+
+    lora.rank = (int64_t)settings.lora_rank;
+    lora.alpha = settings.lora_alpha;
+    lora.dropout = settings.lora_dropout;
+    lora.targets = settings.lora_targets;
+    lora.rank_stabilized = settings.lora_rslora;
+    lora.seed = settings.seed;
+    if (settings.lora_rank > 0)
+        cli_check(tlm_model_add_lora(model, &lora));
+    if (settings.freeze != NULL)
+        cli_check(tlm_model_set_frozen(model, settings.freeze, true));
+}
+
+static bool is_token_file(const char *path)
+{
+    return cli_ends_with(path, ".npy") || cli_ends_with(path, ".u16") ||
+           cli_ends_with(path, ".u32");
+}
+
+tlm_dataset_t *fine_tune_data(const char *path, const tlm_model_options_t *shape,
+                              const tlm_tokenizer_t *tokenizer)
+{
+    tlm_dataset_t *dataset;
+
+    if (is_token_file(path) || tokenizer == NULL)
+        cli_check(tlm_dataset_open(&dataset, path, TLM_TOKENS_AUTO, (uint32_t)shape->vocab_size));
+    else
+        cli_check(tlm_dataset_open_text(&dataset, path, tokenizer));
+    return dataset;
+}

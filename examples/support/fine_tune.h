@@ -1,0 +1,19 @@
+/* Fine-tuning in train_lm: the model that a run starts from, what of it is trained, and data that
+ * is still text. All functions read `settings`. */
+#ifndef EXAMPLES_FINE_TUNE_H
+#define EXAMPLES_FINE_TUNE_H
+
+#include "support/cli.h"
+
+/* Opens the checkpoint `resumed`, or without one the model of --init. *tokenizer, which may become
+ * NULL, is the one that comes with either. */
+void fine_tune_open(tlm_model_t **model, tlm_tokenizer_t **tokenizer, const char *resumed);
+
+/* Freezes what --freeze names and adds the adapters of --lora-rank. */
+void fine_tune_prepare(tlm_model_t *model);
+
+/* Opens a token file or, where there is a tokenizer, encodes a text. */
+tlm_dataset_t *fine_tune_data(const char *path, const tlm_model_options_t *shape,
+                              const tlm_tokenizer_t *tokenizer);
+
+#endif

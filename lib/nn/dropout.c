@@ -1,0 +1,67 @@
+/* Dropout by position: whether an element is dropped is a pure function of (seed, stream, token,
+ * element), so that backward and recomputed blocks, resumed runs, any number of threads, and
+ * batches that are split over machines all drop the same ones. */
+#include "base/error.h"
+#include "base/rng.h"
+#include "base/thread_pool.h"
+#include "nn/nn_core.h"
+
+#include <math.h>
+
+enum { ROWS_PER_TASK = 8, PER_BLOCK = 8 /* decisions per block of random bits, 16 bits each */ };
+
+typedef struct dropout_job {
+    const tlmi_drop_rule_t *dropout;
+    float *y;
+    const float *x;
+    int64_t rows, d;
+    uint32_t dropped; /* of 65536 */
+    float scale;      /* of the elements that stay */
+    bool add;
+} dropout_job_t;
+
+static void drop_row(const dropout_job_t *job, int64_t row)
+{
+    const uint64_t blocks = (uint64_t)(job->d + PER_BLOCK - 1) / PER_BLOCK;
+    const uint64_t first = (job->dropout->first_token + (uint64_t)row) * blocks;
+    const float *x = job->x + row * job->d;
+    float *y = job->y + row * job->d;
+
+    for (int64_t at = 0; at < job->d; at += PER_BLOCK) {
+        uint32_t bits[PER_BLOCK / 2];
+
+        tlmi_random_block(bits, job->dropout->seed, job->dropout->stream,
+                          first + (uint64_t)at / PER_BLOCK);
+        for (int64_t i = 0; i < PER_BLOCK && at + i < job->d; i++) {
+            const uint32_t draw = bits[i / 2] >> 16 * (i % 2) & 0xffff;
+            const float kept = draw < job->dropped ? 0.0f : job->scale * x[at + i];
+
+            y[at + i] = job->add ? y[at + i] + kept : kept;
+        }
+    }
+}
+
+static void drop_rows(void *context, int64_t task, int32_t worker)
+{
+    const dropout_job_t *job = context;
+
+    (void)worker;
+    for (int64_t row = task * ROWS_PER_TASK; row < job->rows && row < (task + 1) * ROWS_PER_TASK;
+         row++)
+        drop_row(job, row);
+}
+
+void tlmi_dropout_rows(float *y, const float *x, int64_t rows, int64_t d, bool add,
+                       const tlmi_drop_rule_t *dropout)
+{
+    dropout_job_t job = {.dropout = dropout,
+                         .y = y,
+                         .x = x,
+                         .rows = rows,
+                         .d = d,
+                         .dropped = (uint32_t)lround(dropout->rate * 65536.0),
+                         .scale = (float)(1.0 / (1.0 - dropout->rate)),
+                         .add = add};
+
+    tlmi_parallel_for((rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, drop_rows, &job);
+}

@@ -13,7 +13,7 @@ enum {
     TLMI_STREAM_BATCH = 2 << 20,   /* offset = step * batch_size */
     TLMI_STREAM_SAMPLE = 3 << 20,  /* offset = position of the sampled token */
     TLMI_STREAM_DROPOUT = 4 << 20, /* offset = position of the pretoken, then one per draw */
-    TLMI_STREAM_SHUFFLE = 5 << 20,  /* offset = epoch */
+    TLMI_STREAM_SHUFFLE = 5 << 20, /* offset = epoch */
     /* + parameter index of the adapter; offset = token, then 8 elements per block */
     TLMI_STREAM_ADAPTER_DROPOUT = 6 << 20
 };

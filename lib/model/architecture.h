@@ -269,7 +269,7 @@ typedef struct tlmi_family {
     tlmi_setting_t fixed[TLMI_MAX_SETTINGS];
     /* What transformers uses for a missing key, if that differs from the table of options. */
     tlmi_setting_t missing[TLMI_MAX_SETTINGS];
-    const tlmi_family_key_t *keys; /* NULL: those of the table */
+    const tlmi_family_key_t *keys;       /* NULL: those of the table */
     const tlmi_family_tensor_t *tensors; /* NULL: those of the table */
     const char *hf_layer_prefix;         /* NULL: that of transformers */
     const char *hf_activation;           /* key of the activation; NULL: "hidden_act" */

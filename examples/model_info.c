@@ -43,7 +43,7 @@ static settings_t read_settings(int argc, char **argv)
         {"norm", CLI_STRING, &s.norm, "where blocks have norms: pre, post, none, after or both",
          false},
         {"position", CLI_STRING, &s.position, "rope, none or learned", false},
-        {"ffn", CLI_STRING, &s.ffn, "feed-forward layers: swiglu, silu, geglu or gelu", false},
+        {"ffn", CLI_STRING, &s.ffn, "feed-forward layers: swiglu, silu, geglu, gelu, relu2", false},
         {"tied", CLI_FLAG, &s.tied, "the output projection is the embedding", false},
         {"batch", CLI_COUNT, &s.batch, "sequences per step", false},
         {"optimizer", CLI_STRING, &s.optimizer, "adamw, sgd or muon", false},
@@ -77,12 +77,12 @@ static tlm_model_options_t model_options(const settings_t *s)
                                         "both"}; /* TLM_NORM_... and so on */
     static const char *const positions[] = {"rope", "none", "learned"};
     static const char *const qk_norms[] = {"none", "heads", "width"};
-    static const char *const ffns[] = {"swiglu", "silu", "geglu", "gelu"};
+    static const char *const ffns[] = {"swiglu", "silu", "geglu", "gelu", "relu2"};
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
 
     options.norm = cli_choose("norm", s->norm, norms, 5);
     options.position = cli_choose("position", s->position, positions, 3);
-    options.ffn = cli_choose("ffn", s->ffn, ffns, 4);
+    options.ffn = cli_choose("ffn", s->ffn, ffns, 5);
     options.tied_embeddings = s->tied;
     options.vocab_size = (int64_t)s->vocab_size;
     options.context_length = (int64_t)s->context;

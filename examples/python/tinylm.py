@@ -139,7 +139,8 @@ _FORMATS = {FLOAT32: "f", INT32: "i", INT64: "q", UINT32: "I", BOOL: "?", FLOAT1
 # Words for the library's numbers, each the index of its word: TLM_NORM_... and so on.
 _WORDS = {
     "norm": ["pre", "post", "none", "after", "both"], "norm_kind": ["rms", "layer"],
-    "position": ["rope", "none", "learned"], "ffn": ["swiglu", "silu", "geglu", "gelu"],
+    "position": ["rope", "none", "learned"], "ffn": ["swiglu", "silu", "geglu", "gelu", "relu2"],
+    "output_init": ["linear", "zero", "depth"],
     "qk_norm": ["none", "heads", "width"], "attention_bias": ["none", "qkv", "all"],
     "rope_scaling": ["none", "linear", "dynamic", "llama3", "yarn"],
     "family": ["auto", "llama", "mistral", "qwen2", "qwen3", "phi3", "olmo2", "smollm3", "gemma",
@@ -248,7 +249,7 @@ class _ModelOptions(_Options):
                 ("d_ff", c_int64), ("rope_theta", c_double), ("seed", c_uint64),
                 ("num_kv_heads", c_int64), ("norm_eps", c_double), ("norm", c_int32),
                 ("position", c_int32), ("ffn", c_int32), ("tied_embeddings", c_bool),
-                ("ffn_bias", c_bool), ("scaled_embeddings", c_bool), ("reserved", c_uint8 * 1),
+                ("ffn_bias", c_bool), ("scaled_embeddings", c_bool), ("embedding_norm", c_bool),
                 ("head_dim", c_int64), ("qk_norm", c_int32), ("attention_bias", c_int32),
                 ("sliding_window", c_int64), ("window_period", c_int64),
                 ("window_rope_theta", c_double), ("unrotated_period", c_int64),
@@ -256,7 +257,7 @@ class _ModelOptions(_Options):
                 ("rope_low_turns", c_double), ("rope_high_turns", c_double),
                 ("rope_original_context", c_int64), ("rope_magnitude", c_double),
                 ("query_scalar", c_double), ("attention_softcap", c_double),
-                ("logit_softcap", c_double)]
+                ("logit_softcap", c_double), ("output_init", c_int32), ("reserved", c_int32)]
 
 
 class _LoraOptions(_Options):
@@ -2334,11 +2335,12 @@ class Model(_Handle):
                rope_high_turns: float = 0.0, rope_original_context: int = 0,
                rope_magnitude: float = 0.0, scaled_embeddings: bool = False, norm_kind: str = "rms",
                query_scalar: float = 0.0, attention_softcap: float = 0.0,
-               logit_softcap: float = 0.0) -> Model:
+               logit_softcap: float = 0.0, embedding_norm: bool = False,
+               output_init: str = "linear") -> Model:
         """With fresh parameters. norm: "pre", "post", "none", "after" or "both"; position: "rope",
-        "none" or "learned"; ffn: "swiglu", "silu", "geglu" or "gelu"; qk_norm: "none", "heads" or
+        "none" or "learned"; ffn: "swiglu", "silu", "geglu", "gelu" or "relu2"; qk_norm: "none", "heads" or
         "width"; attention_bias: "none", "qkv" or "all"; rope_scaling: "none", "linear", "dynamic",
-        "llama3" or "yarn"; norm_kind: "rms" or "layer"; for the rest 0 is the library's default."""
+        "llama3" or "yarn"; norm_kind: "rms" or "layer"; output_init: "linear", "zero" or "depth"; for the rest 0 is the library's default."""
         options = _model_options(
             vocab_size=vocab_size, context_length=context_length, d_model=d_model, num_layers=num_layers,
             num_heads=num_heads, d_ff=d_ff, rope_theta=rope_theta, seed=seed, num_kv_heads=num_kv_heads,
@@ -2350,7 +2352,7 @@ class Model(_Handle):
             rope_high_turns=rope_high_turns, rope_original_context=rope_original_context,
             rope_magnitude=rope_magnitude, scaled_embeddings=scaled_embeddings, norm_kind=norm_kind,
             query_scalar=query_scalar, attention_softcap=attention_softcap,
-            logit_softcap=logit_softcap)
+            logit_softcap=logit_softcap, embedding_norm=embedding_norm, output_init=output_init)
         handle = c_void_p()
         _lib.tlm_model_create(byref(handle), byref(options))
         return cls._wrap(handle)

@@ -66,7 +66,8 @@ static const cli_option_t options[] = {
      false},
     {"position", CLI_STRING, &settings.position, "rope, none or learned", false},
     {"rope-theta", CLI_REAL, &settings.rope_theta, "base of RoPE's angles", false},
-    {"ffn", CLI_STRING, &settings.ffn, "feed-forward layers: swiglu, silu, geglu or gelu", false},
+    {"ffn", CLI_STRING, &settings.ffn, "feed-forward layers: swiglu, silu, geglu, gelu, relu2",
+     false},
     {"tied", CLI_FLAG, &settings.tied, "the output projection is the embedding", false},
 
     {NULL, CLI_FLAG, NULL, "Fine-tuning", false},
@@ -143,7 +144,7 @@ const cli_program_t train_program = {
 static const char *const norms[] = {"pre", "post", "none", "after", "both"};    /* TLM_NORM_ */
 static const char *const positions[] = {"rope", "none", "learned"};             /* TLM_POSITION_ */
 static const char *const qk_norms[] = {"none", "heads", "width"};               /* TLM_QK_NORM_ */
-static const char *const ffns[] = {"swiglu", "silu", "geglu", "gelu"};          /* TLM_FFN_ */
+static const char *const ffns[] = {"swiglu", "silu", "geglu", "gelu", "relu2"}; /* TLM_FFN_ */
 static const char *const orders[] = {"random", "shuffled", "sequential"};       /* TLM_ORDER_ */
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd"}; /* TLM_SCHEDULE_ */
 static const char *const no_decays[] = {"none", "norms", "embeddings", "both"}; /* TLM_NO_DECAY_ */
@@ -178,7 +179,7 @@ tlm_model_options_t train_model_options(void)
 
     shape.norm = cli_choose("norm", settings.norm, norms, 5);
     shape.position = cli_choose("position", settings.position, positions, 3);
-    shape.ffn = cli_choose("ffn", settings.ffn, ffns, 4);
+    shape.ffn = cli_choose("ffn", settings.ffn, ffns, 5);
     shape.tied_embeddings = settings.tied;
     shape.num_kv_heads = (int64_t)settings.kv_heads;
     shape.head_dim = (int64_t)settings.head_dim;

@@ -10,7 +10,8 @@
 #define STRUCT(type, INIT, ...)                                                                    \
     {                                                                                              \
         .name = #type, .size = sizeof(type), .defaults = &(const type)INIT, .limited = {           \
-            __VA_ARGS__                                                                            \
+            __VA_ARGS__,                                                                           \
+            NOTHING_LIMITED /* compilers tell of one too many */                                   \
         }                                                                                          \
     }
 #define LIMITED(type, field, limit)                                                                \
@@ -77,7 +78,7 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
     [TLMI_MODEL_OPTIONS] = STRUCT(
         tlm_model_options_t, TLM_MODEL_OPTIONS_INIT, BOOLEAN(tlm_model_options_t, tied_embeddings),
         BOOLEAN(tlm_model_options_t, ffn_bias), BOOLEAN(tlm_model_options_t, scaled_embeddings),
-        RESERVED(tlm_model_options_t, reserved)),
+        BOOLEAN(tlm_model_options_t, embedding_norm), RESERVED(tlm_model_options_t, reserved)),
     [TLMI_MUON_OPTIONS] =
         STRUCT(tlm_muon_options_t, TLM_MUON_OPTIONS_INIT, BOOLEAN(tlm_muon_options_t, nesterov),
                RESERVED(tlm_muon_options_t, reserved)),

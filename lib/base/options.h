@@ -44,7 +44,7 @@ typedef struct tlmi_limited_field {
     unsigned char most;
 } tlmi_limited_field_t;
 
-#define TLMI_MAX_LIMITED_FIELDS 4
+#define TLMI_MAX_LIMITED_FIELDS 12
 
 typedef struct tlmi_struct_info {
     const char *name;

@@ -364,6 +364,9 @@ static void activation_range(void *context, int64_t begin, int64_t end)
         tlmi_gelu_tanh_rows(gate, gate, end - begin);
         tlmi_vec_mul(gate, gate, inference->up + begin, end - begin);
         break;
+    case TLM_FFN_RELU2:
+        tlmi_relu_squared_rows(gate, gate, end - begin);
+        break;
     default:
         tlmi_gelu_tanh_rows(gate, gate, end - begin);
     }
@@ -427,6 +430,8 @@ static void embed(tlmi_inference_t *inference, const tlmi_new_tokens_t *tokens, 
             tlmi_vec_add(x, x, tlmi_weight_row(&table, position, inference->gain), d);
         }
     }
+    norm_rows(inference, inference->x, inference->x, 0, TLMI_EMBEDDING_NORM,
+              tlmi_new_rows(tokens) * d);
 }
 
 /* Makes room for n more tokens in each cache; at most CHUNK_TOKENS of them go through at a time. */

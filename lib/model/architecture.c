@@ -50,7 +50,7 @@ const tlmi_model_option_t tlmi_options[] = {
      .words = {"pre", "post", "none", "after", "both"}},
     {FIELD(position), TLMI_CHOICE, false, TLMI_IN_VERSION_2, .words = {"rope", "none", "learned"}},
     {FIELD(ffn), TLMI_CHOICE, false, TLMI_IN_VERSION_2,
-     .words = {"swiglu", "silu", "geglu", "gelu"}},
+     .words = {"swiglu", "silu", "geglu", "gelu", "relu2"}},
     {FIELD(qk_norm), TLMI_CHOICE, false, TLMI_UNLESS_DEFAULT, .words = {"none", "heads", "width"}},
     {FIELD(tied_embeddings), TLMI_FLAG, false, TLMI_IN_VERSION_2,
      .keys = {HF("tie_word_embeddings", 0)}}, /* GGUF: whether there is an output.weight */
@@ -58,6 +58,7 @@ const tlmi_model_option_t tlmi_options[] = {
     {FIELD(attention_bias), TLMI_CHOICE, false, TLMI_UNLESS_DEFAULT, .words = {"none", "qkv", "all"}},
     {FIELD(ffn_bias), TLMI_FLAG, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
     {FIELD(scaled_embeddings), TLMI_FLAG, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
+    {FIELD(embedding_norm), TLMI_FLAG, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
     {FIELD(sliding_window), TLMI_SIZE, false, TLMI_UNLESS_DEFAULT,
      .keys = {GGUF("attention.sliding_window", 0)}},
     {FIELD(window_period), TLMI_SIZE, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
@@ -75,6 +76,8 @@ const tlmi_model_option_t tlmi_options[] = {
      .keys = {GGUF("attn_logit_softcapping", 0)}},
     {FIELD(logit_softcap), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT,
      .keys = {GGUF("final_logit_softcapping", 0)}},
+    {FIELD(output_init), TLMI_CHOICE, false, TLMI_UNLESS_DEFAULT, APART,
+     .words = {"linear", "zero", "depth"}}, /* of no meaning for weights that are there */
 };
 /* clang-format on */
 const size_t tlmi_num_options = COUNT_OF(tlmi_options);
@@ -147,6 +150,16 @@ static bool has_final_norm(const tlm_model_options_t *options)
     return options->norm != TLM_NORM_NONE && options->norm != TLM_NORM_POST;
 }
 
+static bool has_embedding_norm(const tlm_model_options_t *options)
+{
+    return options->embedding_norm;
+}
+
+static bool has_embedding_bias(const tlm_model_options_t *options)
+{
+    return options->norm_kind == TLM_KIND_OF_NORM_LAYER && options->embedding_norm;
+}
+
 static bool has_norm_biases(const tlm_model_options_t *options)
 {
     return options->norm_kind == TLM_KIND_OF_NORM_LAYER && has_norms(options);
@@ -206,6 +219,11 @@ const tlmi_part_t tlmi_parts[TLMI_NUM_PARTS] = {
         {"token_embeddings.weight", "model.embed_tokens.weight", "token_embd.weight"}},
     [TLMI_POSITIONS] = {TABLE(CONTEXT, MODEL), TLM_PART_EMBEDDING, has_positions, false, NO_BIAS,
         {"position_embeddings.weight", "model.embed_positions.weight", "position_embd.weight"}},
+    [TLMI_EMBEDDING_NORM] = {GAINS(MODEL), TLM_PART_NORMS, has_embedding_norm, false,
+        TLMI_EMBEDDING_NORM_BIAS,
+        {"embedding_norm.weight", "model.embed_norm.weight", "token_embd_norm.weight"}},
+    [TLMI_EMBEDDING_NORM_BIAS] = {BIASES(MODEL), TLM_PART_NORMS, has_embedding_bias, false, NO_BIAS,
+        {"embedding_norm.bias", "model.embed_norm.bias", "token_embd_norm.bias"}},
     [TLMI_ATTN_Q] = {MATRIX(QUERY, MODEL), TLM_PART_ATTENTION, always, true, TLMI_ATTN_Q_BIAS,
         {"attn.q_proj.weight", "self_attn.q_proj.weight", "attn_q.weight"}},
     [TLMI_ATTN_K] = {MATRIX(KV, MODEL), TLM_PART_ATTENTION, always, true, TLMI_ATTN_K_BIAS,

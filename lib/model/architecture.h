@@ -92,6 +92,8 @@ const char *tlmi_option_text(char *buffer, const tlm_model_options_t *options,
 enum {
     TLMI_EMBEDDING,
     TLMI_POSITIONS,
+    TLMI_EMBEDDING_NORM,
+    TLMI_EMBEDDING_NORM_BIAS,
     TLMI_ATTN_Q,
     TLMI_ATTN_K,
     TLMI_ATTN_V,

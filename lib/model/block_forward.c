@@ -135,22 +135,33 @@ done:
     return status;
 }
 
+static bool is_silu(const tlm_model_t *model)
+{
+    return model->options.ffn == TLM_FFN_SWIGLU || model->options.ffn == TLM_FFN_SILU;
+}
+
+static tlm_status_t apply_activation(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *x)
+{
+    if (is_silu(model))
+        return tlm_silu(out, x);
+    return model->options.ffn == TLM_FFN_RELU2 ? tlmi_relu_squared(out, x) : tlmi_gelu_tanh(out, x);
+}
+
 /* The activation of w1 x, times w3 x where there is a w3. */
 static tlm_status_t activate(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
                              tlm_tensor_t *gate, tlm_tensor_t *x)
 {
-    const bool silu = model->options.ffn == TLM_FFN_SWIGLU || model->options.ffn == TLM_FFN_SILU;
     tlm_tensor_t *up = NULL, *active = NULL;
 
     if (!tlmi_has_part(&model->shape, TLMI_FFN_W3))
-        return silu ? tlm_silu(out, gate) : tlmi_gelu_tanh(out, gate);
+        return apply_activation(out, model, gate);
     tlm_status_t status;
     TLMI_TRY_OR(done, project(&up, model, layer, TLMI_FFN_W3, x));
-    if (silu) {
+    if (is_silu(model)) {
         status = tlm_silu_mul(out, gate, up);
         goto done;
     }
-    TLMI_TRY_OR(done, tlmi_gelu_tanh(&active, gate));
+    TLMI_TRY_OR(done, apply_activation(&active, model, gate));
     status = tlm_mul(out, active, up);
 done:
     tlm_tensor_free(active);
@@ -161,14 +172,13 @@ done:
 static tlm_status_t feed_forward(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
                                  tlm_tensor_t *x)
 {
-    const bool gelu = model->options.ffn == TLM_FFN_GEGLU || model->options.ffn == TLM_FFN_GELU;
     tlm_tensor_t *gate = NULL, *hidden = NULL;
     tlm_status_t status;
 
     TLMI_TRY_OR(done, project(&gate, model, layer, TLMI_FFN_W1, x));
     TLMI_TRY_OR(done, activate(&hidden, model, layer, gate, x));
     TLMI_TRY_OR(done, project(out, model, layer, TLMI_FFN_W2, hidden));
-    if (!gelu)
+    if (is_silu(model))
         tlmi_tensor_drop(hidden); /* computed again in backward */
     status = TLM_OK;
 done:

@@ -160,12 +160,18 @@ tlm_status_t tlmi_model_create_kept(tlm_model_t **out, const tlm_model_options_t
 static double initial_sigma(const tlm_model_t *model, const tlmi_parameter_spec_t *spec)
 {
     const tlmi_initial_t initial = tlmi_parts[spec->part].initial;
+    const bool to_residual = spec->part == TLMI_ATTN_OUTPUT || spec->part == TLMI_FFN_W2;
 
     if (initial == TLMI_INIT_ONES || initial == TLMI_INIT_ZEROS)
         return 0.0;
     if (initial == TLMI_INIT_EMBEDDING && tlmi_has_part(&model->shape, TLMI_LM_HEAD))
         return 1.0;
-    return sqrt(2.0 / (double)(spec->shape[1] + spec->shape[0]));
+    const double sigma = sqrt(2.0 / (double)(spec->shape[1] + spec->shape[0]));
+    if (to_residual && model->options.output_init == TLM_OUTPUT_INIT_ZERO)
+        return 0.0;
+    if (to_residual && model->options.output_init == TLM_OUTPUT_INIT_DEPTH)
+        return sigma / sqrt(2.0 * (double)model->options.num_layers);
+    return sigma;
 }
 
 static tlm_status_t parameter_init(tlm_model_t *model, size_t index)

@@ -56,8 +56,8 @@ static tlm_status_t position_rows(tlm_tensor_t **out, tlm_tensor_t *table, int64
     return status;
 }
 
-/* The embeddings of ids, scaled, with those of positions, as the model has it: (batch, time,
- * d_model). */
+/* The embeddings of ids, scaled, with those of positions, and normalized, as the model has it: (batch,
+ * time, d_model). */
 static tlm_status_t embed(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *ids)
 {
     tlm_tensor_t *table = tlmi_model_block(model, 0, TLMI_POSITIONS);
@@ -74,9 +74,7 @@ static tlm_status_t embed(tlm_tensor_t **out, const tlm_model_t *model, tlm_tens
         TLMI_TRY_OR(done, tlm_add(&next, x, positions));
         replace(&x, next);
     }
-    *out = x;
-    x = NULL;
-    status = TLM_OK;
+    status = tlmi_model_norm(out, model, x, 0, TLMI_EMBEDDING_NORM);
 done:
     tlm_tensor_free(positions);
     tlm_tensor_free(x);

@@ -190,6 +190,10 @@ void tlmi_reduce_to(float *target, const tlm_tensor_t *tensor, bool accumulate, 
 tlm_status_t tlmi_gelu_tanh(tlm_tensor_t **out, tlm_tensor_t *x);
 void tlmi_gelu_tanh_rows(float *y, const float *x, int64_t n);
 
+/* relu(x)^2, and the same for rows of plain floats. */
+tlm_status_t tlmi_relu_squared(tlm_tensor_t **out, tlm_tensor_t *x);
+void tlmi_relu_squared_rows(float *y, const float *x, int64_t n);
+
 /* ---- The autograd graph: an op that is recorded leaves a node on its result -------------- */
 
 /* docs/adding-an-op.md walks through one op. */

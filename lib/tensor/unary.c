@@ -39,6 +39,7 @@ MAP(tanh_slope, (1.0f - v) * (1.0f + v))
 MAP(sigmoid_slope, (1.0f - v) * v)
 MAP(relu_value, v < 0.0f ? 0.0f : v) /* NaN stays */
 MAP(relu_slope, v <= 0.0f ? 0.0f : 1.0f)
+MAP(relu_squared_slope, v <= 0.0f ? 0.0f : 2.0f * v)
 MAP(gelu_value, 0.5f * v * erfcf(-sqrt_half * v))
 MAP(gelu_slope, 0.5f * erfcf(-sqrt_half * v) + normal_peak * v * expf(-0.5f * v * v))
 
@@ -50,6 +51,12 @@ static void sigmoid_value(float *y, const float *x, int64_t n)
     tlmi_vec_exp(y, y, n);
     for (int64_t i = 0; i < n; i++)
         y[i] = (x[i] < 0.0f ? y[i] : 1.0f) / (1.0f + y[i]);
+}
+
+void tlmi_relu_squared_rows(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] < 0.0f ? 0.0f : x[i] * x[i]; /* NaN stays */
 }
 
 static const float gelu_scale = 1.59576912160573071176f; /* 2 sqrt(2 / pi) */
@@ -195,4 +202,5 @@ UNARY_OP(tlm_, tanh, tanh_value, tanh_slope, NULL, TLMI_READS_RESULT)
 UNARY_OP(tlm_, sigmoid, sigmoid_value, sigmoid_slope, NULL, TLMI_READS_RESULT)
 UNARY_OP(tlm_, relu, relu_value, NULL, relu_slope, TLMI_READS_INPUT(0))
 UNARY_OP(tlm_, gelu, gelu_value, NULL, gelu_slope, TLMI_READS_INPUT(0))
+UNARY_OP(tlmi_, relu_squared, tlmi_relu_squared_rows, NULL, relu_squared_slope, TLMI_READS_INPUT(0))
 UNARY_OP(tlmi_, gelu_tanh, tlmi_gelu_tanh_rows, NULL, gelu_tanh_slope, TLMI_READS_INPUT(0))

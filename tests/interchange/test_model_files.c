@@ -160,20 +160,26 @@ START_TEST(what_llama_lacks_is_refused)
     static const struct {
         const char *name;
         int32_t norm, position, ffn;
+        bool embedding_norm;
     } cases[] = {
-        {"(norm)", TLM_NORM_POST, TLM_POSITION_ROPE, TLM_FFN_SWIGLU},
-        {"(norm)", TLM_NORM_NONE, TLM_POSITION_ROPE, TLM_FFN_SWIGLU},
-        {"(position)", TLM_NORM_PRE, TLM_POSITION_NONE, TLM_FFN_SWIGLU},
-        {"(ffn)", TLM_NORM_PRE, TLM_POSITION_ROPE, TLM_FFN_SILU},
+        {"(norm)", TLM_NORM_POST, TLM_POSITION_ROPE, TLM_FFN_SWIGLU, false},
+        {"(norm)", TLM_NORM_NONE, TLM_POSITION_ROPE, TLM_FFN_SWIGLU, false},
+        {"(position)", TLM_NORM_PRE, TLM_POSITION_NONE, TLM_FFN_SWIGLU, false},
+        {"(ffn)", TLM_NORM_PRE, TLM_POSITION_ROPE, TLM_FFN_SILU, false},
+        {"(ffn)", TLM_NORM_PRE, TLM_POSITION_ROPE, TLM_FFN_RELU2, false},
+        {"(embedding_norm)", TLM_NORM_PRE, TLM_POSITION_ROPE, TLM_FFN_SWIGLU, true},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         options.norm = cases[i].norm;
         options.position = cases[i].position;
         options.ffn = cases[i].ffn;
+        options.embedding_norm = cases[i].embedding_norm;
         model = make_model(&options);
         ASSERT_FAILS(TLM_ERR_UNSUPPORTED, cases[i].name,
                      tlm_model_save_hf(model, NULL, test_path("no"), NULL));
+        ASSERT_FAILS(TLM_ERR_UNSUPPORTED, cases[i].name,
+                     tlm_model_save_gguf(model, NULL, test_path("no"), NULL));
         ck_assert(!exists(test_path("no")));
         tlm_model_free(model);
     }

@@ -102,9 +102,9 @@ static void measure(const tlm_model_t *model, const char *name, double sigma)
 
 START_TEST(switches_choose_the_parameters)
 {
-    static const size_t counts[REFERENCE_NUM_SHAPES] = {21, 20, 16, 21, 19, 20, 21, 21, 17,
-                                                        15, 21, 20, 25, 24, 27, 34, 21, 21,
-                                                        21, 21, 21, 21, 25, 24, 36, 30};
+    static const size_t counts[REFERENCE_NUM_SHAPES] = {21, 20, 16, 21, 19, 20, 21, 21, 17, 15,
+                                                        21, 20, 25, 24, 27, 34, 21, 21, 21, 21,
+                                                        21, 21, 25, 24, 36, 30, 20, 26};
     tlm_model_options_t options = tiny, got = {.size = sizeof(got)};
     tlm_model_t *model;
     tlm_tensor_t *tensor = NULL;
@@ -215,6 +215,40 @@ START_TEST(initial_values_have_their_distribution)
 }
 END_TEST
 
+/* Zero, or smaller with the number of blocks: what is added to the residual stream, and no more. */
+START_TEST(projections_into_the_residual_stream_may_begin_smaller)
+{
+    static const char *const smaller[] = {"layers.7.attn.output_proj.weight",
+                                          "layers.0.ffn.w2.weight"};
+    tlm_model_options_t options = {.size = sizeof(options),
+                                   .vocab_size = 500,
+                                   .context_length = 16,
+                                   .d_model = 128,
+                                   .num_layers = 8,
+                                   .num_heads = 4,
+                                   .d_ff = 128,
+                                   .output_init = TLM_OUTPUT_INIT_DEPTH};
+    tlm_model_t *model = make_model(&options);
+
+    measure(model, smaller[0], sqrt(2.0 / 256.0) / 4.0);
+    measure(model, smaller[1], sqrt(2.0 / 256.0) / 4.0);
+    measure(model, "layers.0.attn.v_proj.weight", sqrt(2.0 / 256.0));
+    measure(model, "lm_head.weight", sqrt(2.0 / 628.0));
+    tlm_model_free(model);
+    options.output_init = TLM_OUTPUT_INIT_ZERO;
+    model = make_model(&options);
+    for (int i = 0; i < 2; i++) {
+        tlm_tensor_t *tensor;
+
+        ASSERT_OK(tlm_model_parameter(&tensor, model, smaller[i]));
+        for (int k = 0; k < 128 * 128; k++)
+            ck_assert(((float *)tlm_tensor_data(tensor))[k] == 0.0f);
+    }
+    measure(model, "layers.0.ffn.w1.weight", sqrt(2.0 / 256.0));
+    tlm_model_free(model);
+}
+END_TEST
+
 /* ---- Options ----------------------------------------------------------------------------- */
 
 START_TEST(defaults_are_resolved)
@@ -292,8 +326,9 @@ START_TEST(wrong_options_are_refused)
     REFUSE("norm 5 is not in 0 .. 4", options.norm = 5);
     REFUSE("norm -1 is not", options.norm = -1);
     REFUSE("position 3 is not in 0 .. 2", options.position = 3);
-    REFUSE("ffn 4 is not in 0 .. 3", options.ffn = 4);
-    REFUSE("reserved", options.reserved[0] = 1);
+    REFUSE("ffn 5 is not in 0 .. 4", options.ffn = 5);
+    REFUSE("output_init 3 is not in 0 .. 2", options.output_init = 3);
+    REFUSE("reserved", options.reserved = 1);
     REFUSE("window_period 2 has no meaning without sliding_window", options.window_period = 2);
     REFUSE("window_rope_theta 5 has no meaning", options.window_rope_theta = 5.0);
     REFUSE("rope_factor 2 has no meaning", options.rope_factor = 2.0);
@@ -332,6 +367,7 @@ int main(void)
     tcase_add_test(tcase, parameters_have_cs336_names_and_shapes);
     tcase_add_test(tcase, parameters_are_set_by_name);
     tcase_add_test(tcase, initial_values_have_their_distribution);
+    tcase_add_test(tcase, projections_into_the_residual_stream_may_begin_smaller);
     tcase_add_test(tcase, defaults_are_resolved);
     tcase_add_test(tcase, switches_choose_the_parameters);
     tcase_add_test(tcase, an_older_struct_means_the_older_model);

@@ -77,6 +77,11 @@ static const tlm_model_options_t reference_shapes[] = {
                     .tied_embeddings = true),
     REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .norm_kind = TLM_KIND_OF_NORM_LAYER,
                     .norm = TLM_NORM_POST, .ffn = TLM_FFN_GEGLU, .ffn_bias = true),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .ffn = TLM_FFN_RELU2, .embedding_norm = true,
+                    .output_init = TLM_OUTPUT_INIT_DEPTH),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .norm_kind = TLM_KIND_OF_NORM_LAYER,
+                    .position = TLM_POSITION_LEARNED, .ffn = TLM_FFN_RELU2, .embedding_norm = true,
+                    .scaled_embeddings = true, .tied_embeddings = true),
 };
 enum { REFERENCE_NUM_SHAPES = sizeof(reference_shapes) / sizeof(reference_shapes[0]) };
 
@@ -315,6 +320,8 @@ static inline double reference_activation(double x, int32_t ffn)
 {
     const double u = sqrt(2.0 / acos(-1.0)) * (x + 0.044715 * x * x * x);
 
+    if (ffn == TLM_FFN_RELU2)
+        return x > 0.0 ? x * x : 0.0;
     return ffn == TLM_FFN_GEGLU || ffn == TLM_FFN_GELU ? 0.5 * x * (1.0 + tanh(u))
                                                        : x / (1.0 + exp(-x));
 }
@@ -413,6 +420,9 @@ static inline void reference_logits(double *logits, const reference_t *reference
         x[i] *= reference->options.scaled_embeddings ? sqrt((double)d) : 1.0;
         x[i] += positions != NULL ? positions[i] : 0.0;
     }
+    for (int64_t t = 0; t < time && reference->options.embedding_norm; t++)
+        reference_any_norm(x + t * d, x + t * d, reference_find(reference, "embedding_norm.weight"),
+                           reference_find(reference, "embedding_norm.bias"), reference);
     for (int64_t layer = 0; layer < reference->options.num_layers; layer++) {
         reference_attention(x, reference, layer, time);
         for (int64_t t = 0; t < time; t++)

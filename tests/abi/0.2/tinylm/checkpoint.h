@@ -6,6 +6,7 @@
 
 #include "model.h"
 #include "optim.h"
+#include "tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -31,12 +32,16 @@ typedef struct tlm_checkpoint_options {
     /** Whether validation_loss is set. */
     bool has_validation_loss;
     uint8_t reserved[7];
+    /** Tokenizer of the model, stored in the file; NULL: none. */
+    const tlm_tokenizer_t *tokenizer;
 } tlm_checkpoint_options_t;
 
 #define TLM_CHECKPOINT_OPTIONS_INIT TLM_SIZED(tlm_checkpoint_options_t)
 
 /** tlm_checkpoint_save with options (NULL: none), which are copied. TLM_ERR_FORMAT if metadata is
- *  not a JSON object, TLM_ERR_INVALID_ARGUMENT if it is too long. @since 0.2 */
+ *  not a JSON object, TLM_ERR_INVALID_ARGUMENT if it is too long; TLM_ERR_RANGE for a tokenizer
+ *  with more tokens than the model's vocabulary, TLM_ERR_UNSUPPORTED for one that
+ *  tlm_tokenizer_save_json refuses. @since 0.2 */
 TLM_API tlm_status_t tlm_checkpoint_save_with(const tlm_model_t *model,
                                               const tlm_optimizer_t *optimizer, uint64_t iteration,
                                               const char *path,
@@ -47,6 +52,10 @@ TLM_API tlm_status_t tlm_checkpoint_save_with(const tlm_model_t *model,
  *  errors. @since 0.2 */
 TLM_API tlm_status_t tlm_checkpoint_metadata(char **metadata, uint64_t *iteration,
                                              const char *path);
+
+/** Makes the tokenizer that a checkpoint was saved with; *out is NULL if it has none. Owned by the
+ *  caller. The file is checked as by tlm_checkpoint_load: see there for errors. @since 0.2 */
+TLM_API tlm_status_t tlm_checkpoint_tokenizer(tlm_tokenizer_t **out, const char *path);
 
 /** Loads a checkpoint into an existing model of the same configuration and (unless NULL) an
  *  optimizer of the same kinds over the same groups of parameters, whose hyper-parameters become

@@ -32,6 +32,12 @@ typedef struct tlm_token_writer tlm_token_writer_t;
 TLM_API tlm_status_t tlm_dataset_open(tlm_dataset_t **out, const char *path, int32_t token_type,
                                       uint32_t vocab_size);
 
+/** Encodes a text file to a data set in memory, 4 bytes per id, on all threads: the ids are those
+ *  of tlm_tokenizer_encode. Owned by the caller. See tlm_tokenizer_encode_file for errors.
+ *  @since 0.2 */
+TLM_API tlm_status_t tlm_dataset_open_text(tlm_dataset_t **out, const char *path,
+                                           const tlm_tokenizer_t *tokenizer);
+
 /** Creates a data set from a copy of n ids. Owned by the caller. @since 0.1 */
 TLM_API tlm_status_t tlm_dataset_from_ids(tlm_dataset_t **out, const uint32_t *ids, size_t n);
 

@@ -38,6 +38,7 @@ typedef struct tlm_model tlm_model_t;
 #define TLM_FFN_SILU   1 /**< w2 silu(w1 x). */
 #define TLM_FFN_GEGLU  2 /**< w2 (gelu(w1 x) * w3 x), gelu by tanh, as in Gemma. */
 #define TLM_FFN_GELU   3 /**< w2 gelu(w1 x), gelu by tanh, as in GPT-2. */
+#define TLM_FFN_RELU2  4 /**< w2 relu(w1 x)^2. So et al. 2021. */
 
 /* Norms of queries and keys, before RoPE. @since 0.2 */
 #define TLM_QK_NORM_NONE  0 /**< None. */
@@ -48,6 +49,12 @@ typedef struct tlm_model tlm_model_t;
 #define TLM_ATTENTION_BIAS_NONE 0 /**< None. */
 #define TLM_ATTENTION_BIAS_QKV  1 /**< Of queries, keys and values, as in Qwen 2. */
 #define TLM_ATTENTION_BIAS_ALL  2 /**< Of the output too. */
+
+/* Initial values of the projections into the residual stream: that of attention's output, and w2.
+ * @since 0.2 */
+#define TLM_OUTPUT_INIT_LINEAR 0 /**< As other linear weights. */
+#define TLM_OUTPUT_INIT_ZERO   1 /**< 0: each block begins as the identity. */
+#define TLM_OUTPUT_INIT_DEPTH  2 /**< Sigma is divided by sqrt(2 num_layers), as in GPT-2. */
 
 /* How the angles of RoPE are stretched to a context that is longer than the one of the first
  * training. docs/models.md gives the formulas. @since 0.2 */
@@ -75,7 +82,7 @@ typedef struct tlm_model_options {
     /** Number of attention heads; required. */
     int64_t num_heads;
     /** Width of the feed-forward layer; 0: 8/3 d_model rounded up to a multiple of 64, or 4 d_model
-     *  for TLM_FFN_SILU. */
+     *  where there is no w3. */
     int64_t d_ff;
     /** Base of the rotation; 0: 10000. */
     double rope_theta;
@@ -97,7 +104,9 @@ typedef struct tlm_model_options {
     bool ffn_bias;
     /** Whether embeddings are multiplied by sqrt(d_model), as in Gemma. @since 0.2 */
     bool scaled_embeddings;
-    uint8_t reserved[1];
+    /** Whether the embeddings, with those of positions, go through a norm with gains.
+     *  @since 0.2 */
+    bool embedding_norm;
     /** Width of a head, even with RoPE; 0: d_model / num_heads. @since 0.2 */
     int64_t head_dim;
     /** TLM_QK_NORM_... @since 0.2 */
@@ -136,15 +145,19 @@ typedef struct tlm_model_options {
     double attention_softcap;
     /** The same for logits. @since 0.2 */
     double logit_softcap;
+    /** TLM_OUTPUT_INIT_... @since 0.2 */
+    int32_t output_init;
+    int32_t reserved;
 } tlm_model_options_t;
 
 #define TLM_MODEL_OPTIONS_INIT TLM_SIZED(tlm_model_options_t)
 
 /** Creates a model with fresh parameters, all of them leaves that require gradients. Linear weights
- *  are truncated normal with sigma^2 = 2 / (d_in + d_out); embeddings have sigma 1, tied ones that
- *  of the linear weight that they also are; both are cut at 3 sigma. Norm gains are 1. The same
- *  seed gives the same values. Owned by the caller: tlm_model_free. TLM_ERR_INVALID_ARGUMENT,
- *  naming the field, for options out of range. @since 0.1 */
+ *  are truncated normal with sigma^2 = 2 / (d_in + d_out), some of them with what output_init says;
+ *  embeddings have sigma 1, tied ones that of the linear weight that they also are; both are cut at
+ *  3 sigma. Norm gains are 1. The same seed gives the same values. Owned by the caller:
+ *  tlm_model_free. TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range.
+ *  @since 0.1 */
 TLM_API tlm_status_t tlm_model_create(tlm_model_t **out, const tlm_model_options_t *options);
 
 /** Frees the model and its references to the parameters. NULL is fine. @since 0.1 */
@@ -157,7 +170,8 @@ TLM_API tlm_status_t tlm_model_get_options(tlm_model_options_t *out, const tlm_m
 /* Names are those of CS336's state dict: token_embeddings.weight,
  * layers.<i>.attn.{q,k,v,output}_proj.weight, layers.<i>.attn.{q,k}_norm.weight,
  * layers.<i>.ffn.{w1,w2,w3}.weight, layers.<i>.ln{1,2}.weight, layers.<i>.ln{1,2}_after.weight,
- * ln_final.weight, lm_head.weight, position_embeddings.weight with TLM_POSITION_LEARNED, and .bias
+ * ln_final.weight, lm_head.weight, position_embeddings.weight with TLM_POSITION_LEARNED,
+ * embedding_norm.weight with embedding_norm, and .bias
  * beside .weight where there are biases.
  * Parameters that the options leave out do not exist: q_norm and k_norm without qk_norm, ln_final
  * with TLM_NORM_POST or TLM_NORM_NONE, ln1 and ln2 with TLM_NORM_NONE or TLM_NORM_AFTER, ln1_after
@@ -172,7 +186,8 @@ TLM_API size_t tlm_model_num_parameters(const tlm_model_t *model);
 TLM_API uint64_t tlm_model_num_elements(const tlm_model_t *model);
 
 /** All parameter tensors in a fixed order: embedding, layer by layer, final norm, output
- *  projection. The array and the tensors are borrowed until the model is freed. @since 0.1 */
+ *  projection, adapters. The array and the tensors are borrowed until the model is freed or
+ *  adapters are added or removed. @since 0.1 */
 TLM_API tlm_status_t tlm_model_parameters(tlm_tensor_t *const **tensors, size_t *n,
                                           const tlm_model_t *model);
 

@@ -89,12 +89,12 @@ TLM_API tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tok
 TLM_API tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
                                     tlm_model_file_options_t *file, const char *path);
 
-/** Opens a model for generation and scoring only: matrices stay in memory as they are in the file,
- *  and are read from the mapped file where possible, which must not be written to meanwhile. So a
- *  quantized model takes few bytes and opens at once. docs/quantization.md says which types are
- *  kept; the others become float32. What needs float32 (the forward pass with a graph, training,
- *  checkpoints) returns TLM_ERR_UNSUPPORTED, naming the parameter. See tlm_model_open too.
- *  @since 0.2 */
+/** Opens a model for generation, scoring and training adapters (tlm_model_add_lora): matrices stay
+ *  in memory as they are in the file, and are read from the mapped file where possible, which must
+ *  not be written to meanwhile. So a quantized model takes few bytes and opens at once. The model
+ *  is frozen. docs/quantization.md says which types are kept; the others become float32. What needs
+ *  float32 (training the weights, checkpoints of them) returns TLM_ERR_UNSUPPORTED, naming the
+ *  parameter. See tlm_model_open too. @since 0.2 */
 TLM_API tlm_status_t tlm_model_open_for_inference(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
                                                   tlm_model_file_options_t *file, const char *path);
 

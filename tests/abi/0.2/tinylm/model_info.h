@@ -3,6 +3,7 @@
 #ifndef TINYLM_MODEL_INFO_H
 #define TINYLM_MODEL_INFO_H
 
+#include "adapter.h"
 #include "model.h"
 
 #ifdef __cplusplus
@@ -22,6 +23,7 @@ extern "C" {
 /* The optimizer whose step is counted, with its default options. @since 0.2 */
 #define TLM_COST_ADAMW 0 /**< State: two numbers per parameter. */
 #define TLM_COST_SGD   1 /**< State: none. */
+#define TLM_COST_MUON  2 /**< State: one number per element of hidden matrices, else two. */
 
 /* How the products of attention are counted. @since 0.2 */
 #define TLM_COUNT_EXECUTED 0 /**< As the library computes them: without tiles above the diagonal. */
@@ -42,6 +44,14 @@ typedef struct tlm_cost_options {
     /** Whether tlm_model_set_checkpointing is on. */
     bool checkpointing;
     uint8_t reserved[7];
+    /** Frozen parameters, as in tlm_model_set_frozen; NULL: none. @since 0.2 */
+    const char *frozen;
+    /** Adapters; NULL: none. @since 0.2 */
+    const tlm_lora_options_t *lora;
+    /** Type of the matrices of a model that is opened for inference (TLM_BFLOAT16, TLM_Q4_0 ...),
+     *  which is frozen; 0: float32, trained. @since 0.2 */
+    int32_t weights;
+    uint8_t reserved2[4];
 } tlm_cost_options_t;
 
 #define TLM_COST_OPTIONS_INIT TLM_SIZED(tlm_cost_options_t)
@@ -55,9 +65,9 @@ typedef struct tlm_cost {
     uint64_t parameters;
     /** Parameters by part (TLM_PART_...). */
     uint64_t part_parameters[TLM_MAX_PARTS];
-    /** Elements of the parameters. */
+    /** Elements of the parameters, those of adapters included. */
     uint64_t weight_bytes;
-    /** Elements of their gradients. */
+    /** Elements of the gradients of those that are trained. */
     uint64_t gradient_bytes;
     /** Elements of the optimizer's state. */
     uint64_t optimizer_bytes;
@@ -83,6 +93,8 @@ typedef struct tlm_cost {
     double model_flops;
     /** Generating one token after `time` - 1 others. */
     double token_flops;
+    /** Parameters that are not frozen, those of adapters included. @since 0.2 */
+    uint64_t trained_parameters;
 } tlm_cost_t;
 
 #define TLM_COST_INIT TLM_SIZED(tlm_cost_t)

@@ -77,6 +77,66 @@ TLM_API tlm_status_t tlm_adamw_update(tlm_tensor_t *const *parameters, tlm_tenso
                                       tlm_tensor_t *const *v, tlm_tensor_t *const *gradients,
                                       size_t n, uint64_t step, const tlm_adamw_options_t *options);
 
+/* ---- Muon ------------------------------------------------------------------------------- */
+
+/* Muon (Jordan et al. 2024) updates a matrix by its momentum M, made orthogonal. From
+ * m = momentum m + (1 - momentum) g and M = m (or Nesterov's momentum m + (1 - momentum) g), it
+ * takes O = U V^T of the singular value decomposition U S V^T of M, nearly, by a Newton-Schulz
+ * iteration with the published coefficients (3.4445, -4.775, 2.0315). It computes theta -= lr
+ * weight_decay theta, and after that theta -= lr scale O. @since 0.2 */
+
+/** scale = 0.2 sqrt(max(rows, columns)) (Liu et al. 2025): an element changes about as much as with
+ *  AdamW, so both take one learning rate. */
+#define TLM_MUON_SCALE_MOONLIGHT 0
+/** scale = sqrt(max(1, rows / columns)). */
+#define TLM_MUON_SCALE_JORDAN 1
+
+/** Options of Muon. Values are taken as they stand: start from TLM_MUON_OPTIONS_INIT. @since 0.2 */
+typedef struct tlm_muon_options {
+    /** sizeof(tlm_muon_options_t). */
+    size_t size;
+    /** Finite and >= 0, like weight_decay and eps. */
+    double learning_rate;
+    /** Decay rate of the gradient's moving average, in [0, 1). */
+    double momentum;
+    /** Least Frobenius norm that M is divided by. */
+    double eps;
+    /** Share of the parameter taken away per step, times the learning rate. */
+    double weight_decay;
+    /** Steps of the Newton-Schulz iteration, 1 to 100. */
+    int32_t iterations;
+    /** TLM_MUON_SCALE_... */
+    int32_t scale;
+    /** Whether the momentum is Nesterov's. */
+    bool nesterov;
+    uint8_t reserved[7];
+} tlm_muon_options_t;
+
+#define TLM_MUON_OPTIONS_INIT                                                                      \
+    {                                                                                              \
+        sizeof(tlm_muon_options_t), 1e-3, 0.95, 1e-7, 0.1, 5, TLM_MUON_SCALE_MOONLIGHT, true,      \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+
+/** Creates a Muon optimizer without groups. tlm_optimizer_add_model gives it a model's hidden
+ *  matrices, and everything else (embeddings, the output projection, gains, biases) to AdamW with
+ *  the options `rest`; the two learning rates keep their ratio under a trainer's schedule. Both
+ *  options may be NULL: AdamW then has Muon's learning rate and weight decay, and beta2 = 0.95.
+ *  Owned by the caller: tlm_optimizer_free. TLM_ERR_INVALID_ARGUMENT, naming the field, for options
+ *  out of range. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_create_muon(tlm_optimizer_t **out,
+                                               const tlm_muon_options_t *options,
+                                               const tlm_adamw_options_t *rest);
+
+/** Adds a group that is updated by Muon with these options (NULL: the defaults), in an optimizer of
+ *  any kind. TLM_ERR_UNSUPPORTED, giving the shape, for a tensor that is not a matrix; see
+ *  tlm_optimizer_add_group for other errors. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_add_muon_group(tlm_optimizer_t *optimizer,
+                                                  tlm_tensor_t *const *tensors, size_t n,
+                                                  const tlm_muon_options_t *options);
+
 /* ---- SGD -------------------------------------------------------------------------------- */
 
 /** Creates an SGD optimizer with a decaying rate, without groups (CS336, section 4.2):
@@ -89,7 +149,7 @@ TLM_API tlm_status_t tlm_optimizer_create_sgd(tlm_optimizer_t **out, double lear
 /** Frees the optimizer and its references to the parameters. NULL is fine. @since 0.1 */
 TLM_API void tlm_optimizer_free(tlm_optimizer_t *optimizer);
 
-/** The kind of new groups: "adamw" or "sgd"; "none" for NULL. Static storage. @since 0.1 */
+/** The kind of new groups: "adamw", "muon" or "sgd"; "none" for NULL. Static storage. @since 0.1 */
 TLM_API const char *tlm_optimizer_kind(const tlm_optimizer_t *optimizer);
 
 /** What a group has of its own, whatever its kind. @since 0.2 */
@@ -105,6 +165,8 @@ typedef struct tlm_group_options {
     /** Whether weight_decay is set. */
     bool has_weight_decay;
     uint8_t reserved[6];
+    /** The learning rate of the group is this times what a trainer's schedule gives; 0: 1. */
+    double rate_factor;
 } tlm_group_options_t;
 
 #define TLM_GROUP_OPTIONS_INIT TLM_SIZED(tlm_group_options_t)
@@ -168,8 +230,8 @@ TLM_API tlm_status_t tlm_optimizer_parameter(tlm_tensor_t **out, const tlm_optim
                                              size_t index);
 
 /** A state buffer of parameter `index`, for checkpoints of the caller's own: *n float32 values.
- *  AdamW keeps "m" and "v", as many values each as the parameter has; SGD keeps none. Borrowed
- *  until the optimizer is freed, and may be written. TLM_ERR_NOT_FOUND for another name,
+ *  AdamW keeps "m" and "v", and Muon "m", as many values each as the parameter has; SGD keeps none.
+ *  Borrowed until the optimizer is freed, and may be written. TLM_ERR_NOT_FOUND for another name,
  *  TLM_ERR_RANGE for another index. @since 0.1 */
 TLM_API tlm_status_t tlm_optimizer_state(float **out, size_t *n, tlm_optimizer_t *optimizer,
                                          size_t index, const char *name);

@@ -53,6 +53,11 @@ TLM_API const char *tlm_status_text(tlm_status_t status);
  *  next failing call of this thread. Each thread has its own. @since 0.1 */
 TLM_API const char *tlm_error_message(void);
 
+/** Sets the calling thread's error message to `message` (NULL: the text of the status) and returns
+ *  `status`: for callbacks and for libraries over this one, which so fail as its own calls do. The
+ *  message is cut to 511 bytes, and control characters become '?'. @since 0.2 */
+TLM_API tlm_status_t tlm_set_error(tlm_status_t status, const char *message);
+
 #ifdef __cplusplus
 }
 #endif

@@ -19,12 +19,13 @@ extern "C" {
 /** The token embedding, which is the output projection too where embeddings are tied. */
 #define TLM_NO_DECAY_EMBEDDINGS 2u
 
-/** Adds all parameters of the model to the optimizer: one group, and after it a group with weight
- *  decay 0 for those that no_decay (TLM_NO_DECAY_... or 0) names, if there are any. `options`,
- *  which may be NULL, are those of tlm_optimizer_add_group. An optimizer whose kind has no weight
- *  decay gets one group. On failure nothing is added: TLM_ERR_STATE if the optimizer has one of the
- *  parameters already, TLM_ERR_INVALID_ARGUMENT for unknown bits or options out of range.
- *  @since 0.2 */
+/** Adds all parameters of the model that are not frozen (tlm_model_set_frozen) to the optimizer:
+ *  one group, and after it a group with weight decay 0 for those that no_decay (TLM_NO_DECAY_... or
+ *  0) names, if there are any. `options`, which may be NULL, are those of tlm_optimizer_add_group.
+ *  An optimizer whose kind has no weight decay gets one group; Muon's is followed by such groups of
+ *  AdamW (tlm_optimizer_create_muon). On failure nothing is added: TLM_ERR_STATE if the optimizer
+ *  has one of the parameters already or all are frozen, TLM_ERR_INVALID_ARGUMENT for unknown bits
+ *  or options out of range. @since 0.2 */
 TLM_API tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model_t *model,
                                              uint32_t no_decay, const tlm_group_options_t *options);
 
@@ -150,6 +151,9 @@ typedef struct tlm_trainer_options {
     /** keep_last of tlm_checkpoint_dir_save; 0: all are kept. */
     int32_t keep_last;
     uint8_t reserved2[4];
+    /** Stored in the checkpoints; NULL: the one of the checkpoint that the trainer resumed from, if
+     *  any. Borrowed until the trainer is freed. */
+    const tlm_tokenizer_t *tokenizer;
 } tlm_trainer_options_t;
 
 #define TLM_TRAINER_OPTIONS_INIT TLM_SIZED(tlm_trainer_options_t)

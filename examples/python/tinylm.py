@@ -146,7 +146,8 @@ _WORDS = {
     "family": ["auto", "llama", "mistral", "qwen2", "qwen3", "phi3", "olmo2", "smollm3", "gemma",
                "gemma2", "gemma3", "gpt2"],
     "side": ["right", "left"], "byte_order": ["value", "gpt2"],
-    "order": ["random", "shuffled", "sequential"], "weights": ["float32", "float16", "bfloat16", "q8_0", "q4_0"],
+    "order": ["random", "shuffled", "sequential"],
+    "weights": ["float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k_m", "q5_k_m", "q6_k"],
     "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512", "neon"],
     "state": ["running", "length", "end", "stop", "stopped", "failed"],
     "phase": ["counting", "learning"], "cost_optimizer": ["adamw", "sgd", "muon"],
@@ -291,7 +292,7 @@ class _ModelFileOptions(_Options):
     _fields_ = [("size", c_size_t), ("weights", c_int32), ("has_begin_token", c_bool),
                 ("has_end_token", c_bool), ("reserved", c_uint8 * 2), ("begin_token", c_uint32),
                 ("end_token", c_uint32), ("family", c_int32), ("num_more_end_tokens", c_uint32),
-                ("more_end_tokens", c_uint32 * 7), ("reserved2", c_uint32)]
+                ("more_end_tokens", c_uint32 * 7), ("reserved2", c_uint32), ("keys_from", c_char_p)]
 
 
 class _CheckpointOptions(_Options):
@@ -2417,9 +2418,13 @@ class Model(_Handle):
 
     def save_gguf(self, path: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
                   begin_token: int | None = None, end_token: int | Iterable[int] | None = None,
-                  family: str = "auto") -> None:
-        """Saves a GGUF file for llama.cpp and programs based on it. See save_hf for the other arguments."""
+                  family: str = "auto", keys_from: Path | None = None) -> None:
+        """Saves a GGUF file for llama.cpp and programs based on it. weights: also "q8_0", "q4_0", "q4_1",
+        "q5_0", "q5_1", "q4_k_m", "q5_k_m" or "q6_k"; keys_from: another GGUF file, whose tokenizer and
+        description are taken instead of `tokenizer`. See save_hf for the other arguments."""
         options = self._file_options(weights, begin_token, end_token, family)
+        if keys_from is not None:
+            options.keys_from = os.fsencode(keys_from)
         _lib.tlm_model_save_gguf(self._handle, tokenizer and tokenizer._handle, os.fsencode(path),
                                  byref(options))
 

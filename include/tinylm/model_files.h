@@ -13,11 +13,17 @@ extern "C" {
 #endif
 
 /* Number formats of the weights in a file. @since 0.2 */
-#define TLM_WEIGHTS_FLOAT32  0 /**< 32 bits. */
-#define TLM_WEIGHTS_FLOAT16  1 /**< IEEE half precision. */
-#define TLM_WEIGHTS_BFLOAT16 2 /**< The upper half of a float32. */
-#define TLM_WEIGHTS_Q8_0     3 /**< GGUF only: blocks of 32 signed bytes. */
-#define TLM_WEIGHTS_Q4_0     4 /**< GGUF only: blocks of 32 4-bit numbers. */
+#define TLM_WEIGHTS_FLOAT32  0  /**< 32 bits. */
+#define TLM_WEIGHTS_FLOAT16  1  /**< IEEE half precision. */
+#define TLM_WEIGHTS_BFLOAT16 2  /**< The upper half of a float32. */
+#define TLM_WEIGHTS_Q8_0     3  /**< GGUF only: blocks of 32 signed bytes. */
+#define TLM_WEIGHTS_Q4_0     4  /**< GGUF only: blocks of 32 4-bit numbers. */
+#define TLM_WEIGHTS_Q4_1     5  /**< GGUF only: the same with a minimum. */
+#define TLM_WEIGHTS_Q5_0     6  /**< GGUF only: blocks of 32 5-bit numbers. */
+#define TLM_WEIGHTS_Q5_1     7  /**< GGUF only: the same with a minimum. */
+#define TLM_WEIGHTS_Q4_K_M   8  /**< GGUF only: Q4_K, and Q6_K where errors matter most. */
+#define TLM_WEIGHTS_Q5_K_M   9  /**< GGUF only: Q5_K, and Q6_K where errors matter most. */
+#define TLM_WEIGHTS_Q6_K     10 /**< GGUF only: blocks of 256 6-bit numbers. */
 
 /* Kinds of models that other programs know by name. @since 0.2 */
 #define TLM_FAMILY_AUTO    0  /**< The first of these that has the model's options. */
@@ -56,6 +62,11 @@ typedef struct tlm_model_file_options {
     /** Further tokens that end a text. */
     uint32_t more_end_tokens[TLM_MORE_END_TOKENS];
     uint32_t reserved2;
+    /** tlm_model_save_gguf: path of another GGUF file, whose tokenizer and description (all of
+     *  tokenizer.*, and of general.* what does not describe the weights) are written as they are,
+     *  whether or not this library could write them itself; NULL: none. Then no tokenizer may be
+     *  given, and the tokens of these options are not written. Borrowed during the call. */
+    const char *keys_from;
 } tlm_model_file_options_t;
 
 #define TLM_MODEL_FILE_OPTIONS_INIT TLM_SIZED(tlm_model_file_options_t)

@@ -1,8 +1,5 @@
-/* Block formats to and from float32. */
+/* Block formats to float32. */
 #include "base/block_formats.h"
-
-#include <math.h>
-#include <string.h>
 
 #include "base/dtype.h"
 
@@ -210,61 +207,5 @@ void tlmi_load_q8_k(float *to, const void *from, int64_t n)
 
         for (int64_t i = 0; i < TLMI_SUPER_BLOCK; i++)
             to[at + i] = scale * (float)(int8_t)block[4 + i];
-    }
-}
-
-/* ---- Quantizing --------------------------------------------------------------------------- */
-
-/* The element that is farthest from 0, the first of several. */
-static float extreme_of(const float *values)
-{
-    float extreme = 0.0f;
-
-    for (int64_t j = 0; j < TLMI_BLOCK; j++)
-        if (fabsf(values[j]) > fabsf(extreme))
-            extreme = values[j];
-    return extreme;
-}
-
-static float inverse(float scale)
-{
-    return scale == 0.0f ? 0.0f : 1.0f / scale;
-}
-
-/* The whole number in [low, high] that a float holds; NaN is low. */
-static int clamp(float value, int low, int high)
-{
-    return !(value > (float)low) ? low : value > (float)high ? high : (int)value;
-}
-
-void tlmi_store_q8_0(void *to, const float *from, int64_t n)
-{
-    uint8_t *block = to;
-
-    for (int64_t i = 0; i < n; i += TLMI_BLOCK, block += TLMI_Q8_0_BYTES) {
-        const float scale = fabsf(extreme_of(from + i)) / 127.0f, factor = inverse(scale);
-        const uint16_t half = tlmi_float_to_half(scale);
-
-        memcpy(block, &half, sizeof(half));
-        for (int64_t j = 0; j < TLMI_BLOCK; j++)
-            block[2 + j] = (uint8_t)(int8_t)clamp(roundf(from[i + j] * factor), -127, 127);
-    }
-}
-
-void tlmi_store_q4_0(void *to, const float *from, int64_t n)
-{
-    uint8_t *block = to;
-
-    for (int64_t i = 0; i < n; i += TLMI_BLOCK, block += TLMI_Q4_0_BYTES) {
-        const float scale = extreme_of(from + i) / -8.0f, factor = inverse(scale);
-        const uint16_t half = tlmi_float_to_half(scale);
-
-        memcpy(block, &half, sizeof(half));
-        for (int64_t j = 0; j < TLMI_BLOCK / 2; j++) {
-            const int low = clamp(from[i + j] * factor + 8.5f, 0, 15);
-            const int high = clamp(from[i + j + TLMI_BLOCK / 2] * factor + 8.5f, 0, 15);
-
-            block[2 + j] = (uint8_t)(low | high << 4);
-        }
     }
 }

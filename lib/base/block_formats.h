@@ -90,5 +90,14 @@ void tlmi_load_q8_k(float *to, const void *from, int64_t n);
 /* Quantize as GGML's reference does, bit for bit, if the values are finite. */
 void tlmi_store_q8_0(void *to, const float *from, int64_t n);
 void tlmi_store_q4_0(void *to, const float *from, int64_t n);
+void tlmi_store_q4_1(void *to, const float *from, int64_t n);
+void tlmi_store_q5_0(void *to, const float *from, int64_t n);
+void tlmi_store_q5_1(void *to, const float *from, int64_t n);
+
+/* Quantize with a search for the scales that leave the least squared error, if the values are
+ * finite. The same values always give the same bits. */
+void tlmi_store_q4_k(void *to, const float *from, int64_t n);
+void tlmi_store_q5_k(void *to, const float *from, int64_t n);
+void tlmi_store_q6_k(void *to, const float *from, int64_t n);
 
 #endif

@@ -37,9 +37,8 @@ typedef struct tlmi_dtype {
     uint8_t dlpack_code, dlpack_bits; /* 0 bits: not in DLPack */
     int32_t gguf;                     /* TLMI_NO_GGUF_TYPE: not in GGUF */
     const char *gguf_name;            /* NULL: not in GGUF */
-    int32_t gguf_file_type;  /* "general.file_type" of a file of such weights; -1: never written */
-    const char *safetensors; /* NULL: not in safetensors */
-    const char *numpy;       /* "descr" in .npy files; NULL: not in NumPy */
+    const char *safetensors;          /* NULL: not in safetensors */
+    const char *numpy;                /* "descr" in .npy files; NULL: not in NumPy */
     /* Convert n elements (whole blocks) to and from float32; `from` and `to` may have any
      * alignment. NULL if the type cannot hold weights or is never written. */
     void (*load)(float *to, const void *from, int64_t n);

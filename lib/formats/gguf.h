@@ -97,6 +97,9 @@ tlm_status_t tlmi_gguf_put_float32(tlmi_gguf_writer_t *writer, const char *key, 
 tlm_status_t tlmi_gguf_put_bool(tlmi_gguf_writer_t *writer, const char *key, bool value);
 tlm_status_t tlmi_gguf_put_string(tlmi_gguf_writer_t *writer, const char *key, const char *text);
 
+/* Writes a value of another file as it is. */
+tlm_status_t tlmi_gguf_put_copy(tlmi_gguf_writer_t *writer, const tlmi_gguf_value_t *value);
+
 /* Begins an array; `count` items of that type must follow. */
 tlm_status_t tlmi_gguf_put_array(tlmi_gguf_writer_t *writer, const char *key, uint32_t type,
                                  uint64_t count);

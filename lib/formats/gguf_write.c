@@ -133,6 +133,18 @@ tlm_status_t tlmi_gguf_put_array(tlmi_gguf_writer_t *writer, const char *key, ui
     return put_u64(writer, count);
 }
 
+tlm_status_t tlmi_gguf_put_copy(tlmi_gguf_writer_t *writer, const tlmi_gguf_value_t *value)
+{
+    writer->num_values++;
+    TLMI_TRY(tlmi_gguf_put_string_item(writer, value->key, value->key_size));
+    TLMI_TRY(put_u32(writer, value->is_array ? TLMI_GGUF_ARRAY : value->type));
+    if (value->is_array) {
+        TLMI_TRY(put_u32(writer, value->type));
+        TLMI_TRY(put_u64(writer, value->count));
+    }
+    return tlmi_writer_write(writer->file, value->data, value->bytes);
+}
+
 tlm_status_t tlmi_gguf_put_tensor(tlmi_gguf_writer_t *writer, const char *name,
                                   const int64_t *shape, int32_t ndim, uint32_t type, uint64_t place)
 {

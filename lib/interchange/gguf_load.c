@@ -268,6 +268,18 @@ static tlm_status_t check_type(const tlmi_gguf_tensor_t *tensor, const tlmi_dtyp
                      tlmi_gguf_type_name(tensor->type), tensor->type);
 }
 
+/* Files of mixed types say in a key what they are. */
+static int32_t find_choice(const tlmi_gguf_t *file, const tlmi_dtype_t *embedding)
+{
+    const tlmi_gguf_value_t *value = tlmi_gguf_find(file, "general.file_type");
+    int64_t file_type = -1;
+
+    if (value != NULL && tlmi_gguf_get_int(value, &file_type) &&
+        tlmi_weights_of_file_type(file_type) >= 0)
+        return tlmi_weights_of_file_type(file_type);
+    return tlmi_weights_choice(embedding);
+}
+
 static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *info,
                                  const tlm_model_options_t *options, const tlmi_family_t *family,
                                  tlmi_gguf_t *file, const char *path, bool keep)
@@ -294,7 +306,7 @@ static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *in
                                             tensor->name_size, &one, path));
     }
     TLMI_TRY_OR(done, tlmi_weights_fill(model, found, &convention, path));
-    info->weights = tlmi_weights_choice(found[0].type);
+    info->weights = find_choice(file, found[0].type);
     *out = model;
     model = NULL;
 done:

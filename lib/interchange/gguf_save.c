@@ -1,4 +1,5 @@
 /* Writes a model as a GGUF file with the architecture name of its family. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -35,7 +36,9 @@ static tlm_status_t put_options(tlmi_gguf_writer_t *writer, const tlmi_model_fil
     TLMI_TRY(tlmi_gguf_put_uint32(writer, "general.alignment", TLMI_GGUF_ALIGNMENT));
     TLMI_TRY(
         tlmi_gguf_put_uint32(writer, "general.file_type",
-                             (uint32_t)tlmi_weights_type(file->options.weights)->gguf_file_type));
+                             (uint32_t)tlmi_weight_choices[file->options.weights].gguf_file_type));
+    if (tlmi_dtype_is_blocks(tlmi_weight_choices[file->options.weights].type))
+        TLMI_TRY(tlmi_gguf_put_uint32(writer, "general.quantization_version", 2));
     char key[TLMI_GGUF_KEY_SIZE];
     for (size_t i = 0; i < tlmi_num_options; i++) {
         const char *own = tlmi_family_key(family, &tlmi_options[i], TLMI_GGUF);
@@ -66,15 +69,6 @@ static tlm_status_t put_tokens(tlmi_gguf_writer_t *writer, const tlm_model_file_
     return tlmi_gguf_put_bool(writer, "tokenizer.ggml.add_bos_token", false);
 }
 
-/* Vectors are float32 in every file. Matrices whose rows are not whole blocks are float16, as in the
- * files of other programs. */
-static const tlmi_dtype_t *type_of(const tlmi_file_tensor_t *tensor, int32_t weights)
-{
-    const tlmi_dtype_t *type = tlmi_weights_type(tensor->ndim == 1 ? TLM_WEIGHTS_FLOAT32 : weights);
-
-    return tensor->shape[tensor->ndim - 1] % type->block == 0 ? type : tlmi_dtype(TLM_FLOAT16);
-}
-
 static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
 {
     const tlm_model_t *model = file->model;
@@ -84,7 +78,8 @@ static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlmi_mode
     for (size_t i = 0; i < model->num_parameters; i++) {
         if (!tlmi_file_tensor(&tensor, model, i, &file->convention))
             continue;
-        const tlmi_dtype_t *type = type_of(&tensor, file->options.weights);
+        const tlmi_dtype_t *type =
+            tlmi_weight_type(model, &tensor, &file->convention, file->options.weights);
         const uint64_t numel = (uint64_t)tlmi_dims_product(tensor.shape, 0, tensor.ndim);
         TLMI_TRY(tlmi_gguf_put_tensor(writer, tensor.name, tensor.shape, tensor.ndim,
                                       (uint32_t)type->gguf, place));
@@ -94,6 +89,48 @@ static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlmi_mode
         return tlmi_gguf_put_tensor(writer, tlmi_gguf_rope_factors, &file->num_rope_factors, 1,
                                     (uint32_t)tlmi_dtype(TLM_FLOAT32)->gguf, place);
     return TLM_OK;
+}
+
+/* ---- Keys of another file ---------------------------------------------------------------- */
+
+static bool has_prefix(const tlmi_gguf_value_t *value, const char *prefix)
+{
+    return value->key_size > strlen(prefix) && memcmp(value->key, prefix, strlen(prefix)) == 0;
+}
+
+/* Whether it says nothing of the weights or of their place in the file. */
+static bool is_copied(const tlmi_gguf_value_t *value)
+{
+    static const char *const own[] = {"general.architecture", "general.type", "general.alignment",
+                                      "general.file_type", "general.quantization_version"};
+
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        if (value->key_size == strlen(own[i]) && memcmp(value->key, own[i], value->key_size) == 0)
+            return false;
+    return has_prefix(value, "tokenizer.") || has_prefix(value, "general.");
+}
+
+static tlm_status_t copy_keys(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
+{
+    const char *path = file->options.keys_from;
+    tlmi_gguf_t source;
+
+    TLMI_TRY(tlmi_gguf_open(&source, path));
+    const tlmi_gguf_value_t *tokens = tlmi_gguf_find(&source, "tokenizer.ggml.tokens");
+    const int64_t vocab_size = file->model->options.vocab_size;
+    tlm_status_t status = TLM_OK;
+    if (tokens != NULL && (int64_t)tokens->count != vocab_size)
+        status = tlmi_fail(TLM_ERR_RANGE,
+                           "model_save_gguf: %s has %zu tokens, but the model has vocab_size "
+                           "%" PRId64,
+                           path, tokens->count, vocab_size);
+    for (size_t i = 0; i < source.num_values && status == TLM_OK; i++)
+        if (is_copied(&source.values[i]))
+            status = tlmi_gguf_put_copy(writer, &source.values[i]);
+    if (status == TLM_OK)
+        status = tlmi_mapping_check(&source.mapping, path);
+    tlmi_gguf_close(&source);
+    return status;
 }
 
 static tlm_status_t sink(void *user, const void *bytes, size_t size)
@@ -110,9 +147,10 @@ static tlm_status_t write_weights(tlmi_gguf_writer_t *writer, const tlmi_model_f
         if (!tlmi_file_tensor(&tensor, model, i, &file->convention))
             continue;
         TLMI_TRY(tlmi_gguf_align(writer));
-        TLMI_TRY(tlmi_weight_write(model, &tensor, &file->convention,
-                                   type_of(&tensor, file->options.weights), file->path, sink,
-                                   writer->file));
+        TLMI_TRY(tlmi_weight_write(
+            model, &tensor, &file->convention,
+            tlmi_weight_type(model, &tensor, &file->convention, file->options.weights), file->path,
+            sink, writer->file));
     }
     if (file->num_rope_factors > 0) {
         TLMI_TRY(tlmi_gguf_align(writer));
@@ -125,8 +163,12 @@ static tlm_status_t write_weights(tlmi_gguf_writer_t *writer, const tlmi_model_f
 static tlm_status_t put_all(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
 {
     TLMI_TRY(put_options(writer, file));
-    TLMI_TRY(tlmi_gguf_put_tokenizer(writer, file->tokenizer, file->model->options.vocab_size));
-    TLMI_TRY(put_tokens(writer, &file->options));
+    if (file->options.keys_from != NULL) {
+        TLMI_TRY(copy_keys(writer, file));
+    } else {
+        TLMI_TRY(tlmi_gguf_put_tokenizer(writer, file->tokenizer, file->model->options.vocab_size));
+        TLMI_TRY(put_tokens(writer, &file->options));
+    }
     TLMI_TRY(describe_weights(writer, file));
     return write_weights(writer, file);
 }
@@ -147,6 +189,10 @@ tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tokenizer_t
     tlmi_model_file_t file;
     TLMI_TRY(tlmi_model_file_prepare(&file, "model_save_gguf", TLMI_GGUF, "path", path, model,
                                      tokenizer, options));
+    if (file.options.keys_from != NULL && tokenizer != NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "model_save_gguf: both a tokenizer and keys_from, %s",
+                         file.options.keys_from);
     TLMI_TRY(tlmi_gguf_check("model_save_gguf", file.convention.family, &model->options));
     TLMI_TRY(tlmi_gguf_make_factors(&file.rope_factors, &file.num_rope_factors, &model->options));
     tlmi_gguf_writer_t writer;

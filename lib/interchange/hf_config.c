@@ -104,7 +104,7 @@ static tlm_status_t set_all(tlmi_json_t *config, const tlmi_family_t *family,
     TLMI_TRY(tlmi_json_set(config, "pad_token_id", tlmi_json_new_null()));
     TLMI_TRY(tlmi_json_set(config, "use_cache", tlmi_json_new_bool(true)));
     TLMI_TRY(tlmi_hf_set_tokens(config, file));
-    return tlmi_hf_set_text(config, "torch_dtype", tlmi_weights_type(file->weights)->name);
+    return tlmi_hf_set_text(config, "torch_dtype", tlmi_weight_choices[file->weights].name);
 }
 
 tlm_status_t tlmi_hf_config_write(tlmi_json_t **out, const tlmi_family_t *family,

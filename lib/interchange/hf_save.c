@@ -61,7 +61,7 @@ static tlm_status_t make_metadata(tlmi_json_t **out)
 
 static tlm_status_t save_weights(const tlmi_model_file_t *folder, const char *path)
 {
-    const tlmi_dtype_t *type = tlmi_weights_type(folder->options.weights);
+    const tlmi_dtype_t *type = tlmi_dtype(tlmi_weight_choices[folder->options.weights].type);
     const tlm_model_t *model = folder->model;
     const size_t most = model->num_parameters;
     tlmi_st_tensor_t *tensors = tlmi_calloc(most, sizeof(*tensors), "the tensors of a model");

@@ -70,16 +70,54 @@ bool tlmi_file_tensor(tlmi_file_tensor_t *out, const tlm_model_t *model, size_t 
 
 /* ---- Values ----------------------------------------------------------------------------- */
 
-/* Convert between a TLM_WEIGHTS_... value and its element type. tlmi_weights_choice returns
- * TLM_WEIGHTS_FLOAT32 for types that are read but not written. */
-const tlmi_dtype_t *tlmi_weights_type(int32_t weights);
+/* A parameter as rows: those of a matrix, or single elements for gains in a head's order. */
+typedef struct tlmi_rows {
+    int64_t count, columns;
+    int64_t width; /* of heads whose rows the convention reorders; 0: same order */
+} tlmi_rows_t;
+
+tlmi_rows_t tlmi_rows_of(const tlm_model_t *model, size_t index,
+                         const tlmi_convention_t *convention);
+
+/* Returns the library's row for row `row` of the file. */
+static inline int64_t tlmi_own_row(int64_t row, int64_t width)
+{
+    const int64_t j = width == 0 ? 0 : row % width;
+
+    return width == 0 ? row : row - j + 2 * (j % (width / 2)) + j / (width / 2);
+}
+
+/* What the file's gains are less than those of the model. */
+float tlmi_gain_offset(const tlm_model_t *model, size_t index, const tlmi_convention_t *convention);
+
+/* What a TLM_WEIGHTS_... value stands for. */
+typedef struct tlmi_weight_choice {
+    const char *name;
+    int32_t type;           /* of most matrices */
+    int32_t important_type; /* of those in which errors matter most; TLM_FLOAT32: the same */
+    int32_t gguf_file_type; /* "general.file_type" */
+} tlmi_weight_choice_t;
+
+extern const tlmi_weight_choice_t tlmi_weight_choices[];
+extern const int32_t tlmi_num_weight_choices;
+
+/* The type of a tensor in a file of such weights. Vectors and tables of positions are float32 in GGUF
+ * files of blocks; matrices whose rows are not whole blocks get the next smaller blocks, or float16. */
+const tlmi_dtype_t *tlmi_weight_type(const tlm_model_t *model, const tlmi_file_tensor_t *tensor,
+                                     const tlmi_convention_t *convention, int32_t weights);
+
+/* Returns the choice with that type for all matrices, TLM_WEIGHTS_FLOAT32 if there is none. */
 int32_t tlmi_weights_choice(const tlmi_dtype_t *type);
+
+/* Returns the choice of blocks with that "general.file_type", or -1. */
+int32_t tlmi_weights_of_file_type(int64_t file_type);
 
 /* Receives the bytes of a file, one piece per call. */
 typedef tlm_status_t (*tlmi_weight_sink_t)(void *user, const void *bytes, size_t size);
 
-/* Passes a tensor's values to `sink` as elements of `type`. Returns TLM_ERR_RANGE if a value is too
- * large for the type; the message starts with `path` and names the parameter. */
+/* Passes a tensor's values to `sink` as elements of `type`; what has that type already keeps its
+ * bits. Returns TLM_ERR_RANGE if a value is too large for the type, or NaN or infinity in blocks; the
+ * message starts with `path` and names the parameter. */
 tlm_status_t tlmi_weight_write(const tlm_model_t *model, const tlmi_file_tensor_t *tensor,
                                const tlmi_convention_t *convention, const tlmi_dtype_t *type,
                                const char *path, tlmi_weight_sink_t sink, void *user);

@@ -48,9 +48,10 @@ static tlm_status_t check_options(tlm_model_file_options_t *options, const char 
 {
     uint32_t size = tlm_tokenizer_vocab_size(tokenizer);
 
-    if (options->weights < TLM_WEIGHTS_FLOAT32 || options->weights > TLM_WEIGHTS_Q4_0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: weights %" PRId32 " is not in 0 .. 4",
-                         function, options->weights);
+    if (options->weights < TLM_WEIGHTS_FLOAT32 || options->weights >= tlmi_num_weight_choices)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: weights %" PRId32 " is not in 0 .. %" PRId32, function,
+                         options->weights, tlmi_num_weight_choices - 1);
     if (size > model->options.vocab_size)
         return tlmi_fail(TLM_ERR_RANGE,
                          "%s: the tokenizer has %" PRIu32
@@ -110,9 +111,13 @@ tlm_status_t tlmi_model_file_prepare(tlmi_model_file_t *out, const char *functio
     TLMI_TRY(
         choose_family(&file.convention.family, function, &model->options, file.options.family));
     TLMI_TRY(check_options(&file.options, function, model, tokenizer));
-    if (format == TLMI_HF && tlmi_weights_type(file.options.weights)->safetensors == NULL)
+    const tlmi_weight_choice_t *choice = &tlmi_weight_choices[file.options.weights];
+    if (format == TLMI_HF && tlmi_dtype(choice->type)->safetensors == NULL)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: safetensors has no weights of type %s", function,
-                         tlmi_weights_type(file.options.weights)->name);
+                         choice->name);
+    if (format == TLMI_HF && file.options.keys_from != NULL)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: keys_from, %s, is for GGUF files only",
+                         function, file.options.keys_from);
     *out = file;
     return TLM_OK;
 }

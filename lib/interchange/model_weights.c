@@ -132,18 +132,13 @@ static bool find_tensor(tlmi_file_tensor_t *out, const tlm_model_t *model, const
 
 /* ---- Values ----------------------------------------------------------------------------- */
 
-/* A parameter as rows: those of a matrix, or single elements for gains in a head's order. */
-typedef struct rows {
-    int64_t count, columns;
-    int64_t width; /* of heads whose rows the convention reorders; 0: same order */
-} rows_t;
-
-static rows_t rows_of(const tlm_model_t *model, size_t index, const tlmi_convention_t *convention)
+tlmi_rows_t tlmi_rows_of(const tlm_model_t *model, size_t index,
+                         const tlmi_convention_t *convention)
 {
     const tlmi_parameter_spec_t *spec = &model->specs[index];
     const bool reordered =
         tlmi_parts[spec->part].rotated && tlmi_halves(convention->family, convention->format);
-    rows_t rows = {1, spec->shape[0], 0};
+    tlmi_rows_t rows = {1, spec->shape[0], 0};
 
     if (spec->ndim == 2 || reordered) {
         rows.count = spec->shape[0];
@@ -153,178 +148,13 @@ static rows_t rows_of(const tlm_model_t *model, size_t index, const tlmi_convent
     return rows;
 }
 
-/* Returns the library's row for row `row` of the file. */
-static int64_t own_row(int64_t row, int64_t width)
-{
-    int64_t j = width == 0 ? 0 : row % width;
-
-    return width == 0 ? row : row - j + 2 * (j % (width / 2)) + j / (width / 2);
-}
-
-/* Indexed by TLM_WEIGHTS_... */
-static const int32_t weight_types[] = {
-    [TLM_WEIGHTS_FLOAT32] = TLM_FLOAT32,   [TLM_WEIGHTS_FLOAT16] = TLM_FLOAT16,
-    [TLM_WEIGHTS_BFLOAT16] = TLM_BFLOAT16, [TLM_WEIGHTS_Q8_0] = TLM_Q8_0,
-    [TLM_WEIGHTS_Q4_0] = TLM_Q4_0,
-};
-enum { NUM_CHOICES = sizeof(weight_types) / sizeof(weight_types[0]) };
-
-const tlmi_dtype_t *tlmi_weights_type(int32_t weights)
-{
-    return tlmi_dtype(weight_types[weights]);
-}
-
-int32_t tlmi_weights_choice(const tlmi_dtype_t *type)
-{
-    for (int32_t i = 0; i < NUM_CHOICES; i++)
-        if (type != NULL && weight_types[i] == type->code)
-            return i;
-    return TLM_WEIGHTS_FLOAT32;
-}
-
-/* Returns whether a finite number became infinite. `back` has room for n floats. */
-static bool overflows(float *back, const void *stored, const float *values, int64_t n,
-                      const tlmi_dtype_t *type)
-{
-    type->load(back, stored, n);
-    for (int64_t i = 0; i < n; i++)
-        if (isinf(back[i]) && !isinf(values[i]))
-            return true;
-    return false;
-}
-
-/* What the writers of one tensor share. */
-typedef struct writing {
-    const tlmi_dtype_t *type;
-    const tlmi_convention_t *convention;
-    const char *path;
-    tlmi_weight_sink_t sink;
-    void *user;
-    int64_t columns; /* of the file's rows */
-    void *stored;    /* a row of the file; NULL for float32 */
-    float *back;     /* a row, to check what was stored */
-    float *row;      /* a row whose values are not as the model has them */
-} writing_t;
-
-static tlm_status_t begin_writing(writing_t *writing)
-{
-    const size_t columns = (size_t)writing->columns;
-
-    writing->row = tlmi_alloc(columns, sizeof(float), "a row of weights");
-    if (writing->row == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    if (writing->type->code == TLM_FLOAT32)
-        return TLM_OK;
-    writing->stored = tlmi_alloc(columns / (size_t)writing->type->block, writing->type->bytes,
-                                 "a row of weights");
-    writing->back = tlmi_alloc(columns, sizeof(float), "a row of weights");
-    return writing->stored == NULL || writing->back == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
-}
-
-static void end_writing(writing_t *writing)
-{
-    tlmi_free(writing->stored);
-    tlmi_free(writing->back);
-    tlmi_free(writing->row);
-}
-
-/* Writes n values, as many as a row of the file has at most. */
-static tlm_status_t write_row(const writing_t *writing, const float *values, int64_t n,
-                              const char *parameter)
-{
-    if (writing->stored == NULL)
-        return writing->sink(writing->user, values, (size_t)n * sizeof(float));
-    writing->type->store(writing->stored, values, n);
-    if (overflows(writing->back, writing->stored, values, n, writing->type))
-        return tlmi_fail(TLM_ERR_RANGE, "%s: parameter '%s' has a weight too large for %s",
-                         writing->path, parameter, writing->type->name);
-    return writing->sink(writing->user, writing->stored,
-                         (size_t)(n / writing->type->block) * writing->type->bytes);
-}
-
-/* What the file's gains are less than those of the model. */
-static float gain_offset(const tlm_model_t *model, size_t index,
-                         const tlmi_convention_t *convention)
+float tlmi_gain_offset(const tlm_model_t *model, size_t index, const tlmi_convention_t *convention)
 {
     const tlmi_part_t *part = &tlmi_parts[model->specs[index].part];
     const bool is_gain = part->initial == TLMI_INIT_ONES;
 
     return is_gain && convention->format == TLMI_HF && convention->family->hf_gains_less_1 ? 1.0f
                                                                                            : 0.0f;
-}
-
-static tlmi_weight_t weight_rows(const tlm_model_t *model, size_t index, const rows_t *rows)
-{
-    const tlm_tensor_t *tensor = model->parameters[index];
-
-    return tlmi_weight_make(tensor->dtype, tlm_tensor_data(tensor), rows->count, rows->columns);
-}
-
-static tlm_status_t write_parameter(const writing_t *writing, const tlm_model_t *model,
-                                    size_t index)
-{
-    const float offset = gain_offset(model, index, writing->convention);
-    const rows_t rows = rows_of(model, index, writing->convention);
-    const tlmi_weight_t weight = weight_rows(model, index, &rows);
-
-    for (int64_t row = 0; row < rows.count; row++) {
-        const float *own = tlmi_weight_row(&weight, own_row(row, rows.width), writing->row);
-
-        if (offset != 0.0f) {
-            for (int64_t i = 0; i < rows.columns; i++)
-                writing->row[i] = own[i] - offset;
-            own = writing->row;
-        }
-        TLMI_TRY(write_row(writing, own, rows.columns, model->specs[index].name));
-    }
-    return TLM_OK;
-}
-
-/* Row by row of the file, which has one column of each parameter's rows. */
-static tlm_status_t write_transposed(const writing_t *writing, const tlm_model_t *model,
-                                     const tlmi_file_tensor_t *tensor)
-{
-    for (int32_t i = 0; i < tensor->count; i++)
-        TLMI_TRY(tlmi_check_float("model_save_hf", model->specs[tensor->parameters[i]].name,
-                                  model->parameters[tensor->parameters[i]]));
-    for (int64_t column = 0; column < tensor->shape[0]; column++) {
-        float *row = writing->row;
-
-        for (int32_t i = 0; i < tensor->count; i++) {
-            const float *values = tlmi_floats(model->parameters[tensor->parameters[i]]);
-            const rows_t rows = rows_of(model, tensor->parameters[i], writing->convention);
-
-            for (int64_t k = 0; k < rows.count; k++)
-                *row++ = values[own_row(k, rows.width) * rows.columns + column];
-        }
-        TLMI_TRY(write_row(writing, writing->row, writing->columns,
-                           model->specs[tensor->parameters[0]].name));
-    }
-    return TLM_OK;
-}
-
-tlm_status_t tlmi_weight_write(const tlm_model_t *model, const tlmi_file_tensor_t *tensor,
-                               const tlmi_convention_t *convention, const tlmi_dtype_t *type,
-                               const char *path, tlmi_weight_sink_t sink, void *user)
-{
-    writing_t writing = {.type = type,
-                         .convention = convention,
-                         .path = path,
-                         .sink = sink,
-                         .user = user,
-                         .columns = tensor->shape[tensor->ndim - 1]};
-    tlm_status_t status;
-
-    TLMI_TRY_OR(done, begin_writing(&writing));
-    if (tensor->transposed) {
-        status = write_transposed(&writing, model, tensor);
-        goto done;
-    }
-    for (int32_t i = 0; i < tensor->count; i++)
-        TLMI_TRY_OR(done, write_parameter(&writing, model, tensor->parameters[i]));
-done:
-    end_writing(&writing);
-    return status;
 }
 
 /* ---- Reading ----------------------------------------------------------------------------- */
@@ -338,14 +168,14 @@ static void leave(const tlmi_found_weight_t *from, const uint8_t *begin, const u
 }
 
 /* Takes the parameter's columns of the file's rows. */
-static void read_transposed(float *values, const rows_t *rows, const tlmi_found_weight_t *from)
+static void read_transposed(float *values, const tlmi_rows_t *rows, const tlmi_found_weight_t *from)
 {
     const tlmi_dtype_t *type = from->type;
     const uint8_t *bytes = (const uint8_t *)from->data + (size_t)from->first * type->bytes;
 
     for (int64_t column = 0; column < rows->columns; column++)
         for (int64_t row = 0; row < rows->count; row++)
-            type->load(values + own_row(row, rows->width) * rows->columns + column,
+            type->load(values + tlmi_own_row(row, rows->width) * rows->columns + column,
                        bytes + (size_t)(column * from->columns + row) * type->bytes, 1);
 }
 
@@ -354,9 +184,9 @@ static void read_weight(tlm_model_t *model, size_t index, const tlmi_convention_
 {
     enum { LEAVE_EVERY = 4 << 20 };
     float *values = tlmi_floats(model->parameters[index]);
-    const rows_t rows = rows_of(model, index, convention);
+    const tlmi_rows_t rows = tlmi_rows_of(model, index, convention);
     const size_t size = (size_t)(rows.columns / from->type->block) * from->type->bytes;
-    const float offset = gain_offset(model, index, convention);
+    const float offset = tlmi_gain_offset(model, index, convention);
     const uint8_t *bytes = from->data, *left = bytes;
 
     if (from->transposed) {
@@ -364,7 +194,8 @@ static void read_weight(tlm_model_t *model, size_t index, const tlmi_convention_
         return;
     }
     for (int64_t row = 0; row < rows.count; row++, bytes += size) {
-        from->type->load(values + own_row(row, rows.width) * rows.columns, bytes, rows.columns);
+        from->type->load(values + tlmi_own_row(row, rows.width) * rows.columns, bytes,
+                         rows.columns);
         if (bytes - left >= LEAVE_EVERY) {
             leave(from, left, bytes);
             left = bytes;
@@ -403,7 +234,7 @@ static tlm_status_t keep_in_file(tlm_model_t *model, size_t index, const tlmi_fo
 }
 
 /* The parameter becomes a copy of the tensor's rows, in the library's order. */
-static tlm_status_t keep_copied(tlm_model_t *model, size_t index, const rows_t *rows,
+static tlm_status_t keep_copied(tlm_model_t *model, size_t index, const tlmi_rows_t *rows,
                                 const tlmi_found_weight_t *from)
 {
     const tlmi_parameter_spec_t *spec = &model->specs[index];
@@ -414,7 +245,7 @@ static tlm_status_t keep_copied(tlm_model_t *model, size_t index, const rows_t *
     if (copy == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (int64_t row = 0; row < rows->count; row++, bytes += size)
-        memcpy(copy + (size_t)own_row(row, rows->width) * size, bytes, size);
+        memcpy(copy + (size_t)tlmi_own_row(row, rows->width) * size, bytes, size);
     leave(from, from->data, bytes);
     tlm_status_t status = tlmi_tensor_of_weight(&model->parameters[index], from->type->code, copy,
                                                 spec->shape, spec->ndim, tlmi_free, copy);
@@ -435,7 +266,7 @@ static tlm_status_t keep_weight(tlm_model_t *model, size_t index,
                                 const tlmi_found_weight_t *from)
 {
     const tlmi_parameter_spec_t *spec = &model->specs[index];
-    const rows_t rows = rows_of(model, index, convention);
+    const tlmi_rows_t rows = tlmi_rows_of(model, index, convention);
     const size_t unit = from->type->block == 1 ? from->type->bytes : 1;
 
     if (spec->ndim == 2 && is_kept(from->type) && !from->transposed)

@@ -244,6 +244,18 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     passes $generate --model bare.safetensors --prompt 'One day'
     same first out
     [ "$(wc -c <half.gguf)" -lt "$(wc -c <model.gguf)" ] || fail 'float16 is not smaller'
+    # Quantized, with what it costs; again from the quantized file, which hands on its tokenizer.
+    passes "$bin/convert" --to gguf --weights q4_1 --text valid.txt model.gguf q4_1.gguf
+    prints 'the same tokenizer'
+    prints '^perplexity of valid.txt, [0-9]* tokens: [0-9.]* before, [0-9.]* after$'
+    passes "$bin/convert" --to gguf --weights q4_k_m q4_1.gguf q4_k_m.gguf
+    prints 'perplexity: not measured'
+    [ "$(wc -c <q4_1.gguf)" -lt "$(wc -c <half.gguf)" ] || fail 'q4_1 is not smaller'
+    passes "$bin/generate" --model q4_k_m.gguf --max-tokens 20 --prompt 'One day'
+    fails 1 'safetensors has no weights of type q8_0' "$bin/convert" --to hf --weights q8_0 model.gguf x
+    fails 2 'checkpoints are float32, not q8_0' "$bin/convert" --to checkpoint --weights q8_0 model.gguf x
+    fails 1 'no tokenizer for the text' "$bin/convert" --to gguf --text valid.txt bare.safetensors x
+    fails 1 'no-such-text' "$bin/convert" --to gguf --text no-such-text model.gguf x
     fails 2 'to must be one of' "$bin/convert" --to onnx folder x
     fails 1 'are needed, not 1' "$bin/convert" --to hf folder
     fails 1 'no-such-file' "$bin/convert" --to hf no-such-file x

@@ -202,8 +202,8 @@ START_TEST(wrong_arguments_are_refused)
     ASSERT_FAILS(TLM_ERR_RANGE, "261", tlm_model_save_hf(smaller, tokenizer, path, NULL));
     ASSERT_FAILS(TLM_ERR_NOT_FOUND, "no/no",
                  tlm_model_save_hf(model, NULL, test_path("no/no"), NULL));
-    options.weights = 5;
-    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "weights 5",
+    options.weights = 11;
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "weights 11",
                  tlm_model_save_hf(model, NULL, path, &options));
     options.weights = TLM_WEIGHTS_Q8_0;
     ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "q8_0", tlm_model_save_hf(model, NULL, path, &options));

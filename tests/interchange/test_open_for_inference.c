@@ -27,7 +27,10 @@ static const struct {
              {"float16", TLM_WEIGHTS_FLOAT16, TLM_FLOAT16},
              {"bfloat16", TLM_WEIGHTS_BFLOAT16, TLM_BFLOAT16},
              {"q8_0", TLM_WEIGHTS_Q8_0, TLM_Q8_0},
-             {"q4_0", TLM_WEIGHTS_Q4_0, TLM_Q4_0}};
+             {"q4_0", TLM_WEIGHTS_Q4_0, TLM_Q4_0},
+             {"q4_1", TLM_WEIGHTS_Q4_1, TLM_Q4_1},
+             {"q5_0", TLM_WEIGHTS_Q5_0, TLM_Q5_0},
+             {"q5_1", TLM_WEIGHTS_Q5_1, TLM_Q5_1}};
 enum { NUM_TYPES = sizeof(types) / sizeof(types[0]), NUM_HF = 3 };
 
 /* Saves the model and returns the path: a GGUF file, or a folder, where RoPE reorders rows. */

@@ -117,6 +117,19 @@ static tlm_status_t open_gguf(void)
     return status;
 }
 
+/* Blocks, and the keys of another file. */
+static tlm_status_t save_quantized(void)
+{
+    tlm_model_file_options_t options = TLM_MODEL_FILE_OPTIONS_INIT;
+    tlm_status_t status;
+
+    options.weights = TLM_WEIGHTS_Q4_K_M;
+    options.keys_from = path_of("gguf");
+    status = tlm_model_save_gguf(model, NULL, path_of("quantized"), &options);
+    unlink(path_of("quantized"));
+    return status;
+}
+
 static tlm_status_t open_kept(const char *path)
 {
     tlm_model_t *opened = NULL;
@@ -170,6 +183,7 @@ const scenario_t model_file_scenarios[] = {
     {"save_hf", prepare, save_hf, clean_up, false},
     {"open_hf", prepare_folder, open_hf, clean_up, false},
     {"save_gguf", prepare, save_gguf, clean_up, false},
+    {"save_quantized", prepare_gguf, save_quantized, clean_up, false},
     {"open_gguf", prepare_gguf, open_gguf, clean_up, false},
     {"open_kept_gguf", prepare_gguf, open_kept_gguf, clean_up, false},
     {"open_kept_hf", prepare_folder, open_kept_hf, clean_up, false},

@@ -98,7 +98,8 @@ class SaveTest(GgufTest):
 
     def test_tensors(self):
         for dtype, kind in (("float32", "F32"), ("float16", "F16"), ("bfloat16", "BF16"),
-                            ("q8_0", "Q8_0"), ("q4_0", "Q4_0")):
+                            ("q8_0", "Q8_0"), ("q4_0", "Q4_0"), ("q4_1", "Q4_1"), ("q5_0", "Q5_0"),
+                            ("q5_1", "Q5_1")):
             with self.subTest(dtype):
                 model, reader = self.save(how={"weights": dtype}, num_kv_heads=2)
                 self.assertEqual(reader.fields["general.file_type"].contents(),
@@ -310,6 +311,60 @@ class LlamaCppTest(GgufTest):
                 again = tinylm.Model.open(self.path)[0]
                 self.assert_same_weights(weights_of(again), weights_of(model))
                 self.assertEqual({**again.options, "seed": 3}, model.options)
+
+
+@unittest.skipIf(cyllama is None, "cyllama is not installed")
+class LlamaCppQuantizeTest(GgufTest):
+    """Files of the mixtures beside those of llama.cpp's own quantizer, from the same float32 file: each tensor has
+    the same type, and no tensor's values are farther from those of float32."""
+
+    def quantize(self, kind):
+        from cyllama.llama import llama_cpp
+        llama_cpp.disable_logging()
+        params = llama_cpp.LlamaModelQuantizeParams()
+        params.ftype, params.nthread = int(gguf.LlamaFileType["MOSTLY_" + kind]), 1
+        llama_cpp.model_quantize(self.path, self.path + ".theirs", params)
+        return gguf.GGUFReader(self.path + ".theirs").tensors
+
+    def test_mixtures(self):
+        wide = {"d_model": 256, "d_ff": 512, "num_layers": 9, "num_heads": 4}
+        gpt2 = {"position": "learned", "norm_kind": "layer", "ffn": "gelu", "ffn_bias": True, "attention_bias": "all",
+                "tied_embeddings": True}
+        for shape, how in (({}, {}), ({"tied_embeddings": True, "num_kv_heads": 2}, {}), ({"d_ff": 96}, {}),
+                           ({}, {"family": "phi3"}), (gpt2, {})):
+            tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=[END])
+            model = tinylm.Model.create(304, **{**SHAPE, **wide, **shape})
+            for kind in ("Q4_K_M", "Q5_K_M", "Q6_K"):
+                with self.subTest(kind, **shape, **how):
+                    model.save_gguf(self.path, tokenizer, **how)
+                    exact = {tensor.name: tensor.data for tensor in gguf.GGUFReader(self.path).tensors}
+                    theirs = {tensor.name: tensor for tensor in self.quantize(kind)}
+                    model.save_gguf(self.path, tokenizer, weights=kind.lower(), **how)
+                    ours = gguf.GGUFReader(self.path)
+                    self.assertEqual(ours.fields["general.file_type"].contents(), gguf.LlamaFileType["MOSTLY_" + kind])
+                    self.assertEqual({tensor.name: tensor.tensor_type.name for tensor in ours.tensors},
+                                     {name: tensor.tensor_type.name for name, tensor in theirs.items()})
+                    for tensor in ours.tensors:
+                        errors = [self.error(one, exact[tensor.name]) for one in (tensor, theirs[tensor.name])]
+                        self.assertLessEqual(errors[0], errors[1], tensor.name)
+
+    @staticmethod
+    def error(tensor, exact):
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(exact.shape)
+        return float(numpy.square(values.astype(numpy.float64) - exact).sum())
+
+    def test_keys_from(self):
+        """A file takes over the tokenizer of another one, whether we could write it or not."""
+        tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=[END])
+        model = tinylm.Model.create(304, **SHAPE)
+        model.save_gguf(self.path, tokenizer, begin_token=7)
+        before = gguf.GGUFReader(self.path).fields
+        model.save_gguf(self.path, weights="q8_0", keys_from=self.path)
+        after = gguf.GGUFReader(self.path).fields
+        self.assertEqual(set(after) - set(before), {"general.quantization_version"})
+        for key in before:
+            if key.startswith("tokenizer."):
+                self.assertEqual(after[key].contents(), before[key].contents(), key)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 #include "tokenizer/chat/jinja.h"
 
 /* No template comes near these; a hostile one stops here. */
-#define MOST_STEPS  ((uint64_t)20 << 20)
+#define MOST_STEPS  ((uint64_t)8 << 20)
 #define MOST_MEMORY ((size_t)256 << 20)
 
 tlm_status_t tlmi_jinja_fail(tlm_status_t code, int line, const char *format, ...)

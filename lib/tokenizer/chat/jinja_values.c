@@ -214,6 +214,21 @@ static size_t find_run(const tlmi_string_t *string, size_t at)
     return i;
 }
 
+static size_t run_start(const tlmi_string_t *string, size_t i)
+{
+    return i == 0 ? 0 : string->runs[i - 1].end;
+}
+
+/* The same with the runs of empty strings that stand there before it. */
+static size_t find_first_run(const tlmi_string_t *string, size_t at)
+{
+    size_t i = find_run(string, at);
+
+    while (i > 0 && string->runs[i - 1].end == at && run_start(string, i - 1) == at)
+        i--;
+    return i;
+}
+
 int32_t tlmi_string_source(const tlmi_string_t *string, size_t at)
 {
     return string->runs[find_run(string, at)].source;
@@ -222,7 +237,7 @@ int32_t tlmi_string_source(const tlmi_string_t *string, size_t at)
 tlm_status_t tlmi_string_part(tlmi_value_t *out, tlmi_arena_t *arena, const tlmi_string_t *string,
                               size_t from, size_t to)
 {
-    size_t first = find_run(string, from), last = first;
+    size_t first = find_first_run(string, from), last = first;
     tlmi_run_t *runs;
 
     while (string->runs[last].end < to)
@@ -271,7 +286,7 @@ tlm_status_t tlmi_builder_add(tlmi_builder_t *builder, const char *bytes, size_t
 tlm_status_t tlmi_builder_add_part(tlmi_builder_t *builder, const tlmi_string_t *string,
                                    size_t from, size_t to)
 {
-    size_t i = find_run(string, from);
+    size_t i = find_first_run(string, from);
 
     do {
         size_t end = string->runs[i].end < to ? string->runs[i].end : to;

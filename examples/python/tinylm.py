@@ -339,7 +339,8 @@ class _LoaderOptions(_Options):
 class _TrainStep(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("step", c_uint64), ("tokens", c_uint64), ("loss", c_double),
                 ("learning_rate", c_double), ("gradient_norm", c_double), ("seconds", c_double),
-                ("tokens_per_second", c_double), ("utilization", c_double)]
+                ("tokens_per_second", c_double), ("utilization", c_double),
+                ("communication_seconds", c_double)]
 
 
 class _Evaluation(ctypes.Structure):
@@ -363,7 +364,8 @@ class _TrainerOptions(_Options):
                 ("user", c_void_p), ("activation_checkpointing", c_bool),
                 ("save_on_cancel", c_bool), ("reserved", c_uint8 * 6),
                 ("checkpoint_dir", c_char_p), ("keep_last", c_int32), ("reserved2", c_uint8 * 4),
-                ("tokenizer", c_void_p)]
+                ("tokenizer", c_void_p),
+                ("communicator", c_void_p), ("irreproducible", c_bool), ("reserved3", c_uint8 * 7)]
 
 
 class _GenerateOptions(_Options):

@@ -124,6 +124,13 @@ TLM_API tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **t
 /** Goes to batch `batch`, forwards or back. See tlm_loader_next for errors. @since 0.2 */
 TLM_API tlm_status_t tlm_loader_seek(tlm_loader_t *loader, uint64_t batch);
 
+/** Leaves out batches: from the next one on, after every `take` batches the following `skip` are
+ *  not made, and tlm_loader_seek keeps to this, beginning with `take` at its batch. So rank r of R
+ *  ranks that share steps of A batches seeks to r A / R and takes A / R, skipping A - A / R; a
+ *  trainer with a communicator does that. TLM_ERR_INVALID_ARGUMENT if take is 0, or one of them
+ *  above INT32_MAX. @since 0.2 */
+TLM_API tlm_status_t tlm_loader_set_share(tlm_loader_t *loader, uint64_t take, uint64_t skip);
+
 /** Number of the batch that tlm_loader_next returns next, which a resumed run needs; 0 for NULL.
  *  @since 0.2 */
 TLM_API uint64_t tlm_loader_position(const tlm_loader_t *loader);

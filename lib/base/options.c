@@ -91,11 +91,12 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
                BOOLEAN(tlm_tokenizer_options_t, ignore_merges),
                BOOLEAN(tlm_tokenizer_options_t, nfc), RESERVED(tlm_tokenizer_options_t, reserved)),
     [TLMI_TRAIN_STEP] = STRUCT(tlm_train_step_t, TLM_TRAIN_STEP_INIT, NOTHING_LIMITED),
-    [TLMI_TRAINER_OPTIONS] = STRUCT(tlm_trainer_options_t, TLM_TRAINER_OPTIONS_INIT,
-                                    BOOLEAN(tlm_trainer_options_t, activation_checkpointing),
-                                    BOOLEAN(tlm_trainer_options_t, save_on_cancel),
-                                    RESERVED(tlm_trainer_options_t, reserved),
-                                    RESERVED(tlm_trainer_options_t, reserved2)),
+    [TLMI_TRAINER_OPTIONS] = STRUCT(
+        tlm_trainer_options_t, TLM_TRAINER_OPTIONS_INIT,
+        BOOLEAN(tlm_trainer_options_t, activation_checkpointing),
+        BOOLEAN(tlm_trainer_options_t, save_on_cancel), RESERVED(tlm_trainer_options_t, reserved),
+        RESERVED(tlm_trainer_options_t, reserved2), BOOLEAN(tlm_trainer_options_t, irreproducible),
+        RESERVED(tlm_trainer_options_t, reserved3)),
 };
 
 /* Struct sizes are multiples of sizeof(size_t), because `size` sets each struct's alignment. */

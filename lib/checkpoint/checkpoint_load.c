@@ -65,6 +65,7 @@ static tlm_status_t require_tensor(const tlmi_st_tensor_t **out, const tlmi_safe
 typedef struct copy {
     float *to;
     const tlmi_st_tensor_t *from;
+    size_t first, bytes; /* the part of it, from element `first` on */
 } copy_t;
 
 static tlm_status_t plan_weights(copy_t *copies, const tlmi_safetensors_t *file,
@@ -76,6 +77,8 @@ static tlm_status_t plan_weights(copy_t *copies, const tlmi_safetensors_t *file,
 
         copies[i].to = tlmi_floats(model->parameters[i]);
         TLMI_TRY(require_tensor(&copies[i].from, file, spec->name, spec->shape, spec->ndim, path));
+        copies[i].first = 0;
+        copies[i].bytes = copies[i].from->bytes;
     }
     return TLM_OK;
 }
@@ -94,6 +97,8 @@ static tlm_status_t plan_states(copy_t *copies, const tlmi_safetensors_t *file,
             tlmi_checkpoint_state_name(name, names[i], state->name);
             copies->to = state->values;
             TLMI_TRY(require_tensor(&copies->from, file, name, state->shape, state->ndim, path));
+            copies->bytes = state->numel * sizeof(float); /* this rank's, if they are divided */
+            copies->first = copies->bytes < copies->from->bytes ? (size_t)parameter->begin : 0;
         }
     }
     return TLM_OK;
@@ -117,8 +122,9 @@ static tlm_status_t check_config(const tlmi_safetensors_t *file, const tlm_model
 static void perform(const copy_t *copies, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (copies[i].from->bytes > 0)
-            memcpy(copies[i].to, copies[i].from->data, copies[i].from->bytes);
+        if (copies[i].bytes > 0)
+            memcpy(copies[i].to, (const float *)copies[i].from->data + copies[i].first,
+                   copies[i].bytes);
 }
 
 static tlm_status_t load_weights(const tlmi_safetensors_t *file, tlm_model_t *model,

@@ -165,6 +165,43 @@ static void describe_states(tlmi_st_tensor_t *out, const tlm_optimizer_t *optimi
     }
 }
 
+/* Writes the tensors of a file, of which the optimizer's states are read from their source. */
+static tlm_status_t write_tensors(tlmi_st_writer_t *writer, const tlmi_st_tensor_t *tensors,
+                                  size_t n, size_t others, const tlm_optimizer_t *optimizer)
+{
+    const tlmi_state_source_t *source = optimizer->source;
+    const tlmi_st_tensor_t *state = tensors + n;
+
+    for (size_t i = 0; i < n; i++)
+        TLMI_TRY(tlmi_st_writer_write(writer, tensors[i].data, tensors[i].bytes));
+    for (size_t i = 0; i < optimizer->num_parameters; i++)
+        for (size_t j = 0; j < optimizer->parameters[i].num_states; j++, state++) {
+            const float *values;
+
+            TLMI_TRY(source->read(source->user, &values, i, j));
+            TLMI_TRY(tlmi_st_writer_write(writer, values, state->bytes));
+        }
+    for (size_t i = 0; i < others; i++)
+        TLMI_TRY(tlmi_st_writer_write(writer, state[i].data, state[i].bytes));
+    return TLM_OK;
+}
+
+/* Writes a file of n weights, the optimizer's states, which are divided among ranks, and `others`. */
+static tlm_status_t write_from_source(const char *path, const tlmi_st_tensor_t *tensors, size_t n,
+                                      size_t others, const tlm_optimizer_t *optimizer,
+                                      tlmi_json_t *metadata)
+{
+    const size_t states = tlmi_checkpoint_num_states(optimizer);
+    tlmi_st_writer_t *writer;
+
+    TLMI_TRY(tlmi_st_writer_open(&writer, path, tensors, n + states + others, metadata));
+    tlm_status_t status = write_tensors(writer, tensors, n, others, optimizer);
+    if (status == TLM_OK)
+        return tlmi_st_writer_commit(writer);
+    tlmi_st_writer_abort(writer);
+    return status;
+}
+
 static void describe_tokenizer(tlmi_st_tensor_t *out, const contents_t *contents)
 {
     out->name = TLMI_CHECKPOINT_TOKENIZER;
@@ -200,7 +237,10 @@ static tlm_status_t save(const char *path, const contents_t *contents)
         describe_tokenizer(&tensors[n + states], contents);
     tlmi_json_t *metadata;
     TLMI_TRY_OR(done, make_metadata(&metadata, contents));
-    status = tlmi_safetensors_write(path, tensors, n + states + others, metadata);
+    if (optimizer != NULL && optimizer->source != NULL)
+        status = write_from_source(path, tensors, n, others, optimizer, metadata);
+    else
+        status = tlmi_safetensors_write(path, tensors, n + states + others, metadata);
 done:
     tlmi_free(state_names);
     tlmi_free(tensors);
@@ -258,6 +298,8 @@ tlm_status_t tlmi_checkpoint_save(const char *function, const char *path, const 
     TLMI_REQUIRE(function, path);
     TLMI_REQUIRE(function, model);
     TLMI_TRY(read_options(&contents.options, function, options));
+    if (optimizer != NULL && optimizer->source == NULL)
+        TLMI_TRY(tlmi_optimizer_check_whole(function, optimizer));
     tlm_status_t status;
     if (contents.options.tokenizer != NULL)
         TLMI_TRY_OR(done,

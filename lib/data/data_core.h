@@ -39,6 +39,10 @@ uint64_t tlmi_window_start(const tlmi_window_order_t *order, uint64_t row);
 
 /* The shape of a loader's batches. */
 
+/* The seed, the order, and the length of the data. */
+void tlmi_loader_source(uint64_t *seed, int32_t *order, uint64_t *length,
+                        const tlm_loader_t *loader);
+
 /* Returns the rows per batch and the ids per row. */
 void tlmi_loader_shape(int64_t *batch_size, int64_t *context, const tlm_loader_t *loader);
 

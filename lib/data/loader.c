@@ -1,8 +1,9 @@
 /* Produces batches in sequence, on the calling thread or in advance on the loader's own thread.
  *
- * The slots form a ring and hold one batch each: batch n is in slot n % num_slots. The caller holds
- * the batch before `position`. The thread makes the batches from `position` on and fills at most
- * the other slots, so the two never use the same slot. */
+ * The batches that a loader gives are counted from its last seek: its turns. Where ranks share the
+ * batches, turns leave out those of others. The slots form a ring and hold one batch each: turn n is
+ * in slot n % num_slots. The caller holds the turn before `position`. The thread makes the turns
+ * from `position` on and fills at most the other slots, so the two never use the same slot. */
 #include "data/data_core.h"
 
 #include <inttypes.h>
@@ -21,38 +22,46 @@ struct tlm_loader {
     tlmi_window_order_t order;
     size_t batch_size, context;
     size_t num_slots;
-    uint32_t *slots;   /* (num_slots, inputs and targets, batch_size, context) */
-    uint64_t end;      /* number of batches before row numbers overflow */
-    uint64_t position; /* of the batch to return next */
+    uint32_t *slots;     /* (num_slots, inputs and targets, batch_size, context) */
+    uint64_t end;        /* number of batches before row numbers overflow */
+    uint64_t base;       /* the batch of turn 0 */
+    uint64_t take, skip; /* after `take` batches, `skip` are left out */
+    uint64_t position;   /* the turn to return next */
 
     pid_t owner; /* process in which the thread runs; 0: no thread */
     pthread_t thread;
     pthread_mutex_t lock;   /* guards the fields below, and `position` while a thread runs */
     pthread_cond_t changed; /* at most one side waits, for a batch or for a slot */
-    uint64_t made;          /* batches position .. made-1 are in their slots */
+    uint64_t made;          /* turns position .. made-1 are in their slots */
     uint64_t seeks;         /* number of seeks; a batch begun before a seek is dropped */
-    bool failed;            /* batch `made` could not be read; the thread waits */
+    bool failed;            /* turn `made` could not be read; the thread waits */
     bool stopping;
 };
 
 /* ---- Making batches --------------------------------------------------------------------- */
 
-static uint32_t *slot_inputs(const tlm_loader_t *loader, uint64_t batch)
+static uint64_t batch_of(const tlm_loader_t *loader, uint64_t turn)
 {
-    size_t slot = (size_t)(batch % loader->num_slots);
+    return loader->base + turn + turn / loader->take * loader->skip;
+}
+
+static uint32_t *slot_inputs(const tlm_loader_t *loader, uint64_t turn)
+{
+    size_t slot = (size_t)(turn % loader->num_slots);
 
     return loader->slots + slot * 2 * loader->batch_size * loader->context;
 }
 
-static uint32_t *slot_targets(const tlm_loader_t *loader, uint64_t batch)
+static uint32_t *slot_targets(const tlm_loader_t *loader, uint64_t turn)
 {
-    return slot_inputs(loader, batch) + loader->batch_size * loader->context;
+    return slot_inputs(loader, turn) + loader->batch_size * loader->context;
 }
 
-/* Every window lies within the data, so this fails only if the data file was truncated. */
-static tlm_status_t make_batch(const tlm_loader_t *loader, uint64_t batch)
+/* Makes batch `batch` in the slot of turn `turn`. Every window lies within the data, so this fails
+ * only if the data file was truncated. */
+static tlm_status_t make_batch(const tlm_loader_t *loader, uint64_t turn, uint64_t batch)
 {
-    uint32_t *inputs = slot_inputs(loader, batch), *targets = slot_targets(loader, batch);
+    uint32_t *inputs = slot_inputs(loader, turn), *targets = slot_targets(loader, turn);
     size_t context = loader->context;
 
     for (size_t i = 0; i < loader->batch_size; i++) {
@@ -72,18 +81,18 @@ static void *make_batches_ahead(void *argument)
 
     pthread_mutex_lock(&loader->lock);
     while (!loader->stopping) {
-        uint64_t batch = loader->made, seeks = loader->seeks;
+        uint64_t turn = loader->made, batch = batch_of(loader, turn), seeks = loader->seeks;
 
-        if (loader->failed || batch - loader->position == loader->num_slots - 1) {
+        if (loader->failed || turn - loader->position == loader->num_slots - 1) {
             pthread_cond_wait(&loader->changed, &loader->lock);
             continue;
         }
         pthread_mutex_unlock(&loader->lock);
-        bool failed = make_batch(loader, batch) != TLM_OK;
+        bool failed = make_batch(loader, turn, batch) != TLM_OK;
         pthread_mutex_lock(&loader->lock);
         if (seeks == loader->seeks) {
             loader->failed = failed;
-            loader->made = failed ? batch : batch + 1;
+            loader->made = failed ? turn : turn + 1;
             pthread_cond_signal(&loader->changed);
         }
     }
@@ -180,6 +189,7 @@ tlm_status_t tlm_loader_create(tlm_loader_t **out, const tlm_dataset_t *dataset,
     if (loader == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     loader->dataset = dataset;
+    loader->take = 1;
     loader->batch_size = (size_t)known.batch_size;
     loader->context = (size_t)known.context_length;
     loader->num_slots = (size_t)known.prefetch + 1;
@@ -213,23 +223,31 @@ void tlmi_loader_shape(int64_t *batch_size, int64_t *context, const tlm_loader_t
     *context = (int64_t)loader->context;
 }
 
+void tlmi_loader_source(uint64_t *seed, int32_t *order, uint64_t *length,
+                        const tlm_loader_t *loader)
+{
+    *seed = loader->order.seed;
+    *order = loader->order.order;
+    *length = tlm_dataset_length(loader->dataset);
+}
+
 /* Waits for the thread's next batch. If the thread could not make it, this thread tries again, so
  * that the error message is set on the caller's thread. */
-static tlm_status_t take_batch(tlm_loader_t *loader, uint64_t batch)
+static tlm_status_t take_batch(tlm_loader_t *loader, uint64_t turn)
 {
     tlm_status_t status = TLM_OK;
 
     pthread_mutex_lock(&loader->lock);
-    while (loader->made == batch && !loader->failed)
+    while (loader->made == turn && !loader->failed)
         pthread_cond_wait(&loader->changed, &loader->lock);
-    if (loader->made == batch) { /* the thread is waiting, so its slot is free to use */
-        status = make_batch(loader, batch);
+    if (loader->made == turn) { /* the thread is waiting, so its slot is free to use */
+        status = make_batch(loader, turn, batch_of(loader, turn));
         if (status == TLM_OK)
-            loader->made = batch + 1;
+            loader->made = turn + 1;
     }
     if (status == TLM_OK) {
-        loader->failed = loader->failed && loader->made > batch + 1;
-        loader->position = batch + 1;
+        loader->failed = loader->failed && loader->made > turn + 1;
+        loader->position = turn + 1;
         pthread_cond_signal(&loader->changed);
     }
     pthread_mutex_unlock(&loader->lock);
@@ -242,19 +260,38 @@ tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,
     TLMI_REQUIRE("loader_next", inputs);
     TLMI_REQUIRE("loader_next", targets);
     TLMI_REQUIRE("loader_next", loader);
-    uint64_t batch = loader->position;
+    uint64_t turn = loader->position, batch = batch_of(loader, turn);
     if (batch >= loader->end)
         return tlmi_fail(TLM_ERR_RANGE, "loader_next: batch %" PRIu64 " is past the last one",
                          batch);
     if (has_thread(loader)) {
-        TLMI_TRY(take_batch(loader, batch));
+        TLMI_TRY(take_batch(loader, turn));
     } else {
-        TLMI_TRY(make_batch(loader, batch));
-        loader->position = batch + 1;
+        TLMI_TRY(make_batch(loader, turn, batch));
+        loader->position = turn + 1;
     }
-    *inputs = slot_inputs(loader, batch);
-    *targets = slot_targets(loader, batch);
+    *inputs = slot_inputs(loader, turn);
+    *targets = slot_targets(loader, turn);
     return TLM_OK;
+}
+
+/* Begins anew at a batch, with turns of this kind. */
+static void restart(tlm_loader_t *loader, uint64_t batch, uint64_t take, uint64_t skip)
+{
+    bool threaded = loader->owner == getpid();
+
+    if (threaded)
+        pthread_mutex_lock(&loader->lock);
+    loader->base = batch;
+    loader->take = take;
+    loader->skip = skip;
+    loader->position = loader->made = 0;
+    loader->seeks++;
+    loader->failed = false;
+    if (threaded) {
+        pthread_cond_signal(&loader->changed);
+        pthread_mutex_unlock(&loader->lock);
+    }
 }
 
 tlm_status_t tlm_loader_seek(tlm_loader_t *loader, uint64_t batch)
@@ -263,22 +300,25 @@ tlm_status_t tlm_loader_seek(tlm_loader_t *loader, uint64_t batch)
     if (batch >= loader->end)
         return tlmi_fail(TLM_ERR_RANGE, "loader_seek: batch %" PRIu64 " is past the last one",
                          batch);
-    bool threaded = loader->owner == getpid();
-    if (threaded)
-        pthread_mutex_lock(&loader->lock);
-    loader->position = loader->made = batch;
-    loader->seeks++;
-    loader->failed = false;
-    if (threaded) {
-        pthread_cond_signal(&loader->changed);
-        pthread_mutex_unlock(&loader->lock);
-    }
+    restart(loader, batch, loader->take, loader->skip);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_loader_set_share(tlm_loader_t *loader, uint64_t take, uint64_t skip)
+{
+    TLMI_REQUIRE("loader_set_share", loader);
+    if (take == 0 || take > INT32_MAX || skip > INT32_MAX)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "loader_set_share: take %" PRIu64 " is not in 1 .. %d, or skip %" PRIu64
+                         " is more than that",
+                         take, INT32_MAX, skip);
+    restart(loader, batch_of(loader, loader->position), take, skip);
     return TLM_OK;
 }
 
 uint64_t tlm_loader_position(const tlm_loader_t *loader)
 {
-    return loader == NULL ? 0 : loader->position;
+    return loader == NULL ? 0 : batch_of(loader, loader->position);
 }
 
 uint64_t tlm_loader_windows_per_epoch(const tlm_loader_t *loader)

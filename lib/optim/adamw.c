@@ -94,11 +94,11 @@ static void adamw_apply(const tlmi_update_t *update)
     const tlm_tensor_t *tensor = parameter->tensor;
     tlmi_group_t group = {&tlmi_adamw_kind, update->learning_rate, update->weight_decay,
                           (void *)(uintptr_t)update->options, 0.0};
-    adamw_job_t job = {tlmi_floats(tensor), parameter->states[0].values,
-                       parameter->states[1].values, tlmi_floats(tensor->grad),
+    adamw_job_t job = {tlmi_floats(tensor) + parameter->begin, parameter->states[0].values,
+                       parameter->states[1].values, tlmi_floats(tensor->grad) + parameter->begin,
                        make_step(&group, update->step)};
 
-    tlmi_parallel_ranges(tensor->numel, adamw_range, &job);
+    tlmi_parallel_ranges(parameter->end - parameter->begin, adamw_range, &job);
 }
 
 static tlm_status_t adamw_create(tlm_optimizer_t **out)
@@ -113,6 +113,7 @@ const tlmi_optimizer_kind_t tlmi_adamw_kind = {
     .num_options = sizeof(adamw_fields) / sizeof(adamw_fields[0]),
     .has_weight_decay = true,
     .checkpoint_version = 1,
+    .is_elementwise = true,
     .flops = 14, /* 3 for m, 4 for v, 5 for the step, 2 for the decay */
     .create = adamw_create,
     .add_states = adamw_add_states,

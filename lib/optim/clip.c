@@ -23,6 +23,18 @@ static void scale_range(void *context, int64_t begin, int64_t end)
     tlmi_vec_scale(job->values + begin, job->values + begin, job->factor, end - begin);
 }
 
+void tlmi_gradient_scale(float *values, float factor, int64_t n)
+{
+    scale_job_t job = {values, factor};
+
+    tlmi_parallel_ranges(n, scale_range, &job);
+}
+
+float tlmi_clip_factor(double norm, double max_norm)
+{
+    return (float)(max_norm / (norm + CLIP_EPS));
+}
+
 /* Scales n gradients to a joint norm of at most max_norm. Parameters without a gradient have
  * NULL. */
 static tlm_status_t clip(double *norm, const char *function, tlm_tensor_t *const *gradients,
@@ -32,12 +44,10 @@ static tlm_status_t clip(double *norm, const char *function, tlm_tensor_t *const
     TLMI_TRY(tlmi_gradient_sum_squares(&sum, function, gradients, n));
     double total = sqrt(sum);
     for (size_t i = 0; total >= max_norm && i < n; i++) {
-        scale_job_t job = {NULL, (float)(max_norm / (total + CLIP_EPS))};
-
         if (gradients[i] == NULL)
             continue;
-        job.values = tlmi_floats(gradients[i]);
-        tlmi_parallel_ranges(gradients[i]->numel, scale_range, &job);
+        tlmi_gradient_scale(tlmi_floats(gradients[i]), tlmi_clip_factor(total, max_norm),
+                            gradients[i]->numel);
         tlmi_tensor_written(gradients[i]);
     }
     if (norm != NULL)

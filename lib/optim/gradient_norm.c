@@ -12,8 +12,6 @@
 #include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
 
-#define PIECE_ELEMENTS ((int64_t)32768) /* 128 KiB, a part of the L2 cache */
-
 typedef struct piece {
     const float *values;
     int64_t n;
@@ -27,11 +25,40 @@ static void piece_sum(void *context, int64_t task, int32_t worker)
     piece->sum = tlmi_vec_sum_squares(piece->values, piece->n);
 }
 
-static int64_t count_pieces(const tlm_tensor_t *gradient)
+static int64_t count_pieces(int64_t n)
 {
-    if (gradient == NULL)
-        return 0;
-    return gradient->numel / PIECE_ELEMENTS + (gradient->numel % PIECE_ELEMENTS != 0);
+    return n / TLMI_NORM_PIECE + (n % TLMI_NORM_PIECE != 0);
+}
+
+tlm_status_t tlmi_gradient_piece_sums(double **sums, size_t *count, const tlmi_gradient_run_t *runs,
+                                      size_t n)
+{
+    int64_t num_pieces = 0, at = 0;
+
+    for (size_t i = 0; i < n; i++)
+        num_pieces += count_pieces(runs[i].n);
+    piece_t *pieces =
+        tlmi_cached_alloc((size_t)num_pieces, sizeof(*pieces), "the pieces of a gradient norm");
+    double *found =
+        tlmi_cached_alloc((size_t)num_pieces, sizeof(*found), "the pieces of a gradient norm");
+    if (pieces == NULL || found == NULL) {
+        tlmi_cached_free(pieces);
+        tlmi_cached_free(found);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    for (size_t i = 0; i < n && !tlmi_dry_run(); i++)
+        for (int64_t begin = 0; begin < runs[i].n; begin += TLMI_NORM_PIECE) {
+            int64_t left = runs[i].n - begin;
+            pieces[at].values = runs[i].values + begin;
+            pieces[at++].n = left < TLMI_NORM_PIECE ? left : TLMI_NORM_PIECE;
+        }
+    tlmi_parallel_for(num_pieces, piece_sum, pieces);
+    for (int64_t i = 0; i < num_pieces && !tlmi_dry_run(); i++)
+        found[i] = pieces[i].sum;
+    tlmi_cached_free(pieces);
+    *sums = found;
+    *count = (size_t)num_pieces;
+    return TLM_OK;
 }
 
 static tlm_status_t fail_non_finite(const char *function, tlm_tensor_t *const *gradients, size_t n)
@@ -51,28 +78,22 @@ static tlm_status_t fail_non_finite(const char *function, tlm_tensor_t *const *g
 tlm_status_t tlmi_gradient_sum_squares(double *out, const char *function,
                                        tlm_tensor_t *const *gradients, size_t n)
 {
-    int64_t num_pieces = 0, at = 0;
-    double sum = 0.0;
+    tlmi_gradient_run_t *runs = tlmi_cached_calloc(n, sizeof(*runs), "the gradients of a norm");
+    double *sums, sum = 0.0;
+    size_t count;
 
-    for (size_t i = 0; i < n; i++)
-        num_pieces += count_pieces(gradients[i]);
-    piece_t *pieces =
-        tlmi_cached_alloc((size_t)num_pieces, sizeof(*pieces), "the pieces of a gradient norm");
-    if (pieces == NULL)
+    if (runs == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < n && !tlmi_dry_run(); i++) {
-        const tlm_tensor_t *grad = gradients[i];
-
-        for (int64_t begin = 0; grad != NULL && begin < grad->numel; begin += PIECE_ELEMENTS) {
-            int64_t left = grad->numel - begin;
-            pieces[at].values = tlmi_floats(grad) + begin;
-            pieces[at++].n = left < PIECE_ELEMENTS ? left : PIECE_ELEMENTS;
-        }
-    }
-    tlmi_parallel_for(num_pieces, piece_sum, pieces);
-    for (int64_t i = 0; i < num_pieces && !tlmi_dry_run(); i++)
-        sum += pieces[i].sum;
-    tlmi_cached_free(pieces);
+    for (size_t i = 0; i < n; i++)
+        if (gradients[i] != NULL)
+            runs[i] = (tlmi_gradient_run_t){tlmi_floats(gradients[i]), gradients[i]->numel};
+    tlm_status_t status = tlmi_gradient_piece_sums(&sums, &count, runs, n);
+    tlmi_cached_free(runs);
+    if (status != TLM_OK)
+        return status;
+    for (size_t i = 0; i < count && !tlmi_dry_run(); i++)
+        sum += sums[i];
+    tlmi_cached_free(sums);
     if (!isfinite(sum))
         return fail_non_finite(function, gradients, n);
     *out = sum;

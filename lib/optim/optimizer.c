@@ -99,7 +99,9 @@ static tlm_status_t prepare(updates_t *updates, const tlm_optimizer_t *optimizer
         const tlmi_group_t *group = &optimizer->groups[parameter->group];
         tlmi_update_t *update = &updates->items[updates->n];
 
-        if (parameter->tensor->grad == NULL)
+        const bool is_elsewhere = parameter->begin == parameter->end && optimizer->num_ranks > 0;
+
+        if (parameter->tensor->grad == NULL || is_elsewhere)
             continue;
         updates->n++;
         *update = (tlmi_update_t){
@@ -122,23 +124,19 @@ static void updates_release(updates_t *updates)
     tlmi_cached_free(updates->items);
 }
 
-tlm_status_t tlmi_optimizer_step(tlm_optimizer_t *optimizer, const double *learning_rate,
-                                 bool are_finite)
+static tlm_status_t step(tlm_optimizer_t *optimizer, const double *learning_rate,
+                         tlmi_agree_fn agree, void *user)
 {
     updates_t updates = {0};
 
-    if (optimizer->steps == UINT64_MAX)
-        return tlmi_fail(TLM_ERR_STATE,
-                         "optimizer_step: %" PRIu64 " steps are done, which is the limit",
-                         optimizer->steps);
-    if (!are_finite)
-        TLMI_TRY(check_gradients(optimizer));
     updates.items = tlmi_cached_calloc(optimizer->num_parameters, sizeof(*updates.items),
                                        "the updates of an optimizer step");
-    if (updates.items == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    tlm_status_t status;
-    TLMI_TRY_OR(done, prepare(&updates, optimizer, learning_rate));
+    tlm_status_t status =
+        updates.items == NULL ? TLM_ERR_OUT_OF_MEMORY : prepare(&updates, optimizer, learning_rate);
+    if (agree != NULL)
+        status = agree(user, status);
+    if (status != TLM_OK)
+        goto done;
     for (size_t i = 0; i < updates.n && !tlmi_dry_run(); i++) {
         kind_of(optimizer, updates.items[i].parameter)->apply(&updates.items[i]);
         tlmi_tensor_written(updates.items[i].parameter->tensor);
@@ -151,9 +149,36 @@ done:
     return status;
 }
 
+static tlm_status_t check_steps(const tlm_optimizer_t *optimizer)
+{
+    if (optimizer->steps == UINT64_MAX)
+        return tlmi_fail(TLM_ERR_STATE,
+                         "optimizer_step: %" PRIu64 " steps are done, which is the limit",
+                         optimizer->steps);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_optimizer_step(tlm_optimizer_t *optimizer, const double *learning_rate,
+                                 bool are_finite)
+{
+    TLMI_TRY(check_steps(optimizer));
+    if (!are_finite)
+        TLMI_TRY(check_gradients(optimizer));
+    return step(optimizer, learning_rate, NULL, NULL);
+}
+
+tlm_status_t tlmi_optimizer_step_agreed(tlm_optimizer_t *optimizer, const double *learning_rate,
+                                        tlmi_agree_fn agree, void *user)
+{
+    tlm_status_t status = check_steps(optimizer); /* the same on all ranks */
+
+    return status != TLM_OK ? status : step(optimizer, learning_rate, agree, user);
+}
+
 tlm_status_t tlm_optimizer_step(tlm_optimizer_t *optimizer)
 {
     TLMI_REQUIRE("optimizer_step", optimizer);
+    TLMI_TRY(tlmi_optimizer_check_whole("optimizer_step", optimizer));
     return tlmi_optimizer_step(optimizer, NULL, false);
 }
 
@@ -289,6 +314,7 @@ tlm_status_t tlm_optimizer_state(float **out, size_t *n, tlm_optimizer_t *optimi
     TLMI_REQUIRE("optimizer_state", n);
     TLMI_REQUIRE("optimizer_state", name);
     TLMI_TRY(check_parameter("optimizer_state", optimizer, index));
+    TLMI_TRY(tlmi_optimizer_check_whole("optimizer_state", optimizer));
     const tlmi_parameter_t *parameter = &optimizer->parameters[index];
     for (size_t i = 0; i < parameter->num_states; i++)
         if (strcmp(name, parameter->states[i].name) == 0) {

@@ -16,13 +16,14 @@ typedef struct tlmi_state {
     const char *name; /* static storage; no two of a parameter share one */
     int64_t shape[TLM_MAX_DIMS];
     int32_t ndim;
-    size_t numel;
+    size_t numel; /* of the values; fewer than the shape says if divided among ranks */
     float *values;
 } tlmi_state_t;
 
 typedef struct tlmi_parameter {
     tlm_tensor_t *tensor; /* retained */
     size_t group;
+    int64_t begin, end;   /* the elements that this rank updates: all, unless divided among ranks */
     tlmi_state_t *states; /* in the order in which the kind added them */
     size_t num_states, state_capacity;
 } tlmi_parameter_t;
@@ -38,6 +39,13 @@ typedef struct tlmi_group {
     double rate_factor;  /* of the learning rate that a schedule gives; 0: 1 */
 } tlmi_group_t;
 
+/* Where a checkpoint reads states that are divided among ranks. */
+typedef struct tlmi_state_source {
+    /* Sets *values to a whole buffer of a parameter, valid until the next call. */
+    tlm_status_t (*read)(void *user, const float **values, size_t parameter, size_t state);
+    void *user;
+} tlmi_state_source_t;
+
 struct tlm_optimizer {
     tlmi_group_t defaults; /* of new groups */
     tlmi_group_t rest; /* of what the kind has no rule for; its kind is NULL if there is no such */
@@ -46,6 +54,8 @@ struct tlm_optimizer {
     tlmi_parameter_t *parameters; /* group by group */
     size_t num_parameters, parameter_capacity;
     uint64_t steps;
+    int32_t num_ranks;                 /* that the states are divided among; 0: they are whole */
+    const tlmi_state_source_t *source; /* while a checkpoint is saved, borrowed; else NULL */
 };
 
 /* ---- Kinds ------------------------------------------------------------------------------ */
@@ -80,6 +90,8 @@ struct tlmi_optimizer_kind {
     bool matrices_only;         /* add_states refuses other tensors */
     int32_t checkpoint_version; /* the first version of the format that has this kind as it is */
     int32_t flops;              /* floating-point operations of an update, per element */
+    bool is_elementwise;        /* element i of the parameter and of its states, which have its
+                                   shape, depends on element i of these and of the gradient only */
 
     /* Those of matrix products beside that, for one parameter; NULL: there are none. */
     double (*product_flops)(const tlm_tensor_t *tensor, const void *options);
@@ -98,7 +110,8 @@ struct tlmi_optimizer_kind {
      * nothing can fail. */
     tlm_status_t (*prepare)(tlmi_update_t *update);
 
-    /* Changes parameter and state. The bits must not depend on the number of threads. Not called
+    /* Changes parameter and state; if the kind is elementwise, elements begin .. end - 1 of the
+     * parameter, whose states hold these only. The bits must not depend on the number of threads. Not called
      * in a dry run, so it must not allocate. */
     void (*apply)(const tlmi_update_t *update);
 };
@@ -165,9 +178,45 @@ void tlmi_optimizer_remove_group(tlm_optimizer_t *optimizer);
 tlm_status_t tlmi_optimizer_step(tlm_optimizer_t *optimizer, const double *learning_rate,
                                  bool are_finite);
 
+/* Divides the states among ranks: this one keeps those of elements begins[i] .. ends[i] - 1 of
+ * parameter i, all or none where the kind is not elementwise. On failure nothing has changed. */
+tlm_status_t tlmi_optimizer_divide(tlm_optimizer_t *optimizer, int32_t num_ranks,
+                                   const int64_t *begins, const int64_t *ends);
+
+/* Fails if the states are divided among ranks: `function` needs them whole. */
+tlm_status_t tlmi_optimizer_check_whole(const char *function, const tlm_optimizer_t *optimizer);
+
+/* Called between all that can fail in a step and the update, with the status so far; what it
+ * returns counts. */
+typedef tlm_status_t (*tlmi_agree_fn)(void *user, tlm_status_t status);
+
+/* tlmi_optimizer_step of finite gradients, on ranks that all must be able to take it. */
+tlm_status_t tlmi_optimizer_step_agreed(tlm_optimizer_t *optimizer, const double *learning_rate,
+                                        tlmi_agree_fn agree, void *user);
+
 /* Reads and checks a caller's schedule. */
 tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *function,
                                 const tlm_schedule_options_t *options);
+
+/* Gradients' norms are summed over pieces of this many elements, cut from each gradient's first. */
+enum { TLMI_NORM_PIECE = 32768 /* 128 KiB, a part of the L2 cache */ };
+
+/* A row-major run of elements of a gradient. */
+typedef struct tlmi_gradient_run {
+    const float *values;
+    int64_t n;
+} tlmi_gradient_run_t;
+
+/* The sums of squares of the pieces of each run, one after another; *count may be 0. Free *sums
+ * with tlmi_cached_free. */
+tlm_status_t tlmi_gradient_piece_sums(double **sums, size_t *count, const tlmi_gradient_run_t *runs,
+                                      size_t n);
+
+/* Multiplies n elements by a factor. */
+void tlmi_gradient_scale(float *values, float factor, int64_t n);
+
+/* The factor that brings a norm down to max_norm. */
+float tlmi_clip_factor(double norm, double max_norm);
 
 /* Sum of squares of n row-major gradients (a parameter without one has NULL), in float64, which
  * cannot overflow: it is finite exactly if all gradients are. Otherwise fails with

@@ -222,7 +222,8 @@ static void parameter_release(tlmi_parameter_t *parameter)
 static tlm_status_t parameter_init(tlmi_parameter_t *out, const char *function,
                                    tlm_tensor_t *tensor, size_t index, const tlmi_group_t *group)
 {
-    tlmi_parameter_t parameter = {.tensor = tlm_tensor_retain(tensor), .group = index};
+    tlmi_parameter_t parameter = {
+        .tensor = tlm_tensor_retain(tensor), .group = index, .end = tensor->numel};
     tlm_status_t status = TLM_OK;
 
     if (group->kind->add_states != NULL)
@@ -242,6 +243,7 @@ tlm_status_t tlmi_optimizer_add(tlm_optimizer_t *optimizer, const char *function
     size_t added = 0;
 
     TLMI_REQUIRE(function, optimizer);
+    TLMI_TRY(tlmi_optimizer_check_whole(function, optimizer));
     if (n > 0)
         TLMI_REQUIRE(function, tensors);
     TLMI_TRY(tlmi_group_check(function, group));

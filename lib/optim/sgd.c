@@ -21,11 +21,13 @@ static void sgd_range(void *context, int64_t begin, int64_t end)
 /* theta -= lr / sqrt(t + 1) g; steps count from 1, so `step` is t + 1. */
 static void sgd_apply(const tlmi_update_t *update)
 {
-    const tlm_tensor_t *tensor = update->parameter->tensor;
-    sgd_job_t job = {tlmi_floats(tensor), tlmi_floats(tensor->grad),
+    const tlmi_parameter_t *parameter = update->parameter;
+    const tlm_tensor_t *tensor = parameter->tensor;
+    sgd_job_t job = {tlmi_floats(tensor) + parameter->begin,
+                     tlmi_floats(tensor->grad) + parameter->begin,
                      (float)(-update->learning_rate / sqrt((double)update->step))};
 
-    tlmi_parallel_ranges(tensor->numel, sgd_range, &job);
+    tlmi_parallel_ranges(parameter->end - parameter->begin, sgd_range, &job);
 }
 
 static tlm_status_t sgd_create(tlm_optimizer_t **out)
@@ -36,6 +38,7 @@ static tlm_status_t sgd_create(tlm_optimizer_t **out)
 const tlmi_optimizer_kind_t tlmi_sgd_kind = {
     .name = "sgd",
     .checkpoint_version = 2,
+    .is_elementwise = true,
     .flops = 2,
     .create = sgd_create,
     .apply = sgd_apply,

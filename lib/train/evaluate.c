@@ -16,7 +16,10 @@ typedef struct plan {
     int64_t batch, context;
     uint64_t windows, stride;
     uint32_t *inputs, *targets; /* (batch, context) */
+    double *losses;             /* (ranks, ROUND) */
 } plan_t;
+
+enum { ROUND = 64 }; /* batches that a rank evaluates between two exchanges */
 
 tlm_status_t tlmi_check_windows(const char *function, const tlm_dataset_t *dataset, int64_t context)
 {
@@ -55,49 +58,85 @@ static tlm_status_t read_rows(const plan_t *plan, uint64_t first, int64_t rows)
     return TLM_OK;
 }
 
-static tlm_status_t sum_losses(double *sum, tlm_model_t *model, const plan_t *plan)
+/* The loss of batch `number`, times its rows. */
+static tlm_status_t batch_loss(double *out, tlm_model_t *model, const plan_t *plan, uint64_t number)
 {
-    *sum = 0.0;
-    for (uint64_t first = 0; first < plan->windows;) {
-        uint64_t left = plan->windows - first;
-        int64_t rows = left < (uint64_t)plan->batch ? (int64_t)left : plan->batch;
+    const uint64_t first = number * (uint64_t)plan->batch, left = plan->windows - first;
+    const int64_t rows = left < (uint64_t)plan->batch ? (int64_t)left : plan->batch;
 
-        TLMI_TRY(read_rows(plan, first, rows));
-        tlm_tensor_t *loss;
-        TLMI_TRY(tlm_model_loss(&loss, model, plan->inputs, plan->targets, rows, plan->context));
-        float value;
-        (void)tlm_tensor_item(&value, loss); /* a scalar */
-        tlm_tensor_free(loss);
-        *sum += (double)value * (double)rows;
-        first += (uint64_t)rows;
+    TLMI_TRY(read_rows(plan, first, rows));
+    tlm_tensor_t *loss;
+    TLMI_TRY(tlm_model_loss(&loss, model, plan->inputs, plan->targets, rows, plan->context));
+    float value;
+    (void)tlm_tensor_item(&value, loss); /* a scalar */
+    tlm_tensor_free(loss);
+    *out = (double)value * (double)rows;
+    return TLM_OK;
+}
+
+/* Sums over all batches in their order. Ranks take them in turn, and exchange what they found after
+ * each of theirs has had ROUND of them. */
+static tlm_status_t sum_losses(double *sum, const char *function, tlm_communicator_t *communicator,
+                               tlm_model_t *model, const plan_t *plan)
+{
+    const uint64_t batches = (plan->windows - 1) / (uint64_t)plan->batch + 1;
+    const uint64_t ranks = (uint64_t)tlm_communicator_num_ranks(communicator);
+    const uint64_t rank = (uint64_t)tlm_communicator_rank(communicator);
+
+    *sum = 0.0;
+    for (uint64_t first = 0; first < batches; first += ROUND * ranks) {
+        double own[ROUND] = {0.0}, *all = ranks == 1 ? own : plan->losses;
+        tlm_status_t status = TLM_OK;
+
+        for (uint64_t i = 0; i < ROUND && status == TLM_OK; i++)
+            if (first + i * ranks + rank < batches)
+                status = batch_loss(&own[i], model, plan, first + i * ranks + rank);
+        TLMI_TRY(tlmi_agree(communicator, function, status));
+        if (ranks > 1)
+            TLMI_TRY(tlmi_all_gather_equal(communicator, function, own, all, sizeof(own)));
+        for (uint64_t i = 0; i < ROUND * ranks && first + i < batches; i++)
+            *sum += all[i % ranks * ROUND + i / ranks];
     }
     return TLM_OK;
 }
 
-tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function, tlm_model_t *model,
+/* Makes room for what is read and exchanged, on this rank. */
+static tlm_status_t plan_init(plan_t *plan, const char *function, uint64_t ranks,
+                              uint64_t max_tokens)
+{
+    size_t ids;
+
+    TLMI_TRY(tlmi_check_windows(function, plan->dataset, plan->context));
+    if (!tlmi_mul_size(&ids, (size_t)plan->batch, (size_t)plan->context))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: a batch of (%" PRId64 ", %" PRId64 ") is too large", function,
+                         plan->batch, plan->context);
+    choose_windows(plan, max_tokens);
+    plan->inputs = tlmi_alloc(ids, sizeof(uint32_t), "a batch to evaluate");
+    plan->targets = tlmi_alloc(ids, sizeof(uint32_t), "a batch to evaluate");
+    plan->losses = tlmi_alloc(ranks, ROUND * sizeof(double), "the losses of all ranks");
+    if (plan->inputs == NULL || plan->targets == NULL || plan->losses == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function,
+                           tlm_communicator_t *communicator, tlm_model_t *model,
                            const tlm_dataset_t *dataset, int64_t batch, int64_t context,
                            uint64_t max_tokens)
 {
-    plan_t plan = {dataset, batch, context, 0, 0, NULL, NULL};
+    plan_t plan = {dataset, batch, context, 0, 0, NULL, NULL, NULL};
     tlm_evaluation_t result = TLM_EVALUATION_INIT;
     bool had_grad = tlm_grad_enabled();
     double begin = tlmi_seconds();
-    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    const uint64_t ranks = (uint64_t)tlm_communicator_num_ranks(communicator);
+    tlm_status_t status;
 
-    TLMI_TRY(tlmi_check_windows(function, dataset, context));
-    size_t ids;
-    if (!tlmi_mul_size(&ids, (size_t)batch, (size_t)context))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "%s: a batch of (%" PRId64 ", %" PRId64 ") is too large", function, batch,
-                         context);
-    choose_windows(&plan, max_tokens);
-    plan.inputs = tlmi_alloc(ids, sizeof(uint32_t), "a batch to evaluate");
-    plan.targets = tlmi_alloc(ids, sizeof(uint32_t), "a batch to evaluate");
-    if (plan.inputs == NULL || plan.targets == NULL)
-        goto done;
+    TLMI_TRY_OR(done,
+                tlmi_agree(communicator, function, plan_init(&plan, function, ranks, max_tokens)));
     (void)tlm_set_grad_enabled(false);
     double sum;
-    status = sum_losses(&sum, model, &plan);
+    status = sum_losses(&sum, function, communicator, model, &plan);
     (void)tlm_set_grad_enabled(had_grad);
     if (status != TLM_OK)
         goto done;
@@ -113,6 +152,7 @@ tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function, tlm_mode
 done:
     tlmi_free(plan.inputs);
     tlmi_free(plan.targets);
+    tlmi_free(plan.losses);
     return status;
 }
 
@@ -135,6 +175,7 @@ tlm_status_t tlm_model_evaluate(tlm_evaluation_t *out, tlm_model_t *model,
                          "model_evaluate: context %" PRId64 " is longer than the model's %" PRId64,
                          context, model->options.context_length);
     tlm_evaluation_t result;
-    TLMI_TRY(tlmi_evaluate(&result, "model_evaluate", model, dataset, batch, context, max_tokens));
+    TLMI_TRY(
+        tlmi_evaluate(&result, "model_evaluate", NULL, model, dataset, batch, context, max_tokens));
     return tlmi_options_write("model_evaluate", out, &result, TLMI_EVALUATION);
 }

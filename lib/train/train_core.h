@@ -2,8 +2,12 @@
 #ifndef TLMI_TRAIN_CORE_H
 #define TLMI_TRAIN_CORE_H
 
+#include "base/communicator.h"
+#include "optim/optimizer_core.h"
 #include "tinylm/train.h"
 #include "tinylm/model.h"
+
+typedef struct tlmi_division tlmi_division_t;
 
 struct tlm_trainer {
     tlm_trainer_options_t options; /* the strings are the trainer's own */
@@ -11,17 +15,21 @@ struct tlm_trainer {
     tlm_model_t *model; /* borrowed, like the next two */
     tlm_optimizer_t *optimizer;
     tlm_loader_t *loader;
-    int64_t rows, context;      /* of a batch */
-    double step_flops;          /* of the model's matrix products */
-    uint64_t step;              /* steps done */
-    double best_loss;           /* of all evaluations; infinite before the first */
-    bool is_evaluated;          /* no step was taken since the last evaluation */
-    double last_loss;           /* of the last evaluation */
+    int64_t rows, context;            /* of a batch */
+    tlm_communicator_t *communicator; /* NULL: this process is alone */
+    tlmi_division_t *division;        /* of parameters among the ranks; NULL if alone */
+    uint64_t first, count;            /* the batches of a step that are this rank's */
+    double step_flops;                /* of the model's matrix products */
+    uint64_t step;                    /* steps done */
+    double best_loss;                 /* of all evaluations; infinite before the first */
+    bool is_evaluated;                /* no step was taken since the last evaluation */
+    double last_loss;                 /* of the last evaluation */
     tlm_tokenizer_t *tokenizer; /* of the checkpoint that it resumed from; NULL: none. Owned. */
 };
 
 /* Reads and checks a caller's options. Pointers are still the caller's, except for the schedule: if
- * there is one, it is read into *schedule, and known->schedule points there. */
+ * there is one, it is read into *schedule, and known->schedule points there. known->communicator is
+ * set even if another option is wrong. */
 tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
                                        tlm_schedule_options_t *schedule,
                                        const tlm_trainer_options_t *options);
@@ -32,8 +40,10 @@ tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
 tlm_status_t tlmi_check_windows(const char *function, const tlm_dataset_t *dataset,
                                 int64_t context);
 
-/* tlm_model_evaluate with a batch and a context that are in range. */
-tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function, tlm_model_t *model,
+/* tlm_model_evaluate with a batch and a context that are in range, split over ranks unless
+ * communicator is NULL: the same bits on any number of them. */
+tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function,
+                           tlm_communicator_t *communicator, tlm_model_t *model,
                            const tlm_dataset_t *dataset, int64_t batch, int64_t context,
                            uint64_t max_tokens);
 
@@ -42,5 +52,66 @@ tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function, tlm_mode
 /* TLM_ERR_NON_FINITE with "<where>: <parameter, or its gradient> is <value> at element <n>" for the
  * first value that is not finite, those of parameters before those of gradients. */
 tlm_status_t tlmi_check_finite(const char *where, const tlm_model_t *model);
+
+/* ---- Gradients of several micro-batches ------------------------------------------------- */
+
+/* Adds the gradient of a micro-batch to the tensors' gradients, which do not exist before. */
+typedef tlm_status_t (*tlmi_micro_batch_fn)(void *user, uint64_t number);
+
+/* Computes the gradients of micro-batches first .. first + count - 1, count >= 1, and sums them along
+ * a tree that depends on `count` only. The n tensors have no gradients before. While it runs, at most
+ * ceil(log2(count)) sets of gradients are kept besides the one that is computed. */
+tlm_status_t tlmi_sum_gradients(tlm_tensor_t *const *tensors, size_t n, uint64_t first,
+                                uint64_t count, tlmi_micro_batch_fn compute, void *user);
+
+/* sum += other, on all threads. */
+void tlmi_add_floats(float *sum, const float *other, int64_t n);
+
+/* ---- Ranks ------------------------------------------------------------------------------ */
+
+/* The trained parameters, one after another in the model's order, are one row of elements that is cut
+ * in as many segments as there are ranks. Each rank updates its segment and keeps the states of it. */
+
+/* Divides the parameters that are trained, and the states of their optimizer. Collective. */
+tlm_status_t tlmi_division_create(tlmi_division_t **out, tlm_communicator_t *communicator,
+                                  tlm_optimizer_t *optimizer, tlm_tensor_t *const *trained,
+                                  bool is_reproducible);
+void tlmi_division_free(tlmi_division_t *division);
+
+/* Fails unless these are the parameters that were divided. */
+tlm_status_t tlmi_division_check(const char *function, const tlmi_division_t *division,
+                                 tlm_tensor_t *const *trained, size_t n);
+
+/* The number of elements of trained parameters that have a gradient. */
+uint64_t tlmi_division_gradients(const tlmi_division_t *division);
+
+/* Sums the gradients of all ranks: each has the sums in its segment, and leftovers elsewhere. */
+tlm_status_t tlmi_division_sum(tlmi_division_t *division);
+
+/* The sum of squares of the summed gradients, with the bits that tlmi_gradient_sum_squares has on one
+ * rank; it may be infinite or NaN. */
+tlm_status_t tlmi_division_sum_squares(double *out, const tlmi_division_t *division);
+
+/* Scales the gradients in this rank's segment. */
+void tlmi_division_scale(const tlmi_division_t *division, float factor);
+
+/* Gives all ranks the parameters of all segments. */
+tlm_status_t tlmi_division_share(tlmi_division_t *division);
+
+/* Where rank 0 reads whole states, and what the others do meanwhile: they answer until rank 0 calls
+ * tlmi_division_end with the status of what it did, which becomes that of all. */
+tlm_status_t tlmi_division_read_state(void *division, const float **values, size_t parameter,
+                                      size_t state);
+tlm_status_t tlmi_division_answer(tlmi_division_t *division);
+tlm_status_t tlmi_division_end(tlmi_division_t *division, tlm_status_t status);
+
+/* Fills in the losses of the other ranks' batches, and fails unless all have as many gradients. */
+tlm_status_t tlmi_ranks_gather_losses(double *losses, const tlm_trainer_t *trainer);
+
+/* Fails on all ranks unless they agree on what a run depends on, naming what differs. */
+tlm_status_t tlmi_ranks_compare(const tlm_trainer_t *trainer);
+
+/* The same for the parameters and the number of steps, after a checkpoint was loaded. */
+tlm_status_t tlmi_ranks_compare_state(const tlm_trainer_t *trainer, const char *function);
 
 #endif

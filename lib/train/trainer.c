@@ -33,6 +33,23 @@ static tlm_status_t count_flops(tlm_trainer_t *trainer)
     return TLM_OK;
 }
 
+/* Whether the trainer's own calls exchange anything. */
+static bool is_shared(const tlm_communicator_t *communicator)
+{
+    return tlm_communicator_num_ranks(communicator) > 1;
+}
+
+/* Chooses the batches of a step that are this rank's. */
+static void choose_share(tlm_trainer_t *trainer)
+{
+    const uint64_t ranks = (uint64_t)tlm_communicator_num_ranks(trainer->communicator);
+    const uint64_t rank = (uint64_t)tlm_communicator_rank(trainer->communicator);
+    const uint64_t all = trainer->options.accumulation;
+
+    trainer->first = all * rank / ranks;
+    trainer->count = all * (rank + 1) / ranks - trainer->first;
+}
+
 static tlm_status_t check_shapes(const tlm_trainer_t *trainer)
 {
     const tlm_trainer_options_t *options = &trainer->options;
@@ -114,36 +131,88 @@ static bool own_path(const char **path)
     return given == NULL || *path != NULL;
 }
 
+/* Reads and checks all that this rank can check alone. */
+static tlm_status_t trainer_init(tlm_trainer_t *trainer, const tlm_trainer_options_t *options)
+{
+    TLMI_TRY(tlmi_trainer_options_read(&trainer->options, &trainer->schedule, options));
+    tlmi_loader_shape(&trainer->rows, &trainer->context, trainer->loader);
+    TLMI_TRY(check_shapes(trainer));
+    TLMI_TRY(check_tokenizer(trainer));
+    TLMI_TRY(count_flops(trainer));
+    tlm_tensor_t **trained;
+    TLMI_TRY(find_trained(&trained, "trainer_create", trainer->model, trainer->optimizer));
+    tlmi_cached_free(trained);
+    return TLM_OK;
+}
+
+static tlm_status_t divide(tlm_trainer_t *trainer)
+{
+    tlm_tensor_t **trained;
+
+    TLMI_TRY(find_trained(&trained, "trainer_create", trainer->model, trainer->optimizer));
+    tlm_status_t status =
+        tlmi_division_create(&trainer->division, trainer->communicator, trainer->optimizer, trained,
+                             !trainer->options.irreproducible);
+    tlmi_cached_free(trained);
+    return status;
+}
+
+/* Makes the ranks one run: they agree on it, and each takes its share. */
+static tlm_status_t join(tlm_trainer_t *trainer)
+{
+    const uint64_t others = trainer->options.accumulation - trainer->count;
+
+    TLMI_TRY(tlmi_ranks_compare(trainer));
+    TLMI_TRY(tlm_loader_set_share(trainer->loader, trainer->count, others));
+    return tlmi_agree(trainer->communicator, "trainer_create", divide(trainer));
+}
+
+/* Copies what is checked to the handle. */
+static tlm_status_t trainer_make(tlm_trainer_t **out, const tlm_trainer_t *trainer)
+{
+    tlm_trainer_t *made = tlmi_memdup(trainer, sizeof(*trainer), "a trainer");
+
+    if (made == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    if (made->options.schedule != NULL)
+        made->options.schedule = &made->schedule;
+    choose_share(made);
+    if (!own_path(&made->options.checkpoint_path) || !own_path(&made->options.checkpoint_dir)) {
+        tlm_trainer_free(made);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    *out = made;
+    return TLM_OK;
+}
+
 tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_optimizer_t *optimizer,
                                 tlm_loader_t *loader, const tlm_trainer_options_t *options)
 {
     tlm_trainer_t trainer = {.best_loss = (double)INFINITY};
+    tlm_trainer_t *made = NULL;
 
     TLMI_REQUIRE("trainer_create", out);
     TLMI_REQUIRE("trainer_create", model);
     TLMI_REQUIRE("trainer_create", optimizer);
     TLMI_REQUIRE("trainer_create", loader);
-    TLMI_TRY(tlmi_trainer_options_read(&trainer.options, &trainer.schedule, options));
     trainer.model = model;
     trainer.optimizer = optimizer;
     trainer.loader = loader;
-    tlmi_loader_shape(&trainer.rows, &trainer.context, loader);
-    TLMI_TRY(check_shapes(&trainer));
-    TLMI_TRY(check_tokenizer(&trainer));
-    TLMI_TRY(count_flops(&trainer));
-    tlm_tensor_t **trained;
-    TLMI_TRY(find_trained(&trained, "trainer_create", model, optimizer));
-    tlmi_cached_free(trained);
-    tlm_trainer_t *made = tlmi_memdup(&trainer, sizeof(trainer), "a trainer");
-    if (made == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    if (made->options.schedule != NULL)
-        made->options.schedule = &made->schedule;
-    if (!own_path(&made->options.checkpoint_path) || !own_path(&made->options.checkpoint_dir)) {
+    tlm_status_t status = trainer_init(&trainer, options);
+    if (is_shared(trainer.options.communicator))
+        trainer.communicator = trainer.options.communicator;
+    else if (status == TLM_OK)
+        status = tlmi_optimizer_check_whole("trainer_create", optimizer);
+    if (status == TLM_OK)
+        status = trainer_make(&made, &trainer);
+    status = tlmi_agree(trainer.communicator, "trainer_create", status);
+    if (status == TLM_OK && trainer.communicator != NULL)
+        status = join(made);
+    if (status != TLM_OK) {
         tlm_trainer_free(made);
-        return TLM_ERR_OUT_OF_MEMORY;
+        return status;
     }
-    if (trainer.options.activation_checkpointing)
+    if (made->options.activation_checkpointing)
         (void)tlm_model_set_checkpointing(model, true);
     *out = made;
     return TLM_OK;
@@ -153,6 +222,7 @@ void tlm_trainer_free(tlm_trainer_t *trainer)
 {
     if (trainer == NULL)
         return;
+    tlmi_division_free(trainer->division);
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_path);
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_dir);
     tlm_tokenizer_free(trainer->tokenizer);
@@ -166,22 +236,35 @@ uint64_t tlm_trainer_steps(const tlm_trainer_t *trainer)
 
 /* ---- A step ----------------------------------------------------------------------------- */
 
+/* How messages about a step begin. */
+static const char *step_text(char out[64], const tlm_trainer_t *trainer)
+{
+    snprintf(out, 64, "trainer_step: step %" PRIu64, trainer->step + 1);
+    return out;
+}
+
 /* Fails with the number of the step and the first parameter that holds a value that is not finite;
  * if all are finite, with `what` and its value. */
 static tlm_status_t fail_non_finite(const tlm_trainer_t *trainer, const char *what, double value)
 {
     char where[64];
 
-    snprintf(where, sizeof(where), "trainer_step: step %" PRIu64, trainer->step + 1);
-    TLMI_TRY(tlmi_check_finite(where, trainer->model));
+    TLMI_TRY(tlmi_check_finite(step_text(where, trainer), trainer->model));
     return tlmi_fail(TLM_ERR_NON_FINITE, "%s: %s is %s, but all parameters are finite", where, what,
                      TLMI_G(value));
 }
 
-/* Adds the gradient of one batch, divided by the number of batches in a step, and adds its loss to
- * *sum. */
-static tlm_status_t add_batch(tlm_trainer_t *trainer, double *sum)
+/* A step while its gradients are computed. */
+typedef struct step {
+    tlm_trainer_t *trainer;
+    double *losses; /* (accumulation), of this rank's batches */
+} step_t;
+
+/* Computes the gradient of a batch of the step, divided by the number of its batches. */
+static tlm_status_t compute_batch(void *user, uint64_t number)
 {
+    const step_t *step = user;
+    tlm_trainer_t *trainer = step->trainer;
     tlm_tensor_t *loss = NULL, *share = NULL;
     const uint32_t *inputs, *targets;
     const uint64_t batch = tlm_loader_position(trainer->loader);
@@ -197,7 +280,7 @@ static tlm_status_t add_batch(tlm_trainer_t *trainer, double *sum)
         status = fail_non_finite(trainer, "the loss", (double)value);
         goto done;
     }
-    *sum += (double)value;
+    step->losses[number] = (double)value;
     if (trainer->options.accumulation > 1) {
         TLMI_TRY_OR(done, tlm_scale(&share, loss, 1.0f / (float)trainer->options.accumulation));
         status = tlm_tensor_backward(share, NULL);
@@ -210,85 +293,163 @@ done:
     return status;
 }
 
+/* Computes the sum of the gradients of this rank's batches, and their losses. */
+static tlm_status_t compute_gradients(tlm_trainer_t *trainer, tlm_tensor_t *const *trained,
+                                      double *losses)
+{
+    const uint64_t first = trainer->step * trainer->options.accumulation + trainer->first;
+    step_t step = {trainer, losses};
+
+    if (losses == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    if (tlm_loader_position(trainer->loader) != first)
+        TLMI_TRY(tlm_loader_seek(trainer->loader, first));
+    tlm_model_zero_grad(trainer->model);
+    return tlmi_sum_gradients(trained, trainer->optimizer->num_parameters, trainer->first,
+                              trainer->count, compute_batch, &step);
+}
+
+static double max_norm(const tlm_trainer_t *trainer)
+{
+    return trainer->options.clip_norm > 0.0 ? trainer->options.clip_norm : DBL_MAX;
+}
+
+/* Sets *rate to the learning rate of the next step, or to NULL if the rates stay. */
+static tlm_status_t next_rate(const double **rate, double *value, const tlm_trainer_t *trainer)
+{
+    *rate = NULL;
+    if (trainer->options.schedule == NULL)
+        return TLM_OK;
+    *rate = value;
+    /* Counted from 1: a rate of 0 would waste the first step. */
+    return tlm_schedule_learning_rate(value, trainer->options.schedule, trainer->step + 1);
+}
+
 /* Clips the gradients of the trained parameters and updates them. */
 static tlm_status_t update(tlm_trainer_t *trainer, tlm_tensor_t *const *trained, double *norm)
 {
-    double max_norm = trainer->options.clip_norm > 0.0 ? trainer->options.clip_norm : DBL_MAX;
-    const tlm_schedule_options_t *schedule = trainer->options.schedule;
     tlm_status_t status =
-        tlm_clip_grad_norm(norm, trained, trainer->optimizer->num_parameters, max_norm);
+        tlm_clip_grad_norm(norm, trained, trainer->optimizer->num_parameters, max_norm(trainer));
 
     if (status == TLM_ERR_NON_FINITE)
         return fail_non_finite(trainer, "the gradients' norm", (double)NAN);
     if (status != TLM_OK)
         return status;
     /* Clipping has checked that all gradients are finite. */
-    if (schedule == NULL)
-        return tlmi_optimizer_step(trainer->optimizer, NULL, true);
-    /* Counted from 1: a rate of 0 would waste the first step. */
-    double rate;
-    TLMI_TRY(tlm_schedule_learning_rate(&rate, schedule, trainer->step + 1));
-    return tlmi_optimizer_step(trainer->optimizer, &rate, true);
+    const double *rate;
+    double value;
+    TLMI_TRY(next_rate(&rate, &value, trainer));
+    return tlmi_optimizer_step(trainer->optimizer, rate, true);
+}
+
+static tlm_status_t agree(void *user, tlm_status_t status)
+{
+    return tlmi_agree(((const tlm_trainer_t *)user)->communicator, "trainer_step", status);
+}
+
+/* The same over the ranks: sums their gradients, and updates each segment where it belongs. */
+static tlm_status_t update_on_ranks(tlm_trainer_t *trainer, double *norm)
+{
+    tlmi_division_t *division = trainer->division;
+    const double *rate;
+    double value, sum;
+
+    TLMI_TRY(tlmi_division_sum(division));
+    TLMI_TRY(tlmi_division_sum_squares(&sum, division));
+    if (!isfinite(sum)) { /* only the rank that has the element knows it */
+        char where[64];
+
+        TLMI_TRY(agree(trainer, tlmi_check_finite(step_text(where, trainer), trainer->model)));
+        return fail_non_finite(trainer, "the gradients' norm", (double)NAN);
+    }
+    *norm = sqrt(sum);
+    if (*norm >= max_norm(trainer))
+        tlmi_division_scale(division, tlmi_clip_factor(*norm, max_norm(trainer)));
+    TLMI_TRY(next_rate(&rate, &value, trainer));
+    TLMI_TRY(tlmi_optimizer_step_agreed(trainer->optimizer, rate, agree, trainer));
+    TLMI_TRY(tlmi_division_share(division));
+    tlm_model_zero_grad(trainer->model); /* what is left is only a part of the sums */
+    return TLM_OK;
 }
 
 /* Fills in what the step did. */
-static tlm_status_t describe(tlm_train_step_t *out, const tlm_trainer_t *trainer, double loss,
-                             double norm, double seconds)
+static tlm_status_t describe(tlm_train_step_t *out, const tlm_trainer_t *trainer,
+                             const tlm_train_step_t *known)
 {
     double batch_tokens = (double)trainer->rows * (double)trainer->context;
     double step_tokens = batch_tokens * (double)trainer->options.accumulation;
-    tlm_train_step_t step = TLM_TRAIN_STEP_INIT;
+    tlm_train_step_t step = *known;
 
     step.step = trainer->step;
     step.tokens = trainer->step * trainer->options.accumulation *
                   ((uint64_t)trainer->rows * (uint64_t)trainer->context);
-    step.loss = loss;
-    step.gradient_norm = norm;
-    step.seconds = seconds;
     if (tlm_optimizer_num_groups(trainer->optimizer) > 0)
         (void)tlm_optimizer_learning_rate(&step.learning_rate, trainer->optimizer, 0);
-    if (seconds > 0.0) {
-        step.tokens_per_second = step_tokens / seconds;
+    if (step.seconds > 0.0) {
+        step.tokens_per_second = step_tokens / step.seconds;
         if (trainer->options.peak_flops > 0.0)
-            step.utilization = trainer->step_flops / seconds / trainer->options.peak_flops;
+            step.utilization = trainer->step_flops / step.seconds / trainer->options.peak_flops;
     }
     return tlmi_options_write("trainer_step", out, &step, TLMI_TRAIN_STEP);
 }
 
-/* One step over the parameters in `trained`; see tlm_trainer_step. */
-static tlm_status_t take_step(tlm_train_step_t *out, tlm_trainer_t *trainer,
-                              tlm_tensor_t *const *trained)
+/* One step over the parameters in `trained`, with room for the losses of its batches; `status` is
+ * how it went so far. */
+static tlm_status_t take_step(tlm_train_step_t *known, tlm_trainer_t *trainer,
+                              tlm_tensor_t *const *trained, double *losses, tlm_status_t status)
 {
-    uint64_t first = trainer->step * trainer->options.accumulation;
-    double begin = tlmi_seconds(), sum = 0.0;
+    const uint64_t n = trainer->options.accumulation;
 
-    if (tlm_loader_position(trainer->loader) != first)
-        TLMI_TRY(tlm_loader_seek(trainer->loader, first));
-    tlm_model_zero_grad(trainer->model);
-    for (uint64_t i = 0; i < trainer->options.accumulation; i++)
-        TLMI_TRY(add_batch(trainer, &sum));
-    double norm;
-    TLMI_TRY(update(trainer, trained, &norm));
+    if (status == TLM_OK)
+        status = compute_gradients(trainer, trained, losses);
+    TLMI_TRY(agree(trainer, status));
+    if (trainer->division == NULL) {
+        TLMI_TRY(update(trainer, trained, &known->gradient_norm));
+    } else {
+        TLMI_TRY(tlmi_ranks_gather_losses(losses, trainer));
+        TLMI_TRY(update_on_ranks(trainer, &known->gradient_norm));
+    }
+    double sum = 0.0;
+    for (uint64_t i = 0; i < n; i++)
+        sum += losses[i];
+    known->loss = sum / (double)n;
     trainer->step++;
     trainer->is_evaluated = false;
-    return describe(out, trainer, sum / (double)trainer->options.accumulation, norm,
-                    tlmi_seconds() - begin);
+    return TLM_OK;
+}
+
+/* Checks whether a step can be taken, and finds what it trains. */
+static tlm_status_t begin_step(tlm_tensor_t ***trained, const tlm_trainer_t *trainer)
+{
+    if (trainer->step >= trainer->options.steps)
+        return tlmi_fail(TLM_ERR_STATE, "trainer_step: all %" PRIu64 " steps are done",
+                         trainer->options.steps);
+    TLMI_TRY(find_trained(trained, "trainer_step", trainer->model, trainer->optimizer));
+    if (trainer->division == NULL)
+        return tlmi_optimizer_check_whole("trainer_step", trainer->optimizer);
+    return tlmi_division_check("trainer_step", trainer->division, *trained,
+                               trainer->optimizer->num_parameters);
 }
 
 tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer)
 {
-    tlm_train_step_t scratch = TLM_TRAIN_STEP_INIT;
+    tlm_train_step_t scratch = TLM_TRAIN_STEP_INIT, known = TLM_TRAIN_STEP_INIT;
+    tlm_tensor_t **trained = NULL;
 
     TLMI_REQUIRE("trainer_step", trainer);
     if (out == NULL)
         out = &scratch;
     TLMI_TRY(tlmi_options_check_out("trainer_step", out, TLMI_TRAIN_STEP));
-    if (trainer->step >= trainer->options.steps)
-        return tlmi_fail(TLM_ERR_STATE, "trainer_step: all %" PRIu64 " steps are done",
-                         trainer->options.steps);
-    tlm_tensor_t **trained;
-    TLMI_TRY(find_trained(&trained, "trainer_step", trainer->model, trainer->optimizer));
-    tlm_status_t status = take_step(out, trainer, trained);
+    double begin = tlmi_seconds(), waited = tlm_communicator_seconds(trainer->communicator);
+    double *losses = tlmi_cached_alloc((size_t)trainer->options.accumulation, sizeof(*losses),
+                                       "the losses of a step");
+    tlm_status_t status = begin_step(&trained, trainer);
+    status = take_step(&known, trainer, trained, losses, status);
     tlmi_cached_free(trained);
-    return status;
+    tlmi_cached_free(losses);
+    if (status != TLM_OK)
+        return status;
+    known.seconds = tlmi_seconds() - begin;
+    known.communication_seconds = tlm_communicator_seconds(trainer->communicator) - waited;
+    return describe(out, trainer, &known);
 }

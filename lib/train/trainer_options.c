@@ -45,6 +45,28 @@ static tlm_status_t check(const tlm_trainer_options_t *options)
     return TLM_OK;
 }
 
+/* Fails unless the ranks can share the batches of a step. */
+static tlm_status_t check_ranks(const tlm_trainer_options_t *options)
+{
+    const uint64_t ranks = (uint64_t)tlm_communicator_num_ranks(options->communicator);
+    uint64_t most = 1;
+
+    if (options->irreproducible && ranks > options->accumulation)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: accumulation %" PRIu64 " is less than one batch for each "
+                         "of %" PRIu64 " ranks",
+                         options->accumulation, ranks);
+    while (options->accumulation % (2 * most) == 0)
+        most *= 2;
+    if (!options->irreproducible && ((ranks & (ranks - 1)) != 0 || ranks > most))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: %" PRIu64 " ranks cannot share the %" PRIu64
+                         " batches of a step (accumulation) with the same bits: powers of two up "
+                         "to %" PRIu64 " can; irreproducible = true allows any up to %" PRIu64,
+                         ranks, options->accumulation, most, options->accumulation);
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
                                        tlm_schedule_options_t *schedule,
                                        const tlm_trainer_options_t *options)
@@ -52,6 +74,7 @@ tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
     tlm_trainer_options_t read = TLM_TRAINER_OPTIONS_INIT;
 
     TLMI_TRY(tlmi_options_read("trainer_create", &read, TLMI_TRAINER_OPTIONS, options));
+    known->communicator = read.communicator; /* all its ranks learn what else is wrong */
     TLMI_TRY(check(&read));
     if (read.schedule != NULL) {
         TLMI_TRY(tlmi_schedule_read(schedule, "trainer_create", read.schedule));
@@ -63,6 +86,7 @@ tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "trainer_create: steps %" PRIu64 " of %" PRIu64 " batches are too many",
                          read.steps, read.accumulation);
+    TLMI_TRY(check_ranks(&read));
     *known = read;
     return TLM_OK;
 }

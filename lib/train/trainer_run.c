@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/memory.h"
 #include "base/number.h"
 #include "base/options.h"
 #include "train/train_core.h"
@@ -17,8 +18,9 @@ static tlm_status_t evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
         return tlmi_fail(TLM_ERR_STATE,
                          "trainer_evaluate: the trainer has no data set for evaluation");
     tlm_evaluation_t result;
-    TLMI_TRY(tlmi_evaluate(&result, "trainer_evaluate", trainer->model, trainer->options.valid,
-                           trainer->rows, trainer->context, trainer->options.eval_tokens));
+    TLMI_TRY(tlmi_evaluate(&result, "trainer_evaluate", trainer->communicator, trainer->model,
+                           trainer->options.valid, trainer->rows, trainer->context,
+                           trainer->options.eval_tokens));
     result.step = trainer->step;
     result.is_best = result.loss < trainer->best_loss;
     if (result.is_best)
@@ -43,12 +45,12 @@ tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
 /* What a trainer keeps in the metadata of its checkpoints: {"best_validation_loss": 1.25}. */
 #define BEST_LOSS "best_validation_loss"
 
-tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
+/* Writes a checkpoint; path is NULL for the directory of the options. */
+static tlm_status_t write_checkpoint(const tlm_trainer_t *trainer, const char *path)
 {
     tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
-
-    TLMI_REQUIRE("trainer_save", trainer);
     char metadata[64], number[TLMI_NUMBER_SIZE];
+
     if (isfinite(trainer->best_loss)) {
         snprintf(metadata, sizeof(metadata), "{\"%s\":%s}", BEST_LOSS,
                  tlmi_number_text(number, trainer->best_loss, 17));
@@ -58,16 +60,50 @@ tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
     options.validation_loss = trainer->is_evaluated ? trainer->last_loss : 0.0;
     options.tokenizer =
         trainer->options.tokenizer != NULL ? trainer->options.tokenizer : trainer->tokenizer;
-    if (path == NULL && trainer->options.checkpoint_dir != NULL)
+    if (path == NULL)
         return tlm_checkpoint_dir_save(trainer->model, trainer->optimizer, trainer->step,
                                        trainer->options.checkpoint_dir, trainer->options.keep_last,
                                        &options);
-    if (path == NULL)
-        path = trainer->options.checkpoint_path;
-    if (path == NULL)
-        return tlmi_fail(TLM_ERR_STATE, "trainer_save: no path is given, and the trainer has none");
     return tlm_checkpoint_save_with(trainer->model, trainer->optimizer, trainer->step, path,
                                     &options);
+}
+
+/* Rank 0 writes, and the others give it their states. */
+static tlm_status_t write_on_ranks(const tlm_trainer_t *trainer, const char *path)
+{
+    const tlmi_state_source_t source = {tlmi_division_read_state, trainer->division};
+    tlm_status_t status;
+
+    if (tlm_communicator_rank(trainer->communicator) == 0) {
+        trainer->optimizer->source = &source;
+        status = write_checkpoint(trainer, path);
+        trainer->optimizer->source = NULL;
+        status = tlmi_division_end(trainer->division, status);
+    } else {
+        status = tlmi_division_answer(trainer->division);
+    }
+    return tlmi_agree(trainer->communicator, "trainer_save", status);
+}
+
+/* The file that a call without a path means; *path stays NULL for the directory of the options. */
+static tlm_status_t choose_path(const char **path, const char *function,
+                                const tlm_trainer_t *trainer)
+{
+    if (*path != NULL || trainer->options.checkpoint_dir != NULL)
+        return TLM_OK;
+    *path = trainer->options.checkpoint_path;
+    if (*path == NULL)
+        return tlmi_fail(TLM_ERR_STATE, "%s: no path is given, and the trainer has none", function);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
+{
+    TLMI_REQUIRE("trainer_save", trainer);
+    TLMI_TRY(tlmi_agree(trainer->communicator, "trainer_save",
+                        choose_path(&path, "trainer_save", trainer)));
+    return trainer->division == NULL ? write_checkpoint(trainer, path)
+                                     : write_on_ranks(trainer, path);
 }
 
 /* Reads the lowest loss that a checkpoint records; infinity if it records none. */
@@ -87,16 +123,28 @@ static tlm_status_t read_best_loss(double *out, const char *path)
     return TLM_OK;
 }
 
+/* Reads what a checkpoint holds beside the state of the training, which checks the whole file. */
+static tlm_status_t read_beside(double *best_loss, tlm_tokenizer_t **tokenizer,
+                                const tlm_trainer_t *trainer, const char *path)
+{
+    TLMI_TRY(read_best_loss(best_loss, path));
+    if (trainer->options.tokenizer == NULL)
+        TLMI_TRY(tlm_checkpoint_tokenizer(tokenizer, path));
+    return TLM_OK;
+}
+
+/* Every rank checks the file before one of them loads it, so that none does if one cannot. */
 static tlm_status_t resume(tlm_trainer_t *trainer, const char *path)
 {
     tlm_tokenizer_t *tokenizer = NULL;
     double best_loss;
 
-    TLMI_TRY(read_best_loss(&best_loss, path));
-    if (trainer->options.tokenizer == NULL)
-        TLMI_TRY(tlm_checkpoint_tokenizer(&tokenizer, path));
-    tlm_status_t status =
-        tlm_checkpoint_load(&trainer->step, trainer->model, trainer->optimizer, path);
+    tlm_status_t status = tlmi_agree(trainer->communicator, "trainer_resume",
+                                     read_beside(&best_loss, &tokenizer, trainer, path));
+    if (status == TLM_OK)
+        status = tlmi_agree(
+            trainer->communicator, "trainer_resume",
+            tlm_checkpoint_load(&trainer->step, trainer->model, trainer->optimizer, path));
     if (status != TLM_OK) {
         tlm_tokenizer_free(tokenizer);
         return status;
@@ -105,25 +153,55 @@ static tlm_status_t resume(tlm_trainer_t *trainer, const char *path)
     trainer->tokenizer = tokenizer;
     trainer->best_loss = best_loss;
     trainer->is_evaluated = false;
+    return trainer->communicator == NULL ? TLM_OK
+                                         : tlmi_ranks_compare_state(trainer, "trainer_resume");
+}
+
+/* Finds the latest checkpoint of the directory, on rank 0 for all, since another rank might see
+ * another one. Owned. */
+static tlm_status_t find_latest(char **out, const tlm_trainer_t *trainer)
+{
+    tlm_communicator_t *communicator = trainer->communicator;
+    const bool is_first = tlm_communicator_rank(communicator) == 0;
+    tlm_status_t status = TLM_OK;
+    char *path = NULL;
+    size_t size = 0;
+
+    if (is_first)
+        status = tlm_checkpoint_dir_latest(&path, NULL, trainer->options.checkpoint_dir);
+    if (communicator == NULL) {
+        *out = path;
+        return status;
+    }
+    TLMI_TRY(tlmi_agree(communicator, "trainer_resume", status));
+    if (is_first)
+        size = strlen(path) + 1;
+    TLMI_TRY_OR(fail, tlm_communicator_broadcast(&size, sizeof(size), communicator, 0));
+    if (!is_first) {
+        path = tlmi_alloc(size, 1, "the path of a checkpoint");
+        status = path == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+    }
+    TLMI_TRY_OR(fail, tlmi_agree(communicator, "trainer_resume", status));
+    TLMI_TRY_OR(fail, tlm_communicator_broadcast(path, size, communicator, 0));
+    *out = path;
     return TLM_OK;
+fail:
+    tlmi_free(path);
+    return status;
 }
 
 tlm_status_t tlm_trainer_resume(tlm_trainer_t *trainer, const char *path)
 {
     TLMI_REQUIRE("trainer_resume", trainer);
-    if (path == NULL && trainer->options.checkpoint_dir != NULL) {
-        char *latest;
-        TLMI_TRY(tlm_checkpoint_dir_latest(&latest, NULL, trainer->options.checkpoint_dir));
-        tlm_status_t status = resume(trainer, latest);
-        tlm_free(latest);
-        return status;
-    }
-    if (path == NULL)
-        path = trainer->options.checkpoint_path;
-    if (path == NULL)
-        return tlmi_fail(TLM_ERR_STATE,
-                         "trainer_resume: no path is given, and the trainer has none");
-    return resume(trainer, path);
+    TLMI_TRY(tlmi_agree(trainer->communicator, "trainer_resume",
+                        choose_path(&path, "trainer_resume", trainer)));
+    if (path != NULL)
+        return resume(trainer, path);
+    char *latest;
+    TLMI_TRY(find_latest(&latest, trainer));
+    tlm_status_t status = resume(trainer, latest);
+    tlm_free(latest);
+    return status;
 }
 
 /* ---- The run ---------------------------------------------------------------------------- */
@@ -131,6 +209,21 @@ tlm_status_t tlm_trainer_resume(tlm_trainer_t *trainer, const char *path)
 static bool is_due(uint64_t step, uint64_t every)
 {
     return every > 0 && step % every == 0;
+}
+
+/* Sets *cancelled on all ranks if it is set on one. */
+static tlm_status_t share_cancelled(const tlm_trainer_t *trainer, bool *cancelled)
+{
+    tlm_communicator_t *communicator = trainer->communicator;
+    int32_t own = *cancelled;
+
+    if (communicator == NULL)
+        return TLM_OK;
+    TLMI_TRY(tlmi_all_gather_equal(communicator, "trainer_run", &own, communicator->statuses,
+                                   sizeof(own)));
+    for (int32_t i = 0; i < communicator->engine.num_ranks; i++)
+        *cancelled = *cancelled || communicator->statuses[i] != 0;
+    return TLM_OK;
 }
 
 /* Evaluates after a step; sets *cancelled if the callback ends the run. */
@@ -142,7 +235,7 @@ static tlm_status_t run_evaluation(tlm_trainer_t *trainer, bool *cancelled)
     TLMI_TRY(evaluate(&evaluation, trainer));
     if (options->on_evaluation != NULL && options->on_evaluation(options->user, &evaluation) != 0)
         *cancelled = true;
-    return TLM_OK;
+    return share_cancelled(trainer, cancelled);
 }
 
 static const char *place(const tlm_trainer_options_t *options)
@@ -158,7 +251,7 @@ static tlm_status_t run_save(tlm_trainer_t *trainer, bool *cancelled)
     if (options->on_save != NULL &&
         options->on_save(options->user, place(options), trainer->step) != 0)
         *cancelled = true;
-    return TLM_OK;
+    return share_cancelled(trainer, cancelled);
 }
 
 /* Takes one step, with its evaluation, save and callbacks. The last step of a run is always
@@ -171,6 +264,7 @@ static tlm_status_t run_step(tlm_trainer_t *trainer, uint64_t last, bool *cancel
     TLMI_TRY(tlm_trainer_step(&step, trainer));
     if (options->on_step != NULL && options->on_step(options->user, &step) != 0)
         *cancelled = true;
+    TLMI_TRY(share_cancelled(trainer, cancelled));
     if (options->eval_every > 0 &&
         (is_due(step.step, options->eval_every) || step.step == options->steps))
         TLMI_TRY(run_evaluation(trainer, cancelled));

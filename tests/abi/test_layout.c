@@ -285,7 +285,7 @@ FIELD(tlm_evaluation_t, seconds, 40, 8);
 FIELD(tlm_evaluation_t, is_best, 48, 1);
 FIELD(tlm_evaluation_t, reserved, 49, 7);
 
-SIZE(tlm_train_step_t, 72);
+SIZE(tlm_train_step_t, 80);
 FIELD(tlm_train_step_t, size, 0, 8);
 FIELD(tlm_train_step_t, step, 8, 8);
 FIELD(tlm_train_step_t, tokens, 16, 8);
@@ -295,8 +295,9 @@ FIELD(tlm_train_step_t, gradient_norm, 40, 8);
 FIELD(tlm_train_step_t, seconds, 48, 8);
 FIELD(tlm_train_step_t, tokens_per_second, 56, 8);
 FIELD(tlm_train_step_t, utilization, 64, 8);
+FIELD(tlm_train_step_t, communication_seconds, 72, 8);
 
-SIZE(tlm_trainer_options_t, 152);
+SIZE(tlm_trainer_options_t, 168);
 FIELD(tlm_trainer_options_t, size, 0, 8);
 FIELD(tlm_trainer_options_t, steps, 8, 8);
 FIELD(tlm_trainer_options_t, schedule, 16, 8);
@@ -319,6 +320,9 @@ FIELD(tlm_trainer_options_t, checkpoint_dir, 128, 8);
 FIELD(tlm_trainer_options_t, keep_last, 136, 4);
 FIELD(tlm_trainer_options_t, reserved2, 140, 4);
 FIELD(tlm_trainer_options_t, tokenizer, 144, 8);
+FIELD(tlm_trainer_options_t, communicator, 152, 8);
+FIELD(tlm_trainer_options_t, irreproducible, 160, 1);
+FIELD(tlm_trainer_options_t, reserved3, 161, 7);
 #endif
 
 SIZE(tlm_status_t, 4);

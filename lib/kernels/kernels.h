@@ -11,6 +11,7 @@
 #include "base/cpu.h"
 #include "kernels/byte_masks.h"
 #include "kernels/gemm.h"
+#include "kernels/pretoken_keys.h"
 #include "kernels/vector_math.h"
 
 /* K(name, result, parameters). vector_math.h documents each as tlmi_vec_<name>; dot_tile_bf16 and
@@ -85,6 +86,24 @@
 /* byte_masks.h */
 #define TLMI_BYTE_KERNELS(K) K(byte_masks, void, (tlmi_byte_masks_t * out, const uint8_t *bytes))
 
+/* What counting pretokens repeats for each of them (pretoken_keys.h); n is a multiple of 8.
+ *
+ * pretoken_keys: cuts (n + 1) are the ends of consecutive pretokens of a text, the first of the one
+ * before. 16 bytes may be read from each. Makes their keys (n), finds and prefetches their homes (n),
+ * buckets[hash >> shift], and sets bit i % 8 of longs[i / 8] if pretoken i is too long to be its own
+ * key; its key is then zeros, and its home is any bucket.
+ *
+ * count_keys: adds 1 to the first count of each home. Sets bit i % 8 of missed[i / 8] if that was
+ * wrong because the first key of the home is not key i. */
+#define TLMI_PRETOKEN_KERNELS(K)                                                                   \
+    K(pretoken_keys, void,                                                                         \
+      (tlmi_pretoken_count_key_t * keys, tlmi_pretoken_bucket_t * *homes, uint8_t * longs,         \
+       const uint8_t *text, const size_t *cuts, size_t n, tlmi_pretoken_bucket_t *buckets,         \
+       int shift))                                                                                 \
+    K(count_keys, void,                                                                            \
+      (uint8_t * missed, tlmi_pretoken_bucket_t *const *homes,                                     \
+       const tlmi_pretoken_count_key_t *keys, size_t n))
+
 /* The scale of 32 floats whose largest magnitude has these bits: they become whole numbers up to
  * 32767. Magnitudes below 2^-100 count as 0; with NaN or infinity the scale is NaN. */
 typedef struct tlmi_block_scale {
@@ -116,7 +135,8 @@ static inline tlmi_block_scale_t tlmi_block_scale(uint32_t largest_bits)
 
 #define TLMI_ALL_KERNELS(K)                                                                        \
     TLMI_VECTOR_KERNELS(K)                                                                         \
-    TLMI_PANEL_KERNELS(K) TLMI_BLOCK_KERNELS(K) TLMI_BYTE_KERNELS(K) TLMI_GEMM_KERNELS(K)
+    TLMI_PANEL_KERNELS(K)                                                                          \
+    TLMI_BLOCK_KERNELS(K) TLMI_BYTE_KERNELS(K) TLMI_PRETOKEN_KERNELS(K) TLMI_GEMM_KERNELS(K)
 
 /* Constants of a gemm_tile. */
 typedef struct tlmi_gemm_shape {

@@ -80,6 +80,57 @@ static void kernel_byte_masks(tlmi_byte_masks_t *out, const uint8_t *bytes)
     }
 }
 
+/* ---- Counting pretokens ----------------------------------------------------------------- */
+
+/* Loads 16 bytes and clears those from `size` on. */
+static inline void load_key(tlmi_pretoken_count_key_t *key, const uint8_t *text, size_t size)
+{
+    typedef uint8_t bytes_t __attribute__((vector_size(16)));
+    static const bytes_t places = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    bytes_t bytes;
+
+    memcpy(&bytes, text, sizeof(bytes));
+    bytes &= (bytes_t)(places < (uint8_t)size);
+    memcpy(key->bytes, &bytes, sizeof(bytes));
+    key->bytes[TLMI_SHORT_PRETOKEN] = (uint8_t)size;
+}
+
+static void kernel_pretoken_keys(tlmi_pretoken_count_key_t *keys, tlmi_pretoken_bucket_t **homes,
+                                 uint8_t *longs, const uint8_t *text, const size_t *cuts, size_t n,
+                                 tlmi_pretoken_bucket_t *buckets, int shift)
+{
+    memset(longs, 0, n / 8);
+    for (size_t i = 0; i < n; i++) {
+        size_t size = cuts[i + 1] - cuts[i];
+
+        if (size > TLMI_SHORT_PRETOKEN) {
+            longs[i / 8] |= (uint8_t)(1 << i % 8);
+            keys[i] = (tlmi_pretoken_count_key_t){.words = {0, 0}};
+        } else {
+            load_key(&keys[i], text + cuts[i], size);
+        }
+        homes[i] = &buckets[tlmi_pretoken_key_hash(&keys[i]) >> shift];
+        __builtin_prefetch(homes[i], 1);
+    }
+}
+
+static void kernel_count_keys(uint8_t *missed, tlmi_pretoken_bucket_t *const *homes,
+                              const tlmi_pretoken_count_key_t *keys, size_t n)
+{
+    for (size_t i = 0; i < n; i += 8) {
+        unsigned bits = 0;
+
+        for (size_t k = i; k < i + 8; k++) {
+            const uint64_t *first = homes[k]->keys[0].words;
+            uint64_t difference = (first[0] ^ keys[k].words[0]) | (first[1] ^ keys[k].words[1]);
+
+            bits = bits >> 1 | (unsigned)(difference != 0) << 7;
+            homes[k]->counts[0]++;
+        }
+        missed[i / 8] = (uint8_t)bits;
+    }
+}
+
 /* ---- A tile of a large product ---------------------------------------------------------- */
 
 enum { TILE_ROWS = 4, TILE_COLUMNS = 16, TILE_DEPTH = 512, TILE_VECTORS = TILE_COLUMNS / W_WIDTH };

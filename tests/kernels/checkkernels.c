@@ -292,6 +292,8 @@ static void call_gemm_tile(const tlmi_kernels_t *k, data_t *d, int64_t n)
                          b);
 }
 
+#include "pretoken_calls.h"
+
 /* ---- All kernels ------------------------------------------------------------------------ */
 
 typedef void (*any_fn)(void);

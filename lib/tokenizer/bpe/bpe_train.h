@@ -4,34 +4,39 @@
 
 #include "tinylm/tokenizer.h"
 #include "tinylm/bpe_trainer.h"
+#include "base/file.h"
+#include "kernels/pretoken_keys.h"
 #include "tokenizer/bpe/bpe.h"
 #include "tokenizer/tokenizer_core.h"
 
 /* How often each distinct pretoken occurs. */
 
-/* A pretoken of up to 15 bytes is stored in `key` itself. For a longer one, the last byte of the
- * key is 0xFF, the 56 bits before it are from its hash, and key[0] is the offset in `bytes`. */
-typedef struct tlmi_pretoken_slot {
-    uint64_t key[2];
-    uint64_t count; /* 0 if the slot is free */
-} tlmi_pretoken_slot_t;
-
 /* A zeroed table is empty. */
 typedef struct tlmi_pretoken_counts {
-    tlmi_pretoken_slot_t *slots; /* open addressing; the order has no meaning */
-    size_t num_slots;            /* a power of two, or 0 */
-    size_t n;                    /* slots in use */
-    size_t total_size;           /* total bytes of the distinct pretokens */
-    uint8_t *bytes;              /* long pretokens, each preceded by its size as a size_t */
+    tlmi_pretoken_bucket_t
+        *buckets;       /* by the high bits of the hash; a full one continues in the next */
+    size_t num_buckets; /* a power of two, or 0 */
+    int shift;          /* hashes are shifted right by this to become buckets */
+    size_t n;           /* slots in use */
+    size_t total_size;  /* total bytes of the distinct pretokens */
+    uint64_t most;      /* no count in a bucket is greater */
+    /* [bucket][slot]: what was counted before `most` got too large; NULL until then */
+    uint64_t (*earlier)[TLMI_BUCKET_SLOTS];
+    uint8_t *bytes; /* long pretokens, each preceded by its size as a size_t */
     size_t bytes_size;
     size_t bytes_capacity;
 } tlmi_pretoken_counts_t;
 
 void tlmi_pretoken_counts_release(tlmi_pretoken_counts_t *counts);
 
-/* Counts consecutive pretokens of a text, given as to a tlmi_pretokens_fn. */
+/* Counts consecutive pretokens of a text, given as to a tlmi_pretokens_fn. `readable` bytes of the
+ * text, at least ends[n - 1], may be read; it is faster if there are a few more. */
 tlm_status_t tlmi_pretoken_counts_add(tlmi_pretoken_counts_t *counts, const uint8_t *text,
-                                      const size_t *ends, size_t n);
+                                      const size_t *ends, size_t n, size_t readable);
+
+/* Counts `count` occurrences of a pretoken. */
+tlm_status_t tlmi_pretoken_counts_add_counted(tlmi_pretoken_counts_t *counts, tlm_bytes_t pretoken,
+                                              uint64_t count);
 
 /* Adds all counts of `from` to `to` and empties `from`. On failure both are unchanged. */
 tlm_status_t tlmi_pretoken_counts_merge(tlmi_pretoken_counts_t *to, tlmi_pretoken_counts_t *from);
@@ -46,9 +51,38 @@ tlm_status_t tlmi_pretoken_counts_merge_limited(tlmi_pretoken_dropped_t *dropped
                                                 tlmi_pretoken_counts_t *to,
                                                 tlmi_pretoken_counts_t *from, uint64_t limit);
 
-/* Returns the pretoken of a slot in use. A short one is written to `room` (16 bytes). */
-tlm_bytes_t tlmi_pretoken_bytes(const tlmi_pretoken_counts_t *counts,
-                                const tlmi_pretoken_slot_t *slot, uint8_t *room);
+typedef struct tlmi_counted_pretoken {
+    tlm_bytes_t bytes; /* in `room` or in the table */
+    uint64_t count;
+    size_t slot;
+    uint8_t room[16];
+} tlmi_counted_pretoken_t;
+
+/* Moves to the first pretoken in a slot >= out->slot and sets out->slot to the slot after it.
+ * Returns false after the last one. The order of slots has no meaning. */
+bool tlmi_pretoken_counts_next(tlmi_counted_pretoken_t *out, const tlmi_pretoken_counts_t *counts);
+
+/* Counting the pretokens of texts. */
+
+/* The context of tlmi_counting_sink. */
+typedef struct tlmi_pretoken_counter {
+    tlmi_pretoken_counts_t counts;
+    const tlmi_mapping_t *text; /* that they come from, if it is in memory as a whole */
+} tlmi_pretoken_counter_t;
+
+/* A sink that counts pretokens and ignores special tokens. */
+tlmi_pretoken_sink_t tlmi_counting_sink(tlmi_pretoken_counter_t *counter);
+
+typedef struct tlmi_count_options {
+    const tlmi_text_pipeline_t *pipeline;
+    size_t piece_size; /* bytes of text per task; the counts are the same for any size > 0 */
+    tlm_bpe_progress_callback_t progress;
+    void *progress_user;
+} tlmi_count_options_t;
+
+/* Counts a text on all threads. *out is empty before, and may hold anything on failure. */
+tlm_status_t tlmi_count_text(tlmi_pretoken_counts_t *out, const tlmi_mapping_t *text,
+                             const tlmi_count_options_t *options);
 
 /* The tokens of the distinct pretokens while merges are learned, with one cell per byte. A token
  * has its id in its first and its last cell, so its neighbors are found from both sides without

@@ -1,22 +1,18 @@
-/* The trainer counts the pretokens of texts on all threads, then learns merges from the counts.
- * Each text is counted separately and added when it is complete, so a call that fails leaves the
+/* The trainer counts the pretokens of texts (bpe_count.c), then learns merges from the counts. Each
+ * text is counted separately and added when it is complete, so a call that fails leaves the
  * counts unchanged. */
 #include "tokenizer/bpe/bpe_train.h"
 
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/options.h"
-#include "base/thread_pool.h"
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
 #define PIECE_SIZE ((size_t)1 << 20) /* bytes of text per task */
-#define LOOK_BACK  ((size_t)4096)
 
 struct tlm_bpe_trainer {
     tlm_bpe_trainer_options_t options; /* except special tokens and pattern, which are below */
@@ -27,8 +23,8 @@ struct tlm_bpe_trainer {
     tlmi_pretoken_counts_t counts; /* of the complete texts */
     uint64_t text_bytes;
     tlmi_pretoken_dropped_t dropped;
-    tlmi_text_stream_t stream;          /* the text being pushed */
-    tlmi_pretoken_counts_t open_counts; /* of that text so far */
+    tlmi_text_stream_t stream;    /* the text being pushed */
+    tlmi_pretoken_counter_t open; /* of that text so far */
     uint64_t open_bytes;
 };
 
@@ -147,24 +143,6 @@ static tlm_status_t check_base(const tlm_bpe_trainer_t *trainer)
     return TLM_OK;
 }
 
-static tlm_status_t count_pretokens(void *context, const uint8_t *text, const size_t *ends,
-                                    size_t n)
-{
-    return tlmi_pretoken_counts_add(context, text, ends, n);
-}
-
-static tlm_status_t skip_special(void *context, size_t index)
-{
-    (void)context;
-    (void)index;
-    return TLM_OK;
-}
-
-static tlmi_pretoken_sink_t counting_sink(tlmi_pretoken_counts_t *counts)
-{
-    return (tlmi_pretoken_sink_t){count_pretokens, skip_special, counts};
-}
-
 tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
                                     const tlm_bpe_trainer_options_t *options)
 {
@@ -188,7 +166,7 @@ tlm_status_t tlm_bpe_trainer_create(tlm_bpe_trainer_t **out,
     trainer->pipeline =
         (tlmi_text_pipeline_t){trainer->special, known.base == NULL ? NULL : known.base->normalizer,
                                trainer->pretokenizer, NULL};
-    tlmi_pretoken_sink_t sink = counting_sink(&trainer->open_counts);
+    tlmi_pretoken_sink_t sink = tlmi_counting_sink(&trainer->open);
     tlmi_text_stream_init(&trainer->stream, &trainer->pipeline, &sink);
     *out = trainer;
     return TLM_OK;
@@ -207,130 +185,14 @@ void tlm_bpe_trainer_free(tlm_bpe_trainer_t *trainer)
     if (trainer == NULL)
         return;
     tlmi_text_stream_release(&trainer->stream);
-    tlmi_pretoken_counts_release(&trainer->open_counts);
+    tlmi_pretoken_counts_release(&trainer->open.counts);
     tlmi_pretoken_counts_release(&trainer->counts);
     tlmi_pretokenizer_free(trainer->pretokenizer);
     tlmi_special_tokens_free(trainer->special);
     tlmi_free(trainer);
 }
 
-/* ---- Whole texts, on all threads ---- */
-
-/* What one worker counts. It keeps the message of a failure for the calling thread. */
-typedef struct count_worker {
-    tlmi_pretoken_counts_t counts;
-    tlm_status_t status;
-    char message[256];
-} count_worker_t;
-
-typedef struct count_job {
-    const tlm_bpe_trainer_t *trainer;
-    tlmi_mapping_t text;
-    size_t num_pieces;
-    count_worker_t *workers;
-    atomic_size_t done; /* bytes counted so far */
-    atomic_bool cancelled;
-} count_job_t;
-
-/* Finds where piece i may start. Returns false if there is no such place before the nominal end of
- * the piece, in which case its bytes belong to the piece before it. Pieces have about piece_size
- * bytes. */
-static bool find_piece(size_t *start, const count_job_t *job, size_t i)
-{
-    size_t size = job->trainer->piece_size, from = i * size;
-    size_t to = i + 1 < job->num_pieces ? from + size : job->text.size;
-
-    if (i == 0)
-        *start = 0;
-    else
-        *start = tlmi_find_cut(&job->trainer->pipeline, job->text.data, job->text.size, from, to);
-    return i == 0 || *start < to;
-}
-
-/* Adds to the bytes counted. Progress is reported only by worker 0, which is the calling thread. */
-static void report_count(count_job_t *job, size_t size, int32_t worker_index)
-{
-    const tlm_bpe_trainer_options_t *options = &job->trainer->options;
-    size_t done = atomic_fetch_add(&job->done, size) + size;
-
-    if (worker_index == 0 && options->progress != NULL &&
-        options->progress(options->progress_user, TLM_BPE_PHASE_COUNTING, done, job->text.size) !=
-            0)
-        atomic_store(&job->cancelled, true);
-}
-
-static void count_piece(void *context, int64_t piece, int32_t worker_index)
-{
-    count_job_t *job = context;
-    count_worker_t *worker = &job->workers[worker_index];
-    tlmi_pretoken_sink_t sink = counting_sink(&worker->counts);
-    size_t start, end = job->text.size, seen = (size_t)piece * job->trainer->piece_size;
-
-    if (worker->status != TLM_OK || atomic_load(&job->cancelled) ||
-        !find_piece(&start, job, (size_t)piece))
-        return;
-    for (size_t i = (size_t)piece + 1; i < job->num_pieces; i++)
-        if (find_piece(&end, job, i))
-            break;
-        else
-            end = job->text.size;
-    worker->status = tlmi_mapping_check(&job->text, "bpe_trainer_add_file");
-    int part = (start == 0 ? TLMI_PIECE_BEGINS : 0) | (end == job->text.size ? TLMI_PIECE_ENDS : 0);
-    if (worker->status == TLM_OK)
-        worker->status = tlmi_split_text(&job->trainer->pipeline, job->text.data + start,
-                                         end - start, part, &sink);
-    if (worker->status != TLM_OK)
-        snprintf(worker->message, sizeof(worker->message), "%s", tlm_error_message());
-    /* The search for the start also read a few bytes before the piece. */
-    tlmi_mapping_leave(&job->text, seen > LOOK_BACK ? seen - LOOK_BACK : 0, end);
-    report_count(job, end - start, worker_index);
-}
-
-/* Adds the counts of all workers to `out`, which is empty. */
-static tlm_status_t gather(tlmi_pretoken_counts_t *out, count_worker_t *workers, int32_t n)
-{
-    for (int32_t i = 0; i < n; i++) {
-        if (workers[i].status != TLM_OK)
-            return tlmi_fail(workers[i].status, "%s", workers[i].message);
-        TLMI_TRY(tlmi_pretoken_counts_merge(out, &workers[i].counts));
-    }
-    return TLM_OK;
-}
-
-/* Makes the last report, after all bytes are counted. Fails if the job was cancelled. */
-static tlm_status_t finish_count(const count_job_t *job)
-{
-    const tlm_bpe_trainer_options_t *options = &job->trainer->options;
-
-    if (!atomic_load(&job->cancelled) &&
-        (options->progress == NULL ||
-         options->progress(options->progress_user, TLM_BPE_PHASE_COUNTING, job->text.size,
-                           job->text.size) == 0))
-        return TLM_OK;
-    return tlmi_fail(TLM_ERR_CANCELLED, "bpe_trainer_add_text: cancelled after %zu of %zu bytes",
-                     atomic_load(&job->done), job->text.size);
-}
-
-static tlm_status_t count_text(tlmi_pretoken_counts_t *out, const tlm_bpe_trainer_t *trainer,
-                               tlmi_mapping_t text)
-{
-    /* The maximum, because the number of threads may change in the meantime. */
-    int32_t num_workers = TLM_MAX_THREADS;
-    count_job_t job = {
-        .trainer = trainer, .text = text, .num_pieces = text.size / trainer->piece_size + 1};
-
-    job.workers = tlmi_calloc((size_t)num_workers, sizeof(*job.workers), "pieces of a text");
-    if (job.workers == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    tlmi_parallel_for_workers((int64_t)job.num_pieces, num_workers, count_piece, &job);
-    tlm_status_t status = gather(out, job.workers, num_workers);
-    if (status == TLM_OK)
-        status = finish_count(&job);
-    for (int32_t i = 0; i < num_workers; i++)
-        tlmi_pretoken_counts_release(&job.workers[i].counts);
-    tlmi_free(job.workers);
-    return status;
-}
+/* ---- Whole texts ---- */
 
 /* Adds the counts of a complete text and consumes them. */
 static tlm_status_t take_counts(tlm_bpe_trainer_t *trainer, tlmi_pretoken_counts_t *counts,
@@ -351,7 +213,11 @@ static tlm_status_t add_text(tlm_bpe_trainer_t *trainer, tlmi_mapping_t text)
     TLMI_TRY(tlm_bpe_trainer_end_text(trainer));
     if (text.size == 0)
         return TLM_OK;
-    tlm_status_t status = count_text(&counts, trainer, text);
+    tlmi_count_options_t options = {.pipeline = &trainer->pipeline,
+                                    .piece_size = trainer->piece_size,
+                                    .progress = trainer->options.progress,
+                                    .progress_user = trainer->options.progress_user};
+    tlm_status_t status = tlmi_count_text(&counts, &text, &options);
     if (status == TLM_OK)
         status = take_counts(trainer, &counts, text.size);
     tlmi_pretoken_counts_release(&counts);
@@ -382,7 +248,7 @@ tlm_status_t tlm_bpe_trainer_add_file(tlm_bpe_trainer_t *trainer, const char *pa
 static void drop_open_text(tlm_bpe_trainer_t *trainer)
 {
     tlmi_text_stream_release(&trainer->stream);
-    tlmi_pretoken_counts_release(&trainer->open_counts);
+    tlmi_pretoken_counts_release(&trainer->open.counts);
     trainer->open_bytes = 0;
 }
 
@@ -404,7 +270,7 @@ tlm_status_t tlm_bpe_trainer_end_text(tlm_bpe_trainer_t *trainer)
     TLMI_REQUIRE("bpe_trainer_end_text", trainer);
     tlm_status_t status = tlmi_text_stream_finish(&trainer->stream);
     if (status == TLM_OK)
-        status = take_counts(trainer, &trainer->open_counts, trainer->open_bytes);
+        status = take_counts(trainer, &trainer->open.counts, trainer->open_bytes);
     drop_open_text(trainer);
     return status;
 }

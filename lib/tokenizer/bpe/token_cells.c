@@ -51,6 +51,7 @@ static tlm_status_t fill(tlmi_token_cells_t *cells, size_t num_blocks,
 {
     tlmi_id_list_t ids = {0};
     tlmi_scratch_t scratch = {0};
+    tlmi_counted_pretoken_t counted = {.slot = 0};
     tlm_status_t status = TLM_OK;
 
     /* The first block starts before any pretoken, and blocks after the last pretoken start in none,
@@ -59,21 +60,17 @@ static tlm_status_t fill(tlmi_token_cells_t *cells, size_t num_blocks,
     cells->n = 1;
     memset(cells->block_ends, 0xFF, num_blocks * sizeof(*cells->block_ends));
     cells->block_ends[0] = 0;
-    for (size_t i = 0; i < counts->num_slots && status == TLM_OK; i++) {
-        const tlmi_pretoken_slot_t *slot = &counts->slots[i];
-        uint8_t room[16];
+    while (status == TLM_OK && tlmi_pretoken_counts_next(&counted, counts)) {
+        tlm_bytes_t pretoken = counted.bytes;
 
-        if (slot->count == 0)
-            continue;
-        tlm_bytes_t pretoken = tlmi_pretoken_bytes(counts, slot, room);
         if (pretoken.size == 1)
             continue;
-        if (slot->count >> 62 != 0)
+        if (counted.count >> 62 != 0)
             status = tlmi_fail(TLM_ERR_UNSUPPORTED,
                                "bpe_trainer_train: a pretoken occurs 2^62 times or more");
         if (base == NULL) {
             place_bytes(cells->cells + cells->n, pretoken, byte_ids);
-            end_pretoken(cells, pretoken.size, slot->count);
+            end_pretoken(cells, pretoken.size, counted.count);
             continue;
         }
         ids.n = 0;
@@ -83,7 +80,7 @@ static tlm_status_t fill(tlmi_token_cells_t *cells, size_t num_blocks,
             status = tlmi_subword_encode(base->model, &scratch, &ids, pretoken.data, pretoken.size);
         if (status == TLM_OK && ids.n > 1) {
             place_tokens(cells->cells + cells->n, base, &ids);
-            end_pretoken(cells, pretoken.size, slot->count);
+            end_pretoken(cells, pretoken.size, counted.count);
         }
     }
     tlmi_id_list_release(&ids);

@@ -7,93 +7,56 @@
 
 #include "support/cli.h"
 
-/* Prints text as it comes, except for what may be the beginning of the stop text. */
-typedef struct printer {
-    tlm_decoder_t *decoder;
-    const char *stop; /* "": none */
-    char *held;
-    size_t num_held;
-} printer_t;
+static const char *const ends[] = {"running", "length", "end token", "stop",
+                                   "stopped", "failed", "context",   "callback"};
 
-/* How many bytes of the held text can be printed; *stopped if the stop text follows them. */
-static size_t count_printable(const printer_t *printer, bool *stopped)
+static void report(size_t tokens, double seconds, const char *end)
 {
-    size_t length = strlen(printer->stop);
-
-    *stopped = false;
-    for (size_t i = 0; length > 0 && i < printer->num_held; i++) {
-        size_t left = printer->num_held - i;
-
-        if (memcmp(printer->held + i, printer->stop, left < length ? left : length) == 0) {
-            *stopped = left >= length;
-            return i;
-        }
-    }
-    return printer->num_held;
+    fprintf(stderr, "%zu tokens, %.0f tokens/s%s%s\n", tokens,
+            seconds > 0.0 ? (double)tokens / seconds : 0.0, end[0] != '\0' ? ", ended by " : "",
+            end);
 }
 
-static bool print_text(printer_t *printer, const char *text, size_t size)
-{
-    size_t n;
-    bool stopped;
-
-    printer->held = cli_realloc(printer->held, printer->num_held + size + 1);
-    memcpy(printer->held + printer->num_held, text, size);
-    printer->num_held += size;
-    n = count_printable(printer, &stopped);
-    cli_print(printer->held, n);
-    printer->num_held -= n;
-    memmove(printer->held, printer->held + n, printer->num_held);
-    return stopped;
-}
-
-static int32_t print_token(void *user, uint32_t id)
-{
-    printer_t *printer = user;
-    const char *text;
-    size_t size;
-
-    cli_check(tlm_decoder_push(&text, &size, printer->decoder, id));
-    return print_text(printer, text, size);
-}
-
+/* Prints text as it comes: the library holds back what may be a stop text. */
 static void generate(tlm_model_t *model, const tlm_tokenizer_t *tokenizer, const char *prompt,
-                     const char *stop, const tlm_generate_options_t *options)
+                     const tlm_generate_options_t *options)
 {
-    printer_t printer = {NULL, stop, NULL, 0};
-    uint32_t *prompt_ids, *ids;
-    size_t prompt_length, n, size;
-    double seconds;
+    size_t prompt_length, sequence, running = 1, n, size, printed = 0;
+    tlm_generator_t *generator;
+    uint32_t *prompt_ids;
     const char *text;
+    double seconds;
+    int32_t state;
 
     cli_check(tlm_tokenizer_encode(&prompt_ids, &prompt_length, tokenizer, prompt, strlen(prompt)));
-    cli_check(tlm_decoder_create(&printer.decoder, tokenizer));
+    cli_check(tlm_generator_create(&generator, model));
+    cli_check(tlm_generator_add(&sequence, generator, prompt_ids, prompt_length, options));
     cli_print(prompt, strlen(prompt));
     seconds = cli_seconds();
-    cli_check(tlm_model_generate(&ids, &n, model, prompt_ids, prompt_length, options, print_token,
-                                 &printer));
+    while (running > 0) {
+        cli_check(tlm_generator_step(&running, generator));
+        cli_check(tlm_generator_text(&text, &size, generator, sequence));
+        cli_print(text + printed, size - printed);
+        printed = size;
+    }
     seconds = cli_seconds() - seconds;
-    cli_check(tlm_decoder_finish(&text, &size, printer.decoder));
-    if (!print_text(&printer, text, size)) /* no stop text: print what might have begun one */
-        cli_print(printer.held, printer.num_held);
     cli_print("\n", 1);
-    fprintf(stderr, "%zu tokens, %.0f tokens/s\n", n, seconds > 0.0 ? (double)n / seconds : 0.0);
-    free(printer.held);
-    tlm_free(ids);
+    cli_check(tlm_generator_tokens(NULL, NULL, &n, generator, sequence));
+    cli_check(tlm_generator_state(&state, generator, sequence));
+    report(n, seconds, ends[state]);
+    tlm_generator_free(generator);
     tlm_free(prompt_ids);
-    tlm_decoder_free(printer.decoder);
 }
 
 /* Generates several continuations at once, each with its own seed, and prints them one after another. */
 static void generate_samples(tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
                              const char *prompt, size_t samples, tlm_generate_options_t options)
 {
-    tlm_generator_t *generator;
-    uint32_t *prompt_ids;
-    const uint32_t *ids;
-    char *text;
     size_t prompt_length, sequence, running, n, size, total = 0;
     double seconds = cli_seconds();
+    tlm_generator_t *generator;
+    uint32_t *prompt_ids;
+    const char *text;
 
     cli_check(tlm_tokenizer_encode(&prompt_ids, &prompt_length, tokenizer, prompt, strlen(prompt)));
     cli_check(tlm_generator_create(&generator, model));
@@ -104,16 +67,14 @@ static void generate_samples(tlm_model_t *model, const tlm_tokenizer_t *tokenize
     while (running > 0);
     seconds = cli_seconds() - seconds;
     for (size_t i = 0; i < samples; i++) {
-        cli_check(tlm_generator_tokens(&ids, NULL, &n, generator, i));
-        cli_check(tlm_tokenizer_decode_text(&text, &size, tokenizer, ids, n));
+        cli_check(tlm_generator_tokens(NULL, NULL, &n, generator, i));
+        cli_check(tlm_generator_text(&text, &size, generator, i));
         printf("--- %zu\n%s", i + 1, prompt);
         cli_print(text, size);
         cli_print("\n", 1);
-        tlm_free(text);
         total += n;
     }
-    fprintf(stderr, "%zu tokens, %.0f tokens/s\n", total,
-            seconds > 0.0 ? (double)total / seconds : 0.0);
+    report(total, seconds, "");
     tlm_generator_free(generator);
     tlm_free(prompt_ids);
 }
@@ -153,10 +114,24 @@ static void find_end_token(tlm_generate_options_t *options, const tlm_tokenizer_
     options->has_end_token = true;
 }
 
+/* The stop texts as byte strings. */
+static const tlm_bytes_t *list_stops(const cli_strings_t *stops)
+{
+    tlm_bytes_t *list = cli_realloc(NULL, (stops->n + 1) * sizeof(*list));
+
+    for (size_t i = 0; i < stops->n; i++)
+        list[i] = cli_bytes(stops->texts[i]);
+    return list;
+}
+
 int main(int argc, char **argv)
 {
+    static const char *const past_words[] = {"default", "slide", "stop", "recompute"};
+    static const char *const cache_words[] = {"float32", "float16"};
     const char *model_path = NULL, *path = NULL, *vocab = NULL, *merges = NULL;
-    const char *prompt = "Once upon a time", *end = NULL, *stop = "", *scored = NULL;
+    const char *prompt = "Once upon a time", *end = NULL, *scored = NULL;
+    const char *past = "default", *cache = "float32";
+    cli_strings_t stops = {NULL, 0};
     uint64_t max_tokens = 256, top_k = 0, seed = 0, samples = 1, threads = 0;
     tlm_generate_options_t generation = TLM_GENERATE_OPTIONS_INIT;
     const cli_option_t options[] = {
@@ -174,7 +149,10 @@ int main(int argc, char **argv)
          "drop tokens below this share of the likeliest; 0: keep all", false},
         {"repetition-penalty", CLI_REAL, &generation.repetition_penalty,
          "above 1: favor tokens that have not occurred; 0: none", false},
-        {"stop", CLI_STRING, &stop, "stop before this text; with one sample only", false},
+        {"stop", CLI_STRINGS, &stops, "end before this text; may be given several times", false},
+        {"past-context", CLI_STRING, &past,
+         "at the end of the context: slide, stop or recompute; default: what the model can", false},
+        {"cache", CLI_STRING, &cache, "type of the key-value cache: float32 or float16", false},
         {"samples", CLI_COUNT, &samples, "number of continuations, with consecutive seeds", false},
         {"score", CLI_STRING, &scored, "print the perplexity of this text instead", false},
         {"end-token", CLI_STRING, &end,
@@ -200,13 +178,21 @@ int main(int argc, char **argv)
     generation.max_tokens = (int64_t)max_tokens;
     generation.top_k = (uint32_t)top_k;
     generation.seed = seed;
+    generation.past_context = cli_choose("past-context", past, past_words, 4);
+    generation.cache_type =
+        cli_choose("cache", cache, cache_words, 2) == 0 ? TLM_FLOAT32 : TLM_FLOAT16;
+    generation.tokenizer = tokenizer;
+    generation.stop_strings = list_stops(&stops);
+    generation.num_stop_strings = stops.n;
     find_end_token(&generation, tokenizer, &file, end);
     if (scored != NULL)
         score(model, tokenizer, scored);
     else if (samples > 1)
         generate_samples(model, tokenizer, prompt, (size_t)samples, generation);
     else
-        generate(model, tokenizer, prompt, stop, &generation);
+        generate(model, tokenizer, prompt, &generation);
+    free((void *)(uintptr_t)generation.stop_strings);
+    free(stops.texts);
     tlm_model_free(model);
     tlm_tokenizer_free(tokenizer);
     return 0;

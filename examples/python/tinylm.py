@@ -40,7 +40,8 @@ __all__ = [
     "multi_head_attention", "cross_entropy", "init_truncated_normal", "custom_op", "Optimizer", "AdamW", "Muon",
     "SGD", "clip_grad_norm", "clip_norm", "adamw_update", "cosine_schedule", "schedule_learning_rate",
     "Dataset", "Loader", "TokenWriter", "encode_file", "checkpoint_metadata", "latest_checkpoint",
-    "best_checkpoint", "checkpoint_tokenizer", "Model", "model_cost", "Generator", "TrainStep", "Evaluation", "Trainer"]
+    "best_checkpoint", "checkpoint_tokenizer", "Model", "model_cost", "GeneratedText", "Generator", "TrainStep",
+    "Evaluation", "Trainer"]
 
 Text = Union[str, bytes]
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -149,7 +150,8 @@ _WORDS = {
     "order": ["random", "shuffled", "sequential"],
     "weights": ["float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k_m", "q5_k_m", "q6_k"],
     "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512", "neon"],
-    "state": ["running", "length", "end", "stop", "stopped", "failed"],
+    "state": ["running", "length", "end", "stop", "stopped", "failed", "context", "callback"],
+    "past_context": ["default", "slide", "stop", "recompute"],
     "phase": ["counting", "learning"], "cost_optimizer": ["adamw", "sgd", "muon"],
     "muon_scale": ["moonlight", "jordan"],
     "adamw_variant": ["cs336_2025", "cs336_2026", "pytorch"],
@@ -368,6 +370,14 @@ class _TrainerOptions(_Options):
                 ("communicator", c_void_p), ("irreproducible", c_bool), ("reserved3", c_uint8 * 7)]
 
 
+class _LogitBias(ctypes.Structure):
+    _fields_ = [("id", c_uint32), ("bias", c_float)]
+
+
+_LogitsCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, c_size_t, POINTER(c_uint32), c_size_t, POINTER(c_float),
+                                   c_size_t, POINTER(c_uint32))
+
+
 class _GenerateOptions(_Options):
     _type = b"tlm_generate_options_t"
     _fields_ = [("size", c_size_t), ("max_tokens", c_int64), ("temperature", c_double),
@@ -376,7 +386,12 @@ class _GenerateOptions(_Options):
                 ("seed", c_uint64), ("min_p", c_double), ("repetition_penalty", c_double),
                 ("stop_sequences", POINTER(_Ids)), ("num_stop_sequences", c_size_t),
                 ("num_top_log_probs", c_uint32), ("num_more_end_tokens", c_uint32),
-                ("more_end_tokens", c_uint32 * 7), ("reserved3", c_uint32)]
+                ("more_end_tokens", c_uint32 * 7), ("past_context", c_int32), ("tokenizer", c_void_p),
+                ("stop_strings", POINTER(_Bytes)), ("num_stop_strings", c_size_t),
+                ("logit_bias", POINTER(_LogitBias)), ("num_logit_biases", c_size_t),
+                ("on_logits", _LogitsCallback), ("logits_user", c_void_p), ("kept_tokens", c_int64),
+                ("cache_type", c_int32), ("skip_special_tokens", c_bool), ("keeps_cache", c_bool),
+                ("reserved3", c_uint8 * 2)]
 
 
 class _DLManagedTensor(ctypes.Structure):
@@ -403,6 +418,7 @@ class _CustomOpOptions(_Options):
 _IDS, _FLOATS, _SIZES = POINTER(c_uint32), POINTER(c_float), POINTER(c_size_t)
 _COUNTS, _SHAPE, _REAL = POINTER(c_uint64), POINTER(c_int64), POINTER(c_double)
 _TokenCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint32)
+_TextCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t)
 _IdsCallback = ctypes.CFUNCTYPE(c_int32, c_void_p, _IDS, c_size_t)
 
 # Argument types of the functions used here: those that return a status, then the others.
@@ -569,12 +585,17 @@ _STATUS_FUNCTIONS = {
     "tlm_trainer_save": [c_void_p, c_char_p],
     "tlm_trainer_resume": [c_void_p, c_char_p],
     "tlm_model_score": [_REAL, _FLOATS, c_void_p, _IDS, c_size_t, c_int64],
+    "tlm_model_generate_text": [POINTER(c_void_p), _SIZES, POINTER(c_int32), c_void_p, _IDS, c_size_t,
+                                POINTER(_GenerateOptions), _TextCallback, c_void_p],
     "tlm_generator_create": [_OUT, c_void_p],
     "tlm_generator_add": [_SIZES, c_void_p, _IDS, c_size_t, POINTER(_GenerateOptions)],
+    "tlm_generator_extend": [c_void_p, c_size_t, c_size_t, _IDS, c_size_t, POINTER(_GenerateOptions)],
     "tlm_generator_step": [_SIZES, c_void_p],
     "tlm_generator_tokens": [POINTER(_IDS), POINTER(_FLOATS), _SIZES, c_void_p, c_size_t],
     "tlm_generator_top_log_probs": [POINTER(_IDS), POINTER(_FLOATS), _SIZES, c_void_p, c_size_t,
                                     c_size_t],
+    "tlm_generator_text": [POINTER(c_void_p), _SIZES, c_void_p, c_size_t],
+    "tlm_generator_context": [POINTER(_IDS), _SIZES, c_void_p, c_size_t],
     "tlm_generator_state": [POINTER(c_int32), c_void_p, c_size_t],
     "tlm_generator_stop": [c_void_p, c_size_t],
 }
@@ -2570,18 +2591,40 @@ class Model(_Handle):
         def call(_user, token_id):
             return on_token is not None and on_token(token_id) is True
 
-        array, ids, n, options = _ids_array(prompt), _IDS(), c_size_t(), _generate_options(**how)
+        array, ids, n = _ids_array(prompt), _IDS(), c_size_t()
         with _Callbacks() as callbacks:
+            options = _generate_options(lambda: callbacks, **how)
             _lib.tlm_model_generate(byref(ids), byref(n), self._handle, array, len(array), byref(options),
                                     callbacks.wrap(_TokenCallback, call), None)
             result = _take_ids(ids, n)
         return result
 
-    def generate_many(self, prompts: Iterable[Ids], seed: int = 0, **how: Any) -> list[list[int]]:
-        """New ids for each of many prompts, generated together; prompt i has the seed `seed` + i."""
-        generator = Generator(self)
-        for i, prompt in enumerate(prompts):
-            generator.add(prompt, seed=seed + i, **how)
+    def generate_text(self, prompt: Text | Ids, tokenizer: Tokenizer,
+                      on_text: Callable[[str], Any] | None = None, **how: Any) -> GeneratedText:
+        """The text after a prompt, a text or ids, and the state that says why it ended (Generator.STATES).
+        Generator.add says what `how` may hold; stop_strings are cut exactly. on_text(piece) is called with
+        each piece of text, which is never a part of a stop string; True stops."""
+        def call(_user, data, size):
+            return on_text is not None and on_text(ctypes.string_at(data, size).decode()) is True
+
+        ids = tokenizer.encode(prompt) if isinstance(prompt, (str, bytes)) else prompt
+        array, text, size, state = _ids_array(ids), c_void_p(), c_size_t(), c_int32()
+        with _Callbacks() as callbacks:
+            options = _generate_options(lambda: callbacks, tokenizer=tokenizer, **how)
+            _lib.tlm_model_generate_text(byref(text), byref(size), byref(state), self._handle, array, len(array),
+                                         byref(options), callbacks.wrap(_TextCallback, call), None)
+            result = _take_bytes(text, size.value).decode()
+        return GeneratedText(result, Generator.STATES[state.value])
+
+    def generate_many(self, prompts: Iterable[Ids], seed: int | Iterable[int] = 0, **how: Any) -> list[list[int]]:
+        """New ids for each of many prompts, generated together; prompt i has the seed `seed` + i, or the
+        i-th of several seeds."""
+        generator, prompts = Generator(self), list(prompts)
+        seeds = [seed + i for i in range(len(prompts))] if hasattr(seed, "__index__") else list(seed)
+        if len(seeds) != len(prompts):
+            raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts")
+        for prompt, own in zip(prompts, seeds):
+            generator.add(prompt, seed=own, **how)
         while generator.step() > 0:
             pass
         return [generator.tokens(i) for i in range(generator.size)]
@@ -2613,17 +2656,59 @@ def model_cost(model: dict[str, Any], batch: int = 1, time: int = 0, optimizer: 
             for name, value in values.items()}
 
 
-def _generate_options(max_tokens: int = 256, temperature: float = 0.0, top_k: int = 0, top_p: float = 0.0,
-                      min_p: float = 0.0, repetition_penalty: float = 0.0,
-                      end_token: int | Iterable[int] | None = None,
-                      stop_sequences: Iterable[Ids] = (), seed: int = 0,
-                      num_top_log_probs: int = 0) -> _GenerateOptions:
+class GeneratedText(NamedTuple):
+    """What Model.generate_text gives: the text and one of Generator.STATES."""
+
+    text: str
+    state: str
+
+
+def _on_logits(callbacks: Callable[[], _Callbacks], function: Callable[[int, list[int], Any], Any] | None) -> Any:
+    """The callback for the library; `callbacks` gives those that are in use when it is called."""
+    if function is None:
+        return _LogitsCallback()
+
+    def ask(sequence, ids, logits):
+        result = function(sequence, ids, logits)
+        return result if result is None or result is True else _unsigned("token", result)
+
+    def call(_user, sequence, ids, n, logits, vocab_size, token):
+        values = memoryview((c_float * vocab_size).from_address(ctypes.addressof(logits.contents)))
+        result = callbacks().guard(ask, sequence, ids[:n] if n else [], values.cast("B").cast("f"))
+        if result is True or callbacks().raised:
+            return 1
+        if result is not None:
+            token[0] = result
+        return 0
+
+    return _LogitsCallback(call)
+
+
+def _generate_options(callbacks: Callable[[], _Callbacks], max_tokens: int = 256, temperature: float = 0.0,
+                      top_k: int = 0, top_p: float = 0.0, min_p: float = 0.0, repetition_penalty: float = 0.0,
+                      end_token: int | Iterable[int] | None = None, stop_sequences: Iterable[Ids] = (),
+                      seed: int = 0, num_top_log_probs: int = 0, tokenizer: Tokenizer | None = None,
+                      stop_strings: Text | Iterable[Text] = (), skip_special_tokens: bool = False,
+                      logit_bias: Mapping[int, float] | None = None,
+                      on_logits: Callable[[int, list[int], Any], Any] | None = None,
+                      past_context: str = "default", kept_tokens: int | None = None,
+                      cache_type: int = FLOAT32, keeps_cache: bool = False) -> _GenerateOptions:
     arrays = [_ids_array(stop) for stop in stop_sequences]
+    stops = _bytes_array([stop_strings] if isinstance(stop_strings, (str, bytes)) else stop_strings)
+    biases = [_LogitBias(_unsigned("token id", token), bias) for token, bias in (logit_bias or {}).items()]
     options = _GenerateOptions(
         max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
         repetition_penalty=repetition_penalty, seed=seed, num_stop_sequences=len(arrays),
-        num_top_log_probs=num_top_log_probs, **_end_tokens(end_token))
+        num_top_log_probs=num_top_log_probs, num_stop_strings=len(stops), num_logit_biases=len(biases),
+        past_context=_number("past_context", past_context), cache_type=cache_type,
+        kept_tokens=0 if kept_tokens is None else kept_tokens or -1, keeps_cache=keeps_cache,
+        skip_special_tokens=skip_special_tokens, **_end_tokens(end_token))
     options.stop_sequences = (_Ids * len(arrays))(*[_Ids(array, len(array)) for array in arrays])
+    options.stop_strings = stops
+    options.logit_bias = (_LogitBias * len(biases))(*biases)
+    options.tokenizer = None if tokenizer is None else tokenizer._handle
+    options.on_logits = _on_logits(callbacks, on_logits)
+    options.kept = tokenizer, options.on_logits  # not to be collected while the options are in use
     return options
 
 
@@ -2637,21 +2722,40 @@ class Generator(_Handle):
         handle = c_void_p()
         _lib.tlm_generator_create(byref(handle), model._handle)
         self._handle, self._model = handle, model  # which the library borrows
+        self._kept: dict[int, Any] = {}  # of each sequence: tokenizer and callback, which it borrows too
+        self._callbacks = _Callbacks()
         self.size = 0
+
+    def _options(self, how: Mapping[str, Any]) -> _GenerateOptions:
+        return _generate_options(lambda: self._callbacks, **how)
 
     def add(self, prompt: Ids, **how: Any) -> int:
         """Adds a prompt and returns its number. Arguments: max_tokens, temperature, top_k, top_p,
-        min_p, repetition_penalty, end_token, stop_sequences (of ids), seed, num_top_log_probs."""
-        array, sequence = _ids_array(prompt), c_size_t()
-        _lib.tlm_generator_add(byref(sequence), self._handle, array, len(array),
-                               byref(_generate_options(**how)))
+        min_p, repetition_penalty, end_token, stop_sequences (of ids), seed, num_top_log_probs;
+        tokenizer, which makes text, stop_strings in it, skip_special_tokens; logit_bias, a mapping of ids;
+        on_logits(sequence, ids, logits), which sees the new ids and may change the logits, a writable
+        memoryview of floats, and returns None, an id that it chooses, or True to end; past_context
+        ("default", "slide", "stop", "recompute") and kept_tokens; cache_type (FLOAT32 or FLOAT16);
+        keeps_cache, for extend and save."""
+        array, sequence, options = _ids_array(prompt), c_size_t(), self._options(how)
+        _lib.tlm_generator_add(byref(sequence), self._handle, array, len(array), byref(options))
+        self._kept[sequence.value] = options.kept
         self.size = sequence.value + 1
         return sequence.value
+
+    def extend(self, sequence: int, ids: Ids = (), keep: int | None = None, **how: Any) -> None:
+        """Continues a sequence that has ended: its first `keep` tokens (None: all) and then the ids are
+        its prompt from now on. Arguments are those of add."""
+        array, options = _ids_array(ids), self._options(how)
+        _lib.tlm_generator_extend(self._handle, sequence, c_size_t(-1).value if keep is None else keep, array,
+                                  len(array), byref(options))
+        self._kept[sequence] = options.kept
 
     def step(self) -> int:
         """One more token for each sequence that runs; returns how many still do."""
         running = c_size_t()
-        _lib.tlm_generator_step(byref(running), self._handle)
+        with self._callbacks:
+            _lib.tlm_generator_step(byref(running), self._handle)
         return running.value
 
     def tokens(self, sequence: int) -> list[int]:
@@ -2672,6 +2776,18 @@ class Generator(_Handle):
         _lib.tlm_generator_top_log_probs(byref(ids), byref(values), byref(n), self._handle,
                                          sequence, position)
         return list(zip(ids[:n.value], values[:n.value])) if n.value else []
+
+    def text(self, sequence: int) -> str:
+        """The text of the new ids, as far as it is certain: without what may be a stop string."""
+        text, size = c_void_p(), c_size_t()
+        _lib.tlm_generator_text(byref(text), byref(size), self._handle, sequence)
+        return ctypes.string_at(text, size.value).decode()
+
+    def context(self, sequence: int) -> list[int]:
+        """The ids of the prompt and the new ones."""
+        ids, n = _IDS(), c_size_t()
+        _lib.tlm_generator_context(byref(ids), byref(n), self._handle, sequence)
+        return ids[:n.value] if n.value else []
 
     def state(self, sequence: int) -> str:
         """One of STATES: "running", or how the sequence ended."""

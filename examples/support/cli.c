@@ -87,6 +87,7 @@ static void print_default(const cli_option_t *option)
         printf(" (default %g)", *(double *)option->value);
         break;
     case CLI_FLAG:
+    case CLI_STRINGS:
         break;
     }
 }
@@ -98,7 +99,7 @@ static void print_option(const char *name, const char *argument, const char *hel
 
 static void print_help(const cli_program_t *program)
 {
-    static const char *const arguments[] = {"TEXT", "N", "X", ""};
+    static const char *const arguments[] = {"TEXT", "N", "X", "", "TEXT"};
 
     printf("Usage: %s [OPTION]...%s%s\n%s\n\n", program_name, program->operands != NULL ? " " : "",
            program->operands != NULL ? program->operands : "", program->summary);
@@ -142,6 +143,12 @@ static void note_given(const cli_option_t *option)
         given[num_given++] = option;
 }
 
+static void add_string(cli_strings_t *strings, const char *text)
+{
+    strings->texts = cli_realloc(strings->texts, (strings->n + 1) * sizeof(*strings->texts));
+    strings->texts[strings->n++] = text;
+}
+
 void cli_set_value(const cli_option_t *option, const char *text, const char *where)
 {
     char *end = NULL;
@@ -164,6 +171,9 @@ void cli_set_value(const cli_option_t *option, const char *text, const char *whe
         break;
     case CLI_FLAG:
         *(bool *)option->value = strcmp(text, "true") == 0;
+        return;
+    case CLI_STRINGS:
+        add_string(option->value, text);
         return;
     }
     if (end == NULL || end == text || *end != '\0' || errno != 0)

@@ -11,8 +11,15 @@ typedef enum cli_kind {
     CLI_STRING, /* value: const char ** */
     CLI_COUNT,  /* value: uint64_t *, a number >= 0 */
     CLI_REAL,   /* value: double *, finite */
-    CLI_FLAG    /* value: bool *, takes no argument */
+    CLI_FLAG,   /* value: bool *, takes no argument */
+    CLI_STRINGS /* value: cli_strings_t *, a string for each time that the option is given */
 } cli_kind_t;
+
+/* The strings of an option that may be given several times. */
+typedef struct cli_strings {
+    const char **texts;
+    size_t n;
+} cli_strings_t;
 
 /* A count that was not given: the default of an option that may be omitted. */
 #define CLI_NONE UINT64_MAX

@@ -20,8 +20,26 @@ static json_t *parse(const char *text, size_t size, const char *what)
     return object;
 }
 
-static void read_members(json_t *object, const char *what, cli_member_callback_t on_member,
-                         void *user)
+/* Each text of a list is a member of its own. */
+static void read_list(const char *key, json_t *list, const char *what,
+                      cli_member_callback_t on_member, void *user)
+{
+    json_t *value;
+    size_t i;
+
+    json_array_foreach(list, i, value)
+    {
+        const cli_member_t member = {key, json_string_value(value), CLI_STRINGS};
+
+        if (member.text == NULL)
+            cli_fail("%s: '%s' is a list of something other than texts", what, key);
+        on_member(user, &member);
+    }
+}
+
+/* `lists`: members may be lists of texts. */
+static void read_members(json_t *object, const char *what, bool lists,
+                         cli_member_callback_t on_member, void *user)
 {
     char number[64];
     const char *key;
@@ -31,6 +49,10 @@ static void read_members(json_t *object, const char *what, cli_member_callback_t
     {
         cli_member_t member = {key, number, CLI_REAL};
 
+        if (lists && json_is_array(value)) {
+            read_list(key, value, what, on_member, user);
+            continue;
+        }
         if (json_is_string(value)) {
             member.kind = CLI_STRING;
             member.text = json_string_value(value);
@@ -54,7 +76,7 @@ void cli_read_object(const char *text, size_t size, const char *what,
 {
     json_t *object = parse(text, size, what);
 
-    read_members(object, what, on_member, user);
+    read_members(object, what, false, on_member, user);
     json_decref(object);
 }
 
@@ -77,12 +99,14 @@ static bool same_name(const char *key, const char *name)
 
 static bool fits(cli_kind_t option, cli_kind_t value)
 {
-    return option == value || (option == CLI_REAL && value == CLI_COUNT);
+    return option == value || (option == CLI_REAL && value == CLI_COUNT) ||
+           (option == CLI_STRINGS && value == CLI_STRING);
 }
 
 static void set_option(void *user, const cli_member_t *member)
 {
-    static const char *const types[] = {"text", "a whole number", "a number", "true or false"};
+    static const char *const types[] = {"text", "a whole number", "a number", "true or false",
+                                        "text or a list of texts"};
     const config_t *config = user;
     char where[512];
 
@@ -118,8 +142,17 @@ void cli_read_config(const char *path, const cli_program_t *program)
     if (kept != NULL)
         cli_fail("%s: there is more than one file of options", path);
     kept = parse(config.text, config.size, path);
-    read_members(kept, path, set_option, &config);
+    read_members(kept, path, true, set_option, &config);
     free(config.text);
+}
+
+static json_t *list_strings(const cli_strings_t *strings)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < strings->n; i++)
+        json_array_append_new(list, json_string(strings->texts[i]));
+    return list;
 }
 
 static json_t *option_value(const cli_option_t *option)
@@ -131,6 +164,8 @@ static json_t *option_value(const cli_option_t *option)
         return json_integer((json_int_t) * (uint64_t *)option->value);
     case CLI_REAL:
         return json_real(*(double *)option->value);
+    case CLI_STRINGS:
+        return list_strings(option->value);
     case CLI_FLAG:
         break;
     }
@@ -143,6 +178,8 @@ static bool is_given(const cli_option_t *option)
         return false;
     if (option->kind == CLI_STRING)
         return *(const char **)option->value != NULL;
+    if (option->kind == CLI_STRINGS)
+        return ((const cli_strings_t *)option->value)->n > 0;
     return option->kind != CLI_COUNT || *(uint64_t *)option->value != CLI_NONE;
 }
 

@@ -58,7 +58,9 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
                RESERVED(tlm_evaluation_t, reserved)),
     [TLMI_GENERATE_OPTIONS] = STRUCT(
         tlm_generate_options_t, TLM_GENERATE_OPTIONS_INIT,
-        BOOLEAN(tlm_generate_options_t, has_end_token), RESERVED(tlm_generate_options_t, reserved),
+        BOOLEAN(tlm_generate_options_t, has_end_token),
+        BOOLEAN(tlm_generate_options_t, skip_special_tokens),
+        BOOLEAN(tlm_generate_options_t, keeps_cache), RESERVED(tlm_generate_options_t, reserved),
         RESERVED(tlm_generate_options_t, reserved2), RESERVED(tlm_generate_options_t, reserved3)),
     [TLMI_GROUP_OPTIONS] = STRUCT(tlm_group_options_t, TLM_GROUP_OPTIONS_INIT,
                                   BOOLEAN(tlm_group_options_t, has_learning_rate),

@@ -8,7 +8,26 @@
 
 /* ---- Generation ------------------------------------------------------------------------- */
 
-/* Steps until the sequence ends or the callback ends it; *n becomes the number of tokens that count. */
+/* A generator with one sequence. */
+static tlm_status_t begin(tlm_generator_t **out, const char *function, tlm_model_t *model,
+                          const uint32_t *prompt, size_t prompt_length,
+                          const tlm_generate_options_t *options)
+{
+    tlm_generator_t *generator;
+    size_t sequence;
+
+    TLMI_TRY(tlm_generator_create(&generator, model));
+    tlm_status_t status =
+        tlmi_generator_add(&sequence, generator, prompt, prompt_length, options, function);
+    if (status == TLM_OK)
+        *out = generator;
+    else
+        tlm_generator_free(generator);
+    return status;
+}
+
+/* Steps until the sequence ends or the callback ends it; *n becomes the number of tokens that
+ * count. */
 static tlm_status_t run(size_t *n, tlm_generator_t *generator, tlm_token_callback_t callback,
                         void *user)
 {
@@ -37,15 +56,13 @@ tlm_status_t tlm_model_generate(uint32_t **ids, size_t *n, tlm_model_t *model,
     TLMI_REQUIRE("model_generate", n);
     TLMI_REQUIRE("model_generate", model);
     tlm_generator_t *generator;
-    TLMI_TRY(tlm_generator_create(&generator, model));
+    TLMI_TRY(begin(&generator, "model_generate", model, prompt, prompt_length, options));
     tlm_status_t status;
     const uint32_t *made;
     uint32_t *copy;
-    size_t sequence, count = 0, all;
-    TLMI_TRY_OR(done, tlmi_generator_add(&sequence, generator, prompt, prompt_length, options,
-                                         "model_generate"));
+    size_t count = 0, all;
     TLMI_TRY_OR(done, run(&count, generator, callback, user));
-    TLMI_TRY_OR(done, tlm_generator_tokens(&made, NULL, &all, generator, sequence));
+    TLMI_TRY_OR(done, tlm_generator_tokens(&made, NULL, &all, generator, 0));
     copy = tlmi_alloc(count, sizeof(*copy), "generated tokens");
     if (copy == NULL) {
         status = TLM_ERR_OUT_OF_MEMORY;
@@ -55,6 +72,67 @@ tlm_status_t tlm_model_generate(uint32_t **ids, size_t *n, tlm_model_t *model,
         memcpy(copy, made, count * sizeof(*copy));
     *ids = copy;
     *n = count;
+done:
+    tlm_generator_free(generator);
+    return status;
+}
+
+/* ---- Text ------------------------------------------------------------------------------- */
+
+/* Steps until the sequence ends or the callback ends it; *size becomes the size of the text up to
+ * there, and *state the reason. */
+static tlm_status_t run_text(size_t *size, int32_t *state, tlm_generator_t *generator,
+                             tlm_text_callback_t callback, void *user)
+{
+    size_t running = 1, told = 0, certain = 0;
+
+    while (running > 0) {
+        TLMI_TRY(tlmi_generator_step(&running, generator, "model_generate_text"));
+        const char *text;
+        TLMI_TRY(tlm_generator_text(&text, &certain, generator, 0));
+        if (callback != NULL && certain > told &&
+            callback(user, text + told, certain - told) != 0) {
+            *size = certain;
+            *state = TLM_GENERATION_CALLBACK;
+            return TLM_OK;
+        }
+        told = certain;
+    }
+    *size = certain;
+    return tlm_generator_state(state, generator, 0);
+}
+
+tlm_status_t tlm_model_generate_text(char **text, size_t *size, int32_t *state, tlm_model_t *model,
+                                     const uint32_t *prompt, size_t prompt_length,
+                                     const tlm_generate_options_t *options,
+                                     tlm_text_callback_t callback, void *user)
+{
+    static const char function[] = "model_generate_text";
+    TLMI_REQUIRE(function, text);
+    TLMI_REQUIRE(function, size);
+    TLMI_REQUIRE(function, model);
+    TLMI_REQUIRE(function, options);
+    tlm_generator_t *generator;
+    TLMI_TRY(begin(&generator, function, model, prompt, prompt_length, options));
+    tlm_status_t status;
+    const char *made;
+    size_t count, all;
+    int32_t reason;
+    char *copy;
+    TLMI_TRY_OR(done, tlm_generator_text(&made, &all, generator, 0));
+    TLMI_TRY_OR(done, run_text(&count, &reason, generator, callback, user));
+    TLMI_TRY_OR(done, tlm_generator_text(&made, &all, generator, 0));
+    copy = tlmi_alloc(count + 1, 1, "generated text");
+    if (copy == NULL) {
+        status = TLM_ERR_OUT_OF_MEMORY;
+        goto done;
+    }
+    memcpy(copy, made, count);
+    copy[count] = '\0';
+    *text = copy;
+    *size = count;
+    if (state != NULL)
+        *state = reason;
 done:
     tlm_generator_free(generator);
     return status;
@@ -73,8 +151,8 @@ typedef struct score_job {
 } score_job_t;
 
 /* One window after another: the first scores all that it predicts, each later one what the windows
- * before it did not reach. The first is the longest and so takes all memory: no later one fails, and
- * log_probs is untouched on an error. */
+ * before it did not reach. The first is the longest and so takes all memory: no later one fails,
+ * and log_probs is untouched on an error. */
 static tlm_status_t score_windows(double *sum, const score_job_t *job)
 {
     size_t scored = 0; /* of n - 1 */
@@ -119,7 +197,7 @@ tlm_status_t tlm_model_score(double *total, float *log_probs, tlm_model_t *model
     tlm_status_t status;
     double sum;
     TLMI_TRY_OR(done, tlmi_inference_create(&job.inference, model));
-    TLMI_TRY_OR(done, tlmi_kv_cache_create(&job.cache, (int64_t)job.context));
+    TLMI_TRY_OR(done, tlmi_kv_cache_create(&job.cache, TLM_FLOAT32, (int64_t)job.context));
     TLMI_TRY_OR(done, score_windows(&sum, &job));
     if (total != NULL)
         *total = sum;

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "base/dtype.h"
 #include "base/error.h"
 #include "base/number.h"
 #include "base/options.h"
@@ -40,10 +41,9 @@ static tlm_status_t check_numbers(const char *function, const tlm_generate_optio
     return TLM_OK;
 }
 
-static tlm_status_t check_options(const char *function, const tlm_generate_options_t *options,
-                                  int64_t vocab_size)
+static tlm_status_t check_end_tokens(const char *function, const tlm_generate_options_t *options,
+                                     int64_t vocab_size)
 {
-    TLMI_TRY(check_numbers(function, options));
     if (options->has_end_token && options->end_token >= vocab_size)
         return tlmi_fail(TLM_ERR_RANGE,
                          "%s: end_token %" PRIu32 " is outside the vocabulary of %" PRId64,
@@ -57,6 +57,12 @@ static tlm_status_t check_options(const char *function, const tlm_generate_optio
             return tlmi_fail(TLM_ERR_RANGE,
                              "%s: end token %" PRIu32 " is outside the vocabulary of %" PRId64,
                              function, options->more_end_tokens[i], vocab_size);
+    return TLM_OK;
+}
+
+static tlm_status_t check_stops(const char *function, const tlm_generate_options_t *options,
+                                int64_t vocab_size)
+{
     if (options->num_stop_sequences > 0)
         TLMI_REQUIRE(function, options->stop_sequences);
     for (size_t i = 0; i < options->num_stop_sequences; i++) {
@@ -67,16 +73,90 @@ static tlm_status_t check_options(const char *function, const tlm_generate_optio
                              i);
         TLMI_TRY(tlmi_check_ids(function, "stop sequence", stop->ids, stop->n, vocab_size));
     }
+    if (options->num_stop_strings > 0) {
+        TLMI_REQUIRE(function, options->stop_strings);
+        if (options->tokenizer == NULL)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "%s: %zu stop strings, but no tokenizer that makes text", function,
+                             options->num_stop_strings);
+    }
+    for (size_t i = 0; i < options->num_stop_strings; i++)
+        if (options->stop_strings[i].size == 0 || options->stop_strings[i].data == NULL)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: stop string %zu is empty", function, i);
+    return TLM_OK;
+}
+
+static tlm_status_t check_biases(const char *function, const tlm_generate_options_t *options,
+                                 int64_t vocab_size)
+{
+    if (options->num_logit_biases > 0)
+        TLMI_REQUIRE(function, options->logit_bias);
+    for (size_t i = 0; i < options->num_logit_biases; i++) {
+        const tlm_logit_bias_t *bias = &options->logit_bias[i];
+
+        if (bias->id >= vocab_size)
+            return tlmi_fail(TLM_ERR_RANGE,
+                             "%s: logit bias %zu is for token %" PRIu32
+                             ", outside the vocabulary of %" PRId64,
+                             function, i, bias->id, vocab_size);
+        if (isnan(bias->bias) || bias->bias == INFINITY)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "%s: logit bias %zu, for token %" PRIu32
+                             ", is %s, neither finite nor -inf",
+                             function, i, bias->id, TLMI_G(bias->bias));
+    }
+    return TLM_OK;
+}
+
+/* Resolves what happens past the context. */
+static tlm_status_t set_context_rules(tlm_generate_options_t *options, const char *function,
+                                      const tlm_model_options_t *model)
+{
+    const bool learned = model->position == TLM_POSITION_LEARNED;
+    const int64_t context = model->context_length;
+
+    if (options->past_context < TLM_PAST_CONTEXT_DEFAULT ||
+        options->past_context > TLM_PAST_CONTEXT_RECOMPUTE)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: past_context %" PRId32 " is unknown",
+                         function, options->past_context);
+    if (options->past_context == TLM_PAST_CONTEXT_DEFAULT)
+        options->past_context = learned ? TLM_PAST_CONTEXT_STOP : TLM_PAST_CONTEXT_SLIDE;
+    else if (options->past_context == TLM_PAST_CONTEXT_SLIDE && learned)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: a window cannot slide over the %" PRId64
+                         " learned positions of this model; past_context may be "
+                         "TLM_PAST_CONTEXT_STOP or TLM_PAST_CONTEXT_RECOMPUTE",
+                         function, context);
+    if (options->kept_tokens < -1 || options->kept_tokens >= context)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "%s: kept_tokens %" PRId64 " is not in -1 .. %" PRId64
+                         ", below the context",
+                         function, options->kept_tokens, context - 1);
+    if (options->kept_tokens == 0)
+        options->kept_tokens = context / 2 < TLMI_KEPT_TOKENS ? context / 2 : TLMI_KEPT_TOKENS;
+    else if (options->kept_tokens == -1)
+        options->kept_tokens = 0;
+    if (options->cache_type != TLM_FLOAT32 && options->cache_type != TLM_FLOAT16)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: a key-value cache of %s (cache_type %" PRId32
+                         "); it may be float32 or float16",
+                         function, tlmi_dtype_name(options->cache_type), options->cache_type);
     return TLM_OK;
 }
 
 tlm_status_t tlmi_generate_options_read(tlm_generate_options_t *known, const char *function,
-                                        const tlm_generate_options_t *options, int64_t vocab_size)
+                                        const tlm_generate_options_t *options,
+                                        const tlm_model_t *model)
 {
     static const tlm_generate_options_t defaults = TLM_GENERATE_OPTIONS_INIT;
+    const int64_t vocab_size = model->options.vocab_size;
 
     *known = defaults;
     if (options != NULL)
         TLMI_TRY(tlmi_options_read(function, known, TLMI_GENERATE_OPTIONS, options));
-    return check_options(function, known, vocab_size);
+    TLMI_TRY(check_numbers(function, known));
+    TLMI_TRY(check_end_tokens(function, known, vocab_size));
+    TLMI_TRY(check_stops(function, known, vocab_size));
+    TLMI_TRY(check_biases(function, known, vocab_size));
+    return set_context_rules(known, function, &model->options);
 }

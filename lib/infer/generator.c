@@ -1,9 +1,6 @@
-/* Sequences that a model continues at once. Each token follows from the logits that
- * tlm_model_forward computes for the last context_length tokens. Up to context_length, the cache makes
- * a token cost the work of one token, and the weights are read once for all sequences. Past it, every
- * position in the window moves, and rotary angles and keys with it, so the window is computed again. */
-#include "infer/infer_core.h"
-
+/* Sequences that a model continues at once. Each token follows from the logits of the model for the
+ * tokens before it. The cache makes a token cost the work of one token, and the weights are read
+ * once for all sequences. What happens past the context, docs/generation.md says. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -12,35 +9,8 @@
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/rng.h"
+#include "infer/generator_core.h"
 #include "kernels/vector_math.h"
-
-typedef struct sequence {
-    tlm_generate_options_t options;
-    tlm_ids_t *stops;       /* owned; their ids lie behind them in the same block */
-    tlmi_kv_cache_t *cache; /* NULL when it has ended */
-    uint32_t *tokens;       /* the end of the prompt, then the new ones */
-    size_t prompt_length, num_tokens, token_capacity;
-    size_t num_settled; /* new tokens that no stop sequence can take back */
-    float *log_probs;   /* of each new token */
-    size_t log_prob_capacity;
-    size_t num_top;
-    uint32_t *top_ids; /* (new tokens, num_top) */
-    size_t top_id_capacity;
-    float *top_log_probs; /* (new tokens, num_top) */
-    size_t top_log_prob_capacity;
-    uint8_t *seen; /* ids that have occurred, one bit each; NULL: no penalty */
-    int32_t state;
-} sequence_t;
-
-struct tlm_generator {
-    const tlm_model_t *model;
-    tlmi_inference_t *inference;
-    tlmi_sampler_t sampler;
-    float *logits; /* (logit_rows, vocab_size) */
-    size_t logit_rows;
-    sequence_t **sequences;
-    size_t num_sequences, capacity;
-};
 
 /* ---- Creating and freeing ------------------------------------------------------------------------------- */
 
@@ -62,26 +32,12 @@ fail:
     return status;
 }
 
-static void sequence_free(sequence_t *sequence)
-{
-    if (sequence == NULL)
-        return;
-    tlmi_kv_cache_free(sequence->cache);
-    tlmi_free(sequence->stops);
-    tlmi_free(sequence->tokens);
-    tlmi_free(sequence->log_probs);
-    tlmi_free(sequence->top_ids);
-    tlmi_free(sequence->top_log_probs);
-    tlmi_free(sequence->seen);
-    tlmi_free(sequence);
-}
-
 void tlm_generator_free(tlm_generator_t *generator)
 {
     if (generator == NULL)
         return;
     for (size_t i = 0; i < generator->num_sequences; i++)
-        sequence_free(generator->sequences[i]);
+        tlmi_sequence_free(generator->sequences[i]);
     tlmi_free(generator->sequences);
     tlmi_free(generator->logits);
     tlmi_sampler_release(&generator->sampler);
@@ -90,84 +46,6 @@ void tlm_generator_free(tlm_generator_t *generator)
 }
 
 /* ---- Adding ----------------------------------------------------------------------------- */
-
-static tlm_status_t copy_stops(sequence_t *sequence)
-{
-    const tlm_generate_options_t *options = &sequence->options;
-    size_t count = options->num_stop_sequences, ids = 0;
-
-    if (count == 0)
-        return TLM_OK;
-    for (size_t i = 0; i < count; i++)
-        if (!tlmi_add_size(&ids, ids, options->stop_sequences[i].n))
-            return tlmi_fail_overflow("stop sequences");
-    size_t bytes, id_bytes;
-    if (!tlmi_mul_size(&bytes, count, sizeof(tlm_ids_t)) ||
-        !tlmi_mul_size(&id_bytes, ids, sizeof(uint32_t)) || !tlmi_add_size(&bytes, bytes, id_bytes))
-        return tlmi_fail_overflow("stop sequences");
-    sequence->stops = tlmi_alloc(bytes, 1, "stop sequences");
-    if (sequence->stops == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    uint32_t *at = (uint32_t *)(sequence->stops + count);
-    for (size_t i = 0; i < count; i++) {
-        const tlm_ids_t *stop = &options->stop_sequences[i];
-
-        memcpy(at, stop->ids, stop->n * sizeof(*at));
-        sequence->stops[i] = (tlm_ids_t){at, stop->n};
-        at += stop->n;
-    }
-    sequence->options.stop_sequences = sequence->stops;
-    return TLM_OK;
-}
-
-static void mark_seen(sequence_t *sequence, const uint32_t *ids, size_t n)
-{
-    for (size_t i = 0; sequence->seen != NULL && i < n; i++)
-        sequence->seen[ids[i] >> 3] |= (uint8_t)(1 << (ids[i] & 7));
-}
-
-static tlm_status_t check_prompt(const char *function, const uint32_t *prompt, size_t n,
-                                 int64_t vocab_size)
-{
-    if (n == 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: the prompt is empty", function);
-    TLMI_REQUIRE(function, prompt);
-    return tlmi_check_ids(function, "prompt", prompt, n, vocab_size);
-}
-
-/* Fills a sequence whose options are set. */
-static tlm_status_t sequence_fill(sequence_t *sequence, const tlm_model_t *model,
-                                  const uint32_t *prompt, size_t prompt_length)
-{
-    const tlm_generate_options_t *options = &sequence->options;
-    const size_t context = (size_t)model->options.context_length;
-    const size_t vocab_size = (size_t)model->options.vocab_size;
-    /* Only the last window of the prompt matters. */
-    const size_t kept = prompt_length < context ? prompt_length : context;
-    const size_t room = context - kept;
-    const size_t new_tokens =
-        (uint64_t)options->max_tokens < room ? (size_t)options->max_tokens : room;
-
-    sequence->num_top =
-        options->num_top_log_probs < vocab_size ? options->num_top_log_probs : vocab_size;
-    TLMI_TRY(copy_stops(sequence));
-    if (options->repetition_penalty != 0.0 && options->repetition_penalty != 1.0) {
-        sequence->seen = tlmi_calloc(vocab_size / 8 + 1, 1, "the tokens of a sequence");
-        if (sequence->seen == NULL)
-            return TLM_ERR_OUT_OF_MEMORY;
-        mark_seen(sequence, prompt, prompt_length);
-    }
-    if (!tlmi_grow(&sequence->tokens, &sequence->token_capacity, kept, sizeof(*prompt),
-                   "generated tokens"))
-        return TLM_ERR_OUT_OF_MEMORY;
-    memcpy(sequence->tokens, prompt + (prompt_length - kept), kept * sizeof(*prompt));
-    sequence->prompt_length = sequence->num_tokens = kept;
-    if (options->max_tokens == 0)
-        sequence->state = TLM_GENERATION_LENGTH;
-    else
-        TLMI_TRY(tlmi_kv_cache_create(&sequence->cache, (int64_t)(kept + new_tokens)));
-    return TLM_OK;
-}
 
 /* Makes room for the logits of as many sequences as one step takes. */
 static tlm_status_t reserve_logits(tlm_generator_t *generator, size_t rows)
@@ -190,31 +68,41 @@ static tlm_status_t reserve_logits(tlm_generator_t *generator, size_t rows)
     return TLM_OK;
 }
 
+tlm_status_t tlmi_generator_take(size_t *index, tlm_generator_t *generator,
+                                 tlmi_sequence_t *sequence)
+{
+    const size_t n = generator->num_sequences + 1;
+    tlm_status_t status = reserve_logits(generator, n);
+
+    if (status == TLM_OK &&
+        !tlmi_grow(&generator->sequences, &generator->capacity, n, sizeof(*generator->sequences),
+                   "the sequences of a generator"))
+        status = TLM_ERR_OUT_OF_MEMORY;
+    if (status != TLM_OK) {
+        tlmi_sequence_free(sequence);
+        return status;
+    }
+    *index = generator->num_sequences;
+    generator->sequences[generator->num_sequences++] = sequence;
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_generator_add(size_t *sequence, tlm_generator_t *generator,
                                 const uint32_t *prompt, size_t prompt_length,
                                 const tlm_generate_options_t *options, const char *function)
 {
-    const int64_t vocab_size = generator->model->options.vocab_size;
     tlm_generate_options_t known;
+    tlmi_sequence_t *made;
 
-    TLMI_TRY(tlmi_generate_options_read(&known, function, options, vocab_size));
-    TLMI_TRY(check_prompt(function, prompt, prompt_length, vocab_size));
-    TLMI_TRY(reserve_logits(generator, generator->num_sequences + 1));
-    if (!tlmi_grow(&generator->sequences, &generator->capacity, generator->num_sequences + 1,
-                   sizeof(*generator->sequences), "the sequences of a generator"))
-        return TLM_ERR_OUT_OF_MEMORY;
-    sequence_t *made = tlmi_calloc(1, sizeof(*made), "a sequence");
-    if (made == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    made->options = known;
-    tlm_status_t status = sequence_fill(made, generator->model, prompt, prompt_length);
-    if (status != TLM_OK) {
-        sequence_free(made);
-        return status;
-    }
-    *sequence = generator->num_sequences;
-    generator->sequences[generator->num_sequences++] = made;
-    return TLM_OK;
+    TLMI_TRY(tlmi_generate_options_read(&known, function, options, generator->model));
+    if (prompt_length == 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: the prompt is empty", function);
+    TLMI_REQUIRE(function, prompt);
+    TLMI_TRY(tlmi_check_ids(function, "prompt", prompt, prompt_length,
+                            generator->model->options.vocab_size));
+    TLMI_TRY(
+        tlmi_sequence_create(&made, function, generator->model, prompt, prompt_length, &known));
+    return tlmi_generator_take(sequence, generator, made);
 }
 
 tlm_status_t tlm_generator_add(size_t *sequence, tlm_generator_t *generator, const uint32_t *prompt,
@@ -225,82 +113,75 @@ tlm_status_t tlm_generator_add(size_t *sequence, tlm_generator_t *generator, con
     return tlmi_generator_add(sequence, generator, prompt, prompt_length, options, "generator_add");
 }
 
-/* ---- Ending ----------------------------------------------------------------------------- */
+/* ---- Extending ---------------------------------------------------------------------------- */
 
-static size_t num_new(const sequence_t *sequence)
+/* Hands the cache of a sequence that has ended over to the one that takes its place, as far as both
+ * have the same tokens and rules. */
+static void move_cache(tlmi_sequence_t *to, tlmi_sequence_t *from, size_t shared)
 {
-    return sequence->num_tokens - sequence->prompt_length;
+    if (from->cache == NULL || to->cache == NULL || from->cache->dtype != to->cache->dtype)
+        return;
+    tlmi_kv_cache_t *cache = from->cache;
+    tlmi_kv_cache_truncate(cache, (int64_t)shared);
+    if (cache->shift > 0 &&
+        (cache->context != to->cache->context || cache->kept != to->cache->kept))
+        tlmi_kv_cache_clear(cache);
+    cache->context = to->cache->context;
+    cache->kept = to->cache->kept;
+    cache->limit = to->cache->limit > cache->capacity ? to->cache->limit : cache->capacity;
+    from->cache = to->cache; /* freed with it */
+    to->cache = cache;
 }
 
-static void end_sequence(sequence_t *sequence, int32_t state)
+static tlm_status_t check_extension(const char *function, const tlmi_sequence_t *sequence,
+                                    size_t index, size_t keep)
 {
-    sequence->state = state;
-    sequence->num_settled = num_new(sequence);
-    tlmi_kv_cache_free(sequence->cache);
-    sequence->cache = NULL;
-}
-
-/* Do the new tokens end in the first n ids? */
-static bool ends_in(const sequence_t *sequence, const uint32_t *ids, size_t n)
-{
-    return n <= num_new(sequence) &&
-           memcmp(sequence->tokens + sequence->num_tokens - n, ids, n * sizeof(*ids)) == 0;
-}
-
-/* Ends the sequence if its new tokens end in a stop sequence, which is removed. Otherwise tokens that
- * may begin a stop sequence do not count as settled. */
-static void look_for_stops(sequence_t *sequence)
-{
-    size_t held = 0;
-
-    for (size_t i = 0; i < sequence->options.num_stop_sequences; i++) {
-        const tlm_ids_t *stop = &sequence->stops[i];
-
-        if (ends_in(sequence, stop->ids, stop->n)) {
-            sequence->num_tokens -= stop->n;
-            end_sequence(sequence, TLM_GENERATION_STOP);
-            return;
-        }
-        for (size_t n = stop->n - 1; n > held; n--)
-            if (ends_in(sequence, stop->ids, n))
-                held = n;
-    }
-    sequence->num_settled = num_new(sequence) - held;
-}
-
-/* ---- Stepping --------------------------------------------------------------------------- */
-
-/* Makes room for one more token, before anything is computed. */
-static tlm_status_t reserve_token(sequence_t *sequence)
-{
-    size_t count = num_new(sequence) + 1, top = 0;
-
-    if (!tlmi_mul_size(&top, count, sequence->num_top))
-        return tlmi_fail_overflow("log-probabilities");
-    if (!tlmi_grow(&sequence->tokens, &sequence->token_capacity, sequence->num_tokens + 1,
-                   sizeof(*sequence->tokens), "generated tokens") ||
-        !tlmi_grow(&sequence->log_probs, &sequence->log_prob_capacity, count,
-                   sizeof(*sequence->log_probs), "log-probabilities") ||
-        !tlmi_grow(&sequence->top_ids, &sequence->top_id_capacity, top, sizeof(*sequence->top_ids),
-                   "log-probabilities") ||
-        !tlmi_grow(&sequence->top_log_probs, &sequence->top_log_prob_capacity, top,
-                   sizeof(*sequence->top_log_probs), "log-probabilities"))
-        return TLM_ERR_OUT_OF_MEMORY;
+    if (sequence->state == TLM_GENERATION_RUNNING)
+        return tlmi_fail(TLM_ERR_STATE, "%s: sequence %zu is still running", function, index);
+    if (keep > sequence->num_tokens)
+        return tlmi_fail(TLM_ERR_RANGE, "%s: keeping %zu tokens of sequence %zu, which has %zu",
+                         function, keep, index, sequence->num_tokens);
     return TLM_OK;
 }
 
-/* How many tokens of the window the cache lacks. At least the last one is computed, again if a step
- * failed after it. */
-static size_t num_fresh(sequence_t *sequence, size_t context)
+tlm_status_t tlm_generator_extend(tlm_generator_t *generator, size_t sequence, size_t keep,
+                                  const uint32_t *ids, size_t n,
+                                  const tlm_generate_options_t *options)
 {
-    size_t window = sequence->num_tokens < context ? sequence->num_tokens : context;
+    static const char function[] = "generator_extend";
+    tlm_generate_options_t known;
+    tlmi_sequence_t *old, *made;
 
-    if (sequence->num_tokens > context)
-        sequence->cache->length = 0;
-    if ((size_t)sequence->cache->length == window)
-        sequence->cache->length--;
-    return window - (size_t)sequence->cache->length;
+    TLMI_TRY(tlmi_generator_find(&old, function, generator, sequence));
+    const tlm_model_t *model = generator->model;
+    keep = keep == SIZE_MAX ? old->num_tokens : keep;
+    TLMI_TRY(check_extension(function, old, sequence, keep));
+    TLMI_TRY(tlmi_generate_options_read(&known, function, options, model));
+    if (n > 0)
+        TLMI_REQUIRE(function, ids);
+    TLMI_TRY(tlmi_check_ids(function, "ids", ids, n, model->options.vocab_size));
+    size_t all;
+    if (!tlmi_add_size(&all, keep, n))
+        return tlmi_fail_overflow("the tokens of a sequence");
+    if (all == 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: the prompt is empty", function);
+    uint32_t *tokens = tlmi_alloc(all, sizeof(*tokens), "the tokens of a sequence");
+    if (tokens == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    memcpy(tokens, old->tokens, keep * sizeof(*tokens));
+    if (n > 0)
+        memcpy(tokens + keep, ids, n * sizeof(*tokens));
+    tlm_status_t status = tlmi_sequence_create(&made, function, model, tokens, all, &known);
+    tlmi_free(tokens);
+    if (status != TLM_OK)
+        return status;
+    move_cache(made, old, keep);
+    tlmi_sequence_free(old);
+    generator->sequences[sequence] = made;
+    return TLM_OK;
 }
+
+/* ---- Choosing a token --------------------------------------------------------------------- */
 
 static tlm_status_t check_logits(const char *function, size_t index, const float *logits, int64_t n)
 {
@@ -314,11 +195,32 @@ static tlm_status_t check_logits(const char *function, size_t index, const float
     return TLM_OK;
 }
 
-static void note_log_probs(tlm_generator_t *generator, sequence_t *sequence, const float *logits,
-                           uint32_t id)
+/* After biases and the callback: numbers below infinity, not all excluded. */
+static tlm_status_t check_scores(const char *function, size_t index, const float *scores, int64_t n)
+{
+    int64_t left = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        if (isnan(scores[i]) || scores[i] == INFINITY)
+            return tlmi_fail(TLM_ERR_NON_FINITE,
+                             "%s: on_logits made the logit of token %" PRId64 " %s in sequence %zu",
+                             function, i, TLMI_G(scores[i]), index);
+        left += scores[i] != -INFINITY;
+    }
+    if (left == 0)
+        return tlmi_fail(
+            TLM_ERR_NON_FINITE,
+            "%s: no token is left to choose in sequence %zu: the logits of all %" PRId64
+            " tokens are -inf after logit_bias and on_logits",
+            function, index, n);
+    return TLM_OK;
+}
+
+static void note_log_probs(tlm_generator_t *generator, tlmi_sequence_t *sequence,
+                           const float *logits, uint32_t id)
 {
     const int64_t n = generator->model->options.vocab_size;
-    const size_t at = num_new(sequence), top = sequence->num_top;
+    const size_t at = tlmi_num_new(sequence), top = sequence->num_top;
     const double lse = tlmi_log_sum_exp(logits, generator->sampler.scores, n);
 
     sequence->log_probs[at] = (float)((double)logits[id] - lse);
@@ -336,34 +238,116 @@ static bool is_end_token(const tlm_generate_options_t *options, uint32_t id)
     return found;
 }
 
+/* Lets the callback see the logits, which become the sampler's scores. *chosen becomes its choice
+ * or UINT32_MAX, *goes_on whether the sequence does. */
+static tlm_status_t ask_callback(uint32_t *chosen, bool *goes_on, tlm_generator_t *generator,
+                                 size_t index, const float **scores, const char *function)
+{
+    const tlmi_sequence_t *sequence = generator->sequences[index];
+    const size_t vocab_size = (size_t)generator->model->options.vocab_size;
+    float *own = generator->sampler.scores;
+
+    if (*scores != own)
+        memcpy(own, *scores, vocab_size * sizeof(*own));
+    *scores = own;
+    *goes_on = sequence->options.on_logits(sequence->options.logits_user, index,
+                                           sequence->tokens + sequence->prompt_length,
+                                           tlmi_num_new(sequence), own, vocab_size, chosen) == 0;
+    if (*goes_on && *chosen != UINT32_MAX && *chosen >= vocab_size)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "%s: on_logits chose token %" PRIu32
+                         " in sequence %zu, outside the vocabulary of %zu",
+                         function, *chosen, index, vocab_size);
+    return TLM_OK;
+}
+
+/* Chooses the next token of a sequence from its logits; *goes_on: unless the callback ends it. */
+static tlm_status_t choose(uint32_t *id, bool *goes_on, tlm_generator_t *generator, size_t index,
+                           const float *logits, const char *function)
+{
+    const tlmi_sequence_t *sequence = generator->sequences[index];
+    const tlm_generate_options_t *options = &sequence->options;
+    const int64_t n = generator->model->options.vocab_size;
+
+    *goes_on = true;
+    *id = UINT32_MAX;
+    TLMI_TRY(check_logits(function, index, logits, n));
+    const float *scores = tlmi_sampler_score(&generator->sampler, options, logits, sequence->seen);
+    if (options->on_logits != NULL)
+        TLMI_TRY(ask_callback(id, goes_on, generator, index, &scores, function));
+    if (!*goes_on || *id != UINT32_MAX)
+        return TLM_OK;
+    if (scores != logits)
+        TLMI_TRY(check_scores(function, index, scores, n));
+    const double uniform =
+        tlmi_random_uniform(options->seed, TLMI_STREAM_SAMPLE, tlmi_num_new(sequence));
+    *id = tlmi_sampler_pick(&generator->sampler, options, scores, uniform);
+    return TLM_OK;
+}
+
+/* Why a sequence ends after the token that it has just got; TLM_GENERATION_RUNNING: it goes on. */
+static int32_t ending_after(const tlm_generator_t *generator, const tlmi_sequence_t *sequence)
+{
+    const tlm_generate_options_t *options = &sequence->options;
+    const size_t context = (size_t)generator->model->options.context_length;
+
+    if (tlmi_num_new(sequence) >= (uint64_t)options->max_tokens)
+        return TLM_GENERATION_LENGTH;
+    if (options->past_context == TLM_PAST_CONTEXT_STOP && sequence->num_tokens > context)
+        return TLM_GENERATION_CONTEXT;
+    return TLM_GENERATION_RUNNING;
+}
+
 /* Chooses the next token of a sequence and ends the sequence if that was the last. */
 static tlm_status_t take_token(tlm_generator_t *generator, size_t index, const float *logits,
                                const char *function)
 {
-    sequence_t *sequence = generator->sequences[index];
-    const tlm_generate_options_t *options = &sequence->options;
-    const size_t at = num_new(sequence);
-    tlm_status_t status =
-        check_logits(function, index, logits, generator->model->options.vocab_size);
+    tlmi_sequence_t *sequence = generator->sequences[index];
+    tlm_status_t status = TLM_OK;
+    bool goes_on;
+    uint32_t id;
 
+    if (sequence->options.max_tokens == 0) { /* only the prompt was wanted */
+        sequence->ending = TLM_GENERATION_LENGTH;
+        return tlmi_sequence_settle(sequence);
+    }
+    status = tlmi_kv_cache_check(sequence->cache, function, index);
+    if (status == TLM_OK)
+        status = choose(&id, &goes_on, generator, index, logits, function);
     if (status != TLM_OK) {
-        end_sequence(sequence, TLM_GENERATION_FAILED);
+        sequence->ending = TLM_GENERATION_FAILED;
+        (void)tlmi_sequence_settle(sequence); /* once more with the next step, if this failed */
         return status;
     }
-    const double uniform = tlmi_random_uniform(options->seed, TLMI_STREAM_SAMPLE, at);
-    const uint32_t id =
-        tlmi_sampler_pick(&generator->sampler, options, logits, sequence->seen, uniform);
-    if (is_end_token(options, id)) {
-        end_sequence(sequence, TLM_GENERATION_END);
-        return TLM_OK;
+    if (!goes_on) {
+        sequence->ending = TLM_GENERATION_CALLBACK;
+    } else if (is_end_token(&sequence->options, id)) {
+        sequence->ending = TLM_GENERATION_END;
+    } else {
+        note_log_probs(generator, sequence, logits, id);
+        tlmi_sequence_append(sequence, id);
+        sequence->ending = ending_after(generator, sequence);
     }
-    note_log_probs(generator, sequence, logits, id);
-    sequence->tokens[sequence->num_tokens++] = id;
-    mark_seen(sequence, &id, 1);
-    look_for_stops(sequence);
-    if (sequence->state == TLM_GENERATION_RUNNING && at + 1 == (size_t)options->max_tokens)
-        end_sequence(sequence, TLM_GENERATION_LENGTH);
-    return TLM_OK;
+    return tlmi_sequence_settle(sequence);
+}
+
+/* ---- Stepping --------------------------------------------------------------------------- */
+
+/* How many of the last tokens the cache lacks. At least the last one is computed, again if a step
+ * failed after it. */
+static size_t num_fresh(tlmi_sequence_t *sequence, size_t context)
+{
+    tlmi_kv_cache_t *cache = sequence->cache;
+    size_t window = sequence->num_tokens;
+
+    if (sequence->options.past_context == TLM_PAST_CONTEXT_RECOMPUTE && window > context) {
+        tlmi_kv_cache_clear(cache);
+        cache->is_window = true;
+        window = context;
+    }
+    if ((size_t)cache->length >= window)
+        tlmi_kv_cache_truncate(cache, (int64_t)window - 1);
+    return window - (size_t)cache->length;
 }
 
 /* Sequences that have one new token each and go through together. */
@@ -374,7 +358,8 @@ typedef struct group {
     int64_t n;
 } group_t;
 
-/* Logits that are not finite end one sequence only: *failure keeps the status for the end of the step. */
+/* A sequence that fails does not stop the others: *failure keeps the status for the end of the
+ * step. */
 static tlm_status_t run_group(tlm_generator_t *generator, group_t *group, tlm_status_t *failure,
                               const char *function)
 {
@@ -398,7 +383,7 @@ static tlm_status_t run_group(tlm_generator_t *generator, group_t *group, tlm_st
 static tlm_status_t run_window(tlm_generator_t *generator, size_t index, size_t fresh,
                                tlm_status_t *failure, const char *function)
 {
-    sequence_t *sequence = generator->sequences[index];
+    tlmi_sequence_t *sequence = generator->sequences[index];
 
     TLMI_TRY(tlmi_inference_advance(generator->logits, generator->inference, sequence->cache,
                                     sequence->tokens + sequence->num_tokens - fresh,
@@ -414,6 +399,17 @@ static bool is_running(const tlm_generator_t *generator, size_t index)
     return generator->sequences[index]->state == TLM_GENERATION_RUNNING;
 }
 
+/* Finishes what a failure has left undone, and takes memory before anything is computed. */
+static tlm_status_t prepare_step(tlm_generator_t *generator)
+{
+    for (size_t i = 0; i < generator->num_sequences; i++) {
+        TLMI_TRY(tlmi_sequence_settle(generator->sequences[i]));
+        if (is_running(generator, i))
+            TLMI_TRY(tlmi_sequence_reserve(generator->sequences[i]));
+    }
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_generator_step(size_t *num_running, tlm_generator_t *generator,
                                  const char *function)
 {
@@ -422,11 +418,9 @@ tlm_status_t tlmi_generator_step(size_t *num_running, tlm_generator_t *generator
     group_t group = {.n = 0};
     size_t running = 0;
 
-    for (size_t i = 0; i < generator->num_sequences; i++)
-        if (is_running(generator, i))
-            TLMI_TRY(reserve_token(generator->sequences[i]));
+    TLMI_TRY(prepare_step(generator));
     for (size_t i = 0; i < generator->num_sequences; i++) {
-        sequence_t *sequence = generator->sequences[i];
+        tlmi_sequence_t *sequence = generator->sequences[i];
         size_t fresh = is_running(generator, i) ? num_fresh(sequence, context) : 0;
 
         if (fresh > 1) {
@@ -451,72 +445,4 @@ tlm_status_t tlm_generator_step(size_t *num_running, tlm_generator_t *generator)
 {
     TLMI_REQUIRE("generator_step", generator);
     return tlmi_generator_step(num_running, generator, "generator_step");
-}
-
-/* ---- Reading ---------------------------------------------------------------------------- */
-
-static tlm_status_t find_sequence(sequence_t **out, const char *function,
-                                  const tlm_generator_t *generator, size_t index)
-{
-    TLMI_REQUIRE(function, generator);
-    if (index >= generator->num_sequences)
-        return tlmi_fail(TLM_ERR_RANGE, "%s: no sequence %zu; there are %zu", function, index,
-                         generator->num_sequences);
-    *out = generator->sequences[index];
-    return TLM_OK;
-}
-
-tlm_status_t tlm_generator_tokens(const uint32_t **ids, const float **log_probs, size_t *n,
-                                  const tlm_generator_t *generator, size_t sequence)
-{
-    sequence_t *found = NULL;
-
-    TLMI_REQUIRE("generator_tokens", n);
-    TLMI_TRY(find_sequence(&found, "generator_tokens", generator, sequence));
-    if (ids != NULL)
-        *ids = found->tokens + found->prompt_length;
-    if (log_probs != NULL)
-        *log_probs = found->log_probs;
-    *n = found->num_settled;
-    return TLM_OK;
-}
-
-tlm_status_t tlm_generator_top_log_probs(const uint32_t **ids, const float **log_probs, size_t *n,
-                                         const tlm_generator_t *generator, size_t sequence,
-                                         size_t position)
-{
-    sequence_t *found = NULL;
-
-    TLMI_REQUIRE("generator_top_log_probs", n);
-    TLMI_TRY(find_sequence(&found, "generator_top_log_probs", generator, sequence));
-    if (position >= found->num_settled)
-        return tlmi_fail(TLM_ERR_RANGE,
-                         "generator_top_log_probs: no settled token %zu; there are %zu", position,
-                         found->num_settled);
-    if (ids != NULL)
-        *ids = found->top_ids + position * found->num_top;
-    if (log_probs != NULL)
-        *log_probs = found->top_log_probs + position * found->num_top;
-    *n = found->num_top;
-    return TLM_OK;
-}
-
-tlm_status_t tlm_generator_state(int32_t *state, const tlm_generator_t *generator, size_t sequence)
-{
-    sequence_t *found = NULL;
-
-    TLMI_REQUIRE("generator_state", state);
-    TLMI_TRY(find_sequence(&found, "generator_state", generator, sequence));
-    *state = found->state;
-    return TLM_OK;
-}
-
-tlm_status_t tlm_generator_stop(tlm_generator_t *generator, size_t sequence)
-{
-    sequence_t *found = NULL;
-
-    TLMI_TRY(find_sequence(&found, "generator_stop", generator, sequence));
-    if (found->state == TLM_GENERATION_RUNNING)
-        end_sequence(found, TLM_GENERATION_STOPPED);
-    return TLM_OK;
 }

@@ -1,7 +1,7 @@
-/* The forward pass without a graph, over key-value caches. A prompt goes through in chunks, as matrix
- * products. The single tokens of a step go through as dot products with the rows of the weights,
- * which a matrix product would copy first: each row is read once for all sequences and gives each of
- * them the bits that it would get alone. */
+/* The forward pass without a graph, over key-value caches. A prompt goes through in chunks, as
+ * matrix products. The single tokens of a step go through as dot products with the rows of the
+ * weights, which a matrix product would copy first: each row is read once for all sequences and
+ * gives each of them the bits that it would get alone. */
 #include "infer/infer_core.h"
 
 #include <math.h>
@@ -15,7 +15,6 @@
 #include "tensor/tensor_core.h"
 
 enum {
-    CHUNK_TOKENS = 128,   /* of a prompt at a time: bounds the buffers */
     MOST_WEIGHTS = 32768, /* in one task of a step's projection */
     LEAST_WEIGHTS = 8192, /* fewer are not worth waking a thread */
     NORM_ROWS = 16        /* in one task */
@@ -24,13 +23,13 @@ enum {
 struct tlmi_inference {
     const tlm_model_t *model;
     tlmi_attention_buffers_t attention;
-    float *x;         /* (CHUNK_TOKENS, d_model): the residual stream */
-    float *normed;    /* (CHUNK_TOKENS, d_model) */
-    float *query;     /* (CHUNK_TOKENS, q_width), and attention's result */
-    float *key;       /* (CHUNK_TOKENS, kv_width) */
-    float *value;     /* (CHUNK_TOKENS, kv_width) */
-    float *gate;      /* (CHUNK_TOKENS, d_ff) */
-    float *up;        /* (CHUNK_TOKENS, d_ff) */
+    float *x;         /* (TLMI_CHUNK_TOKENS, d_model): the residual stream */
+    float *normed;    /* (TLMI_CHUNK_TOKENS, d_model) */
+    float *query;     /* (TLMI_CHUNK_TOKENS, q_width), and attention's result */
+    float *key;       /* (TLMI_CHUNK_TOKENS, kv_width) */
+    float *value;     /* (TLMI_CHUNK_TOKENS, kv_width) */
+    float *gate;      /* (TLMI_CHUNK_TOKENS, d_ff) */
+    float *up;        /* (TLMI_CHUNK_TOKENS, d_ff) */
     float *gain;      /* (the widest vector): room for the gains of a norm that are not float32 */
     float *bias;      /* the same for biases */
     float *quantized; /* (TLMI_STEP_ROWS, widest input): room for tlmi_quantize_rows */
@@ -75,7 +74,7 @@ static int64_t widest_vector(const tlm_model_t *model)
 tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *model)
 {
     const tlm_model_options_t *options = &model->options;
-    const int64_t d = options->d_model, kv = model->shape.kv_width, n = CHUNK_TOKENS;
+    const int64_t d = options->d_model, kv = model->shape.kv_width, n = TLMI_CHUNK_TOKENS;
     tlmi_inference_t *made = tlmi_calloc(1, sizeof(*made), "the buffers of generation");
 
     if (made == NULL)
@@ -139,7 +138,8 @@ static tlmi_weight_t weight_of(const tlm_model_t *model, int64_t layer, int32_t 
     return tensor == NULL ? (tlmi_weight_t){.data = NULL} : tlmi_weight_of(tensor);
 }
 
-/* How many outputs one task computes: there are enough tasks that no thread waits long for the last. */
+/* How many outputs one task computes: there are enough tasks that no thread waits long for the
+ * last. */
 static int64_t step_task_outputs(int64_t outputs, int64_t d_in)
 {
     enum { TASKS = 8, UNIT = 4 };
@@ -395,7 +395,8 @@ static tlm_status_t feed_forward_sublayer(tlmi_inference_t *inference, int64_t l
 typedef tlm_status_t (*sublayer_fn)(tlmi_inference_t *inference, int64_t layer,
                                     const tlmi_new_tokens_t *tokens, int32_t norm_change);
 
-/* x becomes norm_after(x + norm_change(f(norm_before(x)))), with the norms that the sublayer has. */
+/* x becomes norm_after(x + norm_change(f(norm_before(x)))), with the norms that the sublayer
+ * has. */
 static tlm_status_t run_sublayer(tlmi_inference_t *inference, int64_t layer,
                                  const tlmi_new_tokens_t *tokens, const tlmi_sublayer_t *sublayer,
                                  sublayer_fn f)
@@ -424,8 +425,7 @@ static void embed(tlmi_inference_t *inference, const tlmi_new_tokens_t *tokens, 
             tlmi_vec_scale(x, x, tlmi_embedding_scale(&model->options), d);
         if (positions != NULL) {
             const tlmi_weight_t table = tlmi_weight_of(positions);
-            const tlmi_kv_cache_t *cache = tokens->caches[row / tokens->per_cache];
-            const int64_t position = cache->length + row % tokens->per_cache;
+            const int64_t position = tlmi_new_position(tokens, row);
 
             tlmi_vec_add(x, x, tlmi_weight_row(&table, position, inference->gain), d);
         }
@@ -434,23 +434,29 @@ static void embed(tlmi_inference_t *inference, const tlmi_new_tokens_t *tokens, 
               tlmi_new_rows(tokens) * d);
 }
 
-/* Makes room for n more tokens in each cache; at most CHUNK_TOKENS of them go through at a time. */
+/* Makes room for n more tokens in each cache, of which at most TLMI_CHUNK_TOKENS go through at a
+ * time. */
 static tlm_status_t reserve(tlmi_inference_t *inference, tlmi_kv_cache_t *const *caches,
                             int64_t num_caches, int64_t n)
 {
-    int64_t longest = 0;
+    tlmi_attention_needs_t needs = {.queries = n < TLMI_CHUNK_TOKENS ? n : TLMI_CHUNK_TOKENS};
 
     for (int64_t i = 0; i < num_caches; i++) {
-        int64_t length = caches[i]->length + n;
+        const tlmi_kv_cache_t *cache = caches[i];
+        const int64_t length = cache->length + n, all = tlmi_kv_cache_rows(cache) + n;
+        const int64_t rows = cache->context > 0 && all > cache->limit ? cache->limit : all;
 
-        TLMI_TRY(tlmi_kv_cache_reserve(caches[i], inference->model, length));
-        longest = length > longest ? length : longest;
+        TLMI_TRY(tlmi_kv_cache_reserve(caches[i], inference->model, rows));
+        needs.positions = length > needs.positions ? length : needs.positions;
+        needs.rows = rows > needs.rows ? rows : needs.rows;
+        needs.late = needs.late || (cache->context > 0 && length > cache->context);
+        needs.float16 = needs.float16 || cache->dtype == TLM_FLOAT16;
     }
-    return tlmi_attention_buffers_reserve(&inference->attention, inference->model, longest,
-                                          n < CHUNK_TOKENS ? n : CHUNK_TOKENS);
+    return tlmi_attention_buffers_reserve(&inference->attention, inference->model, &needs);
 }
 
-/* Runs new tokens, at most CHUNK_TOKENS, through all blocks: x becomes the output of the last one. */
+/* Runs new tokens, at most TLMI_CHUNK_TOKENS, through all blocks: x becomes the output of the last
+ * one. */
 static tlm_status_t run_blocks(tlmi_inference_t *inference, const tlmi_new_tokens_t *tokens,
                                const uint32_t *ids)
 {
@@ -458,6 +464,9 @@ static tlm_status_t run_blocks(tlmi_inference_t *inference, const tlmi_new_token
                                                            feed_forward_sublayer};
     const tlm_model_t *model = inference->model;
 
+    for (int64_t i = 0; i < tokens->num_caches; i++)
+        tlmi_kv_cache_slide(tokens->caches[i], model, tokens->per_cache);
+    tlmi_attention_start(&inference->attention, model, tokens);
     embed(inference, tokens, ids);
     for (int64_t layer = 0; layer < model->options.num_layers; layer++)
         for (int32_t i = 0; i < TLMI_NUM_SUBLAYERS; i++)
@@ -505,7 +514,7 @@ tlm_status_t tlmi_inference_advance(float *logits, tlmi_inference_t *inference,
 
     TLMI_TRY(reserve(inference, &cache, 1, n));
     for (int64_t done = 0; done < n; done += tokens.per_cache) {
-        tokens.per_cache = n - done < CHUNK_TOKENS ? n - done : CHUNK_TOKENS;
+        tokens.per_cache = n - done < TLMI_CHUNK_TOKENS ? n - done : TLMI_CHUNK_TOKENS;
         TLMI_TRY(run_blocks(inference, &tokens, ids + done));
     }
     return output_rows(logits, inference, tokens.per_cache - 1, 1, true);
@@ -562,7 +571,7 @@ tlm_status_t tlmi_inference_score(float *log_probs, tlmi_inference_t *inference,
         return TLM_ERR_OUT_OF_MEMORY;
     TLMI_TRY(reserve(inference, &cache, 1, n));
     for (int64_t done = 0; done < n; done += tokens.per_cache) {
-        tokens.per_cache = n - done < CHUNK_TOKENS ? n - done : CHUNK_TOKENS;
+        tokens.per_cache = n - done < TLMI_CHUNK_TOKENS ? n - done : TLMI_CHUNK_TOKENS;
         TLMI_TRY(run_blocks(inference, &tokens, ids + done));
         TLMI_TRY(score_rows(log_probs + done, inference, targets + done,
                             skip > done ? skip - done : 0, tokens.per_cache));

@@ -1,8 +1,9 @@
-/* From logits to a token. Two tables below say in which order: what changes scores, then the
- * temperature, which makes weights of them, then the cuts, which leave fewer candidates, then the draw.
+/* From logits to a token. Two tables below say in which order: what changes scores, then
+ * (elsewhere) the callback on logits, then the temperature, which makes weights of them, then the
+ * cuts, which leave fewer candidates, then the draw.
  *
- * To add a way of sampling: a field in tlm_generate_options_t with its check in generate_options.c, one
- * function here and its row in a table. docs/generation.md has the steps. */
+ * To add a way of sampling: a field in tlm_generate_options_t with its check in generate_options.c,
+ * one function here and its row in a table. docs/generation.md has the steps. */
 #include "infer/infer_core.h"
 
 #include <float.h>
@@ -100,9 +101,9 @@ static uint32_t likeliest(const float *scores, int64_t n)
 
 /* ---- Candidates ------------------------------------------------------------------------- */
 
-/* What is left of the vocabulary on the way to one token. The candidates are all ids in their order,
- * or after the first cut that ranks them the likeliest ones, in that order. Those that a cut drops
- * without ranking get the weight 0. */
+/* What is left of the vocabulary on the way to one token. The candidates are all ids in their
+ * order, or after the first cut that ranks them the likeliest ones, in that order. Those that a cut
+ * drops without ranking get the weight 0. */
 typedef struct choice {
     tlmi_sampler_t
         *sampler; /* its weights are those of ids, relative to the likeliest, which has 1 */
@@ -136,12 +137,30 @@ static double ranked_weight(choice_t *choice, int64_t i)
 
 /* ---- Changes of scores ------------------------------------------------------------------ */
 
-/* Scores stay finite, whatever the options are: with infinite ones differences would be NaN. */
+/* Scores stay finite, whatever the options are: with infinite ones differences would be NaN. Only
+ * -INFINITY, of tokens that are excluded, stays as it is. */
 static float finite_score(double score)
 {
     const double most = (double)FLT_MAX;
 
     return (float)(score > most ? most : score < -most ? -most : score);
+}
+
+static void add_biases(choice_t *choice)
+{
+    const tlm_generate_options_t *options = choice->options;
+    tlmi_sampler_t *sampler = choice->sampler;
+
+    if (options->num_logit_biases == 0)
+        return;
+    memcpy(sampler->scores, choice->scores, (size_t)sampler->vocab_size * sizeof(float));
+    for (size_t i = 0; i < options->num_logit_biases; i++) {
+        float *score = &sampler->scores[options->logit_bias[i].id];
+        const double sum = (double)*score + (double)options->logit_bias[i].bias;
+
+        *score = sum == -INFINITY ? -INFINITY : finite_score(sum);
+    }
+    choice->scores = sampler->scores;
 }
 
 /* Keskar et al. 2019, as Hugging Face applies it: towards smaller scores on either side of 0. */
@@ -157,7 +176,7 @@ static void penalize_repetition(choice_t *choice)
 
         if (tlmi_has_bit(choice->seen, i))
             score = score < 0.0 ? score * penalty : score / penalty;
-        sampler->scores[i] = finite_score(score);
+        sampler->scores[i] = choice->scores[i] == -INFINITY ? -INFINITY : finite_score(score);
     }
     choice->scores = sampler->scores;
 }
@@ -165,6 +184,7 @@ static void penalize_repetition(choice_t *choice)
 typedef void (*sampling_step_t)(choice_t *choice);
 
 static const sampling_step_t score_steps[] = {
+    add_biases,
     penalize_repetition,
 };
 
@@ -258,14 +278,22 @@ static uint32_t draw(const choice_t *choice, double uniform)
     return chosen;
 }
 
-uint32_t tlmi_sampler_pick(tlmi_sampler_t *sampler, const tlm_generate_options_t *options,
-                           const float *logits, const uint8_t *seen, double uniform)
+const float *tlmi_sampler_score(tlmi_sampler_t *sampler, const tlm_generate_options_t *options,
+                                const float *logits, const uint8_t *seen)
 {
     choice_t choice = {sampler, options, seen, logits, 0, sampler->vocab_size, 0.0};
 
     for (size_t i = 0; i < sizeof(score_steps) / sizeof(score_steps[0]); i++)
         score_steps[i](&choice);
-    uint32_t first = likeliest(choice.scores, choice.count);
+    return choice.scores;
+}
+
+uint32_t tlmi_sampler_pick(tlmi_sampler_t *sampler, const tlm_generate_options_t *options,
+                           const float *scores, double uniform)
+{
+    choice_t choice = {sampler, options, NULL, scores, 0, sampler->vocab_size, 0.0};
+    uint32_t first = likeliest(scores, choice.count);
+
     if (options->temperature == 0.0)
         return first;
     weigh(&choice, first);

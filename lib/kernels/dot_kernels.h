@@ -1,9 +1,9 @@
-/* Dot products of float32 vectors with rows of one element type: a template, included by
- * vector_kernels.h once per type, which defines
+/* Dot products of float32 vectors with rows of one element type, and weighted sums of such rows: a
+ * template, included by vector_kernels.h once per type, which defines
  *
- *   ROW                   an element of a row
- *   LOAD_ROW(row, i, n)   a vector of row[i..] as floats, 0 from n on
- *   NAMED(name)           the names of the type's functions
+ * ROW an element of a row LOAD_ROW(row, i, n) a vector of row[i..] as floats, 0 from n on
+ * NAMED(name) the names of the type's functions WEIGHTED_ROWS if it is to have weighted sums of
+ * rows
  *
  * The additions are those of the float32 kernel in the same order, so a row of another type gives
  * the same bits as its values converted to floats. */
@@ -112,6 +112,39 @@ KERNEL void NAMED(dot_tile)(float *out, int64_t out_stride, const float *x, int6
         (out + t * out_stride + r, x + t * x_stride, rows + r * stride, stride, some, n);
     }
 }
+
+#ifdef WEIGHTED_ROWS
+/* Takes columns in pairs of vectors. The rows go to PHASES sums in turn, so that their additions
+ * overlap. */
+KERNEL void NAMED(weighted_rows)(float *out, const float *weights, const ROW *rows, int64_t stride,
+                                 int64_t num_rows, int64_t n)
+{
+    enum { PHASES = 4 };
+    FOR_VECTORS(n, 2 * WIDTH, {
+        V sums[PHASES][2];
+        for (int p = 0; p < PHASES; p++)
+            sums[p][0] = sums[p][1] = v_set(0.0f);
+        int64_t r = 0;
+        for (; r + PHASES <= num_rows; r += PHASES)
+            for (int p = 0; p < PHASES; p++) {
+                const ROW *row = rows + (r + p) * stride;
+                V w = v_set(weights[r + p]);
+                sums[p][0] = v_fma(w, LOAD_ROW(row, i, end), sums[p][0]);
+                sums[p][1] = v_fma(w, LOAD_ROW(row, i + WIDTH, end), sums[p][1]);
+            }
+        for (; r < num_rows; r++) {
+            const ROW *row = rows + r * stride;
+            V w = v_set(weights[r]);
+            sums[0][0] = v_fma(w, LOAD_ROW(row, i, end), sums[0][0]);
+            sums[0][1] = v_fma(w, LOAD_ROW(row, i + WIDTH, end), sums[0][1]);
+        }
+        for (int k = 0; k < 2; k++)
+            v_store(out, i + k * WIDTH, end,
+                    v_add(v_add(sums[0][k], sums[1][k]), v_add(sums[2][k], sums[3][k])));
+    });
+}
+#undef WEIGHTED_ROWS
+#endif
 
 #undef ROW
 #undef LOAD_ROW

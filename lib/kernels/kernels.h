@@ -37,6 +37,9 @@
     K(weighted_rows, void,                                                                         \
       (float *out, const float *weights, const float *rows, int64_t stride, int64_t num_rows,      \
        int64_t n))                                                                                 \
+    K(weighted_rows_f16, void,                                                                     \
+      (float *out, const float *weights, const uint16_t *rows, int64_t stride, int64_t num_rows,   \
+       int64_t n))                                                                                 \
     K(sum_squares, double, (const float *x, int64_t n))                                            \
     K(add, void, (float *y, const float *a, const float *b, int64_t n))                            \
     K(mul, void, (float *y, const float *a, const float *b, int64_t n))                            \

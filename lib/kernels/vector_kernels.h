@@ -55,13 +55,14 @@ KERNEL float kernel_sum(const float *x, int64_t n)
     return sum_lanes(sums);
 }
 
-/* ---- Dot products with rows of each element type ---------------------------------------- */
+/* ---- Dot products with rows of each element type, and their weighted sums ---------------- */
 
 enum { TILE = WIDTH == 16 ? 4 : 2 }; /* as many sums as the registers can hold */
 
 #define ROW                 float
 #define LOAD_ROW(row, i, n) v_load(row, i, n, 0.0f)
 #define NAMED(name)         kernel_##name
+#define WEIGHTED_ROWS
 #include "kernels/dot_kernels.h"
 
 #define ROW                 uint16_t
@@ -72,39 +73,10 @@ enum { TILE = WIDTH == 16 ? 4 : 2 }; /* as many sums as the registers can hold *
 #define ROW                 uint16_t
 #define LOAD_ROW(row, i, n) v_load_f16(row, i, n)
 #define NAMED(name)         kernel_##name##_f16
+#define WEIGHTED_ROWS
 #include "kernels/dot_kernels.h"
 
 /* ---- Other sums ------------------------------------------------------------------------- */
-
-/* Takes columns in pairs of vectors. The rows go to PHASES sums in turn, so that their additions
- * overlap. */
-KERNEL void kernel_weighted_rows(float *out, const float *weights, const float *rows,
-                                 int64_t stride, int64_t num_rows, int64_t n)
-{
-    enum { PHASES = 4 };
-    FOR_VECTORS(n, 2 * WIDTH, {
-        V sums[PHASES][2];
-        for (int p = 0; p < PHASES; p++)
-            sums[p][0] = sums[p][1] = v_set(0.0f);
-        int64_t r = 0;
-        for (; r + PHASES <= num_rows; r += PHASES)
-            for (int p = 0; p < PHASES; p++) {
-                const float *row = rows + (r + p) * stride;
-                V w = v_set(weights[r + p]);
-                sums[p][0] = v_fma(w, v_load(row, i, end, 0.0f), sums[p][0]);
-                sums[p][1] = v_fma(w, v_load(row, i + WIDTH, end, 0.0f), sums[p][1]);
-            }
-        for (; r < num_rows; r++) {
-            const float *row = rows + r * stride;
-            V w = v_set(weights[r]);
-            sums[0][0] = v_fma(w, v_load(row, i, end, 0.0f), sums[0][0]);
-            sums[0][1] = v_fma(w, v_load(row, i + WIDTH, end, 0.0f), sums[0][1]);
-        }
-        for (int k = 0; k < 2; k++)
-            v_store(out, i + k * WIDTH, end,
-                    v_add(v_add(sums[0][k], sums[1][k]), v_add(sums[2][k], sums[3][k])));
-    });
-}
 
 KERNEL double kernel_sum_squares(const float *x, int64_t n)
 {

@@ -47,6 +47,12 @@ void tlmi_vec_weighted_rows(float *out, const float *weights, const float *rows,
     tlmi_kernels()->weighted_rows(out, weights, rows, stride, num_rows, n);
 }
 
+void tlmi_vec_weighted_rows_f16(float *out, const float *weights, const uint16_t *rows,
+                                int64_t stride, int64_t num_rows, int64_t n)
+{
+    tlmi_kernels()->weighted_rows_f16(out, weights, rows, stride, num_rows, n);
+}
+
 double tlmi_vec_sum_squares(const float *x, int64_t n)
 {
     return tlmi_kernels()->sum_squares(x, n);

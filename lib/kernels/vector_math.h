@@ -26,6 +26,9 @@ void tlmi_vec_dot_tile(float *out, int64_t out_stride, const float *x, int64_t x
 /* out[j] = sum over r of weights[r] rows[r * stride + j] for j < n; 0 if there are no rows */
 void tlmi_vec_weighted_rows(float *out, const float *weights, const float *rows, int64_t stride,
                             int64_t num_rows, int64_t n);
+/* The same with rows of float16: the bits of the rows converted to floats. */
+void tlmi_vec_weighted_rows_f16(float *out, const float *weights, const uint16_t *rows,
+                                int64_t stride, int64_t num_rows, int64_t n);
 double tlmi_vec_sum_squares(const float *x, int64_t n); /* float64 lanes */
 
 void tlmi_vec_add(float *y, const float *a, const float *b, int64_t n);

@@ -175,7 +175,11 @@ SIZE(tlm_ids_t, 16);
 FIELD(tlm_ids_t, ids, 0, 8);
 FIELD(tlm_ids_t, n, 8, 8);
 
-SIZE(tlm_generate_options_t, 128);
+SIZE(tlm_logit_bias_t, 8);
+FIELD(tlm_logit_bias_t, id, 0, 4);
+FIELD(tlm_logit_bias_t, bias, 4, 4);
+
+SIZE(tlm_generate_options_t, 200);
 FIELD(tlm_generate_options_t, size, 0, 8);
 FIELD(tlm_generate_options_t, max_tokens, 8, 8);
 FIELD(tlm_generate_options_t, temperature, 16, 8);
@@ -193,7 +197,19 @@ FIELD(tlm_generate_options_t, num_stop_sequences, 80, 8);
 FIELD(tlm_generate_options_t, num_top_log_probs, 88, 4);
 FIELD(tlm_generate_options_t, num_more_end_tokens, 92, 4);
 FIELD(tlm_generate_options_t, more_end_tokens, 96, 28);
-FIELD(tlm_generate_options_t, reserved3, 124, 4);
+FIELD(tlm_generate_options_t, past_context, 124, 4);
+FIELD(tlm_generate_options_t, tokenizer, 128, 8);
+FIELD(tlm_generate_options_t, stop_strings, 136, 8);
+FIELD(tlm_generate_options_t, num_stop_strings, 144, 8);
+FIELD(tlm_generate_options_t, logit_bias, 152, 8);
+FIELD(tlm_generate_options_t, num_logit_biases, 160, 8);
+FIELD(tlm_generate_options_t, on_logits, 168, 8);
+FIELD(tlm_generate_options_t, logits_user, 176, 8);
+FIELD(tlm_generate_options_t, kept_tokens, 184, 8);
+FIELD(tlm_generate_options_t, cache_type, 192, 4);
+FIELD(tlm_generate_options_t, skip_special_tokens, 196, 1);
+FIELD(tlm_generate_options_t, keeps_cache, 197, 1);
+FIELD(tlm_generate_options_t, reserved3, 198, 2);
 
 SIZE(tlm_model_file_options_t, 72);
 FIELD(tlm_model_file_options_t, size, 0, 8);
@@ -450,6 +466,12 @@ VALUE(TLM_GENERATION_END, 2);
 VALUE(TLM_GENERATION_STOP, 3);
 VALUE(TLM_GENERATION_STOPPED, 4);
 VALUE(TLM_GENERATION_FAILED, 5);
+VALUE(TLM_GENERATION_CONTEXT, 6);
+VALUE(TLM_GENERATION_CALLBACK, 7);
+VALUE(TLM_PAST_CONTEXT_DEFAULT, 0);
+VALUE(TLM_PAST_CONTEXT_SLIDE, 1);
+VALUE(TLM_PAST_CONTEXT_STOP, 2);
+VALUE(TLM_PAST_CONTEXT_RECOMPUTE, 3);
 
 int main(void)
 {

@@ -16,7 +16,7 @@ BELOW = {
     "tensor": "base kernels",
     "nn": "base kernels tensor",
     "model": "base kernels tensor nn",
-    "infer": "base kernels tensor nn model",
+    "infer": "base kernels tensor nn model formats tokenizer",
     "optim": "base kernels tensor",
     "formats": "base",
     "data": "base formats tokenizer",

@@ -40,7 +40,7 @@ static void check_parameters(const tlm_model_t *model, const char *name)
 
 /* ---- Generation ------------------------------------------------------------------------- */
 
-/* A greedy and a sampled sequence at once, past the context, so that the window slides. */
+/* A greedy and a sampled sequence at once, past the context, so that the window is computed again. */
 static void check_sequences(tlm_model_t *model, const char *prefix)
 {
     static const char *const names[] = {"greedy", "sampled"};
@@ -51,6 +51,7 @@ static void check_sequences(tlm_model_t *model, const char *prefix)
     char name[64];
 
     options.max_tokens = GENERATED;
+    options.past_context = TLM_PAST_CONTEXT_RECOMPUTE;
     ASSERT_OK(tlm_generator_create(&generator, model));
     ASSERT_OK(tlm_generator_add(&sequence, generator, prompt, COUNT(prompt), &options));
     options.temperature = 0.9;
@@ -96,6 +97,7 @@ static void check_one_call(tlm_model_t *model, const char *prefix)
     size_t n;
 
     options.max_tokens = 2 * GENERATED;
+    options.past_context = TLM_PAST_CONTEXT_RECOMPUTE;
     options.temperature = 1.0;
     options.seed = 23;
     ASSERT_OK(tlm_model_generate(&ids, &n, model, prompt, COUNT(prompt), &options, NULL, NULL));

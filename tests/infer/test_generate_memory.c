@@ -1,6 +1,6 @@
-/* Memory of generation and scoring: it follows the tokens that are there, not the context length that a
- * model's options or file state, nor the length of a text beyond the context. Every allocation of the
- * program goes through counters. */
+/* Memory of generation and scoring: it follows the tokens that are there, not the context length
+ * that a model's options or file state, nor the length of a text beyond the context. Every
+ * allocation of the program goes through counters. */
 #include "count_memory.h"
 #include "io_support.h"
 #include "run_suite.h"
@@ -62,8 +62,8 @@ START_TEST(generation_follows_its_tokens)
             long long few = generate(expected, small, prompts[i], 100, new_tokens);
             long long many = generate(ids, large, prompts[i], INT64_MAX, new_tokens);
             double tokens = (double)(prompts[i] + new_tokens);
-            /* Keys, values, rotations; scores of the threads for blocks of 32 queries; half as much again
-             * and a bit to grow, and the old beside the new while growing. */
+            /* Keys, values, rotations; scores of the threads for blocks of 32 queries; half as much
+             * again and a bit to grow, and the old beside the new while growing. */
             double keys = 2 * 3 * WIDTH * 4 + WIDTH / 2 * 4, scores = THREADS * 32 * 4;
             double bound = (double)few + 2.5 * (tokens + 64) * (keys + scores);
 

@@ -59,6 +59,9 @@ static size_t make_prompt(uint32_t *prompt, tlm_generate_options_t *options, int
     options->has_end_token = i % 6 == 0;
     options->end_token = 3;
     options->seed = (uint64_t)i;
+    options->past_context = i % 5 == 1 ? TLM_PAST_CONTEXT_RECOMPUTE : TLM_PAST_CONTEXT_SLIDE;
+    options->kept_tokens = i % 8 - 1;
+    options->cache_type = i % 3 == 1 ? TLM_FLOAT16 : TLM_FLOAT32;
     return n;
 }
 
@@ -158,6 +161,7 @@ START_TEST(log_probabilities_are_those_of_the_forward_pass)
     options.temperature = 1.3;
     options.repetition_penalty = 1.2;
     options.num_top_log_probs = _i == 0 ? 5 : 1000;
+    options.past_context = TLM_PAST_CONTEXT_RECOMPUTE;
     ASSERT_OK(tlm_generator_create(&generator, model));
     ASSERT_OK(tlm_generator_add(&sequence, generator, sequence_ids, 3, &options));
     do

@@ -102,6 +102,12 @@ static void call_weighted_rows(const tlmi_kernels_t *k, data_t *d, int64_t n)
     k->weighted_rows(Y(d, 0), X(d, 0), X(d, 1), n + 1, 7, n);
 }
 
+static const double tolerance_weighted_rows_f16 = CLOSE;
+static void call_weighted_rows_f16(const tlmi_kernels_t *k, data_t *d, int64_t n)
+{
+    k->weighted_rows_f16(Y(d, 0), X(d, 0), d->f16 + d->shift, n + 1, 7, n);
+}
+
 static const double tolerance_sum_squares = EXACT; /* the products are exact in float64 */
 static void call_sum_squares(const tlmi_kernels_t *k, data_t *d, int64_t n)
 {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "base/dtype.h"
 #include "kernels/vector_math.h"
 
 enum { MAX_N = 67, GUARD = 8 };
@@ -490,6 +491,30 @@ START_TEST(test_weighted_rows)
 }
 END_TEST
 
+START_TEST(test_weighted_rows_of_float16)
+{
+    enum { ROWS = 11, N = 70 };
+    if (!set_level(_i))
+        return;
+    float weights[ROWS], rows[ROWS * (N + 2)], out[N + 1], want[N];
+    uint16_t halves[ROWS * (N + 2)];
+    for (int i = 0; i < ROWS; i++)
+        weights[i] = (float)uniform();
+    for (int i = 0; i < ROWS * (N + 2); i++) {
+        halves[i] = tlmi_float_to_half((float)uniform());
+        rows[i] = tlmi_half_to_float(halves[i]);
+    }
+    for (int64_t num_rows = 0; num_rows <= ROWS; num_rows++)
+        for (int64_t n = 0; n <= N; n++) {
+            out[n] = 77.0f;
+            tlmi_vec_weighted_rows_f16(out, weights, halves, n + 2, num_rows, n);
+            tlmi_vec_weighted_rows(want, weights, rows, n + 2, num_rows, n);
+            ck_assert_int_eq(memcmp(out, want, (size_t)n * sizeof(float)), 0);
+            ck_assert(out[n] == 77.0f);
+        }
+}
+END_TEST
+
 typedef struct range_record {
     int8_t *seen;
     int64_t n;
@@ -530,6 +555,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_dot_rows, 0, TLM_CPU_NEON + 1);
     tcase_add_loop_test(tcase, test_dot_tile, 0, TLM_CPU_NEON + 1);
     tcase_add_loop_test(tcase, test_weighted_rows, 0, TLM_CPU_NEON + 1);
+    tcase_add_loop_test(tcase, test_weighted_rows_of_float16, 0, TLM_CPU_NEON + 1);
     tcase_add_test(tcase, test_parallel_ranges);
     suite_add_tcase(suite, tcase);
     return run_suite(suite, CK_NOFORK);

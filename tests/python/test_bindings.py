@@ -43,8 +43,9 @@ NOT_WRAPPED = {
 PREFIXES = {"norm": "NORM", "norm_kind": "KIND_OF_NORM", "qk_norm": "QK_NORM", "attention_bias": "ATTENTION_BIAS",
             "rope_scaling": "ROPE_SCALING", "family": "FAMILY", "position": "POSITION", "ffn": "FFN", "side": "SIDE",
             "byte_order": "BYTE_ORDER", "order": "ORDER", "weights": "WEIGHTS", "schedule": "SCHEDULE", "cpu_level": "CPU",
-            "state": "GENERATION", "phase": "BPE_PHASE", "cost_optimizer": "COST", "counting": "COUNT",
-            "part": "PART", "adamw_variant": "ADAMW", "muon_scale": "MUON_SCALE", "output_init": "OUTPUT_INIT"}
+            "state": "GENERATION", "past_context": "PAST_CONTEXT", "phase": "BPE_PHASE", "cost_optimizer": "COST",
+            "counting": "COUNT", "part": "PART", "adamw_variant": "ADAMW", "muon_scale": "MUON_SCALE",
+            "output_init": "OUTPUT_INIT"}
 
 SCALARS = {"bool": ctypes.c_bool, "_Bool": ctypes.c_bool, "float": ctypes.c_float, "double": ctypes.c_double,
            "uint8_t": ctypes.c_uint8, "int32_t": ctypes.c_int32, "uint32_t": ctypes.c_uint32,

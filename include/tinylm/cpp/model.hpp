@@ -47,6 +47,23 @@ struct generate_options {
     std::vector<std::vector<std::uint32_t>> stop_sequences;
     std::uint32_t num_top_log_probs = 0;
     std::uint64_t seed = 0;
+    /** For text; must outlive the generator. */
+    const tlm_tokenizer_t *tokenizer = nullptr;
+    std::vector<std::string> stop_strings;
+    bool skip_special_tokens = false;
+    std::vector<tlm_logit_bias_t> logit_bias;
+    tlm_logits_callback_t on_logits = nullptr; /**< Must not throw. */
+    void *logits_user = nullptr;
+    std::int32_t past_context = TLM_PAST_CONTEXT_DEFAULT;
+    std::int64_t kept_tokens = 0; /**< 0: 4; -1: none. */
+    std::int32_t cache_type = TLM_FLOAT32;
+    bool keeps_cache = false;
+};
+
+/** A text and the TLM_GENERATION_... that says why it ended. */
+struct generated_text {
+    std::string text;
+    std::int32_t state = TLM_GENERATION_RUNNING;
 };
 
 namespace detail
@@ -57,6 +74,8 @@ struct c_generate_options {
     {
         for (const std::vector<std::uint32_t> &stop : from.stop_sequences)
             stops.push_back({stop.data(), stop.size()});
+        for (const std::string &stop : from.stop_strings)
+            strings.push_back({reinterpret_cast<const std::uint8_t *>(stop.data()), stop.size()});
         options.max_tokens = from.max_tokens;
         options.temperature = from.temperature;
         options.top_p = from.top_p;
@@ -72,8 +91,21 @@ struct c_generate_options {
         options.num_stop_sequences = stops.size();
         options.num_top_log_probs = from.num_top_log_probs;
         options.seed = from.seed;
+        options.tokenizer = from.tokenizer;
+        options.stop_strings = strings.data();
+        options.num_stop_strings = strings.size();
+        options.skip_special_tokens = from.skip_special_tokens;
+        options.logit_bias = from.logit_bias.data();
+        options.num_logit_biases = from.logit_bias.size();
+        options.on_logits = from.on_logits;
+        options.logits_user = from.logits_user;
+        options.past_context = from.past_context;
+        options.kept_tokens = from.kept_tokens;
+        options.cache_type = from.cache_type;
+        options.keeps_cache = from.keeps_cache;
     }
     std::vector<tlm_ids_t> stops;
+    std::vector<tlm_bytes_t> strings;
     tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
 };
 
@@ -220,6 +252,37 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
         now.guard.check(status);
         return owner;
     }
+    /** The text after a prompt; options.tokenizer is needed. */
+    generated_text generate_text(id_span prompt, const generate_options &options)
+    {
+        return generate_text(prompt, options, [](std::string_view) { return true; });
+    }
+    /** on_text(std::string_view) sees each piece of text; if it returns false, the generation ends. */
+    template <typename F>
+    generated_text generate_text(id_span prompt, const generate_options &options, F on_text)
+    {
+        struct context {
+            F &on_text;
+            detail::guarded guard;
+        } now{on_text, {}};
+        auto call = [](void *user, const char *text, std::size_t size) -> std::int32_t {
+            context *self = static_cast<context *>(user);
+            return self->guard.call([&] { return self->on_text(std::string_view(text, size)); })
+                       ? 0
+                       : 1;
+        };
+        detail::c_generate_options c(options);
+        generated_text result;
+        char *made = nullptr;
+        std::size_t size = 0;
+        tlm_status_t status =
+            tlm_model_generate_text(&made, &size, &result.state, get(), prompt.data(),
+                                    prompt.size(), &c.options, call, &now);
+        array<char> owner(made, size);
+        now.guard.check(status);
+        result.text.assign(owner.data(), owner.size());
+        return result;
+    }
     /** Log-probability of each id after the first, in nats. */
     std::vector<float> score(id_span from, std::int64_t stride = 0)
     {
@@ -263,6 +326,13 @@ class generator : public detail::handle<tlm_generator_t, tlm_generator_free>
         detail::c_generate_options c(options);
         return detail::read(tlm_generator_add, get(), prompt.data(), prompt.size(), &c.options);
     }
+    /** Continues a sequence that has ended: its first `keep` tokens, then the ids. */
+    void extend(std::size_t sequence, id_span from, const generate_options &options = {},
+                std::size_t keep = SIZE_MAX)
+    {
+        detail::c_generate_options c(options);
+        check(tlm_generator_extend(get(), sequence, keep, from.data(), from.size(), &c.options));
+    }
     /** Gives each sequence one more token; returns how many still run. */
     std::size_t step()
     {
@@ -277,6 +347,22 @@ class generator : public detail::handle<tlm_generator_t, tlm_generator_free>
     span<const float> log_probs(std::size_t sequence) const
     {
         return look(sequence).second;
+    }
+    /** Their text, as far as it is certain; borrowed until the generator changes. */
+    std::string_view text(std::size_t sequence) const
+    {
+        const char *found;
+        std::size_t size;
+        check(tlm_generator_text(&found, &size, get(), sequence));
+        return {found, size};
+    }
+    /** The tokens of the prompt and the new ones; borrowed until the generator changes. */
+    id_span context(std::size_t sequence) const
+    {
+        const std::uint32_t *found;
+        std::size_t n;
+        check(tlm_generator_context(&found, &n, get(), sequence));
+        return {found, n};
     }
     /** The likeliest ids in the place of a new token, and their log-probabilities. */
     std::pair<id_span, span<const float>> top_log_probs(std::size_t sequence,

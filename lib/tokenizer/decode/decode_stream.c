@@ -97,6 +97,16 @@ static tlm_status_t push_through_steps(tlm_decoder_t *decoder, uint32_t id)
     return add_pending(decoder, decoder->run->text, decoder->run->size);
 }
 
+bool tlmi_decoder_holds(const tlm_decoder_t *decoder)
+{
+    const tlmi_decode_run_t *run = decoder->run;
+    bool holds = decoder->size > 0;
+
+    for (size_t i = 0; run != NULL && i < run->decoder->num_steps; i++)
+        holds = holds || run->states[i].size > 0 || run->states[i].start_size > 0;
+    return holds;
+}
+
 tlm_status_t tlm_decoder_push(const char **text, size_t *size, tlm_decoder_t *decoder, uint32_t id)
 {
     TLMI_REQUIRE("decoder_push", text);

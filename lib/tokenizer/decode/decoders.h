@@ -97,6 +97,9 @@ tlm_status_t tlmi_decode_run_push(tlmi_decode_run_t *run, uint32_t id);
 /* Ends the text and begins another one. */
 tlm_status_t tlmi_decode_run_finish(tlmi_decode_run_t *run);
 
+/* Whether a streaming decoder may hold back text of the ids so far. */
+bool tlmi_decoder_holds(const tlm_decoder_t *decoder);
+
 /* Makes a map with the bits of added tokens set, bit i % 8 of byte i / 8 for id i: of all of them,
  * or of the special ones. */
 tlm_status_t tlmi_added_token_bits(uint8_t **out, const tlm_tokenizer_t *tokenizer,

@@ -567,6 +567,8 @@ _STATUS_FUNCTIONS = {
     "tlm_model_lora": [POINTER(_LoraOptions), c_void_p],
     "tlm_model_merge_lora": [c_void_p],
     "tlm_model_set_dropout_row": [c_void_p, c_uint64],
+    "tlm_model_save_adapter": [c_void_p, c_char_p],
+    "tlm_model_load_adapter": [c_void_p, c_char_p],
     "tlm_checkpoint_metadata": [_OUT, _COUNTS, c_char_p],
     "tlm_checkpoint_tokenizer": [_OUT, c_char_p],
     "tlm_checkpoint_dir_save": [c_void_p, c_void_p, c_uint64, c_char_p, c_int32,
@@ -2544,6 +2546,14 @@ class Model(_Handle):
     def remove_lora(self) -> None:
         """Removes the adapters without their changes."""
         _lib.tlm_model_remove_lora(self._handle)
+
+    def save_adapter(self, directory: Path) -> None:
+        """Saves the adapters as a folder that PEFT loads."""
+        _lib.tlm_model_save_adapter(self._handle, os.fsencode(directory))
+
+    def load_adapter(self, directory: Path) -> None:
+        """Freezes the model and adds the adapters in a folder of PEFT."""
+        _lib.tlm_model_load_adapter(self._handle, os.fsencode(directory))
 
     def set_dropout_row(self, row: int) -> None:
         """Which row of the data the next batch begins with, for dropout; trainers call this."""

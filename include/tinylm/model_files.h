@@ -109,6 +109,22 @@ TLM_API tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokeniz
 TLM_API tlm_status_t tlm_model_open_for_inference(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
                                                   tlm_model_file_options_t *file, const char *path);
 
+/* ---- Adapters --------------------------------------------------------------------------- */
+
+/** Saves the adapters of a model (tlm_model_add_lora) as a folder that PEFT loads:
+ *  adapter_model.safetensors and, last, adapter_config.json. The folder is created if needed; its
+ *  parent must exist. Names and order of rows are those of lora_options.family.
+ *  base_model_name_or_path is the path that the model was opened from. TLM_ERR_NOT_FOUND if there
+ *  are no adapters, TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be written. @since 0.2 */
+TLM_API tlm_status_t tlm_model_save_adapter(const tlm_model_t *model, const char *directory);
+
+/** Freezes the model and adds the adapters in a folder of PEFT, which can be trained on, merged or
+ *  generated with. TLM_ERR_UNSUPPORTED, naming key and value, or the tensor, for what is not LoRA
+ *  on linear layers: DoRA, biases, modules_to_save, other types; TLM_ERR_FORMAT for bad files and
+ *  missing tensors, TLM_ERR_SHAPE for tensors that do not fit the model, TLM_ERR_STATE if it has
+ *  adapters already, TLM_ERR_NOT_FOUND, TLM_ERR_IO. On failure nothing has changed. @since 0.2 */
+TLM_API tlm_status_t tlm_model_load_adapter(tlm_model_t *model, const char *directory);
+
 #ifdef __cplusplus
 }
 #endif

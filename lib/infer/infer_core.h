@@ -165,6 +165,11 @@ tlm_status_t tlmi_inference_score(float *log_probs, tlmi_inference_t *inference,
 /* log sum of exp(logits), finite or not; scratch: n floats. */
 double tlmi_log_sum_exp(const float *logits, float *scratch, int64_t n);
 
+/* out (rows, d_out) += the change of a projection of x (rows, d_in), without dropout. `step`: by dot
+ * products, which give each row the bits that it would get alone. */
+tlm_status_t tlmi_add_change(float *out, const float *x, int64_t rows,
+                             const tlmi_low_rank_t *change, bool step);
+
 /* What tlm_model_generate and the generator share. */
 
 /* tlm_generator_add and tlm_generator_step, with the name of the call for messages. */

@@ -118,8 +118,10 @@ void tlmi_inference_free(tlmi_inference_t *inference)
 
 /* One of several projections of the same input. */
 typedef struct projection {
-    float *out;           /* (rows, d_out) */
-    tlmi_weight_t weight; /* (d_out, d_in); without data if the model has no such part */
+    float *out;             /* (rows, d_out) */
+    tlmi_weight_t weight;   /* (d_out, d_in); without data if the model has no such part */
+    bool changed;           /* by an adapter: */
+    tlmi_low_rank_t change; /* without dropout */
 } projection_t;
 
 typedef struct step_job {
@@ -131,11 +133,15 @@ typedef struct step_job {
     int64_t outputs_per_task;
 } step_job_t;
 
-static tlmi_weight_t weight_of(const tlm_model_t *model, int64_t layer, int32_t part)
+static projection_t projection_of(float *out, const tlm_model_t *model, int64_t layer, int32_t part)
 {
     const tlm_tensor_t *tensor = tlmi_model_block(model, layer, part);
+    projection_t projection = {.out = out};
 
-    return tensor == NULL ? (tlmi_weight_t){.data = NULL} : tlmi_weight_of(tensor);
+    if (tensor != NULL)
+        projection.weight = tlmi_weight_of(tensor);
+    projection.changed = tlmi_model_change(&projection.change, model, layer, part);
+    return projection;
 }
 
 /* How many outputs one task computes: there are enough tasks that no thread waits long for the
@@ -209,11 +215,13 @@ static tlm_status_t project(tlmi_inference_t *inference, const projection_t *pro
         for (int32_t i = 0; i < count; i++)
             tasks += count_step_tasks(&job, &projections[i]);
         tlmi_parallel_for(tasks, step_task, &job);
-        return TLM_OK;
     }
-    for (int32_t i = 0; i < count; i++)
+    for (int32_t i = 0; i < count && !step; i++)
         TLMI_TRY(tlmi_weight_product(projections[i].out, rows, x, &projections[i].weight,
                                      accumulate ? 1.0f : 0.0f));
+    for (int32_t i = 0; i < count; i++)
+        if (projections[i].changed)
+            TLMI_TRY(tlmi_add_change(projections[i].out, x, rows, &projections[i].change, step));
     return TLM_OK;
 }
 
@@ -311,8 +319,8 @@ static tlm_status_t add_change(tlmi_inference_t *inference, int64_t layer,
     const tlm_model_t *model = inference->model;
     const int64_t rows = tlmi_new_rows(tokens), n = rows * model->options.d_model;
     const bool direct = !tlmi_has_part(&model->shape, norm_change);
-    const projection_t output = {direct ? inference->x : inference->normed,
-                                 weight_of(model, layer, part)};
+    const projection_t output =
+        projection_of(direct ? inference->x : inference->normed, model, layer, part);
 
     TLMI_TRY(project(inference, &output, 1, from, rows, tokens->per_cache == 1, direct));
     add_bias(inference, output.out, layer, part, rows);
@@ -329,9 +337,9 @@ static tlm_status_t attention_sublayer(tlmi_inference_t *inference, int64_t laye
 {
     const tlm_model_t *model = inference->model;
     const projection_t inputs[] = {
-        {inference->query, weight_of(model, layer, TLMI_ATTN_Q)},
-        {inference->key, weight_of(model, layer, TLMI_ATTN_K)},
-        {inference->value, weight_of(model, layer, TLMI_ATTN_V)},
+        projection_of(inference->query, model, layer, TLMI_ATTN_Q),
+        projection_of(inference->key, model, layer, TLMI_ATTN_K),
+        projection_of(inference->value, model, layer, TLMI_ATTN_V),
     };
     const int64_t rows = tlmi_new_rows(tokens);
 
@@ -378,8 +386,8 @@ static tlm_status_t feed_forward_sublayer(tlmi_inference_t *inference, int64_t l
 {
     const tlm_model_t *model = inference->model;
     const projection_t inputs[] = {
-        {inference->gate, weight_of(model, layer, TLMI_FFN_W1)},
-        {inference->up, weight_of(model, layer, TLMI_FFN_W3)},
+        projection_of(inference->gate, model, layer, TLMI_FFN_W1),
+        projection_of(inference->up, model, layer, TLMI_FFN_W3),
     };
     const int64_t rows = tlmi_new_rows(tokens);
 
@@ -492,7 +500,7 @@ static tlm_status_t output_rows(float *logits, tlmi_inference_t *inference, int6
                                 int64_t rows, bool step)
 {
     const tlm_model_t *model = inference->model;
-    const projection_t output = {logits, tlmi_weight_of(tlmi_model_output(model))};
+    const projection_t output = projection_of(logits, model, 0, tlmi_output_part(model));
 
     norm_rows(inference, inference->normed, inference->x + first * model->options.d_model, 0,
               TLMI_LN_FINAL, rows * model->options.d_model);

@@ -37,8 +37,7 @@ static void release(folder_t *folder)
     tlmi_free(folder);
 }
 
-/* Reads a JSON file that must hold an object. The caller owns *out. */
-static tlm_status_t read_object(tlmi_json_t **out, const char *path)
+tlm_status_t tlmi_hf_read_object(tlmi_json_t **out, const char *path)
 {
     size_t size;
 
@@ -94,7 +93,7 @@ static tlm_status_t open_index(folder_t *folder, const char *path)
 {
     void *cursor = NULL;
 
-    TLMI_TRY(read_object(&folder->index, path));
+    TLMI_TRY(tlmi_hf_read_object(&folder->index, path));
     folder->names = tlmi_json_member(folder->index, "weight_map");
     if (!tlmi_json_is_object(folder->names))
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no object \"weight_map\"", path);
@@ -228,7 +227,7 @@ static tlm_status_t read_config(tlm_model_options_t *options, const tlmi_family_
 
     if (path == NULL)
         return status;
-    TLMI_TRY_OR(done, read_object(&config, path));
+    TLMI_TRY_OR(done, tlmi_hf_read_object(&config, path));
     status = tlmi_hf_config_read(options, family, file, config, path);
     tlmi_json_free(config);
 done:
@@ -246,7 +245,7 @@ static tlm_status_t read_generation_config(tlm_model_file_options_t *file, int64
 
     if (path == NULL || !tlmi_is_regular_file(path))
         goto done;
-    TLMI_TRY_OR(done, read_object(&config, path));
+    TLMI_TRY_OR(done, tlmi_hf_read_object(&config, path));
     status = tlmi_hf_tokens_read(file, config, vocab_size, path);
     tlmi_json_free(config);
 done:

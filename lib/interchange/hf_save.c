@@ -123,8 +123,7 @@ static tlm_status_t fill_generation_config(tlmi_json_t *object, const tlmi_model
     return tlmi_hf_set_tokens(object, &folder->options);
 }
 
-/* Writes a value as text and frees it. */
-static tlm_status_t write_json(const char *path, tlmi_json_t *value)
+tlm_status_t tlmi_hf_write_json(const char *path, tlmi_json_t *value)
 {
     tlmi_writer_t *writer = NULL;
     char *text = NULL;
@@ -153,7 +152,7 @@ static tlm_status_t save_object(const tlmi_model_file_t *folder, const char *pat
         return TLM_ERR_OUT_OF_MEMORY;
     tlm_status_t status = fill(object, folder);
     if (status == TLM_OK)
-        return write_json(path, object);
+        return tlmi_hf_write_json(path, object);
     tlmi_json_free(object);
     return status;
 }
@@ -181,7 +180,7 @@ static tlm_status_t save_config(const tlmi_model_file_t *folder, const char *pat
 
     TLMI_TRY(tlmi_hf_config_write(&config, folder->convention.family, &folder->model->options,
                                   &folder->options));
-    return write_json(path, config);
+    return tlmi_hf_write_json(path, config);
 }
 
 /* The files, in the order in which they are written. */

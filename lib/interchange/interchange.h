@@ -214,6 +214,12 @@ tlm_status_t tlmi_add_end_token(tlm_model_file_options_t *file, uint32_t id, con
 /* Sets "bos_token_id" and "eos_token_id", each to null if the token does not exist. */
 tlm_status_t tlmi_hf_set_tokens(tlmi_json_t *object, const tlm_model_file_options_t *file);
 
+/* Reads a JSON file that must hold an object; the caller owns *out. */
+tlm_status_t tlmi_hf_read_object(tlmi_json_t **out, const char *path);
+
+/* Writes a value as text and frees it. */
+tlm_status_t tlmi_hf_write_json(const char *path, tlmi_json_t *value);
+
 tlm_status_t tlmi_hf_set_text(tlmi_json_t *object, const char *key, const char *text);
 
 /* Reading Hugging Face transformers folders. */

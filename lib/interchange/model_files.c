@@ -106,6 +106,11 @@ tlm_status_t tlmi_model_file_prepare(tlmi_model_file_t *out, const char *functio
     if (path == NULL)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s is NULL", function, path_name);
     TLMI_REQUIRE(function, model);
+    if (model->adapters != NULL)
+        return tlmi_fail(TLM_ERR_STATE,
+                         "%s: the model has adapters; merge them (tlm_model_merge_lora), or save "
+                         "them by themselves (tlm_model_save_adapter)",
+                         function);
     if (options != NULL)
         TLMI_TRY(tlmi_options_read(function, &file.options, TLMI_MODEL_FILE_OPTIONS, options));
     TLMI_TRY(

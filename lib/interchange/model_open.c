@@ -126,6 +126,13 @@ static tlm_status_t open_model(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
     tlm_status_t status;
     TLMI_TRY_OR(fail,
                 open_kind(&model, tokenizer == NULL ? NULL : &own_tokenizer, &own, path, keep));
+    if (model->source == NULL) {
+        model->source = tlmi_strdup(path, "the path of a model");
+        model->family = own.family;
+    }
+    status = model->source == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+    if (status != TLM_OK)
+        goto fail;
     TLMI_TRY_OR(fail, tlm_model_get_options(&options, model));
     TLMI_TRY_OR(fail, check_tokenizer(own_tokenizer, &options, path));
     if (file != NULL)

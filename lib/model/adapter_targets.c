@@ -42,18 +42,20 @@ bool tlmi_module_of(tlmi_module_t *out, const tlm_model_t *model, size_t index,
 }
 
 tlm_status_t tlmi_lora_family(const tlmi_family_t **out, const char *function,
-                              const tlm_model_options_t *options, int32_t asked)
+                              const tlm_model_t *model, int32_t asked)
 {
-    const tlmi_model_option_t *lacking = NULL;
+    const tlm_model_options_t *options = &model->options;
 
     *out = NULL;
+    if (asked == 0)
+        asked = model->family;
     for (size_t i = 0; asked == 0 && *out == NULL && i < tlmi_num_families; i++)
         if (tlmi_family_lacks(&tlmi_families[i], options) == NULL)
             *out = &tlmi_families[i];
     if (asked == 0)
         return TLM_OK;
     *out = &tlmi_families[asked - 1];
-    lacking = tlmi_family_lacks(*out, options);
+    const tlmi_model_option_t *lacking = tlmi_family_lacks(*out, options);
     char text[TLMI_OPTION_TEXT];
     if (lacking != NULL)
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: %s has no %s (%s)", function,
@@ -147,7 +149,7 @@ tlm_status_t tlm_model_add_lora(tlm_model_t *model, const tlm_lora_options_t *op
                          "model_add_lora: the model has adapters already, of rank %" PRId64
                          "; merge or remove them first",
                          model->lora.rank);
-    TLMI_TRY(tlmi_lora_family(&family, "model_add_lora", &model->options, known.family));
+    TLMI_TRY(tlmi_lora_family(&family, "model_add_lora", model, known.family));
     bool *chosen =
         tlmi_calloc(model->shape.num_parameters, sizeof(*chosen), "the layers of adapters");
     if (chosen == NULL)

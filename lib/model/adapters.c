@@ -213,8 +213,7 @@ tlm_status_t tlmi_model_add_adapters(tlm_model_t *model, const tlm_lora_options_
 
     if (targets == NULL)
         goto fail;
-    TLMI_TRY_OR(
-        fail, tlmi_lora_family(&adding.family, "model_add_lora", &model->options, options->family));
+    TLMI_TRY_OR(fail, tlmi_lora_family(&adding.family, "model_add_lora", model, options->family));
     TLMI_TRY_OR(fail, begin_adding(&adding));
     for (size_t i = 0; i < model->shape.num_parameters; i++) {
         const int64_t rank = ranks == NULL ? options->rank : ranks[i];

@@ -50,6 +50,7 @@ struct tlm_model {
     uint64_t dropout_row;    /* see tlm_model_set_dropout_row */
     tlmi_drop_state_t drop;
     char *source;         /* the path that it was opened from, or NULL */
+    int32_t family;       /* TLM_FAMILY_... that its files were of; 0: unknown */
     uint64_t fingerprint; /* see tlmi_model_fingerprint; 0: not computed yet */
 };
 
@@ -158,10 +159,10 @@ typedef struct tlmi_module {
 bool tlmi_module_of(tlmi_module_t *out, const tlm_model_t *model, size_t index,
                     const tlmi_family_t *family);
 
-/* The family with number TLM_FAMILY_..., or the first that has the model's options; NULL if none
- * does. */
+/* The family with number TLM_FAMILY_...; for 0 that of the model's files, or the first that has its
+ * options; NULL if none does. */
 tlm_status_t tlmi_lora_family(const tlmi_family_t **out, const char *function,
-                              const tlm_model_options_t *options, int32_t asked);
+                              const tlm_model_t *model, int32_t asked);
 
 /* tlm_model_add_lora where `chosen`, one per parameter of the architecture, says which have an
  * adapter, and `ranks` and `scales` (NULL: those of the options) what each is like. */

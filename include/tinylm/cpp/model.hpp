@@ -204,6 +204,15 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
     {
         tlm_model_remove_lora(get());
     }
+    /** A folder of PEFT with the adapters, and the reverse. */
+    void save_adapter(const std::string &directory) const
+    {
+        check(tlm_model_save_adapter(get(), directory.c_str()));
+    }
+    void load_adapter(const std::string &directory)
+    {
+        check(tlm_model_load_adapter(get(), directory.c_str()));
+    }
     void set_dropout_row(std::uint64_t row)
     {
         check(tlm_model_set_dropout_row(get(), row));

@@ -5,10 +5,10 @@
 
 #include "support/cli.h"
 
-typedef enum target { TO_CHECKPOINT, TO_HF, TO_GGUF } target_t;
+typedef enum target { TO_CHECKPOINT, TO_HF, TO_GGUF, TO_ADAPTER } target_t;
 
 static const char *const targets[] = {
-    [TO_CHECKPOINT] = "checkpoint", [TO_HF] = "hf", [TO_GGUF] = "gguf"};
+    [TO_CHECKPOINT] = "checkpoint", [TO_HF] = "hf", [TO_GGUF] = "gguf", [TO_ADAPTER] = "adapter"};
 static const char *const weights[] = {
     [TLM_WEIGHTS_FLOAT32] = "float32",   [TLM_WEIGHTS_FLOAT16] = "float16",
     [TLM_WEIGHTS_BFLOAT16] = "bfloat16", [TLM_WEIGHTS_Q8_0] = "q8_0",
@@ -112,6 +112,8 @@ static void save(const char *path, target_t to, const tlm_model_t *model,
         save_checkpoint(path, model, tokenizer);
     else if (to == TO_HF)
         cli_check(tlm_model_save_hf(model, tokenizer, path, file));
+    else if (to == TO_ADAPTER)
+        cli_check(tlm_model_save_adapter(model, path));
     else
         cli_check(tlm_model_save_gguf(model, tokenizer, path, file));
 }
@@ -120,9 +122,10 @@ int main(int argc, char **argv)
 {
     const char *to = NULL, *type = "float32", *text = NULL;
     const char *path = NULL, *vocab = NULL, *merges = NULL, *end = NULL;
-    bool no_tokenizer = false;
+    const char *adapter = NULL;
+    bool no_tokenizer = false, merge = false;
     const cli_option_t options[] = {
-        {"to", CLI_STRING, &to, "checkpoint, hf or gguf", true},
+        {"to", CLI_STRING, &to, "checkpoint, hf or gguf; or adapter, a folder of PEFT", true},
         {"weights", CLI_STRING, &type,
          "float32, float16, bfloat16, or in GGUF q8_0, q6_k, q5_k_m, q5_1, q5_0, q4_k_m, q4_1 or "
          "q4_0; checkpoints are float32",
@@ -135,6 +138,9 @@ int main(int argc, char **argv)
         {"merges", CLI_STRING, &merges, "and merges.txt", false},
         {"end-token", CLI_STRING, &end,
          "special token of that tokenizer, '' for none; " CLI_END_TOKEN " if there is one", false},
+        {"adapter", CLI_STRING, &adapter, "folder of PEFT whose adapters are merged into the model",
+         false},
+        {"merge", CLI_FLAG, &merge, "merge the adapters that MODEL, a checkpoint, has", false},
         {"no-tokenizer", CLI_FLAG, &no_tokenizer, "write the model alone", false},
     };
     const cli_program_t program = {"MODEL OUTPUT",
@@ -146,7 +152,7 @@ int main(int argc, char **argv)
     tlm_tokenizer_t *tokenizer = NULL;
     tlm_model_t *model;
     int first = cli_parse(argc, argv, &program);
-    target_t target = (target_t)cli_choose("to", to, targets, 3);
+    target_t target = (target_t)cli_choose("to", to, targets, 4);
 
     if (argc - first != 2)
         cli_fail("a model and an output path are needed, not %d paths", argc - first);
@@ -158,6 +164,10 @@ int main(int argc, char **argv)
         cli_fail_usage("checkpoints are float32, not %s", type);
     cli_open_model(&model, no_tokenizer || (copies && text == NULL) ? NULL : &tokenizer, &file,
                    source, path, vocab, merges, end, target != TO_CHECKPOINT);
+    if (adapter != NULL)
+        cli_check(tlm_model_load_adapter(model, adapter));
+    if (merge || (adapter != NULL && target != TO_ADAPTER))
+        cli_check(tlm_model_merge_lora(model));
     file.weights = kind;
     file.keys_from = copies ? source : NULL;
     if (text != NULL && tokenizer == NULL)

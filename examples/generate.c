@@ -128,7 +128,8 @@ int main(int argc, char **argv)
 {
     static const char *const past_words[] = {"default", "slide", "stop", "recompute"};
     static const char *const cache_words[] = {"float32", "float16"};
-    const char *model_path = NULL, *path = NULL, *vocab = NULL, *merges = NULL;
+    const char *model_path = NULL, *adapter = NULL;
+    const char *path = NULL, *vocab = NULL, *merges = NULL;
     const char *prompt = "Once upon a time", *end = NULL, *scored = NULL;
     const char *past = "default", *cache = "float32";
     cli_strings_t stops = {NULL, 0};
@@ -136,6 +137,7 @@ int main(int argc, char **argv)
     tlm_generate_options_t generation = TLM_GENERATE_OPTIONS_INIT;
     const cli_option_t options[] = {
         {"model", CLI_STRING, &model_path, "checkpoint, folder of transformers or GGUF file", true},
+        {"adapter", CLI_STRING, &adapter, "folder of PEFT with adapters of the model", false},
         {"tokenizer", CLI_STRING, &path,
          "tokenizer.json, rank file, or directory; else the model's own", false},
         {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
@@ -173,6 +175,8 @@ int main(int argc, char **argv)
     cli_check_range("threads", threads, 0, TLM_MAX_THREADS);
     cli_check(tlm_set_num_threads((int32_t)threads));
     cli_open_model(&model, &tokenizer, &file, model_path, path, vocab, merges, end, true);
+    if (adapter != NULL)
+        cli_check(tlm_model_load_adapter(model, adapter));
     if (tokenizer == NULL) /* ends the program, and says what is missing */
         tokenizer = cli_load_tokenizer(path, vocab, merges, end);
     generation.max_tokens = (int64_t)max_tokens;

@@ -258,8 +258,10 @@ static void start(training_t *training)
     *training = (training_t){.resumed = settings.resume != NULL ? find_checkpoint() : NULL};
     if (settings.output_dir != NULL)
         make_directory();
+    bool is_new = training->resumed == NULL;
+
     if (training->resumed != NULL || settings.init != NULL)
-        fine_tune_open(&training->model, &training->tokenizer, training->resumed);
+        is_new = fine_tune_open(&training->model, &training->tokenizer, training->resumed);
     else
         training->model = create_model();
     cli_check(tlm_model_get_options(&shape, training->model));
@@ -267,7 +269,7 @@ static void start(training_t *training)
         train_adopt_checked(&shape, settings.init);
     else
         train_adopt_shape(&shape);
-    if (training->resumed == NULL)
+    if (is_new)
         fine_tune_prepare(training->model);
     if (settings.tokenizer != NULL || settings.vocab != NULL || settings.merges != NULL) {
         tlm_tokenizer_free(training->tokenizer);
@@ -321,6 +323,10 @@ static void train(training_t *training)
         cli_check(status);
     if (training->done > 0 && output != NULL)
         printf("wrote %s\n", output);
+    if (training->done > 0 && settings.save_adapter != NULL) {
+        cli_check(tlm_model_save_adapter(training->model, settings.save_adapter));
+        printf("wrote %s\n", settings.save_adapter);
+    }
     if (status == TLM_ERR_CANCELLED) {
         fflush(stdout);
         fprintf(stderr, "train_lm: %s after step %" PRIu64 "%s%s\n",

@@ -13,14 +13,18 @@ static tlm_tokenizer_t *open_tokenizer(const char *path)
     return tokenizer;
 }
 
-void fine_tune_open(tlm_model_t **model, tlm_tokenizer_t **tokenizer, const char *resumed)
+/* Adapters need no weights that can be written to, so those stay as they are in their file. A
+ * checkpoint of a whole model has float32 in any case. */
+bool fine_tune_open(tlm_model_t **model, tlm_tokenizer_t **tokenizer, const char *resumed)
 {
-    const bool keep = settings.lora_rank > 0;
+    const bool from_init = resumed == NULL || (settings.init != NULL && settings.lora_rank > 0);
+    const bool keep = resumed != NULL || settings.lora_rank > 0;
 
-    cli_check((keep ? tlm_model_open_for_inference : tlm_model_open)(
-        model, tokenizer, NULL, resumed != NULL ? resumed : settings.init));
+    cli_check((keep ? tlm_model_open_for_inference
+                    : tlm_model_open)(model, tokenizer, NULL, from_init ? settings.init : resumed));
     if (*tokenizer == NULL && settings.init != NULL)
         *tokenizer = open_tokenizer(settings.init);
+    return from_init;
 }
 
 void fine_tune_prepare(tlm_model_t *model)

@@ -5,9 +5,10 @@
 
 #include "support/cli.h"
 
-/* Opens the checkpoint `resumed`, or without one the model of --init. *tokenizer, which may become
- * NULL, is the one that comes with either. */
-void fine_tune_open(tlm_model_t **model, tlm_tokenizer_t **tokenizer, const char *resumed);
+/* Opens the model of --init, or the checkpoint `resumed`; of adapters it is their model if --init
+ * names it. *tokenizer, which may become NULL, is the one that comes with either. Returns whether the
+ * model is new, so that fine_tune_prepare is to follow. */
+bool fine_tune_open(tlm_model_t **model, tlm_tokenizer_t **tokenizer, const char *resumed);
 
 /* Freezes what --freeze names and adds the adapters of --lora-rank. */
 void fine_tune_prepare(tlm_model_t *model);

@@ -83,6 +83,8 @@ static const cli_option_t options[] = {
     {"lora-targets", CLI_STRING, &settings.lora_targets,
      "layers with adapters: names such as q_proj, patterns, or all-linear", false},
     {"lora-rslora", CLI_FLAG, &settings.lora_rslora, "scale is alpha / sqrt(rank)", false},
+    {"save-adapter", CLI_STRING, &settings.save_adapter,
+     "folder of PEFT to write the adapters to at the end", false},
 
     {NULL, CLI_FLAG, NULL, "Steps", false},
     {"steps", CLI_COUNT, &settings.steps, "steps in all, including those before --resume", false},
@@ -169,6 +171,11 @@ void train_read_options(int argc, char **argv)
     cli_check_range("threads", settings.threads, 0, TLM_MAX_THREADS);
     if (settings.document_end != CLI_NONE)
         cli_check_range("document-end", settings.document_end, 0, UINT32_MAX);
+    if (settings.lora_rank == 0 && settings.save_adapter != NULL && settings.resume == NULL)
+        cli_fail_usage("--save-adapter needs --lora-rank");
+    if (settings.lora_rank > 0 && settings.init == NULL && settings.resume == NULL)
+        cli_fail_usage("--lora-rank needs --init");
+    cli_check_range("lora-rank", settings.lora_rank, 0, INT32_MAX);
     if (settings.output != NULL && settings.output_dir != NULL)
         cli_fail_usage("--output and --output-dir exclude each other");
 }

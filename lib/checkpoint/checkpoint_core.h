@@ -13,6 +13,9 @@
 /* Version 2 is written only where a file holds options that readers of version 1 would ignore. */
 #define TLMI_CHECKPOINT_VERSION_FIRST "1"
 #define TLMI_CHECKPOINT_VERSION       "2"
+/* Version 3 holds the adapters of a model, and not its other parameters. */
+#define TLMI_CHECKPOINT_VERSION_ADAPTERS "3"
+#define TLMI_CHECKPOINT_ADAPTERS         "adapters" /* the metadata that describes them */
 /* The tensor of bytes that holds the tokenizer. */
 #define TLMI_CHECKPOINT_TOKENIZER "tokenizer.json"
 #define TLMI_CHECKPOINT_NAME_SIZE 128 /* of a tensor in the file */
@@ -51,6 +54,33 @@ tlm_status_t tlmi_checkpoint_read_model(tlm_model_t **out, const tlmi_safetensor
                                         const char *path);
 tlm_status_t tlmi_checkpoint_read_tokenizer(tlm_tokenizer_t **out, const tlmi_safetensors_t *file,
                                             const char *path);
+
+/* ---- Adapters and the model that they belong to ------------------------------------------- */
+
+bool tlmi_checkpoint_has_adapters(const tlmi_safetensors_t *file);
+
+/* Describes the adapters of the model, which has some, as an object. */
+tlm_status_t tlmi_adapter_state_write(tlmi_json_t **out, tlm_model_t *model);
+
+/* The path of the model that the adapters in a file belong to; the caller owns *out. */
+tlm_status_t tlmi_adapter_state_base(char **out, const tlmi_safetensors_t *file, const char *path);
+
+/* Adds adapters as a file describes them, if it holds any, without their values. */
+tlm_status_t tlmi_adapter_state_add(tlm_model_t *model, const tlmi_safetensors_t *file,
+                                    const char *path);
+
+/* Fails unless the model has adapters if and only if the file holds some, of the same layers, ranks
+ * and scales, over the same weights; with `exact` also the same dropout and types of weights, so that
+ * a run goes on with the same bits. */
+tlm_status_t tlmi_adapter_state_compare(const tlmi_safetensors_t *file, tlm_model_t *model,
+                                        bool exact, const char *path);
+
+/* Whether a checkpoint of the model holds the parameter: of one with adapters, only what is
+ * trained. */
+static inline bool tlmi_checkpoint_holds(const tlm_model_t *model, size_t index)
+{
+    return model->adapters == NULL || tlm_tensor_requires_grad(model->parameters[index]);
+}
 
 /* ---- A model's options as a JSON object ------------------------------------------------- */
 

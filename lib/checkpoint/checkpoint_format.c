@@ -59,10 +59,11 @@ tlm_status_t tlmi_checkpoint_peek(tlmi_safetensors_t *out, uint64_t *iteration, 
         goto fail;
     }
     if (strcmp(version, TLMI_CHECKPOINT_VERSION_FIRST) != 0 &&
-        strcmp(version, TLMI_CHECKPOINT_VERSION) != 0) {
+        strcmp(version, TLMI_CHECKPOINT_VERSION) != 0 &&
+        strcmp(version, TLMI_CHECKPOINT_VERSION_ADAPTERS) != 0) {
         status = tlmi_fail(TLM_ERR_UNSUPPORTED,
                            "%s: checkpoint format %.16s; this library reads up to %s", path,
-                           version, TLMI_CHECKPOINT_VERSION);
+                           version, TLMI_CHECKPOINT_VERSION_ADAPTERS);
         goto fail;
     }
     if (!tlmi_parse_uint64(tlmi_safetensors_metadata(&file, "iteration"), iteration)) {

@@ -68,17 +68,24 @@ typedef struct copy {
     size_t first, bytes; /* the part of it, from element `first` on */
 } copy_t;
 
-static tlm_status_t plan_weights(copy_t *copies, const tlmi_safetensors_t *file,
+/* *n becomes the number of parameters that the file holds. */
+static tlm_status_t plan_weights(copy_t *copies, size_t *n, const tlmi_safetensors_t *file,
                                  const tlm_model_t *model, const char *path)
 {
-    TLMI_TRY(tlmi_model_check_float32(path, model));
+    if (model->adapters == NULL)
+        TLMI_TRY(tlmi_model_check_float32(path, model));
+    *n = 0;
     for (size_t i = 0; i < model->num_parameters; i++) {
         const tlmi_parameter_spec_t *spec = &model->specs[i];
+        copy_t *copy = &copies[*n];
 
-        copies[i].to = tlmi_floats(model->parameters[i]);
-        TLMI_TRY(require_tensor(&copies[i].from, file, spec->name, spec->shape, spec->ndim, path));
-        copies[i].first = 0;
-        copies[i].bytes = copies[i].from->bytes;
+        if (!tlmi_checkpoint_holds(model, i))
+            continue;
+        copy->to = tlmi_floats(model->parameters[i]);
+        TLMI_TRY(require_tensor(&copy->from, file, spec->name, spec->shape, spec->ndim, path));
+        copy->first = 0;
+        copy->bytes = copy->from->bytes;
+        (*n)++;
     }
     return TLM_OK;
 }
@@ -134,11 +141,12 @@ static tlm_status_t load_weights(const tlmi_safetensors_t *file, tlm_model_t *mo
 
     if (copies == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    tlm_status_t status = plan_weights(copies, file, model, path);
+    size_t n;
+    tlm_status_t status = plan_weights(copies, &n, file, model, path);
     if (status == TLM_OK)
         status = tlmi_mapping_check(&file->mapping, path);
     if (status == TLM_OK)
-        perform(copies, model->num_parameters);
+        perform(copies, n);
     tlmi_free(copies);
     return status;
 }
@@ -158,8 +166,10 @@ static void adopt(tlm_optimizer_t *optimizer, tlmi_group_t *groups, uint64_t ste
 static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
                              tlm_optimizer_t *optimizer, const char *path)
 {
-    size_t n = model->num_parameters + tlmi_checkpoint_num_states(optimizer);
-    copy_t *copies = tlmi_alloc(n, sizeof(*copies), "the plan of a load");
+    const size_t states = tlmi_checkpoint_num_states(optimizer);
+    copy_t *copies =
+        tlmi_alloc(model->num_parameters + states, sizeof(*copies), "the plan of a load");
+    size_t n = 0;
     tlmi_group_t *groups = NULL;
     tlmi_json_t *object = NULL;
     const char **names = NULL;
@@ -171,10 +181,10 @@ static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
     TLMI_TRY_OR(done, tlmi_checkpoint_name_parameters(&names, "checkpoint_load", model, optimizer));
     TLMI_TRY_OR(done, parse_metadata(&object, file, "optimizer", path));
     TLMI_TRY_OR(done, tlmi_optimizer_config_read(&groups, &steps, object, optimizer, names, path));
-    TLMI_TRY_OR(done, plan_weights(copies, file, model, path));
-    TLMI_TRY_OR(done, plan_states(copies + model->num_parameters, file, optimizer, names, path));
+    TLMI_TRY_OR(done, plan_weights(copies, &n, file, model, path));
+    TLMI_TRY_OR(done, plan_states(copies + n, file, optimizer, names, path));
     TLMI_TRY_OR(done, tlmi_mapping_check(&file->mapping, path));
-    perform(copies, n);
+    perform(copies, n + states);
     adopt(optimizer, groups, steps);
 done:
     tlmi_optimizer_config_free(groups, optimizer->num_groups);
@@ -194,6 +204,7 @@ tlm_status_t tlm_checkpoint_load(uint64_t *iteration, tlm_model_t *model,
     TLMI_TRY(tlmi_checkpoint_open(&file, &count, path));
     tlm_status_t status;
     TLMI_TRY_OR(done, check_config(&file, model, path));
+    TLMI_TRY_OR(done, tlmi_adapter_state_compare(&file, model, optimizer != NULL, path));
     TLMI_TRY_OR(done, optimizer == NULL ? load_weights(&file, model, path)
                                         : load_all(&file, model, optimizer, path));
     for (size_t i = 0; i < model->num_parameters; i++)
@@ -254,6 +265,11 @@ tlm_status_t tlmi_checkpoint_read_model(tlm_model_t **out, const tlmi_safetensor
     tlm_model_options_t options;
     tlm_model_t *model;
 
+    if (tlmi_checkpoint_has_adapters(file))
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "%s: the checkpoint holds only adapters; tlm_model_open opens it with the "
+                         "model that they belong to",
+                         path);
     TLMI_TRY(read_config(&options, file, path));
     TLMI_TRY(check_amount(&options, file, path));
     TLMI_TRY(tlmi_model_create_empty(&model, &options));

@@ -96,13 +96,24 @@ static tlm_status_t set_frozen(tlmi_json_t *metadata, const tlm_model_t *model)
     return status;
 }
 
+static tlm_status_t set_adapters(tlmi_json_t *metadata, const tlm_model_t *model)
+{
+    tlmi_json_t *state;
+
+    /* Computing the model's checksums changes nothing else of it. */
+    TLMI_TRY(tlmi_adapter_state_write(&state, (tlm_model_t *)(uintptr_t)model));
+    return set_json(metadata, TLMI_CHECKPOINT_ADAPTERS, state);
+}
+
 static tlm_status_t make_metadata(tlmi_json_t **out, const contents_t *contents)
 {
     const tlm_optimizer_t *optimizer = contents->optimizer;
     const tlm_checkpoint_options_t *options = &contents->options;
     bool is_first = tlmi_model_config_is_first(&contents->model->options) &&
                     (optimizer == NULL || tlmi_optimizer_config_is_first(optimizer));
-    const char *version = is_first ? TLMI_CHECKPOINT_VERSION_FIRST : TLMI_CHECKPOINT_VERSION;
+    const char *version = contents->model->adapters != NULL ? TLMI_CHECKPOINT_VERSION_ADAPTERS
+                          : is_first                        ? TLMI_CHECKPOINT_VERSION_FIRST
+                                                            : TLMI_CHECKPOINT_VERSION;
     tlmi_json_t *metadata = tlmi_json_new_object();
 
     if (metadata == NULL)
@@ -116,7 +127,8 @@ static tlm_status_t make_metadata(tlmi_json_t **out, const contents_t *contents)
     if (optimizer != NULL)
         TLMI_TRY_OR(fail, set_optimizer(metadata, optimizer, contents->names));
     TLMI_TRY_OR(fail, set_text(metadata, "names", "cs336"));
-    TLMI_TRY_OR(fail, set_frozen(metadata, contents->model));
+    TLMI_TRY_OR(fail, contents->model->adapters == NULL ? set_frozen(metadata, contents->model)
+                                                        : set_adapters(metadata, contents->model));
     if (options->has_validation_loss && isfinite(options->validation_loss))
         TLMI_TRY_OR(fail, set_json(metadata, "validation_loss",
                                    tlmi_json_new_number(options->validation_loss)));
@@ -217,8 +229,9 @@ static tlm_status_t save(const char *path, const contents_t *contents)
 {
     const tlm_model_t *model = contents->model;
     const tlm_optimizer_t *optimizer = contents->optimizer;
-    TLMI_TRY(tlmi_model_check_float32("checkpoint_save", model));
-    size_t n = model->num_parameters, others = contents->tokenizer == NULL ? 0 : 1;
+    if (model->adapters == NULL)
+        TLMI_TRY(tlmi_model_check_float32("checkpoint_save", model));
+    size_t n = model->num_parameters, held = 0, others = contents->tokenizer == NULL ? 0 : 1;
     size_t states = optimizer == NULL ? 0 : tlmi_checkpoint_num_states(optimizer);
     tlmi_st_tensor_t *tensors =
         tlmi_calloc(n + states + others, sizeof(*tensors), "the tensors of a checkpoint");
@@ -229,18 +242,19 @@ static tlm_status_t save(const char *path, const contents_t *contents)
     if (tensors == NULL || state_names == NULL)
         goto done;
     for (size_t i = 0; i < n; i++)
-        describe(&tensors[i], model->specs[i].name, model->parameters[i]->shape,
-                 model->parameters[i]->ndim, tlmi_floats(model->parameters[i]));
+        if (tlmi_checkpoint_holds(model, i))
+            describe(&tensors[held++], model->specs[i].name, model->parameters[i]->shape,
+                     model->parameters[i]->ndim, tlmi_floats(model->parameters[i]));
     if (optimizer != NULL)
-        describe_states(tensors + n, optimizer, contents->names, state_names);
+        describe_states(tensors + held, optimizer, contents->names, state_names);
     if (contents->tokenizer != NULL)
-        describe_tokenizer(&tensors[n + states], contents);
+        describe_tokenizer(&tensors[held + states], contents);
     tlmi_json_t *metadata;
     TLMI_TRY_OR(done, make_metadata(&metadata, contents));
     if (optimizer != NULL && optimizer->source != NULL)
-        status = write_from_source(path, tensors, n, others, optimizer, metadata);
+        status = write_from_source(path, tensors, held, others, optimizer, metadata);
     else
-        status = tlmi_safetensors_write(path, tensors, n + states + others, metadata);
+        status = tlmi_safetensors_write(path, tensors, held + states + others, metadata);
 done:
     tlmi_free(state_names);
     tlmi_free(tensors);

@@ -9,6 +9,7 @@
 #include "formats/file_kind.h"
 #include "checkpoint/checkpoint_core.h"
 #include "interchange/interchange.h"
+#include "tinylm/checkpoint.h"
 #include "tinylm/tokenizer_files.h"
 
 /* Opens the tokenizer beside a model. Sets *out to NULL if there is none. */
@@ -35,16 +36,95 @@ static tlm_status_t check_tokenizer(const tlm_tokenizer_t *tokenizer,
                      path, size, options->vocab_size);
 }
 
+static tlm_status_t open_kind(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
+                              tlm_model_file_options_t *file, const char *path, bool keep);
+
+/* The path of the model that is opened becomes the model's own, unless it has one. */
+static tlm_status_t set_source(tlm_model_t *model, const tlm_model_file_options_t *file,
+                               const char *path)
+{
+    if (model->source != NULL)
+        return TLM_OK;
+    model->source = tlmi_strdup(path, "the path of a model");
+    model->family = file->family;
+    return model->source == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+}
+
+/* Opens the model that adapters in a checkpoint belong to. It is not itself such a checkpoint: a
+ * model that was merged has another file. */
+static tlm_status_t open_base(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
+                              tlm_model_file_options_t *file, const char *base, const char *path,
+                              bool keep)
+{
+    tlmi_file_kind_t kind = TLMI_FILE_GGUF;
+    tlmi_safetensors_t inner;
+    uint64_t iteration;
+
+    if (!tlmi_is_directory(base))
+        TLMI_TRY(tlmi_file_kind_at(&kind, base));
+    if (kind != TLMI_FILE_GGUF && tlmi_checkpoint_peek(&inner, &iteration, base) == TLM_OK) {
+        const bool adapted = tlmi_checkpoint_has_adapters(&inner);
+
+        tlmi_safetensors_close(&inner);
+        if (adapted)
+            return tlmi_fail(TLM_ERR_FORMAT,
+                             "%s: the adapters belong to %.256s, which holds adapters too", path,
+                             base);
+    }
+    TLMI_TRY(open_kind(model, tokenizer, file, base, keep));
+    tlm_status_t status = set_source(*model, file, base);
+    if (status != TLM_OK) {
+        tlm_model_free(*model);
+        *model = NULL;
+    }
+    return status;
+}
+
+/* Opens adapters with the model that they belong to. A tokenizer in the checkpoint comes before that
+ * of the model. */
+static tlm_status_t open_adapted(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
+                                 tlm_model_file_options_t *file, const tlmi_safetensors_t *opened,
+                                 const char *path, bool keep)
+{
+    tlm_tokenizer_t *own = NULL;
+    tlm_model_t *made = NULL;
+    char *base;
+
+    TLMI_TRY(tlmi_adapter_state_base(&base, opened, path));
+    tlm_status_t status;
+    TLMI_TRY_OR(fail, open_base(&made, tokenizer, file, base, path, keep));
+    TLMI_TRY_OR(fail, tlmi_adapter_state_add(made, opened, path));
+    TLMI_TRY_OR(fail, tlm_checkpoint_load(NULL, made, NULL, path));
+    if (tokenizer != NULL)
+        TLMI_TRY_OR(fail, tlmi_checkpoint_read_tokenizer(&own, opened, path));
+    if (own != NULL) {
+        tlm_tokenizer_free(*tokenizer);
+        *tokenizer = own;
+    }
+    *model = made;
+    tlmi_free(base);
+    return TLM_OK;
+fail:
+    tlm_model_free(made);
+    tlmi_free(base);
+    return status;
+}
+
 static tlm_status_t open_checkpoint(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
-                                    const char *path)
+                                    tlm_model_file_options_t *options, const char *path, bool keep)
 {
     tlmi_safetensors_t file;
     uint64_t iteration;
+    tlm_status_t status;
 
     TLMI_TRY(tlmi_checkpoint_open(&file, &iteration, path));
-    tlm_status_t status = tlmi_checkpoint_read_model(model, &file, path);
-    if (status == TLM_OK && tokenizer != NULL)
-        status = tlmi_checkpoint_read_tokenizer(tokenizer, &file, path);
+    if (tlmi_checkpoint_has_adapters(&file)) {
+        status = open_adapted(model, tokenizer, options, &file, path, keep);
+    } else {
+        status = tlmi_checkpoint_read_model(model, &file, path);
+        if (status == TLM_OK && tokenizer != NULL)
+            status = tlmi_checkpoint_read_tokenizer(tokenizer, &file, path);
+    }
     tlmi_safetensors_close(&file);
     return status;
 }
@@ -88,7 +168,7 @@ static tlm_status_t open_directory(tlm_model_t **model, tlm_tokenizer_t **tokeni
     if (!has_config || (!has_weights && !has_index))
         status = find_checkpoint(&checkpoint, path);
     if (status == TLM_OK) {
-        status = open_checkpoint(model, tokenizer, checkpoint);
+        status = open_checkpoint(model, tokenizer, file, checkpoint, keep);
         tlmi_free(checkpoint);
         return status;
     }
@@ -110,7 +190,7 @@ static tlm_status_t open_kind(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
     tlmi_file_kind_t kind;
     TLMI_TRY(tlmi_file_kind_at(&kind, path));
     return kind == TLMI_FILE_GGUF ? tlmi_gguf_load(model, tokenizer, file, path, keep)
-                                  : open_checkpoint(model, tokenizer, path);
+                                  : open_checkpoint(model, tokenizer, file, path, keep);
 }
 
 static tlm_status_t open_model(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
@@ -126,13 +206,7 @@ static tlm_status_t open_model(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
     tlm_status_t status;
     TLMI_TRY_OR(fail,
                 open_kind(&model, tokenizer == NULL ? NULL : &own_tokenizer, &own, path, keep));
-    if (model->source == NULL) {
-        model->source = tlmi_strdup(path, "the path of a model");
-        model->family = own.family;
-    }
-    status = model->source == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
-    if (status != TLM_OK)
-        goto fail;
+    TLMI_TRY_OR(fail, set_source(model, &own, path));
     TLMI_TRY_OR(fail, tlm_model_get_options(&options, model));
     TLMI_TRY_OR(fail, check_tokenizer(own_tokenizer, &options, path));
     if (file != NULL)

@@ -201,7 +201,7 @@ static void adopt(tlm_model_t *model, adding_t *adding, char *targets)
     model->lora.targets = targets;
     model->drop.rate = model->lora.dropout;
     model->drop.seed = model->lora.seed;
-    model->fingerprint = 0;
+    model->fingerprint.known = false;
 }
 
 tlm_status_t tlmi_model_add_adapters(tlm_model_t *model, const tlm_lora_options_t *options,
@@ -244,7 +244,7 @@ void tlm_model_remove_lora(tlm_model_t *model)
     tlmi_free((char *)(uintptr_t)model->lora.targets);
     model->lora = (tlm_lora_options_t)TLM_LORA_OPTIONS_INIT;
     model->drop = (tlmi_drop_state_t){.enabled = false};
-    model->fingerprint = 0;
+    model->fingerprint.known = false;
 }
 
 /* A float32 tensor with the values of a weight of any type. */

@@ -59,7 +59,7 @@ tlm_status_t tlm_model_set_frozen(tlm_model_t *model, const char *patterns, bool
     rest = patterns;
     while (tlmi_list_next(&pattern, &size, &rest))
         apply_pattern(model, pattern, size, frozen);
-    model->fingerprint = 0;
+    model->fingerprint.known = false;
     return TLM_OK;
 }
 
@@ -73,29 +73,46 @@ uint64_t tlm_model_num_trained(const tlm_model_t *model)
     return total;
 }
 
-/* Continues the checksum with a name, a type and elements. */
-static void add_parameter(tlmi_crc64_t *crc, const tlm_model_t *model, size_t index)
+/* Continues the checksums with a parameter. Values count as float32, so that a model has the same
+ * ones however it was opened. */
+static void add_parameter(tlmi_crc64_t *values, tlmi_crc64_t *types, const tlm_model_t *model,
+                          size_t index)
 {
+    enum { PIECE = 1024 }; /* a multiple of every block size */
     const tlm_tensor_t *tensor = model->parameters[index];
     const char *name = model->specs[index].name, *type = tlmi_dtype_name(tensor->dtype);
     const tlmi_weight_t weight = tlmi_weight_of(tensor);
+    float piece[PIECE];
 
-    tlmi_crc64_update(crc, name, strlen(name));
-    tlmi_crc64_update(crc, type, strlen(type));
-    tlmi_crc64_update(crc, weight.data, (size_t)weight.rows * weight.row_bytes);
+    tlmi_crc64_update(values, name, strlen(name));
+    tlmi_crc64_update(types, type, strlen(type));
+    if (tensor->dtype == TLM_FLOAT32) {
+        tlmi_crc64_update(values, weight.data, (size_t)weight.rows * weight.row_bytes);
+        return;
+    }
+    for (int64_t row = 0; row < weight.rows; row++)
+        for (int64_t at = 0; at < weight.columns; at += PIECE) {
+            const int64_t left = weight.columns - at, n = left < PIECE ? left : PIECE;
+            const size_t place = (size_t)row * weight.row_bytes +
+                                 (size_t)(at / weight.type->block) * weight.type->bytes;
+
+            weight.type->load(piece, (const char *)weight.data + place, n);
+            tlmi_crc64_update(values, piece, (size_t)n * sizeof(float));
+        }
 }
 
-uint64_t tlmi_model_fingerprint(tlm_model_t *model)
+tlmi_fingerprint_t tlmi_model_fingerprint(tlm_model_t *model)
 {
-    tlmi_crc64_t crc;
+    tlmi_crc64_t values, types;
 
-    if (model->fingerprint != 0)
+    if (model->fingerprint.known)
         return model->fingerprint;
-    tlmi_crc64_init(&crc);
+    tlmi_crc64_init(&values);
+    tlmi_crc64_init(&types);
     for (size_t i = 0; i < model->num_parameters; i++)
         if (!model->parameters[i]->requires_grad)
-            add_parameter(&crc, model, i);
-    const uint64_t value = tlmi_crc64_final(&crc);
-    model->fingerprint = value == 0 ? 1 : value;
+            add_parameter(&values, &types, model, i);
+    model->fingerprint =
+        (tlmi_fingerprint_t){tlmi_crc64_final(&values), tlmi_crc64_final(&types), true};
     return model->fingerprint;
 }

@@ -34,6 +34,12 @@ typedef struct tlmi_drop_state {
     uint64_t seed, first_token;
 } tlmi_drop_state_t;
 
+/* Checksums of the parameters that are not trained: of names and values, and of their types. */
+typedef struct tlmi_fingerprint {
+    uint64_t values, types;
+    bool known;
+} tlmi_fingerprint_t;
+
 struct tlm_model {
     tlm_model_options_t options; /* defaults resolved */
     tlmi_model_shape_t shape;
@@ -49,9 +55,9 @@ struct tlm_model {
     tlm_lora_options_t lora; /* defaults resolved; targets is the model's own */
     uint64_t dropout_row;    /* see tlm_model_set_dropout_row */
     tlmi_drop_state_t drop;
-    char *source;         /* the path that it was opened from, or NULL */
-    int32_t family;       /* TLM_FAMILY_... that its files were of; 0: unknown */
-    uint64_t fingerprint; /* see tlmi_model_fingerprint; 0: not computed yet */
+    char *source;                   /* the path that it was opened from, or NULL */
+    int32_t family;                 /* TLM_FAMILY_... that its files were of; 0: unknown */
+    tlmi_fingerprint_t fingerprint; /* see tlmi_model_fingerprint */
 };
 
 /* Returns the parameter, or NULL if the model has no such part; `layer` is 0 outside the blocks. */
@@ -174,8 +180,8 @@ tlm_status_t tlmi_model_add_adapters(tlm_model_t *model, const tlm_lora_options_
 tlm_status_t tlmi_lora_options_read(tlm_lora_options_t *known, const char *function,
                                     const tlm_lora_options_t *options);
 
-/* A checksum of the names, types and elements of all parameters that are not trained. It is
- * computed once; what is written to them later does not count. */
-uint64_t tlmi_model_fingerprint(tlm_model_t *model);
+/* Checksums of all parameters that are not trained. They are computed once; what is written to the
+ * parameters later does not count. */
+tlmi_fingerprint_t tlmi_model_fingerprint(tlm_model_t *model);
 
 #endif

@@ -180,8 +180,9 @@ void cli_set_value(const cli_option_t *option, const char *text, const char *whe
         cli_fail_usage("%s%s: '%s' is not a valid number", where, option->name, text);
 }
 
-/* What getopt_long gives for the options that are not the program's own. */
-enum { CHOSE_HELP = MAX_OPTIONS, CHOSE_CONFIG };
+/* What getopt_long gives: for the program's own options their number and FIRST, above all characters,
+ * since '?' stands for an unknown one. */
+enum { FIRST = 256, CHOSE_HELP = FIRST + MAX_OPTIONS, CHOSE_CONFIG };
 
 /* The table of getopt_long; headings get names that nobody can type. */
 static void make_table(struct option table[MAX_OPTIONS + 3], const cli_program_t *program)
@@ -194,8 +195,8 @@ static void make_table(struct option table[MAX_OPTIONS + 3], const cli_program_t
         const cli_option_t *option = &program->options[i];
         int has_argument = option->kind == CLI_FLAG ? no_argument : required_argument;
 
-        table[i] =
-            (struct option){option->name != NULL ? option->name : "=", has_argument, NULL, (int)i};
+        table[i] = (struct option){option->name != NULL ? option->name : "=", has_argument, NULL,
+                                   FIRST + (int)i};
     }
     table[n] = (struct option){"help", no_argument, NULL, CHOSE_HELP};
     table[n + 1] = (struct option){"config", required_argument, NULL, CHOSE_CONFIG};
@@ -220,7 +221,8 @@ static void read_arguments(int argc, char **argv, const cli_program_t *program, 
         if (choice == CHOSE_CONFIG && config_only)
             cli_read_config(optarg, program);
         else if (choice != CHOSE_CONFIG && !config_only)
-            cli_set_value(&program->options[choice], optarg != NULL ? optarg : "true", "--");
+            cli_set_value(&program->options[choice - FIRST], optarg != NULL ? optarg : "true",
+                          "--");
     }
 }
 

@@ -212,7 +212,9 @@ void train_adopt_shape(const tlm_model_options_t *shape)
     settings.head_dim = (uint64_t)shape->head_dim;
     settings.qk_norm = qk_norms[shape->qk_norm];
     settings.vocab_size = (uint64_t)shape->vocab_size;
-    settings.context = (uint64_t)shape->context_length;
+    /* Rows may be shorter than the model's context; a command line that repeats a run says so. */
+    if (!cli_was_given("context") || settings.context > (uint64_t)shape->context_length)
+        settings.context = (uint64_t)shape->context_length;
     settings.d_model = (uint64_t)shape->d_model;
     settings.layers = (uint64_t)shape->num_layers;
     settings.heads = (uint64_t)shape->num_heads;
@@ -251,7 +253,7 @@ void train_adopt_checked(const tlm_model_options_t *shape, const char *path)
                 cli_was_given(names[k]) && !is_unchanged(&options[i], &before))
                 cli_fail_usage("--%s contradicts the model in %s", names[k], path);
     if (cli_was_given("context"))
-        settings.context = before.context;
+        settings.context = before.context; /* too long a one is an error of the library's */
     else if (settings.context > 512)
         settings.context = 512;
 }

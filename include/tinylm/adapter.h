@@ -41,8 +41,9 @@ typedef struct tlm_lora_options {
     const char *targets;
     /** Seed of A and of dropout. */
     uint64_t seed;
-    /** TLM_FAMILY_... of model_files.h, whose names the layers have; 0: that of the files that
-     *  the model was opened from, or the first that has its options. Where it has several weights in one tensor, their adapters share A. */
+    /** TLM_FAMILY_... of model_files.h, whose names the layers have; 0: that of the files that the
+     *  model was opened from, or the first that has its options. Where it has several weights in
+     *  one tensor, their adapters share A. */
     int32_t family;
     /** scale is alpha / sqrt(rank). Kalajdzievski 2023. */
     bool rank_stabilized;

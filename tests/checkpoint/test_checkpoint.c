@@ -400,7 +400,7 @@ START_TEST(lies_are_refused)
         {"", "1", "1", TLM_ERR_FORMAT},
         {"[]", "1", "1", TLM_ERR_FORMAT},
         {"{}", "1", "1", TLM_ERR_FORMAT},
-        {CONFIG("13", "2"), "1", "3", TLM_ERR_UNSUPPORTED},
+        {CONFIG("13", "2"), "1", "4", TLM_ERR_UNSUPPORTED},
         {LATER("\"norm\":\"past\""), "1", "2", TLM_ERR_FORMAT},
         {LATER("\"norm\":1"), "1", "2", TLM_ERR_FORMAT},
         {LATER("\"ffn\":\"\""), "1", "2", TLM_ERR_FORMAT},

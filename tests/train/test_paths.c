@@ -96,6 +96,11 @@ READS(read_tokenizer, tlm_tokenizer_t, tlm_tokenizer_free, tlm_checkpoint_tokeni
 READS(find_latest, char, tlm_free, tlm_checkpoint_dir_latest(&out, NULL, path))
 READS(find_best, char, tlm_free, tlm_checkpoint_dir_best(&out, NULL, path))
 
+static tlm_status_t load_adapter(const char *path)
+{
+    return tlm_model_load_adapter(model, path);
+}
+
 static tlm_status_t load_checkpoint(const char *path)
 {
     return tlm_checkpoint_load(NULL, model, optimizer, path);
@@ -144,6 +149,7 @@ static const access_t readers[] = {
     {"tlm_model_open_for_inference", open_for_inference, false, false},
     {"tlm_dataset_open", open_dataset, true, false},
     {"tlm_dataset_open_text", open_text, true, false},
+    {"tlm_model_load_adapter", load_adapter, false, true},
     {"tlm_checkpoint_metadata", read_metadata, false, false},
     {"tlm_checkpoint_tokenizer", read_tokenizer, false, false},
     {"tlm_checkpoint_load", load_checkpoint, false, false},
@@ -179,6 +185,19 @@ static tlm_status_t save_json(const char *path)
 static tlm_status_t save_gguf(const char *path)
 {
     return tlm_model_save_gguf(model, NULL, path, NULL);
+}
+
+static tlm_status_t save_adapter(const char *path)
+{
+    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+    tlm_model_t *adapted;
+
+    ASSERT_OK(tlm_model_get_options(&shape, model));
+    ASSERT_OK(tlm_model_create(&adapted, &shape));
+    ASSERT_OK(tlm_model_add_lora(adapted, NULL));
+    const tlm_status_t status = tlm_model_save_adapter(adapted, path);
+    tlm_model_free(adapted);
+    return status;
 }
 
 static tlm_status_t save_hf(const char *path)
@@ -232,6 +251,7 @@ static const access_t writers[] = {
     {"tlm_tokenizer_save_tiktoken", save_tiktoken, false, false},
     {"tlm_tokenizer_save_json", save_json, false, false},
     {"tlm_model_save_gguf", save_gguf, false, false},
+    {"tlm_model_save_adapter", save_adapter, false, true},
     {"tlm_model_save_hf", save_hf, false, true},
     {"tlm_checkpoint_save", save_checkpoint, false, false},
     {"tlm_checkpoint_save_with", save_checkpoint_with, false, false},

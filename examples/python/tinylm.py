@@ -2555,9 +2555,10 @@ class Model(_Handle):
         """Freezes the model and adds the adapters in a folder of PEFT."""
         _lib.tlm_model_load_adapter(self._handle, os.fsencode(directory))
 
-    def set_dropout_row(self, row: int) -> None:
-        """Which row of the data the next batch begins with, for dropout; trainers call this."""
-        _lib.tlm_model_set_dropout_row(self._handle, _unsigned("row", row))
+    def set_dropout_row(self, row: int | None) -> None:
+        """Turns dropout on for batches that begin with this row of the data, or off with None, as it is
+        at first. Trainers call this."""
+        _lib.tlm_model_set_dropout_row(self._handle, (1 << 64) - 1 if row is None else _unsigned("row", row))
 
     def check_finite(self) -> None:
         """NonFiniteError, naming the place, if a parameter or a gradient holds NaN or infinity."""

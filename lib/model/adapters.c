@@ -44,6 +44,7 @@ tlm_status_t tlmi_model_linear(tlm_tensor_t **out, const tlm_model_t *model, int
 tlm_status_t tlm_model_set_dropout_row(tlm_model_t *model, uint64_t row)
 {
     TLMI_REQUIRE("model_set_dropout_row", model);
+    model->has_dropout = row != TLM_NO_DROPOUT;
     model->dropout_row = row;
     return TLM_OK;
 }

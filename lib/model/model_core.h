@@ -53,7 +53,8 @@ struct tlm_model {
     /* By parameter of the architecture; NULL: no adapters, and `lora` means nothing. */
     tlmi_adapter_t *adapters;
     tlm_lora_options_t lora; /* defaults resolved; targets is the model's own */
-    uint64_t dropout_row;    /* see tlm_model_set_dropout_row */
+    bool has_dropout;        /* see tlm_model_set_dropout_row */
+    uint64_t dropout_row;
     tlmi_drop_state_t drop;
     char *source;                   /* the path that it was opened from, or NULL */
     int32_t family;                 /* TLM_FAMILY_... that its files were of; 0: unknown */

@@ -142,7 +142,7 @@ static tlm_status_t output_logits(tlm_tensor_t **logits, const tlm_model_t *mode
 /* Fixes what dropout drops in this pass, and in backward where it runs blocks again. */
 static void begin_pass(tlm_model_t *model, int64_t time)
 {
-    model->drop.enabled = tlm_grad_enabled() && model->drop.rate > 0.0;
+    model->drop.enabled = model->has_dropout && tlm_grad_enabled() && model->drop.rate > 0.0;
     model->drop.first_token = model->dropout_row * (uint64_t)time;
 }
 

@@ -255,6 +255,8 @@ static tlm_status_t create_model(tlm_model_t **out, const tlm_model_options_t *o
                  ? tlmi_model_create_empty(&model, options)
                  : tlmi_model_create_kept(&model, options, asked->weights));
     tlm_status_t status = tlm_model_set_checkpointing(model, asked->checkpointing);
+    if (status == TLM_OK)
+        status = tlm_model_set_dropout_row(model, 0);
     if (status == TLM_OK && asked->lora != NULL)
         status = tlm_model_add_lora(model, asked->lora);
     if (status == TLM_OK && asked->frozen != NULL)

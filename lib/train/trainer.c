@@ -269,13 +269,15 @@ static tlm_status_t compute_batch(void *user, uint64_t number)
     const uint32_t *inputs, *targets;
     const uint64_t batch = tlm_loader_position(trainer->loader);
 
-    TLMI_TRY(tlm_model_set_dropout_row(trainer->model, batch * (uint64_t)trainer->rows));
     TLMI_TRY(tlm_loader_next(&inputs, &targets, trainer->loader));
-    TLMI_TRY(
-        tlm_model_loss(&loss, trainer->model, inputs, targets, trainer->rows, trainer->context));
+    TLMI_TRY(tlm_model_set_dropout_row(trainer->model, batch * (uint64_t)trainer->rows));
+    tlm_status_t status =
+        tlm_model_loss(&loss, trainer->model, inputs, targets, trainer->rows, trainer->context);
+    (void)tlm_model_set_dropout_row(trainer->model, TLM_NO_DROPOUT);
+    if (status != TLM_OK)
+        return status;
     float value;
     (void)tlm_tensor_item(&value, loss); /* a scalar */
-    tlm_status_t status;
     if (!isfinite(value)) {
         status = fail_non_finite(trainer, "the loss", (double)value);
         goto done;

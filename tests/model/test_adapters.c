@@ -176,6 +176,7 @@ START_TEST(dropout_has_the_same_bits_recomputed_and_on_two_threads)
 {
     tlm_model_t *model = adapted_model(_i, NULL, 0.3), *other = adapted_model(_i, NULL, 0.3);
 
+    const double whole = loss_value(model); /* dropout is off at first */
     ASSERT_OK(tlm_model_set_dropout_row(model, 6));
     ASSERT_OK(tlm_model_set_dropout_row(other, 6));
     ASSERT_OK(tlm_model_set_checkpointing(other, true));
@@ -188,6 +189,10 @@ START_TEST(dropout_has_the_same_bits_recomputed_and_on_two_threads)
     assert_same_gradients(model, other);
     double six = loss_value(model), seven = loss_value(other);
     ck_assert_double_ne(six, seven);
+    ck_assert_double_ne(six, whole);
+    ASSERT_OK(tlm_model_set_dropout_row(model, TLM_NO_DROPOUT));
+    ck_assert_double_eq(loss_value(model), whole);
+    ASSERT_OK(tlm_model_set_dropout_row(model, 6));
     const bool former = tlm_set_grad_enabled(false);
     ck_assert_double_eq(loss_value(model), loss_value(other)); /* nothing is dropped */
     tlm_set_grad_enabled(former);

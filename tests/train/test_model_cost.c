@@ -178,6 +178,7 @@ static measured_t measure(const setting_t *s)
     before = start_memory_count();
     model = make_model(s);
     ck_assert_int_eq(tlm_model_set_checkpointing(model, s->checkpointing), TLM_OK);
+    ck_assert_int_eq(tlm_model_set_dropout_row(model, 0), TLM_OK);
     optimizer = make_optimizer(s, model);
     for (int i = 0; i < 3; i++) {
         atomic_store(&linear_flops, 0);

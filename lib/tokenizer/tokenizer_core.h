@@ -24,9 +24,6 @@ typedef struct tlmi_vocabulary {
     uint32_t size;    /* ids in use, holes included */
     uint32_t *slots;  /* hash table with open addressing: an id, or TLMI_NO_TOKEN if free */
     size_t num_slots; /* a power of two, or 0 */
-    uint32_t *hidden; /* the ids that are not in `slots`, ascending */
-    uint32_t num_hidden;
-    size_t hidden_capacity;
 } tlmi_vocabulary_t;
 
 /* A zeroed vocabulary is empty. */

@@ -12,7 +12,6 @@ void tlmi_vocabulary_release(tlmi_vocabulary_t *vocabulary)
     tlmi_free(vocabulary->bytes);
     tlmi_free(vocabulary->ends);
     tlmi_free(vocabulary->slots);
-    tlmi_free(vocabulary->hidden);
     *vocabulary = (tlmi_vocabulary_t){0};
 }
 
@@ -40,18 +39,18 @@ static tlm_status_t grow_slots(tlmi_vocabulary_t *vocabulary)
 
     if (slots == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
+    uint32_t *before = vocabulary->slots;
+    size_t num_before = vocabulary->num_slots;
     memset(slots, 0xFF, num_slots * sizeof(*slots));
-    tlmi_free(vocabulary->slots);
     vocabulary->slots = slots;
     vocabulary->num_slots = num_slots;
-    for (uint32_t id = 0, hidden = 0; id < vocabulary->size; id++) {
-        tlm_bytes_t token = tlmi_vocabulary_token(vocabulary, id);
-
-        if (hidden < vocabulary->num_hidden && vocabulary->hidden[hidden] == id)
-            hidden++;
-        else if (token.size > 0)
-            *find_slot(vocabulary, token.data, token.size) = id;
+    for (size_t i = 0; i < num_before; i++) {
+        if (before[i] == TLMI_NO_TOKEN)
+            continue;
+        tlm_bytes_t token = tlmi_vocabulary_token(vocabulary, before[i]);
+        *find_slot(vocabulary, token.data, token.size) = before[i];
     }
+    tlmi_free(before);
     return TLM_OK;
 }
 
@@ -96,29 +95,14 @@ tlm_status_t tlmi_vocabulary_add(tlmi_vocabulary_t *vocabulary, const uint8_t *b
     return TLM_OK;
 }
 
-/* Makes room for one more hidden token. */
-static tlm_status_t reserve_hidden(tlmi_vocabulary_t *vocabulary)
-{
-    return tlmi_grow(&vocabulary->hidden, &vocabulary->hidden_capacity,
-                     (size_t)vocabulary->num_hidden + 1, sizeof(*vocabulary->hidden), "tokens")
-               ? TLM_OK
-               : TLM_ERR_OUT_OF_MEMORY;
-}
-
 tlm_status_t tlmi_vocabulary_add_over(tlmi_vocabulary_t *vocabulary, uint32_t twin)
 {
     size_t size = tlmi_vocabulary_token(vocabulary, twin).size;
-    uint32_t at = vocabulary->num_hidden;
 
     TLMI_TRY(reserve(vocabulary, size));
-    TLMI_TRY(reserve_hidden(vocabulary));
     memcpy(vocabulary->bytes + vocabulary->bytes_size, tlmi_vocabulary_token(vocabulary, twin).data,
            size);
-    for (; at > 0 && vocabulary->hidden[at - 1] > twin; at--)
-        vocabulary->hidden[at] = vocabulary->hidden[at - 1];
-    vocabulary->hidden[at] = twin;
-    vocabulary->num_hidden++;
-    append(vocabulary, size);
+    append(vocabulary, size); /* takes the twin's slot */
     return TLM_OK;
 }
 
@@ -126,9 +110,7 @@ tlm_status_t tlmi_vocabulary_add_hidden(tlmi_vocabulary_t *vocabulary, const uin
                                         size_t size)
 {
     TLMI_TRY(reserve(vocabulary, size));
-    TLMI_TRY(reserve_hidden(vocabulary));
     memcpy(vocabulary->bytes + vocabulary->bytes_size, bytes, size);
-    vocabulary->hidden[vocabulary->num_hidden++] = vocabulary->size;
     vocabulary->bytes_size += size;
     vocabulary->ends[vocabulary->size++] = vocabulary->bytes_size;
     return TLM_OK;

@@ -36,17 +36,6 @@ tlm_status_t tlmi_hf_token_flags(uint8_t *flags, const tlmi_hf_file_t *file,
     return TLM_OK;
 }
 
-/* Returns the index of a token in the first n of a list; n if it is not there. */
-static size_t find_item(const tlmi_token_list_t *list, size_t n, tlm_bytes_t token)
-{
-    size_t i = 0;
-
-    while (i < n && (list->items[i].size != token.size ||
-                     memcmp(list->items[i].data, token.data, token.size) != 0))
-        i++;
-    return i;
-}
-
 /* Adds a token with the id that the tokenizers library gives it: that of the model's token with
  * this name, or else the next free one after the vocabulary. */
 static tlm_status_t add_token(tlmi_hf_file_t *file, tlm_bytes_t content, int64_t said,
@@ -118,31 +107,78 @@ static tlm_status_t read_added_tokens(tlmi_hf_file_t *file)
     return add_companions(file, &greatest);
 }
 
-/* Appends the caller's special tokens to those of the file. */
-static tlm_status_t add_callers_tokens(tlmi_hf_file_t *file, const tlm_tokenizer_options_t *options)
+/* Collects the distinct special tokens of the caller that the file does not have as such. */
+static tlm_status_t collect_callers_tokens(tlmi_vocabulary_t *out, const tlmi_hf_file_t *file,
+                                           const tlm_tokenizer_options_t *options)
 {
-    if (options->num_special_tokens > 0)
-        TLMI_REQUIRE("tokenizer_load_json", options->special_tokens);
-    TLMI_TRY(tlmi_token_list_place_special(&file->vocab, options, "tokenizer_load_json"));
-    const size_t known = file->vocab.n; /* those behind them are in the list of special tokens */
     for (size_t i = 0; i < options->num_special_tokens; i++) {
         tlm_bytes_t token = options->special_tokens[i];
 
         if (token.size == 0 || token.data == NULL)
             return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                             "tokenizer_load_json: special token %zu is "
-                             "empty",
-                             i);
-        if (tlmi_special_list_find(&file->special, token) != TLMI_NO_TOKEN)
-            continue;
-        size_t id = find_item(&file->vocab, known, token);
-        if (id == known) {
-            id = file->vocab.n;
-            TLMI_TRY(tlmi_token_list_append(&file->vocab, token));
-        }
-        TLMI_TRY(tlmi_special_list_add(&file->special, token, (uint32_t)id, 0));
+                             "tokenizer_load_json: special token %zu is empty", i);
+        if (tlmi_special_list_find(&file->special, token) == TLMI_NO_TOKEN &&
+            tlmi_vocabulary_find(out, token.data, token.size) == TLMI_NO_TOKEN)
+            TLMI_TRY(tlmi_vocabulary_add(out, token.data, token.size));
     }
     return TLM_OK;
+}
+
+/* Sets ids[i] of the i-th of some tokens: the first place of the list that holds it. */
+static void find_items(size_t *ids, const tlmi_vocabulary_t *tokens, const tlmi_token_list_t *list)
+{
+    for (uint32_t i = 0; i < tokens->size; i++)
+        ids[i] = list->n;
+    for (size_t id = 0; id < list->n; id++) {
+        tlm_bytes_t item = list->items[id];
+        uint32_t i = tlmi_vocabulary_find(tokens, item.data, item.size);
+
+        if (i != TLMI_NO_TOKEN && ids[i] == list->n)
+            ids[i] = id;
+    }
+}
+
+/* Makes the collected tokens special, with the ids of their places in the vocabulary or new ones. The
+ * lists borrow the caller's bytes. */
+static tlm_status_t make_special(tlmi_hf_file_t *file, const tlmi_vocabulary_t *tokens,
+                                 const tlm_tokenizer_options_t *options)
+{
+    const size_t known = file->vocab.n;
+    size_t *ids = tlmi_alloc(tokens->size, sizeof(*ids), "special tokens");
+    tlm_status_t status = ids != NULL ? TLM_OK : TLM_ERR_OUT_OF_MEMORY;
+
+    if (status == TLM_OK)
+        find_items(ids, tokens, &file->vocab);
+    for (size_t i = 0; i < options->num_special_tokens && status == TLM_OK; i++) {
+        tlm_bytes_t token = options->special_tokens[i];
+
+        if (tlmi_special_list_find(&file->special, token) != TLMI_NO_TOKEN)
+            continue;
+        uint32_t index = tlmi_vocabulary_find(tokens, token.data, token.size);
+        if (ids[index] == known) {
+            ids[index] = file->vocab.n;
+            status = tlmi_token_list_append(&file->vocab, token);
+        }
+        if (status == TLM_OK)
+            status = tlmi_special_list_add(&file->special, token, (uint32_t)ids[index], 0);
+    }
+    tlmi_free(ids);
+    return status;
+}
+
+/* Appends the caller's special tokens to those of the file. */
+static tlm_status_t add_callers_tokens(tlmi_hf_file_t *file, const tlm_tokenizer_options_t *options)
+{
+    tlmi_vocabulary_t tokens = {0};
+
+    if (options->num_special_tokens > 0)
+        TLMI_REQUIRE("tokenizer_load_json", options->special_tokens);
+    TLMI_TRY(tlmi_token_list_place_special(&file->vocab, options, "tokenizer_load_json"));
+    tlm_status_t status = collect_callers_tokens(&tokens, file, options);
+    if (status == TLM_OK && tokens.size > 0)
+        status = make_special(file, &tokens, options);
+    tlmi_vocabulary_release(&tokens);
+    return status;
 }
 
 /* ---- The vocabulary ---- */

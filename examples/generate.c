@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/chat_session.h"
 #include "support/cli.h"
 
 static const char *const ends[] = {"running", "length", "end token", "stop",
@@ -132,6 +133,8 @@ int main(int argc, char **argv)
     const char *path = NULL, *vocab = NULL, *merges = NULL;
     const char *prompt = "Once upon a time", *end = NULL, *scored = NULL;
     const char *past = "default", *cache = "float32";
+    chat_settings_t settings = {0};
+    bool chat = false;
     cli_strings_t stops = {NULL, 0};
     uint64_t max_tokens = 256, top_k = 0, seed = 0, samples = 1, threads = 0;
     tlm_generate_options_t generation = TLM_GENERATE_OPTIONS_INIT;
@@ -143,6 +146,15 @@ int main(int argc, char **argv)
         {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
         {"merges", CLI_STRING, &merges, "and merges.txt", false},
         {"prompt", CLI_STRING, &prompt, "text to continue", false},
+        {"chat", CLI_FLAG, &chat,
+         "answer each line of standard input, in a conversation by the model's chat template",
+         false},
+        {"system", CLI_STRING, &settings.system_message, "with --chat: a system message", false},
+        {"chat-template", CLI_STRING, &settings.template,
+         "with --chat: a name such as chatml or llama3, or the path of another template", false},
+        {"chat-variables", CLI_STRING, &settings.variables,
+         "with --chat: variables of the template as JSON, such as {\"enable_thinking\": false}",
+         false},
         {"max-tokens", CLI_COUNT, &max_tokens, "the most new tokens", false},
         {"temperature", CLI_REAL, &generation.temperature, "0: always the likeliest token", false},
         {"top-k", CLI_COUNT, &top_k, "draw from the k likeliest; 0: from all", false},
@@ -189,7 +201,11 @@ int main(int argc, char **argv)
     generation.stop_strings = list_stops(&stops);
     generation.num_stop_strings = stops.n;
     find_end_token(&generation, tokenizer, &file, end);
-    if (scored != NULL)
+    settings.model_path = model_path;
+    settings.how = generation;
+    if (chat)
+        run_chat(model, tokenizer, &settings);
+    else if (scored != NULL)
         score(model, tokenizer, scored);
     else if (samples > 1)
         generate_samples(model, tokenizer, prompt, (size_t)samples, generation);

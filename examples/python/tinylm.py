@@ -19,6 +19,7 @@ import ctypes
 import ctypes.util
 import itertools
 import json
+import math
 import os
 import struct
 import signal
@@ -2595,6 +2596,12 @@ class Model(_Handle):
         log_probs = (c_float * max(len(array) - 1, 1))()
         _lib.tlm_model_score(None, log_probs, self._handle, array, len(array), stride)
         return list(log_probs)
+
+    def perplexity(self, ids: Ids, stride: int = 0) -> float:
+        """How many tokens the model hesitates between, on average: exp of the mean loss. See score."""
+        array, total = _ids_array(ids), c_double()
+        _lib.tlm_model_score(byref(total), None, self._handle, array, len(array), stride)
+        return math.exp(-total.value / (len(array) - 1))
 
     def generate(self, prompt: Ids, on_token: Callable[[int], Any] | None = None, **how: Any) -> list[int]:
         """New ids after those of the prompt; Generator.add says what `how` may hold. on_token(id) is

@@ -80,6 +80,47 @@ void cli_read_object(const char *text, size_t size, const char *what,
     json_decref(object);
 }
 
+/* ---- Members by name -------------------------------------------------------------------- */
+
+cli_object_t *cli_open_object(const char *text, size_t size, const char *what)
+{
+    return (cli_object_t *)parse(text, size, what);
+}
+
+void cli_close_object(cli_object_t *object)
+{
+    json_decref((json_t *)object);
+}
+
+const char *cli_object_text(const cli_object_t *object, const char *key)
+{
+    return json_string_value(json_object_get((const json_t *)object, key));
+}
+
+bool cli_object_count(uint64_t *out, const cli_object_t *object, const char *key)
+{
+    json_t *value = json_object_get((const json_t *)object, key);
+
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return false;
+    *out = (uint64_t)json_integer_value(value);
+    return true;
+}
+
+const char *cli_object_item(const cli_object_t *object, const char *key, size_t index)
+{
+    return json_string_value(json_array_get(json_object_get((const json_t *)object, key), index));
+}
+
+void cli_print_json(const char *text)
+{
+    json_t *value = json_string(text);
+
+    if (value == NULL || json_dumpf(value, stdout, JSON_ENCODE_ANY) != 0)
+        printf("\"?\""); /* not UTF-8 */
+    json_decref(value);
+}
+
 /* ---- Files of options ------------------------------------------------------------------- */
 
 typedef struct config {

@@ -18,6 +18,21 @@ typedef void (*cli_member_callback_t)(void *user, const cli_member_t *member);
 void cli_read_object(const char *text, size_t size, const char *what,
                      cli_member_callback_t on_member, void *user);
 
+/* An object whose members are looked up. Ends the program, naming `what`, if the text is none. */
+typedef struct cli_object cli_object_t;
+cli_object_t *cli_open_object(const char *text, size_t size, const char *what);
+void cli_close_object(cli_object_t *object);
+
+/* NULL or false if there is no such member, or if it is of another type. Texts last as long as the
+ * object. */
+const char *cli_object_text(const cli_object_t *object, const char *key);
+bool cli_object_count(uint64_t *out, const cli_object_t *object, const char *key);
+/* Text `index` of a list. */
+const char *cli_object_item(const cli_object_t *object, const char *key, size_t index);
+
+/* Prints a text as JSON, in quotation marks. */
+void cli_print_json(const char *text);
+
 /* Sets the options that the file names, with - or _ between words. Ends the program, naming the key,
  * for one that the program does not have or a value of the wrong type. */
 void cli_read_config(const char *path, const cli_program_t *program);

@@ -42,8 +42,8 @@ same() {
 }
 
 # ---- Every program has help and refuses what it does not know ----
-for program in convert make_stories train_bpe tokenize train_lm generate model_info report sgd_learning_rates \
-    unicode_bytes; do
+for program in convert make_stories train_bpe tokenize train_lm generate model_info report score \
+    sgd_learning_rates unicode_bytes; do
     passes "$bin/$program" --help
     prints "^Usage: $program"
     fails 2 'unknown option' "$bin/$program" --no-such-option
@@ -259,5 +259,54 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     fails 2 'to must be one of' "$bin/convert" --to onnx folder x
     fails 1 'are needed, not 1' "$bin/convert" --to hf folder
     fails 1 'no-such-file' "$bin/convert" --to hf no-such-file x
+
+    # ---- Chat: each line is answered; what was said before is in the cache ----
+    printf 'One day\n\nthe cat\nand then\n' >lines
+    printf '{%% for m in messages %%}{{ m.content }}.{%% endfor %%}' >own.jinja
+    talk="$bin/generate --chat --max-tokens 3"
+    passes $talk --model folder --chat-template own.jinja --system One <lines
+    [ "$(wc -l <out)" -ge 3 ] || fail "not three answers: $(cat out)"
+    [ "$(grep -c 'tokens, [0-9]* of them in the cache; ' err)" -eq 3 ] || fail "no counts: $(cat err)"
+    grep -q 'tokens, 0 of them in the cache; 3 new' err || fail "the first turn: $(cat err)"
+    grep -q 'are forgotten' err || fail "nothing was forgotten in a context of 16: $(cat err)"
+    fails 1 'folder: there is no chat template; name one with --chat-template' $talk --model folder
+    fails 1 'no-such: No such file' $talk --model folder --chat-template no-such
+    fails 1 'sees only 16' $talk --model folder --chat-template chatml <lines
+    cp own.jinja folder/chat_template.jinja
+    passes $talk --model folder <lines
+    printf '{%% extends "x" %%}' >folder/chat_template.jinja
+    fails 1 'line 1: {% extends %} is not supported (the template begins: {% extends' $talk --model folder
+    printf '{{ raise_exception("never") }}' >folder/chat_template.jinja
+    fails 1 'message 0 (user): never\|chat template: never' $talk --model folder <lines
+    fails 1 'variables is not a JSON object' $talk --model folder --chat-template chatml \
+        --chat-variables '[1]' <lines
+
+    # ---- Scores ----
+    passes "$bin/score" --model folder valid.txt
+    prints '^valid.txt: [0-9]* tokens predicted, [0-9]* bytes, [0-9]* characters, [0-9]* words'
+    prints 'perplexity [0-9.]* per token, [0-9.]* per byte'
+    passes "$bin/score" --model q4_1.gguf --context 8 --stride 8 --json valid.txt train.txt
+    [ "$(wc -l <out)" -eq 3 ] || fail 'not two files and a total'
+    prints '^{"file": "total", "tokens": [0-9]*, .*"bits_per_byte": [0-9.]*}$'
+    passes "$bin/score" --model folder --context 8 --json valid.txt
+    printf '%s\n' '{"question": "One day a", "choices": ["cat", "$%#^"], "answer": 0}' '' \
+        '{"context": "One day a", "choices": ["$%#^", "dog"], "answer": "B", "more": [1]}' \
+        '{"context": "One day a", "choices": ["$%#^", "boy"], "answer": "$%#^"}' >questions
+    passes "$bin/score" --model folder --choices questions
+    prints '^questions: 3 questions, accuracy 0.6667 (+- 0.3333), by length '
+    passes "$bin/score" --model folder --choices --json questions questions
+    prints '^{"file": "total", "questions": 6, "accuracy": 0.6666666667'
+    for wrong in '{"question": "a", "choices": ["b"], "answer": 0}' \
+        '{"question": "a", "choices": ["b", "c"], "answer": 2}' \
+        '{"question": "a", "choices": ["b", "c"]}' '{"choices": ["b", "c"], "answer": 0}' '[1]' '{'; do
+        printf '\n%s\n' "$wrong" >wrong
+        fails 1 'wrong: line [12]' "$bin/score" --model folder --choices wrong
+    done
+    : >empty
+    fails 1 'nothing to predict' "$bin/score" --model folder empty
+    fails 1 'there are no questions' "$bin/score" --model folder --choices empty
+    fails 2 'a file to score is missing' "$bin/score" --model folder
+    fails 2 'context must be' "$bin/score" --model folder --context 17 valid.txt
+    fails 2 'stride must be' "$bin/score" --model folder --stride 17 valid.txt
 }
 echo "$checks checks passed"

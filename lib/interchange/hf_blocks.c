@@ -96,6 +96,23 @@ static tlm_status_t read_pattern(tlm_model_options_t *options, const tlmi_family
     return TLM_OK;
 }
 
+/* A family without windows: transformers reads its "sliding_window" only where it is switched on. */
+static tlm_status_t check_no_windows(const tlmi_json_t *config, const char *path)
+{
+    const tlmi_json_t *value = tlmi_json_member(config, "sliding_window");
+    const tlmi_json_t *types = tlmi_json_member(config, "layer_types");
+    bool used = true;
+
+    TLMI_TRY(tlmi_config_flag(&used, config, "use_sliding_window", true, path));
+    if (used && !tlmi_json_is_null(value))
+        return tlmi_config_refuse(path, "sliding_window", value, "null");
+    for (size_t i = 0; i < tlmi_json_size(types); i++)
+        if (!is_text(tlmi_json_item(types, i), "full_attention"))
+            return tlmi_config_refuse(path, "layer_types", tlmi_json_item(types, i),
+                                      "full_attention");
+    return TLM_OK;
+}
+
 static tlm_status_t read_windows(tlm_model_options_t *options, const tlmi_family_t *family,
                                  const tlmi_json_t *config, const char *path)
 {
@@ -105,14 +122,12 @@ static tlm_status_t read_windows(tlm_model_options_t *options, const tlmi_family
     bool used = !family->hf_window_switch;
     double window = 0.0;
 
-    TLMI_TRY(tlmi_config_flag(&used, config, "use_sliding_window", used, path));
+    if (!tlmi_family_has(family, "sliding_window", 1.0))
+        return check_no_windows(config, path);
+    if (family->hf_window_switch) /* others do not read the key */
+        TLMI_TRY(tlmi_config_flag(&used, config, "use_sliding_window", used, path));
     if (!used)
         return TLM_OK;
-    if (!tlmi_family_has(family, "sliding_window", 1.0)) {
-        if (!tlmi_json_is_null(value))
-            return tlmi_config_refuse(path, "sliding_window", value, "null");
-        return TLM_OK;
-    }
     TLMI_TRY(tlmi_config_number(&window, config, "sliding_window", missing, path));
     if (window == 0.0)
         return TLM_OK;
@@ -193,8 +208,10 @@ static tlm_status_t check_activation(const tlmi_family_t *family, const tlmi_jso
 /* ---- All of it -------------------------------------------------------------------------- */
 
 /* Keys that change what a model computes and that no model here has. */
-static tlm_status_t check_others(const tlmi_json_t *config, const char *path)
+static tlm_status_t check_others(const tlmi_family_t *family, const tlmi_json_t *config,
+                                 const char *path)
 {
+    static const char softcap[] = "attn_logit_softcapping";
     static const char *const falses[] = {"use_bidirectional_attention", "add_cross_attention",
                                          "scale_attn_by_inverse_layer_idx"};
     bool flag;
@@ -209,6 +226,9 @@ static tlm_status_t check_others(const tlmi_json_t *config, const char *path)
     if (!flag)
         return tlmi_config_refuse(path, "scale_attn_weights",
                                   tlmi_json_member(config, "scale_attn_weights"), "true");
+    if (!tlmi_json_is_null(tlmi_json_member(config, softcap)) && family->hf_gains_less_1 &&
+        tlmi_family_key(family, tlmi_option_find("attention_softcap"), TLMI_HF) == NULL)
+        return tlmi_config_refuse(path, softcap, tlmi_json_member(config, softcap), "null");
     if (!tlmi_json_is_null(tlmi_json_member(config, "quantization_config")))
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: \"quantization_config\" is not supported", path);
     return TLM_OK;
@@ -217,7 +237,7 @@ static tlm_status_t check_others(const tlmi_json_t *config, const char *path)
 tlm_status_t tlmi_hf_blocks_read(tlm_model_options_t *options, const tlmi_family_t *family,
                                  const tlmi_json_t *config, const char *path)
 {
-    TLMI_TRY(check_others(config, path));
+    TLMI_TRY(check_others(family, config, path));
     TLMI_TRY(check_activation(family, config, path));
     TLMI_TRY(read_biases(options, family, config, path));
     TLMI_TRY(read_windows(options, family, config, path));

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -174,10 +175,28 @@ tlm_status_t tlmi_config_flag(bool *out, const tlmi_json_t *object, const char *
     return TLM_OK;
 }
 
+/* A model without its output projection: "LlamaModel", "Gemma3TextModel". */
+static bool is_base_class(const char *hf_class, const char *name)
+{
+    static const char *const ends[] = {"ForCausalLM", "LMHeadModel"};
+    static const char *const base_ends[] = {"Model", "TextModel"};
+
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        const char *end = strstr(hf_class, ends[i]);
+        const size_t size = end == NULL ? 0 : (size_t)(end - hf_class);
+
+        if (size > 0 && strncmp(name, hf_class, size) == 0 &&
+            (strcmp(name + size, base_ends[0]) == 0 || strcmp(name + size, base_ends[1]) == 0))
+            return true;
+    }
+    return false;
+}
+
 static const tlmi_family_t *family_of_class(const char *name)
 {
     for (size_t i = 0; i < tlmi_num_families; i++)
-        if (strcmp(tlmi_families[i].hf_class, name) == 0)
+        if (strcmp(tlmi_families[i].hf_class, name) == 0 ||
+            is_base_class(tlmi_families[i].hf_class, name))
             return &tlmi_families[i];
     return NULL;
 }
@@ -193,6 +212,8 @@ static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_json_t *co
     const char *name = "?";
     size_t size = 0;
 
+    if (tlmi_json_is_array(list) && tlmi_json_size(list) == 0)
+        list = NULL;
     if (tlmi_json_is_null(list) && tlmi_json_is_null(type))
         return tlmi_config_bad_key(path, "model_type", "there, nor \"architectures\"");
     char names[TLMI_FAMILIES_TEXT];
@@ -206,6 +227,7 @@ static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_json_t *co
     for (size_t i = 0; !tlmi_json_is_null(list) && (i < tlmi_json_size(list) || i == 0); i++) {
         const tlmi_family_t *own = NULL;
 
+        name = "what is not a string";
         if (tlmi_json_get_string(tlmi_json_item(list, i), &name, &size))
             own = family_of_class(name);
         if (own == NULL || (family != NULL && own != family))
@@ -215,6 +237,35 @@ static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_json_t *co
     }
     *out = family;
     return TLM_OK;
+}
+
+/* Other names of the family's keys, which transformers reads too. One that contradicts the family's key
+ * is refused, as which of them counts depends on their order. */
+static tlm_status_t find_alias(const tlmi_json_t **value, const tlmi_family_t *family,
+                               const tlmi_model_option_t *option, const char *key,
+                               const tlmi_json_t *config, const char *path)
+{
+    static const char *const named[] = {"context_length", "d_model", "num_layers", "num_heads"};
+    const char *common = option->keys[TLMI_HF].key;
+    int64_t own = 0, other = 0;
+    bool is_named = false;
+
+    for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++)
+        is_named = is_named || strcmp(option->name, named[i]) == 0;
+    if (family->keys == NULL || !is_named || common == NULL || strcmp(common, key) == 0)
+        return TLM_OK;
+    const tlmi_json_t *alias = tlmi_json_member(config, common);
+    if (tlmi_json_is_null(alias))
+        return TLM_OK;
+    if (tlmi_json_is_null(*value)) {
+        *value = alias;
+        return TLM_OK;
+    }
+    if (tlmi_json_get_int(*value, &own) && tlmi_json_get_int(alias, &other) && own == other)
+        return TLM_OK;
+    char wanted[TLMI_OPTION_TEXT];
+    snprintf(wanted, sizeof(wanted), "the value of \"%s\"", key);
+    return tlmi_config_refuse(path, common, alias, wanted);
 }
 
 /* Returns the option's value when its key is missing. */
@@ -262,10 +313,13 @@ static tlm_status_t read_table(tlm_model_options_t *options, const tlmi_family_t
 
         if (key == NULL)
             continue;
+        TLMI_TRY(find_alias(&value, family, option, key, config, path));
         if (!tlmi_json_is_null(value) || missing == TLMI_REQUIRED)
             TLMI_TRY(read_option(options, option, key, value, path));
         else if (value == NULL || option->keys[TLMI_HF].key == key)
             tlmi_option_set(options, option, missing);
+        else if (option->required)
+            return tlmi_config_bad_key(path, key, "a whole number above 0");
         /* else: null for a key of the family's own is no value, and the option stays 0 */
     }
     if (options->query_scalar == (double)options->head_dim)

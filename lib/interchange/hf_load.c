@@ -3,6 +3,7 @@
  * model does not have is rejected, because ignoring it would change the results. */
 #include "interchange/interchange.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -144,23 +145,52 @@ static tlm_status_t check_listed(const folder_t *folder, const shard_t *shard, c
                      shard->path, tensor, name);
 }
 
-/* Old versions of transformers saved these tables, although the configuration determines them. */
-static bool is_rope_table(const char *name)
+static bool ends_with(const char *name, const char *suffix)
 {
-    static const char suffix[] = ".rotary_emb.inv_freq";
-    size_t size = strlen(name);
+    const size_t size = strlen(name), length = strlen(suffix);
 
-    return size >= sizeof(suffix) && strcmp(name + size - (sizeof(suffix) - 1), suffix) == 0;
+    return size > length && strcmp(name + size - length, suffix) == 0;
+}
+
+/* Old versions of transformers saved these tables, although the configuration determines them: the
+ * angles of RoPE, and GPT-2's masks of what lies ahead. */
+static bool is_table(const tlmi_family_t *family, const tlmi_st_tensor_t *tensor)
+{
+    if (tlmi_family_has(family, "position", TLM_POSITION_ROPE))
+        return ends_with(tensor->name, ".rotary_emb.inv_freq");
+    return (tensor->ndim == 4 && ends_with(tensor->name, ".attn.bias")) ||
+           (tensor->ndim == 0 && ends_with(tensor->name, ".attn.masked_bias"));
+}
+
+/* What the folder's names lack: "", or in a model that was saved without its output projection, as
+ * GPT-2's are, what is before the first point of the others, which `room` then holds. */
+static const char *find_prefix(const folder_t *folder, const char *embedding,
+                               char room[TLMI_WEIGHT_NAME_SIZE])
+{
+    const char *point = strchr(embedding, '.');
+    bool is_whole = false, is_bare = false;
+
+    for (size_t i = 0; i < folder->num_shards; i++) {
+        is_whole = is_whole || tlmi_safetensors_find(&folder->shards[i].file, embedding) != NULL;
+        is_bare = is_bare || tlmi_safetensors_find(&folder->shards[i].file, point + 1) != NULL;
+    }
+    snprintf(room, TLMI_WEIGHT_NAME_SIZE, "%.*s", (int)(point + 1 - embedding), embedding);
+    return is_bare && !is_whole ? room : "";
 }
 
 static tlm_status_t place(tlmi_found_weight_t *found, const tlm_model_t *model,
                           const tlmi_convention_t *convention, const tlmi_st_tensor_t *tensor,
-                          shard_t *shard)
+                          const char *prefix, shard_t *shard)
 {
     const tlmi_dtype_t *type = tlmi_dtype_of_safetensors(tensor->dtype);
+    char name[2 * TLMI_WEIGHT_NAME_SIZE];
+    const int size = snprintf(name, sizeof(name), "%s%s", prefix, tensor->name);
+    const bool fits = prefix[0] != '\0' && strcmp(tensor->name, "lm_head.weight") != 0 &&
+                      size > 0 && (size_t)size < sizeof(name);
 
     if (type != NULL && type->load != NULL)
-        return tlmi_weight_place(found, model, convention, tensor->name, strlen(tensor->name),
+        return tlmi_weight_place(found, model, convention, fits ? name : tensor->name,
+                                 strlen(fits ? name : tensor->name),
                                  &(tlmi_found_weight_t){.data = tensor->data,
                                                         .type = type,
                                                         .shape = tensor->shape,
@@ -194,7 +224,11 @@ static tlm_status_t place_all(tlmi_found_weight_t *found, const tlm_model_t *mod
 {
     const tlmi_st_tensor_t *output = NULL;
     const char *output_path = NULL;
+    tlmi_file_tensor_t embedding;
+    char room[TLMI_WEIGHT_NAME_SIZE];
 
+    (void)tlmi_file_tensor(&embedding, model, 0, convention);
+    const char *prefix = find_prefix(folder, embedding.name, room);
     for (size_t i = 0; i < folder->num_shards; i++) {
         shard_t *shard = &folder->shards[i];
 
@@ -202,7 +236,7 @@ static tlm_status_t place_all(tlmi_found_weight_t *found, const tlm_model_t *mod
             const tlmi_st_tensor_t *tensor = &shard->file.tensors[k];
 
             TLMI_TRY(check_listed(folder, shard, tensor->name));
-            if (is_rope_table(tensor->name))
+            if (is_table(convention->family, tensor))
                 continue;
             if (!tlmi_has_part(&model->shape, TLMI_LM_HEAD) &&
                 strcmp(tensor->name, "lm_head.weight") == 0) {
@@ -210,7 +244,7 @@ static tlm_status_t place_all(tlmi_found_weight_t *found, const tlm_model_t *mod
                 output_path = shard->path;
                 continue;
             }
-            TLMI_TRY(place(found, model, convention, tensor, shard));
+            TLMI_TRY(place(found, model, convention, tensor, prefix, shard));
         }
     }
     return output == NULL ? TLM_OK : check_tied(&found[0], output, model, output_path);

@@ -43,6 +43,17 @@ static double yarn_magnitude(double factor, double weight)
     return factor <= 1.0 ? 1.0 : 0.1 * weight * log(factor) + 1.0;
 }
 
+/* 0, like a missing key, means that there is none. */
+static tlm_status_t read_weight(double *out, const tlmi_json_t *rope, const char *key,
+                                const char *path)
+{
+    double number;
+
+    if (tlmi_json_get_number(tlmi_json_member(rope, key), &number) && number == 0.0)
+        return TLM_OK;
+    return tlmi_config_number(out, rope, key, 0.0, path);
+}
+
 static tlm_status_t read_yarn(tlm_model_options_t *options, const tlmi_json_t *rope,
                               const char *path)
 {
@@ -51,8 +62,8 @@ static tlm_status_t read_yarn(tlm_model_options_t *options, const tlmi_json_t *r
 
     TLMI_TRY(tlmi_config_number(&options->rope_high_turns, rope, "beta_fast", 32.0, path));
     TLMI_TRY(tlmi_config_number(&options->rope_low_turns, rope, "beta_slow", 1.0, path));
-    TLMI_TRY(tlmi_config_number(&part, rope, "mscale", 0.0, path));
-    TLMI_TRY(tlmi_config_number(&all, rope, "mscale_all_dim", 0.0, path));
+    TLMI_TRY(read_weight(&part, rope, "mscale", path));
+    TLMI_TRY(read_weight(&all, rope, "mscale_all_dim", path));
     TLMI_TRY(tlmi_config_flag(&truncate, rope, "truncate", true, path));
     if (!truncate)
         return tlmi_config_refuse(path, "truncate", tlmi_json_member(rope, "truncate"), "true");
@@ -72,6 +83,8 @@ static tlm_status_t read_scaling(tlm_model_options_t *options, const tlmi_json_t
     if (options->rope_scaling == TLM_ROPE_SCALING_NONE)
         return TLM_OK;
     TLMI_TRY(tlmi_config_number(&options->rope_factor, rope, "factor", TLMI_REQUIRED, path));
+    if (options->rope_factor < 1.0)
+        return tlmi_config_refuse(path, "factor", tlmi_json_member(rope, "factor"), "at least 1");
     if (options->rope_scaling < TLM_ROPE_SCALING_LLAMA3)
         return TLM_OK;
     TLMI_TRY(tlmi_config_number(&context, rope, "original_max_position_embeddings", 0.0, path));
@@ -84,8 +97,13 @@ static tlm_status_t read_scaling(tlm_model_options_t *options, const tlmi_json_t
         return read_yarn(options, rope, path);
     TLMI_TRY(
         tlmi_config_number(&options->rope_low_turns, rope, "low_freq_factor", TLMI_REQUIRED, path));
-    return tlmi_config_number(&options->rope_high_turns, rope, "high_freq_factor", TLMI_REQUIRED,
-                              path);
+    TLMI_TRY(tlmi_config_number(&options->rope_high_turns, rope, "high_freq_factor", TLMI_REQUIRED,
+                                path));
+    if (!(options->rope_high_turns > options->rope_low_turns))
+        return tlmi_config_refuse(path, "high_freq_factor",
+                                  tlmi_json_member(rope, "high_freq_factor"),
+                                  "above \"low_freq_factor\"");
+    return TLM_OK;
 }
 
 static tlm_status_t check_whole(const tlmi_json_t *object, const char *path)
@@ -130,6 +148,22 @@ static tlm_status_t read_window_rope(tlm_model_options_t *options, const tlmi_js
                               options->window_rope_theta, path);
 }
 
+/* Where windows have a RoPE of their own, transformers takes no notice of what stands beside
+ * "full_attention" and "sliding_attention", nor of the old name of "rope_type". */
+static tlm_status_t check_apart(const tlmi_json_t *rope, const char *key, const char *path)
+{
+    const bool is_new = strcmp(key, "rope_parameters") == 0;
+    static const char *const keys[] = {"rope_type", "type", "rope_theta", "factor"};
+
+    for (size_t i = 0; i < COUNT_OF(keys); i++)
+        if (!tlmi_json_is_null(tlmi_json_member(rope, keys[i])) &&
+            (is_new || strcmp(keys[i], "type") == 0))
+            return tlmi_fail(
+                TLM_ERR_UNSUPPORTED, "%s: \"%s\" has \"%s\"; it must be %s", path, key, keys[i],
+                is_new ? "in \"full_attention\" or \"sliding_attention\"" : "\"rope_type\"");
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_hf_rope_read(tlm_model_options_t *options, const tlmi_family_t *family,
                                const tlmi_json_t *config, const char *path)
 {
@@ -148,8 +182,10 @@ tlm_status_t tlmi_hf_rope_read(tlm_model_options_t *options, const tlmi_family_t
 
         if (tlmi_json_is_null(rope))
             continue;
-        if (apart && tlmi_json_is_object(rope))
+        if (apart && tlmi_json_is_object(rope)) {
+            TLMI_TRY(check_apart(rope, keys[i], path));
             TLMI_TRY(read_window_rope(options, tlmi_json_member(rope, "sliding_attention"), path));
+        }
         TLMI_TRY(
             read_object(options, tlmi_json_is_null(full) ? rope : full, keys[i], config, path));
     }

@@ -25,6 +25,13 @@ static const tlmi_family_key_t gemma_keys[] = {
     {NULL, TLMI_HF, NULL},
 };
 
+/* transformers has "attn_logit_softcapping" for Gemma 3, and does not read it. */
+static const tlmi_family_key_t gemma3_keys[] = {
+    {"query_scalar", TLMI_HF, "query_pre_attn_scalar"},
+    {"logit_softcap", TLMI_HF, "final_logit_softcapping"},
+    {NULL, TLMI_HF, NULL},
+};
+
 /* GPT-2's matrices are (inputs, outputs) in transformers. */
 static const tlmi_family_tensor_t gpt2_tensors[] = {
     {"transformer.wte.weight", TLMI_HF, 1, {TLMI_EMBEDDING}, false},
@@ -192,7 +199,7 @@ const tlmi_family_t tlmi_families[] = {
                  {"rope_theta", 1e6},
                  {"tied_embeddings", 1},
                  {"query_scalar", 256}},
-     .keys = gemma_keys,
+     .keys = gemma3_keys,
      .tensors = gemma_tensors,
      .hf_activation = "hidden_activation",
      .hf_window = 4096,

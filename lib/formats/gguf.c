@@ -233,9 +233,48 @@ static tlm_status_t read_alignment(size_t *out, const tlmi_gguf_t *file, const c
     return TLM_OK;
 }
 
+/* Where a tensor lies, for checks of all of them. */
+typedef struct extent {
+    const tlmi_gguf_tensor_t *tensor;
+    size_t bytes;
+} extent_t;
+
+static int compare_names(const void *a, const void *b)
+{
+    const tlmi_gguf_tensor_t *x = ((const extent_t *)a)->tensor, *y = ((const extent_t *)b)->tensor;
+
+    return compare_keys(x->name, x->name_size, y->name, y->name_size);
+}
+
+static int compare_places(const void *a, const void *b)
+{
+    const extent_t *x = a, *y = b;
+
+    if (x->tensor->data != y->tensor->data)
+        return x->tensor->data < y->tensor->data ? -1 : 1;
+    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+}
+
+/* Refuses names that appear twice, and tensors that share bytes. */
+static tlm_status_t check_extents(extent_t *extents, size_t n, const char *path)
+{
+    qsort(extents, n, sizeof(*extents), compare_names);
+    for (size_t i = 1; i < n; i++)
+        if (compare_names(&extents[i - 1], &extents[i]) == 0)
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: tensor '%.*s' appears twice", path,
+                             shown(extents[i].tensor->name_size), extents[i].tensor->name);
+    qsort(extents, n, sizeof(*extents), compare_places);
+    for (size_t i = 1; i < n; i++)
+        if (extents[i - 1].tensor->data + extents[i - 1].bytes > extents[i].tensor->data)
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: tensors '%.*s' and '%.*s' overlap", path,
+                             shown(extents[i - 1].tensor->name_size), extents[i - 1].tensor->name,
+                             shown(extents[i].tensor->name_size), extents[i].tensor->name);
+    return TLM_OK;
+}
+
 /* Sets the tensors' data pointers; `places` are offsets from the start of the data section. */
 static tlm_status_t place_tensors(tlmi_gguf_t *file, const uint64_t *places, size_t described,
-                                  const char *path)
+                                  extent_t *extents, const char *path)
 {
     size_t alignment = 1, bytes = 0;
 
@@ -253,22 +292,24 @@ static tlm_status_t place_tensors(tlmi_gguf_t *file, const uint64_t *places, siz
                              path, shown(tensor->name_size), tensor->name, bytes, places[i], room,
                              alignment);
         tensor->data = (const char *)file->mapping.data + begin + places[i];
+        extents[i] = (extent_t){tensor, bytes};
     }
-    return TLM_OK;
+    return file->num_tensors == 0 ? TLM_OK : check_extents(extents, file->num_tensors, path);
 }
 
 static tlm_status_t take_tensors(tlmi_gguf_t *file, reader_t *reader)
 {
-    uint64_t *places = tlmi_alloc(file->num_tensors, sizeof(*places), "the tensors of a GGUF file");
-    tlm_status_t status = TLM_OK;
+    const size_t n = file->num_tensors;
+    uint64_t *places = tlmi_alloc(n, sizeof(*places), "the tensors of a GGUF file");
+    extent_t *extents = tlmi_alloc(n, sizeof(*extents), "the tensors of a GGUF file");
+    tlm_status_t status = places == NULL || extents == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
 
-    if (places == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < file->num_tensors && status == TLM_OK; i++)
         status = take_tensor(&file->tensors[i], &places[i], reader);
     if (status == TLM_OK)
-        status =
-            place_tensors(file, places, (size_t)(reader->at - file->mapping.data), reader->path);
+        status = place_tensors(file, places, (size_t)(reader->at - file->mapping.data), extents,
+                               reader->path);
+    tlmi_free(extents);
     tlmi_free(places);
     return status;
 }

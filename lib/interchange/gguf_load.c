@@ -56,22 +56,6 @@ static bool is_known(const tlmi_family_t *family, const char *key, size_t size)
     return false;
 }
 
-/* A complete model that was split and then merged keeps "split.count", as 0 or 1. */
-static tlm_status_t check_split(const tlmi_gguf_t *file, const char *path)
-{
-    const tlmi_gguf_value_t *value = tlmi_gguf_find(file, "split.count");
-    int64_t count;
-
-    if (value == NULL || (tlmi_gguf_get_int(value, &count) && (count == 0 || count == 1)))
-        return TLM_OK;
-    if (!tlmi_gguf_get_int(value, &count))
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: 'split.count' is not an integer", path);
-    return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                     "%s: the model is split into %" PRId64
-                     " files ('split.count'); only models in one file can be read",
-                     path, count);
-}
-
 static tlm_status_t find_family(const tlmi_family_t **out, const tlmi_gguf_t *file,
                                 const char *path)
 {
@@ -95,7 +79,6 @@ static tlm_status_t check_keys(const tlmi_gguf_t *file, const tlmi_family_t *fam
     const char *name = family->names[TLMI_GGUF];
     const size_t prefix = strlen(name) + 1;
 
-    TLMI_TRY(check_split(file, path));
     for (size_t i = 0; i < file->num_values; i++) {
         const tlmi_gguf_value_t *value = &file->values[i];
 
@@ -282,28 +265,30 @@ static int32_t find_choice(const tlmi_gguf_t *file, const tlmi_dtype_t *embeddin
 
 static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *info,
                                  const tlm_model_options_t *options, const tlmi_family_t *family,
-                                 tlmi_gguf_t *file, const char *path, bool keep)
+                                 tlmi_gguf_shards_t *shards, const char *path, bool keep)
 {
+    const tlmi_gguf_t *file = &shards->whole;
     const tlmi_convention_t convention = {TLMI_GGUF, family};
     tlmi_found_weight_t *found = NULL;
     tlm_model_t *model = NULL;
 
-    TLMI_TRY(tlmi_weights_begin(&model, &found, options, keep, file->num_tensors,
-                                file->mapping.size, path));
+    TLMI_TRY(
+        tlmi_weights_begin(&model, &found, options, keep, file->num_tensors, shards->bytes, path));
     tlm_status_t status;
     for (size_t i = 0; i < file->num_tensors; i++) {
         const tlmi_gguf_tensor_t *tensor = &file->tensors[i];
+        const size_t shard = tlmi_gguf_shards_find(shards, i);
         const tlmi_found_weight_t one = {.data = tensor->data,
                                          .type = tlmi_dtype_of_gguf(tensor->type),
                                          .shape = tensor->shape,
                                          .ndim = tensor->ndim,
-                                         .file = &file->mapping};
+                                         .file = &shards->files[shard].mapping};
 
         if (tensor == tlmi_gguf_find_tensor(file, tlmi_gguf_rope_factors))
             continue; /* read with the options */
-        TLMI_TRY_OR(done, check_type(tensor, one.type, path));
+        TLMI_TRY_OR(done, check_type(tensor, one.type, shards->paths[shard]));
         TLMI_TRY_OR(done, tlmi_weight_place(found, model, &convention, tensor->name,
-                                            tensor->name_size, &one, path));
+                                            tensor->name_size, &one, shards->paths[shard]));
     }
     TLMI_TRY_OR(done, tlmi_weights_fill(model, found, &convention, path));
     info->weights = find_choice(file, found[0].type);
@@ -321,24 +306,26 @@ tlm_status_t tlmi_gguf_load(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
     tlm_model_file_options_t own = TLM_MODEL_FILE_OPTIONS_INIT;
     tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
     tlm_model_t *model = NULL;
-    tlmi_gguf_t file;
+    tlmi_gguf_shards_t shards;
 
-    TLMI_TRY(tlmi_gguf_open(&file, path));
+    TLMI_TRY(tlmi_gguf_shards_open(&shards, path));
+    const tlmi_gguf_t *file = &shards.whole;
+    path = shards.paths[0]; /* which has the keys */
     const tlmi_family_t *family;
     tlm_status_t status;
-    TLMI_TRY_OR(done, read_options(&options, &family, &file, path));
-    TLMI_TRY_OR(done, read_token(&own.has_begin_token, &own.begin_token, &file,
+    TLMI_TRY_OR(done, read_options(&options, &family, file, path));
+    TLMI_TRY_OR(done, read_token(&own.has_begin_token, &own.begin_token, file,
                                  "tokenizer.ggml.bos_token_id", &options, path));
-    TLMI_TRY_OR(done, read_end_tokens(&own, &file, &options, path));
+    TLMI_TRY_OR(done, read_end_tokens(&own, file, &options, path));
     own.family = (int32_t)(family - tlmi_families) + 1;
-    TLMI_TRY_OR(done, load_weights(&model, &own, &options, family, &file, path, keep));
+    TLMI_TRY_OR(done, load_weights(&model, &own, &options, family, &shards, path, keep));
     if (tokenizer != NULL)
-        TLMI_TRY_OR(done, tlmi_gguf_read_tokenizer(tokenizer, &file, path, NULL));
+        TLMI_TRY_OR(done, tlmi_gguf_read_tokenizer(tokenizer, file, path, NULL));
     *info = own;
     *out = model;
     model = NULL;
 done:
     tlm_model_free(model);
-    tlmi_gguf_close(&file);
+    tlmi_gguf_shards_close(&shards);
     return status;
 }

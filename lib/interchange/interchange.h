@@ -261,6 +261,24 @@ double tlmi_gguf_undo_rounding(double number);
 
 const tlmi_gguf_tensor_t *tlmi_gguf_find_tensor(const tlmi_gguf_t *file, const char *name);
 
+/* The files of a model, which may be split over several. */
+typedef struct tlmi_gguf_shards {
+    tlmi_gguf_t *files;
+    char **paths;
+    size_t n;
+    tlmi_gguf_t whole; /* without a mapping: the keys of the first file, and all tensors in order */
+    size_t bytes;      /* of all files */
+} tlmi_gguf_shards_t;
+
+/* Opens the file at a path and, if the model is split, all others. Returns TLM_ERR_UNSUPPORTED for a
+ * name that does not tell theirs, TLM_ERR_NOT_FOUND for one that is missing, and TLM_ERR_FORMAT for
+ * one that is not of the model. On failure *out is untouched. */
+tlm_status_t tlmi_gguf_shards_open(tlmi_gguf_shards_t *out, const char *path);
+void tlmi_gguf_shards_close(tlmi_gguf_shards_t *shards);
+
+/* Returns which file holds a tensor of `whole`. */
+size_t tlmi_gguf_shards_find(const tlmi_gguf_shards_t *shards, size_t tensor);
+
 /* Loads the model in a file and stores its tokens and weight type in *info. Unless `tokenizer` is
  * NULL, also sets *tokenizer to the file's tokenizer, or to NULL if it has none. The caller owns
  * both. */

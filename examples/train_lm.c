@@ -13,6 +13,7 @@
 
 #include "support/cli.h"
 #include "support/fine_tune.h"
+#include "support/ranks.h"
 #include "support/report_page.h"
 #include "support/run_log.h"
 #include "support/train_options.h"
@@ -25,11 +26,12 @@ typedef struct training {
     tlm_tokenizer_t *tokenizer; /* given, or with the model; NULL: none */
     tlm_optimizer_t *optimizer;
     tlm_trainer_t *trainer;
-    run_log_t *log;      /* NULL without --output-dir */
-    const char *resumed; /* the checkpoint; NULL: none */
-    uint64_t last;       /* step of this run */
+    tlm_communicator_t *ranks; /* NULL without --mpi */
+    run_log_t *log;            /* NULL without --output-dir, and except on rank 0 */
+    const char *resumed;       /* the checkpoint; NULL: none */
+    uint64_t last;             /* step of this run */
     /* Since the last line of progress, and since the run began. */
-    double loss_sum, seconds;
+    double loss_sum, seconds, waited;
     uint64_t summed, done, tokens;
 } training_t;
 
@@ -132,11 +134,15 @@ static void open_log(training_t *training)
     uint64_t stop = settings.stop;
 
     training->log = run_log_open(settings.output_dir, tlm_trainer_steps(training->trainer));
+    const bool mpi = settings.mpi;
+
     settings.resume = NULL;
     settings.stop = 0;
+    settings.mpi = false;
     cli_write_config(in_directory(settings.output_dir, "config.json"), &train_program);
     settings.resume = resume;
     settings.stop = stop;
+    settings.mpi = mpi;
 }
 
 static void write_report(void)
@@ -182,7 +188,10 @@ static void print_progress(training_t *training, const tlm_train_step_t *step)
         printf("%.0f s", left);
     else
         printf("%.0f:%02.0f h", floor(left / 3600.0), floor(fmod(left, 3600.0) / 60.0));
-    printf("  MFU %.0f%%\n", 100.0 * step->utilization * step->seconds / step_seconds);
+    printf("  MFU %.0f%%", 100.0 * step->utilization * step->seconds / step_seconds);
+    if (training->ranks != NULL)
+        printf("  communication %.0f%%", 100.0 * training->waited / training->seconds);
+    putchar('\n');
     fflush(stdout);
     training->loss_sum = 0.0;
     training->summed = 0;
@@ -194,6 +203,7 @@ static int32_t on_step(void *user, const tlm_train_step_t *step)
 
     training->loss_sum += step->loss;
     training->seconds += step->seconds;
+    training->waited += step->communication_seconds;
     training->tokens = step->tokens;
     training->summed++;
     training->done++;
@@ -244,6 +254,9 @@ static void create_trainer(training_t *training)
     running.tokenizer = training->tokenizer;
     running.peak_flops =
         settings.peak_gflops > 0.0 ? 1e9 * settings.peak_gflops : train_measure_peak();
+    running.peak_flops *= (double)tlm_communicator_num_ranks(training->ranks);
+    running.communicator = training->ranks;
+    running.irreproducible = settings.irreproducible;
     running.on_step = on_step;
     running.on_evaluation = on_evaluation;
     running.user = training;
@@ -251,12 +264,14 @@ static void create_trainer(training_t *training)
                                  training->loader, &running));
 }
 
-static void start(training_t *training)
+static void start(training_t *training, tlm_communicator_t *ranks)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+    const bool is_first = tlm_communicator_rank(ranks) == 0;
 
-    *training = (training_t){.resumed = settings.resume != NULL ? find_checkpoint() : NULL};
-    if (settings.output_dir != NULL)
+    *training =
+        (training_t){.resumed = settings.resume != NULL ? find_checkpoint() : NULL, .ranks = ranks};
+    if (settings.output_dir != NULL && is_first)
         make_directory();
     bool is_new = training->resumed == NULL;
 
@@ -287,11 +302,13 @@ static void start(training_t *training)
     printf("%" PRIu64 " tokens to train on, %" PRIu64 " to validate on; %" PRId32 " threads\n",
            tlm_dataset_length(training->train), tlm_dataset_length(training->valid),
            tlm_num_threads());
+    if (ranks != NULL)
+        printf("%" PRId32 " ranks with as many each\n", tlm_communicator_num_ranks(ranks));
     if (training->resumed != NULL) {
         cli_check(tlm_trainer_resume(training->trainer, training->resumed));
         printf("resumed after step %" PRIu64 "\n", tlm_trainer_steps(training->trainer));
     }
-    if (settings.output_dir != NULL)
+    if (settings.output_dir != NULL && is_first)
         open_log(training);
 }
 
@@ -311,6 +328,7 @@ static void stop(training_t *training)
 static void train(training_t *training)
 {
     const char *output = settings.output_dir != NULL ? settings.output_dir : settings.output;
+    const bool is_first = tlm_communicator_rank(training->ranks) == 0;
     tlm_status_t status = TLM_OK;
 
     training->last =
@@ -323,11 +341,13 @@ static void train(training_t *training)
         cli_check(status);
     if (training->done > 0 && output != NULL)
         printf("wrote %s\n", output);
-    if (training->done > 0 && settings.save_adapter != NULL) {
+    if (training->done > 0 && settings.save_adapter != NULL && is_first) {
         cli_check(tlm_model_save_adapter(training->model, settings.save_adapter));
         printf("wrote %s\n", settings.save_adapter);
     }
-    if (status == TLM_ERR_CANCELLED) {
+    if (status == TLM_ERR_CANCELLED && caught == 0)
+        caught = SIGTERM; /* another rank got the signal */
+    if (status == TLM_ERR_CANCELLED && is_first) {
         fflush(stdout);
         fprintf(stderr, "train_lm: %s after step %" PRIu64 "%s%s\n",
                 caught == SIGINT ? "interrupted" : "terminated",
@@ -343,8 +363,8 @@ static void conclude(training_t *training)
     tlm_evaluation_t whole = TLM_EVALUATION_INIT;
     double entropy;
 
-    cli_check(tlm_model_evaluate(&whole, training->model, training->valid, (int64_t)settings.batch,
-                                 (int64_t)settings.context, 0));
+    cli_check(tlm_model_evaluate_on_ranks(&whole, training->model, training->ranks, training->valid,
+                                          (int64_t)settings.batch, (int64_t)settings.context, 0));
     entropy =
         train_unigram_entropy(training->train, training->valid, (uint32_t)settings.vocab_size);
     printf("validation loss %.4f nats/token (perplexity %.2f); token frequencies alone give %.4f\n",
@@ -353,16 +373,20 @@ static void conclude(training_t *training)
 
 int main(int argc, char **argv)
 {
+    tlm_communicator_t *ranks = NULL;
     training_t training;
 
     train_read_options(argc, argv);
+    if (settings.mpi)
+        ranks = ranks_join(argv);
     cli_check(tlm_set_num_threads((int32_t)settings.threads));
-    start(&training);
+    start(&training, ranks);
     catch_signals();
     train(&training);
     release_signals();
     if (caught == 0)
         conclude(&training);
     stop(&training);
+    ranks_leave(ranks);
     return caught == 0 ? 0 : 128 + caught;
 }

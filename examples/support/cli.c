@@ -11,15 +11,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { MAX_OPTIONS = 80, CHUNK_SIZE = 1 << 20 };
 
 static const char *program_name = "tinylm";
 
+static int32_t own_rank;
+
+void cli_set_rank(int32_t rank)
+{
+    own_rank = rank;
+    if (rank > 0 && freopen("/dev/null", "w", stdout) == NULL)
+        cli_fail("/dev/null: %s", strerror(errno));
+}
+
 static void print_error(const char *format, va_list arguments)
 {
     fflush(stdout);
     fprintf(stderr, "%s: ", program_name);
+    if (own_rank > 0)
+        fprintf(stderr, "rank %" PRId32 ": ", own_rank);
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
 }
@@ -47,8 +59,13 @@ _Noreturn void cli_fail_usage(const char *format, ...)
 
 void cli_check(tlm_status_t status)
 {
-    if (status != TLM_OK)
-        cli_fail("%s", tlm_error_message());
+    if (status == TLM_OK)
+        return;
+    if (own_rank > 0 && strstr(tlm_error_message(), ": rank ") != NULL) {
+        sleep(1); /* so that the others have said it before this rank ends them */
+        exit(1);
+    }
+    cli_fail("%s", tlm_error_message());
 }
 
 void cli_check_range(const char *option, uint64_t value, uint64_t low, uint64_t high)

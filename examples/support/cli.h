@@ -52,6 +52,10 @@ void cli_write_config(const char *path, const cli_program_t *program);
 /* Sets an option to a value as a command line would give it; errors name `where`. */
 void cli_set_value(const cli_option_t *option, const char *text, const char *where);
 
+/* For a program of several ranks: only rank 0 prints to standard output, and the errors of the others name
+ * them. What another rank has failed of is left to that rank and to rank 0 to say. */
+void cli_set_rank(int32_t rank);
+
 /* Ends the program with a message. */
 _Noreturn void cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -95,6 +95,11 @@ static const cli_option_t options[] = {
      "recompute activations in backward: less memory, more time", false},
     {"seed", CLI_COUNT, &settings.seed, "seed of the initial weights and of the batches", false},
     {"threads", CLI_COUNT, &settings.threads, "threads; 0: one per CPU", false},
+    {"mpi", CLI_FLAG, &settings.mpi,
+     "share the batches of each step with the other ranks of mpirun; the results are the same",
+     false},
+    {"irreproducible", CLI_FLAG, &settings.irreproducible,
+     "with --mpi: any number of ranks, whose number changes the last bits", false},
 
     {NULL, CLI_FLAG, NULL, "Optimizer (AdamW)", false},
     {"schedule", CLI_STRING, &settings.schedule,

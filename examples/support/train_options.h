@@ -15,7 +15,7 @@ typedef struct train_settings {
     const char *schedule, *no_decay, *adamw;
     uint64_t warmup, decay_steps;
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
-    bool checkpointing;
+    bool checkpointing, mpi, irreproducible;
     const char *init, *freeze, *lora_targets;
     uint64_t lora_rank;
     double lora_alpha, lora_dropout;

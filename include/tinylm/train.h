@@ -68,6 +68,13 @@ TLM_API tlm_status_t tlm_model_evaluate(tlm_evaluation_t *out, tlm_model_t *mode
                                         const tlm_dataset_t *dataset, int64_t batch,
                                         int64_t context, uint64_t max_tokens);
 
+/** The same, with the batches split over the ranks of a communicator, which all call it (NULL: this
+ *  process alone): the result has the same bits on any number of them. @since 0.2 */
+TLM_API tlm_status_t tlm_model_evaluate_on_ranks(tlm_evaluation_t *out, tlm_model_t *model,
+                                                 tlm_communicator_t *communicator,
+                                                 const tlm_dataset_t *dataset, int64_t batch,
+                                                 int64_t context, uint64_t max_tokens);
+
 /* ---- Trainer ---------------------------------------------------------------------------- */
 
 /** A run of training steps over a model, an optimizer and a loader, all borrowed. Not thread-safe:

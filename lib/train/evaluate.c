@@ -156,26 +156,50 @@ done:
     return status;
 }
 
+static tlm_status_t check_arguments(int64_t *context, const char *function,
+                                    const tlm_model_t *model, int64_t batch)
+{
+    if (batch <= 0 || *context < 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: batch %" PRId64 " must be positive, and context %" PRId64
+                         " not negative",
+                         function, batch, *context);
+    if (*context == 0)
+        *context = model->options.context_length;
+    if (*context > model->options.context_length)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "%s: context %" PRId64 " is longer than the model's %" PRId64, function,
+                         *context, model->options.context_length);
+    return TLM_OK;
+}
+
+static tlm_status_t evaluate(tlm_evaluation_t *out, const char *function, tlm_model_t *model,
+                             tlm_communicator_t *communicator, const tlm_dataset_t *dataset,
+                             int64_t batch, int64_t context, uint64_t max_tokens)
+{
+    tlm_evaluation_t result;
+
+    TLMI_TRY(tlmi_options_check_out(function, out, TLMI_EVALUATION));
+    TLMI_REQUIRE(function, model);
+    TLMI_REQUIRE(function, dataset);
+    TLMI_TRY(tlmi_agree(communicator, function, check_arguments(&context, function, model, batch)));
+    TLMI_TRY(
+        tlmi_evaluate(&result, function, communicator, model, dataset, batch, context, max_tokens));
+    return tlmi_options_write(function, out, &result, TLMI_EVALUATION);
+}
+
 tlm_status_t tlm_model_evaluate(tlm_evaluation_t *out, tlm_model_t *model,
                                 const tlm_dataset_t *dataset, int64_t batch, int64_t context,
                                 uint64_t max_tokens)
 {
-    TLMI_TRY(tlmi_options_check_out("model_evaluate", out, TLMI_EVALUATION));
-    TLMI_REQUIRE("model_evaluate", model);
-    TLMI_REQUIRE("model_evaluate", dataset);
-    if (batch <= 0 || context < 0)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
-                         "model_evaluate: batch %" PRId64 " must be positive, and context %" PRId64
-                         " not negative",
-                         batch, context);
-    if (context == 0)
-        context = model->options.context_length;
-    if (context > model->options.context_length)
-        return tlmi_fail(TLM_ERR_RANGE,
-                         "model_evaluate: context %" PRId64 " is longer than the model's %" PRId64,
-                         context, model->options.context_length);
-    tlm_evaluation_t result;
-    TLMI_TRY(
-        tlmi_evaluate(&result, "model_evaluate", NULL, model, dataset, batch, context, max_tokens));
-    return tlmi_options_write("model_evaluate", out, &result, TLMI_EVALUATION);
+    return evaluate(out, "model_evaluate", model, NULL, dataset, batch, context, max_tokens);
+}
+
+tlm_status_t tlm_model_evaluate_on_ranks(tlm_evaluation_t *out, tlm_model_t *model,
+                                         tlm_communicator_t *communicator,
+                                         const tlm_dataset_t *dataset, int64_t batch,
+                                         int64_t context, uint64_t max_tokens)
+{
+    return evaluate(out, "model_evaluate_on_ranks", model, communicator, dataset, batch, context,
+                    max_tokens);
 }

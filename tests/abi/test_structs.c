@@ -412,6 +412,11 @@ static tlm_status_t evaluate(void *out)
     return tlm_model_evaluate(out, model, dataset, 1, 0, 8);
 }
 
+static tlm_status_t evaluate_on_ranks(void *out)
+{
+    return tlm_model_evaluate_on_ranks(out, model, NULL, dataset, 1, 0, 8);
+}
+
 static tlm_status_t trainer_evaluate(void *out)
 {
     return tlm_trainer_evaluate(out, trainer);
@@ -447,6 +452,7 @@ static const struct {
 } writers[] = {
     {"tlm_model_cost", cost, "tlm_cost_t"},
     {"tlm_model_evaluate", evaluate, "tlm_evaluation_t"},
+    {"tlm_model_evaluate_on_ranks", evaluate_on_ranks, "tlm_evaluation_t"},
     {"tlm_model_get_options", get_options, "tlm_model_options_t"},
     {"tlm_model_lora", get_lora, "tlm_lora_options_t"},
     {"tlm_model_open", open_model, "tlm_model_file_options_t"},

@@ -32,6 +32,7 @@ NOT_WRAPPED = {
     "tlm_utf8_sanitize": "Python replaces malformed text alike",
     "tlm_model_parameters": "tlm_model_parameter",
     "tlm_optimizer_parameter": "Python holds the tensors",
+    "tlm_model_evaluate_on_ranks": "programs of several ranks are written in C",
     "tlm_loader_set_share": "trainers of several ranks set it",
     "tlm_set_error": "callbacks raise exceptions",
     **dict.fromkeys(["tlm_communicator_" + name for name in (

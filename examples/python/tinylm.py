@@ -203,7 +203,7 @@ class _BpeTrainerOptions(_Options):
                 ("special_tokens", POINTER(_Bytes)), ("num_special_tokens", c_size_t),
                 ("pattern", c_char_p), ("min_frequency", c_uint64), ("max_token_length", c_uint32),
                 ("byte_order", c_int32), ("max_distinct_pretokens", c_uint64), ("base", c_void_p),
-                ("progress", _BpeProgress), ("progress_user", c_void_p)]
+                ("progress", _BpeProgress), ("progress_user", c_void_p), ("communicator", c_void_p)]
 
 
 class _TokenizerOptions(_Options):

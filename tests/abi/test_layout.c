@@ -17,7 +17,7 @@ SIZE(tlm_bytes_t, 16);
 FIELD(tlm_bytes_t, data, 0, 8);
 FIELD(tlm_bytes_t, size, 8, 8);
 
-SIZE(tlm_bpe_trainer_options_t, 88);
+SIZE(tlm_bpe_trainer_options_t, 96);
 FIELD(tlm_bpe_trainer_options_t, size, 0, 8);
 FIELD(tlm_bpe_trainer_options_t, vocab_size, 8, 4);
 FIELD(tlm_bpe_trainer_options_t, reserved, 12, 4);
@@ -31,6 +31,7 @@ FIELD(tlm_bpe_trainer_options_t, max_distinct_pretokens, 56, 8);
 FIELD(tlm_bpe_trainer_options_t, base, 64, 8);
 FIELD(tlm_bpe_trainer_options_t, progress, 72, 8);
 FIELD(tlm_bpe_trainer_options_t, progress_user, 80, 8);
+FIELD(tlm_bpe_trainer_options_t, communicator, 88, 8);
 
 SIZE(tlm_tokenizer_options_t, 48);
 FIELD(tlm_tokenizer_options_t, size, 0, 8);

@@ -46,6 +46,8 @@ typedef struct count_job {
     const tlmi_count_options_t *options;
     tlmi_mapping_t text;
     size_t num_pieces;
+    size_t first_piece; /* of the part that is counted */
+    size_t part_size;   /* approximate bytes of the part */
     count_worker_t *workers;
     atomic_size_t done; /* bytes counted so far */
     atomic_bool cancelled;
@@ -72,23 +74,24 @@ static void report_count(count_job_t *job, size_t size, int32_t worker_index)
     const tlmi_count_options_t *options = job->options;
     size_t done = atomic_fetch_add(&job->done, size) + size;
 
+    done = done < job->part_size ? done : job->part_size;
     if (worker_index == 0 && options->progress != NULL &&
-        options->progress(options->progress_user, TLM_BPE_PHASE_COUNTING, done, job->text.size) !=
+        options->progress(options->progress_user, TLM_BPE_PHASE_COUNTING, done, job->part_size) !=
             0)
         atomic_store(&job->cancelled, true);
 }
 
-static void count_piece(void *context, int64_t piece, int32_t worker_index)
+static void count_piece(void *context, int64_t task, int32_t worker_index)
 {
     count_job_t *job = context;
+    size_t piece = job->first_piece + (size_t)task;
     count_worker_t *worker = &job->workers[worker_index];
     tlmi_pretoken_sink_t sink = tlmi_counting_sink(&worker->counter);
-    size_t start, end = job->text.size, seen = (size_t)piece * job->options->piece_size;
+    size_t start, end = job->text.size, seen = piece * job->options->piece_size;
 
-    if (worker->status != TLM_OK || atomic_load(&job->cancelled) ||
-        !find_piece(&start, job, (size_t)piece))
+    if (worker->status != TLM_OK || atomic_load(&job->cancelled) || !find_piece(&start, job, piece))
         return;
-    for (size_t i = (size_t)piece + 1; i < job->num_pieces; i++)
+    for (size_t i = piece + 1; i < job->num_pieces; i++)
         if (find_piece(&end, job, i))
             break;
         else
@@ -123,11 +126,11 @@ static tlm_status_t finish_count(const count_job_t *job)
 
     if (!atomic_load(&job->cancelled) &&
         (options->progress == NULL ||
-         options->progress(options->progress_user, TLM_BPE_PHASE_COUNTING, job->text.size,
-                           job->text.size) == 0))
+         options->progress(options->progress_user, TLM_BPE_PHASE_COUNTING, job->part_size,
+                           job->part_size) == 0))
         return TLM_OK;
     return tlmi_fail(TLM_ERR_CANCELLED, "bpe_trainer_add_text: cancelled after %zu of %zu bytes",
-                     atomic_load(&job->done), job->text.size);
+                     atomic_load(&job->done), job->part_size);
 }
 
 tlm_status_t tlmi_count_text(tlmi_pretoken_counts_t *out, const tlmi_mapping_t *text,
@@ -135,15 +138,20 @@ tlm_status_t tlmi_count_text(tlmi_pretoken_counts_t *out, const tlmi_mapping_t *
 {
     /* The maximum, because the number of threads may change in the meantime. */
     int32_t num_workers = TLM_MAX_THREADS;
-    count_job_t job = {
-        .options = options, .text = *text, .num_pieces = text->size / options->piece_size + 1};
+    size_t n = text->size / options->piece_size + 1, parts = (size_t)options->num_parts;
+    size_t part = (size_t)options->part,
+           end = n / parts * (part + 1) + n % parts * (part + 1) / parts;
+    count_job_t job = {.options = options, .text = *text, .num_pieces = n};
 
+    job.first_piece = n / parts * part + n % parts * part / parts;
+    job.part_size =
+        (end == n ? text->size : end * options->piece_size) - job.first_piece * options->piece_size;
     job.workers = tlmi_calloc((size_t)num_workers, sizeof(*job.workers), "pieces of a text");
     if (job.workers == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (int32_t i = 0; i < num_workers; i++)
         job.workers[i].counter.text = &job.text;
-    tlmi_parallel_for_workers((int64_t)job.num_pieces, num_workers, count_piece, &job);
+    tlmi_parallel_for_workers((int64_t)(end - job.first_piece), num_workers, count_piece, &job);
     tlm_status_t status = gather(out, job.workers, num_workers);
     if (status == TLM_OK)
         status = finish_count(&job);

@@ -75,7 +75,8 @@ tlmi_pretoken_sink_t tlmi_counting_sink(tlmi_pretoken_counter_t *counter);
 
 typedef struct tlmi_count_options {
     const tlmi_text_pipeline_t *pipeline;
-    size_t piece_size; /* bytes of text per task; the counts are the same for any size > 0 */
+    size_t piece_size;       /* bytes of text per task; the counts are the same for any size > 0 */
+    int32_t part, num_parts; /* the pieces of one part of the text are counted */
     tlm_bpe_progress_callback_t progress;
     void *progress_user;
 } tlmi_count_options_t;
@@ -83,6 +84,17 @@ typedef struct tlmi_count_options {
 /* Counts a text on all threads. *out is empty before, and may hold anything on failure. */
 tlm_status_t tlmi_count_text(tlmi_pretoken_counts_t *out, const tlmi_mapping_t *text,
                              const tlmi_count_options_t *options);
+
+/* Over the ranks of a communicator, which all call these. NULL stands for a single rank. */
+
+/* Replaces the counts of each rank by the sums over all ranks. On failure they are unchanged. */
+tlm_status_t tlmi_pretoken_counts_add_ranks(tlmi_pretoken_counts_t *counts,
+                                            tlm_communicator_t *communicator);
+/* Replaces a number by its sum over all ranks. */
+tlm_status_t tlmi_ranks_sum(uint64_t *sum, tlm_communicator_t *communicator);
+/* Fails with TLM_ERR_INVALID_ARGUMENT on all ranks unless `value` is the same on all. */
+tlm_status_t tlmi_ranks_require_equal(tlm_communicator_t *communicator, const char *function,
+                                      const char *what, uint64_t value);
 
 /* The tokens of the distinct pretokens while merges are learned, with one cell per byte. A token
  * has its id in its first and its last cell, so its neighbors are found from both sides without

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/communicator.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -26,6 +27,8 @@ struct tlm_bpe_trainer {
     tlmi_text_stream_t stream;    /* the text being pushed */
     tlmi_pretoken_counter_t open; /* of that text so far */
     uint64_t open_bytes;
+    uint64_t num_texts; /* that all ranks have shared */
+    bool diverged;      /* a rank may have other counts than the others */
 };
 
 /* ---- Creating a trainer ---- */
@@ -206,20 +209,56 @@ static tlm_status_t take_counts(tlm_bpe_trainer_t *trainer, tlmi_pretoken_counts
     return TLM_OK;
 }
 
-static tlm_status_t add_text(tlm_bpe_trainer_t *trainer, tlmi_mapping_t text)
+/* Takes what all ranks have counted of a text; `status` says how this rank fared so far. */
+static tlm_status_t take_all_counts(tlm_bpe_trainer_t *trainer, tlmi_pretoken_counts_t *counts,
+                                    uint64_t text_bytes, const char *function, tlm_status_t status)
 {
+    tlm_communicator_t *communicator = trainer->options.communicator;
+
+    TLMI_TRY(tlmi_agree(communicator, function, status));
+    TLMI_TRY(tlmi_pretoken_counts_add_ranks(counts, communicator));
+    status = take_counts(trainer, counts, text_bytes);
+    if (communicator == NULL)
+        return status;
+    status = tlmi_agree(communicator, function, status);
+    trainer->diverged = status != TLM_OK;
+    return status;
+}
+
+static tlm_status_t check_state(const tlm_bpe_trainer_t *trainer, const char *function)
+{
+    if (!trainer->diverged)
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_STATE,
+                     "%s: a text failed on one rank after others had added it; the trainers cannot "
+                     "go on",
+                     function);
+}
+
+/* Adds a text, whose size is the same on all ranks unless `status` is a failure. */
+static tlm_status_t add_text(tlm_bpe_trainer_t *trainer, const tlmi_mapping_t *text,
+                             const char *function, tlm_status_t status)
+{
+    tlm_communicator_t *communicator = trainer->options.communicator;
+    const int32_t num_ranks = tlm_communicator_num_ranks(communicator);
     tlmi_pretoken_counts_t counts = {0};
 
+    TLMI_TRY(tlmi_agree(communicator, function, status));
+    TLMI_TRY(tlmi_ranks_require_equal(communicator, function, "the size of the text", text->size));
     TLMI_TRY(tlm_bpe_trainer_end_text(trainer));
-    if (text.size == 0)
+    if (text->size == 0)
         return TLM_OK;
-    tlmi_count_options_t options = {.pipeline = &trainer->pipeline,
-                                    .piece_size = trainer->piece_size,
-                                    .progress = trainer->options.progress,
-                                    .progress_user = trainer->options.progress_user};
-    tlm_status_t status = tlmi_count_text(&counts, &text, &options);
-    if (status == TLM_OK)
-        status = take_counts(trainer, &counts, text.size);
+    tlmi_count_options_t options = {
+        .pipeline = &trainer->pipeline,
+        .piece_size = trainer->piece_size,
+        .part = (int32_t)((trainer->num_texts + (uint64_t)tlm_communicator_rank(communicator)) %
+                          (uint64_t)num_ranks),
+        .num_parts = num_ranks,
+        .progress = trainer->options.progress,
+        .progress_user = trainer->options.progress_user};
+    trainer->num_texts++;
+    status = tlmi_count_text(&counts, text, &options);
+    status = take_all_counts(trainer, &counts, text->size, function, status);
     tlmi_pretoken_counts_release(&counts);
     return status;
 }
@@ -229,17 +268,22 @@ tlm_status_t tlm_bpe_trainer_add_text(tlm_bpe_trainer_t *trainer, const void *te
     TLMI_REQUIRE("bpe_trainer_add_text", trainer);
     if (size > 0)
         TLMI_REQUIRE("bpe_trainer_add_text", text);
-    return add_text(trainer, (tlmi_mapping_t){.data = text, .size = size});
+    TLMI_TRY(check_state(trainer, "bpe_trainer_add_text"));
+    return add_text(trainer, &(tlmi_mapping_t){.data = text, .size = size}, "bpe_trainer_add_text",
+                    TLM_OK);
 }
 
 tlm_status_t tlm_bpe_trainer_add_file(tlm_bpe_trainer_t *trainer, const char *path)
 {
     TLMI_REQUIRE("bpe_trainer_add_file", trainer);
     TLMI_REQUIRE("bpe_trainer_add_file", path);
-    tlmi_mapping_t file;
-    TLMI_TRY(tlmi_map_file(&file, path));
-    tlm_status_t status = add_text(trainer, file);
-    tlmi_unmap_file(&file);
+    tlmi_mapping_t file = {0};
+    TLMI_TRY(check_state(trainer, "bpe_trainer_add_file"));
+    tlm_status_t status = tlmi_map_file(&file, path);
+    bool is_open = status == TLM_OK;
+    status = add_text(trainer, &file, "bpe_trainer_add_file", status);
+    if (is_open)
+        tlmi_unmap_file(&file);
     return status;
 }
 
@@ -268,9 +312,15 @@ tlm_status_t tlm_bpe_trainer_push(tlm_bpe_trainer_t *trainer, const void *chunk,
 tlm_status_t tlm_bpe_trainer_end_text(tlm_bpe_trainer_t *trainer)
 {
     TLMI_REQUIRE("bpe_trainer_end_text", trainer);
+    TLMI_TRY(check_state(trainer, "bpe_trainer_end_text"));
+    uint64_t bytes = trainer->open_bytes;
     tlm_status_t status = tlmi_text_stream_finish(&trainer->stream);
+    status = tlmi_agree(trainer->options.communicator, "bpe_trainer_end_text", status);
     if (status == TLM_OK)
-        status = take_counts(trainer, &trainer->open.counts, trainer->open_bytes);
+        status = tlmi_ranks_sum(&bytes, trainer->options.communicator);
+    if (status == TLM_OK && bytes > 0)
+        status =
+            take_all_counts(trainer, &trainer->open.counts, bytes, "bpe_trainer_end_text", TLM_OK);
     drop_open_text(trainer);
     return status;
 }
@@ -402,16 +452,13 @@ static tlm_status_t make_tokenizer(tlm_tokenizer_t **out, const tlm_bpe_trainer_
     return status;
 }
 
-tlm_status_t tlm_bpe_trainer_train(tlm_tokenizer_t **out, tlm_bpe_trainer_t *trainer)
+static tlm_status_t train(tlm_tokenizer_t **out, const tlm_bpe_trainer_t *trainer)
 {
     tlmi_vocabulary_t vocabulary = {0};
     tlmi_merge_table_t table = {0};
     tlmi_merge_t *merges = NULL;
     size_t num_merges;
 
-    TLMI_REQUIRE("bpe_trainer_train", out);
-    TLMI_REQUIRE("bpe_trainer_train", trainer);
-    TLMI_TRY(tlm_bpe_trainer_end_text(trainer));
     tlm_status_t status = start_vocabulary(&vocabulary, trainer);
     if (status == TLM_OK)
         status = learn(&merges, &num_merges, &vocabulary, trainer);
@@ -422,6 +469,43 @@ tlm_status_t tlm_bpe_trainer_train(tlm_tokenizer_t **out, tlm_bpe_trainer_t *tra
     tlmi_vocabulary_release(&vocabulary);
     tlmi_merge_table_release(&table);
     tlmi_free(merges);
+    return status;
+}
+
+/* With other options, other ranks would learn other merges. */
+static tlm_status_t compare_options(const tlm_bpe_trainer_t *trainer)
+{
+    const tlm_bpe_trainer_options_t *options = &trainer->options;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } fields[] = {{"vocab_size", options->vocab_size},
+                  {"min_frequency", options->min_frequency},
+                  {"max_token_length", options->max_token_length},
+                  {"byte_order", (uint64_t)options->byte_order},
+                  {"the number of special tokens", tlmi_special_tokens_count(trainer->special)},
+                  {"the number of distinct pretokens", trainer->counts.n}};
+
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        TLMI_TRY(tlmi_ranks_require_equal(options->communicator, "bpe_trainer_train",
+                                          fields[i].name, fields[i].value));
+    return TLM_OK;
+}
+
+tlm_status_t tlm_bpe_trainer_train(tlm_tokenizer_t **out, tlm_bpe_trainer_t *trainer)
+{
+    tlm_tokenizer_t *made = NULL;
+
+    TLMI_REQUIRE("bpe_trainer_train", out);
+    TLMI_REQUIRE("bpe_trainer_train", trainer);
+    TLMI_TRY(tlm_bpe_trainer_end_text(trainer));
+    TLMI_TRY(compare_options(trainer));
+    tlm_status_t status = train(&made, trainer);
+    status = tlmi_agree(trainer->options.communicator, "bpe_trainer_train", status);
+    if (status == TLM_OK)
+        *out = made;
+    else
+        tlm_tokenizer_free(made);
     return status;
 }
 

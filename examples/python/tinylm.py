@@ -593,6 +593,8 @@ _STATUS_FUNCTIONS = {
     "tlm_generator_create": [_OUT, c_void_p],
     "tlm_generator_add": [_SIZES, c_void_p, _IDS, c_size_t, POINTER(_GenerateOptions)],
     "tlm_generator_extend": [c_void_p, c_size_t, c_size_t, _IDS, c_size_t, POINTER(_GenerateOptions)],
+    "tlm_generator_save": [c_void_p, c_size_t, c_char_p],
+    "tlm_generator_load": [_SIZES, c_void_p, c_char_p, POINTER(_GenerateOptions)],
     "tlm_generator_step": [_SIZES, c_void_p],
     "tlm_generator_tokens": [POINTER(_IDS), POINTER(_FLOATS), _SIZES, c_void_p, c_size_t],
     "tlm_generator_top_log_probs": [POINTER(_IDS), POINTER(_FLOATS), _SIZES, c_void_p, c_size_t,
@@ -2768,6 +2770,19 @@ class Generator(_Handle):
         _lib.tlm_generator_extend(self._handle, sequence, c_size_t(-1).value if keep is None else keep, array,
                                   len(array), byref(options))
         self._kept[sequence] = options.kept
+
+    def save(self, sequence: int, path: Path) -> None:
+        """Saves the tokens, the state and the key-value cache of a sequence, for load."""
+        _lib.tlm_generator_save(self._handle, sequence, os.fsencode(path))
+
+    def load(self, path: Path, **how: Any) -> int:
+        """Adds the sequence of a file and returns its number. One that was running goes on; one that had
+        ended waits for extend. Arguments are those of add."""
+        sequence, options = c_size_t(), self._options(how)
+        _lib.tlm_generator_load(byref(sequence), self._handle, os.fsencode(path), byref(options))
+        self._kept[sequence.value] = options.kept
+        self.size = sequence.value + 1
+        return sequence.value
 
     def step(self) -> int:
         """One more token for each sequence that runs; returns how many still do."""

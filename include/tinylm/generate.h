@@ -231,6 +231,20 @@ TLM_API tlm_status_t tlm_generator_state(int32_t *state, const tlm_generator_t *
  *  if there is no such sequence. @since 0.2 */
 TLM_API tlm_status_t tlm_generator_stop(tlm_generator_t *generator, size_t sequence);
 
+/** Saves a sequence: its tokens, their log-probabilities, its state and its key-value cache, for
+ *  tlm_generator_load. The file is written aside and then renamed, and has a checksum.
+ *  TLM_ERR_STATE if it ended without keeps_cache. @since 0.2 */
+TLM_API tlm_status_t tlm_generator_save(const tlm_generator_t *generator, size_t sequence,
+                                        const char *path);
+
+/** Adds the sequence of a file, as it was saved; *sequence is its number. One that was running goes
+ *  on by `options` (NULL: those of INIT), with the same bits if these are what they were; one that
+ *  had ended waits for tlm_generator_extend. TLM_ERR_SHAPE, naming the difference, if the file
+ *  comes from another model, from other weights, or from a cache of another type or window;
+ *  TLM_ERR_FORMAT if it is malformed or damaged. @since 0.2 */
+TLM_API tlm_status_t tlm_generator_load(size_t *sequence, tlm_generator_t *generator,
+                                        const char *path, const tlm_generate_options_t *options);
+
 /* ---- Scoring ---------------------------------------------------------------------------- */
 
 /** Computes how likely the model finds ids: log_probs[i], of n - 1 (NULL: not wanted), is the

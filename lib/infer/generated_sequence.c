@@ -240,3 +240,22 @@ tlm_status_t tlmi_sequence_settle(tlmi_sequence_t *sequence)
     sequence->num_settled = certain;
     return TLM_OK;
 }
+
+tlm_status_t tlmi_sequence_resume(tlmi_sequence_t *sequence, int32_t state)
+{
+    const size_t n = tlmi_num_new(sequence);
+
+    if (state == TLM_GENERATION_RUNNING) {
+        if (sequence->options.max_tokens == 0 ||
+            (uint64_t)sequence->options.max_tokens > (uint64_t)n)
+            return tlmi_sequence_settle(sequence);
+        state = TLM_GENERATION_LENGTH;
+    }
+    /* Its tokens are those that remained: they are not searched again. */
+    if (sequence->text != NULL) {
+        TLMI_TRY(tlmi_text_catch_up(sequence->text, sequence->tokens, sequence->prompt_length, n));
+        TLMI_TRY(tlmi_text_finish(sequence->text));
+    }
+    end(sequence, n, state);
+    return TLM_OK;
+}

@@ -127,6 +127,10 @@ void tlmi_sequence_append(tlmi_sequence_t *sequence, uint32_t id);
  * May be called again after a failure. */
 tlm_status_t tlmi_sequence_settle(tlmi_sequence_t *sequence);
 
+/* Goes on with a sequence that was loaded with all its tokens: runs, or has the state that it
+ * had. */
+tlm_status_t tlmi_sequence_resume(tlmi_sequence_t *sequence, int32_t state);
+
 /* The most tokens that its cache ever holds at once. */
 int64_t tlmi_sequence_cache_limit(const tlm_generate_options_t *options, const tlm_model_t *model,
                                   size_t num_tokens);

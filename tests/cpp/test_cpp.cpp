@@ -445,7 +445,50 @@ void test_model()
     EXPECT(generator.top_log_probs(one, 0).first[0] == generator.tokens(one)[0]);
     EXPECT(generator.state(one) == TLM_GENERATION_LENGTH &&
            generator.state(two) == TLM_GENERATION_STOPPED);
+}
 
+void test_generated_text()
+{
+    tinylm::model model(small_model());
+    tinylm::tokenizer tokenizer = train_tokenizer();
+    tinylm::generate_options options;
+    options.max_tokens = 6;
+    options.tokenizer = tokenizer.get();
+    options.logit_bias = {{5, 1e9f}}; /* always the same token */
+    tinylm::generated_text all = model.generate_text({1}, options);
+    const std::string piece = tokenizer.decode({5});
+    EXPECT(all.state == TLM_GENERATION_LENGTH && all.text.size() == 6 * piece.size());
+    std::string seen;
+    model.generate_text({1}, options, [&](std::string_view text) { seen += text; });
+    EXPECT(seen == all.text);
+    EXPECT(throws_odd(
+        [&] { (void)model.generate_text({1}, options, [](std::string_view) { throw odd(); }); }));
+    options.stop_strings = {piece + piece + piece};
+    EXPECT(model.generate_text({1}, options).state == TLM_GENERATION_STOP);
+    EXPECT(model.generate_text({1}, options).text.empty());
+    options.stop_strings.clear();
+    options.keeps_cache = true;
+
+    tinylm::generator generator(model);
+    std::size_t chat = generator.add({1}, options);
+    const std::string path =
+        (std::filesystem::temp_directory_path() / "tinylm-cpp-sequence").string();
+    generator.step();
+    generator.save(chat, path);
+    std::size_t copy = generator.load(path, options);
+    std::filesystem::remove(path);
+    while (generator.step() > 0)
+        ;
+    EXPECT(generator.text(chat) == all.text && generator.text(copy) == all.text);
+    EXPECT(generator.context(copy).size() == 7);
+    generator.extend(chat, {2, 3}, options, 4);
+    EXPECT(generator.context(chat).size() == 6 && generator.text(chat).empty());
+    EXPECT(generator.state(chat) == TLM_GENERATION_RUNNING);
+}
+
+void test_cost()
+{
+    tinylm::model model(small_model());
     tinylm::cost cost = tinylm::model_cost(small_model());
     EXPECT(cost.parameters == model.num_elements() && cost.step_flops > 0);
 }
@@ -624,6 +667,8 @@ int main()
         test_ops();
         test_custom_op();
         test_model();
+        test_generated_text();
+        test_cost();
         test_optimizers();
         test_data(folder.string());
         test_checkpoints(folder.string());

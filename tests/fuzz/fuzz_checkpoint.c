@@ -1,6 +1,5 @@
 /* Any checkpoint. Its checksum is made right first, for it would keep the fuzzer from all behind it. */
-#include "fuzz_support.h"
-#include "base/file.h"
+#include "fuzz_checksum.h"
 
 /* What a seed of the corpus holds: see tests/fuzz/README.md. */
 static tlm_model_t *make_model(tlm_optimizer_t **optimizer)
@@ -23,23 +22,6 @@ static tlm_model_t *make_model(tlm_optimizer_t **optimizer)
     return model;
 }
 
-static void mend_checksum(uint8_t *bytes, size_t size)
-{
-    static const char mark[] = "crc64xz:";
-    uint8_t *digits = size > 0 ? memmem(bytes, size, mark, strlen(mark)) : NULL;
-    static tlmi_crc64_t crc;
-    char text[17];
-
-    if (digits == NULL || (size_t)(bytes + size - digits) < strlen(mark) + 16)
-        return;
-    digits += strlen(mark);
-    memset(digits, '0', 16);
-    tlmi_crc64_init(&crc);
-    tlmi_crc64_update(&crc, bytes, size);
-    snprintf(text, sizeof(text), "%016llx", (unsigned long long)tlmi_crc64_final(&crc));
-    memcpy(digits, text, 16);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static tlm_optimizer_t *optimizer;
@@ -54,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_CHECK(bytes != NULL);
     if (size > 0)
         memcpy(bytes, data, size);
-    mend_checksum(bytes, size);
+    fuzz_mend_checksum(bytes, size);
     path = fuzz_file(0, bytes, size);
     free(bytes);
     if (model == NULL)

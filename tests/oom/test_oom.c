@@ -127,9 +127,9 @@ static void run(const scenario_t *scenario)
 int main(int argc, char **argv)
 {
     static const scenario_t *const lists[] = {
-        tokenizer_scenarios,  tokenizer_json_scenarios, normalizer_scenarios,
-        subword_scenarios,    tensor_scenarios,         model_scenarios,
-        model_file_scenarios, vocabulary_scenarios,     chat_scenarios};
+        tokenizer_scenarios, tokenizer_json_scenarios, normalizer_scenarios, subword_scenarios,
+        tensor_scenarios,    model_scenarios,          model_file_scenarios, vocabulary_scenarios,
+        chat_scenarios,      generation_scenarios};
     static char output[1 << 16]; /* else the C library would allocate one at some time */
     int known = 0;
 

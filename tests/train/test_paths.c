@@ -101,6 +101,17 @@ static tlm_status_t load_adapter(const char *path)
     return tlm_model_load_adapter(model, path);
 }
 
+static tlm_status_t load_sequence(const char *path)
+{
+    tlm_generator_t *generator;
+    size_t sequence;
+
+    ASSERT_OK(tlm_generator_create(&generator, model));
+    tlm_status_t status = tlm_generator_load(&sequence, generator, path, NULL);
+    tlm_generator_free(generator);
+    return status;
+}
+
 static tlm_status_t load_checkpoint(const char *path)
 {
     return tlm_checkpoint_load(NULL, model, optimizer, path);
@@ -152,6 +163,7 @@ static const access_t readers[] = {
     {"tlm_model_load_adapter", load_adapter, false, true},
     {"tlm_checkpoint_metadata", read_metadata, false, false},
     {"tlm_checkpoint_tokenizer", read_tokenizer, false, false},
+    {"tlm_generator_load", load_sequence, false, false},
     {"tlm_checkpoint_load", load_checkpoint, false, false},
     {"tlm_checkpoint_dir_latest", find_latest, false, true},
     {"tlm_checkpoint_dir_best", find_best, false, true},
@@ -205,6 +217,18 @@ static tlm_status_t save_hf(const char *path)
     return tlm_model_save_hf(model, NULL, path, NULL);
 }
 
+static tlm_status_t save_sequence(const char *path)
+{
+    tlm_generator_t *generator;
+    size_t sequence;
+
+    ASSERT_OK(tlm_generator_create(&generator, model));
+    ASSERT_OK(tlm_generator_add(&sequence, generator, &(uint32_t){1}, 1, NULL));
+    tlm_status_t status = tlm_generator_save(generator, sequence, path);
+    tlm_generator_free(generator);
+    return status;
+}
+
 static tlm_status_t save_checkpoint(const char *path)
 {
     return tlm_checkpoint_save(model, optimizer, 1, path);
@@ -253,6 +277,7 @@ static const access_t writers[] = {
     {"tlm_model_save_gguf", save_gguf, false, false},
     {"tlm_model_save_adapter", save_adapter, false, true},
     {"tlm_model_save_hf", save_hf, false, true},
+    {"tlm_generator_save", save_sequence, false, false},
     {"tlm_checkpoint_save", save_checkpoint, false, false},
     {"tlm_checkpoint_save_with", save_checkpoint_with, false, false},
     {"tlm_checkpoint_dir_save", save_directory, false, true},

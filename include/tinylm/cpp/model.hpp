@@ -342,6 +342,17 @@ class generator : public detail::handle<tlm_generator_t, tlm_generator_free>
         detail::c_generate_options c(options);
         check(tlm_generator_extend(get(), sequence, keep, from.data(), from.size(), &c.options));
     }
+    /** A sequence in a file, for load. */
+    void save(std::size_t sequence, const std::string &path) const
+    {
+        check(tlm_generator_save(get(), sequence, path.c_str()));
+    }
+    /** The number of the sequence of a file. */
+    std::size_t load(const std::string &path, const generate_options &options = {})
+    {
+        detail::c_generate_options c(options);
+        return detail::read(tlm_generator_load, get(), path.c_str(), &c.options);
+    }
     /** Gives each sequence one more token; returns how many still run. */
     std::size_t step()
     {

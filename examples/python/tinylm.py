@@ -535,6 +535,7 @@ _STATUS_FUNCTIONS = {
     "tlm_cosine_schedule": [_REAL, c_uint64, c_double, c_double, c_uint64, c_uint64],
     "tlm_schedule_learning_rate": [_REAL, POINTER(_ScheduleOptions), c_uint64],
     "tlm_dataset_open": [_OUT, c_char_p, c_int32, c_uint32],
+    "tlm_dataset_open_files": [_OUT, POINTER(c_char_p), c_size_t, c_int32, c_uint32],
     "tlm_dataset_from_ids": [_OUT, _IDS, c_size_t],
     "tlm_dataset_open_text": [_OUT, c_char_p, c_void_p],
     "tlm_dataset_wrap": [_OUT, c_void_p, c_size_t, c_int32],
@@ -2159,10 +2160,15 @@ class Dataset(_Handle):
         self._handle = handle
 
     @classmethod
-    def open(cls, path: Path, token_type: str | None = None, vocab_size: int = 0) -> Dataset:
-        """Maps a token file. token_type ("uint16", "uint32", "int64") is for names that do not tell it;
-        with vocab_size all ids are checked to be below it."""
+    def open(cls, path: Path | Sequence[Path], token_type: str | None = None, vocab_size: int = 0) -> Dataset:
+        """Maps a token file, or a list of them as one. token_type ("uint16", "uint32", "int64") is for names
+        that do not tell it; with vocab_size all ids are checked to be below it."""
         handle = c_void_p()
+        if isinstance(path, (list, tuple)):
+            paths = (c_char_p * len(path))(*map(os.fsencode, path))
+            _lib.tlm_dataset_open_files(byref(handle), paths, len(path), _token_type(token_type),
+                                        _unsigned("vocab_size", vocab_size, c_uint32))
+            return cls._wrap(handle)
         _lib.tlm_dataset_open(byref(handle), os.fsencode(path), _token_type(token_type),
                               _unsigned("vocab_size", vocab_size, c_uint32))
         return cls._wrap(handle)

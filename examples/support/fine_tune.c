@@ -1,4 +1,8 @@
 /* Fine-tuning in train_lm. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
 #include "support/fine_tune.h"
 
 #include "support/train_options.h"
@@ -49,11 +53,34 @@ static bool is_token_file(const char *path)
            cli_ends_with(path, ".u32");
 }
 
+/* Opens token files whose names have commas between them. */
+static tlm_dataset_t *open_token_files(const char *paths, uint32_t vocab_size)
+{
+    size_t n = 1;
+    char *names = strdup(paths);
+
+    for (const char *c = paths; *c != '\0'; c++)
+        n += *c == ',';
+    const char **list = cli_realloc(NULL, n * sizeof(*list));
+    if (names == NULL)
+        cli_fail("out of memory");
+    char *rest = names;
+    for (size_t i = 0; i < n; i++)
+        list[i] = strsep(&rest, ",");
+    tlm_dataset_t *dataset;
+    cli_check(tlm_dataset_open_files(&dataset, list, n, TLM_TOKENS_AUTO, vocab_size));
+    free(list);
+    free(names);
+    return dataset;
+}
+
 tlm_dataset_t *fine_tune_data(const char *path, const tlm_model_options_t *shape,
                               const tlm_tokenizer_t *tokenizer)
 {
     tlm_dataset_t *dataset;
 
+    if (is_token_file(path) && strchr(path, ',') != NULL && access(path, F_OK) != 0)
+        return open_token_files(path, (uint32_t)shape->vocab_size);
     if (is_token_file(path) || tokenizer == NULL)
         cli_check(tlm_dataset_open(&dataset, path, TLM_TOKENS_AUTO, (uint32_t)shape->vocab_size));
     else

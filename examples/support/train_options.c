@@ -40,8 +40,9 @@ train_settings_t settings = {.order = "random",
 
 static const cli_option_t options[] = {
     {NULL, CLI_FLAG, NULL, "Data", false},
-    {"train", CLI_STRING, &settings.train, "token file to train on; with --init, text too", true},
-    {"valid", CLI_STRING, &settings.valid, "token file to validate on; with --init, text too",
+    {"train", CLI_STRING, &settings.train,
+     "token file to train on, or several with commas between them; with --init, text too", true},
+    {"valid", CLI_STRING, &settings.valid, "token files to validate on; with --init, text too",
      true},
     {"order", CLI_STRING, &settings.order,
      "random windows, or every window once per epoch: shuffled, sequential", false},

@@ -18,6 +18,9 @@ struct tlm_dataset {
     int32_t item_size;      /* 2, 4 or 8 */
     tlmi_mapping_t mapping; /* if read from a file */
     uint8_t *owned;         /* if copied to memory */
+    tlm_dataset_t **files;  /* (num_files), if it is several one after another; owned */
+    uint64_t *ends;         /* (num_files), where each ends */
+    size_t num_files;
 };
 
 bool tlmi_path_ends_with(const char *path, const char *suffix)
@@ -153,6 +156,72 @@ fail:
     return status;
 }
 
+/* ---- Several files ---------------------------------------------------------------------- */
+
+static tlm_status_t open_files(tlm_dataset_t *dataset, const char *const *paths, size_t n,
+                               int32_t token_type, uint32_t vocab_size)
+{
+    dataset->files = tlmi_calloc(n, sizeof(*dataset->files), "the files of a data set");
+    dataset->ends = tlmi_calloc(n, sizeof(*dataset->ends), "the files of a data set");
+    if (dataset->files == NULL || dataset->ends == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        TLMI_TRY(tlm_dataset_open(&dataset->files[i], paths[i], token_type, vocab_size));
+        dataset->num_files = i + 1;
+        dataset->length += dataset->files[i]->length; /* of files that are mapped: no overflow */
+        dataset->ends[i] = dataset->length;
+    }
+    return TLM_OK;
+}
+
+tlm_status_t tlm_dataset_open_files(tlm_dataset_t **out, const char *const *paths, size_t n,
+                                    int32_t token_type, uint32_t vocab_size)
+{
+    TLMI_REQUIRE("dataset_open_files", out);
+    TLMI_REQUIRE("dataset_open_files", paths);
+    if (n == 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "dataset_open_files: n is 0");
+    for (size_t i = 0; i < n; i++)
+        if (paths[i] == NULL)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "dataset_open_files: path %zu is NULL", i);
+    tlm_dataset_t *dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
+    if (dataset == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    tlm_status_t status = open_files(dataset, paths, n, token_type, vocab_size);
+    if (status == TLM_OK)
+        *out = dataset;
+    else
+        tlm_dataset_free(dataset);
+    return status;
+}
+
+/* Reads ids that exist, from as many files as they lie in. */
+static tlm_status_t read_files(uint32_t *ids, size_t n, const tlm_dataset_t *dataset,
+                               uint64_t offset)
+{
+    size_t low = 0, high = dataset->num_files - 1;
+
+    while (low < high) { /* the first file that ends after the offset */
+        size_t middle = (low + high) / 2;
+
+        if (dataset->ends[middle] > offset)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    for (size_t i = low; n > 0; i++) {
+        const uint64_t first = i == 0 ? 0 : dataset->ends[i - 1];
+        const uint64_t left = dataset->ends[i] - offset;
+        const size_t taken = left < n ? (size_t)left : n;
+
+        TLMI_TRY(tlm_dataset_read(ids, taken, dataset->files[i], offset - first));
+        ids += taken;
+        n -= taken;
+        offset += taken;
+    }
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_dataset_adopt(tlm_dataset_t **out, uint32_t *ids, size_t n)
 {
     tlm_dataset_t *dataset = tlmi_calloc(1, sizeof(*dataset), "a data set");
@@ -214,6 +283,10 @@ void tlm_dataset_free(tlm_dataset_t *dataset)
 {
     if (dataset == NULL)
         return;
+    for (size_t i = 0; i < dataset->num_files; i++)
+        tlm_dataset_free(dataset->files[i]);
+    tlmi_free(dataset->files);
+    tlmi_free(dataset->ends);
     tlmi_unmap_file(&dataset->mapping);
     tlmi_free(dataset->owned);
     tlmi_free(dataset);
@@ -236,6 +309,8 @@ tlm_status_t tlm_dataset_read(uint32_t *ids, size_t n, const tlm_dataset_t *data
     if (n == 0)
         return TLM_OK;
     TLMI_REQUIRE("dataset_read", ids);
+    if (dataset->num_files > 0)
+        return read_files(ids, n, dataset, offset);
     TLMI_TRY(tlmi_mapping_check(&dataset->mapping, "dataset_read"));
     dataset_copy(ids, n, dataset, offset);
     return TLM_OK;
@@ -265,12 +340,11 @@ tlm_status_t tlm_dataset_sample(uint32_t *inputs, uint32_t *targets, const tlm_d
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "dataset_sample: a batch of (%" PRId64 ", %" PRId64 ") is too large",
                          batch, context);
-    TLMI_TRY(tlmi_mapping_check(&dataset->mapping, "dataset_sample"));
     for (uint64_t row = 0; row < (uint64_t)batch; row++) {
         uint64_t start = tlmi_random_below(seed, TLMI_STREAM_BATCH, step * (uint64_t)batch + row,
                                            dataset->length - (uint64_t)context);
-        dataset_copy(inputs + row * row_size, row_size, dataset, start);
-        dataset_copy(targets + row * row_size, row_size, dataset, start + 1);
+        TLMI_TRY(tlm_dataset_read(inputs + row * row_size, row_size, dataset, start));
+        TLMI_TRY(tlm_dataset_read(targets + row * row_size, row_size, dataset, start + 1));
     }
     return TLM_OK;
 }

@@ -418,6 +418,59 @@ START_TEST(unfinished_files_leave_nothing)
 }
 END_TEST
 
+/* Files of different types and lengths, one of them empty, are read as one. */
+START_TEST(several_files_are_one_data_set)
+{
+    enum { FIRST = 5, SECOND = 70, ALL = FIRST + SECOND + 9 };
+    const char *paths[] = {test_path("one.u16"), test_path("none.u16"), test_path("two.u32"),
+                           test_path("three.u16")};
+    uint16_t first[FIRST], third[9];
+    uint32_t second[SECOND], ids[ALL], inputs[12], targets[12], expected[12];
+    tlm_dataset_t *files, *whole;
+
+    for (uint32_t i = 0; i < ALL; i++) {
+        ids[i] = (i * 37 + 11) % 60000;
+        if (i < FIRST)
+            first[i] = (uint16_t)ids[i];
+        else if (i < FIRST + SECOND)
+            second[i - FIRST] = ids[i];
+        else
+            third[i - FIRST - SECOND] = (uint16_t)ids[i];
+    }
+    write_bytes(paths[0], first, sizeof(first));
+    write_bytes(paths[1], "", 0);
+    write_bytes(paths[2], second, sizeof(second));
+    write_bytes(paths[3], third, sizeof(third));
+    ASSERT_OK(tlm_dataset_open_files(&files, paths, 4, TLM_TOKENS_AUTO, 60000));
+    ASSERT_OK(tlm_dataset_from_ids(&whole, ids, ALL));
+    ck_assert_uint_eq(tlm_dataset_length(files), ALL);
+    for (size_t offset = 0; offset <= ALL; offset++)
+        for (size_t n = 0; offset + n <= ALL; n++) {
+            uint32_t got[ALL];
+
+            ASSERT_OK(tlm_dataset_read(got, n, files, offset));
+            ck_assert_int_eq(memcmp(got, ids + offset, n * sizeof(*got)), 0);
+        }
+    ASSERT_FAILS(TLM_ERR_RANGE, "past the length of 84", tlm_dataset_read(ids, 2, files, ALL - 1));
+    for (uint64_t step = 0; step < 20; step++) {
+        ASSERT_OK(tlm_dataset_sample(inputs, targets, whole, 3, 4, 9, step));
+        memcpy(expected, inputs, sizeof(inputs));
+        ASSERT_OK(tlm_dataset_sample(inputs, targets, files, 3, 4, 9, step));
+        ck_assert_int_eq(memcmp(expected, inputs, sizeof(inputs)), 0);
+    }
+    tlm_dataset_free(files);
+    tlm_dataset_free(whole);
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "n is 0",
+                 tlm_dataset_open_files(&files, paths, 0, 0, 0));
+    paths[1] = NULL;
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "path 1 is NULL",
+                 tlm_dataset_open_files(&files, paths, 2, 0, 0));
+    paths[1] = test_path("nowhere.u16");
+    ASSERT_FAILS(TLM_ERR_NOT_FOUND, "nowhere", tlm_dataset_open_files(&files, paths, 3, 0, 0));
+    ASSERT_FAILS(TLM_ERR_RANGE, "two.u32", tlm_dataset_open_files(&files, paths + 2, 2, 0, 500));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dataset");
@@ -434,6 +487,7 @@ int main(void)
     tcase_add_test(tcase, samples_are_rows_and_the_ids_that_follow);
     tcase_add_test(tcase, all_starts_are_drawn_alike);
     tcase_add_test(tcase, impossible_samples_are_refused);
+    tcase_add_test(tcase, several_files_are_one_data_set);
     tcase_add_loop_test(tcase, written_files_read_back, 0, 5);
     tcase_add_test(tcase, unfinished_files_leave_nothing);
     suite_add_tcase(suite, tcase);

@@ -89,6 +89,15 @@ def check_resume(programs, home, whole):
         require_same(whole, second, f"{before} ranks, then {after}")
 
 
+def check_files(programs, home, whole):
+    """The data in two files give what they give in one."""
+    data = (home / "train.u16").read_bytes()
+    (home / "a.u16").write_bytes(data[:3000])
+    (home / "b.u16").write_bytes(data[3000:])
+    programs.run(2, 1, "--output", home / "files.safetensors", "--train", "a.u16,b.u16")
+    require_same(whole, home / "files.safetensors", "two token files")
+
+
 def check_failures(programs, home):
     refused = programs.run(3, 1, "--output", home / "three.safetensors", expect=1)
     if "3 ranks cannot share the 4 batches" not in refused.stderr:
@@ -168,6 +177,7 @@ def main(mpirun, launcher, shared, plain, kills="3"):
         os.chdir(home)
         whole = check_equality(programs, home)
         check_resume(programs, home, whole)
+        check_files(programs, home, whole)
         check_failures(programs, home)
         check_kills(programs, home, int(kills), random.Random(seed))
 

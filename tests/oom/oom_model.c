@@ -397,7 +397,7 @@ static tlm_status_t token_files(void)
 {
     static uint32_t x[BATCH * TIME], y[BATCH * TIME];
     tlm_token_writer_t *writer = NULL;
-    tlm_dataset_t *dataset = NULL, *copy = NULL, *wrapped = NULL;
+    tlm_dataset_t *dataset = NULL, *copy = NULL, *wrapped = NULL, *files = NULL;
     tlm_status_t status;
 
     TRY(tlm_token_writer_create(&writer, path_of("tokens.npy"), TLM_TOKENS_UINT16));
@@ -405,6 +405,8 @@ static tlm_status_t token_files(void)
     TRY(tlm_token_writer_finish(writer));
     TRY(tlm_dataset_open(&dataset, path_of("tokens.npy"), TLM_TOKENS_AUTO, VOCAB));
     TRY(tlm_dataset_sample(x, y, dataset, BATCH, TIME, 1, 2));
+    const char *const paths[] = {path_of("tokens.npy"), path_of("tokens.npy")};
+    TRY(tlm_dataset_open_files(&files, paths, 2, TLM_TOKENS_AUTO, VOCAB));
     TRY(tlm_dataset_from_ids(&copy, inputs, BATCH * TIME));
     TRY(tlm_dataset_read(x, TIME, copy, 2));
     TRY(tlm_dataset_wrap(&wrapped, inputs, BATCH * TIME, TLM_TOKENS_UINT32));
@@ -413,6 +415,7 @@ done:
     tlm_dataset_free(dataset);
     tlm_dataset_free(copy);
     tlm_dataset_free(wrapped);
+    tlm_dataset_free(files);
     return status;
 }
 

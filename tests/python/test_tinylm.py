@@ -1031,11 +1031,14 @@ class DataTest(unittest.TestCase):
             seen = []
             n = tinylm.encode_file(tokenizer, text_path, path, "uint32", lambda *p: seen.append(p))
             self.assertEqual((n, tinylm.Dataset.open(path).read(0, n)), (len(ids), ids))
+            self.assertEqual(tinylm.Dataset.open([path, path]).read(n - 2, 4), ids[-2:] + ids[:2])
             self.assertEqual(seen[-1], (len(TEXT.encode()),) * 2)
             with self.assertRaises(ZeroDivisionError):
                 tinylm.encode_file(tokenizer, text_path, path, progress=lambda *_: 1 / 0)
         with self.assertRaises(FileNotFoundError):
             tinylm.Dataset.open("no-such-file.npy")
+        with self.assertRaises(ValueError):
+            tinylm.Dataset.open([])
         with self.assertRaises(ValueError):
             tinylm.Dataset.open("ids", "uint8")
 

@@ -27,6 +27,16 @@ class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>
     {
         return dataset(detail::make(tlm_dataset_open, path.c_str(), token_type, vocab_size));
     }
+    /** Several token files, one after another. */
+    static dataset open(const std::vector<std::string> &paths,
+                        std::int32_t token_type = TLM_TOKENS_AUTO, std::uint32_t vocab_size = 0)
+    {
+        std::vector<const char *> names;
+        for (const std::string &path : paths)
+            names.push_back(path.c_str());
+        return dataset(detail::make(tlm_dataset_open_files, names.data(), names.size(), token_type,
+                                    vocab_size));
+    }
     /** A text file, encoded into memory. */
     static dataset open_text(const std::string &path, const tokenizer &tokenizer)
     {

@@ -277,6 +277,7 @@ class LlamaCppTest(GgufTest):
                        "rope_theta": 500.0}),
             ("llama", {"head_dim": 16, "rope_scaling": "yarn", "rope_factor": 4.0, "rope_original_context": 16,
                        "rope_theta": 100.0}),
+            ("llama", {"head_dim": 8, "how": {"family": "mistral"}}),  # the architecture of Mistral's files
             ("qwen2", {"head_dim": 8, "attention_bias": "qkv"}),
             ("qwen3", {"head_dim": 12, "qk_norm": "heads"}),
             ("olmo2", {"head_dim": 8, "norm": "after", "qk_norm": "width"}),
@@ -311,6 +312,15 @@ class LlamaCppTest(GgufTest):
                 again = tinylm.Model.open(self.path)[0]
                 self.assert_same_weights(weights_of(again), weights_of(model))
                 self.assertEqual({**again.options, "seed": 3}, model.options)
+
+    def test_windows_of_mistral(self):
+        """llama.cpp has none for the architecture: a window must be wider than the context."""
+        model = tinylm.Model.create(304, **{**SHAPE, "sliding_window": 1000})
+        model.save_gguf(self.path, family="mistral")
+        self.assertEqual(tinylm.Model.open(self.path)[0].options["sliding_window"], 0)
+        model = tinylm.Model.create(304, **{**SHAPE, "sliding_window": 6})
+        with self.assertRaisesRegex(tinylm.Error, "GGUF has no 6 sliding_window for architecture llama"):
+            model.save_gguf(self.path, family="mistral")
 
 
 @unittest.skipIf(cyllama is None, "cyllama is not installed")

@@ -46,16 +46,6 @@ static tlm_model_t *create_model(void)
     return model;
 }
 
-static tlm_optimizer_t *create_optimizer(const tlm_model_t *model)
-{
-    tlm_adamw_options_t adamw = train_adamw_options();
-    tlm_optimizer_t *optimizer;
-
-    cli_check(tlm_optimizer_create_adamw(&optimizer, &adamw));
-    cli_check(tlm_optimizer_add_model(optimizer, model, train_no_decay(), NULL));
-    return optimizer;
-}
-
 static tlm_loader_t *create_loader(const tlm_dataset_t *train)
 {
     tlm_loader_options_t loading = TLM_LOADER_OPTIONS_INIT;
@@ -294,7 +284,7 @@ static void start(training_t *training, tlm_communicator_t *ranks)
     training->train = fine_tune_data(settings.train, &shape, training->tokenizer);
     training->valid = fine_tune_data(settings.valid, &shape, training->tokenizer);
     training->loader = create_loader(training->train);
-    training->optimizer = create_optimizer(training->model);
+    training->optimizer = train_create_optimizer(training->model);
     create_trainer(training);
     printf("%" PRIu64 " parameters, ", tlm_model_num_elements(training->model));
     if (tlm_model_num_trained(training->model) < tlm_model_num_elements(training->model))

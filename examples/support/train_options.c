@@ -16,6 +16,7 @@ train_settings_t settings = {.order = "random",
                              .position = "rope",
                              .ffn = "swiglu",
                              .qk_norm = "none",
+                             .output_init = "linear",
                              .batch = 8,
                              .accumulate = 1,
                              .steps = 1200,
@@ -29,7 +30,9 @@ train_settings_t settings = {.order = "random",
                              .beta1 = 0.9,
                              .beta2 = 0.95,
                              .eps = 1e-8,
+                             .optimizer = "adamw",
                              .adamw = "cs336_2025",
+                             .momentum = 0.95,
                              .clip = 1.0,
                              .lora_alpha = 8.0,
                              .lora_targets = "all-linear",
@@ -70,6 +73,10 @@ static const cli_option_t options[] = {
     {"ffn", CLI_STRING, &settings.ffn, "feed-forward layers: swiglu, silu, geglu, gelu, relu2",
      false},
     {"tied", CLI_FLAG, &settings.tied, "the output projection is the embedding", false},
+    {"embedding-norm", CLI_FLAG, &settings.embedding_norm, "a norm behind the embeddings", false},
+    {"softcap", CLI_REAL, &settings.softcap, "bound of the logits, by tanh; 0: none", false},
+    {"output-init", CLI_STRING, &settings.output_init,
+     "how projections into the residual stream begin: linear, zero or depth", false},
 
     {NULL, CLI_FLAG, NULL, "Fine-tuning", false},
     {"init", CLI_STRING, &settings.init,
@@ -102,7 +109,9 @@ static const cli_option_t options[] = {
     {"irreproducible", CLI_FLAG, &settings.irreproducible,
      "with --mpi: any number of ranks, whose number changes the last bits", false},
 
-    {NULL, CLI_FLAG, NULL, "Optimizer (AdamW)", false},
+    {NULL, CLI_FLAG, NULL, "Optimizer", false},
+    {"optimizer", CLI_STRING, &settings.optimizer,
+     "adamw, or muon for hidden matrices and adamw for the rest", false},
     {"schedule", CLI_STRING, &settings.schedule,
      "learning rate over time: constant, cosine, linear, wsd", false},
     {"rate", CLI_REAL, &settings.max_rate, "learning rate after the warm-up", false},
@@ -117,6 +126,9 @@ static const cli_option_t options[] = {
     {"beta2", CLI_REAL, &settings.beta2, "decay rate of the mean of their squares", false},
     {"eps", CLI_REAL, &settings.eps, "keeps the divisor away from 0", false},
     {"adamw", CLI_STRING, &settings.adamw, "variant: cs336_2025, cs336_2026, pytorch", false},
+    {"momentum", CLI_REAL, &settings.momentum, "of muon", false},
+    {"adamw-rate", CLI_REAL, &settings.adamw_rate,
+     "adamw's learning rate beside muon's, which is --rate; 0: the same", false},
     {"clip", CLI_REAL, &settings.clip, "norm that the gradient is clipped to; 0: no clipping",
      false},
 
@@ -155,6 +167,8 @@ static const char *const qk_norms[] = {"none", "heads", "width"};               
 static const char *const ffns[] = {"swiglu", "silu", "geglu", "gelu", "relu2"}; /* TLM_FFN_ */
 static const char *const orders[] = {"random", "shuffled", "sequential"};       /* TLM_ORDER_ */
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd"}; /* TLM_SCHEDULE_ */
+static const char *const output_inits[] = {"linear", "zero", "depth"}; /* TLM_OUTPUT_INIT_ */
+static const char *const optimizers[] = {"adamw", "muon"};
 static const char *const no_decays[] = {"none", "norms", "embeddings", "both"}; /* TLM_NO_DECAY_ */
 static const char *const variants[] = {"cs336_2025", "cs336_2026", "pytorch"};  /* TLM_ADAMW_ */
 
@@ -204,6 +218,9 @@ tlm_model_options_t train_model_options(void)
     shape.num_heads = (int64_t)settings.heads;
     shape.d_ff = (int64_t)settings.d_ff;
     shape.rope_theta = settings.rope_theta;
+    shape.embedding_norm = settings.embedding_norm;
+    shape.logit_softcap = settings.softcap;
+    shape.output_init = cli_choose("output-init", settings.output_init, output_inits, 3);
     shape.seed = settings.seed;
     return shape;
 }
@@ -226,6 +243,9 @@ void train_adopt_shape(const tlm_model_options_t *shape)
     settings.heads = (uint64_t)shape->num_heads;
     settings.d_ff = (uint64_t)shape->d_ff;
     settings.rope_theta = shape->rope_theta;
+    settings.embedding_norm = shape->embedding_norm;
+    settings.softcap = shape->logit_softcap;
+    settings.output_init = output_inits[shape->output_init];
 }
 
 /* Whether an option has the value in `before` that it has in `settings`; 0 was a default. */
@@ -247,9 +267,10 @@ static bool is_unchanged(const cli_option_t *option, const train_settings_t *bef
 
 void train_adopt_checked(const tlm_model_options_t *shape, const char *path)
 {
-    static const char *const names[] = {"vocab-size", "d-model",  "layers",  "heads", "kv-heads",
-                                        "d-ff",       "head-dim", "qk-norm", "norm",  "position",
-                                        "rope-theta", "ffn",      "tied"};
+    static const char *const names[] = {"vocab-size", "d-model",        "layers",     "heads",
+                                        "kv-heads",   "d-ff",           "head-dim",   "qk-norm",
+                                        "norm",       "position",       "rope-theta", "ffn",
+                                        "tied",       "embedding-norm", "softcap"};
     const train_settings_t before = settings;
 
     train_adopt_shape(shape);
@@ -264,12 +285,7 @@ void train_adopt_checked(const tlm_model_options_t *shape, const char *path)
         settings.context = 512;
 }
 
-uint32_t train_no_decay(void)
-{
-    return (uint32_t)cli_choose("no-decay", settings.no_decay, no_decays, 4);
-}
-
-tlm_adamw_options_t train_adamw_options(void)
+static tlm_adamw_options_t adamw_options(void)
 {
     tlm_adamw_options_t adamw = TLM_ADAMW_OPTIONS_INIT;
 
@@ -280,6 +296,27 @@ tlm_adamw_options_t train_adamw_options(void)
     adamw.eps = settings.eps;
     adamw.variant = cli_choose("adamw", settings.adamw, variants, 3);
     return adamw;
+}
+
+tlm_optimizer_t *train_create_optimizer(const tlm_model_t *model)
+{
+    uint32_t no_decay = (uint32_t)cli_choose("no-decay", settings.no_decay, no_decays, 4);
+    tlm_adamw_options_t adamw = adamw_options();
+    tlm_muon_options_t muon = TLM_MUON_OPTIONS_INIT;
+    tlm_optimizer_t *optimizer;
+
+    if (cli_choose("optimizer", settings.optimizer, optimizers, 2) == 0) {
+        cli_check(tlm_optimizer_create_adamw(&optimizer, &adamw));
+    } else {
+        muon.learning_rate = settings.max_rate;
+        muon.weight_decay = settings.weight_decay;
+        muon.momentum = settings.momentum;
+        if (settings.adamw_rate != 0.0)
+            adamw.learning_rate = settings.adamw_rate;
+        cli_check(tlm_optimizer_create_muon(&optimizer, &muon, &adamw));
+    }
+    cli_check(tlm_optimizer_add_model(optimizer, model, no_decay, NULL));
+    return optimizer;
 }
 
 int32_t train_order(void)

@@ -9,12 +9,14 @@ typedef struct train_settings {
     uint64_t document_end, prefetch;
     uint64_t vocab_size, context, d_model, layers, heads, kv_heads, head_dim, d_ff;
     double rope_theta;
-    const char *norm, *position, *ffn, *qk_norm;
-    bool tied;
+    const char *norm, *position, *ffn, *qk_norm, *output_init;
+    double softcap;
+    bool tied, embedding_norm;
     uint64_t batch, accumulate, steps, stop, seed, threads;
-    const char *schedule, *no_decay, *adamw;
+    const char *schedule, *no_decay, *optimizer, *adamw;
     uint64_t warmup, decay_steps;
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
+    double momentum, adamw_rate;
     bool checkpointing, mpi, irreproducible;
     const char *init, *freeze, *lora_targets;
     uint64_t lora_rank;
@@ -42,9 +44,10 @@ void train_adopt_checked(const tlm_model_options_t *shape, const char *path);
 
 tlm_schedule_options_t train_schedule_options(void);
 
-/* Bits of TLM_NO_DECAY_... and a TLM_ORDER_... */
-uint32_t train_no_decay(void);
+/* A TLM_ORDER_... */
 int32_t train_order(void);
-tlm_adamw_options_t train_adamw_options(void);
+
+/* Makes the optimizer that the options ask for, with the model's parameters. */
+tlm_optimizer_t *train_create_optimizer(const tlm_model_t *model);
 
 #endif

@@ -59,7 +59,11 @@ class FileRun(Run):
 
 
 class DirectoryRun(Run):
-    """Saves to a directory with many files, of which the newest is sometimes found cut short."""
+    """Saves to a directory with many files, of which the newest is sometimes found cut short. With Muon, and with
+    switches of the architecture that a checkpoint must hold."""
+
+    SWITCHES = ["--optimizer", "muon", "--adamw-rate", "0.003", "--ffn", "relu2", "--embedding-norm", "--softcap", "15",
+                "--output-init", "zero"]  # fmt: skip
 
     def checkpoints(self):
         return sorted(self.place.glob("checkpoints/step-*.safetensors"))
@@ -68,7 +72,7 @@ class DirectoryRun(Run):
         if not self.checkpoints():
             shutil.rmtree(self.place, ignore_errors=True)
         resume = ["--resume", self.place] if self.place.exists() else []
-        return ["--output-dir", self.place, "--keep", "3"] + resume
+        return ["--output-dir", self.place, "--keep", "3"] + self.SWITCHES + resume
 
     def final(self):
         return self.checkpoints()[-1]

@@ -114,6 +114,32 @@ START_TEST(test_known)
 }
 END_TEST
 
+/* Mistral's system message goes before the first question, and since its third version before the
+ * last one. */
+START_TEST(test_mistral_system_message)
+{
+    static const tlm_chat_message_t messages[] = {MESSAGE("system", "S"), MESSAGE("user", "a"),
+                                                  MESSAGE("assistant", "b"), MESSAGE("user", "c"),
+                                                  MESSAGE("assistant", "d")};
+    static const struct {
+        const char *name, *expected;
+    } cases[] = {
+        {"mistral-v1", "<s> [INST] S\n\na [/INST] b</s> [INST] c [/INST] d</s>"},
+        {"mistral-v3", "<s>[INST] a[/INST] b</s>[INST] S\n\nc[/INST] d</s>"},
+        {"mistral-v3-tekken", "<s>[INST]a[/INST]b</s>[INST]S\n\nc[/INST]d</s>"},
+        {"mistral-v7", "<s>[SYSTEM_PROMPT] S[/SYSTEM_PROMPT][INST] a[/INST] b</s>[INST] c[/INST] "
+                       "d</s>"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        tlm_chat_template_t *template = create(cases[i].name);
+
+        assert_text(template, messages, 5, NULL, cases[i].expected);
+        tlm_chat_template_free(template);
+    }
+}
+END_TEST
+
 START_TEST(test_names)
 {
     size_t n = 0;
@@ -453,6 +479,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {test_known,
+                                  test_mistral_system_message,
                                   test_names,
                                   test_refused_conversations,
                                   test_variables,

@@ -72,14 +72,16 @@
                 "'\\n\\n' }}{% if system is not none %}{{ system.strip() }}{% endif %}"            \
                 "{{ '<|eot_id|>' }}" LLAMA3_TURNS("turns")
 
-/* Mistral's turns: what stands before and after a question, and before an answer. */
-#define MISTRAL(before, after, answer, content)                                                    \
+/* Mistral's turns: what stands before and after a question, and before an answer. A system message is
+ * put before the question for which `here` holds: the first one, or the last one. */
+#define MISTRAL(before, after, answer, content, here)                                              \
     TAKE_SYSTEM "{{ bos_token }}{% for message in turns %}" ALTERNATE                              \
                 "{% if message.role == 'user' %}"                                                  \
-                "{{ '" before "' + (system + '\\n\\n' if loop.first and system is not none "       \
+                "{{ '" before "' + (system + '\\n\\n' if " here " and system is not none "         \
                 "else '') + message.content + '" after "' }}"                                      \
                 "{% else %}{{ '" answer "' + message.content" content " + eos_token }}{% endif %}" \
                 "{% endfor %}"
+#define LAST_QUESTION "loop.index0 >= turns | length - 2"
 
 #define MISTRAL7(space)                                                                            \
     "{{ bos_token }}{% for message in messages %}"                                                 \
@@ -131,9 +133,9 @@ static const struct {
     {"llama3", "{{ bos_token }}" LLAMA3_TURNS("messages"), "<|begin_of_text|>", "<|eot_id|>"},
     {"llama3.1", LLAMA3_DATED("'26 Jul 2024'"), "<|begin_of_text|>", "<|eot_id|>"},
     {"llama3.2", LLAMA3_DATED("strftime_now('%d %b %Y')"), "<|begin_of_text|>", "<|eot_id|>"},
-    {"mistral-v1", MISTRAL(" [INST] ", " [/INST]", " ", ".strip()"), "<s>", "</s>"},
-    {"mistral-v3", MISTRAL("[INST] ", "[/INST]", " ", ".strip()"), "<s>", "</s>"},
-    {"mistral-v3-tekken", MISTRAL("[INST]", "[/INST]", "", ""), "<s>", "</s>"},
+    {"mistral-v1", MISTRAL(" [INST] ", " [/INST]", " ", ".strip()", "loop.first"), "<s>", "</s>"},
+    {"mistral-v3", MISTRAL("[INST] ", "[/INST]", " ", ".strip()", LAST_QUESTION), "<s>", "</s>"},
+    {"mistral-v3-tekken", MISTRAL("[INST]", "[/INST]", "", "", LAST_QUESTION), "<s>", "</s>"},
     {"mistral-v7", MISTRAL7(" "), "<s>", "</s>"},
     {"mistral-v7-tekken", MISTRAL7(""), "<s>", "</s>"},
     {"gemma", GEMMA, "<bos>", "<eos>"},

@@ -118,11 +118,26 @@ static void save(const char *path, target_t to, const tlm_model_t *model,
         cli_check(tlm_model_save_gguf(model, tokenizer, path, file));
 }
 
+/* The chat template of that name or path; or where that is NULL, of the model if it has one. */
+static tlm_chat_template_t *open_chat(const char *name, const char *model_path)
+{
+    tlm_chat_template_t *out = NULL;
+
+    if (name != NULL)
+        return cli_open_chat_template(name);
+    if (model_path == NULL)
+        return NULL;
+    tlm_status_t status = tlm_chat_template_open(&out, model_path);
+    if (status != TLM_OK && status != TLM_ERR_NOT_FOUND)
+        fprintf(stderr, "without the chat template: %s\n", tlm_error_message());
+    return out;
+}
+
 int main(int argc, char **argv)
 {
     const char *to = NULL, *type = "float32", *text = NULL;
     const char *path = NULL, *vocab = NULL, *merges = NULL, *end = NULL;
-    const char *adapter = NULL;
+    const char *adapter = NULL, *template = NULL;
     bool no_tokenizer = false, merge = false;
     const cli_option_t options[] = {
         {"to", CLI_STRING, &to, "checkpoint, hf or gguf; or adapter, a folder of PEFT", true},
@@ -141,6 +156,8 @@ int main(int argc, char **argv)
         {"adapter", CLI_STRING, &adapter, "folder of PEFT whose adapters are merged into the model",
          false},
         {"merge", CLI_FLAG, &merge, "merge the adapters that MODEL, a checkpoint, has", false},
+        {"chat-template", CLI_STRING, &template,
+         "name or path of a chat template for the output; else the model's own", false},
         {"no-tokenizer", CLI_FLAG, &no_tokenizer, "write the model alone", false},
     };
     const cli_program_t program = {"MODEL OUTPUT",
@@ -174,7 +191,10 @@ int main(int argc, char **argv)
         cli_fail("there is no tokenizer for the text of --text");
     const ids_t ids = text == NULL ? (ids_t){NULL, 0} : read_ids(text, tokenizer, &file);
     const double before = text == NULL ? 0.0 : perplexity(model, &ids);
+    tlm_chat_template_t *chat = open_chat(template, has_own && !copies ? source : NULL);
+    file.chat_template = chat;
     save(output, target, model, copies ? NULL : tokenizer, &file);
+    tlm_chat_template_free(chat);
     printf("%s: %llu parameters, %s tokenizer\n", output,
            (unsigned long long)tlm_model_num_elements(model),
            copies              ? "the same"

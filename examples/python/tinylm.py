@@ -295,7 +295,8 @@ class _ModelFileOptions(_Options):
     _fields_ = [("size", c_size_t), ("weights", c_int32), ("has_begin_token", c_bool),
                 ("has_end_token", c_bool), ("reserved", c_uint8 * 2), ("begin_token", c_uint32),
                 ("end_token", c_uint32), ("family", c_int32), ("num_more_end_tokens", c_uint32),
-                ("more_end_tokens", c_uint32 * 7), ("reserved2", c_uint32), ("keys_from", c_char_p)]
+                ("more_end_tokens", c_uint32 * 7), ("reserved2", c_uint32), ("keys_from", c_char_p),
+                ("chat_template", c_void_p)]
 
 
 class _CheckpointOptions(_Options):
@@ -2435,28 +2436,30 @@ class Model(_Handle):
         return iteration.value
 
     @staticmethod
-    def _file_options(weights, begin_token, end_token, family):
+    def _file_options(weights, begin_token, end_token, family, chat_template):
         return _ModelFileOptions(
             weights=_number("weights", weights), has_begin_token=begin_token is not None,
-            begin_token=begin_token, family=_number("family", family), **_end_tokens(end_token))
+            begin_token=begin_token, family=_number("family", family),
+            chat_template=chat_template and chat_template._handle, **_end_tokens(end_token))
 
     def save_hf(self, directory: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
                 begin_token: int | None = None, end_token: int | Iterable[int] | None = None,
-                family: str = "auto") -> None:
+                family: str = "auto", chat_template: ChatTemplate | None = None) -> None:
         """A folder that transformers loads as a LlamaForCausalLM, or the class of the family.
         weights: "float32", "float16" or "bfloat16"; begin_token: an id; end_token: one or several;
         family: "auto", or as Model.open says."""
-        options = self._file_options(weights, begin_token, end_token, family)
+        options = self._file_options(weights, begin_token, end_token, family, chat_template)
         _lib.tlm_model_save_hf(self._handle, tokenizer and tokenizer._handle, os.fsencode(directory),
                                byref(options))
 
     def save_gguf(self, path: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
                   begin_token: int | None = None, end_token: int | Iterable[int] | None = None,
-                  family: str = "auto", keys_from: Path | None = None) -> None:
+                  family: str = "auto", keys_from: Path | None = None,
+                  chat_template: ChatTemplate | None = None) -> None:
         """Saves a GGUF file for llama.cpp and programs based on it. weights: also "q8_0", "q4_0", "q4_1",
         "q5_0", "q5_1", "q4_k_m", "q5_k_m" or "q6_k"; keys_from: another GGUF file, whose tokenizer and
         description are taken instead of `tokenizer`. See save_hf for the other arguments."""
-        options = self._file_options(weights, begin_token, end_token, family)
+        options = self._file_options(weights, begin_token, end_token, family, chat_template)
         if keys_from is not None:
             options.keys_from = os.fsencode(keys_from)
         _lib.tlm_model_save_gguf(self._handle, tokenizer and tokenizer._handle, os.fsencode(path),

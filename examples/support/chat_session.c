@@ -127,16 +127,12 @@ static void answer(chat_session_t *session)
 
 static tlm_chat_template_t *open_template(const chat_settings_t *settings)
 {
-    const char *name = settings->template;
     tlm_chat_template_t *out;
 
-    for (size_t i = 0; name != NULL && tlm_chat_template_name(i) != NULL; i++)
-        if (strcmp(name, tlm_chat_template_name(i)) == 0) {
-            cli_check(tlm_chat_template_create(&out, name));
-            return out;
-        }
-    tlm_status_t status = tlm_chat_template_open(&out, name != NULL ? name : settings->model_path);
-    if (status == TLM_ERR_NOT_FOUND && name == NULL)
+    if (settings->template != NULL)
+        return cli_open_chat_template(settings->template);
+    tlm_status_t status = tlm_chat_template_open(&out, settings->model_path);
+    if (status == TLM_ERR_NOT_FOUND)
         cli_fail("%s; name one with --chat-template", tlm_error_message());
     cli_check(status);
     return out;

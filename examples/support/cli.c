@@ -333,6 +333,19 @@ void cli_open_model(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
         model, is_given ? NULL : tokenizer, file, model_path));
 }
 
+tlm_chat_template_t *cli_open_chat_template(const char *name)
+{
+    tlm_chat_template_t *out;
+
+    for (size_t i = 0; tlm_chat_template_name(i) != NULL; i++)
+        if (strcmp(name, tlm_chat_template_name(i)) == 0) {
+            cli_check(tlm_chat_template_create(&out, name));
+            return out;
+        }
+    cli_check(tlm_chat_template_open(&out, name));
+    return out;
+}
+
 tlm_bytes_t cli_bytes(const char *text)
 {
     return (tlm_bytes_t){(const uint8_t *)text, text != NULL ? strlen(text) : 0};

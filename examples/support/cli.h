@@ -99,6 +99,9 @@ void cli_open_model(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
                     const char *vocab_path, const char *merges_path, const char *special,
                     bool for_inference);
 
+/* The chat template of that name, or at that path. */
+tlm_chat_template_t *cli_open_chat_template(const char *name);
+
 /* The text as a byte string, borrowed. */
 tlm_bytes_t cli_bytes(const char *text);
 

@@ -5,6 +5,7 @@
 #ifndef TINYLM_MODEL_FILES_H
 #define TINYLM_MODEL_FILES_H
 
+#include "chat.h"
 #include "model.h"
 #include "tokenizer.h"
 
@@ -67,6 +68,9 @@ typedef struct tlm_model_file_options {
      *  whether or not this library could write them itself; NULL: none. Then no tokenizer may be
      *  given, and the tokens of these options are not written. Borrowed during the call. */
     const char *keys_from;
+    /** The chat template to write beside the tokenizer, or instead of that of keys_from; NULL:
+     *  none. Borrowed during the call; opening a model leaves it NULL. */
+    const tlm_chat_template_t *chat_template;
 } tlm_model_file_options_t;
 
 #define TLM_MODEL_FILE_OPTIONS_INIT TLM_SIZED(tlm_model_file_options_t)

@@ -98,15 +98,22 @@ static bool has_prefix(const tlmi_gguf_value_t *value, const char *prefix)
     return value->key_size > strlen(prefix) && memcmp(value->key, prefix, strlen(prefix)) == 0;
 }
 
-/* Whether it says nothing of the weights or of their place in the file. */
-static bool is_copied(const tlmi_gguf_value_t *value)
+static bool has_key(const tlmi_gguf_value_t *value, const char *key)
+{
+    return value->key_size == strlen(key) && memcmp(value->key, key, value->key_size) == 0;
+}
+
+/* Whether it says nothing of the weights or of their place in the file, and is not replaced. */
+static bool is_copied(const tlmi_gguf_value_t *value, const tlm_model_file_options_t *options)
 {
     static const char *const own[] = {"general.architecture", "general.type", "general.alignment",
                                       "general.file_type", "general.quantization_version"};
 
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-        if (value->key_size == strlen(own[i]) && memcmp(value->key, own[i], value->key_size) == 0)
+        if (has_key(value, own[i]))
             return false;
+    if (options->chat_template != NULL && has_key(value, "tokenizer.chat_template"))
+        return false;
     return has_prefix(value, "tokenizer.") || has_prefix(value, "general.");
 }
 
@@ -125,7 +132,7 @@ static tlm_status_t copy_keys(tlmi_gguf_writer_t *writer, const tlmi_model_file_
                            "%" PRId64,
                            path, tokens->count, vocab_size);
     for (size_t i = 0; i < source.num_values && status == TLM_OK; i++)
-        if (is_copied(&source.values[i]))
+        if (is_copied(&source.values[i], &file->options))
             status = tlmi_gguf_put_copy(writer, &source.values[i]);
     if (status == TLM_OK)
         status = tlmi_mapping_check(&source.mapping, path);
@@ -160,9 +167,22 @@ static tlm_status_t write_weights(tlmi_gguf_writer_t *writer, const tlmi_model_f
     return tlmi_gguf_align(writer);
 }
 
+static tlm_status_t put_chat_template(tlmi_gguf_writer_t *writer,
+                                      const tlm_chat_template_t *chat_template)
+{
+    const char *source;
+    size_t size;
+
+    if (chat_template == NULL)
+        return TLM_OK;
+    TLMI_TRY(tlm_chat_template_source(&source, &size, chat_template));
+    return tlmi_gguf_put_string(writer, "tokenizer.chat_template", source);
+}
+
 static tlm_status_t put_all(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
 {
     TLMI_TRY(put_options(writer, file));
+    TLMI_TRY(put_chat_template(writer, file->options.chat_template));
     if (file->options.keys_from != NULL) {
         TLMI_TRY(copy_keys(writer, file));
     } else {

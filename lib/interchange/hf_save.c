@@ -169,6 +169,23 @@ static tlm_status_t save_tokenizer_config(const tlmi_model_file_t *folder, const
     return save_object(folder, path, fill_tokenizer_config);
 }
 
+static tlm_status_t save_chat_template(const tlmi_model_file_t *folder, const char *path)
+{
+    tlmi_writer_t *writer;
+    const char *source;
+    size_t size;
+
+    if (folder->options.chat_template == NULL)
+        return TLM_OK;
+    TLMI_TRY(tlm_chat_template_source(&source, &size, folder->options.chat_template));
+    TLMI_TRY(tlmi_writer_open(&writer, path));
+    tlm_status_t status = tlmi_writer_write(writer, source, size);
+    if (status == TLM_OK)
+        return tlmi_writer_commit(writer);
+    tlmi_writer_abort(writer);
+    return status;
+}
+
 static tlm_status_t save_generation_config(const tlmi_model_file_t *folder, const char *path)
 {
     return save_object(folder, path, fill_generation_config);
@@ -191,6 +208,7 @@ static const struct {
 } files[] = {
     {"tokenizer.json", save_tokenizer, true},
     {"tokenizer_config.json", save_tokenizer_config, true},
+    {"chat_template.jinja", save_chat_template, true},
     {"generation_config.json", save_generation_config, false},
     {"model.safetensors", save_weights, false},
     {"config.json", save_config, false},

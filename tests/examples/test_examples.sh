@@ -274,7 +274,21 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     fails 1 'sees only 16' $talk --model folder --chat-template chatml <lines
     cp own.jinja folder/chat_template.jinja
     passes $talk --model folder <lines
+    cp out said
+    passes "$bin/convert" --to gguf folder chat.gguf # the template goes along
+    passes "$bin/convert" --to hf chat.gguf chat
+    same own.jinja chat/chat_template.jinja
+    for model in chat.gguf chat; do
+        passes $talk --model $model <lines
+        same said out
+    done
+    passes "$bin/convert" --to gguf --chat-template zephyr chat.gguf other.gguf
+    fails 1 'sees only 16' $talk --model other.gguf <lines
+    passes "$bin/convert" --to gguf --chat-template zephyr folder chat.gguf
+    fails 1 'sees only 16' $talk --model chat.gguf <lines
     printf '{%% extends "x" %%}' >folder/chat_template.jinja
+    passes "$bin/convert" --to gguf folder chat.gguf
+    grep -q 'without the chat template: folder.chat_template.jinja: .* {% extends %} is not supported' err || fail "$(cat err)"
     fails 1 'line 1: {% extends %} is not supported (the template begins: {% extends' $talk --model folder
     printf '{{ raise_exception("never") }}' >folder/chat_template.jinja
     fails 1 'message 0 (user): never\|chat template: never' $talk --model folder <lines

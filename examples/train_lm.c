@@ -263,10 +263,11 @@ static void start(training_t *training, tlm_communicator_t *ranks)
         (training_t){.resumed = settings.resume != NULL ? find_checkpoint() : NULL, .ranks = ranks};
     if (settings.output_dir != NULL && is_first)
         make_directory();
+    tlm_model_file_options_t file = TLM_MODEL_FILE_OPTIONS_INIT;
     bool is_new = training->resumed == NULL;
 
     if (training->resumed != NULL || settings.init != NULL)
-        is_new = fine_tune_open(&training->model, &training->tokenizer, training->resumed);
+        is_new = fine_tune_open(&training->model, &training->tokenizer, &file, training->resumed);
     else
         training->model = create_model();
     cli_check(tlm_model_get_options(&shape, training->model));
@@ -281,8 +282,8 @@ static void start(training_t *training, tlm_communicator_t *ranks)
         training->tokenizer =
             cli_load_tokenizer(settings.tokenizer, settings.vocab, settings.merges, NULL);
     }
-    training->train = fine_tune_data(settings.train, &shape, training->tokenizer);
-    training->valid = fine_tune_data(settings.valid, &shape, training->tokenizer);
+    training->train = fine_tune_data(settings.train, &shape, training->tokenizer, &file);
+    training->valid = fine_tune_data(settings.valid, &shape, training->tokenizer, &file);
     training->loader = create_loader(training->train);
     training->optimizer = train_create_optimizer(training->model);
     create_trainer(training);

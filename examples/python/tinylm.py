@@ -240,6 +240,19 @@ class _ChatMessage(ctypes.Structure):
     _fields_ = [("role", c_char_p), ("content", c_char_p), ("size", c_size_t)]
 
 
+class _ChatDataOptions(_Options):
+    _type = b"tlm_chat_data_options_t"
+    _fields_ = [("size", c_size_t), ("row_length", c_int64), ("packed", c_bool), ("whole_texts", c_bool),
+                ("has_begin_token", c_bool), ("has_end_token", c_bool), ("pad_id", c_uint32),
+                ("begin_token", c_uint32), ("end_token", c_uint32)]
+
+
+class _ChatData(_Options):
+    _type = b"tlm_chat_data_t"
+    _fields_ = [("size", c_size_t), ("conversations", c_uint64), ("truncated", c_uint64),
+                ("left_out", c_uint64), ("rows", c_uint64), ("tokens", c_uint64), ("counted", c_uint64)]
+
+
 class _ChatOptions(_Options):
     _type = b"tlm_chat_options_t"
     _fields_ = [("size", c_size_t), ("add_generation_prompt", c_bool), ("reserved", c_uint8 * 7),
@@ -539,6 +552,9 @@ _STATUS_FUNCTIONS = {
     "tlm_dataset_open_files": [_OUT, POINTER(c_char_p), c_size_t, c_int32, c_uint32],
     "tlm_dataset_from_ids": [_OUT, _IDS, c_size_t],
     "tlm_dataset_open_text": [_OUT, c_char_p, c_void_p],
+    "tlm_dataset_from_rows": [_OUT, _IDS, POINTER(c_uint8), c_size_t, c_size_t],
+    "tlm_dataset_open_chat": [_OUT, POINTER(_ChatData), c_char_p, c_void_p, c_void_p,
+                              POINTER(_ChatDataOptions)],
     "tlm_dataset_wrap": [_OUT, c_void_p, c_size_t, c_int32],
     "tlm_dataset_read": [_IDS, c_size_t, c_void_p, c_uint64],
     "tlm_dataset_sample": [_IDS, _IDS, c_void_p, c_int64, c_int64, c_uint64, c_uint64],
@@ -2180,6 +2196,41 @@ class Dataset(_Handle):
         handle = c_void_p()
         _lib.tlm_dataset_open_text(byref(handle), os.fsencode(path), tokenizer._handle)
         return cls._wrap(handle)
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Ids], counted: Iterable[Iterable[int]] | None = None) -> Dataset:
+        """Rows of equal length, the only windows that loaders take; `counted`, of 0 and 1 in the same
+        shape, says which ids count as targets."""
+        rows = [list(row) for row in rows]
+        length = len(rows[0]) if rows else 0
+        if any(len(row) != length for row in rows):
+            raise ValueError("rows of different lengths")
+        ids, mask = _ids_array([i for row in rows for i in row]), None
+        if counted is not None:
+            flat = [int(i) for row in counted for i in row]
+            if len(flat) != len(ids):
+                raise ValueError(f"{len(flat)} numbers in counted for {len(ids)} ids")
+            mask = (c_uint8 * len(flat))(*flat)
+        handle = c_void_p()
+        _lib.tlm_dataset_from_rows(byref(handle), ids, mask, len(ids), length)
+        return cls._wrap(handle)
+
+    @classmethod
+    def open_chat(cls, path: Path, tokenizer: Tokenizer, row_length: int,
+                  chat_template: ChatTemplate | None = None, packed: bool = False, whole_texts: bool = False,
+                  begin_token: int | None = None, end_token: int | None = None, pad_id: int = 0) -> Dataset:
+        """Conversations, of JSON lines, in rows; answers and completions count as targets. The data set has
+        the attribute `found`, a dict of what was read. docs/fine-tuning.md describes the file."""
+        options = _ChatDataOptions(
+            row_length=row_length, packed=packed, whole_texts=whole_texts, pad_id=pad_id,
+            has_begin_token=begin_token is not None, begin_token=begin_token or 0,
+            has_end_token=end_token is not None, end_token=end_token or 0)
+        handle, found = c_void_p(), _ChatData()
+        _lib.tlm_dataset_open_chat(byref(handle), byref(found), os.fsencode(path), tokenizer._handle,
+                                   chat_template and chat_template._handle, byref(options))
+        dataset = cls._wrap(handle)
+        dataset.found = {name: getattr(found, name) for name, _ in found._fields_[1:]}
+        return dataset
 
     def __len__(self) -> int:
         return _lib.tlm_dataset_length(self._handle)

@@ -1,4 +1,5 @@
 /* Fine-tuning in train_lm. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,27 +8,33 @@
 
 #include "support/train_options.h"
 
-/* The tokenizer of the model at `path`, whose weights are not needed. */
-static tlm_tokenizer_t *open_tokenizer(const char *path)
+/* What comes with the model of --init, whose weights are not needed: its tokenizer, unless there is one
+ * already, and its tokens. */
+static void read_companions(tlm_tokenizer_t **tokenizer, tlm_model_file_options_t *file)
 {
-    tlm_tokenizer_t *tokenizer;
+    tlm_tokenizer_t *found = NULL;
+    tlm_model_t *model;
 
-    if (tlm_tokenizer_open(&tokenizer, path, NULL) != TLM_OK)
-        return NULL;
-    return tokenizer;
+    cli_check(tlm_model_open_for_inference(&model, &found, file, settings.init));
+    tlm_model_free(model);
+    if (*tokenizer == NULL)
+        *tokenizer = found;
+    else
+        tlm_tokenizer_free(found);
 }
 
 /* Adapters need no weights that can be written to, so those stay as they are in their file. A
  * checkpoint of a whole model has float32 in any case. */
-bool fine_tune_open(tlm_model_t **model, tlm_tokenizer_t **tokenizer, const char *resumed)
+bool fine_tune_open(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
+                    tlm_model_file_options_t *file, const char *resumed)
 {
     const bool from_init = resumed == NULL || (settings.init != NULL && settings.lora_rank > 0);
     const bool keep = resumed != NULL || settings.lora_rank > 0;
 
     cli_check((keep ? tlm_model_open_for_inference
-                    : tlm_model_open)(model, tokenizer, NULL, from_init ? settings.init : resumed));
-    if (*tokenizer == NULL && settings.init != NULL)
-        *tokenizer = open_tokenizer(settings.init);
+                    : tlm_model_open)(model, tokenizer, file, from_init ? settings.init : resumed));
+    if (!from_init && settings.init != NULL)
+        read_companions(tokenizer, file);
     return from_init;
 }
 
@@ -74,8 +81,62 @@ static tlm_dataset_t *open_token_files(const char *paths, uint32_t vocab_size)
     return dataset;
 }
 
+/* The template of --chat-template, or of --init; NULL if there is none. */
+static tlm_chat_template_t *open_template(void)
+{
+    tlm_chat_template_t *chat_template = NULL;
+    const char *name = settings.chat_template;
+
+    if (name == NULL) {
+        tlm_status_t status = settings.init == NULL
+                                  ? TLM_ERR_NOT_FOUND
+                                  : tlm_chat_template_open(&chat_template, settings.init);
+
+        if (status != TLM_ERR_NOT_FOUND)
+            cli_check(status);
+        return chat_template;
+    }
+    for (size_t i = 0; tlm_chat_template_name(i) != NULL; i++)
+        if (strcmp(tlm_chat_template_name(i), name) == 0) {
+            cli_check(tlm_chat_template_create(&chat_template, name));
+            return chat_template;
+        }
+    cli_check(tlm_chat_template_open(&chat_template, name));
+    return chat_template;
+}
+
+/* Sets the tokens around prompts and completions to those of the model in --init. */
+static void find_tokens(tlm_chat_data_options_t *options, const tlm_model_file_options_t *file)
+{
+    options->has_begin_token = file->has_begin_token;
+    options->begin_token = file->begin_token;
+    options->has_end_token = file->has_end_token;
+    options->end_token = file->end_token;
+}
+
+static tlm_dataset_t *open_conversations(const char *path, const tlm_tokenizer_t *tokenizer,
+                                         const tlm_model_file_options_t *file)
+{
+    tlm_chat_data_options_t options = TLM_CHAT_DATA_OPTIONS_INIT;
+    tlm_chat_template_t *chat_template = open_template();
+    tlm_chat_data_t found = TLM_CHAT_DATA_INIT;
+    tlm_dataset_t *dataset;
+
+    options.row_length = (int64_t)settings.context + 1;
+    options.packed = settings.pack;
+    find_tokens(&options, file);
+    cli_check(tlm_dataset_open_chat(&dataset, &found, path, tokenizer, chat_template, &options));
+    tlm_chat_template_free(chat_template);
+    printf("%s: %" PRIu64 " conversations in %" PRIu64 " rows; %" PRIu64 " cut off, %" PRIu64
+           " left out; %" PRIu64 " of %" PRIu64 " tokens count\n",
+           path, found.conversations, found.rows, found.truncated, found.left_out, found.counted,
+           found.tokens);
+    return dataset;
+}
+
 tlm_dataset_t *fine_tune_data(const char *path, const tlm_model_options_t *shape,
-                              const tlm_tokenizer_t *tokenizer)
+                              const tlm_tokenizer_t *tokenizer,
+                              const tlm_model_file_options_t *file)
 {
     tlm_dataset_t *dataset;
 
@@ -83,6 +144,8 @@ tlm_dataset_t *fine_tune_data(const char *path, const tlm_model_options_t *shape
         return open_token_files(path, (uint32_t)shape->vocab_size);
     if (is_token_file(path) || tokenizer == NULL)
         cli_check(tlm_dataset_open(&dataset, path, TLM_TOKENS_AUTO, (uint32_t)shape->vocab_size));
+    else if (cli_ends_with(path, ".jsonl"))
+        dataset = open_conversations(path, tokenizer, file);
     else
         cli_check(tlm_dataset_open_text(&dataset, path, tokenizer));
     return dataset;

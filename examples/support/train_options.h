@@ -17,8 +17,8 @@ typedef struct train_settings {
     uint64_t warmup, decay_steps;
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
     double momentum, adamw_rate;
-    bool checkpointing, mpi, irreproducible;
-    const char *init, *freeze, *lora_targets;
+    bool checkpointing, mpi, irreproducible, pack;
+    const char *init, *freeze, *lora_targets, *chat_template;
     uint64_t lora_rank;
     double lora_alpha, lora_dropout;
     bool lora_rslora;

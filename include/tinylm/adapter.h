@@ -79,10 +79,10 @@ TLM_API void tlm_model_remove_lora(tlm_model_t *model);
 /** As a row: nothing is dropped. @since 0.2 */
 #define TLM_NO_DROPOUT UINT64_MAX
 
-/** Turns dropout on for later passes with a graph, whose batch begins with row `row` of the training
- *  data, from 0, or off with TLM_NO_DROPOUT, which it is at first. What is dropped in row n is a
- *  function of the seed and of n, so that a resumed run, any number of threads and any split of a
- *  batch give the same bits. Trainers turn it on for their batches. @since 0.2 */
+/** Turns dropout on for later passes with a graph, whose batch begins with row `row` of the
+ *  training data, from 0, or off with TLM_NO_DROPOUT, which it is at first. What is dropped in row
+ *  n is a function of the seed and of n, so that a resumed run, any number of threads and any split
+ *  of a batch give the same bits. Trainers turn it on for their batches. @since 0.2 */
 TLM_API tlm_status_t tlm_model_set_dropout_row(tlm_model_t *model, uint64_t row);
 
 #ifdef __cplusplus

@@ -14,6 +14,22 @@ bool tlmi_path_ends_with(const char *path, const char *suffix);
 tlm_status_t tlmi_token_item_size(int32_t *item_size, const char *function, const char *path,
                                   int32_t token_type);
 
+/* Ids of a row of the data set, each of them with the one after it; 0: it has no rows. */
+uint64_t tlmi_dataset_row_length(const tlm_dataset_t *dataset);
+
+/* Whether some of its ids do not count as targets. */
+bool tlmi_dataset_is_masked(const tlm_dataset_t *dataset);
+
+/* tlm_dataset_read, with TLM_IGNORED_TARGET for ids that do not count. */
+tlm_status_t tlmi_dataset_read_targets(uint32_t *ids, size_t n, const tlm_dataset_t *dataset,
+                                       uint64_t offset);
+
+/* How many of n ids from number `offset` on, which there must be, count. */
+uint64_t tlmi_dataset_counted(const tlm_dataset_t *dataset, uint64_t offset, uint64_t n);
+
+/* How many targets of a loader's batch count. */
+uint64_t tlmi_loader_counted(const tlm_loader_t *loader, uint64_t batch);
+
 /* Makes a data set of n ids in memory that becomes its own; on failure it stays the caller's. */
 tlm_status_t tlmi_dataset_adopt(tlm_dataset_t **out, uint32_t *ids, size_t n);
 
@@ -26,7 +42,9 @@ typedef struct tlmi_window_order {
     uint64_t context;
     uint64_t num_starts;  /* positions that TLM_ORDER_RANDOM draws from */
     uint64_t num_windows; /* per epoch */
+    uint64_t stride;      /* from one window to the next */
     uint64_t *starts;     /* of windows, if they align with documents; else NULL */
+    bool has_rows;        /* windows are the rows of the data, and begin nowhere else */
 } tlmi_window_order_t;
 
 /* The options must be valid and the data longer than the context. Free with the function below. */

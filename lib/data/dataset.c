@@ -21,6 +21,8 @@ struct tlm_dataset {
     tlm_dataset_t **files;  /* (num_files), if it is several one after another; owned */
     uint64_t *ends;         /* (num_files), where each ends */
     size_t num_files;
+    uint8_t *counted;    /* (length): whether an id counts as a target; NULL: all do */
+    uint64_t row_length; /* 0: a sequence without rows */
 };
 
 bool tlmi_path_ends_with(const char *path, const char *suffix)
@@ -289,6 +291,7 @@ void tlm_dataset_free(tlm_dataset_t *dataset)
     tlmi_free(dataset->ends);
     tlmi_unmap_file(&dataset->mapping);
     tlmi_free(dataset->owned);
+    tlmi_free(dataset->counted);
     tlmi_free(dataset);
 }
 
@@ -347,4 +350,67 @@ tlm_status_t tlm_dataset_sample(uint32_t *inputs, uint32_t *targets, const tlm_d
         TLMI_TRY(tlm_dataset_read(targets + row * row_size, row_size, dataset, start + 1));
     }
     return TLM_OK;
+}
+
+/* ---- Rows and targets that do not count ------------------------------------------------------- */
+
+tlm_status_t tlm_dataset_from_rows(tlm_dataset_t **out, const uint32_t *ids, const uint8_t *counted,
+                                   size_t n, size_t row_length)
+{
+    TLMI_REQUIRE("dataset_from_rows", out);
+    if (row_length == 1 || (row_length > 0 && n % row_length != 0))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "dataset_from_rows: %zu ids are no rows of %zu, which is at least 2", n,
+                         row_length);
+    for (size_t i = 0; counted != NULL && i < n; i++)
+        if (counted[i] > 1)
+            return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                             "dataset_from_rows: counted[%zu] is %d, not 0 or 1", i, counted[i]);
+    uint8_t *copy = NULL;
+    if (counted != NULL && n > 0) {
+        copy = tlmi_memdup(counted, n, "the mask of a data set");
+        if (copy == NULL)
+            return TLM_ERR_OUT_OF_MEMORY;
+    }
+    tlm_dataset_t *dataset;
+    tlm_status_t status = tlm_dataset_from_ids(&dataset, ids, n);
+    if (status != TLM_OK) {
+        tlmi_free(copy);
+        return status;
+    }
+    dataset->counted = copy;
+    dataset->row_length = row_length;
+    *out = dataset;
+    return TLM_OK;
+}
+
+uint64_t tlmi_dataset_row_length(const tlm_dataset_t *dataset)
+{
+    return dataset->row_length;
+}
+
+bool tlmi_dataset_is_masked(const tlm_dataset_t *dataset)
+{
+    return dataset->counted != NULL;
+}
+
+tlm_status_t tlmi_dataset_read_targets(uint32_t *ids, size_t n, const tlm_dataset_t *dataset,
+                                       uint64_t offset)
+{
+    TLMI_TRY(tlm_dataset_read(ids, n, dataset, offset));
+    for (size_t i = 0; i < n && dataset->counted != NULL; i++)
+        if (dataset->counted[offset + i] == 0)
+            ids[i] = TLM_IGNORED_TARGET;
+    return TLM_OK;
+}
+
+uint64_t tlmi_dataset_counted(const tlm_dataset_t *dataset, uint64_t offset, uint64_t n)
+{
+    uint64_t counted = 0;
+
+    if (dataset->counted == NULL)
+        return n;
+    for (uint64_t i = 0; i < n; i++)
+        counted += dataset->counted[offset + i];
+    return counted;
 }

@@ -68,9 +68,21 @@ static tlm_status_t make_batch(const tlm_loader_t *loader, uint64_t turn, uint64
         uint64_t start = tlmi_window_start(&loader->order, batch * loader->batch_size + i);
 
         TLMI_TRY(tlm_dataset_read(inputs + i * context, context, loader->dataset, start));
-        TLMI_TRY(tlm_dataset_read(targets + i * context, context, loader->dataset, start + 1));
+        TLMI_TRY(
+            tlmi_dataset_read_targets(targets + i * context, context, loader->dataset, start + 1));
     }
     return TLM_OK;
+}
+
+uint64_t tlmi_loader_counted(const tlm_loader_t *loader, uint64_t batch)
+{
+    uint64_t counted = 0;
+
+    for (size_t i = 0; i < loader->batch_size; i++)
+        counted += tlmi_dataset_counted(
+            loader->dataset, tlmi_window_start(&loader->order, batch * loader->batch_size + i) + 1,
+            loader->context);
+    return counted;
 }
 
 /* ---- The thread ------------------------------------------------------------------------- */
@@ -146,6 +158,22 @@ static void end_thread(tlm_loader_t *loader)
 
 /* ---- The handle ------------------------------------------------------------------------- */
 
+/* Rows of the data are the rows of batches. */
+static tlm_status_t check_rows(const tlm_loader_options_t *options, const tlm_dataset_t *dataset)
+{
+    const uint64_t row = tlmi_dataset_row_length(dataset);
+
+    if (row != 0 && row != (uint64_t)options->context_length + 1)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "loader_create: the data set has rows of %" PRIu64
+                         " ids, so context_length is %" PRIu64 ", not %" PRId64,
+                         row, row - 1, options->context_length);
+    if (row != 0 && options->has_document_end)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "loader_create: document_end means nothing for a data set with rows");
+    return TLM_OK;
+}
+
 static tlm_status_t check_options(const tlm_loader_options_t *options, uint64_t length)
 {
     if (options->batch_size <= 0 || options->context_length <= 0)
@@ -179,6 +207,7 @@ tlm_status_t tlm_loader_create(tlm_loader_t **out, const tlm_dataset_t *dataset,
     TLMI_REQUIRE("loader_create", dataset);
     TLMI_TRY(tlmi_options_read("loader_create", &known, TLMI_LOADER_OPTIONS, options));
     TLMI_TRY(check_options(&known, tlm_dataset_length(dataset)));
+    TLMI_TRY(check_rows(&known, dataset));
     size_t ids;
     if (!tlmi_mul_size(&ids, (size_t)known.batch_size, (size_t)known.context_length) ||
         !tlmi_mul_size(&ids, ids, 2 * ((size_t)known.prefetch + 1)))

@@ -65,8 +65,10 @@ tlm_status_t tlmi_window_order_create(tlmi_window_order_t *out, const tlm_datase
     window_search_t search = {0};
 
     order.context = context;
-    order.num_starts = length - context;
-    order.num_windows = (length - 1) / context;
+    order.has_rows = tlmi_dataset_row_length(dataset) != 0;
+    order.stride = order.has_rows ? context + 1 : context;
+    order.num_windows = order.has_rows ? length / order.stride : (length - 1) / context;
+    order.num_starts = order.has_rows ? order.num_windows : length - context;
     if (options->has_document_end) {
         tlm_status_t status = find_windows(&search, dataset, context, options->document_end);
 
@@ -92,11 +94,13 @@ uint64_t tlmi_window_start(const tlmi_window_order_t *order, uint64_t row)
 
     if (order->order == TLM_ORDER_RANDOM) {
         index = tlmi_random_below(order->seed, TLMI_STREAM_BATCH, row, order->num_starts);
-        return order->starts != NULL ? order->starts[index] : index;
+        if (order->starts != NULL)
+            return order->starts[index];
+        return order->has_rows ? index * order->stride : index;
     }
     index = row % windows;
     if (order->order == TLM_ORDER_SHUFFLED)
         index =
             tlmi_random_shuffled(order->seed, TLMI_STREAM_SHUFFLE, row / windows, windows, index);
-    return order->starts != NULL ? order->starts[index] : index * order->context;
+    return order->starts != NULL ? order->starts[index] : index * order->stride;
 }

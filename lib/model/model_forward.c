@@ -17,7 +17,7 @@ static void replace(tlm_tensor_t **tensor, tlm_tensor_t *next)
 }
 
 static tlm_status_t check_input(const char *function, const tlm_model_t *model, const uint32_t *ids,
-                                int64_t batch, int64_t time)
+                                int64_t batch, int64_t time, bool may_ignore)
 {
     TLMI_REQUIRE(function, model);
     TLMI_REQUIRE(function, ids);
@@ -34,7 +34,7 @@ static tlm_status_t check_input(const char *function, const tlm_model_t *model, 
                          "%s: a batch of (%" PRId64 ", %" PRId64 ") is too large", function, batch,
                          time);
     for (int64_t i = 0; i < batch * time && !tlmi_dry_run(); i++)
-        if (ids[i] >= model->options.vocab_size)
+        if (ids[i] >= model->options.vocab_size && !(may_ignore && ids[i] == TLM_IGNORED_TARGET))
             return tlmi_fail(TLM_ERR_RANGE,
                              "%s: id %" PRIu32 " in row %" PRId64 " at position %" PRId64
                              " is outside the vocabulary of %" PRId64,
@@ -150,7 +150,7 @@ tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model, const 
                                int64_t batch, int64_t time)
 {
     TLMI_REQUIRE("model_forward", logits);
-    TLMI_TRY(check_input("model_forward", model, ids, batch, time));
+    TLMI_TRY(check_input("model_forward", model, ids, batch, time, false));
     begin_pass(model, time);
     tlm_tensor_t *hidden;
     TLMI_TRY(hidden_states(&hidden, model, ids, batch, time));
@@ -166,7 +166,7 @@ static tlm_status_t loss_of_logits(tlm_tensor_t **loss, const tlm_model_t *model
     tlm_tensor_t *logits;
 
     TLMI_TRY(output_logits(&logits, model, hidden));
-    tlm_status_t status = tlm_cross_entropy(loss, logits, targets);
+    tlm_status_t status = tlmi_cross_entropy(loss, logits, targets, true);
     tlm_tensor_free(logits);
     return status;
 }
@@ -178,8 +178,8 @@ tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint3
     tlm_tensor_t *hidden = NULL, *target_tensor = NULL;
 
     TLMI_REQUIRE("model_loss", loss);
-    TLMI_TRY(check_input("model_loss", model, inputs, batch, time));
-    TLMI_TRY(check_input("model_loss", model, targets, batch, time));
+    TLMI_TRY(check_input("model_loss", model, inputs, batch, time, false));
+    TLMI_TRY(check_input("model_loss", model, targets, batch, time, true));
     tlm_status_t status;
     TLMI_TRY_OR(done, tlm_tensor_from_data(&target_tensor, TLM_UINT32, targets, shape, 2));
     begin_pass(model, time);

@@ -12,10 +12,12 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "tensor/tensor_core.h"
+#include "tinylm/options.h"
 #include "kernels/gemm.h"
 #include "kernels/vector_math.h"
 
 enum { ROWS_PER_TASK = 8 };
+enum { IGNORED = -1 }; /* a target that does not count */
 
 typedef struct loss_job {
     int64_t rows, classes;
@@ -37,11 +39,24 @@ static void cap_logits(float *z, float *slopes, float cap, int64_t n)
         slopes[i] = 1.0f - z[i] / cap * (z[i] / cap);
 }
 
+/* A row that does not count. */
+static void ignore_row(const loss_job_t *job, int64_t i)
+{
+    if (job->losses != NULL)
+        job->losses[i] = 0.0;
+    if (job->grad != NULL && !job->accumulate)
+        memset(job->grad + i * job->classes, 0, (size_t)job->classes * sizeof(float));
+}
+
 /* Computes the loss and the gradient of one row. */
 static void loss_row(const loss_job_t *job, int64_t i, float *scratch)
 {
     int64_t n = job->classes, target = job->targets[i];
     const float *z = job->logits + i * n;
+    if (target == IGNORED) {
+        ignore_row(job, i);
+        return;
+    }
     if (job->softcap != 0.0f)
         cap_logits(job->capped + i * n, scratch, job->softcap, n);
     float z_target = z[target], max = tlmi_vec_max(z, n);
@@ -92,19 +107,31 @@ static tlm_status_t run_loss(const loss_job_t *job)
     return TLM_OK;
 }
 
-/* Adds in the order of positions, so the sum does not depend on threads. */
-static float mean_loss(const double *losses, int64_t n)
+/* Adds in the order of positions, so the sum does not depend on threads. The mean is over the
+ * targets that count. */
+static float mean_loss(const double *losses, int64_t n, int64_t counted)
 {
     double sum = 0.0;
     for (int64_t i = 0; i < n && !tlmi_dry_run(); i++)
         sum += losses[i];
-    return (float)(sum / (double)n);
+    return (float)(sum / (double)counted);
+}
+
+/* How many of n targets count. */
+static int64_t count_targets(const int64_t *targets, int64_t n)
+{
+    int64_t counted = 0;
+    if (tlmi_dry_run())
+        return n;
+    for (int64_t i = 0; i < n; i++)
+        counted += targets[i] != IGNORED;
+    return counted;
 }
 
 /* Reads the targets as int64 (owned by the caller) and checks them against the leading dimensions
  * of x and the number of classes. */
 static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm_tensor_t *targets,
-                                 int64_t classes)
+                                 int64_t classes, bool may_ignore)
 {
     TLMI_TRY(tlmi_check_index("cross_entropy", "targets", targets));
     bool fits = x->ndim == targets->ndim + 1;
@@ -118,7 +145,9 @@ static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm
     int64_t *list;
     TLMI_TRY(tlmi_read_indices(&list, targets));
     for (int64_t i = 0; i < targets->numel && !tlmi_dry_run(); i++)
-        if (list[i] < 0 || list[i] >= classes) {
+        if (may_ignore && list[i] == TLM_IGNORED_TARGET) {
+            list[i] = IGNORED;
+        } else if (list[i] < 0 || list[i] >= classes) {
             tlm_status_t status = tlmi_fail(TLM_ERR_RANGE,
                                             "cross_entropy: target %" PRId64 " at position %" PRId64
                                             " is not one of %" PRId64 " classes",
@@ -126,6 +155,11 @@ static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm
             tlmi_cached_free(list);
             return status;
         }
+    if (count_targets(list, targets->numel) == 0) {
+        tlmi_cached_free(list);
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "cross_entropy: all %" PRId64 " targets are ignored", targets->numel);
+    }
     *out = list;
     return TLM_OK;
 }
@@ -134,6 +168,7 @@ static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm
 
 typedef struct cross_entropy_context {
     int64_t *targets; /* owned */
+    int64_t counted;
 } cross_entropy_context_t;
 
 static tlm_status_t cross_entropy_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
@@ -141,11 +176,12 @@ static tlm_status_t cross_entropy_backward(tlmi_node_t *node, tlm_tensor_t *grad
     tlm_tensor_t *logits;
     TLMI_TRY(tlmi_contiguous(&logits, node->inputs[0]));
     int64_t classes = logits->shape[logits->ndim - 1];
+    const cross_entropy_context_t *context = tlmi_node_context(node);
     loss_job_t job = {.rows = logits->numel / classes,
                       .classes = classes,
                       .logits = tlmi_floats(logits),
-                      .targets = ((cross_entropy_context_t *)tlmi_node_context(node))->targets,
-                      .scale = *tlmi_floats(grad_out) / (float)(logits->numel / classes)};
+                      .targets = context->targets,
+                      .scale = *tlmi_floats(grad_out) / (float)context->counted};
     tlm_status_t status = tlmi_grad_open(&job.grad, &job.accumulate, node, 0);
     if (status == TLM_OK)
         status = run_loss(&job);
@@ -181,7 +217,7 @@ static tlm_status_t cross_entropy_forward(float *loss, const tlm_tensor_t *logit
         status = run_loss(&job);
     }
     if (status == TLM_OK)
-        *loss = mean_loss(losses, n);
+        *loss = mean_loss(losses, n, count_targets(targets, n));
     tlmi_cached_free(losses);
     tlm_tensor_free(rows);
     return status;
@@ -190,13 +226,19 @@ static tlm_status_t cross_entropy_forward(float *loss, const tlm_tensor_t *logit
 tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_tensor_t *targets)
 {
     TLMI_REQUIRE("cross_entropy", out);
+    return tlmi_cross_entropy(out, logits, targets, false);
+}
+
+tlm_status_t tlmi_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_tensor_t *targets,
+                                bool may_ignore)
+{
     TLMI_TRY(tlmi_check_float("cross_entropy", "logits", logits));
     char text[TLMI_SHAPE_TEXT];
     if (logits->ndim < 1)
         return tlmi_fail(TLM_ERR_SHAPE, "cross_entropy: logits %s have no dimension of classes",
                          tlmi_shape_text(text, logits));
     int64_t *list;
-    TLMI_TRY(read_targets(&list, logits, targets, logits->shape[logits->ndim - 1]));
+    TLMI_TRY(read_targets(&list, logits, targets, logits->shape[logits->ndim - 1], may_ignore));
     tlm_tensor_t *loss = NULL;
     tlmi_node_t *node;
     tlm_status_t status = tlmi_tensor_new(&loss, TLM_FLOAT32, NULL, 0);
@@ -206,7 +248,8 @@ tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_ten
         status = tlmi_record(&node, &cross_entropy_op, loss, &logits, 1,
                              sizeof(cross_entropy_context_t));
         if (status == TLM_OK) {
-            ((cross_entropy_context_t *)tlmi_node_context(node))->targets = list;
+            *(cross_entropy_context_t *)tlmi_node_context(node) =
+                (cross_entropy_context_t){list, count_targets(list, targets->numel)};
             list = NULL;
         }
     }
@@ -222,7 +265,7 @@ tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_ten
 
 /* What all slices use. dx (rows, d) and dweight (classes, d) are NULL if not needed. */
 typedef struct fused_job {
-    int64_t rows, d, classes;
+    int64_t rows, d, classes, counted;
     const float *x;
     tlmi_weight_t weight;
     const int64_t *targets;
@@ -249,7 +292,7 @@ static tlm_status_t fused_slice(const fused_job_t *job, int64_t first)
                        .targets = job->targets + first,
                        .losses = job->losses + first,
                        .grad = wants_grad ? job->logits : NULL,
-                       .scale = 1.0f / (float)job->rows,
+                       .scale = 1.0f / (float)job->counted,
                        .softcap = job->softcap,
                        .capped = job->logits};
     TLMI_TRY(run_loss(&loss));
@@ -280,7 +323,7 @@ static tlm_status_t fused_slices(float *mean, fused_job_t *job)
             break; /* the other slices take and give back the same blocks */
     }
     if (status == TLM_OK)
-        *mean = mean_loss(job->losses, job->rows);
+        *mean = mean_loss(job->losses, job->rows, job->counted);
     tlmi_cached_free(job->losses);
     tlm_tensor_free(logits);
     return status;
@@ -344,6 +387,8 @@ static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, 
         fused_job_t job = {.rows = tlmi_dims_product(x->shape, 0, x->ndim - 1),
                            .d = weight->shape[1],
                            .classes = weight->shape[0],
+                           .counted =
+                               count_targets(targets, tlmi_dims_product(x->shape, 0, x->ndim - 1)),
                            .x = tlmi_floats(rows),
                            .weight = tlmi_weight_of(w),
                            .targets = targets,
@@ -374,7 +419,7 @@ tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_
         return tlmi_fail(TLM_ERR_SHAPE, "cross_entropy: x %s does not fit weight %s",
                          tlmi_shape_text(a, x), tlmi_shape_text(b, weight));
     int64_t *list;
-    TLMI_TRY(read_targets(&list, x, targets, weight->shape[0]));
+    TLMI_TRY(read_targets(&list, x, targets, weight->shape[0], true));
     fused_context_t context = {{NULL, NULL}};
     tlm_tensor_t *loss = NULL;
     tlm_status_t status = tlmi_tensor_new(&loss, TLM_FLOAT32, NULL, 0);

@@ -48,6 +48,11 @@ enum { TLMI_LOSS_SLICE = 512 /* rows whose logits exist at one time */ };
 tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
                                        tlm_tensor_t *targets, float softcap);
 
+/* tlm_cross_entropy; with may_ignore, targets of TLM_IGNORED_TARGET do not count, but not all of them
+ * may be that. tlmi_linear_cross_entropy always takes them. */
+tlm_status_t tlmi_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_tensor_t *targets,
+                                bool may_ignore);
+
 /* LayerNorm over the last dimension: (x - mean) / sqrt(variance + eps) * gain + bias. */
 tlm_status_t tlmi_layer_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *gain,
                              tlm_tensor_t *bias, float eps);

@@ -7,24 +7,31 @@
 #include "base/number.h"
 #include "base/options.h"
 #include "base/process.h"
+#include "data/data_core.h"
 #include "train/train_core.h"
 #include "model/model_core.h"
 
-/* Which windows are read: window i begins at i * stride * context. */
+/* Which windows are read: window i begins at i * stride * apart. */
 typedef struct plan {
     const tlm_dataset_t *dataset;
     int64_t batch, context;
     uint64_t windows, stride;
     uint32_t *inputs, *targets; /* (batch, context) */
     double *losses;             /* (ranks, ROUND) */
+    uint64_t apart;             /* from one window of the data to the next */
 } plan_t;
 
 enum { ROUND = 64 }; /* batches that a rank evaluates between two exchanges */
 
 tlm_status_t tlmi_check_windows(const char *function, const tlm_dataset_t *dataset, int64_t context)
 {
-    uint64_t length = tlm_dataset_length(dataset);
+    const uint64_t length = tlm_dataset_length(dataset), row = tlmi_dataset_row_length(dataset);
 
+    if (row != 0 && row != (uint64_t)context + 1)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: the data set for evaluation has rows of %" PRIu64
+                         " ids, so the context is %" PRIu64 ", not %" PRId64,
+                         function, row, row - 1, context);
     if (length <= (uint64_t)context)
         return tlmi_fail(TLM_ERR_RANGE,
                          "%s: %" PRIu64 " ids for evaluation are too few for a context of %" PRId64
@@ -36,11 +43,25 @@ tlm_status_t tlmi_check_windows(const char *function, const tlm_dataset_t *datas
 static void choose_windows(plan_t *plan, uint64_t max_tokens)
 {
     uint64_t context = (uint64_t)plan->context;
-    uint64_t all = (tlm_dataset_length(plan->dataset) - 1) / context;
+    const uint64_t row = tlmi_dataset_row_length(plan->dataset);
+    const uint64_t length = tlm_dataset_length(plan->dataset);
+    uint64_t all = row != 0 ? length / row : (length - 1) / context;
     uint64_t wanted = max_tokens > 0 ? (max_tokens - 1) / context + 1 : all;
 
     plan->stride = wanted < all ? all / wanted : 1;
     plan->windows = wanted < all ? wanted : all;
+    plan->apart = row != 0 ? row : context;
+}
+
+/* Targets that count in windows first .. first+n-1. */
+static uint64_t count_targets(const plan_t *plan, uint64_t first, uint64_t n)
+{
+    uint64_t counted = 0;
+
+    for (uint64_t i = first; i < first + n; i++)
+        counted += tlmi_dataset_counted(plan->dataset, i * plan->stride * plan->apart + 1,
+                                        (uint64_t)plan->context);
+    return counted;
 }
 
 /* Rows first .. first+rows-1. All windows lie within the data. */
@@ -49,28 +70,34 @@ static tlm_status_t read_rows(const plan_t *plan, uint64_t first, int64_t rows)
     size_t context = (size_t)plan->context;
 
     for (size_t row = 0; row < (size_t)rows; row++) {
-        uint64_t offset = (first + row) * plan->stride * context;
+        uint64_t offset = (first + row) * plan->stride * plan->apart;
 
         TLMI_TRY(tlm_dataset_read(plan->inputs + row * context, context, plan->dataset, offset));
-        TLMI_TRY(
-            tlm_dataset_read(plan->targets + row * context, context, plan->dataset, offset + 1));
+        TLMI_TRY(tlmi_dataset_read_targets(plan->targets + row * context, context, plan->dataset,
+                                           offset + 1));
     }
     return TLM_OK;
 }
 
-/* The loss of batch `number`, times its rows. */
+/* The loss of batch `number`, times its rows, or times its targets where some do not count. */
 static tlm_status_t batch_loss(double *out, tlm_model_t *model, const plan_t *plan, uint64_t number)
 {
     const uint64_t first = number * (uint64_t)plan->batch, left = plan->windows - first;
     const int64_t rows = left < (uint64_t)plan->batch ? (int64_t)left : plan->batch;
 
+    const bool masked = tlmi_dataset_is_masked(plan->dataset);
+    const uint64_t counted = masked ? count_targets(plan, first, (uint64_t)rows) : 0;
+
+    *out = 0.0;
+    if (masked && counted == 0)
+        return TLM_OK;
     TLMI_TRY(read_rows(plan, first, rows));
     tlm_tensor_t *loss;
     TLMI_TRY(tlm_model_loss(&loss, model, plan->inputs, plan->targets, rows, plan->context));
     float value;
     (void)tlm_tensor_item(&value, loss); /* a scalar */
     tlm_tensor_free(loss);
-    *out = (double)value * (double)rows;
+    *out = (double)value * (masked ? (double)counted : (double)rows);
     return TLM_OK;
 }
 
@@ -125,7 +152,7 @@ tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function,
                            const tlm_dataset_t *dataset, int64_t batch, int64_t context,
                            uint64_t max_tokens)
 {
-    plan_t plan = {dataset, batch, context, 0, 0, NULL, NULL, NULL};
+    plan_t plan = {dataset, batch, context, 0, 0, NULL, NULL, NULL, 0};
     tlm_evaluation_t result = TLM_EVALUATION_INIT;
     bool had_grad = tlm_grad_enabled();
     double begin = tlmi_seconds();
@@ -140,12 +167,16 @@ tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function,
     (void)tlm_set_grad_enabled(had_grad);
     if (status != TLM_OK)
         goto done;
-    result.loss = sum / (double)plan.windows;
+    result.tokens = count_targets(&plan, 0, plan.windows);
+    if (result.tokens == 0) {
+        status = tlmi_fail(TLM_ERR_STATE, "%s: none of the targets counts", function);
+        goto done;
+    }
+    result.loss = sum / (double)(tlmi_dataset_is_masked(dataset) ? result.tokens : plan.windows);
     if (!isfinite(result.loss)) {
         status = tlmi_fail(TLM_ERR_NON_FINITE, "%s: the loss is %s", function, TLMI_G(result.loss));
         goto done;
     }
-    result.tokens = plan.windows * (uint64_t)context;
     result.perplexity = exp(result.loss);
     result.seconds = tlmi_seconds() - begin;
     *out = result;

@@ -257,10 +257,27 @@ static tlm_status_t fail_non_finite(const tlm_trainer_t *trainer, const char *wh
 /* A step while its gradients are computed. */
 typedef struct step {
     tlm_trainer_t *trainer;
-    double *losses; /* (accumulation), of this rank's batches */
+    double *losses;   /* (accumulation), of this rank's batches */
+    uint64_t first;   /* the first batch of the step, of all ranks */
+    uint64_t counted; /* targets that count in the whole step */
 } step_t;
 
-/* Computes the gradient of a batch of the step, divided by the number of its batches. */
+/* Whether all targets of the step count, so that its batches have equal shares. */
+static bool counts_all(const step_t *step)
+{
+    const tlm_trainer_t *trainer = step->trainer;
+
+    return step->counted ==
+           trainer->options.accumulation * (uint64_t)trainer->rows * (uint64_t)trainer->context;
+}
+
+/* The share of a batch in the step's mean: by the targets that count. */
+static double share_of(const step_t *step, uint64_t batch)
+{
+    return (double)tlmi_loader_counted(step->trainer->loader, batch) / (double)step->counted;
+}
+
+/* Computes the gradient of a batch of the step, times its share. */
 static tlm_status_t compute_batch(void *user, uint64_t number)
 {
     const step_t *step = user;
@@ -269,7 +286,14 @@ static tlm_status_t compute_batch(void *user, uint64_t number)
     const uint32_t *inputs, *targets;
     const uint64_t batch = tlm_loader_position(trainer->loader);
 
+    const uint64_t batches = trainer->options.accumulation;
+    const bool equal = counts_all(step);
+    const double part = equal ? 1.0 / (double)batches : share_of(step, batch);
+
     TLMI_TRY(tlm_loader_next(&inputs, &targets, trainer->loader));
+    step->losses[number] = 0.0;
+    if (part == 0.0)
+        return TLM_OK;
     TLMI_TRY(tlm_model_set_dropout_row(trainer->model, batch * (uint64_t)trainer->rows));
     tlm_status_t status =
         tlm_model_loss(&loss, trainer->model, inputs, targets, trainer->rows, trainer->context);
@@ -282,9 +306,10 @@ static tlm_status_t compute_batch(void *user, uint64_t number)
         status = fail_non_finite(trainer, "the loss", (double)value);
         goto done;
     }
-    step->losses[number] = (double)value;
-    if (trainer->options.accumulation > 1) {
-        TLMI_TRY_OR(done, tlm_scale(&share, loss, 1.0f / (float)trainer->options.accumulation));
+    /* Such that the mean over the batches is that over the targets. */
+    step->losses[number] = equal ? (double)value : (double)value * part * (double)batches;
+    if (part != 1.0) {
+        TLMI_TRY_OR(done, tlm_scale(&share, loss, equal ? 1.0f / (float)batches : (float)part));
         status = tlm_tensor_backward(share, NULL);
     } else {
         status = tlm_tensor_backward(loss, NULL);
@@ -300,10 +325,16 @@ static tlm_status_t compute_gradients(tlm_trainer_t *trainer, tlm_tensor_t *cons
                                       double *losses)
 {
     const uint64_t first = trainer->step * trainer->options.accumulation + trainer->first;
-    step_t step = {trainer, losses};
+    step_t step = {trainer, losses, trainer->step * trainer->options.accumulation, 0};
 
     if (losses == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
+    for (uint64_t i = 0; i < trainer->options.accumulation; i++)
+        step.counted += tlmi_loader_counted(trainer->loader, step.first + i);
+    char where[64];
+    if (step.counted == 0)
+        return tlmi_fail(TLM_ERR_STATE, "%s: none of its targets counts",
+                         step_text(where, trainer));
     if (tlm_loader_position(trainer->loader) != first)
         TLMI_TRY(tlm_loader_seek(trainer->loader, first));
     tlm_model_zero_grad(trainer->model);

@@ -62,6 +62,26 @@ FIELD(tlm_encode_options_t, add_special_tokens, 64, 1);
 FIELD(tlm_encode_options_t, whole_texts, 65, 1);
 FIELD(tlm_encode_options_t, reserved, 66, 6);
 
+SIZE(tlm_chat_data_options_t, 32);
+FIELD(tlm_chat_data_options_t, size, 0, 8);
+FIELD(tlm_chat_data_options_t, row_length, 8, 8);
+FIELD(tlm_chat_data_options_t, packed, 16, 1);
+FIELD(tlm_chat_data_options_t, whole_texts, 17, 1);
+FIELD(tlm_chat_data_options_t, has_begin_token, 18, 1);
+FIELD(tlm_chat_data_options_t, has_end_token, 19, 1);
+FIELD(tlm_chat_data_options_t, pad_id, 20, 4);
+FIELD(tlm_chat_data_options_t, begin_token, 24, 4);
+FIELD(tlm_chat_data_options_t, end_token, 28, 4);
+
+SIZE(tlm_chat_data_t, 56);
+FIELD(tlm_chat_data_t, size, 0, 8);
+FIELD(tlm_chat_data_t, conversations, 8, 8);
+FIELD(tlm_chat_data_t, truncated, 16, 8);
+FIELD(tlm_chat_data_t, left_out, 24, 8);
+FIELD(tlm_chat_data_t, rows, 32, 8);
+FIELD(tlm_chat_data_t, tokens, 40, 8);
+FIELD(tlm_chat_data_t, counted, 48, 8);
+
 SIZE(tlm_chat_options_t, 32);
 FIELD(tlm_chat_options_t, size, 0, 8);
 FIELD(tlm_chat_options_t, add_generation_prompt, 8, 1);
@@ -374,6 +394,8 @@ VALUE(TLM_BFLOAT16, 5);
 VALUE(TLM_FLOAT16, 6);
 VALUE(TLM_Q8_0, 32);
 VALUE(TLM_Q8_K, 42);
+VALUE(TLM_IGNORED_TARGET, 4294967295u);
+VALUE(TLM_NO_DROPOUT, UINT64_MAX);
 VALUE(TLM_MAX_DIMS, 8);
 VALUE(TLM_MAX_THREADS, 256);
 VALUE(TLM_CPU_SCALAR, 0);

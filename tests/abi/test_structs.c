@@ -167,6 +167,35 @@ static tlm_status_t chat_template_render_(const void *options)
     return status;
 }
 
+static tlm_status_t open_chat(void *found, const void *options)
+{
+    static const char line[] = "{\"prompt\":\"a\",\"completion\":\"b\"}\n";
+    tlm_dataset_t *made = NULL;
+
+    write_string(test_path("chat.jsonl"), line);
+    tlm_status_t status = tlm_dataset_open_chat(&made, found, test_path("chat.jsonl"), tokenizer,
+                                                chat_template, options);
+    tlm_dataset_free(made);
+    return status;
+}
+
+static const tlm_chat_data_options_t chat_rows = {.size = sizeof(chat_rows), .row_length = 4};
+
+static tlm_status_t open_chat_(const void *options)
+{
+    tlm_chat_data_options_t known = chat_rows;
+
+    /* The first bytes alone would ask for rows of no length. */
+    if (options != NULL && *(const size_t *)options == sizeof(size_t))
+        return open_chat(NULL, &known);
+    return open_chat(NULL, options);
+}
+
+static tlm_status_t open_chat_found(void *found)
+{
+    return open_chat(found, &chat_rows);
+}
+
 static tlm_status_t chat_template_encode_(const void *options)
 {
     uint32_t *ids;
@@ -339,6 +368,7 @@ static const struct {
     {"tlm_tokenizer_decode_with", tokenizer_decode_with_, "tlm_decode_options_t"},
     {"tlm_chat_template_render", chat_template_render_, "tlm_chat_options_t"},
     {"tlm_chat_template_encode", chat_template_encode_, "tlm_chat_options_t"},
+    {"tlm_dataset_open_chat", open_chat_, "tlm_chat_data_options_t"},
     {"tlm_tokenizer_encode_batch", tokenizer_encode_batch_, "tlm_encode_options_t"},
     {"tlm_tokenizer_encode_padded", pad_, "tlm_pad_options_t"},
     {"tlm_tokenizer_encode_padded", tokenizer_encode_padded_, "tlm_encode_options_t"},
@@ -450,6 +480,7 @@ static const struct {
     tlm_status_t (*call)(void *out);
     const char *type;
 } writers[] = {
+    {"tlm_dataset_open_chat", open_chat_found, "tlm_chat_data_t"},
     {"tlm_model_cost", cost, "tlm_cost_t"},
     {"tlm_model_evaluate", evaluate, "tlm_evaluation_t"},
     {"tlm_model_evaluate_on_ranks", evaluate_on_ranks, "tlm_evaluation_t"},

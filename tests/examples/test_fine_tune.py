@@ -122,6 +122,25 @@ class FineTuneTest(unittest.TestCase):
         for a, b in zip(wanted[0], found[0]):
             self.assertLess(max(abs(x - y) for x, y in zip(a, b)), 1e-4 * max(map(abs, a)))
 
+    def test_conversations(self):
+        lines = []
+        for i in range(30):
+            ask, answer = TEXT.split(". ")[i % 3], "the cat" if i % 2 else "the dog"
+            lines.append({"messages": [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]}
+                         if i % 3 else {"prompt": ask, "completion": answer})
+        for name, part in (("chat.jsonl", lines[:20]), ("chat_valid.jsonl", lines[20:])):
+            (self.root / name).write_text("".join(json.dumps(line) + "\n" for line in part))
+        command = [*self.command("--init", "base", "--chat-template", "chatml", *LORA, "--accumulate", "2")]
+        command[2], command[4] = "chat.jsonl", "chat_valid.jsonl"
+        command[command.index("--context") + 1] = "63"
+        output = self.run_in([*command, "--output", "chat.safetensors"])
+        self.assertRegex(output, r"chat.jsonl: 20 conversations in \d+ rows; \d+ cut off, \d+ left out; "
+                                 r"\d+ of \d+ tokens count")
+        self.assertIn("20 conversations", self.run_in([*command, "--pack"]))
+        self.run_in([*command, "--output", "half.safetensors", "--stop", "5"])
+        self.run_in([*command, "--output", "half.safetensors", "--resume", "half.safetensors"])
+        self.assertEqual((self.root / "half.safetensors").read_bytes(), (self.root / "chat.safetensors").read_bytes())
+
     def test_another_base_is_refused(self):
         self.train("--init", "base", *LORA, "--output", "c.safetensors", "--stop", 3)
         other = tinylm.Model.create(320, 64, 32, 2, 4, d_ff=64, num_kv_heads=2, seed=6, tied_embeddings=True)

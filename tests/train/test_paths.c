@@ -90,6 +90,9 @@ READS(open_for_inference, tlm_model_t, tlm_model_free,
       tlm_model_open_for_inference(&out, NULL, NULL, path))
 READS(open_dataset, tlm_dataset_t, tlm_dataset_free,
       tlm_dataset_open(&out, path, TLM_TOKENS_UINT16, 0))
+static const tlm_chat_data_options_t chat_rows = {.size = sizeof(chat_rows), .row_length = 4};
+READS(open_conversations, tlm_dataset_t, tlm_dataset_free,
+      tlm_dataset_open_chat(&out, NULL, path, tokenizer, NULL, &chat_rows))
 READS(open_text, tlm_dataset_t, tlm_dataset_free, tlm_dataset_open_text(&out, path, tokenizer))
 READS(read_metadata, char, tlm_free, tlm_checkpoint_metadata(&out, NULL, path))
 READS(read_tokenizer, tlm_tokenizer_t, tlm_tokenizer_free, tlm_checkpoint_tokenizer(&out, path))
@@ -159,6 +162,7 @@ static const access_t readers[] = {
     {"tlm_model_open", open_model, false, false},
     {"tlm_model_open_for_inference", open_for_inference, false, false},
     {"tlm_dataset_open", open_dataset, true, false},
+    {"tlm_dataset_open_chat", open_conversations, false, false},
     {"tlm_dataset_open_text", open_text, true, false},
     {"tlm_model_load_adapter", load_adapter, false, true},
     {"tlm_checkpoint_metadata", read_metadata, false, false},

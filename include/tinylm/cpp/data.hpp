@@ -17,6 +17,8 @@ struct token_batch {
     std::vector<std::uint32_t> inputs, targets;
 };
 
+TINYLM_DETAIL_OPTIONS(chat_data_options, tlm_chat_data_options_t, TLM_CHAT_DATA_OPTIONS_INIT)
+
 /** Token ids, mapped or in memory. It never changes, so threads may share it. @since 0.2 */
 class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>
 {
@@ -42,6 +44,26 @@ class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>
     {
         return dataset(detail::make(tlm_dataset_open_text, path.c_str(),
                                     static_cast<const tlm_tokenizer_t *>(tokenizer.get())));
+    }
+    /** Rows of row_length ids, of which those that count (1, not 0) are targets; none given: all. */
+    static dataset from_rows(id_span ids, span<const std::uint8_t> counted, std::size_t row_length)
+    {
+        if (counted.size() != 0 && counted.size() != ids.size())
+            throw error(TLM_ERR_SHAPE, "dataset::from_rows: " + std::to_string(counted.size()) +
+                                           " flags for " + std::to_string(ids.size()) + " ids");
+        return dataset(detail::make(tlm_dataset_from_rows, ids.data(),
+                                    counted.size() == 0 ? nullptr : counted.data(), ids.size(),
+                                    row_length));
+    }
+    /** Conversations of JSON lines in rows; *found, unless NULL, tells what was read. */
+    static dataset open_chat(const std::string &path, const tokenizer &tokenizer,
+                             const chat_template &chat_template, const chat_data_options &options,
+                             tlm_chat_data_t *found = nullptr)
+    {
+        tlm_dataset_t *made;
+        check(tlm_dataset_open_chat(&made, found, path.c_str(), tokenizer.get(),
+                                    chat_template.get(), &options));
+        return dataset(made);
     }
     /** A copy of the ids. */
     static dataset from(id_span from)

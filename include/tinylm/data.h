@@ -39,9 +39,9 @@ TLM_API tlm_status_t tlm_dataset_open(tlm_dataset_t **out, const char *path, int
 TLM_API tlm_status_t tlm_dataset_open_text(tlm_dataset_t **out, const char *path,
                                            const tlm_tokenizer_t *tokenizer);
 
-/** Opens n token files as one data set: their ids one after another. Windows may reach from one file
- *  into the next. The files may be of different types; see tlm_dataset_open for the rest and for
- *  errors. TLM_ERR_INVALID_ARGUMENT if n is 0. @since 0.2 */
+/** Opens n token files as one data set: their ids one after another. Windows may reach from one
+ *  file into the next. The files may be of different types; see tlm_dataset_open for the rest and
+ *  for errors. TLM_ERR_INVALID_ARGUMENT if n is 0. @since 0.2 */
 TLM_API tlm_status_t tlm_dataset_open_files(tlm_dataset_t **out, const char *const *paths, size_t n,
                                             int32_t token_type, uint32_t vocab_size);
 

@@ -183,11 +183,6 @@ static const tlm_chat_data_options_t chat_rows = {.size = sizeof(chat_rows), .ro
 
 static tlm_status_t open_chat_(const void *options)
 {
-    tlm_chat_data_options_t known = chat_rows;
-
-    /* The first bytes alone would ask for rows of no length. */
-    if (options != NULL && *(const size_t *)options == sizeof(size_t))
-        return open_chat(NULL, &known);
     return open_chat(NULL, options);
 }
 

@@ -207,11 +207,10 @@ static tlm_status_t save_adapter(const char *path)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
     tlm_model_t *adapted;
-
     ASSERT_OK(tlm_model_get_options(&shape, model));
     ASSERT_OK(tlm_model_create(&adapted, &shape));
     ASSERT_OK(tlm_model_add_lora(adapted, NULL));
-    const tlm_status_t status = tlm_model_save_adapter(adapted, path);
+    tlm_status_t status = tlm_model_save_adapter(adapted, path);
     tlm_model_free(adapted);
     return status;
 }

@@ -92,8 +92,8 @@
 /* What counting pretokens repeats for each of them (pretoken_keys.h); n is a multiple of 8.
  *
  * pretoken_keys: cuts (n + 1) are the ends of consecutive pretokens of a text, the first of the one
- * before. 16 bytes may be read from each. Makes their keys (n), finds and prefetches their homes (n),
- * buckets[hash >> shift], and sets bit i % 8 of longs[i / 8] if pretoken i is too long to be its own
+ * before. 16 bytes may be read from each. Makes their keys (n), finds and prefetches their homes (n)
+ * in the num_buckets buckets, and sets bit i % 8 of longs[i / 8] if pretoken i is too long to be its own
  * key; its key is then zeros, and its home is any bucket.
  *
  * count_keys: adds 1 to the first count of each home. Sets bit i % 8 of missed[i / 8] if that was
@@ -102,7 +102,7 @@
     K(pretoken_keys, void,                                                                         \
       (tlmi_pretoken_count_key_t * keys, tlmi_pretoken_bucket_t * *homes, uint8_t * longs,         \
        const uint8_t *text, const size_t *cuts, size_t n, tlmi_pretoken_bucket_t *buckets,         \
-       int shift))                                                                                 \
+       uint32_t num_buckets))                                                                      \
     K(count_keys, void,                                                                            \
       (uint8_t * missed, tlmi_pretoken_bucket_t *const *homes,                                     \
        const tlmi_pretoken_count_key_t *keys, size_t n))

@@ -97,7 +97,7 @@ static inline void load_key(tlmi_pretoken_count_key_t *key, const uint8_t *text,
 
 static void kernel_pretoken_keys(tlmi_pretoken_count_key_t *keys, tlmi_pretoken_bucket_t **homes,
                                  uint8_t *longs, const uint8_t *text, const size_t *cuts, size_t n,
-                                 tlmi_pretoken_bucket_t *buckets, int shift)
+                                 tlmi_pretoken_bucket_t *buckets, uint32_t num_buckets)
 {
     memset(longs, 0, n / 8);
     for (size_t i = 0; i < n; i++) {
@@ -109,7 +109,7 @@ static void kernel_pretoken_keys(tlmi_pretoken_count_key_t *keys, tlmi_pretoken_
         } else {
             load_key(&keys[i], text + cuts[i], size);
         }
-        homes[i] = &buckets[tlmi_pretoken_key_hash(&keys[i]) >> shift];
+        homes[i] = &buckets[tlmi_pretoken_home(tlmi_pretoken_key_hash(&keys[i]), num_buckets)];
         __builtin_prefetch(homes[i], 1);
     }
 }

@@ -34,6 +34,12 @@ static inline uint64_t tlmi_pretoken_key_hash(const tlmi_pretoken_count_key_t *k
     return (sum ^ sum >> 32) * TLMI_KEY_FACTOR_2;
 }
 
+/* Returns the bucket of n where a hash belongs; a greater hash belongs to no lower one. */
+static inline size_t tlmi_pretoken_home(uint64_t hash, uint32_t n)
+{
+    return (size_t)((hash >> 32) * n >> 32);
+}
+
 static inline void tlmi_pretoken_short_count_key(tlmi_pretoken_count_key_t *out,
                                                  const uint8_t *pretoken, size_t size)
 {

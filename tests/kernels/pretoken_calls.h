@@ -9,7 +9,7 @@ static void call_pretoken_keys(const tlmi_kernels_t *k, data_t *d, int64_t n)
     uint8_t bits[2][MOST / 8];
     for (size_t i = 0; i < MOST; i++)
         cuts[i + 1] = cuts[i] + (d->bytes[i] == 9 ? 16 : d->bytes[i] / 32u);
-    k->pretoken_keys(keys, homes, bits[0], d->bytes, cuts, rounded, buckets, 62);
+    k->pretoken_keys(keys, homes, bits[0], d->bytes, cuts, rounded, buckets, 4);
     for (size_t i = 0; i < 4; i++)
         buckets[i] = (tlmi_pretoken_bucket_t){.keys = {keys[(size_t)n / 3 + i]}};
     k->count_keys(bits[1], homes, keys, rounded);

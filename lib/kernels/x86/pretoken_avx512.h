@@ -26,7 +26,7 @@ INLINE __m512i four_keys(const uint8_t *text, const size_t *cuts, __m512i sizes,
 
 /* Returns the buckets of eight keys, in order. */
 INLINE __m512i eight_homes(__m512i first, __m512i last, const tlmi_pretoken_bucket_t *buckets,
-                           int shift)
+                           uint32_t num_buckets)
 {
     const __m512i factors = _mm512_set_epi64(
         (long long)TLMI_KEY_FACTOR_1, (long long)TLMI_KEY_FACTOR_0, (long long)TLMI_KEY_FACTOR_1,
@@ -38,14 +38,15 @@ INLINE __m512i eight_homes(__m512i first, __m512i last, const tlmi_pretoken_buck
 
     hash = _mm512_xor_si512(hash, _mm512_srli_epi64(hash, 32));
     hash = _mm512_mullo_epi64(hash, _mm512_set1_epi64((long long)TLMI_KEY_FACTOR_2));
-    hash = _mm512_srl_epi64(hash, _mm_cvtsi32_si128(shift));
-    hash = _mm512_slli_epi64(_mm512_permutexvar_epi64(order, hash), 6);
+    hash = _mm512_mul_epu32(_mm512_srli_epi64(hash, 32), _mm512_set1_epi64(num_buckets));
+    hash = _mm512_permutexvar_epi64(order, _mm512_srli_epi64(hash, 32));
+    hash = _mm512_slli_epi64(hash, 6);
     return _mm512_add_epi64(hash, _mm512_set1_epi64((long long)(uintptr_t)buckets));
 }
 
 KERNEL void kernel_pretoken_keys(tlmi_pretoken_count_key_t *keys, tlmi_pretoken_bucket_t **homes,
                                  uint8_t *longs, const uint8_t *text, const size_t *cuts, size_t n,
-                                 tlmi_pretoken_bucket_t *buckets, int shift)
+                                 tlmi_pretoken_bucket_t *buckets, uint32_t num_buckets)
 {
     const __m512i first = _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0);
     const __m512i last = _mm512_set_epi64(7, 7, 6, 6, 5, 5, 4, 4);
@@ -59,7 +60,7 @@ KERNEL void kernel_pretoken_keys(tlmi_pretoken_count_key_t *keys, tlmi_pretoken_
 
         _mm512_storeu_si512(keys + i, a);
         _mm512_storeu_si512(keys + i + 4, b);
-        _mm512_storeu_si512(homes + i, eight_homes(a, b, buckets, shift));
+        _mm512_storeu_si512(homes + i, eight_homes(a, b, buckets, num_buckets));
         for (size_t k = 0; k < 8; k++)
             __builtin_prefetch(homes[i + k], 1);
         unsigned bits = _mm512_cmpgt_epu64_mask(sizes, _mm512_set1_epi64(TLMI_SHORT_PRETOKEN));

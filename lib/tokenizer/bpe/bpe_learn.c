@@ -155,7 +155,7 @@ static uint64_t recount(learner_t *learner, pair_t *pair)
         if (cells[at] != pair->left || cells[at + length] != pair->right)
             continue;
         places[kept++] = at;
-        count += tlmi_token_cells_count(&learner->cells, lengths, at + length);
+        count += tlmi_token_cells_count(&learner->cells, at + length);
     }
     learner->idle_places += pair->size - kept;
     pair->size = kept;
@@ -306,7 +306,7 @@ static inline tlm_status_t merge_place(learner_t *learner, const pair_t *pair, u
 
     if (cells[at] != pair->left || cells[middle] != pair->right)
         return TLM_OK;
-    uint64_t count = tlmi_token_cells_count(&learner->cells, learner->lengths, end);
+    uint64_t count = tlmi_token_cells_count(&learner->cells, end);
     cells[middle] = TLMI_CELL_INSIDE;
     cells[at] = cells[end - 1] = product;
     uint32_t before = cells[at - 1];
@@ -421,7 +421,7 @@ static tlm_status_t count_pairs(size_t *num_places, learner_t *learner, pair_ind
             index->slots[slot] = pair;
         }
         learner->pairs[pair].size++;
-        learner->new_counts[pair] += tlmi_token_cells_count(&learner->cells, lengths, at);
+        learner->new_counts[pair] += tlmi_token_cells_count(&learner->cells, at);
         ++*num_places;
     }
     return TLM_OK;

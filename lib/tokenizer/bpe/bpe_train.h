@@ -7,19 +7,18 @@
 #include "base/file.h"
 #include "kernels/pretoken_keys.h"
 #include "tokenizer/bpe/bpe.h"
+#include "tokenizer/hash.h"
 #include "tokenizer/tokenizer_core.h"
 
 /* How often each distinct pretoken occurs. */
 
 /* A zeroed table is empty. */
 typedef struct tlmi_pretoken_counts {
-    tlmi_pretoken_bucket_t
-        *buckets;       /* by the high bits of the hash; a full one continues in the next */
-    size_t num_buckets; /* a power of two, or 0 */
-    int shift;          /* hashes are shifted right by this to become buckets */
-    size_t n;           /* slots in use */
-    size_t total_size;  /* total bytes of the distinct pretokens */
-    uint64_t most;      /* no count in a bucket is greater */
+    tlmi_pretoken_bucket_t *buckets; /* in the order of hashes; a full one runs into the next */
+    size_t num_buckets;
+    size_t n;          /* slots in use */
+    size_t total_size; /* total bytes of the distinct pretokens */
+    uint64_t most;     /* no count in a bucket is greater */
     /* [bucket][slot]: what was counted before `most` got too large; NULL until then */
     uint64_t (*earlier)[TLMI_BUCKET_SLOTS];
     uint8_t *bytes; /* long pretokens, each preceded by its size as a size_t */
@@ -104,11 +103,11 @@ tlm_status_t tlmi_ranks_require_equal(tlm_communicator_t *communicator, const ch
 #define TLMI_CELL_COUNT  ((uint32_t)1 << 31) /* marks 31 bits of a count, low bits first */
 #define TLMI_CELL_INSIDE UINT32_MAX          /* no token starts or ends in this cell */
 #define TLMI_CELL_BLOCK  64
-#define TLMI_CELL_STEPS  8
 
 typedef struct tlmi_token_cells {
     uint32_t *cells; /* a count cell of 0, then each pretoken followed by its count */
     size_t n;
+    uint8_t *ends; /* bits: whether a count begins at a cell, and a few bytes more */
     /* [at / TLMI_CELL_BLOCK]: position of the count of the pretoken that the block starts in */
     uint32_t *block_ends;
 } tlmi_token_cells_t;
@@ -125,23 +124,18 @@ static inline uint64_t tlmi_token_cells_read_count(const uint32_t *cells)
     return (cells[0] & ~TLMI_CELL_COUNT) | (uint64_t)(cells[1] & ~TLMI_CELL_COUNT) << 31;
 }
 
-/* Returns the count of the pretoken that has a token boundary at `at`. lengths[id] is in bytes. */
-static inline uint64_t tlmi_token_cells_count(const tlmi_token_cells_t *cells,
-                                              const uint32_t *lengths, size_t at)
+/* Returns the count of the pretoken that has a token boundary at `at`. */
+static inline uint64_t tlmi_token_cells_count(const tlmi_token_cells_t *cells, size_t at)
 {
-    const uint32_t *ends = &cells->block_ends[at / TLMI_CELL_BLOCK];
-    size_t limit = at + TLMI_CELL_BLOCK;
+    /* A word of `ends` that is shifted to a bit within its first byte has 57 more, so two of them
+     * reach into the next block. */
+    for (size_t from = at; from <= at + 57; from += 57) {
+        uint64_t bits = tlmi_load_word(cells->ends + from / 8) >> (from % 8);
 
-    /* Most pretokens end within a few tokens. If this one continues into the next block, the entry
-     * of that block says where its count is. */
-    for (int step = 0; step < TLMI_CELL_STEPS || (ends[0] != ends[1] && at < limit); step++) {
-        uint32_t cell = cells->cells[at];
-
-        if (cell & TLMI_CELL_COUNT)
-            return tlmi_token_cells_read_count(cells->cells + at);
-        at += lengths[cell];
+        if (bits != 0)
+            return tlmi_token_cells_read_count(cells->cells + from + __builtin_ctzll(bits));
     }
-    return tlmi_token_cells_read_count(cells->cells + ends[1]);
+    return tlmi_token_cells_read_count(cells->cells + cells->block_ends[at / TLMI_CELL_BLOCK + 1]);
 }
 
 /* Learning merges from pretoken counts. */

@@ -49,7 +49,7 @@ static size_t home_of(const tlmi_pretoken_counts_t *counts, tlmi_pretoken_count_
 {
     if (is_long(key))
         key.words[0] = 0;
-    return (size_t)(tlmi_pretoken_key_hash(&key) >> counts->shift);
+    return tlmi_pretoken_home(tlmi_pretoken_key_hash(&key), (uint32_t)counts->num_buckets);
 }
 
 static tlmi_pretoken_count_key_t long_key(tlm_bytes_t pretoken)
@@ -101,10 +101,15 @@ static inline bool has_pretoken(const tlmi_pretoken_counts_t *counts, slot_t slo
            memcmp(bytes.data, pretoken->bytes.data, bytes.size) == 0;
 }
 
+static inline size_t next_bucket(const tlmi_pretoken_counts_t *counts, size_t at)
+{
+    return at + 1 == counts->num_buckets ? 0 : at + 1;
+}
+
 /* Returns the slot of a pretoken, or the free slot where it belongs. */
 static slot_t find_slot(const tlmi_pretoken_counts_t *counts, const counted_t *pretoken)
 {
-    for (size_t at = home_of(counts, pretoken->key);; at = (at + 1) & (counts->num_buckets - 1))
+    for (size_t at = home_of(counts, pretoken->key);; at = next_bucket(counts, at))
         for (size_t i = 0; i < SLOTS; i++) {
             slot_t slot = {&counts->buckets[at], i};
 
@@ -155,7 +160,6 @@ static tlm_status_t make_table(tlmi_pretoken_counts_t *out, size_t num_buckets, 
     memset(buckets, 0, num_buckets * sizeof(*buckets));
     out->buckets = buckets;
     out->num_buckets = num_buckets;
-    out->shift = 64 - __builtin_ctzll(num_buckets);
     out->earlier = NULL;
     if (!with_earlier || reserve_earlier(out) == TLM_OK)
         return TLM_OK;
@@ -167,14 +171,11 @@ static tlm_status_t make_table(tlmi_pretoken_counts_t *out, size_t num_buckets, 
 static void place_slot(tlmi_pretoken_counts_t *to, const tlmi_pretoken_counts_t *from, slot_t slot)
 {
     tlmi_pretoken_count_key_t key = slot.bucket->keys[slot.index];
-    size_t at = home_of(to, key), i;
+    size_t at = home_of(to, key), i = 0;
 
-    for (;; at = (at + 1) & (to->num_buckets - 1)) {
-        for (i = 0; i < SLOTS && to->buckets[at].keys[i].words[1] != 0; i++)
-            ;
-        if (i < SLOTS)
-            break;
-    }
+    while (to->buckets[at].keys[i].words[1] != 0)
+        if (++i == SLOTS)
+            at = next_bucket(to, at), i = 0;
     slot_t place = {&to->buckets[at], i};
     place.bucket->keys[i] = key;
     place.bucket->counts[i] = slot.bucket->counts[slot.index];
@@ -199,7 +200,7 @@ static tlm_status_t reserve_slots(tlmi_pretoken_counts_t *counts, size_t n)
                          "bpe_trainer_add_text: there are more than %zu distinct pretokens",
                          ((size_t)1 << 31) - 1);
     while (num_buckets * SLOTS / 4 * 3 < n)
-        num_buckets *= 2;
+        num_buckets += num_buckets / 2;
     if (num_buckets == counts->num_buckets)
         return TLM_OK;
     TLMI_TRY(make_table(&larger, num_buckets, counts->earlier != NULL));
@@ -240,7 +241,7 @@ static bool reserve_bytes(tlmi_pretoken_counts_t *counts, size_t size)
     return tlmi_grow(&counts->bytes, &counts->bytes_capacity, needed, 1, "pretokens");
 }
 
-/* Returns the bytes that a pretoken needs besides its slot. */
+/* Returns what a pretoken needs besides its slot. */
 static size_t bytes_needed(size_t size)
 {
     return size <= TLMI_SHORT_PRETOKEN ? 0 : sizeof(size_t) + size;
@@ -365,7 +366,8 @@ static tlm_status_t add_batch(tlmi_pretoken_counts_t *counts, const uint8_t *tex
     memcpy(cuts + 1, ends, n * sizeof(*cuts));
     for (; rounded % 8 != 0; rounded++)
         cuts[rounded + 1] = cuts[rounded];
-    kernels->pretoken_keys(keys, homes, longs, text, cuts, rounded, counts->buckets, counts->shift);
+    kernels->pretoken_keys(keys, homes, longs, text, cuts, rounded, counts->buckets,
+                           (uint32_t)counts->num_buckets);
     kernels->count_keys(missed, homes, keys, rounded);
     for (size_t i = n; i < rounded; i++)
         homes[i]->counts[0]--;
@@ -508,7 +510,6 @@ static void swap(tlmi_pretoken_counts_t *a, tlmi_pretoken_counts_t *b)
 tlm_status_t tlmi_pretoken_counts_merge(tlmi_pretoken_counts_t *to, tlmi_pretoken_counts_t *from)
 {
     bool swapped = to->n < from->n;
-    tlm_status_t status;
 
     if (swapped)
         swap(to, from);
@@ -516,7 +517,7 @@ tlm_status_t tlmi_pretoken_counts_merge(tlmi_pretoken_counts_t *to, tlmi_pretoke
         tlmi_pretoken_counts_release(from);
         return TLM_OK;
     }
-    status = merge_smaller(to, from);
+    tlm_status_t status = merge_smaller(to, from);
     if (status != TLM_OK && swapped)
         swap(to, from);
     return status;

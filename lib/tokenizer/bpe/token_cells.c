@@ -9,6 +9,7 @@
 void tlmi_token_cells_release(tlmi_token_cells_t *cells)
 {
     tlmi_free(cells->cells);
+    tlmi_free(cells->ends);
     tlmi_free(cells->block_ends);
     *cells = (tlmi_token_cells_t){0};
 }
@@ -39,6 +40,7 @@ static void end_pretoken(tlmi_token_cells_t *cells, size_t size, uint64_t count)
 
     cells->cells[end] = TLMI_CELL_COUNT | (uint32_t)count;
     cells->cells[end + 1] = TLMI_CELL_COUNT | (uint32_t)(count >> 31);
+    cells->ends[end / 8] |= (uint8_t)(1 << end % 8);
     cells->n = end + 2;
     for (size_t block = (start + TLMI_CELL_BLOCK - 1) / TLMI_CELL_BLOCK;
          block * TLMI_CELL_BLOCK < cells->n; block++)
@@ -102,8 +104,9 @@ tlm_status_t tlmi_token_cells_create(tlmi_token_cells_t *out, const tlmi_pretoke
             "bpe_trainer_train: %zu distinct pretokens of %zu bytes are together more than %u",
             counts->n, counts->total_size, UINT32_MAX - 2);
     cells.cells = tlmi_alloc_aligned(n, sizeof(*cells.cells), "tokens of pretokens");
+    cells.ends = tlmi_calloc(n / 8 + 16, 1, "ends of pretokens");
     cells.block_ends = tlmi_alloc(num_blocks, sizeof(*cells.block_ends), "ends of pretokens");
-    if (cells.cells != NULL && cells.block_ends != NULL)
+    if (cells.cells != NULL && cells.ends != NULL && cells.block_ends != NULL)
         status = fill(&cells, num_blocks, counts, byte_ids, base);
     if (status == TLM_OK)
         *out = cells;

@@ -61,13 +61,16 @@ KERNEL void kernel_pretoken_keys(tlmi_pretoken_count_key_t *keys, tlmi_pretoken_
         _mm512_storeu_si512(keys + i, a);
         _mm512_storeu_si512(keys + i + 4, b);
         _mm512_storeu_si512(homes + i, eight_homes(a, b, buckets, num_buckets));
-        for (size_t k = 0; k < 8; k++)
-            __builtin_prefetch(homes[i + k], 1);
+        /* Those of the group before: these are still on their way to memory. */
+        for (size_t k = 0; k < 8 && i > 0; k++)
+            __builtin_prefetch(homes[i - 8 + k], 1);
         unsigned bits = _mm512_cmpgt_epu64_mask(sizes, _mm512_set1_epi64(TLMI_SHORT_PRETOKEN));
         longs[i / 8] = (uint8_t)bits;
         for (; bits != 0; bits &= bits - 1)
             keys[i + (size_t)__builtin_ctz(bits)] = (tlmi_pretoken_count_key_t){.words = {0, 0}};
     }
+    for (size_t k = 0; k < 8 && n > 0; k++)
+        __builtin_prefetch(homes[n - 8 + k], 1);
 }
 
 /* Counts four keys. In the result, two bits per key are set if its home has it. */

@@ -646,6 +646,27 @@ void test_trainer(const std::string &folder)
     EXPECT(throws(TLM_ERR_CANCELLED, "", [&] { cancelling.run(); }));
 }
 
+void test_chat()
+{
+    tinylm::chat_template chat = tinylm::chat_template::create("chatml");
+    tinylm::chat_options options;
+    options.add_generation_prompt = true;
+    std::string text = chat.render({{"user", "the"}}, options);
+    EXPECT(text == "<|im_start|>user\nthe<|im_end|>\n<|im_start|>assistant\n");
+    tinylm::chat_template own =
+        tinylm::chat_template::parse("{% for m in messages %}{{ m.content }}<|end|>{% endfor %}");
+    EXPECT(own.source().substr(0, 6) == "{% for");
+    tinylm::tokenizer tokenizer = train_tokenizer();
+    tinylm::chat_ids said = own.encode(tokenizer, {{"user", "a"}, {"assistant", "b"}});
+    EXPECT(said.values.size() == 4 && said.mask.size() == 4 && said.values.data()[1] == 0);
+    EXPECT(said.mask.data()[0] == 0 && said.mask.data()[2] == 1 && said.mask.data()[3] == 1);
+    EXPECT(own.end_token(tokenizer) == said.values.data()[3]);
+    EXPECT(throws(TLM_ERR_NOT_FOUND, "", [] { tinylm::chat_template::open("no/such/file"); }));
+    EXPECT(throws(TLM_ERR_INVALID_ARGUMENT, "message 0 (system)", [] {
+        (void)tinylm::chat_template::create("gemma").render({{"system", "a"}});
+    }));
+}
+
 } // namespace
 
 int main()
@@ -663,6 +684,7 @@ int main()
         test_tokenizer();
         test_tokenizer_files(folder.string());
         test_streams();
+        test_chat();
         test_tensors();
         test_ops();
         test_custom_op();

@@ -268,6 +268,7 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     [ "$(wc -l <out)" -ge 3 ] || fail "not three answers: $(cat out)"
     [ "$(grep -c 'tokens, [0-9]* of them in the cache; ' err)" -eq 3 ] || fail "no counts: $(cat err)"
     grep -q 'tokens, 0 of them in the cache; 3 new' err || fail "the first turn: $(cat err)"
+    grep -q 'tokens, [1-9][0-9]* of them in the cache' err || fail "nothing was in the cache: $(cat err)"
     grep -q 'are forgotten' err || fail "nothing was forgotten in a context of 16: $(cat err)"
     fails 1 'folder: there is no chat template; name one with --chat-template' $talk --model folder
     fails 1 'no-such: No such file' $talk --model folder --chat-template no-such

@@ -318,6 +318,50 @@ with open(sys.argv[4], "rb") as file:
         self.assertEqual(run.stdout.split(), [str(len(expected)), str(total)] * 2)
 
 
+class ChatTest(unittest.TestCase):
+    MESSAGES = [{"role": "user", "content": "the <|im_end|>"}, {"role": "assistant", "content": "cat"}]
+
+    def setUp(self):
+        self.tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=280, special_tokens=["<|im_start|>", "<|im_end|>"])
+        self.chat = tinylm.ChatTemplate("chatml")
+
+    def test_render(self):
+        self.assertIn("chatml", tinylm.CHAT_TEMPLATES)
+        self.assertEqual(self.chat.render(self.MESSAGES[1:], add_generation_prompt=True),
+                         "<|im_start|>assistant\ncat<|im_end|>\n<|im_start|>assistant\n")
+        qwen = tinylm.ChatTemplate("qwen3")
+        self.assertTrue(qwen.render([], True, enable_thinking=False).endswith("<think>\n\n</think>\n\n"))
+        dated = tinylm.ChatTemplate.parse("{{ strftime_now('%Y') }}{{ bos_token }}", "<s>")
+        self.assertEqual(dated.render([], now=86400 * 200), "1970<s>")
+        self.assertTrue(self.chat.source.startswith("{% for message in messages %}"))
+
+    def test_encode(self):
+        ids, mask = self.chat.encode(self.tokenizer, self.MESSAGES)
+        self.assertEqual(self.tokenizer.decode(ids), self.chat.render(self.MESSAGES))
+        self.assertEqual([ids.count(0), ids.count(1)], [2, 2])  # not the one in the message
+        answer = [token for token, answers in zip(ids, mask) if answers]
+        self.assertEqual(self.tokenizer.decode(answer), "cat<|im_end|>")
+        self.assertEqual(self.chat.end_token(self.tokenizer), 1)
+
+    def test_errors(self):
+        with self.assertRaisesRegex(ValueError, r"message 1 \(user\): Conversation roles"):
+            tinylm.ChatTemplate("gemma").render([{"role": "user", "content": ""}] * 2)
+        with self.assertRaisesRegex(NotImplementedError, "include"):
+            tinylm.ChatTemplate.parse("{% include 'x' %}")
+        with self.assertRaises(FileNotFoundError):
+            tinylm.ChatTemplate.open("no-such-file")
+        with self.assertRaisesRegex(ValueError, "there are chatml"):
+            tinylm.ChatTemplate("no-such-name")
+
+    def test_saved_with_a_model(self):
+        model = tinylm.Model.create(vocab_size=280, context_length=16, d_model=16, num_layers=1, num_heads=2)
+        with tempfile.TemporaryDirectory() as directory:
+            for save, name in [(model.save_hf, "folder"), (model.save_gguf, "model.gguf")]:
+                path = os.path.join(directory, name)
+                save(path, self.tokenizer, chat_template=self.chat)
+                self.assertEqual(tinylm.ChatTemplate.open(path).source, self.chat.source)
+
+
 @unittest.skipIf(tiktoken is None, "tiktoken is not installed")
 class TiktokenTest(unittest.TestCase):
     """The same ids and the same refusals as tiktoken, from the same vocabulary."""
@@ -841,6 +885,7 @@ class ModelTest(unittest.TestCase):
     def test_score(self):
         loss = self.model.loss([1, 2, 3], [2, 3, 4]).tolist()
         self.assertAlmostEqual(-sum(self.model.score([1, 2, 3, 4])) / 3, loss, places=4)
+        self.assertAlmostEqual(self.model.perplexity([1, 2, 3, 4]), math.exp(loss), places=3)
         with self.assertRaises(tinylm.Error):
             self.model.score([1])
 

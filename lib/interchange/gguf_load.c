@@ -14,9 +14,6 @@
 const char *const tlmi_gguf_head_widths[TLMI_GGUF_NUM_HEAD_WIDTHS] = {"rope.dimension_count",
                                                                       "attention.value_length"};
 
-/* Keys that must be 0, as no model here has experts. */
-static const char *const zeros[] = {"expert_count", "expert_used_count"};
-
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 const char *tlmi_gguf_key(char buffer[TLMI_GGUF_KEY_SIZE], const tlmi_family_t *family,
@@ -37,18 +34,13 @@ static const tlmi_gguf_value_t *find_key(const tlmi_gguf_t *file, const tlmi_fam
 /* `key` is a key without its family prefix. */
 static bool is_known(const tlmi_family_t *family, const char *key, size_t size)
 {
-    const char *names[COUNT_OF(zeros) + TLMI_GGUF_NUM_HEAD_WIDTHS];
-    size_t n = 0;
+    const size_t n = TLMI_GGUF_NUM_HEAD_WIDTHS;
 
     if (tlmi_gguf_is_block_key(key, size))
         return true;
-    for (size_t i = 0; i < COUNT_OF(zeros); i++)
-        names[n++] = zeros[i];
-    for (size_t i = 0; i < TLMI_GGUF_NUM_HEAD_WIDTHS; i++)
-        names[n++] = tlmi_gguf_head_widths[i];
     for (size_t i = 0; i < n + tlmi_num_options; i++) {
-        const char *name =
-            i < n ? names[i] : tlmi_family_key(family, &tlmi_options[i - n], TLMI_GGUF);
+        const char *name = i < n ? tlmi_gguf_head_widths[i]
+                                 : tlmi_family_key(family, &tlmi_options[i - n], TLMI_GGUF);
 
         if (name != NULL && strlen(name) == size && memcmp(name, key, size) == 0)
             return true;
@@ -79,14 +71,14 @@ static tlm_status_t check_keys(const tlmi_gguf_t *file, const tlmi_family_t *fam
     const char *name = family->names[TLMI_GGUF];
     const size_t prefix = strlen(name) + 1;
 
+    TLMI_TRY(tlmi_gguf_check_general(file, path));
     for (size_t i = 0; i < file->num_values; i++) {
         const tlmi_gguf_value_t *value = &file->values[i];
 
         if (value->key_size >= prefix && memcmp(value->key, name, prefix - 1) == 0 &&
             value->key[prefix - 1] == '.' &&
             !is_known(family, value->key + prefix, value->key_size - prefix))
-            return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: '%.*s' is not supported", path,
-                             value->key_size < 128 ? (int)value->key_size : 128, value->key);
+            TLMI_TRY(tlmi_gguf_check_key(value, family, path));
     }
     return TLM_OK;
 }
@@ -167,8 +159,6 @@ static tlm_status_t check_others(const tlm_model_options_t *options, const tlmi_
     TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));
     for (size_t i = 0; i < TLMI_GGUF_NUM_HEAD_WIDTHS; i++)
         TLMI_TRY(check_same(file, family, tlmi_gguf_head_widths[i], shape.d_head, path));
-    for (size_t i = 0; i < COUNT_OF(zeros); i++)
-        TLMI_TRY(check_same(file, family, zeros[i], 0, path));
     return TLM_OK;
 }
 

@@ -236,6 +236,12 @@ enum { TLMI_GGUF_KEY_SIZE = 96, TLMI_GGUF_NUM_HEAD_WIDTHS = 2 };
 const char *tlmi_gguf_key(char buffer[TLMI_GGUF_KEY_SIZE], const tlmi_family_t *family,
                           const char *name);
 
+/* Refuse a key of the family that no option has, unless its value changes nothing, and files of other
+ * types than models: TLM_ERR_UNSUPPORTED, with key and value. */
+tlm_status_t tlmi_gguf_check_key(const tlmi_gguf_value_t *value, const tlmi_family_t *family,
+                                 const char *path);
+tlm_status_t tlmi_gguf_check_general(const tlmi_gguf_t *file, const char *path);
+
 /* Keys besides attention.key_length that also give the width of a head. */
 extern const char *const tlmi_gguf_head_widths[TLMI_GGUF_NUM_HEAD_WIDTHS];
 

@@ -165,6 +165,8 @@ class OpenTest(GgufTest):
         writer.add_head_count(changes.get("heads", 4))
         writer.add_head_count_kv(4)
         writer.add_layer_norm_rms_eps(1e-5)
+        for key, value in changes.get("keys", {}).items():
+            writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
         writer.add_rope_dimension_count(changes.get("rope", width // 4))
         if "scaling" in changes:
             writer.add_rope_scaling_type(changes["scaling"])
@@ -209,6 +211,12 @@ class OpenTest(GgufTest):
             ({"scaling": gguf.RopeScalingType.LONGROPE}, "rope.scaling.type' is longrope"),
             ({"window": 8}, "sliding_window"),
             ({"heads": [4, 4]}, "differs between layers"),
+            ({"keys": {"llama.logit_scale": 0.5}}, "'llama.logit_scale' is 0.5; only 0 is supported"),
+            ({"keys": {"llama.expert_count": 8}}, "'llama.expert_count' is 8; only 0"),
+            ({"keys": {"llama.attention.causal": False}}, "'llama.attention.causal' is false; only 1"),
+            ({"keys": {"llama.swiglu_clamp_exp": 7.0}}, r"'llama.swiglu_clamp_exp' is not supported .it is 7."),
+            ({"keys": {"llama.rope.dimension_sections": [1, 2]}}, r"not supported .it is an array of 2"),
+            ({"keys": {"general.type": "adapter"}}, "'general.type' is adapter, not model"),
             ({"tensors": {"rope_freqs.weight": scaled[:3]}}, "rope_freqs.weight' is not 4 float32"),
             ({"tensors": {"rope_freqs.weight": numpy.array([1, 3, 2, 5], dtype=numpy.float32)}},
              "rope_freqs.weight' are not those of a scaling"),
@@ -219,6 +227,12 @@ class OpenTest(GgufTest):
                 with self.assertRaisesRegex(tinylm.Error, text) as caught:
                     tinylm.Model.open(self.path)
                 self.assertEqual(caught.exception.status, "TLM_ERR_UNSUPPORTED")
+
+
+    def test_keys_that_change_nothing(self):
+        self.write(keys={"llama.logit_scale": 1.0, "llama.expert_count": 0, "llama.attention.causal": True,
+                         "llama.rope.scaling.yarn_ext_factor": 1.0, "llama.attention.clamp_kqv": 0.0})
+        tinylm.Model.open(self.path)
 
 
 LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -319,7 +333,7 @@ class LlamaCppTest(GgufTest):
         model.save_gguf(self.path, family="mistral")
         self.assertEqual(tinylm.Model.open(self.path)[0].options["sliding_window"], 0)
         model = tinylm.Model.create(304, **{**SHAPE, "sliding_window": 6})
-        with self.assertRaisesRegex(tinylm.Error, "GGUF has no 6 sliding_window for architecture llama"):
+        with self.assertRaisesRegex(tinylm.Error, "GGUF has no sliding_window 6 for architecture llama"):
             model.save_gguf(self.path, family="mistral")
 
 

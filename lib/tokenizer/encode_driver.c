@@ -1,26 +1,30 @@
 /* Texts are cut into pieces of about equal size; a piece is part of a long text, or several short
- * texts. Pieces are processed in waves: while the pieces of one wave are encoded, one task passes
- * the ids of the previous wave to the sink. So the ids of a wave are still in the CPU cache when
- * they are copied or written, and at most two waves are in memory. Small inputs are encoded on the
- * calling thread, straight into the sink. */
+ * texts. Pieces are processed in waves: while the pieces of one wave are encoded, the ids of the
+ * previous wave go to the sink, by one task in order, or into a list by a task for each piece. So
+ * the ids of a wave are still in the CPU cache when they are copied or written, and at most two
+ * waves are in memory. Small inputs are encoded on the calling thread, straight into the sink. */
 #include "tokenizer/encode.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
 
-#define MAX_PIECE_SIZE    ((size_t)1 << 16) /* approximate, in bytes of text */
+#define MAX_PIECE_SIZE    ((size_t)1 << 15) /* approximate, in bytes of text */
 #define MIN_PIECE_SIZE    ((size_t)1 << 13)
 #define MAX_PIECE_TEXTS   ((size_t)1 << 12)
-#define PIECES_A_WORKER   16 /* per wave; many, because the last ones leave some threads idle */
-#define MAX_PIECES_A_WAVE 256
+#define PIECES_A_WORKER   32 /* per wave; many, because the last ones leave some threads idle */
+#define MAX_PIECES_A_WAVE 512
+#define BYTES_PER_ID      4 /* about; what a list begins with room for */
 
 typedef struct piece {
     size_t first, n;   /* texts, n >= 1 */
     size_t start, end; /* it begins at `start` in the first text, ends at `end` in the last */
+    size_t size;       /* bytes */
     tlmi_id_list_t ids;
+    size_t place; /* of its ids in the sink's list */
     size_t *ends; /* (n): where each text's ids end in `ids` */
     size_t ends_capacity;
     tlm_status_t status;
@@ -30,6 +34,7 @@ typedef struct piece {
 typedef struct wave {
     piece_t *pieces;
     size_t n;
+    size_t num_tasks; /* that hand on its ids */
 } wave_t;
 
 typedef struct encode_job {
@@ -98,6 +103,7 @@ static void cut_piece(piece_t *piece, encode_job_t *job)
         piece->n++;
         piece->end = job->at = next;
     }
+    piece->size = size;
     job->done += size;
 }
 
@@ -114,7 +120,8 @@ static tlm_status_t encode_piece(piece_t *piece, const encode_job_t *job,
     tlm_status_t status = TLM_OK;
 
     piece->ids.n = 0;
-    if (!tlmi_grow(&piece->ends, &piece->ends_capacity, piece->n, sizeof(*piece->ends),
+    if (!tlmi_id_list_reserve(&piece->ids, piece->size / BYTES_PER_ID) ||
+        !tlmi_grow(&piece->ends, &piece->ends_capacity, piece->n, sizeof(*piece->ends),
                    "a batch of texts"))
         return TLM_ERR_OUT_OF_MEMORY;
     tlmi_encode_worker_init(&worker, job->plan, memory, &piece->ids);
@@ -140,22 +147,52 @@ static void set_offsets(size_t *offsets, const piece_t *piece, size_t before)
         offsets[piece->first + i + 1] = before + piece->ends[i];
 }
 
-static tlm_status_t hand_on_piece(const tlmi_id_sink_t *sink, const piece_t *piece)
-{
-    if (piece->status != TLM_OK)
-        return tlmi_fail(piece->status, "%s", piece->message);
-    if (sink->list == NULL)
-        return piece->ids.n == 0 ? TLM_OK : sink->take(sink->context, piece->ids.ids, piece->ids.n);
-    if (sink->offsets != NULL)
-        set_offsets(sink->offsets, piece, sink->list->n);
-    return tlmi_id_list_append(sink->list, piece->ids.ids, piece->ids.n);
-}
-
+/* Passes the ids of a wave to the sink's function. */
 static tlm_status_t hand_on(const tlmi_id_sink_t *sink, const wave_t *wave)
 {
-    for (size_t i = 0; i < wave->n; i++)
-        TLMI_TRY(hand_on_piece(sink, &wave->pieces[i]));
+    for (size_t i = 0; i < wave->n; i++) {
+        const piece_t *piece = &wave->pieces[i];
+
+        if (piece->status != TLM_OK)
+            return tlmi_fail(piece->status, "%s", piece->message);
+        if (piece->ids.n > 0)
+            TLMI_TRY(sink->take(sink->context, piece->ids.ids, piece->ids.n));
+    }
     return TLM_OK;
+}
+
+/* Makes room for the ids of a wave in the sink's list, and gives each piece its place there. */
+static tlm_status_t place_pieces(const tlmi_id_sink_t *sink, wave_t *wave)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < wave->n; i++) {
+        piece_t *piece = &wave->pieces[i];
+
+        if (piece->status != TLM_OK)
+            return tlmi_fail(piece->status, "%s", piece->message);
+        piece->place = sink->list->n + n;
+        if (sink->offsets != NULL)
+            set_offsets(sink->offsets, piece, piece->place);
+        n += piece->ids.n;
+    }
+    if (!tlmi_id_list_reserve(sink->list, n))
+        return TLM_ERR_OUT_OF_MEMORY;
+    sink->list->n += n;
+    return TLM_OK;
+}
+
+/* Finds how many tasks hand on the ids of a wave. */
+static tlm_status_t plan_handing_on(const tlmi_id_sink_t *sink, wave_t *wave)
+{
+    wave->num_tasks = sink->list != NULL ? wave->n : wave->n > 0;
+    return sink->list != NULL && wave->n > 0 ? place_pieces(sink, wave) : TLM_OK;
+}
+
+static void copy_piece(const tlmi_id_sink_t *sink, const piece_t *piece)
+{
+    if (piece->ids.n > 0)
+        memcpy(sink->list->ids + piece->place, piece->ids.ids, piece->ids.n * sizeof(uint32_t));
 }
 
 static tlmi_encode_memory_t *take_memory(const encode_job_t *job)
@@ -166,19 +203,23 @@ static tlmi_encode_memory_t *take_memory(const encode_job_t *job)
     return plan->dropout > 0.0 ? NULL : tlmi_memory_pool_take(plan->tokenizer->memory, share);
 }
 
-/* Task 0 passes the previous wave to the sink; task i encodes piece i - 1. */
+/* The first tasks hand on the previous wave, the others encode a piece each. */
 static void run_task(void *context, int64_t task, int32_t worker)
 {
     encode_job_t *job = context;
-    piece_t *piece;
+    size_t index = (size_t)task;
 
-    if (task == 0) {
+    if (index < job->taking->num_tasks && job->sink->list != NULL) {
+        copy_piece(job->sink, &job->taking->pieces[index]);
+        return;
+    }
+    if (index < job->taking->num_tasks) {
         job->sink_status = hand_on(job->sink, job->taking);
         if (job->sink_status != TLM_OK)
             snprintf(job->message, sizeof(job->message), "%s", tlm_error_message());
         return;
     }
-    piece = &job->encoding->pieces[task - 1];
+    piece_t *piece = &job->encoding->pieces[index - job->taking->num_tasks];
     if (job->memory[worker] == NULL)
         job->memory[worker] = take_memory(job);
     piece->status = encode_piece(piece, job, job->memory[worker]);
@@ -198,7 +239,8 @@ static tlm_status_t run_waves(encode_job_t *job)
         job->encoding = job->taking;
         job->taking = before;
         cut_pieces(job->encoding, job);
-        tlmi_parallel_for((int64_t)job->encoding->n + 1, run_task, job);
+        TLMI_TRY(plan_handing_on(sink, job->taking));
+        tlmi_parallel_for((int64_t)(job->taking->num_tasks + job->encoding->n), run_task, job);
         if (job->sink_status != TLM_OK)
             return tlmi_fail(job->sink_status, "%s", job->message);
         if (sink->progress != NULL && job->taking->n > 0)
@@ -221,10 +263,10 @@ static void release_job(encode_job_t *job)
     }
 }
 
-/* Chooses a size small enough that every thread gets some pieces. */
+/* Chooses a size small enough that every thread gets many pieces. */
 static size_t choose_piece_size(size_t total_size)
 {
-    size_t size = total_size / (4 * (size_t)tlmi_max_workers());
+    size_t size = total_size / (16 * (size_t)tlmi_max_workers());
 
     if (size < MIN_PIECE_SIZE)
         return MIN_PIECE_SIZE;

@@ -11,7 +11,7 @@ grep -q "^tinylm ($version-" debian/changelog || {
 }
 work=$(mktemp -d)
 remove() {
-    dpkg --purge tinylm-examples libtinylm-mpi-dev libtinylm-mpi1 libtinylm-dev libtinylm1 >/dev/null 2>&1 || true
+    dpkg --purge tinylm-examples-mpi tinylm-examples libtinylm-mpi-dev libtinylm-mpi1 libtinylm-dev libtinylm1 >/dev/null 2>&1 || true
     rm -rf "$work"
 }
 trap remove EXIT

@@ -565,6 +565,8 @@ _STATUS_FUNCTIONS = {
     "tlm_token_writer_push": [c_void_p, _IDS, c_size_t],
     "tlm_token_writer_finish": [c_void_p],
     "tlm_tokenizer_encode_file": [_COUNTS, c_void_p, c_char_p, c_char_p, c_int32, _Progress, c_void_p],
+    "tlm_tokenizer_encode_file_part": [_COUNTS, c_void_p, c_char_p, c_char_p, c_int32, c_int32, c_int32,
+                                       _Progress, c_void_p],
     "tlm_model_create": [_OUT, POINTER(_ModelOptions)],
     "tlm_model_load": [_OUT, c_char_p],
     "tlm_model_open": [_OUT, _OUT, POINTER(_ModelFileOptions), c_char_p],
@@ -2329,16 +2331,21 @@ class TokenWriter(_Handle):
 
 
 def encode_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, token_type: str | None = None,
-                  progress: Callable[[int, int], Any] | None = None) -> int:
-    """Encodes a text file of any size to a token file; returns the number of tokens. progress(done,
-    total), in bytes of the text, ends the call if it returns something true."""
+                progress: Callable[[int, int], Any] | None = None, part: int = 0, num_parts: int = 1) -> int:
+    """Encodes a text file of any size, or one of several parts of it, to a token file; returns the number of
+    tokens. progress(done, total), in bytes of the text, ends the call if it returns something true. The files of
+    all parts, one after another, have the ids of the whole text."""
     def report(_user, done, total):
         return progress is not None and progress(done, total)
 
     n = c_uint64()
+    paths = os.fsencode(text_path), os.fsencode(tokens_path), _token_type(token_type)
     with _Callbacks() as callbacks:
-        _lib.tlm_tokenizer_encode_file(byref(n), tokenizer._handle, os.fsencode(text_path), os.fsencode(tokens_path),
-                               _token_type(token_type), callbacks.wrap(_Progress, report), None)
+        callback = callbacks.wrap(_Progress, report)
+        if (part, num_parts) == (0, 1):
+            _lib.tlm_tokenizer_encode_file(byref(n), tokenizer._handle, *paths, callback, None)
+        else:
+            _lib.tlm_tokenizer_encode_file_part(byref(n), tokenizer._handle, *paths, part, num_parts, callback, None)
     return n.value
 
 

@@ -259,6 +259,20 @@ TLM_API tlm_status_t tlm_tokenizer_encode_file(uint64_t *num_tokens,
                                                int32_t token_type, tlm_progress_callback_t progress,
                                                void *user);
 
+/** The same for one of num_parts parts of the text, of about equal sizes, so that several processes
+ *  or machines can share it, such as the ranks of a communicator: the token files of all parts, one
+ *  after another (tlm_dataset_open_files), have the ids of the whole text. It is cut where a
+ *  pretoken ends whatever follows. Where the tokenizer knows no such place (it normalizes other
+ *  than by NFC, drops merges, or splits by a pattern that has no name), part 0 is the whole
+ *  text and the other parts are empty. `progress` counts bytes of the part. TLM_ERR_RANGE unless
+ *  0 <= part < num_parts; see tlm_tokenizer_encode_file for other errors. @since 0.2 */
+TLM_API tlm_status_t tlm_tokenizer_encode_file_part(uint64_t *num_tokens,
+                                                    const tlm_tokenizer_t *tokenizer,
+                                                    const char *text_path, const char *tokens_path,
+                                                    int32_t token_type, int32_t part,
+                                                    int32_t num_parts,
+                                                    tlm_progress_callback_t progress, void *user);
+
 #ifdef __cplusplus
 }
 #endif

@@ -268,8 +268,8 @@ static tlm_status_t write_tokens(const char *path)
 
 static tlm_status_t tokenize_to(const char *path)
 {
-    return tlm_tokenizer_encode_file(NULL, tokenizer, test_path("text"), path, TLM_TOKENS_UINT16,
-                                     NULL, NULL);
+    return tlm_tokenizer_encode_file_part(NULL, tokenizer, test_path("text"), path,
+                                          TLM_TOKENS_UINT16, 0, 1, NULL, NULL);
 }
 
 static const access_t writers[] = {
@@ -286,7 +286,7 @@ static const access_t writers[] = {
     {"tlm_checkpoint_dir_save", save_directory, false, true},
     {"tlm_trainer_save", save_trainer, false, false},
     {"tlm_token_writer_create", write_tokens, false, false},
-    {"tlm_tokenizer_encode_file: tokens", tokenize_to, false, false},
+    {"tlm_tokenizer_encode_file_part: tokens", tokenize_to, false, false},
 };
 
 /* ---- What is there ---------------------------------------------------------------------- */

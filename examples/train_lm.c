@@ -250,8 +250,17 @@ static void create_trainer(training_t *training)
     running.on_step = on_step;
     running.on_evaluation = on_evaluation;
     running.user = training;
-    cli_check(tlm_trainer_create(&training->trainer, training->model, training->optimizer,
-                                 training->loader, &running));
+    tlm_status_t status = tlm_trainer_create(&training->trainer, training->model,
+                                             training->optimizer, training->loader, &running);
+    /* Some tokenizers of other programs cannot be stored; a given one is to be. */
+    if (status == TLM_ERR_UNSUPPORTED && running.tokenizer != NULL && settings.tokenizer == NULL &&
+        settings.vocab == NULL) {
+        printf("checkpoints are without the tokenizer: %s\n", tlm_error_message());
+        running.tokenizer = NULL;
+        status = tlm_trainer_create(&training->trainer, training->model, training->optimizer,
+                                    training->loader, &running);
+    }
+    cli_check(status);
 }
 
 static void start(training_t *training, tlm_communicator_t *ranks)

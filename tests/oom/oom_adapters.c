@@ -144,10 +144,17 @@ done:
     return status;
 }
 
+/* The tokenizer keeps what it needs to encode, from its first text on. */
+static void prepare_data(void)
+{
+    prepare();
+    MUST(open_data());
+}
+
 const scenario_t adapter_scenarios[] = {
     {"adapters_train", NULL, train, NULL, false},
     {"adapters_folder", prepare, use_folder, clean_up, false},
     {"adapters_checkpoint", prepare, use_checkpoint, clean_up, false},
-    {"text_and_conversations", prepare, open_data, clean_up, false},
+    {"text_and_conversations", prepare_data, open_data, clean_up, false},
     {NULL, NULL, NULL, NULL, false},
 };

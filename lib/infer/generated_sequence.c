@@ -210,7 +210,8 @@ static tlm_status_t settle_end(tlmi_sequence_t *sequence)
         TLMI_TRY(tlmi_text_catch_up(sequence->text, sequence->tokens, sequence->prompt_length, n));
         TLMI_TRY(tlmi_text_finish(sequence->text));
         if (sequence->text->stops.found != SIZE_MAX) {
-            n = tlmi_text_certain_tokens(sequence->text);
+            TLMI_TRY(tlmi_text_tokens_before_stop(&n, sequence->text, sequence->tokens,
+                                                  sequence->prompt_length));
             state = state_at_stop(sequence->ending);
         }
     }

@@ -76,14 +76,34 @@ static tlm_status_t add_bytes(tlmi_generated_text_t *text, const char *bytes, si
 }
 
 /* An id without a token, which a padded vocabulary of a model may have, has no text. */
-static tlm_status_t push(const char **bytes, size_t *size, tlmi_generated_text_t *text, uint32_t id)
+static tlm_status_t push(const char **bytes, size_t *size, tlm_decoder_t *decoder, uint32_t id)
 {
-    tlm_status_t status = tlm_decoder_push(bytes, size, text->decoder, id);
+    tlm_status_t status = tlm_decoder_push(bytes, size, decoder, id);
 
     if (status == TLM_ERR_RANGE) {
         *size = 0;
         return TLM_OK;
     }
+    return status;
+}
+
+/* How many bytes n tokens are, by a decoder of their own. */
+static tlm_status_t measure(size_t *out, const tlmi_generated_text_t *text, const uint32_t *tokens,
+                            size_t n)
+{
+    tlm_decoder_t *decoder;
+    tlm_status_t status = TLM_OK;
+    size_t all = 0, size = 0;
+    const char *bytes;
+
+    TLMI_TRY(tlm_decoder_create_with(&decoder, text->tokenizer, &text->how));
+    for (size_t i = 0; i < n && status == TLM_OK; i++, all += size)
+        status = push(&bytes, &size, decoder, tokens[i]);
+    if (status == TLM_OK)
+        status = tlm_decoder_finish(&bytes, &size, decoder);
+    if (status == TLM_OK)
+        *out = all + size;
+    tlm_decoder_free(decoder);
     return status;
 }
 
@@ -95,24 +115,13 @@ static tlm_status_t feed_prompt(tlmi_generated_text_t *text, const uint32_t *tok
     const char *bytes;
 
     for (; text->prompt_fed < n; text->prompt_fed++, given += size)
-        TLMI_TRY(push(&bytes, &size, text, tokens[text->prompt_fed]));
-    if (!tlmi_decoder_holds(text->decoder))
-        return TLM_OK;
-    tlm_decoder_t *whole;
-    TLMI_TRY(tlm_decoder_create_with(&whole, text->tokenizer, &text->how));
-    tlm_status_t status = TLM_OK;
-    size_t all = 0;
-    for (size_t i = 0; i < n && status == TLM_OK; i++) {
-        status = tlm_decoder_push(&bytes, &size, whole, tokens[i]);
-        all += status == TLM_OK ? size : 0;
-        status = status == TLM_ERR_RANGE ? TLM_OK : status;
-    }
-    if (status == TLM_OK)
-        status = tlm_decoder_finish(&bytes, &size, whole);
-    if (status == TLM_OK)
-        text->skipped = all + size - given;
-    tlm_decoder_free(whole);
-    return status;
+        TLMI_TRY(push(&bytes, &size, text->decoder, tokens[text->prompt_fed]));
+    text->prompt_size = given;
+    if (tlmi_decoder_holds(text->decoder))
+        TLMI_TRY(measure(&text->prompt_size, text, tokens, n));
+    text->prompt_size = text->prompt_size > given ? text->prompt_size : given;
+    text->skipped = text->prompt_size - given;
+    return TLM_OK;
 }
 
 static tlm_status_t feed_token(tlmi_generated_text_t *text, uint32_t id)
@@ -123,7 +132,7 @@ static tlm_status_t feed_token(tlmi_generated_text_t *text, uint32_t id)
     if (!tlmi_grow(&text->ends, &text->end_capacity, text->fed + 1, sizeof(*text->ends),
                    "the text of a generation"))
         return TLM_ERR_OUT_OF_MEMORY;
-    TLMI_TRY(push(&bytes, &size, text, id));
+    TLMI_TRY(push(&bytes, &size, text->decoder, id));
     TLMI_TRY(add_bytes(text, bytes, size));
     text->ends[text->fed++] = SIZE_MAX;
     if (!tlmi_decoder_holds(text->decoder)) /* then all text so far is that of the tokens so far */
@@ -211,4 +220,19 @@ size_t tlmi_text_certain_tokens(const tlmi_generated_text_t *text)
     for (n = text->fed; n > 0 && text->ends[n - 1] > certain; n--)
         continue;
     return n;
+}
+
+tlm_status_t tlmi_text_tokens_before_stop(size_t *out, const tlmi_generated_text_t *text,
+                                          const uint32_t *tokens, size_t prompt_length)
+{
+    size_t n = tlmi_text_certain_tokens(text), size;
+
+    /* The ends of tokens whose text the decoder held back are only known together. */
+    for (; n < text->fed; n++) {
+        TLMI_TRY(measure(&size, text, tokens, prompt_length + n + 1));
+        if (size > text->prompt_size + text->stops.found)
+            break;
+    }
+    *out = n;
+    return TLM_OK;
 }

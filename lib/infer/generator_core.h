@@ -42,9 +42,10 @@ typedef struct tlmi_generated_text {
     const tlm_tokenizer_t *tokenizer;
     tlm_decode_options_t how;
     tlmi_matcher_t stops;
-    size_t prompt_fed; /* tokens of the prompt that the decoder has seen */
-    size_t skipped;    /* bytes to come that still belong to the prompt */
-    size_t fed;        /* new tokens that it has seen */
+    size_t prompt_fed;  /* tokens of the prompt that the decoder has seen */
+    size_t prompt_size; /* bytes of the prompt */
+    size_t skipped;     /* of these, to come out with the first new tokens */
+    size_t fed;         /* new tokens that it has seen */
     bool finished;
     uint8_t *bytes; /* of the new tokens, so far */
     size_t num_bytes, byte_capacity;
@@ -67,8 +68,11 @@ tlm_status_t tlmi_text_catch_up(tlmi_generated_text_t *text, const uint32_t *tok
 /* Ends the text, after the last token. */
 tlm_status_t tlmi_text_finish(tlmi_generated_text_t *text);
 
-/* How many new tokens have all of their text before every stop string. */
+/* How many new tokens certainly have all of their text before every stop string, and how many do in
+ * the end, when a stop string was found. */
 size_t tlmi_text_certain_tokens(const tlmi_generated_text_t *text);
+tlm_status_t tlmi_text_tokens_before_stop(size_t *out, const tlmi_generated_text_t *text,
+                                          const uint32_t *tokens, size_t prompt_length);
 
 /* ---- Sequences (generated_sequence.c) --------------------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 """Generated text, callbacks on logits and sequences that go on, in Python."""
 
+import json
 import os
 import random
 import tempfile
@@ -13,6 +14,28 @@ PIECES = [b"ab", b"ba", b"aab", b"\n\n", b"\xe2\x82", b"\xe2\x82\xac", b"END", b
 
 class Odd(Exception):
     pass
+
+
+def llama_tokenizer():
+    """A tokenizer of the kind that SentencePiece's files become, and the size of its vocabulary."""
+    pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a", "▁b", "END", "▁EN", "D"]
+    space = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+    fields = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "pre_tokenizer": None,
+              "post_processor": None,
+              "normalizer": {"type": "Sequence", "normalizers": [
+                  {"type": "Prepend", "prepend": "▁"},
+                  {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+              "decoder": {"type": "Sequence", "decoders": [
+                  space, {"type": "ByteFallback"}, {"type": "Fuse"},
+                  {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+              "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
+                        "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
+                        "vocab": {piece: i for i, piece in enumerate(pieces)}, "merges": []}}
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "tokenizer.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(fields, file)
+        return tinylm.Tokenizer.open(path), len(pieces)
 
 
 class GenerationTest(unittest.TestCase):
@@ -44,6 +67,32 @@ class GenerationTest(unittest.TestCase):
             self.assertEqual(result.text, whole[:cut].decode(errors="replace"))
             self.assertEqual("".join(seen), result.text)
             self.assertEqual(result.state, "stop" if found else "length")
+
+    def test_text_that_a_decoder_holds_back(self):
+        """Byte tokens and spaces of Llama's tokenizers: the text is what the prompt and the new ids have together."""
+        tokenizer, size = llama_tokenizer()
+        model = tinylm.Model.create(vocab_size=size, context_length=64, d_model=8, num_layers=1, num_heads=1, seed=1)
+        dice = random.Random(5)
+        for _ in range(300):
+            pick = lambda: dice.choice([1 + 0x0A, 1 + 0xE2, 1 + 0x82, 1 + 0xAC, *range(257, size)])  # noqa: E731
+            prompt, script = ([pick() for _ in range(dice.randint(1, 12))] for _ in range(2))
+            before = len(tokenizer.decode_bytes(prompt))
+            texts = [tokenizer.decode_bytes(prompt + script[:n])[before:] for n in range(len(script) + 1)]
+            whole = texts[-1]
+            stops = [stop for stop in (whole[i:i + dice.randint(1, 4)] for i in
+                                       dice.choices(range(len(whole) + 1), k=dice.randint(0, 3))) if stop]
+            cut = min((at for at in map(whole.find, stops) if at >= 0), default=None)
+            generator = tinylm.Generator(model)
+            generator.add(prompt, tokenizer=tokenizer, stop_strings=stops, max_tokens=len(script),
+                          on_logits=self.play(script))
+            told = ""
+            while generator.step() > 0:
+                self.assertTrue(generator.text(0).startswith(told))
+                told = generator.text(0)
+            self.assertEqual(generator.text(0), whole[:cut].decode(errors="replace"))
+            self.assertTrue(generator.text(0).startswith(told))
+            kept = len(script) if cut is None else max(n for n, text in enumerate(texts) if len(text) <= cut)
+            self.assertEqual(generator.tokens(0), script[:kept])
 
     def test_on_logits(self):
         def evens(_sequence, _ids, logits):

@@ -210,6 +210,13 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     head -c "$(($(wc -c <out) - 1))" out >begin
     head -c "$(wc -c <begin)" first >expected
     same expected begin
+    passes $generate --prompt 'One day' --seed 3 --temperature 0.8 --stop 'no such text' --stop "$stop"
+    head -c "$(($(wc -c <out) - 1))" out >again
+    same again begin
+    passes "$bin/generate" --model whole.safetensors $tokenizer --prompt 'One day' --max-tokens 5000 \
+        --past-context stop --cache float16 --end-token ''
+    grep -q 'ended by context' err || fail "no end at the context: $(cat err)"
+    fails 2 'past-context must be one of default, slide, stop, recompute' $generate --past-context ring
     passes $generate --score 'One day, a cat sat on a mat.'
     prints 'perplexity [0-9]'
     fails 1 'prompt is empty' $generate --prompt ''

@@ -2814,7 +2814,8 @@ class Generator(_Handle):
         self.size = 0
 
     def _options(self, how: Mapping[str, Any]) -> _GenerateOptions:
-        return _generate_options(lambda: self._callbacks, **how)
+        callbacks = self._callbacks  # not self: a cycle might be taken apart with the model first
+        return _generate_options(lambda: callbacks, **how)
 
     def add(self, prompt: Ids, **how: Any) -> int:
         """Adds a prompt and returns its number. Arguments: max_tokens, temperature, top_k, top_p,

@@ -88,6 +88,24 @@ INLINE I q_dot(Q q, const int16_t *x)
     return q_dot_halves(q, x, 1, 1);
 }
 
+INLINE void q_scaled(float *out, Q q, float a, float b)
+{
+    for (int i = 0; i < 32; i++)
+        out[i] = (i < 16 ? a : b) * (float)q.v[i];
+}
+
+INLINE void f_products(float *out, const float *a, const float *b, int n)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = a[i] * b[i];
+}
+
+INLINE void halves(float *out, const uint8_t *bytes, int stride, int n)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = tlmi_half_to_float((uint16_t)tlmi_load_le16(bytes + i * stride));
+}
+
 INLINE F f_zero(void)
 {
     return (F){{0.0f}};

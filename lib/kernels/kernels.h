@@ -67,11 +67,12 @@
       (float *target, int64_t width, int64_t depth, const float *source, int64_t stride))
 
 /* Products with weights in block formats (tlmi_weight_dots). quantize_row makes one row of
- * tlmi_quantized_rows_t; dots_<format> is for rows of n elements, a multiple of the block. All
- * versions give the same bits. */
+ * tlmi_quantized_rows_t; dots_<format> is for rows of n elements, a multiple of the block, and
+ * widen_<format> loads a row as the table of types does. All versions give the same bits. */
 #define TLMI_DOTS_PARAMETERS                                                                       \
     (float *out, int64_t out_stride, const tlmi_quantized_rows_t *x, int64_t num_x,                \
      const uint8_t *rows, int64_t num_rows, int64_t n)
+#define TLMI_WIDEN_PARAMETERS (float *out, const uint8_t *row, int64_t n)
 #define TLMI_BLOCK_KERNELS(K)                                                                      \
     K(quantize_row, void,                                                                          \
       (int16_t * numbers, float *scales, float *sums, const float *x, int64_t n))                  \
@@ -84,7 +85,17 @@
     K(dots_q3_k, void, TLMI_DOTS_PARAMETERS)                                                       \
     K(dots_q4_k, void, TLMI_DOTS_PARAMETERS)                                                       \
     K(dots_q5_k, void, TLMI_DOTS_PARAMETERS)                                                       \
-    K(dots_q6_k, void, TLMI_DOTS_PARAMETERS)
+    K(dots_q6_k, void, TLMI_DOTS_PARAMETERS)                                                       \
+    K(widen_q8_0, void, TLMI_WIDEN_PARAMETERS)                                                     \
+    K(widen_q4_0, void, TLMI_WIDEN_PARAMETERS)                                                     \
+    K(widen_q4_1, void, TLMI_WIDEN_PARAMETERS)                                                     \
+    K(widen_q5_0, void, TLMI_WIDEN_PARAMETERS)                                                     \
+    K(widen_q5_1, void, TLMI_WIDEN_PARAMETERS)                                                     \
+    K(widen_q2_k, void, TLMI_WIDEN_PARAMETERS)                                                     \
+    K(widen_q3_k, void, TLMI_WIDEN_PARAMETERS)                                                     \
+    K(widen_q4_k, void, TLMI_WIDEN_PARAMETERS)                                                     \
+    K(widen_q5_k, void, TLMI_WIDEN_PARAMETERS)                                                     \
+    K(widen_q6_k, void, TLMI_WIDEN_PARAMETERS)
 
 /* byte_masks.h */
 #define TLMI_BYTE_KERNELS(K) K(byte_masks, void, (tlmi_byte_masks_t * out, const uint8_t *bytes))

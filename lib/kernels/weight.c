@@ -28,11 +28,54 @@ static const void *row_at(const tlmi_weight_t *weight, int64_t row)
     return (const char *)weight->data + (size_t)row * weight->row_bytes;
 }
 
+/* ---- Kernels of block formats ------------------------------------------------------------ */
+
+typedef void(*dots_fn) TLMI_DOTS_PARAMETERS;
+typedef void(*widen_fn) TLMI_WIDEN_PARAMETERS;
+
+/* The kernels for a block format; NULL if there are none. */
+typedef struct block_kernels {
+    dots_fn dots;
+    widen_fn widen;
+} block_kernels_t;
+
+static block_kernels_t kernels_of(const tlmi_kernels_t *kernels, int32_t type)
+{
+    switch (type) {
+    case TLM_Q8_0:
+        return (block_kernels_t){kernels->dots_q8_0, kernels->widen_q8_0};
+    case TLM_Q4_0:
+        return (block_kernels_t){kernels->dots_q4_0, kernels->widen_q4_0};
+    case TLM_Q4_1:
+        return (block_kernels_t){kernels->dots_q4_1, kernels->widen_q4_1};
+    case TLM_Q5_0:
+        return (block_kernels_t){kernels->dots_q5_0, kernels->widen_q5_0};
+    case TLM_Q5_1:
+        return (block_kernels_t){kernels->dots_q5_1, kernels->widen_q5_1};
+    case TLM_Q2_K:
+        return (block_kernels_t){kernels->dots_q2_k, kernels->widen_q2_k};
+    case TLM_Q3_K:
+        return (block_kernels_t){kernels->dots_q3_k, kernels->widen_q3_k};
+    case TLM_Q4_K:
+        return (block_kernels_t){kernels->dots_q4_k, kernels->widen_q4_k};
+    case TLM_Q5_K:
+        return (block_kernels_t){kernels->dots_q5_k, kernels->widen_q5_k};
+    case TLM_Q6_K:
+        return (block_kernels_t){kernels->dots_q6_k, kernels->widen_q6_k};
+    default:
+        return (block_kernels_t){NULL, NULL};
+    }
+}
+
 /* ---- Rows ------------------------------------------------------------------------------- */
 
 void tlmi_weight_load_row(float *out, const tlmi_weight_t *weight, int64_t row)
 {
-    if (weight->columns > 0)
+    const widen_fn widen = kernels_of(tlmi_kernels(), weight->type->code).widen;
+
+    if (weight->columns > 0 && widen != NULL)
+        widen(out, row_at(weight, row), weight->columns);
+    else if (weight->columns > 0)
         weight->type->load(out, row_at(weight, row), weight->columns);
 }
 
@@ -65,40 +108,9 @@ static void dots_of_pieces(float *out, int64_t out_stride, const float *x, int64
     }
 }
 
-typedef void(*dots_fn) TLMI_DOTS_PARAMETERS;
-
-/* The kernel for a block format; NULL if there is none. */
-static dots_fn dots_kernel(const tlmi_kernels_t *kernels, int32_t type)
-{
-    switch (type) {
-    case TLM_Q8_0:
-        return kernels->dots_q8_0;
-    case TLM_Q4_0:
-        return kernels->dots_q4_0;
-    case TLM_Q4_1:
-        return kernels->dots_q4_1;
-    case TLM_Q5_0:
-        return kernels->dots_q5_0;
-    case TLM_Q5_1:
-        return kernels->dots_q5_1;
-    case TLM_Q2_K:
-        return kernels->dots_q2_k;
-    case TLM_Q3_K:
-        return kernels->dots_q3_k;
-    case TLM_Q4_K:
-        return kernels->dots_q4_k;
-    case TLM_Q5_K:
-        return kernels->dots_q5_k;
-    case TLM_Q6_K:
-        return kernels->dots_q6_k;
-    default:
-        return NULL;
-    }
-}
-
 bool tlmi_weight_takes_quantized(const tlmi_weight_t *weight)
 {
-    return dots_kernel(tlmi_kernels(), weight->type->code) != NULL;
+    return kernels_of(tlmi_kernels(), weight->type->code).dots != NULL;
 }
 
 void tlmi_quantize_rows(tlmi_quantized_rows_t *out, void *room, const float *x, int64_t rows,
@@ -136,8 +148,8 @@ void tlmi_weight_dots(float *out, int64_t out_stride, const float *x, int64_t x_
         return;
     default:
         if (quantized != NULL) {
-            dots_kernel(kernels, weight->type->code)(out, out_stride, quantized, num_x, rows,
-                                                     num_rows, n);
+            kernels_of(kernels, weight->type->code)
+                .dots(out, out_stride, quantized, num_x, rows, num_rows, n);
             return;
         }
         for (int64_t r = 0; r < num_rows; r++)

@@ -2,7 +2,7 @@
  * buffer of that size can be read is the floor. Both are timed in turn, since the memory's speed
  * changes with what else the machine does. For three sizes of model, 1 thread and 2:
  *
- *     build/tests/bench/bench_generate [steps] [number of the model, from 1]
+ *     build/tests/bench/bench_generate [steps] [number of the model, from 1, or a model's file]
  *
  * Small models fit in a cache, and then it is the cache's bandwidth that counts: the buffer is read
  * over and over like the weights. */
@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 #include "bench_clock.h"
+#include "tensor/tensor_core.h"
 #include "tinylm/tinylm.h"
 
 static const struct {
@@ -208,11 +209,48 @@ static void measure(tlm_model_t *model, size_t weight_bytes, size_t context, int
     tlmi_free(buffer);
 }
 
+/* The bytes of all matrices, as a token reads them: a tied embedding is the output layer; of one that
+ * is not tied, a token reads one row. */
+static size_t bytes_per_token(const tlm_model_t *model)
+{
+    tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
+    tlm_tensor_t *const *tensors;
+    size_t n, bytes = 0;
+
+    check(tlm_model_get_options(&options, model));
+    check(tlm_model_parameters(&tensors, &n, model));
+    for (size_t i = options.tied_embeddings ? 0 : 1; i < n; i++) {
+        const tlmi_weight_t weight = tlmi_weight_of(tensors[i]);
+
+        bytes += (size_t)weight.rows * weight.row_bytes;
+    }
+    return bytes;
+}
+
+static void measure_file(const char *path, int steps)
+{
+    tlm_model_t *model;
+    size_t bytes;
+
+    check(tlm_model_open_for_inference(&model, NULL, NULL, path));
+    bytes = bytes_per_token(model);
+    printf("%s: %.1f MB of weights per token\n", path, 1e-6 * (double)bytes);
+    for (int32_t threads = 1; threads <= 2; threads++) {
+        check(tlm_set_num_threads(threads));
+        measure(model, bytes, 128, steps);
+    }
+    tlm_model_free(model);
+}
+
 int main(int argc, char **argv)
 {
     int steps = argc > 1 ? atoi(argv[1]) : 40;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc > 2 && atoi(argv[2]) == 0) {
+        measure_file(argv[2], steps);
+        return 0;
+    }
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
         tlm_tensor_t *embedding;

@@ -289,6 +289,39 @@ static tlm_status_t generator_add_(const void *options)
     return tlm_generator_add(&sequence, generator, prompt, 1, options);
 }
 
+/* With the defaults it goes as far as finding no tokenizer in them. */
+static tlm_status_t model_generate_text_(const void *options)
+{
+    static const uint32_t prompt[1];
+    char *text = NULL;
+    size_t size;
+    tlm_status_t status =
+        tlm_model_generate_text(&text, &size, NULL, model, prompt, 1, options, NULL, NULL);
+    tlm_free(text);
+    return status == TLM_ERR_STATE ? TLM_OK : status;
+}
+
+static tlm_status_t generator_extend_(const void *options)
+{
+    static const uint32_t prompt[1];
+    size_t sequence;
+    tlm_status_t status = tlm_generator_add(&sequence, generator, prompt, 1, NULL);
+
+    if (status == TLM_OK)
+        status = tlm_generator_stop(generator, sequence);
+    return status == TLM_OK ? tlm_generator_extend(generator, sequence, SIZE_MAX, NULL, 0, options)
+                            : status;
+}
+
+/* With the defaults it goes as far as finding no file. */
+static tlm_status_t generator_load_(const void *options)
+{
+    size_t sequence;
+    tlm_status_t status = tlm_generator_load(&sequence, generator, "no such file", options);
+
+    return status == TLM_ERR_NOT_FOUND ? TLM_OK : status;
+}
+
 static tlm_status_t model_cost_(const void *options)
 {
     tlm_cost_t cost = TLM_COST_INIT;
@@ -347,7 +380,10 @@ static const struct {
     {"tlm_model_cost", cost_, "tlm_cost_options_t"},
     {"tlm_model_cost", model_cost_, "tlm_model_options_t"},
     {"tlm_model_create", model_create_, "tlm_model_options_t"},
+    {"tlm_generator_extend", generator_extend_, "tlm_generate_options_t"},
+    {"tlm_generator_load", generator_load_, "tlm_generate_options_t"},
     {"tlm_model_generate", model_generate_, "tlm_generate_options_t"},
+    {"tlm_model_generate_text", model_generate_text_, "tlm_generate_options_t"},
     {"tlm_model_save_gguf", model_save_gguf_, "tlm_model_file_options_t"},
     {"tlm_model_save_hf", model_save_hf_, "tlm_model_file_options_t"},
     {"tlm_optimizer_add_adamw_group", optimizer_add_adamw_group_, "tlm_adamw_options_t"},

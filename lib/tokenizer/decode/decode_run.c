@@ -43,6 +43,7 @@ tlm_status_t tlmi_decode_run_create(tlmi_decode_run_t **out, const tlm_tokenizer
     run->tokenizer = tokenizer;
     run->decoder = decoder;
     run->keeps_bytes = keeps_bytes;
+    run->num_states = decoder->num_steps;
     tlm_status_t status = tlmi_added_token_bits(&run->added, tokenizer, false);
     if (status == TLM_OK)
         *out = run;
@@ -55,7 +56,7 @@ void tlmi_decode_run_free(tlmi_decode_run_t *run)
 {
     if (run == NULL)
         return;
-    for (size_t i = 0; i < run->decoder->num_steps; i++)
+    for (size_t i = 0; i < run->num_states; i++)
         tlmi_free(run->states[i].bytes);
     tlmi_free(run->added);
     tlmi_free(run->name);

@@ -82,6 +82,7 @@ typedef struct tlmi_decode_run {
     size_t name_capacity;
     uint8_t *text; /* the output, which the caller may take out */
     size_t size, capacity;
+    size_t num_states;          /* freeing must not look at the tokenizer, which may be gone */
     tlmi_step_state_t states[]; /* by step */
 } tlmi_decode_run_t;
 

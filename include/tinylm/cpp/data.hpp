@@ -17,7 +17,12 @@ struct token_batch {
     std::vector<std::uint32_t> inputs, targets;
 };
 
-TINYLM_DETAIL_OPTIONS(chat_data_options, tlm_chat_data_options_t, TLM_CHAT_DATA_OPTIONS_INIT)
+/** How conversations become ids; initialized to the defaults. */
+struct chat_data_options : tlm_chat_data_options_t {
+    chat_data_options() noexcept : tlm_chat_data_options_t(TLM_CHAT_DATA_OPTIONS_INIT)
+    {
+    }
+};
 
 /** Token ids, mapped or in memory. It never changes, so threads may share it. @since 0.2 */
 class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>

@@ -33,7 +33,6 @@ TINYLM_DETAIL_OPTIONS(schedule_options, tlm_schedule_options_t, TLM_SCHEDULE_OPT
 TINYLM_DETAIL_OPTIONS(cost_options, tlm_cost_options_t, TLM_COST_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(cost, tlm_cost_t, TLM_COST_INIT)
 TINYLM_DETAIL_OPTIONS(model_file_options, tlm_model_file_options_t, TLM_MODEL_FILE_OPTIONS_INIT)
-#undef TINYLM_DETAIL_OPTIONS
 
 struct generate_options {
     std::int64_t max_tokens = 256;

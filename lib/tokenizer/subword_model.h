@@ -120,7 +120,7 @@ static inline void tlmi_subword_free(tlmi_subword_model_t *model)
         model->kind->free(model);
 }
 
-/* ---- WordPiece: from the left, the longest token that matches ---- */
+/* ---- WordPiece: from the left, the longest token that matches; and WordLevel ---- */
 
 #define TLMI_WORDPIECE_MAX_CHARS 100 /* the usual max_input_chars_per_word */
 
@@ -131,9 +131,10 @@ typedef struct tlmi_wordpiece_options {
     size_t max_input_chars_per_word;       /* longer words are unknown */
     const uint8_t *is_added; /* [id]: not 0 if the token is only an added token, which the model
                                 does not know. NULL if there are none. Not kept */
+    bool is_word_level;      /* each word is one token or unknown; the prefix does not matter */
 } tlmi_wordpiece_options_t;
 
-extern const tlmi_subword_kind_t tlmi_wordpiece_kind;
+extern const tlmi_subword_kind_t tlmi_wordpiece_kind, tlmi_word_level_kind;
 
 /* Makes a model of a vocabulary, of which it keeps nothing. Error messages start with `what`. */
 tlm_status_t tlmi_wordpiece_model_create(tlmi_subword_model_t **out, const char *what,

@@ -1,5 +1,6 @@
 /* The first token of a word is searched for in a trie of all tokens, the others in a trie of the
- * tokens with the continuing prefix, from which it has been removed. */
+ * tokens with the continuing prefix, from which it has been removed. A WordLevel model is one without
+ * such tokens. */
 #include <string.h>
 
 #include "base/error.h"
@@ -98,6 +99,8 @@ static void free_model(tlmi_subword_model_t *base)
 
 const tlmi_subword_kind_t tlmi_wordpiece_kind = {
     .name = "WordPiece", .encode = encode, .free = free_model};
+const tlmi_subword_kind_t tlmi_word_level_kind = {
+    .name = "WordLevel", .encode = encode, .free = free_model};
 
 static bool is_known(const tlmi_wordpiece_options_t *options, uint32_t id)
 {
@@ -150,12 +153,15 @@ tlm_status_t tlmi_wordpiece_model_create(tlmi_subword_model_t **out, const char 
     wordpiece_model_t *model = tlmi_calloc(1, sizeof(*model), "a tokenizer");
     if (model == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    model->base.kind = &tlmi_wordpiece_kind;
+    model->base.kind = options->is_word_level ? &tlmi_word_level_kind : &tlmi_wordpiece_kind;
     model->unk_id = find_unk(vocabulary, options);
     model->max_chars = options->max_input_chars_per_word;
     TLMI_TRY_OR(fail, make_trie(&model->first, vocabulary, options, (tlm_bytes_t){NULL, 0}));
-    TLMI_TRY_OR(fail,
-                make_trie(&model->later, vocabulary, options, options->continuing_subword_prefix));
+    if (options->is_word_level)
+        TLMI_TRY_OR(fail, tlmi_trie_create(&model->later, NULL, 0));
+    else
+        TLMI_TRY_OR(fail, make_trie(&model->later, vocabulary, options,
+                                    options->continuing_subword_prefix));
     *out = &model->base;
     return TLM_OK;
 fail:

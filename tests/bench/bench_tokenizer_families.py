@@ -223,7 +223,8 @@ def make_files(folder, texts, installed):
     vocab, merges = (os.path.join(DATA, "gpt2_" + name) for name in ("vocab.json", "merges.txt"))
     if os.path.exists(vocab):
         tinylm.Tokenizer.from_files(vocab, merges).save_json(os.path.join(folder, "gpt2.json"))
-    lines = [line for text in texts.values() for line in text[:500000].decode(errors="ignore").split("\n")]
+    lines = [line[:1000] for text in texts.values()  # trainers of Unigram fail on long ones
+             for line in text[:500000].decode(errors="ignore").replace("<|endoftext|>", "\n").split("\n")]
     if "tokenizers" in installed:
         from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))

@@ -88,12 +88,15 @@ static tlm_status_t unigram_and_wordpiece(void)
 {
     static const double scores[NUM_TOKENS] = {0, -1, -2, -3, -4, -5, -6, -7};
     tlmi_unigram_options_t unigram = {scores, NUM_TOKENS, 0, true};
-    tlmi_wordpiece_options_t wordpiece = {token(0), {(const uint8_t *)"##", 2}, 1000, NULL};
+    tlmi_wordpiece_options_t wordpiece = {token(0), {(const uint8_t *)"##", 2}, 1000, NULL, false};
     tlmi_subword_model_t *model;
     tlm_status_t status;
 
     TRY(tlmi_unigram_model_create(&model, "oom", &vocabulary, &unigram));
     TRY(use(model));
+    TRY(tlmi_wordpiece_model_create(&model, "oom", &vocabulary, &wordpiece));
+    TRY(use(model));
+    wordpiece.is_word_level = true;
     TRY(tlmi_wordpiece_model_create(&model, "oom", &vocabulary, &wordpiece));
     TRY(use(model));
 done:

@@ -207,8 +207,8 @@ END_TEST
 
 START_TEST(wordpiece_gives_the_ids_of_tokenizers)
 {
-    tlmi_wordpiece_options_t options = {bytes_of("[UNK]"), bytes_of("##"), 8, NULL};
-    tlmi_wordpiece_options_t no_unk = {bytes_of("<unk>"), bytes_of("##"), 8, NULL};
+    tlmi_wordpiece_options_t options = {bytes_of("[UNK]"), bytes_of("##"), 8, NULL, false};
+    tlmi_wordpiece_options_t no_unk = {bytes_of("<unk>"), bytes_of("##"), 8, NULL, false};
     tlmi_vocabulary_t vocabulary;
     tlmi_subword_model_t *model;
 
@@ -366,7 +366,7 @@ START_TEST(time_is_linear_in_long_pretokens)
     const char *const *tokens = TOKENS("<unk>", "a", "aa", "aaaa", "aaaaaaaa");
     const char *const *merges = TOKENS("a", "a", "aa", "aa", "aaaa", "aaaa");
     tlmi_bpe_options_t bpe = {.unk_token = bytes_of("<unk>"), .fuse_unk = true};
-    tlmi_wordpiece_options_t wordpiece = {bytes_of("<unk>"), bytes_of(""), SIZE_MAX, NULL};
+    tlmi_wordpiece_options_t wordpiece = {bytes_of("<unk>"), bytes_of(""), SIZE_MAX, NULL, false};
     tlmi_unigram_options_t unigram = {scores, 5, 0, false};
     tlmi_pieces_t pieces = {singles, NULL, 5, 0, false};
     tlmi_vocabulary_t vocabulary;

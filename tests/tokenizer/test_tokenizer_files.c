@@ -199,7 +199,8 @@ START_TEST(what_json_files_ask_is_refused_by_name)
         const char *message;
         json_parts_t parts; /* NULL: as in plain_json */
     } cases[] = {
-        {TLM_ERR_UNSUPPORTED, "WordLevel", {.model = "\"type\":\"WordLevel\""}},
+        {TLM_ERR_UNSUPPORTED, "WordLevels", {.model = "\"type\":\"WordLevels\""}},
+        {TLM_ERR_FORMAT, "unk_token", {.model = "\"type\":\"WordLevel\""}},
         {TLM_ERR_FORMAT, "unk_token", {.model = "\"type\":\"WordPiece\""}},
         {TLM_ERR_FORMAT, "array \"vocab\"", {.model = "\"type\":\"Unigram\""}},
         {TLM_ERR_FORMAT, "dropout", {.model = "\"dropout\":1.5"}},

@@ -1,4 +1,4 @@
-/* The model of tokenizer.json: BPE, WordPiece or Unigram, and its tokens. */
+/* The model of tokenizer.json: BPE, WordPiece, WordLevel or Unigram, and its tokens. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -122,7 +122,8 @@ tlm_status_t tlmi_hf_read_vocab(tlmi_hf_file_t *file)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no object \"model\"", file->path);
     if (vocab == NULL)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: the model has no \"vocab\"", file->path);
-    if (!is_model(file, "BPE") && !is_model(file, "WordPiece") && !is_model(file, "Unigram"))
+    if (!is_model(file, "BPE") && !is_model(file, "WordPiece") && !is_model(file, "WordLevel") &&
+        !is_model(file, "Unigram"))
         return tlmi_hf_fail_unsupported(file, "model", model);
     file->is_byte_level = is_model(file, "BPE") &&
                           (tlmi_hf_has_byte_level(tlmi_json_member(file->root, "normalizer")) ||
@@ -325,6 +326,16 @@ static tlm_status_t make_wordpiece(tlmi_subword_model_t **out, const tlmi_hf_fil
     return tlmi_wordpiece_model_create(out, file->path, &tokenizer->vocabulary, &options);
 }
 
+static tlm_status_t make_word_level(tlmi_subword_model_t **out, const tlmi_hf_file_t *file,
+                                    const tlm_tokenizer_t *tokenizer)
+{
+    tlmi_wordpiece_options_t options = {
+        .max_input_chars_per_word = SIZE_MAX, .is_word_level = true, .is_added = file->is_added};
+
+    TLMI_TRY(tlmi_hf_string(&options.unk_token, file, "model", model_of(file), "unk_token"));
+    return tlmi_wordpiece_model_create(out, file->path, &tokenizer->vocabulary, &options);
+}
+
 static double power_of_ten(int exponent)
 {
     char text[16] = "1e";
@@ -408,6 +419,8 @@ tlm_status_t tlmi_hf_make_model(tlmi_subword_model_t **out, const tlmi_hf_file_t
 {
     if (is_model(file, "WordPiece"))
         return make_wordpiece(out, file, tokenizer);
+    if (is_model(file, "WordLevel"))
+        return make_word_level(out, file, tokenizer);
     if (is_model(file, "Unigram"))
         return make_unigram(out, file, tokenizer);
     return make_bpe(out, file, tokenizer, ignore_merges);

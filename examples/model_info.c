@@ -10,6 +10,8 @@
 typedef struct settings {
     uint64_t vocab_size, context, d_model, layers, heads, kv_heads, head_dim, d_ff;
     const char *norm, *position, *ffn, *qk_norm, *optimizer;
+    const char *weights, *freeze, *lora_targets;
+    uint64_t lora_rank;
     bool tied, checkpointing, full_attention;
     uint64_t batch, steps, threads;
     double rate, memory;
@@ -27,6 +29,8 @@ static settings_t read_settings(int argc, char **argv)
                     .ffn = "swiglu",
                     .qk_norm = "none",
                     .optimizer = "adamw",
+                    .weights = "float32",
+                    .lora_targets = "all-linear",
                     .batch = 8};
     const cli_option_t options[] = {
         {"vocab-size", CLI_COUNT, &s.vocab_size, "ids in the vocabulary", false},
@@ -47,6 +51,13 @@ static settings_t read_settings(int argc, char **argv)
         {"tied", CLI_FLAG, &s.tied, "the output projection is the embedding", false},
         {"batch", CLI_COUNT, &s.batch, "sequences per step", false},
         {"optimizer", CLI_STRING, &s.optimizer, "adamw, sgd or muon", false},
+        {"weights", CLI_STRING, &s.weights,
+         "type of weights that stay as they are: float16, bfloat16, q8_0, q4_0, q4_1, q4_k, q6_k",
+         false},
+        {"freeze", CLI_STRING, &s.freeze, "frozen parameters: patterns, separated by commas",
+         false},
+        {"lora-rank", CLI_COUNT, &s.lora_rank, "rank of adapters; 0: none", false},
+        {"lora-targets", CLI_STRING, &s.lora_targets, "layers with adapters", false},
         {"checkpointing", CLI_FLAG, &s.checkpointing,
          "recompute activations in backward: less memory, more time", false},
         {"full-attention", CLI_FLAG, &s.full_attention,
@@ -65,6 +76,7 @@ static settings_t read_settings(int argc, char **argv)
     cli_parse(argc, argv, &program);
     cli_check_range("context", s.context, 1, INT32_MAX);
     cli_check_range("batch", s.batch, 1, INT32_MAX);
+    cli_check_range("lora-rank", s.lora_rank, 0, INT32_MAX);
     cli_check_range("threads", s.threads, 0, TLM_MAX_THREADS);
     if (s.rate < 0.0 || s.memory < 0.0)
         cli_fail("--rate and --memory must not be negative");
@@ -99,11 +111,22 @@ static tlm_model_options_t model_options(const settings_t *s)
 static tlm_cost_options_t cost_options(const settings_t *s)
 {
     static const char *const optimizers[] = {"adamw", "sgd", "muon"};
+    static const char *const weights[] = {"float32", "float16", "bfloat16", "q8_0",
+                                          "q4_0",    "q4_1",    "q4_k",     "q6_k"};
+    static const int32_t types[] = {TLM_FLOAT32, TLM_FLOAT16, TLM_BFLOAT16, TLM_Q8_0,
+                                    TLM_Q4_0,    TLM_Q4_1,    TLM_Q4_K,     TLM_Q6_K};
+    static tlm_lora_options_t lora = TLM_LORA_OPTIONS_INIT; /* the result points to it */
     tlm_cost_options_t options = TLM_COST_OPTIONS_INIT;
 
     options.optimizer = cli_choose("optimizer", s->optimizer, optimizers, 3);
     options.batch = (int64_t)s->batch;
     options.checkpointing = s->checkpointing;
+    options.weights = types[cli_choose("weights", s->weights, weights, 8)];
+    options.frozen = s->freeze;
+    lora.rank = (int64_t)s->lora_rank;
+    lora.targets = s->lora_targets;
+    if (s->lora_rank > 0)
+        options.lora = &lora;
     options.counting = s->full_attention ? TLM_COUNT_FULL : TLM_COUNT_EXECUTED;
     return options;
 }

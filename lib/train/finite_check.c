@@ -23,8 +23,10 @@ static tlm_status_t check_tensor(const char *where, const char *what, const char
 
 tlm_status_t tlmi_check_finite(const char *where, const tlm_model_t *model)
 {
+    /* Weights of other types are not trained, so they are what they were. */
     for (size_t i = 0; i < model->num_parameters; i++)
-        TLMI_TRY(check_tensor(where, "", model->specs[i].name, model->parameters[i]));
+        if (model->parameters[i]->dtype == TLM_FLOAT32)
+            TLMI_TRY(check_tensor(where, "", model->specs[i].name, model->parameters[i]));
     for (size_t i = 0; i < model->num_parameters; i++)
         if (model->parameters[i]->grad != NULL)
             TLMI_TRY(check_tensor(where, "the gradient of ", model->specs[i].name,
@@ -35,5 +37,8 @@ tlm_status_t tlmi_check_finite(const char *where, const tlm_model_t *model)
 tlm_status_t tlm_model_check_finite(const tlm_model_t *model)
 {
     TLMI_REQUIRE("model_check_finite", model);
+    for (size_t i = 0; i < model->num_parameters; i++)
+        TLMI_TRY(
+            tlmi_check_float("model_check_finite", model->specs[i].name, model->parameters[i]));
     return tlmi_check_finite("model_check_finite", model);
 }

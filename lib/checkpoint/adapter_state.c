@@ -83,6 +83,27 @@ static tlm_status_t set_layers(tlmi_json_t *object, const tlm_model_t *model)
     return status;
 }
 
+/* Lists the names of parameters that are trained or not as those of their kind usually are not: of the
+ * model's own, which are `trained`, or of adapters, which are not. */
+static tlm_status_t set_names(tlmi_json_t *object, const char *key, const tlm_model_t *model,
+                              bool trained)
+{
+    tlmi_json_t *list = tlmi_json_new_array();
+    tlm_status_t status = list == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+
+    for (size_t i = 0; status == TLM_OK && i < model->num_parameters; i++) {
+        const char *name = model->specs[i].name;
+
+        if ((model->specs[i].role == TLMI_BASE) == trained &&
+            model->parameters[i]->requires_grad == trained)
+            status = tlmi_json_append(list, tlmi_json_new_string(name, strlen(name)));
+    }
+    if (status == TLM_OK)
+        return tlmi_json_set(object, key, list);
+    tlmi_json_free(list);
+    return status;
+}
+
 tlm_status_t tlmi_adapter_state_write(tlmi_json_t **out, tlm_model_t *model)
 {
     const tlm_lora_options_t *lora = &model->lora;
@@ -102,6 +123,8 @@ tlm_status_t tlmi_adapter_state_write(tlmi_json_t **out, tlm_model_t *model)
     TLMI_TRY_OR(
         fail, tlmi_json_set(object, "rank_stabilized", tlmi_json_new_bool(lora->rank_stabilized)));
     TLMI_TRY_OR(fail, set_layers(object, model));
+    TLMI_TRY_OR(fail, set_names(object, "trained", model, true));
+    TLMI_TRY_OR(fail, set_names(object, "frozen", model, false));
     TLMI_TRY_OR(fail, set_base(object, model));
     *out = object;
     return TLM_OK;
@@ -171,8 +194,9 @@ static tlm_status_t read_layer(layer_t *out, const tlmi_json_t *item, const tlm_
         !tlmi_json_get_number(tlmi_json_member(item, "scale"), &out->scale) || out->rank <= 0 ||
         out->rank > INT32_MAX)
         return tlmi_fail(TLM_ERR_FORMAT, "%s: a layer of the adapters is incomplete", path);
+    tlmi_module_t module;
     for (size_t i = 0; i < model->shape.num_parameters; i++)
-        if (strcmp(model->specs[i].name, name) == 0 && model->specs[i].ndim == 2) {
+        if (strcmp(model->specs[i].name, name) == 0 && tlmi_module_of(&module, model, i, NULL)) {
             out->index = i;
             return TLM_OK;
         }
@@ -290,7 +314,39 @@ static tlm_status_t read_options(tlm_lora_options_t *out, const tlmi_json_t *sta
     return tlmi_lora_options_read(out, path, out);
 }
 
-static tlm_status_t add_adapters(tlm_model_t *model, const tlmi_json_t *state, const char *path)
+/* Fails unless the file holds B of a layer, before memory is taken for it. */
+static tlm_status_t check_layer(const layer_t *layer, const tlm_model_t *model,
+                                const tlmi_safetensors_t *file, const char *path)
+{
+    const tlmi_parameter_spec_t *spec = &model->specs[layer->index];
+    char name[sizeof(spec->name) + sizeof("lora_B.weight")];
+
+    snprintf(name, sizeof(name), "%.*slora_B.weight", (int)(strlen(spec->name) - strlen("weight")),
+             spec->name);
+    const tlmi_st_tensor_t *b = tlmi_safetensors_find(file, name);
+    if (b != NULL && b->ndim == 2 && b->shape[0] == spec->shape[0] && b->shape[1] == layer->rank)
+        return TLM_OK;
+    return tlmi_fail(TLM_ERR_FORMAT, "%s: the checkpoint has no tensor '%s' of rank %" PRId64, path,
+                     name, layer->rank);
+}
+
+/* Trains or freezes the parameters that a list names. */
+static tlm_status_t apply_names(tlm_model_t *model, const tlmi_json_t *list, bool frozen,
+                                const char *path)
+{
+    const char *name;
+    size_t size;
+
+    for (size_t i = 0; i < tlmi_json_size(list); i++) {
+        if (!tlmi_json_get_string(tlmi_json_item(list, i), &name, &size))
+            return tlmi_fail(TLM_ERR_FORMAT, "%s: a name of a parameter is not a text", path);
+        TLMI_TRY(tlm_model_set_frozen(model, name, frozen));
+    }
+    return TLM_OK;
+}
+
+static tlm_status_t add_adapters(tlm_model_t *model, const tlmi_json_t *state,
+                                 const tlmi_safetensors_t *file, const char *path)
 {
     const size_t n = model->shape.num_parameters;
     const tlmi_json_t *list = tlmi_json_member(state, "layers");
@@ -306,11 +362,14 @@ static tlm_status_t add_adapters(tlm_model_t *model, const tlmi_json_t *state, c
     TLMI_TRY_OR(done, read_options(&options, state, path));
     for (size_t i = 0; i < tlmi_json_size(list); i++) {
         TLMI_TRY_OR(done, read_layer(&layer, tlmi_json_item(list, i), model, path));
+        TLMI_TRY_OR(done, check_layer(&layer, model, file, path));
         chosen[layer.index] = true;
         ranks[layer.index] = layer.rank;
         scales[layer.index] = layer.scale;
     }
-    status = tlmi_model_add_adapters(model, &options, chosen, ranks, scales);
+    TLMI_TRY_OR(done, tlmi_model_add_adapters(model, &options, chosen, ranks, scales));
+    TLMI_TRY_OR(done, apply_names(model, tlmi_json_member(state, "trained"), false, path));
+    status = apply_names(model, tlmi_json_member(state, "frozen"), true, path);
 done:
     tlmi_free(chosen);
     tlmi_free(ranks);
@@ -326,7 +385,7 @@ tlm_status_t tlmi_adapter_state_add(tlm_model_t *model, const tlmi_safetensors_t
     TLMI_TRY(parse(&state, file, path));
     if (state == NULL)
         return TLM_OK;
-    tlm_status_t status = add_adapters(model, state, path);
+    tlm_status_t status = add_adapters(model, state, file, path);
     tlmi_json_free(state);
     return status;
 }

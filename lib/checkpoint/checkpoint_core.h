@@ -75,11 +75,12 @@ tlm_status_t tlmi_adapter_state_add(tlm_model_t *model, const tlmi_safetensors_t
 tlm_status_t tlmi_adapter_state_compare(const tlmi_safetensors_t *file, tlm_model_t *model,
                                         bool exact, const char *path);
 
-/* Whether a checkpoint of the model holds the parameter: of one with adapters, only what is
+/* Whether a checkpoint of the model holds the parameter: of one with adapters, those and what else is
  * trained. */
 static inline bool tlmi_checkpoint_holds(const tlm_model_t *model, size_t index)
 {
-    return model->adapters == NULL || tlm_tensor_requires_grad(model->parameters[index]);
+    return model->adapters == NULL || model->specs[index].role != TLMI_BASE ||
+           tlm_tensor_requires_grad(model->parameters[index]);
 }
 
 /* ---- A model's options as a JSON object ------------------------------------------------- */

@@ -109,7 +109,7 @@ tlmi_fingerprint_t tlmi_model_fingerprint(tlm_model_t *model)
         return model->fingerprint;
     tlmi_crc64_init(&values);
     tlmi_crc64_init(&types);
-    for (size_t i = 0; i < model->num_parameters; i++)
+    for (size_t i = 0; i < model->shape.num_parameters; i++)
         if (!model->parameters[i]->requires_grad)
             add_parameter(&values, &types, model, i);
     model->fingerprint =

@@ -181,7 +181,7 @@ tlm_status_t tlmi_model_add_adapters(tlm_model_t *model, const tlm_lora_options_
 tlm_status_t tlmi_lora_options_read(tlm_lora_options_t *known, const char *function,
                                     const tlm_lora_options_t *options);
 
-/* Checksums of all parameters that are not trained. They are computed once; what is written to the
+/* Checksums of all parameters that are not trained, adapters aside. They are computed once; what is written to the
  * parameters later does not count. */
 tlmi_fingerprint_t tlmi_model_fingerprint(tlm_model_t *model);
 

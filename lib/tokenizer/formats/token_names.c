@@ -37,13 +37,29 @@ static tlm_status_t check_special(tlmi_token_names_t *names, size_t index, const
                      id);
 }
 
+/* Byte-level BPE, whose vocabulary may lack bytes: those are dropped from texts, which both formats can
+ * say. An unk_token is part of a tokenizer.json that was read. */
+static tlm_status_t require_bytes(const tlmi_bpe_model_t **out, const char *what,
+                                  const tlm_tokenizer_t *tokenizer)
+{
+    const tlmi_bpe_model_t *model = tlmi_tokenizer_bpe(tokenizer);
+    const tlmi_bpe_symbols_t *symbols = model == NULL ? NULL : &model->symbols;
+
+    if (symbols == NULL || !symbols->is_byte_level || model->merges.shares_ranks ||
+        symbols->map_of[TLMI_NUM_PLACES - 1] != &symbols->maps[0] ||
+        (tokenizer->source == NULL && (symbols->lacks_unk || symbols->unk_id != TLMI_NO_TOKEN)))
+        return tlmi_tokenizer_require_bpe(out, what, tokenizer);
+    *out = model;
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_token_names_init(tlmi_token_names_t *names, const tlm_tokenizer_t *tokenizer,
                                    const char *what)
 {
     size_t n = tlmi_special_tokens_count(tokenizer->special);
 
     *names = (tlmi_token_names_t){.tokenizer = tokenizer};
-    TLMI_TRY(tlmi_tokenizer_require_bpe(&names->model, what, tokenizer));
+    TLMI_TRY(require_bytes(&names->model, what, tokenizer));
     names->is_raw =
         tlmi_calloc(tokenizer->vocabulary.size, sizeof(*names->is_raw), "special tokens");
     if (names->is_raw == NULL)

@@ -2,13 +2,13 @@
 """Generation beside llama.cpp on the same GGUF file: one sequence, a token at a time, and prompts.
 
     python3 -m venv .venv-bench && .venv-bench/bin/pip install cyllama==0.2.18 numpy
-    PYTHONPATH=examples/python .venv-bench/bin/python tests/bench/bench_generate.py build/lib/libtinylm.so [FILE.gguf ...]
+    PYTHONPATH=examples/python .venv-bench/bin/python tests/bench/bench_generate.py build/lib/libtinylm.so [FILE ...]
 
-Without a file, a model of random float32 weights is made (--shape). Both programs run in one process and take turns of a
-few tokens, so that they meet the same machine; of each pair of turns the ratio counts, and its median is printed. With one
-thread the seconds are those of the processor (of the thread), which other programs do not change; with more, those of
-the clock. Both take the likeliest token; of float32 files all tokens must agree. llama.cpp's time is that of its decode
-alone, ours includes the choice of the token. Memory is the most that a process of its own had in memory, files included.
+Without a file, a model of random float32 weights is made (--shape). Both programs run in one process and take turns
+of a few tokens, so that they meet the same machine; of each pair of turns the ratio counts, and its median is
+printed. With one thread the seconds are those of the processor (of the thread), which other programs do not change;
+with more, those of the clock. Both take the likeliest token. llama.cpp's time is that of its decode alone, ours
+includes the choice of the token. Memory is the most that a process of its own had in memory, files included.
 """
 import argparse
 import importlib.util
@@ -190,6 +190,8 @@ def main():
             for threads in arguments.threads:
                 for of, ratio, same in compare(path, threads, arguments.rounds, arguments.prompt):
                     print("| %s | %d | %s | %s | %s |" % (name, threads, of, ratio, same), flush=True)
+                    if not arguments.files and same and len(set(same.split(" of "))) > 1:
+                        sys.exit("the tokens differ from number %s on" % same.split(" of ", maxsplit=1)[0])
             sizes = [memory(arguments.library, one, path, arguments.rounds) for one in RUNS]
             print("| %s | | memory, MB | %.0f | %.0f | %.2f | |" % (name, *sizes, sizes[1] / sizes[0]), flush=True)
 

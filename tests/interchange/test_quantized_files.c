@@ -207,6 +207,60 @@ START_TEST(what_no_block_holds_is_refused)
 }
 END_TEST
 
+/* ---- Types of tensors ---------------------------------------------------------------------- */
+
+/* Where the number of the type of output.weight is, behind its length, name and two dimensions. */
+static size_t type_place(const unsigned char *bytes, size_t size)
+{
+    static const char name[] = "\r\0\0\0\0\0\0\0output.weight";
+    const unsigned char *found = memmem(bytes, size, name, sizeof(name) - 1);
+
+    ck_assert_ptr_nonnull(found);
+    return (size_t)(found - bytes) + sizeof(name) - 1 + 4 + 2 * 8;
+}
+
+/* Every number of a type, in the last tensor, with bytes that suffice for each: read, or refused by the tensor's
+ * name, and the type's. */
+START_TEST(every_type_is_read_or_refused)
+{
+    static const uint32_t read[] = {0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 15, 28, 30};
+    tlm_model_options_t small = shape;
+    tlm_model_t *model, *opened;
+    size_t size;
+
+    small.num_layers = 1;
+    model = make_model(&small);
+    ASSERT_OK(tlm_model_save_gguf(model, NULL, test_path("types"), NULL));
+    unsigned char *bytes = read_bytes(test_path("types"), &size);
+    const size_t place = type_place(bytes, size), spare = (size_t)264 * 256 * 8;
+    bytes = realloc(bytes, size + spare);
+    memset(bytes + size, 0, spare);
+    for (uint32_t type = 0; type < 70; type++) {
+        const uint32_t number = type < 64 ? type : UINT32_MAX << (type - 64);
+        bool is_read = false;
+
+        for (size_t i = 0; i < sizeof(read) / sizeof(read[0]); i++)
+            is_read = is_read || read[i] == number;
+        memcpy(bytes + place, &number, sizeof(number));
+        write_bytes(test_path("types"), bytes, size + spare);
+        for (int keep = 0; keep < 2; keep++) {
+            tlm_status_t status = (keep == 0 ? tlm_model_open : tlm_model_open_for_inference)(
+                &opened, NULL, NULL, test_path("types"));
+            if (is_read) {
+                ASSERT_OK(status);
+                tlm_model_free(opened);
+                continue;
+            }
+            ck_assert_int_eq(status, TLM_ERR_UNSUPPORTED);
+            ck_assert_msg(strstr(tlm_error_message(), "'output.weight' is of type ") != NULL, "%s",
+                          tlm_error_message());
+        }
+    }
+    free(bytes);
+    tlm_model_free(model);
+}
+END_TEST
+
 /* ---- Keys of another file ------------------------------------------------------------------ */
 
 static bool has_key(const tlmi_gguf_t *file, const char *key)
@@ -279,6 +333,7 @@ int main(void)
     tcase_add_test(tcase, threads_do_not_matter);
     tcase_add_test(tcase, quantized_models_are_quantized_again);
     tcase_add_test(tcase, what_no_block_holds_is_refused);
+    tcase_add_test(tcase, every_type_is_read_or_refused);
     tcase_add_test(tcase, keys_are_copied);
     suite_add_tcase(suite, tcase);
     int status = run_suite(suite, CK_FORK_GETENV);

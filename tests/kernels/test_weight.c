@@ -116,6 +116,49 @@ static void check_quantized(const float *expected, const float *x, int64_t m,
     free(actual);
 }
 
+/* The largest error of products with quantized x, as a part of the largest product; the exact ones are
+ * sums in double of the weight's values. */
+static double error_of_quantized(const tlmi_weight_t *weight, const float *values, uint32_t seed)
+{
+    const int64_t rows = weight->rows, n = weight->columns;
+    float *x = random_floats(n, seed), *room = random_floats(n, 1), *out = random_floats(rows, 1);
+    tlmi_quantized_rows_t quantized;
+    double error = 0.0, largest = 0.0;
+
+    tlmi_quantize_rows(&quantized, room, x, 1, n);
+    tlmi_weight_dots(out, rows, x, n, 1, &quantized, weight, 0, rows);
+    for (int64_t r = 0; r < rows; r++) {
+        double exact = 0.0;
+
+        for (int64_t i = 0; i < n; i++)
+            exact += (double)x[i] * (double)values[r * n + i];
+        error = fmax(error, fabs((double)out[r] - exact));
+        largest = fmax(largest, fabs(exact));
+    }
+    free(x);
+    free(room);
+    free(out);
+    return error / largest;
+}
+
+/* docs/quantization.md gives this figure. */
+START_TEST(integers_are_close)
+{
+    void *data;
+    float *values;
+    const tlmi_weight_t weight = make_weight(&data, &values, types[_i], 300, 1536);
+    double error = 0.0;
+
+    for (uint32_t seed = 1; seed <= 20 && tlmi_weight_takes_quantized(&weight); seed++)
+        error = fmax(error, error_of_quantized(&weight, values, seed));
+    if (getenv("TINYLM_PRINT_ERRORS") != NULL)
+        printf("%s: %.2g of the largest\n", tlmi_dtype_name(types[_i]), error);
+    ck_assert_msg(error <= 2.5e-5, "%s: %g", tlmi_dtype_name(types[_i]), error);
+    free(data);
+    free(values);
+}
+END_TEST
+
 /* All ways to use a weight, for some x. */
 static void check_weight(int32_t dtype, int64_t m, int64_t rows, int64_t columns)
 {
@@ -205,6 +248,7 @@ int main(void)
     TCase *tcase = tcase_create("weight");
 
     tcase_add_loop_test(tcase, products_are_those_of_the_values, 0, NUM_TYPES);
+    tcase_add_loop_test(tcase, integers_are_close, 0, NUM_TYPES);
     tcase_add_loop_test(tcase, all_values_of_16_bits, 1, 3);
     suite_add_tcase(suite, tcase);
     return run_suite(suite, CK_FORK_GETENV);

@@ -289,7 +289,8 @@ class _CostOptions(_Options):
     _fields_ = [("size", c_size_t), ("batch", c_int64), ("time", c_int64), ("optimizer", c_int32),
                 ("counting", c_int32), ("checkpointing", c_bool), ("reserved", c_uint8 * 7),
                 ("frozen", c_char_p), ("lora", POINTER(_LoraOptions)), ("weights", c_int32),
-                ("reserved2", c_uint8 * 4)]
+                ("reserved2", c_uint8 * 4), ("accumulation", c_uint64), ("num_ranks", c_int32),
+                ("reserved3", c_uint8 * 4)]
 
 
 class _Cost(ctypes.Structure):

@@ -188,6 +188,16 @@ static tlm_status_t check_cost_options(tlm_cost_options_t *asked,
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "model_cost: counting %" PRId32 " is not in 0 .. %d", asked->counting,
                          TLM_COUNT_FULL);
+    if (asked->accumulation == 0)
+        asked->accumulation = 1;
+    if (asked->num_ranks == 0)
+        asked->num_ranks = 1;
+    if (asked->num_ranks < 0 || asked->accumulation > INT32_MAX ||
+        asked->accumulation % (uint64_t)asked->num_ranks != 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "model_cost: num_ranks %" PRId32
+                         " is not a divisor of accumulation %" PRIu64 ", or that is more than %d",
+                         asked->num_ranks, asked->accumulation, INT32_MAX);
     if (asked->batch == 0)
         asked->batch = 1;
     if (asked->time == 0)
@@ -213,13 +223,12 @@ static bool bytes_fit(const tlm_model_options_t *options, const tlmi_model_shape
 
 /* ---- Memory ----------------------------------------------------------------------------- */
 
-/* Runs one step. *activations gets the bytes that its forward pass keeps, including the gradient of
- * the output projection, which the loss computes in forward. */
-static tlm_status_t run_dry_step(size_t *activations, tlm_model_t *model,
-                                 tlm_optimizer_t *optimizer, const tlm_cost_options_t *asked,
-                                 const tlmi_memory_tracker_t *tracker)
+/* Runs forward and backward of a batch. *activations gets the bytes that its forward pass keeps,
+ * including the gradient of the output projection, which the loss computes in forward. */
+static tlm_status_t run_dry_batch(size_t *activations, tlm_model_t *model,
+                                  const tlm_cost_options_t *asked,
+                                  const tlmi_memory_tracker_t *tracker)
 {
-    tlm_optimizer_zero_grad(optimizer);
     size_t before = tracker->stats.live_bytes;
     const uint32_t unread = 0; /* a dry run does not read the ids */
     tlm_tensor_t *loss;
@@ -227,7 +236,46 @@ static tlm_status_t run_dry_step(size_t *activations, tlm_model_t *model,
     *activations = tracker->stats.live_bytes - before;
     tlm_status_t status = tlm_tensor_backward(loss, NULL);
     tlm_tensor_free(loss);
+    return status;
+}
+
+/* A step as tlmi_sum_gradients takes it where it keeps the most: before the last batch of a tree of
+ * `depth` levels, with the gradients of as many subtrees. */
+static tlm_status_t run_dry_step(size_t *activations, tlm_model_t *model,
+                                 tlm_optimizer_t *optimizer, int32_t depth,
+                                 const tlm_cost_options_t *asked,
+                                 const tlmi_memory_tracker_t *tracker)
+{
+    const size_t n = optimizer->num_parameters;
+    tlm_tensor_t **kept =
+        tlmi_calloc((size_t)depth * n, sizeof(*kept), "the gradients of a dry run");
+    tlm_status_t status = kept == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
+
+    tlm_optimizer_zero_grad(optimizer);
+    for (int32_t level = 0; level < depth && status == TLM_OK; level++) {
+        status = run_dry_batch(activations, model, asked, tracker);
+        for (size_t i = 0; i < n; i++) {
+            kept[(size_t)level * n + i] = optimizer->parameters[i].tensor->grad;
+            optimizer->parameters[i].tensor->grad = NULL;
+        }
+    }
+    if (status == TLM_OK)
+        status = run_dry_batch(activations, model, asked, tracker);
+    for (size_t i = 0; kept != NULL && i < (size_t)depth * n; i++)
+        tlm_tensor_free(kept[i]);
+    tlmi_free(kept);
     return status == TLM_OK ? tlm_optimizer_step(optimizer) : status;
+}
+
+/* Levels of the tree of a rank's batches. */
+static int32_t tree_depth(const tlm_cost_options_t *asked)
+{
+    const uint64_t batches = asked->accumulation / (uint64_t)asked->num_ranks;
+    int32_t depth = 0;
+
+    while ((uint64_t)1 << depth < batches)
+        depth++;
+    return depth;
 }
 
 static double count_optimizer_flops(const tlm_optimizer_t *optimizer)
@@ -287,13 +335,15 @@ static tlm_status_t run_dry_steps(tlm_cost_t *cost, const tlm_model_options_t *o
     TLMI_TRY_OR(done, tlmi_optimizer_kinds[asked->optimizer]->create(&optimizer));
     TLMI_TRY_OR(done, tlm_optimizer_add_model(optimizer, model, 0, NULL));
     for (int32_t step = 0; step < STEPS; step++)
-        TLMI_TRY_OR(done, run_dry_step(&activations, model, optimizer, asked, tracker));
+        TLMI_TRY_OR(
+            done, run_dry_step(&activations, model, optimizer, tree_depth(asked), asked, tracker));
     cost->activation_bytes =
         activations - (tlmi_model_output(model)->requires_grad ? tlmi_buffer_capacity(output) : 0);
-    cost->optimizer_bytes = tracker->lasting_bytes;
+    const size_t states = tracker->lasting_bytes / (size_t)asked->num_ranks;
+    cost->optimizer_bytes = states;
     cost->optimizer_flops = count_optimizer_flops(optimizer);
-    cost->step_live_bytes = tracker->stats.peak_live_bytes + tracker->lasting_bytes;
-    cost->step_peak_bytes = tracker->peak_held_bytes + tracker->lasting_bytes;
+    cost->step_live_bytes = tracker->stats.peak_live_bytes + states;
+    cost->step_peak_bytes = tracker->peak_held_bytes + states;
 done:
     tlm_optimizer_free(optimizer);
     tlm_model_free(model);

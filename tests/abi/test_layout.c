@@ -148,7 +148,7 @@ FIELD(tlm_model_options_t, logit_softcap, 216, 8);
 FIELD(tlm_model_options_t, output_init, 224, 4);
 FIELD(tlm_model_options_t, reserved, 228, 4);
 
-SIZE(tlm_cost_options_t, 64);
+SIZE(tlm_cost_options_t, 80);
 FIELD(tlm_cost_options_t, size, 0, 8);
 FIELD(tlm_cost_options_t, batch, 8, 8);
 FIELD(tlm_cost_options_t, time, 16, 8);
@@ -160,6 +160,9 @@ FIELD(tlm_cost_options_t, frozen, 40, 8);
 FIELD(tlm_cost_options_t, lora, 48, 8);
 FIELD(tlm_cost_options_t, weights, 56, 4);
 FIELD(tlm_cost_options_t, reserved2, 60, 4);
+FIELD(tlm_cost_options_t, accumulation, 64, 8);
+FIELD(tlm_cost_options_t, num_ranks, 72, 4);
+FIELD(tlm_cost_options_t, reserved3, 76, 4);
 
 SIZE(tlm_lora_options_t, 56);
 FIELD(tlm_lora_options_t, size, 0, 8);

@@ -386,6 +386,24 @@ START_TEST(test_checkpointing_trades_memory_for_operations)
 }
 END_TEST
 
+/* 8 batches of 2 ranks: 4 each, whose tree has two levels. */
+START_TEST(test_batches_and_ranks)
+{
+    tlm_model_options_t model = gpt2_xl(64);
+    tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
+    tlm_cost_t one = TLM_COST_INIT, shared = TLM_COST_INIT;
+
+    ck_assert_int_eq(tlm_model_cost(&one, &model, &asked), TLM_OK);
+    asked.accumulation = 8;
+    asked.num_ranks = 2;
+    ck_assert_int_eq(tlm_model_cost(&shared, &model, &asked), TLM_OK);
+    ck_assert_uint_eq(shared.optimizer_bytes, one.optimizer_bytes / 2);
+    const uint64_t kept = shared.step_live_bytes + one.optimizer_bytes / 2 - one.step_live_bytes;
+    ck_assert_uint_ge(kept, 2 * one.gradient_bytes);
+    ck_assert_uint_lt(kept, 2 * one.gradient_bytes + one.gradient_bytes / 4);
+}
+END_TEST
+
 /* ---- Dry runs ----------------------------------------------------------------------------- */
 
 START_TEST(test_telling_takes_no_memory)
@@ -525,6 +543,9 @@ START_TEST(test_refuses_nonsense)
     asked = (tlm_cost_options_t)TLM_COST_OPTIONS_INIT;
     asked.batch = INT64_MAX;
     check_refused(TLM_ERR_INVALID_ARGUMENT, "too large", &model, &asked);
+    asked = (tlm_cost_options_t)TLM_COST_OPTIONS_INIT;
+    asked.num_ranks = 3;
+    check_refused(TLM_ERR_INVALID_ARGUMENT, "num_ranks 3 is not a divisor", &model, &asked);
     cost.size = 0;
     ck_assert_int_eq(tlm_model_cost(&cost, &model, NULL), TLM_ERR_INVALID_ARGUMENT);
 }
@@ -558,6 +579,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_parts_sum_up, 0, NUM_SETTINGS);
     tcase_add_loop_test(tcase, test_state_is_that_of_a_real_optimizer, 0, NUM_SETTINGS);
     tcase_add_test(tcase, test_gpt2_xl_by_hand);
+    tcase_add_test(tcase, test_batches_and_ranks);
     tcase_add_test(tcase, test_checkpointing_trades_memory_for_operations);
     tcase_add_test(tcase, test_telling_takes_no_memory);
     tcase_add_test(tcase, test_telling_beside_training);

@@ -3,12 +3,14 @@
  * asks for something else is refused with its value. */
 #include "interchange/adapter_files.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/glob.h"
+#include "base/number.h"
 
 /* ---- Keys ------------------------------------------------------------------------------- */
 
@@ -185,8 +187,9 @@ tlm_status_t tlmi_adapter_config_scale(double *out, const tlmi_adapter_config_t 
     const double alpha = look_up(alphas, module, config->alpha);
 
     if (own != (double)rank)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: the rank of '%s' is %.0f, but its tensors have %lld",
-                         path, module, own, (long long)rank);
+        return tlmi_fail(TLM_ERR_FORMAT,
+                         "%s: the rank of '%s' is %s, but its tensors have %" PRId64, path, module,
+                         TLMI_G(own), rank);
     *out = alpha / (config->rank_stabilized ? sqrt((double)rank) : (double)rank);
     return TLM_OK;
 }

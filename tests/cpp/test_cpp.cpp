@@ -592,6 +592,17 @@ void test_checkpoints(const std::string &folder)
     }
     EXPECT(throws(TLM_ERR_NOT_FOUND, "", [&] { (void)tinylm::open_model(folder + "/none"); }));
 
+    tinylm::checkpoint_options told;
+    tinylm::tokenizer tokenizer = train_tokenizer();
+    tinylm::model_options wide = small_model();
+    wide.vocab_size = tokenizer.vocab_size();
+    told.tokenizer = tokenizer.get();
+    tinylm::save_checkpoint(tinylm::model(wide), 1, folder + "/told", told);
+    EXPECT(tinylm::checkpoint_tokenizer(folder + "/told").vocab_size() == tokenizer.vocab_size());
+    EXPECT(!!tinylm::open_model(folder + "/told").tokenizer);
+    EXPECT(!tinylm::open_model(folder + "/told", false, false).tokenizer);
+    EXPECT(!tinylm::checkpoint_tokenizer(folder + "/weights"));
+
     tinylm::save_checkpoint_in(model, adamw, 1, folder + "/kept", 0, {"{\"a\":1}", 2.5});
     tinylm::save_checkpoint_in(model, adamw, 2, folder + "/kept", 1, {"", 3.5});
     EXPECT(tinylm::load_checkpoint(model, adamw, tinylm::latest_checkpoint(folder + "/kept")) == 2);

@@ -1020,6 +1020,21 @@ class OptimizerTest(unittest.TestCase):
         self.assertEqual(self.model.num_elements, sum(math.prod(p.shape) for p in
                                                       self.model.parameters().values()))
 
+    def test_tokenizers_in_checkpoints(self):
+        tokenizer = tinylm.Tokenizer.train("the cat sat on the mat", vocab_size=260, special_tokens=["<end>"])
+        model = tinylm.Model.create(260, 8, 4, 1, 1, d_ff=4)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "checkpoint")
+            model.save(path, tokenizer=tokenizer)
+            model.save_in(os.path.join(folder, "run"), iteration=3, tokenizer=tokenizer)
+            for at in (path, os.path.join(folder, "run")):
+                with_it = tinylm.Model.open(at)[1]
+                self.assertEqual(with_it.encode("the mat<end>"), tokenizer.encode("the mat<end>"))
+                self.assertIsNone(tinylm.Model.open(at, tokenizer=False)[1])
+            self.assertEqual(tinylm.checkpoint_tokenizer(path).vocab_size, 260)
+            model.save(path)
+            self.assertIsNone(tinylm.checkpoint_tokenizer(path))
+
     def test_checkpoints_in_a_directory(self):
         with tempfile.TemporaryDirectory() as folder:
             directory = os.path.join(folder, "run")

@@ -217,36 +217,43 @@ def find_file(path, folder):
     return found if found and os.path.exists(found) else None
 
 
-def make_files(folder, texts, installed):
-    """GPT-2's tokenizer.json, and models trained on the texts, of which no package has a real one."""
+def make_files(folder, texts, wanted, installed):
+    """GPT-2's tokenizer.json, and models trained on the texts, of which no package has a real one; of these files,
+    those that are wanted."""
     import tinylm
     vocab, merges = (os.path.join(DATA, "gpt2_" + name) for name in ("vocab.json", "merges.txt"))
-    if os.path.exists(vocab):
+    if "gpt2.json" in wanted and os.path.exists(vocab):
         tinylm.Tokenizer.from_files(vocab, merges).save_json(os.path.join(folder, "gpt2.json"))
-    lines = [line[:1000] for text in texts.values()  # trainers of Unigram fail on long ones
+    lines = [" ".join(word for word in line.split() if len(word) < 30)[:1000] for text in texts.values()
              for line in text[:500000].decode(errors="ignore").replace("<|endoftext|>", "\n").split("\n")]
-    if "tokenizers" in installed:
-        from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    if "tokenizers" in installed and "wordpiece.json" in wanted:
+        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
         tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
         tokenizer.train_from_iterator(lines, trainers.WordPieceTrainer(
             vocab_size=16000, special_tokens=["[UNK]"], show_progress=False))
         tokenizer.save(os.path.join(folder, "wordpiece.json"))
-        tokenizer = Tokenizer(models.Unigram())
+    if "sentencepiece" in installed and ("unigram.model" in wanted or "unigram.json" in wanted):
+        train_unigram(folder, lines, "tokenizers" in installed)
+
+
+def train_unigram(folder, lines, has_tokenizers):
+    """A model of SentencePiece, and a tokenizer.json with its pieces."""
+    import io
+    import sentencepiece
+    model, path = io.BytesIO(), os.path.join(folder, "unigram.model")
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(filter(None, lines)), model_writer=model,
+                                             vocab_size=16000, hard_vocab_limit=False, minloglevel=2)
+    with open(path, "wb") as file:
+        file.write(model.getvalue())
+    if has_tokenizers:
+        from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+        trained = sentencepiece.SentencePieceProcessor(model_file=path)
+        pieces = [(trained.id_to_piece(i), trained.get_score(i)) for i in range(trained.get_piece_size())]
+        tokenizer = Tokenizer(models.Unigram(pieces, trained.unk_id(), False))
         tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
         tokenizer.decoder = decoders.Metaspace()
-        tokenizer.train_from_iterator(lines, trainers.UnigramTrainer(
-            vocab_size=16000, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False))
         tokenizer.save(os.path.join(folder, "unigram.json"))
-    if "sentencepiece" in installed:
-        import io
-        import sentencepiece
-        model = io.BytesIO()
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter([line for line in lines if line]), model_writer=model, vocab_size=16000,
-            byte_fallback=True, minloglevel=2)
-        with open(os.path.join(folder, "unigram.model"), "wb") as file:
-            file.write(model.getvalue())
 
 
 def texts_of(arguments):
@@ -326,9 +333,10 @@ def main():
     print("peers: " + (", ".join("%s %s" % item for item in sorted(installed.items())) or "none"))
     texts = texts_of(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        make_files(folder, texts, installed)
+        families = arguments.families or FAMILIES
+        make_files(folder, texts, [FAMILIES[name][0] for name in families], installed)
         arguments.text = os.path.join(folder, "text")
-        for arguments.family in arguments.families or FAMILIES:
+        for arguments.family in families:
             path, _, _, peers = FAMILIES[arguments.family]
             arguments.file = find_file(path, folder)
             missing = [name for name in peers if name not in installed]

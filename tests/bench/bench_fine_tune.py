@@ -78,13 +78,12 @@ def their_steps(options):
 
 def serve(options):
     """Takes a step for each line of the standard input, and tells its time, its loss and the memory so far."""
-    before = peak_memory()
     step = our_steps(options) if options.serve == "ours" else their_steps(options)
     for _ in sys.stdin:
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), time.process_time()
         loss = step()
-        print(json.dumps({"seconds": time.perf_counter() - begin, "loss": loss, "peak": peak_memory(),
-                          "python": before}), flush=True)
+        print(json.dumps({"seconds": time.perf_counter() - begin, "cpu": time.process_time() - used, "loss": loss,
+                          "peak": peak_memory()}), flush=True)
 
 
 class Side:
@@ -115,20 +114,24 @@ def main():
         return serve(options)
     sides = {name: Side(name, sys.argv[1:]) for name in ("ours", "theirs")}
     first = {name: side.step() for name, side in sides.items()}  # warms up
-    print(f"first loss: {first['ours']['loss']:.5f} ours, {first['theirs']['loss']:.5f} theirs")
-    ratios, seconds, last = [], {"ours": [], "theirs": []}, {}
+    print(f"first loss: {first['ours']['loss']:.5f} ours, {first['theirs']['loss']:.5f} theirs", flush=True)
+    steps, ratios = {"ours": [], "theirs": []}, {"seconds": [], "cpu": []}
     for pair in range(options.pairs):
-        order = ("ours", "theirs") if pair % 2 == 0 else ("theirs", "ours")
-        for name in order:
-            last[name] = sides[name].step()
-            seconds[name].append(last[name]["seconds"])
-        ratios.append(seconds["theirs"][-1] / seconds["ours"][-1])
+        for name in ("ours", "theirs") if pair % 2 == 0 else ("theirs", "ours"):
+            steps[name].append(sides[name].step())
+        for what, found in ratios.items():
+            found.append(steps["theirs"][-1][what] / steps["ours"][-1][what])
+        print(f"pair {pair + 1}: {ratios['seconds'][-1]:.2f} times as fast, {ratios['cpu'][-1]:.2f} by CPU time",
+              flush=True)
     for side in sides.values():
         side.end()
-    for name in sides:
-        print(f"{name:6}: {statistics.median(seconds[name]):.3f} s per step, peak {last[name]['peak'] / 2**20:.0f} MiB")
-    print(f"speed: {statistics.median(ratios):.2f} times PyTorch with peft ({min(ratios):.2f} .. {max(ratios):.2f}); "
-          f"memory: {last['ours']['peak'] / last['theirs']['peak']:.2f} of its")
+    for name, own in steps.items():
+        print(f"{name:6}: {statistics.median(step['seconds'] for step in own):.3f} s per step, "
+              f"{statistics.median(step['cpu'] for step in own):.3f} s of CPU time, "
+              f"peak {own[-1]['peak'] / 2**20:.0f} MiB")
+    print(f"{statistics.median(ratios['seconds']):.2f} times as fast as PyTorch with peft, "
+          f"{statistics.median(ratios['cpu']):.2f} by CPU time; "
+          f"{steps['ours'][-1]['peak'] / steps['theirs'][-1]['peak']:.2f} of its memory")
 
 
 if __name__ == "__main__":

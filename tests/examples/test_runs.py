@@ -284,7 +284,7 @@ class Runs(unittest.TestCase):
             ('{"batch": -1}', "'-1' is not a valid number"),
             ('{"tied": 1}', "'tied' must be true or false"),
             ('{"norm": true}', "'norm' must be text"),
-            ('{"norm": [1]}', "'norm' is neither"),
+            ('{"norm": [1]}', "'norm' is a list of something other than texts"),
             ('{"batch": 1, "batch": 2}', "duplicate"),
             ("[1]", "not a JSON object"),
             ("{", "line 1"),

@@ -51,13 +51,14 @@ class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>
                                     static_cast<const tlm_tokenizer_t *>(tokenizer.get())));
     }
     /** Rows of row_length ids, of which those that count (1, not 0) are targets; none given: all. */
-    static dataset from_rows(id_span ids, span<const std::uint8_t> counted, std::size_t row_length)
+    static dataset from_rows(id_span row_ids, span<const std::uint8_t> counted,
+                             std::size_t row_length)
     {
-        if (counted.size() != 0 && counted.size() != ids.size())
+        if (counted.size() != 0 && counted.size() != row_ids.size())
             throw error(TLM_ERR_SHAPE, "dataset::from_rows: " + std::to_string(counted.size()) +
-                                           " flags for " + std::to_string(ids.size()) + " ids");
-        return dataset(detail::make(tlm_dataset_from_rows, ids.data(),
-                                    counted.size() == 0 ? nullptr : counted.data(), ids.size(),
+                                           " flags for " + std::to_string(row_ids.size()) + " ids");
+        return dataset(detail::make(tlm_dataset_from_rows, row_ids.data(),
+                                    counted.size() == 0 ? nullptr : counted.data(), row_ids.size(),
                                     row_length));
     }
     /** Conversations of JSON lines in rows; *found, unless NULL, tells what was read. */

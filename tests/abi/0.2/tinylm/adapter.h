@@ -41,8 +41,9 @@ typedef struct tlm_lora_options {
     const char *targets;
     /** Seed of A and of dropout. */
     uint64_t seed;
-    /** TLM_FAMILY_... of model_files.h, whose names the layers have; 0: the first that has the
-     *  model's options. Where it has several weights in one tensor, their adapters share A. */
+    /** TLM_FAMILY_... of model_files.h, whose names the layers have; 0: that of the files that the
+     *  model was opened from, or the first that has its options. Where it has several weights in
+     *  one tensor, their adapters share A. */
     int32_t family;
     /** scale is alpha / sqrt(rank). Kalajdzievski 2023. */
     bool rank_stabilized;
@@ -75,10 +76,13 @@ TLM_API tlm_status_t tlm_model_merge_lora(tlm_model_t *model);
  *  frozen. NULL is fine. @since 0.2 */
 TLM_API void tlm_model_remove_lora(tlm_model_t *model);
 
-/** Says which row of the training data the next batch begins with, from 0. Dropout of row n is a
- *  function of the seed and of n, so that a resumed run, any number of threads and any split of a
- *  batch give the same bits. Trainers call it themselves. Dropout applies to passes with a graph.
- *  @since 0.2 */
+/** As a row: nothing is dropped. @since 0.2 */
+#define TLM_NO_DROPOUT UINT64_MAX
+
+/** Turns dropout on for later passes with a graph, whose batch begins with row `row` of the
+ *  training data, from 0, or off with TLM_NO_DROPOUT, which it is at first. What is dropped in row
+ *  n is a function of the seed and of n, so that a resumed run, any number of threads and any split
+ *  of a batch give the same bits. Trainers turn it on for their batches. @since 0.2 */
 TLM_API tlm_status_t tlm_model_set_dropout_row(tlm_model_t *model, uint64_t row);
 
 #ifdef __cplusplus

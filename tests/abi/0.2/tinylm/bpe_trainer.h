@@ -3,6 +3,7 @@
 #ifndef TINYLM_BPE_TRAINER_H
 #define TINYLM_BPE_TRAINER_H
 
+#include "communicator.h"
 #include "tokenizer.h"
 
 #ifdef __cplusplus
@@ -54,6 +55,12 @@ typedef struct tlm_bpe_trainer_options {
     tlm_bpe_progress_callback_t progress;
     /** First argument of `progress`. @since 0.2 */
     void *progress_user;
+    /** Ranks that train together; borrowed by the trainer; NULL: this process alone. All ranks
+     *  make a trainer with the same options and call add_text, add_file, end_text and train in the
+     *  same order, with the same texts. Each counts its share of a text, and all learn the merges
+     *  of a single rank. What a rank gives to tlm_bpe_trainer_push is counted by that rank: the
+     *  texts of all ranks are added. A failure on one rank fails on all. @since 0.2 */
+    tlm_communicator_t *communicator;
 } tlm_bpe_trainer_options_t;
 
 #define TLM_BPE_TRAINER_OPTIONS_INIT TLM_SIZED(tlm_bpe_trainer_options_t)

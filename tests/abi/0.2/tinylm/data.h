@@ -2,6 +2,7 @@
 #ifndef TINYLM_DATA_H
 #define TINYLM_DATA_H
 
+#include "chat.h"
 #include "tokenizer.h"
 
 #ifdef __cplusplus
@@ -38,8 +39,81 @@ TLM_API tlm_status_t tlm_dataset_open(tlm_dataset_t **out, const char *path, int
 TLM_API tlm_status_t tlm_dataset_open_text(tlm_dataset_t **out, const char *path,
                                            const tlm_tokenizer_t *tokenizer);
 
+/** Opens n token files as one data set: their ids one after another. Windows may reach from one
+ *  file into the next. The files may be of different types; see tlm_dataset_open for the rest and
+ *  for errors. TLM_ERR_INVALID_ARGUMENT if n is 0. @since 0.2 */
+TLM_API tlm_status_t tlm_dataset_open_files(tlm_dataset_t **out, const char *const *paths, size_t n,
+                                            int32_t token_type, uint32_t vocab_size);
+
 /** Creates a data set from a copy of n ids. Owned by the caller. @since 0.1 */
 TLM_API tlm_status_t tlm_dataset_from_ids(tlm_dataset_t **out, const uint32_t *ids, size_t n);
+
+/** Creates a data set from a copy of n ids in rows of `row_length`, the only windows that loaders
+ *  and evaluations then take: context_length is row_length - 1. row_length 0: one sequence without
+ *  rows. counted (n), of 0 and 1, says which ids count as targets; NULL: all do. Those that do not
+ *  come from loaders as TLM_IGNORED_TARGET. Losses are means over the targets that count, of a step
+ *  of a trainer over all its batches. Owned by the caller. TLM_ERR_INVALID_ARGUMENT if n is not a
+ *  multiple of row_length. @since 0.2 */
+TLM_API tlm_status_t tlm_dataset_from_rows(tlm_dataset_t **out, const uint32_t *ids,
+                                           const uint8_t *counted, size_t n, size_t row_length);
+
+/** How conversations become rows. @since 0.2 */
+typedef struct tlm_chat_data_options {
+    /** sizeof(tlm_chat_data_options_t). */
+    size_t size;
+    /** Ids in a row, at least 2: those of a batch and one more; required. */
+    int64_t row_length;
+    /** Puts several conversations in one row where they fit, one behind the other. Later ones then
+     *  see those before them. Otherwise each begins a row. */
+    bool packed;
+    /** Counts all tokens, not only answers and completions. */
+    bool whole_texts;
+    /** Whether a prompt begins with begin_token. */
+    bool has_begin_token;
+    /** Whether a completion ends with end_token, which counts. */
+    bool has_end_token;
+    /** Fills rows up; it counts nowhere. */
+    uint32_t pad_id;
+    /** Used if has_begin_token. */
+    uint32_t begin_token;
+    /** Used if has_end_token. */
+    uint32_t end_token;
+} tlm_chat_data_options_t;
+
+#define TLM_CHAT_DATA_OPTIONS_INIT TLM_SIZED(tlm_chat_data_options_t)
+
+/** What was found in a file of conversations. Filled by the library; set `size` first, or start
+ *  from TLM_CHAT_DATA_INIT. @since 0.2 */
+typedef struct tlm_chat_data {
+    /** sizeof(tlm_chat_data_t). */
+    size_t size;
+    /** Conversations in the file. */
+    uint64_t conversations;
+    /** Those longer than a row, of which only the beginning is used. */
+    uint64_t truncated;
+    /** Those of which nothing counts within a row; they are in none. */
+    uint64_t left_out;
+    /** Rows of the data set. */
+    uint64_t rows;
+    /** Ids in them without those that fill them up. */
+    uint64_t tokens;
+    /** Ids that count. */
+    uint64_t counted;
+} tlm_chat_data_t;
+
+#define TLM_CHAT_DATA_INIT TLM_SIZED(tlm_chat_data_t)
+
+/** Reads conversations from a file of JSON lines to a data set with rows (tlm_dataset_from_rows),
+ *  where answers count: {"messages": [{"role": ..., "content": ...}, ...]}, for which there must be
+ *  a template, or {"prompt": ..., "completion": ...}. *found may be NULL; set found->size first.
+ *  Owned by the caller. Every error names the file and, of a line, its number: TLM_ERR_FORMAT for
+ *  what is neither, or no line of which something counts; TLM_ERR_UNSUPPORTED for tools;
+ *  TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range. See
+ *  tlm_chat_template_encode too. @since 0.2 */
+TLM_API tlm_status_t tlm_dataset_open_chat(tlm_dataset_t **out, tlm_chat_data_t *found,
+                                           const char *path, const tlm_tokenizer_t *tokenizer,
+                                           const tlm_chat_template_t *chat_template,
+                                           const tlm_chat_data_options_t *options);
 
 /** Wraps n ids in the caller's memory as a data set; the memory is borrowed until it is freed.
  *  token_type is TLM_TOKENS_UINT16 or TLM_TOKENS_UINT32, of any alignment. Owned by the caller.
@@ -124,6 +198,13 @@ TLM_API tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **t
 /** Goes to batch `batch`, forwards or back. See tlm_loader_next for errors. @since 0.2 */
 TLM_API tlm_status_t tlm_loader_seek(tlm_loader_t *loader, uint64_t batch);
 
+/** Leaves out batches: from the next one on, after every `take` batches the following `skip` are
+ *  not made, and tlm_loader_seek keeps to this, beginning with `take` at its batch. So rank r of R
+ *  ranks that share steps of A batches seeks to r A / R and takes A / R, skipping A - A / R; a
+ *  trainer with a communicator does that. TLM_ERR_INVALID_ARGUMENT if take is 0, or one of them
+ *  above INT32_MAX. @since 0.2 */
+TLM_API tlm_status_t tlm_loader_set_share(tlm_loader_t *loader, uint64_t take, uint64_t skip);
+
 /** Number of the batch that tlm_loader_next returns next, which a resumed run needs; 0 for NULL.
  *  @since 0.2 */
 TLM_API uint64_t tlm_loader_position(const tlm_loader_t *loader);
@@ -177,6 +258,20 @@ TLM_API tlm_status_t tlm_tokenizer_encode_file(uint64_t *num_tokens,
                                                const char *text_path, const char *tokens_path,
                                                int32_t token_type, tlm_progress_callback_t progress,
                                                void *user);
+
+/** The same for one of num_parts parts of the text, of about equal sizes, so that several processes
+ *  or machines can share it, such as the ranks of a communicator: the token files of all parts, one
+ *  after another (tlm_dataset_open_files), have the ids of the whole text. It is cut where a
+ *  pretoken ends whatever follows. Where the tokenizer knows no such place (it normalizes other
+ *  than by NFC, drops merges, or splits by a pattern that has no name), part 0 is the whole
+ *  text and the other parts are empty. `progress` counts bytes of the part. TLM_ERR_RANGE unless
+ *  0 <= part < num_parts; see tlm_tokenizer_encode_file for other errors. @since 0.2 */
+TLM_API tlm_status_t tlm_tokenizer_encode_file_part(uint64_t *num_tokens,
+                                                    const tlm_tokenizer_t *tokenizer,
+                                                    const char *text_path, const char *tokens_path,
+                                                    int32_t token_type, int32_t part,
+                                                    int32_t num_parts,
+                                                    tlm_progress_callback_t progress, void *user);
 
 #ifdef __cplusplus
 }

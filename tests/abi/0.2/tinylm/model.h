@@ -226,8 +226,9 @@ TLM_API tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model
                                        const uint32_t *ids, int64_t batch, int64_t time);
 
 /** Computes the mean cross-entropy, in nats per token, of targets (batch, time) given inputs
- *  (batch, time): a scalar ready for tlm_tensor_backward. Owned by the caller. See
- *  tlm_model_forward for errors. @since 0.1 */
+ *  (batch, time): a scalar ready for tlm_tensor_backward. Targets of TLM_IGNORED_TARGET do not
+ *  count: the mean is over the others, of which there must be one (TLM_ERR_INVALID_ARGUMENT). Owned
+ *  by the caller. See tlm_model_forward for other errors. @since 0.1 */
 TLM_API tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint32_t *inputs,
                                     const uint32_t *targets, int64_t batch, int64_t time);
 

@@ -5,6 +5,7 @@
 #ifndef TINYLM_MODEL_FILES_H
 #define TINYLM_MODEL_FILES_H
 
+#include "chat.h"
 #include "model.h"
 #include "tokenizer.h"
 
@@ -13,11 +14,17 @@ extern "C" {
 #endif
 
 /* Number formats of the weights in a file. @since 0.2 */
-#define TLM_WEIGHTS_FLOAT32  0 /**< 32 bits. */
-#define TLM_WEIGHTS_FLOAT16  1 /**< IEEE half precision. */
-#define TLM_WEIGHTS_BFLOAT16 2 /**< The upper half of a float32. */
-#define TLM_WEIGHTS_Q8_0     3 /**< GGUF only: blocks of 32 signed bytes. */
-#define TLM_WEIGHTS_Q4_0     4 /**< GGUF only: blocks of 32 4-bit numbers. */
+#define TLM_WEIGHTS_FLOAT32  0  /**< 32 bits. */
+#define TLM_WEIGHTS_FLOAT16  1  /**< IEEE half precision. */
+#define TLM_WEIGHTS_BFLOAT16 2  /**< The upper half of a float32. */
+#define TLM_WEIGHTS_Q8_0     3  /**< GGUF only: blocks of 32 signed bytes. */
+#define TLM_WEIGHTS_Q4_0     4  /**< GGUF only: blocks of 32 4-bit numbers. */
+#define TLM_WEIGHTS_Q4_1     5  /**< GGUF only: the same with a minimum. */
+#define TLM_WEIGHTS_Q5_0     6  /**< GGUF only: blocks of 32 5-bit numbers. */
+#define TLM_WEIGHTS_Q5_1     7  /**< GGUF only: the same with a minimum. */
+#define TLM_WEIGHTS_Q4_K_M   8  /**< GGUF only: Q4_K, and Q6_K where errors matter most. */
+#define TLM_WEIGHTS_Q5_K_M   9  /**< GGUF only: Q5_K, and Q6_K where errors matter most. */
+#define TLM_WEIGHTS_Q6_K     10 /**< GGUF only: blocks of 256 6-bit numbers. */
 
 /* Kinds of models that other programs know by name. @since 0.2 */
 #define TLM_FAMILY_AUTO    0  /**< The first of these that has the model's options. */
@@ -56,6 +63,14 @@ typedef struct tlm_model_file_options {
     /** Further tokens that end a text. */
     uint32_t more_end_tokens[TLM_MORE_END_TOKENS];
     uint32_t reserved2;
+    /** tlm_model_save_gguf: path of another GGUF file, whose tokenizer and description (all of
+     *  tokenizer.*, and of general.* what does not describe the weights) are written as they are,
+     *  whether or not this library could write them itself; NULL: none. Then no tokenizer may be
+     *  given, and the tokens of these options are not written. Borrowed during the call. */
+    const char *keys_from;
+    /** The chat template to write beside the tokenizer, or instead of that of keys_from; NULL:
+     *  none. Borrowed during the call; opening a model leaves it NULL. */
+    const tlm_chat_template_t *chat_template;
 } tlm_model_file_options_t;
 
 #define TLM_MODEL_FILE_OPTIONS_INIT TLM_SIZED(tlm_model_file_options_t)
@@ -97,6 +112,22 @@ TLM_API tlm_status_t tlm_model_open(tlm_model_t **out, tlm_tokenizer_t **tokeniz
  *  parameter. See tlm_model_open too. @since 0.2 */
 TLM_API tlm_status_t tlm_model_open_for_inference(tlm_model_t **out, tlm_tokenizer_t **tokenizer,
                                                   tlm_model_file_options_t *file, const char *path);
+
+/* ---- Adapters --------------------------------------------------------------------------- */
+
+/** Saves the adapters of a model (tlm_model_add_lora) as a folder that PEFT loads:
+ *  adapter_model.safetensors and, last, adapter_config.json. The folder is created if needed; its
+ *  parent must exist. Names and order of rows are those of lora_options.family.
+ *  base_model_name_or_path is the path that the model was opened from. TLM_ERR_NOT_FOUND if there
+ *  are no adapters, TLM_ERR_NOT_FOUND or TLM_ERR_IO if a file cannot be written. @since 0.2 */
+TLM_API tlm_status_t tlm_model_save_adapter(const tlm_model_t *model, const char *directory);
+
+/** Freezes the model and adds the adapters in a folder of PEFT, which can be trained on, merged or
+ *  generated with. TLM_ERR_UNSUPPORTED, naming key and value, or the tensor, for what is not LoRA
+ *  on linear layers: DoRA, biases, modules_to_save, other types; TLM_ERR_FORMAT for bad files and
+ *  missing tensors, TLM_ERR_SHAPE for tensors that do not fit the model, TLM_ERR_STATE if it has
+ *  adapters already, TLM_ERR_NOT_FOUND, TLM_ERR_IO. On failure nothing has changed. @since 0.2 */
+TLM_API tlm_status_t tlm_model_load_adapter(tlm_model_t *model, const char *directory);
 
 #ifdef __cplusplus
 }

@@ -52,6 +52,12 @@ typedef struct tlm_cost_options {
      *  which is frozen; 0: float32, trained. @since 0.2 */
     int32_t weights;
     uint8_t reserved2[4];
+    /** Batches per step, of all ranks together; 0: 1. Memory grows with its logarithm; operations
+     *  are those of one batch. @since 0.2 */
+    uint64_t accumulation;
+    /** Ranks that share a step, a divisor of accumulation; 0: 1. @since 0.2 */
+    int32_t num_ranks;
+    uint8_t reserved3[4];
 } tlm_cost_options_t;
 
 #define TLM_COST_OPTIONS_INIT TLM_SIZED(tlm_cost_options_t)
@@ -69,7 +75,7 @@ typedef struct tlm_cost {
     uint64_t weight_bytes;
     /** Elements of the gradients of those that are trained. */
     uint64_t gradient_bytes;
-    /** Elements of the optimizer's state. */
+    /** Elements of the optimizer's state, on one rank. */
     uint64_t optimizer_bytes;
     /** What the forward pass keeps for backward. */
     uint64_t activation_bytes;

@@ -33,6 +33,10 @@ template <typename T> constexpr T tlm_sized() noexcept
 extern "C" {
 #endif
 
+/** As a target of tlm_model_loss: the loss does not count it. It is no id, since vocabularies end
+ *  below it. @since 0.2 */
+#define TLM_IGNORED_TARGET UINT32_MAX
+
 /** Sets `size` bytes at `options` to what the INIT macro of `type` holds, for languages without
  *  macros. `type` is the struct's name in C, such as "tlm_model_options_t"; `size` is its size
  *  where the caller was compiled. Fields that this library does not know become 0.

@@ -3,6 +3,7 @@
 #ifndef TINYLM_TRAIN_H
 #define TINYLM_TRAIN_H
 
+#include "communicator.h"
 #include "data.h"
 #include "model.h"
 #include "optim.h"
@@ -67,10 +68,24 @@ TLM_API tlm_status_t tlm_model_evaluate(tlm_evaluation_t *out, tlm_model_t *mode
                                         const tlm_dataset_t *dataset, int64_t batch,
                                         int64_t context, uint64_t max_tokens);
 
+/** The same, with the batches split over the ranks of a communicator, which all call it (NULL: this
+ *  process alone): the result has the same bits on any number of them. @since 0.2 */
+TLM_API tlm_status_t tlm_model_evaluate_on_ranks(tlm_evaluation_t *out, tlm_model_t *model,
+                                                 tlm_communicator_t *communicator,
+                                                 const tlm_dataset_t *dataset, int64_t batch,
+                                                 int64_t context, uint64_t max_tokens);
+
 /* ---- Trainer ---------------------------------------------------------------------------- */
 
 /** A run of training steps over a model, an optimizer and a loader, all borrowed. Not thread-safe:
- *  use each trainer, and the three that it borrows, from one thread at a time. @since 0.2 */
+ *  use each trainer, and the three that it borrows, from one thread at a time.
+ *
+ *  With a communicator, the ranks R that it joins share the batches of each step, and every call
+ *  below is collective (docs/scaling.md). Parameters, losses and checkpoints have the same bits for
+ *  any R that is a power of two and divides the batches of a step; R = 1 too. Each rank keeps
+ *  1 / R of the optimizer's state, which only the trainer can use from then on. Rank 0 writes the
+ *  checkpoints, which every rank must be able to read. If one rank fails, all do, naming it; after
+ *  TLM_ERR_IO of the communicator the program should end. @since 0.2 */
 typedef struct tlm_trainer tlm_trainer_t;
 
 /** What a step did. Filled by the library; set `size` first, or start from TLM_TRAIN_STEP_INIT.
@@ -94,6 +109,8 @@ typedef struct tlm_train_step {
     double tokens_per_second;
     /** Share of peak_flops that the model's matrix products used (MFU); 0 if unknown. */
     double utilization;
+    /** Part of `seconds` that this rank spent in the communicator, waiting included. */
+    double communication_seconds;
 } tlm_train_step_t;
 
 #define TLM_TRAIN_STEP_INIT TLM_SIZED(tlm_train_step_t)
@@ -119,7 +136,7 @@ typedef struct tlm_trainer_options {
     const tlm_schedule_options_t *schedule;
     /** Norm that the gradients are clipped to; 0: no clipping. */
     double clip_norm;
-    /** Batches of the loader per step; 0: 1. */
+    /** Batches of the loader per step, of all ranks together; 0: 1. */
     uint64_t accumulation;
     /** Data set to evaluate on; may be NULL. */
     const tlm_dataset_t *valid;
@@ -154,6 +171,12 @@ typedef struct tlm_trainer_options {
     /** Stored in the checkpoints; NULL: the one of the checkpoint that the trainer resumed from, if
      *  any. Borrowed until the trainer is freed. */
     const tlm_tokenizer_t *tokenizer;
+    /** The ranks that take each step together, borrowed until the trainer is freed; NULL: this
+     *  process alone. */
+    tlm_communicator_t *communicator;
+    /** Any number of ranks, whose sums the engine adds in its own order; false: the same bits. */
+    bool irreproducible;
+    uint8_t reserved3[7];
 } tlm_trainer_options_t;
 
 #define TLM_TRAINER_OPTIONS_INIT TLM_SIZED(tlm_trainer_options_t)
@@ -163,7 +186,8 @@ typedef struct tlm_trainer_options {
  *  the model that it does not hold are frozen. Owned by the caller: tlm_trainer_free.
  *  TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range; TLM_ERR_RANGE if the
  *  loader's rows are longer than the model's context, or the data set is not longer than a row;
- *  TLM_ERR_STATE if the optimizer holds no parameter, or one that is not the model's. @since 0.2 */
+ *  TLM_ERR_STATE if the optimizer holds no parameter, or one that is not the model's, or if the
+ *  ranks' parameters or options differ, naming what. @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model,
                                         tlm_optimizer_t *optimizer, tlm_loader_t *loader,
                                         const tlm_trainer_options_t *options);

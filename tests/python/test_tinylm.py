@@ -1362,7 +1362,7 @@ model.generate([1], max_tokens=1 << 40)
         own = {name for name, value in vars(tinylm).items()
                if not name.startswith("_") and getattr(value, "__module__", None) == "tinylm"}
         self.assertEqual(own, set(tinylm.__all__) - {"FLOAT32", "INT32", "INT64", "UINT32", "BOOL",
-                                                    "BFLOAT16", "FLOAT16", "PATTERNS"})
+                                                    "BFLOAT16", "FLOAT16", "PATTERNS", "CHAT_TEMPLATES"})
         for name in own:
             value = getattr(tinylm, name)
             self.assertTrue(value.__doc__, name)

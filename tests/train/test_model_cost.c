@@ -399,7 +399,8 @@ START_TEST(test_batches_and_ranks)
     ck_assert_int_eq(tlm_model_cost(&shared, &model, &asked), TLM_OK);
     ck_assert_uint_eq(shared.optimizer_bytes, one.optimizer_bytes / 2);
     const uint64_t kept = shared.step_live_bytes + one.optimizer_bytes / 2 - one.step_live_bytes;
-    ck_assert_uint_ge(kept, 2 * one.gradient_bytes);
+    /* About: the most is reached at another moment, and blocks have the sizes of the cache. */
+    ck_assert_uint_gt(kept, 2 * one.gradient_bytes - one.gradient_bytes / 100);
     ck_assert_uint_lt(kept, 2 * one.gradient_bytes + one.gradient_bytes / 4);
 }
 END_TEST

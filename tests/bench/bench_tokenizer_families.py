@@ -263,8 +263,9 @@ def texts_of(arguments):
         path = os.path.join(DATA, path)
         if os.path.exists(path):
             with open(path, "rb") as file:
-                # "<unk>" is a special token of some models, and plain text to their own programs.
-                texts[name] = cut(file.read(size + 4), size).replace(b"<unk>", b"<UNK>")
+                # Special tokens of some models, which are plain text to their own programs.
+                text = cut(file.read(size + 4), size)
+                texts[name] = text.replace(b"<unk>", b"<UNK>").replace(b"<|endoftext|>", b"<|ENDOFTEXT|>")
         else:
             print("skipped: %s is not there (TINYLM_TEST_DATA)" % path)
     return {**texts, "code": code_text(size), "many scripts": mixed_text(size)}

@@ -161,16 +161,39 @@ static tlm_status_t append_plain(const sentencepiece_t *normalizer, tlmi_normal_
     return TLM_OK;
 }
 
+/* Whether a prefix of n bytes became itself and has no space to escape. Without symbols a prefix is one
+ * character. */
+static bool stays(const sentencepiece_t *normalizer, tlm_bytes_t value, const uint8_t *text,
+                  size_t n)
+{
+    return value.data == text && value.size == n &&
+           (normalizer->num_symbols == 0 || memchr(text, ' ', n) == NULL);
+}
+
 /* Appends a text without the spaces that begin a whole text. */
 static tlm_status_t append_body(const sentencepiece_t *normalizer, tlmi_normal_text_t *out,
                                 const uint8_t *text, const uint8_t *end, bool after_space)
 {
     while (text < end) {
         TLMI_TRY(append_plain(normalizer, out, &text, end, &after_space));
+        const uint8_t *same = text; /* characters that stay are appended together */
+        tlm_bytes_t value;
+        size_t n = 0;
+        for (; text < end && *text >= 0x80; text += n) {
+            n = take_prefix(normalizer, &value, text, end);
+            if (!stays(normalizer, value, text, n))
+                break;
+        }
+        if (text > same) {
+            TLMI_TRY(tlmi_normal_text_append(out, same, (size_t)(text - same)));
+            after_space = false;
+            continue;
+        }
         if (text == end)
             break;
-        tlm_bytes_t value;
-        text += take_prefix(normalizer, &value, text, end);
+        if (*text < 0x80)
+            n = take_prefix(normalizer, &value, text, end);
+        text += n;
         while (after_space && value.size > 0 && value.data[0] == ' ') {
             value.data++;
             value.size--;

@@ -402,7 +402,8 @@ static tlm_status_t fill_sequence(tlmi_sequence_t *sequence, const reading_t *in
     TLMI_TRY(tlmi_check_ids(in->path, "top ids", sequence->top_ids, made * sequence->num_top,
                             in->model->options.vocab_size));
     tlmi_kv_cache_t *cache = sequence->cache;
-    cache->limit = cache->limit > rows ? cache->limit : rows;
+    const int64_t limit = tlmi_sequence_cache_limit(&sequence->options, in->model, n);
+    cache->limit = limit > rows ? limit : rows;
     TLMI_TRY(tlmi_kv_cache_reserve(cache, in->model, rows));
     cache->length = (int64_t)in->facts.cached;
     cache->shift = (int64_t)in->facts.shift;

@@ -40,16 +40,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static tlm_model_t *model;
     tlm_generate_options_t options = TLM_GENERATE_OPTIONS_INIT;
     fuzz_input_t input = {data, size};
-    const size_t choice = fuzz_take(&input, 24);
+    const size_t choice = fuzz_take(&input, 48);
     const uint32_t ids[2] = {1, 4};
     tlm_generator_t *generator;
     size_t sequence = 77;
 
-    options.max_tokens = 9;
+    options.keeps_cache = choice / 24 == 1;
+    options.max_tokens = options.keeps_cache ? 0 : 9;
     options.past_context = (int32_t)(choice % 3) + 1;
     options.cache_type = choice / 3 % 2 == 0 ? TLM_FLOAT32 : TLM_FLOAT16;
     options.num_top_log_probs = choice / 6 % 2 == 0 ? 0 : 2;
-    options.kept_tokens = choice / 12 == 0 ? 0 : 1;
+    options.kept_tokens = choice / 12 % 2 == 0 ? 0 : 1;
     options.repetition_penalty = 1.1;
     tlm_bytes_t file = fuzz_take_bytes(&input, input.size);
     fuzz_mend_checksum((uint8_t *)(uintptr_t)file.data, file.size);

@@ -224,6 +224,39 @@ START_TEST(a_loaded_sequence_has_the_same_bits)
 }
 END_TEST
 
+/* With max_tokens 0 the tokens that are there are computed, whatever of them is new. */
+START_TEST(a_loaded_sequence_wants_no_more_tokens)
+{
+    tlm_generate_options_t options = options_of(_i);
+    tlm_model_t *model = make_model(5);
+    const uint32_t prompt[5] = {3, 1, 4, 1, 5};
+    tlm_generator_t *generator;
+    size_t sequence, n;
+
+    ASSERT_OK(tlm_generator_create(&generator, model));
+    options.max_tokens = 150;
+    ASSERT_OK(tlm_generator_add(&sequence, generator, prompt, 5, &options));
+    for (int i = 0; i < 140; i++) {
+        ASSERT_OK(tlm_generator_step(NULL, generator));
+        if (i % 9 != 0)
+            continue;
+        ASSERT_OK(tlm_generator_save(generator, 0, test_path("cache")));
+        tlm_generate_options_t none = options;
+        none.max_tokens = 0;
+        none.keeps_cache = true;
+        tlm_generator_t *other;
+        ASSERT_OK(tlm_generator_create(&other, model));
+        ASSERT_OK(tlm_generator_load(&sequence, other, test_path("cache"), &none));
+        finish(other);
+        ASSERT_OK(tlm_generator_tokens(NULL, NULL, &n, other, sequence));
+        ck_assert_uint_eq(n, (size_t)i + 1);
+        tlm_generator_free(other);
+    }
+    tlm_generator_free(generator);
+    tlm_model_free(model);
+}
+END_TEST
+
 START_TEST(foreign_and_damaged_caches_are_refused)
 {
     tlm_generate_options_t options = options_of(0), changed;
@@ -286,6 +319,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_sequence_goes_back, 0, WAYS);
     tcase_add_test(tcase, a_prompt_alone_is_computed);
     tcase_add_loop_test(tcase, a_loaded_sequence_has_the_same_bits, 0, WAYS);
+    tcase_add_loop_test(tcase, a_loaded_sequence_wants_no_more_tokens, 0, WAYS);
     tcase_add_test(tcase, foreign_and_damaged_caches_are_refused);
     suite_add_tcase(suite, tcase);
     make_test_directory();

@@ -318,7 +318,7 @@ static tlm_status_t check_facts(const reading_t *in, uint64_t tokens, uint64_t r
         wrong = "cached_tokens";
     else if (facts->context == 0 && facts->cached > context)
         wrong = "cached_tokens";
-    else if (facts->shift > 0 && (facts->context == 0 || rows < context))
+    else if (facts->shift > 0 && (facts->context == 0 || rows + 1 < context))
         wrong = "shift";
     else if (facts->context > 0 && rows > context + TLMI_CHUNK_TOKENS)
         wrong = "shift";

@@ -257,6 +257,35 @@ START_TEST(a_loaded_sequence_wants_no_more_tokens)
 }
 END_TEST
 
+/* A cache that lost rows to its window and then tokens, down to the last that it can go on from. */
+START_TEST(a_cache_that_went_back_is_loaded)
+{
+    tlm_generate_options_t options = options_of(0);
+    tlm_model_t *model = make_model(5);
+    const uint32_t prompt[5] = {3, 1, 4, 1, 5};
+    tlm_generator_t *generator, *other;
+    size_t sequence, loaded;
+
+    for (size_t keep = 148; keep <= 154; keep++) {
+        ASSERT_OK(tlm_generator_create(&generator, model));
+        ASSERT_OK(tlm_generator_create(&other, model));
+        options.max_tokens = 149;
+        ASSERT_OK(tlm_generator_add(&sequence, generator, prompt, 5, &options));
+        finish(generator);
+        options.max_tokens = 9;
+        ASSERT_OK(tlm_generator_extend(generator, sequence, keep, prompt, 1, &options));
+        ASSERT_OK(tlm_generator_save(generator, sequence, test_path("cache")));
+        ASSERT_OK(tlm_generator_load(&loaded, other, test_path("cache"), &options));
+        finish(generator);
+        finish(other);
+        assert_same(generator, sequence, other, loaded, 0.0);
+        tlm_generator_free(generator);
+        tlm_generator_free(other);
+    }
+    tlm_model_free(model);
+}
+END_TEST
+
 START_TEST(foreign_and_damaged_caches_are_refused)
 {
     tlm_generate_options_t options = options_of(0), changed;
@@ -320,6 +349,7 @@ int main(void)
     tcase_add_test(tcase, a_prompt_alone_is_computed);
     tcase_add_loop_test(tcase, a_loaded_sequence_has_the_same_bits, 0, WAYS);
     tcase_add_loop_test(tcase, a_loaded_sequence_wants_no_more_tokens, 0, WAYS);
+    tcase_add_test(tcase, a_cache_that_went_back_is_loaded);
     tcase_add_test(tcase, foreign_and_damaged_caches_are_refused);
     suite_add_tcase(suite, tcase);
     make_test_directory();

@@ -123,8 +123,8 @@ static void move_cache(tlmi_sequence_t *to, tlmi_sequence_t *from, size_t shared
         return;
     tlmi_kv_cache_t *cache = from->cache;
     tlmi_kv_cache_truncate(cache, (int64_t)shared);
-    if (cache->shift > 0 &&
-        (cache->context != to->cache->context || cache->kept != to->cache->kept))
+    const bool slid = cache->context > 0 && (cache->shift > 0 || cache->length > cache->context);
+    if (slid && (cache->context != to->cache->context || cache->kept != to->cache->kept))
         tlmi_kv_cache_clear(cache);
     cache->context = to->cache->context;
     cache->kept = to->cache->kept;

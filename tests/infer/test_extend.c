@@ -141,6 +141,36 @@ START_TEST(a_sequence_goes_back)
 }
 END_TEST
 
+/* Tokens that the window slid over with other first tokens do not serve the new rules. */
+START_TEST(other_rules_begin_anew)
+{
+    tlm_generate_options_t options = options_of(0);
+    tlm_model_t *model = make_model(5);
+    tlm_generator_t *generator, *whole;
+    uint32_t prompt[MOST];
+    size_t sequence, other;
+
+    for (uint32_t i = 0; i < MOST; i++)
+        prompt[i] = (i * i + 3 * i) % VOCAB;
+    for (size_t length = 20; length < MOST; length += 30) {
+        ASSERT_OK(tlm_generator_create(&generator, model));
+        ASSERT_OK(tlm_generator_create(&whole, model));
+        options.kept_tokens = 4;
+        ASSERT_OK(tlm_generator_add(&sequence, generator, prompt, length, &options));
+        finish(generator);
+        options.kept_tokens = 9;
+        ASSERT_OK(tlm_generator_extend(generator, sequence, length, NULL, 0, &options));
+        ASSERT_OK(tlm_generator_add(&other, whole, prompt, length, &options));
+        finish(generator);
+        finish(whole);
+        assert_same(generator, sequence, whole, other, 2e-5);
+        tlm_generator_free(whole);
+        tlm_generator_free(generator);
+    }
+    tlm_model_free(model);
+}
+END_TEST
+
 START_TEST(a_prompt_alone_is_computed)
 {
     tlm_generate_options_t options = options_of(0);
@@ -346,6 +376,7 @@ int main(void)
 
     tcase_add_loop_test(tcase, turns_follow_each_other, 0, WAYS);
     tcase_add_loop_test(tcase, a_sequence_goes_back, 0, WAYS);
+    tcase_add_test(tcase, other_rules_begin_anew);
     tcase_add_test(tcase, a_prompt_alone_is_computed);
     tcase_add_loop_test(tcase, a_loaded_sequence_has_the_same_bits, 0, WAYS);
     tcase_add_loop_test(tcase, a_loaded_sequence_wants_no_more_tokens, 0, WAYS);

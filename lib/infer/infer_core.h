@@ -45,8 +45,8 @@ tlm_status_t tlmi_kv_cache_reserve(tlmi_kv_cache_t *cache, const tlm_model_t *mo
  * sliding window has left. */
 void tlmi_kv_cache_slide(tlmi_kv_cache_t *cache, const tlm_model_t *model, int64_t n);
 
-/* Forgets all tokens, or those from position `length` on. If the rest lacks a token that dropped
- * out of the window, it forgets all. */
+/* Forgets all tokens, or those from position `length` on. If the rest cannot be used, because it
+ * lacks a token that dropped out of the window or a number did not fit, it forgets all. */
 void tlmi_kv_cache_clear(tlmi_kv_cache_t *cache);
 void tlmi_kv_cache_truncate(tlmi_kv_cache_t *cache, int64_t length);
 

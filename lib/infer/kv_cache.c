@@ -41,10 +41,12 @@ void tlmi_kv_cache_truncate(tlmi_kv_cache_t *cache, int64_t length)
 {
     /* the first position behind the kept ones that the token at `length` sees */
     const int64_t needed = length + 1 - (cache->context - cache->kept);
+    const bool useless =
+        cache->is_window || atomic_load_explicit(&cache->too_large, memory_order_relaxed);
 
-    if (length >= cache->length && !cache->is_window)
+    if (length >= cache->length && !useless)
         return;
-    if (cache->is_window || (cache->shift > 0 && cache->kept + cache->shift > needed))
+    if (useless || (cache->shift > 0 && cache->kept + cache->shift > needed))
         tlmi_kv_cache_clear(cache);
     else
         cache->length = length;

@@ -242,6 +242,40 @@ START_TEST(what_float16_cannot_hold_is_an_error)
 }
 END_TEST
 
+/* What the failed sequence has in its cache is not used again: without the token it goes on. */
+START_TEST(a_sequence_goes_on_without_what_did_not_fit)
+{
+    const tlm_model_options_t options = options_of(1, 64, 0);
+    tlm_generate_options_t how = TLM_GENERATE_OPTIONS_INIT;
+    tlm_model_t *model = make_model(&options);
+    const uint32_t prompt[4] = {1, 2, 3, 9};
+    tlm_generator_t *generator;
+    tlm_tensor_t *values, *embedding;
+    size_t sequence, n;
+
+    ASSERT_OK(tlm_model_parameter(&values, model, "layers.0.attn.v_proj.weight"));
+    ASSERT_OK(tlm_model_parameter(&embedding, model, "token_embeddings.weight"));
+    for (int64_t i = 0; i < 16; i++) /* only token 9 makes use of the first column */
+        ((float *)tlm_tensor_data(values))[i * 16] = 1e6f;
+    for (int64_t i = 0; i < VOCAB; i++)
+        ((float *)tlm_tensor_data(embedding))[i * 16] = i == 9 ? 1.0f : 0.0f;
+    ASSERT_OK(tlm_generator_create(&generator, model));
+    how.max_tokens = 1;
+    how.keeps_cache = true;
+    how.cache_type = TLM_FLOAT16;
+    ASSERT_OK(tlm_generator_add(&sequence, generator, prompt, 4, &how));
+    ASSERT_FAILS(TLM_ERR_RANGE, "sequence 0 is above 65504", tlm_generator_step(NULL, generator));
+    ASSERT_OK(tlm_generator_extend(generator, 0, SIZE_MAX, prompt, 1, &how));
+    ASSERT_FAILS(TLM_ERR_RANGE, "sequence 0 is above 65504", tlm_generator_step(NULL, generator));
+    ASSERT_OK(tlm_generator_extend(generator, 0, 3, prompt, 1, &how));
+    ASSERT_OK(tlm_generator_step(NULL, generator));
+    ASSERT_OK(tlm_generator_tokens(NULL, NULL, &n, generator, 0));
+    ck_assert_uint_eq(n, 1);
+    tlm_generator_free(generator);
+    tlm_model_free(model);
+}
+END_TEST
+
 /* ---- Ends --------------------------------------------------------------------------------- */
 
 static int32_t end_of(size_t *n, tlm_model_t *model, size_t prompt,
@@ -333,6 +367,7 @@ int main(void)
     tcase_add_loop_test(tcase, prompts_slide_as_steps_do, 0, 4);
     tcase_add_test(tcase, float16_caches_are_close_and_deterministic);
     tcase_add_test(tcase, what_float16_cannot_hold_is_an_error);
+    tcase_add_test(tcase, a_sequence_goes_on_without_what_did_not_fit);
     tcase_add_loop_test(tcase, generation_stops_at_the_context, 0, 2);
     tcase_add_test(tcase, nonsense_is_refused);
     suite_add_tcase(suite, tcase);

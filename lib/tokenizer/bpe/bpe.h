@@ -60,13 +60,29 @@ static inline uint64_t tlmi_merge_hash(uint32_t left, uint32_t right)
     return tlmi_hash_word((uint64_t)left << 32 | right);
 }
 
+/* The bit of the filter for a pair with this hash. */
+static inline size_t tlmi_merge_bit(const tlmi_merge_table_t *table, uint64_t hash)
+{
+    return (size_t)(hash >> 40) & table->filter_mask;
+}
+
 /* Whether there may be a merge for a pair with this hash: one in ten pairs without one passes. The
  * filter is in the CPU's cache, while the slots of a large vocabulary are not. */
 static inline bool tlmi_merge_passes(const tlmi_merge_table_t *table, uint64_t hash)
 {
-    size_t bit = (size_t)(hash >> 40) & table->filter_mask;
+    size_t bit = tlmi_merge_bit(table, hash);
 
     return (table->filter[bit / 64] >> bit % 64 & 1) != 0;
+}
+
+/* Returns the place of a pair with this hash in the slots, or the free place where it belongs. */
+static inline size_t tlmi_merge_place(const tlmi_merge_table_t *table, uint64_t pair, uint64_t hash)
+{
+    size_t at = hash & table->mask;
+
+    while (table->slots[at].rank != TLMI_NO_MERGE && table->slots[at].pair != pair)
+        at = (at + 1) & table->mask;
+    return at;
 }
 
 /* Finds the slot of the merge of two neighbors; its rank is TLMI_NO_MERGE if there is none. */
@@ -74,13 +90,9 @@ static inline const tlmi_merge_slot_t *tlmi_merge_slot(const tlmi_merge_table_t 
                                                        uint32_t left, uint32_t right)
 {
     uint64_t pair = (uint64_t)left << 32 | right, hash = tlmi_merge_hash(left, right);
-    size_t at = hash & table->mask;
 
-    if (!tlmi_merge_passes(table, hash))
-        return &table->slots[table->mask + 1];
-    while (table->slots[at].rank != TLMI_NO_MERGE && table->slots[at].pair != pair)
-        at = (at + 1) & table->mask;
-    return &table->slots[at];
+    return &table->slots[tlmi_merge_passes(table, hash) ? tlmi_merge_place(table, pair, hash)
+                                                        : table->mask + 1];
 }
 
 /* Returns the rank of the merge of two neighbors, or TLMI_NO_MERGE. */

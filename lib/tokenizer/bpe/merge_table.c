@@ -61,17 +61,14 @@ void tlmi_merge_table_release(tlmi_merge_table_t *table)
 static tlmi_merge_slot_t *find_slot(tlmi_merge_table_t *table, const tlmi_merge_t *merge)
 {
     uint64_t pair = (uint64_t)merge->left << 32 | merge->right;
-    size_t at = tlmi_merge_hash(merge->left, merge->right) & table->mask;
 
-    while (table->slots[at].rank != TLMI_NO_MERGE && table->slots[at].pair != pair)
-        at = (at + 1) & table->mask;
-    return &table->slots[at];
+    return &table->slots[tlmi_merge_place(table, pair, tlmi_merge_hash(merge->left, merge->right))];
 }
 
 static void fill_slot(tlmi_merge_table_t *table, tlmi_merge_slot_t *slot, uint32_t rank,
                       const tlmi_merge_t *merge)
 {
-    size_t bit = (size_t)(tlmi_merge_hash(merge->left, merge->right) >> 40) & table->filter_mask;
+    size_t bit = tlmi_merge_bit(table, tlmi_merge_hash(merge->left, merge->right));
 
     table->filter[bit / 64] |= (uint64_t)1 << bit % 64;
     slot->pair = (uint64_t)merge->left << 32 | merge->right;

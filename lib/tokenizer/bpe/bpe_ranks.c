@@ -224,38 +224,48 @@ tlm_status_t tlmi_pretoken_counts_add_ranks(tlmi_pretoken_counts_t *counts,
     return status;
 }
 
-tlm_status_t tlmi_ranks_sum(uint64_t *sum, tlm_communicator_t *communicator)
+/* Gathers a number of each of n ranks. The caller owns *values. */
+static tlm_status_t gather_numbers(uint64_t **values, tlm_communicator_t *communicator, int32_t n,
+                                   const char *function, uint64_t own)
+{
+    uint64_t *all = tlmi_alloc((size_t)n, sizeof(*all), "values of ranks");
+    tlm_status_t status =
+        tlmi_agree(communicator, function, all == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK);
+
+    if (status == TLM_OK)
+        status = tlmi_all_gather_equal(communicator, function, &own, all, sizeof(own));
+    if (status == TLM_OK)
+        *values = all;
+    else
+        tlmi_free(all);
+    return status;
+}
+
+tlm_status_t tlmi_ranks_sum(uint64_t *sum, tlm_communicator_t *communicator, const char *function)
 {
     const int32_t n = tlm_communicator_num_ranks(communicator);
+    uint64_t *values;
 
     if (n == 1)
         return TLM_OK;
-    uint64_t *values = tlmi_alloc((size_t)n, sizeof(*values), "counts of ranks");
-    tlm_status_t status =
-        tlmi_agree(communicator, FUNCTION, values == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK);
-
-    if (status == TLM_OK)
-        status = tlmi_all_gather_equal(communicator, FUNCTION, sum, values, sizeof(*values));
+    TLMI_TRY(gather_numbers(&values, communicator, n, function, *sum));
     *sum = 0;
-    for (int32_t r = 0; r < n && status == TLM_OK; r++)
+    for (int32_t r = 0; r < n; r++)
         *sum += values[r];
     tlmi_free(values);
-    return status;
+    return TLM_OK;
 }
 
 tlm_status_t tlmi_ranks_require_equal(tlm_communicator_t *communicator, const char *function,
                                       const char *what, uint64_t value)
 {
     const int32_t n = tlm_communicator_num_ranks(communicator);
+    tlm_status_t status = TLM_OK;
+    uint64_t *values;
 
     if (n == 1)
         return TLM_OK;
-    uint64_t *values = tlmi_alloc((size_t)n, sizeof(*values), "values of ranks");
-    tlm_status_t status =
-        tlmi_agree(communicator, function, values == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK);
-
-    if (status == TLM_OK)
-        status = tlmi_all_gather_equal(communicator, function, &value, values, sizeof(value));
+    TLMI_TRY(gather_numbers(&values, communicator, n, function, value));
     for (int32_t r = 1; r < n && status == TLM_OK; r++)
         if (values[r] != values[0])
             status = tlmi_fail(TLM_ERR_INVALID_ARGUMENT,

@@ -90,7 +90,7 @@ tlm_status_t tlmi_count_text(tlmi_pretoken_counts_t *out, const tlmi_mapping_t *
 tlm_status_t tlmi_pretoken_counts_add_ranks(tlmi_pretoken_counts_t *counts,
                                             tlm_communicator_t *communicator);
 /* Replaces a number by its sum over all ranks. */
-tlm_status_t tlmi_ranks_sum(uint64_t *sum, tlm_communicator_t *communicator);
+tlm_status_t tlmi_ranks_sum(uint64_t *sum, tlm_communicator_t *communicator, const char *function);
 /* Fails with TLM_ERR_INVALID_ARGUMENT on all ranks unless `value` is the same on all. */
 tlm_status_t tlmi_ranks_require_equal(tlm_communicator_t *communicator, const char *function,
                                       const char *what, uint64_t value);

@@ -317,7 +317,7 @@ tlm_status_t tlm_bpe_trainer_end_text(tlm_bpe_trainer_t *trainer)
     tlm_status_t status = tlmi_text_stream_finish(&trainer->stream);
     status = tlmi_agree(trainer->options.communicator, "bpe_trainer_end_text", status);
     if (status == TLM_OK)
-        status = tlmi_ranks_sum(&bytes, trainer->options.communicator);
+        status = tlmi_ranks_sum(&bytes, trainer->options.communicator, "bpe_trainer_end_text");
     if (status == TLM_OK && bytes > 0)
         status =
             take_all_counts(trainer, &trainer->open.counts, bytes, "bpe_trainer_end_text", TLM_OK);

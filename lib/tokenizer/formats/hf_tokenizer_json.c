@@ -138,8 +138,8 @@ static void find_items(size_t *ids, const tlmi_vocabulary_t *tokens, const tlmi_
     }
 }
 
-/* Makes the collected tokens special, with the ids of their places in the vocabulary or new ones. The
- * lists borrow the caller's bytes. */
+/* Makes the collected tokens special, with the ids of their places in the vocabulary or new ones.
+ * The lists borrow the caller's bytes. */
 static tlm_status_t make_special(tlmi_hf_file_t *file, const tlmi_vocabulary_t *tokens,
                                  const tlm_tokenizer_options_t *options)
 {
@@ -272,20 +272,6 @@ static tlm_status_t take_text(char **out, tlmi_normal_text_t *text)
     return TLM_OK;
 }
 
-static tlm_status_t keep_raw_ids(tlmi_json_source_t *source, const tlmi_hf_file_t *file)
-{
-    const size_t n = file->num_unreachable;
-
-    if (n == 0)
-        return TLM_OK;
-    source->raw_ids = tlmi_alloc(n, sizeof(*source->raw_ids), "tokens");
-    if (source->raw_ids == NULL)
-        return TLM_ERR_OUT_OF_MEMORY;
-    memcpy(source->raw_ids, file->unreachable, n * sizeof(*source->raw_ids));
-    source->num_raw_ids = n;
-    return TLM_OK;
-}
-
 static tlm_status_t keep_source(tlmi_hf_file_t *file)
 {
     static const char *const keys[] = {"truncation",    "padding",        "normalizer",
@@ -307,7 +293,11 @@ static tlm_status_t keep_source(tlmi_hf_file_t *file)
     if (status == TLM_OK)
         status = take_text(&source->model_options, &text);
     tlmi_normal_text_release(&text);
-    return status == TLM_OK ? keep_raw_ids(source, file) : status;
+    source->raw_ids = file->unreachable;
+    source->num_raw_ids = file->num_unreachable;
+    file->unreachable = NULL;
+    file->num_unreachable = 0;
+    return status;
 }
 
 /* ---- The file ---- */

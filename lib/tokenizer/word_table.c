@@ -1,5 +1,5 @@
-/* The words of a vocabulary. Half of the homes are taken, so that a word is usually in its home, and
- * a pretoken that is no word is known after one or two entries. */
+/* The words of a vocabulary. Half of the homes are taken, so that a word is usually in its home,
+ * and a pretoken that is no word is known after one or two entries. */
 #include <string.h>
 
 #include "base/memory.h"

@@ -1,7 +1,7 @@
 /* Merging the symbols of one pretoken. Beyond a few, they are first cut into runs that no merge
  * reaches across. A few symbols are merged with their pairs in one vector, short runs in two arrays
- * with a linear search for the lowest rank, and long ones with a tree of ranks, which keeps the time
- * nearly linear. */
+ * with a linear search for the lowest rank, and long ones with a tree of ranks, which keeps the
+ * time nearly linear. */
 #include "tokenizer/bpe/bpe.h"
 
 #include <string.h>
@@ -9,9 +9,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define FEW        16 /* up to this many symbols, a vector is the fastest */
+#define FEW        16 /* up to this many symbols, a vector is the fastest; more are cut into runs */
 #define SHORT_SIZE 96 /* up to this many symbols, the arrays are faster than the tree */
-#define MIN_RUNS   16 /* more symbols than this are first cut into runs */
 
 /* ---- A few symbols ---- */
 
@@ -261,7 +260,7 @@ static tlm_status_t merge(size_t *left, work_t *work, const tlmi_bpe_model_t *mo
                           tlmi_scratch_t *scratch, uint32_t *symbols, size_t n,
                           const tlmi_dropout_t *dropout)
 {
-    if (dropout == NULL && n > MIN_RUNS && model->joins != NULL && model->num_splits == 0)
+    if (dropout == NULL && n > FEW && model->joins != NULL && model->num_splits == 0)
         return merge_runs(left, work, model, scratch, symbols, n);
     if (dropout == NULL)
         return merge_run(left, work, model, scratch, symbols, n, n);
@@ -309,7 +308,7 @@ tlm_status_t tlmi_bpe_merge(const tlmi_bpe_model_t *model, tlmi_scratch_t *scrat
             ids[i] = model->symbols.byte_ids[pretoken[i]];
     else
         TLMI_TRY(tlmi_bpe_symbolize(&n, &model->symbols, ids, pretoken, size));
-    if (n > MIN_RUNS || (dropout != NULL && n > 0)) {
+    if (n > FEW || (dropout != NULL && n > 0)) {
         work_t work;
 
         work.memory = NULL;

@@ -375,9 +375,9 @@ typedef struct tlmi_special_guard {
 } tlmi_special_guard_t;
 
 /* Finds the first special token at or after `from`, among those that are searched for in such a
- * text and that `guard` (NULL: none) allows. It takes no white space before `least`, where the last token ended. Unless `final`, the
- * text may continue after `size`, and the search stops where the result would depend on that
- * continuation; the tokens must then be plain. */
+ * text and that `guard` (NULL: none) allows. It takes no white space before `least`, where the last
+ * token ended. Unless `final`, the text may continue after `size`, and the search stops where the
+ * result would depend on that continuation; the tokens must then be plain. */
 bool tlmi_special_tokens_find(tlmi_special_match_t *match, const tlmi_special_tokens_t *special,
                               int stage, const uint8_t *text, size_t size, size_t from,
                               size_t least, bool final, const tlmi_special_guard_t *guard);

@@ -1,10 +1,13 @@
 """What the benchmarks of the tokenizer share: texts, the library through ctypes, measurements that are a
 process of their own each."""
 import ctypes
+import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
+import sysconfig
 from ctypes import POINTER, Structure, c_char_p, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 
 SPECIAL = "<|endoftext|>"
@@ -42,6 +45,34 @@ def load_tinylm(arguments):
 
     call("set_num_threads", c_int32(arguments.threads))
     return call
+
+
+class Ids:
+    """An array of the library's."""
+
+    def __init__(self, free, pointer, n):
+        self.free, self.pointer, self.n = free, pointer, n
+
+    def __del__(self):
+        self.free(self.pointer)
+
+    def __len__(self):
+        return self.n
+
+    def tobytes(self):
+        return ctypes.string_at(self.pointer, 4 * self.n)
+
+
+def digest_of(ids):
+    if isinstance(ids, int):
+        return str(ids)
+    if hasattr(ids, "tobytes"):
+        data = ids.tobytes()
+    elif hasattr(ids, "to_numpy"):
+        data = ids.to_numpy().astype("<u4").tobytes()
+    else:
+        data = (c_uint32 * len(ids))(*ids)
+    return hashlib.sha256(data).hexdigest()
 
 
 def train_tinylm(call, text, vocab_size):
@@ -119,3 +150,37 @@ def last_start(tail):
     while at > 0 and tail[at] & 0xC0 == 0x80:
         at -= 1
     return max(at, 0)
+
+
+def cut(text, size):
+    """At most `size` bytes of UTF-8."""
+    return text if len(text) <= size else text[:size].decode(errors="ignore").encode()
+
+
+def code_text(size):
+    """Python's own library, in the order of its names."""
+    folder, text = sysconfig.get_path("stdlib"), b""
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".py"):
+            with open(os.path.join(folder, name), "rb") as file:
+                text += file.read().decode(errors="ignore").encode()
+    return cut(text * (size // len(text) + 1), size)
+
+
+def mixed_text(size):
+    """Words of random letters of many scripts, with a Zipf-like choice among 20000 of them."""
+    scripts = [(0x61, 0x7A), (0x3B1, 0x3C9), (0x430, 0x44F), (0x5D0, 0x5EA), (0x627, 0x64A),
+               (0x905, 0x939), (0xE01, 0xE2E), (0x3041, 0x3093), (0x4E00, 0x5FFF), (0xAC00, 0xBFFF),
+               (0x1F600, 0x1F64F)]
+    choice = random.Random(1)
+    words = []
+    for _ in range(20000):
+        low, high = choice.choice(scripts)
+        length = choice.randint(1, 2 if low > 0x10000 else 8)
+        words.append("".join(chr(choice.randint(low, high)) for _ in range(length)))
+    parts, total = [], 0
+    while total < size:
+        word = words[int(20000 * choice.random() ** 4)] + choice.choice([" ", " ", " ", ", ", ".\n"])
+        parts.append(word)
+        total += len(word.encode())
+    return cut("".join(parts).encode(), size)

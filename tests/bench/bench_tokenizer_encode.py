@@ -14,41 +14,22 @@ are not installed are named and left out.
 import argparse
 import base64
 import ctypes
-import hashlib
 import json
 import os
-import random
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-from ctypes import POINTER, byref, c_char_p, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_size_t, c_uint64, c_void_p
 
-from bench_support import (DATA, GPT2, SKIP, TokenizerOptions, byte_alphabet, installed_versions,
-                           load_tinylm, memory_mib)
+from bench_support import (DATA, GPT2, SKIP, Ids, TokenizerOptions, byte_alphabet, code_text, cut, digest_of,
+                           installed_versions, load_tinylm, memory_mib, mixed_text)
 
 CL100K = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+|"
           r" ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s")
 TIKTOKEN_GPT2 = (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s")
 
 # ---- Encoders: each takes the arguments and gives a function from bytes to ids, and perhaps one back
-
-
-class Ids:
-    """An array of the library's."""
-
-    def __init__(self, free, pointer, n):
-        self.free, self.pointer, self.n = free, pointer, n
-
-    def __del__(self):
-        self.free(self.pointer)
-
-    def __len__(self):
-        return self.n
-
-    def tobytes(self):
-        return ctypes.string_at(self.pointer, 4 * self.n)
 
 
 def tinylm(arguments):
@@ -181,18 +162,6 @@ def timed(function, *values):
     return time.perf_counter() - begin, result
 
 
-def digest_of(ids):
-    if isinstance(ids, int):
-        return str(ids)
-    if hasattr(ids, "tobytes"):
-        data = ids.tobytes()
-    elif hasattr(ids, "to_numpy"):
-        data = ids.to_numpy().astype("<u4").tobytes()
-    else:
-        data = (c_uint32 * len(ids))(*ids)
-    return hashlib.sha256(data).hexdigest()
-
-
 def best_of(function, value, seconds=3.0):
     """Best time of at least two calls, and more while there is time."""
     times, begin = [], time.perf_counter()
@@ -228,40 +197,6 @@ def measure_one(arguments):
 
 
 # ---- Texts -----------------------------------------------------------------------------------------
-
-
-def cut(text, size):
-    """At most `size` bytes of UTF-8."""
-    return text if len(text) <= size else text[:size].decode(errors="ignore").encode()
-
-
-def code_text(size):
-    """Python's own library, in the order of its names."""
-    folder, text = sysconfig.get_path("stdlib"), b""
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(".py"):
-            with open(os.path.join(folder, name), "rb") as file:
-                text += file.read().decode(errors="ignore").encode()
-    return cut(text * (size // len(text) + 1), size)
-
-
-def mixed_text(size):
-    """Words of random letters of many scripts, with a Zipf-like choice among 20000 of them."""
-    scripts = [(0x61, 0x7A), (0x3B1, 0x3C9), (0x430, 0x44F), (0x5D0, 0x5EA), (0x627, 0x64A),
-               (0x905, 0x939), (0xE01, 0xE2E), (0x3041, 0x3093), (0x4E00, 0x5FFF), (0xAC00, 0xBFFF),
-               (0x1F600, 0x1F64F)]
-    choice = random.Random(1)
-    words = []
-    for _ in range(20000):
-        low, high = choice.choice(scripts)
-        length = choice.randint(1, 2 if low > 0x10000 else 8)
-        words.append("".join(chr(choice.randint(low, high)) for _ in range(length)))
-    parts, total = [], 0
-    while total < size:
-        word = words[int(20000 * choice.random() ** 4)] + choice.choice([" ", " ", " ", ", ", ".\n"])
-        parts.append(word)
-        total += len(word.encode())
-    return cut("".join(parts).encode(), size)
 
 
 def texts_of(arguments):

@@ -26,8 +26,8 @@ import sys
 import tempfile
 import time
 
-from bench_support import DATA, GPT2, SKIP, byte_alphabet, installed_versions, memory_mib
-from bench_tokenizer_encode import Ids, code_text, cut, digest_of, mixed_text
+from bench_support import (DATA, GPT2, SKIP, Ids, byte_alphabet, code_text, cut, digest_of, installed_versions,
+                           load_tinylm, memory_mib, mixed_text)
 
 LITELLM = "litellm/litellm_core_utils/tokenizers/"
 # Family: file, pattern of tiktoken's libraries, gigatoken's name of it, peers. A file is a path inside a package, or
@@ -51,9 +51,7 @@ MOST = {"tiktoken": 1000, "tokenizers": 100, "sentencepiece": 500}
 
 
 def tinylm_maker(arguments):
-    library = ctypes.CDLL(arguments.library)
-    library.tlm_error_message.restype = ctypes.c_char_p
-    library.tlm_set_num_threads(ctypes.c_int32(arguments.threads))
+    call, library = load_tinylm(arguments), ctypes.CDLL(arguments.library)
     library.tlm_free.argtypes = [ctypes.c_void_p]
     library.tlm_tokenizer_free.argtypes = [ctypes.c_void_p]
     run = library.tlm_tokenizer_encode
@@ -62,15 +60,14 @@ def tinylm_maker(arguments):
     class Tokenizer:
         def __init__(self):
             self.handle, self.pointer, self.n = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_size_t()
-            if library.tlm_tokenizer_open(ctypes.byref(self.handle), arguments.file.encode(), None) != 0:
-                sys.exit(library.tlm_error_message().decode())
+            call("tokenizer_open", ctypes.byref(self.handle), arguments.file.encode(), None)
 
         def __del__(self):
             library.tlm_tokenizer_free(self.handle)
 
         def __call__(self, text):
             if run(ctypes.byref(self.pointer), ctypes.byref(self.n), self.handle, text, len(text)) != 0:
-                sys.exit(library.tlm_error_message().decode())
+                sys.exit("tlm_tokenizer_encode")
             return Ids(library.tlm_free, self.pointer.value, self.n.value)
 
     return Tokenizer

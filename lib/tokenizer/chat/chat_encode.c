@@ -33,20 +33,10 @@ typedef struct chat_encoder {
 /* Whether bytes [start, end) of the text are the template's own. */
 static bool is_own(const tlmi_builder_t *text, size_t start, size_t end)
 {
-    size_t low = 0, high = text->num_runs;
-
-    while (low < high) { /* the first run that ends behind `start` */
-        size_t middle = low + (high - low) / 2;
-
-        if (text->runs[middle].end > start)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    for (; low < text->num_runs; low++) {
-        if (text->runs[low].source != TLMI_FROM_TEMPLATE)
+    for (size_t i = tlmi_find_run(text->runs, text->num_runs, start); i < text->num_runs; i++) {
+        if (text->runs[i].source != TLMI_FROM_TEMPLATE)
             return false;
-        if (text->runs[low].end >= end)
+        if (text->runs[i].end >= end)
             return true;
     }
     return true;

@@ -33,6 +33,9 @@ typedef struct tlmi_run {
     int32_t source; /* TLMI_FROM_... or the number of a message */
 } tlmi_run_t;
 
+/* The first of n runs that ends behind byte `at`; n if there is none. */
+size_t tlmi_find_run(const tlmi_run_t *runs, size_t n, size_t at);
+
 /* UTF-8. An empty string has one run, which says whose it is. */
 typedef struct tlmi_string {
     const char *bytes;

@@ -204,14 +204,27 @@ tlm_status_t tlmi_string_make(tlmi_value_t *out, tlmi_arena_t *arena, const char
     return TLM_OK;
 }
 
+size_t tlmi_find_run(const tlmi_run_t *runs, size_t n, size_t at)
+{
+    size_t low = 0, high = n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (runs[middle].end > at)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
 /* The run of byte `at`; at the end of the string, the last one. */
 static size_t find_run(const tlmi_string_t *string, size_t at)
 {
-    size_t i = 0;
+    size_t i = tlmi_find_run(string->runs, string->num_runs, at);
 
-    while (i + 1 < string->num_runs && string->runs[i].end <= at)
-        i++;
-    return i;
+    return i < string->num_runs ? i : string->num_runs - 1;
 }
 
 static size_t run_start(const tlmi_string_t *string, size_t i)

@@ -274,6 +274,9 @@ START_TEST(test_refused_evaluations)
         {"{% set n = namespace(t='0123456789abcdef') %}{% for i in range(60) %}"
          "{% set n.t = n.t + n.t %}{% endfor %}",
          "more than 268435456 bytes of memory", TLM_ERR_OUT_OF_MEMORY},
+        {"{% set n = namespace(t='0123456789abcdef') %}{% for i in range(16) %}"
+         "{% set n.t = n.t + n.t %}{% endfor %}{{ range(1000000) | join(n.t) | length }}",
+         "a text has more than 268435456 bytes", TLM_ERR_UNSUPPORTED},
         {"{{ raise_exception('no ' + messages[1].role) }}", "message 1 (user): no user",
          TLM_ERR_INVALID_ARGUMENT},
         {"{{ raise_exception('no') }}", "chat template: no", TLM_ERR_INVALID_ARGUMENT},

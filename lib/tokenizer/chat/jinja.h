@@ -245,6 +245,8 @@ typedef struct tlmi_node {
 
 #define TLMI_JINJA_MAX_DEPTH   100 /* of a tree, and of an evaluation */
 #define TLMI_JINJA_MAX_NESTING 40  /* of blocks and brackets in a template */
+/* Bytes of an evaluation's values, and of a text that is being made. */
+#define TLMI_JINJA_MAX_MEMORY ((size_t)256 << 20)
 
 /* A parsed template. */
 typedef struct tlmi_jinja {

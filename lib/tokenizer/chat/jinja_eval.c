@@ -8,8 +8,7 @@
 #include "tokenizer/chat/jinja.h"
 
 /* No template comes near these; a hostile one stops here. */
-#define MOST_STEPS  ((uint64_t)8 << 20)
-#define MOST_MEMORY ((size_t)256 << 20)
+#define MOST_STEPS ((uint64_t)8 << 20)
 
 tlm_status_t tlmi_jinja_fail(tlm_status_t code, int line, const char *format, ...)
 {
@@ -24,7 +23,7 @@ tlm_status_t tlmi_jinja_fail(tlm_status_t code, int line, const char *format, ..
 
 void tlmi_jinja_run_init(tlmi_jinja_run_t *run, int64_t now)
 {
-    *run = (tlmi_jinja_run_t){.arena.limit = MOST_MEMORY, .message = -1, .now = now};
+    *run = (tlmi_jinja_run_t){.arena.limit = TLMI_JINJA_MAX_MEMORY, .message = -1, .now = now};
 }
 
 void tlmi_jinja_run_release(tlmi_jinja_run_t *run)
@@ -40,9 +39,6 @@ tlm_status_t tlmi_jinja_step(tlmi_jinja_run_t *run, const tlmi_node_t *node)
     if (++run->steps > MOST_STEPS)
         return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, node->line,
                                "the template takes more than %" PRIu64 " steps", MOST_STEPS);
-    if (run->output.size > MOST_MEMORY)
-        return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, node->line, "the text has more than %zu bytes",
-                               MOST_MEMORY);
     if (run->depth > TLMI_JINJA_MAX_DEPTH)
         return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, node->line, "calls are nested too deep");
     return TLM_OK;

@@ -286,8 +286,9 @@ tlm_status_t tlmi_builder_add(tlmi_builder_t *builder, const char *bytes, size_t
     if (size > 0) {
         size_t needed;
 
-        if (!tlmi_add_size(&needed, builder->size, size))
-            return tlmi_fail_memory(size, "a chat template");
+        if (!tlmi_add_size(&needed, builder->size, size) || needed > TLMI_JINJA_MAX_MEMORY)
+            return tlmi_fail(TLM_ERR_UNSUPPORTED, "chat template: a text has more than %zu bytes",
+                             TLMI_JINJA_MAX_MEMORY);
         if (!tlmi_grow(&builder->bytes, &builder->capacity, needed, 1, "a chat template"))
             return TLM_ERR_OUT_OF_MEMORY;
         memcpy(builder->bytes + builder->size, bytes, size);

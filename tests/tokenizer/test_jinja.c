@@ -146,6 +146,10 @@ static const pair_t pairs[] = {
     {"{{ 'abc' is in ['abc'] }} {{ 'a' is string and 'b' is string }} {{ 1 == 1 and 2 != 3 or "
      "false }}",
      "True True True"},
+    {"{{ [1, ['a', {'k': 2}]] == [1.0, ['a', {'k': 2}]] }} {{ [1] == (1,) }} {{ {'a': 1, 'b': [2]} "
+     "== {'b': [2], 'a': 1} }} {{ {'a': 1} == {'b': 1} }} {{ [1, 2] != [1, 3] }} {{ [2] in [[1], "
+     "[2]] }} {{ [[' a '], ['b']] | map('map', 'trim') | map('join') | join }}",
+     "True False True False True True ab"},
 };
 
 static const tlm_chat_message_t messages[] = {
@@ -269,6 +273,13 @@ START_TEST(test_refused_evaluations)
         {"{{ loop.index }}", "'loop' is undefined", TLM_ERR_FORMAT},
         {"{% for x in [1] %}{{ loop.depth }}{% endfor %}", "loop.depth", TLM_ERR_UNSUPPORTED},
         {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested too deep", TLM_ERR_UNSUPPORTED},
+        {"{% set n = namespace(a=[], b=[]) %}{% for i in range(200000) %}{% set n.a = [n.a] %}"
+         "{% set n.b = [n.b] %}{% endfor %}{{ n.a == n.b }}",
+         "nested too deep", TLM_ERR_UNSUPPORTED},
+        {"{% set n = namespace(a=[], b=[]) %}{% for i in range(40) %}{% set n.a = [n.a, n.a] %}"
+         "{% set n.b = [n.b, n.b] %}{% endfor %}{{ n.a in [n.b] }}",
+         "steps", TLM_ERR_UNSUPPORTED},
+        {"{{ {'a': 1, [2]: 3} }}", "a key that is a list", TLM_ERR_UNSUPPORTED},
         {"{% for a in range(1000000) %}{% for b in range(1000000) %}{% endfor %}{% endfor %}",
          "steps", TLM_ERR_UNSUPPORTED},
         {"{% set n = namespace(t='0123456789abcdef') %}{% for i in range(60) %}"
@@ -324,10 +335,32 @@ START_TEST(test_deep_templates)
 }
 END_TEST
 
+/* A filter that calls itself as often as it has arguments ends too. */
+START_TEST(test_deep_filters)
+{
+    static const char begin[] = "{% set n = namespace(a=[1]) %}{% for i in range(100000) %}"
+                                "{% set n.a = [n.a] %}{% endfor %}{{ n.a | map(",
+                      end[] = ") | length }}", unit[] = ",'map'";
+    size_t n = 100000, size;
+    char *source = malloc(sizeof(begin) + n * strlen(unit) + sizeof(end)), *text = NULL, *at;
+
+    at = stpcpy(source, begin);
+    for (size_t i = 0; i < n; i++)
+        at = stpcpy(at, i == 0 ? unit + 1 : unit);
+    strcpy(at, end);
+    tlm_chat_template_t *template = parse(source);
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "nested too deep",
+                 tlm_chat_template_render(&text, &size, template, messages, 3, NULL));
+    ck_assert_ptr_null(text);
+    tlm_chat_template_free(template);
+    free(source);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {test_texts, test_refused_templates, test_refused_evaluations,
-                                  test_deep_templates};
+                                  test_deep_templates, test_deep_filters};
 
     return run_tests("jinja", tests, COUNT(tests));
 }

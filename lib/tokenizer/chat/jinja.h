@@ -109,7 +109,8 @@ typedef struct tlmi_loop {
 const char *tlmi_value_type_name(const tlmi_value_t *value);
 bool tlmi_value_truth(const tlmi_value_t *value);
 bool tlmi_value_number(const tlmi_value_t *value, double *out); /* false if it is none */
-bool tlmi_value_equal(const tlmi_value_t *a, const tlmi_value_t *b);
+/* Of values other than lists and maps, which tlmi_jinja_compare goes through. */
+bool tlmi_value_same(const tlmi_value_t *a, const tlmi_value_t *b);
 bool tlmi_value_is(const tlmi_value_t *value, const char *text); /* a string with this text */
 
 /* Makes a string of bytes from one source; the bytes are borrowed. */
@@ -147,11 +148,13 @@ tlm_status_t tlmi_value_text(tlmi_value_t *out, tlmi_arena_t *arena, const tlmi_
 tlm_status_t tlmi_list_make(tlmi_value_t *out, tlmi_arena_t *arena, const tlmi_value_t *items,
                             size_t n);
 tlm_status_t tlmi_map_make(tlmi_value_t *out, tlmi_arena_t *arena, size_t capacity);
+/* The key is neither a list nor a map. */
 tlm_status_t tlmi_map_set(tlmi_map_t *map, tlmi_arena_t *arena, const tlmi_value_t *key,
                           const tlmi_value_t *value);
 tlm_status_t tlmi_map_set_named(tlmi_map_t *map, tlmi_arena_t *arena, const char *key,
                                 const tlmi_value_t *value);
 const tlmi_value_t *tlmi_map_find(const tlmi_map_t *map, const char *key, size_t size);
+const tlmi_value_t *tlmi_map_find_key(const tlmi_map_t *map, const tlmi_value_t *key);
 /* A value of JSON, whose strings come from the caller. Strings are borrowed. */
 tlm_status_t tlmi_value_of_json(tlmi_value_t *out, tlmi_arena_t *arena, const tlmi_json_t *json);
 
@@ -262,7 +265,8 @@ void tlmi_jinja_release(tlmi_jinja_t *jinja);
 /* Whether the texts and strings of the template contain these bytes. */
 bool tlmi_jinja_writes(const tlmi_jinja_t *jinja, const void *bytes, size_t size);
 
-/* ---- Evaluation (jinja_eval.c, jinja_expressions.c, jinja_calls.c, jinja_filters.c) -------- */
+/* ---- Evaluation (jinja_eval.c, jinja_expressions.c, jinja_compare.c, jinja_calls.c,
+ * jinja_filters.c) -------------------------------------------------------------------------- */
 
 /* Bytes of the output that {% generation %} blocks made. */
 typedef struct tlmi_span {
@@ -324,8 +328,8 @@ tlm_status_t tlmi_jinja_expression(tlmi_value_t *out, tlmi_jinja_run_t *run,
                                    const tlmi_node_t *node);
 tlm_status_t tlmi_jinja_binary(tlmi_value_t *out, tlmi_jinja_run_t *run, const tlmi_node_t *node,
                                const tlmi_value_t *a, const tlmi_value_t *b);
-tlm_status_t tlmi_jinja_compare(bool *out, const tlmi_node_t *node, uint8_t op,
-                                const tlmi_value_t *a, const tlmi_value_t *b);
+tlm_status_t tlmi_jinja_compare(bool *out, tlmi_jinja_run_t *run, const tlmi_node_t *node,
+                                uint8_t op, const tlmi_value_t *a, const tlmi_value_t *b);
 /* The items that {% for %} goes through. */
 tlm_status_t tlmi_jinja_items(const tlmi_value_t **items, size_t *n, tlmi_jinja_run_t *run,
                               int line, const tlmi_value_t *value);
@@ -342,8 +346,8 @@ tlm_status_t tlmi_jinja_call_method(tlmi_value_t *out, tlmi_jinja_run_t *run,
                                     const tlmi_args_t *args);
 tlm_status_t tlmi_jinja_call_filter(tlmi_value_t *out, tlmi_jinja_run_t *run, const char *name,
                                     const tlmi_value_t *object, const tlmi_args_t *args);
-tlm_status_t tlmi_jinja_call_test(bool *out, const char *name, const tlmi_value_t *object,
-                                  const tlmi_args_t *args);
+tlm_status_t tlmi_jinja_call_test(bool *out, tlmi_jinja_run_t *run, const char *name,
+                                  const tlmi_value_t *object, const tlmi_args_t *args);
 bool tlmi_jinja_has_function(const char *name);
 /* The filters and tests that Jinja has, so that a misspelt one is found when a file is read. */
 bool tlmi_jinja_has_filter(const char *name);

@@ -40,7 +40,8 @@ tlm_status_t tlmi_jinja_step(tlmi_jinja_run_t *run, const tlmi_node_t *node)
         return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, node->line,
                                "the template takes more than %" PRIu64 " steps", MOST_STEPS);
     if (run->depth > TLMI_JINJA_MAX_DEPTH)
-        return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, node->line, "calls are nested too deep");
+        return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, node->line,
+                               "calls or values are nested too deep");
     return TLM_OK;
 }
 

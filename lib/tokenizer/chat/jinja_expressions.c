@@ -210,72 +210,6 @@ static tlm_status_t eval_slice(tlmi_value_t *out, tlmi_jinja_run_t *run, const t
 
 /* ---- Operators ---- */
 
-static tlm_status_t contains(bool *out, const tlmi_node_t *node, const tlmi_value_t *part,
-                             const tlmi_value_t *whole)
-{
-    *out = false;
-    switch (whole->type) {
-    case TLMI_VALUE_UNDEFINED:
-        return TLM_OK;
-    case TLMI_VALUE_STRING:
-        if (part->type != TLMI_VALUE_STRING)
-            break;
-        *out = tlmi_string_find(whole->as.string, part->as.string, 0) != SIZE_MAX;
-        return TLM_OK;
-    case TLMI_VALUE_LIST:
-        for (size_t i = 0; i < whole->as.list->n && !*out; i++)
-            *out = tlmi_value_equal(&whole->as.list->items[i], part);
-        return TLM_OK;
-    case TLMI_VALUE_MAP:
-        *out = part->type == TLMI_VALUE_STRING &&
-               tlmi_map_find(whole->as.map, part->as.string->bytes, part->as.string->size) != NULL;
-        return TLM_OK;
-    default:
-        break;
-    }
-    return tlmi_jinja_fail(TLM_ERR_FORMAT, node->line, "'in' of %s and %s",
-                           tlmi_value_type_name(part), tlmi_value_type_name(whole));
-}
-
-/* Compares by order: negative, 0 or positive. */
-static tlm_status_t order(int *out, const tlmi_node_t *node, const tlmi_value_t *a,
-                          const tlmi_value_t *b)
-{
-    double x, y;
-
-    if (tlmi_value_number(a, &x) && tlmi_value_number(b, &y)) {
-        *out = x < y ? -1 : x > y;
-        return TLM_OK;
-    }
-    if (a->type != TLMI_VALUE_STRING || b->type != TLMI_VALUE_STRING)
-        return tlmi_jinja_fail(TLM_ERR_FORMAT, node->line, "%s and %s have no order",
-                               tlmi_value_type_name(a), tlmi_value_type_name(b));
-    size_t m = a->as.string->size, n = b->as.string->size;
-    *out = memcmp(a->as.string->bytes, b->as.string->bytes, m < n ? m : n);
-    if (*out == 0)
-        *out = m < n ? -1 : m > n;
-    return TLM_OK;
-}
-
-tlm_status_t tlmi_jinja_compare(bool *out, const tlmi_node_t *node, uint8_t op,
-                                const tlmi_value_t *a, const tlmi_value_t *b)
-{
-    int sign = 0;
-
-    if (op == '=' || op == '!') {
-        *out = tlmi_value_equal(a, b) == (op == '=');
-        return TLM_OK;
-    }
-    if (op == 'i' || op == 'n') {
-        TLMI_TRY(contains(out, node, a, b));
-        *out = *out == (op == 'i');
-        return TLM_OK;
-    }
-    TLMI_TRY(order(&sign, node, a, b));
-    *out = op == '<' ? sign < 0 : op == '>' ? sign > 0 : op == 'l' ? sign <= 0 : sign >= 0;
-    return TLM_OK;
-}
-
 /* a < b < c, which evaluates each of them once. */
 static tlm_status_t eval_chain(tlmi_value_t *out, tlmi_jinja_run_t *run, const tlmi_node_t *node)
 {
@@ -285,7 +219,7 @@ static tlm_status_t eval_chain(tlmi_value_t *out, tlmi_jinja_run_t *run, const t
     TLMI_TRY(tlmi_jinja_expression(&a, run, node->kids[0]));
     for (size_t i = 1; i < node->num_kids && holds; i++, a = b) {
         TLMI_TRY(tlmi_jinja_expression(&b, run, node->kids[i]));
-        TLMI_TRY(tlmi_jinja_compare(&holds, node, (uint8_t)node->names[i][0], &a, &b));
+        TLMI_TRY(tlmi_jinja_compare(&holds, run, node, (uint8_t)node->names[i][0], &a, &b));
     }
     *out = TLMI_BOOL(holds);
     return TLM_OK;
@@ -436,6 +370,9 @@ static tlm_status_t eval_dict(tlmi_value_t *out, tlmi_jinja_run_t *run, const tl
 
         TLMI_TRY(tlmi_jinja_expression(&key, run, node->kids[i]));
         TLMI_TRY(tlmi_jinja_expression(&value, run, node->kids[i + 1]));
+        if (key.type == TLMI_VALUE_LIST || key.type == TLMI_VALUE_MAP)
+            return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, node->line,
+                                   "a key that is %s is not supported", tlmi_value_type_name(&key));
         TLMI_TRY(tlmi_map_set(out->as.map, &run->arena, &key, &value));
     }
     return TLM_OK;
@@ -489,7 +426,7 @@ static tlm_status_t eval_named(tlmi_value_t *out, tlmi_jinja_run_t *run, const t
     TLMI_TRY(eval_args(&args, run, node));
     if (node->type == TLMI_NODE_FILTER)
         return tlmi_jinja_call_filter(out, run, node->name, &object, &args);
-    TLMI_TRY(tlmi_jinja_call_test(&holds, node->name, &object, &args));
+    TLMI_TRY(tlmi_jinja_call_test(&holds, run, node->name, &object, &args));
     *out = TLMI_BOOL(holds);
     return TLM_OK;
 }
@@ -529,7 +466,7 @@ static tlm_status_t eval_two(tlmi_value_t *out, tlmi_jinja_run_t *run, const tlm
         return tlmi_jinja_binary(out, run, node, &a, &b);
     if (node->type == TLMI_NODE_ITEM)
         return tlmi_jinja_item(out, run, node->line, &a, &b);
-    TLMI_TRY(tlmi_jinja_compare(&holds, node, node->op, &a, &b));
+    TLMI_TRY(tlmi_jinja_compare(&holds, run, node, node->op, &a, &b));
     *out = TLMI_BOOL(holds);
     return TLM_OK;
 }

@@ -265,13 +265,25 @@ static tlm_status_t filter_select(tlmi_value_t *out, tlmi_jinja_run_t *run, cons
         if (test != NULL) {
             if (test->as.string->size < sizeof(word))
                 memcpy(word, test->as.string->bytes, test->as.string->size);
-            TLMI_TRY(tlmi_jinja_call_test(&holds, word, &value, &rest));
+            TLMI_TRY(tlmi_jinja_call_test(&holds, run, word, &value, &rest));
         }
         if (holds == selects)
             out->as.list->items[kept++] = items[i];
     }
     ((tlmi_list_t *)out->as.list)->n = kept;
     return TLM_OK;
+}
+
+/* The filter may be map again, with a list of lists: as deep as these are. */
+static tlm_status_t filter_item(tlmi_value_t *out, tlmi_jinja_run_t *run, const char *filter,
+                                const tlmi_value_t *item, const tlmi_args_t *args)
+{
+    run->depth++;
+    tlm_status_t status = tlmi_jinja_step(run, args->node);
+    if (status == TLM_OK)
+        status = tlmi_jinja_call_filter(out, run, filter, item, args);
+    run->depth--;
+    return status;
 }
 
 static tlm_status_t filter_map(tlmi_value_t *out, tlmi_jinja_run_t *run, const char *name,
@@ -293,10 +305,10 @@ static tlm_status_t filter_map(tlmi_value_t *out, tlmi_jinja_run_t *run, const c
     if (filter != NULL)
         memcpy(word, filter->as.string->bytes, filter->as.string->size);
     for (size_t i = 0; i < n; i++)
-        TLMI_TRY(attribute != NULL ? get_attribute(&out->as.list->items[i], run, args->node->line,
-                                                   &items[i], attribute)
-                                   : tlmi_jinja_call_filter(&out->as.list->items[i], run, word,
-                                                            &items[i], &rest));
+        TLMI_TRY(attribute != NULL
+                     ? get_attribute(&out->as.list->items[i], run, args->node->line, &items[i],
+                                     attribute)
+                     : filter_item(&out->as.list->items[i], run, word, &items[i], &rest));
     return TLM_OK;
 }
 
@@ -454,8 +466,8 @@ bool tlmi_jinja_has_test(const char *name)
     return is_number_test(name) || is_type(name, &none, &holds);
 }
 
-tlm_status_t tlmi_jinja_call_test(bool *out, const char *name, const tlmi_value_t *object,
-                                  const tlmi_args_t *args)
+tlm_status_t tlmi_jinja_call_test(bool *out, tlmi_jinja_run_t *run, const char *name,
+                                  const tlmi_value_t *object, const tlmi_args_t *args)
 {
     const tlmi_value_t *other = tlmi_args_get(args, 0, NULL);
 
@@ -465,7 +477,7 @@ tlm_status_t tlmi_jinja_call_test(bool *out, const char *name, const tlmi_value_
         return test_number(out, name, object, args);
     for (size_t i = 0; i < sizeof(comparisons) / sizeof(comparisons[0]) && other != NULL; i++)
         if (strcmp(name, comparisons[i].name) == 0)
-            return tlmi_jinja_compare(out, args->node, comparisons[i].op, object, other);
+            return tlmi_jinja_compare(out, run, args->node, comparisons[i].op, object, other);
     return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, args->node->line,
                            "the test %.40s is not supported here", name);
 }

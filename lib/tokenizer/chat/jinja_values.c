@@ -116,36 +116,7 @@ bool tlmi_value_number(const tlmi_value_t *value, double *out)
     return true;
 }
 
-static bool equal_lists(const tlmi_list_t *a, const tlmi_list_t *b)
-{
-    bool equal = a->n == b->n && a->is_tuple == b->is_tuple;
-
-    for (size_t i = 0; i < a->n && equal; i++)
-        equal = tlmi_value_equal(&a->items[i], &b->items[i]);
-    return equal;
-}
-
-static const tlmi_value_t *find_member(const tlmi_map_t *map, const tlmi_value_t *key)
-{
-    for (size_t i = 0; i < map->n; i++)
-        if (tlmi_value_equal(&map->members[i].key, key))
-            return &map->members[i].value;
-    return NULL;
-}
-
-static bool equal_maps(const tlmi_map_t *a, const tlmi_map_t *b)
-{
-    bool equal = a->n == b->n;
-
-    for (size_t i = 0; i < a->n && equal; i++) {
-        const tlmi_value_t *other = find_member(b, &a->members[i].key);
-
-        equal = other != NULL && tlmi_value_equal(&a->members[i].value, other);
-    }
-    return equal;
-}
-
-bool tlmi_value_equal(const tlmi_value_t *a, const tlmi_value_t *b)
+bool tlmi_value_same(const tlmi_value_t *a, const tlmi_value_t *b)
 {
     double x, y;
 
@@ -162,10 +133,6 @@ bool tlmi_value_equal(const tlmi_value_t *a, const tlmi_value_t *b)
     case TLMI_VALUE_STRING:
         return a->as.string->size == b->as.string->size &&
                memcmp(a->as.string->bytes, b->as.string->bytes, a->as.string->size) == 0;
-    case TLMI_VALUE_LIST:
-        return equal_lists(a->as.list, b->as.list);
-    case TLMI_VALUE_MAP:
-        return equal_maps(a->as.map, b->as.map);
     case TLMI_VALUE_FUNCTION:
         return strcmp(a->as.name, b->as.name) == 0;
     default:
@@ -437,10 +404,18 @@ tlm_status_t tlmi_map_make(tlmi_value_t *out, tlmi_arena_t *arena, size_t capaci
     return TLM_OK;
 }
 
+const tlmi_value_t *tlmi_map_find_key(const tlmi_map_t *map, const tlmi_value_t *key)
+{
+    for (size_t i = 0; i < map->n; i++)
+        if (tlmi_value_same(&map->members[i].key, key))
+            return &map->members[i].value;
+    return NULL;
+}
+
 tlm_status_t tlmi_map_set(tlmi_map_t *map, tlmi_arena_t *arena, const tlmi_value_t *key,
                           const tlmi_value_t *value)
 {
-    tlmi_value_t *known = (tlmi_value_t *)find_member(map, key);
+    tlmi_value_t *known = (tlmi_value_t *)tlmi_map_find_key(map, key);
 
     if (known != NULL) {
         *known = *value;
@@ -474,7 +449,7 @@ const tlmi_value_t *tlmi_map_find(const tlmi_map_t *map, const char *key, size_t
 {
     tlmi_string_t string = {key, size, NULL, 0};
 
-    return find_member(map, &TLMI_VALUE(STRING, string, &string));
+    return tlmi_map_find_key(map, &TLMI_VALUE(STRING, string, &string));
 }
 
 /* ---- White space ---- */

@@ -142,15 +142,18 @@ static tlm_status_t call_range(tlmi_value_t *out, tlmi_jinja_run_t *run, const t
     if (args->n == 0 || step == 0)
         return tlmi_jinja_fail(TLM_ERR_FORMAT, args->node->line, "range has no such arguments");
     int64_t n = 0;
-    for (int64_t i = start; (step > 0 ? i < stop : i > stop) && n <= MOST_RANGE; n++)
+    for (int64_t i = start; (step > 0 ? i < stop : i > stop) && n <= MOST_RANGE;) {
+        n++;
         if (__builtin_add_overflow(i, step, &i))
             break;
+    }
     if (n > MOST_RANGE)
         return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, args->node->line,
                                "range has more than %d numbers", MOST_RANGE);
     TLMI_TRY(tlmi_list_make(out, &run->arena, NULL, (size_t)n));
-    for (int64_t i = 0; i < n; i++)
-        out->as.list->items[i] = TLMI_INT(start + i * step);
+    for (int64_t i = 0; i < n; i++) /* i * step may have more than 63 bits, the sum has not */
+        out->as.list->items[i] =
+            TLMI_INT((int64_t)((uint64_t)start + (uint64_t)i * (uint64_t)step));
     return TLM_OK;
 }
 
@@ -277,6 +280,7 @@ static tlm_status_t call_split(tlmi_value_t *out, tlmi_jinja_run_t *run,
     if (name[0] == 'r' && most >= 0)
         return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, args->node->line,
                                "rsplit with a limit is not supported");
+    most = most < 0 ? INT64_MAX : most;
     if (separator == NULL || separator->type == TLMI_VALUE_NONE)
         status = split_words(&pieces, run, string, most);
     else if (separator->type != TLMI_VALUE_STRING || separator->as.string->size == 0)

@@ -78,6 +78,10 @@ static tlm_status_t order(int *out, const tlmi_node_t *node, const tlmi_value_t 
 {
     double x, y;
 
+    if (a->type == TLMI_VALUE_INT && b->type == TLMI_VALUE_INT) {
+        *out = a->as.integer < b->as.integer ? -1 : a->as.integer > b->as.integer;
+        return TLM_OK;
+    }
     if (tlmi_value_number(a, &x) && tlmi_value_number(b, &y)) {
         *out = x < y ? -1 : x > y;
         return TLM_OK;

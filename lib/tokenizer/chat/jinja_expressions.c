@@ -166,8 +166,9 @@ static tlm_status_t slice_step(int64_t *out, tlmi_jinja_run_t *run, const tlmi_n
 static tlm_status_t slice_list(tlmi_value_t *out, tlmi_jinja_run_t *run, const tlmi_list_t *list,
                                int64_t start, int64_t stop, int64_t step)
 {
-    int64_t gap = step > 0 ? stop - start : start - stop, size = step > 0 ? step : -step;
-    size_t n = gap > 0 ? (size_t)((gap - 1) / size) + 1 : 0;
+    int64_t gap = step > 0 ? stop - start : start - stop;
+    uint64_t size = step > 0 ? (uint64_t)step : -(uint64_t)step;
+    size_t n = gap > 0 ? (size_t)((uint64_t)(gap - 1) / size) + 1 : 0;
 
     TLMI_TRY(tlmi_list_make(out, &run->arena, NULL, n));
     for (size_t i = 0; i < n; i++)

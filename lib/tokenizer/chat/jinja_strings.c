@@ -119,7 +119,7 @@ tlm_status_t tlmi_string_replace(tlmi_value_t *out, tlmi_arena_t *arena,
     if (from->size == 0)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
                          "chat template: replacing the empty string is not supported");
-    tlm_status_t status = add_replaced(&builder, string, from, to, most);
+    tlm_status_t status = add_replaced(&builder, string, from, to, most < 0 ? INT64_MAX : most);
     if (status == TLM_OK)
         status = tlmi_builder_finish(out, arena, &builder);
     tlmi_builder_release(&builder);

@@ -120,10 +120,11 @@ static bool is_copied(const tlmi_gguf_value_t *value, const tlm_model_file_optio
 static tlm_status_t copy_keys(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
 {
     const char *path = file->options.keys_from;
-    tlmi_gguf_t source;
+    tlmi_gguf_shards_t shards;
 
-    TLMI_TRY(tlmi_gguf_open(&source, path));
-    const tlmi_gguf_value_t *tokens = tlmi_gguf_find(&source, "tokenizer.ggml.tokens");
+    TLMI_TRY(tlmi_gguf_shards_open(&shards, path));
+    const tlmi_gguf_t *source = &shards.whole;
+    const tlmi_gguf_value_t *tokens = tlmi_gguf_find(source, "tokenizer.ggml.tokens");
     const int64_t vocab_size = file->model->options.vocab_size;
     tlm_status_t status = TLM_OK;
     if (tokens != NULL && (int64_t)tokens->count != vocab_size)
@@ -131,12 +132,12 @@ static tlm_status_t copy_keys(tlmi_gguf_writer_t *writer, const tlmi_model_file_
                            "model_save_gguf: %s has %zu tokens, but the model has vocab_size "
                            "%" PRId64,
                            path, tokens->count, vocab_size);
-    for (size_t i = 0; i < source.num_values && status == TLM_OK; i++)
-        if (is_copied(&source.values[i], &file->options))
-            status = tlmi_gguf_put_copy(writer, &source.values[i]);
+    for (size_t i = 0; i < source->num_values && status == TLM_OK; i++)
+        if (is_copied(&source->values[i], &file->options))
+            status = tlmi_gguf_put_copy(writer, &source->values[i]);
     if (status == TLM_OK)
-        status = tlmi_mapping_check(&source.mapping, path);
-    tlmi_gguf_close(&source);
+        status = tlmi_mapping_check(&shards.files[0].mapping, shards.paths[0]);
+    tlmi_gguf_shards_close(&shards);
     return status;
 }
 

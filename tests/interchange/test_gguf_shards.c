@@ -35,28 +35,6 @@ static void put_bytes(tlmi_gguf_writer_t *writer, const void *bytes, size_t size
     ASSERT_OK(tlmi_writer_write(writer->file, bytes, size));
 }
 
-static void put_little(tlmi_gguf_writer_t *writer, uint64_t value, size_t size)
-{
-    uint8_t bytes[8];
-
-    for (size_t i = 0; i < size; i++)
-        bytes[i] = (uint8_t)(value >> 8 * i);
-    put_bytes(writer, bytes, size);
-}
-
-static void copy_value(tlmi_gguf_writer_t *writer, const tlmi_gguf_value_t *value)
-{
-    put_little(writer, value->key_size, 8);
-    put_bytes(writer, value->key, value->key_size);
-    if (value->is_array)
-        put_little(writer, TLMI_GGUF_ARRAY, 4);
-    put_little(writer, value->type, 4);
-    if (value->is_array)
-        put_little(writer, value->count, 8);
-    put_bytes(writer, value->data, value->bytes);
-    writer->num_values++;
-}
-
 static size_t tensor_size(const tlmi_gguf_tensor_t *tensor)
 {
     size_t size = sizeof(float);
@@ -81,7 +59,7 @@ static void write_shard(const tlmi_gguf_t *whole, const char *path, const number
 
     ASSERT_OK(tlmi_gguf_begin(&writer, path, end - first));
     for (size_t i = 0; with_keys && i < whole->num_values; i++)
-        copy_value(&writer, &whole->values[i]);
+        ASSERT_OK(tlmi_gguf_put_copy(&writer, &whole->values[i]));
     ASSERT_OK(tlmi_gguf_put_uint32(&writer, "split.no", numbers->number));
     ASSERT_OK(tlmi_gguf_put_uint32(&writer, "split.count", numbers->count));
     ASSERT_OK(tlmi_gguf_put_uint32(&writer, "split.tensors.count", numbers->tensors));
@@ -155,6 +133,25 @@ START_TEST(any_file_opens_the_model)
 }
 END_TEST
 
+/* Whichever file is named, the keys of the first are the model's. */
+START_TEST(any_file_gives_the_keys)
+{
+    tlm_model_file_options_t options = TLM_MODEL_FILE_OPTIONS_INIT;
+
+    for (int i = 0; i < SHARDS; i++) {
+        tlm_tokenizer_t *copied;
+        tlm_model_t *opened;
+
+        options.keys_from = shard_path(i);
+        ASSERT_OK(tlm_model_save_gguf(model, NULL, test_path("copy.gguf"), &options));
+        ASSERT_OK(tlm_model_open(&opened, &copied, NULL, test_path("copy.gguf")));
+        ck_assert_uint_eq(tlm_tokenizer_vocab_size(copied), 261);
+        tlm_tokenizer_free(copied);
+        tlm_model_free(opened);
+    }
+}
+END_TEST
+
 START_TEST(a_missing_file_is_named)
 {
     ck_assert_int_eq(unlink(shard_path(1)), 0);
@@ -217,6 +214,7 @@ int main(void)
 
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, any_file_opens_the_model);
+    tcase_add_test(tcase, any_file_gives_the_keys);
     tcase_add_test(tcase, a_missing_file_is_named);
     tcase_add_test(tcase, files_of_other_places_and_models_are_refused);
     tcase_add_test(tcase, names_that_tell_nothing_are_refused);

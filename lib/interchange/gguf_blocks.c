@@ -220,15 +220,6 @@ static tlm_status_t read_factors(tlm_model_options_t *options, const tlmi_gguf_t
 
 /* ---- Reading blocks --------------------------------------------------------------------- */
 
-/* The value that llama.cpp takes for granted of the option, or -1. */
-static double gguf_value(const tlmi_family_t *family, const char *option)
-{
-    for (const tlmi_setting_t *fixed = family->gguf_fixed; fixed->option != NULL; fixed++)
-        if (strcmp(fixed->option, option) == 0)
-            return fixed->value;
-    return -1.0;
-}
-
 static bool has_tensor(const tlmi_gguf_t *file, const char *name)
 {
     return tlmi_gguf_find_tensor(file, name) != NULL;
@@ -237,7 +228,7 @@ static bool has_tensor(const tlmi_gguf_t *file, const char *name)
 static void read_biases(tlm_model_options_t *options, const tlmi_gguf_t *file,
                         const tlmi_family_t *family)
 {
-    if (gguf_value(family, "attention_bias") >= 0.0 ||
+    if (tlmi_setting_find(family->gguf_fixed, "attention_bias") != NULL ||
         !tlmi_family_has(family, "attention_bias", TLM_ATTENTION_BIAS_NONE))
         return;
     if (has_tensor(file, "blk.0.attn_q.bias"))

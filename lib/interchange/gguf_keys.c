@@ -100,10 +100,9 @@ static bool is_pattern(const tlmi_gguf_value_t *value, int64_t period)
 /* The value that llama.cpp takes for granted of an option of the family; 0 for none. */
 static double fixed_value(const tlmi_family_t *family, const char *option)
 {
-    for (const tlmi_setting_t *fixed = family->gguf_fixed; fixed->option != NULL; fixed++)
-        if (strcmp(fixed->option, option) == 0)
-            return fixed->value;
-    return 0.0;
+    const tlmi_setting_t *fixed = tlmi_setting_find(family->gguf_fixed, option);
+
+    return fixed == NULL ? 0.0 : fixed->value;
 }
 
 /* Keys that newer files repeat what follows from the architecture with. */

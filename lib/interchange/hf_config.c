@@ -271,10 +271,9 @@ static tlm_status_t find_alias(const tlmi_json_t **value, const tlmi_family_t *f
 /* Returns the option's value when its key is missing. */
 static double missing_value(const tlmi_family_t *family, const tlmi_model_option_t *option)
 {
-    for (const tlmi_setting_t *missing = family->missing; missing->option != NULL; missing++)
-        if (strcmp(missing->option, option->name) == 0)
-            return missing->value;
-    return option->keys[TLMI_HF].missing;
+    const tlmi_setting_t *missing = tlmi_setting_find(family->missing, option->name);
+
+    return missing == NULL ? option->keys[TLMI_HF].missing : missing->value;
 }
 
 static tlm_status_t read_option(tlm_model_options_t *options, const tlmi_model_option_t *option,

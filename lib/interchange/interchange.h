@@ -138,8 +138,8 @@ typedef struct tlmi_found_weight {
 } tlmi_found_weight_t;
 
 /* Creates a model and an array with one entry per parameter, all not found yet; the caller owns
- * both. With `keep`, the model's parameters are made by tlmi_weights_fill. Returns TLM_ERR_FORMAT, before allocating memory, if a file with that many tensors and
- * bytes cannot fill the model. */
+ * both. With `keep`, the model's parameters are made by tlmi_weights_fill. Returns TLM_ERR_FORMAT,
+ * before allocating memory, if a file with that many tensors and bytes cannot fill the model. */
 tlm_status_t tlmi_weights_begin(tlm_model_t **model, tlmi_found_weight_t **found,
                                 const tlm_model_options_t *options, bool keep, size_t num_tensors,
                                 size_t bytes, const char *path);
@@ -162,6 +162,9 @@ const tlmi_family_t *tlmi_family_find(tlmi_format_t format, const char *name, si
 /* Writes the families' names, such as "llama or qwen3", into `buffer` for a message; returns it. */
 enum { TLMI_FAMILIES_TEXT = 256 };
 const char *tlmi_families_text(char *buffer, tlmi_format_t format);
+
+/* Returns the setting of that option in a family's list, or NULL. */
+const tlmi_setting_t *tlmi_setting_find(const tlmi_setting_t *settings, const char *option);
 
 /* Sets the options that the family fixes. */
 void tlmi_family_apply(tlm_model_options_t *options, const tlmi_family_t *family);

@@ -49,6 +49,14 @@ const char *tlmi_families_text(char *buffer, tlmi_format_t format)
     return buffer;
 }
 
+const tlmi_setting_t *tlmi_setting_find(const tlmi_setting_t *settings, const char *option)
+{
+    for (; settings->option != NULL; settings++)
+        if (strcmp(settings->option, option) == 0)
+            return settings;
+    return NULL;
+}
+
 void tlmi_family_apply(tlm_model_options_t *options, const tlmi_family_t *family)
 {
     /* Backwards, so that the first value of an option stays. */

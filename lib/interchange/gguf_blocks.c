@@ -255,6 +255,9 @@ tlm_status_t tlmi_gguf_blocks_read(tlm_model_options_t *options, const tlmi_gguf
 {
     const tlmi_gguf_tensor_t *factors = tlmi_gguf_find_tensor(file, tlmi_gguf_rope_factors);
 
+    if (factors != NULL && !family->gguf_rope_factors)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%s' is not one of the model's", path,
+                         tlmi_gguf_rope_factors);
     if (options->sliding_window != 0 && !family->gguf_windows)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
                          "%s: '%s.attention.sliding_window' is not 0, and llama.cpp ignores it",
@@ -269,9 +272,6 @@ tlm_status_t tlmi_gguf_blocks_read(tlm_model_options_t *options, const tlmi_gguf
     TLMI_TRY(read_scaling(options, file, family, path));
     if (factors == NULL)
         return TLM_OK;
-    if (!family->gguf_rope_factors)
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: tensor '%s' is not one of the model's", path,
-                         tlmi_gguf_rope_factors);
     tlm_model_options_t resolved;
     tlmi_model_shape_t shape;
     TLMI_TRY(tlmi_model_resolve(&resolved, &shape, path, options));

@@ -443,6 +443,29 @@ START_TEST(other_models_are_refused)
 }
 END_TEST
 
+/* A model without RoPE has no factors of its angles. */
+START_TEST(factors_without_rope_are_refused)
+{
+    tlm_model_options_t options = tiny;
+    tlm_model_t *model, *opened = NULL;
+
+    options.num_kv_heads = 0;
+    options.position = TLM_POSITION_LEARNED;
+    options.norm_kind = TLM_KIND_OF_NORM_LAYER;
+    options.ffn = TLM_FFN_GELU;
+    options.ffn_bias = true;
+    options.attention_bias = TLM_ATTENTION_BIAS_ALL;
+    options.tied_embeddings = true;
+    ASSERT_OK(tlm_model_create(&model, &options));
+    ASSERT_OK(tlm_model_save_gguf(model, NULL, test_path("m"), NULL));
+    change("blk.0.ffn_up.bias", "rope_freqs.weight");
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "'rope_freqs.weight' is not one of the model's",
+                 tlm_model_open(&opened, NULL, NULL, test_path("changed")));
+    ck_assert_ptr_null(opened);
+    tlm_model_free(model);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gguf");
@@ -456,6 +479,7 @@ int main(void)
     tcase_add_test(tcase, hostile_files_are_refused);
     tcase_add_test(tcase, cut_files_are_refused);
     tcase_add_test(tcase, other_models_are_refused);
+    tcase_add_test(tcase, factors_without_rope_are_refused);
     suite_add_tcase(suite, tcase);
     make_test_directory();
     failed = run_suite(suite, CK_FORK_GETENV);

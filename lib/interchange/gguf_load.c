@@ -150,9 +150,9 @@ static tlm_status_t check_same(const tlmi_gguf_t *file, const tlmi_family_t *fam
                      path, tlmi_gguf_key(key, family, name), number, wanted);
 }
 
-/* Checks keys that repeat the table's keys or describe features that no model here has. */
-static tlm_status_t check_others(const tlm_model_options_t *options, const tlmi_gguf_t *file,
-                                 const tlmi_family_t *family, const char *path)
+/* Checks the keys that give the width of a head once more. */
+static tlm_status_t check_head_widths(const tlm_model_options_t *options, const tlmi_gguf_t *file,
+                                      const tlmi_family_t *family, const char *path)
 {
     tlm_model_options_t resolved;
     tlmi_model_shape_t shape;
@@ -189,7 +189,7 @@ static tlm_status_t read_options(tlm_model_options_t *out, const tlmi_family_t *
     out->tied_embeddings =
         tlmi_gguf_find_tensor(file, tlmi_parts[TLMI_LM_HEAD].names[TLMI_GGUF]) == NULL;
     TLMI_TRY(tlmi_gguf_blocks_read(out, file, *family, path));
-    return check_others(out, file, *family, path);
+    return check_head_widths(out, file, *family, path);
 }
 
 /* ---- Tokens ----------------------------------------------------------------------------- */
@@ -258,6 +258,7 @@ static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *in
                                  tlmi_gguf_shards_t *shards, const char *path, bool keep)
 {
     const tlmi_gguf_t *file = &shards->whole;
+    const tlmi_gguf_tensor_t *factors = tlmi_gguf_find_tensor(file, tlmi_gguf_rope_factors);
     const tlmi_convention_t convention = {TLMI_GGUF, family};
     tlmi_found_weight_t *found = NULL;
     tlm_model_t *model = NULL;
@@ -274,7 +275,7 @@ static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *in
                                          .ndim = tensor->ndim,
                                          .file = &shards->files[shard].mapping};
 
-        if (tensor == tlmi_gguf_find_tensor(file, tlmi_gguf_rope_factors))
+        if (tensor == factors)
             continue; /* read with the options */
         TLMI_TRY_OR(done, check_type(tensor, one.type, shards->paths[shard]));
         TLMI_TRY_OR(done, tlmi_weight_place(found, model, &convention, tensor->name,

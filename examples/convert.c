@@ -143,7 +143,7 @@ int main(int argc, char **argv)
         {"to", CLI_STRING, &to, "checkpoint, hf or gguf; or adapter, a folder of PEFT", true},
         {"weights", CLI_STRING, &type,
          "float32, float16, bfloat16, or in GGUF q8_0, q6_k, q5_k_m, q5_1, q5_0, q4_k_m, q4_1 or "
-         "q4_0; checkpoints are float32",
+         "q4_0; checkpoints and adapters are float32",
          false},
         {"text", CLI_STRING, &text,
          "a file: prints how likely the model finds it, before and after", false},
@@ -177,8 +177,10 @@ int main(int argc, char **argv)
     const bool has_own = path == NULL && vocab == NULL && merges == NULL && !no_tokenizer;
     const bool copies = target == TO_GGUF && has_own && is_gguf(source);
     const int32_t kind = cli_choose("weights", type, weights, NUM_WEIGHTS);
-    if (target == TO_CHECKPOINT && kind != TLM_WEIGHTS_FLOAT32)
-        cli_fail_usage("checkpoints are float32, not %s", type);
+    if ((target == TO_CHECKPOINT || target == TO_ADAPTER) && kind != TLM_WEIGHTS_FLOAT32)
+        cli_fail_usage("%ss are float32, not %s", targets[target], type);
+    if (target == TO_ADAPTER && text != NULL)
+        cli_fail_usage("--text is for models, not for adapters");
     cli_open_model(&model, no_tokenizer || (copies && text == NULL) ? NULL : &tokenizer, &file,
                    source, path, vocab, merges, end, target != TO_CHECKPOINT);
     if (adapter != NULL)

@@ -261,6 +261,8 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     passes "$bin/generate" --model q4_k_m.gguf --max-tokens 20 --prompt 'One day'
     fails 1 'safetensors has no weights of type q8_0' "$bin/convert" --to hf --weights q8_0 model.gguf x
     fails 2 'checkpoints are float32, not q8_0' "$bin/convert" --to checkpoint --weights q8_0 model.gguf x
+    fails 2 'adapters are float32, not q8_0' "$bin/convert" --to adapter --weights q8_0 model.gguf x
+    fails 2 'text is for models' "$bin/convert" --to adapter --text valid.txt model.gguf x
     fails 1 'no tokenizer for the text' "$bin/convert" --to gguf --text valid.txt bare.safetensors x
     fails 1 'no-such-text' "$bin/convert" --to gguf --text no-such-text model.gguf x
     fails 2 'to must be one of' "$bin/convert" --to onnx folder x

@@ -149,6 +149,26 @@ START_TEST(sums_of_more_than_32_bits_are_kept)
 }
 END_TEST
 
+START_TEST(counts_that_were_limited_are_carried_too)
+{
+    tlmi_pretoken_counts_t counts = {0}, more = {0}, none = {0};
+    tlmi_pretoken_dropped_t dropped = {0, 0};
+    tlmi_counted_pretoken_t pretoken = {.slot = 0};
+
+    ASSERT_OK(tlmi_pretoken_counts_add_counted(&counts, BYTES("often"), UINT32_MAX - 10));
+    ASSERT_OK(tlmi_pretoken_counts_add_counted(&counts, BYTES("rare"), 1));
+    ASSERT_OK(tlmi_pretoken_counts_merge_limited(&dropped, &counts, &none, 1));
+    ck_assert_uint_eq(dropped.pretokens, 1);
+    ASSERT_OK(tlmi_pretoken_counts_add_counted(&counts, BYTES("often"), 100));
+    ASSERT_OK(tlmi_pretoken_counts_add_counted(&more, BYTES("often"), UINT32_MAX));
+    ASSERT_OK(tlmi_pretoken_counts_merge_limited(&dropped, &counts, &more, 1));
+    ck_assert(tlmi_pretoken_counts_next(&pretoken, &counts));
+    ck_assert_uint_eq(pretoken.count, 2 * (uint64_t)UINT32_MAX + 90);
+    ck_assert(!tlmi_pretoken_counts_next(&pretoken, &counts));
+    tlmi_pretoken_counts_release(&counts);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("pretoken_counts");
@@ -157,6 +177,7 @@ int main(void)
     tcase_set_timeout(tcase, 600);
     tcase_add_loop_test(tcase, counts_are_those_of_a_plain_array, 0, 6);
     tcase_add_test(tcase, sums_of_more_than_32_bits_are_kept);
+    tcase_add_test(tcase, counts_that_were_limited_are_carried_too);
     suite_add_tcase(suite, tcase);
     return run_suite(suite, CK_NOFORK);
 }

@@ -567,12 +567,12 @@ static void keep_most_frequent(tlmi_pretoken_dropped_t *dropped, tlmi_pretoken_c
     for (; tlmi_pretoken_counts_next(&pretoken, counts); n++)
         ranked[n] = (ranked_slot_t){counts, pretoken.slot - 1, pretoken.count};
     qsort(ranked, n, sizeof(*ranked), compare_slots);
+    kept->most = counts->most;
     for (size_t i = 0; i < limit; i++)
         add_slot(kept, counts, slot_number(counts, ranked[i].number));
-    for (size_t i = limit; i < n; i++) {
-        dropped->pretokens++;
+    dropped->pretokens += n - limit;
+    for (size_t i = limit; i < n; i++)
         dropped->occurrences += ranked[i].count;
-    }
 }
 
 tlm_status_t tlmi_pretoken_counts_merge_limited(tlmi_pretoken_dropped_t *dropped,

@@ -33,20 +33,6 @@ static bool is_gguf(const char *path)
 
 /* ---- Perplexity --------------------------------------------------------------------------- */
 
-typedef struct text {
-    char *bytes;
-    size_t size;
-} text_t;
-
-static void add_chunk(void *user, const void *chunk, size_t size)
-{
-    text_t *text = user;
-
-    text->bytes = cli_realloc(text->bytes, text->size + size + 1);
-    memcpy(text->bytes + text->size, chunk, size);
-    text->size += size;
-}
-
 typedef struct ids {
     uint32_t *ids;
     size_t n;
@@ -57,13 +43,12 @@ static ids_t read_ids(const char *path, const tlm_tokenizer_t *tokenizer,
                       const tlm_model_file_options_t *file)
 {
     const size_t begin = file->has_begin_token ? 1 : 0;
-    text_t text = {0};
     uint32_t *encoded;
     ids_t ids;
-    size_t n;
+    size_t n, size;
+    char *text = cli_read_text(&size, path);
 
-    cli_read_file(path, add_chunk, &text);
-    cli_check(tlm_tokenizer_encode(&encoded, &n, tokenizer, text.bytes, text.size));
+    cli_check(tlm_tokenizer_encode(&encoded, &n, tokenizer, text, size));
     ids = (ids_t){cli_realloc(NULL, (n + 1) * sizeof(*encoded)), n + begin};
     ids.ids[0] = file->begin_token;
     if (n > 0)
@@ -71,7 +56,7 @@ static ids_t read_ids(const char *path, const tlm_tokenizer_t *tokenizer,
     if (ids.n < 2)
         cli_fail("%s: perplexity needs two tokens at least, not %zu", path, ids.n);
     tlm_free(encoded);
-    free(text.bytes);
+    free(text);
     return ids;
 }
 

@@ -69,31 +69,17 @@ static uint32_t *encode(size_t *n, const scorer_t *scorer, const char *text, siz
 
 /* ---- Files ---- */
 
-typedef struct text {
-    char *bytes;
-    size_t size;
-} text_t;
-
-static void append_chunk(void *user, const void *chunk, size_t size)
-{
-    text_t *text = user;
-
-    text->bytes = cli_realloc(text->bytes, text->size + size + 1);
-    memcpy(text->bytes + text->size, chunk, size);
-    text->size += size;
-}
-
 static bool is_space(char c)
 {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static void count_text(counts_t *counts, const text_t *text)
+static void count_text(counts_t *counts, const char *text, size_t size)
 {
-    counts->bytes += text->size;
-    for (size_t i = 0; i < text->size; i++) {
-        counts->characters += ((unsigned char)text->bytes[i] & 0xC0) != 0x80;
-        counts->words += !is_space(text->bytes[i]) && (i == 0 || is_space(text->bytes[i - 1]));
+    counts->bytes += size;
+    for (size_t i = 0; i < size; i++) {
+        counts->characters += ((unsigned char)text[i] & 0xC0) != 0x80;
+        counts->words += !is_space(text[i]) && (i == 0 || is_space(text[i - 1]));
     }
 }
 
@@ -144,13 +130,12 @@ static void print_counts(const scorer_t *scorer, const char *name, const counts_
 static void score_file(counts_t *total, const scorer_t *scorer, const char *path)
 {
     counts_t counts = {0};
-    text_t text = {0};
     uint32_t *ids;
-    size_t n;
+    size_t n, size;
+    char *text = cli_read_text(&size, path);
 
-    cli_read_file(path, append_chunk, &text);
-    count_text(&counts, &text);
-    ids = encode(&n, scorer, text.bytes != NULL ? text.bytes : "", text.size);
+    count_text(&counts, text, size);
+    ids = encode(&n, scorer, text, size);
     if (n < 2 || counts.words == 0)
         cli_fail("%s: there is nothing to predict in %zu tokens", path, n);
     counts.tokens = n - 1;
@@ -161,7 +146,7 @@ static void score_file(counts_t *total, const scorer_t *scorer, const char *path
     total->characters += counts.characters;
     total->words += counts.words;
     total->log_likelihood += counts.log_likelihood;
-    free(text.bytes);
+    free(text);
     free(ids);
 }
 

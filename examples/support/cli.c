@@ -284,6 +284,30 @@ void cli_read_file(const char *path, cli_chunk_callback_t on_chunk, void *user)
     free(chunk);
 }
 
+typedef struct text {
+    char *bytes;
+    size_t size;
+} text_t;
+
+static void append_chunk(void *user, const void *chunk, size_t size)
+{
+    text_t *text = user;
+
+    text->bytes = cli_realloc(text->bytes, text->size + size + 1);
+    memcpy(text->bytes + text->size, chunk, size);
+    text->size += size;
+}
+
+char *cli_read_text(size_t *size, const char *path)
+{
+    text_t text = {cli_realloc(NULL, 1), 0};
+
+    cli_read_file(path, append_chunk, &text);
+    text.bytes[text.size] = '\0';
+    *size = text.size;
+    return text.bytes;
+}
+
 void cli_print(const char *text, size_t size)
 {
     if (fwrite(text, 1, size, stdout) != size || fflush(stdout) != 0)

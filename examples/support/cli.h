@@ -77,6 +77,8 @@ void *cli_realloc(void *memory, size_t size);
 /* Calls on_chunk for each piece of the file in turn. */
 typedef void (*cli_chunk_callback_t)(void *user, const void *chunk, size_t size);
 void cli_read_file(const char *path, cli_chunk_callback_t on_chunk, void *user);
+/* The bytes of a file, with a NUL behind them, which the caller frees. */
+char *cli_read_text(size_t *size, const char *path);
 
 /* Writes all of it to standard output at once. */
 void cli_print(const char *text, size_t size);

@@ -126,8 +126,6 @@ void cli_print_json(const char *text)
 typedef struct config {
     const char *path;
     const cli_program_t *program;
-    char *text;
-    size_t size;
 } config_t;
 
 static bool same_name(const char *key, const char *name)
@@ -165,26 +163,18 @@ static void set_option(void *user, const cli_member_t *member)
     cli_fail("%s: there is no option '%s'", config->path, member->key);
 }
 
-static void append_chunk(void *user, const void *chunk, size_t size)
-{
-    config_t *config = user;
-
-    config->text = cli_realloc(config->text, config->size + size);
-    memcpy(config->text + config->size, chunk, size);
-    config->size += size;
-}
-
 void cli_read_config(const char *path, const cli_program_t *program)
 {
     static json_t *kept; /* options point to its texts */
-    config_t config = {path, program, NULL, 0};
+    config_t config = {path, program};
+    size_t size;
+    char *text = cli_read_text(&size, path);
 
-    cli_read_file(path, append_chunk, &config);
     if (kept != NULL)
         cli_fail("%s: there is more than one file of options", path);
-    kept = parse(config.text, config.size, path);
+    kept = parse(text, size, path);
     read_members(kept, path, true, set_option, &config);
-    free(config.text);
+    free(text);
 }
 
 static json_t *list_strings(const cli_strings_t *strings)

@@ -1,9 +1,10 @@
 /* Dot products of float32 vectors with rows of one element type, and weighted sums of such rows: a
  * template, included by vector_kernels.h once per type, which defines
  *
- * ROW an element of a row LOAD_ROW(row, i, n) a vector of row[i..] as floats, 0 from n on
- * NAMED(name) the names of the type's functions WEIGHTED_ROWS if it is to have weighted sums of
- * rows
+ *   ROW                   an element of a row
+ *   LOAD_ROW(row, i, n)   a vector of row[i..] as floats, 0 from n on
+ *   NAMED(name)           the names of the type's functions
+ *   WEIGHTED_ROWS         if it is to have weighted sums of rows
  *
  * The additions are those of the float32 kernel in the same order, so a row of another type gives
  * the same bits as its values converted to floats. */

@@ -449,13 +449,7 @@ START_TEST(factors_without_rope_are_refused)
     tlm_model_options_t options = tiny;
     tlm_model_t *model, *opened = NULL;
 
-    options.num_kv_heads = 0;
-    options.position = TLM_POSITION_LEARNED;
-    options.norm_kind = TLM_KIND_OF_NORM_LAYER;
-    options.ffn = TLM_FFN_GELU;
-    options.ffn_bias = true;
-    options.attention_bias = TLM_ATTENTION_BIAS_ALL;
-    options.tied_embeddings = true;
+    set_gpt2_blocks(&options);
     ASSERT_OK(tlm_model_create(&model, &options));
     ASSERT_OK(tlm_model_save_gguf(model, NULL, test_path("m"), NULL));
     change("blk.0.ffn_up.bias", "rope_freqs.weight");

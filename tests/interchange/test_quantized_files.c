@@ -120,13 +120,7 @@ START_TEST(families_have_their_own_tensors)
     tlm_model_file_options_t file = TLM_MODEL_FILE_OPTIONS_INIT;
     tlm_model_t *model, *opened;
 
-    options.num_kv_heads = 4;
-    options.position = TLM_POSITION_LEARNED;
-    options.norm_kind = TLM_KIND_OF_NORM_LAYER;
-    options.ffn = TLM_FFN_GELU;
-    options.ffn_bias = true;
-    options.attention_bias = TLM_ATTENTION_BIAS_ALL;
-    options.tied_embeddings = true;
+    set_gpt2_blocks(&options);
     model = make_model(&options);
     opened = save_and_open(model, TLM_WEIGHTS_Q4_K_M, "gpt2");
     ck_assert_int_eq(type_of(opened, "position_embeddings.weight"), TLM_FLOAT32);

@@ -2,7 +2,7 @@
 #ifndef TEST_ADAPTER_SUPPORT_H
 #define TEST_ADAPTER_SUPPORT_H
 
-#include "io_support.h"
+#include "model_support.h"
 
 #include <math.h>
 
@@ -41,13 +41,7 @@ static inline tlm_model_options_t adapted_options(int kind)
         options.window_period = 2;
         break;
     case 3: /* GPT-2 */
-        options.num_kv_heads = 0;
-        options.ffn = TLM_FFN_GELU;
-        options.ffn_bias = true;
-        options.attention_bias = TLM_ATTENTION_BIAS_ALL;
-        options.position = TLM_POSITION_LEARNED;
-        options.norm_kind = TLM_KIND_OF_NORM_LAYER;
-        options.tied_embeddings = true;
+        set_gpt2_blocks(&options);
         break;
     case 4: /* OLMo 2 */
         options.norm = TLM_NORM_AFTER;

@@ -33,6 +33,18 @@ static inline tlm_tokenizer_t *make_small_tokenizer(const char *pattern, const c
     return tokenizer;
 }
 
+/* Makes the blocks those of GPT-2. */
+static inline void set_gpt2_blocks(tlm_model_options_t *options)
+{
+    options->num_kv_heads = 0;
+    options->position = TLM_POSITION_LEARNED;
+    options->norm_kind = TLM_KIND_OF_NORM_LAYER;
+    options->ffn = TLM_FFN_GELU;
+    options->ffn_bias = true;
+    options->attention_bias = TLM_ATTENTION_BIAS_ALL;
+    options->tied_embeddings = true;
+}
+
 static inline void assert_same(const tlm_model_t *a, const tlm_model_t *b)
 {
     tlm_tensor_t *const *ours, *const *theirs;

@@ -46,11 +46,27 @@ static const char *place(char out[PLACE_SIZE], const reading_t *reading)
     return out;
 }
 
-static tlm_status_t bad_line(const reading_t *reading, const char *what)
+static tlm_status_t fail_line(tlm_status_t status, const reading_t *reading, const char *what)
 {
     char where[PLACE_SIZE];
 
-    return tlmi_fail(TLM_ERR_FORMAT, "%s: %s", place(where, reading), what);
+    return tlmi_fail(status, "%s: %s", place(where, reading), what);
+}
+
+static tlm_status_t bad_line(const reading_t *reading, const char *what)
+{
+    return fail_line(TLM_ERR_FORMAT, reading, what);
+}
+
+/* Adds the place to the message of a call that knows only a text of the line. */
+static tlm_status_t at_line(tlm_status_t status, const reading_t *reading)
+{
+    char reason[256];
+
+    if (status == TLM_OK || status == TLM_ERR_OUT_OF_MEMORY)
+        return status;
+    snprintf(reason, sizeof(reason), "%s", tlm_error_message());
+    return fail_line(status, reading, reason);
 }
 
 /* ---- Rows ------------------------------------------------------------------------------- */
@@ -123,9 +139,7 @@ static tlm_status_t read_message(tlm_chat_message_t *out, const tlmi_json_t *ite
         strlen(out->role) != size)
         return bad_line(reading, "a message has no \"role\"");
     if (!tlmi_json_is_null(tlmi_json_member(item, "tool_calls")))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "%.480s:%" PRIu64 ": \"tool_calls\" are not supported", reading->path,
-                         reading->line);
+        return fail_line(TLM_ERR_UNSUPPORTED, reading, "\"tool_calls\" are not supported");
     if (!tlmi_json_get_string(tlmi_json_member(item, "content"), &out->content, &out->size))
         return bad_line(reading, "the \"content\" of a message is not a text");
     return TLM_OK;
@@ -135,11 +149,9 @@ static tlm_status_t encode_messages(sequence_t *out, const tlmi_json_t *list,
                                     const reading_t *reading)
 {
     const size_t n = tlmi_json_size(list);
-    char where[PLACE_SIZE];
 
     if (reading->template == NULL)
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: \"messages\" need a chat template",
-                         place(where, reading));
+        return fail_line(TLM_ERR_INVALID_ARGUMENT, reading, "\"messages\" need a chat template");
     if (n == 0)
         return bad_line(reading, "\"messages\" are empty");
     tlm_chat_message_t *messages = tlmi_calloc(n, sizeof(*messages), "the messages of a line");
@@ -147,15 +159,10 @@ static tlm_status_t encode_messages(sequence_t *out, const tlmi_json_t *list,
     for (size_t i = 0; i < n && status == TLM_OK; i++)
         status = read_message(&messages[i], tlmi_json_item(list, i), reading);
     if (status == TLM_OK)
-        status = tlm_chat_template_encode(&out->ids, &out->counted, &out->n, reading->template,
-                                          reading->tokenizer, messages, n, NULL);
-    if (status != TLM_OK && status != TLM_ERR_OUT_OF_MEMORY && messages != NULL) {
-        char reason[256];
-
-        snprintf(reason, sizeof(reason), "%s", tlm_error_message());
-        if (strstr(reason, reading->path) == NULL)
-            status = tlmi_fail(status, "%s: %s", place(where, reading), reason);
-    }
+        status =
+            at_line(tlm_chat_template_encode(&out->ids, &out->counted, &out->n, reading->template,
+                                             reading->tokenizer, messages, n, NULL),
+                    reading);
     tlmi_free(messages);
     return status;
 }
@@ -185,7 +192,8 @@ static tlm_status_t encode_completion(sequence_t *out, const tlmi_json_t *prompt
         size_t size;
 
         status = tlmi_json_get_string(values[i], &text, &size)
-                     ? tlm_tokenizer_encode(&ids[i], &n[i], reading->tokenizer, text, size)
+                     ? at_line(tlm_tokenizer_encode(&ids[i], &n[i], reading->tokenizer, text, size),
+                               reading)
                      : bad_line(reading, "\"prompt\" and \"completion\" are not both texts");
     }
     if (status != TLM_OK)
@@ -214,8 +222,7 @@ static tlm_status_t encode_object(sequence_t *out, const tlmi_json_t *object,
     const tlmi_json_t *completion = tlmi_json_member(object, "completion");
 
     if (!tlmi_json_is_null(tlmi_json_member(object, "tools")))
-        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%.480s:%" PRIu64 ": \"tools\" are not supported",
-                         reading->path, reading->line);
+        return fail_line(TLM_ERR_UNSUPPORTED, reading, "\"tools\" are not supported");
     if (tlmi_json_is_array(messages) && prompt == NULL && completion == NULL)
         return encode_messages(out, messages, reading);
     if (messages == NULL && prompt != NULL && completion != NULL)

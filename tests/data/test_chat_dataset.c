@@ -4,6 +4,7 @@
 #include "run_suite.h"
 
 #include <math.h>
+#include <unistd.h>
 
 #include "data/data_core.h"
 
@@ -292,6 +293,28 @@ START_TEST(bad_lines_are_named)
 }
 END_TEST
 
+/* Also where the message that it goes before has the file's name in it. */
+START_TEST(places_are_named_whatever_the_file_is_called)
+{
+    tlm_tokenizer_t *tokenizer = make_small_tokenizer(NULL, "<|im_start|>", "<|im_end|>", NULL);
+    tlm_chat_data_options_t options = TLM_CHAT_DATA_OPTIONS_INIT;
+    tlm_chat_template_t *chatml;
+    tlm_dataset_t *dataset;
+    char here[4096];
+
+    ASSERT_OK(tlm_chat_template_create(&chatml, "chatml"));
+    options.row_length = 40;
+    write_string(test_path("chat"), "{\"messages\":[{\"role\":\"us er\",\"content\":\"a\"}]}\n");
+    ck_assert_ptr_nonnull(getcwd(here, sizeof(here)));
+    ck_assert_int_eq(chdir(test_directory), 0);
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "chat:1: chat template: ",
+                 tlm_dataset_open_chat(&dataset, NULL, "chat", tokenizer, chatml, &options));
+    ck_assert_int_eq(chdir(here), 0);
+    tlm_chat_template_free(chatml);
+    tlm_tokenizer_free(tokenizer);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("chat data set");
@@ -303,6 +326,7 @@ int main(void)
     tcase_add_test(tcase, steps_weigh_batches_by_their_targets);
     tcase_add_test(tcase, answers_and_completions_count);
     tcase_add_loop_test(tcase, bad_lines_are_named, 0, sizeof(bad_lines) / sizeof(bad_lines[0]));
+    tcase_add_test(tcase, places_are_named_whatever_the_file_is_called);
     suite_add_tcase(suite, tcase);
     return run_suite(suite, CK_NOFORK);
 }

@@ -9,6 +9,7 @@
 #include "tokenizer/encode.h"
 
 typedef struct tokenize_job {
+    const char *function; /* for messages */
     tlm_token_writer_t *writer;
     uint64_t num_tokens;
     const char *text_path;
@@ -31,9 +32,8 @@ static tlm_status_t report(void *context, size_t done)
     tokenize_job_t *job = context;
 
     if (job->callback != NULL && job->callback(job->user, done, job->size) != 0)
-        return tlmi_fail(TLM_ERR_CANCELLED,
-                         "tokenizer_encode_file: cancelled by its callback at byte %zu of %zu",
-                         done, job->size);
+        return tlmi_fail(TLM_ERR_CANCELLED, "%s: cancelled by its callback at byte %zu of %zu",
+                         job->function, done, job->size);
     return tlmi_mapping_check(job->text, job->text_path);
 }
 
@@ -62,12 +62,12 @@ static size_t start_of_part(const tlmi_encode_plan_t *plan, const tlmi_mapping_t
     return tlmi_find_cut(&plan->pipeline, text->data, size, from > 0 ? from : 1, size);
 }
 
-static tlm_status_t encode_part(uint64_t *num_tokens, const tlm_tokenizer_t *tokenizer,
-                                const char *text_path, const char *tokens_path, int32_t token_type,
-                                int32_t part, int32_t num_parts, tlm_progress_callback_t progress,
-                                void *user)
+static tlm_status_t encode_part(uint64_t *num_tokens, const char *function,
+                                const tlm_tokenizer_t *tokenizer, const char *text_path,
+                                const char *tokens_path, int32_t token_type, int32_t part,
+                                int32_t num_parts, tlm_progress_callback_t progress, void *user)
 {
-    tokenize_job_t job = {.callback = progress, .user = user};
+    tokenize_job_t job = {.function = function, .callback = progress, .user = user};
     tlmi_id_sink_t sink = {.take = write_ids, .progress = report, .context = &job};
 
     if (token_type == TLM_TOKENS_AUTO && tlmi_path_ends_with(tokens_path, ".npy"))
@@ -79,7 +79,7 @@ static tlm_status_t encode_part(uint64_t *num_tokens, const tlm_tokenizer_t *tok
     job.text = &file;
     job.text_path = text_path;
     tlmi_encode_plan_t plan;
-    tlmi_encode_plan_init_default(&plan, "tokenizer_encode_file", tokenizer);
+    tlmi_encode_plan_init_default(&plan, function, tokenizer);
     plan.limits = NULL; /* a corpus is not rows */
     size_t start = start_of_part(&plan, &file, part, num_parts);
     size_t end = start_of_part(&plan, &file, part + 1, num_parts);
@@ -106,8 +106,8 @@ tlm_status_t tlm_tokenizer_encode_file(uint64_t *num_tokens, const tlm_tokenizer
     TLMI_REQUIRE("tokenizer_encode_file", tokenizer);
     TLMI_REQUIRE("tokenizer_encode_file", text_path);
     TLMI_REQUIRE("tokenizer_encode_file", tokens_path);
-    return encode_part(num_tokens, tokenizer, text_path, tokens_path, token_type, 0, 1, progress,
-                       user);
+    return encode_part(num_tokens, "tokenizer_encode_file", tokenizer, text_path, tokens_path,
+                       token_type, 0, 1, progress, user);
 }
 
 tlm_status_t tlm_tokenizer_encode_file_part(uint64_t *num_tokens, const tlm_tokenizer_t *tokenizer,
@@ -123,6 +123,6 @@ tlm_status_t tlm_tokenizer_encode_file_part(uint64_t *num_tokens, const tlm_toke
                          "tokenizer_encode_file_part: part %" PRId32 " of %" PRId32
                          " does not exist",
                          part, num_parts);
-    return encode_part(num_tokens, tokenizer, text_path, tokens_path, token_type, part, num_parts,
-                       progress, user);
+    return encode_part(num_tokens, "tokenizer_encode_file_part", tokenizer, text_path, tokens_path,
+                       token_type, part, num_parts, progress, user);
 }

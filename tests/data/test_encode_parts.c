@@ -86,6 +86,12 @@ START_TEST(parts_have_the_ids_of_the_whole)
 }
 END_TEST
 
+static int32_t cancel(void *user, uint64_t done, uint64_t total)
+{
+    (void)user, (void)done, (void)total;
+    return 1;
+}
+
 START_TEST(a_text_of_words_is_shared)
 {
     test_random_t random = {1, 0};
@@ -106,6 +112,10 @@ START_TEST(a_text_of_words_is_shared)
     ASSERT_FAILS(TLM_ERR_RANGE, "part 0 of 0",
                  tlm_tokenizer_encode_file_part(NULL, tokenizer, test_path("text"),
                                                 test_path("t.u16"), TLM_TOKENS_AUTO, 0, 0, NULL,
+                                                NULL));
+    ASSERT_FAILS(TLM_ERR_CANCELLED, "tokenizer_encode_file_part: cancelled",
+                 tlm_tokenizer_encode_file_part(NULL, tokenizer, test_path("text"),
+                                                test_path("t.u16"), TLM_TOKENS_AUTO, 1, 2, cancel,
                                                 NULL));
     tlm_tokenizer_free(tokenizer);
 }

@@ -16,6 +16,7 @@
 /* Version 3 holds the adapters of a model, and not its other parameters. */
 #define TLMI_CHECKPOINT_VERSION_ADAPTERS "3"
 #define TLMI_CHECKPOINT_ADAPTERS         "adapters" /* the metadata that describes them */
+#define TLMI_CHECKPOINT_USER             "user"     /* the metadata that is the caller's */
 /* The tensor of bytes that holds the tokenizer. */
 #define TLMI_CHECKPOINT_TOKENIZER "tokenizer.json"
 #define TLMI_CHECKPOINT_NAME_SIZE 128 /* of a tensor in the file */

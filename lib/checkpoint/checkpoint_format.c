@@ -97,7 +97,7 @@ tlm_status_t tlm_checkpoint_metadata(char **metadata, uint64_t *iteration, const
     tlmi_safetensors_t file;
     uint64_t count;
     TLMI_TRY(tlmi_checkpoint_open(&file, &count, path));
-    const char *text = tlmi_safetensors_metadata(&file, "user");
+    const char *text = tlmi_safetensors_metadata(&file, TLMI_CHECKPOINT_USER);
     char *copy = tlmi_strdup(text != NULL ? text : "{}", "the metadata of a checkpoint");
     tlmi_safetensors_close(&file);
     if (copy == NULL)

@@ -133,7 +133,7 @@ static tlm_status_t make_metadata(tlmi_json_t **out, const contents_t *contents)
         TLMI_TRY_OR(fail, set_json(metadata, "validation_loss",
                                    tlmi_json_new_number(options->validation_loss)));
     if (options->metadata != NULL)
-        TLMI_TRY_OR(fail, set_text(metadata, "user", options->metadata));
+        TLMI_TRY_OR(fail, set_text(metadata, TLMI_CHECKPOINT_USER, options->metadata));
     *out = metadata;
     return TLM_OK;
 fail:

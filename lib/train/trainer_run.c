@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/options.h"
+#include "checkpoint/checkpoint_core.h"
 #include "train/train_core.h"
 #include "tinylm/checkpoint.h"
 
@@ -107,18 +108,16 @@ tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
 }
 
 /* Reads the lowest loss that a checkpoint records; infinity if it records none. */
-static tlm_status_t read_best_loss(double *out, const char *path)
+static tlm_status_t read_best_loss(double *out, const tlmi_safetensors_t *file, const char *path)
 {
-    char *metadata;
-
-    TLMI_TRY(tlm_checkpoint_metadata(&metadata, NULL, path));
+    const char *metadata = tlmi_safetensors_metadata(file, TLMI_CHECKPOINT_USER);
     tlmi_json_t *root;
-    tlm_status_t status = tlmi_json_parse(&root, metadata, strlen(metadata), path);
-    tlm_free(metadata);
-    if (status != TLM_OK)
-        return status;
-    if (!tlmi_json_get_number(tlmi_json_member(root, BEST_LOSS), out))
-        *out = (double)INFINITY;
+
+    *out = (double)INFINITY;
+    if (metadata == NULL)
+        return TLM_OK;
+    TLMI_TRY(tlmi_json_parse(&root, metadata, strlen(metadata), path));
+    (void)tlmi_json_get_number(tlmi_json_member(root, BEST_LOSS), out);
     tlmi_json_free(root);
     return TLM_OK;
 }
@@ -127,10 +126,15 @@ static tlm_status_t read_best_loss(double *out, const char *path)
 static tlm_status_t read_beside(double *best_loss, tlm_tokenizer_t **tokenizer,
                                 const tlm_trainer_t *trainer, const char *path)
 {
-    TLMI_TRY(read_best_loss(best_loss, path));
-    if (trainer->options.tokenizer == NULL)
-        TLMI_TRY(tlm_checkpoint_tokenizer(tokenizer, path));
-    return TLM_OK;
+    tlmi_safetensors_t file;
+    uint64_t iteration;
+
+    TLMI_TRY(tlmi_checkpoint_open(&file, &iteration, path));
+    tlm_status_t status = read_best_loss(best_loss, &file, path);
+    if (status == TLM_OK && trainer->options.tokenizer == NULL)
+        status = tlmi_checkpoint_read_tokenizer(tokenizer, &file, path);
+    tlmi_safetensors_close(&file);
+    return status;
 }
 
 /* Every rank checks the file before one of them loads it, so that none does if one cannot. */

@@ -55,7 +55,7 @@ void tlmi_window_order_free(tlmi_window_order_t *order);
 /* Returns the position of the first id of row `row`. The whole window lies within the data. */
 uint64_t tlmi_window_start(const tlmi_window_order_t *order, uint64_t row);
 
-/* The shape of a loader's batches. */
+/* What a loader reads and makes. */
 
 /* The seed, the order, and the length of the data. */
 void tlmi_loader_source(uint64_t *seed, int32_t *order, uint64_t *length,

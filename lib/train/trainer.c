@@ -258,7 +258,6 @@ static tlm_status_t fail_non_finite(const tlm_trainer_t *trainer, const char *wh
 typedef struct step {
     tlm_trainer_t *trainer;
     double *losses;   /* (accumulation), of this rank's batches */
-    uint64_t first;   /* the first batch of the step, of all ranks */
     uint64_t counted; /* targets that count in the whole step */
 } step_t;
 
@@ -324,19 +323,19 @@ done:
 static tlm_status_t compute_gradients(tlm_trainer_t *trainer, tlm_tensor_t *const *trained,
                                       double *losses)
 {
-    const uint64_t first = trainer->step * trainer->options.accumulation + trainer->first;
-    step_t step = {trainer, losses, trainer->step * trainer->options.accumulation, 0};
+    const uint64_t batches = trainer->options.accumulation, first = trainer->step * batches;
+    step_t step = {trainer, losses, 0};
 
     if (losses == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
-    for (uint64_t i = 0; i < trainer->options.accumulation; i++)
-        step.counted += tlmi_loader_counted(trainer->loader, step.first + i);
+    for (uint64_t i = 0; i < batches; i++)
+        step.counted += tlmi_loader_counted(trainer->loader, first + i);
     char where[64];
     if (step.counted == 0)
         return tlmi_fail(TLM_ERR_STATE, "%s: none of its targets counts",
                          step_text(where, trainer));
-    if (tlm_loader_position(trainer->loader) != first)
-        TLMI_TRY(tlm_loader_seek(trainer->loader, first));
+    if (tlm_loader_position(trainer->loader) != first + trainer->first)
+        TLMI_TRY(tlm_loader_seek(trainer->loader, first + trainer->first));
     tlm_model_zero_grad(trainer->model);
     return tlmi_sum_gradients(trained, trainer->optimizer->num_parameters, trainer->first,
                               trainer->count, compute_batch, &step);

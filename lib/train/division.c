@@ -183,16 +183,6 @@ tlm_status_t tlmi_division_check(const char *function, const tlmi_division_t *di
     return TLM_OK;
 }
 
-uint64_t tlmi_division_gradients(const tlmi_division_t *division)
-{
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < division->n; i++)
-        if (division->tensors[i]->grad != NULL)
-            sum += (uint64_t)division->tensors[i]->numel + (uint64_t)i;
-    return sum;
-}
-
 /* ---- Runs of the row -------------------------------------------------------------------- */
 
 size_t tlmi_division_find(const tlmi_division_t *division, int64_t at)

@@ -82,9 +82,6 @@ void tlmi_division_free(tlmi_division_t *division);
 tlm_status_t tlmi_division_check(const char *function, const tlmi_division_t *division,
                                  tlm_tensor_t *const *trained, size_t n);
 
-/* The number of elements of trained parameters that have a gradient. */
-uint64_t tlmi_division_gradients(const tlmi_division_t *division);
-
 /* Sums the gradients of all ranks: each has the sums in its segment, and leftovers elsewhere. */
 tlm_status_t tlmi_division_sum(tlmi_division_t *division);
 
@@ -105,7 +102,10 @@ tlm_status_t tlmi_division_read_state(void *division, const float **values, size
 tlm_status_t tlmi_division_answer(tlmi_division_t *division);
 tlm_status_t tlmi_division_end(tlmi_division_t *division, tlm_status_t status);
 
-/* Fills in the losses of the other ranks' batches, and fails unless all have as many gradients. */
+/* Gives all ranks gradients of the same parameters: zeros where only others have some. */
+tlm_status_t tlmi_ranks_complete_gradients(const tlm_trainer_t *trainer);
+
+/* Fills in the losses of the other ranks' batches. */
 tlm_status_t tlmi_ranks_gather_losses(double *losses, const tlm_trainer_t *trainer);
 
 /* Fails on all ranks unless they agree on what a run depends on, naming what differs. */

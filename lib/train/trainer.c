@@ -438,6 +438,7 @@ static tlm_status_t take_step(tlm_train_step_t *known, tlm_trainer_t *trainer,
     if (trainer->division == NULL) {
         TLMI_TRY(update(trainer, trained, &known->gradient_norm));
     } else {
+        TLMI_TRY(tlmi_ranks_complete_gradients(trainer));
         TLMI_TRY(tlmi_ranks_gather_losses(losses, trainer));
         TLMI_TRY(update_on_ranks(trainer, &known->gradient_norm));
     }

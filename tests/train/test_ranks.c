@@ -20,6 +20,7 @@ typedef struct plan {
     kind_t kind;
     uint64_t accumulation, steps, until, threads;
     bool irreproducible;
+    bool masked; /* most rows of the data have no target that counts */
     int32_t prefetch;
     const char *resume, *save, *directory;
     int32_t odd_rank; /* the one with which something is wrong, if `wrong` is set */
@@ -52,6 +53,21 @@ static tlm_dataset_t *make_data(uint32_t factor)
     for (uint32_t i = 0; i < IDS; i++)
         ids[i] = (i * i * factor + i / 3) % VOCAB;
     ASSERT_OK(tlm_dataset_from_ids(&dataset, ids, IDS));
+    return dataset;
+}
+
+/* Rows of which every third has two targets that count: some batches, and some ranks, have none. */
+static tlm_dataset_t *make_rows(void)
+{
+    tlm_dataset_t *dataset;
+    uint32_t ids[IDS];
+    uint8_t counted[IDS];
+
+    for (uint32_t i = 0; i < IDS; i++) {
+        ids[i] = (i * i + i / 3) % VOCAB;
+        counted[i] = i / (CONTEXT + 1) % 3 == 0 && i % 3 == 2;
+    }
+    ASSERT_OK(tlm_dataset_from_rows(&dataset, ids, counted, IDS, CONTEXT + 1));
     return dataset;
 }
 
@@ -151,7 +167,7 @@ static void *run_rank(void *argument)
     const plan_t *plan = rank->plan;
     tlm_loader_options_t loading = TLM_LOADER_OPTIONS_INIT;
     tlm_trainer_options_t options = TLM_TRAINER_OPTIONS_INIT;
-    tlm_dataset_t *data = make_data(1), *valid = make_data(3);
+    tlm_dataset_t *data = plan->masked ? make_rows() : make_data(1), *valid = make_data(3);
     tlm_model_t *model = make_model();
     tlm_optimizer_t *optimizer = make_optimizer(model, plan->kind);
     tlm_loader_t *loader;
@@ -262,6 +278,29 @@ START_TEST(any_number_of_ranks_gives_the_same_bits)
                 assert_same(&alone[0], &shared[rank]);
             release(shared);
         }
+    release(alone);
+}
+END_TEST
+
+START_TEST(targets_that_do_not_count_give_the_same_bits)
+{
+    const kind_t kinds[] = {ADAMW, SGD, MUON, MIXED};
+    result_t alone[MOST_RANKS], shared[MOST_RANKS];
+    plan_t plan = usual(0, kinds[_i], 8);
+
+    plan.masked = true;
+    run(alone, &plan);
+    for (plan.ranks = 2; plan.ranks <= MOST_RANKS; plan.ranks *= 2) {
+        run(shared, &plan);
+        for (int32_t rank = 0; rank < plan.ranks; rank++)
+            assert_same(&alone[0], &shared[rank]);
+        release(shared);
+    }
+    plan.ranks = 3;
+    plan.irreproducible = true;
+    run(shared, &plan);
+    ck_assert_msg(shared[2].status == TLM_OK, "%s", shared[2].message);
+    release(shared);
     release(alone);
 }
 END_TEST
@@ -480,6 +519,7 @@ int main(void)
 
     tcase_set_timeout(tests, 600);
     tcase_add_loop_test(tests, any_number_of_ranks_gives_the_same_bits, 0, 8);
+    tcase_add_loop_test(tests, targets_that_do_not_count_give_the_same_bits, 0, 4);
     tcase_add_test(tests, the_states_are_divided);
     tcase_add_loop_test(tests, a_run_goes_on_with_another_number_of_ranks, 0, 6);
     tcase_add_loop_test(tests, what_is_wrong_on_one_rank_fails_on_all, 0, 4);

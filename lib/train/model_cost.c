@@ -12,7 +12,7 @@
 #include "nn/nn_core.h"
 #include "optim/optimizer_core.h"
 #include "tensor/tensor_core.h"
-#include "tinylm/train.h"
+#include "train/train_core.h"
 
 #define MAX_BYTES ((size_t)1 << 52) /* above it, intermediate sums of bytes could overflow */
 
@@ -123,8 +123,8 @@ static void count_matrix(tlm_cost_t *cost, const tlm_model_t *model, size_t inde
     cost->backward_flops[part] += 2.0 * b + a * (1.0 + (double)to_input);
 }
 
-/* Attention has two products of (time, time) per head in forward and four in backward, where it
- * also computes its scores again. */
+/* Counts the matrix products of a batch. Attention has two products of (time, time) per head in
+ * forward and four in backward, where it also computes its scores again. */
 static void count_flops(tlm_cost_t *cost, const tlm_model_t *model, const tlm_cost_options_t *asked)
 {
     const tlm_model_options_t *options = &model->options;
@@ -155,6 +155,17 @@ static void count_flops(tlm_cost_t *cost, const tlm_model_t *model, const tlm_co
     cost->token_flops =
         (sum_parts(cost->forward_flops) - cost->forward_flops[TLM_PART_SCORES]) / tokens +
         4.0 * (double)options->num_layers * width * (double)asked->time;
+}
+
+double tlmi_model_flops(const tlm_model_t *model, int64_t batch, int64_t time)
+{
+    tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
+    tlm_cost_t cost = TLM_COST_INIT;
+
+    asked.batch = batch;
+    asked.time = time;
+    count_flops(&cost, model, &asked);
+    return cost.model_flops;
 }
 
 /* ---- Checks ----------------------------------------------------------------------------- */

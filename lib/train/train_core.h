@@ -47,6 +47,12 @@ tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function,
                            const tlm_dataset_t *dataset, int64_t batch, int64_t context,
                            uint64_t max_tokens);
 
+/* ---- Cost ------------------------------------------------------------------------------- */
+
+/* Operations in the matrix products of a batch, forward and backward, as tlm_model_cost counts them,
+ * of a model as it is: with its adapters, without gradients that nothing needs. */
+double tlmi_model_flops(const tlm_model_t *model, int64_t batch, int64_t time);
+
 /* ---- NaN and infinity ------------------------------------------------------------------- */
 
 /* TLM_ERR_NON_FINITE with "<where>: <parameter, or its gradient> is <value> at element <n>" for the

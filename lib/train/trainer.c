@@ -16,22 +16,8 @@
 #include "model/model_core.h"
 #include "optim/optimizer_core.h"
 #include "train/train_core.h"
-#include "tinylm/model_info.h"
 
 /* ---- The handle ------------------------------------------------------------------------- */
-
-/* Counts the floating-point operations in the matrix products of a step, forward and backward. */
-static tlm_status_t count_flops(tlm_trainer_t *trainer)
-{
-    tlm_cost_options_t options = TLM_COST_OPTIONS_INIT;
-    tlm_cost_t cost = TLM_COST_INIT;
-
-    options.batch = trainer->rows;
-    options.time = trainer->context;
-    TLMI_TRY(tlm_model_cost(&cost, &trainer->model->options, &options));
-    trainer->step_flops = cost.model_flops * (double)trainer->options.accumulation;
-    return TLM_OK;
-}
 
 /* Whether the trainer's own calls exchange anything. */
 static bool is_shared(const tlm_communicator_t *communicator)
@@ -138,7 +124,8 @@ static tlm_status_t trainer_init(tlm_trainer_t *trainer, const tlm_trainer_optio
     tlmi_loader_shape(&trainer->rows, &trainer->context, trainer->loader);
     TLMI_TRY(check_shapes(trainer));
     TLMI_TRY(check_tokenizer(trainer));
-    TLMI_TRY(count_flops(trainer));
+    trainer->step_flops = tlmi_model_flops(trainer->model, trainer->rows, trainer->context) *
+                          (double)trainer->options.accumulation;
     tlm_tensor_t **trained;
     TLMI_TRY(find_trained(&trained, "trainer_create", trainer->model, trainer->optimizer));
     tlmi_cached_free(trained);

@@ -16,6 +16,7 @@
 #include "model/model_core.h"
 #include "optim/optimizer_core.h"
 #include "tensor/tensor_core.h"
+#include "train/train_core.h"
 #include "tinylm/tinylm.h"
 
 #define TOLERANCE 0.1
@@ -276,6 +277,10 @@ START_TEST(test_parts_sum_up)
     }
     ck_assert_uint_eq(parameters, cost.parameters);
     ck_assert_double_eq(forward + backward, cost.model_flops);
+    tlm_model_t *model = make_model(&settings[_i]); /* a trainer's utilization */
+    ck_assert_double_eq(tlmi_model_flops(model, settings[_i].batch, settings[_i].time),
+                        cost.model_flops);
+    tlm_model_free(model);
     ck_assert_double_eq(cost.model_flops + cost.recompute_flops + cost.optimizer_flops,
                         cost.step_flops);
     ck_assert_uint_le(cost.weight_bytes, 4 * parameters);

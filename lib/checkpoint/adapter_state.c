@@ -135,25 +135,18 @@ fail:
 
 /* ---- Reading ---------------------------------------------------------------------------- */
 
-/* Parses what a checkpoint says of its adapters; *out is NULL if it has none. */
-static tlm_status_t parse(tlmi_json_t **out, const tlmi_safetensors_t *file, const char *path)
-{
-    const char *text = tlmi_safetensors_metadata(file, TLMI_CHECKPOINT_ADAPTERS);
-
-    *out = NULL;
-    if (text == NULL)
-        return TLM_OK;
-    TLMI_TRY(tlmi_json_parse(out, text, strlen(text), path));
-    if (tlmi_json_is_object(*out))
-        return TLM_OK;
-    tlmi_json_free(*out);
-    return tlmi_fail(TLM_ERR_FORMAT, "%s: metadata '%s' is not an object", path,
-                     TLMI_CHECKPOINT_ADAPTERS);
-}
-
 bool tlmi_checkpoint_has_adapters(const tlmi_safetensors_t *file)
 {
     return tlmi_safetensors_metadata(file, TLMI_CHECKPOINT_ADAPTERS) != NULL;
+}
+
+/* Parses what a checkpoint says of its adapters; *out is NULL if it has none. */
+static tlm_status_t parse(tlmi_json_t **out, const tlmi_safetensors_t *file, const char *path)
+{
+    *out = NULL;
+    if (!tlmi_checkpoint_has_adapters(file))
+        return TLM_OK;
+    return tlmi_checkpoint_parse(out, file, TLMI_CHECKPOINT_ADAPTERS, path);
 }
 
 tlm_status_t tlmi_adapter_state_base(char **out, const tlmi_safetensors_t *file, const char *path)

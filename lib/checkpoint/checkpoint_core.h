@@ -50,6 +50,10 @@ tlm_status_t tlmi_checkpoint_peek(tlmi_safetensors_t *out, uint64_t *iteration, 
 /* The same, and checks every byte. */
 tlm_status_t tlmi_checkpoint_open(tlmi_safetensors_t *out, uint64_t *iteration, const char *path);
 
+/* Parses metadata `key`, which must be there and an object. */
+tlm_status_t tlmi_checkpoint_parse(tlmi_json_t **out, const tlmi_safetensors_t *file,
+                                   const char *key, const char *path);
+
 /* Makes the model of an open checkpoint, or its tokenizer; *out is NULL if there is none. */
 tlm_status_t tlmi_checkpoint_read_model(tlm_model_t **out, const tlmi_safetensors_t *file,
                                         const char *path);

@@ -90,6 +90,20 @@ tlm_status_t tlmi_checkpoint_open(tlmi_safetensors_t *out, uint64_t *iteration, 
     return status;
 }
 
+tlm_status_t tlmi_checkpoint_parse(tlmi_json_t **out, const tlmi_safetensors_t *file,
+                                   const char *key, const char *path)
+{
+    const char *text = tlmi_safetensors_metadata(file, key);
+
+    if (text == NULL)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: the checkpoint has no '%s'", path, key);
+    TLMI_TRY(tlmi_json_parse(out, text, strlen(text), path));
+    if (tlmi_json_is_object(*out))
+        return TLM_OK;
+    tlmi_json_free(*out);
+    return tlmi_fail(TLM_ERR_FORMAT, "%s: metadata '%s' is not an object", path, key);
+}
+
 tlm_status_t tlm_checkpoint_metadata(char **metadata, uint64_t *iteration, const char *path)
 {
     TLMI_REQUIRE("checkpoint_metadata", metadata);

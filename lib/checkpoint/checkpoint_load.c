@@ -13,28 +13,13 @@
 
 /* ---- Loading: checks -------------------------------------------------------------------- */
 
-/* Parses the JSON document in metadata `key`. */
-static tlm_status_t parse_metadata(tlmi_json_t **out, const tlmi_safetensors_t *file,
-                                   const char *key, const char *path)
-{
-    const char *text = tlmi_safetensors_metadata(file, key);
-
-    if (text == NULL)
-        return tlmi_fail(TLM_ERR_FORMAT, "%s: the checkpoint has no '%s'", path, key);
-    TLMI_TRY(tlmi_json_parse(out, text, strlen(text), path));
-    if (tlmi_json_is_object(*out))
-        return TLM_OK;
-    tlmi_json_free(*out);
-    return tlmi_fail(TLM_ERR_FORMAT, "%s: metadata '%s' is not an object", path, key);
-}
-
 /* Reads the configuration in the file, without defaults. */
 static tlm_status_t read_config(tlm_model_options_t *out, const tlmi_safetensors_t *file,
                                 const char *path)
 {
     tlmi_json_t *config = NULL;
 
-    TLMI_TRY(parse_metadata(&config, file, "config", path));
+    TLMI_TRY(tlmi_checkpoint_parse(&config, file, "config", path));
     tlm_status_t status = tlmi_model_config_read(out, config, path);
     tlmi_json_free(config);
     return status;
@@ -179,7 +164,7 @@ static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
     if (copies == NULL)
         return status;
     TLMI_TRY_OR(done, tlmi_checkpoint_name_parameters(&names, "checkpoint_load", model, optimizer));
-    TLMI_TRY_OR(done, parse_metadata(&object, file, "optimizer", path));
+    TLMI_TRY_OR(done, tlmi_checkpoint_parse(&object, file, "optimizer", path));
     TLMI_TRY_OR(done, tlmi_optimizer_config_read(&groups, &steps, object, optimizer, names, path));
     TLMI_TRY_OR(done, plan_weights(copies, &n, file, model, path));
     TLMI_TRY_OR(done, plan_states(copies + n, file, optimizer, names, path));

@@ -12,6 +12,16 @@ typedef struct request {
     uint64_t parameter, state; /* numbers in the optimizer */
 } request_t;
 
+/* The values of a state on all ranks together. */
+static size_t whole_of(const tlmi_state_t *state)
+{
+    size_t whole = 1;
+
+    for (int32_t i = 0; i < state->ndim; i++)
+        whole *= (size_t)state->shape[i];
+    return whole;
+}
+
 /* The values that a rank has of a state: count of them, at `first` in the whole buffer. */
 static void part_of(size_t *first, size_t *count, const tlmi_division_t *division,
                     const request_t *request, int32_t rank)
@@ -25,11 +35,8 @@ static void part_of(size_t *first, size_t *count, const tlmi_division_t *divisio
     *count = (size_t)(end - begin);
     if (division->optimizer->groups[parameter->group].kind->is_elementwise)
         return;
-    size_t whole = 1;
-    for (int32_t i = 0; i < state->ndim; i++)
-        whole *= (size_t)state->shape[i];
     *first = 0;
-    *count = begin < end ? whole : 0;
+    *count = begin < end ? whole_of(state) : 0;
 }
 
 static tlm_status_t answer(tlmi_division_t *division, const request_t *request)
@@ -51,12 +58,10 @@ tlm_status_t tlmi_division_read_state(void *user, const float **values, size_t p
     tlmi_division_t *division = user;
     request_t request = {false, parameter, state};
     const tlmi_state_t *own = &division->optimizer->parameters[parameter].states[state];
-    size_t whole = 1, first, count;
+    size_t first, count;
 
-    for (int32_t i = 0; i < own->ndim; i++)
-        whole *= (size_t)own->shape[i];
     tlmi_cached_free(division->whole);
-    division->whole = tlmi_cached_calloc(whole, sizeof(float), "a state of all ranks");
+    division->whole = tlmi_cached_calloc(whole_of(own), sizeof(float), "a state of all ranks");
     if (division->whole == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     TLMI_TRY(tlm_communicator_broadcast(&request, sizeof(request), division->communicator, 0));

@@ -17,14 +17,10 @@ import sys
 import time
 import warnings
 
+from bench_support import memory_mib
+
 warnings.filterwarnings("ignore")
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
-
-
-def peak_memory():
-    """Bytes: the most that this process held."""
-    with open("/proc/self/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
 
 
 def ids_of(options, vocab_size):
@@ -83,7 +79,7 @@ def serve(options):
         begin, used = time.perf_counter(), time.process_time()
         loss = step()
         print(json.dumps({"seconds": time.perf_counter() - begin, "cpu": time.process_time() - used, "loss": loss,
-                          "peak": peak_memory()}), flush=True)
+                          "peak": memory_mib("VmHWM")}), flush=True)
 
 
 class Side:
@@ -128,7 +124,7 @@ def main():
     for name, own in steps.items():
         print(f"{name:6}: {statistics.median(step['seconds'] for step in own):.3f} s per step, "
               f"{statistics.median(step['cpu'] for step in own):.3f} s of CPU time, "
-              f"peak {own[-1]['peak'] / 2**20:.0f} MiB")
+              f"peak {own[-1]['peak']:.0f} MiB")
     print(f"{statistics.median(ratios['seconds']):.2f} times as fast as PyTorch with peft, "
           f"{statistics.median(ratios['cpu']):.2f} by CPU time; "
           f"{steps['ours'][-1]['peak'] / steps['theirs'][-1]['peak']:.2f} of its memory")

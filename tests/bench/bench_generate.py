@@ -20,12 +20,13 @@ import sys
 import tempfile
 import time
 
+from bench_support import SKIP, memory_mib
+
 # vocabulary, context, d_model, layers, heads, d_ff, as bench_generate.c has them
 SHAPES = {"small": (1024, 128, 128, 4, 4, 384), "cs336": (10000, 256, 512, 4, 16, 1344),
           "gpt2-small": (50257, 1024, 768, 12, 12, 2048)}
 NAMES = ("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff")
 FIRST = 65  # the token that both begin with
-SKIP = 77  # what meson takes for a skipped test
 TURN = 4  # tokens
 
 
@@ -157,8 +158,7 @@ def run_only(name, path, tokens):
         program.token()
         if name == "llama.cpp":
             program.choose()
-    with open("/proc/self/status", encoding="ascii") as status:
-        print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:")))
+    print(memory_mib("VmHWM"))
 
 
 def main():
@@ -193,7 +193,7 @@ def main():
                     if not arguments.files and same and len(set(same.split(" of "))) > 1:
                         sys.exit("the tokens differ from number %s on" % same.split(" of ", maxsplit=1)[0])
             sizes = [memory(arguments.library, one, path, arguments.rounds) for one in RUNS]
-            print("| %s | | memory, MB | %.0f | %.0f | %.2f | |" % (name, *sizes, sizes[1] / sizes[0]), flush=True)
+            print("| %s | | memory, MiB | %.0f | %.0f | %.2f | |" % (name, *sizes, sizes[1] / sizes[0]), flush=True)
 
 
 if __name__ == "__main__":

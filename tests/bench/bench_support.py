@@ -1,5 +1,5 @@
-"""What the benchmarks of the tokenizer share: texts, the library through ctypes, measurements that are a
-process of their own each."""
+"""What benchmarks share, above all those of the tokenizer: texts, the library through ctypes, measurements that
+are a process of their own each."""
 import ctypes
 import hashlib
 import json

@@ -41,7 +41,7 @@ static void sum_task(void *context, int64_t task, int32_t worker)
     job->sums[task] = tlmi_crc64_final(&crc);
 }
 
-/* A checksum of all parameters: names, types and elements. */
+/* A checksum of all parameters: names, types and elements, and the scales of adapters. */
 static tlm_status_t sum_weights(uint64_t *out, const tlm_model_t *model)
 {
     const size_t n = model->num_parameters;
@@ -53,6 +53,9 @@ static tlm_status_t sum_weights(uint64_t *out, const tlm_model_t *model)
     tlmi_parallel_for((int64_t)n, sum_task, &job);
     tlmi_crc64_init(&crc);
     tlmi_crc64_update(&crc, job.sums, n * sizeof(*job.sums));
+    for (size_t i = 0; model->adapters != NULL && i < model->shape.num_parameters; i++)
+        if (model->adapters[i].b != 0)
+            tlmi_crc64_update(&crc, &model->adapters[i].scale, sizeof(model->adapters[i].scale));
     *out = tlmi_crc64_final(&crc);
     tlmi_free(job.sums);
     return TLM_OK;

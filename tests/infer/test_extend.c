@@ -369,6 +369,47 @@ START_TEST(foreign_and_damaged_caches_are_refused)
 }
 END_TEST
 
+/* Adapters of the same numbers on another scale are other weights. */
+START_TEST(the_scale_of_adapters_counts)
+{
+    static const double alphas[3] = {8.0, 16.0, 8.0};
+    const tlm_generate_options_t options = options_of(0);
+    tlm_model_t *models[3];
+    tlm_generator_t *generators[3];
+    const uint32_t prompt[5] = {3, 1, 4, 1, 5};
+    size_t sequence;
+
+    for (size_t k = 0; k < 3; k++) {
+        tlm_lora_options_t lora = TLM_LORA_OPTIONS_INIT;
+        tlm_tensor_t *const *parameters;
+        size_t n;
+
+        models[k] = make_model(5);
+        lora.rank = 2;
+        lora.alpha = alphas[k];
+        ASSERT_OK(tlm_model_parameters(&parameters, &n, models[k]));
+        const size_t before = n;
+        ASSERT_OK(tlm_model_add_lora(models[k], &lora));
+        ASSERT_OK(tlm_model_parameters(&parameters, &n, models[k]));
+        ck_assert_uint_gt(n, before);
+        for (size_t i = before; i < n; i++)
+            for (int64_t at = 0; at < tlm_tensor_numel(parameters[i]); at++)
+                ((float *)tlm_tensor_data(parameters[i]))[at] = 0.1f;
+        ASSERT_OK(tlm_generator_create(&generators[k], models[k]));
+    }
+    ASSERT_OK(tlm_generator_add(&sequence, generators[0], prompt, 5, &options));
+    ASSERT_OK(tlm_generator_step(NULL, generators[0]));
+    ASSERT_OK(tlm_generator_save(generators[0], sequence, test_path("cache")));
+    ASSERT_FAILS(TLM_ERR_SHAPE, "other weights",
+                 tlm_generator_load(&sequence, generators[1], test_path("cache"), &options));
+    ASSERT_OK(tlm_generator_load(&sequence, generators[2], test_path("cache"), &options));
+    for (size_t k = 0; k < 3; k++) {
+        tlm_generator_free(generators[k]);
+        tlm_model_free(models[k]);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("extend");
@@ -382,6 +423,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_loaded_sequence_wants_no_more_tokens, 0, WAYS);
     tcase_add_test(tcase, a_cache_that_went_back_is_loaded);
     tcase_add_test(tcase, foreign_and_damaged_caches_are_refused);
+    tcase_add_test(tcase, the_scale_of_adapters_counts);
     suite_add_tcase(suite, tcase);
     make_test_directory();
     int status = run_suite(suite, CK_FORK_GETENV);

@@ -345,7 +345,8 @@ static void single_task(void *context, int64_t task, int32_t worker)
     const int64_t plane =
         tlmi_kv_cache_plane(cache, job->model, job->layer, head / (heads / options->num_kv_heads));
     const int64_t at = row * job->model->shape.q_width + head * d_head;
-    float *query = job->query + at, *first_query = job->buffers->first_query + at;
+    float *query = job->query + at;
+    float *first_query = num_first > 0 ? job->buffers->first_query + at : NULL;
     float *scores = job->buffers->scores + worker * job->buffers->worker_scores;
     const rows_t keys =
         rows_of(job, cache, cache->keys, plane, seen.begin - cache->shift, num_own, worker);

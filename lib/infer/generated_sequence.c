@@ -167,16 +167,11 @@ void tlmi_sequence_append(tlmi_sequence_t *sequence, uint32_t id)
 
 /* ---- Ending ------------------------------------------------------------------------------- */
 
-/* The first n new tokens are all that remain. */
-static void keep_tokens(tlmi_sequence_t *sequence, size_t n)
-{
-    sequence->num_tokens = sequence->prompt_length + n;
-    sequence->num_settled = n;
-}
-
+/* The first num_new new tokens are all that remain. */
 static void end(tlmi_sequence_t *sequence, size_t num_new, int32_t state)
 {
-    keep_tokens(sequence, num_new);
+    sequence->num_tokens = sequence->prompt_length + num_new;
+    sequence->num_settled = num_new;
     sequence->state = state;
     sequence->ending = TLM_GENERATION_RUNNING;
     if (sequence->options.keeps_cache && sequence->cache != NULL) {

@@ -70,7 +70,7 @@ static tlm_status_t add_bytes(tlmi_generated_text_t *text, const char *bytes, si
     if (size > 0)
         memcpy(text->bytes + text->num_bytes, bytes, size);
     text->num_bytes += size;
-    for (; text->stops.position < text->num_bytes && !tlmi_matcher_is_decided(&text->stops);)
+    while (text->stops.position < text->num_bytes && !tlmi_matcher_is_decided(&text->stops))
         tlmi_matcher_feed(&text->stops, text->bytes[text->stops.position]);
     return TLM_OK;
 }
@@ -124,6 +124,13 @@ static tlm_status_t feed_prompt(tlmi_generated_text_t *text, const uint32_t *tok
     return TLM_OK;
 }
 
+/* All bytes so far are those of the tokens so far. */
+static void note_ends(tlmi_generated_text_t *text)
+{
+    for (size_t i = text->fed; i > 0 && text->ends[i - 1] == SIZE_MAX; i--)
+        text->ends[i - 1] = text->num_bytes;
+}
+
 static tlm_status_t feed_token(tlmi_generated_text_t *text, uint32_t id)
 {
     const char *bytes;
@@ -135,25 +142,31 @@ static tlm_status_t feed_token(tlmi_generated_text_t *text, uint32_t id)
     TLMI_TRY(push(&bytes, &size, text->decoder, id));
     TLMI_TRY(add_bytes(text, bytes, size));
     text->ends[text->fed++] = SIZE_MAX;
-    if (!tlmi_decoder_holds(text->decoder)) /* then all text so far is that of the tokens so far */
-        for (size_t i = text->fed; i > 0 && text->ends[i - 1] == SIZE_MAX; i--)
-            text->ends[i - 1] = text->num_bytes;
+    if (!tlmi_decoder_holds(text->decoder))
+        note_ends(text);
     return TLM_OK;
 }
 
 /* ---- Bytes to text ------------------------------------------------------------------------ */
 
-/* Gives out the certain bytes: whole characters, or in the end all. */
-static tlm_status_t release(tlmi_generated_text_t *text, bool in_the_end)
+/* How many bytes certainly come before every stop string. */
+static size_t certain_bytes(const tlmi_generated_text_t *text)
 {
-    size_t certain = in_the_end ? text->num_bytes : tlmi_matcher_certain(&text->stops);
+    if (!text->finished)
+        return tlmi_matcher_certain(&text->stops);
+    return text->num_bytes < text->stops.found ? text->num_bytes : text->stops.found;
+}
 
-    certain = certain < text->stops.found ? certain : text->stops.found;
+/* Gives out the certain bytes: whole characters, or all of a text that is finished. */
+static tlm_status_t release(tlmi_generated_text_t *text)
+{
+    const size_t certain = certain_bytes(text);
+
     if (certain <= text->released)
         return TLM_OK;
     const uint8_t *bytes = text->bytes + text->released;
     size_t n = certain - text->released, room;
-    if (!in_the_end)
+    if (!text->finished)
         n -= tlmi_utf8_unfinished(bytes, n);
     if (!tlmi_mul_size(&room, n, 3) || !tlmi_add_size(&room, room, text->size) ||
         !tlmi_add_size(&room, room, 1))
@@ -175,7 +188,7 @@ static tlm_status_t catch_up(tlmi_generated_text_t *text, const uint32_t *tokens
         TLMI_TRY(feed_prompt(text, tokens, prompt_length));
     while (text->fed < n && !tlmi_matcher_is_decided(&text->stops))
         TLMI_TRY(feed_token(text, tokens[prompt_length + text->fed]));
-    return release(text, false);
+    return release(text);
 }
 
 tlm_status_t tlmi_text_catch_up(tlmi_generated_text_t *text, const uint32_t *tokens,
@@ -198,9 +211,8 @@ static tlm_status_t finish(tlmi_generated_text_t *text)
         TLMI_TRY(add_bytes(text, bytes, size));
     }
     text->finished = true;
-    for (size_t i = text->fed; i > 0 && text->ends[i - 1] == SIZE_MAX; i--)
-        text->ends[i - 1] = text->num_bytes;
-    return release(text, true);
+    note_ends(text);
+    return release(text);
 }
 
 tlm_status_t tlmi_text_finish(tlmi_generated_text_t *text)
@@ -214,11 +226,11 @@ tlm_status_t tlmi_text_finish(tlmi_generated_text_t *text)
 
 size_t tlmi_text_certain_tokens(const tlmi_generated_text_t *text)
 {
-    size_t certain = text->finished ? text->num_bytes : tlmi_matcher_certain(&text->stops), n;
+    const size_t certain = certain_bytes(text);
+    size_t n = text->fed;
 
-    certain = certain < text->stops.found ? certain : text->stops.found;
-    for (n = text->fed; n > 0 && text->ends[n - 1] > certain; n--)
-        continue;
+    while (n > 0 && text->ends[n - 1] > certain)
+        n--;
     return n;
 }
 

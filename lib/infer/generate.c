@@ -119,9 +119,9 @@ tlm_status_t tlm_model_generate_text(char **text, size_t *size, int32_t *state, 
     size_t count, all;
     int32_t reason;
     char *copy;
-    TLMI_TRY_OR(done, tlm_generator_text(&made, &all, generator, 0));
+    TLMI_TRY_OR(done, tlmi_generator_text(&made, &all, generator, 0, function));
     TLMI_TRY_OR(done, run_text(&count, &reason, generator, callback, user));
-    TLMI_TRY_OR(done, tlm_generator_text(&made, &all, generator, 0));
+    TLMI_TRY_OR(done, tlmi_generator_text(&made, &all, generator, 0, function));
     copy = tlmi_alloc(count + 1, 1, "generated text");
     if (copy == NULL) {
         status = TLM_ERR_OUT_OF_MEMORY;

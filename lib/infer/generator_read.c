@@ -48,20 +48,26 @@ tlm_status_t tlm_generator_top_log_probs(const uint32_t **ids, const float **log
     return TLM_OK;
 }
 
-tlm_status_t tlm_generator_text(const char **text, size_t *size, const tlm_generator_t *generator,
-                                size_t sequence)
+tlm_status_t tlmi_generator_text(const char **text, size_t *size, const tlm_generator_t *generator,
+                                 size_t sequence, const char *function)
 {
     tlmi_sequence_t *found = NULL;
 
-    TLMI_REQUIRE("generator_text", text);
-    TLMI_REQUIRE("generator_text", size);
-    TLMI_TRY(tlmi_generator_find(&found, "generator_text", generator, sequence));
+    TLMI_TRY(tlmi_generator_find(&found, function, generator, sequence));
     if (found->text == NULL)
-        return tlmi_fail(TLM_ERR_STATE,
-                         "generator_text: the options of sequence %zu have no tokenizer", sequence);
+        return tlmi_fail(TLM_ERR_STATE, "%s: the options of sequence %zu have no tokenizer",
+                         function, sequence);
     *text = (const char *)found->text->text;
     *size = found->text->size;
     return TLM_OK;
+}
+
+tlm_status_t tlm_generator_text(const char **text, size_t *size, const tlm_generator_t *generator,
+                                size_t sequence)
+{
+    TLMI_REQUIRE("generator_text", text);
+    TLMI_REQUIRE("generator_text", size);
+    return tlmi_generator_text(text, size, generator, sequence, "generator_text");
 }
 
 tlm_status_t tlm_generator_context(const uint32_t **ids, size_t *n,

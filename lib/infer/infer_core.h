@@ -172,12 +172,14 @@ tlm_status_t tlmi_add_change(float *out, const float *x, int64_t rows,
 
 /* What tlm_model_generate and the generator share. */
 
-/* tlm_generator_add and tlm_generator_step, with the name of the call for messages. */
+/* tlm_generator_add, _step and _text, with the name of the call for messages. */
 tlm_status_t tlmi_generator_add(size_t *sequence, tlm_generator_t *generator,
                                 const uint32_t *prompt, size_t prompt_length,
                                 const tlm_generate_options_t *options, const char *function);
 tlm_status_t tlmi_generator_step(size_t *num_running, tlm_generator_t *generator,
                                  const char *function);
+tlm_status_t tlmi_generator_text(const char **text, size_t *size, const tlm_generator_t *generator,
+                                 size_t sequence, const char *function);
 
 /* Reads and checks a caller's options (NULL: the defaults); past_context and kept_tokens are
  * resolved. */

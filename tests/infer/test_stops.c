@@ -429,7 +429,7 @@ START_TEST(nonsense_is_refused)
     options.tokenizer = NULL;
     options.num_stop_strings = 0;
     ASSERT_FAILS(
-        TLM_ERR_STATE, "no tokenizer",
+        TLM_ERR_STATE, "model_generate_text: the options of sequence 0 have no tokenizer",
         tlm_model_generate_text(&owned, &size, &reason, model, &prompt, 1, &options, NULL, NULL));
     ASSERT_FAILS(
         TLM_ERR_INVALID_ARGUMENT, "options is NULL",

@@ -173,11 +173,17 @@ static void release_encoder(chat_encoder_t *encoder)
 /* The first place at or after byte `at`; num_places if there is none. */
 static size_t find_place(const chat_encoder_t *encoder, size_t at)
 {
-    size_t i = 0;
+    size_t low = 0, high = encoder->num_places;
 
-    while (i < encoder->num_places && encoder->places[i].start < at)
-        i++;
-    return i;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (encoder->places[middle].start >= at)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
 }
 
 /* Finds how many ids come before byte `at`. Where no special token stands there, these are the ids

@@ -186,30 +186,6 @@ static tlm_status_t lex_number(lexer_t *lexer)
     return TLM_OK;
 }
 
-static size_t put_code_point(char *to, uint32_t c)
-{
-    if (c < 0x80) {
-        to[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        to[0] = (char)(0xC0 | c >> 6);
-        to[1] = (char)(0x80 | (c & 0x3F));
-        return 2;
-    }
-    if (c < 0x10000) {
-        to[0] = (char)(0xE0 | c >> 12);
-        to[1] = (char)(0x80 | (c >> 6 & 0x3F));
-        to[2] = (char)(0x80 | (c & 0x3F));
-        return 3;
-    }
-    to[0] = (char)(0xF0 | c >> 18);
-    to[1] = (char)(0x80 | (c >> 12 & 0x3F));
-    to[2] = (char)(0x80 | (c >> 6 & 0x3F));
-    to[3] = (char)(0x80 | (c & 0x3F));
-    return 4;
-}
-
 static int hex_value(char c)
 {
     if (is_digit(c))
@@ -251,7 +227,7 @@ static size_t read_escape(char *to, size_t *size, const char *text)
         size_t read = read_hex(&code_point, text);
 
         if (read > 0)
-            *size += put_code_point(to + *size, code_point);
+            *size = (size_t)(tlmi_put_utf8((uint8_t *)to + *size, code_point) - (uint8_t *)to);
         return read;
     }
     if (is_digit(text[0]) || text[0] == 'N')

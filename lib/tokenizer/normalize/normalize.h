@@ -132,27 +132,6 @@ uint8_t *tlmi_normal_text_room(tlmi_normal_text_t *out, size_t size);
 /* Frees itself, a struct of a single block. */
 void tlmi_normalizer_free_block(tlmi_normalizer_t *normalizer);
 
-/* Writes a valid code point at `at` and returns what follows it. */
-static inline uint8_t *tlmi_put_utf8(uint8_t *at, uint32_t code_point)
-{
-    if (code_point < 0x80) {
-        *at++ = (uint8_t)code_point;
-    } else if (code_point < 0x800) {
-        *at++ = (uint8_t)(0xC0 | code_point >> 6);
-        *at++ = (uint8_t)(0x80 | (code_point & 0x3F));
-    } else if (code_point < 0x10000) {
-        *at++ = (uint8_t)(0xE0 | code_point >> 12);
-        *at++ = (uint8_t)(0x80 | (code_point >> 6 & 0x3F));
-        *at++ = (uint8_t)(0x80 | (code_point & 0x3F));
-    } else {
-        *at++ = (uint8_t)(0xF0 | code_point >> 18);
-        *at++ = (uint8_t)(0x80 | (code_point >> 12 & 0x3F));
-        *at++ = (uint8_t)(0x80 | (code_point >> 6 & 0x3F));
-        *at++ = (uint8_t)(0x80 | (code_point & 0x3F));
-    }
-    return at;
-}
-
 /* A text of at most TLMI_SHORT_TEXT bytes, as they are in memory. */
 #define TLMI_SHORT_TEXT 4
 

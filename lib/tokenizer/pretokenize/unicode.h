@@ -38,6 +38,27 @@ bool tlmi_utf8_valid(const uint8_t *text, size_t size);
  * 3 * size bytes. Returns the number of bytes written. */
 size_t tlmi_utf8_replace(uint8_t *out, const uint8_t *text, size_t size);
 
+/* Writes a valid code point at `at` and returns what follows it. */
+static inline uint8_t *tlmi_put_utf8(uint8_t *at, uint32_t code_point)
+{
+    if (code_point < 0x80) {
+        *at++ = (uint8_t)code_point;
+    } else if (code_point < 0x800) {
+        *at++ = (uint8_t)(0xC0 | code_point >> 6);
+        *at++ = (uint8_t)(0x80 | (code_point & 0x3F));
+    } else if (code_point < 0x10000) {
+        *at++ = (uint8_t)(0xE0 | code_point >> 12);
+        *at++ = (uint8_t)(0x80 | (code_point >> 6 & 0x3F));
+        *at++ = (uint8_t)(0x80 | (code_point & 0x3F));
+    } else {
+        *at++ = (uint8_t)(0xF0 | code_point >> 18);
+        *at++ = (uint8_t)(0x80 | (code_point >> 12 & 0x3F));
+        *at++ = (uint8_t)(0x80 | (code_point >> 6 & 0x3F));
+        *at++ = (uint8_t)(0x80 | (code_point & 0x3F));
+    }
+    return at;
+}
+
 /* Character properties for pre-tokenization: the kind of letter, a mark, a number, white space or
  * something else. */
 

@@ -62,8 +62,7 @@ static tlm_status_t contains(bool *out, tlmi_jinja_run_t *run, const tlmi_node_t
             TLMI_TRY(equal(out, run, node, &whole->as.list->items[i], part));
         return TLM_OK;
     case TLMI_VALUE_MAP:
-        *out = part->type == TLMI_VALUE_STRING &&
-               tlmi_map_find(whole->as.map, part->as.string->bytes, part->as.string->size) != NULL;
+        *out = tlmi_map_find_key(whole->as.map, part) != NULL;
         return TLM_OK;
     default:
         break;

@@ -58,11 +58,10 @@ static tlm_status_t fail_undefined(int line, const tlmi_value_t *object)
     return tlmi_jinja_fail(TLM_ERR_FORMAT, line, "'%.60s' is undefined", object->as.name);
 }
 
-static void find_in_map(tlmi_value_t *out, tlmi_jinja_run_t *run, const tlmi_map_t *map,
-                        const char *key, size_t size)
+/* What was found in a map, which may be NULL. */
+static void take_member(tlmi_value_t *out, tlmi_jinja_run_t *run, const tlmi_map_t *map,
+                        const tlmi_value_t *found)
 {
-    const tlmi_value_t *found = tlmi_map_find(map, key, size);
-
     if (map->message >= 0)
         run->message = map->message;
     *out = found != NULL ? *found : TLMI_UNDEFINED("a member that is not there");
@@ -78,7 +77,7 @@ tlm_status_t tlmi_jinja_attribute(tlmi_value_t *out, tlmi_jinja_run_t *run, int 
         return loop_attribute(out, line, object->as.loop, name);
     case TLMI_VALUE_MAP:
     case TLMI_VALUE_NAMESPACE:
-        find_in_map(out, run, object->as.map, name, strlen(name));
+        take_member(out, run, object->as.map, tlmi_map_find(object->as.map, name, strlen(name)));
         if (out->type == TLMI_VALUE_UNDEFINED)
             out->as.name = name;
         return TLM_OK;
@@ -121,9 +120,8 @@ tlm_status_t tlmi_jinja_item(tlmi_value_t *out, tlmi_jinja_run_t *run, int line,
         return tlmi_string_part(out, &run->arena, string, tlmi_string_offset(string, (int64_t)at),
                                 tlmi_string_offset(string, (int64_t)at + 1));
     }
-    if ((object->type == TLMI_VALUE_MAP || object->type == TLMI_VALUE_NAMESPACE) &&
-        index->type == TLMI_VALUE_STRING)
-        find_in_map(out, run, object->as.map, index->as.string->bytes, index->as.string->size);
+    if (object->type == TLMI_VALUE_MAP || object->type == TLMI_VALUE_NAMESPACE)
+        take_member(out, run, object->as.map, tlmi_map_find_key(object->as.map, index));
     else if (object->type == TLMI_VALUE_LOOP && index->type == TLMI_VALUE_STRING)
         return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, line, "loop[...] is not supported");
     return TLM_OK;

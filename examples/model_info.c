@@ -223,6 +223,8 @@ static void print_parameters(const tlm_cost_t *cost)
                    with_commas(text, cost->part_parameters[part]),
                    100.0 * (double)cost->part_parameters[part] / (double)cost->parameters);
     printf("  %-26s %20s\n", "all", with_commas(text, cost->parameters));
+    if (cost->trained_parameters < cost->parameters)
+        printf("  %-26s %20s\n", "trained", with_commas(text, cost->trained_parameters));
 }
 
 static void print_bytes(const char *name, uint64_t bytes)
@@ -402,9 +404,12 @@ static tlm_optimizer_t *create_optimizer(const settings_t *s)
 /* Parameters that the optimizer spends its time on: those of Muon are hidden matrices. */
 static uint64_t count_updated(const settings_t *s, const tlm_cost_t *cost)
 {
-    if (strcmp(s->optimizer, "muon") != 0)
-        return cost->parameters;
-    return cost->part_parameters[TLM_PART_ATTENTION] + cost->part_parameters[TLM_PART_FEED_FORWARD];
+    const uint64_t hidden =
+        cost->part_parameters[TLM_PART_ATTENTION] + cost->part_parameters[TLM_PART_FEED_FORWARD];
+
+    return strcmp(s->optimizer, "muon") == 0 && hidden < cost->trained_parameters
+               ? hidden
+               : cost->trained_parameters;
 }
 
 static double measure_updates(const settings_t *s, uint64_t parameters)

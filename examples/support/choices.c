@@ -16,15 +16,17 @@ typedef struct reader {
     void *user;
 } reader_t;
 
-static void read_choices(question_t *question, const cli_object_t *object)
+static void read_choices(question_t *question, const cli_object_t *object, const char *where)
 {
-    const char *choice;
+    const size_t n = cli_object_size(object, "choices");
 
-    while ((choice = cli_object_item(object, "choices", question->num_choices)) != NULL) {
-        question->choices = cli_realloc(question->choices,
-                                        (question->num_choices + 1) * sizeof(*question->choices));
-        question->choices[question->num_choices++] = choice;
+    question->choices = cli_realloc(NULL, n * sizeof(*question->choices));
+    for (size_t i = 0; i < n; i++) {
+        question->choices[i] = cli_object_item(object, "choices", i);
+        if (question->choices[i] == NULL)
+            cli_fail("%s: choice %zu is no text", where, i);
     }
+    question->num_choices = n;
 }
 
 /* Finds the index of the right choice, which is given as such, as the choice's text or its letter. */
@@ -55,7 +57,7 @@ static void read_question(const reader_t *reader, const char *where)
         cli_fail("%s: there is a question and a context; one is needed", where);
     if (question.text == NULL)
         question.text = context;
-    read_choices(&question, object);
+    read_choices(&question, object, where);
     if (question.text == NULL || question.num_choices < 2)
         cli_fail("%s: a question or context, and a list of at least two choices are needed", where);
     read_answer(&question, object, where);

@@ -107,6 +107,11 @@ bool cli_object_count(uint64_t *out, const cli_object_t *object, const char *key
     return true;
 }
 
+size_t cli_object_size(const cli_object_t *object, const char *key)
+{
+    return json_array_size(json_object_get((const json_t *)object, key));
+}
+
 const char *cli_object_item(const cli_object_t *object, const char *key, size_t index)
 {
     return json_string_value(json_array_get(json_object_get((const json_t *)object, key), index));

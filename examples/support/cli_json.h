@@ -27,6 +27,8 @@ void cli_close_object(cli_object_t *object);
  * object. */
 const char *cli_object_text(const cli_object_t *object, const char *key);
 bool cli_object_count(uint64_t *out, const cli_object_t *object, const char *key);
+/* Length of a list; 0 if it is none. */
+size_t cli_object_size(const cli_object_t *object, const char *key);
 /* Text `index` of a list. */
 const char *cli_object_item(const cli_object_t *object, const char *key, size_t index);
 

@@ -322,6 +322,7 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     prints '^{"file": "total", "questions": 6, "accuracy": 0.6666666667'
     for wrong in '{"question": "a", "choices": ["b"], "answer": 0}' \
         '{"question": "a", "choices": ["b", "c"], "answer": 2}' \
+        '{"question": "a", "choices": ["b", "c", 3], "answer": 0}' \
         '{"question": "a", "choices": ["b", "c"]}' '{"choices": ["b", "c"], "answer": 0}' '[1]' '{'; do
         printf '\n%s\n' "$wrong" >wrong
         fails 1 'wrong: line [12]' "$bin/score" --model folder --choices wrong

@@ -85,23 +85,14 @@ static tlm_dataset_t *open_token_files(const char *paths, uint32_t vocab_size)
 static tlm_chat_template_t *open_template(void)
 {
     tlm_chat_template_t *chat_template = NULL;
-    const char *name = settings.chat_template;
 
-    if (name == NULL) {
-        tlm_status_t status = settings.init == NULL
-                                  ? TLM_ERR_NOT_FOUND
-                                  : tlm_chat_template_open(&chat_template, settings.init);
-
-        if (status != TLM_ERR_NOT_FOUND)
-            cli_check(status);
-        return chat_template;
-    }
-    for (size_t i = 0; tlm_chat_template_name(i) != NULL; i++)
-        if (strcmp(tlm_chat_template_name(i), name) == 0) {
-            cli_check(tlm_chat_template_create(&chat_template, name));
-            return chat_template;
-        }
-    cli_check(tlm_chat_template_open(&chat_template, name));
+    if (settings.chat_template != NULL)
+        return cli_open_chat_template(settings.chat_template);
+    if (settings.init == NULL)
+        return NULL;
+    tlm_status_t status = tlm_chat_template_open(&chat_template, settings.init);
+    if (status != TLM_ERR_NOT_FOUND)
+        cli_check(status);
     return chat_template;
 }
 

@@ -189,6 +189,14 @@ bool tlmi_json_get_bool(const tlmi_json_t *value, bool *out)
     return true;
 }
 
+bool tlmi_json_is_text(const tlmi_json_t *value, const char *text)
+{
+    const char *own;
+    size_t size;
+    return tlmi_json_get_string(value, &own, &size) && size == strlen(text) &&
+           memcmp(own, text, size) == 0;
+}
+
 bool tlmi_json_get_uint64(const tlmi_json_t *value, uint64_t *out)
 {
     const char *text;

@@ -32,6 +32,7 @@ bool tlmi_json_next(const tlmi_json_t *object, void **cursor, const char **key,
 
 /* Return false if the value is NULL or of another type. Strings are UTF-8 with a length. */
 bool tlmi_json_get_string(const tlmi_json_t *value, const char **text, size_t *size);
+bool tlmi_json_is_text(const tlmi_json_t *value, const char *text); /* this string */
 bool tlmi_json_get_int(const tlmi_json_t *value, int64_t *out);
 bool tlmi_json_get_number(const tlmi_json_t *value, double *out);
 bool tlmi_json_get_bool(const tlmi_json_t *value, bool *out);

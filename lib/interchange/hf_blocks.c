@@ -9,15 +9,6 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-static bool is_text(const tlmi_json_t *value, const char *text)
-{
-    const char *own;
-    size_t size;
-
-    return tlmi_json_get_string(value, &own, &size) && size == strlen(text) &&
-           memcmp(own, text, size) == 0;
-}
-
 /* ---- Which blocks ----------------------------------------------------------------------- */
 
 /* Whether "layer_types" says that the block attends to everything before it; true for blocks past
@@ -26,8 +17,8 @@ static tlm_status_t is_full(bool *out, const tlmi_json_t *types, int64_t layer, 
 {
     const tlmi_json_t *type = tlmi_json_item(types, (size_t)layer);
 
-    *out = is_text(type, "full_attention");
-    if (*out || is_text(type, "sliding_attention"))
+    *out = tlmi_json_is_text(type, "full_attention");
+    if (*out || tlmi_json_is_text(type, "sliding_attention"))
         return TLM_OK;
     return tlmi_config_refuse(path, "layer_types", type, "full_attention or sliding_attention");
 }
@@ -107,7 +98,7 @@ static tlm_status_t check_no_windows(const tlmi_json_t *config, const char *path
     if (used && !tlmi_json_is_null(value))
         return tlmi_config_refuse(path, "sliding_window", value, "null");
     for (size_t i = 0; i < tlmi_json_size(types); i++)
-        if (!is_text(tlmi_json_item(types, i), "full_attention"))
+        if (!tlmi_json_is_text(tlmi_json_item(types, i), "full_attention"))
             return tlmi_config_refuse(path, "layer_types", tlmi_json_item(types, i),
                                       "full_attention");
     return TLM_OK;
@@ -200,7 +191,8 @@ static tlm_status_t check_activation(const tlmi_family_t *family, const tlmi_jso
     const char *key = family->hf_activation == NULL ? "hidden_act" : family->hf_activation;
     const tlmi_json_t *value = tlmi_json_member(config, key);
 
-    if (tlmi_json_is_null(value) || is_text(value, words[0]) || is_text(value, words[1]))
+    if (tlmi_json_is_null(value) || tlmi_json_is_text(value, words[0]) ||
+        tlmi_json_is_text(value, words[1]))
         return TLM_OK;
     return tlmi_config_refuse(path, key, value, words[0]);
 }

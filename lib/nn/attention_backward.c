@@ -102,14 +102,6 @@ static void load_block(const backward_job_t *job, backward_scratch_t *scratch, i
     memset(scratch->dvalues, 0, (size_t)(keys * d_value) * sizeof(float));
 }
 
-/* Caps the scores of one row. slopes = the derivatives. */
-static void cap_row(float *scores, float *slopes, float cap, int64_t n)
-{
-    tlmi_softcap_rows(scores, scores, cap, n);
-    for (int64_t i = 0; i < n; i++)
-        slopes[i] = 1.0f - scores[i] / cap * (scores[i] / cap);
-}
-
 /* Computes weights = P and dscores = dS for queries first .. first+n-1 and `keys` keys of the
  * block. */
 static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, int64_t head,
@@ -129,7 +121,7 @@ static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, i
             lse[i] == -INFINITY ? 0 : tlmi_causal_keys(attention, first + i, first_key, keys);
         int64_t hidden = tlmi_window_hidden(attention, first + i, first_key, seen);
         if (scratch->slopes != NULL)
-            cap_row(p, scratch->slopes + i * STRIDE, attention->softcap, keys);
+            tlmi_softcap_slopes(p, scratch->slopes + i * STRIDE, attention->softcap, keys);
         tlmi_vec_exp_sum(p, p, lse[i], seen);
         memset(p, 0, (size_t)hidden * sizeof(float));
         memset(p + seen, 0, (size_t)(keys - seen) * sizeof(float));

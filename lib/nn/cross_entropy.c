@@ -31,14 +31,6 @@ typedef struct loss_job {
     float *capped; /* logits, which are capped in place; only with softcap */
 } loss_job_t;
 
-/* Caps the logits of a row in place. slopes = the derivatives. */
-static void cap_logits(float *z, float *slopes, float cap, int64_t n)
-{
-    tlmi_softcap_rows(z, z, cap, n);
-    for (int64_t i = 0; i < n; i++)
-        slopes[i] = 1.0f - z[i] / cap * (z[i] / cap);
-}
-
 /* A row that does not count. */
 static void ignore_row(const loss_job_t *job, int64_t i)
 {
@@ -58,7 +50,7 @@ static void loss_row(const loss_job_t *job, int64_t i, float *scratch)
         return;
     }
     if (job->softcap != 0.0f)
-        cap_logits(job->capped + i * n, scratch, job->softcap, n);
+        tlmi_softcap_slopes(job->capped + i * n, scratch, job->softcap, n);
     float z_target = z[target], max = tlmi_vec_max(z, n);
     float *e = job->grad != NULL && !job->accumulate ? job->grad + i * n : scratch;
     float sum = tlmi_vec_exp_sum(e, z, max, n);

@@ -65,6 +65,9 @@ float tlmi_layer_norm_row(float *y, float *mean, const float *x, const float *ga
 /* y = cap * tanh(x / cap); y may be x. */
 void tlmi_softcap_rows(float *y, const float *x, float cap, int64_t n);
 
+/* The same in place, with the derivatives. */
+void tlmi_softcap_slopes(float *x, float *slopes, float cap, int64_t n);
+
 /* ---- RoPE: the angles between neighboring positions, one per pair of elements ------------- */
 
 typedef enum tlmi_rope_scaling {

@@ -70,15 +70,11 @@ static tlm_status_t check_word(const tlmi_json_t *config, const char *key, const
                                const char *path)
 {
     const tlmi_json_t *value = tlmi_json_member(config, key);
-    const char *text = NULL;
-    size_t size = 0;
-    bool flag;
 
-    if (tlmi_json_is_null(value) || tlmi_json_get_bool(value, &flag))
+    if (tlmi_json_is_null(value))
         return TLM_OK;
-    (void)tlmi_json_get_string(value, &text, &size);
-    for (size_t i = 0; words[i] != NULL && text != NULL; i++)
-        if (strlen(words[i]) == size && memcmp(text, words[i], size) == 0)
+    for (size_t i = 0; words[i] != NULL; i++)
+        if (tlmi_json_is_text(value, words[i]))
             return TLM_OK;
     return tlmi_config_refuse(path, key, value, words[0]);
 }
@@ -92,6 +88,7 @@ static tlm_status_t check_keys(const tlmi_json_t *config, const char *path)
     const tlmi_json_t *value;
     void *cursor = NULL;
     const char *key;
+    bool flag;
 
     while (tlmi_json_next(config, &cursor, &key, &value))
         if (!is_harmless(key) && !is_neutral(value))
@@ -101,6 +98,8 @@ static tlm_status_t check_keys(const tlmi_json_t *config, const char *path)
     TLMI_TRY(check_word(config, "peft_type", types, path));
     TLMI_TRY(check_word(config, "task_type", tasks, path));
     TLMI_TRY(check_word(config, "bias", biases, path));
+    if (tlmi_json_get_bool(tlmi_json_member(config, "init_lora_weights"), &flag))
+        return TLM_OK;
     return check_word(config, "init_lora_weights", starts, path);
 }
 
@@ -190,7 +189,7 @@ tlm_status_t tlmi_adapter_config_scale(double *out, const tlmi_adapter_config_t 
         return tlmi_fail(TLM_ERR_FORMAT,
                          "%s: the rank of '%s' is %s, but its tensors have %" PRId64, path, module,
                          TLMI_G(own), rank);
-    *out = alpha / (config->rank_stabilized ? sqrt((double)rank) : (double)rank);
+    *out = alpha / tlmi_lora_divisor((double)rank, config->rank_stabilized);
     return TLM_OK;
 }
 
@@ -224,12 +223,8 @@ static const char *ending_of(const tlm_model_t *model, const tlmi_family_t *fami
 
 static bool has_string(const tlmi_json_t *list, const char *text)
 {
-    const char *own;
-    size_t size;
-
     for (size_t i = 0; i < tlmi_json_size(list); i++)
-        if (tlmi_json_get_string(tlmi_json_item(list, i), &own, &size) && size == strlen(text) &&
-            memcmp(own, text, size) == 0)
+        if (tlmi_json_is_text(tlmi_json_item(list, i), text))
             return true;
     return false;
 }
@@ -267,7 +262,7 @@ static tlm_status_t fill_patterns(tlmi_json_t *ranks, tlmi_json_t *alphas, const
             !tlmi_json_is_null(tlmi_json_member(alphas, module.name)))
             continue;
         const double rank = (double)model->parameters[model->adapters[i].a]->shape[0];
-        const double unit = model->lora.rank_stabilized ? sqrt(rank) : rank;
+        const double unit = tlmi_lora_divisor(rank, model->lora.rank_stabilized);
         const double alpha = model->lora.alpha;
 
         if (rank != (double)model->lora.rank)
@@ -311,9 +306,9 @@ tlm_status_t tlmi_adapter_config_fill(tlmi_json_t *config, const tlm_model_t *mo
                                       const tlmi_family_t *family)
 {
     const tlm_lora_options_t *lora = &model->lora;
-    const bool transposed = family != NULL && family->tensors != NULL &&
-                            tlmi_family_tensor(family, TLMI_HF, TLMI_ATTN_OUTPUT) != NULL &&
-                            tlmi_family_tensor(family, TLMI_HF, TLMI_ATTN_OUTPUT)->transposed;
+    const tlmi_family_tensor_t *output =
+        family == NULL ? NULL : tlmi_family_tensor(family, TLMI_HF, TLMI_ATTN_OUTPUT);
+    const bool transposed = output != NULL && output->transposed;
 
     TLMI_TRY(tlmi_hf_set_text(config, "peft_type", "LORA"));
     TLMI_TRY(tlmi_hf_set_text(config, "task_type", "CAUSAL_LM"));

@@ -85,14 +85,14 @@ static bool is_named(const tlm_model_t *model, size_t index, const tlmi_family_t
                      const char *entry, size_t size)
 {
     const tlmi_parameter_spec_t *spec = &model->specs[index];
-    const size_t own = strlen(spec->name) - strlen(".weight");
+    const size_t whole = strlen(spec->name), own = whole - strlen(".weight");
     tlmi_module_t module;
 
     if (!tlmi_module_of(&module, model, index, family))
         return false;
     if (is_word(entry, size, "all-linear"))
         return tlmi_part_is_in_block(spec->part);
-    return fits(entry, size, spec->name, own) || fits(entry, size, spec->name, own + 7) ||
+    return fits(entry, size, spec->name, own) || fits(entry, size, spec->name, whole) ||
            fits(entry, size, module.name, strlen(module.name));
 }
 

@@ -1,4 +1,4 @@
-/* Low-rank adapters of a model: choosing layers, adding them, and merging them into the weights. */
+/* Low-rank adapters of a model: their options, adding them, and merging them into the weights. */
 #include "model/model_core.h"
 
 #include <inttypes.h>
@@ -143,8 +143,8 @@ static tlm_status_t append(adding_t *adding, size_t index, tlmi_role_t role, int
     return TLM_OK;
 }
 
-/* The uniform distribution of PyTorch's Linear, which PEFT uses for A: Kaiming's with a = sqrt(5).
- * */
+/* The uniform distribution of PyTorch's Linear, which PEFT uses for A: Kaiming's with
+ * a = sqrt(5). */
 static void fill_a(const adding_t *adding, size_t index)
 {
     tlm_tensor_t *a = adding->parameters[index];
@@ -180,11 +180,6 @@ static tlm_status_t add_adapter(adding_t *adding, size_t index, int64_t rank, do
     return TLM_OK;
 }
 
-static double scale_of(const tlm_lora_options_t *options, int64_t rank)
-{
-    return options->alpha / (options->rank_stabilized ? sqrt((double)rank) : (double)rank);
-}
-
 /* Puts what was built in place. */
 static void adopt(tlm_model_t *model, adding_t *adding, char *targets)
 {
@@ -217,11 +212,14 @@ tlm_status_t tlmi_model_add_adapters(tlm_model_t *model, const tlm_lora_options_
     TLMI_TRY_OR(fail, tlmi_lora_family(&adding.family, "model_add_lora", model, options->family));
     TLMI_TRY_OR(fail, begin_adding(&adding));
     for (size_t i = 0; i < model->shape.num_parameters; i++) {
+        if (!chosen[i])
+            continue;
         const int64_t rank = ranks == NULL ? options->rank : ranks[i];
-
-        if (chosen[i])
-            TLMI_TRY_OR(fail, add_adapter(&adding, i, rank,
-                                          scales == NULL ? scale_of(options, rank) : scales[i]));
+        const double scale =
+            scales != NULL
+                ? scales[i]
+                : options->alpha / tlmi_lora_divisor((double)rank, options->rank_stabilized);
+        TLMI_TRY_OR(fail, add_adapter(&adding, i, rank, scale));
     }
     adopt(model, &adding, targets);
     return TLM_OK;

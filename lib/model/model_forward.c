@@ -1,5 +1,5 @@
 /* The forward pass and loss of the whole model; the forward pass of a block is in
- * architecture.c. */
+ * block_forward.c. */
 #include <inttypes.h>
 
 #include "base/buffer_cache.h"

@@ -17,8 +17,7 @@ typedef struct recompute_context {
     int64_t layer;
     tlmi_drop_state_t drop;
     bool adapted;
-    tlmi_adapter_t
-        adapters[]; /* by place among the inputs, up to the last parameter of the block */
+    tlmi_adapter_t adapters[]; /* by place among the inputs, up to the block's last parameter */
 } recompute_context_t;
 
 /* Makes a leaf that shares the elements of x. */

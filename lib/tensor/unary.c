@@ -1,5 +1,6 @@
-/* Element-wise functions: exp, log, sqrt, tanh, sigmoid, relu, and gelu in two forms. Each is one row of a table:
- * the function and its derivative, computed from the result or from the argument. */
+/* Element-wise functions: exp, log, sqrt, tanh, sigmoid, relu and its square, and gelu in two forms.
+ * Each is one row of a table: the function and its derivative, computed from the result or from the
+ * argument. */
 #include <math.h>
 
 #include "base/error.h"

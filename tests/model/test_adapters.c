@@ -86,8 +86,8 @@ END_TEST
 
 /* ---- Whole models ----------------------------------------------------------------------- */
 
-/* sum += scale * left right, where left is (m, k) or its transpose, right (k, n) or its transpose.
- * */
+/* sum += scale * left right, where left is (m, k) or its transpose, and right (k, n) or its
+ * transpose. */
 static void add_product(double *sum, double scale, const float *left, bool left_back,
                         const float *right, bool right_back, int64_t m, int64_t n, int64_t k)
 {

@@ -63,7 +63,7 @@ typedef struct iteration {
     int64_t rows, columns, side;   /* side: the shorter of the two */
     float *x, *next;               /* (rows, columns) */
     float *gram, *polynomial;      /* (side, side): G and P */
-    float *product, *intermediate; /* (side, side): the P of several steps multiplied, and P G */
+    float *product, *intermediate; /* the same, for several steps: their P multiplied, and P G */
 } iteration_t;
 
 /* Jordan et al.: steep at 0, at the price of ending in about 0.7 .. 1.2 instead of 1. */
@@ -214,8 +214,10 @@ static tlm_status_t orthogonalize(float **x, int64_t rows, int64_t columns,
 {
     const int64_t side = rows < columns ? rows : columns;
     const int64_t longer = rows < columns ? columns : rows;
+    const int32_t most = steps_at_once(side, longer);
     size_t numel = (size_t)rows * (size_t)columns, square = (size_t)side * (size_t)side;
-    float *squares = tlmi_cached_alloc(square, 4 * sizeof(float), "the Gram matrices of an update");
+    float *squares = tlmi_cached_alloc(square, (most > 1 ? 4 : 2) * sizeof(float),
+                                       "the Gram matrices of an update");
     iteration_t it = {.rows = rows, .columns = columns, .side = side, .x = *x};
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
 
@@ -224,12 +226,14 @@ static tlm_status_t orthogonalize(float **x, int64_t rows, int64_t columns,
         goto done;
     it.gram = squares;
     it.polynomial = squares + square;
-    it.product = squares + 2 * square;
-    it.intermediate = squares + 3 * square;
+    if (most > 1) {
+        it.product = squares + 2 * square;
+        it.intermediate = squares + 3 * square;
+    }
     if (!tlmi_dry_run())
         normalize(it.x, (int64_t)numel, options->eps);
     for (int32_t left = options->iterations, steps; left > 0; left -= steps) {
-        steps = next_steps(left, steps_at_once(side, longer));
+        steps = next_steps(left, most);
         TLMI_TRY_OR(done, iterate(&it, steps));
     }
     status = TLM_OK;

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_OPTIONS = 80, CHUNK_SIZE = 1 << 20 };
+enum { MAX_OPTIONS = 120, MAX_PRESETS = 8, WIDTH = 100, CHUNK_SIZE = 1 << 20 };
 
 static const char *program_name = "tinylm";
 
@@ -138,6 +138,43 @@ static void print_help(const cli_program_t *program)
         printf("\nOther:\n");
     print_option("config", "TEXT", "JSON file of options by name; the command line wins\n");
     print_option("help", "", "print this and exit\n");
+    for (size_t i = 0; i < program->num_presets; i++) {
+        const cli_preset_t *preset = &program->presets[i];
+
+        printf("\n--%s %s: %s\n", program->preset_option, preset->name, preset->help);
+        cli_print_preset(program, preset->name);
+    }
+}
+
+/* The preset of that name; ends the program, listing them, if there is none. */
+static const cli_preset_t *find_preset(const cli_program_t *program, const char *name)
+{
+    const char *names[MAX_PRESETS];
+
+    for (size_t i = 0; i < program->num_presets; i++)
+        names[i] = program->presets[i].name;
+    return &program->presets[cli_choose(program->preset_option, name, names, program->num_presets)];
+}
+
+void cli_print_preset(const cli_program_t *program, const char *name)
+{
+    const cli_setting_t *setting = find_preset(program, name)->settings;
+    int column = 0;
+    char text[64];
+
+    for (; setting->option != NULL; setting++) {
+        const bool is_on = strcmp(setting->value, "true") == 0;
+        const bool is_off = strcmp(setting->value, "false") == 0;
+        const int length = snprintf(text, sizeof(text), "--%s%s%s", setting->option,
+                                    is_on ? "" : (is_off ? "=" : " "), is_on ? "" : setting->value);
+
+        if (column + 1 + length > WIDTH) {
+            putchar('\n');
+            column = 0;
+        }
+        column += printf("%s %s", column == 0 ? " " : "", text);
+    }
+    putchar('\n');
 }
 
 static const cli_option_t *given[MAX_OPTIONS]; /* the first num_given */
@@ -166,11 +203,17 @@ static void add_string(cli_strings_t *strings, const char *text)
     strings->texts[strings->n++] = text;
 }
 
-void cli_set_value(const cli_option_t *option, const char *text, const char *where)
+static void set_flag(bool *flag, const cli_option_t *option, const char *text, const char *where)
+{
+    if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
+        cli_fail_usage("%s%s: '%s' is neither true nor false", where, option->name, text);
+    *flag = strcmp(text, "true") == 0;
+}
+
+static void set_value(const cli_option_t *option, const char *text, const char *where)
 {
     char *end = NULL;
 
-    note_given(option);
     errno = 0;
     switch (option->kind) {
     case CLI_STRING:
@@ -187,7 +230,7 @@ void cli_set_value(const cli_option_t *option, const char *text, const char *whe
             end = NULL;
         break;
     case CLI_FLAG:
-        *(bool *)option->value = strcmp(text, "true") == 0;
+        set_flag(option->value, option, text, where);
         return;
     case CLI_STRINGS:
         add_string(option->value, text);
@@ -195,6 +238,35 @@ void cli_set_value(const cli_option_t *option, const char *text, const char *whe
     }
     if (end == NULL || end == text || *end != '\0' || errno != 0)
         cli_fail_usage("%s%s: '%s' is not a valid number", where, option->name, text);
+}
+
+void cli_set_value(const cli_option_t *option, const char *text, const char *where)
+{
+    note_given(option);
+    set_value(option, text, where);
+}
+
+static const cli_option_t *find_option(const cli_program_t *program, const char *name)
+{
+    for (size_t i = 0; i < program->num_options; i++)
+        if (program->options[i].name != NULL && strcmp(program->options[i].name, name) == 0)
+            return &program->options[i];
+    cli_fail("there is no option '%s'", name);
+}
+
+/* Sets what the chosen preset says of options that were not given. */
+static void apply_preset(const cli_program_t *program)
+{
+    const char *name = NULL;
+
+    if (program->preset_option != NULL)
+        name = *(const char **)find_option(program, program->preset_option)->value;
+    if (name == NULL)
+        return;
+    const cli_setting_t *setting = find_preset(program, name)->settings;
+    for (; setting->option != NULL; setting++)
+        if (!cli_was_given(setting->option))
+            set_value(find_option(program, setting->option), setting->value, "--");
 }
 
 /* What getopt_long gives: for the program's own options their number and FIRST, above all characters,
@@ -210,7 +282,7 @@ static void make_table(struct option table[MAX_OPTIONS + 3], const cli_program_t
         cli_fail("more than %d options", MAX_OPTIONS);
     for (size_t i = 0; i < n; i++) {
         const cli_option_t *option = &program->options[i];
-        int has_argument = option->kind == CLI_FLAG ? no_argument : required_argument;
+        int has_argument = option->kind == CLI_FLAG ? optional_argument : required_argument;
 
         table[i] = (struct option){option->name != NULL ? option->name : "=", has_argument, NULL,
                                    FIRST + (int)i};
@@ -251,6 +323,7 @@ int cli_parse(int argc, char **argv, const cli_program_t *program)
         program_name = slash != NULL ? slash + 1 : argv[0];
     read_arguments(argc, argv, program, true);
     read_arguments(argc, argv, program, false);
+    apply_preset(program);
     for (size_t i = 0; i < program->num_options; i++)
         if (program->options[i].required && *(const char **)program->options[i].value == NULL)
             cli_fail_usage("--%s is missing", program->options[i].name);

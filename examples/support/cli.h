@@ -11,7 +11,7 @@ typedef enum cli_kind {
     CLI_STRING, /* value: const char ** */
     CLI_COUNT,  /* value: uint64_t *, a number >= 0 */
     CLI_REAL,   /* value: double *, finite */
-    CLI_FLAG,   /* value: bool *, takes no argument */
+    CLI_FLAG,   /* value: bool *, true without an argument; `=false` turns it off */
     CLI_STRINGS /* value: cli_strings_t *, a string for each time that the option is given */
 } cli_kind_t;
 
@@ -32,15 +32,29 @@ typedef struct cli_option {
     bool required;
 } cli_option_t;
 
+/* A named set of values that options have unless they are given, as a command line would give them. */
+typedef struct cli_setting {
+    const char *option, *value;
+} cli_setting_t;
+
+typedef struct cli_preset {
+    const char *name, *help;
+    const cli_setting_t *settings; /* an option NULL ends them */
+} cli_preset_t;
+
 typedef struct cli_program {
     const char *operands; /* how --help names them; NULL: there are none */
     const char *summary;  /* what the program does, one or more lines */
     const cli_option_t *options;
     size_t num_options;
+    const char
+        *preset_option; /* the string that chooses one of the presets; NULL: there are none */
+    const cli_preset_t *presets;
+    size_t num_presets;
 } cli_program_t;
 
-/* Reads the command line, and before it the file of --config, into the options' values; answers
- * --help. Returns the index in argv of the first operand. */
+/* Reads the command line, and before it the file of --config, into the options' values, then the chosen
+ * preset into those of the others; answers --help. Returns the index in argv of the first operand. */
 int cli_parse(int argc, char **argv, const cli_program_t *program);
 
 /* Whether the command line that cli_parse read, or its file of --config, gave the option. */
@@ -48,6 +62,9 @@ bool cli_was_given(const char *name);
 
 /* Writes the values of all options as a file for --config. */
 void cli_write_config(const char *path, const cli_program_t *program);
+
+/* Prints the settings of a preset as a command line would give them, on lines of their own. */
+void cli_print_preset(const cli_program_t *program, const char *name);
 
 /* Sets an option to a value as a command line would give it; errors name `where`. */
 void cli_set_value(const cli_option_t *option, const char *text, const char *where);

@@ -99,6 +99,9 @@ static const cli_option_t options[] = {
      "folder of PEFT to write the adapters to at the end", false},
 
     {NULL, CLI_FLAG, NULL, "Steps", false},
+    {"recipe", CLI_STRING, &settings.recipe,
+     "set of defaults for how to train, listed below; other options, wherever they stand, win",
+     false},
     {"steps", CLI_COUNT, &settings.steps, "steps in all, including those before --resume", false},
     {"stop", CLI_COUNT, &settings.stop, "stop early after this step; 0: do not", false},
     {"batch", CLI_COUNT, &settings.batch, "sequences per batch", false},
@@ -162,6 +165,9 @@ const cli_program_t train_program = {
     "Trains a language model on token files. Ctrl-C saves a checkpoint and ends the run.",
     options,
     sizeof(options) / sizeof(options[0]),
+    "recipe",
+    train_recipes,
+    TRAIN_NUM_RECIPES,
 };
 
 /* The words of options, in the order of the library's numbers. */

@@ -17,6 +17,7 @@ typedef struct train_settings {
     uint64_t warmup, decay_steps;
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
     double momentum, adamw_rate;
+    const char *recipe;
     bool checkpointing, mpi, irreproducible, pack;
     const char *init, *freeze, *lora_targets, *chat_template;
     uint64_t lora_rank;
@@ -30,6 +31,10 @@ typedef struct train_settings {
 
 extern train_settings_t settings;
 extern const cli_program_t train_program; /* its options set `settings` */
+
+/* What --recipe offers. */
+enum { TRAIN_NUM_RECIPES = 2 };
+extern const cli_preset_t train_recipes[TRAIN_NUM_RECIPES];
 
 /* Reads the command line; a value out of range ends the program. */
 void train_read_options(int argc, char **argv);

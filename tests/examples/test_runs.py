@@ -298,6 +298,43 @@ class Runs(unittest.TestCase):
         config = json.loads((self.work / "config" / "config.json").read_text())
         self.assertEqual((config["min-rate"], config["rate"], config["tied"], config["steps"]), (0.0, 1.0, True, 2))
 
+    def test_recipes_set_what_is_not_given(self):
+        directory = self.work / "recipe"
+        options = {name: value for name, value in self.options.items() if name not in ("schedule", "warmup", "rate")}
+        done = train({**options, "recipe": "fast", "ffn": "gelu", "output-dir": directory, "steps": 4})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("recipe fast, except for options that were given:\n  --norm pre", done.stdout)
+        config = json.loads((directory / "config.json").read_text())
+        self.assertEqual([config[name] for name in ("recipe", "ffn", "optimizer", "embedding-norm", "schedule")],
+                         ["fast", "gelu", "muon", True, "wsd"])
+        # The file of options has them all, so that a recipe beside it changes nothing.
+        again = self.work / "recipe-again"
+        done = train({"config": directory / "config.json", "recipe": "cs336", "output-dir": again})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(read_log(again), read_log(directory))
+        # A checkpoint keeps its shape, whatever the recipe says of it.
+        done = train({**options, "recipe": "fast", "ffn": "gelu", "output-dir": directory, "resume": directory,
+                      "steps": 6})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        text = subprocess.run([PROGRAMS / "train_lm", "--help"], capture_output=True, text=True).stdout
+        for name in ("cs336", "fast"):
+            self.assertRegex(text, f"--recipe {name}: .*\n  --norm pre ")
+        done = train({**options, "recipe": "slow"})
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--recipe must be one of cs336, fast, not slow", done.stderr)
+
+    def test_flags_are_turned_off(self):
+        directory = self.work / "flags"
+        command = [PROGRAMS / "train_lm"] + words({**self.options, "recipe": "fast", "output-dir": directory,
+                                                   "steps": 2})
+        done = subprocess.run(command + ["--embedding-norm=false", "--tied=true"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        config = json.loads((directory / "config.json").read_text())
+        self.assertEqual((config["embedding-norm"], config["tied"]), (False, True))
+        done = subprocess.run(command + ["--tied=yes"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--tied: 'yes' is neither true nor false", done.stderr)
+
     def test_nan_stops_the_run_by_name(self):
         done = train({**self.options, "rate": 1e38, "clip": 0, "schedule": "constant", "warmup": 0})
         self.assertEqual(done.returncode, 1)

@@ -1,0 +1,46 @@
+/* The recipes of train_lm: how to train, apart from sizes, which depend on the text and on the machine.
+ * docs/experiments.md compares them. */
+#include "support/train_options.h"
+
+/* The model and the optimizer of CS336's handout; it leaves the numbers to experiments. */
+static const cli_setting_t cs336[] = {
+    {"norm", "pre"},
+    {"position", "rope"},
+    {"rope-theta", "10000"},
+    {"ffn", "swiglu"},
+    {"tied", "false"},
+    {"qk-norm", "none"},
+    {"embedding-norm", "false"},
+    {"output-init", "linear"},
+    {"softcap", "0"},
+    {"optimizer", "adamw"},
+    {"adamw", "cs336_2025"},
+    {"rate", "3e-3"},
+    {"min-rate", "3e-4"},
+    {"schedule", "cosine"},
+    {"warmup", "100"},
+    {"weight-decay", "0.1"},
+    {"no-decay", "none"},
+    {"beta1", "0.9"},
+    {"beta2", "0.95"},
+    {"eps", "1e-8"},
+    {"clip", "1"},
+    {NULL, NULL},
+};
+
+/* What learned most per token here. */
+static const cli_setting_t fast[] = {
+    {"norm", "pre"},         {"position", "rope"},   {"ffn", "relu2"},
+    {"tied", "false"},       {"qk-norm", "heads"},   {"embedding-norm", "true"},
+    {"output-init", "zero"}, {"softcap", "15"},      {"optimizer", "muon"},
+    {"rate", "0.01"},        {"adamw-rate", "3e-3"}, {"min-rate", "0"},
+    {"schedule", "wsd"},     {"warmup", "100"},      {"momentum", "0.95"},
+    {"weight-decay", "0.1"}, {"no-decay", "none"},   {"adamw", "pytorch"},
+    {"beta1", "0.9"},        {"beta2", "0.95"},      {"eps", "1e-8"},
+    {"clip", "1"},           {NULL, NULL},
+};
+
+const cli_preset_t train_recipes[TRAIN_NUM_RECIPES] = {
+    {"cs336", "the model and the optimizer of CS336's handout", cs336},
+    {"fast", "what reaches a low loss with the fewest tokens", fast},
+};

@@ -80,7 +80,7 @@ need libopenmpi-dev has_mpi
 need check pkg-config --exists check
 need abigail-tools abidiff --version
 need cmake cmake --version
-need doxygen doxygen --version
+need mkdocs mkdocs --version
 
 if [ -z "$missing" ]; then
     echo "Nothing to install."

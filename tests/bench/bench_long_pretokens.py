@@ -8,6 +8,7 @@ import os
 import random
 import time
 
+from tinylm import _native
 import tinylm
 from bench_support import DATA
 
@@ -22,8 +23,8 @@ def measure(name, text):
                                             os.path.join(DATA, "gpt2_merges.txt"))
     ids, n = ctypes.POINTER(ctypes.c_uint32)(), ctypes.c_size_t()
     before, start = peak(), time.process_time()
-    tinylm._lib.tlm_tokenizer_encode(ctypes.byref(ids), ctypes.byref(n), tokenizer._handle, text,
-                                     len(text))
+    _native._lib.tlm_tokenizer_encode(ctypes.byref(ids), ctypes.byref(n), tokenizer._handle, text,
+                                      len(text))
     seconds = time.process_time() - start
     print("%-24s %8d ids %6.2f s %5.1f MB/s %5.1f bytes a byte" % (
         "%d MB of %s" % (len(text) // 1000000, name), n.value, seconds, 1e-6 * len(text) / seconds,

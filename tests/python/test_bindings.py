@@ -1,8 +1,9 @@
-"""What tinylm.py says of the C interface, beside what the compiler says of the headers: constants, structs,
+"""What the Python package says of the C interface, beside what the compiler says of the headers: constants, structs,
 and the types of each function and callback. Skipped without a C compiler."""
 
 import ctypes
 import os
+import pathlib
 import re
 import shlex
 import subprocess
@@ -11,11 +12,12 @@ import tempfile
 import unittest
 
 import tinylm
+from tinylm import _abi, _structs, _words, errors
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 COMPILER = [*shlex.split(os.environ.get("CC", "cc")), "-I" + os.path.join(ROOT, "include")]
 
-# Functions that tinylm.py does without; a new one is wrapped there, or named here with the reason.
+# Functions that the package does without; a new one is wrapped there, or named here with the reason.
 NOT_WRAPPED = {
     "tlm_dtype_size": "ctypes.sizeof",
     "tlm_cpu_level_name": "the words of cpu_level()",
@@ -40,7 +42,7 @@ NOT_WRAPPED = {
         "agree").split()], "programs of several ranks are written in C"),
 }
 
-# Words of tinylm._WORDS and the prefix of their constants.
+# Words of _words._WORDS and the prefix of their constants.
 PREFIXES = {"norm": "NORM", "norm_kind": "KIND_OF_NORM", "qk_norm": "QK_NORM", "attention_bias": "ATTENTION_BIAS",
             "rope_scaling": "ROPE_SCALING", "family": "FAMILY", "position": "POSITION", "ffn": "FFN", "side": "SIDE",
             "byte_order": "BYTE_ORDER", "order": "ORDER", "weights": "WEIGHTS", "schedule": "SCHEDULE", "cpu_level": "CPU",
@@ -61,16 +63,16 @@ def compile_source(source, *options):
 
 def c_name(structure):
     """tlm_pad_options_t of _PadOptions."""
-    if structure is tinylm._DLManagedTensor:
+    if structure is _abi._DLManagedTensor:
         return "DLManagedTensor"
     words = re.findall(r"AdamW|[A-Z][a-z]*", structure.__name__.lstrip("_"))
     return "tlm_" + "_".join(words).lower() + "_t"
 
 
 # All but that of DLPack, of which Python has a part only.
-STRUCTURES = [value for value in vars(tinylm).values()
+STRUCTURES = [value for value in vars(_abi).values()
               if isinstance(value, type) and issubclass(value, ctypes.Structure)
-              and value not in (tinylm._Options, tinylm._DLManagedTensor)]
+              and value not in (_structs._Options, _abi._DLManagedTensor)]
 
 
 def split_parameters(text):
@@ -140,26 +142,26 @@ class BindingsTest(unittest.TestCase):
         return issubclass(kind, ctypes._Pointer) and self.is_type(kind._type_, base, depth - 1)
 
     def test_every_function_is_wrapped_or_listed(self):
-        bound = {*tinylm._STATUS_FUNCTIONS, *tinylm._OTHER_FUNCTIONS}
+        bound = {*_abi._STATUS_FUNCTIONS, *_abi._OTHER_FUNCTIONS}
         self.assertGreater(len(self.headers.functions), 150)
         self.assertEqual(bound & set(NOT_WRAPPED), set())
         self.assertEqual((bound | set(NOT_WRAPPED)) - set(self.headers.functions), set())
         unknown = set(self.headers.functions) - bound - set(NOT_WRAPPED)
-        self.assertEqual(unknown, set(), "to be wrapped in tinylm.py, or listed here")
+        self.assertEqual(unknown, set(), "to be wrapped in examples/python/tinylm, or listed here")
 
     def test_every_function_bound_is_used(self):
-        with open(tinylm.__file__, encoding="utf-8") as file:
-            code = file.read().partition("_lib = _load_library()")[2]
-        for name in [*tinylm._STATUS_FUNCTIONS, *tinylm._OTHER_FUNCTIONS]:
+        folder = pathlib.Path(tinylm.__file__).parent
+        code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py") if path.name != "_abi.py")
+        for name in [*_abi._STATUS_FUNCTIONS, *_abi._OTHER_FUNCTIONS]:
             self.assertTrue(name in code or name in ("tlm_options_init", "tlm_status_name", "tlm_error_message"), name)
 
     def test_types_of_functions(self):
         declared = {**{name: (ctypes.c_int32, arguments)
-                       for name, arguments in tinylm._STATUS_FUNCTIONS.items()}, **tinylm._OTHER_FUNCTIONS}
+                       for name, arguments in _abi._STATUS_FUNCTIONS.items()}, **_abi._OTHER_FUNCTIONS}
         for name, (result, arguments) in declared.items():
             with self.subTest(function=name):
                 c_result, parameters = self.headers.functions[name]
-                self.assertEqual(name in tinylm._STATUS_FUNCTIONS, base_and_depth(c_result)[0] == "tlm_status_t")
+                self.assertEqual(name in _abi._STATUS_FUNCTIONS, base_and_depth(c_result)[0] == "tlm_status_t")
                 self.assertTrue(self.fits(result, c_result), c_result)
                 self.assertEqual(len(arguments), len(parameters), parameters)
                 for kind, parameter in zip(arguments, parameters):
@@ -170,8 +172,8 @@ class BindingsTest(unittest.TestCase):
                                   (ctypes.c_float, "double x"), (ctypes.c_void_p, "size_t n"),
                                   (ctypes.c_void_p, "uint32_t *ids"), (ctypes.c_char_p, "uint32_t *ids"),
                                   (ctypes.POINTER(ctypes.c_int32), "uint32_t *ids"),
-                                  (ctypes.POINTER(tinylm._PadOptions), "const tlm_encode_options_t *o"),
-                                  (tinylm._TokenCallback, "tlm_ids_callback_t callback")]:
+                                  (ctypes.POINTER(_abi._PadOptions), "const tlm_encode_options_t *o"),
+                                  (_abi._TokenCallback, "tlm_ids_callback_t callback")]:
             self.assertFalse(self.fits(kind, declaration), declaration)
 
     def test_structs(self):
@@ -202,22 +204,22 @@ class BindingsTest(unittest.TestCase):
                 if name.startswith(prefix + "_")}
 
     def test_constants(self):
-        self.assertEqual(set(PREFIXES), set(tinylm._WORDS))
+        self.assertEqual(set(PREFIXES), set(_words._WORDS))
         for kind, prefix in PREFIXES.items():
-            self.assertEqual(self.named(prefix), {word: i for i, word in enumerate(tinylm._WORDS[kind])})
-        for dtype, name in tinylm._NUMPY_NAMES.items():
+            self.assertEqual(self.named(prefix), {word: i for i, word in enumerate(_words._WORDS[kind])})
+        for dtype, name in _words._NUMPY_NAMES.items():
             self.assertEqual(self.headers.constants[name.upper()], dtype)
             self.assertEqual(getattr(tinylm, name.upper()), dtype)
-        self.assertEqual(self.named("NO_DECAY"), tinylm._NO_DECAY)
-        self.assertEqual(self.named("SPECIAL"), {"all": tinylm._SPECIAL_ALL, "none": tinylm._SPECIAL_NONE,
-                                                 "list": tinylm._SPECIAL_LIST})
+        self.assertEqual(self.named("NO_DECAY"), _words._NO_DECAY)
+        self.assertEqual(self.named("SPECIAL"), {"all": _words._SPECIAL_ALL, "none": _words._SPECIAL_NONE,
+                                                 "list": _words._SPECIAL_LIST})
         self.assertEqual(self.named("TOKENS"),
-                         {name or "auto": value for name, value in tinylm._TOKEN_TYPES.items()})
+                         {name or "auto": value for name, value in _words._TOKEN_TYPES.items()})
 
     def test_statuses(self):
-        self.assertEqual(set(self.headers.statuses.values()), set(tinylm._ERRORS))
-        self.assertEqual(self.headers.statuses["TLM_ERR_CANCELLED"], tinylm._CANCELLED)
-        for code, kind in tinylm._ERRORS.items():
+        self.assertEqual(set(self.headers.statuses.values()), set(errors._ERRORS))
+        self.assertEqual(self.headers.statuses["TLM_ERR_CANCELLED"], errors._CANCELLED)
+        for code, kind in errors._ERRORS.items():
             name = next(name for name, value in self.headers.statuses.items() if value == code)
             words = name.replace("TLM_ERR_", "").replace("IO", "FILE").split("_")
             self.assertEqual(kind.__name__, "".join(word.title() for word in words) + "Error")

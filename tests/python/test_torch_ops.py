@@ -10,6 +10,8 @@ import peers
 torch = peers.require("torch")
 
 import tinylm  # noqa: E402
+from tinylm import _native  # noqa: E402
+from tinylm.tensors import _handles  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 torch.set_num_threads(1)
@@ -20,8 +22,8 @@ SEEDS = range(6)
 
 def call(name, *arguments):
     """tlm_<name>(&out, arguments): tensors, floats (double: c_double), ints (int32), bools."""
-    function, out = getattr(tinylm._lib, "tlm_" + name), ctypes.c_void_p()
-    function.restype, function.argtypes, function.errcheck = ctypes.c_int32, None, tinylm._check
+    function, out = getattr(_native._lib, "tlm_" + name), ctypes.c_void_p()
+    function.restype, function.argtypes, function.errcheck = ctypes.c_int32, None, _native._check
     kinds = {bool: ctypes.c_bool, int: ctypes.c_int32, float: ctypes.c_double}
     function(ctypes.byref(out), *[
         argument._handle if isinstance(argument, tinylm.Tensor) else
@@ -31,7 +33,7 @@ def call(name, *arguments):
 
 
 def concat(*tensors):
-    return call("concat", tinylm._handles(tensors), ctypes.c_size_t(len(tensors)), -1)
+    return call("concat", _handles(tensors), ctypes.c_size_t(len(tensors)), -1)
 
 
 def shape(draw, *sizes):

@@ -1,0 +1,49 @@
+"""libtinylm from Python, through ctypes and nothing else.
+
+    import tinylm
+    tokenizer = tinylm.Tokenizer.train("some text", vocab_size=300)
+    ids = tokenizer.encode("text")
+    assert tokenizer.decode(ids) == "text"
+
+The library is $TINYLM_LIBRARY, or else libtinylm.so in this folder, or else what the system's loader knows
+as "tinylm". A call that fails raises a subclass of tinylm.Error, which is also the fitting exception of
+Python's (ValueError, FileNotFoundError, MemoryError ...), with the library's message. An exception in a
+function that the library calls, Ctrl-C among them, ends the call and comes out of it. Calls release the
+interpreter's lock. numpy and PyTorch are only used if a call is given their objects or asks for them.
+"""
+
+from ._words import FLOAT32, INT32, INT64, UINT32, BOOL, BFLOAT16, FLOAT16
+from .bpe import BpeTrainer, train_bpe
+from .chat import CHAT_TEMPLATES, ChatTemplate
+from .checkpoint import checkpoint_metadata, latest_checkpoint, best_checkpoint, checkpoint_tokenizer
+from .cost import model_cost
+from .custom import custom_op
+from .data import Dataset, Loader, TokenWriter, encode_file
+from .errors import (Error, InvalidArgumentError, ShapeError, OutOfMemoryError, FileError, FormatError,
+                     NotFoundError, UnsupportedError, RangeError, StateError, RegexError, NonFiniteError,
+                     CancelledError, SpecialTokenError)
+from .functional import (where, concat, linear, embedding, rms_norm, silu_mul, swiglu, rope, softmax,
+                         attention, multi_head_attention, cross_entropy, init_truncated_normal)
+from .generation import GeneratedText, Generator
+from .library import (version, abi_version, set_num_threads, num_threads, cpu_level, set_cpu_level,
+                      cpu_features, gemm_kernel_name, shutdown, random_bits)
+from .models import Model
+from .optim import Optimizer, AdamW, Muon, SGD, clip_grad_norm, clip_norm, adamw_update
+from .results import TrainStep, Evaluation
+from .schedule import cosine_schedule, schedule_learning_rate
+from .tensors import Tensor, no_grad
+from .tokenizers import PATTERNS, Tokenizer, nfc
+from .trainer import Trainer
+
+__all__ = [
+    "FLOAT32", "INT32", "INT64", "UINT32", "BOOL", "BFLOAT16", "FLOAT16", "Error", "InvalidArgumentError",
+    "ShapeError", "OutOfMemoryError", "FileError", "FormatError", "NotFoundError", "UnsupportedError",
+    "RangeError", "StateError", "RegexError", "NonFiniteError", "CancelledError", "SpecialTokenError", "version",
+    "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level", "cpu_features",
+    "gemm_kernel_name", "shutdown", "random_bits", "BpeTrainer", "PATTERNS", "Tokenizer", "train_bpe", "nfc",
+    "CHAT_TEMPLATES", "ChatTemplate", "Tensor", "no_grad", "where", "concat", "linear", "embedding", "rms_norm",
+    "silu_mul", "swiglu", "rope", "softmax", "attention", "multi_head_attention", "cross_entropy",
+    "init_truncated_normal", "custom_op", "Optimizer", "AdamW", "Muon", "SGD", "clip_grad_norm", "clip_norm",
+    "adamw_update", "cosine_schedule", "schedule_learning_rate", "Dataset", "Loader", "TokenWriter",
+    "encode_file", "checkpoint_metadata", "latest_checkpoint", "best_checkpoint", "checkpoint_tokenizer", "Model",
+    "model_cost", "GeneratedText", "Generator", "TrainStep", "Evaluation", "Trainer"]

@@ -1,0 +1,88 @@
+"""What owns an object of the library, and Python functions that the library calls."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from ctypes import c_void_p
+from typing import Any, Callable
+
+from ._native import _lib
+
+
+class _Handle:
+    """Owns one object of the library; `_free` names the function that lets it go."""
+
+    _free = ""
+    _handle: Any = None
+
+    @classmethod
+    def _wrap(cls, handle: c_void_p):
+        """An object that owns the handle."""
+        made = cls.__new__(cls)
+        made._handle = handle
+        return made
+
+    def __del__(self) -> None:
+        if self._handle:
+            getattr(_lib, self._free)(self._handle)
+            self._handle = None
+
+
+class _Callbacks:
+    """Python functions that the library calls within a `with`. An exception in one ends the call that it
+    came from, and `with` raises it again. So does Ctrl-C: an exception that a signal's handler raised on
+    the way from the library into a function would be lost, so the handler waits until it is there."""
+
+    def __init__(self) -> None:
+        self.raised: list[BaseException] = []
+        self._handler: Any = None  # of SIGINT before
+        self._pending: Any = None  # arguments for it
+        self._inside = False  # a function is running, whose exceptions are caught
+
+    def guard(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The function's result; None if it raised."""
+        try:
+            self._inside = True
+            self._deliver()
+            return function(*arguments)
+        except BaseException as exception:
+            self.raised.append(exception)
+            return None
+        finally:
+            self._inside = False
+
+    def wrap(self, prototype: Any, function: Callable[..., Any]) -> Any:
+        """For the library: what is true ends the call."""
+        return prototype(lambda *arguments: 1 if self.guard(function, *arguments) or self.raised else 0)
+
+    def _deliver(self) -> None:
+        if self._pending is not None:
+            arguments, self._pending = self._pending, None
+            self._handler(*arguments)
+
+    def _on_signal(self, *arguments: Any) -> None:
+        self._pending = arguments
+        if self._inside:
+            self._deliver()
+
+    def __enter__(self) -> _Callbacks:
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                self._handler = handler
+                signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_what: Any) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+            self._deliver()
+            self._handler = None
+        if self.raised:
+            exception = self.raised[0]
+            self.raised.clear()
+            raise exception from None
+
+
+_thread = threading.local()

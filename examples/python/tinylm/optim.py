@@ -1,0 +1,237 @@
+"""Optimizers."""
+
+from __future__ import annotations
+
+from ctypes import byref, c_char_p, c_double, c_size_t, c_void_p
+from typing import Any, Iterable, Mapping, Sequence, TYPE_CHECKING
+
+from ._abi import _AdamWOptions, _FLOATS, _GroupOptions, _MuonOptions
+from ._convert import _utf8
+from ._handle import _Handle
+from ._native import _lib
+from ._structs import _unsigned
+from ._words import _ALL_GROUPS, _NO_DECAY, _number
+from .errors import RangeError
+from .tensors import _handles
+
+if TYPE_CHECKING:
+    from .models import Model
+    from .tensors import Tensor
+
+
+def _adamw_options(variant: str | None = None, **options: float | None) -> _AdamWOptions:
+    number = None if variant is None else _number("adamw_variant", variant)
+    return _AdamWOptions(variant=number, **options)
+
+
+def _muon_options(scale: str | None = None, **options: float | None) -> _MuonOptions:
+    number = None if scale is None else _number("muon_scale", scale)
+    return _MuonOptions(scale=number, **options)
+
+
+def _group_options(learning_rate: float | None, weight_decay: float | None,
+                   rate_factor: float | None) -> _GroupOptions:
+    return _GroupOptions(learning_rate=learning_rate, has_learning_rate=learning_rate is not None,
+                         weight_decay=weight_decay, has_weight_decay=weight_decay is not None,
+                         rate_factor=rate_factor)
+
+
+class Optimizer(_Handle):
+    """What all optimizers share. Parameters are float32 leaves, each in one group."""
+
+    _free = "tlm_optimizer_free"
+
+    def _add(self, parameters: Any, no_decay: Iterable[str] = ()) -> None:
+        from .models import Model
+        if isinstance(parameters, Model):
+            self.add_model(parameters, no_decay)
+        else:
+            self.add_group(parameters)
+
+    def add_group(self, parameters: Iterable[Tensor], learning_rate: float | None = None,
+                  weight_decay: float | None = None, rate_factor: float | None = None) -> None:
+        """Another group, with the optimizer's options except for what is given. A trainer's schedule sets
+        its learning rate to rate_factor (1) times what it gives the others."""
+        tensors = list(parameters)
+        _lib.tlm_optimizer_add_group(self._handle, _handles(tensors), len(tensors),
+                                     byref(_group_options(learning_rate, weight_decay, rate_factor)))
+
+    def add_adamw_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
+        """A group that AdamW updates, whatever the optimizer is itself. Options are those of AdamW:
+        learning_rate, beta1, beta2, eps, weight_decay, variant."""
+        tensors = list(parameters)
+        _lib.tlm_optimizer_add_adamw_group(self._handle, _handles(tensors), len(tensors),
+                                           byref(_adamw_options(**options)))
+
+    def add_muon_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
+        """A group of matrices that Muon updates, whatever the optimizer is itself. Options are those of
+        Muon: learning_rate, momentum, eps, weight_decay, iterations, nesterov, scale."""
+        tensors = list(parameters)
+        _lib.tlm_optimizer_add_muon_group(self._handle, _handles(tensors), len(tensors),
+                                          byref(_muon_options(**options)))
+
+    def add_model(self, model: Model, no_decay: Iterable[str] = (), learning_rate: float | None = None,
+                  weight_decay: float | None = None, rate_factor: float | None = None) -> None:
+        """All parameters of a model: a group, and one without weight decay for those that no_decay
+        ("norms", "embeddings") names. With Muon these are the hidden matrices, and groups of AdamW follow."""
+        bits = 0
+        for name in no_decay:
+            if name not in _NO_DECAY:
+                raise ValueError(f"no_decay {name!r} is none of {', '.join(_NO_DECAY)}")
+            bits |= _NO_DECAY[name]
+        _lib.tlm_optimizer_add_model(self._handle, model._handle, bits,
+                                     byref(_group_options(learning_rate, weight_decay, rate_factor)))
+
+    @property
+    def kind(self) -> str:
+        """ "adamw", "muon" or "sgd"."""
+        return _lib.tlm_optimizer_kind(self._handle).decode()
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups."""
+        return _lib.tlm_optimizer_num_groups(self._handle)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of parameters over all groups."""
+        return _lib.tlm_optimizer_num_parameters(self._handle)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps taken; may be set."""
+        return _lib.tlm_optimizer_steps(self._handle)
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        _lib.tlm_optimizer_set_steps(self._handle, _unsigned("steps", steps))
+
+    def learning_rate(self, group: int = 0) -> float:
+        """The learning rate of a group."""
+        rate = c_double()
+        _lib.tlm_optimizer_learning_rate(byref(rate), self._handle, _unsigned("group", group))
+        return rate.value
+
+    def set_learning_rate(self, learning_rate: float, group: int | None = None) -> None:
+        """Sets the learning rate of a group, or of all groups."""
+        _lib.tlm_optimizer_set_learning_rate(
+            self._handle, _ALL_GROUPS if group is None else _unsigned("group", group), learning_rate)
+
+    def weight_decay(self, group: int = 0) -> float:
+        """The weight decay of a group."""
+        decay = c_double()
+        _lib.tlm_optimizer_weight_decay(byref(decay), self._handle, _unsigned("group", group))
+        return decay.value
+
+    def set_weight_decay(self, weight_decay: float, group: int | None = None) -> None:
+        """Sets the weight decay of a group, or of all groups."""
+        _lib.tlm_optimizer_set_weight_decay(
+            self._handle, _ALL_GROUPS if group is None else _unsigned("group", group), weight_decay)
+
+    def state_names(self, index: int) -> list[str]:
+        """The names of the buffers that are kept for a parameter: ["m", "v"] with AdamW."""
+        if not 0 <= index < self.num_parameters:
+            raise IndexError(f"parameter {index} of {self.num_parameters}")
+        names: list[str] = []
+        name = c_char_p()
+        while True:
+            try:
+                _lib.tlm_optimizer_state_name(byref(name), self._handle, index, len(names))
+            except RangeError:
+                return names
+            names.append(name.value.decode())
+
+    def state(self, index: int, name: str) -> list[float]:
+        """A buffer of a parameter, which is counted in order of addition: a copy."""
+        values, n = _FLOATS(), c_size_t()
+        _lib.tlm_optimizer_state(byref(values), byref(n), self._handle, _unsigned("index", index),
+                                 _utf8(name))
+        return values[:n.value]
+
+    def set_state(self, index: int, name: str, state: Sequence[float]) -> None:
+        """Writes a buffer of a parameter."""
+        values, n = _FLOATS(), c_size_t()
+        _lib.tlm_optimizer_state(byref(values), byref(n), self._handle, _unsigned("index", index),
+                                 _utf8(name))
+        if len(state) != n.value:
+            raise ValueError(f"{len(state)} values for a state of {n.value}")
+        for i, value in enumerate(state):
+            values[i] = value
+
+    def step(self) -> None:
+        """One update of every parameter that has a gradient."""
+        _lib.tlm_optimizer_step(self._handle)
+
+    def zero_grad(self) -> None:
+        """Forgets all gradients."""
+        _lib.tlm_optimizer_zero_grad(self._handle)
+
+
+class AdamW(Optimizer):
+    """AdamW over a list of parameters, or over a model, of which no_decay ("norms", "embeddings") names
+    what has no weight decay. variant: "cs336_2025", "cs336_2026" or "pytorch"."""
+
+    def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float | None = None,
+                 beta1: float | None = None, beta2: float | None = None, eps: float | None = None,
+                 weight_decay: float | None = None, no_decay: Iterable[str] = (),
+                 variant: str | None = None) -> None:
+        options = _adamw_options(variant, learning_rate=learning_rate, beta1=beta1, beta2=beta2, eps=eps,
+                                 weight_decay=weight_decay)
+        handle = c_void_p()
+        _lib.tlm_optimizer_create_adamw(byref(handle), byref(options))
+        self._handle = handle
+        self._add(parameters, no_decay)
+
+
+class Muon(Optimizer):
+    """Muon over a list of matrices, or over a model, of which it updates the hidden matrices, and AdamW
+    the rest, with the options `rest` (those of AdamW) or else with Muon's learning rate and weight decay.
+    scale: "moonlight" or "jordan"."""
+
+    def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float | None = None,
+                 momentum: float | None = None, eps: float | None = None, weight_decay: float | None = None,
+                 iterations: int | None = None, nesterov: bool | None = None, scale: str | None = None,
+                 rest: Mapping[str, Any] | None = None, no_decay: Iterable[str] = ()) -> None:
+        options = _muon_options(scale, learning_rate=learning_rate, momentum=momentum, eps=eps,
+                                weight_decay=weight_decay, iterations=iterations, nesterov=nesterov)
+        handle = c_void_p()
+        _lib.tlm_optimizer_create_muon(byref(handle), byref(options),
+                                       None if rest is None else byref(_adamw_options(**rest)))
+        self._handle = handle
+        self._add(parameters, no_decay)
+
+
+class SGD(Optimizer):
+    """Gradient descent with the rate learning_rate / sqrt(t + 1) in step t = 0, 1, ..."""
+
+    def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float) -> None:
+        handle = c_void_p()
+        _lib.tlm_optimizer_create_sgd(byref(handle), learning_rate)
+        self._handle = handle
+        self._add(parameters)
+
+
+def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Scales the gradients to a joint norm of at most max_norm; returns the norm before that."""
+    tensors, norm = list(parameters), c_double()
+    _lib.tlm_clip_grad_norm(byref(norm), _handles(tensors), len(tensors), max_norm)
+    return norm.value
+
+
+def clip_norm(gradients: Iterable[Tensor], max_norm: float) -> float:
+    """The same for tensors that are themselves the gradients."""
+    tensors, norm = list(gradients), c_double()
+    _lib.tlm_clip_norm(byref(norm), _handles(tensors), len(tensors), max_norm)
+    return norm.value
+
+
+def adamw_update(parameters: Sequence[Tensor], m: Sequence[Tensor], v: Sequence[Tensor],
+                 gradients: Sequence[Tensor], step: int, **options: Any) -> None:
+    """One update of parameters by AdamW, with moments m and v (zeros at first) and gradients in lists
+    of the same order; step counts from 1. Options: learning_rate, beta1, beta2, eps, weight_decay,
+    variant."""
+    if not len(parameters) == len(m) == len(v) == len(gradients):
+        raise ValueError(f"{len(parameters)} parameters, {len(m)} m, {len(v)} v and "
+                         f"{len(gradients)} gradients")
+    _lib.tlm_adamw_update(_handles(parameters), _handles(m), _handles(v), _handles(gradients),
+                          len(parameters), _unsigned("step", step), byref(_adamw_options(**options)))

@@ -1,0 +1,109 @@
+"""Training runs."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import byref, c_void_p
+from typing import Any, Callable, TYPE_CHECKING
+
+from ._abi import _Evaluation, _EvaluationCallback, _SaveCallback, _StepCallback, _TrainStep, _TrainerOptions
+from ._convert import Path
+from ._handle import _Callbacks, _Handle
+from ._native import _lib
+from ._structs import _unsigned
+from .errors import CancelledError
+from .results import Evaluation, TrainStep, _record
+from .schedule import _schedule_options
+
+if TYPE_CHECKING:
+    from .data import Dataset, Loader
+    from .models import Model
+    from .optim import Optimizer
+    from .tokenizers import Tokenizer
+
+
+class Trainer(_Handle):
+    """A run of `steps` training steps over a model, an optimizer that has its parameters, and a loader.
+    schedule: arguments of schedule_learning_rate except the step, as a dict; clip_norm: of the gradient, 0:
+    none; accumulation: batches per step; valid: data to evaluate on, every eval_every steps, on about
+    eval_tokens tokens; checkpoint_path: a file that each save replaces, every save_every steps and at
+    the end, or checkpoint_dir: a directory of checkpoints, of which keep_last and the best are kept, 0:
+    all; tokenizer: stored in the checkpoints. on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by a true
+result; with save_on_cancel a checkpoint is saved then."""
+
+    _free = "tlm_trainer_free"
+
+    def __init__(self, model: Model, optimizer: Optimizer, loader: Loader, steps: int,
+                 schedule: dict[str, Any] | None = None, clip_norm: float = 0.0, accumulation: int = 1,
+                 valid: Dataset | None = None, eval_every: int = 0, eval_tokens: int = 0,
+                 checkpoint_path: Path | None = None, save_every: int = 0, peak_flops: float = 0.0,
+                 activation_checkpointing: bool = False, save_on_cancel: bool = False,
+                 checkpoint_dir: Path | None = None, keep_last: int = 0,
+                 on_step: Callable[[TrainStep], Any] | None = None,
+                 on_evaluation: Callable[[Evaluation], Any] | None = None,
+                 on_save: Callable[[str, int], Any] | None = None,
+                 tokenizer: Tokenizer | None = None) -> None:
+        def step(_user, struct):
+            return on_step is not None and on_step(_record(TrainStep, struct.contents))
+
+        def evaluation(_user, struct):
+            return on_evaluation is not None and on_evaluation(_record(Evaluation, struct.contents))
+
+        def save(_user, path, number):
+            return on_save is not None and on_save(os.fsdecode(path), number)
+
+        self._callbacks, handle = _Callbacks(), c_void_p()
+        options = _TrainerOptions(
+            steps=steps, clip_norm=clip_norm, accumulation=accumulation, valid=valid and valid._handle,
+            eval_every=eval_every, eval_tokens=eval_tokens, save_every=save_every, peak_flops=peak_flops,
+            checkpoint_path=None if checkpoint_path is None else os.fsencode(checkpoint_path),
+            checkpoint_dir=None if checkpoint_dir is None else os.fsencode(checkpoint_dir),
+            keep_last=keep_last, activation_checkpointing=activation_checkpointing,
+            save_on_cancel=save_on_cancel, tokenizer=tokenizer and tokenizer._handle,
+            on_step=self._callbacks.wrap(_StepCallback, step),
+            on_evaluation=self._callbacks.wrap(_EvaluationCallback, evaluation),
+            on_save=self._callbacks.wrap(_SaveCallback, save))
+        if schedule is not None:
+            options.schedule = ctypes.pointer(_schedule_options(**schedule))
+        # What the library borrows; callbacks are in the options.
+        self._borrowed = model, optimizer, loader, valid, tokenizer, options
+        _lib.tlm_trainer_create(byref(handle), model._handle, optimizer._handle, loader._handle,
+                                byref(options))
+        self._handle = handle
+
+    @property
+    def steps(self) -> int:
+        """The number of steps done, including those before a resumed checkpoint."""
+        return _lib.tlm_trainer_steps(self._handle)
+
+    def step(self) -> TrainStep:
+        """Takes one step without calling any callback."""
+        result = _TrainStep(size=ctypes.sizeof(_TrainStep))
+        _lib.tlm_trainer_step(byref(result), self._handle)
+        return _record(TrainStep, result)
+
+    def run(self, until: int = 0) -> bool:
+        """Steps until `until` of them (0: all) are done, with evaluations and saves. False if a function
+        ended the run, which may be continued later. Ctrl-C ends it after a step."""
+        with self._callbacks:
+            try:
+                _lib.tlm_trainer_run(self._handle, _unsigned("until", until))
+            except CancelledError:
+                return False
+        return True
+
+    def evaluate(self) -> Evaluation:
+        """Evaluates the model on `valid`."""
+        result = _Evaluation(size=ctypes.sizeof(_Evaluation))
+        _lib.tlm_trainer_evaluate(byref(result), self._handle)
+        return _record(Evaluation, result)
+
+    def save(self, path: Path | None = None) -> None:
+        """Saves a checkpoint of the steps done; None: to checkpoint_path or checkpoint_dir."""
+        _lib.tlm_trainer_save(self._handle, None if path is None else os.fsencode(path))
+
+    def resume(self, path: Path | None = None) -> None:
+        """Loads a checkpoint into model and optimizer and continues after its steps, with the same bits as
+        a run that was never interrupted."""
+        _lib.tlm_trainer_resume(self._handle, None if path is None else os.fsencode(path))

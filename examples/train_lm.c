@@ -138,7 +138,7 @@ static void open_log(training_t *training)
 static void write_report(void)
 {
     report_page_write(in_directory(settings.output_dir, "report.html"), &settings.output_dir, 1,
-                      false);
+                      REPORT_OVER_STEPS, NULL, NULL);
 }
 
 /* ---- While it runs ---------------------------------------------------------------------- */
@@ -361,6 +361,25 @@ static void train(training_t *training)
     }
 }
 
+/* Writes result.json, which says that the run in this directory is at its end. */
+static void write_result(const training_t *training, const tlm_evaluation_t *whole)
+{
+    const char *path = in_directory(settings.output_dir, "result.json");
+    const char *aside = in_directory(settings.output_dir, "result.json.new");
+    FILE *file = fopen(aside, "w");
+
+    if (file == NULL)
+        cli_fail("%s: %s", aside, strerror(errno));
+    fprintf(file,
+            "{\"steps\":%" PRIu64 ",\"validation_loss\":%.9g,\"perplexity\":%.9g,"
+            "\"parameters\":%" PRIu64 "}\n",
+            tlm_trainer_steps(training->trainer), whole->loss, whole->perplexity,
+            tlm_model_num_elements(training->model));
+    cli_close_output(file, aside);
+    if (rename(aside, path) != 0)
+        cli_fail("%s: %s", path, strerror(errno));
+}
+
 /* Prints the results of a run that was not interrupted. */
 static void conclude(training_t *training)
 {
@@ -373,6 +392,8 @@ static void conclude(training_t *training)
         train_unigram_entropy(training->train, training->valid, (uint32_t)settings.vocab_size);
     printf("validation loss %.4f nats/token (perplexity %.2f); token frequencies alone give %.4f\n",
            whole.loss, whole.perplexity, entropy);
+    if (training->log != NULL)
+        write_result(training, &whole);
 }
 
 int main(int argc, char **argv)

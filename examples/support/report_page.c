@@ -22,11 +22,12 @@ typedef struct run {
     uint64_t steps, tokens;
     double best, best_step; /* validation loss */
     double speed_sum;       /* of tokens per second, over the points of LOSS */
+    double seconds;         /* of processor time; NAN once a step lacks it */
 } run_t;
 
 /* A row of log.jsonl; values that it lacks are NAN. */
 typedef struct row {
-    double step, tokens, loss, learning_rate, validation_loss, tokens_per_second;
+    double step, tokens, loss, learning_rate, validation_loss, tokens_per_second, processor_seconds;
 } row_t;
 
 static void set_field(void *user, const cli_member_t *member)
@@ -41,6 +42,7 @@ static void set_field(void *user, const cli_member_t *member)
         {"learning_rate", offsetof(row_t, learning_rate)},
         {"validation_loss", offsetof(row_t, validation_loss)},
         {"tokens_per_second", offsetof(row_t, tokens_per_second)},
+        {"processor_seconds", offsetof(row_t, processor_seconds)},
     };
 
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -48,12 +50,18 @@ static void set_field(void *user, const cli_member_t *member)
             *(double *)((char *)user + fields[i].offset) = strtod(member->text, NULL);
 }
 
-static void add_row(run_t *run, const row_t *row, bool over_tokens)
+static void add_row(run_t *run, const row_t *row, report_axis_t axis)
 {
-    double x = over_tokens ? row->tokens : row->step;
-
     if (isnan(row->step) || isnan(row->tokens))
         return;
+    if (!isnan(row->loss))
+        run->seconds += row->processor_seconds;
+    const double x = axis == REPORT_OVER_STEPS    ? row->step
+                     : axis == REPORT_OVER_TOKENS ? row->tokens
+                                                  : run->seconds;
+
+    if (isnan(x))
+        cli_fail("%s: its log does not say how much processor time a step took", run->name);
     run->steps = (uint64_t)row->step;
     run->tokens = (uint64_t)row->tokens;
     if (!isnan(row->loss)) {
@@ -71,7 +79,7 @@ static void add_row(run_t *run, const row_t *row, bool over_tokens)
     }
 }
 
-static run_t read_run(const char *directory, bool over_tokens)
+static run_t read_run(const char *directory, report_axis_t axis)
 {
     const char *slash = strrchr(directory, '/');
     run_t run = {.name = slash != NULL && slash[1] != '\0' ? slash + 1 : directory,
@@ -86,14 +94,29 @@ static run_t read_run(const char *directory, bool over_tokens)
     if (file == NULL)
         cli_fail("%s: %s", path, strerror(errno));
     while ((size = getline(&line, &capacity, file)) > 0 && line[size - 1] == '\n') {
-        row_t row = {(double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
+        row_t row = {(double)NAN, (double)NAN, (double)NAN, (double)NAN,
+                     (double)NAN, (double)NAN, (double)NAN};
 
         cli_read_object(line, (size_t)size, path, set_field, &row);
-        add_row(&run, &row, over_tokens);
+        add_row(&run, &row, axis);
     }
     free(line);
     fclose(file);
     return run;
+}
+
+static void free_run(run_t *run)
+{
+    for (int curve = 0; curve < NUM_CURVES; curve++)
+        free(run->curves[curve].points);
+}
+
+double report_processor_seconds(const char *directory)
+{
+    run_t run = read_run(directory, REPORT_OVER_STEPS);
+
+    free_run(&run);
+    return run.seconds;
 }
 
 /* ---- Writing ---------------------------------------------------------------------------- */
@@ -153,7 +176,7 @@ static double last_tenth(const curve_t *curve)
 static void write_table(FILE *page, const run_t *runs, size_t n)
 {
     fputs("<table>\n<tr><th>run<th>steps<th>tokens<th>training loss<th>validation loss"
-          "<th>lowest<th>at step<th>tokens/s\n",
+          "<th>lowest<th>at step<th>tokens/s<th>processor s\n",
           page);
     for (size_t i = 0; i < n; i++) {
         const run_t *run = &runs[i];
@@ -167,10 +190,12 @@ static void write_table(FILE *page, const run_t *runs, size_t n)
         write_number(page, run->best, "%.4f");
         write_number(page, isnan(run->best) ? (double)NAN : run->best_step, "%.0f");
         write_number(page, loss->n > 0 ? run->speed_sum / (double)loss->n : (double)NAN, "%.0f");
+        write_number(page, run->seconds, "%.1f");
         fputc('\n', page);
     }
     fputs("</table>\n<p>Losses are in nats per token. The training loss is the mean over the last "
-          "tenth of the steps. The charts leave out losses far above where the runs end.</p>\n",
+          "tenth of the steps, and the processor time is that of the steps. The charts leave out "
+          "losses far above where the runs end.</p>\n",
           page);
 }
 
@@ -184,9 +209,12 @@ static void write_chart(FILE *page, const run_t *runs, size_t n, int curve, cons
     free(curves);
 }
 
-static void write_page(FILE *page, const run_t *runs, size_t n, const char *x_name)
+static void write_page(FILE *page, const run_t *runs, size_t n, const char *x_name,
+                       report_heading_t heading, void *user)
 {
     fputs(head, page);
+    if (heading != NULL)
+        heading(page, user);
     write_table(page, runs, n);
     for (size_t i = 0; i < NUM_CHARTS; i++) {
         fprintf(page, "<h2>%s</h2>\n", charts[i].title);
@@ -227,24 +255,26 @@ static void write_drawing(FILE *page, const run_t *runs, size_t n, const char *x
     fputs("</svg>\n", page);
 }
 
-void report_page_write(const char *path, const char *const *directories, size_t n, bool over_tokens)
+const char *const report_axis_words[REPORT_NUM_AXES] = {"steps", "tokens", "processor"};
+
+void report_page_write(const char *path, const char *const *directories, size_t n,
+                       report_axis_t axis, report_heading_t heading, void *user)
 {
-    const char *x_name = over_tokens ? "tokens" : "steps";
+    static const char *const names[REPORT_NUM_AXES] = {"steps", "tokens",
+                                                       "seconds of processor time"};
     run_t *runs = cli_realloc(NULL, n * sizeof(*runs));
-    FILE *page;
 
     for (size_t i = 0; i < n; i++)
-        runs[i] = read_run(directories[i], over_tokens);
-    page = fopen(path, "w");
+        runs[i] = read_run(directories[i], axis);
+    FILE *page = fopen(path, "w");
     if (page == NULL)
         cli_fail("%s: %s", path, strerror(errno));
     if (cli_ends_with(path, ".svg"))
-        write_drawing(page, runs, n, x_name);
+        write_drawing(page, runs, n, names[axis]);
     else
-        write_page(page, runs, n, x_name);
+        write_page(page, runs, n, names[axis], heading, user);
     cli_close_output(page, path);
     for (size_t i = 0; i < n; i++)
-        for (int curve = 0; curve < NUM_CURVES; curve++)
-            free(runs[i].curves[curve].points);
+        free_run(&runs[i]);
     free(runs);
 }

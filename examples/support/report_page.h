@@ -3,12 +3,28 @@
 #ifndef EXAMPLES_REPORT_PAGE_H
 #define EXAMPLES_REPORT_PAGE_H
 
-#include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
-/* Draws the runs whose directories (with log.jsonl) are given, over steps or over tokens. A path
- * that ends in .svg gets only the drawing. Errors end the program. */
+/* What curves are drawn over. */
+typedef enum report_axis {
+    REPORT_OVER_STEPS,
+    REPORT_OVER_TOKENS,
+    REPORT_OVER_PROCESSOR_TIME, /* seconds, of all threads together, without validations */
+    REPORT_NUM_AXES
+} report_axis_t;
+
+extern const char *const report_axis_words[REPORT_NUM_AXES]; /* for options */
+
+/* Writes what stands above the table of the runs. */
+typedef void (*report_heading_t)(FILE *page, void *user);
+
+/* Draws the runs whose directories (with log.jsonl) are given. A path that ends in .svg gets only the
+ * drawing. `heading` may be NULL. Errors end the program. */
 void report_page_write(const char *path, const char *const *directories, size_t n,
-                       bool over_tokens);
+                       report_axis_t axis, report_heading_t heading, void *user);
+
+/* Processor time that the steps of a run took, in seconds; NAN where its log does not say. */
+double report_processor_seconds(const char *directory);
 
 #endif

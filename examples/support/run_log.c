@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "support/cli.h"
@@ -12,6 +13,7 @@
 
 struct run_log {
     FILE *csv, *jsonl, *events;
+    double mark; /* processor time of the process when the last row was written */
 };
 
 /* The columns of log.csv, in order, with their tags in TensorBoard. A row has some of them. */
@@ -21,6 +23,7 @@ enum {
     GRADIENT_NORM,
     TOKENS_PER_SECOND,
     UTILIZATION,
+    PROCESSOR_SECONDS,
     VALIDATION_LOSS,
     PERPLEXITY,
     NUM_COLUMNS
@@ -34,6 +37,7 @@ static const struct {
     [GRADIENT_NORM] = {"gradient_norm", "gradient_norm"},
     [TOKENS_PER_SECOND] = {"tokens_per_second", "speed/tokens_per_second"},
     [UTILIZATION] = {"utilization", "speed/utilization"},
+    [PROCESSOR_SECONDS] = {"processor_seconds", "speed/processor_seconds"},
     [VALIDATION_LOSS] = {"validation_loss", "loss/validation"},
     [PERPLEXITY] = {"perplexity", "perplexity"},
 };
@@ -43,6 +47,15 @@ typedef struct row {
     uint32_t has; /* bit i: column i */
     double values[NUM_COLUMNS];
 } row_t;
+
+/* Processor time that all threads of the process have used, in seconds. */
+static double processor_seconds(void)
+{
+    struct timespec now = {0};
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
 
 /* ---- Opening ---------------------------------------------------------------------------- */
 
@@ -99,6 +112,7 @@ run_log_t *run_log_open(const char *directory, uint64_t last)
             fprintf(log->csv, ",%s", columns[i].name);
         fputc('\n', log->csv);
     }
+    log->mark = processor_seconds();
     return log;
 }
 
@@ -143,7 +157,9 @@ void run_log_step(run_log_t *log, const tlm_train_step_t *step)
     set(&row, TOKENS_PER_SECOND, step->tokens_per_second);
     if (step->utilization > 0.0)
         set(&row, UTILIZATION, step->utilization);
+    set(&row, PROCESSOR_SECONDS, processor_seconds() - log->mark);
     write_row(log, &row);
+    log->mark = processor_seconds();
 }
 
 void run_log_evaluation(run_log_t *log, const tlm_evaluation_t *evaluation, uint64_t tokens)
@@ -153,6 +169,7 @@ void run_log_evaluation(run_log_t *log, const tlm_evaluation_t *evaluation, uint
     set(&row, VALIDATION_LOSS, evaluation->loss);
     set(&row, PERPLEXITY, evaluation->perplexity);
     write_row(log, &row);
+    log->mark = processor_seconds(); /* so that no step counts an evaluation */
 }
 
 void run_log_close(run_log_t *log)

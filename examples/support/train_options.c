@@ -182,9 +182,8 @@ static const char *const optimizers[] = {"adamw", "muon"};
 static const char *const no_decays[] = {"none", "norms", "embeddings", "both"}; /* TLM_NO_DECAY_ */
 static const char *const variants[] = {"cs336_2025", "cs336_2026", "pytorch"};  /* TLM_ADAMW_ */
 
-void train_read_options(int argc, char **argv)
+void train_check_options(void)
 {
-    cli_parse(argc, argv, &train_program);
     cli_check_range("vocab-size", settings.vocab_size, 1, UINT32_MAX);
     cli_check_range("context", settings.context, 1, 1 << 20);
     cli_check_range("d-model", settings.d_model, 1, 1 << 20);
@@ -208,6 +207,19 @@ void train_read_options(int argc, char **argv)
     cli_check_range("lora-rank", settings.lora_rank, 0, INT32_MAX);
     if (settings.output != NULL && settings.output_dir != NULL)
         cli_fail_usage("--output and --output-dir exclude each other");
+    /* The words of the others are looked up here too, so that none is found wrong later. */
+    (void)train_model_options();
+    (void)train_schedule_options();
+    (void)train_order();
+    cli_choose("optimizer", settings.optimizer, optimizers, 2);
+    cli_choose("no-decay", settings.no_decay, no_decays, 4);
+    cli_choose("adamw", settings.adamw, variants, 3);
+}
+
+void train_read_options(int argc, char **argv)
+{
+    cli_parse(argc, argv, &train_program);
+    train_check_options();
 }
 
 tlm_model_options_t train_model_options(void)

@@ -36,7 +36,10 @@ extern const cli_program_t train_program; /* its options set `settings` */
 enum { TRAIN_NUM_RECIPES = 2 };
 extern const cli_preset_t train_recipes[TRAIN_NUM_RECIPES];
 
-/* Reads the command line; a value out of range ends the program. */
+/* Checks the settings; a value out of range, or a word that is none of an option's, ends the program. */
+void train_check_options(void);
+
+/* Reads the command line and checks it; a value out of range ends the program. */
 void train_read_options(int argc, char **argv);
 
 /* The options of a new model; and the reverse, which copies those of a model into the settings. */

@@ -135,6 +135,8 @@ class Sandbox:
         for name in self.programs:
             text = RUN.format(program=shlex.quote(str(self.examples / name)), short=SHORT.get(name, ""),
                               small=SMALL if name == "train_lm" else "")
+            if name == "sweep":  # checks all of its runs and lists them
+                text = f'exec {shlex.quote(str(self.examples / name))} --dry-run "$@" {SMALL}'
             self.write_program(bin_folder / name, text)
             self.write_program(examples / name, text)
         benchmarks = self.folder / "build" / "tests" / "bench"
@@ -212,6 +214,8 @@ class Checker:
             if not names:
                 continue
             name = pathlib.PurePath(words[names[0]]).name
+            if "--" in words:  # options of another program follow
+                words = words[: words.index("--")]
             text = subprocess.run([self.sandbox.examples / name, "--help"], stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, text=True, timeout=60, check=False).stdout
             known = set(re.findall(r"--[a-z0-9-]+", text))

@@ -10,11 +10,11 @@ import pathlib
 import re
 import sys
 
-# Size of each type that a struct or an argument may have, on machines of 64 bits.
-SIZES = {"bool": 1, "uint8_t": 1, "int32_t": 4, "uint32_t": 4, "float": 4, "int64_t": 8, "uint64_t": 8,
-         "size_t": 8, "double": 8}
-POINTER = 8
-# What a pointer may point to beside these, and structs and handles of the library.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "lib"))
+import describe_abi
+from describe_abi import POINTER, SIZES, base_of, split_name, split_parameters
+
+# What a pointer may point to beside the types of a fixed width, and structs and handles of the library.
 POINTEES = {"void", "char", "struct DLManagedTensor"}
 
 # Words that would say what another verb already says: create, free, load, open, save, read, add, set.
@@ -23,56 +23,9 @@ SYNONYMS = {"new": "create", "make": "create", "alloc": "create", "destroy": "fr
             "append": "add", "insert": "add", "put": "add", "assign": "set", "get": "no verb"}
 # A function tlm_model_options would hide the struct of that name in C++.
 KEEP_THEIR_NAME = {"tlm_model_get_options"}
-# Memory of the caller that is not written to by the call itself.
-NOT_FILLED = {("tlm_tensor_wrap", "data")}
 
 
-def without_comments(text):
-    return re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
-
-
-def split_parameters(text):
-    """Parameters between commas that are in no parentheses."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [] if text.strip() in ("", "void") else [" ".join(part.split()) for part in parts]
-
-
-def split_name(declaration):
-    """(type, name) of a parameter or field, without array bounds."""
-    function = re.fullmatch(r"(\w+ \(\*)(\w+)(\)\(.*\))", declaration.strip())
-    if function:
-        return function.group(1) + function.group(3), function.group(2)
-    match = re.fullmatch(r"(.*?)(\w+)(?:\[\w+\])*", declaration.strip())
-    return match.group(1).strip(), match.group(2)
-
-
-def pointee_is_const(kind):
-    """Whether what the outermost pointer points to is const: const X *, X *const *."""
-    inner = kind.rstrip()[:-1].rstrip()
-    return inner.endswith("const") if "*" in inner else "const" in inner.split()
-
-
-class Headers:
-    def __init__(self, folder):
-        self.texts = {path.name: without_comments(path.read_text(encoding="utf-8"))
-                      for path in sorted(folder.glob("*.h"))}
-        text = "\n".join(self.texts.values())
-        self.structs = {name: body for name, body in
-                        re.findall(r"typedef struct (tlm_\w+) \{(.*?)\n\} \1_t;", text, re.DOTALL)}
-        self.handles = set(re.findall(r"typedef struct (tlm_\w+) \1_t;", text))
-        self.callbacks = set(re.findall(r"typedef \w+ \(\*(tlm_\w+)\)", text))
-        self.sized = {name for name, body in self.structs.items()
-                      if body.split(";")[0].split() == ["size_t", "size"]}
-
-    def fields(self, name):
-        return [split_name(field) for field in split_fields(self.structs[name])]
-
+class Headers(describe_abi.Headers):
     def is_type(self, kind, by_value=True):
         """Whether every language can pass this: fixed-width numbers, pointers, the library's callbacks."""
         kind = kind.strip()
@@ -86,11 +39,6 @@ class Headers:
         if by_value:
             return kind in self.callbacks
         return (kind in POINTEES or kind[:-2] in self.handles or kind[:-2] in self.structs)
-
-
-def split_fields(body):
-    """The declarations of a struct, one field each."""
-    return [" ".join(declaration.split()) for declaration in body.split(";") if declaration.strip()]
 
 
 def check_function(headers, result, name, parameters):
@@ -108,12 +56,8 @@ def check_function(headers, result, name, parameters):
         kind, label = split_name(parameter)
         if not headers.is_type(kind):
             yield f"{name}: {parameter} is of a type that not every language can pass"
-        base = re.sub(r"\bconst\b|\*", "", kind).strip()
-        is_object = kind.count("*") == 1 and base.endswith("_t") and base[:-2] in headers.handles
-        is_out = (kind.endswith("*") and not pointee_is_const(kind) and not is_object
-                  and label != "user" and base != "struct DLManagedTensor" or kind.count("*") == 2
-                  and base == "struct DLManagedTensor")
-        if is_out and inputs and (name, label) not in NOT_FILLED:
+        is_out = headers.is_filled(name, kind, label)
+        if is_out and inputs:
             yield f"{name} fills {label} behind its inputs"
         inputs = inputs or (kind.endswith("*") and not is_out)
     words = name.split("_")[1:]
@@ -142,19 +86,9 @@ def check_struct(headers, name):
             size = SIZES.get(kind, POINTER)
             if offset % size:
                 yield f"{name}_t has a hole before {label}, which should be a reserved field"
-            offset += size * array_length(headers, name, label)
+            offset += size * max(1, headers.array_length(name, label))
     if name in headers.sized and offset % 8:
         yield f"{name}_t ends in a hole, which should be a reserved field"
-
-
-def array_length(headers, name, label):
-    match = re.search(rf"\b{label}\[(\w+)\]", headers.structs[name])
-    if not match:
-        return 1
-    if match.group(1).isdigit():
-        return int(match.group(1))
-    text = "\n".join(headers.texts.values())
-    return int(re.search(rf"#define {match.group(1)} +(\d+)", text).group(1))
 
 
 def check_sized_struct(headers, root, name):
@@ -184,7 +118,7 @@ def check_walk(headers, root, functions):
         for parameter in parameters:
             if "(*" in parameter or parameter == "...":
                 continue
-            base = re.sub(r"\bconst\b|\*", "", split_name(parameter)[0]).strip()
+            base = base_of(split_name(parameter)[0])
             if base[:-2] in headers.sized and (name, base[:-2]) not in tried:
                 yield f"tests/abi/test_structs.c does not try {name} with {base}"
 
@@ -192,12 +126,11 @@ def check_walk(headers, root, functions):
 def breaches_of(root):
     headers = Headers(root / "include" / "tinylm")
     functions = {}
+    for file, name, result, parameters in headers.functions():
+        functions[name] = parameters
+        for reason in check_function(headers, result, name, parameters):
+            yield file, reason
     for file, text in headers.texts.items():
-        for result, name, parameters in re.findall(
-                r"TLM_API ([\w ]+[ *]+?)\b(tlm_\w+)\(((?:[^()]|\([^()]*\))*)\);", " ".join(text.split())):
-            functions[name] = split_parameters(parameters)
-            for reason in check_function(headers, result, name, functions[name]):
-                yield file, reason
         for name, parameters in re.findall(r"typedef \w+ \(\*(tlm_\w+)\)\((.*?)\);", " ".join(text.split())):
             for reason in check_callback(headers, name, split_parameters(parameters)):
                 yield file, reason

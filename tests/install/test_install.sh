@@ -17,7 +17,7 @@ root=$work/root$prefix
 pc=$(find "$root" -name tinylm.pc)
 library=$(find "$root" -name libtinylm.so)
 archive=$(find "$root" -name libtinylm.a)
-for file in "$pc" "$library" "$archive" "$root/include/tinylm/tinylm.h"; do
+for file in "$pc" "$library" "$archive" "$root/include/tinylm/tinylm.h" "$root/share/tinylm/tinylm-abi.json"; do
     test -f "$file" || {
         echo "not installed: $file"
         exit 1

@@ -90,6 +90,18 @@ TLM_API const char *tlm_gemm_kernel_name(void);
 TLM_API tlm_status_t tlm_random_bits(uint64_t *out, size_t n, uint64_t seed, uint64_t stream,
                                      uint64_t offset);
 
+/** Asked whether a call is to go on: any result other than 0 ends it. It must not call the library.
+ *  @since 0.2 */
+typedef int32_t (*tlm_interrupt_callback_t)(void *user);
+
+/** Sets what calls of this thread ask, on this thread and at most twenty times per second, while
+ *  they work: encoding, evaluating, scoring, generating, forward and backward passes, opening data
+ *  sets and models. A call that is ended returns TLM_ERR_CANCELLED, leaves its objects as after any
+ *  other error, so that it may be made again, and may have filled arrays in part; a step of a
+ *  trainer is always completed. NULL: nothing is asked, as at first. Each thread has its own.
+ *  @since 0.2 */
+TLM_API void tlm_set_interrupt(tlm_interrupt_callback_t callback, void *user);
+
 /** Frees an array that the library returned as "owned by the caller"; handles have free functions
  *  of their own. NULL is fine. Thread-safe. @since 0.1 */
 TLM_API void tlm_free(void *pointer);

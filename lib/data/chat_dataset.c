@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/options.h"
@@ -266,6 +267,7 @@ static tlm_status_t read_lines(reading_t *reading, const char *text, size_t size
         const size_t n = end == NULL ? size - begin : (size_t)(end - text) - begin;
 
         reading->line++;
+        TLMI_TRY(tlmi_check_interrupt("dataset_open_chat"));
         if (!is_blank(text + begin, n))
             TLMI_TRY(read_line(reading, text + begin, n));
         begin += n + 1;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
 #include "kernels/vector_math.h"
@@ -472,6 +473,7 @@ static tlm_status_t run_blocks(tlmi_inference_t *inference, const tlmi_new_token
                                                            feed_forward_sublayer};
     const tlm_model_t *model = inference->model;
 
+    TLMI_TRY(tlmi_check_interrupt("inference"));
     for (int64_t i = 0; i < tokens->num_caches; i++)
         tlmi_kv_cache_slide(tokens->caches[i], model, tokens->per_cache);
     tlmi_attention_start(&inference->attention, model, tokens);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "tensor/tensor_core.h"
 
@@ -373,6 +374,7 @@ tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *fo
         if (found[i].data == NULL && tlmi_file_tensor(&tensor, model, i, convention))
             return tlmi_fail(TLM_ERR_FORMAT, "%s: the file has no tensor '%s'", path, tensor.name);
     for (size_t i = 0; i < model->num_parameters; i++) {
+        TLMI_TRY(tlmi_check_interrupt("model_open"));
         TLMI_TRY(tlmi_mapping_check(found[i].file, path));
         if (model->parameters[i] == NULL)
             TLMI_TRY(keep_weight(model, i, convention, &found[i]));

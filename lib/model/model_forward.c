@@ -4,6 +4,7 @@
 
 #include "base/buffer_cache.h"
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "nn/nn_core.h"
 #include "model/model_core.h"
 #include "tensor/tensor_core.h"
@@ -94,6 +95,7 @@ static tlm_status_t hidden_states(tlm_tensor_t **out, const tlm_model_t *model, 
     for (int64_t layer = 0; layer < model->options.num_layers; layer++) {
         tlm_tensor_t *y;
 
+        TLMI_TRY_OR(done, tlmi_check_interrupt("model_forward"));
         if (model->checkpointing && tlm_grad_enabled())
             TLMI_TRY_OR(done, tlmi_block_recomputed(&y, model, layer, x));
         else

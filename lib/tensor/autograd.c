@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
 
@@ -348,6 +349,8 @@ static tlm_status_t run_nodes(walk_t *ready, tlm_tensor_t *root)
     ready->tensors[ready->count++] = tlm_tensor_retain(root);
     while (ready->count > 0) {
         tlm_tensor_t *tensor = ready->tensors[--ready->count];
+        if (status == TLM_OK)
+            status = tlmi_check_interrupt("backward");
         status = run_node(ready, tensor, status);
         tlm_tensor_free(tensor);
     }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
 
@@ -236,6 +237,7 @@ static tlm_status_t run_waves(encode_job_t *job)
         wave_t *before = job->encoding;
         size_t encoded = job->done;
 
+        TLMI_TRY(tlmi_check_interrupt("tokenizer"));
         job->encoding = job->taking;
         job->taking = before;
         cut_pieces(job->encoding, job);
@@ -342,7 +344,8 @@ tlm_status_t tlmi_encode_texts(const tlmi_encode_plan_t *plan, const tlm_bytes_t
         total_size = texts[i].size > SIZE_MAX - total_size ? SIZE_MAX : total_size + texts[i].size;
     if (sink->offsets != NULL)
         sink->offsets[0] = 0;
-    if (total_size >= TLMI_PARALLEL_SIZE && (tlmi_max_workers() > 1 || sink->progress != NULL))
+    if (total_size >= TLMI_PARALLEL_SIZE &&
+        (tlmi_max_workers() > 1 || sink->progress != NULL || tlmi_is_interruptible()))
         return encode_in_waves(plan, texts, num_texts, total_size, sink);
     TLMI_TRY(encode_here(plan, texts, num_texts, total_size, sink));
     return sink->progress != NULL && total_size > 0 ? sink->progress(sink->context, total_size)

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/options.h"
@@ -101,6 +102,13 @@ static tlm_status_t batch_loss(double *out, tlm_model_t *model, const plan_t *pl
     return TLM_OK;
 }
 
+static tlm_status_t evaluate_batch(double *out, const char *function, tlm_model_t *model,
+                                   const plan_t *plan, uint64_t number)
+{
+    TLMI_TRY(tlmi_check_interrupt(function));
+    return batch_loss(out, model, plan, number);
+}
+
 /* Sums over all batches in their order. Ranks take them in turn, and exchange what they found after
  * each of theirs has had ROUND of them. */
 static tlm_status_t sum_losses(double *sum, const char *function, tlm_communicator_t *communicator,
@@ -117,7 +125,7 @@ static tlm_status_t sum_losses(double *sum, const char *function, tlm_communicat
 
         for (uint64_t i = 0; i < ROUND && status == TLM_OK; i++)
             if (first + i * ranks + rank < batches)
-                status = batch_loss(&own[i], model, plan, first + i * ranks + rank);
+                status = evaluate_batch(&own[i], function, model, plan, first + i * ranks + rank);
         TLMI_TRY(tlmi_agree(communicator, function, status));
         if (ranks > 1)
             TLMI_TRY(tlmi_all_gather_equal(communicator, function, own, all, sizeof(own)));

@@ -7,6 +7,7 @@
 
 #include "base/buffer_cache.h"
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/options.h"
@@ -463,8 +464,10 @@ tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer)
     double begin = tlmi_seconds(), waited = tlm_communicator_seconds(trainer->communicator);
     double *losses = tlmi_cached_alloc((size_t)trainer->options.accumulation, sizeof(*losses),
                                        "the losses of a step");
+    tlmi_hold_interrupts();
     tlm_status_t status = begin_step(&trained, trainer);
     status = take_step(&known, trainer, trained, losses, status);
+    tlmi_release_interrupts();
     tlmi_cached_free(trained);
     tlmi_cached_free(losses);
     if (status != TLM_OK)

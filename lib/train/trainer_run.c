@@ -230,14 +230,17 @@ static tlm_status_t share_cancelled(const tlm_trainer_t *trainer, bool *cancelle
     return TLM_OK;
 }
 
-/* Evaluates after a step; sets *cancelled if the callback ends the run. */
+/* Evaluates after a step; sets *cancelled if a callback ends the run or the evaluation. */
 static tlm_status_t run_evaluation(tlm_trainer_t *trainer, bool *cancelled)
 {
     const tlm_trainer_options_t *options = &trainer->options;
     tlm_evaluation_t evaluation;
 
-    TLMI_TRY(evaluate(&evaluation, trainer));
-    if (options->on_evaluation != NULL && options->on_evaluation(options->user, &evaluation) != 0)
+    tlm_status_t status = evaluate(&evaluation, trainer);
+    if (status != TLM_OK && status != TLM_ERR_CANCELLED)
+        return status;
+    if (status == TLM_ERR_CANCELLED ||
+        (options->on_evaluation != NULL && options->on_evaluation(options->user, &evaluation) != 0))
         *cancelled = true;
     return share_cancelled(trainer, cancelled);
 }

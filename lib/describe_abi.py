@@ -2,6 +2,7 @@
 
 Usage: describe_abi.py PROJECT_ROOT json OUTPUT [DEPFILE]   what is installed as share/tinylm/tinylm-abi.json
        describe_abi.py PROJECT_ROOT python OUTPUT           the same, as far as the Python package needs it
+       describe_abi.py PROJECT_ROOT check FILE              fails if FILE is not what `python` would write
 
 The headers of include/tinylm are the one source: functions with their parameters and directions, structs with
 offsets, sizes and the defaults of their INIT macros, constants, callbacks, handles and statuses. docs/abi.md
@@ -328,7 +329,11 @@ def as_python(abi):
 
 def main(root, form, output, depfile=None):
     folder = pathlib.Path(root) / "include" / "tinylm"
-    text = {"json": as_json, "python": as_python}[form](describe(pathlib.Path(root)))
+    text = {"json": as_json, "python": as_python, "check": as_python}[form](describe(pathlib.Path(root)))
+    if form == "check":
+        if pathlib.Path(output).read_text(encoding="utf-8") != text:
+            sys.exit(f"{output} is older than the headers: python3 lib/describe_abi.py . python {output}")
+        return
     pathlib.Path(output).write_text(text, encoding="utf-8")
     if depfile:
         headers = " ".join(str(path).replace(" ", "\\ ") for path in sorted(folder.glob("*.h")))

@@ -7,6 +7,7 @@ import threading
 from ctypes import c_void_p
 from typing import Any, Callable
 
+from ._abi import _Interrupt
 from ._native import _lib
 
 
@@ -32,7 +33,10 @@ class _Handle:
 class _Callbacks:
     """Python functions that the library calls within a `with`. An exception in one ends the call that it
     came from, and `with` raises it again. So does Ctrl-C: an exception that a signal's handler raised on
-    the way from the library into a function would be lost, so the handler waits until it is there."""
+    the way from the library into a function would be lost, so the handler waits until it is there. Long
+    calls ask now and then whether to go on, so that it waits for no longer than that."""
+
+    _outermost: _Callbacks | None = None  # that the main thread is in
 
     def __init__(self) -> None:
         self.raised: list[BaseException] = []
@@ -42,6 +46,7 @@ class _Callbacks:
 
     def guard(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The function's result; None if it raised."""
+        before = self._inside
         try:
             self._inside = True
             self._deliver()
@@ -50,7 +55,7 @@ class _Callbacks:
             self.raised.append(exception)
             return None
         finally:
-            self._inside = False
+            self._inside = before
 
     def wrap(self, prototype: Any, function: Callable[..., Any]) -> Any:
         """For the library: what is true ends the call."""
@@ -72,9 +77,15 @@ class _Callbacks:
             if callable(handler):
                 self._handler = handler
                 signal.signal(signal.SIGINT, self._on_signal)
+            if _Callbacks._outermost is None:
+                _Callbacks._outermost = self
+                _lib.tlm_set_interrupt(_ask, None)
         return self
 
     def __exit__(self, *_what: Any) -> None:
+        if _Callbacks._outermost is self:
+            _Callbacks._outermost = None
+            _lib.tlm_set_interrupt(_NOBODY, None)
         if self._handler is not None:
             signal.signal(signal.SIGINT, self._handler)
             self._deliver()
@@ -83,6 +94,19 @@ class _Callbacks:
             exception = self.raised[0]
             self.raised.clear()
             raise exception from None
+
+
+_NOBODY = _Interrupt()  # NULL
+
+
+@_Interrupt
+def _ask(_user: Any) -> int:
+    """Whether a long call is to end: a signal's handler has raised an exception, or does so here."""
+    callbacks = _Callbacks._outermost
+    if callbacks is None:
+        return 0
+    callbacks.guard(int)
+    return 1 if callbacks.raised else 0
 
 
 _thread = threading.local()

@@ -79,6 +79,9 @@ static const cli_option_t options[] = {
     {"tied", CLI_FLAG, &settings.tied, "the output projection is the embedding", false},
     {"embedding-norm", CLI_FLAG, &settings.embedding_norm, "a norm behind the embeddings", false},
     {"softcap", CLI_REAL, &settings.softcap, "bound of the logits, by tanh; 0: none", false},
+    {"base-width", CLI_COUNT, &settings.base_width,
+     "d-model for which the rates were found; they are scaled to this one (muP); 0: they are not",
+     false},
     {"output-init", CLI_STRING, &settings.output_init,
      "how projections into the residual stream begin: linear, zero or depth", false},
 
@@ -192,6 +195,7 @@ void train_check_options(void)
     cli_check_range("kv-heads", settings.kv_heads, 0, 1 << 16);
     cli_check_range("head-dim", settings.head_dim, 0, INT32_MAX);
     cli_check_range("d-ff", settings.d_ff, 0, 1 << 24);
+    cli_check_range("base-width", settings.base_width, 0, 1 << 20);
     cli_check_range("batch", settings.batch, 1, 1 << 20);
     cli_check_range("accumulate", settings.accumulate, 1, 1 << 20);
     cli_check_range("prefetch", settings.prefetch, 0, 1024);
@@ -243,6 +247,7 @@ tlm_model_options_t train_model_options(void)
     shape.embedding_norm = settings.embedding_norm;
     shape.logit_softcap = settings.softcap;
     shape.output_init = cli_choose("output-init", settings.output_init, output_inits, 3);
+    shape.base_width = (int64_t)settings.base_width;
     shape.seed = settings.seed;
     return shape;
 }
@@ -268,6 +273,7 @@ void train_adopt_shape(const tlm_model_options_t *shape)
     settings.embedding_norm = shape->embedding_norm;
     settings.softcap = shape->logit_softcap;
     settings.output_init = output_inits[shape->output_init];
+    settings.base_width = (uint64_t)shape->base_width;
 }
 
 /* Whether an option has the value in `before` that it has in `settings`; 0 was a default. */

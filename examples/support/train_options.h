@@ -11,6 +11,7 @@ typedef struct train_settings {
     double rope_theta;
     const char *norm, *position, *ffn, *qk_norm, *output_init;
     double softcap;
+    uint64_t base_width;
     bool tied, embedding_norm;
     uint64_t batch, accumulate, steps, stop, seed, threads;
     const char *schedule, *no_decay, *optimizer, *adamw;

@@ -148,12 +148,17 @@ typedef struct tlm_model_options {
     /** TLM_OUTPUT_INIT_... @since 0.2 */
     int32_t output_init;
     int32_t reserved;
+    /** The width for which learning rates were found: with another d_model, optimizers scale them,
+     *  and the output projection begins smaller or larger, by muP (Yang et al. 2022); see
+     *  tlm_optimizer_add_model. 0: nothing is scaled. Not with tied_embeddings. @since 0.2 */
+    int64_t base_width;
 } tlm_model_options_t;
 
 #define TLM_MODEL_OPTIONS_INIT TLM_SIZED(tlm_model_options_t)
 
 /** Creates a model with fresh parameters, all of them leaves that require gradients. Linear weights
- *  are truncated normal with sigma^2 = 2 / (d_in + d_out), some of them with what output_init says;
+ *  are truncated normal with sigma^2 = 2 / (d_in + d_out), some of them with what output_init and
+ *  base_width say;
  *  embeddings have sigma 1, tied ones that of the linear weight that they also are; both are cut at
  *  3 sigma. Norm gains are 1. The same seed gives the same values. Owned by the caller:
  *  tlm_model_free. TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range.

@@ -78,6 +78,7 @@ const tlmi_model_option_t tlmi_options[] = {
      .keys = {GGUF("final_logit_softcapping", 0)}},
     {FIELD(output_init), TLMI_CHOICE, false, TLMI_UNLESS_DEFAULT, APART,
      .words = {"linear", "zero", "depth"}}, /* of no meaning for weights that are there */
+    {FIELD(base_width), TLMI_SIZE, false, TLMI_UNLESS_DEFAULT, APART}, /* no more than that */
 };
 /* clang-format on */
 const size_t tlmi_num_options = COUNT_OF(tlmi_options);
@@ -355,6 +356,11 @@ static tlm_status_t check_blocks(const char *function, const tlm_model_options_t
         TLMI_TRY(check_unused(function, options, "window_period", "sliding_window"));
         TLMI_TRY(check_unused(function, options, "window_rope_theta", "sliding_window"));
     }
+    if (options->base_width != 0 && options->tied_embeddings)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "%s: base_width %" PRId64 " needs an output projection of its own, "
+                         "without tied_embeddings",
+                         function, options->base_width);
     if (options->norm_kind == TLM_KIND_OF_NORM_LAYER &&
         (has_norms_after(options) || has_head_norms(options)))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,

@@ -156,6 +156,19 @@ tlm_status_t tlmi_model_create_kept(tlm_model_t **out, const tlm_model_options_t
     return status;
 }
 
+/* Standard deviation of a linear weight: that of CS336, which falls with the root of the width; that of
+ * the output projection falls with the width itself where the options say for which width the
+ * learning rates were found. */
+static double linear_sigma(const tlm_model_t *model, const tlmi_parameter_spec_t *spec)
+{
+    const double rows = (double)spec->shape[0], columns = (double)spec->shape[1];
+    const double base = (double)model->options.base_width;
+
+    if (spec->part != TLMI_LM_HEAD || base == 0.0)
+        return sqrt(2.0 / (columns + rows));
+    return sqrt(2.0 / (base + rows)) * base / columns;
+}
+
 /* Standard deviation of the normal distribution of a part's initial values; 0: all are the same. */
 static double initial_sigma(const tlm_model_t *model, const tlmi_parameter_spec_t *spec)
 {
@@ -166,7 +179,7 @@ static double initial_sigma(const tlm_model_t *model, const tlmi_parameter_spec_
         return 0.0;
     if (initial == TLMI_INIT_EMBEDDING && tlmi_has_part(&model->shape, TLMI_LM_HEAD))
         return 1.0;
-    const double sigma = sqrt(2.0 / (double)(spec->shape[1] + spec->shape[0]));
+    const double sigma = linear_sigma(model, spec);
     if (to_residual && model->options.output_init == TLM_OUTPUT_INIT_ZERO)
         return 0.0;
     if (to_residual && model->options.output_init == TLM_OUTPUT_INIT_DEPTH)

@@ -106,6 +106,14 @@ static tlm_status_t adamw_create(tlm_optimizer_t **out)
     return tlm_optimizer_create_adamw(out, NULL);
 }
 
+/* The step of an element does not depend on the gradient's size, and a sum over d_in of them grows with
+ * d_in. Yang et al. 2022, table 3. */
+static double adamw_width_factor(const void *options, double ratio)
+{
+    (void)options;
+    return 1.0 / ratio;
+}
+
 const tlmi_optimizer_kind_t tlmi_adamw_kind = {
     .name = "adamw",
     .options_size = sizeof(adamw_options_t),
@@ -114,6 +122,7 @@ const tlmi_optimizer_kind_t tlmi_adamw_kind = {
     .has_weight_decay = true,
     .checkpoint_version = 1,
     .is_elementwise = true,
+    .width_factor = adamw_width_factor,
     .flops = 14, /* 3 for m, 4 for v, 5 for the step, 2 for the decay */
     .create = adamw_create,
     .add_states = adamw_add_states,

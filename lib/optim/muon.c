@@ -380,6 +380,15 @@ static void muon_apply(const tlmi_update_t *update)
     tlmi_parallel_ranges(tensor->numel, step_range, &step);
 }
 
+/* An orthogonal step changes the outputs by as much at any width; Moonlight's scale grows with the root
+ * of the width. */
+static double muon_width_factor(const void *options, double ratio)
+{
+    const muon_options_t *own = options;
+
+    return own->scale == TLM_MUON_SCALE_MOONLIGHT ? 1.0 / sqrt(ratio) : 1.0;
+}
+
 static tlm_status_t muon_create(tlm_optimizer_t **out)
 {
     return tlm_optimizer_create_muon(out, NULL, NULL);
@@ -395,6 +404,7 @@ const tlmi_optimizer_kind_t tlmi_muon_kind = {
     .checkpoint_version = 2,
     .flops = 12, /* 5 for the direction, 3 for the norm, 3 for m and 3 for the step, less 2 */
     .product_flops = muon_product_flops,
+    .width_factor = muon_width_factor,
     .create = muon_create,
     .add_states = muon_add_states,
     .prepare = muon_prepare,

@@ -96,6 +96,10 @@ struct tlmi_optimizer_kind {
     /* Those of matrix products beside that, for one parameter; NULL: there are none. */
     double (*product_flops)(const tlm_tensor_t *tensor, const void *options);
 
+    /* What the learning rate of a hidden matrix is multiplied by where the model is `ratio` times as
+     * wide as the one for which the rate was found (muP); NULL: no rule is known. */
+    double (*width_factor)(const void *options, double ratio);
+
     /* Makes an optimizer of this kind with default options: tlm_model_cost runs steps of it. */
     tlm_status_t (*create)(tlm_optimizer_t **out);
 

@@ -1,5 +1,7 @@
-/* A model's parameters as groups of an optimizer, with and without weight decay. Frozen ones are in
- * none. */
+/* A model's parameters as groups of an optimizer: with and without weight decay, and apart where learning
+ * rates depend on the model's width. Frozen ones are in none. */
+#include <inttypes.h>
+
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/options.h"
@@ -29,26 +31,57 @@ static bool is_hidden_matrix(const tlm_model_t *model, size_t parameter)
            part < TLMI_FIRST_BEHIND;
 }
 
+/* How many times wider the model is than the one for which the rates were found. */
+static double width_ratio(const tlm_model_t *model)
+{
+    const tlm_model_options_t *options = &model->options;
+
+    return options->base_width == 0 ? 1.0 : (double)options->d_model / (double)options->base_width;
+}
+
+/* Matrices whose inputs grow with the width: the hidden ones and the output projection. */
+static bool is_scaled(const tlm_model_t *model, size_t parameter)
+{
+    return width_ratio(model) != 1.0 &&
+           (is_hidden_matrix(model, parameter) || model->specs[parameter].part == TLMI_LM_HEAD);
+}
+
 /* The groups of a model, in their order: of the optimizer's kind, and of the rest where that kind
- * takes only hidden matrices. */
-enum { DECAYING, NOT_DECAYING, REST_DECAYING, REST_NOT_DECAYING, NUM_GROUPS };
+ * takes only hidden matrices; each without and with a rate scaled by the width, and each of these
+ * with and without decay. */
+enum { NOT_DECAYING = 1, SCALED = 2, REST = 4, NUM_GROUPS = 8 };
 
 static int group_of(const tlm_optimizer_t *optimizer, const tlm_model_t *model, size_t parameter,
                     uint32_t no_decay)
 {
-    bool rest = optimizer->rest.kind != NULL && !is_hidden_matrix(model, parameter);
+    const bool rest = optimizer->rest.kind != NULL && !is_hidden_matrix(model, parameter);
+    /* A kind for hidden matrices has no others from which to tell them apart. */
+    const bool scaled =
+        is_scaled(model, parameter) && (rest || !optimizer->defaults.kind->matrices_only);
 
-    return (rest ? REST_DECAYING : DECAYING) + (decays(model, parameter, no_decay) ? 0 : 1);
+    return (rest ? REST : 0) + (scaled ? SCALED : 0) +
+           (decays(model, parameter, no_decay) ? 0 : NOT_DECAYING);
+}
+
+/* What the rates of a group are multiplied by. */
+static double width_factor(const tlm_optimizer_t *optimizer, const tlm_model_t *model, int index)
+{
+    const tlmi_group_t *like = index < REST ? &optimizer->defaults : &optimizer->rest;
+    const bool scaled = (index & SCALED) != 0 || (index < REST && like->kind->matrices_only);
+    const double ratio = width_ratio(model);
+
+    return scaled && ratio != 1.0 ? like->kind->width_factor(like->options, ratio) : 1.0;
 }
 
 /* What a group is like: the optimizer's defaults, changed by the caller's options. The rest follows a
- * change of the learning rate, so that both keep their ratio. */
+ * change of the learning rate, so that both keep their ratio. Where the width changes the rate, the
+ * weights still decay as fast. */
 static tlmi_group_t make_group(const tlm_optimizer_t *optimizer, int index,
-                               const tlm_group_options_t *options)
+                               const tlm_group_options_t *options, double factor)
 {
     const tlmi_group_t *defaults = &optimizer->defaults;
-    tlmi_group_t group = index < REST_DECAYING ? *defaults : optimizer->rest;
-    bool has_ratio = index >= REST_DECAYING && defaults->learning_rate > 0.0 &&
+    tlmi_group_t group = index < REST ? *defaults : optimizer->rest;
+    bool has_ratio = index >= REST && defaults->learning_rate > 0.0 &&
                      group.learning_rate != defaults->learning_rate;
     double ratio = has_ratio ? group.learning_rate / defaults->learning_rate : 1.0;
 
@@ -56,11 +89,14 @@ static tlmi_group_t make_group(const tlm_optimizer_t *optimizer, int index,
         group.learning_rate = options->learning_rate * ratio;
     if (options->has_weight_decay)
         group.weight_decay = options->weight_decay;
-    if (index % 2 == NOT_DECAYING)
+    if ((index & NOT_DECAYING) != 0)
         group.weight_decay = 0.0;
+    group.learning_rate *= factor;
+    group.weight_decay /= factor;
     group.rate_factor = options->rate_factor;
-    if (has_ratio)
-        group.rate_factor = ratio * (options->rate_factor == 0.0 ? 1.0 : options->rate_factor);
+    if (has_ratio || factor != 1.0)
+        group.rate_factor =
+            ratio * factor * (options->rate_factor == 0.0 ? 1.0 : options->rate_factor);
     return group;
 }
 
@@ -75,9 +111,10 @@ static tlm_status_t add_group(tlm_optimizer_t *optimizer, const tlm_model_t *mod
     for (size_t i = 0; i < model->num_parameters; i++)
         if (model->parameters[i]->requires_grad && group_of(optimizer, model, i, no_decay) == index)
             tensors[n++] = model->parameters[i];
-    if (n == 0 && index != DECAYING)
+    if (n == 0 && index != 0)
         return TLM_OK;
-    tlmi_group_t group = make_group(optimizer, index, options);
+    tlmi_group_t group =
+        make_group(optimizer, index, options, width_factor(optimizer, model, index));
     return tlmi_optimizer_add(optimizer, "optimizer_add_model", tensors, n, &group);
 }
 
@@ -94,6 +131,12 @@ tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model
                          NO_DECAY_ALL);
     if (options != NULL)
         TLMI_TRY(tlmi_options_read("optimizer_add_model", &known, TLMI_GROUP_OPTIONS, options));
+    if (width_ratio(model) != 1.0 && optimizer->defaults.kind->width_factor == NULL)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED,
+                         "optimizer_add_model: base_width %" PRId64 " and d_model %" PRId64
+                         ": %s has no rule for learning rates by width",
+                         model->options.base_width, model->options.d_model,
+                         optimizer->defaults.kind->name);
     if (!optimizer->defaults.kind->has_weight_decay)
         no_decay = 0;
     if (tlm_model_num_trained(model) == 0)

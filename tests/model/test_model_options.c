@@ -249,6 +249,31 @@ START_TEST(projections_into_the_residual_stream_may_begin_smaller)
 }
 END_TEST
 
+/* The output projection begins as at the base width, and smaller by as much as the model is wider; hidden
+ * matrices depend on their own shapes only. */
+START_TEST(the_output_projection_begins_smaller_in_a_wider_model)
+{
+    tlm_model_options_t options = {.size = sizeof(options),
+                                   .vocab_size = 500,
+                                   .context_length = 16,
+                                   .d_model = 128,
+                                   .num_layers = 1,
+                                   .num_heads = 4,
+                                   .d_ff = 128,
+                                   .base_width = 32};
+    tlm_model_t *model = make_model(&options);
+
+    measure(model, "lm_head.weight", sqrt(2.0 / 532.0) / 4.0);
+    measure(model, "layers.0.ffn.w1.weight", sqrt(2.0 / 256.0));
+    measure(model, "token_embeddings.weight", 1.0);
+    tlm_model_free(model);
+    options.base_width = 128;
+    model = make_model(&options);
+    measure(model, "lm_head.weight", sqrt(2.0 / 628.0));
+    tlm_model_free(model);
+}
+END_TEST
+
 /* ---- Options ----------------------------------------------------------------------------- */
 
 START_TEST(defaults_are_resolved)
@@ -329,6 +354,9 @@ START_TEST(wrong_options_are_refused)
     REFUSE("ffn 5 is not in 0 .. 4", options.ffn = 5);
     REFUSE("output_init 3 is not in 0 .. 2", options.output_init = 3);
     REFUSE("reserved", options.reserved = 1);
+    REFUSE("base_width -1 is not in 0", options.base_width = -1);
+    REFUSE("base_width 64 needs an output projection of its own",
+           (options.base_width = 64, options.tied_embeddings = true));
     REFUSE("window_period 2 has no meaning without sliding_window", options.window_period = 2);
     REFUSE("window_rope_theta 5 has no meaning", options.window_rope_theta = 5.0);
     REFUSE("rope_factor 2 has no meaning", options.rope_factor = 2.0);
@@ -368,6 +396,7 @@ int main(void)
     tcase_add_test(tcase, parameters_are_set_by_name);
     tcase_add_test(tcase, initial_values_have_their_distribution);
     tcase_add_test(tcase, projections_into_the_residual_stream_may_begin_smaller);
+    tcase_add_test(tcase, the_output_projection_begins_smaller_in_a_wider_model);
     tcase_add_test(tcase, defaults_are_resolved);
     tcase_add_test(tcase, switches_choose_the_parameters);
     tcase_add_test(tcase, an_older_struct_means_the_older_model);

@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "model/model_core.h"
 #include "optim/optimizer_core.h"
 
 static const tlm_model_options_t tiny = {.size = sizeof(tlm_model_options_t),
@@ -83,6 +84,93 @@ START_TEST(a_model_without_such_parameters_or_sgd_has_one_group)
 }
 END_TEST
 
+/* Checks the rates of a model that is four times as wide as its base_width: `hidden` is the factor of hidden
+ * matrices. Weights decay as fast as in the narrow model. */
+static void check_width(const tlm_optimizer_t *optimizer, const tlm_model_t *model, double rate,
+                        double rest_rate, double hidden)
+{
+    const double decay = 0.25;
+
+    for (size_t i = 0; i < optimizer->num_parameters; i++) {
+        const tlm_tensor_t *tensor = optimizer->parameters[i].tensor;
+        const tlmi_group_t *group = &optimizer->groups[optimizer->parameters[i].group];
+        const char *name = NULL;
+        size_t k = 0;
+
+        while (model->parameters[k] != tensor)
+            k++;
+        ASSERT_OK(tlm_model_parameter_name(&name, model, k));
+        const bool is_hidden = strstr(name, "attn") != NULL || strstr(name, "ffn") != NULL;
+        const double own = is_hidden ? rate : rest_rate;
+        const double factor = is_hidden ? hidden : strcmp(name, "lm_head.weight") == 0 ? 0.25 : 1.0;
+
+        ck_assert_msg(fabs(group->learning_rate - own * factor) < 1e-15, "%s: %g", name,
+                      group->learning_rate);
+        ck_assert_msg(is_norm(name) ? group->weight_decay == 0.0
+                                    : fabs(group->weight_decay - decay / factor) < 1e-15,
+                      "%s: decay %g", name, group->weight_decay);
+        const double scheduled = group->rate_factor == 0.0 ? 1.0 : group->rate_factor;
+        ck_assert_msg(fabs(scheduled - factor * own / rate) < 1e-15, "%s: %g", name, scheduled);
+    }
+}
+
+START_TEST(rates_follow_the_width)
+{
+    tlm_model_options_t wide = tiny;
+    tlm_adamw_options_t adamw = TLM_ADAMW_OPTIONS_INIT;
+    tlm_muon_options_t muon = TLM_MUON_OPTIONS_INIT;
+    tlm_optimizer_t *optimizer;
+    tlm_model_t *model;
+
+    adamw.learning_rate = 0.5;
+    muon.learning_rate = 2.0;
+    adamw.weight_decay = muon.weight_decay = 0.25;
+    wide.base_width = 2;
+    ASSERT_OK(tlm_model_create(&model, &wide));
+    ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, &adamw));
+    ASSERT_OK(tlm_optimizer_add_model(optimizer, model, TLM_NO_DECAY_NORMS, NULL));
+    ck_assert_uint_eq(tlm_optimizer_num_groups(optimizer), 3);
+    ck_assert_uint_eq(tlm_optimizer_num_parameters(optimizer), tlm_model_num_parameters(model));
+    check_width(optimizer, model, 0.5, 0.5, 0.25);
+    tlm_optimizer_free(optimizer);
+    for (int32_t scale = 0; scale < 2; scale++) {
+        muon.scale = scale;
+        ASSERT_OK(tlm_optimizer_create_muon(&optimizer, &muon, &adamw));
+        ASSERT_OK(tlm_optimizer_add_model(optimizer, model, TLM_NO_DECAY_NORMS, NULL));
+        ck_assert_uint_eq(tlm_optimizer_num_groups(optimizer), 4);
+        ck_assert_uint_eq(tlm_optimizer_num_parameters(optimizer), tlm_model_num_parameters(model));
+        check_width(optimizer, model, 2.0, 0.5, scale == TLM_MUON_SCALE_MOONLIGHT ? 0.5 : 1.0);
+        tlm_optimizer_free(optimizer);
+    }
+    ASSERT_OK(tlm_optimizer_create_sgd(&optimizer, 0.1));
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "base_width 2 and d_model 8: sgd has no rule",
+                 tlm_optimizer_add_model(optimizer, model, 0, NULL));
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+}
+END_TEST
+
+/* At the base width nothing is scaled, whatever the optimizer. */
+START_TEST(rates_are_those_given_at_the_base_width)
+{
+    tlm_model_options_t same = tiny;
+    tlm_optimizer_t *optimizer;
+    tlm_model_t *model;
+
+    same.base_width = same.d_model;
+    ASSERT_OK(tlm_model_create(&model, &same));
+    ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, NULL));
+    ASSERT_OK(tlm_optimizer_add_model(optimizer, model, 0, NULL));
+    ck_assert_uint_eq(tlm_optimizer_num_groups(optimizer), 1);
+    ck_assert(optimizer->groups[0].rate_factor == 0.0);
+    tlm_optimizer_free(optimizer);
+    ASSERT_OK(tlm_optimizer_create_sgd(&optimizer, 0.1));
+    ASSERT_OK(tlm_optimizer_add_model(optimizer, model, 0, NULL));
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+}
+END_TEST
+
 START_TEST(a_refused_model_adds_nothing)
 {
     tlm_group_options_t bad = {sizeof(bad), -1.0, 0.25, true, true, {0}, 0.0};
@@ -153,6 +241,8 @@ int main(void)
 
     tcase_add_loop_test(tcase, parameters_decay_unless_excluded, 0, 4);
     tcase_add_test(tcase, a_model_without_such_parameters_or_sgd_has_one_group);
+    tcase_add_test(tcase, rates_follow_the_width);
+    tcase_add_test(tcase, rates_are_those_given_at_the_base_width);
     tcase_add_test(tcase, a_refused_model_adds_nothing);
     tcase_add_test(tcase, what_is_not_finite_is_named);
     suite_add_tcase(suite, tcase);

@@ -46,7 +46,7 @@ class Model(_Handle):
                rope_magnitude: float = 0.0, scaled_embeddings: bool = False, norm_kind: str = "rms",
                query_scalar: float = 0.0, attention_softcap: float = 0.0,
                logit_softcap: float = 0.0, embedding_norm: bool = False,
-               output_init: str = "linear") -> Model:
+               output_init: str = "linear", base_width: int = 0) -> Model:
         """With fresh parameters. norm: "pre", "post", "none", "after" or "both"; position: "rope",
         "none" or "learned"; ffn: "swiglu", "silu", "geglu", "gelu" or "relu2"; qk_norm: "none", "heads" or
         "width"; attention_bias: "none", "qkv" or "all"; rope_scaling: "none", "linear", "dynamic",
@@ -62,7 +62,8 @@ class Model(_Handle):
             rope_high_turns=rope_high_turns, rope_original_context=rope_original_context,
             rope_magnitude=rope_magnitude, scaled_embeddings=scaled_embeddings, norm_kind=norm_kind,
             query_scalar=query_scalar, attention_softcap=attention_softcap,
-            logit_softcap=logit_softcap, embedding_norm=embedding_norm, output_init=output_init)
+            logit_softcap=logit_softcap, embedding_norm=embedding_norm, output_init=output_init,
+            base_width=base_width)
         handle = c_void_p()
         _lib.tlm_model_create(byref(handle), byref(options))
         return cls._wrap(handle)

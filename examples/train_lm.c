@@ -13,6 +13,7 @@
 
 #include "support/cli.h"
 #include "support/fine_tune.h"
+#include "support/range_test.h"
 #include "support/ranks.h"
 #include "support/report_page.h"
 #include "support/run_log.h"
@@ -28,6 +29,7 @@ typedef struct training {
     tlm_trainer_t *trainer;
     tlm_communicator_t *ranks; /* NULL without --mpi */
     run_log_t *log;            /* NULL without --output-dir, and except on rank 0 */
+    range_test_t *range_test;  /* NULL without --range-test */
     const char *resumed;       /* the checkpoint; NULL: none */
     uint64_t last;             /* step of this run */
     /* Since the last line of progress, and since the run began. */
@@ -201,7 +203,8 @@ static int32_t on_step(void *user, const tlm_train_step_t *step)
         run_log_step(training->log, step);
     if (step->step % settings.log_every == 0 || step->step == training->last || caught != 0)
         print_progress(training, step);
-    return caught != 0;
+    return caught != 0 ||
+           (training->range_test != NULL && range_test_step(training->range_test, step));
 }
 
 static int32_t on_evaluation(void *user, const tlm_evaluation_t *evaluation)
@@ -250,6 +253,16 @@ static void create_trainer(training_t *training)
     running.on_step = on_step;
     running.on_evaluation = on_evaluation;
     running.user = training;
+    if (settings.range_test) { /* sets the rates itself */
+        running.schedule = NULL;
+        running.eval_every = 0;
+        running.checkpoint_dir = running.checkpoint_path = NULL;
+        running.save_every = 0;
+        running.save_on_cancel = false;
+        training->range_test =
+            range_test_start(training->optimizer, settings.max_rate, settings.range_low,
+                             settings.range_high, running.steps);
+    }
     tlm_status_t status = tlm_trainer_create(&training->trainer, training->model,
                                              training->optimizer, training->loader, &running);
     /* Some tokenizers of other programs cannot be stored; a given one is to be. */
@@ -361,6 +374,21 @@ static void train(training_t *training)
     }
 }
 
+/* Raises the rate until all steps are done, or the loss has risen too far or is no number any more. */
+static void find_rate(training_t *training)
+{
+    training->last = settings.steps;
+    tlm_status_t status = tlm_trainer_run(training->trainer, training->last);
+
+    if (status == TLM_ERR_NON_FINITE)
+        printf("the test ends: %s\n", tlm_error_message());
+    else if (status != TLM_ERR_CANCELLED)
+        cli_check(status);
+    if (training->log != NULL)
+        write_report();
+    range_test_finish(training->range_test, settings.output_dir);
+}
+
 /* Writes result.json, which says that the run in this directory is at its end. */
 static void write_result(const training_t *training, const tlm_evaluation_t *whole)
 {
@@ -407,9 +435,12 @@ int main(int argc, char **argv)
     cli_check(tlm_set_num_threads((int32_t)settings.threads));
     start(&training, ranks);
     catch_signals();
-    train(&training);
+    if (settings.range_test)
+        find_rate(&training);
+    else
+        train(&training);
     release_signals();
-    if (caught == 0)
+    if (caught == 0 && !settings.range_test)
         conclude(&training);
     stop(&training);
     ranks_leave(ranks);

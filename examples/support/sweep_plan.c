@@ -48,6 +48,8 @@ static const cli_option_t *find_option(const char *name, size_t length)
     for (size_t i = 0; i < sizeof(own_options) / sizeof(own_options[0]); i++)
         if (strcmp(known, own_options[i]) == 0)
             cli_fail_usage("a sweep sets --%s of each run itself", known);
+    if (strcmp(known, "range-test") == 0)
+        cli_fail_usage("--range-test leaves no losses that a sweep could compare");
     for (size_t i = 0; i < train_program.num_options; i++) {
         const cli_option_t *option = &train_program.options[i];
 

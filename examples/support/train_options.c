@@ -34,6 +34,8 @@ train_settings_t settings = {.order = "random",
                              .adamw = "cs336_2025",
                              .momentum = 0.95,
                              .clip = 1.0,
+                             .range_low = 1e-5,
+                             .range_high = 1.0,
                              .lora_alpha = 8.0,
                              .lora_targets = "all-linear",
                              .log_every = 50,
@@ -139,6 +141,11 @@ static const cli_option_t options[] = {
     {"momentum", CLI_REAL, &settings.momentum, "of muon", false},
     {"adamw-rate", CLI_REAL, &settings.adamw_rate,
      "adamw's learning rate beside muon's, which is --rate; 0: the same", false},
+    {"range-test", CLI_FLAG, &settings.range_test,
+     "find a learning rate: it rises over the steps; nothing else is saved or evaluated", false},
+    {"range-low", CLI_REAL, &settings.range_low, "the first rate of --range-test", false},
+    {"range-high", CLI_REAL, &settings.range_high, "the last one, unless the loss rises before",
+     false},
     {"clip", CLI_REAL, &settings.clip, "norm that the gradient is clipped to; 0: no clipping",
      false},
 
@@ -209,6 +216,8 @@ void train_check_options(void)
     if (settings.lora_rank > 0 && settings.init == NULL && settings.resume == NULL)
         cli_fail_usage("--lora-rank needs --init");
     cli_check_range("lora-rank", settings.lora_rank, 0, INT32_MAX);
+    if (settings.range_test && (settings.resume != NULL || settings.output != NULL || settings.mpi))
+        cli_fail_usage("--range-test excludes --resume, --output and --mpi");
     if (settings.output != NULL && settings.output_dir != NULL)
         cli_fail_usage("--output and --output-dir exclude each other");
     /* The words of the others are looked up here too, so that none is found wrong later. */

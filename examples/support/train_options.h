@@ -12,6 +12,8 @@ typedef struct train_settings {
     const char *norm, *position, *ffn, *qk_norm, *output_init;
     double softcap;
     uint64_t base_width;
+    bool range_test;
+    double range_low, range_high;
     bool tied, embedding_norm;
     uint64_t batch, accumulate, steps, stop, seed, threads;
     const char *schedule, *no_decay, *optimizer, *adamw;

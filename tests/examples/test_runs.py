@@ -341,6 +341,38 @@ class Runs(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, r"train_lm: trainer_step: step \d+: .* is -?(nan|inf)")
 
+    def test_range_test(self):
+        directory = self.work / "range"
+        options = {**self.options, "steps": 100, "optimizer": "muon", "rate": 0.01, "adamw-rate": 0.005,
+                   "range-low": 1e-4, "range-high": 1e4, "output-dir": directory}
+        done = train({**options, "range-test": True})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"suggested: --rate \d")
+        with open(directory / "range-test.csv", newline="") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        self.assertLess(len(rows), 100)  # a rate of 1e4 is more than any model bears
+        self.assertGreaterEqual(len(rows), 10)
+        log = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
+        for i, row in enumerate(rows):
+            rate = 1e-4 * 1e8 ** (i / 99)
+            self.assertAlmostEqual(row["learning_rate"] / rate, 1, delta=1e-7)
+            self.assertAlmostEqual(log[i]["learning_rate"] / rate, 1, delta=1e-7)
+            self.assertEqual(row["loss"], log[i]["loss"])
+        self.assertLess(min(row["smooth_loss"] for row in rows), rows[0]["smooth_loss"])
+        suggested = float(re.search(r"suggested: --rate ([\d.e+-]+)", done.stdout).group(1))
+        lowest = min(rows, key=lambda row: row["smooth_loss"])["learning_rate"]
+        self.assertAlmostEqual(suggested / (lowest / 10), 1, delta=0.34)  # one digit
+        self.assertIn("<svg", (directory / "range-test.svg").read_text())
+        self.assertFalse((directory / "checkpoints").exists())
+        for wrong, error in (({"range-low": 0}, "--range-low 0 and --range-high 10000"), ({"range-high": 1e-5}, "below"),
+                             ({"steps": 19}, "needs 20"), ({"rate": 0}, "--rate above 0"),
+                             ({"output": "x", "output-dir": None}, "--range-test excludes")):
+            wrong = {name: value for name, value in {**options, "output-dir": self.work / "range-wrong", **wrong}.items()
+                     if value is not None}
+            done = train({**wrong, "range-test": True})
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(error, done.stderr)
+
     def test_report_stands_alone(self):
         page = self.work / "two.html"
         subprocess.run([PROGRAMS / "report", "--output", page, "--x", "tokens", self.whole, self.whole], check=True,

@@ -149,6 +149,7 @@ class Sweep(unittest.TestCase):
             (["--jobs", "3", "--threads", "2"], {}, "--jobs 3 needs as many threads, and there are 2"),
             ([], {"nonsense": 1}, "train_lm has no option --nonsense"),
             ([], {"resume": "x"}, "a sweep sets --resume"),
+            (["--case", "a range-test"], {}, "--range-test leaves no losses"),
         ):
             done = self.sweep("--output-dir", directory, *arguments, status=2, **options)
             self.assertIn(error, done.stderr)

@@ -149,6 +149,11 @@ static const cli_option_t options[] = {
     {"clip", CLI_REAL, &settings.clip, "norm that the gradient is clipped to; 0: no clipping",
      false},
 
+    {NULL, CLI_FLAG, NULL, "Loss in training", false},
+    {"z-loss", CLI_REAL, &settings.z_loss, "weight of the squared logsumexp of the logits", false},
+    {"label-smoothing", CLI_REAL, &settings.label_smoothing,
+     "share of the target that all tokens have, in [0, 1)", false},
+
     {NULL, CLI_FLAG, NULL, "Output", false},
     {"output", CLI_STRING, &settings.output, "checkpoint to write", false},
     {"output-dir", CLI_STRING, &settings.output_dir,
@@ -235,6 +240,13 @@ void train_read_options(int argc, char **argv)
     train_check_options();
 }
 
+/* What counts only in training. */
+static void set_training(tlm_model_options_t *shape)
+{
+    shape->z_loss = settings.z_loss;
+    shape->label_smoothing = settings.label_smoothing;
+}
+
 tlm_model_options_t train_model_options(void)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
@@ -258,7 +270,21 @@ tlm_model_options_t train_model_options(void)
     shape.output_init = cli_choose("output-init", settings.output_init, output_inits, 3);
     shape.base_width = (int64_t)settings.base_width;
     shape.seed = settings.seed;
+    set_training(&shape);
     return shape;
+}
+
+void train_change_training(tlm_model_t *model, bool is_resumed)
+{
+    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+
+    cli_check(tlm_model_get_options(&shape, model));
+    if (is_resumed && !cli_was_given("z-loss"))
+        settings.z_loss = shape.z_loss;
+    if (is_resumed && !cli_was_given("label-smoothing"))
+        settings.label_smoothing = shape.label_smoothing;
+    set_training(&shape);
+    cli_check(tlm_model_set_training(model, &shape));
 }
 
 void train_adopt_shape(const tlm_model_options_t *shape)

@@ -20,6 +20,7 @@ typedef struct train_settings {
     uint64_t warmup, decay_steps;
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
     double momentum, adamw_rate;
+    double z_loss, label_smoothing;
     const char *recipe;
     bool checkpointing, mpi, irreproducible, pack;
     const char *init, *freeze, *lora_targets, *chat_template;
@@ -48,6 +49,10 @@ void train_read_options(int argc, char **argv);
 /* The options of a new model; and the reverse, which copies those of a model into the settings. */
 tlm_model_options_t train_model_options(void);
 void train_adopt_shape(const tlm_model_options_t *shape);
+
+/* Has a model that was opened trained as the options say; a resumed one as before, except for options
+ * that were given, with which its checkpoint then disagrees. */
+void train_change_training(tlm_model_t *model, bool is_resumed);
 
 /* Adopts the shape of the model at `path`; an option of the command line that contradicts it ends
  * the program, which names it. A context may be shorter than the model's. */

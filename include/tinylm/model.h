@@ -152,6 +152,14 @@ typedef struct tlm_model_options {
      *  and the output projection begins smaller or larger, by muP (Yang et al. 2022); see
      *  tlm_optimizer_add_model. 0: nothing is scaled. Not with tied_embeddings. @since 0.2 */
     int64_t base_width;
+    /* What follows counts only in training: in losses with a graph. Files of other programs lack
+     * it; see tlm_model_set_training for models from them. */
+    /** The loss of a token gets z_loss logsumexp(logits)^2 more. Chowdhery et al. 2022.
+     *  @since 0.2 */
+    double z_loss;
+    /** Share of the target that is spread evenly over all tokens, in [0, 1). Szegedy et al. 2016.
+     *  @since 0.2 */
+    double label_smoothing;
 } tlm_model_options_t;
 
 #define TLM_MODEL_OPTIONS_INIT TLM_SIZED(tlm_model_options_t)
@@ -220,6 +228,10 @@ TLM_API void tlm_model_zero_grad(tlm_model_t *model);
  *  stored in checkpoint files. Chen et al. 2016. @since 0.2 */
 TLM_API tlm_status_t tlm_model_set_checkpointing(tlm_model_t *model, bool enabled);
 
+/** Takes over those of the options that count only in training, and leaves all others as they are.
+ *  TLM_ERR_INVALID_ARGUMENT, naming the field, for one of them that is out of range. @since 0.2 */
+TLM_API tlm_status_t tlm_model_set_training(tlm_model_t *model, const tlm_model_options_t *options);
+
 /* ---- Forward ---------------------------------------------------------------------------- */
 
 /** Computes the logits (batch, time, vocab_size) of ids (batch, time), row-major, which are copied.
@@ -231,8 +243,9 @@ TLM_API tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model
 
 /** Computes the mean cross-entropy, in nats per token, of targets (batch, time) given inputs
  *  (batch, time): a scalar ready for tlm_tensor_backward. Targets of TLM_IGNORED_TARGET do not
- *  count: the mean is over the others, of which there must be one (TLM_ERR_INVALID_ARGUMENT). Owned
- *  by the caller. See tlm_model_forward for other errors. @since 0.1 */
+ *  count: the mean is over the others, of which there must be one (TLM_ERR_INVALID_ARGUMENT). With a
+ *  graph, which gradients off on this thread prevent, z_loss and label_smoothing change the loss.
+ *  Owned by the caller. See tlm_model_forward for other errors. @since 0.1 */
 TLM_API tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint32_t *inputs,
                                     const uint32_t *targets, int64_t batch, int64_t time);
 

@@ -21,6 +21,7 @@
 #define HF(...)     [TLMI_HF] = {__VA_ARGS__}
 #define GGUF(...)   [TLMI_GGUF] = {__VA_ARGS__} /* after "<family>." */
 #define NEEDED      TLMI_REQUIRED
+#define TRAINING    .training = true
 
 /* clang-format off */
 const tlmi_model_option_t tlmi_options[] = {
@@ -79,6 +80,8 @@ const tlmi_model_option_t tlmi_options[] = {
     {FIELD(output_init), TLMI_CHOICE, false, TLMI_UNLESS_DEFAULT, APART,
      .words = {"linear", "zero", "depth"}}, /* of no meaning for weights that are there */
     {FIELD(base_width), TLMI_SIZE, false, TLMI_UNLESS_DEFAULT, APART}, /* no more than that */
+    {FIELD(z_loss), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, TRAINING},
+    {FIELD(label_smoothing), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, TRAINING, .below = 1.0},
 };
 /* clang-format on */
 const size_t tlmi_num_options = COUNT_OF(tlmi_options);

@@ -51,6 +51,8 @@ typedef struct tlmi_model_option {
     const char *words[TLMI_MAX_WORDS]; /* of a choice, by value; NULL ends them */
     /* Every family's files express it, by keys that the readers and writers of the format know. */
     bool written_apart;
+    bool training; /* it counts only in training: no file of other programs needs it */
+    double below;  /* a number in [0, below); 0: any finite one >= 0 */
 } tlmi_model_option_t;
 
 extern const tlmi_model_option_t tlmi_options[];

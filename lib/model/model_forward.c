@@ -161,14 +161,28 @@ tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model, const 
     return status;
 }
 
+/* What the loss is beside cross-entropy: only in training, so that evaluations can be compared. */
+static tlmi_loss_rules_t loss_rules(const tlm_model_t *model)
+{
+    tlmi_loss_rules_t rules = {.softcap = (float)model->options.logit_softcap};
+
+    if (tlm_grad_enabled()) {
+        rules.z_loss = model->options.z_loss;
+        rules.smoothing = model->options.label_smoothing;
+    }
+    return rules;
+}
+
 /* The loss from logits as a whole, where the output projection has an adapter. */
 static tlm_status_t loss_of_logits(tlm_tensor_t **loss, const tlm_model_t *model,
                                    tlm_tensor_t *hidden, tlm_tensor_t *targets)
 {
+    tlmi_loss_rules_t rules = loss_rules(model);
     tlm_tensor_t *logits;
 
     TLMI_TRY(output_logits(&logits, model, hidden));
-    tlm_status_t status = tlmi_cross_entropy(loss, logits, targets, true);
+    rules.softcap = 0.0f; /* the logits are capped */
+    tlm_status_t status = tlmi_cross_entropy(loss, logits, targets, true, &rules);
     tlm_tensor_free(logits);
     return status;
 }
@@ -191,9 +205,9 @@ tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint3
         status = loss_of_logits(loss, model, hidden, target_tensor);
         goto done;
     }
-    TLMI_TRY_OR(done,
-                tlmi_linear_cross_entropy(loss, hidden, tlmi_model_output(model), target_tensor,
-                                          (float)model->options.logit_softcap));
+    const tlmi_loss_rules_t rules = loss_rules(model);
+    TLMI_TRY_OR(done, tlmi_linear_cross_entropy(loss, hidden, tlmi_model_output(model),
+                                                target_tensor, &rules));
     tlmi_tensor_drop(hidden);
     status = TLM_OK;
 done:

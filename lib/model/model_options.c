@@ -141,6 +141,10 @@ static tlm_status_t check_option(const char *function, const tlm_model_options_t
                        tlmi_option_number(options, option) >= 0.0))
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %s is not a finite float >= 0", function,
                          option->name, TLMI_G(tlmi_option_number(options, option)));
+    if (option->below > 0.0 && tlmi_option_number(options, option) >= option->below)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "%s: %s %s is not in [0, %s)", function,
+                         option->name, TLMI_G(tlmi_option_number(options, option)),
+                         TLMI_G(option->below));
     return TLM_OK;
 }
 
@@ -159,6 +163,22 @@ tlm_status_t tlmi_model_resolve(tlm_model_options_t *resolved, tlmi_model_shape_
     tlmi_options_set_defaults(&known);
     TLMI_TRY(tlmi_architecture_wire(shape, function, &known));
     *resolved = known;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_model_set_training(tlm_model_t *model, const tlm_model_options_t *options)
+{
+    tlm_model_options_t known = TLM_MODEL_OPTIONS_INIT;
+
+    TLMI_REQUIRE("model_set_training", model);
+    TLMI_TRY(tlmi_options_read("model_set_training", &known, TLMI_MODEL_OPTIONS, options));
+    for (size_t i = 0; i < tlmi_num_options; i++)
+        if (tlmi_options[i].training)
+            TLMI_TRY(check_option("model_set_training", &known, &tlmi_options[i]));
+    for (size_t i = 0; i < tlmi_num_options; i++)
+        if (tlmi_options[i].training)
+            tlmi_option_set_number(&model->options, &tlmi_options[i],
+                                   tlmi_option_number(&known, &tlmi_options[i]));
     return TLM_OK;
 }
 
@@ -207,7 +227,7 @@ const tlmi_model_option_t *tlmi_family_lacks(const tlmi_family_t *family,
         const double value = option->type == TLMI_NUMBER ? tlmi_option_number(options, option)
                                                          : (double)tlmi_option_int(options, option);
 
-        if (option->written_apart || option->type == TLMI_SEED ||
+        if (option->written_apart || option->training || option->type == TLMI_SEED ||
             tlmi_family_key(family, option, TLMI_HF) != NULL)
             continue;
         /* The table's key is one that the family does without: then the value follows from others. */

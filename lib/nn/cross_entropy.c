@@ -1,6 +1,9 @@
-/* Cross-entropy: the mean over positions of logsumexp(z) - z[target].
+/* Cross-entropy: the mean over positions of logsumexp(z) - z[target], or what tlmi_loss_rules_t makes
+ * of it.
  *
- * Its gradient is (softmax(z) - onehot(target)) / positions. The form that is fused with the output
+ * Its gradient is (softmax(z) - onehot(target)) / positions; with rules
+ * ((1 + 2 z_loss l) softmax(z) - (1 - smoothing) onehot(target) - smoothing / classes) / positions,
+ * where l is the logsumexp. The form that is fused with the output
  * layer computes the logits of a few hundred rows at a time, turns them into their gradient in
  * place and multiplies that by the weights at once, so memory does not grow with rows * classes. */
 #include "nn/nn_core.h"
@@ -27,8 +30,8 @@ typedef struct loss_job {
     float *grad;    /* (rows, classes), may be logits; NULL if not needed */
     float scale;    /* of the gradient */
     bool accumulate;
-    float softcap; /* 0: none; otherwise grad is logits or NULL */
-    float *capped; /* logits, which are capped in place; only with softcap */
+    tlmi_loss_rules_t rules; /* with a softcap, grad is logits or NULL */
+    float *capped;           /* logits, which are capped in place; only with a softcap */
 } loss_job_t;
 
 /* A row that does not count. */
@@ -40,31 +43,71 @@ static void ignore_row(const loss_job_t *job, int64_t i)
         memset(job->grad + i * job->classes, 0, (size_t)job->classes * sizeof(float));
 }
 
+/* What a row of logits z comes to: exp(z - max) and its sum are known. */
+typedef struct row_sums {
+    float max, sum, target; /* target: its logit */
+    float mean;             /* of z; only with smoothing */
+} row_sums_t;
+
+static double row_lse(const row_sums_t *row)
+{
+    return log((double)row->sum) + (double)row->max;
+}
+
+static double row_value(const tlmi_loss_rules_t *rules, const row_sums_t *row)
+{
+    double loss = log((double)row->sum) + ((double)row->max - (double)row->target);
+
+    if (rules->smoothing != 0.0)
+        loss += rules->smoothing * ((double)row->target - (double)row->mean);
+    if (rules->z_loss != 0.0)
+        loss += rules->z_loss * row_lse(row) * row_lse(row);
+    return loss;
+}
+
+/* grad (+)= the gradient of a row, where e = exp(z - max) and may be grad. */
+static void row_gradient(float *grad, const loss_job_t *job, const row_sums_t *row, const float *e,
+                         int64_t target)
+{
+    const double smoothing = job->rules.smoothing, scale = (double)job->scale;
+    float factor = job->scale / row->sum;
+
+    if (job->rules.z_loss != 0.0)
+        factor = (float)(scale * (1.0 + 2.0 * job->rules.z_loss * row_lse(row)) / (double)row->sum);
+    if (job->accumulate)
+        tlmi_vec_axpy(grad, factor, e, job->classes);
+    else
+        tlmi_vec_scale(grad, e, factor, job->classes);
+    grad[target] -= (float)(scale * (1.0 - smoothing));
+    const float each = (float)(scale * smoothing / (double)job->classes);
+    for (int64_t j = 0; j < job->classes && smoothing != 0.0; j++)
+        grad[j] -= each;
+}
+
 /* Computes the loss and the gradient of one row. */
 static void loss_row(const loss_job_t *job, int64_t i, float *scratch)
 {
+    const tlmi_loss_rules_t *rules = &job->rules;
     int64_t n = job->classes, target = job->targets[i];
     const float *z = job->logits + i * n;
     if (target == IGNORED) {
         ignore_row(job, i);
         return;
     }
-    if (job->softcap != 0.0f)
-        tlmi_softcap_slopes(job->capped + i * n, scratch, job->softcap, n);
-    float z_target = z[target], max = tlmi_vec_max(z, n);
+    if (rules->softcap != 0.0f)
+        tlmi_softcap_slopes(job->capped + i * n, scratch, rules->softcap, n);
+    row_sums_t row = {.max = tlmi_vec_max(z, n), .target = z[target]};
+    if (rules->smoothing != 0.0)
+        row.mean = tlmi_vec_sum(z, n) / (float)n;
     float *e = job->grad != NULL && !job->accumulate ? job->grad + i * n : scratch;
-    float sum = tlmi_vec_exp_sum(e, z, max, n);
+    row.sum = tlmi_vec_exp_sum(e, z, row.max, n);
     if (job->losses != NULL)
-        job->losses[i] = log((double)sum) + ((double)max - (double)z_target);
+        job->losses[i] = row_value(rules, &row);
     if (job->grad == NULL)
         return;
     float *grad = job->grad + i * n;
-    if (job->accumulate)
-        tlmi_vec_axpy(grad, job->scale / sum, e, n);
-    else
-        tlmi_vec_scale(grad, e, job->scale / sum, n);
-    grad[target] -= job->scale;
-    if (job->softcap != 0.0f)
+    row_gradient(grad, job, &row, e, target);
+    if (rules->softcap != 0.0f)
         tlmi_vec_mul(grad, grad, scratch, n);
 }
 
@@ -87,7 +130,7 @@ static tlm_status_t run_loss(const loss_job_t *job)
 {
     loss_run_t run = {*job, NULL};
     int32_t workers = tlmi_max_workers();
-    if (job->grad == NULL || job->accumulate || job->softcap != 0.0f) {
+    if (job->grad == NULL || job->accumulate || job->rules.softcap != 0.0f) {
         run.scratch = tlmi_cached_alloc((size_t)workers, (size_t)job->classes * sizeof(float),
                                         "a row of cross_entropy");
         if (run.scratch == NULL)
@@ -161,6 +204,7 @@ static tlm_status_t read_targets(int64_t **out, const tlm_tensor_t *x, const tlm
 typedef struct cross_entropy_context {
     int64_t *targets; /* owned */
     int64_t counted;
+    tlmi_loss_rules_t rules;
 } cross_entropy_context_t;
 
 static tlm_status_t cross_entropy_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
@@ -173,7 +217,8 @@ static tlm_status_t cross_entropy_backward(tlmi_node_t *node, tlm_tensor_t *grad
                       .classes = classes,
                       .logits = tlmi_floats(logits),
                       .targets = context->targets,
-                      .scale = *tlmi_floats(grad_out) / (float)context->counted};
+                      .scale = *tlmi_floats(grad_out) / (float)context->counted,
+                      .rules = context->rules};
     tlm_status_t status = tlmi_grad_open(&job.grad, &job.accumulate, node, 0);
     if (status == TLM_OK)
         status = run_loss(&job);
@@ -193,7 +238,7 @@ static const tlmi_op_t cross_entropy_op = {.name = "cross_entropy",
                                            .release = cross_entropy_release};
 
 static tlm_status_t cross_entropy_forward(float *loss, const tlm_tensor_t *logits,
-                                          const int64_t *targets)
+                                          const int64_t *targets, const tlmi_loss_rules_t *rules)
 {
     tlm_tensor_t *rows;
     TLMI_TRY(tlmi_contiguous(&rows, logits));
@@ -205,7 +250,8 @@ static tlm_status_t cross_entropy_forward(float *loss, const tlm_tensor_t *logit
                           .classes = classes,
                           .logits = tlmi_floats(rows),
                           .targets = targets,
-                          .losses = losses};
+                          .losses = losses,
+                          .rules = *rules};
         status = run_loss(&job);
     }
     if (status == TLM_OK)
@@ -217,12 +263,14 @@ static tlm_status_t cross_entropy_forward(float *loss, const tlm_tensor_t *logit
 
 tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_tensor_t *targets)
 {
+    const tlmi_loss_rules_t plain = {.softcap = 0.0f};
+
     TLMI_REQUIRE("cross_entropy", out);
-    return tlmi_cross_entropy(out, logits, targets, false);
+    return tlmi_cross_entropy(out, logits, targets, false, &plain);
 }
 
 tlm_status_t tlmi_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_tensor_t *targets,
-                                bool may_ignore)
+                                bool may_ignore, const tlmi_loss_rules_t *rules)
 {
     TLMI_TRY(tlmi_check_float("cross_entropy", "logits", logits));
     char text[TLMI_SHAPE_TEXT];
@@ -235,13 +283,13 @@ tlm_status_t tlmi_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_te
     tlmi_node_t *node;
     tlm_status_t status = tlmi_tensor_new(&loss, TLM_FLOAT32, NULL, 0);
     if (status == TLM_OK)
-        status = cross_entropy_forward(tlmi_floats(loss), logits, list);
+        status = cross_entropy_forward(tlmi_floats(loss), logits, list, rules);
     if (status == TLM_OK && tlmi_needs_grad(&logits, 1)) {
         status = tlmi_record(&node, &cross_entropy_op, loss, &logits, 1,
                              sizeof(cross_entropy_context_t));
         if (status == TLM_OK) {
             *(cross_entropy_context_t *)tlmi_node_context(node) =
-                (cross_entropy_context_t){list, count_targets(list, targets->numel)};
+                (cross_entropy_context_t){list, count_targets(list, targets->numel), *rules};
             list = NULL;
         }
     }
@@ -263,7 +311,7 @@ typedef struct fused_job {
     const int64_t *targets;
     double *losses;
     float *logits; /* (TLMI_LOSS_SLICE, classes) */
-    float softcap;
+    tlmi_loss_rules_t rules;
     tlm_tensor_t *dx, *dweight;
 } fused_job_t;
 
@@ -285,7 +333,7 @@ static tlm_status_t fused_slice(const fused_job_t *job, int64_t first)
                        .losses = job->losses + first,
                        .grad = wants_grad ? job->logits : NULL,
                        .scale = 1.0f / (float)job->counted,
-                       .softcap = job->softcap,
+                       .rules = job->rules,
                        .capped = job->logits};
     TLMI_TRY(run_loss(&loss));
     if (job->dx != NULL) {
@@ -364,7 +412,8 @@ static const tlmi_op_t fused_op = {.name = "linear_cross_entropy",
                                    .release = fused_release};
 
 static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, tlm_tensor_t *x,
-                                  tlm_tensor_t *weight, const int64_t *targets, float softcap)
+                                  tlm_tensor_t *weight, const int64_t *targets,
+                                  const tlmi_loss_rules_t *rules)
 {
     tlm_tensor_t *rows = NULL, *w = NULL, *inputs[] = {x, weight};
     bool graph = tlmi_needs_grad(inputs, 2);
@@ -384,7 +433,7 @@ static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, 
                            .x = tlmi_floats(rows),
                            .weight = tlmi_weight_of(w),
                            .targets = targets,
-                           .softcap = softcap,
+                           .rules = *rules,
                            .dx = context->gradients[0],
                            .dweight = context->gradients[1]};
         status = fused_slices(tlmi_floats(loss), &job);
@@ -403,7 +452,7 @@ static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, 
 }
 
 tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
-                                       tlm_tensor_t *targets, float softcap)
+                                       tlm_tensor_t *targets, const tlmi_loss_rules_t *rules)
 {
     TLMI_TRY(tlmi_check_float("cross_entropy", "x", x));
     char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
@@ -416,7 +465,7 @@ tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_
     tlm_tensor_t *loss = NULL;
     tlm_status_t status = tlmi_tensor_new(&loss, TLM_FLOAT32, NULL, 0);
     if (status == TLM_OK)
-        status = fused_forward(loss, &context, x, weight, list, softcap);
+        status = fused_forward(loss, &context, x, weight, list, rules);
     tlm_tensor_free(context.gradients[0]);
     tlm_tensor_free(context.gradients[1]);
     tlmi_cached_free(list);

@@ -42,16 +42,26 @@ tlm_status_t tlmi_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm_tensor
 
 enum { TLMI_LOSS_SLICE = 512 /* rows whose logits exist at one time */ };
 
-/* tlm_cross_entropy(tlm_linear(x, weight), targets) in slices of rows: x (..., d), weight (classes,
- * d). With a softcap other than 0, each logit z becomes softcap * tanh(z / softcap) first. Gradients
- * are computed in the forward pass, slice by slice, if they are needed. */
-tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
-                                       tlm_tensor_t *targets, float softcap);
+/* What is computed of the logits of a position. With the logits z as `softcap` leaves them,
+ * l = logsumexp(z) and the target t, its loss is
+ *
+ *   l - (1 - smoothing) z[t] - smoothing mean(z) + z_loss l^2
+ *
+ * (label smoothing: Szegedy et al. 2016; z-loss: PaLM, Chowdhery et al. 2022). Zeros: l - z[t]. */
+typedef struct tlmi_loss_rules {
+    float softcap; /* each logit z becomes softcap * tanh(z / softcap) first; 0: it stays */
+    double z_loss, smoothing;
+} tlmi_loss_rules_t;
 
-/* tlm_cross_entropy; with may_ignore, targets of TLM_IGNORED_TARGET do not count, but not all of them
- * may be that. tlmi_linear_cross_entropy always takes them. */
+/* tlm_cross_entropy(tlm_linear(x, weight), targets) in slices of rows: x (..., d), weight (classes,
+ * d). Gradients are computed in the forward pass, slice by slice, if they are needed. */
+tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
+                                       tlm_tensor_t *targets, const tlmi_loss_rules_t *rules);
+
+/* tlm_cross_entropy by rules without a softcap; with may_ignore, targets of TLM_IGNORED_TARGET do not
+ * count, but not all of them may be that. tlmi_linear_cross_entropy always takes them. */
 tlm_status_t tlmi_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_tensor_t *targets,
-                                bool may_ignore);
+                                bool may_ignore, const tlmi_loss_rules_t *rules);
 
 /* LayerNorm over the last dimension: (x - mean) / sqrt(variance + eps) * gain + bias. */
 tlm_status_t tlmi_layer_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *gain,

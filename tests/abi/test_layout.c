@@ -109,7 +109,7 @@ FIELD(tlm_pad_options_t, pad_side, 28, 4);
 FIELD(tlm_pad_options_t, cut_side, 32, 4);
 FIELD(tlm_pad_options_t, reserved, 36, 4);
 
-SIZE(tlm_model_options_t, 240);
+SIZE(tlm_model_options_t, 256);
 FIELD(tlm_model_options_t, size, 0, 8);
 FIELD(tlm_model_options_t, vocab_size, 8, 8);
 FIELD(tlm_model_options_t, context_length, 16, 8);
@@ -148,6 +148,8 @@ FIELD(tlm_model_options_t, logit_softcap, 216, 8);
 FIELD(tlm_model_options_t, output_init, 224, 4);
 FIELD(tlm_model_options_t, reserved, 228, 4);
 FIELD(tlm_model_options_t, base_width, 232, 8);
+FIELD(tlm_model_options_t, z_loss, 240, 8);
+FIELD(tlm_model_options_t, label_smoothing, 248, 8);
 
 SIZE(tlm_cost_options_t, 80);
 FIELD(tlm_cost_options_t, size, 0, 8);

@@ -121,6 +121,32 @@ START_TEST(gradients_are_those_of_central_differences)
 }
 END_TEST
 
+/* An evaluation is of the plain cross-entropy, whatever training adds to it. */
+START_TEST(without_gradients_the_loss_is_plain)
+{
+    uint32_t inputs[BATCH * TIME], targets[BATCH * TIME];
+    tlm_model_options_t options = tiny;
+    tlm_tensor_t *losses[3];
+    float values[3];
+
+    make_ids(inputs, BATCH * TIME, 11, 0);
+    make_ids(targets, BATCH * TIME, 11, 1);
+    for (int i = 0; i < 3; i++) {
+        options.z_loss = i == 0 ? 0.0 : 0.1;
+        options.label_smoothing = i == 0 ? 0.0 : 0.1;
+        tlm_model_t *model = make_model(&options);
+        bool former = tlm_set_grad_enabled(i < 2);
+
+        ASSERT_OK(tlm_model_loss(&losses[i], model, inputs, targets, BATCH, TIME));
+        tlm_set_grad_enabled(former);
+        ASSERT_OK(tlm_tensor_item(&values[i], losses[i]));
+        tlm_tensor_free(losses[i]);
+        tlm_model_free(model);
+    }
+    ck_assert(values[2] == values[0] && values[1] > values[0]);
+}
+END_TEST
+
 START_TEST(without_gradients_the_numbers_are_the_same)
 {
     uint32_t inputs[BATCH * TIME], targets[BATCH * TIME];
@@ -358,6 +384,7 @@ int main(void)
     tcase_add_loop_test(tcase, logits_are_those_of_the_reference, 0, REFERENCE_NUM_SHAPES);
     tcase_add_loop_test(tcase, gradients_are_those_of_central_differences, 0, REFERENCE_NUM_SHAPES);
     tcase_add_test(tcase, without_gradients_the_numbers_are_the_same);
+    tcase_add_test(tcase, without_gradients_the_loss_is_plain);
     tcase_add_test(tcase, a_small_batch_is_learnt_by_heart);
     tcase_add_test(tcase, threads_do_not_change_a_bit);
     tcase_add_loop_test(tcase, checkpointing_does_not_change_a_bit, 0, REFERENCE_NUM_SHAPES);

@@ -6,9 +6,25 @@
 
 typedef struct loss_case {
     int64_t rows, classes, d;
+    tlmi_loss_rules_t rules; /* the softcap is only for the fused form */
 } loss_case_t;
 
-static const loss_case_t cases[] = {{1, 1, 1}, {1, 5, 3}, {7, 33, 4}, {600, 17, 5}, {19, 1000, 8}};
+#define PLAIN                                                                                      \
+    {                                                                                              \
+        0.0f, 0.0, 0.0                                                                             \
+    }
+static const loss_case_t cases[] = {
+    {1, 1, 1, PLAIN},
+    {1, 5, 3, PLAIN},
+    {7, 33, 4, PLAIN},
+    {600, 17, 5, PLAIN},
+    {19, 1000, 8, PLAIN},
+    {7, 33, 4, {.smoothing = 0.1}},
+    {7, 33, 4, {.z_loss = 0.02}},
+    {1, 1, 1, {.z_loss = 0.5, .smoothing = 0.5}},
+    {600, 17, 5, {.z_loss = 0.01, .smoothing = 0.3}},
+    {19, 1000, 8, {3.0f, 0.01, 0.2}},
+};
 #define NUM_CASES (int)(sizeof cases / sizeof *cases)
 
 static int64_t target_of(const loss_case_t *c, int64_t i)
@@ -24,22 +40,46 @@ static tlm_status_t make_targets(tlm_tensor_t **out, const loss_case_t *c)
     return tlm_tensor_from_data(out, TLM_INT64, list, &c->rows, 1);
 }
 
-static double row_loss(const double *z, int64_t n, int64_t target)
+static double cap(double z, double softcap)
 {
-    double max = -INFINITY, sum = 0;
-    for (int64_t j = 0; j < n; j++)
+    return softcap == 0.0 ? z : softcap * tanh(z / softcap);
+}
+
+static double row_loss(const double *logits, int64_t n, int64_t target,
+                       const tlmi_loss_rules_t *rules)
+{
+    double max = -INFINITY, sum = 0, mean = 0;
+    double *z = malloc((size_t)n * sizeof *z);
+    for (int64_t j = 0; j < n; j++) {
+        z[j] = cap(logits[j], (double)rules->softcap);
         max = fmax(max, z[j]);
+        mean += z[j] / (double)n;
+    }
     for (int64_t j = 0; j < n; j++)
         sum += exp(z[j] - max);
-    return log(sum) + max - z[target];
+    const double lse = log(sum) + max;
+    const double loss = lse - (1.0 - rules->smoothing) * z[target] - rules->smoothing * mean;
+    free(z);
+    return loss + rules->z_loss * lse * lse;
+}
+
+/* On given logits there is no softcap. */
+static tlmi_loss_rules_t uncapped(const loss_case_t *c)
+{
+    tlmi_loss_rules_t rules = c->rules;
+    rules.softcap = 0.0f;
+    return rules;
 }
 
 static tlm_status_t run_loss(tlm_tensor_t **out, tlm_tensor_t **in, void *user)
 {
     tlm_tensor_t *targets;
+    const tlmi_loss_rules_t rules = uncapped(user);
+    const bool plain = rules.z_loss == 0.0 && rules.smoothing == 0.0;
     tlm_status_t status = make_targets(&targets, user);
     if (status == TLM_OK) {
-        status = tlm_cross_entropy(out, in[0], targets);
+        status = plain ? tlm_cross_entropy(out, in[0], targets)
+                       : tlmi_cross_entropy(out, in[0], targets, true, &rules);
         tlm_tensor_free(targets);
     }
     return status;
@@ -48,9 +88,11 @@ static tlm_status_t run_loss(tlm_tensor_t **out, tlm_tensor_t **in, void *user)
 static void reference_loss(double *out, const double *const *in, void *user)
 {
     const loss_case_t *c = user;
+    const tlmi_loss_rules_t rules = uncapped(c);
     *out = 0;
     for (int64_t i = 0; i < c->rows; i++)
-        *out += row_loss(in[0] + i * c->classes, c->classes, target_of(c, i)) / (double)c->rows;
+        *out +=
+            row_loss(in[0] + i * c->classes, c->classes, target_of(c, i), &rules) / (double)c->rows;
 }
 
 static tlm_status_t run_fused(tlm_tensor_t **out, tlm_tensor_t **in, void *user)
@@ -58,7 +100,8 @@ static tlm_status_t run_fused(tlm_tensor_t **out, tlm_tensor_t **in, void *user)
     tlm_tensor_t *targets;
     tlm_status_t status = make_targets(&targets, user);
     if (status == TLM_OK) {
-        status = tlmi_linear_cross_entropy(out, in[0], in[1], targets, 0.0f);
+        status = tlmi_linear_cross_entropy(out, in[0], in[1], targets,
+                                           &((const loss_case_t *)user)->rules);
         tlm_tensor_free(targets);
     }
     return status;
@@ -75,7 +118,7 @@ static void reference_fused(double *out, const double *const *in, void *user)
             for (int64_t k = 0; k < c->d; k++)
                 z[j] += in[0][i * c->d + k] * in[1][j * c->d + k];
         }
-        *out += row_loss(z, c->classes, target_of(c, i)) / (double)c->rows;
+        *out += row_loss(z, c->classes, target_of(c, i), &c->rules) / (double)c->rows;
     }
     free(z);
 }

@@ -82,6 +82,8 @@ static const tlm_model_options_t reference_shapes[] = {
     REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .norm_kind = TLM_KIND_OF_NORM_LAYER,
                     .position = TLM_POSITION_LEARNED, .ffn = TLM_FFN_RELU2, .embedding_norm = true,
                     .scaled_embeddings = true, .tied_embeddings = true),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .z_loss = 0.02, .label_smoothing = 0.2,
+                    .logit_softcap = 3.0),
 };
 enum { REFERENCE_NUM_SHAPES = sizeof(reference_shapes) / sizeof(reference_shapes[0]) };
 
@@ -440,7 +442,23 @@ static inline void reference_logits(double *logits, const reference_t *reference
     free(x);
 }
 
-/* Mean cross-entropy of a batch. */
+/* The loss of one token in training, of logits that are small. */
+static inline double reference_token_loss(const reference_t *reference, const double *logits,
+                                          uint32_t target)
+{
+    const int64_t vocab = reference->options.vocab_size;
+    const double smoothing = reference->options.label_smoothing;
+    double sum = 0.0, mean = 0.0;
+
+    for (int64_t i = 0; i < vocab; i++) {
+        sum += exp(logits[i]);
+        mean += logits[i] / (double)vocab;
+    }
+    return log(sum) - (1.0 - smoothing) * logits[target] - smoothing * mean +
+           reference->options.z_loss * log(sum) * log(sum);
+}
+
+/* Mean loss of a batch. */
 static inline double reference_loss(const reference_t *reference, const uint32_t *inputs,
                                     const uint32_t *targets, int64_t batch, int64_t time)
 {
@@ -450,12 +468,8 @@ static inline double reference_loss(const reference_t *reference, const uint32_t
 
     for (int64_t row = 0; row < batch; row++) {
         reference_logits(logits, reference, inputs + row * time, time);
-        for (int64_t t = 0; t < time; t++) {
-            double sum = 0.0;
-            for (int64_t i = 0; i < vocab; i++)
-                sum += exp(logits[t * vocab + i]);
-            loss += log(sum) - logits[t * vocab + targets[row * time + t]];
-        }
+        for (int64_t t = 0; t < time; t++)
+            loss += reference_token_loss(reference, logits + t * vocab, targets[row * time + t]);
     }
     free(logits);
     return loss / (double)(batch * time);

@@ -114,6 +114,27 @@ static void print_option(const char *name, const char *argument, const char *hel
     printf("  --%-15s %-4s  %s", name, argument, help);
 }
 
+static const char *preset_option; /* NULL: there are no presets */
+static const cli_preset_t *presets;
+static size_t num_presets;
+
+void cli_set_presets(const char *option, const cli_preset_t *chosen, size_t n)
+{
+    preset_option = option;
+    presets = chosen;
+    num_presets = n < MAX_PRESETS ? n : MAX_PRESETS;
+}
+
+/* The preset of that name; ends the program, listing them, if there is none. */
+static const cli_preset_t *find_preset(const char *name)
+{
+    const char *names[MAX_PRESETS];
+
+    for (size_t i = 0; i < num_presets; i++)
+        names[i] = presets[i].name;
+    return &presets[cli_choose(preset_option, name, names, num_presets)];
+}
+
 static void print_help(const cli_program_t *program)
 {
     static const char *const arguments[] = {"TEXT", "N", "X", "", "TEXT"};
@@ -138,27 +159,15 @@ static void print_help(const cli_program_t *program)
         printf("\nOther:\n");
     print_option("config", "TEXT", "JSON file of options by name; the command line wins\n");
     print_option("help", "", "print this and exit\n");
-    for (size_t i = 0; i < program->num_presets; i++) {
-        const cli_preset_t *preset = &program->presets[i];
-
-        printf("\n--%s %s: %s\n", program->preset_option, preset->name, preset->help);
-        cli_print_preset(program, preset->name);
+    for (size_t i = 0; i < num_presets; i++) {
+        printf("\n--%s %s: %s\n", preset_option, presets[i].name, presets[i].help);
+        cli_print_preset(presets[i].name);
     }
 }
 
-/* The preset of that name; ends the program, listing them, if there is none. */
-static const cli_preset_t *find_preset(const cli_program_t *program, const char *name)
+void cli_print_preset(const char *name)
 {
-    const char *names[MAX_PRESETS];
-
-    for (size_t i = 0; i < program->num_presets; i++)
-        names[i] = program->presets[i].name;
-    return &program->presets[cli_choose(program->preset_option, name, names, program->num_presets)];
-}
-
-void cli_print_preset(const cli_program_t *program, const char *name)
-{
-    const cli_setting_t *setting = find_preset(program, name)->settings;
+    const cli_setting_t *setting = find_preset(name)->settings;
     int column = 0;
     char text[64];
 
@@ -259,11 +268,11 @@ static void apply_preset(const cli_program_t *program)
 {
     const char *name = NULL;
 
-    if (program->preset_option != NULL)
-        name = *(const char **)find_option(program, program->preset_option)->value;
+    if (preset_option != NULL)
+        name = *(const char **)find_option(program, preset_option)->value;
     if (name == NULL)
         return;
-    const cli_setting_t *setting = find_preset(program, name)->settings;
+    const cli_setting_t *setting = find_preset(name)->settings;
     for (; setting->option != NULL; setting++)
         if (!cli_was_given(setting->option))
             set_value(find_option(program, setting->option), setting->value, "--");

@@ -32,6 +32,13 @@ typedef struct cli_option {
     bool required;
 } cli_option_t;
 
+typedef struct cli_program {
+    const char *operands; /* how --help names them; NULL: there are none */
+    const char *summary;  /* what the program does, one or more lines */
+    const cli_option_t *options;
+    size_t num_options;
+} cli_program_t;
+
 /* A named set of values that options have unless they are given, as a command line would give them. */
 typedef struct cli_setting {
     const char *option, *value;
@@ -42,16 +49,8 @@ typedef struct cli_preset {
     const cli_setting_t *settings; /* an option NULL ends them */
 } cli_preset_t;
 
-typedef struct cli_program {
-    const char *operands; /* how --help names them; NULL: there are none */
-    const char *summary;  /* what the program does, one or more lines */
-    const cli_option_t *options;
-    size_t num_options;
-    const char
-        *preset_option; /* the string that chooses one of the presets; NULL: there are none */
-    const cli_preset_t *presets;
-    size_t num_presets;
-} cli_program_t;
+/* Has `option`, a string of the program, choose one of n presets. Call it before cli_parse. */
+void cli_set_presets(const char *option, const cli_preset_t *presets, size_t n);
 
 /* Reads the command line, and before it the file of --config, into the options' values, then the chosen
  * preset into those of the others; answers --help. Returns the index in argv of the first operand. */
@@ -64,7 +63,7 @@ bool cli_was_given(const char *name);
 void cli_write_config(const char *path, const cli_program_t *program);
 
 /* Prints the settings of a preset as a command line would give them, on lines of their own. */
-void cli_print_preset(const cli_program_t *program, const char *name);
+void cli_print_preset(const char *name);
 
 /* Sets an option to a value as a command line would give it; errors name `where`. */
 void cli_set_value(const cli_option_t *option, const char *text, const char *where);

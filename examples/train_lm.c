@@ -320,7 +320,7 @@ static void start(training_t *training, tlm_communicator_t *ranks)
         printf("%" PRId32 " ranks with as many each\n", tlm_communicator_num_ranks(ranks));
     if (settings.recipe != NULL) {
         printf("recipe %s, except for options that were given:\n", settings.recipe);
-        cli_print_preset(&train_program, settings.recipe);
+        cli_print_preset(settings.recipe);
     }
     if (training->resumed != NULL) {
         cli_check(tlm_trainer_resume(training->trainer, training->resumed));

@@ -80,6 +80,8 @@ static const cli_option_t options[] = {
      false},
     {"tied", CLI_FLAG, &settings.tied, "the output projection is the embedding", false},
     {"embedding-norm", CLI_FLAG, &settings.embedding_norm, "a norm behind the embeddings", false},
+    {"value-embeddings", CLI_FLAG, &settings.value_embeddings,
+     "values in attention are mixed with rows of a table, by token", false},
     {"softcap", CLI_REAL, &settings.softcap, "bound of the logits, by tanh; 0: none", false},
     {"base-width", CLI_COUNT, &settings.base_width,
      "d-model for which the rates were found; they are scaled to this one (muP); 0: they are not",
@@ -180,9 +182,6 @@ const cli_program_t train_program = {
     "Trains a language model on token files. Ctrl-C saves a checkpoint and ends the run.",
     options,
     sizeof(options) / sizeof(options[0]),
-    "recipe",
-    train_recipes,
-    TRAIN_NUM_RECIPES,
 };
 
 /* The words of options, in the order of the library's numbers. */
@@ -236,6 +235,7 @@ void train_check_options(void)
 
 void train_read_options(int argc, char **argv)
 {
+    cli_set_presets("recipe", train_recipes, TRAIN_NUM_RECIPES);
     cli_parse(argc, argv, &train_program);
     train_check_options();
 }
@@ -266,6 +266,7 @@ tlm_model_options_t train_model_options(void)
     shape.d_ff = (int64_t)settings.d_ff;
     shape.rope_theta = settings.rope_theta;
     shape.embedding_norm = settings.embedding_norm;
+    shape.value_embeddings = settings.value_embeddings;
     shape.logit_softcap = settings.softcap;
     shape.output_init = cli_choose("output-init", settings.output_init, output_inits, 3);
     shape.base_width = (int64_t)settings.base_width;
@@ -306,6 +307,7 @@ void train_adopt_shape(const tlm_model_options_t *shape)
     settings.d_ff = (uint64_t)shape->d_ff;
     settings.rope_theta = shape->rope_theta;
     settings.embedding_norm = shape->embedding_norm;
+    settings.value_embeddings = shape->value_embeddings;
     settings.softcap = shape->logit_softcap;
     settings.output_init = output_inits[shape->output_init];
     settings.base_width = (uint64_t)shape->base_width;
@@ -330,10 +332,11 @@ static bool is_unchanged(const cli_option_t *option, const train_settings_t *bef
 
 void train_adopt_checked(const tlm_model_options_t *shape, const char *path)
 {
-    static const char *const names[] = {"vocab-size", "d-model",        "layers",     "heads",
-                                        "kv-heads",   "d-ff",           "head-dim",   "qk-norm",
-                                        "norm",       "position",       "rope-theta", "ffn",
-                                        "tied",       "embedding-norm", "softcap"};
+    static const char *const names[] = {
+        "vocab-size", "d-model",        "layers",           "heads",
+        "kv-heads",   "d-ff",           "head-dim",         "qk-norm",
+        "norm",       "position",       "rope-theta",       "ffn",
+        "tied",       "embedding-norm", "value-embeddings", "softcap"};
     const train_settings_t before = settings;
 
     train_adopt_shape(shape);

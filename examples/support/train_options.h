@@ -14,7 +14,7 @@ typedef struct train_settings {
     uint64_t base_width;
     bool range_test;
     double range_low, range_high;
-    bool tied, embedding_norm;
+    bool tied, embedding_norm, value_embeddings;
     uint64_t batch, accumulate, steps, stop, seed, threads;
     const char *schedule, *no_decay, *optimizer, *adamw;
     uint64_t warmup, decay_steps;

@@ -147,7 +147,10 @@ typedef struct tlm_model_options {
     double logit_softcap;
     /** TLM_OUTPUT_INIT_... @since 0.2 */
     int32_t output_init;
-    int32_t reserved;
+    /** Whether blocks mix values with rows of a table that all share: those of the tokens.
+     *  @since 0.2 */
+    bool value_embeddings;
+    uint8_t reserved[3];
     /** The width for which learning rates were found: with another d_model, optimizers scale them,
      *  and the output projection begins smaller or larger, by muP (Yang et al. 2022); see
      *  tlm_optimizer_add_model. 0: nothing is scaled. Not with tied_embeddings. @since 0.2 */
@@ -168,7 +171,7 @@ typedef struct tlm_model_options {
  *  are truncated normal with sigma^2 = 2 / (d_in + d_out), some of them with what output_init and
  *  base_width say;
  *  embeddings have sigma 1, tied ones that of the linear weight that they also are; both are cut at
- *  3 sigma. Norm gains are 1. The same seed gives the same values. Owned by the caller:
+ *  3 sigma. Norm gains are 1, weights of mixed values 0.5. The same seed gives the same values. Owned by the caller:
  *  tlm_model_free. TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range.
  *  @since 0.1 */
 TLM_API tlm_status_t tlm_model_create(tlm_model_t **out, const tlm_model_options_t *options);
@@ -184,7 +187,9 @@ TLM_API tlm_status_t tlm_model_get_options(tlm_model_options_t *out, const tlm_m
  * layers.<i>.attn.{q,k,v,output}_proj.weight, layers.<i>.attn.{q,k}_norm.weight,
  * layers.<i>.ffn.{w1,w2,w3}.weight, layers.<i>.ln{1,2}.weight, layers.<i>.ln{1,2}_after.weight,
  * ln_final.weight, lm_head.weight, position_embeddings.weight with TLM_POSITION_LEARNED,
- * embedding_norm.weight with embedding_norm, and .bias beside .weight where there are biases.
+ * embedding_norm.weight with embedding_norm, value_embeddings.weight and
+ * layers.<i>.attn.value_mix.weight with value_embeddings, and .bias beside .weight where there are
+ * biases.
  * Parameters that the options leave out do not exist: q_norm and k_norm without qk_norm, ln_final
  * with TLM_NORM_POST or TLM_NORM_NONE, ln1 and ln2 with TLM_NORM_NONE or TLM_NORM_AFTER, ln1_after
  * and ln2_after except with TLM_NORM_AFTER or TLM_NORM_BOTH, w3 with TLM_FFN_SILU or TLM_FFN_GELU,

@@ -87,7 +87,8 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
     [TLMI_MODEL_OPTIONS] = STRUCT(
         tlm_model_options_t, TLM_MODEL_OPTIONS_INIT, BOOLEAN(tlm_model_options_t, tied_embeddings),
         BOOLEAN(tlm_model_options_t, ffn_bias), BOOLEAN(tlm_model_options_t, scaled_embeddings),
-        BOOLEAN(tlm_model_options_t, embedding_norm), RESERVED(tlm_model_options_t, reserved)),
+        BOOLEAN(tlm_model_options_t, embedding_norm),
+        BOOLEAN(tlm_model_options_t, value_embeddings), RESERVED(tlm_model_options_t, reserved)),
     [TLMI_MUON_OPTIONS] =
         STRUCT(tlm_muon_options_t, TLM_MUON_OPTIONS_INIT, BOOLEAN(tlm_muon_options_t, nesterov),
                RESERVED(tlm_muon_options_t, reserved)),

@@ -162,6 +162,40 @@ tlm_status_t tlmi_inference_score(float *log_probs, tlmi_inference_t *inference,
                                   tlmi_kv_cache_t *cache, const uint32_t *ids,
                                   const uint32_t *targets, int64_t skip, int64_t n);
 
+/* The buffers of the forward pass, for the two files that it consists of. */
+struct tlmi_inference {
+    const tlm_model_t *model;
+    tlmi_attention_buffers_t attention;
+    float *x;         /* (TLMI_CHUNK_TOKENS, d_model): the residual stream */
+    float *normed;    /* (TLMI_CHUNK_TOKENS, d_model) */
+    float *query;     /* (TLMI_CHUNK_TOKENS, q_width), and attention's result */
+    float *key;       /* (TLMI_CHUNK_TOKENS, kv_width) */
+    float *value;     /* (TLMI_CHUNK_TOKENS, kv_width) */
+    float *shared;    /* the same: value embeddings; NULL: the model has none */
+    float *gate;      /* (TLMI_CHUNK_TOKENS, d_ff) */
+    float *up;        /* (TLMI_CHUNK_TOKENS, d_ff) */
+    float *gain;      /* (the widest vector): room for the gains of a norm that are not float32 */
+    float *bias;      /* the same for biases */
+    float *quantized; /* (TLMI_STEP_ROWS, widest input): room for tlmi_quantize_rows */
+    float *logits;    /* (TLMI_STEP_ROWS + 1, vocab_size); only scoring needs it */
+};
+
+/* y = norm of x by the gains in `part`, as many elements as there are gains at a time; x and y have
+ * n elements, y may be x. Without such a part there is no norm. */
+void tlmi_inference_norm(const tlmi_inference_t *inference, float *y, const float *x, int64_t layer,
+                         int32_t part, int64_t n);
+
+/* y (rows, ...) += the biases of `part`, if it has any. */
+void tlmi_inference_add_bias(const tlmi_inference_t *inference, float *y, int64_t layer,
+                             int32_t part, int64_t rows);
+
+/* Mixes the values of new tokens with their value embeddings, where the model has some. */
+void tlmi_inference_mix(const tlmi_inference_t *inference, int64_t layer, int64_t rows);
+
+/* x = the embeddings of the new tokens; looks up their value embeddings too. */
+void tlmi_inference_embed(tlmi_inference_t *inference, const tlmi_new_tokens_t *tokens,
+                          const uint32_t *ids);
+
 /* log sum of exp(logits), finite or not; scratch: n floats. */
 double tlmi_log_sum_exp(const float *logits, float *scratch, int64_t n);
 

@@ -17,24 +17,7 @@
 
 enum {
     MOST_WEIGHTS = 32768, /* in one task of a step's projection */
-    LEAST_WEIGHTS = 8192, /* fewer are not worth waking a thread */
-    NORM_ROWS = 16        /* in one task */
-};
-
-struct tlmi_inference {
-    const tlm_model_t *model;
-    tlmi_attention_buffers_t attention;
-    float *x;         /* (TLMI_CHUNK_TOKENS, d_model): the residual stream */
-    float *normed;    /* (TLMI_CHUNK_TOKENS, d_model) */
-    float *query;     /* (TLMI_CHUNK_TOKENS, q_width), and attention's result */
-    float *key;       /* (TLMI_CHUNK_TOKENS, kv_width) */
-    float *value;     /* (TLMI_CHUNK_TOKENS, kv_width) */
-    float *gate;      /* (TLMI_CHUNK_TOKENS, d_ff) */
-    float *up;        /* (TLMI_CHUNK_TOKENS, d_ff) */
-    float *gain;      /* (the widest vector): room for the gains of a norm that are not float32 */
-    float *bias;      /* the same for biases */
-    float *quantized; /* (TLMI_STEP_ROWS, widest input): room for tlmi_quantize_rows */
-    float *logits;    /* (TLMI_STEP_ROWS + 1, vocab_size); only scoring needs it */
+    LEAST_WEIGHTS = 8192  /* fewer are not worth waking a thread */
 };
 
 /* ---- Creating and freeing ------------------------------------------------------------------------------- */
@@ -81,9 +64,11 @@ tlm_status_t tlmi_inference_create(tlmi_inference_t **out, const tlm_model_t *mo
     if (made == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     made->model = model;
+    const bool has_values = tlmi_has_part(&model->shape, TLMI_VALUE_EMBEDDING);
     if ((made->x = buffer(1, n, d)) == NULL || (made->normed = buffer(1, n, d)) == NULL ||
         (made->query = buffer(1, n, model->shape.q_width)) == NULL ||
         (made->key = buffer(1, n, kv)) == NULL || (made->value = buffer(1, n, kv)) == NULL ||
+        (has_values && (made->shared = buffer(1, n, kv)) == NULL) ||
         (made->gate = buffer(1, n, options->d_ff)) == NULL ||
         (made->up = buffer(1, n, options->d_ff)) == NULL ||
         (made->quantized = buffer(1, TLMI_STEP_ROWS, widest_input(model))) == NULL ||
@@ -106,6 +91,7 @@ void tlmi_inference_free(tlmi_inference_t *inference)
     tlmi_free(inference->query);
     tlmi_free(inference->key);
     tlmi_free(inference->value);
+    tlmi_free(inference->shared);
     tlmi_free(inference->gate);
     tlmi_free(inference->up);
     tlmi_free(inference->quantized);
@@ -226,90 +212,6 @@ static tlm_status_t project(tlmi_inference_t *inference, const projection_t *pro
     return TLM_OK;
 }
 
-/* ---- Norms, biases and other loops over rows --------------------------------------------- */
-
-typedef struct row_job {
-    float *y;
-    const float *x, *gain, *bias; /* gain NULL: x + bias */
-    int64_t rows, d;
-    double eps;
-} row_job_t;
-
-static void run_row(const row_job_t *job, float *y, const float *x)
-{
-    const int64_t d = job->d;
-
-    if (job->gain == NULL) {
-        tlmi_vec_add(y, x, job->bias, d);
-    } else if (job->bias != NULL) {
-        (void)tlmi_layer_norm_row(y, NULL, x, job->gain, job->bias, d, (float)job->eps);
-    } else {
-        double mean = tlmi_vec_sum_squares(x, d) / (double)d;
-
-        tlmi_vec_scale(y, x, (float)(1.0 / sqrt(mean + job->eps)), d);
-        tlmi_vec_mul(y, y, job->gain, d);
-    }
-}
-
-static void row_task(void *context, int64_t task, int32_t worker)
-{
-    const row_job_t *job = context;
-    const int64_t begin = task * NORM_ROWS;
-
-    (void)worker;
-    for (int64_t row = begin; row < job->rows && row < begin + NORM_ROWS; row++)
-        run_row(job, job->y + row * job->d, job->x + row * job->d);
-}
-
-/* The elements of a vector of the model; `room` holds them if they are not float32. */
-static const float *vector_of(const tlm_tensor_t *tensor, float *room)
-{
-    const tlmi_weight_t weight = tlmi_weight_of(tensor);
-
-    return tlmi_weight_row(&weight, 0, room);
-}
-
-/* y = norm of x by the gains in `part`, as many elements as there are gains at a time; x and y have
- * n elements, y may be x. Without such a part there is no norm. */
-static void norm_rows(const tlmi_inference_t *inference, float *y, const float *x, int64_t layer,
-                      int32_t part, int64_t n)
-{
-    const tlm_model_t *model = inference->model;
-    const tlm_tensor_t *gain = tlmi_model_block(model, layer, part);
-    const tlm_tensor_t *bias = tlmi_model_bias(model, layer, part);
-
-    if (gain != NULL) {
-        const int64_t d = tlm_tensor_numel(gain);
-        row_job_t job = {.y = y,
-                         .x = x,
-                         .gain = vector_of(gain, inference->gain),
-                         .bias = bias == NULL ? NULL : vector_of(bias, inference->bias),
-                         .rows = n / d,
-                         .d = d,
-                         .eps = (double)(float)model->options.norm_eps};
-
-        tlmi_parallel_for((job.rows + NORM_ROWS - 1) / NORM_ROWS, row_task, &job);
-    } else if (y != x) {
-        memcpy(y, x, (size_t)n * sizeof(float));
-    }
-}
-
-/* y (rows, ...) += the biases of `part`, if it has any. */
-static void add_bias(const tlmi_inference_t *inference, float *y, int64_t layer, int32_t part,
-                     int64_t rows)
-{
-    const tlm_tensor_t *bias = tlmi_model_bias(inference->model, layer, part);
-
-    if (bias == NULL)
-        return;
-    row_job_t job = {.y = y,
-                     .x = y,
-                     .bias = vector_of(bias, inference->bias),
-                     .rows = rows,
-                     .d = tlm_tensor_numel(bias)};
-    tlmi_parallel_for((rows + NORM_ROWS - 1) / NORM_ROWS, row_task, &job);
-}
-
 /* ---- Blocks ----------------------------------------------------------------------------- */
 
 /* x += norm_change(from W^T + bias), where W is `part`. */
@@ -324,9 +226,9 @@ static tlm_status_t add_change(tlmi_inference_t *inference, int64_t layer,
         projection_of(direct ? inference->x : inference->normed, model, layer, part);
 
     TLMI_TRY(project(inference, &output, 1, from, rows, tokens->per_cache == 1, direct));
-    add_bias(inference, output.out, layer, part, rows);
+    tlmi_inference_add_bias(inference, output.out, layer, part, rows);
     if (!direct) {
-        norm_rows(inference, inference->normed, inference->normed, layer, norm_change, n);
+        tlmi_inference_norm(inference, inference->normed, inference->normed, layer, norm_change, n);
         tlmi_vec_add(inference->x, inference->x, inference->normed, n);
     }
     return TLM_OK;
@@ -345,13 +247,14 @@ static tlm_status_t attention_sublayer(tlmi_inference_t *inference, int64_t laye
     const int64_t rows = tlmi_new_rows(tokens);
 
     TLMI_TRY(project(inference, inputs, 3, inference->normed, rows, tokens->per_cache == 1, false));
-    add_bias(inference, inference->query, layer, TLMI_ATTN_Q, rows);
-    add_bias(inference, inference->key, layer, TLMI_ATTN_K, rows);
-    add_bias(inference, inference->value, layer, TLMI_ATTN_V, rows);
-    norm_rows(inference, inference->query, inference->query, layer, TLMI_ATTN_Q_NORM,
-              rows * model->shape.q_width);
-    norm_rows(inference, inference->key, inference->key, layer, TLMI_ATTN_K_NORM,
-              rows * model->shape.kv_width);
+    tlmi_inference_add_bias(inference, inference->query, layer, TLMI_ATTN_Q, rows);
+    tlmi_inference_add_bias(inference, inference->key, layer, TLMI_ATTN_K, rows);
+    tlmi_inference_add_bias(inference, inference->value, layer, TLMI_ATTN_V, rows);
+    tlmi_inference_mix(inference, layer, rows);
+    tlmi_inference_norm(inference, inference->query, inference->query, layer, TLMI_ATTN_Q_NORM,
+                        rows * model->shape.q_width);
+    tlmi_inference_norm(inference, inference->key, inference->key, layer, TLMI_ATTN_K_NORM,
+                        rows * model->shape.kv_width);
     tlmi_cached_attention(model, layer, tokens, inference->query, inference->key, inference->value,
                           &inference->attention);
     return add_change(inference, layer, tokens, TLMI_ATTN_OUTPUT, inference->query, norm_change);
@@ -394,8 +297,8 @@ static tlm_status_t feed_forward_sublayer(tlmi_inference_t *inference, int64_t l
 
     TLMI_TRY(project(inference, inputs, inputs[1].weight.data != NULL ? 2 : 1, inference->normed,
                      rows, tokens->per_cache == 1, false));
-    add_bias(inference, inference->gate, layer, TLMI_FFN_W1, rows);
-    add_bias(inference, inference->up, layer, TLMI_FFN_W3, rows);
+    tlmi_inference_add_bias(inference, inference->gate, layer, TLMI_FFN_W1, rows);
+    tlmi_inference_add_bias(inference, inference->up, layer, TLMI_FFN_W3, rows);
     tlmi_parallel_ranges(rows * model->options.d_ff, activation_range, inference);
     return add_change(inference, layer, tokens, TLMI_FFN_W2, inference->gate, norm_change);
 }
@@ -412,35 +315,11 @@ static tlm_status_t run_sublayer(tlmi_inference_t *inference, int64_t layer,
 {
     const int64_t n = tlmi_new_rows(tokens) * inference->model->options.d_model;
 
-    norm_rows(inference, inference->normed, inference->x, layer, sublayer->norm_before, n);
+    tlmi_inference_norm(inference, inference->normed, inference->x, layer, sublayer->norm_before,
+                        n);
     TLMI_TRY(f(inference, layer, tokens, sublayer->norm_change));
-    norm_rows(inference, inference->x, inference->x, layer, sublayer->norm_after, n);
+    tlmi_inference_norm(inference, inference->x, inference->x, layer, sublayer->norm_after, n);
     return TLM_OK;
-}
-
-/* x = the embeddings of the new tokens. */
-static void embed(tlmi_inference_t *inference, const tlmi_new_tokens_t *tokens, const uint32_t *ids)
-{
-    const tlm_model_t *model = inference->model;
-    const tlm_tensor_t *positions = tlmi_model_block(model, 0, TLMI_POSITIONS);
-    const tlmi_weight_t embedding = tlmi_weight_of(tlmi_model_embedding(model));
-    const int64_t d = model->options.d_model;
-
-    for (int64_t row = 0; row < tlmi_new_rows(tokens); row++) {
-        float *x = inference->x + row * d;
-
-        tlmi_weight_load_row(x, &embedding, ids[row]);
-        if (model->options.scaled_embeddings)
-            tlmi_vec_scale(x, x, tlmi_embedding_scale(&model->options), d);
-        if (positions != NULL) {
-            const tlmi_weight_t table = tlmi_weight_of(positions);
-            const int64_t position = tlmi_new_position(tokens, row);
-
-            tlmi_vec_add(x, x, tlmi_weight_row(&table, position, inference->gain), d);
-        }
-    }
-    norm_rows(inference, inference->x, inference->x, 0, TLMI_EMBEDDING_NORM,
-              tlmi_new_rows(tokens) * d);
 }
 
 /* Makes room for n more tokens in each cache, of which at most TLMI_CHUNK_TOKENS go through at a
@@ -477,7 +356,7 @@ static tlm_status_t run_blocks(tlmi_inference_t *inference, const tlmi_new_token
     for (int64_t i = 0; i < tokens->num_caches; i++)
         tlmi_kv_cache_slide(tokens->caches[i], model, tokens->per_cache);
     tlmi_attention_start(&inference->attention, model, tokens);
-    embed(inference, tokens, ids);
+    tlmi_inference_embed(inference, tokens, ids);
     for (int64_t layer = 0; layer < model->options.num_layers; layer++)
         for (int32_t i = 0; i < TLMI_NUM_SUBLAYERS; i++)
             TLMI_TRY(run_sublayer(inference, layer, tokens, &model->shape.sublayers[i], layers[i]));
@@ -504,8 +383,8 @@ static tlm_status_t output_rows(float *logits, tlmi_inference_t *inference, int6
     const tlm_model_t *model = inference->model;
     const projection_t output = projection_of(logits, model, 0, tlmi_output_part(model));
 
-    norm_rows(inference, inference->normed, inference->x + first * model->options.d_model, 0,
-              TLMI_LN_FINAL, rows * model->options.d_model);
+    tlmi_inference_norm(inference, inference->normed, inference->x + first * model->options.d_model,
+                        0, TLMI_LN_FINAL, rows * model->options.d_model);
     TLMI_TRY(project(inference, &output, 1, inference->normed, rows, step, false));
     if (model->options.logit_softcap != 0.0) {
         cap_job_t job = {logits, (float)model->options.logit_softcap};

@@ -14,8 +14,7 @@
 
 static bool is_linear(const tlmi_parameter_spec_t *spec)
 {
-    return spec->role == TLMI_BASE && spec->ndim == 2 && spec->part != TLMI_EMBEDDING &&
-           spec->part != TLMI_POSITIONS;
+    return spec->role == TLMI_BASE && spec->ndim == 2 && !tlmi_part_is_table(spec->part);
 }
 
 bool tlmi_module_of(tlmi_module_t *out, const tlm_model_t *model, size_t index,

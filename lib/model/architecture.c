@@ -60,6 +60,7 @@ const tlmi_model_option_t tlmi_options[] = {
     {FIELD(ffn_bias), TLMI_FLAG, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
     {FIELD(scaled_embeddings), TLMI_FLAG, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
     {FIELD(embedding_norm), TLMI_FLAG, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
+    {FIELD(value_embeddings), TLMI_FLAG, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
     {FIELD(sliding_window), TLMI_SIZE, false, TLMI_UNLESS_DEFAULT,
      .keys = {GGUF("attention.sliding_window", 0)}},
     {FIELD(window_period), TLMI_SIZE, false, TLMI_UNLESS_DEFAULT, .words = {NULL}},
@@ -164,6 +165,11 @@ static bool has_embedding_bias(const tlm_model_options_t *options)
     return options->norm_kind == TLM_KIND_OF_NORM_LAYER && options->embedding_norm;
 }
 
+static bool has_value_embeddings(const tlm_model_options_t *options)
+{
+    return options->value_embeddings;
+}
+
 static bool has_norm_biases(const tlm_model_options_t *options)
 {
     return options->norm_kind == TLM_KIND_OF_NORM_LAYER && has_norms(options);
@@ -213,6 +219,8 @@ static bool has_output(const tlm_model_options_t *options)
 #define TABLE(rows, columns)  {TLMI_DIM_##rows, TLMI_DIM_##columns}, TLMI_INIT_EMBEDDING
 #define GAINS(size)           {TLMI_DIM_##size, TLMI_DIM_NONE}, TLMI_INIT_ONES
 #define BIASES(size)          {TLMI_DIM_##size, TLMI_DIM_NONE}, TLMI_INIT_ZEROS
+#define VALUES(rows, columns) {TLMI_DIM_##rows, TLMI_DIM_##columns}, TLMI_INIT_VALUES
+#define WEIGHTS(size)         {TLMI_DIM_##size, TLMI_DIM_NONE}, TLMI_INIT_HALVES
 #define NO_BIAS               TLMI_NO_BIAS
 
 /* clang-format off */
@@ -228,6 +236,9 @@ const tlmi_part_t tlmi_parts[TLMI_NUM_PARTS] = {
         {"embedding_norm.weight", "model.embed_norm.weight", "token_embd_norm.weight"}},
     [TLMI_EMBEDDING_NORM_BIAS] = {BIASES(MODEL), TLM_PART_NORMS, has_embedding_bias, false, NO_BIAS,
         {"embedding_norm.bias", "model.embed_norm.bias", "token_embd_norm.bias"}},
+    [TLMI_VALUE_EMBEDDING] = {VALUES(VOCAB, KV), TLM_PART_EMBEDDING, has_value_embeddings, false,
+        NO_BIAS,
+        {"value_embeddings.weight", "model.value_embeddings.weight", "value_embd.weight"}},
     [TLMI_ATTN_Q] = {MATRIX(QUERY, MODEL), TLM_PART_ATTENTION, always, true, TLMI_ATTN_Q_BIAS,
         {"attn.q_proj.weight", "self_attn.q_proj.weight", "attn_q.weight"}},
     [TLMI_ATTN_K] = {MATRIX(KV, MODEL), TLM_PART_ATTENTION, always, true, TLMI_ATTN_K_BIAS,
@@ -249,6 +260,8 @@ const tlmi_part_t tlmi_parts[TLMI_NUM_PARTS] = {
         {"attn.q_norm.weight", "self_attn.q_norm.weight", "attn_q_norm.weight"}},
     [TLMI_ATTN_K_NORM] = {GAINS(K_NORM), TLM_PART_NORMS, has_head_norms, true, NO_BIAS,
         {"attn.k_norm.weight", "self_attn.k_norm.weight", "attn_k_norm.weight"}},
+    [TLMI_ATTN_VALUE_MIX] = {WEIGHTS(MIX), TLM_PART_ATTENTION, has_value_embeddings, false, NO_BIAS,
+        {"attn.value_mix.weight", "self_attn.value_mix.weight", "attn_value_mix.weight"}},
     [TLMI_LN1] = {GAINS(MODEL), TLM_PART_NORMS, has_norms, false, TLMI_LN1_BIAS,
         {"ln1.weight", "input_layernorm.weight", "attn_norm.weight"}},
     [TLMI_LN1_BIAS] = {BIASES(MODEL), TLM_PART_NORMS, has_norm_biases, false, NO_BIAS,
@@ -399,6 +412,7 @@ static void set_dims(tlmi_model_shape_t *shape, const tlm_model_options_t *optio
     const bool whole = options->qk_norm == TLM_QK_NORM_WIDTH;
     shape->dims[TLMI_DIM_Q_NORM] = whole ? shape->q_width : shape->d_head;
     shape->dims[TLMI_DIM_K_NORM] = whole ? shape->kv_width : shape->d_head;
+    shape->dims[TLMI_DIM_MIX] = 2;
 }
 
 static void place_parts(tlmi_model_shape_t *shape, const tlm_model_options_t *options)

@@ -96,6 +96,7 @@ enum {
     TLMI_POSITIONS,
     TLMI_EMBEDDING_NORM,
     TLMI_EMBEDDING_NORM_BIAS,
+    TLMI_VALUE_EMBEDDING,
     TLMI_ATTN_Q,
     TLMI_ATTN_K,
     TLMI_ATTN_V,
@@ -106,6 +107,7 @@ enum {
     TLMI_ATTN_OUTPUT_BIAS,
     TLMI_ATTN_Q_NORM,
     TLMI_ATTN_K_NORM,
+    TLMI_ATTN_VALUE_MIX,
     TLMI_LN1,
     TLMI_LN1_BIAS,
     TLMI_LN1_AFTER,
@@ -139,13 +141,16 @@ typedef enum tlmi_dim {
     TLMI_DIM_KV,     /* num_kv_heads heads */
     TLMI_DIM_Q_NORM, /* what a norm of queries covers: a head, or all */
     TLMI_DIM_K_NORM,
+    TLMI_DIM_MIX, /* of two things that are mixed */
     TLMI_NUM_DIMS
 } tlmi_dim_t;
 
 typedef enum tlmi_initial {
     TLMI_INIT_LINEAR,    /* normal, sigma^2 = 2 / (rows + columns), truncated at 3 sigma */
     TLMI_INIT_EMBEDDING, /* normal, sigma 1; as TLMI_INIT_LINEAR if tied to the output */
+    TLMI_INIT_VALUES,    /* normal, sigma 1 */
     TLMI_INIT_ONES,
+    TLMI_INIT_HALVES,
     TLMI_INIT_ZEROS
 } tlmi_initial_t;
 
@@ -165,6 +170,13 @@ extern const tlmi_part_t tlmi_parts[TLMI_NUM_PARTS];
 
 /* The text before the number of a layer, by format. */
 extern const char *const tlmi_layer_prefixes[TLMI_NUM_FORMATS];
+
+/* Whether it is a matrix whose rows are looked up, rather than one of a linear layer. */
+static inline bool tlmi_part_is_table(int32_t part)
+{
+    return tlmi_parts[part].initial == TLMI_INIT_EMBEDDING ||
+           tlmi_parts[part].initial == TLMI_INIT_VALUES;
+}
 
 static inline bool tlmi_part_is_in_block(int32_t part)
 {

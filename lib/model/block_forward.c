@@ -110,8 +110,23 @@ static tlm_status_t project(tlm_tensor_t **out, const tlm_model_t *model, int64_
     return status;
 }
 
+/* Replaces *value, of tokens whose value embeddings are `shared` (NULL: there are none), with the mix of
+ * both. */
+static tlm_status_t mix_values(tlm_tensor_t **value, const tlm_model_t *model, int64_t layer,
+                               tlm_tensor_t *shared)
+{
+    tlm_tensor_t *mixed;
+
+    if (shared == NULL)
+        return TLM_OK;
+    TLMI_TRY(tlmi_mix(&mixed, *value, shared, tlmi_model_block(model, layer, TLMI_ATTN_VALUE_MIX)));
+    tlm_tensor_free(*value);
+    *value = mixed;
+    return TLM_OK;
+}
+
 static tlm_status_t attend(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
-                           tlm_tensor_t *x)
+                           tlm_tensor_t *x, tlm_tensor_t *values)
 {
     tlm_tensor_t *query = NULL, *key = NULL, *value = NULL, *heads = NULL;
     tlmi_score_rules_t rules;
@@ -121,12 +136,16 @@ static tlm_status_t attend(tlm_tensor_t **out, const tlm_model_t *model, int64_t
     TLMI_TRY_OR(done, project(&query, model, layer, TLMI_ATTN_Q, x));
     TLMI_TRY_OR(done, project(&key, model, layer, TLMI_ATTN_K, x));
     TLMI_TRY_OR(done, project(&value, model, layer, TLMI_ATTN_V, x));
+    TLMI_TRY_OR(done, mix_values(&value, model, layer, values));
     TLMI_TRY_OR(done, norm_heads(&query, model, layer, TLMI_ATTN_Q_NORM));
     TLMI_TRY_OR(done, norm_heads(&key, model, layer, TLMI_ATTN_K_NORM));
     TLMI_TRY_OR(done, tlmi_heads_attention(&heads, "model_forward", query, key, value,
                                            (int32_t)model->options.num_heads,
                                            (int32_t)model->options.num_kv_heads, &rules, NULL));
-    status = project(out, model, layer, TLMI_ATTN_OUTPUT, heads);
+    TLMI_TRY_OR(done, project(out, model, layer, TLMI_ATTN_OUTPUT, heads));
+    if (values != NULL)
+        tlmi_tensor_drop(value); /* mixed again in backward */
+    status = TLM_OK;
 done:
     tlm_tensor_free(query);
     tlm_tensor_free(key);
@@ -170,11 +189,12 @@ done:
 }
 
 static tlm_status_t feed_forward(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
-                                 tlm_tensor_t *x)
+                                 tlm_tensor_t *x, tlm_tensor_t *values)
 {
     tlm_tensor_t *gate = NULL, *hidden = NULL;
     tlm_status_t status;
 
+    (void)values;
     TLMI_TRY_OR(done, project(&gate, model, layer, TLMI_FFN_W1, x));
     TLMI_TRY_OR(done, activate(&hidden, model, layer, gate, x));
     TLMI_TRY_OR(done, project(out, model, layer, TLMI_FFN_W2, hidden));
@@ -188,19 +208,19 @@ done:
 }
 
 typedef tlm_status_t (*layer_fn)(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
-                                 tlm_tensor_t *x);
+                                 tlm_tensor_t *x, tlm_tensor_t *values);
 
 /* Replaces *x with norm_after(x + norm_change(f(norm_before(x)))), with the norms that the sublayer
  * has. The backward pass recomputes norm_before(x). What is added to x goes only into the sum, so
  * nothing reads it afterwards. */
 static tlm_status_t run_sublayer(tlm_tensor_t **x, const tlm_model_t *model, int64_t layer,
-                                 const tlmi_sublayer_t *sublayer, layer_fn f)
+                                 tlm_tensor_t *values, const tlmi_sublayer_t *sublayer, layer_fn f)
 {
     tlm_tensor_t *input = NULL, *output = NULL, *change = NULL, *sum = NULL;
     tlm_status_t status;
 
     TLMI_TRY_OR(done, tlmi_model_norm(&input, model, *x, layer, sublayer->norm_before));
-    TLMI_TRY_OR(done, f(&output, model, layer, input));
+    TLMI_TRY_OR(done, f(&output, model, layer, input, values));
     TLMI_TRY_OR(done, tlmi_model_norm(&change, model, output, layer, sublayer->norm_change));
     TLMI_TRY_OR(done, tlm_add(&sum, *x, change));
     tlm_tensor_t *result;
@@ -219,14 +239,14 @@ done:
 }
 
 tlm_status_t tlmi_block_forward(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,
-                                tlm_tensor_t *x)
+                                tlm_tensor_t *x, tlm_tensor_t *values)
 {
     static const layer_fn layers[TLMI_NUM_SUBLAYERS] = {attend, feed_forward};
     tlm_tensor_t *state = tlm_tensor_retain(x);
     tlm_status_t status = TLM_OK;
 
     for (int32_t i = 0; i < TLMI_NUM_SUBLAYERS && status == TLM_OK; i++)
-        status = run_sublayer(&state, model, layer, &model->shape.sublayers[i], layers[i]);
+        status = run_sublayer(&state, model, layer, values, &model->shape.sublayers[i], layers[i]);
     if (status == TLM_OK)
         *y = state;
     else

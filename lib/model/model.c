@@ -175,9 +175,10 @@ static double initial_sigma(const tlm_model_t *model, const tlmi_parameter_spec_
     const tlmi_initial_t initial = tlmi_parts[spec->part].initial;
     const bool to_residual = spec->part == TLMI_ATTN_OUTPUT || spec->part == TLMI_FFN_W2;
 
-    if (initial == TLMI_INIT_ONES || initial == TLMI_INIT_ZEROS)
+    if (spec->ndim == 1)
         return 0.0;
-    if (initial == TLMI_INIT_EMBEDDING && tlmi_has_part(&model->shape, TLMI_LM_HEAD))
+    if (initial == TLMI_INIT_VALUES ||
+        (initial == TLMI_INIT_EMBEDDING && tlmi_has_part(&model->shape, TLMI_LM_HEAD)))
         return 1.0;
     const double sigma = linear_sigma(model, spec);
     if (to_residual && model->options.output_init == TLM_OUTPUT_INIT_ZERO)
@@ -195,9 +196,12 @@ static tlm_status_t parameter_init(tlm_model_t *model, size_t index)
     if (sigma > 0.0)
         return tlm_init_truncated_normal(tensor, sigma, 3.0, model->options.seed,
                                          TLMI_STREAM_INIT + index);
-    const bool ones = tlmi_parts[model->specs[index].part].initial == TLMI_INIT_ONES;
+    const tlmi_initial_t initial = tlmi_parts[model->specs[index].part].initial;
+    const float value = initial == TLMI_INIT_ONES     ? 1.0f
+                        : initial == TLMI_INIT_HALVES ? 0.5f
+                                                      : 0.0f;
     for (int64_t i = 0; i < tensor->numel; i++)
-        tlmi_floats(tensor)[i] = ones ? 1.0f : 0.0f;
+        tlmi_floats(tensor)[i] = value;
     return TLM_OK;
 }
 

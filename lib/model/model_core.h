@@ -114,13 +114,14 @@ void tlmi_rope_of(tlmi_rope_t *out, const tlm_model_options_t *options, bool win
 tlm_status_t tlmi_model_norm(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *x,
                              int64_t layer, int32_t part);
 
-/* Runs one block: y = block(x), both (batch, time, d_model). */
+/* Runs one block: y = block(x), both (batch, time, d_model). `values` are the value embeddings of its
+ * tokens (batch, time, kv_width); NULL: the model has none. */
 tlm_status_t tlmi_block_forward(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,
-                                tlm_tensor_t *x);
+                                tlm_tensor_t *x, tlm_tensor_t *values);
 
-/* Runs one block with a graph that keeps only x and runs the block again in backward. */
+/* Runs one block with a graph that keeps only x and values and runs the block again in backward. */
 tlm_status_t tlmi_block_recomputed(tlm_tensor_t **y, const tlm_model_t *model, int64_t layer,
-                                   tlm_tensor_t *x);
+                                   tlm_tensor_t *x, tlm_tensor_t *values);
 
 /* Makes a model whose parameters are zeros, for a loader to fill. */
 tlm_status_t tlmi_model_create_empty(tlm_model_t **out, const tlm_model_options_t *options);

@@ -87,23 +87,27 @@ static tlm_status_t hidden_states(tlm_tensor_t **out, const tlm_model_t *model, 
                                   int64_t batch, int64_t time)
 {
     const int64_t shape[2] = {batch, time};
-    tlm_tensor_t *id_tensor = NULL, *x = NULL;
+    tlm_tensor_t *table = tlmi_model_block(model, 0, TLMI_VALUE_EMBEDDING);
+    tlm_tensor_t *id_tensor = NULL, *x = NULL, *values = NULL;
     tlm_status_t status;
 
     TLMI_TRY_OR(done, tlm_tensor_from_data(&id_tensor, TLM_UINT32, ids, shape, 2));
     TLMI_TRY_OR(done, embed(&x, model, id_tensor));
+    if (table != NULL)
+        TLMI_TRY_OR(done, tlmi_embedding(&values, table, id_tensor));
     for (int64_t layer = 0; layer < model->options.num_layers; layer++) {
         tlm_tensor_t *y;
 
         TLMI_TRY_OR(done, tlmi_check_interrupt("model_forward"));
         if (model->checkpointing && tlm_grad_enabled())
-            TLMI_TRY_OR(done, tlmi_block_recomputed(&y, model, layer, x));
+            TLMI_TRY_OR(done, tlmi_block_recomputed(&y, model, layer, x, values));
         else
-            TLMI_TRY_OR(done, tlmi_block_forward(&y, model, layer, x));
+            TLMI_TRY_OR(done, tlmi_block_forward(&y, model, layer, x, values));
         replace(&x, y);
     }
     status = tlmi_model_norm(out, model, x, 0, TLMI_LN_FINAL);
 done:
+    tlm_tensor_free(values);
     tlm_tensor_free(x);
     tlm_tensor_free(id_tensor);
     return status;

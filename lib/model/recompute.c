@@ -8,7 +8,8 @@
 #include "model/model_core.h"
 #include "tensor/tensor_core.h"
 
-/* The inputs of the node are x, then the parameters of the block, then those of its adapters. They
+/* The inputs of the node are x, then the parameters of the block, then those of its adapters, then the
+ * values where there are some. They
  * serve as the parameters of a model of one block, with x in front. So nothing refers to the
  * caller's model, which may be freed before backward. */
 typedef struct recompute_context {
@@ -16,6 +17,7 @@ typedef struct recompute_context {
     tlmi_model_shape_t shape;
     int64_t layer;
     tlmi_drop_state_t drop;
+    bool has_values;
     bool adapted;
     tlmi_adapter_t adapters[]; /* by place among the inputs, up to the block's last parameter */
 } recompute_context_t;
@@ -28,28 +30,41 @@ static tlm_status_t detach(tlm_tensor_t **leaf, const tlm_tensor_t *x)
     return TLM_OK;
 }
 
+/* Passes on the gradient of a leaf that stood for input i, if it has one. */
+static tlm_status_t give(tlmi_node_t *node, int32_t i, const tlm_tensor_t *leaf)
+{
+    return leaf != NULL && leaf->grad != NULL ? tlmi_grad_give(node, i, leaf->grad) : TLM_OK;
+}
+
 static tlm_status_t recompute_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 {
     const recompute_context_t *context = tlmi_node_context(node);
+    const int32_t last = node->num_inputs - 1;
     tlm_model_t block = {.options = context->options,
                          .shape = context->shape,
                          .num_parameters = (size_t)node->num_inputs,
                          .parameters = node->inputs,
                          .first_layer = context->layer,
                          .drop = context->drop};
-    tlm_tensor_t *x = NULL, *y = NULL;
+    tlm_tensor_t *x = NULL, *values = NULL, *y = NULL;
 
     if (context->adapted)
         block.adapters = (tlmi_adapter_t *)(uintptr_t)context->adapters;
-    TLMI_TRY(detach(&x, node->inputs[0]));
     bool former = tlm_set_grad_enabled(true);
-    tlm_status_t status = tlmi_block_forward(&y, &block, 0, x);
+    tlm_status_t status = detach(&x, node->inputs[0]);
+    if (status == TLM_OK && context->has_values)
+        status = detach(&values, node->inputs[last]);
+    if (status == TLM_OK)
+        status = tlmi_block_forward(&y, &block, 0, x, values);
     if (status == TLM_OK)
         status = tlm_tensor_backward(y, grad_out);
     tlm_set_grad_enabled(former);
     tlm_tensor_free(y); /* frees everything that y kept alive */
-    if (status == TLM_OK && x->grad != NULL)
-        status = tlmi_grad_give(node, 0, x->grad);
+    if (status == TLM_OK)
+        status = give(node, 0, x);
+    if (status == TLM_OK)
+        status = give(node, last, values);
+    tlm_tensor_free(values);
     tlm_tensor_free(x);
     return status;
 }
@@ -69,9 +84,9 @@ static size_t place_of(tlm_tensor_t **inputs, size_t *n, tlm_tensor_t *parameter
     return (*n)++;
 }
 
-/* Lists the inputs, at most 1 + 3 block_parameters, and their adapters. Returns their number. */
+/* Lists the inputs, at most 2 + 3 block_parameters, and their adapters. Returns their number. */
 static size_t list_inputs(tlm_tensor_t **inputs, tlmi_adapter_t *adapters, const tlm_model_t *model,
-                          int64_t layer, tlm_tensor_t *x)
+                          int64_t layer, tlm_tensor_t *x, tlm_tensor_t *values)
 {
     const size_t count = model->shape.block_parameters;
     const size_t first = model->shape.front_parameters + (size_t)layer * count;
@@ -89,12 +104,15 @@ static size_t list_inputs(tlm_tensor_t **inputs, tlmi_adapter_t *adapters, const
         }
         adapters[1 + i] = adapter;
     }
+    if (values != NULL)
+        inputs[n++] = values;
     return n;
 }
 
 /* Puts the node on y. */
 static tlm_status_t record(tlm_tensor_t *y, const tlm_model_t *model, int64_t layer,
-                           tlm_tensor_t *const *inputs, size_t n, const tlmi_adapter_t *adapters)
+                           tlm_tensor_t *const *inputs, size_t n, bool has_values,
+                           const tlmi_adapter_t *adapters)
 {
     const bool adapted = model->adapters != NULL;
     const size_t bytes = adapted ? (1 + model->shape.block_parameters) * sizeof(tlmi_adapter_t) : 0;
@@ -108,6 +126,7 @@ static tlm_status_t record(tlm_tensor_t *y, const tlm_model_t *model, int64_t la
     context->shape.front_parameters = 1;
     context->layer = layer;
     context->drop = model->drop;
+    context->has_values = has_values;
     context->adapted = adapted;
     if (bytes > 0)
         memcpy(context->adapters, adapters, bytes);
@@ -115,11 +134,11 @@ static tlm_status_t record(tlm_tensor_t *y, const tlm_model_t *model, int64_t la
 }
 
 tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
-                                   tlm_tensor_t *x)
+                                   tlm_tensor_t *x, tlm_tensor_t *values)
 {
     const size_t count = model->shape.block_parameters;
     tlm_tensor_t **inputs =
-        tlmi_cached_calloc(3 * count + 1, sizeof(tlm_tensor_t *), "a block's inputs");
+        tlmi_cached_calloc(3 * count + 2, sizeof(tlm_tensor_t *), "a block's inputs");
     tlmi_adapter_t *adapters =
         tlmi_cached_calloc(count + 1, sizeof(*adapters), "a block's adapters");
     tlm_tensor_t *y = NULL;
@@ -127,13 +146,13 @@ tlm_status_t tlmi_block_recomputed(tlm_tensor_t **out, const tlm_model_t *model,
 
     if (inputs == NULL || adapters == NULL)
         goto done;
-    const size_t n = list_inputs(inputs, adapters, model, layer, x);
+    const size_t n = list_inputs(inputs, adapters, model, layer, x, values);
     const bool graph = tlmi_needs_grad(inputs, (int32_t)n);
     const bool former = tlm_set_grad_enabled(false);
-    status = tlmi_block_forward(&y, model, layer, x);
+    status = tlmi_block_forward(&y, model, layer, x, values);
     tlm_set_grad_enabled(former);
     if (status == TLM_OK && graph)
-        status = record(y, model, layer, inputs, n, adapters);
+        status = record(y, model, layer, inputs, n, values != NULL, adapters);
 done:
     tlmi_cached_free(adapters);
     tlmi_cached_free(inputs);

@@ -65,7 +65,7 @@ static tlm_status_t open_gradients(float *buffers[3], bool accumulate[3], tlm_te
 }
 
 static tlm_status_t attention_gradients(tlmi_node_t *node, tlm_tensor_t *aside[3],
-                                        const tlm_tensor_t *grad_out)
+                                        tlm_tensor_t *const rows[3], const tlm_tensor_t *grad_out)
 {
     attention_context_t *context = tlmi_node_context(node);
     tlmi_attention_t *attention = &context->attention;
@@ -79,12 +79,11 @@ static tlm_status_t attention_gradients(tlmi_node_t *node, tlm_tensor_t *aside[3
                                             accumulate[0],
                                             accumulate[1],
                                             accumulate[2]};
-    TLMI_TRY(tlmi_attention_backward(attention, &gradients,
-                                     out_heads(tlmi_floats(grad_out), attention),
-                                     out_heads(tlmi_floats(node->output), attention), context->lse,
-                                     query_heads(tlmi_floats(node->inputs[0]), attention),
-                                     key_heads(tlmi_floats(node->inputs[1]), attention),
-                                     value_heads(tlmi_floats(node->inputs[2]), attention)));
+    TLMI_TRY(tlmi_attention_backward(
+        attention, &gradients, out_heads(tlmi_floats(grad_out), attention),
+        out_heads(tlmi_floats(node->output), attention), context->lse,
+        query_heads(tlmi_floats(rows[0]), attention), key_heads(tlmi_floats(rows[1]), attention),
+        value_heads(tlmi_floats(rows[2]), attention)));
     for (int32_t i = 0; i < 3; i++)
         if (aside[i] != NULL)
             TLMI_TRY(tlmi_grad_give(node, i, aside[i]));
@@ -93,10 +92,16 @@ static tlm_status_t attention_gradients(tlmi_node_t *node, tlm_tensor_t *aside[3
 
 static tlm_status_t attention_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 {
-    tlm_tensor_t *aside[3] = {NULL, NULL, NULL};
-    tlm_status_t status = attention_gradients(node, aside, grad_out);
-    for (int32_t i = 0; i < 3; i++)
+    tlm_tensor_t *aside[3] = {NULL, NULL, NULL}, *rows[3] = {NULL, NULL, NULL};
+    tlm_status_t status = TLM_OK;
+    for (int32_t i = 0; i < 3 && status == TLM_OK; i++) /* values may have been dropped */
+        status = tlmi_contiguous(&rows[i], node->inputs[i]);
+    if (status == TLM_OK)
+        status = attention_gradients(node, aside, rows, grad_out);
+    for (int32_t i = 0; i < 3; i++) {
         tlm_tensor_free(aside[i]);
+        tlm_tensor_free(rows[i]);
+    }
     return status;
 }
 

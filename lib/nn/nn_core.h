@@ -63,6 +63,10 @@ tlm_status_t tlmi_linear_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *x, tlm_
 tlm_status_t tlmi_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_tensor_t *targets,
                                 bool may_ignore, const tlmi_loss_rules_t *rules);
 
+/* y = weights[0] a + weights[1] b, for a and b of one shape, as an op and as a loop, whose y may be a. */
+tlm_status_t tlmi_mix(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b, tlm_tensor_t *weights);
+void tlmi_mix_rows(float *y, const float *a, const float *b, const float weights[2], int64_t n);
+
 /* LayerNorm over the last dimension: (x - mean) / sqrt(variance + eps) * gain + bias. */
 tlm_status_t tlmi_layer_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *gain,
                              tlm_tensor_t *bias, float eps);

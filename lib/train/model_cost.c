@@ -60,13 +60,28 @@ static double sum_parts(const double *flops)
 static int32_t stage_of(const tlm_model_options_t *options, int32_t part)
 {
     static const int32_t stages[TLMI_NUM_PARTS] = {
-        [TLMI_LN1] = 1,         [TLMI_LN1_BIAS] = 1,    [TLMI_ATTN_Q] = 2,
-        [TLMI_ATTN_K] = 2,      [TLMI_ATTN_V] = 2,      [TLMI_ATTN_Q_BIAS] = 2,
-        [TLMI_ATTN_K_BIAS] = 2, [TLMI_ATTN_V_BIAS] = 2, [TLMI_ATTN_Q_NORM] = 2,
-        [TLMI_ATTN_K_NORM] = 2, [TLMI_ATTN_OUTPUT] = 3, [TLMI_ATTN_OUTPUT_BIAS] = 3,
-        [TLMI_LN1_AFTER] = 4,   [TLMI_LN2] = 5,         [TLMI_LN2_BIAS] = 5,
-        [TLMI_FFN_W1] = 6,      [TLMI_FFN_W3] = 6,      [TLMI_FFN_W1_BIAS] = 6,
-        [TLMI_FFN_W3_BIAS] = 6, [TLMI_FFN_W2] = 7,      [TLMI_FFN_W2_BIAS] = 7,
+        [TLMI_LN1] = 1,
+        [TLMI_LN1_BIAS] = 1,
+        [TLMI_ATTN_Q] = 2,
+        [TLMI_ATTN_K] = 2,
+        [TLMI_ATTN_V] = 2,
+        [TLMI_ATTN_Q_BIAS] = 2,
+        [TLMI_ATTN_K_BIAS] = 2,
+        [TLMI_ATTN_V_BIAS] = 2,
+        [TLMI_ATTN_Q_NORM] = 2,
+        [TLMI_ATTN_K_NORM] = 2,
+        [TLMI_ATTN_VALUE_MIX] = 2,
+        [TLMI_ATTN_OUTPUT] = 3,
+        [TLMI_ATTN_OUTPUT_BIAS] = 3,
+        [TLMI_LN1_AFTER] = 4,
+        [TLMI_LN2] = 5,
+        [TLMI_LN2_BIAS] = 5,
+        [TLMI_FFN_W1] = 6,
+        [TLMI_FFN_W3] = 6,
+        [TLMI_FFN_W1_BIAS] = 6,
+        [TLMI_FFN_W3_BIAS] = 6,
+        [TLMI_FFN_W2] = 7,
+        [TLMI_FFN_W2_BIAS] = 7,
         [TLMI_LN2_AFTER] = 8,
     };
 
@@ -80,6 +95,8 @@ static int64_t order_of(const tlm_model_t *model, const tlmi_parameter_spec_t *s
 {
     if (spec->part >= TLMI_FIRST_BEHIND)
         return INT64_MAX;
+    if (spec->part == TLMI_VALUE_EMBEDDING)
+        return 16 + stage_of(&model->options, TLMI_ATTN_VALUE_MIX);
     return tlmi_part_is_in_block(spec->part)
                ? 16 * (spec->layer + 1) + stage_of(&model->options, spec->part)
                : 0;
@@ -222,7 +239,7 @@ static bool bytes_fit(const tlm_model_options_t *options, const tlmi_model_shape
                       const tlm_cost_options_t *asked)
 {
     size_t d = (size_t)options->d_model, q = (size_t)shape->q_width, f = (size_t)options->d_ff;
-    size_t row = 12 * d + 4 * q + 6 * f + (size_t)options->num_heads; /* floats per block */
+    size_t row = 12 * d + 6 * q + 6 * f + (size_t)options->num_heads; /* floats per block */
     size_t bytes;
 
     return tlmi_mul_size(&bytes, row, (size_t)options->num_layers + 2) &&

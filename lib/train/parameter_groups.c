@@ -12,14 +12,13 @@
 
 #define NO_DECAY_ALL (TLM_NO_DECAY_NORMS | TLM_NO_DECAY_EMBEDDINGS)
 
-/* The gains of norms, and biases, are the only parameters with one dimension. */
+/* The gains of norms, biases and weights of mixed values are the parameters with one dimension. */
 static bool decays(const tlm_model_t *model, size_t parameter, uint32_t no_decay)
 {
     if (model->specs[parameter].ndim == 1)
         return (no_decay & TLM_NO_DECAY_NORMS) == 0;
     const int32_t part = model->specs[parameter].part;
-    return (part != TLMI_EMBEDDING && part != TLMI_POSITIONS) ||
-           (no_decay & TLM_NO_DECAY_EMBEDDINGS) == 0;
+    return !tlmi_part_is_table(part) || (no_decay & TLM_NO_DECAY_EMBEDDINGS) == 0;
 }
 
 /* Matrices between the embedding and the output projection: what Muon is for. */

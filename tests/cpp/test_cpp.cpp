@@ -395,6 +395,10 @@ void test_model()
                   [&] { (void)model.forward(inputs, 3, 4); }));
 
     model.set_checkpointing(true);
+    tlm_model_options_t training = TLM_MODEL_OPTIONS_INIT;
+    training.label_smoothing = 2.0;
+    EXPECT(throws(TLM_ERR_INVALID_ARGUMENT, "label_smoothing 2",
+                  [&] { model.set_training(training); }));
     tinylm::optimizer adamw = tinylm::optimizer::adamw();
     adamw.add_model(model, TLM_NO_DECAY_NORMS);
     EXPECT(adamw.num_groups() == 2 && adamw.num_parameters() == 12 &&

@@ -160,14 +160,15 @@ START_TEST(what_llama_lacks_is_refused)
     static const struct {
         const char *name;
         int32_t norm, position, ffn;
-        bool embedding_norm;
+        bool embedding_norm, value_embeddings;
     } cases[] = {
-        {"(norm)", TLM_NORM_POST, TLM_POSITION_ROPE, TLM_FFN_SWIGLU, false},
-        {"(norm)", TLM_NORM_NONE, TLM_POSITION_ROPE, TLM_FFN_SWIGLU, false},
-        {"(position)", TLM_NORM_PRE, TLM_POSITION_NONE, TLM_FFN_SWIGLU, false},
-        {"(ffn)", TLM_NORM_PRE, TLM_POSITION_ROPE, TLM_FFN_SILU, false},
-        {"(ffn)", TLM_NORM_PRE, TLM_POSITION_ROPE, TLM_FFN_RELU2, false},
-        {"(embedding_norm)", TLM_NORM_PRE, TLM_POSITION_ROPE, TLM_FFN_SWIGLU, true},
+        {"(norm)", TLM_NORM_POST, TLM_POSITION_ROPE, TLM_FFN_SWIGLU, false, false},
+        {"(norm)", TLM_NORM_NONE, TLM_POSITION_ROPE, TLM_FFN_SWIGLU, false, false},
+        {"(position)", TLM_NORM_PRE, TLM_POSITION_NONE, TLM_FFN_SWIGLU, false, false},
+        {"(ffn)", TLM_NORM_PRE, TLM_POSITION_ROPE, TLM_FFN_SILU, false, false},
+        {"(ffn)", TLM_NORM_PRE, TLM_POSITION_ROPE, TLM_FFN_RELU2, false, false},
+        {"(embedding_norm)", TLM_NORM_PRE, TLM_POSITION_ROPE, TLM_FFN_SWIGLU, true, false},
+        {"(value_embeddings)", TLM_NORM_PRE, TLM_POSITION_ROPE, TLM_FFN_SWIGLU, false, true},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -175,6 +176,7 @@ START_TEST(what_llama_lacks_is_refused)
         options.position = cases[i].position;
         options.ffn = cases[i].ffn;
         options.embedding_norm = cases[i].embedding_norm;
+        options.value_embeddings = cases[i].value_embeddings;
         model = make_model(&options);
         ASSERT_FAILS(TLM_ERR_UNSUPPORTED, cases[i].name,
                      tlm_model_save_hf(model, NULL, test_path("no"), NULL));

@@ -15,7 +15,8 @@ enum { VOCAB = 23, TIME = 6, BATCH = 2 };
 static const tlm_model_options_t tiny = SHAPE(.rope_theta = 0.0);
 static const tlm_model_options_t switched =
     SHAPE(.num_kv_heads = 1, .norm = TLM_NORM_POST, .position = TLM_POSITION_NONE,
-          .ffn = TLM_FFN_SILU, .tied_embeddings = true);
+          .ffn = TLM_FFN_SILU, .tied_embeddings = true, .value_embeddings = true,
+          .label_smoothing = 0.1);
 static bool checkpointing;
 static const uint32_t inputs[BATCH * TIME] = {1, 5, 9, 2, 22, 0, 3, 4, 8, 8, 17, 11};
 static const uint32_t targets[BATCH * TIME] = {5, 9, 2, 22, 0, 7, 4, 8, 8, 17, 11, 20};
@@ -140,6 +141,8 @@ static tlm_status_t switched_training(void)
     tlm_status_t status;
 
     TRY(make_training(&trained, &stepper, &switched));
+    TRY(step_once(trained, stepper));
+    TRY(tlm_model_set_checkpointing(trained, true));
     TRY(step_once(trained, stepper));
     TRY(tlm_checkpoint_save(trained, stepper, 1, path_of("switched")));
     TRY(tlm_checkpoint_load(NULL, trained, stepper, path_of("switched")));

@@ -84,6 +84,10 @@ static const tlm_model_options_t reference_shapes[] = {
                     .scaled_embeddings = true, .tied_embeddings = true),
     REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .z_loss = 0.02, .label_smoothing = 0.2,
                     .logit_softcap = 3.0),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .value_embeddings = true),
+    REFERENCE_SHAPE(.d_model = 12, .num_heads = 4, .num_kv_heads = 2, .head_dim = 6,
+                    .value_embeddings = true, .attention_bias = TLM_ATTENTION_BIAS_QKV,
+                    .qk_norm = TLM_QK_NORM_HEADS, .norm = TLM_NORM_POST, .tied_embeddings = true),
 };
 enum { REFERENCE_NUM_SHAPES = sizeof(reference_shapes) / sizeof(reference_shapes[0]) };
 
@@ -328,9 +332,20 @@ static inline double reference_activation(double x, int32_t ffn)
                                                        : x / (1.0 + exp(-x));
 }
 
-/* The attention sublayer of x (time, d). */
+/* The values v (kv) of a token, mixed with its value embedding where there is one. */
+static inline void reference_mix(double *v, const reference_t *reference, int64_t layer, int64_t kv,
+                                 uint32_t id)
+{
+    const double *table = reference_find(reference, "value_embeddings.weight");
+    const double *mix = reference_block(reference, layer, "attn.value_mix");
+
+    for (int64_t i = 0; i < kv && table != NULL; i++)
+        v[i] = mix[0] * v[i] + mix[1] * table[id * kv + i];
+}
+
+/* The attention sublayer of x (time, d), of these ids. */
 static inline void reference_attention(double *x, const reference_t *reference, int64_t layer,
-                                       int64_t time)
+                                       const uint32_t *ids, int64_t time)
 {
     const tlm_model_options_t *options = &reference->options;
     const int64_t d = options->d_model, heads = options->num_heads;
@@ -346,6 +361,7 @@ static inline void reference_attention(double *x, const reference_t *reference, 
         reference_project(q + t * width, reference, layer, "attn.q_proj", h + t * d, width, d);
         reference_project(k + t * kv, reference, layer, "attn.k_proj", h + t * d, kv, d);
         reference_project(v + t * kv, reference, layer, "attn.v_proj", h + t * d, kv, d);
+        reference_mix(v + t * kv, reference, layer, kv, ids[t]);
         if (options->qk_norm != TLM_QK_NORM_NONE) {
             reference_norm_heads(q + t * width, reference, layer, "attn.q_norm", heads);
             reference_norm_heads(k + t * kv, reference, layer, "attn.k_norm", kv / d_head);
@@ -426,7 +442,7 @@ static inline void reference_logits(double *logits, const reference_t *reference
         reference_any_norm(x + t * d, x + t * d, reference_find(reference, "embedding_norm.weight"),
                            reference_find(reference, "embedding_norm.bias"), reference);
     for (int64_t layer = 0; layer < reference->options.num_layers; layer++) {
-        reference_attention(x, reference, layer, time);
+        reference_attention(x, reference, layer, ids, time);
         for (int64_t t = 0; t < time; t++)
             reference_feed_forward(x + t * d, reference, layer);
     }

@@ -8,7 +8,7 @@ typedef struct setting {
     int64_t vocab_size, time, d_model, layers, heads, kv_heads, batch;
     int64_t head_dim;
     int32_t norm, position, ffn, qk_norm, optimizer;
-    bool tied, checkpointing;
+    bool tied, checkpointing, values;
     int32_t weights;     /* of a model that is opened for inference; 0: none is */
     const char *frozen;  /* NULL: nothing */
     const char *targets; /* of adapters; NULL: none */
@@ -85,6 +85,30 @@ static const setting_t settings[] = {
      .head_dim = 40,
      .batch = 3,
      .qk_norm = TLM_QK_NORM_HEADS},
+    {.vocab_size = 500,
+     .time = 128,
+     .d_model = 96,
+     .layers = 3,
+     .heads = 4,
+     .kv_heads = 2,
+     .batch = 3,
+     .values = true},
+    {.vocab_size = 500,
+     .time = 128,
+     .d_model = 96,
+     .layers = 4,
+     .heads = 4,
+     .batch = 3,
+     .values = true,
+     .checkpointing = true},
+    {.vocab_size = 500,
+     .time = 128,
+     .d_model = 96,
+     .layers = 3,
+     .heads = 4,
+     .batch = 3,
+     .values = true,
+     .frozen = "token_embeddings.*,layers.0.*,layers.1.*,lm_head.*"},
     {.vocab_size = 1000,
      .time = 128,
      .d_model = 128,

@@ -69,6 +69,7 @@ static tlm_model_options_t model_options(const setting_t *s)
     options.head_dim = s->head_dim;
     options.qk_norm = s->qk_norm;
     options.tied_embeddings = s->tied;
+    options.value_embeddings = s->values;
     return options;
 }
 

@@ -46,11 +46,13 @@ class Model(_Handle):
                rope_magnitude: float = 0.0, scaled_embeddings: bool = False, norm_kind: str = "rms",
                query_scalar: float = 0.0, attention_softcap: float = 0.0,
                logit_softcap: float = 0.0, embedding_norm: bool = False,
-               output_init: str = "linear", base_width: int = 0) -> Model:
+               output_init: str = "linear", base_width: int = 0, value_embeddings: bool = False,
+               z_loss: float = 0.0, label_smoothing: float = 0.0) -> Model:
         """With fresh parameters. norm: "pre", "post", "none", "after" or "both"; position: "rope",
         "none" or "learned"; ffn: "swiglu", "silu", "geglu", "gelu" or "relu2"; qk_norm: "none", "heads" or
         "width"; attention_bias: "none", "qkv" or "all"; rope_scaling: "none", "linear", "dynamic",
-        "llama3" or "yarn"; norm_kind: "rms" or "layer"; output_init: "linear", "zero" or "depth"; for the rest 0 is the library's default."""
+        "llama3" or "yarn"; norm_kind: "rms" or "layer"; output_init: "linear", "zero" or "depth"; for the rest 0 is the library's default.
+        z_loss and label_smoothing count only in training: see set_training."""
         options = _model_options(
             vocab_size=vocab_size, context_length=context_length, d_model=d_model, num_layers=num_layers,
             num_heads=num_heads, d_ff=d_ff, rope_theta=rope_theta, seed=seed, num_kv_heads=num_kv_heads,
@@ -63,7 +65,8 @@ class Model(_Handle):
             rope_magnitude=rope_magnitude, scaled_embeddings=scaled_embeddings, norm_kind=norm_kind,
             query_scalar=query_scalar, attention_softcap=attention_softcap,
             logit_softcap=logit_softcap, embedding_norm=embedding_norm, output_init=output_init,
-            base_width=base_width)
+            base_width=base_width, value_embeddings=value_embeddings, z_loss=z_loss,
+            label_smoothing=label_smoothing)
         handle = c_void_p()
         _lib.tlm_model_create(byref(handle), byref(options))
         return cls._wrap(handle)
@@ -188,6 +191,13 @@ class Model(_Handle):
     def set_checkpointing(self, enabled: bool) -> None:
         """Activation checkpointing: less memory, a third more time, the same bits."""
         _lib.tlm_model_set_checkpointing(self._handle, enabled)
+
+    def set_training(self, z_loss: float = 0.0, label_smoothing: float = 0.0) -> None:
+        """How the model is trained from now on. z_loss: weight of the squared logsumexp of the logits in the
+        loss; label_smoothing: share of the target that is spread over all tokens. Neither counts under
+        no_grad(), nor in evaluations."""
+        options = _model_options(z_loss=z_loss, label_smoothing=label_smoothing)
+        _lib.tlm_model_set_training(self._handle, byref(options))
 
     def freeze(self, patterns: str) -> None:
         """Parameters whose names fit one of the patterns ("layers.0.*", separated by commas) get no

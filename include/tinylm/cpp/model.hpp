@@ -175,6 +175,11 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
     {
         check(tlm_model_set_checkpointing(get(), enabled));
     }
+    /** Takes over those of the options that count only in training. */
+    void set_training(const tlm_model_options_t &options)
+    {
+        check(tlm_model_set_training(get(), &options));
+    }
     /** Freezes the parameters that the patterns fit, or trains them again. */
     void set_frozen(const std::string &patterns, bool frozen = true)
     {

@@ -33,7 +33,7 @@ typedef struct training {
     const char *resumed;       /* the checkpoint; NULL: none */
     uint64_t last;             /* step of this run */
     /* Since the last line of progress, and since the run began. */
-    double loss_sum, seconds, waited;
+    double loss_sum, seconds, waited, sums, gathers, overlap;
     uint64_t summed, done, tokens;
 } training_t;
 
@@ -168,6 +168,17 @@ static void release_signals(void)
     signal(SIGTERM, SIG_DFL);
 }
 
+/* How the time of rank 0 was spent, in percent: waiting, mostly for sums of gradients and for the
+ * parameters of other ranks, and exchanging while it computed. */
+static void print_communication(const training_t *training)
+{
+    const double percent = 100.0 / training->seconds;
+
+    printf("  communication %.0f%%: sums %.0f%%, parameters %.0f%%; beside backward %.0f%%",
+           percent * training->waited, percent * training->sums, percent * training->gathers,
+           percent * training->overlap);
+}
+
 static void print_progress(training_t *training, const tlm_train_step_t *step)
 {
     double step_seconds = training->seconds / (double)training->done;
@@ -182,7 +193,7 @@ static void print_progress(training_t *training, const tlm_train_step_t *step)
         printf("%.0f:%02.0f h", floor(left / 3600.0), floor(fmod(left, 3600.0) / 60.0));
     printf("  MFU %.0f%%", 100.0 * step->utilization * step->seconds / step_seconds);
     if (training->ranks != NULL)
-        printf("  communication %.0f%%", 100.0 * training->waited / training->seconds);
+        print_communication(training);
     putchar('\n');
     fflush(stdout);
     training->loss_sum = 0.0;
@@ -196,6 +207,9 @@ static int32_t on_step(void *user, const tlm_train_step_t *step)
     training->loss_sum += step->loss;
     training->seconds += step->seconds;
     training->waited += step->communication_seconds;
+    training->sums += step->reduce_scatter_seconds;
+    training->gathers += step->gather_seconds;
+    training->overlap += step->overlap_seconds;
     training->tokens = step->tokens;
     training->summed++;
     training->done++;

@@ -21,7 +21,7 @@ tlm_communicator_t *ranks_join(char **argv)
     int provided;
 
     (void)argv;
-    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS)
         cli_fail("--mpi: MPI_Init_thread failed");
     atexit(end_all);
     cli_check(tlm_communicator_create_mpi(&communicator, MPI_COMM_WORLD, 0.0));

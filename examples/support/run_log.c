@@ -26,6 +26,12 @@ enum {
     PROCESSOR_SECONDS,
     VALIDATION_LOSS,
     PERPLEXITY,
+    COMPUTE, /* this one and what follows: of runs on several ranks */
+    REDUCE_SCATTER,
+    UPDATE,
+    GATHER,
+    COMMUNICATION,
+    OVERLAP,
     NUM_COLUMNS
 };
 
@@ -40,6 +46,12 @@ static const struct {
     [PROCESSOR_SECONDS] = {"processor_seconds", "speed/processor_seconds"},
     [VALIDATION_LOSS] = {"validation_loss", "loss/validation"},
     [PERPLEXITY] = {"perplexity", "perplexity"},
+    [COMPUTE] = {"compute_seconds", "ranks/compute_seconds"},
+    [REDUCE_SCATTER] = {"reduce_scatter_seconds", "ranks/reduce_scatter_seconds"},
+    [UPDATE] = {"update_seconds", "ranks/update_seconds"},
+    [GATHER] = {"gather_seconds", "ranks/gather_seconds"},
+    [COMMUNICATION] = {"communication_seconds", "ranks/communication_seconds"},
+    [OVERLAP] = {"overlap_seconds", "ranks/overlap_seconds"},
 };
 
 typedef struct row {
@@ -158,6 +170,14 @@ void run_log_step(run_log_t *log, const tlm_train_step_t *step)
     if (step->utilization > 0.0)
         set(&row, UTILIZATION, step->utilization);
     set(&row, PROCESSOR_SECONDS, processor_seconds() - log->mark);
+    if (step->communication_seconds > 0.0) {
+        set(&row, COMPUTE, step->compute_seconds);
+        set(&row, REDUCE_SCATTER, step->reduce_scatter_seconds);
+        set(&row, UPDATE, step->update_seconds);
+        set(&row, GATHER, step->gather_seconds);
+        set(&row, COMMUNICATION, step->communication_seconds);
+        set(&row, OVERLAP, step->overlap_seconds);
+    }
     write_row(log, &row);
     log->mark = processor_seconds();
 }

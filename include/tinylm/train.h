@@ -110,8 +110,18 @@ typedef struct tlm_train_step {
     double tokens_per_second;
     /** Share of peak_flops that the model's matrix products used (MFU); 0 if unknown. */
     double utilization;
-    /** Part of `seconds` that this rank spent in the communicator, waiting included. */
+    /** Part of `seconds` that this rank did nothing but wait for the communicator. */
     double communication_seconds;
+    /** Parts of `seconds`: forward and backward of this rank's batches; */
+    double compute_seconds;
+    /** after that, until all gradients were summed over the ranks; */
+    double reduce_scatter_seconds;
+    /** the norm, clipping, the optimizer, and what little else the ranks exchange; */
+    double update_seconds;
+    /** until this rank had the parameters of all others. */
+    double gather_seconds;
+    /** Time in the communicator while backward ran, which is not in communication_seconds. */
+    double overlap_seconds;
 } tlm_train_step_t;
 
 #define TLM_TRAIN_STEP_INIT TLM_SIZED(tlm_train_step_t)

@@ -336,13 +336,15 @@ tlm_status_t tlm_communicator_broadcast(void *data, size_t bytes, tlm_communicat
     return broadcast(communicator, "communicator_broadcast", data, bytes, root);
 }
 
-/* Sums into rank 0 along a binomial tree, and broadcasts. */
+enum { REDUCED_AT_ONCE = 1024 }; /* values, received on the stack */
+
+/* Sums at most REDUCED_AT_ONCE values into rank 0 along a binomial tree, and broadcasts. */
 static tlm_status_t tree_reduce(tlm_communicator_t *communicator, const char *function,
                                 float *values, size_t n)
 {
     const int64_t ranks = communicator->engine.num_ranks, rank = communicator->engine.rank;
     const size_t bytes = n * sizeof(float);
-    float received[1024];
+    float received[REDUCED_AT_ONCE];
 
     for (int64_t step = 1; step < ranks; step *= 2) {
         if (rank % (2 * step) == step)
@@ -376,9 +378,9 @@ tlm_status_t tlm_communicator_all_reduce(float *values, size_t n, tlm_communicat
         engine_call_t call = begin_call();
         return end_call(communicator, name, call, engine->all_reduce(engine->user, values, n));
     }
-    for (size_t first = 0; first < n; first += 1024)
-        TLMI_TRY(
-            tree_reduce(communicator, name, values + first, n - first < 1024 ? n - first : 1024));
+    for (size_t first = 0; first < n; first += REDUCED_AT_ONCE)
+        TLMI_TRY(tree_reduce(communicator, name, values + first,
+                             n - first < REDUCED_AT_ONCE ? n - first : REDUCED_AT_ONCE));
     return TLM_OK;
 }
 

@@ -142,6 +142,7 @@ static tlm_status_t join(tlm_communicator_t **out, group_t *group, int32_t rank)
     options.user = member;
     options.exchange = exchange;
     options.release = leave;
+    options.any_thread = true;
     tlm_status_t status = tlm_communicator_create(out, &options);
     if (status != TLM_OK)
         tlmi_free(member);

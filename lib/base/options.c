@@ -43,8 +43,9 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
     [TLMI_CHECKPOINT_OPTIONS] = STRUCT(tlm_checkpoint_options_t, TLM_CHECKPOINT_OPTIONS_INIT,
                                        BOOLEAN(tlm_checkpoint_options_t, has_validation_loss),
                                        RESERVED(tlm_checkpoint_options_t, reserved)),
-    [TLMI_COMMUNICATOR_OPTIONS] =
-        STRUCT(tlm_communicator_options_t, TLM_COMMUNICATOR_OPTIONS_INIT, NOTHING_LIMITED),
+    [TLMI_COMMUNICATOR_OPTIONS] = STRUCT(tlm_communicator_options_t, TLM_COMMUNICATOR_OPTIONS_INIT,
+                                         BOOLEAN(tlm_communicator_options_t, any_thread),
+                                         RESERVED(tlm_communicator_options_t, reserved)),
     [TLMI_COST] = STRUCT(tlm_cost_t, TLM_COST_INIT, NOTHING_LIMITED),
     [TLMI_COST_OPTIONS] =
         STRUCT(tlm_cost_options_t, TLM_COST_OPTIONS_INIT,

@@ -4,6 +4,7 @@
 #include "tinylm/mpi.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ typedef struct engine {
     MPI_Comm comm;
     int rank, num_ranks;
     double timeout;
+    pthread_t owner;       /* the thread that created it; the others compute when this one calls */
     int *counts, *offsets; /* (num_ranks) */
 } engine_t;
 
@@ -58,11 +60,12 @@ static void drop(MPI_Request *requests, int n, int is_collective)
         }
 }
 
-/* Waits for at most MAX_REQUESTS. */
+/* Waits for at most MAX_REQUESTS. Beside a thread that computes, it sleeps at once. */
 static tlm_status_t wait_for(engine_t *engine, const char *what, MPI_Request *requests, int n,
                              int is_collective)
 {
     const double begin = seconds();
+    const double yields = pthread_equal(pthread_self(), engine->owner) ? YIELD_SECONDS : 0.0;
     const struct timespec pause = {0, SLEEP_NANOSEC};
     MPI_Status statuses[MAX_REQUESTS]; /* unread, but MPICH's constant for none alarms compilers */
 
@@ -81,7 +84,7 @@ static tlm_status_t wait_for(engine_t *engine, const char *what, MPI_Request *re
                      (long)engine->timeout);
             return tlm_set_error(TLM_ERR_IO, message);
         }
-        if (waited < YIELD_SECONDS)
+        if (waited < yields)
             (void)sched_yield();
         else
             (void)nanosleep(&pause, NULL);
@@ -284,6 +287,7 @@ static tlm_status_t engine_init(engine_t *engine, MPI_Comm comm, double timeout)
     if (error != MPI_SUCCESS)
         return fail_mpi("communicator_create_mpi", error);
     engine->timeout = timeout == 0.0 ? DEFAULT_TIMEOUT : timeout;
+    engine->owner = pthread_self();
     engine->counts = calloc((size_t)engine->num_ranks, sizeof(int));
     engine->offsets = calloc((size_t)engine->num_ranks, sizeof(int));
     if (engine->counts == NULL || engine->offsets == NULL)
@@ -304,6 +308,7 @@ tlm_status_t tlm_communicator_create_mpi(tlm_communicator_t **out, MPI_Comm comm
         return tlm_set_error(TLM_ERR_OUT_OF_MEMORY,
                              "communicator_create_mpi: out of memory for a communicator");
     engine->comm = MPI_COMM_NULL;
+    int level = MPI_THREAD_SINGLE;
     tlm_communicator_options_t options = TLM_COMMUNICATOR_OPTIONS_INIT;
     status = engine_init(engine, comm, timeout_seconds);
     if (status == TLM_OK) {
@@ -315,6 +320,8 @@ tlm_status_t tlm_communicator_create_mpi(tlm_communicator_t **out, MPI_Comm comm
         options.broadcast = broadcast;
         options.all_reduce = all_reduce;
         options.release = release;
+        options.any_thread =
+            MPI_Query_thread(&level) == MPI_SUCCESS && level >= MPI_THREAD_SERIALIZED;
         status = tlm_communicator_create(out, &options);
     }
     if (status != TLM_OK)

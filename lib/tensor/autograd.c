@@ -262,6 +262,7 @@ typedef struct walk {
     tlm_tensor_t **tensors;
     size_t count;
     size_t capacity;
+    const tlmi_leaf_watch_t *watch; /* or NULL */
 } walk_t;
 
 static tlm_status_t walk_push(walk_t *walk, tlm_tensor_t *tensor)
@@ -281,8 +282,15 @@ static tlm_status_t walk_push(walk_t *walk, tlm_tensor_t *tensor)
     return TLM_OK;
 }
 
+/* Whether the walk is to tell when the gradient of an input is final. */
+static bool is_watched(const walk_t *walk, const tlm_tensor_t *input)
+{
+    return walk->watch != NULL && input != NULL && input->node == NULL && input->requires_grad;
+}
+
 /* Finds all recorded results from `root` down and counts their users in node->pending (root has one
- * more). Fails, before any gradient has changed, if backward cannot run. */
+ * more), and those of watched leaves. Fails, before any gradient has changed, if backward cannot
+ * run. */
 static tlm_status_t find_tensors(walk_t *walk, tlm_tensor_t *root)
 {
     TLMI_TRY(walk_push(walk, root));
@@ -296,6 +304,8 @@ static tlm_status_t find_tensors(walk_t *walk, tlm_tensor_t *root)
         TLMI_TRY(check_saved(node));
         for (int32_t j = 0; j < node->num_inputs; j++) {
             tlm_tensor_t *input = node->inputs[j];
+            if (is_watched(walk, input))
+                input->pending++;
             if (input == NULL || input->node == NULL)
                 continue;
             if (input->node->pending == 0)
@@ -310,7 +320,12 @@ static tlm_status_t find_tensors(walk_t *walk, tlm_tensor_t *root)
 static void forget_tensors(walk_t *walk)
 {
     for (size_t i = 0; i < walk->count; i++) {
-        walk->tensors[i]->node->pending = 0;
+        tlmi_node_t *node = walk->tensors[i]->node;
+
+        node->pending = 0;
+        for (int32_t j = 0; j < node->num_inputs; j++)
+            if (is_watched(walk, node->inputs[j]))
+                node->inputs[j]->pending = 0;
         tlm_tensor_free(walk->tensors[i]);
     }
     walk->count = 0;
@@ -318,7 +333,7 @@ static void forget_tensors(walk_t *walk)
 
 /* Runs the op's backward, unless the result has no gradient (an op may find that an input gets
  * none), and frees what the node held. Inputs whose users have all run are pushed on the stack,
- * which has room for every tensor. */
+ * which has room for every tensor; if they are leaves, the watch is told. */
 static tlm_status_t run_node(walk_t *ready, tlm_tensor_t *tensor, tlm_status_t status)
 {
     tlmi_node_t *node = tensor->node;
@@ -331,6 +346,8 @@ static tlm_status_t run_node(walk_t *ready, tlm_tensor_t *tensor, tlm_status_t s
     tlm_tensor_free(grad);
     for (int32_t i = 0; i < node->num_inputs; i++) {
         tlm_tensor_t *input = node->inputs[i];
+        if (is_watched(ready, input) && --input->pending == 0 && status == TLM_OK)
+            ready->watch->is_final(ready->watch->user, input);
         if (input == NULL || input->node == NULL)
             continue;
         if (--input->node->pending == 0)
@@ -398,6 +415,12 @@ static tlm_status_t seed_gradient(tlm_tensor_t **out, const tlm_tensor_t *tensor
 
 tlm_status_t tlm_tensor_backward(tlm_tensor_t *tensor, const tlm_tensor_t *gradient)
 {
+    return tlmi_tensor_backward(tensor, gradient, NULL);
+}
+
+tlm_status_t tlmi_tensor_backward(tlm_tensor_t *tensor, const tlm_tensor_t *gradient,
+                                  const tlmi_leaf_watch_t *watch)
+{
     TLMI_TRY(check_backward(tensor, gradient));
     tlm_tensor_t *seed;
     TLMI_TRY(seed_gradient(&seed, tensor, gradient));
@@ -407,7 +430,7 @@ tlm_status_t tlm_tensor_backward(tlm_tensor_t *tensor, const tlm_tensor_t *gradi
         return leaf_status;
     }
 
-    walk_t walk = {0};
+    walk_t walk = {.watch = watch};
     tlm_status_t status = find_tensors(&walk, tensor);
     if (status == TLM_OK) {
         /* From here on the graph itself keeps its tensors alive, so the list can serve as the

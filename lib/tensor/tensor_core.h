@@ -36,6 +36,7 @@ struct tlm_tensor {
     bool requires_grad; /* of a leaf, or of a result with a leaf below it that does */
     tlm_tensor_t *grad; /* contiguous, owned */
     tlmi_node_t *node;  /* the op whose result it is, owned; NULL for leaves */
+    uint32_t pending; /* of a leaf, during a backward that is watched: ops still to give to grad */
 };
 
 /* Checks the type and shape of a tensor before it is created and counts its elements. If a size is
@@ -298,5 +299,21 @@ tlm_status_t tlmi_grad_give(tlmi_node_t *node, int32_t input, tlm_tensor_t *grad
 /* The same for an input that was broadcast to the gradient's shape: the gradient is summed over the
  * repeated places. */
 tlm_status_t tlmi_grad_give_summed(tlmi_node_t *node, int32_t input, tlm_tensor_t *gradient);
+
+/* ---- Backward that tells which gradients are final --------------------------------------- */
+
+/* Told of each leaf below the result that requires a gradient, once no op is left that could give
+ * to it; on backward's thread. It may take the gradient, or change it. After a failure it is told
+ * no more. */
+typedef struct tlmi_leaf_watch {
+    void (*is_final)(void *user, tlm_tensor_t *leaf);
+    void *user;
+} tlmi_leaf_watch_t;
+
+/* tlm_tensor_backward with a watch, or NULL. Nothing else may go back to the same leaves at the same
+ * time. A backward that an op runs within its own is not watched: its leaves are final when the op
+ * is done. */
+tlm_status_t tlmi_tensor_backward(tlm_tensor_t *tensor, const tlm_tensor_t *gradient,
+                                  const tlmi_leaf_watch_t *watch);
 
 #endif

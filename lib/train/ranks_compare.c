@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/buffer_cache.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -183,45 +182,6 @@ tlm_status_t tlmi_ranks_compare_state(const tlm_trainer_t *trainer, const char *
 }
 
 /* ---- During a step ---------------------------------------------------------------------- */
-
-/* Makes gradients that another rank has, and this one lacks since none of its targets counted. They
- * are -0, which changes no sum by a bit. */
-static tlm_status_t make_missing(const tlmi_division_t *division, const uint8_t *exist)
-{
-    const size_t n = division->n, all = (size_t)division->num_ranks * n;
-
-    for (size_t i = 0; i < all; i++) {
-        tlm_tensor_t *tensor = division->tensors[i % n], *gradient;
-
-        if (exist[i] == 0 || tensor->grad != NULL)
-            continue;
-        TLMI_TRY(tlmi_tensor_new(&gradient, TLM_FLOAT32, tensor->shape, tensor->ndim));
-        for (int64_t j = 0; j < tensor->numel; j++)
-            tlmi_floats(gradient)[j] = -0.0f;
-        tensor->grad = gradient;
-    }
-    return TLM_OK;
-}
-
-tlm_status_t tlmi_ranks_complete_gradients(const tlm_trainer_t *trainer)
-{
-    tlm_communicator_t *communicator = trainer->communicator;
-    const tlmi_division_t *division = trainer->division;
-    const size_t n = division->n, ranks = (size_t)division->num_ranks;
-    uint8_t *exist = tlmi_cached_alloc(ranks, n, "the gradients of all ranks");
-    tlm_status_t status = exist == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK;
-
-    TLMI_TRY_OR(done, tlmi_agree(communicator, "trainer_step", status));
-    uint8_t *own = exist + (size_t)division->rank * n;
-    for (size_t i = 0; i < n; i++)
-        own[i] = division->tensors[i]->grad != NULL;
-    TLMI_TRY_OR(done, tlmi_all_gather_equal(communicator, "trainer_step", own, exist, n));
-    if (memcmp(exist, exist + n, (ranks - 1) * n) != 0) /* all ranks see that they differ */
-        status = tlmi_agree(communicator, "trainer_step", make_missing(division, exist));
-done:
-    tlmi_cached_free(exist);
-    return status;
-}
 
 tlm_status_t tlmi_ranks_gather_losses(double *losses, const tlm_trainer_t *trainer)
 {

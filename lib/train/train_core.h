@@ -4,10 +4,12 @@
 
 #include "base/communicator.h"
 #include "optim/optimizer_core.h"
+#include "tensor/tensor_core.h"
 #include "tinylm/train.h"
 #include "tinylm/model.h"
 
 typedef struct tlmi_division tlmi_division_t;
+typedef struct tlmi_gradient_sums tlmi_gradient_sums_t;
 
 struct tlm_trainer {
     tlm_trainer_options_t options; /* the strings are the trainer's own */
@@ -18,6 +20,7 @@ struct tlm_trainer {
     int64_t rows, context;            /* of a batch */
     tlm_communicator_t *communicator; /* NULL: this process is alone */
     tlmi_division_t *division;        /* of parameters among the ranks; NULL if alone */
+    tlmi_gradient_sums_t *sums;       /* over the ranks; NULL if alone */
     uint64_t first, count;            /* the batches of a step that are this rank's */
     double step_flops;                /* of the model's matrix products */
     uint64_t step;                    /* steps done */
@@ -61,8 +64,13 @@ tlm_status_t tlmi_check_finite(const char *where, const tlm_model_t *model);
 
 /* ---- Gradients of several micro-batches ------------------------------------------------- */
 
-/* Adds the gradient of a micro-batch to the tensors' gradients, which do not exist before. */
-typedef tlm_status_t (*tlmi_micro_batch_fn)(void *user, uint64_t number);
+/* Gradients of micro-batches that wait for those of the others. */
+typedef struct tlmi_kept_gradients tlmi_kept_gradients_t;
+
+/* Adds the gradient of a micro-batch to the tensors' gradients, which do not exist before. With the
+ * last one, `kept` is what completes the sum. */
+typedef tlm_status_t (*tlmi_micro_batch_fn)(void *user, uint64_t number,
+                                            const tlmi_kept_gradients_t *kept);
 
 /* Computes the gradients of micro-batches first .. first + count - 1, count >= 1, and sums them along
  * a tree that depends on `count` only. The n tensors have no gradients before. While it runs, at most
@@ -70,13 +78,16 @@ typedef tlm_status_t (*tlmi_micro_batch_fn)(void *user, uint64_t number);
 tlm_status_t tlmi_sum_gradients(tlm_tensor_t *const *tensors, size_t n, uint64_t first,
                                 uint64_t count, tlmi_micro_batch_fn compute, void *user);
 
-/* sum += other, on all threads. */
-void tlmi_add_floats(float *sum, const float *other, int64_t n);
+/* In the last micro-batch: completes the sum of tensor `number`, whose own gradient is final, at once.
+ * Afterwards tlmi_sum_gradients leaves it alone. */
+void tlmi_add_kept_gradients(tlm_tensor_t *tensor, size_t number,
+                             const tlmi_kept_gradients_t *kept);
 
 /* ---- Ranks ------------------------------------------------------------------------------ */
 
 /* The trained parameters, one after another in the model's order, are one row of elements that is cut
- * in as many segments as there are ranks. Each rank updates its segment and keeps the states of it. */
+ * in chunks, and these in as many segments as there are ranks. Each rank updates its segments and
+ * keeps the states of them. */
 
 /* Divides the parameters that are trained, and the states of their optimizer. Collective. */
 tlm_status_t tlmi_division_create(tlmi_division_t **out, tlm_communicator_t *communicator,
@@ -88,18 +99,30 @@ void tlmi_division_free(tlmi_division_t *division);
 tlm_status_t tlmi_division_check(const char *function, const tlmi_division_t *division,
                                  tlm_tensor_t *const *trained, size_t n);
 
-/* Sums the gradients of all ranks: each has the sums in its segment, and leftovers elsewhere. */
-tlm_status_t tlmi_division_sum(tlmi_division_t *division);
-
 /* The sum of squares of the summed gradients, with the bits that tlmi_gradient_sum_squares has on one
  * rank; it may be infinite or NaN. */
 tlm_status_t tlmi_division_sum_squares(double *out, const tlmi_division_t *division);
 
-/* Scales the gradients in this rank's segment. */
+/* Scales the gradients in this rank's segments. */
 void tlmi_division_scale(const tlmi_division_t *division, float factor);
 
 /* Gives all ranks the parameters of all segments. */
 tlm_status_t tlmi_division_share(tlmi_division_t *division);
+
+/* Sums of gradients over the ranks, at best while backward runs. */
+tlm_status_t tlmi_gradient_sums_create(tlmi_gradient_sums_t **out, tlmi_division_t *division);
+void tlmi_gradient_sums_free(tlmi_gradient_sums_t *sums);
+
+/* Prepares the watch with which the last micro-batch of a step goes back; `kept` completes its
+ * gradients. */
+void tlmi_gradient_sums_watch(tlmi_leaf_watch_t *watch, tlmi_gradient_sums_t *sums,
+                              const tlmi_kept_gradients_t *kept);
+
+/* Ends each step, whether there was such a micro-batch or not: each rank has the sums of all gradients
+ * in its segments, and leftovers elsewhere. Fails on all ranks if `status`, of this rank's work,
+ * fails on one. *overlap gets the seconds spent in the communicator while backward ran. */
+tlm_status_t tlmi_gradient_sums_end(double *overlap, tlmi_gradient_sums_t *sums,
+                                    tlm_status_t status);
 
 /* Where rank 0 reads whole states, and what the others do meanwhile: they answer until rank 0 calls
  * tlmi_division_end with the status of what it did, which becomes that of all. */
@@ -107,9 +130,6 @@ tlm_status_t tlmi_division_read_state(void *division, const float **values, size
                                       size_t state);
 tlm_status_t tlmi_division_answer(tlmi_division_t *division);
 tlm_status_t tlmi_division_end(tlmi_division_t *division, tlm_status_t status);
-
-/* Gives all ranks gradients of the same parameters: zeros where only others have some. */
-tlm_status_t tlmi_ranks_complete_gradients(const tlm_trainer_t *trainer);
 
 /* Fills in the losses of the other ranks' batches. */
 tlm_status_t tlmi_ranks_gather_losses(double *losses, const tlm_trainer_t *trainer);

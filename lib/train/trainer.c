@@ -142,7 +142,7 @@ static tlm_status_t divide(tlm_trainer_t *trainer)
         tlmi_division_create(&trainer->division, trainer->communicator, trainer->optimizer, trained,
                              !trainer->options.irreproducible);
     tlmi_cached_free(trained);
-    return status;
+    return status == TLM_OK ? tlmi_gradient_sums_create(&trainer->sums, trainer->division) : status;
 }
 
 /* Makes the ranks one run: they agree on it, and each takes its share. */
@@ -210,6 +210,7 @@ void tlm_trainer_free(tlm_trainer_t *trainer)
 {
     if (trainer == NULL)
         return;
+    tlmi_gradient_sums_free(trainer->sums);
     tlmi_division_free(trainer->division);
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_path);
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_dir);
@@ -264,8 +265,21 @@ static double share_of(const step_t *step, uint64_t batch)
     return (double)tlmi_loader_counted(step->trainer->loader, batch) / (double)step->counted;
 }
 
+/* Goes back from the loss of a batch. With the last one of this rank, gradients can be summed over the
+ * ranks as soon as they are final. */
+static tlm_status_t go_back(const tlm_trainer_t *trainer, uint64_t number, tlm_tensor_t *loss,
+                            const tlmi_kept_gradients_t *kept)
+{
+    tlmi_leaf_watch_t watch;
+
+    if (trainer->sums == NULL || number + 1 < trainer->first + trainer->count)
+        return tlm_tensor_backward(loss, NULL);
+    tlmi_gradient_sums_watch(&watch, trainer->sums, kept);
+    return tlmi_tensor_backward(loss, NULL, &watch);
+}
+
 /* Computes the gradient of a batch of the step, times its share. */
-static tlm_status_t compute_batch(void *user, uint64_t number)
+static tlm_status_t compute_batch(void *user, uint64_t number, const tlmi_kept_gradients_t *kept)
 {
     const step_t *step = user;
     tlm_trainer_t *trainer = step->trainer;
@@ -297,9 +311,9 @@ static tlm_status_t compute_batch(void *user, uint64_t number)
     step->losses[number] = equal ? (double)value : (double)value * part * (double)batches;
     if (part != 1.0) {
         TLMI_TRY_OR(done, tlm_scale(&share, loss, equal ? 1.0f / (float)batches : (float)part));
-        status = tlm_tensor_backward(share, NULL);
+        status = go_back(trainer, number, share, kept);
     } else {
-        status = tlm_tensor_backward(loss, NULL);
+        status = go_back(trainer, number, loss, kept);
     }
 done:
     tlm_tensor_free(share);
@@ -367,14 +381,13 @@ static tlm_status_t agree(void *user, tlm_status_t status)
     return tlmi_agree(((const tlm_trainer_t *)user)->communicator, "trainer_step", status);
 }
 
-/* The same over the ranks: sums their gradients, and updates each segment where it belongs. */
+/* The same over the ranks, whose gradients are summed: each updates its segments. */
 static tlm_status_t update_on_ranks(tlm_trainer_t *trainer, double *norm)
 {
     tlmi_division_t *division = trainer->division;
     const double *rate;
     double value, sum;
 
-    TLMI_TRY(tlmi_division_sum(division));
     TLMI_TRY(tlmi_division_sum_squares(&sum, division));
     if (!isfinite(sum)) { /* only the rank that has the element knows it */
         char where[64];
@@ -386,10 +399,7 @@ static tlm_status_t update_on_ranks(tlm_trainer_t *trainer, double *norm)
     if (*norm >= max_norm(trainer))
         tlmi_division_scale(division, tlmi_clip_factor(*norm, max_norm(trainer)));
     TLMI_TRY(next_rate(&rate, &value, trainer));
-    TLMI_TRY(tlmi_optimizer_step_agreed(trainer->optimizer, rate, agree, trainer));
-    TLMI_TRY(tlmi_division_share(division));
-    tlm_model_zero_grad(trainer->model); /* what is left is only a part of the sums */
-    return TLM_OK;
+    return tlmi_optimizer_step_agreed(trainer->optimizer, rate, agree, trainer);
 }
 
 /* Fills in what the step did. */
@@ -413,22 +423,47 @@ static tlm_status_t describe(tlm_train_step_t *out, const tlm_trainer_t *trainer
     return tlmi_options_write("trainer_step", out, &step, TLMI_TRAIN_STEP);
 }
 
+/* Seconds since *last, which becomes now. */
+static double lap(double *last)
+{
+    const double now = tlmi_seconds(), passed = now - *last;
+
+    *last = now;
+    return passed;
+}
+
+/* What follows the computation of gradients, where ranks share it. */
+static tlm_status_t step_on_ranks(tlm_train_step_t *known, tlm_trainer_t *trainer, double *losses,
+                                  tlm_status_t status, double *last)
+{
+    TLMI_TRY(tlmi_gradient_sums_end(&known->overlap_seconds, trainer->sums, status));
+    known->reduce_scatter_seconds = lap(last);
+    TLMI_TRY(tlmi_ranks_gather_losses(losses, trainer));
+    TLMI_TRY(update_on_ranks(trainer, &known->gradient_norm));
+    known->update_seconds = lap(last);
+    TLMI_TRY(tlmi_division_share(trainer->division));
+    tlm_model_zero_grad(trainer->model); /* what is left is only a part of the sums */
+    known->gather_seconds = lap(last);
+    return TLM_OK;
+}
+
 /* One step over the parameters in `trained`, with room for the losses of its batches; `status` is
  * how it went so far. */
 static tlm_status_t take_step(tlm_train_step_t *known, tlm_trainer_t *trainer,
                               tlm_tensor_t *const *trained, double *losses, tlm_status_t status)
 {
     const uint64_t n = trainer->options.accumulation;
+    double last = tlmi_seconds();
 
     if (status == TLM_OK)
         status = compute_gradients(trainer, trained, losses);
-    TLMI_TRY(agree(trainer, status));
+    known->compute_seconds = lap(&last);
     if (trainer->division == NULL) {
+        TLMI_TRY(status);
         TLMI_TRY(update(trainer, trained, &known->gradient_norm));
+        known->update_seconds = lap(&last);
     } else {
-        TLMI_TRY(tlmi_ranks_complete_gradients(trainer));
-        TLMI_TRY(tlmi_ranks_gather_losses(losses, trainer));
-        TLMI_TRY(update_on_ranks(trainer, &known->gradient_norm));
+        TLMI_TRY(step_on_ranks(known, trainer, losses, status, &last));
     }
     double sum = 0.0;
     for (uint64_t i = 0; i < n; i++)
@@ -473,6 +508,7 @@ tlm_status_t tlm_trainer_step(tlm_train_step_t *out, tlm_trainer_t *trainer)
     if (status != TLM_OK)
         return status;
     known.seconds = tlmi_seconds() - begin;
-    known.communication_seconds = tlm_communicator_seconds(trainer->communicator) - waited;
+    known.communication_seconds =
+        tlm_communicator_seconds(trainer->communicator) - waited - known.overlap_seconds;
     return describe(out, trainer, &known);
 }

@@ -61,7 +61,7 @@ int main(int argc, char **argv)
 
     if (tlm_communicator_create_mpi(&c, MPI_COMM_WORLD, 0.0) != TLM_ERR_STATE)
         return 1; /* before MPI_Init */
-    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     check_refusals(rank);

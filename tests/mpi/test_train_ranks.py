@@ -81,6 +81,18 @@ def check_equality(programs, home):
     return whole
 
 
+def check_overlap(programs, home):
+    """A model whose gradients are exchanged in several chunks, most of them while backward runs."""
+    large = ["--d-model", "512", "--d-ff", "600", "--vocab-size", "2200", "--batch", "1", "--eval-tokens", "64"]
+    outputs = []
+    for ranks, threads in [(0, 1), (2, 1), (4, 2)]:
+        outputs.append(home / f"large-{ranks}.safetensors")
+        programs.run(ranks, threads, *large, "--output", outputs[-1], steps=2)
+        require_same(outputs[0], outputs[-1], f"a large model on {ranks} ranks")
+    for output in outputs:
+        output.unlink()
+
+
 def check_resume(programs, home, whole):
     for before, after in [(2, 4), (4, 0), (0, 2)]:
         first, second = home / "first.safetensors", home / "second.safetensors"
@@ -176,6 +188,7 @@ def main(mpirun, launcher, shared, plain, kills="3"):
         write_tokens(home / "valid.u16", 1000, 2)
         os.chdir(home)
         whole = check_equality(programs, home)
+        check_overlap(programs, home)
         check_resume(programs, home, whole)
         check_files(programs, home, whole)
         check_failures(programs, home)

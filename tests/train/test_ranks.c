@@ -1,257 +1,5 @@
 /* Training on several ranks, here threads of this process, against the trainer alone: the same bits. */
-#include "io_support.h"
-#include "run_suite.h"
-
-#include <math.h>
-#include <pthread.h>
-#include <unistd.h>
-
-#include "base/error.h"
-#include "optim/optimizer_core.h"
-#include "train/train_core.h"
-
-enum { VOCAB = 1200, CONTEXT = 5, IDS = 900, MOST_RANKS = 8, MOST_STEPS = 6 };
-
-typedef enum kind { ADAMW, SGD, MUON, MIXED } kind_t;
-
-/* What the ranks of a run have in common. */
-typedef struct plan {
-    int32_t ranks; /* 0: without a communicator */
-    kind_t kind;
-    uint64_t accumulation, steps, until, threads;
-    bool irreproducible;
-    bool masked; /* most rows of the data have no target that counts */
-    int32_t prefetch;
-    const char *resume, *save, *directory;
-    int32_t odd_rank; /* the one with which something is wrong, if `wrong` is set */
-    void (*wrong)(tlm_trainer_options_t *options, tlm_model_t *model);
-    tlm_step_callback_t on_step;
-} plan_t;
-
-/* What a rank did. */
-typedef struct result {
-    tlm_status_t status;
-    char message[512];
-    double losses[MOST_STEPS], norms[MOST_STEPS], evaluation;
-    uint64_t steps;
-    size_t state_values; /* that this rank keeps */
-    float *parameters;
-    size_t num_parameters;
-} result_t;
-
-typedef struct rank {
-    const plan_t *plan;
-    tlm_communicator_t *communicator;
-    result_t *result;
-} rank_t;
-
-static tlm_dataset_t *make_data(uint32_t factor)
-{
-    tlm_dataset_t *dataset;
-    uint32_t ids[IDS];
-
-    for (uint32_t i = 0; i < IDS; i++)
-        ids[i] = (i * i * factor + i / 3) % VOCAB;
-    ASSERT_OK(tlm_dataset_from_ids(&dataset, ids, IDS));
-    return dataset;
-}
-
-/* Rows of which every third has two targets that count: some batches, and some ranks, have none. */
-static tlm_dataset_t *make_rows(void)
-{
-    tlm_dataset_t *dataset;
-    uint32_t ids[IDS];
-    uint8_t counted[IDS];
-
-    for (uint32_t i = 0; i < IDS; i++) {
-        ids[i] = (i * i + i / 3) % VOCAB;
-        counted[i] = i / (CONTEXT + 1) % 3 == 0 && i % 3 == 2;
-    }
-    ASSERT_OK(tlm_dataset_from_rows(&dataset, ids, counted, IDS, CONTEXT + 1));
-    return dataset;
-}
-
-/* The embedding has several pieces of a norm; the gains of norms are far smaller than one. */
-static tlm_model_t *make_model(void)
-{
-    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
-    tlm_model_t *model;
-
-    shape.vocab_size = VOCAB;
-    shape.context_length = CONTEXT;
-    shape.d_model = 72;
-    shape.num_layers = 2;
-    shape.num_heads = 2;
-    shape.d_ff = 40;
-    shape.seed = 3;
-    ASSERT_OK(tlm_model_create(&model, &shape));
-    return model;
-}
-
-/* MIXED: a group of AdamW and one of SGD, with a parameter left out. */
-static tlm_optimizer_t *make_optimizer(tlm_model_t *model, kind_t kind)
-{
-    tlm_optimizer_t *optimizer;
-    tlm_tensor_t *const *tensors;
-    size_t n;
-
-    if (kind == MUON)
-        ASSERT_OK(tlm_optimizer_create_muon(&optimizer, NULL, NULL));
-    else if (kind == ADAMW)
-        ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, NULL));
-    else
-        ASSERT_OK(tlm_optimizer_create_sgd(&optimizer, 0.05));
-    if (kind != MIXED) {
-        ASSERT_OK(tlm_optimizer_add_model(optimizer, model, TLM_NO_DECAY_NORMS, NULL));
-        return optimizer;
-    }
-    ASSERT_OK(tlm_model_parameters(&tensors, &n, model));
-    ASSERT_OK(tlm_optimizer_add_adamw_group(optimizer, tensors + n / 2, n - n / 2, NULL));
-    ASSERT_OK(tlm_optimizer_add_group(optimizer, tensors + 1, n / 2 - 1, NULL));
-    return optimizer;
-}
-
-static const tlm_schedule_options_t cosine = {
-    sizeof(cosine), TLM_SCHEDULE_COSINE, 0, 0.01, 0.001, 2, MOST_STEPS, 0};
-
-static void keep_parameters(result_t *result, const tlm_model_t *model,
-                            const tlm_optimizer_t *optimizer)
-{
-    tlm_tensor_t *const *tensors;
-    size_t n, at = 0;
-
-    ASSERT_OK(tlm_model_parameters(&tensors, &n, model));
-    result->num_parameters = (size_t)tlm_model_num_elements(model);
-    result->parameters = malloc(result->num_parameters * sizeof(float));
-    for (size_t i = 0; i < n; i++) {
-        memcpy(result->parameters + at, tlm_tensor_data(tensors[i]),
-               (size_t)tlm_tensor_numel(tensors[i]) * sizeof(float));
-        at += (size_t)tlm_tensor_numel(tensors[i]);
-    }
-    for (size_t i = 0; i < optimizer->num_parameters; i++)
-        for (size_t j = 0; j < optimizer->parameters[i].num_states; j++)
-            result->state_values += optimizer->parameters[i].states[j].numel;
-}
-
-static tlm_status_t train(result_t *result, const plan_t *plan, tlm_trainer_t *trainer)
-{
-    if (plan->resume != NULL || plan->directory != NULL) {
-        tlm_status_t status = tlm_trainer_resume(trainer, plan->resume);
-        if (status != TLM_OK && (plan->resume != NULL || status != TLM_ERR_NOT_FOUND))
-            return status;
-    }
-    if (plan->on_step != NULL)
-        return tlm_trainer_run(trainer, plan->until);
-    while (tlm_trainer_steps(trainer) < plan->until) {
-        tlm_train_step_t step = TLM_TRAIN_STEP_INIT;
-        uint64_t i = tlm_trainer_steps(trainer);
-
-        TLMI_TRY(tlm_trainer_step(&step, trainer));
-        result->losses[i] = step.loss;
-        result->norms[i] = step.gradient_norm;
-        if (step.communication_seconds > step.seconds || step.communication_seconds < 0.0)
-            return TLM_ERR_RANGE;
-    }
-    tlm_evaluation_t evaluation = TLM_EVALUATION_INIT;
-    if (plan->until == plan->steps) /* the checkpoint holds the lowest loss */
-        TLMI_TRY(tlm_trainer_evaluate(&evaluation, trainer));
-    result->evaluation = evaluation.loss;
-    if (plan->save != NULL || plan->directory != NULL)
-        TLMI_TRY(tlm_trainer_save(trainer, plan->save));
-    return TLM_OK;
-}
-
-static void *run_rank(void *argument)
-{
-    const rank_t *rank = argument;
-    const plan_t *plan = rank->plan;
-    tlm_loader_options_t loading = TLM_LOADER_OPTIONS_INIT;
-    tlm_trainer_options_t options = TLM_TRAINER_OPTIONS_INIT;
-    tlm_dataset_t *data = plan->masked ? make_rows() : make_data(1), *valid = make_data(3);
-    tlm_model_t *model = make_model();
-    tlm_optimizer_t *optimizer = make_optimizer(model, plan->kind);
-    tlm_loader_t *loader;
-    tlm_trainer_t *trainer = NULL;
-
-    loading.batch_size = 2;
-    loading.context_length = CONTEXT;
-    loading.seed = 5;
-    loading.prefetch = plan->prefetch;
-    ASSERT_OK(tlm_loader_create(&loader, data, &loading));
-    options.steps = plan->steps;
-    options.schedule = plan->kind == ADAMW ? &cosine : NULL;
-    options.clip_norm = 0.5;
-    options.accumulation = plan->accumulation;
-    options.valid = valid;
-    options.communicator = rank->communicator;
-    options.irreproducible = plan->irreproducible;
-    options.checkpoint_dir = plan->directory;
-    options.on_step = plan->on_step;
-    options.user = rank->communicator;
-    if (plan->wrong != NULL && tlm_communicator_rank(rank->communicator) == plan->odd_rank)
-        plan->wrong(&options, model);
-    result_t *result = rank->result;
-    result->status = tlm_trainer_create(&trainer, model, optimizer, loader, &options);
-    if (result->status == TLM_OK)
-        result->status = train(result, plan, trainer);
-    if (result->status != TLM_OK)
-        snprintf(result->message, sizeof(result->message), "%s", tlm_error_message());
-    result->steps = tlm_trainer_steps(trainer);
-    keep_parameters(result, model, optimizer);
-    tlm_trainer_free(trainer);
-    tlm_optimizer_free(optimizer);
-    tlm_loader_free(loader);
-    tlm_model_free(model);
-    tlm_dataset_free(data);
-    tlm_dataset_free(valid);
-    tlm_communicator_free(rank->communicator);
-    return NULL;
-}
-
-/* Runs all ranks of a plan; free the results with release. */
-static void run(result_t *results, const plan_t *plan)
-{
-    tlm_communicator_t *communicators[MOST_RANKS] = {NULL};
-    const int32_t n = plan->ranks == 0 ? 1 : plan->ranks;
-    pthread_t threads[MOST_RANKS];
-    rank_t ranks[MOST_RANKS];
-
-    memset(results, 0, MOST_RANKS * sizeof(*results));
-    if (plan->ranks > 0)
-        ASSERT_OK(tlm_communicator_create_local(communicators, n));
-    ASSERT_OK(tlm_set_num_threads(plan->threads == 0 ? 1 : (int32_t)plan->threads));
-    for (int32_t i = 0; i < n; i++) {
-        ranks[i] = (rank_t){plan, communicators[i], &results[i]};
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, run_rank, &ranks[i]), 0);
-    }
-    for (int32_t i = 0; i < n; i++)
-        pthread_join(threads[i], NULL);
-}
-
-static void release(result_t *results)
-{
-    for (int32_t i = 0; i < MOST_RANKS; i++)
-        free(results[i].parameters);
-}
-
-static void assert_same(const result_t *a, const result_t *b)
-{
-    ck_assert_msg(a->status == TLM_OK, "%s", a->message);
-    ck_assert_msg(b->status == TLM_OK, "%s", b->message);
-    ck_assert_int_eq(memcmp(a->losses, b->losses, sizeof(a->losses)), 0);
-    ck_assert_int_eq(memcmp(a->norms, b->norms, sizeof(a->norms)), 0);
-    ck_assert_int_eq(memcmp(&a->evaluation, &b->evaluation, sizeof(double)), 0);
-    ck_assert_int_eq(memcmp(a->parameters, b->parameters, a->num_parameters * sizeof(float)), 0);
-}
-
-static plan_t usual(int32_t ranks, kind_t kind, uint64_t accumulation)
-{
-    return (plan_t){.ranks = ranks,
-                    .kind = kind,
-                    .accumulation = accumulation,
-                    .steps = MOST_STEPS,
-                    .until = MOST_STEPS};
-}
+#include "ranks_support.h"
 
 /* ---- The same bits ---------------------------------------------------------------------- */
 
@@ -282,6 +30,24 @@ START_TEST(any_number_of_ranks_gives_the_same_bits)
 }
 END_TEST
 
+START_TEST(fine_tuning_gives_the_same_bits)
+{
+    const kind_t kinds[] = {ADAMW, MUON};
+    result_t alone[MOST_RANKS], shared[MOST_RANKS];
+    plan_t plan = usual(0, kinds[_i], 8);
+
+    plan.adapted = true;
+    run(alone, &plan);
+    for (plan.ranks = 2; plan.ranks <= MOST_RANKS; plan.ranks *= 2) {
+        run(shared, &plan);
+        for (int32_t rank = 0; rank < plan.ranks; rank++)
+            assert_same(&alone[0], &shared[rank]);
+        release(shared);
+    }
+    release(alone);
+}
+END_TEST
+
 START_TEST(targets_that_do_not_count_give_the_same_bits)
 {
     const kind_t kinds[] = {ADAMW, SGD, MUON, MIXED};
@@ -305,18 +71,33 @@ START_TEST(targets_that_do_not_count_give_the_same_bits)
 }
 END_TEST
 
+/* Each rank has 1 / ranks of the values, except for what pieces and whole matrices round. */
 START_TEST(the_states_are_divided)
 {
+    static const struct {
+        kind_t kind;
+        int32_t ranks;
+        bool large;
+        double most; /* times the fair share */
+    } cases[] = {{ADAMW, 2, false, 1.2}, {ADAMW, 4, false, 1.6}, {ADAMW, 2, true, 1.02},
+                 {ADAMW, 4, true, 1.04}, {ADAMW, 8, true, 1.1},  {MUON, 2, true, 1.2}};
     result_t alone[MOST_RANKS], shared[MOST_RANKS];
-    plan_t plan = usual(0, ADAMW, 8);
+    plan_t plan = usual(0, cases[_i].kind, 8);
     size_t sum = 0;
 
+    plan.large = cases[_i].large;
+    plan.steps = plan.until = 1;
     run(alone, &plan);
-    plan.ranks = 4;
+    plan.ranks = cases[_i].ranks;
     run(shared, &plan);
-    for (int32_t rank = 0; rank < 4; rank++) {
+    for (int32_t rank = 0; rank < plan.ranks; rank++) {
+        const double fair = (double)alone[0].state_values / plan.ranks;
+
+        ck_assert_msg(shared[rank].status == TLM_OK, "%s", shared[rank].message);
         sum += shared[rank].state_values;
-        ck_assert_uint_lt(shared[rank].state_values, alone[0].state_values * 2 / 5);
+        ck_assert_msg((double)shared[rank].state_values <= cases[_i].most * fair,
+                      "rank %d of %d has %.3f of its share", rank, plan.ranks,
+                      (double)shared[rank].state_values / fair);
     }
     ck_assert_uint_eq(sum, alone[0].state_values);
     release(alone);
@@ -519,8 +300,9 @@ int main(void)
 
     tcase_set_timeout(tests, 600);
     tcase_add_loop_test(tests, any_number_of_ranks_gives_the_same_bits, 0, 8);
+    tcase_add_loop_test(tests, fine_tuning_gives_the_same_bits, 0, 2);
     tcase_add_loop_test(tests, targets_that_do_not_count_give_the_same_bits, 0, 4);
-    tcase_add_test(tests, the_states_are_divided);
+    tcase_add_loop_test(tests, the_states_are_divided, 0, 6);
     tcase_add_loop_test(tests, a_run_goes_on_with_another_number_of_ranks, 0, 6);
     tcase_add_loop_test(tests, what_is_wrong_on_one_rank_fails_on_all, 0, 4);
     tcase_add_test(tests, numbers_of_ranks_that_cannot_share_are_refused);

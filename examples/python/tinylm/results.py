@@ -18,6 +18,12 @@ class TrainStep(NamedTuple):
     seconds: float
     tokens_per_second: float
     utilization: float  # share of peak_flops in use; 0: not known
+    communication_seconds: float  # in which this rank only waited for others; 0 without a communicator
+    compute_seconds: float  # of forward and backward
+    reduce_scatter_seconds: float  # until the gradients were summed over the ranks
+    update_seconds: float  # of the norm, clipping and the optimizer
+    gather_seconds: float  # until this rank had all parameters
+    overlap_seconds: float  # of exchanges while backward ran
 
 
 class Evaluation(NamedTuple):

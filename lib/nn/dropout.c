@@ -2,6 +2,7 @@
  * element), so that backward and recomputed blocks, resumed runs, any number of threads, and
  * batches that are split over machines all drop the same ones. */
 #include "base/error.h"
+#include "base/number.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "nn/nn_core.h"
@@ -64,4 +65,59 @@ void tlmi_dropout_rows(float *y, const float *x, int64_t rows, int64_t d, bool a
                          .add = add};
 
     tlmi_parallel_for((rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, drop_rows, &job);
+}
+
+/* ---- As an op -------------------------------------------------------------------------- */
+
+/* The elements of a tensor as rows along its last dimension. */
+static void drop(float *y, const float *x, const tlm_tensor_t *tensor, bool add,
+                 const tlmi_drop_rule_t *rule)
+{
+    const int64_t d = tensor->ndim == 0 ? 1 : tensor->shape[tensor->ndim - 1];
+
+    if (tensor->numel > 0)
+        tlmi_dropout_rows(y, x, tensor->numel / d, d, add, rule);
+}
+
+/* dx += D(dy): the same elements are dropped. */
+static tlm_status_t dropout_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+{
+    float *grad;
+    bool accumulate;
+
+    TLMI_TRY(tlmi_grad_open(&grad, &accumulate, node, 0));
+    drop(grad, tlmi_floats(grad_out), grad_out, accumulate, tlmi_node_context(node));
+    return TLM_OK;
+}
+
+static const tlmi_op_t dropout_op = {.name = "dropout",
+                                     .input_names = {"x"},
+                                     .reads = {TLMI_READS_NOTHING},
+                                     .backward = dropout_backward};
+
+tlm_status_t tlm_dropout(tlm_tensor_t **out, tlm_tensor_t *x, double rate, uint64_t seed,
+                         uint64_t stream)
+{
+    TLMI_REQUIRE("dropout", out);
+    TLMI_TRY(tlmi_check_float("dropout", "x", x));
+    if (!(rate >= 0.0 && rate < 1.0))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "dropout: rate %s is not in [0, 1)",
+                         TLMI_G(rate));
+    const tlmi_drop_rule_t rule = {.rate = rate, .seed = seed, .stream = stream};
+    tlm_tensor_t *rows = NULL, *y = NULL;
+    tlm_status_t status;
+    TLMI_TRY_OR(done, tlmi_contiguous(&rows, x));
+    TLMI_TRY_OR(done, tlmi_tensor_new(&y, TLM_FLOAT32, x->shape, x->ndim));
+    drop(tlmi_floats(y), tlmi_floats(rows), y, false, &rule);
+    if (tlmi_needs_grad(&x, 1)) {
+        tlmi_node_t *node;
+        TLMI_TRY_OR(done, tlmi_record(&node, &dropout_op, y, &x, 1, sizeof(rule)));
+        *(tlmi_drop_rule_t *)tlmi_node_context(node) = rule;
+    }
+    *out = y;
+    y = NULL;
+done:
+    tlm_tensor_free(rows);
+    tlm_tensor_free(y);
+    return status;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/number.h"
 #include "kernels/vector_math.h"
 #include "nn/nn_core.h"
 #include "nn/norm.h"
@@ -117,4 +118,14 @@ tlm_status_t tlmi_layer_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *
 
     TLMI_TRY(check_norm(inputs));
     return tlmi_norm_apply(out, &norm_op, inputs, NUM_INPUTS, 2, eps, forward_rows);
+}
+
+tlm_status_t tlm_layer_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *gain,
+                            tlm_tensor_t *bias, float eps)
+{
+    TLMI_REQUIRE("layer_norm", out);
+    if (!(eps >= 0.0f && isfinite(eps)))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "layer_norm: eps %s is not a finite number >= 0",
+                         TLMI_G(eps));
+    return tlmi_layer_norm(out, x, gain, bias, eps);
 }

@@ -300,3 +300,23 @@ tlm_status_t tlm_linear(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weigh
     TLMI_TRY(tlmi_check_float("linear", "weight", weight));
     return tlmi_linear(out, x, weight, NULL);
 }
+
+tlm_status_t tlm_linear_bias(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
+                             tlm_tensor_t *bias)
+{
+    TLMI_REQUIRE("linear_bias", out);
+    TLMI_TRY(tlmi_check_float("linear_bias", "x", x));
+    TLMI_TRY(tlmi_check_float("linear_bias", "weight", weight));
+    TLMI_TRY(tlmi_check_float("linear_bias", "bias", bias));
+    char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
+    if (weight->ndim != 2 || bias->ndim != 1 || bias->shape[0] != weight->shape[0])
+        return tlmi_fail(TLM_ERR_SHAPE, "linear_bias: bias %s does not fit weight %s",
+                         tlmi_shape_text(a, bias), tlmi_shape_text(b, weight));
+    tlm_tensor_t *product;
+    TLMI_TRY(tlmi_linear(&product, x, weight, NULL));
+    tlm_status_t status = tlm_add(out, product, bias);
+    if (status == TLM_OK)
+        tlmi_tensor_drop(product); /* a sum does not read its operands in backward */
+    tlm_tensor_free(product);
+    return status;
+}

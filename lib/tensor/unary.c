@@ -1,4 +1,5 @@
-/* Element-wise functions: exp, log, sqrt, tanh, sigmoid, relu and its square, and gelu in two forms.
+/* Element-wise functions: exp, log, sqrt, abs, tanh, sigmoid, relu and its square, and gelu in two
+ * forms.
  * Each is one row of a table: the function and its derivative, computed from the result or from the
  * argument. */
 #include <math.h>
@@ -38,7 +39,9 @@ MAP(sqrt_slope, 0.5f / v)
 MAP(tanh_value, tanhf(v))
 MAP(tanh_slope, (1.0f - v) * (1.0f + v))
 MAP(sigmoid_slope, (1.0f - v) * v)
-MAP(relu_value, v < 0.0f ? 0.0f : v) /* NaN stays */
+MAP(abs_value, fabsf(v))
+MAP(abs_slope, v > 0.0f ? 1.0f : v < 0.0f ? -1.0f : v == 0.0f ? 0.0f : v) /* NaN stays */
+MAP(relu_value, v < 0.0f ? 0.0f : v)                                      /* NaN stays */
 MAP(relu_slope, v <= 0.0f ? 0.0f : 1.0f)
 MAP(relu_squared_slope, v <= 0.0f ? 0.0f : 2.0f * v)
 MAP(gelu_value, 0.5f * v * erfcf(-sqrt_half * v))
@@ -202,6 +205,7 @@ UNARY_OP(tlm_, sqrt, sqrt_value, sqrt_slope, NULL, TLMI_READS_RESULT)
 UNARY_OP(tlm_, tanh, tanh_value, tanh_slope, NULL, TLMI_READS_RESULT)
 UNARY_OP(tlm_, sigmoid, sigmoid_value, sigmoid_slope, NULL, TLMI_READS_RESULT)
 UNARY_OP(tlm_, relu, relu_value, NULL, relu_slope, TLMI_READS_INPUT(0))
+UNARY_OP(tlm_, abs, abs_value, NULL, abs_slope, TLMI_READS_INPUT(0))
 UNARY_OP(tlm_, gelu, gelu_value, NULL, gelu_slope, TLMI_READS_INPUT(0))
 UNARY_OP(tlmi_, relu_squared, tlmi_relu_squared_rows, NULL, relu_squared_slope, TLMI_READS_INPUT(0))
 UNARY_OP(tlmi_, gelu_tanh, tlmi_gelu_tanh_rows, NULL, gelu_tanh_slope, TLMI_READS_INPUT(0))

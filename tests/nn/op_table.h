@@ -57,6 +57,7 @@ CASE_2(add)
 CASE_2(sub)
 CASE_2(mul)
 CASE_2(div)
+CASE_2(pow)
 CASE_2(matmul)
 CASE_2(linear)
 CASE_2(embedding)
@@ -70,6 +71,7 @@ CASE_1(sqrt)
 CASE_1(tanh)
 CASE_1(sigmoid)
 CASE_1(relu)
+CASE_1(abs)
 CASE_1(gelu)
 CASE_1(silu)
 CASE_1(contiguous)
@@ -81,6 +83,13 @@ CASE_WITH(where, tlm_where(out, in[0], in[1], in[2]))
 CASE_WITH(concat, tlm_concat(out, in, 3, 1))
 CASE_WITH(transpose, tlm_transpose(out, in[0], 0, -1))
 CASE_WITH(slice, tlm_slice(out, in[0], 1, 0, tlm_tensor_shape(in[0])[1] / 2))
+CASE_WITH(every_second, tlm_slice_step(out, in[0], 1, 0, 2, (tlm_tensor_shape(in[0])[1] + 1) / 2))
+CASE_WITH(backwards, tlm_slice_step(out, in[0], 1, tlm_tensor_shape(in[0])[1] - 1, -1,
+                                    tlm_tensor_shape(in[0])[1]))
+CASE_WITH(take, tlm_take(out, in[0], 1, in[1]))
+CASE_WITH(linear_bias, tlm_linear_bias(out, in[0], in[1], in[2]))
+CASE_WITH(layer_norm, tlm_layer_norm(out, in[0], in[1], in[2], 1e-5f))
+CASE_WITH(dropout, tlm_dropout(out, in[0], 0.3, 1, 2))
 CASE_WITH(rms_norm, tlm_rms_norm(out, in[0], in[1], 1e-5f))
 CASE_WITH(swiglu, tlm_swiglu(out, in[0], in[1], in[2], in[3]))
 CASE_WITH(rope, tlm_rope(out, in[0], in[1], 10))
@@ -153,6 +162,8 @@ static const op_case_t op_cases[] = {
     {"mul", run_mul, {"bt1", "d"}, "01", ""},
     {"div", run_div, {"btd", "btd"}, "1r", ""},
     {"div", run_div, {"btd", "t1"}, "1r", ""},
+    {"pow", run_pow, {"btd", "btd"}, "01", ""},
+    {"pow", run_pow, {"td", "b1d"}, "01", ""},
     {"scale", run_scale, {"btd"}, "", ""},
     {"matmul", run_matmul, {"mk", "kn"}, "01", ""},
     {"matmul", run_matmul, {"bmk", "kn"}, "01", ""},
@@ -169,6 +180,7 @@ static const op_case_t op_cases[] = {
     {"tanh", run_tanh, {"btd"}, "r", ""},
     {"sigmoid", run_sigmoid, {"btd"}, "r", ""},
     {"relu", run_relu, {"btd"}, "0", ""},
+    {"abs", run_abs, {"btd"}, "0", ""},
     {"gelu", run_gelu, {"btd"}, "0", ""},
     {"where", run_where, {"m:btd", "btd", "btd"}, "0", ""},
     {"where", run_where, {"m:t1", "btd", "d"}, "0", ""},
@@ -176,11 +188,18 @@ static const op_case_t op_cases[] = {
     {"reshape", run_reshape, {"btd"}, "", ""},
     {"transpose", run_transpose, {"btd"}, "", ""},
     {"slice", run_slice, {"btd"}, "", ""},
+    {"slice_step", run_every_second, {"btd"}, "", ""},
+    {"slice_step", run_backwards, {"btd"}, "", ""},
+    {"take", run_take, {"bvd", "i:t"}, "", "v"},
+    {"take", run_take, {"bvd", "i:ts"}, "", "v"},
     {"contiguous", run_contiguous, {"btd"}, "", ""},
     {"linear", run_linear, {"btd", "nd"}, "01", ""},
     {"linear", run_linear, {"d", "nd"}, "01", ""},
+    {"linear_bias", run_linear_bias, {"btd", "nd", "n"}, "01", ""},
     {"embedding", run_embedding, {"vd", "i:bt"}, "", "v"},
     {"rms_norm", run_rms_norm, {"btd", "d"}, "01", ""},
+    {"layer_norm", run_layer_norm, {"btd", "d", "d"}, "01", ""},
+    {"dropout", run_dropout, {"btd"}, "", ""},
     {"silu", run_silu, {"btd"}, "0", ""},
     {"silu_mul", run_silu_mul, {"btd", "btd"}, "01", ""},
     {"swiglu", run_swiglu, {"btd", "fd", "df", "fd"}, "0123", ""},

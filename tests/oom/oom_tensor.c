@@ -134,9 +134,37 @@ done:
     return status;
 }
 
+static tlm_status_t graph_of_chosen_elements(void)
+{
+    static const int64_t shape[] = {3, 4}, places[] = {2, 0, 2, -1};
+    tlm_tensor_t *t[12] = {NULL};
+    tlm_status_t status;
+
+    TRY(tlm_tensor_create(&t[0], TLM_FLOAT32, shape, 2));
+    TRY(tlm_tensor_create(&t[1], TLM_FLOAT32, shape + 1, 1));
+    TRY(tlm_tensor_from_data(&t[2], TLM_INT64, places, shape + 1, 1));
+    TRY(tlm_init_uniform(t[0], 0.5, 1.0, 1, 2));
+    TRY(tlm_tensor_set_requires_grad(t[0], true));
+    TRY(tlm_tensor_set_requires_grad(t[1], true));
+    TRY(tlm_slice_step(&t[3], t[0], 1, 3, -1, 4));
+    TRY(tlm_take(&t[4], t[3], 0, t[2]));
+    TRY(tlm_pow(&t[5], t[4], t[1]));
+    TRY(tlm_layer_norm(&t[6], t[5], t[1], t[1], 1e-5f));
+    TRY(tlm_dropout(&t[7], t[6], 0.5, 1, 2));
+    TRY(tlm_linear_bias(&t[8], t[7], t[4], t[1]));
+    TRY(tlm_compare(&t[9], t[8], t[1], TLM_COMPARE_LESS));
+    TRY(tlm_tensor_convert(&t[10], t[9], TLM_INT32));
+    TRY(tlm_sum(&t[11], t[8]));
+    TRY(tlm_tensor_backward(t[11], NULL));
+done:
+    free_tensors(t, sizeof(t) / sizeof(t[0]));
+    return status;
+}
+
 const scenario_t tensor_scenarios[] = {
     {"tensor_ops", NULL, graph_of_general_ops, NULL, false},
     {"more_ops", NULL, graph_of_more_ops, NULL, false},
+    {"chosen_elements", NULL, graph_of_chosen_elements, NULL, false},
     {"layers", NULL, graph_of_layers, NULL, false},
     {"exchange", NULL, exchange, NULL, false},
     {0},

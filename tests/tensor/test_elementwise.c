@@ -38,6 +38,8 @@ static const function_row_t functions[] = {
     {"sigmoid", tlm_sigmoid, sigmoid64, -4, 4, 4},
     {"relu, above", tlm_relu, relu64, 0.01, 2, 1},
     {"relu, below", tlm_relu, relu64, -2, -0.01, 1},
+    {"abs, above", tlm_abs, fabs, 0.01, 2, 1},
+    {"abs, below", tlm_abs, fabs, -2, -0.01, 1},
     {"gelu", tlm_gelu, gelu64, -3, 3, 0}, /* 0: looked at on its own */
 };
 enum { NUM_FUNCTIONS = sizeof(functions) / sizeof(*functions) };
@@ -194,7 +196,8 @@ typedef struct operands_row {
     const char *name;
     tlm_status_t (*op)(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b);
     double (*value)(double a, double b);
-    double low, high; /* of b */
+    double low, high;     /* of b */
+    double low_a, high_a; /* both 0: -1 to 1 */
 } operands_row_t;
 
 static double add64(double a, double b)
@@ -219,8 +222,9 @@ static double div64(double a, double b)
 
 /* where's condition is the third operand, which has no gradient. */
 static const operands_row_t operands[] = {
-    {"add", tlm_add, add64, -1, 1},  {"sub", tlm_sub, sub64, -1, 1}, {"mul", tlm_mul, mul64, -1, 1},
-    {"div", tlm_div, div64, 0.5, 2}, {"where", NULL, NULL, -1, 1},
+    {"add", tlm_add, add64, -1, 1, 0, 0}, {"sub", tlm_sub, sub64, -1, 1, 0, 0},
+    {"mul", tlm_mul, mul64, -1, 1, 0, 0}, {"div", tlm_div, div64, 0.5, 2, 0, 0},
+    {"pow", tlm_pow, pow, -3, 3, 0.5, 2}, {"where", NULL, NULL, -1, 1, 0, 0},
 };
 enum { NUM_OPERANDS = sizeof(operands) / sizeof(*operands) };
 
@@ -341,6 +345,8 @@ START_TEST(test_broadcast)
             check.inputs[i].layout = (gradcheck_layout_t)draw(&random, GRADCHECK_NUM_LAYOUTS);
             check.inputs[i].constant = draw(&random, 5) == 0;
         }
+        check.inputs[0].low = user.row->low_a;
+        check.inputs[0].high = user.row->high_a;
         check.inputs[1].low = user.row->low;
         check.inputs[1].high = user.row->high;
         draw_shape(user.condition_shape, &user.condition_ndim, full, rank, &random);

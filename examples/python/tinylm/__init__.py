@@ -23,7 +23,8 @@ from .errors import (Error, InvalidArgumentError, ShapeError, OutOfMemoryError, 
                      NotFoundError, UnsupportedError, RangeError, StateError, RegexError, NonFiniteError,
                      CancelledError, SpecialTokenError)
 from .functional import (where, concat, linear, embedding, rms_norm, silu_mul, swiglu, rope, softmax,
-                         attention, multi_head_attention, cross_entropy, init_truncated_normal)
+                         attention, multi_head_attention, cross_entropy, init_truncated_normal,
+                         layer_norm, dropout, init_uniform)
 from .generation import GeneratedText, Generator
 from .library import (version, abi_version, set_num_threads, num_threads, cpu_level, set_cpu_level,
                       cpu_features, gemm_kernel_name, shutdown, random_bits)
@@ -43,7 +44,7 @@ __all__ = [
     "gemm_kernel_name", "shutdown", "random_bits", "BpeTrainer", "PATTERNS", "Tokenizer", "train_bpe", "nfc",
     "CHAT_TEMPLATES", "ChatTemplate", "Tensor", "no_grad", "where", "concat", "linear", "embedding", "rms_norm",
     "silu_mul", "swiglu", "rope", "softmax", "attention", "multi_head_attention", "cross_entropy",
-    "init_truncated_normal", "custom_op", "Optimizer", "AdamW", "Muon", "SGD", "clip_grad_norm", "clip_norm",
+    "init_truncated_normal", "layer_norm", "dropout", "init_uniform", "custom_op", "Optimizer", "AdamW", "Muon", "SGD", "clip_grad_norm", "clip_norm",
     "adamw_update", "cosine_schedule", "schedule_learning_rate", "Dataset", "Loader", "TokenWriter",
     "encode_file", "checkpoint_metadata", "latest_checkpoint", "best_checkpoint", "checkpoint_tokenizer", "Model",
     "model_cost", "GeneratedText", "Generator", "TrainStep", "Evaluation", "Trainer"]

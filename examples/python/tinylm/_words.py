@@ -27,6 +27,7 @@ _WORDS = {
     "past_context": ["default", "slide", "stop", "recompute"],
     "phase": ["counting", "learning"], "cost_optimizer": ["adamw", "sgd", "muon"],
     "muon_scale": ["moonlight", "jordan"],
+    "comparison": ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"],
     "adamw_variant": ["cs336_2025", "cs336_2026", "pytorch"],
     "counting": ["executed", "full"],
     "part": ["embedding", "attention", "scores", "feed_forward", "norms", "output"]}

@@ -22,9 +22,9 @@ def concat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return _call("tlm_concat", _handles(tensors), len(tensors), dim)
 
 
-def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x (..., d_in) times the transpose of weight (d_out, d_in)."""
-    return _call("tlm_linear", x, weight)
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (..., d_in) times the transpose of weight (d_out, d_in), plus bias (d_out)."""
+    return _call("tlm_linear", x, weight) if bias is None else _call("tlm_linear_bias", x, weight, bias)
 
 
 def embedding(weight: Tensor, ids: Tensor) -> Tensor:
@@ -35,6 +35,17 @@ def embedding(weight: Tensor, ids: Tensor) -> Tensor:
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension."""
     return _call("tlm_rms_norm", x, weight, eps)
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    """(x - mean(x)) / sqrt(variance(x) + eps) * weight + bias over the last dimension."""
+    return _call("tlm_layer_norm", x, weight, bias, eps)
+
+
+def dropout(x: Tensor, rate: float, seed: int = 0, stream: int = 0) -> Tensor:
+    """x with elements set to 0 with probability `rate`, and the others divided by 1 - rate; which ones is a
+    pure function of seed and stream."""
+    return _call("tlm_dropout", x, rate, _unsigned("seed", seed), _unsigned("stream", stream))
 
 
 def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
@@ -80,3 +91,8 @@ def init_truncated_normal(tensor: Tensor, sigma: float, cut_sigmas: float = 3.0,
     """Fills a leaf with Normal(0, sigma^2) cut to +-cut_sigmas sigma."""
     _lib.tlm_init_truncated_normal(tensor._handle, sigma, cut_sigmas, _unsigned("seed", seed),
                                    _unsigned("stream", stream))
+
+
+def init_uniform(tensor: Tensor, low: float = 0.0, high: float = 1.0, seed: int = 0, stream: int = 0) -> None:
+    """Fills a leaf with numbers uniform in [low, high)."""
+    _lib.tlm_init_uniform(tensor._handle, low, high, _unsigned("seed", seed), _unsigned("stream", stream))

@@ -13,7 +13,7 @@ from ._handle import _Callbacks, _Handle, _thread
 from ._memory import (_CAPSULE, _USED_CAPSULE, _buffers, _capsule_new, _capsule_pointer, _capsule_rename,
                       _delete_capsule, _flatten, _load, _nest, _numbers, _release_buffer, _store)
 from ._native import _lib
-from ._words import BOOL, FLOAT16, FLOAT32, INT32, INT64, UINT32, _ELEMENTS, _FORMATS, _NUMPY_NAMES
+from ._words import BOOL, FLOAT16, FLOAT32, INT32, INT64, UINT32, _ELEMENTS, _FORMATS, _NUMPY_NAMES, _number
 from .errors import Error
 
 
@@ -264,6 +264,30 @@ class Tensor(_Handle):
     def slice(self, dim: int, start: int, stop: int) -> Tensor:
         """Elements start .. stop - 1 of a dimension: a view."""
         return _call("tlm_slice", self, dim, start, stop)
+
+    def slice_step(self, dim: int, start: int, step: int, count: int) -> Tensor:
+        """Elements start, start + step, ... of a dimension, `count` of them: a view if step is positive."""
+        return _call("tlm_slice_step", self, dim, start, step, count)
+
+    def take(self, indices: Tensor, dim: int = 0) -> Tensor:
+        """The elements along a dimension that an integer tensor names, whose shape takes its place."""
+        return _call("tlm_take", self, dim, indices)
+
+    def compare(self, comparison: str, other: Tensor | float) -> Tensor:
+        """Booleans: "equal", "not_equal", "less", "less_equal", "greater" or "greater_equal"."""
+        return _call("tlm_compare", self, _operand(other), _number("comparison", comparison))
+
+    def astype(self, dtype: int) -> Tensor:
+        """A copy as another type, outside any graph."""
+        return _call("tlm_tensor_convert", self, dtype)
+
+    def pow(self, exponent: Tensor | float) -> Tensor:
+        """Powers, element by element."""
+        return _call("tlm_pow", self, _operand(exponent))
+
+    def abs(self) -> Tensor:
+        """Absolute values."""
+        return _call("tlm_abs", self)
 
     def contiguous(self) -> Tensor:
         """The same elements in row-major order."""

@@ -200,6 +200,7 @@ TINYLM_DETAIL_BINARY(add)
 TINYLM_DETAIL_BINARY(sub)
 TINYLM_DETAIL_BINARY(mul)
 TINYLM_DETAIL_BINARY(div)
+TINYLM_DETAIL_BINARY(pow)
 TINYLM_DETAIL_BINARY(matmul)
 TINYLM_DETAIL_BINARY(linear)        /* x, weight */
 TINYLM_DETAIL_BINARY(embedding)     /* weight, ids */
@@ -213,6 +214,7 @@ TINYLM_DETAIL_UNARY(sqrt)
 TINYLM_DETAIL_UNARY(tanh)
 TINYLM_DETAIL_UNARY(sigmoid)
 TINYLM_DETAIL_UNARY(relu)
+TINYLM_DETAIL_UNARY(abs)
 TINYLM_DETAIL_UNARY(gelu)
 TINYLM_DETAIL_UNARY(silu)
 TINYLM_DETAIL_UNARY(contiguous)
@@ -275,6 +277,41 @@ inline tensor slice(const tensor &a, std::int32_t dim, std::int64_t start, std::
 {
     return tensor(detail::make(tlm_slice, a.get(), dim, start, stop));
 }
+/** Elements start, start + step, ..., `count` of them. */
+inline tensor slice_step(const tensor &a, std::int32_t dim, std::int64_t start, std::int64_t step,
+                         std::int64_t count)
+{
+    return tensor(detail::make(tlm_slice_step, a.get(), dim, start, step, count));
+}
+inline tensor take(const tensor &a, std::int32_t dim, const tensor &indices)
+{
+    return tensor(detail::make(tlm_take, a.get(), dim, indices.get()));
+}
+/** Bools; comparison: TLM_COMPARE_EQUAL, TLM_COMPARE_LESS ... */
+inline tensor compare(const tensor &a, const tensor &b, std::int32_t comparison)
+{
+    return tensor(detail::make(tlm_compare, static_cast<const tlm_tensor_t *>(a.get()),
+                               static_cast<const tlm_tensor_t *>(b.get()), comparison));
+}
+/** As another type, outside any graph. */
+inline tensor convert(const tensor &a, std::int32_t dtype)
+{
+    return tensor(
+        detail::make(tlm_tensor_convert, static_cast<const tlm_tensor_t *>(a.get()), dtype));
+}
+inline tensor linear(const tensor &x, const tensor &weight, const tensor &bias)
+{
+    return tensor(detail::make(tlm_linear_bias, x.get(), weight.get(), bias.get()));
+}
+inline tensor layer_norm(const tensor &x, const tensor &gain, const tensor &bias, float eps = 1e-5f)
+{
+    return tensor(detail::make(tlm_layer_norm, x.get(), gain.get(), bias.get(), eps));
+}
+/** Count `stream` up with each call. */
+inline tensor dropout(const tensor &x, double rate, std::uint64_t seed, std::uint64_t stream)
+{
+    return tensor(detail::make(tlm_dropout, x.get(), rate, seed, stream));
+}
 inline tensor rms_norm(const tensor &x, const tensor &weight, float eps = 1e-5f)
 {
     return tensor(detail::make(tlm_rms_norm, x.get(), weight.get(), eps));
@@ -311,6 +348,12 @@ inline void init_truncated_normal(const tensor &leaf, double sigma, double cut_s
                                   std::uint64_t seed, std::uint64_t stream)
 {
     check(tlm_init_truncated_normal(leaf.get(), sigma, cut_sigmas, seed, stream));
+}
+
+inline void init_uniform(const tensor &leaf, double low, double high, std::uint64_t seed,
+                         std::uint64_t stream)
+{
+    check(tlm_init_uniform(leaf.get(), low, high, seed, stream));
 }
 
 namespace detail

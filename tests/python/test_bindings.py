@@ -22,8 +22,6 @@ NOT_WRAPPED = {
     "tlm_dtype_size": "ctypes.sizeof",
     "tlm_cpu_level_name": "the words of cpu_level()",
     "tlm_status_text": "the docstrings of the exceptions",
-    "tlm_grad_enabled": "no_grad() is all that is needed",
-    "tlm_tensor_create": "Tensor copies values",
     "tlm_tokenizer_encode": "tlm_tokenizer_encode_with",
     "tlm_checkpoint_save": "tlm_checkpoint_save_with",
     "tlm_tokenizer_load_json": "tlm_tokenizer_open",
@@ -36,6 +34,7 @@ NOT_WRAPPED = {
     "tlm_optimizer_parameter": "Python holds the tensors",
     "tlm_model_evaluate_on_ranks": "programs of several ranks are written in C",
     "tlm_loader_set_share": "trainers of several ranks set it",
+    "tlm_tensor_item": "Tensor.item, of any element type",
     "tlm_set_error": "callbacks raise exceptions",
     **dict.fromkeys(["tlm_communicator_" + name for name in (
         "create create_local free rank num_ranks seconds exchange all_gather gather broadcast all_reduce barrier "

@@ -12,19 +12,22 @@ function that the library calls, Ctrl-C among them, ends the call and comes out 
 interpreter's lock. numpy and PyTorch are only used if a call is given their objects or asks for them.
 """
 
-from ._words import FLOAT32, INT32, INT64, UINT32, BOOL, BFLOAT16, FLOAT16
+from . import nn
 from .bpe import BpeTrainer, train_bpe
 from .chat import CHAT_TEMPLATES, ChatTemplate
 from .checkpoint import checkpoint_metadata, latest_checkpoint, best_checkpoint, checkpoint_tokenizer
 from .cost import model_cost
+from .creation import (arange, eye, full, manual_seed, ones, ones_like, rand, randint, randn, tril, zeros,
+                       zeros_like)
 from .custom import custom_op
 from .data import Dataset, Loader, TokenWriter, encode_file
+from .dtypes import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT32, INT64, UINT32, DType
 from .errors import (Error, InvalidArgumentError, ShapeError, OutOfMemoryError, FileError, FormatError,
                      NotFoundError, UnsupportedError, RangeError, StateError, RegexError, NonFiniteError,
                      CancelledError, SpecialTokenError)
 from .functional import (where, concat, linear, embedding, rms_norm, silu_mul, swiglu, rope, softmax,
                          attention, multi_head_attention, cross_entropy, init_truncated_normal,
-                         layer_norm, dropout, init_uniform)
+                         layer_norm, dropout, init_uniform, maximum, minimum, stack)
 from .generation import GeneratedText, Generator
 from .library import (version, abi_version, set_num_threads, num_threads, cpu_level, set_cpu_level,
                       cpu_features, gemm_kernel_name, shutdown, random_bits)
@@ -32,17 +35,18 @@ from .models import Model
 from .optim import Optimizer, AdamW, Muon, SGD, clip_grad_norm, clip_norm, adamw_update
 from .results import TrainStep, Evaluation
 from .schedule import cosine_schedule, schedule_learning_rate
-from .tensors import Tensor, no_grad
+from .tensors import Tensor, is_grad_enabled, no_grad
 from .tokenizers import PATTERNS, Tokenizer, nfc
 from .trainer import Trainer
 
 __all__ = [
-    "FLOAT32", "INT32", "INT64", "UINT32", "BOOL", "BFLOAT16", "FLOAT16", "Error", "InvalidArgumentError",
+    "FLOAT32", "INT32", "INT64", "UINT32", "BOOL", "BFLOAT16", "FLOAT16", "DType", "Error", "InvalidArgumentError",
     "ShapeError", "OutOfMemoryError", "FileError", "FormatError", "NotFoundError", "UnsupportedError",
     "RangeError", "StateError", "RegexError", "NonFiniteError", "CancelledError", "SpecialTokenError", "version",
     "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level", "cpu_features",
     "gemm_kernel_name", "shutdown", "random_bits", "BpeTrainer", "PATTERNS", "Tokenizer", "train_bpe", "nfc",
-    "CHAT_TEMPLATES", "ChatTemplate", "Tensor", "no_grad", "where", "concat", "linear", "embedding", "rms_norm",
+    "CHAT_TEMPLATES", "ChatTemplate", "Tensor", "no_grad", "is_grad_enabled", "nn", "zeros", "ones", "full", "zeros_like", "ones_like", "arange", "eye", "tril", "rand",
+    "randn", "randint", "manual_seed", "maximum", "minimum", "stack", "where", "concat", "linear", "embedding", "rms_norm",
     "silu_mul", "swiglu", "rope", "softmax", "attention", "multi_head_attention", "cross_entropy",
     "init_truncated_normal", "layer_norm", "dropout", "init_uniform", "custom_op", "Optimizer", "AdamW", "Muon", "SGD", "clip_grad_norm", "clip_norm",
     "adamw_update", "cosine_schedule", "schedule_learning_rate", "Dataset", "Loader", "TokenWriter",

@@ -42,12 +42,14 @@ def _release_buffer(user):
     del _buffers[user]
 
 
-def _flatten(values: Any, shape: list[int]) -> list:
+def _flatten(values: Any, shape: list[int]) -> list[Any]:
     """Checks that nested lists have one shape, which it appends to `shape`; returns a flat list."""
+    if not isinstance(values, (list, tuple)) and hasattr(values, "tolist"):
+        values = values.tolist()  # an array or a number of NumPy in a list
     if not isinstance(values, (list, tuple)):
         return [values]
     shape.append(len(values))
-    parts: list = []
+    parts: list[Any] = []
     inner = None
     for value in values:
         own: list[int] = []
@@ -59,7 +61,7 @@ def _flatten(values: Any, shape: list[int]) -> list:
     return parts
 
 
-def _nest(values: list, shape: tuple[int, ...]) -> Any:
+def _nest(values: list[Any], shape: tuple[int, ...]) -> Any:
     """The inverse of _flatten."""
     if not shape:
         return values[0]

@@ -1,47 +1,58 @@
-"""Tensors."""
+"""Tensors: making them, sharing their memory, looking at them, and their gradients."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-from ctypes import POINTER, byref, c_float, c_uint8, c_void_p
+from ctypes import POINTER, byref, c_uint8, c_void_p
 from typing import Any, Iterator, Sequence
 
+from . import _interop
 from ._abi import _DLManagedTensor
+from ._checks import Index, _float_tensor
 from ._convert import _dims
+from ._display import _describe, _values_text
 from ._handle import _Callbacks, _Handle, _thread
+from ._indexing import _get, _set
 from ._memory import (_CAPSULE, _USED_CAPSULE, _buffers, _capsule_new, _capsule_pointer, _capsule_rename,
-                      _delete_capsule, _flatten, _load, _nest, _numbers, _release_buffer, _store)
+                      _delete_capsule, _load, _nest, _numbers, _release_buffer)
 from ._native import _lib
-from ._words import BOOL, FLOAT16, FLOAT32, INT32, INT64, UINT32, _ELEMENTS, _FORMATS, _NUMPY_NAMES, _number
-from .errors import Error
+from ._operators import _Operators
+from ._structs import _flag, _given
+from ._values import _elements, _handle_of
+from ._words import _ELEMENTS, _FORMATS
+from .dtypes import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT32, INT64, UINT32, DType, _dtype
+from .errors import Error, StateError
+
+
+_NOTHING = (c_uint8 * 8)()  # where the elements of empty arrays are
 
 
 def _call(name: str, *arguments: Any) -> Tensor:
     """An op: a new tensor from tensors and numbers."""
     out = c_void_p()
-    getattr(_lib, name)(byref(out), *[getattr(argument, "_handle", argument) for argument in arguments])
+    getattr(_lib, name)(byref(out), *[argument._handle if isinstance(argument, _Handle) else argument
+                                      for argument in arguments])
     return Tensor._wrap(out)
 
 
-class Tensor(_Handle):
-    """An array that may gather gradients, with a copy of nested lists, a number or a numpy array. In
-    arithmetic a number is a tensor without dimensions."""
+class Tensor(_Operators):
+    """An array that may gather gradients, made of a copy of a number, nested lists, an array of NumPy or PyTorch,
+    or another tensor. Numbers in lists become float32, booleans alone bool; arrays keep their type, except that
+    float64 becomes float32 and small integers int32. `dtype` asks for another type. Values that the type does not
+    hold are refused. Operators broadcast as NumPy's do."""
 
     _free = "tlm_tensor_free"
 
-    def __init__(self, values: Any, dtype: int = FLOAT32, requires_grad: bool = False) -> None:
-        handle, shape = c_void_p(), []
-        if hasattr(values, "__array_interface__"):
-            import numpy
-            values = numpy.ascontiguousarray(values, dtype=_NUMPY_NAMES[dtype])
-            shape, flat = list(values.shape), c_void_p(values.ctypes.data)
+    def __init__(self, values: Any, dtype: Any = None, requires_grad: bool = False) -> None:
+        kind = None if dtype is None else _dtype(dtype)
+        if isinstance(values, Tensor):
+            out = c_void_p()
+            _lib.tlm_tensor_convert(byref(out), values._handle, int(values.dtype if kind is None else kind))
+            self._handle = out
         else:
-            items = _flatten(values, shape)
-            flat = (_ELEMENTS[dtype] * len(items))(*(_store(dtype, item) for item in items))
-        _lib.tlm_tensor_from_data(byref(handle), dtype, flat, _dims(shape), len(shape))
-        self._handle = handle
-        if requires_grad:
+            self._handle = _handle_of(values, kind, "values")
+        if _flag("requires_grad", requires_grad):
             self.requires_grad = True
 
     # -- Memory shared with others --
@@ -51,11 +62,11 @@ class Tensor(_Handle):
         """A tensor over the memory of an array.array, a memoryview or anything else that has a writable
         buffer of one of the types: nothing is copied."""
         view = memoryview(buffer)
-        formats = {("f", 4): FLOAT32, ("i", 4): INT32, ("l", 4): INT32, ("q", 8): INT64, ("l", 8): INT64,
+        formats: dict[Any, DType] = {("f", 4): FLOAT32, ("i", 4): INT32, ("l", 4): INT32, ("q", 8): INT64, ("l", 8): INT64,
                    ("I", 4): UINT32, ("L", 4): UINT32, ("?", 1): BOOL}
         dtype = formats.get((view.format.lstrip("@=<"), view.itemsize))
         if dtype is None:
-            raise TypeError(f"a buffer of format {view.format!r}")
+            raise TypeError(f"a buffer of format {view.format!r}: tensors hold float32, int32, int64, uint32 and bool")
         if view.readonly or not view.c_contiguous:
             raise BufferError("a tensor takes a writable buffer in row-major order")
         size = view.nbytes
@@ -86,7 +97,7 @@ class Tensor(_Handle):
         values only: no gradient flows between the libraries."""
         if stream is not None or dl_device not in (None, self.__dlpack_device__()):
             raise BufferError("a tinylm.Tensor lies in CPU memory, without streams")
-        managed, tensor = POINTER(_DLManagedTensor)(), self._copy() if copy else self
+        managed, tensor = POINTER(_DLManagedTensor)(), Tensor(self) if copy else self
         _lib.tlm_tensor_to_dlpack(byref(managed), tensor._handle)
         return _capsule_new(ctypes.cast(managed, c_void_p), _CAPSULE,
                             ctypes.cast(_delete_capsule, c_void_p))
@@ -102,7 +113,7 @@ class Tensor(_Handle):
         if kind is None:
             raise AttributeError("NumPy has no bfloat16")
         size = ctypes.sizeof(_ELEMENTS[self.dtype])
-        return {"version": 3, "shape": self.shape, "typestr": kind, "data": (self.data or 0, False),
+        return {"version": 3, "shape": self.shape, "typestr": kind, "data": (self.data or ctypes.addressof(_NOTHING), False),
                 "strides": tuple(size * stride for stride in self.strides)}
 
     def memoryview(self) -> memoryview:
@@ -128,56 +139,154 @@ class Tensor(_Handle):
         return tuple(_lib.tlm_tensor_strides(self._handle)[:_lib.tlm_tensor_ndim(self._handle)])
 
     @property
-    def dtype(self) -> int:
+    def ndim(self) -> int:
+        """The number of its dimensions."""
+        return _lib.tlm_tensor_ndim(self._handle)  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        """The number of its elements."""
+        return _lib.tlm_tensor_numel(self._handle)  # type: ignore[no-any-return]
+
+    def numel(self) -> int:
+        """The number of its elements, as PyTorch calls it."""
+        return self.size
+
+    @property
+    def dtype(self) -> DType:
         """FLOAT32, INT32, INT64, UINT32, BOOL, BFLOAT16 or FLOAT16; ops compute with the first alone."""
-        return _lib.tlm_tensor_dtype(self._handle)
+        return DType(_lib.tlm_tensor_dtype(self._handle))
 
     @property
     def data(self) -> int | None:
         """The address of the first element, None where there is none."""
-        return _lib.tlm_tensor_data(self._handle)
+        return _lib.tlm_tensor_data(self._handle)  # type: ignore[no-any-return]
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("a tensor without dimensions has no len()")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("a tensor without dimensions cannot be iterated over: tolist() or item() gives its number")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __contains__(self, value: Any) -> bool:
+        found = self == value
+        return found.any() if isinstance(found, Tensor) else False
+
+    def __getitem__(self, index: Index) -> Tensor:
+        return _get(self, index)
+
+    def __setitem__(self, index: Index, values: Any) -> None:
+        _set(self, index, values)
+
+    def __repr__(self) -> str:
+        return _describe(self, type(self).__name__)
+
+    def __str__(self) -> str:
+        return _values_text(self, 0)
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        if self.size != 1:
+            raise TypeError(f"format {spec!r} is for one number, not for a tensor of shape {self.shape}")
+        return format(self.item(), spec)
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(f"a tensor of {self.size} elements is neither true nor false: use .any() or .all()")
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.ndim != 0 or self.dtype not in (INT32, INT64, UINT32):
+            raise TypeError(f"a whole number is needed, not a tensor of {self.dtype} with shape {self.shape}")
+        return int(self.item())
 
     def _copy_out(self) -> Any:
-        n = _lib.tlm_tensor_numel(self._handle)
-        data = (_ELEMENTS[self.dtype] * n)()
-        _lib.tlm_tensor_copy_out(data, n, self._handle)
-        return data
-
-    def _copy(self) -> Tensor:
-        return _call("tlm_tensor_from_data", self.dtype, self._copy_out(), _dims(self.shape), len(self.shape))
+        return _elements(self._handle, self.dtype, self.size)
 
     def copy_(self, values: Any) -> None:
-        """Copies as many values as it has (nested lists, a numpy array or a Tensor) into a leaf."""
+        """Copies as many values as it has (nested lists, an array or a Tensor) into a leaf."""
         tensor = values if isinstance(values, Tensor) else Tensor(values, self.dtype)
-        if (tensor.dtype, tensor.shape) != (self.dtype, self.shape):
+        if tensor.dtype != self.dtype:
+            raise TypeError(f"values of {tensor.dtype} for a tensor of {self.dtype}: use astype")
+        if tensor.shape != self.shape:
             raise ValueError(f"values of shape {tensor.shape} for a tensor of {self.shape}")
         data = tensor._copy_out()
         _lib.tlm_tensor_copy_in(self._handle, data, len(data))
 
     def tolist(self) -> Any:
         """Nested lists; a number for a scalar."""
-        return _nest([_load(self.dtype, element) for element in self._copy_out()], self.shape)
+        dtype = self.dtype
+        return _nest([_load(dtype, element) for element in self._copy_out()], self.shape)
 
-    def item(self) -> float:
-        """The value of a float32 tensor with one element."""
-        value = c_float()
-        _lib.tlm_tensor_item(byref(value), self._handle)
-        return value.value
+    def item(self) -> Any:
+        """The value of a tensor with one element, as a number of Python."""
+        if self.size != 1:
+            raise ValueError(f"item() is for tensors of one element, not of {self.size} in shape {self.shape}")
+        return _load(self.dtype, self._copy_out()[0])
 
     def numpy(self) -> Any:
-        """A copy; numpy.asarray(tensor) shares the memory."""
+        """An array of NumPy over the same memory, which may be written to; .copy() makes one of its own."""
         import numpy
-        return numpy.frombuffer(self._copy_out(), dtype=_NUMPY_NAMES[self.dtype]).reshape(self.shape).copy()
+        if self.dtype == BFLOAT16:
+            raise TypeError("NumPy has no bfloat16: use tensor.astype(\"float32\").numpy()")
+        return numpy.asarray(self)
+
+    def clone(self) -> Tensor:
+        """A copy in memory of its own, to which gradients flow as to the tensor itself."""
+        return self.scale(1.0) if self.requires_grad else Tensor(self)
+
+    # -- With copy and pickle --
+
+    def _state(self, verb: str) -> tuple[Any, ...]:
+        if not self.is_leaf:
+            raise TypeError(f"the result of an op cannot be {verb}, for its graph stays behind: use tensor.detach()")
+        return int(self.dtype), bytes(self._copy_out()), self.shape, self.requires_grad
+
+    def __copy__(self) -> Any:
+        return type(self)._wrap(c_void_p(_lib.tlm_tensor_retain(self._handle)))
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return _restore(type(self), *self._state("copied deeply"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), *self._state("pickled"))
+
+    # -- With NumPy and PyTorch --
+
+    __array_priority__ = 1000
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return _interop._ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return _interop._function(function, args, kwargs)
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _interop._torch(function, args, kwargs or {})
 
     # -- Gradients --
 
     @property
     def requires_grad(self) -> bool:
         """Whether it gathers a gradient or passes one on. It may be set, except for results of ops."""
-        return _lib.tlm_tensor_requires_grad(self._handle)
+        return _lib.tlm_tensor_requires_grad(self._handle)  # type: ignore[no-any-return]
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        if value and self.dtype != FLOAT32:
+            raise TypeError(f"only float32 tensors have gradients, not {self.dtype}")
         _lib.tlm_tensor_set_requires_grad(self._handle, value)
 
     @property
@@ -186,16 +295,34 @@ class Tensor(_Handle):
         handle = _lib.tlm_tensor_grad(self._handle)
         return None if handle is None else Tensor._wrap(c_void_p(_lib.tlm_tensor_retain(handle)))
 
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it is not the result of a recorded op."""
+        if not self.requires_grad:
+            return True
+        try:
+            _lib.tlm_tensor_set_requires_grad(self._handle, True)
+        except StateError:
+            return False
+        return True
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Sets requires_grad and returns the tensor."""
+        self.requires_grad = requires_grad
+        return self
+
     def zero_grad(self) -> None:
         """Forgets the gradient."""
         _lib.tlm_tensor_zero_grad(self._handle)
 
-    def backward(self, gradient: Tensor | None = None) -> None:
+    def backward(self, gradient: Any = None) -> None:
         """Back-propagates from a scalar, or from a gradient of the tensor's shape."""
+        if gradient is not None:
+            gradient = _float_tensor("gradient", gradient)
         outer = getattr(_thread, "callbacks", None)
         try:
             with _Callbacks() as _thread.callbacks:
-                _lib.tlm_tensor_backward(self._handle, gradient and gradient._handle)
+                _lib.tlm_tensor_backward(self._handle, None if gradient is None else gradient._handle)
         finally:
             _thread.callbacks = outer
 
@@ -203,135 +330,15 @@ class Tensor(_Handle):
         """The same memory outside any graph."""
         return _call("tlm_tensor_detach", self)
 
-    # -- Ops --
 
-    def __add__(self, other: Tensor | float) -> Tensor:
-        return _call("tlm_add", self, _operand(other))
-
-    def __sub__(self, other: Tensor | float) -> Tensor:
-        return _call("tlm_sub", self, _operand(other))
-
-    def __mul__(self, other: Tensor | float) -> Tensor:
-        return _call("tlm_mul", self, _operand(other))
-
-    def __truediv__(self, other: Tensor | float) -> Tensor:
-        return _call("tlm_div", self, _operand(other))
-
-    def __radd__(self, other: float) -> Tensor:
-        return _call("tlm_add", _operand(other), self)
-
-    def __rsub__(self, other: float) -> Tensor:
-        return _call("tlm_sub", _operand(other), self)
-
-    def __rmul__(self, other: float) -> Tensor:
-        return _call("tlm_mul", _operand(other), self)
-
-    def __rtruediv__(self, other: float) -> Tensor:
-        return _call("tlm_div", _operand(other), self)
-
-    def __matmul__(self, other: Tensor) -> Tensor:
-        return _call("tlm_matmul", self, other)
-
-    def __neg__(self) -> Tensor:
-        return self.scale(-1.0)
-
-    def scale(self, factor: float) -> Tensor:
-        """The tensor times factor."""
-        return _call("tlm_scale", self, factor)
-
-    def sum(self, dim: int | None = None, keep_dim: bool = False) -> Tensor:
-        """The sum of all elements, or along a dimension."""
-        return _call("tlm_sum", self) if dim is None else _call("tlm_sum_dim", self, dim, keep_dim)
-
-    def mean(self, dim: int | None = None, keep_dim: bool = False) -> Tensor:
-        """The mean of all elements, or along a dimension."""
-        return _call("tlm_mean", self) if dim is None else _call("tlm_mean_dim", self, dim, keep_dim)
-
-    def max(self, dim: int, keep_dim: bool = False) -> tuple[Tensor, Tensor]:
-        """The maximum along a dimension, and its indices."""
-        values, indices = c_void_p(), c_void_p()
-        _lib.tlm_max_dim(byref(values), byref(indices), self._handle, dim, keep_dim)
-        return Tensor._wrap(values), Tensor._wrap(indices)
-
-    def reshape(self, *shape: int) -> Tensor:
-        """Another shape of the same elements; one size may be -1."""
-        return _call("tlm_reshape", self, _dims(shape), len(shape))
-
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
-        """Two dimensions swapped: a view."""
-        return _call("tlm_transpose", self, dim0, dim1)
-
-    def slice(self, dim: int, start: int, stop: int) -> Tensor:
-        """Elements start .. stop - 1 of a dimension: a view."""
-        return _call("tlm_slice", self, dim, start, stop)
-
-    def slice_step(self, dim: int, start: int, step: int, count: int) -> Tensor:
-        """Elements start, start + step, ... of a dimension, `count` of them: a view if step is positive."""
-        return _call("tlm_slice_step", self, dim, start, step, count)
-
-    def take(self, indices: Tensor, dim: int = 0) -> Tensor:
-        """The elements along a dimension that an integer tensor names, whose shape takes its place."""
-        return _call("tlm_take", self, dim, indices)
-
-    def compare(self, comparison: str, other: Tensor | float) -> Tensor:
-        """Booleans: "equal", "not_equal", "less", "less_equal", "greater" or "greater_equal"."""
-        return _call("tlm_compare", self, _operand(other), _number("comparison", comparison))
-
-    def astype(self, dtype: int) -> Tensor:
-        """A copy as another type, outside any graph."""
-        return _call("tlm_tensor_convert", self, dtype)
-
-    def pow(self, exponent: Tensor | float) -> Tensor:
-        """Powers, element by element."""
-        return _call("tlm_pow", self, _operand(exponent))
-
-    def abs(self) -> Tensor:
-        """Absolute values."""
-        return _call("tlm_abs", self)
-
-    def contiguous(self) -> Tensor:
-        """The same elements in row-major order."""
-        return _call("tlm_contiguous", self)
-
-    def exp(self) -> Tensor:
-        """e^x for each element; the functions below are also element-wise."""
-        return _call("tlm_exp", self)
-
-    def log(self) -> Tensor:
-        """Natural logarithm."""
-        return _call("tlm_log", self)
-
-    def sqrt(self) -> Tensor:
-        """Square root."""
-        return _call("tlm_sqrt", self)
-
-    def tanh(self) -> Tensor:
-        """Hyperbolic tangent."""
-        return _call("tlm_tanh", self)
-
-    def sigmoid(self) -> Tensor:
-        """1 / (1 + exp(-x))."""
-        return _call("tlm_sigmoid", self)
-
-    def relu(self) -> Tensor:
-        """max(x, 0)."""
-        return _call("tlm_relu", self)
-
-    def gelu(self) -> Tensor:
-        """x P(Z <= x), Z normal."""
-        return _call("tlm_gelu", self)
-
-    def silu(self) -> Tensor:
-        """x sigmoid(x)."""
-        return _call("tlm_silu", self)
-
-
-def _operand(value: Any) -> Tensor:
-    return value if isinstance(value, Tensor) else Tensor(value)
-
-
-def _handles(tensors: Sequence[Tensor]) -> Any:
-    return (c_void_p * len(tensors))(*[tensor._handle for tensor in tensors])
+def _restore(kind: Any, dtype: int, data: bytes, shape: tuple[int, ...], requires_grad: bool) -> Any:
+    """A tensor of what _state gave."""
+    out = c_void_p()
+    _lib.tlm_tensor_from_data(byref(out), dtype, data, _dims(shape), len(shape))
+    made = kind._wrap(out)
+    if requires_grad:
+        made.requires_grad = True
+    return made
 
 
 @contextlib.contextmanager
@@ -342,3 +349,16 @@ def no_grad() -> Iterator[None]:
         yield
     finally:
         _lib.tlm_set_grad_enabled(before)
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops are recorded on this thread."""
+    return _lib.tlm_grad_enabled()  # type: ignore[no-any-return]
+
+
+def _handles(tensors: Sequence[Tensor]) -> Any:
+    """Tensors as an array of C."""
+    for i, tensor in enumerate(tensors):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"tensor {i} of the list is {_given(tensor)}, not a Tensor")
+    return (c_void_p * len(tensors))(*[tensor._handle for tensor in tensors])

@@ -121,12 +121,12 @@ TLM_API tlm_status_t tlm_tensor_convert(tlm_tensor_t **out, const tlm_tensor_t *
                                         int32_t dtype);
 
 /* Comparisons. @since 0.2 */
-#define TLM_COMPARE_EQUAL         0
-#define TLM_COMPARE_NOT_EQUAL     1
-#define TLM_COMPARE_LESS          2
-#define TLM_COMPARE_LESS_EQUAL    3
-#define TLM_COMPARE_GREATER       4
-#define TLM_COMPARE_GREATER_EQUAL 5
+#define TLM_COMPARE_EQUAL         0 /**< a == b. */
+#define TLM_COMPARE_NOT_EQUAL     1 /**< a != b. */
+#define TLM_COMPARE_LESS          2 /**< a < b. */
+#define TLM_COMPARE_LESS_EQUAL    3 /**< a <= b. */
+#define TLM_COMPARE_GREATER       4 /**< a > b. */
+#define TLM_COMPARE_GREATER_EQUAL 5 /**< a >= b. */
 
 /** Compares element by element, broadcast: a TLM_BOOL tensor without a graph, owned by the caller.
  *  Of float32, integer types and bool; integers are compared as such, an integer with a float32

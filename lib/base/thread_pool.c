@@ -98,6 +98,8 @@ static inline void pause_cpu(void)
 {
 #if TLMI_X86
     __builtin_ia32_pause();
+#elif TLMI_ARM64
+    __asm__ volatile("isb"); /* waits about as long; yield is no operation on most CPUs */
 #endif
 }
 

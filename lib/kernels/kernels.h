@@ -193,6 +193,10 @@ void tlmi_kernels_fill_blis(tlmi_kernels_t *table, uint64_t features); /* gemm_t
 void tlmi_kernels_fill_avx2(tlmi_kernels_t *table);
 void tlmi_kernels_fill_avx512(tlmi_kernels_t *table);
 void tlmi_kernels_fill_vnni(tlmi_kernels_t *table);
+#elif TLMI_ARM64
+void tlmi_kernels_fill_neon(tlmi_kernels_t *table);
+void tlmi_kernels_fill_dotprod(tlmi_kernels_t *table);
+void tlmi_kernels_fill_i8mm(tlmi_kernels_t *table);
 #endif
 
 #endif

@@ -1,13 +1,8 @@
 /* Products on packed panels and the packing of panels, written once in terms of the operations of
  * simd_helpers.h. The including file includes simd_<level>.h first. */
 
-/* Rows of a register tile of 16 columns: as many as the registers can hold. */
-enum {
-    VECTORS = TLMI_PANEL_WIDTH / W_WIDTH,
-    PANEL_ROWS = W_WIDTH == 16  ? 12
-                 : W_WIDTH == 8 ? 6
-                                : 4
-};
+/* A register tile has 16 columns, and PANEL_ROWS rows, as many as the registers can hold. */
+enum { VECTORS = TLMI_PANEL_WIDTH / W_WIDTH };
 
 /* Computes rows x 16 elements of C. `rows` is a constant at every call, so that the accumulators
  * stay in registers. */

@@ -1,8 +1,10 @@
 /* The operations that vector loops are written with, once for all CPU levels. simd_scalar.h,
- * simd_avx2.h and simd_avx512.h each define the operations of their level, then include this file:
+ * x86/simd_avx2.h, x86/simd_avx512.h and arm/simd_neon.h each define the operations of their level,
+ * then include this file:
  *
  *   TARGET                    attribute of every function (the instruction set)
  *   V, WIDTH                  a vector of WIDTH floats; WIDTH divides LANES
+ *   PANEL_ROWS                rows of a register tile of 16 columns
  *   v_set v_add v_sub v_mul v_div v_sqrt v_min v_max
  *   v_fma(a, b, c)            a b + c, rounded once or twice
  *   v_round(x)                to the nearest integer, |x| < 2^21
@@ -24,7 +26,8 @@
  *   b_load(bytes)             loads a vector; the next three return masks, bit i for byte i:
  *   b_equal(b, value) b_between(b, first, last) b_high(b)    unsigned; b_high: 0x80 and above
  *
- * v_min(a, b) and v_max(a, b) return b if either is NaN, as the x86 instructions do.
+ * If a or b is NaN, v_min(a, b) and v_max(a, b) return b, as the x86 instructions do, or NaN, as
+ * ARM's do.
  *
  * A file of kernels is a template: one .c file per level includes it after one of these headers and
  * puts its functions into the table (kernels.h). */

@@ -7,10 +7,11 @@
 #include "base/dtype.h"
 
 #define TARGET
-#define V      float
-#define VD     double
-#define WIDTH  1
-#define INLINE static inline __attribute__((always_inline))
+#define V          float
+#define VD         double
+#define WIDTH      1
+#define PANEL_ROWS 4
+#define INLINE     static inline __attribute__((always_inline))
 
 INLINE V v_set(float x)
 {

@@ -5,10 +5,11 @@
 
 #include "base/cpu.h"
 
-#define TARGET TLMI_TARGET_AVX2
-#define V      __m256
-#define WIDTH  8
-#define INLINE static inline __attribute__((always_inline)) TARGET
+#define TARGET     TLMI_TARGET_AVX2
+#define V          __m256
+#define WIDTH      8
+#define PANEL_ROWS 6
+#define INLINE     static inline __attribute__((always_inline)) TARGET
 
 #include "kernels/x86/simd_x86.h"
 

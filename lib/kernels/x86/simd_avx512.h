@@ -5,10 +5,11 @@
 
 #include "base/cpu.h"
 
-#define TARGET TLMI_TARGET_AVX512
-#define V      __m512
-#define WIDTH  16
-#define INLINE static inline __attribute__((always_inline)) TARGET
+#define TARGET     TLMI_TARGET_AVX512
+#define V          __m512
+#define WIDTH      16
+#define PANEL_ROWS 12
+#define INLINE     static inline __attribute__((always_inline)) TARGET
 
 #include "kernels/x86/simd_x86.h"
 

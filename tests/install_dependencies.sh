@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what building and testing libtinylm needs and is not there yet: on Debian, Ubuntu and their
-# kin with apt-get, as root or through sudo. Elsewhere it only says what is missing.
+# kin with apt-get, as root or through sudo. Elsewhere it only says what is missing. With the argument "cross", what
+# tests/cross/run.sh needs is looked for too.
 set -eu
 
 missing=''
@@ -81,6 +82,11 @@ need check pkg-config --exists check
 need abigail-tools abidiff --version
 need cmake cmake --version
 need mkdocs mkdocs --version
+if [ "${1:-}" = cross ]; then
+    need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc --version
+    need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/lib/libc.so.6
+    need qemu-user-static qemu-aarch64-static --version
+fi
 
 if [ -z "$missing" ]; then
     echo "Nothing to install."

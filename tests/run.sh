@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds and tests everything: a release build in build/, there the unit and gradient tests once more
 # with the kernels in plain C, then a build with the address and undefined behavior sanitizers in
-# build-sanitize/. The last line counts the tests of all three runs.
+# build-sanitize/. Where CI is set, a choice of tests runs on an emulated AArch64 too (tests/cross/run.sh). The last
+# line counts the tests of all runs.
 set -eu
 cd "$(dirname "$0")/.."
 sh tests/install_dependencies.sh
@@ -55,6 +56,16 @@ UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}
 export UBSAN_OPTIONS
 run_tests build-sanitize testlog.json --timeout-multiplier 5 \
     --no-suite examples --no-suite python --no-suite install --no-suite abi --no-suite checks
+
+if [ -n "${CI:-}" ] && sh tests/install_dependencies.sh cross; then
+    cross=$PWD/build-cross-aarch64
+    status=0
+    TINYLM_CROSS_DIR=$cross sh tests/cross/run.sh aarch64 max quick || status=$?
+    if [ "$status" -ne 77 ]; then
+        logs="$logs $cross/build/meson-logs/testlog.json"
+        [ "$status" -eq 0 ] || failed=1
+    fi
+fi
 
 # No log, no tests: that counts as a failure.
 # shellcheck disable=SC2086 # a list of words

@@ -1,12 +1,11 @@
 /* CPU levels, the features that the environment switches off, and the number of usable CPUs. */
 #include "base/cpu.h"
 
-#include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/platform.h"
 
 #define ALL_X86 UINT64_C(0xffffffff)
 #define ALL_ARM (UINT64_C(0x7fffffff) << 32)
@@ -113,31 +112,8 @@ const char *tlm_cpu_level_name(int32_t level)
     return level >= 0 && level < NUM_LEVELS ? levels[level].name : "unknown";
 }
 
-/* Number of CPUs that the cgroup's quota allows (cgroup v2 cpu.max: "quota period"), or 0 if
- * unlimited. */
-static int32_t quota_cpus(void)
-{
-    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (file == NULL)
-        return 0;
-    long long quota = 0, period = 0;
-    int fields = fscanf(file, "%lld %lld", &quota, &period);
-    fclose(file);
-    if (fields != 2 || quota <= 0 || period <= 0)
-        return 0;
-    long long cpus = (quota + period - 1) / period;
-    return cpus < TLM_MAX_THREADS ? (int32_t)cpus : TLM_MAX_THREADS;
-}
-
 int32_t tlmi_cpu_count(void)
 {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    int32_t count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-    int32_t quota = quota_cpus();
-    if (quota > 0 && quota < count)
-        count = quota;
-    if (count > TLM_MAX_THREADS)
-        count = TLM_MAX_THREADS;
-    return count > 0 ? count : 1;
+    int32_t count = tlmi_platform_cpus();
+    return count < TLM_MAX_THREADS ? count : TLM_MAX_THREADS;
 }

@@ -6,7 +6,7 @@
 #if TLMI_X86
 #include <cpuid.h>
 #elif TLMI_ARM64
-#include <sys/auxv.h>
+#include "base/platform.h"
 #endif
 
 /* ---- x86: bits of CPUID, and of XCR0, the registers that the system saves -------------------- */
@@ -40,20 +40,24 @@ static const x86_feature_t x86_features[] = {
 };
 enum { NUM_X86 = sizeof(x86_features) / sizeof(x86_features[0]) };
 
-/* ---- ARM: bits of the two words in which Linux reports features ------------------------------ */
+/* ---- ARM: bits of the two words in which Linux reports features, and macOS's names ------------ */
 
 typedef struct arm_feature {
     uint64_t feature;
     const char *name;
     int word; /* 0: AT_HWCAP, 1: AT_HWCAP2 */
     int bit;
+    const char *apple; /* hw.optional.<apple>; NULL: every CPU */
 } arm_feature_t;
 
 static const arm_feature_t arm_features[] = {
-    {TLM_FEATURE_NEON, "neon", 0, 1},        {TLM_FEATURE_FP16, "fp16", 0, 10},
-    {TLM_FEATURE_DOTPROD, "dotprod", 0, 20}, {TLM_FEATURE_I8MM, "i8mm", 1, 13},
-    {TLM_FEATURE_BF16, "bf16", 1, 14},       {TLM_FEATURE_SVE, "sve", 0, 22},
-    {TLM_FEATURE_SVE2, "sve2", 1, 1},
+    {TLM_FEATURE_NEON, "neon", 0, 1, NULL},
+    {TLM_FEATURE_FP16, "fp16", 0, 10, "arm.FEAT_FP16"},
+    {TLM_FEATURE_DOTPROD, "dotprod", 0, 20, "arm.FEAT_DotProd"},
+    {TLM_FEATURE_I8MM, "i8mm", 1, 13, "arm.FEAT_I8MM"},
+    {TLM_FEATURE_BF16, "bf16", 1, 14, "arm.FEAT_BF16"},
+    {TLM_FEATURE_SVE, "sve", 0, 22, "arm.FEAT_SVE"},
+    {TLM_FEATURE_SVE2, "sve2", 1, 1, "arm.FEAT_SVE2"},
 };
 enum { NUM_ARM = sizeof(arm_features) / sizeof(arm_features[0]) };
 
@@ -96,11 +100,12 @@ uint64_t tlmi_cpu_detect(void)
 #elif TLMI_ARM64
 uint64_t tlmi_cpu_detect(void)
 {
-    const unsigned long words[] = {getauxval(AT_HWCAP), getauxval(AT_HWCAP2)};
     uint64_t features = 0;
-    for (int i = 0; i < NUM_ARM; i++)
-        if ((words[arm_features[i].word] >> arm_features[i].bit & 1) != 0)
-            features |= arm_features[i].feature;
+    for (int i = 0; i < NUM_ARM; i++) {
+        const arm_feature_t *f = &arm_features[i];
+        if (tlmi_platform_has_arm_feature(f->word, f->bit, f->apple))
+            features |= f->feature;
+    }
     return features;
 }
 #else

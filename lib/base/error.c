@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/platform.h"
 #include "tinylm/version.h"
 
 /* One line; longer messages are truncated. The buffer is fixed so that reporting a failure cannot
@@ -46,19 +47,7 @@ tlm_status_t tlmi_fail_errno(const char *action, const char *path)
 {
     int error = errno;
     char text[128];
-    /* The text is in English, whatever the locale, if the C library can do that. Otherwise this
-     * uses strerror_r, in the XSI or the GNU form, whichever the C library has. */
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
-    const char *reason = strerrordesc_np(error);
-    if (reason == NULL) {
-        snprintf(text, sizeof(text), "error %d", error);
-        reason = text;
-    }
-#elif defined(__GLIBC__) && defined(_GNU_SOURCE)
-    const char *reason = strerror_r(error, text, sizeof(text));
-#else
-    const char *reason = strerror_r(error, text, sizeof(text)) == 0 ? text : "unknown error";
-#endif
+    const char *reason = tlmi_platform_error_text(text, sizeof(text), error);
     tlm_status_t code = error == ENOENT   ? TLM_ERR_NOT_FOUND
                         : error == ENOMEM ? TLM_ERR_OUT_OF_MEMORY
                                           : TLM_ERR_IO;

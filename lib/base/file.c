@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/platform.h"
 
 #define FAULT_WINDOW  ((size_t)2 << 20)  /* size of a huge page */
 #define UNSTATED_SIZE ((size_t)64 << 20) /* limit for a file that reports size 0 */
@@ -237,5 +238,5 @@ void tlmi_mapping_leave(const tlmi_mapping_t *mapping, size_t from, size_t to)
     from = from / FAULT_WINDOW * FAULT_WINDOW;
     to = mapping->size - to < FAULT_WINDOW ? mapping->size : (to / FAULT_WINDOW + 1) * FAULT_WINDOW;
     if (to > from)
-        (void)madvise((uint8_t *)(uintptr_t)mapping->data + from, to - from, MADV_DONTNEED);
+        tlmi_platform_leave_pages((uint8_t *)(uintptr_t)mapping->data + from, to - from);
 }

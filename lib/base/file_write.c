@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/platform.h"
 
 #define BUFFER_SIZE ((size_t)1 << 18)
 #define ASIDE_MARK  ".tmp-" /* followed by the process id and a number */
@@ -234,7 +235,8 @@ static tlm_status_t sync_directory(const char *path)
     int file = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     tlmi_free(directory);
     if (file >= 0) {
-        (void)fsync(file); /* some file systems cannot do this; the data itself is safe by then */
+        /* Some file systems cannot do this; the data itself is safe by then. */
+        (void)tlmi_platform_sync(file);
         close(file);
     }
     return TLM_OK;
@@ -243,7 +245,7 @@ static tlm_status_t sync_directory(const char *path)
 tlm_status_t tlmi_writer_commit(tlmi_writer_t *writer)
 {
     tlm_status_t status = flush(writer);
-    if (status == TLM_OK && fsync(writer->file) != 0)
+    if (status == TLM_OK && tlmi_platform_sync(writer->file) != 0)
         status = tlmi_fail_errno("sync", writer->path);
     if (close(writer->file) != 0 && status == TLM_OK)
         status = tlmi_fail_errno("close", writer->path);

@@ -3,11 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "base/error.h"
+#include "base/platform.h"
 #include "tinylm/runtime.h"
 
 #define HUGE_PAGE  ((size_t)2 << 20)
@@ -84,11 +82,8 @@ void *tlmi_alloc_aligned(size_t count, size_t size, const char *what)
     void *block = NULL;
     if (posix_memalign(&block, alignment, bytes) != 0)
         return out_of_memory(count, size, what);
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    /* This is only advice: if the kernel refuses it, the only cost is speed. */
     if (bytes >= HUGE_BLOCK)
-        (void)madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
-#endif
+        tlmi_platform_request_huge_pages(block, bytes / HUGE_PAGE * HUGE_PAGE);
     return block;
 }
 

@@ -1,10 +1,10 @@
 /* Conversion of floating-point numbers, independent of the locale. */
 #include "base/number.h"
 
-#include <locale.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "base/platform.h"
 
 char *tlmi_number_text(char out[TLMI_NUMBER_SIZE], double value, int digits)
 {
@@ -27,7 +27,5 @@ char *tlmi_number_text(char out[TLMI_NUMBER_SIZE], double value, int digits)
 
 double tlmi_parse_number(const char *text)
 {
-    /* The C library owns this locale: there is nothing to free, and nothing can fail. */
-    locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    return strtod_l(text, NULL, c_locale);
+    return tlmi_platform_parse_number(text);
 }

@@ -16,10 +16,6 @@
 #include "tokenizer/formats/token_files.h"
 #include "tinylm/version.h"
 
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "tensors are written as they lie in memory, and the format is little-endian"
-#endif
-
 #define METADATA_MAX_SIZE ((size_t)1 << 20) /* of the user's: headers must stay below 100 MB */
 
 /* What goes into a file. */

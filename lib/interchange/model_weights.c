@@ -11,10 +11,6 @@
 #include "base/memory.h"
 #include "tensor/tensor_core.h"
 
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "elements are written as they lie in memory, and the formats are little-endian"
-#endif
-
 /* ---- Families --------------------------------------------------------------------------- */
 
 const tlmi_family_t *tlmi_family_find(tlmi_format_t format, const char *name, size_t size)

@@ -13,9 +13,6 @@ static inline uint64_t tlmi_load_word(const uint8_t *bytes)
     uint64_t word;
 
     memcpy(&word, bytes, sizeof(word));
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
     return word;
 }
 
@@ -25,9 +22,6 @@ static inline uint32_t tlmi_load_half(const uint8_t *bytes)
     uint32_t half;
 
     memcpy(&half, bytes, sizeof(half));
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    half = __builtin_bswap32(half);
-#endif
     return half;
 }
 

@@ -40,7 +40,9 @@ static void call_dots(void(*dots) TLMI_DOTS_PARAMETERS, const tlmi_kernels_t *po
     for (int t = 0; t < 6; t++)
         portable->quantize_row(numbers + t * columns, scales + t * parts, sums + t * parts,
                                X(d, 0) + t * (columns + 2), columns);
+    begin_call(); /* without what is prepared */
     dots(Y(d, 0), 9, &x, 6, rows, 7, columns);
+    end_call();
 }
 
 /* One row; what the table of types loads is in Y(d, 1), and must be the same. */
@@ -52,7 +54,9 @@ static void call_widen(void(*widen) TLMI_WIDEN_PARAMETERS, data_t *d, int64_t n,
     static uint8_t row[2 * MOST];
 
     fill_rows(row, sizeof(row), d, format, place, place2);
+    begin_call();
     widen(Y(d, 0), row, columns);
+    end_call();
     format->load(Y(d, 1), row, columns);
     d->r = memcmp(Y(d, 0), Y(d, 1), (size_t)columns * sizeof(float)) == 0 ? 0.0 : (double)NAN;
 }

@@ -2,6 +2,8 @@
  *
  *   checkkernels                 checks; the exit status is 1 if a kernel differs
  *   checkkernels --bench [NAME]  nanoseconds per call, and how many times faster than the portable kernel
+ *   checkkernels --calls SET     calls each kernel of a set of features once, between calls of begin_call and
+ *                                end_call, for tests/cross/count_instructions.sh
  *   checkkernels --gemm-kernel   prints tlm_gemm_kernel_name of the features in use
  *
  * The entries come from the list of kernels in kernels.h: a kernel without a function call_<name> and a
@@ -39,6 +41,18 @@ typedef struct data {
 
 #define X(d, i) ((d)->x[i] + (d)->shift)
 #define Y(d, i) ((d)->y[i] + (d)->shift)
+
+/* Instructions are counted between calls of these two, which a trace shows: they are not inlined, and they differ, so
+ * that the compiler does not make them one. */
+static __attribute__((noinline)) void begin_call(void)
+{
+    __asm__ volatile("nop" : : : "memory");
+}
+
+static __attribute__((noinline)) void end_call(void)
+{
+    __asm__ volatile("nop\n\tnop" : : : "memory");
+}
 
 /* ---- One call of each kernel ------------------------------------------------------------ */
 
@@ -519,6 +533,30 @@ static void bench(const kernel_t *kernels, const char *wanted)
     }
 }
 
+/* ---- Counting instructions ---------------------------------------------------------------- */
+
+/* Prints the address of begin_call and the names of the kernels, in the order of their calls. */
+static int call_each(const kernel_t *kernels, const char *set_name)
+{
+    printf("%p\n", (void *)(uintptr_t)begin_call);
+    for (int i = 0; i < num_sets; i++) {
+        if (strcmp(sets[i].name, set_name) != 0)
+            continue;
+        fill_data(&got, 1, 1.0f);
+        got.shift = 0;
+        for (int k = 0; k < NUM_KERNELS; k++) {
+            if (strcmp(kernels[k].name, "gemm_tile") == 0)
+                kernels[k].call(&sets[i].table, &got, 1023); /* packs the panels */
+            begin_call();
+            kernels[k].call(&sets[i].table, &got, 1023);
+            end_call();
+            printf("%s\n", kernels[k].name);
+        }
+        return 0;
+    }
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     static kernel_t kernels[NUM_KERNELS];
@@ -533,7 +571,9 @@ int main(int argc, char **argv)
         return 1;
     list_sets();
     int faults = 0;
-    if (argc > 1 && strcmp(argv[1], "--bench") == 0)
+    if (argc > 2 && strcmp(argv[1], "--calls") == 0)
+        faults = call_each(kernels, argv[2]);
+    else if (argc > 1 && strcmp(argv[1], "--bench") == 0)
         bench(kernels, argc > 2 ? argv[2] : NULL);
     else
         faults = check_all(kernels);

@@ -1,5 +1,5 @@
 /* A stream takes less than a megabyte of memory, however long it is: the test is a child process that may
- * have one megabyte more than it has when the stream begins. */
+ * have one megabyte more than it has when the stream begins. qemu-user keeps no such limit. */
 #include "tokenizer_support.h"
 
 #include <fcntl.h>
@@ -130,7 +130,7 @@ int main(void)
     tcase_add_test(tcase, a_stream_takes_less_than_a_megabyte);
     suite_add_tcase(suite, tcase);
     srunner_set_fork_status(runner, CK_NOFORK);
-    if (!is_sanitized())
+    if (!is_sanitized() && getenv("TINYLM_TEST_IN_QEMU") == NULL)
         srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);

@@ -1,6 +1,6 @@
-/* The operations of block_kernels.h for 64-bit ARM's Advanced SIMD. With BLOCK_DOTPROD the products of
- * bytes are added by SDOT, with BLOCK_I8MM too half of them by USDOT. Included after TARGET and INLINE are
- * defined. */
+/* The operations of block_kernels.h for 64-bit ARM's Advanced SIMD. With BLOCK_DOTPROD, SDOT adds the
+ * products of bytes; with BLOCK_I8MM as well, USDOT adds half of them. Included after TARGET and INLINE
+ * are defined. */
 #include <arm_neon.h>
 
 typedef struct bytes32 {

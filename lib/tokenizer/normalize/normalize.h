@@ -154,14 +154,9 @@ static inline tlmi_short_text_t tlmi_short_text(const void *bytes, size_t size)
 static inline uint8_t *tlmi_replace_byte(uint8_t *to, const uint8_t *text, const uint8_t *end,
                                          uint8_t byte, tlmi_short_text_t by)
 {
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    const int shift = 24;
-#else
-    const int shift = 0;
-#endif
     for (; text < end; text++) {
         uint32_t is_match = -(uint32_t)(*text == byte);
-        uint32_t bytes = (by.bytes & is_match) | ((uint32_t)*text << shift & ~is_match);
+        uint32_t bytes = (by.bytes & is_match) | (*text & ~is_match);
 
         memcpy(to, &bytes, sizeof(bytes));
         to += (by.size & is_match) | (1 & ~is_match);

@@ -151,7 +151,12 @@ static const cli_option_t options[] = {
     {"clip", CLI_REAL, &settings.clip, "norm that the gradient is clipped to; 0: no clipping",
      false},
 
-    {NULL, CLI_FLAG, NULL, "Loss in training", false},
+    {NULL, CLI_FLAG, NULL, "Only in training", false},
+    {"dropout", CLI_REAL, &settings.dropout,
+     "share of what blocks add to the residual stream that is dropped, in [0, 1)", false},
+    {"attention-dropout", CLI_REAL, &settings.attention_dropout,
+     "the same for weights of attention", false},
+    {"embedding-dropout", CLI_REAL, &settings.embedding_dropout, "the same for embeddings", false},
     {"z-loss", CLI_REAL, &settings.z_loss, "weight of the squared logsumexp of the logits", false},
     {"label-smoothing", CLI_REAL, &settings.label_smoothing,
      "share of the target that all tokens have, in [0, 1)", false},
@@ -245,6 +250,16 @@ static void set_training(tlm_model_options_t *shape)
 {
     shape->z_loss = settings.z_loss;
     shape->label_smoothing = settings.label_smoothing;
+    shape->dropout = settings.dropout;
+    shape->attention_dropout = settings.attention_dropout;
+    shape->embedding_dropout = settings.embedding_dropout;
+}
+
+/* The value of a setting that was not given is that of the model. */
+static void keep_training(const char *option, double *setting, double value)
+{
+    if (!cli_was_given(option))
+        *setting = value;
 }
 
 tlm_model_options_t train_model_options(void)
@@ -280,10 +295,15 @@ void train_change_training(tlm_model_t *model, bool is_resumed)
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
 
     cli_check(tlm_model_get_options(&shape, model));
-    if (is_resumed && !cli_was_given("z-loss"))
-        settings.z_loss = shape.z_loss;
-    if (is_resumed && !cli_was_given("label-smoothing"))
-        settings.label_smoothing = shape.label_smoothing;
+    if (is_resumed) {
+        keep_training("z-loss", &settings.z_loss, shape.z_loss);
+        keep_training("label-smoothing", &settings.label_smoothing, shape.label_smoothing);
+        keep_training("dropout", &settings.dropout, shape.dropout);
+        keep_training("attention-dropout", &settings.attention_dropout, shape.attention_dropout);
+        keep_training("embedding-dropout", &settings.embedding_dropout, shape.embedding_dropout);
+    } else {
+        shape.seed = settings.seed;
+    }
     set_training(&shape);
     cli_check(tlm_model_set_training(model, &shape));
 }

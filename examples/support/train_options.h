@@ -20,7 +20,7 @@ typedef struct train_settings {
     uint64_t warmup, decay_steps;
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
     double momentum, adamw_rate;
-    double z_loss, label_smoothing;
+    double z_loss, label_smoothing, dropout, attention_dropout, embedding_dropout;
     const char *recipe;
     bool checkpointing, mpi, irreproducible, pack;
     const char *init, *freeze, *lora_targets, *chat_template;

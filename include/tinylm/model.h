@@ -163,6 +163,14 @@ typedef struct tlm_model_options {
     /** Share of the target that is spread evenly over all tokens, in [0, 1). Szegedy et al. 2016.
      *  @since 0.2 */
     double label_smoothing;
+    /** Probability that an element of what a block adds to the residual stream is dropped, in
+     *  [0, 1), like the next two; see tlm_model_set_dropout_row. The options' seed and the place in
+     *  the data decide which. Srivastava et al. 2014. @since 0.2 */
+    double dropout;
+    /** The same for the weights of attention. @since 0.2 */
+    double attention_dropout;
+    /** The same for the embeddings of tokens. @since 0.2 */
+    double embedding_dropout;
 } tlm_model_options_t;
 
 #define TLM_MODEL_OPTIONS_INIT TLM_SIZED(tlm_model_options_t)
@@ -233,7 +241,8 @@ TLM_API void tlm_model_zero_grad(tlm_model_t *model);
  *  stored in checkpoint files. Chen et al. 2016. @since 0.2 */
 TLM_API tlm_status_t tlm_model_set_checkpointing(tlm_model_t *model, bool enabled);
 
-/** Takes over those of the options that count only in training, and leaves all others as they are.
+/** Takes over those of the options that count only in training, with the seed, which dropout uses,
+ *  and leaves all others as they are.
  *  TLM_ERR_INVALID_ARGUMENT, naming the field, for one of them that is out of range. @since 0.2 */
 TLM_API tlm_status_t tlm_model_set_training(tlm_model_t *model, const tlm_model_options_t *options);
 

@@ -15,7 +15,11 @@ enum {
     TLMI_STREAM_DROPOUT = 4 << 20, /* offset = position of the pretoken, then one per draw */
     TLMI_STREAM_SHUFFLE = 5 << 20, /* offset = epoch */
     /* + parameter index of the adapter; offset = token, then 8 elements per block */
-    TLMI_STREAM_ADAPTER_DROPOUT = 6 << 20
+    TLMI_STREAM_ADAPTER_DROPOUT = 6 << 20,
+    TLMI_STREAM_EMBEDDING_DROPOUT = 7 << 20, /* offset as the last */
+    /* + 4 times the block + which of its dropouts; offset as the last, of scores: query, then 8 keys
+     * per block of bits */
+    TLMI_STREAM_BLOCK_DROPOUT = 8 << 20
 };
 
 /* Computes the 128 bits of block `offset` of a stream: those of words 2 offset and 2 offset + 1. */

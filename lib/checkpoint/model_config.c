@@ -166,5 +166,13 @@ tlm_status_t tlmi_model_config_compare(const tlm_model_options_t *file,
                              path, option->name, tlmi_option_text(in_file, file, option),
                              tlmi_option_text(own, model, option));
     }
+    /* Beside that, the seed has done its work once there are weights. */
+    const bool drops =
+        model->dropout > 0.0 || model->attention_dropout > 0.0 || model->embedding_dropout > 0.0;
+    if (drops && file->seed != model->seed)
+        return tlmi_fail(TLM_ERR_SHAPE,
+                         "%s: seed, which dropout uses, is %" PRIu64
+                         " in the checkpoint and %" PRIu64 " in the model",
+                         path, file->seed, model->seed);
     return TLM_OK;
 }

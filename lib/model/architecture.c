@@ -83,6 +83,9 @@ const tlmi_model_option_t tlmi_options[] = {
     {FIELD(base_width), TLMI_SIZE, false, TLMI_UNLESS_DEFAULT, APART}, /* no more than that */
     {FIELD(z_loss), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, TRAINING},
     {FIELD(label_smoothing), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, TRAINING, .below = 1.0},
+    {FIELD(dropout), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, TRAINING, .below = 1.0},
+    {FIELD(attention_dropout), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, TRAINING, .below = 1.0},
+    {FIELD(embedding_dropout), TLMI_NUMBER, false, TLMI_UNLESS_DEFAULT, TRAINING, .below = 1.0},
 };
 /* clang-format on */
 const size_t tlmi_num_options = COUNT_OF(tlmi_options);

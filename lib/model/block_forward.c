@@ -1,5 +1,6 @@
 /* The forward pass of a block for training, with a graph. */
 #include "base/error.h"
+#include "base/rng.h"
 #include "model/model_core.h"
 #include "tensor/tensor_core.h"
 
@@ -32,6 +33,19 @@ void tlmi_rope_of(tlmi_rope_t *out, const tlm_model_options_t *options, bool win
                          .high_turns = options->rope_high_turns,
                          .original_context = (double)options->rope_original_context,
                          .magnitude = options->rope_magnitude};
+}
+
+tlmi_drop_rule_t tlmi_block_drop(const tlm_model_t *model, int64_t layer,
+                                 tlmi_block_dropout_t which)
+{
+    const double rate =
+        which == TLMI_DROPS_WEIGHTS ? model->options.attention_dropout : model->options.dropout;
+    const uint64_t own = (uint64_t)(model->first_layer + layer);
+
+    return (tlmi_drop_rule_t){.rate = model->drop.enabled ? rate : 0.0,
+                              .seed = model->options.seed,
+                              .stream = TLMI_STREAM_BLOCK_DROPOUT + TLMI_NUM_DROPS * own + which,
+                              .first_token = model->drop.first_token};
 }
 
 void tlmi_layer_rules(tlmi_score_rules_t *out, const tlm_model_t *model, int64_t layer)
@@ -133,6 +147,7 @@ static tlm_status_t attend(tlm_tensor_t **out, const tlm_model_t *model, int64_t
     tlm_status_t status;
 
     tlmi_layer_rules(&rules, model, layer);
+    rules.dropout = tlmi_block_drop(model, layer, TLMI_DROPS_WEIGHTS);
     TLMI_TRY_OR(done, project(&query, model, layer, TLMI_ATTN_Q, x));
     TLMI_TRY_OR(done, project(&key, model, layer, TLMI_ATTN_K, x));
     TLMI_TRY_OR(done, project(&value, model, layer, TLMI_ATTN_V, x));
@@ -210,28 +225,35 @@ done:
 typedef tlm_status_t (*layer_fn)(tlm_tensor_t **out, const tlm_model_t *model, int64_t layer,
                                  tlm_tensor_t *x, tlm_tensor_t *values);
 
-/* Replaces *x with norm_after(x + norm_change(f(norm_before(x)))), with the norms that the sublayer
- * has. The backward pass recomputes norm_before(x). What is added to x goes only into the sum, so
- * nothing reads it afterwards. */
+/* Replaces *x with norm_after(x + D(norm_change(f(norm_before(x))))), with the norms that the sublayer
+ * has and its dropout D. The backward pass recomputes norm_before(x). What is added to x goes only into
+ * the sum, so nothing reads it afterwards. */
 static tlm_status_t run_sublayer(tlm_tensor_t **x, const tlm_model_t *model, int64_t layer,
-                                 tlm_tensor_t *values, const tlmi_sublayer_t *sublayer, layer_fn f)
+                                 tlm_tensor_t *values, int32_t which, layer_fn f)
 {
-    tlm_tensor_t *input = NULL, *output = NULL, *change = NULL, *sum = NULL;
+    const tlmi_sublayer_t *sublayer = &model->shape.sublayers[which];
+    const tlmi_drop_rule_t dropout = tlmi_block_drop(
+        model, layer, which == TLMI_ATTENTION ? TLMI_DROPS_ATTENTION : TLMI_DROPS_FEED_FORWARD);
+    tlm_tensor_t *input = NULL, *output = NULL, *change = NULL, *dropped = NULL, *sum = NULL;
     tlm_status_t status;
 
     TLMI_TRY_OR(done, tlmi_model_norm(&input, model, *x, layer, sublayer->norm_before));
     TLMI_TRY_OR(done, f(&output, model, layer, input, values));
     TLMI_TRY_OR(done, tlmi_model_norm(&change, model, output, layer, sublayer->norm_change));
-    TLMI_TRY_OR(done, tlm_add(&sum, *x, change));
+    TLMI_TRY_OR(done, tlmi_dropout(&dropped, change, &dropout));
+    TLMI_TRY_OR(done, tlm_add(&sum, *x, dropped));
     tlm_tensor_t *result;
     TLMI_TRY_OR(done, tlmi_model_norm(&result, model, sum, layer, sublayer->norm_after));
     if (input != *x)
         tlmi_tensor_drop(input);
-    tlmi_tensor_drop(change);
+    tlmi_tensor_drop(dropped);
+    if (dropped != change)
+        tlmi_tensor_drop(change);
     tlm_tensor_free(*x); /* the graph keeps its own reference if it needs one */
     *x = result;
 done:
     tlm_tensor_free(sum);
+    tlm_tensor_free(dropped);
     tlm_tensor_free(change);
     tlm_tensor_free(output);
     tlm_tensor_free(input);
@@ -246,7 +268,7 @@ tlm_status_t tlmi_block_forward(tlm_tensor_t **y, const tlm_model_t *model, int6
     tlm_status_t status = TLM_OK;
 
     for (int32_t i = 0; i < TLMI_NUM_SUBLAYERS && status == TLM_OK; i++)
-        status = run_sublayer(&state, model, layer, values, &model->shape.sublayers[i], layers[i]);
+        status = run_sublayer(&state, model, layer, values, i, layers[i]);
     if (status == TLM_OK)
         *y = state;
     else

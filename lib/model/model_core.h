@@ -27,12 +27,25 @@ typedef struct tlmi_adapter {
     uint64_t stream; /* of its dropout */
 } tlmi_adapter_t;
 
-/* Which elements dropout drops, and whether it does, in the pass that runs. */
+/* Whether dropout drops anything in the pass that runs, and of which tokens; rate and seed are those of
+ * adapters. */
 typedef struct tlmi_drop_state {
     bool enabled;
     double rate;
     uint64_t seed, first_token;
 } tlmi_drop_state_t;
+
+/* The dropouts of a block. */
+typedef enum tlmi_block_dropout {
+    TLMI_DROPS_WEIGHTS, /* of attention */
+    TLMI_DROPS_ATTENTION,
+    TLMI_DROPS_FEED_FORWARD,
+    TLMI_NUM_DROPS = 4
+} tlmi_block_dropout_t;
+
+/* A dropout of a block in the pass that runs. */
+tlmi_drop_rule_t tlmi_block_drop(const tlm_model_t *model, int64_t layer,
+                                 tlmi_block_dropout_t which);
 
 /* Checksums of the parameters that are not trained: of names and values, and of their types. */
 typedef struct tlmi_fingerprint {

@@ -4,6 +4,7 @@
 
 #include "base/buffer_cache.h"
 #include "base/error.h"
+#include "base/rng.h"
 #include "base/interrupt.h"
 #include "nn/nn_core.h"
 #include "model/model_core.h"
@@ -62,7 +63,7 @@ static tlm_status_t position_rows(tlm_tensor_t **out, tlm_tensor_t *table, int64
 static tlm_status_t embed(tlm_tensor_t **out, const tlm_model_t *model, tlm_tensor_t *ids)
 {
     tlm_tensor_t *table = tlmi_model_block(model, 0, TLMI_POSITIONS);
-    tlm_tensor_t *x = NULL, *positions = NULL, *next;
+    tlm_tensor_t *x = NULL, *positions = NULL, *normed = NULL, *next;
     tlm_status_t status;
 
     TLMI_TRY_OR(done, tlmi_embedding(&x, tlmi_model_embedding(model), ids));
@@ -75,8 +76,15 @@ static tlm_status_t embed(tlm_tensor_t **out, const tlm_model_t *model, tlm_tens
         TLMI_TRY_OR(done, tlm_add(&next, x, positions));
         replace(&x, next);
     }
-    status = tlmi_model_norm(out, model, x, 0, TLMI_EMBEDDING_NORM);
+    TLMI_TRY_OR(done, tlmi_model_norm(&normed, model, x, 0, TLMI_EMBEDDING_NORM));
+    const tlmi_drop_rule_t dropout = {.rate = model->drop.enabled ? model->options.embedding_dropout
+                                                                  : 0.0,
+                                      .seed = model->options.seed,
+                                      .stream = TLMI_STREAM_EMBEDDING_DROPOUT,
+                                      .first_token = model->drop.first_token};
+    status = tlmi_dropout(out, normed, &dropout);
 done:
+    tlm_tensor_free(normed);
     tlm_tensor_free(positions);
     tlm_tensor_free(x);
     return status;
@@ -148,7 +156,7 @@ static tlm_status_t output_logits(tlm_tensor_t **logits, const tlm_model_t *mode
 /* Fixes what dropout drops in this pass, and in backward where it runs blocks again. */
 static void begin_pass(tlm_model_t *model, int64_t time)
 {
-    model->drop.enabled = model->has_dropout && tlm_grad_enabled() && model->drop.rate > 0.0;
+    model->drop.enabled = model->has_dropout && tlm_grad_enabled();
     model->drop.first_token = model->dropout_row * (uint64_t)time;
 }
 

@@ -179,6 +179,7 @@ tlm_status_t tlm_model_set_training(tlm_model_t *model, const tlm_model_options_
         if (tlmi_options[i].training)
             tlmi_option_set_number(&model->options, &tlmi_options[i],
                                    tlmi_option_number(&known, &tlmi_options[i]));
+    model->options.seed = known.seed;
     return TLM_OK;
 }
 

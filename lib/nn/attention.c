@@ -341,7 +341,8 @@ tlm_status_t tlmi_heads_attention(tlm_tensor_t **out, const char *op, tlm_tensor
                                   .causal = true,
                                   .window = rules->window,
                                   .scale = rules->scale,
-                                  .softcap = rules->softcap};
+                                  .softcap = rules->softcap,
+                                  .dropout = rules->dropout};
     const bool rotates = rules->rope.theta != 0.0;
     if (rotates) {
         TLMI_TRY(tlmi_rotation_create(&rotation, op, query->shape, n - 2, time, d_head, positions,

@@ -5,7 +5,8 @@
  *   dV = P^T dO,  dP = dO V^T,  dS = P (dP - rowsum(dO O)),  dQ = dS K / sqrt(d),
  *   dK = dS^T Q / sqrt(d)
  *
- * P is computed again, tile by tile, from the saved log-sum-exp. */
+ * P is computed again, tile by tile, from the saved log-sum-exp. With dropout, O = (M P) V for a mask M:
+ * then dV = (M P)^T dO and dP = M (dO V^T), and all else stays. */
 #include <math.h>
 #include <string.h>
 
@@ -102,7 +103,7 @@ static void load_block(const backward_job_t *job, backward_scratch_t *scratch, i
     memset(scratch->dvalues, 0, (size_t)(keys * d_value) * sizeof(float));
 }
 
-/* Computes weights = P and dscores = dS for queries first .. first+n-1 and `keys` keys of the
+/* Computes weights = P (with dropout: M P) and dscores = dS for queries first .. first+n-1 and `keys` keys of the
  * block. */
 static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, int64_t head,
                        int64_t first, int64_t n, int64_t first_key, int64_t keys)
@@ -127,13 +128,18 @@ static void score_tile(const backward_job_t *job, backward_scratch_t *scratch, i
         memset(p + seen, 0, (size_t)(keys - seen) * sizeof(float));
     }
     tlmi_attention_mask(scratch->weights, attention, head, first, n, first_key, keys, 0.0f);
+    const bool drops = attention->dropout.rate > 0.0;
     for (int64_t i = 0; i < n; i++) {
-        const float *p = scratch->weights + i * STRIDE;
+        float *p = scratch->weights + i * STRIDE;
         float *ds = scratch->dscores + i * STRIDE, delta = scratch->deltas[first + i];
+        if (drops)
+            tlmi_attention_drop(ds, attention, head, first + i, first_key, keys);
         for (int64_t j = 0; j < keys; j++)
             ds[j] = p[j] == 0.0f ? 0.0f : p[j] * (ds[j] - delta);
         if (scratch->slopes != NULL)
             tlmi_vec_mul(ds, ds, scratch->slopes + i * STRIDE, keys);
+        if (drops)
+            tlmi_attention_drop(p, attention, head, first + i, first_key, keys);
     }
 }
 

@@ -77,6 +77,19 @@ void tlmi_attention_mask(float *scores, const tlmi_attention_t *attention, int64
     }
 }
 
+void tlmi_attention_drop(float *weights, const tlmi_attention_t *attention, int64_t head,
+                         int64_t query, int64_t first_key, int64_t n)
+{
+    const tlmi_drop_rule_t *dropout = &attention->dropout;
+    const int64_t sequence = head / attention->heads;
+    const uint64_t token = dropout->first_token + (uint64_t)(sequence * attention->queries + query);
+    const uint64_t row = token * (uint64_t)attention->heads + (uint64_t)(head % attention->heads);
+    float mask[TLMI_KEY_BLOCK];
+
+    tlmi_dropout_mask(mask, dropout, row, attention->keys, first_key, n);
+    tlmi_vec_mul(weights, weights, mask, n);
+}
+
 /* ---- Forward ------------------------------------------------------------------------- */
 
 typedef struct forward_job {
@@ -173,6 +186,8 @@ static void fold_tile(const forward_job_t *job, forward_scratch_t *scratch, int6
             row[key] = -INFINITY;
         int64_t seen_keys = tlmi_causal_keys(attention, base + first + i, first_key, keys);
         fold_row(scratch, first + i, row, seen_keys, d_value);
+        if (attention->dropout.rate > 0.0)
+            tlmi_attention_drop(row, attention, head, base + first + i, first_key, seen_keys);
         memset(row + seen_keys, 0, (size_t)(keys - seen_keys) * sizeof(float));
     }
     tlmi_panel_gemm(n, d_value, keys, scratch->scores, TLMI_SCORE_STRIDE, 1, scratch->values,

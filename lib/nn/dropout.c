@@ -11,6 +11,36 @@
 
 enum { ROWS_PER_TASK = 8, PER_BLOCK = 8 /* decisions per block of random bits, 16 bits each */ };
 
+/* Of 65536 draws, how many drop; and what is left is scaled by. */
+static uint32_t dropped_of(const tlmi_drop_rule_t *dropout)
+{
+    return (uint32_t)lround(dropout->rate * 65536.0);
+}
+
+static float scale_of(const tlmi_drop_rule_t *dropout)
+{
+    return (float)(1.0 / (1.0 - dropout->rate));
+}
+
+void tlmi_dropout_mask(float *mask, const tlmi_drop_rule_t *dropout, uint64_t row, int64_t d,
+                       int64_t first, int64_t n)
+{
+    const uint64_t blocks = (uint64_t)(d + PER_BLOCK - 1) / PER_BLOCK;
+    const uint32_t dropped = dropped_of(dropout);
+    const float scale = scale_of(dropout);
+    uint32_t bits[PER_BLOCK / 2];
+
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at = first + i;
+
+        if (i == 0 || at % PER_BLOCK == 0)
+            tlmi_random_block(bits, dropout->seed, dropout->stream,
+                              row * blocks + (uint64_t)(at / PER_BLOCK));
+        const uint32_t draw = bits[at % PER_BLOCK / 2] >> 16 * (at % 2) & 0xffff;
+        mask[i] = draw < dropped ? 0.0f : scale;
+    }
+}
+
 typedef struct dropout_job {
     const tlmi_drop_rule_t *dropout;
     float *y;
@@ -60,8 +90,8 @@ void tlmi_dropout_rows(float *y, const float *x, int64_t rows, int64_t d, bool a
                          .x = x,
                          .rows = rows,
                          .d = d,
-                         .dropped = (uint32_t)lround(dropout->rate * 65536.0),
-                         .scale = (float)(1.0 / (1.0 - dropout->rate)),
+                         .dropped = dropped_of(dropout),
+                         .scale = scale_of(dropout),
                          .add = add};
 
     tlmi_parallel_for((rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, drop_rows, &job);
@@ -95,24 +125,19 @@ static const tlmi_op_t dropout_op = {.name = "dropout",
                                      .reads = {TLMI_READS_NOTHING},
                                      .backward = dropout_backward};
 
-tlm_status_t tlm_dropout(tlm_tensor_t **out, tlm_tensor_t *x, double rate, uint64_t seed,
-                         uint64_t stream)
+/* The op, whether anything is dropped or not. */
+static tlm_status_t drop_elements(tlm_tensor_t **out, tlm_tensor_t *x, const tlmi_drop_rule_t *rule)
 {
-    TLMI_REQUIRE("dropout", out);
-    TLMI_TRY(tlmi_check_float("dropout", "x", x));
-    if (!(rate >= 0.0 && rate < 1.0))
-        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "dropout: rate %s is not in [0, 1)",
-                         TLMI_G(rate));
-    const tlmi_drop_rule_t rule = {.rate = rate, .seed = seed, .stream = stream};
     tlm_tensor_t *rows = NULL, *y = NULL;
     tlm_status_t status;
+
     TLMI_TRY_OR(done, tlmi_contiguous(&rows, x));
     TLMI_TRY_OR(done, tlmi_tensor_new(&y, TLM_FLOAT32, x->shape, x->ndim));
-    drop(tlmi_floats(y), tlmi_floats(rows), y, false, &rule);
+    drop(tlmi_floats(y), tlmi_floats(rows), y, false, rule);
     if (tlmi_needs_grad(&x, 1)) {
         tlmi_node_t *node;
-        TLMI_TRY_OR(done, tlmi_record(&node, &dropout_op, y, &x, 1, sizeof(rule)));
-        *(tlmi_drop_rule_t *)tlmi_node_context(node) = rule;
+        TLMI_TRY_OR(done, tlmi_record(&node, &dropout_op, y, &x, 1, sizeof(*rule)));
+        *(tlmi_drop_rule_t *)tlmi_node_context(node) = *rule;
     }
     *out = y;
     y = NULL;
@@ -120,4 +145,25 @@ done:
     tlm_tensor_free(rows);
     tlm_tensor_free(y);
     return status;
+}
+
+tlm_status_t tlmi_dropout(tlm_tensor_t **out, tlm_tensor_t *x, const tlmi_drop_rule_t *dropout)
+{
+    if (dropout->rate > 0.0)
+        return drop_elements(out, x, dropout);
+    *out = tlm_tensor_retain(x);
+    return TLM_OK;
+}
+
+tlm_status_t tlm_dropout(tlm_tensor_t **out, tlm_tensor_t *x, double rate, uint64_t seed,
+                         uint64_t stream)
+{
+    const tlmi_drop_rule_t rule = {.rate = rate, .seed = seed, .stream = stream};
+
+    TLMI_REQUIRE("dropout", out);
+    TLMI_TRY(tlmi_check_float("dropout", "x", x));
+    if (!(rate >= 0.0 && rate < 1.0))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT, "dropout: rate %s is not in [0, 1)",
+                         TLMI_G(rate));
+    return drop_elements(out, x, &rule);
 }

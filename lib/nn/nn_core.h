@@ -22,6 +22,14 @@ typedef struct tlmi_drop_rule {
 void tlmi_dropout_rows(float *y, const float *x, int64_t rows, int64_t d, bool add,
                        const tlmi_drop_rule_t *dropout);
 
+/* The same as an op; x itself, retained, where nothing is dropped. */
+tlm_status_t tlmi_dropout(tlm_tensor_t **out, tlm_tensor_t *x, const tlmi_drop_rule_t *dropout);
+
+/* What elements first .. first + n - 1 of a row of d are multiplied by: 0, or 1 / (1 - rate). `row`
+ * counts from the first row of token 0. */
+void tlmi_dropout_mask(float *mask, const tlmi_drop_rule_t *dropout, uint64_t row, int64_t d,
+                       int64_t first, int64_t n);
+
 /* A change of a weight: scale B A, with A (rank, d_in) and B (d_out, rank), both float32 and
  * borrowed. Only its input goes through dropout. */
 typedef struct tlmi_low_rank {
@@ -112,9 +120,10 @@ void tlmi_rope_row(float *row, int64_t position, int64_t d, const double *angles
 /* What is computed of queries and keys; zeros: plain attention without rotation. */
 typedef struct tlmi_score_rules {
     tlmi_rope_t rope;
-    int64_t window; /* keys that a query sees, its own included; 0: all before it */
-    float scale;    /* of scores; 0: 1 / sqrt(d_head) */
-    float softcap;  /* scores s become softcap * tanh(s / softcap); 0: they stay */
+    int64_t window;           /* keys that a query sees, its own included; 0: all before it */
+    float scale;              /* of scores; 0: 1 / sqrt(d_head) */
+    float softcap;            /* scores s become softcap * tanh(s / softcap); 0: they stay */
+    tlmi_drop_rule_t dropout; /* of the weights that the scores become */
 } tlmi_score_rules_t;
 
 /* Causal attention over heads that lie side by side in contiguous rows, whose shapes the caller has
@@ -181,6 +190,7 @@ typedef struct tlmi_attention {
     bool causal;
     int64_t window; /* as in tlmi_score_rules_t, like the next two */
     float scale, softcap;
+    tlmi_drop_rule_t dropout;
     tlmi_mask_t mask;
     const tlmi_rotation_t *rotation; /* of queries and keys; NULL: none */
 } tlmi_attention_t;
@@ -238,6 +248,10 @@ static inline float *tlmi_take(float *base, int64_t *used, int64_t n)
     *used += (n + 15) / 16 * 16;
     return part;
 }
+
+/* Multiplies the weights of a query with keys from first_key on by their mask of dropout. */
+void tlmi_attention_drop(float *weights, const tlmi_attention_t *attention, int64_t head,
+                         int64_t query, int64_t first_key, int64_t n);
 
 /* The first row of head `head` (numbered over all sequences) of the operand. */
 static inline float *tlmi_head_rows(tlmi_heads_t operand, int64_t head)

@@ -109,7 +109,7 @@ FIELD(tlm_pad_options_t, pad_side, 28, 4);
 FIELD(tlm_pad_options_t, cut_side, 32, 4);
 FIELD(tlm_pad_options_t, reserved, 36, 4);
 
-SIZE(tlm_model_options_t, 256);
+SIZE(tlm_model_options_t, 280);
 FIELD(tlm_model_options_t, size, 0, 8);
 FIELD(tlm_model_options_t, vocab_size, 8, 8);
 FIELD(tlm_model_options_t, context_length, 16, 8);
@@ -151,6 +151,9 @@ FIELD(tlm_model_options_t, reserved, 229, 3);
 FIELD(tlm_model_options_t, base_width, 232, 8);
 FIELD(tlm_model_options_t, z_loss, 240, 8);
 FIELD(tlm_model_options_t, label_smoothing, 248, 8);
+FIELD(tlm_model_options_t, dropout, 256, 8);
+FIELD(tlm_model_options_t, attention_dropout, 264, 8);
+FIELD(tlm_model_options_t, embedding_dropout, 272, 8);
 
 SIZE(tlm_cost_options_t, 80);
 FIELD(tlm_cost_options_t, size, 0, 8);

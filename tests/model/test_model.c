@@ -90,7 +90,10 @@ START_TEST(gradients_are_those_of_central_differences)
     size_t n;
 
     shake(model);
+    ASSERT_OK(tlm_model_set_dropout_row(model, 6));
     reference = reference_of(model);
+    reference.drops = true;
+    reference.first_token = 6 * TIME;
     make_ids(inputs, BATCH * TIME, 11, 0);
     make_ids(targets, BATCH * TIME, 11, 1);
     ASSERT_OK(tlm_model_loss(&loss, model, inputs, targets, BATCH, TIME));
@@ -117,6 +120,37 @@ START_TEST(gradients_are_those_of_central_differences)
     tlm_model_zero_grad(model);
     ck_assert_ptr_null(tlm_tensor_grad(tensors[0]));
     reference_release(&reference);
+    tlm_model_free(model);
+}
+END_TEST
+
+/* Dropout is on between two calls, and never without a graph. */
+START_TEST(dropout_is_off_except_in_training)
+{
+    static const double rates[][3] = {{0.5, 0.0, 0.0}, {0.0, 0.5, 0.0}, {0.0, 0.0, 0.5}};
+    uint32_t inputs[BATCH * TIME], targets[BATCH * TIME];
+    tlm_model_options_t options = tiny;
+
+    options.dropout = rates[_i][0];
+    options.attention_dropout = rates[_i][1];
+    options.embedding_dropout = rates[_i][2];
+    tlm_model_t *model = make_model(&options);
+    make_ids(inputs, BATCH * TIME, 11, 0);
+    make_ids(targets, BATCH * TIME, 11, 1);
+    float values[6];
+    for (int i = 0; i < 6; i++) {
+        static const uint64_t rows[] = {TLM_NO_DROPOUT, 3, 3, 4, 3, TLM_NO_DROPOUT};
+        tlm_tensor_t *loss;
+        bool former = tlm_set_grad_enabled(i != 4);
+
+        ASSERT_OK(tlm_model_set_dropout_row(model, rows[i]));
+        ASSERT_OK(tlm_model_loss(&loss, model, inputs, targets, BATCH, TIME));
+        ASSERT_OK(tlm_tensor_item(&values[i], loss));
+        tlm_tensor_free(loss);
+        tlm_set_grad_enabled(former);
+    }
+    ck_assert(values[0] == values[5] && values[0] == values[4]);
+    ck_assert(values[1] == values[2] && values[1] != values[0] && values[3] != values[1]);
     tlm_model_free(model);
 }
 END_TEST
@@ -193,6 +227,7 @@ static void train(float *losses, int steps, const tlm_model_options_t *options, 
     ASSERT_OK(tlm_optimizer_add_group(optimizer, tensors, n, NULL));
     for (int step = 0; step < steps; step++) {
         tlm_optimizer_zero_grad(optimizer);
+        ASSERT_OK(tlm_model_set_dropout_row(model, (uint64_t)(step * batch)));
         ASSERT_OK(tlm_model_loss(&loss, model, inputs, targets, batch, time));
         ASSERT_OK(tlm_tensor_item(&losses[step], loss));
         ASSERT_OK(tlm_tensor_backward(loss, NULL));
@@ -229,7 +264,13 @@ START_TEST(threads_do_not_change_a_bit)
                                                 .d_model = 96,
                                                 .num_layers = 2,
                                                 .num_heads = 6,
-                                                .seed = 3};
+                                                .seed = 3,
+                                                .value_embeddings = true,
+                                                .z_loss = 1e-3,
+                                                .label_smoothing = 0.1,
+                                                .dropout = 0.1,
+                                                .attention_dropout = 0.1,
+                                                .embedding_dropout = 0.1};
     float one[STEPS], other[STEPS];
 
     ASSERT_OK(tlm_set_num_threads(1));
@@ -268,6 +309,7 @@ static float *gradients_of(float *loss_sum, size_t *count, const tlm_model_optio
     *loss_sum = 0.0f;
     for (int64_t i = 0; i < parts; i++) {
         int64_t rows = ROWS / parts, at = i * rows * COLUMNS;
+        ASSERT_OK(tlm_model_set_dropout_row(model, (uint64_t)(9 + i * rows)));
         ASSERT_OK(tlm_model_loss(&loss, model, inputs + at, targets + at, rows, COLUMNS));
         ASSERT_OK(tlm_tensor_item(&value, loss));
         ASSERT_OK(tlm_tensor_backward(loss, parts == 1 ? NULL : scale));
@@ -385,6 +427,7 @@ int main(void)
     tcase_add_loop_test(tcase, gradients_are_those_of_central_differences, 0, REFERENCE_NUM_SHAPES);
     tcase_add_test(tcase, without_gradients_the_numbers_are_the_same);
     tcase_add_test(tcase, without_gradients_the_loss_is_plain);
+    tcase_add_loop_test(tcase, dropout_is_off_except_in_training, 0, 3);
     tcase_add_test(tcase, a_small_batch_is_learnt_by_heart);
     tcase_add_test(tcase, threads_do_not_change_a_bit);
     tcase_add_loop_test(tcase, checkpointing_does_not_change_a_bit, 0, REFERENCE_NUM_SHAPES);

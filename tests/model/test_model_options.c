@@ -102,9 +102,9 @@ static void measure(const tlm_model_t *model, const char *name, double sigma)
 
 START_TEST(switches_choose_the_parameters)
 {
-    static const size_t counts[REFERENCE_NUM_SHAPES] = {21, 20, 16, 21, 19, 20, 21, 21, 17, 15, 21,
-                                                        20, 25, 24, 27, 34, 21, 21, 21, 21, 21, 21,
-                                                        25, 24, 36, 30, 20, 26, 21, 24, 32};
+    static const size_t counts[REFERENCE_NUM_SHAPES] = {
+        21, 20, 16, 21, 19, 20, 21, 21, 17, 15, 21, 20, 25, 24, 27, 34, 21,
+        21, 21, 21, 21, 21, 25, 24, 36, 30, 20, 26, 21, 24, 32, 21, 21, 28};
     tlm_model_options_t options = tiny, got = {.size = sizeof(got)};
     tlm_model_t *model;
     tlm_tensor_t *tensor = NULL;
@@ -357,6 +357,9 @@ START_TEST(wrong_options_are_refused)
     REFUSE("z_loss nan", options.z_loss = (double)NAN);
     REFUSE("label_smoothing 1 is not in [0, 1)", options.label_smoothing = 1.0);
     REFUSE("label_smoothing -0.1 is not", options.label_smoothing = -0.1);
+    REFUSE("dropout 1 is not in [0, 1)", options.dropout = 1.0);
+    REFUSE("attention_dropout nan", options.attention_dropout = (double)NAN);
+    REFUSE("embedding_dropout 1.5 is not in [0, 1)", options.embedding_dropout = 1.5);
     REFUSE("reserved", options.reserved[1] = 1);
     REFUSE("base_width -1 is not in 0", options.base_width = -1);
     REFUSE("base_width 64 needs an output projection of its own",
@@ -397,10 +400,13 @@ START_TEST(how_a_model_is_trained_can_be_changed)
 
     options.z_loss = 0.5;
     options.label_smoothing = 0.25;
+    options.dropout = 0.5;
+    options.seed = 99;
     options.d_model = -1; /* is not looked at */
     ASSERT_OK(tlm_model_set_training(model, &options));
     ASSERT_OK(tlm_model_get_options(&got, model));
-    ck_assert(got.z_loss == 0.5 && got.label_smoothing == 0.25);
+    ck_assert(got.z_loss == 0.5 && got.label_smoothing == 0.25 && got.dropout == 0.5);
+    ck_assert_uint_eq(got.seed, 99);
     ck_assert_int_eq(got.d_model, tiny.d_model);
     options.z_loss = 0.0;
     options.label_smoothing = 2.0;

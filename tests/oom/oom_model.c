@@ -16,7 +16,8 @@ static const tlm_model_options_t tiny = SHAPE(.rope_theta = 0.0);
 static const tlm_model_options_t switched =
     SHAPE(.num_kv_heads = 1, .norm = TLM_NORM_POST, .position = TLM_POSITION_NONE,
           .ffn = TLM_FFN_SILU, .tied_embeddings = true, .value_embeddings = true,
-          .label_smoothing = 0.1);
+          .label_smoothing = 0.1, .dropout = 0.1, .attention_dropout = 0.2,
+          .embedding_dropout = 0.1);
 static bool checkpointing;
 static const uint32_t inputs[BATCH * TIME] = {1, 5, 9, 2, 22, 0, 3, 4, 8, 8, 17, 11};
 static const uint32_t targets[BATCH * TIME] = {5, 9, 2, 22, 0, 7, 4, 8, 8, 17, 11, 20};
@@ -49,6 +50,7 @@ static tlm_status_t step_once(tlm_model_t *trained, tlm_optimizer_t *stepper)
 
     tlm_optimizer_zero_grad(stepper);
     TRY(tlm_model_parameters(&tensors, &n, trained));
+    TRY(tlm_model_set_dropout_row(trained, 0));
     TRY(tlm_model_loss(&loss, trained, inputs, targets, BATCH, TIME));
     TRY(tlm_tensor_backward(loss, NULL));
     TRY(tlm_clip_grad_norm(&norm, tensors, n, 1.0));

@@ -142,6 +142,14 @@ static inline tlm_model_t *make_model(const plan_t *plan)
     shape.num_heads = 2;
     shape.d_ff = plan->large ? 600 : 40;
     shape.seed = 3;
+    if (plan->kind == MUON) { /* with all that recipes have */
+        shape.value_embeddings = true;
+        shape.z_loss = 1e-3;
+        shape.label_smoothing = 0.1;
+        shape.dropout = 0.2;
+        shape.attention_dropout = 0.25;
+        shape.embedding_dropout = 0.1;
+    }
     ASSERT_OK(tlm_model_create(&model, &shape));
     if (plan->adapted) {
         tlm_lora_options_t lora = TLM_LORA_OPTIONS_INIT;

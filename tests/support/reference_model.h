@@ -88,6 +88,12 @@ static const tlm_model_options_t reference_shapes[] = {
     REFERENCE_SHAPE(.d_model = 12, .num_heads = 4, .num_kv_heads = 2, .head_dim = 6,
                     .value_embeddings = true, .attention_bias = TLM_ATTENTION_BIAS_QKV,
                     .qk_norm = TLM_QK_NORM_HEADS, .norm = TLM_NORM_POST, .tied_embeddings = true),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .dropout = 0.25),
+    REFERENCE_SHAPE(.d_model = 8, .num_heads = 2, .attention_dropout = 0.5,
+                    .attention_softcap = 2.0, .sliding_window = 3),
+    REFERENCE_SHAPE(.d_model = 12, .num_heads = 4, .num_kv_heads = 2, .head_dim = 6,
+                    .dropout = 0.125, .attention_dropout = 0.25, .embedding_dropout = 0.5,
+                    .value_embeddings = true, .norm = TLM_NORM_BOTH),
 };
 enum { REFERENCE_NUM_SHAPES = sizeof(reference_shapes) / sizeof(reference_shapes[0]) };
 
@@ -99,7 +105,35 @@ typedef struct reference {
     const char *names[REFERENCE_MAX_PARAMETERS];
     double *values[REFERENCE_MAX_PARAMETERS];
     size_t sizes[REFERENCE_MAX_PARAMETERS];
+    bool drops; /* as in training */
+    uint64_t first_token;
 } reference_t;
+
+/* What dropout multiplies element i of a row of d elements by. Each block of 128 random bits decides on
+ * eight elements. */
+static inline double reference_kept(const reference_t *reference, double rate, uint64_t stream,
+                                    uint64_t row, int64_t d, int64_t i)
+{
+    const uint64_t block = row * (uint64_t)((d + 7) / 8) + (uint64_t)(i / 8);
+    uint64_t word;
+
+    if (!reference->drops || rate == 0.0)
+        return 1.0;
+    ASSERT_OK(tlm_random_bits(&word, 1, reference->options.seed, stream,
+                              2 * block + (uint64_t)(i % 8 / 4)));
+    return (word >> 16 * (i % 4) & 0xffff) < (uint64_t)lround(rate * 65536.0) ? 0.0
+                                                                              : 1.0 / (1.0 - rate);
+}
+
+/* The same for dropout `which` of a block. */
+static inline double reference_block_kept(const reference_t *reference, int64_t layer, int which,
+                                          uint64_t row, int64_t d, int64_t i)
+{
+    const tlm_model_options_t *options = &reference->options;
+
+    return reference_kept(reference, which == 0 ? options->attention_dropout : options->dropout,
+                          (uint64_t)(8 << 20) + 4 * (uint64_t)layer + (uint64_t)which, row, d, i);
+}
 
 static inline reference_t reference_of(const tlm_model_t *model)
 {
@@ -223,8 +257,11 @@ static inline void reference_input(double *y, const double *x, const reference_t
 /* x + change, with a norm of the sum or of the change where the options have one. Overwrites the
  * change. */
 static inline void reference_add(double *x, double *change, const reference_t *reference,
-                                 int64_t layer, const char *norm)
+                                 int64_t layer, const char *norm, int64_t position)
 {
+    const int64_t d = reference->options.d_model;
+    const int which = norm[2] - '0'; /* ln1, ln2 */
+    const uint64_t token = reference->first_token + (uint64_t)position;
     const int32_t where = reference->options.norm;
     char after[20];
 
@@ -232,8 +269,8 @@ static inline void reference_add(double *x, double *change, const reference_t *r
     if (where == TLM_NORM_AFTER || where == TLM_NORM_BOTH)
         reference_any_norm(change, change, reference_block(reference, layer, after), NULL,
                            reference);
-    for (int64_t i = 0; i < reference->options.d_model; i++)
-        x[i] += change[i];
+    for (int64_t i = 0; i < d; i++)
+        x[i] += change[i] * reference_block_kept(reference, layer, which, token, d, i);
     if (where == TLM_NORM_POST)
         reference_any_norm(x, x, reference_block(reference, layer, norm),
                            reference_bias(reference, layer, norm), reference);
@@ -388,20 +425,25 @@ static inline void reference_attention(double *x, const reference_t *reference, 
                 weights[s] = exp(reference_cap(score, options->attention_softcap));
                 sum += weights[s];
             }
-            for (int64_t s = first; s <= t; s++)
+            const uint64_t token = reference->first_token + (uint64_t)t;
+            for (int64_t s = first; s <= t; s++) {
+                const double kept = reference_block_kept(
+                    reference, layer, 0, token * (uint64_t)heads + (uint64_t)head, time, s);
                 for (int64_t i = 0; i < d_head; i++)
-                    result[i] += weights[s] / sum * v[s * kv + head / shared * d_head + i];
+                    result[i] += kept * weights[s] / sum * v[s * kv + head / shared * d_head + i];
+            }
         }
     for (int64_t t = 0; t < time; t++) {
         reference_project(h, reference, layer, "attn.output_proj", out + t * width, d, width);
-        reference_add(x + t * d, h, reference, layer, "ln1");
+        reference_add(x + t * d, h, reference, layer, "ln1", t);
     }
     free(weights);
     free(q);
 }
 
-/* The feed-forward sublayer of x (d). */
-static inline void reference_feed_forward(double *x, const reference_t *reference, int64_t layer)
+/* The feed-forward sublayer of x (d), at a position. */
+static inline void reference_feed_forward(double *x, const reference_t *reference, int64_t layer,
+                                          int64_t position)
 {
     const int64_t d = reference->options.d_model, f = reference->options.d_ff;
     const int32_t ffn = reference->options.ffn;
@@ -416,7 +458,7 @@ static inline void reference_feed_forward(double *x, const reference_t *referenc
     for (int64_t i = 0; i < f; i++)
         gate[i] = reference_activation(gate[i], ffn) * (gated ? up[i] : 1.0);
     reference_project(h, reference, layer, "ffn.w2", gate, d, f);
-    reference_add(x, h, reference, layer, "ln2");
+    reference_add(x, h, reference, layer, "ln2", position);
     free(h);
 }
 
@@ -441,10 +483,13 @@ static inline void reference_logits(double *logits, const reference_t *reference
     for (int64_t t = 0; t < time && reference->options.embedding_norm; t++)
         reference_any_norm(x + t * d, x + t * d, reference_find(reference, "embedding_norm.weight"),
                            reference_find(reference, "embedding_norm.bias"), reference);
+    for (int64_t i = 0; i < time * d; i++)
+        x[i] *= reference_kept(reference, reference->options.embedding_dropout, 7 << 20,
+                               reference->first_token + (uint64_t)(i / d), d, i % d);
     for (int64_t layer = 0; layer < reference->options.num_layers; layer++) {
         reference_attention(x, reference, layer, ids, time);
         for (int64_t t = 0; t < time; t++)
-            reference_feed_forward(x + t * d, reference, layer);
+            reference_feed_forward(x + t * d, reference, layer, t);
     }
     for (int64_t t = 0; t < time; t++) {
         if (norm != TLM_NORM_POST && norm != TLM_NORM_NONE)
@@ -474,16 +519,18 @@ static inline double reference_token_loss(const reference_t *reference, const do
            reference->options.z_loss * log(sum) * log(sum);
 }
 
-/* Mean loss of a batch. */
+/* Mean loss of a batch, whose first token is reference->first_token. */
 static inline double reference_loss(const reference_t *reference, const uint32_t *inputs,
                                     const uint32_t *targets, int64_t batch, int64_t time)
 {
     const int64_t vocab = reference->options.vocab_size;
     double *logits = malloc((size_t)(time * vocab) * sizeof(double));
+    reference_t own = *reference;
     double loss = 0.0;
 
     for (int64_t row = 0; row < batch; row++) {
-        reference_logits(logits, reference, inputs + row * time, time);
+        reference_logits(logits, &own, inputs + row * time, time);
+        own.first_token += (uint64_t)time;
         for (int64_t t = 0; t < time; t++)
             loss += reference_token_loss(reference, logits + t * vocab, targets[row * time + t]);
     }

@@ -12,7 +12,7 @@ typedef struct setting {
     int32_t weights;     /* of a model that is opened for inference; 0: none is */
     const char *frozen;  /* NULL: nothing */
     const char *targets; /* of adapters; NULL: none */
-    double dropout;
+    double dropout;      /* of adapters where there are some, else of the model */
 } setting_t;
 
 static const setting_t settings[] = {
@@ -92,7 +92,8 @@ static const setting_t settings[] = {
      .heads = 4,
      .kv_heads = 2,
      .batch = 3,
-     .values = true},
+     .values = true,
+     .dropout = 0.1},
     {.vocab_size = 500,
      .time = 128,
      .d_model = 96,

@@ -70,6 +70,8 @@ static tlm_model_options_t model_options(const setting_t *s)
     options.qk_norm = s->qk_norm;
     options.tied_embeddings = s->tied;
     options.value_embeddings = s->values;
+    if (s->targets == NULL)
+        options.dropout = options.attention_dropout = options.embedding_dropout = s->dropout;
     return options;
 }
 

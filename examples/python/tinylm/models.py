@@ -47,12 +47,13 @@ class Model(_Handle):
                query_scalar: float = 0.0, attention_softcap: float = 0.0,
                logit_softcap: float = 0.0, embedding_norm: bool = False,
                output_init: str = "linear", base_width: int = 0, value_embeddings: bool = False,
-               z_loss: float = 0.0, label_smoothing: float = 0.0) -> Model:
+               z_loss: float = 0.0, label_smoothing: float = 0.0, dropout: float = 0.0,
+               attention_dropout: float = 0.0, embedding_dropout: float = 0.0) -> Model:
         """With fresh parameters. norm: "pre", "post", "none", "after" or "both"; position: "rope",
         "none" or "learned"; ffn: "swiglu", "silu", "geglu", "gelu" or "relu2"; qk_norm: "none", "heads" or
         "width"; attention_bias: "none", "qkv" or "all"; rope_scaling: "none", "linear", "dynamic",
         "llama3" or "yarn"; norm_kind: "rms" or "layer"; output_init: "linear", "zero" or "depth"; for the rest 0 is the library's default.
-        z_loss and label_smoothing count only in training: see set_training."""
+        z_loss, label_smoothing and the dropouts count only in training: see set_training."""
         options = _model_options(
             vocab_size=vocab_size, context_length=context_length, d_model=d_model, num_layers=num_layers,
             num_heads=num_heads, d_ff=d_ff, rope_theta=rope_theta, seed=seed, num_kv_heads=num_kv_heads,
@@ -66,7 +67,8 @@ class Model(_Handle):
             query_scalar=query_scalar, attention_softcap=attention_softcap,
             logit_softcap=logit_softcap, embedding_norm=embedding_norm, output_init=output_init,
             base_width=base_width, value_embeddings=value_embeddings, z_loss=z_loss,
-            label_smoothing=label_smoothing)
+            label_smoothing=label_smoothing, dropout=dropout, attention_dropout=attention_dropout,
+            embedding_dropout=embedding_dropout)
         handle = c_void_p()
         _lib.tlm_model_create(byref(handle), byref(options))
         return cls._wrap(handle)
@@ -192,11 +194,18 @@ class Model(_Handle):
         """Activation checkpointing: less memory, a third more time, the same bits."""
         _lib.tlm_model_set_checkpointing(self._handle, enabled)
 
-    def set_training(self, z_loss: float = 0.0, label_smoothing: float = 0.0) -> None:
+    def set_training(self, z_loss: float = 0.0, label_smoothing: float = 0.0, dropout: float = 0.0,
+                     attention_dropout: float = 0.0, embedding_dropout: float = 0.0,
+                     seed: int | None = None) -> None:
         """How the model is trained from now on. z_loss: weight of the squared logsumexp of the logits in the
-        loss; label_smoothing: share of the target that is spread over all tokens. Neither counts under
-        no_grad(), nor in evaluations."""
-        options = _model_options(z_loss=z_loss, label_smoothing=label_smoothing)
+        loss; label_smoothing: share of the target that is spread over all tokens; dropout: share of what blocks
+        add to the residual stream that is dropped; attention_dropout, embedding_dropout: the same for weights
+        of attention and for embeddings; seed, of dropout: None leaves it as it is. Nothing of this counts
+        under no_grad(), nor in evaluations; dropout is on between set_dropout_row(n) and
+        set_dropout_row(None), as trainers call them."""
+        options = _model_options(
+            z_loss=z_loss, label_smoothing=label_smoothing, dropout=dropout, attention_dropout=attention_dropout,
+            embedding_dropout=embedding_dropout, seed=self.options["seed"] if seed is None else seed)
         _lib.tlm_model_set_training(self._handle, byref(options))
 
     def freeze(self, patterns: str) -> None:

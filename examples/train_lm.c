@@ -245,6 +245,7 @@ static void create_trainer(training_t *training)
     running.steps = settings.steps > 0 ? settings.steps : 1; /* with 0 no step is taken */
     running.schedule = &schedule;
     running.clip_norm = settings.clip;
+    running.average_decay = settings.ema;
     running.accumulation = settings.accumulate;
     running.activation_checkpointing = settings.checkpointing;
     running.valid = training->valid;
@@ -423,14 +424,33 @@ static void write_result(const training_t *training, const tlm_evaluation_t *who
         cli_fail("%s: %s", path, strerror(errno));
 }
 
+/* Saves the model while it has the averages. */
+static void save_average(const training_t *training)
+{
+    tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
+
+    options.tokenizer = training->tokenizer;
+    cli_check(tlm_checkpoint_save_with(training->model, NULL, tlm_trainer_steps(training->trainer),
+                                       settings.save_average, &options));
+    printf("wrote %s\n", settings.save_average);
+}
+
 /* Prints the results of a run that was not interrupted. */
 static void conclude(training_t *training)
 {
     tlm_evaluation_t whole = TLM_EVALUATION_INIT;
     double entropy;
 
+    const bool averages = settings.ema > 0.0 && tlm_trainer_steps(training->trainer) > 0;
+
+    if (averages)
+        cli_check(tlm_trainer_use_average(training->trainer, true));
     cli_check(tlm_model_evaluate_on_ranks(&whole, training->model, training->ranks, training->valid,
                                           (int64_t)settings.batch, (int64_t)settings.context, 0));
+    if (settings.save_average != NULL && averages && tlm_communicator_rank(training->ranks) == 0)
+        save_average(training);
+    if (averages)
+        cli_check(tlm_trainer_use_average(training->trainer, false));
     entropy =
         train_unigram_entropy(training->train, training->valid, (uint32_t)settings.vocab_size);
     printf("validation loss %.4f nats/token (perplexity %.2f); token frequencies alone give %.4f\n",

@@ -1,6 +1,7 @@
 /* The options of train_lm: their table, their defaults, and the options of the library that they set. */
 #include "support/train_options.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 train_settings_t settings = {.order = "random",
@@ -136,6 +137,9 @@ static const cli_option_t options[] = {
     {"weight-decay", CLI_REAL, &settings.weight_decay, "decay of the parameters", false},
     {"no-decay", CLI_STRING, &settings.no_decay,
      "parameters without decay: none, norms, embeddings, both", false},
+    {"group", CLI_STRINGS, &settings.groups,
+     "\"PATTERNS: rate=X, decay=X, schedule=KIND\" for parameters by name; again for each group",
+     false},
     {"beta1", CLI_REAL, &settings.beta1, "decay rate of the mean of gradients", false},
     {"beta2", CLI_REAL, &settings.beta2, "decay rate of the mean of their squares", false},
     {"eps", CLI_REAL, &settings.eps, "keeps the divisor away from 0", false},
@@ -151,6 +155,9 @@ static const cli_option_t options[] = {
     {"clip", CLI_REAL, &settings.clip, "norm that the gradient is clipped to; 0: no clipping",
      false},
 
+    {"ema", CLI_REAL, &settings.ema,
+     "decay of the moving average of the weights, which is what is evaluated; 0: none", false},
+
     {NULL, CLI_FLAG, NULL, "Only in training", false},
     {"dropout", CLI_REAL, &settings.dropout,
      "share of what blocks add to the residual stream that is dropped, in [0, 1)", false},
@@ -165,6 +172,8 @@ static const cli_option_t options[] = {
     {"output", CLI_STRING, &settings.output, "checkpoint to write", false},
     {"output-dir", CLI_STRING, &settings.output_dir,
      "directory to fill with checkpoints, logs and a report", false},
+    {"save-average", CLI_STRING, &settings.save_average,
+     "checkpoint to write the average of the weights to at the end, without an optimizer", false},
     {"resume", CLI_STRING, &settings.resume,
      "checkpoint, or such a directory, to continue from; it sets the shape", false},
     {"tokenizer", CLI_STRING, &settings.tokenizer,
@@ -227,6 +236,8 @@ void train_check_options(void)
     cli_check_range("lora-rank", settings.lora_rank, 0, INT32_MAX);
     if (settings.range_test && (settings.resume != NULL || settings.output != NULL || settings.mpi))
         cli_fail_usage("--range-test excludes --resume, --output and --mpi");
+    if (settings.save_average != NULL && settings.ema == 0.0)
+        cli_fail_usage("--save-average needs --ema");
     if (settings.output != NULL && settings.output_dir != NULL)
         cli_fail_usage("--output and --output-dir exclude each other");
     /* The words of the others are looked up here too, so that none is found wrong later. */
@@ -384,6 +395,91 @@ static tlm_adamw_options_t adamw_options(void)
     return adamw;
 }
 
+/* ---- Groups by name ---------------------------------------------------------------------- */
+
+enum { MOST_GROUPS = 64 };
+
+/* The groups of --group while they are read. */
+typedef struct group_rules {
+    tlm_group_rule_t rules[MOST_GROUPS];
+    tlm_schedule_options_t schedules[MOST_GROUPS];
+    size_t n;
+} group_rules_t;
+
+static double group_number(const char *text, const char *value)
+{
+    char *end;
+    double number = strtod(value, &end);
+
+    if (end == value || *end != '\0')
+        cli_fail_usage("--group '%s': '%s' is not a valid number", text, value);
+    return number;
+}
+
+/* One of the settings of a group: key=value. */
+static void read_group_setting(group_rules_t *all, const char *text, const char *key,
+                               const char *value)
+{
+    tlm_group_rule_t *rule = &all->rules[all->n];
+    tlm_schedule_options_t *schedule = &all->schedules[all->n];
+
+    if (strcmp(key, "rate") == 0) {
+        rule->has_learning_rate = true;
+        rule->learning_rate = group_number(text, value);
+    } else if (strcmp(key, "decay") == 0) {
+        rule->has_weight_decay = true;
+        rule->weight_decay = group_number(text, value);
+    } else if (strcmp(key, "schedule") == 0) {
+        *schedule = train_schedule_options();
+        schedule->kind = cli_choose("group", value, schedules, 4);
+        rule->schedule = schedule;
+    } else {
+        cli_fail_usage("--group '%s': '%s' is none of rate, decay, schedule", text, key);
+    }
+}
+
+/* Text without the spaces around it, which is changed. */
+static char *trim(char *text)
+{
+    char *end = text + strlen(text);
+
+    while (end > text && end[-1] == ' ')
+        *--end = '\0';
+    return text + strspn(text, " ");
+}
+
+/* Reads "PATTERNS: key=value, ...", whose copy lives as long as the program. */
+static void read_group(group_rules_t *all, const char *text)
+{
+    char *own = strdup(text), *colon = own == NULL ? NULL : strchr(own, ':'), *setting;
+
+    if (colon == NULL)
+        cli_fail_usage("--group '%s' has no colon after the patterns", text);
+    if (all->n == MOST_GROUPS)
+        cli_fail_usage("--group: more than %d", MOST_GROUPS);
+    *colon = '\0';
+    all->rules[all->n] = (tlm_group_rule_t)TLM_GROUP_RULE_INIT;
+    all->rules[all->n].patterns = own;
+    for (char *rest = colon + 1; (setting = strsep(&rest, ",")) != NULL;) {
+        char *value = strchr(setting, '=');
+
+        if (value == NULL)
+            cli_fail_usage("--group '%s': '%s' is not of the form key=value", text, trim(setting));
+        *value = '\0';
+        read_group_setting(all, text, trim(setting), trim(value + 1));
+    }
+    tlm_group_rule_t *rule = &all->rules[all->n];
+    if (rule->schedule != NULL && !rule->has_learning_rate)
+        cli_fail_usage("--group '%s': a schedule needs a rate", text);
+    if (rule->schedule != NULL) {
+        tlm_schedule_options_t *schedule = &all->schedules[all->n];
+
+        schedule->min_learning_rate *= rule->learning_rate / schedule->max_learning_rate;
+        schedule->max_learning_rate = rule->learning_rate;
+    }
+    all->n++;
+}
+
 tlm_optimizer_t *train_create_optimizer(const tlm_model_t *model)
 {
     uint32_t no_decay = (uint32_t)cli_choose("no-decay", settings.no_decay, no_decays, 4);
@@ -401,7 +497,11 @@ tlm_optimizer_t *train_create_optimizer(const tlm_model_t *model)
             adamw.learning_rate = settings.adamw_rate;
         cli_check(tlm_optimizer_create_muon(&optimizer, &muon, &adamw));
     }
-    cli_check(tlm_optimizer_add_model(optimizer, model, no_decay, NULL));
+    static group_rules_t groups;
+    for (size_t i = 0; i < settings.groups.n; i++)
+        read_group(&groups, settings.groups.texts[i]);
+    cli_check(
+        tlm_optimizer_add_model_with(optimizer, model, no_decay, NULL, groups.rules, groups.n));
     return optimizer;
 }
 

@@ -19,7 +19,8 @@ typedef struct train_settings {
     const char *schedule, *no_decay, *optimizer, *adamw;
     uint64_t warmup, decay_steps;
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
-    double momentum, adamw_rate;
+    double momentum, adamw_rate, ema;
+    cli_strings_t groups;
     double z_loss, label_smoothing, dropout, attention_dropout, embedding_dropout;
     const char *recipe;
     bool checkpointing, mpi, irreproducible, pack;
@@ -27,7 +28,7 @@ typedef struct train_settings {
     uint64_t lora_rank;
     double lora_alpha, lora_dropout;
     bool lora_rslora;
-    const char *output, *output_dir, *resume, *save_adapter;
+    const char *output, *output_dir, *resume, *save_adapter, *save_average;
     const char *tokenizer, *vocab, *merges; /* stored in the checkpoints */
     uint64_t log_every, eval_every, eval_tokens, save_every, keep;
     double peak_gflops;

@@ -175,13 +175,12 @@ typedef struct tlm_model_options {
 
 #define TLM_MODEL_OPTIONS_INIT TLM_SIZED(tlm_model_options_t)
 
-/** Creates a model with fresh parameters, all of them leaves that require gradients. Linear weights
- *  are truncated normal with sigma^2 = 2 / (d_in + d_out), some of them with what output_init and
- *  base_width say;
- *  embeddings have sigma 1, tied ones that of the linear weight that they also are; both are cut at
- *  3 sigma. Norm gains are 1, weights of mixed values 0.5. The same seed gives the same values. Owned by the caller:
- *  tlm_model_free. TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range.
- *  @since 0.1 */
+/** Creates a model with fresh parameters, all of them leaves that require gradients. Linear
+ *  weights are truncated normal with sigma^2 = 2 / (d_in + d_out), some of them with what
+ *  output_init and base_width say; embeddings have sigma 1, tied ones that of the linear weight
+ *  that they also are; both are cut at 3 sigma. Norm gains are 1, weights of mixed values 0.5. The
+ *  same seed gives the same values. Owned by the caller: tlm_model_free. TLM_ERR_INVALID_ARGUMENT,
+ *  naming the field, for options out of range. @since 0.1 */
 TLM_API tlm_status_t tlm_model_create(tlm_model_t **out, const tlm_model_options_t *options);
 
 /** Frees the model and its references to the parameters. NULL is fine. @since 0.1 */
@@ -257,9 +256,9 @@ TLM_API tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model
 
 /** Computes the mean cross-entropy, in nats per token, of targets (batch, time) given inputs
  *  (batch, time): a scalar ready for tlm_tensor_backward. Targets of TLM_IGNORED_TARGET do not
- *  count: the mean is over the others, of which there must be one (TLM_ERR_INVALID_ARGUMENT). With a
- *  graph, which gradients off on this thread prevent, z_loss and label_smoothing change the loss.
- *  Owned by the caller. See tlm_model_forward for other errors. @since 0.1 */
+ *  count: the mean is over the others, of which there must be one (TLM_ERR_INVALID_ARGUMENT). With
+ *  a graph, which gradients off on this thread prevent, z_loss and label_smoothing change the
+ *  loss. Owned by the caller. See tlm_model_forward for other errors. @since 0.1 */
 TLM_API tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint32_t *inputs,
                                     const uint32_t *targets, int64_t batch, int64_t time);
 

@@ -195,6 +195,16 @@ TLM_API tlm_status_t tlm_optimizer_set_learning_rate(tlm_optimizer_t *optimizer,
 TLM_API tlm_status_t tlm_optimizer_learning_rate(double *out, const tlm_optimizer_t *optimizer,
                                                  size_t group);
 
+/** Keeps an exponential moving average of the parameters from the first step on, as one more state
+ *  of each, which checkpoints hold too: with decay d, an older step's weight is d that of the
+ *  next. 0: keeps none, as at first. Polyak & Juditsky 1992. TLM_ERR_INVALID_ARGUMENT unless 0 <=
+ *  decay < 1; TLM_ERR_STATE if steps were done with another decay. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_set_average(tlm_optimizer_t *optimizer, double decay);
+
+/** Writes the averages over the parameters, which are lost unless the caller has kept them: see
+ *  tlm_trainer_use_average. TLM_ERR_STATE if there are none yet. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_take_average(tlm_optimizer_t *optimizer);
+
 /** Sets the weight decay of a group, or of all of them with TLM_ALL_GROUPS, those included that
  *  were added without any. TLM_ERR_UNSUPPORTED, with nothing changed, for a value other than 0
  *  where a group's kind has no weight decay; see tlm_optimizer_set_learning_rate for other errors.
@@ -296,6 +306,13 @@ typedef struct tlm_schedule_options {
 } tlm_schedule_options_t;
 
 #define TLM_SCHEDULE_OPTIONS_INIT TLM_SIZED(tlm_schedule_options_t)
+
+/** Has a group follow a schedule of its own, which is copied: its step n, counted from 1, has the
+ *  rate of the schedule's step n, whatever its rate was and whatever a trainer's schedule says.
+ *  NULL: no longer. Checkpoints do not hold it. TLM_ERR_RANGE if there is no such group;
+ *  TLM_ERR_INVALID_ARGUMENT, naming the field, for a schedule out of range. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_set_schedule(tlm_optimizer_t *optimizer, size_t group,
+                                                const tlm_schedule_options_t *schedule);
 
 /** Computes the learning rate of `step`; TLM_SCHEDULE_COSINE gives what tlm_cosine_schedule gives.
  *  TLM_ERR_INVALID_ARGUMENT, naming the field, for an unknown kind, for rates that are negative or

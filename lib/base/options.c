@@ -74,6 +74,9 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
                                   BOOLEAN(tlm_group_options_t, has_learning_rate),
                                   BOOLEAN(tlm_group_options_t, has_weight_decay),
                                   RESERVED(tlm_group_options_t, reserved)),
+    [TLMI_GROUP_RULE] =
+        STRUCT(tlm_group_rule_t, TLM_GROUP_RULE_INIT, BOOLEAN(tlm_group_rule_t, has_learning_rate),
+               BOOLEAN(tlm_group_rule_t, has_weight_decay), RESERVED(tlm_group_rule_t, reserved)),
     [TLMI_LOADER_OPTIONS] = STRUCT(tlm_loader_options_t, TLM_LOADER_OPTIONS_INIT,
                                    BOOLEAN(tlm_loader_options_t, has_document_end),
                                    RESERVED(tlm_loader_options_t, reserved)),

@@ -109,7 +109,7 @@ static bool has_choices(const tlmi_group_t *group)
 
 bool tlmi_optimizer_config_is_first(const tlm_optimizer_t *optimizer)
 {
-    if (optimizer->defaults.kind->checkpoint_version > 1)
+    if (optimizer->defaults.kind->checkpoint_version > 1 || optimizer->average_decay > 0.0)
         return false;
     for (size_t i = 0; i < optimizer->num_groups; i++)
         if (optimizer->groups[i].kind != optimizer->defaults.kind ||

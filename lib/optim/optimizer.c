@@ -38,6 +38,7 @@ void tlm_optimizer_free(tlm_optimizer_t *optimizer)
         return;
     while (optimizer->num_groups > 0)
         tlmi_optimizer_remove_group(optimizer);
+    tlmi_free(optimizer->schedules);
     tlmi_free(optimizer->parameters);
     tlmi_free(optimizer->groups);
     tlmi_group_release(&optimizer->defaults);
@@ -82,9 +83,56 @@ static const tlmi_optimizer_kind_t *kind_of(const tlm_optimizer_t *optimizer,
     return optimizer->groups[parameter->group].kind;
 }
 
-/* The learning rate of a group, or the one that a schedule gives it. */
-static double group_rate(const tlmi_group_t *group, const double *learning_rate)
+/* The schedule of a group's own, or NULL. */
+static tlmi_group_schedule_t *schedule_of(const tlm_optimizer_t *optimizer, size_t index)
 {
+    for (size_t i = 0; i < optimizer->num_schedules; i++)
+        if (optimizer->schedules[i].group == index)
+            return &optimizer->schedules[i];
+    return NULL;
+}
+
+tlm_status_t tlm_optimizer_set_schedule(tlm_optimizer_t *optimizer, size_t group,
+                                        const tlm_schedule_options_t *schedule)
+{
+    tlm_schedule_options_t known = TLM_SCHEDULE_OPTIONS_INIT;
+
+    TLMI_REQUIRE("optimizer_set_schedule", optimizer);
+    if (group >= optimizer->num_groups)
+        return tlmi_fail(TLM_ERR_RANGE, "optimizer_set_schedule: no group %zu; there are %zu",
+                         group, optimizer->num_groups);
+    if (schedule != NULL)
+        TLMI_TRY(tlmi_schedule_read(&known, "optimizer_set_schedule", schedule));
+    tlmi_group_schedule_t *own = schedule_of(optimizer, group);
+    if (schedule == NULL) {
+        if (own != NULL)
+            *own = optimizer->schedules[--optimizer->num_schedules];
+        return TLM_OK;
+    }
+    if (own == NULL) {
+        if (!tlmi_grow(&optimizer->schedules, &optimizer->schedule_capacity,
+                       optimizer->num_schedules + 1, sizeof(*own), "the schedules of groups"))
+            return TLM_ERR_OUT_OF_MEMORY;
+        own = &optimizer->schedules[optimizer->num_schedules++];
+    }
+    *own = (tlmi_group_schedule_t){group, known};
+    return TLM_OK;
+}
+
+/* The learning rate of a group in the next step: by its own schedule, or by the one that gave
+ * `learning_rate`, or as it is. */
+static double group_rate(const tlm_optimizer_t *optimizer, size_t index,
+                         const double *learning_rate)
+{
+    const tlmi_group_t *group = &optimizer->groups[index];
+    const tlmi_group_schedule_t *own = schedule_of(optimizer, index);
+    double rate = 0.0;
+
+    if (own != NULL) {
+        (void)tlm_schedule_learning_rate(&rate, &own->options,
+                                         optimizer->steps + 1); /* is checked */
+        return rate;
+    }
     if (learning_rate == NULL)
         return group->learning_rate;
     return group->rate_factor == 0.0 ? *learning_rate : *learning_rate * group->rate_factor;
@@ -107,7 +155,7 @@ static tlm_status_t prepare(updates_t *updates, const tlm_optimizer_t *optimizer
         *update = (tlmi_update_t){
             .parameter = parameter,
             .options = group->options,
-            .learning_rate = group_rate(group, learning_rate),
+            .learning_rate = group_rate(optimizer, parameter->group, learning_rate),
             .weight_decay = group->weight_decay,
             .step = optimizer->steps + 1,
         };
@@ -141,9 +189,11 @@ static tlm_status_t step(tlm_optimizer_t *optimizer, const double *learning_rate
         kind_of(optimizer, updates.items[i].parameter)->apply(&updates.items[i]);
         tlmi_tensor_written(updates.items[i].parameter->tensor);
     }
-    for (size_t i = 0; learning_rate != NULL && i < optimizer->num_groups; i++)
-        optimizer->groups[i].learning_rate = group_rate(&optimizer->groups[i], learning_rate);
+    for (size_t i = 0; i < optimizer->num_groups; i++)
+        optimizer->groups[i].learning_rate = group_rate(optimizer, i, learning_rate);
     optimizer->steps++;
+    if (!tlmi_dry_run())
+        tlmi_average_step(optimizer);
 done:
     updates_release(&updates);
     return status;

@@ -46,6 +46,11 @@ typedef struct tlmi_state_source {
     void *user;
 } tlmi_state_source_t;
 
+typedef struct tlmi_group_schedule {
+    size_t group;
+    tlm_schedule_options_t options;
+} tlmi_group_schedule_t;
+
 struct tlm_optimizer {
     tlmi_group_t defaults; /* of new groups */
     tlmi_group_t rest; /* of what the kind has no rule for; its kind is NULL if there is no such */
@@ -56,6 +61,9 @@ struct tlm_optimizer {
     uint64_t steps;
     int32_t num_ranks;                 /* that the states are divided among; 0: they are whole */
     const tlmi_state_source_t *source; /* while a checkpoint is saved, borrowed; else NULL */
+    double average_decay;              /* 0: there are no averages (average.c) */
+    tlmi_group_schedule_t *schedules;  /* of groups that have one of their own */
+    size_t num_schedules, schedule_capacity;
 };
 
 /* ---- Kinds ------------------------------------------------------------------------------ */
@@ -189,6 +197,15 @@ tlm_status_t tlmi_optimizer_divide(tlm_optimizer_t *optimizer, int32_t num_ranks
 
 /* Fails if the states are divided among ranks: `function` needs them whole. */
 tlm_status_t tlmi_optimizer_check_whole(const char *function, const tlm_optimizer_t *optimizer);
+
+/* Adds the average to the states of a new parameter. */
+tlm_status_t tlmi_average_add(tlmi_parameter_t *parameter);
+
+/* Continues the averages after a step, if there are any. */
+void tlmi_average_step(const tlm_optimizer_t *optimizer);
+
+/* Writes them over the parameters, of ranks each its own elements. */
+tlm_status_t tlmi_average_take(const char *function, const tlm_optimizer_t *optimizer);
 
 /* Called between all that can fail in a step and the update, with the status so far; what it
  * returns counts. */

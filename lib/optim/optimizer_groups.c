@@ -220,7 +220,8 @@ static void parameter_release(tlmi_parameter_t *parameter)
 }
 
 static tlm_status_t parameter_init(tlmi_parameter_t *out, const char *function,
-                                   tlm_tensor_t *tensor, size_t index, const tlmi_group_t *group)
+                                   tlm_tensor_t *tensor, size_t index, const tlmi_group_t *group,
+                                   bool has_average)
 {
     tlmi_parameter_t parameter = {
         .tensor = tlm_tensor_retain(tensor), .group = index, .end = tensor->numel};
@@ -228,6 +229,8 @@ static tlm_status_t parameter_init(tlmi_parameter_t *out, const char *function,
 
     if (group->kind->add_states != NULL)
         status = group->kind->add_states(&parameter, function, group->options);
+    if (status == TLM_OK && has_average)
+        status = tlmi_average_add(&parameter);
     if (status == TLM_OK)
         *out = parameter;
     else
@@ -263,8 +266,9 @@ tlm_status_t tlmi_optimizer_add(tlm_optimizer_t *optimizer, const char *function
     tlmi_parameter_t *fresh = optimizer->parameters + optimizer->num_parameters;
     tlm_status_t status;
     for (; added < n; added++)
-        TLMI_TRY_OR(fail, parameter_init(&fresh[added], function, tensors[added],
-                                         optimizer->num_groups, group));
+        TLMI_TRY_OR(fail,
+                    parameter_init(&fresh[added], function, tensors[added], optimizer->num_groups,
+                                   group, optimizer->average_decay > 0.0));
     optimizer->num_parameters = total;
     optimizer->groups[optimizer->num_groups++] = copy;
     return TLM_OK;
@@ -277,12 +281,14 @@ fail:
 
 void tlmi_optimizer_remove_group(tlm_optimizer_t *optimizer)
 {
-    size_t last = --optimizer->num_groups, n = optimizer->num_parameters;
+    size_t last = optimizer->num_groups - 1, n = optimizer->num_parameters;
 
     for (; n > 0 && optimizer->parameters[n - 1].group == last; n--)
         parameter_release(&optimizer->parameters[n - 1]);
     optimizer->num_parameters = n;
+    (void)tlm_optimizer_set_schedule(optimizer, last, NULL);
     tlmi_group_release(&optimizer->groups[last]);
+    optimizer->num_groups--;
 }
 
 tlm_status_t tlm_optimizer_add_group(tlm_optimizer_t *optimizer, tlm_tensor_t *const *tensors,

@@ -45,6 +45,7 @@ static void add_options(facts_t *facts, const tlm_trainer_t *trainer)
     add(facts, "accumulation", options->accumulation);
     add_bits(facts, "the value of clip_norm", &options->clip_norm, sizeof(double));
     add_bits(facts, "the schedule", schedule, sizeof(*schedule));
+    add_bits(facts, "the value of average_decay", &options->average_decay, sizeof(double));
     add(facts, "eval_every", options->eval_every);
     add(facts, "eval_tokens", options->eval_tokens);
     add(facts, "the length of valid",

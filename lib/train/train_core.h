@@ -28,6 +28,7 @@ struct tlm_trainer {
     bool is_evaluated;                /* no step was taken since the last evaluation */
     double last_loss;                 /* of the last evaluation */
     tlm_tokenizer_t *tokenizer; /* of the checkpoint that it resumed from; NULL: none. Owned. */
+    float *kept; /* the parameters while averages are in their place; NULL: they are not. Owned. */
 };
 
 /* Reads and checks a caller's options. Pointers are still the caller's, except for the schedule: if
@@ -55,6 +56,11 @@ tlm_status_t tlmi_evaluate(tlm_evaluation_t *out, const char *function,
 /* Operations in the matrix products of a batch, forward and backward, as tlm_model_cost counts them,
  * of a model as it is: with its adapters, without gradients that nothing needs. */
 double tlmi_model_flops(const tlm_model_t *model, int64_t batch, int64_t time);
+
+/* ---- Averages --------------------------------------------------------------------------- */
+
+/* Fails if averages are in the place of the parameters. */
+tlm_status_t tlmi_check_not_averaged(const char *function, const tlm_trainer_t *trainer);
 
 /* ---- NaN and infinity ------------------------------------------------------------------- */
 

@@ -191,6 +191,8 @@ tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_opt
         trainer.communicator = trainer.options.communicator;
     else if (status == TLM_OK)
         status = tlmi_optimizer_check_whole("trainer_create", optimizer);
+    if (status == TLM_OK && trainer.options.average_decay > 0.0)
+        status = tlm_optimizer_set_average(optimizer, trainer.options.average_decay);
     if (status == TLM_OK)
         status = trainer_make(&made, &trainer);
     status = tlmi_agree(trainer.communicator, "trainer_create", status);
@@ -212,6 +214,7 @@ void tlm_trainer_free(tlm_trainer_t *trainer)
         return;
     tlmi_gradient_sums_free(trainer->sums);
     tlmi_division_free(trainer->division);
+    tlmi_free(trainer->kept);
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_path);
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_dir);
     tlm_tokenizer_free(trainer->tokenizer);
@@ -480,6 +483,7 @@ static tlm_status_t begin_step(tlm_tensor_t ***trained, const tlm_trainer_t *tra
     if (trainer->step >= trainer->options.steps)
         return tlmi_fail(TLM_ERR_STATE, "trainer_step: all %" PRIu64 " steps are done",
                          trainer->options.steps);
+    TLMI_TRY(tlmi_check_not_averaged("trainer_step", trainer));
     TLMI_TRY(find_trained(trained, "trainer_step", trainer->model, trainer->optimizer));
     if (trainer->division == NULL)
         return tlmi_optimizer_check_whole("trainer_step", trainer->optimizer);

@@ -17,6 +17,10 @@ static tlm_status_t check(const tlm_trainer_options_t *options)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "trainer_create: clip_norm %s is not a finite number >= 0",
                          TLMI_G(options->clip_norm));
+    if (!(options->average_decay >= 0.0 && options->average_decay < 1.0))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: average_decay %s is not in [0, 1)",
+                         TLMI_G(options->average_decay));
     if (!isfinite(options->peak_flops) || options->peak_flops < 0.0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "trainer_create: peak_flops %s is not a finite number >= 0",

@@ -19,9 +19,17 @@ static tlm_status_t evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
         return tlmi_fail(TLM_ERR_STATE,
                          "trainer_evaluate: the trainer has no data set for evaluation");
     tlm_evaluation_t result;
-    TLMI_TRY(tlmi_evaluate(&result, "trainer_evaluate", trainer->communicator, trainer->model,
-                           trainer->options.valid, trainer->rows, trainer->context,
-                           trainer->options.eval_tokens));
+    const bool averages =
+        trainer->options.average_decay > 0.0 && trainer->step > 0 && trainer->kept == NULL;
+    if (averages)
+        TLMI_TRY(tlm_trainer_use_average(trainer, true));
+    tlm_status_t status = tlmi_evaluate(&result, "trainer_evaluate", trainer->communicator,
+                                        trainer->model, trainer->options.valid, trainer->rows,
+                                        trainer->context, trainer->options.eval_tokens);
+    if (averages)
+        (void)tlm_trainer_use_average(trainer, false);
+    if (status != TLM_OK)
+        return status;
     result.step = trainer->step;
     result.is_best = result.loss < trainer->best_loss;
     if (result.is_best)
@@ -101,6 +109,7 @@ static tlm_status_t choose_path(const char **path, const char *function,
 tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
 {
     TLMI_REQUIRE("trainer_save", trainer);
+    TLMI_TRY(tlmi_check_not_averaged("trainer_save", trainer)); /* the same on all ranks */
     TLMI_TRY(tlmi_agree(trainer->communicator, "trainer_save",
                         choose_path(&path, "trainer_save", trainer)));
     return trainer->division == NULL ? write_checkpoint(trainer, path)
@@ -197,6 +206,7 @@ fail:
 tlm_status_t tlm_trainer_resume(tlm_trainer_t *trainer, const char *path)
 {
     TLMI_REQUIRE("trainer_resume", trainer);
+    TLMI_TRY(tlmi_check_not_averaged("trainer_resume", trainer));
     TLMI_TRY(tlmi_agree(trainer->communicator, "trainer_resume",
                         choose_path(&path, "trainer_resume", trainer)));
     if (path != NULL)

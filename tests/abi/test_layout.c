@@ -313,6 +313,16 @@ FIELD(tlm_group_options_t, has_weight_decay, 25, 1);
 FIELD(tlm_group_options_t, reserved, 26, 6);
 FIELD(tlm_group_options_t, rate_factor, 32, 8);
 
+SIZE(tlm_group_rule_t, 48);
+FIELD(tlm_group_rule_t, size, 0, 8);
+FIELD(tlm_group_rule_t, patterns, 8, 8);
+FIELD(tlm_group_rule_t, learning_rate, 16, 8);
+FIELD(tlm_group_rule_t, weight_decay, 24, 8);
+FIELD(tlm_group_rule_t, has_learning_rate, 32, 1);
+FIELD(tlm_group_rule_t, has_weight_decay, 33, 1);
+FIELD(tlm_group_rule_t, reserved, 34, 6);
+FIELD(tlm_group_rule_t, schedule, 40, 8);
+
 SIZE(tlm_schedule_options_t, 56);
 FIELD(tlm_schedule_options_t, size, 0, 8);
 FIELD(tlm_schedule_options_t, kind, 8, 4);
@@ -345,7 +355,7 @@ FIELD(tlm_train_step_t, tokens_per_second, 56, 8);
 FIELD(tlm_train_step_t, utilization, 64, 8);
 FIELD(tlm_train_step_t, communication_seconds, 72, 8);
 
-SIZE(tlm_trainer_options_t, 168);
+SIZE(tlm_trainer_options_t, 176);
 FIELD(tlm_trainer_options_t, size, 0, 8);
 FIELD(tlm_trainer_options_t, steps, 8, 8);
 FIELD(tlm_trainer_options_t, schedule, 16, 8);
@@ -371,6 +381,7 @@ FIELD(tlm_trainer_options_t, tokenizer, 144, 8);
 FIELD(tlm_trainer_options_t, communicator, 152, 8);
 FIELD(tlm_trainer_options_t, irreproducible, 160, 1);
 FIELD(tlm_trainer_options_t, reserved3, 161, 7);
+FIELD(tlm_trainer_options_t, average_decay, 168, 8);
 #endif
 
 SIZE(tlm_status_t, 4);

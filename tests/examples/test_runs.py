@@ -324,6 +324,40 @@ class Runs(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("--recipe must be one of cs336, fast, not slow", done.stderr)
 
+    def test_averages_and_groups_of_a_killed_run(self):
+        """With all that a recipe may have: the bytes of an uninterrupted run, and averages that are evaluated."""
+        options = {**self.options, "recipe": "fast", "value-embeddings": True, "dropout": 0.1, "attention-dropout": 0.1,
+                   "embedding-dropout": 0.1, "z-loss": 1e-4, "label-smoothing": 0.1, "ema": 0.9, "accumulate": 2,
+                   "group": "lm_head.*, token_embeddings.*: rate=2e-3, decay=0, schedule=linear"}
+        results = []
+        for name, stops in (("averaged", []), ("averaged-again", [7, 23])):
+            directory = self.work / name
+            for stop in stops:
+                resume = {"resume": directory} if stop != stops[0] else {}
+                done = train({**options, "output-dir": directory, "stop": stop, "threads": 1, **resume})
+                self.assertEqual(done.returncode, 0, done.stderr)
+            resume = {"resume": directory} if stops else {}
+            done = train({**options, "output-dir": directory, "save-average": directory / "average.safetensors",
+                          "threads": 3, **resume})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            results.append(([(directory / path).read_bytes() for path in (
+                "checkpoints/step-00000040.safetensors", "average.safetensors")], read_log(directory),
+                re.search("validation loss .* nats/token.*", done.stdout).group()))
+        self.assertEqual(results[0], results[1])
+        last, average = results[0][0]
+        self.assertIn(b"lm_head.weight.average", last)
+        self.assertNotIn(b".average", average)
+        for text, error in (("lm_head: rate=1", "no trained parameter fits 'lm_head' of rule 0"),
+                            ("lm_head.*", "has no colon"), ("lm_head.*: rate", "not of the form"),
+                            ("lm_head.*: rates=1", "none of rate, decay, schedule"),
+                            ("lm_head.*: rate=x", "not a valid number"),
+                            ("lm_head.*: schedule=linear", "a schedule needs a rate")):
+            done = train({**self.options, "group": text, "steps": 1})
+            self.assertNotEqual(done.returncode, 0, text)
+            self.assertIn(error, done.stderr)
+        done = train({**self.options, "save-average": "x"})
+        self.assertIn("--save-average needs --ema", done.stderr)
+
     def test_flags_are_turned_off(self):
         directory = self.work / "flags"
         command = [PROGRAMS / "train_lm"] + words({**self.options, "recipe": "fast", "output-dir": directory,

@@ -154,6 +154,29 @@ done:
     return status;
 }
 
+/* Groups by name, with a schedule, and averages that are taken. */
+static tlm_status_t grouped_training(void)
+{
+    tlm_schedule_options_t schedule = TLM_SCHEDULE_OPTIONS_INIT;
+    tlm_group_rule_t rules[] = {TLM_GROUP_RULE_INIT};
+    tlm_optimizer_t *stepper = NULL;
+    tlm_model_t *trained = NULL;
+    tlm_status_t status;
+
+    rules[0].patterns = "layers.0.*";
+    rules[0].schedule = &schedule;
+    TRY(tlm_model_create(&trained, &tiny));
+    TRY(tlm_optimizer_create_muon(&stepper, NULL, NULL));
+    TRY(tlm_optimizer_add_model_with(stepper, trained, 0, NULL, rules, 1));
+    TRY(tlm_optimizer_set_average(stepper, 0.5));
+    TRY(step_once(trained, stepper));
+    TRY(tlm_optimizer_take_average(stepper));
+done:
+    tlm_optimizer_free(stepper);
+    tlm_model_free(trained);
+    return status;
+}
+
 static tlm_status_t forward(void)
 {
     tlm_tensor_t *logits = NULL;
@@ -466,6 +489,7 @@ const scenario_t model_scenarios[] = {
     {"muon_training", NULL, muon_training, NULL, false},
     {"checkpointed_training", NULL, checkpointed_training, NULL, false},
     {"switched_training", NULL, switched_training, NULL, false},
+    {"grouped_training", NULL, grouped_training, NULL, false},
     {"forward", make_model, forward, free_model, false},
     {"generation", make_model, generation, free_model, false},
     {"generator", make_model, generator, free_model, false},

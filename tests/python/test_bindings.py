@@ -30,6 +30,7 @@ NOT_WRAPPED = {
     "tlm_tokenizer_decode": "tlm_tokenizer_decode_with",
     "tlm_tokenizer_decode_text": "tlm_tokenizer_decode_with",
     "tlm_utf8_sanitize": "Python replaces malformed text alike",
+    "tlm_optimizer_add_model": "tlm_optimizer_add_model_with",
     "tlm_model_parameters": "tlm_model_parameter",
     "tlm_optimizer_parameter": "Python holds the tensors",
     "tlm_model_evaluate_on_ranks": "programs of several ranks are written in C",

@@ -275,6 +275,7 @@ static inline void *run_rank(void *argument)
     options.steps = plan->steps;
     options.schedule = plan->kind == ADAMW ? &cosine : NULL;
     options.clip_norm = 0.5;
+    options.average_decay = plan->kind == MUON || plan->kind == MIXED ? 0.75 : 0.0;
     options.accumulation = plan->accumulation;
     options.valid = valid;
     options.communicator = communicator;

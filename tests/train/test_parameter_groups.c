@@ -202,6 +202,105 @@ START_TEST(a_refused_model_adds_nothing)
 }
 END_TEST
 
+/* The group of a parameter. */
+static const tlmi_group_t *group_of(const tlm_optimizer_t *optimizer, const tlm_model_t *model,
+                                    const char *name)
+{
+    tlm_tensor_t *tensor;
+
+    ASSERT_OK(tlm_model_parameter(&tensor, model, name));
+    for (size_t i = 0; i < optimizer->num_parameters; i++)
+        if (optimizer->parameters[i].tensor == tensor)
+            return &optimizer->groups[optimizer->parameters[i].group];
+    return NULL;
+}
+
+START_TEST(rules_make_groups_by_name)
+{
+    tlm_schedule_options_t schedule = TLM_SCHEDULE_OPTIONS_INIT;
+    tlm_group_rule_t rules[] = {TLM_GROUP_RULE_INIT, TLM_GROUP_RULE_INIT};
+    tlm_muon_options_t muon = TLM_MUON_OPTIONS_INIT;
+    tlm_adamw_options_t adamw = TLM_ADAMW_OPTIONS_INIT;
+    tlm_optimizer_t *optimizer;
+    tlm_model_t *model;
+    double rate;
+
+    muon.learning_rate = 0.02;
+    adamw.learning_rate = 0.01;
+    muon.weight_decay = adamw.weight_decay = 0.25;
+    schedule.max_learning_rate = 0.5;
+    rules[0].patterns = "token_embeddings.*, lm_head.weight";
+    rules[0].has_learning_rate = true;
+    rules[0].learning_rate = 0.04;
+    rules[0].schedule = &schedule;
+    rules[1].patterns = "layers.1.*";
+    rules[1].has_weight_decay = true;
+    rules[1].weight_decay = 0.125;
+    ASSERT_OK(tlm_model_create(&model, &tiny));
+    ASSERT_OK(tlm_optimizer_create_muon(&optimizer, &muon, &adamw));
+    ASSERT_OK(tlm_optimizer_add_model_with(optimizer, model, TLM_NO_DECAY_NORMS, NULL, rules, 2));
+    ck_assert_uint_eq(tlm_optimizer_num_parameters(optimizer), tlm_model_num_parameters(model));
+    const tlmi_group_t *head = group_of(optimizer, model, "lm_head.weight");
+    ck_assert(head == group_of(optimizer, model, "token_embeddings.weight"));
+    ck_assert(head->learning_rate == 0.04 && head->rate_factor == 2.0);
+    ck_assert(head->weight_decay == 0.25 && strcmp(head->kind->name, "adamw") == 0);
+    const tlmi_group_t *first = group_of(optimizer, model, "layers.0.ffn.w1.weight");
+    const tlmi_group_t *second = group_of(optimizer, model, "layers.1.ffn.w1.weight");
+    ck_assert(first->learning_rate == 0.02 && first->weight_decay == 0.25);
+    ck_assert(second->learning_rate == 0.02 && second->weight_decay == 0.125);
+    ck_assert(group_of(optimizer, model, "layers.0.ln1.weight")->weight_decay == 0.0);
+    const tlmi_group_t *norm = group_of(optimizer, model, "layers.1.ln1.weight");
+    ck_assert(norm->weight_decay == 0.125 && norm->learning_rate == 0.01 &&
+              norm->rate_factor == 0.5);
+    ASSERT_OK(tlm_optimizer_step(optimizer));
+    ASSERT_OK(tlm_optimizer_learning_rate(&rate, optimizer, (size_t)(head - optimizer->groups)));
+    ck_assert(rate == 0.5); /* by its schedule */
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+}
+END_TEST
+
+START_TEST(wrong_rules_are_refused)
+{
+    tlm_group_rule_t rules[] = {TLM_GROUP_RULE_INIT, TLM_GROUP_RULE_INIT};
+    tlm_schedule_options_t schedule = TLM_SCHEDULE_OPTIONS_INIT;
+    tlm_optimizer_t *optimizer;
+    tlm_model_t *model;
+
+#define REFUSE(code, text, change)                                                                 \
+    rules[0] = rules[1] = (tlm_group_rule_t)TLM_GROUP_RULE_INIT;                                   \
+    rules[0].patterns = "layers.0.*";                                                              \
+    rules[1].patterns = "*.ffn.w1.weight,lm_head.*";                                               \
+    change;                                                                                        \
+    ASSERT_FAILS(code, text, tlm_optimizer_add_model_with(optimizer, model, 0, NULL, rules, 2));   \
+    ck_assert_uint_eq(tlm_optimizer_num_groups(optimizer), 0)
+    ASSERT_OK(tlm_model_create(&model, &tiny));
+    ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, NULL));
+    REFUSE(TLM_ERR_INVALID_ARGUMENT,
+           "'layers.0.ffn.w1.weight' fits rule 0 ('layers.0.*') and rule 1 ('*.ffn.w1.weight,", );
+    REFUSE(TLM_ERR_NOT_FOUND, "no trained parameter fits 'heads.*' of rule 1",
+           rules[1].patterns = "lm_head.*, heads.*");
+    REFUSE(TLM_ERR_NOT_FOUND, "fits '' of rule 1", rules[1].patterns = " , ");
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "patterns of rule 1 is NULL", rules[1].patterns = NULL);
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "learning_rate of rule 0 is 0",
+           rules[0].has_learning_rate = true);
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "learning_rate -1",
+           (rules[1].patterns = "lm_head.*", rules[1].has_learning_rate = true,
+            rules[1].learning_rate = -1.0));
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "max_learning_rate -1",
+           (rules[1].patterns = "lm_head.*", schedule.max_learning_rate = -1.0,
+            rules[1].schedule = &schedule));
+    REFUSE(TLM_ERR_INVALID_ARGUMENT, "reserved", rules[0].reserved[1] = 1);
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "NULL",
+                 tlm_optimizer_add_model_with(optimizer, model, 0, NULL, NULL, 2));
+    ASSERT_OK(tlm_model_set_frozen(model, "lm_head.*", true));
+    REFUSE(TLM_ERR_NOT_FOUND, "'lm_head.*' of rule 1", rules[1].patterns = "lm_head.*");
+#undef REFUSE
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+}
+END_TEST
+
 START_TEST(what_is_not_finite_is_named)
 {
     static const uint32_t ids[7] = {1, 2, 3, 4, 5, 6, 7};
@@ -244,6 +343,8 @@ int main(void)
     tcase_add_test(tcase, rates_follow_the_width);
     tcase_add_test(tcase, rates_are_those_given_at_the_base_width);
     tcase_add_test(tcase, a_refused_model_adds_nothing);
+    tcase_add_test(tcase, rules_make_groups_by_name);
+    tcase_add_test(tcase, wrong_rules_are_refused);
     tcase_add_test(tcase, what_is_not_finite_is_named);
     suite_add_tcase(suite, tcase);
     return run_suite(suite, CK_FORK_GETENV);

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from ctypes import byref, c_char_p, c_double, c_size_t, c_void_p
+from ctypes import byref, pointer, c_char_p, c_double, c_size_t, c_void_p
 from typing import Any, Iterable, Mapping, Sequence, TYPE_CHECKING
 
-from ._abi import _AdamWOptions, _FLOATS, _GroupOptions, _MuonOptions
+from ._abi import _AdamWOptions, _FLOATS, _GroupOptions, _GroupRule, _MuonOptions
 from ._convert import _utf8
 from ._handle import _Handle
 from ._native import _lib
 from ._structs import _unsigned
 from ._words import _ALL_GROUPS, _NO_DECAY, _number
 from .errors import RangeError
+from .schedule import _schedule_options
 from .tensors import _handles
 
 if TYPE_CHECKING:
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 def _adamw_options(variant: str | None = None, **options: float | None) -> _AdamWOptions:
     number = None if variant is None else _number("adamw_variant", variant)
     return _AdamWOptions(variant=number, **options)
+
+
+def _group_rule(patterns: str, learning_rate: float | None = None, weight_decay: float | None = None,
+                schedule: Mapping[str, Any] | None = None) -> _GroupRule:
+    rule = _GroupRule(patterns=_utf8(patterns), learning_rate=learning_rate, weight_decay=weight_decay,
+                      has_learning_rate=learning_rate is not None, has_weight_decay=weight_decay is not None)
+    if schedule is not None:
+        rule.schedule = pointer(_schedule_options(**schedule))
+    return rule
 
 
 def _muon_options(scale: str | None = None, **options: float | None) -> _MuonOptions:
@@ -71,16 +81,37 @@ class Optimizer(_Handle):
                                           byref(_muon_options(**options)))
 
     def add_model(self, model: Model, no_decay: Iterable[str] = (), learning_rate: float | None = None,
-                  weight_decay: float | None = None, rate_factor: float | None = None) -> None:
+                  weight_decay: float | None = None, rate_factor: float | None = None,
+                  rules: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """All parameters of a model: a group, and one without weight decay for those that no_decay
-        ("norms", "embeddings") names. With Muon these are the hidden matrices, and groups of AdamW follow."""
+        ("norms", "embeddings") names. With Muon these are the hidden matrices, and groups of AdamW follow.
+        rules: how parameters are trained whose names fit patterns ("*.ffn.*", separated by commas), as
+        {patterns: {"learning_rate": ..., "weight_decay": ..., "schedule": {...}}}; a schedule is the
+        arguments of schedule_learning_rate except the step. NotFoundError for a pattern that none fits, and
+        ValueError if two rules fit one parameter."""
         bits = 0
         for name in no_decay:
             if name not in _NO_DECAY:
                 raise ValueError(f"no_decay {name!r} is none of {', '.join(_NO_DECAY)}")
             bits |= _NO_DECAY[name]
-        _lib.tlm_optimizer_add_model(self._handle, model._handle, bits,
-                                     byref(_group_options(learning_rate, weight_decay, rate_factor)))
+        made = [_group_rule(patterns, **rule) for patterns, rule in (rules or {}).items()]
+        _lib.tlm_optimizer_add_model_with(self._handle, model._handle, bits,
+                                          byref(_group_options(learning_rate, weight_decay, rate_factor)),
+                                          (_GroupRule * len(made))(*made), len(made))
+
+    def set_schedule(self, group: int, schedule: Mapping[str, Any] | None) -> None:
+        """Has a group follow a schedule of its own, whatever a trainer's says: the arguments of
+        schedule_learning_rate except the step. None: no longer."""
+        own = None if schedule is None else byref(_schedule_options(**schedule))
+        _lib.tlm_optimizer_set_schedule(self._handle, _unsigned("group", group), own)
+
+    def set_average(self, decay: float) -> None:
+        """Keeps an exponential moving average of the parameters from the first step on; 0: none."""
+        _lib.tlm_optimizer_set_average(self._handle, decay)
+
+    def take_average(self) -> None:
+        """Writes the averages over the parameters, which are lost; see Trainer.use_average."""
+        _lib.tlm_optimizer_take_average(self._handle)
 
     @property
     def kind(self) -> str:

@@ -29,7 +29,8 @@ class Trainer(_Handle):
     none; accumulation: batches per step; valid: data to evaluate on, every eval_every steps, on about
     eval_tokens tokens; checkpoint_path: a file that each save replaces, every save_every steps and at
     the end, or checkpoint_dir: a directory of checkpoints, of which keep_last and the best are kept, 0:
-    all; tokenizer: stored in the checkpoints. on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by a true
+    all; tokenizer: stored in the checkpoints; average_decay: of the moving average of the parameters,
+    which evaluations then use, 0: none. on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by a true
 result; with save_on_cancel a checkpoint is saved then."""
 
     _free = "tlm_trainer_free"
@@ -43,7 +44,7 @@ result; with save_on_cancel a checkpoint is saved then."""
                  on_step: Callable[[TrainStep], Any] | None = None,
                  on_evaluation: Callable[[Evaluation], Any] | None = None,
                  on_save: Callable[[str, int], Any] | None = None,
-                 tokenizer: Tokenizer | None = None) -> None:
+                 tokenizer: Tokenizer | None = None, average_decay: float = 0.0) -> None:
         def step(_user, struct):
             return on_step is not None and on_step(_record(TrainStep, struct.contents))
 
@@ -59,7 +60,7 @@ result; with save_on_cancel a checkpoint is saved then."""
             eval_every=eval_every, eval_tokens=eval_tokens, save_every=save_every, peak_flops=peak_flops,
             checkpoint_path=None if checkpoint_path is None else os.fsencode(checkpoint_path),
             checkpoint_dir=None if checkpoint_dir is None else os.fsencode(checkpoint_dir),
-            keep_last=keep_last, activation_checkpointing=activation_checkpointing,
+            keep_last=keep_last, average_decay=average_decay, activation_checkpointing=activation_checkpointing,
             save_on_cancel=save_on_cancel, tokenizer=tokenizer and tokenizer._handle,
             on_step=self._callbacks.wrap(_StepCallback, step),
             on_evaluation=self._callbacks.wrap(_EvaluationCallback, evaluation),
@@ -98,6 +99,11 @@ result; with save_on_cancel a checkpoint is saved then."""
         result = _Evaluation(size=ctypes.sizeof(_Evaluation))
         _lib.tlm_trainer_evaluate(byref(result), self._handle)
         return _record(Evaluation, result)
+
+    def use_average(self, enabled: bool = True) -> None:
+        """Puts the averages of the parameters in their place, to generate with them or to save the model, or
+        the parameters back. Until then no step is taken and no checkpoint saved."""
+        _lib.tlm_trainer_use_average(self._handle, enabled)
 
     def save(self, path: Path | None = None) -> None:
         """Saves a checkpoint of the steps done; None: to checkpoint_path or checkpoint_dir."""

@@ -103,6 +103,11 @@ class trainer
         check(tlm_trainer_evaluate(&found, get()));
         return found;
     }
+    /** Puts averages in the place of the parameters, or the parameters back. */
+    void use_average(bool enabled = true)
+    {
+        check(tlm_trainer_use_average(get(), enabled));
+    }
     void save(const std::string &path = {})
     {
         check(tlm_trainer_save(get(), detail::or_null(path)));

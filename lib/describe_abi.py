@@ -151,8 +151,9 @@ class Headers:
         is_object = kind.count("*") == 1 and base.endswith("_t") and base[:-2] in self.handles
         if (name, label) in NOT_FILLED or label == "user":
             return False
-        return (kind.endswith("*") and not pointee_is_const(kind) and not is_object
-                and base != "struct DLManagedTensor" or kind.count("*") == 2 and base == "struct DLManagedTensor")
+        is_exchange = base.startswith("struct DLManagedTensor")
+        return (kind.endswith("*") and not pointee_is_const(kind) and not is_object and not is_exchange
+                or kind.count("*") == 2 and is_exchange)
 
 
 # ---- The description ------------------------------------------------------------------------------

@@ -193,6 +193,19 @@ TLM_API tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tl
  *  offset that is too large; otherwise see tlm_tensor_wrap. @since 0.2 */
 TLM_API tlm_status_t tlm_tensor_from_dlpack(tlm_tensor_t **out, struct DLManagedTensor *managed);
 
+/* The struct of DLPack 1.0 and later, in capsules named "dltensor_versioned". */
+struct DLManagedTensorVersioned;
+
+/** Like tlm_tensor_to_dlpack, as DLPack 1.0 has it. is_copy says to the consumer that the memory is a
+ *  copy made for it. @since 0.2 */
+TLM_API tlm_status_t tlm_tensor_to_dlpack_versioned(struct DLManagedTensorVersioned **out,
+                                                    const tlm_tensor_t *tensor, bool is_copy);
+
+/** Like tlm_tensor_from_dlpack, as DLPack 1.x has it. TLM_ERR_UNSUPPORTED also for another major
+ *  version and for read-only memory, since tensors may be written to. @since 0.2 */
+TLM_API tlm_status_t tlm_tensor_from_dlpack_versioned(tlm_tensor_t **out,
+                                                      struct DLManagedTensorVersioned *managed);
+
 /* ---- Ops: each with backward; *out is owned by the caller ------------------------------- */
 
 /** a + b, float32, broadcast. TLM_ERR_SHAPE if the shapes do not broadcast. @since 0.1 */
@@ -262,9 +275,9 @@ TLM_API tlm_status_t tlm_gelu(tlm_tensor_t **out, tlm_tensor_t *a);
 /** Absolute value, like tlm_exp; the slope at 0 is 0. @since 0.2 */
 TLM_API tlm_status_t tlm_abs(tlm_tensor_t **out, tlm_tensor_t *a);
 
-/** Element-wise a^b, float32, broadcast: NaN for a negative a and a b that is not whole. a^2 is a * a
- *  exactly. The slope of a^0 is 0, and so is that of 0^b in b for b >= 0. TLM_ERR_SHAPE if the shapes
- *  do not broadcast. @since 0.2 */
+/** Element-wise a^b, float32, broadcast: NaN for a negative a and a b that is not whole. a^2 is
+ *  a * a exactly. The slope of a^0 is 0, and so is that of 0^b in b for b >= 0. TLM_ERR_SHAPE if the
+ *  shapes do not broadcast. @since 0.2 */
 TLM_API tlm_status_t tlm_pow(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b);
 
 /** Element-wise a where condition (TLM_BOOL) is true, else b; float32, all three broadcast.
@@ -296,9 +309,9 @@ TLM_API tlm_status_t tlm_slice(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim,
                                int64_t stop);
 
 /** Elements start, start + step, ..., `count` of them, of a dimension (negative: from the end) of a
- *  tensor of any type. A view if step > 0, a copy if step < 0. TLM_ERR_RANGE for elements outside the
- *  dimension, TLM_ERR_INVALID_ARGUMENT for a step of 0, TLM_ERR_SHAPE if there is no such dimension.
- *  @since 0.2 */
+ *  tensor of any type. A view if step > 0, a copy if step < 0. TLM_ERR_RANGE for elements outside
+ *  the dimension, TLM_ERR_INVALID_ARGUMENT for a step of 0, TLM_ERR_SHAPE if there is no such
+ *  dimension. @since 0.2 */
 TLM_API tlm_status_t tlm_slice_step(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, int64_t start,
                                     int64_t step, int64_t count);
 

@@ -10,25 +10,37 @@
 
 /* ---- Out ----------------------------------------------------------------------------- */
 
+/* One of the two structs, according to the version that the consumer asked for. */
 typedef struct exported {
-    struct DLManagedTensor managed; /* must be first: the consumer gets a pointer to it */
-    tlm_tensor_t *view;             /* owned; the consumer reads its shape and strides */
+    union {
+        struct DLManagedTensor plain;
+        struct DLManagedTensorVersioned versioned;
+    } managed;          /* must be first: the consumer gets a pointer to it */
+    tlm_tensor_t *view; /* owned; the consumer reads its shape and strides */
 } exported_t;
 
-static void delete_exported(struct DLManagedTensor *managed)
+static void delete_exported(exported_t *exported)
 {
-    if (managed == NULL)
+    if (exported == NULL)
         return;
-    exported_t *exported = (exported_t *)managed;
     tlm_tensor_free(exported->view);
     tlmi_free(exported);
 }
 
-tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor_t *tensor)
+static void delete_plain(struct DLManagedTensor *managed)
 {
-    TLMI_REQUIRE("tensor_to_dlpack", out);
-    TLMI_REQUIRE("tensor_to_dlpack", tensor);
-    TLMI_TRY(tlmi_check_elements("tensor_to_dlpack", tensor));
+    delete_exported((exported_t *)managed);
+}
+
+static void delete_versioned(struct DLManagedTensorVersioned *managed)
+{
+    delete_exported((exported_t *)managed);
+}
+
+static tlm_status_t create_exported(exported_t **out, const char *op, const tlm_tensor_t *tensor)
+{
+    TLMI_REQUIRE(op, tensor);
+    TLMI_TRY(tlmi_check_elements(op, tensor));
     exported_t *exported = tlmi_calloc(1, sizeof(*exported), "DLPack tensor");
     if (exported == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
@@ -37,39 +49,96 @@ tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor
         tlmi_free(exported);
         return status;
     }
-    /* Not all consumers respect byte_offset, so it is always 0. */
-    tlmi_dlpack_tensor_t *target = &exported->managed.dl_tensor;
-    target->data = exported->view->data;
+    *out = exported;
+    return TLM_OK;
+}
+
+/* Not all consumers respect byte_offset, so it is always 0. */
+static void describe(tlmi_dlpack_tensor_t *target, tlm_tensor_t *view)
+{
+    const tlmi_dtype_t *type = tlmi_dtype(view->dtype);
+
+    target->data = view->data;
     target->device_type = TLMI_DLPACK_CPU;
-    target->ndim = exported->view->ndim;
-    target->shape = exported->view->shape;
-    target->strides = exported->view->strides;
-    const tlmi_dtype_t *type = tlmi_dtype(tensor->dtype);
+    target->ndim = view->ndim;
+    target->shape = view->shape;
+    target->strides = view->strides;
     target->dtype = (tlmi_dlpack_type_t){type->dlpack_code, type->dlpack_bits, 1};
-    exported->managed.manager_ctx = exported;
-    exported->managed.deleter = delete_exported;
-    *out = &exported->managed;
+}
+
+tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor_t *tensor)
+{
+    TLMI_REQUIRE("tensor_to_dlpack", out);
+    exported_t *exported;
+    TLMI_TRY(create_exported(&exported, "tensor_to_dlpack", tensor));
+    struct DLManagedTensor *managed = &exported->managed.plain;
+    describe(&managed->dl_tensor, exported->view);
+    managed->manager_ctx = exported;
+    managed->deleter = delete_plain;
+    *out = managed;
+    return TLM_OK;
+}
+
+tlm_status_t tlm_tensor_to_dlpack_versioned(struct DLManagedTensorVersioned **out,
+                                            const tlm_tensor_t *tensor, bool is_copy)
+{
+    TLMI_REQUIRE("tensor_to_dlpack_versioned", out);
+    exported_t *exported;
+    TLMI_TRY(create_exported(&exported, "tensor_to_dlpack_versioned", tensor));
+    struct DLManagedTensorVersioned *managed = &exported->managed.versioned;
+    describe(&managed->dl_tensor, exported->view);
+    managed->major = TLMI_DLPACK_MAJOR;
+    managed->flags = is_copy ? TLMI_DLPACK_IS_COPIED : 0;
+    managed->manager_ctx = exported;
+    managed->deleter = delete_versioned;
+    *out = managed;
     return TLM_OK;
 }
 
 /* ---- In ------------------------------------------------------------------------------ */
 
-static tlm_status_t find_dtype(int32_t *dtype, tlmi_dlpack_type_t type)
+static tlm_status_t find_dtype(int32_t *dtype, const char *op, tlmi_dlpack_type_t type)
 {
     const tlmi_dtype_t *found = type.lanes == 1 ? tlmi_dtype_of_dlpack(type.code, type.bits) : NULL;
 
     if (found == NULL || !tlmi_dtype_is_public(found->code))
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "tensor_from_dlpack: type code %d of %d bits and %d lanes is not "
-                         "float32, bfloat16, float16, int32, int64, uint32 or bool",
-                         type.code, type.bits, type.lanes);
+                         "%s: type code %d of %d bits and %d lanes is not float32, bfloat16, "
+                         "float16, int32, int64, uint32 or bool",
+                         op, type.code, type.bits, type.lanes);
     *dtype = found->code;
     return TLM_OK;
 }
 
-static void release_imported(void *user)
+/* A tensor over the memory, which is given back through release(user). */
+static tlm_status_t import_tensor(tlm_tensor_t **out, const char *op,
+                                  const tlmi_dlpack_tensor_t *source, void (*release)(void *user),
+                                  void *user)
+{
+    if (source->device_type != TLMI_DLPACK_CPU)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: device type %d is not the CPU (%d)", op,
+                         source->device_type, TLMI_DLPACK_CPU);
+    int32_t dtype = -1;
+    TLMI_TRY(find_dtype(&dtype, op, source->dtype));
+    uintptr_t address = 0;
+    if (source->data != NULL &&
+        __builtin_add_overflow((uintptr_t)source->data, source->byte_offset, &address))
+        return tlmi_fail(TLM_ERR_RANGE, "%s: byte offset %" PRIu64 " is too large", op,
+                         source->byte_offset);
+    return tlmi_tensor_wrap(out, op, dtype, (void *)address, source->shape, source->strides,
+                            source->ndim, release, user);
+}
+
+static void release_plain(void *user)
 {
     struct DLManagedTensor *managed = user;
+    if (managed->deleter != NULL)
+        managed->deleter(managed);
+}
+
+static void release_versioned(void *user)
+{
+    struct DLManagedTensorVersioned *managed = user;
     if (managed->deleter != NULL)
         managed->deleter(managed);
 }
@@ -78,18 +147,20 @@ tlm_status_t tlm_tensor_from_dlpack(tlm_tensor_t **out, struct DLManagedTensor *
 {
     TLMI_REQUIRE("tensor_from_dlpack", out);
     TLMI_REQUIRE("tensor_from_dlpack", managed);
-    const tlmi_dlpack_tensor_t *source = &managed->dl_tensor;
-    if (source->device_type != TLMI_DLPACK_CPU)
+    return import_tensor(out, "tensor_from_dlpack", &managed->dl_tensor, release_plain, managed);
+}
+
+tlm_status_t tlm_tensor_from_dlpack_versioned(tlm_tensor_t **out,
+                                              struct DLManagedTensorVersioned *managed)
+{
+    const char *op = "tensor_from_dlpack_versioned";
+    TLMI_REQUIRE(op, out);
+    TLMI_REQUIRE(op, managed);
+    if (managed->major != TLMI_DLPACK_MAJOR)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "%s: DLPack %" PRIu32 ".%" PRIu32 " is not %d.x", op,
+                         managed->major, managed->minor, TLMI_DLPACK_MAJOR);
+    if ((managed->flags & TLMI_DLPACK_READ_ONLY) != 0)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "tensor_from_dlpack: device type %d is not the CPU (%d)",
-                         source->device_type, TLMI_DLPACK_CPU);
-    int32_t dtype = -1;
-    TLMI_TRY(find_dtype(&dtype, source->dtype));
-    uintptr_t address = 0;
-    if (source->data != NULL &&
-        __builtin_add_overflow((uintptr_t)source->data, source->byte_offset, &address))
-        return tlmi_fail(TLM_ERR_RANGE, "tensor_from_dlpack: byte offset %" PRIu64 " is too large",
-                         source->byte_offset);
-    return tlmi_tensor_wrap(out, "tensor_from_dlpack", dtype, (void *)address, source->shape,
-                            source->strides, source->ndim, release_imported, managed);
+                         "%s: the memory is read-only, and tensors may be written to: copy it", op);
+    return import_tensor(out, op, &managed->dl_tensor, release_versioned, managed);
 }

@@ -33,4 +33,15 @@ struct DLManagedTensor {
     void (*deleter)(struct DLManagedTensor *self); /* may be NULL */
 };
 
+/* Since version 1.0. */
+enum { TLMI_DLPACK_MAJOR = 1, TLMI_DLPACK_READ_ONLY = 1, TLMI_DLPACK_IS_COPIED = 2 };
+
+struct DLManagedTensorVersioned {
+    uint32_t major, minor; /* a struct of two in dlpack.h */
+    void *manager_ctx;
+    void (*deleter)(struct DLManagedTensorVersioned *self); /* may be NULL */
+    uint64_t flags;
+    tlmi_dlpack_tensor_t dl_tensor;
+};
+
 #endif

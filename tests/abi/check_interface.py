@@ -15,7 +15,7 @@ import describe_abi
 from describe_abi import POINTER, SIZES, base_of, split_name, split_parameters
 
 # What a pointer may point to beside the types of a fixed width, and structs and handles of the library.
-POINTEES = {"void", "char", "struct DLManagedTensor"}
+POINTEES = {"void", "char", "struct DLManagedTensor", "struct DLManagedTensorVersioned"}
 
 # Words that would say what another verb already says: create, free, load, open, save, read, add, set.
 SYNONYMS = {"new": "create", "make": "create", "alloc": "create", "destroy": "free", "delete": "free",

@@ -1,7 +1,9 @@
 /* The DLPack structs that the library declares are laid out as those of DLPack's own header. */
-#define DLManagedTensor theirs
+#define DLManagedTensor          theirs
+#define DLManagedTensorVersioned their_versioned
 #include <dlpack/dlpack.h>
 #undef DLManagedTensor
+#undef DLManagedTensorVersioned
 
 #include "tensor/dlpack.h"
 
@@ -24,6 +26,12 @@ SAME(byte_offset, DLTensor, tlmi_dlpack_tensor_t);
 SAME(code, DLDataType, tlmi_dlpack_type_t);
 SAME(bits, DLDataType, tlmi_dlpack_type_t);
 SAME(lanes, DLDataType, tlmi_dlpack_type_t);
+#if defined(DLPACK_MAJOR_VERSION) && DLPACK_MAJOR_VERSION >= 1
+SAME(manager_ctx, struct their_versioned, struct DLManagedTensorVersioned);
+SAME(deleter, struct their_versioned, struct DLManagedTensorVersioned);
+SAME(flags, struct their_versioned, struct DLManagedTensorVersioned);
+SAME(dl_tensor, struct their_versioned, struct DLManagedTensorVersioned);
+#endif
 _Static_assert(sizeof(struct theirs) == sizeof(struct DLManagedTensor), "size");
 _Static_assert(sizeof(DLTensor) == sizeof(tlmi_dlpack_tensor_t), "size");
 _Static_assert(sizeof(DLDevice) == 2 * sizeof(int32_t), "size");

@@ -78,7 +78,8 @@ static tlm_status_t exchange(void)
 {
     static const int64_t shape[] = {3, 4};
     struct DLManagedTensor *managed = NULL;
-    tlm_tensor_t *t[3] = {NULL};
+    struct DLManagedTensorVersioned *versioned = NULL;
+    tlm_tensor_t *t[4] = {NULL};
     tlm_status_t status;
 
     TRY(tlm_tensor_create(&t[0], TLM_FLOAT32, shape, 2));
@@ -86,9 +87,14 @@ static tlm_status_t exchange(void)
     TRY(tlm_tensor_to_dlpack(&managed, t[1]));
     TRY(tlm_tensor_from_dlpack(&t[2], managed));
     managed = NULL;
+    TRY(tlm_tensor_to_dlpack_versioned(&versioned, t[1], false));
+    TRY(tlm_tensor_from_dlpack_versioned(&t[3], versioned));
+    versioned = NULL;
 done:
     if (managed != NULL)
         managed->deleter(managed);
+    if (versioned != NULL)
+        versioned->deleter(versioned);
     free_tensors(t, sizeof(t) / sizeof(t[0]));
     return status;
 }

@@ -470,6 +470,47 @@ class TypeTest(Compared):
             Tensor([1.0], "bfloat16").numpy()
 
 
+    def test_dlpack_of_both_versions(self):
+        class Old:  # a consumer and producer that knows no versions
+            def __init__(self, tensor):
+                self.tensor = tensor
+
+            def __dlpack__(self, stream=None):
+                return self.tensor.__dlpack__()
+
+            def __dlpack_device__(self):
+                return self.tensor.__dlpack_device__()
+
+        mine = Tensor([[1.0, 2.0], [3.0, 4.0]])
+        for consumer in (numpy.from_dlpack, torch.from_dlpack, Tensor.from_dlpack):
+            shared = consumer(mine.T)
+            shared[0, 1] = shared[0, 1] * 2  # NumPy lets nobody write to what has no version
+            self.assertEqual(mine.T.tolist(), numpy.asarray(shared).tolist())
+        self.assertEqual(mine.tolist(), [[1, 2], [24, 4]])
+        self.assertEqual(Tensor.from_dlpack(Old(mine)).tolist(), mine.tolist())
+        array = numpy.float32([1, 2])
+        Tensor.from_dlpack(array)[0] = 5
+        self.assertEqual(array.tolist(), [5, 2])
+        own = numpy.from_dlpack(mine, copy=True)
+        own[:] = 0
+        self.assertEqual(mine.tolist()[0], [1, 2])
+        array.flags.writeable = False
+        with self.assertRaisesRegex(BufferError, "copies|readonly|read-only"):
+            Tensor.from_dlpack(array)
+        self.assertEqual(Tensor(array).tolist(), [5, 2])
+        halves = torch.tensor([1.5, 2.5], dtype=torch.bfloat16)
+        Tensor.from_dlpack(halves)[1] = 4
+        self.assertEqual(halves.tolist(), [1.5, 4])
+        self.assertEqual(torch.from_dlpack(Tensor(halves)).dtype, torch.bfloat16)
+        for capsule in (mine.__dlpack__(), mine.__dlpack__(max_version=(1, 1)), mine.__dlpack__(max_version=(0, 8))):
+            del capsule  # not taken: freed
+        for wrong in (lambda: mine.__dlpack__(dl_device=(2, 0)), lambda: mine.__dlpack__(stream=1)):
+            self.assertRaises(BufferError, wrong)
+        for wrong in ([1.0], "text", None):
+            with self.assertRaisesRegex(TypeError, "^array takes"):
+                Tensor.from_dlpack(wrong)
+
+
 class CopyTest(unittest.TestCase):
     def test_pickle_and_copies(self):
         for dtype in DTYPES:

@@ -209,6 +209,73 @@ START_TEST(test_round_trip)
 }
 END_TEST
 
+/* ---- Version 1.x ------------------------------------------------------------------------- */
+
+static int num_deleted;
+
+static void count_versioned(struct DLManagedTensorVersioned *managed)
+{
+    (void)managed;
+    num_deleted++;
+}
+
+START_TEST(test_versioned_in)
+{
+    producer_t producer;
+    make_producer(&producer);
+    struct DLManagedTensorVersioned managed = {.major = 1,
+                                               .minor = 7,
+                                               .deleter = count_versioned,
+                                               .flags = TLMI_DLPACK_IS_COPIED | 1 << 5,
+                                               .dl_tensor = producer.managed.dl_tensor};
+    tlm_tensor_t *tensor = NULL;
+    num_deleted = 0;
+    OK(tlm_tensor_from_dlpack_versioned(&tensor, &managed));
+    ck_assert_ptr_eq(tlm_tensor_data(tensor), producer.values + 1);
+    tlm_tensor_free(tensor);
+    ck_assert_int_eq(num_deleted, 1);
+    tensor = NULL;
+    managed.flags |= TLMI_DLPACK_READ_ONLY;
+    FAILS(TLM_ERR_UNSUPPORTED,
+          "tensor_from_dlpack_versioned: the memory is read-only, and tensors may be written to: "
+          "copy it",
+          tlm_tensor_from_dlpack_versioned(&tensor, &managed));
+    managed.flags = 0;
+    managed.major = 2;
+    FAILS(TLM_ERR_UNSUPPORTED, "tensor_from_dlpack_versioned: DLPack 2.7 is not 1.x",
+          tlm_tensor_from_dlpack_versioned(&tensor, &managed));
+    managed.major = 1;
+    managed.dl_tensor.device_type = 2;
+    FAILS(TLM_ERR_UNSUPPORTED, "tensor_from_dlpack_versioned: device type 2 is not the CPU (1)",
+          tlm_tensor_from_dlpack_versioned(&tensor, &managed));
+    ck_assert_ptr_null(tensor);
+    ck_assert_int_eq(num_deleted, 1);
+}
+END_TEST
+
+START_TEST(test_versioned_out)
+{
+    const float values[] = {1, 2, 3, 4, 5, 6};
+    tlm_tensor_t *tensor, *turned, *back;
+    struct DLManagedTensorVersioned *managed;
+    OK(tlm_tensor_from_data(&tensor, TLM_FLOAT32, values, (int64_t[]){2, 3}, 2));
+    OK(tlm_transpose(&turned, tensor, 0, 1));
+    OK(tlm_tensor_to_dlpack_versioned(&managed, turned, false));
+    ck_assert(managed->major == 1 && managed->minor == 0 && managed->flags == 0);
+    ck_assert_ptr_eq(managed->dl_tensor.data, tlm_tensor_data(tensor));
+    ck_assert(managed->dl_tensor.ndim == 2 && managed->dl_tensor.shape[0] == 3 &&
+              managed->dl_tensor.strides[0] == 1 && managed->dl_tensor.byte_offset == 0);
+    tlm_tensor_free(tensor);
+    tlm_tensor_free(turned);
+    OK(tlm_tensor_from_dlpack_versioned(&back, managed)); /* which deletes it */
+    ck_assert_int_eq(tlm_tensor_shape(back)[1], 2);
+    OK(tlm_tensor_to_dlpack_versioned(&managed, back, true));
+    ck_assert_uint_eq(managed->flags, TLMI_DLPACK_IS_COPIED);
+    tlm_tensor_free(back);
+    managed->deleter(managed);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dlpack");
@@ -218,6 +285,8 @@ int main(void)
     tcase_add_test(tcase, test_refusals);
     tcase_add_test(tcase, test_out);
     tcase_add_test(tcase, test_round_trip);
+    tcase_add_test(tcase, test_versioned_in);
+    tcase_add_test(tcase, test_versioned_out);
     suite_add_tcase(suite, tcase);
     return run_suite(suite, CK_NOFORK);
 }

@@ -21,7 +21,13 @@ class _DLManagedTensor(ctypes.Structure):
     """What is behind a DLPack capsule; Python only ever calls the deleter."""
 
 
+class _DLManagedTensorVersioned(ctypes.Structure):
+    """The same of DLPack 1.0, as far as its deleter."""
+
+
 _Deleter = CFUNCTYPE(None, POINTER(_DLManagedTensor))
+_VersionedDeleter = CFUNCTYPE(None, POINTER(_DLManagedTensorVersioned))
+_DLManagedTensorVersioned._fields_ = [("version", c_uint32 * 2), ("manager_ctx", c_void_p), ("deleter", _VersionedDeleter)]
 _DLManagedTensor._fields_ = [("dl_tensor", c_uint8 * 48), ("manager_ctx", c_void_p), ("deleter", _Deleter)]
 
 

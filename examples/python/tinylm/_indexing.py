@@ -206,7 +206,7 @@ def _set(tensor: Tensor, index: Any, values: Any) -> None:
     if not tensor.is_leaf:
         raise RuntimeError("the result of an op cannot be written to: the graph needs it; use tinylm.where, or detach()")
     if tensor.requires_grad and is_grad_enabled():
-        raise RuntimeError("a tensor that requires a gradient is written to within `with tinylm.no_grad():`")
+        raise RuntimeError("a tensor that requires a gradient is written to within \"with tinylm.no_grad():\"")
     parts = _parts(index, tensor.ndim)
     if any(hasattr(part, "dtype") or isinstance(part, slice) and (part.step or 1) < 0 for part in parts):
         raise NotImplementedError("values are assigned to whole numbers and slices with positive steps; for a mask or an "

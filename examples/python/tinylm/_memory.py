@@ -8,11 +8,12 @@ import struct
 from ctypes import POINTER, c_char_p, c_void_p
 from typing import Any
 
-from ._abi import _DLManagedTensor, _Release
+from ._abi import _DLManagedTensor, _DLManagedTensorVersioned, _Release
 from ._words import BFLOAT16, FLOAT16
 
 # DLPack capsules: named "dltensor" until a consumer takes what is in them.
 _CAPSULE, _USED_CAPSULE = b"dltensor", b"used_dltensor"
+_VERSIONED, _USED_VERSIONED = b"dltensor_versioned", b"used_dltensor_versioned"  # of DLPack 1.0
 _capsule_new, _capsule_pointer, _capsule_is, _capsule_rename = (
     prototype((name, ctypes.pythonapi)) for name, prototype in [
         ("PyCapsule_New", ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_char_p, c_void_p)),
@@ -25,11 +26,11 @@ _dying_capsule_pointer = ctypes.PYFUNCTYPE(c_void_p, c_void_p, c_char_p)(
 
 
 @ctypes.PYFUNCTYPE(None, c_void_p)
-def _delete_capsule(capsule):
-    if _capsule_is(capsule, _CAPSULE):
-        pointer = _dying_capsule_pointer(capsule, _CAPSULE)
-        managed = ctypes.cast(pointer, POINTER(_DLManagedTensor))
-        managed.contents.deleter(managed)
+def _delete_capsule(capsule: Any) -> None:
+    for name, kind in ((_CAPSULE, _DLManagedTensor), (_VERSIONED, _DLManagedTensorVersioned)):
+        if _capsule_is(capsule, name):
+            managed = ctypes.cast(_dying_capsule_pointer(capsule, name), POINTER(kind))
+            managed.contents.deleter(managed)
 
 
 # Objects whose memory tensors lie over, by number, until the library lets them go.

@@ -9,7 +9,7 @@ from ._abi import _AdamWOptions, _FLOATS, _GroupOptions, _GroupRule, _MuonOption
 from ._convert import _utf8
 from ._handle import _Handle
 from ._native import _lib
-from ._structs import _unsigned
+from ._structs import _given, _unsigned
 from ._words import _ALL_GROUPS, _NO_DECAY, _number
 from .errors import RangeError
 from .schedule import _schedule_options
@@ -17,6 +17,7 @@ from .tensors import _handles
 
 if TYPE_CHECKING:
     from .models import Model
+    from .nn import Module
     from .tensors import Tensor
 
 
@@ -37,6 +38,17 @@ def _group_rule(patterns: str, learning_rate: float | None = None, weight_decay:
 def _muon_options(scale: str | None = None, **options: float | None) -> _MuonOptions:
     number = None if scale is None else _number("muon_scale", scale)
     return _MuonOptions(scale=number, **options)
+
+
+def _tensors(name: str, given: Any) -> list[Tensor]:
+    """The tensors of a list, a dict of names or a module: of this, those that require a gradient."""
+    from .nn import Module
+    from .tensors import Tensor
+    if isinstance(given, Module):
+        return [tensor for tensor in given.parameters() if tensor.requires_grad]
+    if isinstance(given, Tensor) or isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        raise TypeError(f"{name} takes a list of tensors, a module or a model, not {_given(given)}")
+    return list(given.values() if isinstance(given, dict) else given)
 
 
 def _group_options(learning_rate: float | None, weight_decay: float | None,
@@ -62,21 +74,21 @@ class Optimizer(_Handle):
                   weight_decay: float | None = None, rate_factor: float | None = None) -> None:
         """Another group, with the optimizer's options except for what is given. A trainer's schedule sets
         its learning rate to rate_factor (1) times what it gives the others."""
-        tensors = list(parameters)
+        tensors = _tensors("parameters", parameters)
         _lib.tlm_optimizer_add_group(self._handle, _handles(tensors), len(tensors),
                                      byref(_group_options(learning_rate, weight_decay, rate_factor)))
 
     def add_adamw_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
         """A group that AdamW updates, whatever the optimizer is itself. Options are those of AdamW:
         learning_rate, beta1, beta2, eps, weight_decay, variant."""
-        tensors = list(parameters)
+        tensors = _tensors("parameters", parameters)
         _lib.tlm_optimizer_add_adamw_group(self._handle, _handles(tensors), len(tensors),
                                            byref(_adamw_options(**options)))
 
     def add_muon_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
         """A group of matrices that Muon updates, whatever the optimizer is itself. Options are those of
         Muon: learning_rate, momentum, eps, weight_decay, iterations, nesterov, scale."""
-        tensors = list(parameters)
+        tensors = _tensors("parameters", parameters)
         _lib.tlm_optimizer_add_muon_group(self._handle, _handles(tensors), len(tensors),
                                           byref(_muon_options(**options)))
 
@@ -199,10 +211,10 @@ class Optimizer(_Handle):
 
 
 class AdamW(Optimizer):
-    """AdamW over a list of parameters, or over a model, of which no_decay ("norms", "embeddings") names
+    """AdamW over a list of parameters, over a module of tinylm.nn, or over a model, of which no_decay ("norms", "embeddings") names
     what has no weight decay. variant: "cs336_2025", "cs336_2026" or "pytorch"."""
 
-    def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float | None = None,
+    def __init__(self, parameters: Model | Module | Iterable[Tensor], learning_rate: float | None = None,
                  beta1: float | None = None, beta2: float | None = None, eps: float | None = None,
                  weight_decay: float | None = None, no_decay: Iterable[str] = (),
                  variant: str | None = None) -> None:
@@ -219,7 +231,7 @@ class Muon(Optimizer):
     the rest, with the options `rest` (those of AdamW) or else with Muon's learning rate and weight decay.
     scale: "moonlight" or "jordan"."""
 
-    def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float | None = None,
+    def __init__(self, parameters: Model | Module | Iterable[Tensor], learning_rate: float | None = None,
                  momentum: float | None = None, eps: float | None = None, weight_decay: float | None = None,
                  iterations: int | None = None, nesterov: bool | None = None, scale: str | None = None,
                  rest: Mapping[str, Any] | None = None, no_decay: Iterable[str] = ()) -> None:
@@ -235,23 +247,23 @@ class Muon(Optimizer):
 class SGD(Optimizer):
     """Gradient descent with the rate learning_rate / sqrt(t + 1) in step t = 0, 1, ..."""
 
-    def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float) -> None:
+    def __init__(self, parameters: Model | Module | Iterable[Tensor], learning_rate: float) -> None:
         handle = c_void_p()
         _lib.tlm_optimizer_create_sgd(byref(handle), learning_rate)
         self._handle = handle
         self._add(parameters)
 
 
-def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
+def clip_grad_norm(parameters: Module | Iterable[Tensor], max_norm: float) -> float:
     """Scales the gradients to a joint norm of at most max_norm; returns the norm before that."""
-    tensors, norm = list(parameters), c_double()
+    tensors, norm = _tensors("parameters", parameters), c_double()
     _lib.tlm_clip_grad_norm(byref(norm), _handles(tensors), len(tensors), max_norm)
     return norm.value
 
 
 def clip_norm(gradients: Iterable[Tensor], max_norm: float) -> float:
     """The same for tensors that are themselves the gradients."""
-    tensors, norm = list(gradients), c_double()
+    tensors, norm = _tensors("gradients", gradients), c_double()
     _lib.tlm_clip_norm(byref(norm), _handles(tensors), len(tensors), max_norm)
     return norm.value
 

@@ -14,15 +14,15 @@ from ._convert import _dims
 from ._display import _describe, _values_text
 from ._handle import _Callbacks, _Handle, _thread
 from ._indexing import _get, _set
-from ._memory import (_CAPSULE, _USED_CAPSULE, _buffers, _capsule_new, _capsule_pointer, _capsule_rename,
-                      _delete_capsule, _load, _nest, _numbers, _release_buffer)
+from ._memory import (_CAPSULE, _USED_CAPSULE, _USED_VERSIONED, _VERSIONED, _buffers, _capsule_is, _capsule_new,
+                      _capsule_pointer, _capsule_rename, _delete_capsule, _load, _nest, _numbers, _release_buffer)
 from ._native import _lib
 from ._operators import _Operators
 from ._structs import _flag, _given
 from ._values import _elements, _handle_of
 from ._words import _ELEMENTS, _FORMATS
 from .dtypes import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT32, INT64, UINT32, DType, _dtype
-from .errors import Error, StateError
+from .errors import Error, StateError, UnsupportedError
 
 
 _NOTHING = (c_uint8 * 8)()  # where the elements of empty arrays are
@@ -83,24 +83,44 @@ class Tensor(_Operators):
 
     @classmethod
     def from_dlpack(cls, array: Any) -> Tensor:
-        """A tensor over the memory of a numpy array, a PyTorch tensor or anything else that supports
-        DLPack: nothing is copied."""
-        capsule, handle = array.__dlpack__(), c_void_p()
-        pointer = _capsule_pointer(capsule, _CAPSULE)
-        _lib.tlm_tensor_from_dlpack(byref(handle), ctypes.cast(pointer, POINTER(_DLManagedTensor)))
-        _capsule_rename(capsule, _USED_CAPSULE)
+        """A tensor over the memory of an array of NumPy, a tensor of PyTorch or anything else that supports
+        DLPack: nothing is copied, and both sides see what the other writes. BufferError for memory that is
+        read-only: Tensor(array) copies it."""
+        if not hasattr(array, "__dlpack__"):
+            raise TypeError(f"array takes an array with __dlpack__, not {_given(array)}")
+        try:
+            capsule = array.__dlpack__(max_version=(1, 0))
+        except TypeError:  # of a library that knows no versions
+            capsule = array.__dlpack__()
+        handle = c_void_p()
+        versioned = _capsule_is(id(capsule), _VERSIONED)
+        pointer = _capsule_pointer(capsule, _VERSIONED if versioned else _CAPSULE)
+        try:
+            if versioned:
+                _lib.tlm_tensor_from_dlpack_versioned(byref(handle), pointer)
+            else:
+                _lib.tlm_tensor_from_dlpack(byref(handle), ctypes.cast(pointer, POINTER(_DLManagedTensor)))
+        except UnsupportedError as error:
+            if "read-only" not in str(error):
+                raise
+            raise BufferError("the array is read-only, and tensors may be written to: Tensor(array) copies it") from None
+        _capsule_rename(capsule, _USED_VERSIONED if versioned else _USED_CAPSULE)
         return cls._wrap(handle)
 
     def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
                    copy: bool | None = None) -> Any:
-        """For numpy.from_dlpack, torch.from_dlpack and the like, over the same memory. They see the
-        values only: no gradient flows between the libraries."""
-        if stream is not None or dl_device not in (None, self.__dlpack_device__()):
+        """For numpy.from_dlpack, torch.from_dlpack and the like, over the same memory, which both sides may write
+        to. They see the values only: no gradient flows between the libraries."""
+        if stream is not None or dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
             raise BufferError("a tinylm.Tensor lies in CPU memory, without streams")
-        managed, tensor = POINTER(_DLManagedTensor)(), Tensor(self) if copy else self
+        tensor = Tensor(self) if copy else self
+        if max_version is not None and tuple(max_version) >= (1, 0):
+            versioned = c_void_p()
+            _lib.tlm_tensor_to_dlpack_versioned(byref(versioned), tensor._handle, bool(copy))
+            return _capsule_new(versioned, _VERSIONED, ctypes.cast(_delete_capsule, c_void_p))
+        managed = POINTER(_DLManagedTensor)()
         _lib.tlm_tensor_to_dlpack(byref(managed), tensor._handle)
-        return _capsule_new(ctypes.cast(managed, c_void_p), _CAPSULE,
-                            ctypes.cast(_delete_capsule, c_void_p))
+        return _capsule_new(ctypes.cast(managed, c_void_p), _CAPSULE, ctypes.cast(_delete_capsule, c_void_p))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)

@@ -196,8 +196,8 @@ TLM_API tlm_status_t tlm_tensor_from_dlpack(tlm_tensor_t **out, struct DLManaged
 /* The struct of DLPack 1.0 and later, in capsules named "dltensor_versioned". */
 struct DLManagedTensorVersioned;
 
-/** Like tlm_tensor_to_dlpack, as DLPack 1.0 has it. is_copy says to the consumer that the memory is a
- *  copy made for it. @since 0.2 */
+/** Like tlm_tensor_to_dlpack, as DLPack 1.0 has it. is_copy says to the consumer that the memory is
+ *  a copy made for it. @since 0.2 */
 TLM_API tlm_status_t tlm_tensor_to_dlpack_versioned(struct DLManagedTensorVersioned **out,
                                                     const tlm_tensor_t *tensor, bool is_copy);
 
@@ -276,8 +276,8 @@ TLM_API tlm_status_t tlm_gelu(tlm_tensor_t **out, tlm_tensor_t *a);
 TLM_API tlm_status_t tlm_abs(tlm_tensor_t **out, tlm_tensor_t *a);
 
 /** Element-wise a^b, float32, broadcast: NaN for a negative a and a b that is not whole. a^2 is
- *  a * a exactly. The slope of a^0 is 0, and so is that of 0^b in b for b >= 0. TLM_ERR_SHAPE if the
- *  shapes do not broadcast. @since 0.2 */
+ *  a * a exactly. The slope of a^0 is 0, and so is that of 0^b in b for b >= 0. TLM_ERR_SHAPE if
+ *  the shapes do not broadcast. @since 0.2 */
 TLM_API tlm_status_t tlm_pow(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b);
 
 /** Element-wise a where condition (TLM_BOOL) is true, else b; float32, all three broadcast.

@@ -306,8 +306,8 @@ class Runs(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("recipe fast, except for options that were given:\n  --norm pre", done.stdout)
         config = json.loads((directory / "config.json").read_text())
-        self.assertEqual([config[name] for name in ("recipe", "ffn", "optimizer", "embedding-norm", "schedule")],
-                         ["fast", "gelu", "muon", True, "wsd"])
+        self.assertEqual([config[name] for name in ("recipe", "ffn", "optimizer", "value-embeddings", "output-init")],
+                         ["fast", "gelu", "muon", True, "zero"])
         # The file of options has them all, so that a recipe beside it changes nothing.
         again = self.work / "recipe-again"
         done = train({"config": directory / "config.json", "recipe": "cs336", "output-dir": again})
@@ -362,10 +362,10 @@ class Runs(unittest.TestCase):
         directory = self.work / "flags"
         command = [PROGRAMS / "train_lm"] + words({**self.options, "recipe": "fast", "output-dir": directory,
                                                    "steps": 2})
-        done = subprocess.run(command + ["--embedding-norm=false", "--tied=true"], capture_output=True, text=True)
+        done = subprocess.run(command + ["--value-embeddings=false", "--tied=true"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
         config = json.loads((directory / "config.json").read_text())
-        self.assertEqual((config["embedding-norm"], config["tied"]), (False, True))
+        self.assertEqual((config["value-embeddings"], config["tied"]), (False, True))
         done = subprocess.run(command + ["--tied=yes"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 2)
         self.assertIn("--tied: 'yes' is neither true nor false", done.stderr)

@@ -260,8 +260,9 @@ static void create_trainer(training_t *training)
     running.keep_last = (int32_t)settings.keep;
     running.save_on_cancel = true;
     running.tokenizer = training->tokenizer;
-    running.peak_flops =
-        settings.peak_gflops > 0.0 ? 1e9 * settings.peak_gflops : train_measure_peak();
+    running.products = train_products();
+    running.peak_flops = settings.peak_gflops > 0.0 ? 1e9 * settings.peak_gflops
+                                                    : train_measure_peak(running.products);
     running.peak_flops *= (double)tlm_communicator_num_ranks(training->ranks);
     running.communicator = training->ranks;
     running.irreproducible = settings.irreproducible;

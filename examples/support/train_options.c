@@ -31,6 +31,7 @@ train_settings_t settings = {.order = "random",
                              .beta1 = 0.9,
                              .beta2 = 0.95,
                              .eps = 1e-8,
+                             .products = "float32",
                              .optimizer = "adamw",
                              .adamw = "cs336_2025",
                              .momentum = 0.95,
@@ -120,6 +121,10 @@ static const cli_option_t options[] = {
     {"threads", CLI_COUNT, &settings.threads, "threads; 0: one per CPU", false},
     {"mpi", CLI_FLAG, &settings.mpi,
      "share the batches of each step with the other ranks of mpirun; the results are the same",
+     false},
+    {"products", CLI_STRING, &settings.products,
+     "factors of the linear layers: float32, bfloat16 (faster, where the CPU multiplies it) or "
+     "bfloat16_emulated (slow, for tests)",
      false},
     {"irreproducible", CLI_FLAG, &settings.irreproducible,
      "with --mpi: any number of ranks, whose number changes the last bits", false},
@@ -244,6 +249,7 @@ void train_check_options(void)
     (void)train_model_options();
     (void)train_schedule_options();
     (void)train_order();
+    (void)train_products();
     cli_choose("optimizer", settings.optimizer, optimizers, 2);
     cli_choose("no-decay", settings.no_decay, no_decays, 4);
     cli_choose("adamw", settings.adamw, variants, 3);
@@ -508,6 +514,17 @@ tlm_optimizer_t *train_create_optimizer(const tlm_model_t *model)
 int32_t train_order(void)
 {
     return cli_choose("order", settings.order, orders, 3);
+}
+
+int32_t train_products(void)
+{
+    static const char *const words[] = {"float32", "bfloat16", "bfloat16_emulated"};
+    int32_t products = cli_choose("products", settings.products, words, 3);
+
+    if (tlm_set_products(products) != TLM_OK)
+        cli_fail("--products %s: %s", settings.products, tlm_error_message());
+    cli_check(tlm_set_products(TLM_PRODUCTS_FLOAT32));
+    return products;
 }
 
 tlm_schedule_options_t train_schedule_options(void)

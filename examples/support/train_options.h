@@ -22,7 +22,7 @@ typedef struct train_settings {
     double momentum, adamw_rate, ema;
     cli_strings_t groups;
     double z_loss, label_smoothing, dropout, attention_dropout, embedding_dropout;
-    const char *recipe;
+    const char *recipe, *products;
     bool checkpointing, mpi, irreproducible, pack;
     const char *init, *freeze, *lora_targets, *chat_template;
     uint64_t lora_rank;
@@ -63,6 +63,9 @@ tlm_schedule_options_t train_schedule_options(void);
 
 /* A TLM_ORDER_... */
 int32_t train_order(void);
+
+/* A TLM_PRODUCTS_... that the CPU has; others end the program. */
+int32_t train_products(void);
 
 /* Makes the optimizer that the options ask for, with the model's parameters. */
 tlm_optimizer_t *train_create_optimizer(const tlm_model_t *model);

@@ -43,7 +43,7 @@ double train_unigram_entropy(const tlm_dataset_t *train, const tlm_dataset_t *va
     return nats / (double)tlm_dataset_length(valid);
 }
 
-double train_measure_peak(void)
+double train_measure_peak(int32_t products)
 {
     const int64_t shape[] = {PEAK_SIZE, PEAK_SIZE};
     double flops = 2.0 * pow(PEAK_SIZE, 3.0), best = (double)INFINITY;
@@ -52,13 +52,15 @@ double train_measure_peak(void)
 
     cli_check(tlm_tensor_create(&a, TLM_FLOAT32, shape, 2));
     cli_check(tlm_tensor_create(&b, TLM_FLOAT32, shape, 2));
+    cli_check(tlm_set_products(products));
     do {
         begin = cli_seconds();
-        cli_check(tlm_matmul(&product, a, b));
+        cli_check(tlm_linear(&product, a, b));
         end = cli_seconds();
         best = fmin(best, end - begin);
         tlm_tensor_free(product);
     } while (end - start < PEAK_SECONDS);
+    cli_check(tlm_set_products(TLM_PRODUCTS_FLOAT32));
     tlm_tensor_free(a);
     tlm_tensor_free(b);
     return flops / best;

@@ -9,8 +9,8 @@
 double train_unigram_entropy(const tlm_dataset_t *train, const tlm_dataset_t *valid,
                              uint32_t vocab_size);
 
-/* Floating-point operations per second of large matrix products on all threads: the best of several
- * over half a second. */
-double train_measure_peak(void);
+/* Floating-point operations per second of large linear layers on all threads, with factors as
+ * `products` says (TLM_PRODUCTS_...): the best of several over half a second. */
+double train_measure_peak(int32_t products);
 
 #endif

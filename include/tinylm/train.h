@@ -218,7 +218,10 @@ typedef struct tlm_trainer_options {
     tlm_communicator_t *communicator;
     /** Any number of ranks, whose sums the engine adds in its own order; false: the same bits. */
     bool irreproducible;
-    uint8_t reserved3[7];
+    uint8_t reserved3[3];
+    /** TLM_PRODUCTS_...: how the linear layers take their factors in forward and backward, in place
+     *  of tlm_products(), which evaluations follow. */
+    int32_t products;
     /** Evaluates averages of the parameters: tlm_optimizer_set_average; 0: the parameters. */
     double average_decay;
 } tlm_trainer_options_t;

@@ -13,6 +13,8 @@
 #define TLMI_TARGET_AVX2   __attribute__((target("avx2,fma,bmi2")))
 #define TLMI_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi2")))
 #define TLMI_TARGET_VNNI   __attribute__((target("avx512vnni,avx512f,avx512bw,avx512vl,fma,bmi2")))
+#define TLMI_TARGET_BF16                                                                           \
+    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,fma,bmi2")))
 /* For functions that deal with bits; needs the features of TLMI_NEEDS_BITS. Every CPU with BMI2 also
  * has BMI and POPCNT. */
 #define TLMI_TARGET_BITS __attribute__((target("avx2,bmi,bmi2,popcnt")))
@@ -36,6 +38,7 @@
     (TLMI_NEEDS_AVX2 | TLM_FEATURE_AVX512F | TLM_FEATURE_AVX512BW | TLM_FEATURE_AVX512DQ |         \
      TLM_FEATURE_AVX512VL)
 #define TLMI_NEEDS_VNNI    (TLMI_NEEDS_AVX512 | TLM_FEATURE_AVX512_VNNI)
+#define TLMI_NEEDS_BF16    (TLMI_NEEDS_AVX512 | TLM_FEATURE_AVX512_BF16)
 #define TLMI_NEEDS_NEON    TLM_FEATURE_NEON
 #define TLMI_NEEDS_DOTPROD (TLMI_NEEDS_NEON | TLM_FEATURE_DOTPROD)
 #define TLMI_NEEDS_I8MM    (TLMI_NEEDS_DOTPROD | TLM_FEATURE_I8MM)

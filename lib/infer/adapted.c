@@ -55,7 +55,7 @@ static tlm_status_t add_by_products(float *out, float *inner, const float *x, in
 {
     const tlmi_weight_t a = tlmi_weight_of(change->a), b = tlmi_weight_of(change->b);
 
-    TLMI_TRY(tlmi_weight_product(inner, rows, x, &a, 0.0f));
+    TLMI_TRY(tlmi_weight_product(inner, TLM_PRODUCTS_FLOAT32, rows, x, &a, 0.0f));
     return tlmi_gemm(rows, b.rows, a.rows, change->scale, (tlmi_matrix_t){inner, a.rows, 1},
                      (tlmi_matrix_t){tlmi_floats(change->b), 1, a.rows}, 1.0f, out, b.rows);
 }

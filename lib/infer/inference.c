@@ -204,8 +204,8 @@ static tlm_status_t project(tlmi_inference_t *inference, const projection_t *pro
         tlmi_parallel_for(tasks, step_task, &job);
     }
     for (int32_t i = 0; i < count && !step; i++)
-        TLMI_TRY(tlmi_weight_product(projections[i].out, rows, x, &projections[i].weight,
-                                     accumulate ? 1.0f : 0.0f));
+        TLMI_TRY(tlmi_weight_product(projections[i].out, TLM_PRODUCTS_FLOAT32, rows, x,
+                                     &projections[i].weight, accumulate ? 1.0f : 0.0f));
     for (int32_t i = 0; i < count; i++)
         if (projections[i].changed)
             TLMI_TRY(tlmi_add_change(projections[i].out, x, rows, &projections[i].change, step));

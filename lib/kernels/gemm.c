@@ -48,7 +48,7 @@ typedef struct operand {
     int64_t stride, depth_stride; /* from one row (column) to the next, and along k */
     int64_t length;               /* rows of A, columns of B */
     int64_t width, panels;
-    int64_t panel_size; /* floats */
+    int64_t panel_size; /* floats, or pairs of bfloat16, which are as large */
 } operand_t;
 
 /* A product, and the part of it in progress. "x" is the operand that is divided into panels of mr
@@ -60,6 +60,7 @@ typedef struct operand {
  * cache, so the operand is read once and its packed form is never written to memory. */
 typedef struct product {
     const tlmi_kernels_t *kernels;
+    bool pairs; /* factors are rounded to bfloat16 */
     int64_t k;
     float alpha, beta;
     operand_t x, y;
@@ -78,6 +79,11 @@ typedef struct product {
     int64_t local_tasks, shared_tasks; /* number of pieces of each operand */
     int64_t pack_group;                /* panels per packing task */
 } product_t;
+
+static const tlmi_gemm_shape_t *shape_of(const product_t *job)
+{
+    return job->pairs ? &job->kernels->pairs : &job->kernels->gemm;
+}
 
 static int64_t slice_begin(const product_t *job, int64_t slice)
 {
@@ -100,10 +106,16 @@ static void pack_panels(float *target, const product_t *job, const operand_t *op
 {
     int64_t first = slice_begin(job, slice), depth = slice_begin(job, slice + 1) - first;
     int64_t row = begin * operand->width;
-    tlmi_pack_panels(target, operand->panel_size, operand->width,
-                     min_int64(end * operand->width, operand->length) - row, depth,
-                     operand->data + row * operand->stride + first * operand->depth_stride,
-                     operand->stride, operand->depth_stride);
+    int64_t rows = min_int64(end * operand->width, operand->length) - row;
+    const float *source = operand->data + row * operand->stride + first * operand->depth_stride;
+
+    if (job->pairs)
+        tlmi_pack_pairs(job->kernels, (uint32_t *)(void *)target, operand->panel_size,
+                        operand->width, rows, depth, source, operand->stride,
+                        operand->depth_stride);
+    else
+        tlmi_pack_panels(target, operand->panel_size, operand->width, rows, depth, source,
+                         operand->stride, operand->depth_stride);
 }
 
 static void pack_task(void *context, int64_t task, int32_t worker)
@@ -131,12 +143,19 @@ static void multiply_tile(const product_t *job, const ready_t *ready, int64_t i,
     int64_t row = i * job->x.width, column = j * job->y.width;
     int64_t depth = slice_begin(job, ready->slice + 1) - slice_begin(job, ready->slice);
     float beta = ready->slice == 0 ? job->beta : 1.0f;
-    job->kernels->gemm_tile(min_int64(job->x.width, job->x.length - row),
-                            min_int64(job->y.width, job->y.length - column), depth, job->alpha,
-                            ready->x + (i - ready->x_begin) * job->x.panel_size,
-                            ready->y + (j - ready->y_begin) * job->y.panel_size, beta,
-                            job->c + row * job->c_row_stride + column * job->c_column_stride,
-                            job->c_row_stride, job->c_column_stride, next_x, next_y);
+    int64_t m = min_int64(job->x.width, job->x.length - row);
+    int64_t n = min_int64(job->y.width, job->y.length - column);
+    const float *x = ready->x + (i - ready->x_begin) * job->x.panel_size;
+    const float *y = ready->y + (j - ready->y_begin) * job->y.panel_size;
+    float *c = job->c + row * job->c_row_stride + column * job->c_column_stride;
+
+    if (job->pairs)
+        job->kernels->pair_tile(
+            m, n, divide_up(depth, 2), job->alpha, (const uint32_t *)(const void *)x,
+            (const uint32_t *)(const void *)y, beta, c, job->c_row_stride, job->c_column_stride);
+    else
+        job->kernels->gemm_tile(m, n, depth, job->alpha, x, y, beta, c, job->c_row_stride,
+                                job->c_column_stride, next_x, next_y);
 }
 
 /* Computes all tiles of the packed panels. A panel of the shared operand stays in the first-level
@@ -253,8 +272,9 @@ static parts_t plan_product(product_t *job, bool serial)
 {
     /* Floats of the shared operand packed at once: a fraction of the third-level cache. */
     enum { SHARED = 2 << 20, SHARED_SERIAL = 1 << 18, LOCAL = 73728 };
-    job->slices = divide_up(job->k, job->kernels->gemm.kc);
-    int64_t depth = divide_up(job->k, job->slices);
+    const int64_t unit = job->pairs ? 2 : 1;
+    job->slices = divide_up(job->k, unit * shape_of(job)->kc);
+    int64_t depth = divide_up(divide_up(job->k, job->slices), unit);
     job->x.panel_size = panel_size(job->x.width, depth);
     job->y.panel_size = panel_size(job->y.width, depth);
     job->x.panels = divide_up(job->x.length, job->x.width);
@@ -307,12 +327,15 @@ static void scale_c(int64_t m, int64_t n, float beta, float *c, int64_t c_stride
             c[i * c_stride + j] = beta == 0.0f ? 0.0f : beta * c[i * c_stride + j];
 }
 
-static product_t make_product(int64_t m, int64_t n, int64_t k, tlmi_matrix_t a, tlmi_matrix_t b,
-                              float *c, int64_t c_stride)
+static product_t make_product(int32_t products, int64_t m, int64_t n, int64_t k, tlmi_matrix_t a,
+                              tlmi_matrix_t b, float *c, int64_t c_stride)
 {
-    const tlmi_kernels_t *kernels = tlmi_kernels();
-    const tlmi_gemm_shape_t *shape = &kernels->gemm;
-    product_t job = {.kernels = kernels, .k = k, .alpha = 1.0f, .c = c};
+    const bool emulated = products == TLM_PRODUCTS_BFLOAT16_EMULATED;
+    product_t job = {.kernels = emulated ? tlmi_kernels_portable() : tlmi_kernels(),
+                     .pairs = products != TLM_PRODUCTS_FLOAT32,
+                     .k = k,
+                     .c = c};
+    const tlmi_gemm_shape_t *shape = shape_of(&job);
     operand_t rows = {.data = a.data, .stride = a.row_stride, .depth_stride = a.column_stride};
     operand_t columns = {.data = b.data, .stride = b.column_stride, .depth_stride = b.row_stride};
     rows.length = m;
@@ -326,8 +349,9 @@ static product_t make_product(int64_t m, int64_t n, int64_t k, tlmi_matrix_t a, 
     return job;
 }
 
-static void multiply(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a, tlmi_matrix_t b,
-                     float beta, float *c, int64_t c_stride, bool serial)
+static void multiply(int32_t products, int64_t m, int64_t n, int64_t k, float alpha,
+                     tlmi_matrix_t a, tlmi_matrix_t b, float beta, float *c, int64_t c_stride,
+                     bool serial)
 {
     if (m <= 0 || n <= 0)
         return;
@@ -335,9 +359,10 @@ static void multiply(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t
         scale_c(m, n, beta, c, c_stride);
         return;
     }
-    if (!tlmi_dry_run() && tlmi_gemv(m, n, k, alpha, a, b, beta, c, c_stride, 1, serial))
+    if (products == TLM_PRODUCTS_FLOAT32 && !tlmi_dry_run() &&
+        tlmi_gemv(m, n, k, alpha, a, b, beta, c, c_stride, 1, serial))
         return;
-    product_t job = make_product(m, n, k, a, b, c, c_stride);
+    product_t job = make_product(products, m, n, k, a, b, c, c_stride);
     job.alpha = alpha;
     job.beta = beta;
     run_product(&job, serial);
@@ -349,17 +374,16 @@ static bool is_serial(int64_t m, int64_t n, int64_t k)
     return (double)m * (double)n * (double)k < 2e6;
 }
 
-tlm_status_t tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
-                       tlmi_matrix_t b, float beta, float *c, int64_t c_stride)
+void tlmi_gemm_as(int32_t products, int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
+                  tlmi_matrix_t b, float beta, float *c, int64_t c_stride)
 {
-    multiply(m, n, k, alpha, a, b, beta, c, c_stride, is_serial(m, n, k));
-    return TLM_OK;
+    multiply(products, m, n, k, alpha, a, b, beta, c, c_stride, is_serial(m, n, k));
 }
 
 void tlmi_gemm_serial(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
                       tlmi_matrix_t b, float beta, float *c, int64_t c_stride)
 {
-    multiply(m, n, k, alpha, a, b, beta, c, c_stride, true);
+    multiply(TLM_PRODUCTS_FLOAT32, m, n, k, alpha, a, b, beta, c, c_stride, true);
 }
 
 void tlmi_gemm_reference(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,

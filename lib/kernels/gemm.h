@@ -3,7 +3,10 @@
 #define TLMI_GEMM_H
 
 #include "base/dtype.h"
+#include "tinylm/runtime.h"
 #include "tinylm/status.h"
+
+typedef struct tlmi_kernels tlmi_kernels_t;
 
 /* Single-precision matrix products on the best kernel for this CPU. */
 
@@ -16,12 +19,28 @@ typedef struct tlmi_matrix {
 } tlmi_matrix_t;
 
 /* C = alpha A B + beta C, with A (m, k), B (k, n), C (m, n); C is row-major with row stride
- * c_stride. With beta = 0, C is not read. The work is split over the pool along m and n, never
- * along k, and by shape only, so the bits are the same for every thread count. Sizes may be 0. */
-tlm_status_t tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
-                       tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
+ * c_stride. With beta = 0, C is not read. `products` says how factors are taken (TLM_PRODUCTS_...,
+ * which the CPU must have); they are rounded to bfloat16 while they are packed, and sums are
+ * float32. The work is split over the pool along m and n, never along k, and by shape only, so the
+ * bits are the same for every thread count. Sizes may be 0. */
+void tlmi_gemm_as(int32_t products, int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
+                  tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
 
-/* The same on the calling thread only, for use inside a task of the pool. */
+/* The same in float32. */
+static inline tlm_status_t tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
+                                     tlmi_matrix_t b, float beta, float *c, int64_t c_stride)
+{
+    tlmi_gemm_as(TLM_PRODUCTS_FLOAT32, m, n, k, alpha, a, b, beta, c, c_stride);
+    return TLM_OK;
+}
+
+/* Fails unless it is a TLM_PRODUCTS_... that the CPU has. */
+tlm_status_t tlmi_products_check(const char *function, int32_t products);
+
+/* Sets tlm_products() of this thread to a value that was checked before, and returns the former. */
+int32_t tlmi_products_swap(int32_t products);
+
+/* tlmi_gemm on the calling thread only, for use inside a task of the pool. */
 void tlmi_gemm_serial(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
                       tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
 
@@ -44,6 +63,12 @@ bool tlmi_gemv(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a, tl
  * at depth p in source[i * stride + p * depth_stride]. */
 void tlmi_pack_panels(float *target, int64_t panel_size, int64_t width, int64_t rows, int64_t depth,
                       const float *source, int64_t stride, int64_t depth_stride);
+
+/* The same with pairs of bfloat16 along the depth, the last one filled with 0: tlmi_kernels_t's
+ * round_pairs has their layout, panel_size is in pairs. */
+void tlmi_pack_pairs(const tlmi_kernels_t *kernels, uint32_t *target, int64_t panel_size,
+                     int64_t width, int64_t rows, int64_t depth, const float *source,
+                     int64_t stride, int64_t depth_stride);
 
 /* Small matrix products on packed panels, for attention's tiles. These are too small for tlmi_gemm,
  * whose packing would cost as much as the product. */
@@ -109,12 +134,13 @@ void tlmi_weight_dots(float *out, int64_t out_stride, const float *x, int64_t x_
                       int64_t num_x, const tlmi_quantized_rows_t *quantized,
                       const tlmi_weight_t *weight, int64_t first, int64_t num_rows);
 
-/* C (m, rows) = X W^T + beta C, with X (m, columns), both row-major and dense. Uses all threads. */
-tlm_status_t tlmi_weight_product(float *c, int64_t m, const float *x, const tlmi_weight_t *weight,
-                                 float beta);
+/* C (m, rows) = X W^T + beta C, with X (m, columns), both row-major and dense, and factors as
+ * `products` says (tlmi_gemm_as). Uses all threads. */
+tlm_status_t tlmi_weight_product(float *c, int32_t products, int64_t m, const float *x,
+                                 const tlmi_weight_t *weight, float beta);
 
 /* C (m, columns) = X W + beta C, with X (m, rows): the backward product of a linear layer. */
-tlm_status_t tlmi_weight_product_back(float *c, int64_t m, const float *x,
+tlm_status_t tlmi_weight_product_back(float *c, int32_t products, int64_t m, const float *x,
                                       const tlmi_weight_t *weight, float beta);
 
 /* Returns a row as floats: in place, or loaded into `scratch` (columns floats). */

@@ -85,3 +85,23 @@ void tlmi_pack_panels(float *target, int64_t panel_size, int64_t width, int64_t 
         pack_general(target + panels * panel_size, width, rows - panels * width, depth,
                      source + panels * width * stride, stride, depth_stride);
 }
+
+/* Floats of a piece of a panel go through a buffer in the first-level cache. */
+void tlmi_pack_pairs(const tlmi_kernels_t *kernels, uint32_t *target, int64_t panel_size,
+                     int64_t width, int64_t rows, int64_t depth, const float *source,
+                     int64_t stride, int64_t depth_stride)
+{
+    enum { PIECE = 64 /* of the depth, even */, MOST_WIDTH = 32 };
+    _Alignas(64) float piece[PIECE * MOST_WIDTH];
+
+    for (int64_t row = 0; row < rows; row += width, target += panel_size)
+        for (int64_t p = 0; p < depth; p += PIECE) {
+            int64_t length = depth - p < PIECE ? depth - p : PIECE;
+
+            tlmi_pack_panels(piece, 0, width, rows - row < width ? rows - row : width, length,
+                             source + row * stride + p * depth_stride, stride, depth_stride);
+            if (length % 2 != 0)
+                memset(piece + length++ * width, 0, (size_t)width * sizeof(float));
+            kernels->round_pairs(target + p / 2 * width, piece, width, length / 2);
+        }
+}

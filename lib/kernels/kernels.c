@@ -1,6 +1,8 @@
 /* Selects kernels by CPU features. */
 #include "kernels/kernels.h"
 
+#include <pthread.h>
+
 void tlmi_kernels_fill(tlmi_kernels_t *table, uint64_t features)
 {
     tlmi_kernels_fill_portable(table);
@@ -11,6 +13,8 @@ void tlmi_kernels_fill(tlmi_kernels_t *table, uint64_t features)
         tlmi_kernels_fill_avx512(table);
     if (tlmi_has_features(features, TLMI_NEEDS_VNNI))
         tlmi_kernels_fill_vnni(table);
+    if (tlmi_has_features(features, TLMI_NEEDS_BF16))
+        tlmi_kernels_fill_bf16(table);
 #elif TLMI_ARM64
     if (tlmi_has_features(features, TLMI_NEEDS_NEON))
         tlmi_kernels_fill_neon(table);
@@ -46,4 +50,19 @@ const tlmi_kernels_t *tlmi_kernels_select(void)
     table->state = features | TLMI_CPU_DECIDED;
     atomic_store_explicit(&tlmi_kernels_current, table, memory_order_release);
     return table;
+}
+
+static tlmi_kernels_t portable_table;
+
+static void fill_portable_table(void)
+{
+    tlmi_kernels_fill_portable(&portable_table);
+}
+
+const tlmi_kernels_t *tlmi_kernels_portable(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, fill_portable_table);
+    return &portable_table;
 }

@@ -147,25 +147,38 @@ static inline tlmi_block_scale_t tlmi_block_scale(uint32_t largest_bits)
        float *c, int64_t c_row_stride, int64_t c_column_stride, const float *next_a,               \
        const float *next_b))
 
+/* Products in bfloat16: packed operands hold pairs of numbers along k, the first in the low half of
+ * a word. pair_tile is gemm_tile on them, with k in pairs; round_pairs rounds floats to them:
+ * pairs[p * width + i] holds rows[2 p * width + i] and rows[(2 p + 1) * width + i]. */
+#define TLMI_PAIR_KERNELS(K)                                                                       \
+    K(pair_tile, void,                                                                             \
+      (int64_t m, int64_t n, int64_t k, float alpha, const uint32_t *a, const uint32_t *b,         \
+       float beta, float *c, int64_t c_row_stride, int64_t c_column_stride))                       \
+    K(round_pairs, void, (uint32_t * pairs, const float *rows, int64_t width, int64_t num_pairs))
+
 #define TLMI_ALL_KERNELS(K)                                                                        \
     TLMI_VECTOR_KERNELS(K)                                                                         \
     TLMI_PANEL_KERNELS(K)                                                                          \
-    TLMI_BLOCK_KERNELS(K) TLMI_BYTE_KERNELS(K) TLMI_PRETOKEN_KERNELS(K) TLMI_GEMM_KERNELS(K)
+    TLMI_BLOCK_KERNELS(K)                                                                          \
+    TLMI_BYTE_KERNELS(K) TLMI_PRETOKEN_KERNELS(K) TLMI_GEMM_KERNELS(K) TLMI_PAIR_KERNELS(K)
 
-/* Constants of a gemm_tile. */
+/* Constants of a gemm_tile, or of a pair_tile. */
 typedef struct tlmi_gemm_shape {
     const char *name; /* tlm_gemm_kernel_name */
     int64_t mr, nr;   /* the tile */
-    int64_t kc;       /* k is split into pieces of at most kc */
+    int64_t kc;       /* k is split into pieces of at most kc, or kc pairs */
     bool by_columns;  /* the kernel needs a column-major tile */
 } tlmi_gemm_shape_t;
 
+/* Depth of pair_tile, the same for all, so that they may give the same bits. */
+#define TLMI_PAIR_DEPTH 369
+
 #define TLMI_KERNEL_MEMBER(name, result, parameters) result(*name) parameters;
-typedef struct tlmi_kernels {
+struct tlmi_kernels {
     uint64_t state; /* the tlmi_cpu_state that the table was made for */
     TLMI_ALL_KERNELS(TLMI_KERNEL_MEMBER)
-    tlmi_gemm_shape_t gemm;
-} tlmi_kernels_t;
+    tlmi_gemm_shape_t gemm, pairs;
+};
 
 /* Fills a table for these features, which the CPU must have. */
 void tlmi_kernels_fill(tlmi_kernels_t *table, uint64_t features);
@@ -182,6 +195,9 @@ static inline const tlmi_kernels_t *tlmi_kernels(void)
     return table->state == state ? table : tlmi_kernels_select();
 }
 
+/* Returns the table of the portable kernels. */
+const tlmi_kernels_t *tlmi_kernels_portable(void);
+
 /* ---- Parts of tlmi_kernels_fill: each sets the kernels that it has --------------------------- */
 
 /* Assigns kernel_<name> to the table; for use with a list. */
@@ -193,6 +209,7 @@ void tlmi_kernels_fill_blis(tlmi_kernels_t *table, uint64_t features); /* gemm_t
 void tlmi_kernels_fill_avx2(tlmi_kernels_t *table);
 void tlmi_kernels_fill_avx512(tlmi_kernels_t *table);
 void tlmi_kernels_fill_vnni(tlmi_kernels_t *table);
+void tlmi_kernels_fill_bf16(tlmi_kernels_t *table);
 #elif TLMI_ARM64
 void tlmi_kernels_fill_neon(tlmi_kernels_t *table);
 void tlmi_kernels_fill_dotprod(tlmi_kernels_t *table);

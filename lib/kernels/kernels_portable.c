@@ -158,8 +158,44 @@ static void kernel_gemm_tile(int64_t m, int64_t n, int64_t k, float alpha, const
         }
 }
 
+/* The order of the sums is that of VDPBF16PS: the second number of a pair first. Each product of two
+ * bfloat16 is exact, so a sum is rounded once, as there. */
+static void kernel_pair_tile(int64_t m, int64_t n, int64_t k, float alpha, const uint32_t *a,
+                             const uint32_t *b, float beta, float *c, int64_t c_row_stride,
+                             int64_t c_column_stride)
+{
+    float sums[TILE_ROWS][TILE_COLUMNS] = {{0.0f}};
+
+    for (int64_t p = 0; p < k; p++, a += TILE_ROWS, b += TILE_COLUMNS)
+        for (int i = 0; i < TILE_ROWS; i++) {
+            const float first = tlmi_float_of_bits(a[i] << 16);
+            const float second = tlmi_float_of_bits(a[i] & 0xffff0000u);
+
+            for (int j = 0; j < TILE_COLUMNS; j++) {
+                sums[i][j] += second * tlmi_float_of_bits(b[j] & 0xffff0000u);
+                sums[i][j] += first * tlmi_float_of_bits(b[j] << 16);
+            }
+        }
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float *to = c + i * c_row_stride + j * c_column_stride;
+            float product = alpha * sums[i][j];
+
+            *to = beta == 0.0f ? product : product + beta * *to;
+        }
+}
+
+static void kernel_round_pairs(uint32_t *pairs, const float *rows, int64_t width, int64_t num_pairs)
+{
+    for (int64_t p = 0; p < num_pairs; p++, rows += 2 * width)
+        for (int64_t i = 0; i < width; i++)
+            *pairs++ = tlmi_float_to_bfloat16(rows[i]) |
+                       (uint32_t)tlmi_float_to_bfloat16(rows[width + i]) << 16;
+}
+
 void tlmi_kernels_fill_portable(tlmi_kernels_t *table)
 {
     TLMI_ALL_KERNELS(TLMI_SET_KERNEL)
     table->gemm = (tlmi_gemm_shape_t){"generic", TILE_ROWS, TILE_COLUMNS, TILE_DEPTH, false};
+    table->pairs = (tlmi_gemm_shape_t){"generic", TILE_ROWS, TILE_COLUMNS, TLMI_PAIR_DEPTH, false};
 }

@@ -191,7 +191,7 @@ static int64_t slice_rows(const tlmi_weight_t *weight)
 
 /* For each slice of rows, loaded as floats, computes its columns of C (forward) or its contribution
  * to C (backward). */
-static tlm_status_t product_of_slices(float *c, int64_t m, const float *x,
+static tlm_status_t product_of_slices(float *c, int32_t products, int64_t m, const float *x,
                                       const tlmi_weight_t *weight, float beta, bool back)
 {
     const int64_t d = weight->columns, step = slice_rows(weight);
@@ -212,34 +212,36 @@ static tlm_status_t product_of_slices(float *c, int64_t m, const float *x,
 
         tlmi_parallel_for((rows + LOAD_ROWS - 1) / LOAD_ROWS, load_task, &load);
         if (back)
-            tlmi_gemm(m, d, rows, 1.0f, (tlmi_matrix_t){x + first, weight->rows, 1},
-                      (tlmi_matrix_t){slice, d, 1}, first == 0 ? beta : 1.0f, c, d);
+            tlmi_gemm_as(products, m, d, rows, 1.0f, (tlmi_matrix_t){x + first, weight->rows, 1},
+                         (tlmi_matrix_t){slice, d, 1}, first == 0 ? beta : 1.0f, c, d);
         else
-            tlmi_gemm(m, rows, d, 1.0f, (tlmi_matrix_t){x, d, 1}, (tlmi_matrix_t){slice, 1, d},
-                      beta, c + first, weight->rows);
+            tlmi_gemm_as(products, m, rows, d, 1.0f, (tlmi_matrix_t){x, d, 1},
+                         (tlmi_matrix_t){slice, 1, d}, beta, c + first, weight->rows);
     }
     tlmi_buffer_release(slice, capacity);
     return TLM_OK;
 }
 
-tlm_status_t tlmi_weight_product(float *c, int64_t m, const float *x, const tlmi_weight_t *weight,
-                                 float beta)
+tlm_status_t tlmi_weight_product(float *c, int32_t products, int64_t m, const float *x,
+                                 const tlmi_weight_t *weight, float beta)
 {
     const int64_t d = weight->columns;
 
     if (!is_float32(weight))
-        return product_of_slices(c, m, x, weight, beta, false);
-    return tlmi_gemm(m, weight->rows, d, 1.0f, (tlmi_matrix_t){x, d, 1},
-                     (tlmi_matrix_t){weight->data, 1, d}, beta, c, weight->rows);
+        return product_of_slices(c, products, m, x, weight, beta, false);
+    tlmi_gemm_as(products, m, weight->rows, d, 1.0f, (tlmi_matrix_t){x, d, 1},
+                 (tlmi_matrix_t){weight->data, 1, d}, beta, c, weight->rows);
+    return TLM_OK;
 }
 
-tlm_status_t tlmi_weight_product_back(float *c, int64_t m, const float *x,
+tlm_status_t tlmi_weight_product_back(float *c, int32_t products, int64_t m, const float *x,
                                       const tlmi_weight_t *weight, float beta)
 {
     const int64_t d = weight->columns;
 
     if (!is_float32(weight))
-        return product_of_slices(c, m, x, weight, beta, true);
-    return tlmi_gemm(m, d, weight->rows, 1.0f, (tlmi_matrix_t){x, weight->rows, 1},
-                     (tlmi_matrix_t){weight->data, d, 1}, beta, c, d);
+        return product_of_slices(c, products, m, x, weight, beta, true);
+    tlmi_gemm_as(products, m, d, weight->rows, 1.0f, (tlmi_matrix_t){x, weight->rows, 1},
+                 (tlmi_matrix_t){weight->data, d, 1}, beta, c, d);
+    return TLM_OK;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "kernels/gemm.h"
 #include "model/model_core.h"
 #include "tensor/tensor_core.h"
 
@@ -18,6 +19,7 @@ typedef struct recompute_context {
     int64_t layer;
     tlmi_drop_state_t drop;
     bool has_values;
+    int32_t products; /* tlm_products() in forward */
     bool adapted;
     tlmi_adapter_t adapters[]; /* by place among the inputs, up to the block's last parameter */
 } recompute_context_t;
@@ -51,6 +53,7 @@ static tlm_status_t recompute_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
     if (context->adapted)
         block.adapters = (tlmi_adapter_t *)(uintptr_t)context->adapters;
     bool former = tlm_set_grad_enabled(true);
+    const int32_t former_products = tlmi_products_swap(context->products);
     tlm_status_t status = detach(&x, node->inputs[0]);
     if (status == TLM_OK && context->has_values)
         status = detach(&values, node->inputs[last]);
@@ -59,6 +62,7 @@ static tlm_status_t recompute_backward(tlmi_node_t *node, tlm_tensor_t *grad_out
     if (status == TLM_OK)
         status = tlm_tensor_backward(y, grad_out);
     tlm_set_grad_enabled(former);
+    (void)tlmi_products_swap(former_products);
     tlm_tensor_free(y); /* frees everything that y kept alive */
     if (status == TLM_OK)
         status = give(node, 0, x);
@@ -127,6 +131,7 @@ static tlm_status_t record(tlm_tensor_t *y, const tlm_model_t *model, int64_t la
     context->layer = layer;
     context->drop = model->drop;
     context->has_values = has_values;
+    context->products = tlm_products();
     context->adapted = adapted;
     if (bytes > 0)
         memcpy(context->adapters, adapters, bytes);

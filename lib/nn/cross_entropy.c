@@ -306,6 +306,7 @@ tlm_status_t tlmi_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits, tlm_te
 /* What all slices use. dx (rows, d) and dweight (classes, d) are NULL if not needed. */
 typedef struct fused_job {
     int64_t rows, d, classes, counted;
+    int32_t products;
     const float *x;
     tlmi_weight_t weight;
     const int64_t *targets;
@@ -325,7 +326,7 @@ static tlm_status_t fused_slice(const fused_job_t *job, int64_t first)
     int64_t d = job->d, classes = job->classes;
     bool wants_grad = job->dx != NULL || job->dweight != NULL;
     tlmi_matrix_t x = {job->x + first * d, d, 1};
-    TLMI_TRY(tlmi_weight_product(job->logits, n, x.data, &job->weight, 0.0f));
+    TLMI_TRY(tlmi_weight_product(job->logits, job->products, n, x.data, &job->weight, 0.0f));
     loss_job_t loss = {.rows = n,
                        .classes = classes,
                        .logits = job->logits,
@@ -338,11 +339,12 @@ static tlm_status_t fused_slice(const fused_job_t *job, int64_t first)
     TLMI_TRY(run_loss(&loss));
     if (job->dx != NULL) {
         float *dx = tlmi_floats(job->dx) + first * d;
-        TLMI_TRY(tlmi_weight_product_back(dx, n, job->logits, &job->weight, 0.0f));
+        TLMI_TRY(tlmi_weight_product_back(dx, job->products, n, job->logits, &job->weight, 0.0f));
     }
     if (job->dweight != NULL) {
         tlmi_matrix_t dz = {job->logits, 1, classes};
-        TLMI_TRY(tlmi_gemm(classes, d, n, 1.0f, dz, x, first > 0, tlmi_floats(job->dweight), d));
+        tlmi_gemm_as(job->products, classes, d, n, 1.0f, dz, x, first > 0,
+                     tlmi_floats(job->dweight), d);
     }
     return TLM_OK;
 }
@@ -430,6 +432,7 @@ static tlm_status_t fused_forward(tlm_tensor_t *loss, fused_context_t *context, 
                            .classes = weight->shape[0],
                            .counted =
                                count_targets(targets, tlmi_dims_product(x->shape, 0, x->ndim - 1)),
+                           .products = tlm_products(),
                            .x = tlmi_floats(rows),
                            .weight = tlmi_weight_of(w),
                            .targets = targets,

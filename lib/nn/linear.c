@@ -9,8 +9,9 @@
 
 enum { IN_X, IN_WEIGHT, IN_A, IN_B, NUM_INPUTS };
 
-/* Of a layer with a low-rank change. */
+/* The fields after the first are of a layer with a low-rank change. */
 typedef struct linear_context {
+    int32_t products; /* tlm_products() in forward */
     float scale;
     tlmi_drop_rule_t dropout;
     tlm_tensor_t *inner; /* D(x) A^T: (rows, rank); owned */
@@ -19,6 +20,7 @@ typedef struct linear_context {
 /* Everything about one layer and its input, contiguous. */
 typedef struct linear_job {
     int64_t rows, d_in, d_out, rank; /* rank 0: no change */
+    int32_t products;                /* of the layer; its change is computed in float32 */
     tlm_tensor_t *x, *weight, *a, *b;
     float scale;
     const tlmi_drop_rule_t *dropout;
@@ -154,15 +156,17 @@ static tlm_status_t linear_gradients(tlmi_node_t *node, const float *grad, const
     if (tlmi_wants_grad(node, IN_X)) {
         const tlmi_weight_t weight = tlmi_weight_of(job->weight);
         TLMI_TRY(tlmi_grad_open(&dx, &accumulate, node, IN_X));
-        TLMI_TRY(tlmi_weight_product_back(dx, job->rows, grad, &weight, accumulate));
+        TLMI_TRY(tlmi_weight_product_back(dx, job->products, job->rows, grad, &weight, accumulate));
     }
     if (job->rank > 0)
         TLMI_TRY(change_gradients(node, job, grad, dx));
     if (!tlmi_wants_grad(node, IN_WEIGHT))
         return TLM_OK;
     TLMI_TRY(tlmi_grad_open(&buffer, &accumulate, node, IN_WEIGHT));
-    return tlmi_gemm(job->d_out, job->d_in, job->rows, 1.0f, by_columns(grad, job->d_out),
-                     by_rows(tlmi_floats(job->x), job->d_in), accumulate, buffer, job->d_in);
+    tlmi_gemm_as(job->products, job->d_out, job->d_in, job->rows, 1.0f,
+                 by_columns(grad, job->d_out), by_rows(tlmi_floats(job->x), job->d_in), accumulate,
+                 buffer, job->d_in);
+    return TLM_OK;
 }
 
 static tlm_status_t linear_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
@@ -174,6 +178,7 @@ static tlm_status_t linear_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
     linear_job_t job;
 
     tlm_status_t status = prepare_job(&job, node->inputs, changed, reads_x);
+    job.products = context->products;
     if (changed) {
         job.scale = context->scale;
         job.dropout = &context->dropout;
@@ -244,7 +249,8 @@ static tlm_status_t linear_forward(tlm_tensor_t *y, tlm_tensor_t **inner,
     tlm_status_t status = prepare_job(&job, inputs, change != NULL, true);
     if (status == TLM_OK) {
         const tlmi_weight_t weight = tlmi_weight_of(job.weight);
-        status = tlmi_weight_product(tlmi_floats(y), job.rows, tlmi_floats(job.x), &weight, 0.0f);
+        status = tlmi_weight_product(tlmi_floats(y), tlm_products(), job.rows, tlmi_floats(job.x),
+                                     &weight, 0.0f);
     }
     if (status == TLM_OK && change != NULL) {
         job.scale = change->scale;
@@ -259,13 +265,18 @@ static tlm_status_t linear_forward(tlm_tensor_t *y, tlm_tensor_t **inner,
 static tlm_status_t record(tlm_tensor_t *y, tlm_tensor_t **inner, tlm_tensor_t *const *inputs,
                            const tlmi_low_rank_t *change)
 {
-    if (change == NULL)
-        return tlmi_record(NULL, &linear_op, y, inputs, IN_A, 0);
+    const int32_t num_inputs = change == NULL ? IN_A : NUM_INPUTS;
     tlmi_node_t *node;
-    TLMI_TRY(tlmi_record(&node, &linear_op, y, inputs, NUM_INPUTS, sizeof(linear_context_t)));
-    *(linear_context_t *)tlmi_node_context(node) =
-        (linear_context_t){change->scale, change->dropout, *inner};
-    *inner = NULL;
+
+    TLMI_TRY(tlmi_record(&node, &linear_op, y, inputs, num_inputs, sizeof(linear_context_t)));
+    linear_context_t *context = tlmi_node_context(node);
+    *context = (linear_context_t){.products = tlm_products()};
+    if (change != NULL) {
+        context->scale = change->scale;
+        context->dropout = change->dropout;
+        context->inner = *inner;
+        *inner = NULL;
+    }
     return TLM_OK;
 }
 

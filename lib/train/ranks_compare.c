@@ -55,6 +55,7 @@ static void add_options(facts_t *facts, const tlm_trainer_t *trainer)
     add(facts, "the presence of checkpoint_path", options->checkpoint_path != NULL);
     add(facts, "the presence of checkpoint_dir", options->checkpoint_dir != NULL);
     add(facts, "irreproducible", options->irreproducible);
+    add(facts, "products", (uint64_t)options->products);
 }
 
 static void add_batches(facts_t *facts, const tlm_trainer_t *trainer)

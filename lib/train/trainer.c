@@ -14,6 +14,7 @@
 #include "base/process.h"
 #include "checkpoint/checkpoint_core.h"
 #include "data/data_core.h"
+#include "kernels/gemm.h"
 #include "model/model_core.h"
 #include "optim/optimizer_core.h"
 #include "train/train_core.h"
@@ -458,8 +459,12 @@ static tlm_status_t take_step(tlm_train_step_t *known, tlm_trainer_t *trainer,
     const uint64_t n = trainer->options.accumulation;
     double last = tlmi_seconds();
 
-    if (status == TLM_OK)
+    if (status == TLM_OK) {
+        const int32_t former = tlmi_products_swap(trainer->options.products);
+
         status = compute_gradients(trainer, trained, losses);
+        (void)tlmi_products_swap(former);
+    }
     known->compute_seconds = lap(&last);
     if (trainer->division == NULL) {
         TLMI_TRY(status);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/number.h"
 #include "base/options.h"
+#include "kernels/gemm.h"
 #include "optim/optimizer_core.h"
 #include "train/train_core.h"
 
@@ -46,7 +47,7 @@ static tlm_status_t check(const tlm_trainer_options_t *options)
     if (options->keep_last < 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "trainer_create: keep_last %" PRId32 " is negative", options->keep_last);
-    return TLM_OK;
+    return tlmi_products_check("trainer_create", options->products);
 }
 
 /* Fails unless the ranks can share the batches of a step. */

@@ -257,7 +257,7 @@ FIELD(tlm_model_file_options_t, reserved2, 60, 4);
 FIELD(tlm_model_file_options_t, keys_from, 64, 8);
 FIELD(tlm_model_file_options_t, chat_template, 72, 8);
 
-SIZE(tlm_communicator_options_t, 64);
+SIZE(tlm_communicator_options_t, 72);
 FIELD(tlm_communicator_options_t, size, 0, 8);
 FIELD(tlm_communicator_options_t, rank, 8, 4);
 FIELD(tlm_communicator_options_t, num_ranks, 12, 4);
@@ -267,6 +267,8 @@ FIELD(tlm_communicator_options_t, all_gather, 32, 8);
 FIELD(tlm_communicator_options_t, broadcast, 40, 8);
 FIELD(tlm_communicator_options_t, all_reduce, 48, 8);
 FIELD(tlm_communicator_options_t, release, 56, 8);
+FIELD(tlm_communicator_options_t, any_thread, 64, 1);
+FIELD(tlm_communicator_options_t, reserved, 65, 7);
 
 SIZE(tlm_custom_op_options_t, 40);
 FIELD(tlm_custom_op_options_t, size, 0, 8);
@@ -343,7 +345,7 @@ FIELD(tlm_evaluation_t, seconds, 40, 8);
 FIELD(tlm_evaluation_t, is_best, 48, 1);
 FIELD(tlm_evaluation_t, reserved, 49, 7);
 
-SIZE(tlm_train_step_t, 80);
+SIZE(tlm_train_step_t, 120);
 FIELD(tlm_train_step_t, size, 0, 8);
 FIELD(tlm_train_step_t, step, 8, 8);
 FIELD(tlm_train_step_t, tokens, 16, 8);
@@ -354,6 +356,11 @@ FIELD(tlm_train_step_t, seconds, 48, 8);
 FIELD(tlm_train_step_t, tokens_per_second, 56, 8);
 FIELD(tlm_train_step_t, utilization, 64, 8);
 FIELD(tlm_train_step_t, communication_seconds, 72, 8);
+FIELD(tlm_train_step_t, compute_seconds, 80, 8);
+FIELD(tlm_train_step_t, reduce_scatter_seconds, 88, 8);
+FIELD(tlm_train_step_t, update_seconds, 96, 8);
+FIELD(tlm_train_step_t, gather_seconds, 104, 8);
+FIELD(tlm_train_step_t, overlap_seconds, 112, 8);
 
 SIZE(tlm_trainer_options_t, 176);
 FIELD(tlm_trainer_options_t, size, 0, 8);
@@ -380,7 +387,8 @@ FIELD(tlm_trainer_options_t, reserved2, 140, 4);
 FIELD(tlm_trainer_options_t, tokenizer, 144, 8);
 FIELD(tlm_trainer_options_t, communicator, 152, 8);
 FIELD(tlm_trainer_options_t, irreproducible, 160, 1);
-FIELD(tlm_trainer_options_t, reserved3, 161, 7);
+FIELD(tlm_trainer_options_t, reserved3, 161, 3);
+FIELD(tlm_trainer_options_t, products, 164, 4);
 FIELD(tlm_trainer_options_t, average_decay, 168, 8);
 #endif
 

@@ -1,6 +1,6 @@
 /* sgemm rate beside the CPU's fused-multiply-add peak and the rate of BLIS's own driver, for square
  * products and for those of one training step of the CS336 model (batch 8, context 256, d_model 512,
- * d_ff 1344, vocabulary 10000).
+ * d_ff 1344, vocabulary 10000); and the rate of products in bfloat16, where the CPU has them.
  *
  *     bench_sgemm [seconds per row]
  */
@@ -43,14 +43,19 @@ static const product_t products[] = {
     {"one token, logits", 1, 10000, 512, false, true, 0},
 };
 
-/* GFLOP/s of the library or of BLIS's own driver, the best of several rounds. */
-static double measure_product(const product_t *p, bool by_blis, double seconds)
+/* Who computes a product. */
+enum { FLOAT32, BFLOAT16, BLIS };
+
+/* GFLOP/s, the best of several rounds; 0 if the CPU lacks the instructions. */
+static double measure_product(const product_t *p, int by, double seconds)
 {
     float *a = tlmi_alloc_aligned((size_t)(p->m * p->k), sizeof(float), "A");
     float *b = tlmi_alloc_aligned((size_t)(p->k * p->n), sizeof(float), "B");
     float *c = tlmi_alloc_aligned((size_t)(p->m * p->n), sizeof(float), "C");
     double best = 0;
-    if (a != NULL && b != NULL && c != NULL) {
+    if (by == BFLOAT16 && tlmi_products_check("bench_sgemm", TLM_PRODUCTS_BFLOAT16) != TLM_OK)
+        seconds = 0;
+    else if (a != NULL && b != NULL && c != NULL) {
         for (int64_t i = 0; i < p->m * p->k; i++)
             a[i] = (float)(i % 17 - 8) / 8;
         for (int64_t i = 0; i < p->k * p->n; i++)
@@ -63,10 +68,11 @@ static double measure_product(const product_t *p, bool by_blis, double seconds)
         int rounds = 0;
         do {
             double begin = now();
-            if (by_blis)
+            if (by == BLIS)
                 blis_gemm(p->m, p->n, p->k, left, right, c);
             else
-                tlmi_gemm(p->m, p->n, p->k, 1.0f, left, right, p->beta, c, p->n);
+                tlmi_gemm_as(by == BFLOAT16 ? TLM_PRODUCTS_BFLOAT16 : TLM_PRODUCTS_FLOAT32, p->m,
+                             p->n, p->k, 1.0f, left, right, p->beta, c, p->n);
             double rate = 2e-9 * (double)p->m * (double)p->n * (double)p->k / (now() - begin);
             best = rate > best ? rate : best;
         } while (++rounds < 3 || now() < end);
@@ -90,20 +96,22 @@ int main(int argc, char **argv)
         peaks[i] = measure_peak(seconds);
     }
     printf("FMA peak: %.1f GFLOP/s on 1 thread, %.1f on %d\n\n", peaks[0], peaks[1], threads);
-    printf("%-27s %6s %6s %6s   %9s %6s %6s   %9s %6s %6s %8s\n", "product", "m", "n", "k",
-           "1 thread", "peak", "BLIS", "all", "peak", "BLIS", "speed-up");
+    printf("%-27s %6s %6s %6s   %9s %6s %6s %6s   %9s %6s %6s %6s %8s\n", "product", "m", "n", "k",
+           "1 thread", "peak", "BLIS", "bf16", "all", "peak", "BLIS", "bf16", "speed-up");
     for (size_t i = 0; i < sizeof(products) / sizeof(*products); i++) {
         const product_t *p = &products[i];
-        double rates[2], blis[2];
+        double rates[2], blis[2], bf16[2];
         for (int j = 0; j < 2; j++) {
             tlm_set_num_threads(j == 0 ? 1 : threads);
-            rates[j] = measure_product(p, false, seconds);
-            blis[j] = measure_product(p, true, seconds);
+            rates[j] = measure_product(p, FLOAT32, seconds);
+            bf16[j] = measure_product(p, BFLOAT16, seconds);
+            blis[j] = measure_product(p, BLIS, seconds);
         }
-        printf("%-27s %6lld %6lld %6lld   %9.1f %5.0f%% %6.1f   %9.1f %5.0f%% %6.1f %7.2fx\n",
+        printf("%-27s %6lld %6lld %6lld   %9.1f %5.0f%% %6.1f %6.1f   %9.1f %5.0f%% %6.1f %6.1f "
+               "%7.2fx\n",
                p->what, (long long)p->m, (long long)p->n, (long long)p->k, rates[0],
-               100 * rates[0] / peaks[0], blis[0], rates[1], 100 * rates[1] / peaks[1], blis[1],
-               rates[1] / rates[0]);
+               100 * rates[0] / peaks[0], blis[0], bf16[0], rates[1], 100 * rates[1] / peaks[1],
+               blis[1], bf16[1], rates[1] / rates[0]);
     }
     return 0;
 }

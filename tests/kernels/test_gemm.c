@@ -183,6 +183,62 @@ START_TEST(test_threads)
 }
 END_TEST
 
+static void round_all(float *values, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        values[i] = tlmi_bfloat16_to_float(tlmi_float_to_bfloat16(values[i]));
+}
+
+/* Products in bfloat16 are those of the rounded operands, in every layout and with the same bits on any
+ * number of threads. */
+static void check_products(int32_t products, problem_t *p)
+{
+    const size_t bytes = (size_t)(p->m * p->c_stride) * sizeof(float);
+    float *start = malloc(bytes), *first = malloc(bytes);
+
+    ck_assert(start != NULL && first != NULL);
+    memcpy(start, p->c, bytes);
+    for (int32_t threads = 1; threads <= 3; threads++) {
+        ck_assert_int_eq(tlm_set_num_threads(threads), TLM_OK);
+        memcpy(p->c, start, bytes);
+        tlmi_gemm_as(products, p->m, p->n, p->k, p->alpha, p->a, p->b, p->beta, p->c, p->c_stride);
+        if (threads == 1)
+            memcpy(first, p->c, bytes);
+        ck_assert_int_eq(memcmp(first, p->c, bytes), 0);
+    }
+    ck_assert_int_eq(tlm_set_num_threads(0), TLM_OK);
+    round_all(p->memory_a, 1 + p->m * p->a.row_stride + p->k * p->a.column_stride);
+    round_all(p->memory_b, 1 + p->k * p->b.row_stride + p->n * p->b.column_stride);
+    memcpy(p->want, start, bytes);
+    tlmi_gemm_reference(p->m, p->n, p->k, p->alpha, p->a, p->b, p->beta, p->want, p->c_stride);
+    check_result(p);
+    free(start);
+    free(first);
+}
+
+START_TEST(test_bfloat16)
+{
+    static const int64_t shapes[][3] = {{1, 1, 1},     {3, 5, 2},       {31, 13, 7},
+                                        {33, 12, 64},  {70, 129, 65},   {2, 300, 5},
+                                        {64, 96, 739}, {201, 303, 1500}};
+
+    for (int32_t products = TLM_PRODUCTS_BFLOAT16; products <= TLM_PRODUCTS_BFLOAT16_EMULATED;
+         products++) {
+        if (tlmi_products_check("test", products) != TLM_OK)
+            continue;
+        for (size_t s = 0; s < sizeof(shapes) / sizeof(*shapes); s++)
+            for (int kinds = 0; kinds < 25; kinds += s < 6 ? 1 : 6) {
+                problem_t p =
+                    make_problem(shapes[s][0], shapes[s][1], shapes[s][2], kinds % 5, kinds / 5,
+                                 kinds % 2 == 0 ? 1.0f : -0.5f, (float)(kinds % 3) / 2);
+
+                check_products(products, &p);
+                free_problem(&p);
+            }
+    }
+}
+END_TEST
+
 /* The small products of attention's tiles: panels of any size, A in either order, the first rows of B
  * alone, written and added, at every CPU level. */
 START_TEST(test_panels)
@@ -252,6 +308,7 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, test_random_shapes, 0, TLM_CPU_NEON + 1);
     tcase_add_loop_test(tcase, test_threads, 0, TLM_CPU_NEON + 1);
+    tcase_add_test(tcase, test_bfloat16);
     tcase_add_loop_test(tcase, test_panels, 0, TLM_CPU_NEON + 1);
     tcase_add_loop_test(tcase, test_non_finite, 0, TLM_CPU_NEON + 1);
     tcase_add_loop_test(tcase, test_kernel_name, 0, TLM_CPU_NEON + 1);

@@ -173,11 +173,14 @@ static void check_weight(int32_t dtype, int64_t m, int64_t rows, int64_t columns
     for (int beta = 0; beta < 2; beta++) {
         tlmi_gemm(m, rows, columns, 1.0f, (tlmi_matrix_t){x, columns, 1},
                   (tlmi_matrix_t){values, 1, columns}, (float)beta, expected, rows);
-        ck_assert_int_eq(tlmi_weight_product(actual, m, x, &weight, (float)beta), TLM_OK);
+        ck_assert_int_eq(
+            tlmi_weight_product(actual, TLM_PRODUCTS_FLOAT32, m, x, &weight, (float)beta), TLM_OK);
         ck_assert_mem_eq(actual, expected, (size_t)(m * rows) * sizeof(float));
         tlmi_gemm(m, columns, rows, 1.0f, (tlmi_matrix_t){y, rows, 1},
                   (tlmi_matrix_t){values, columns, 1}, (float)beta, expected, columns);
-        ck_assert_int_eq(tlmi_weight_product_back(actual, m, y, &weight, (float)beta), TLM_OK);
+        ck_assert_int_eq(
+            tlmi_weight_product_back(actual, TLM_PRODUCTS_FLOAT32, m, y, &weight, (float)beta),
+            TLM_OK);
         assert_near(actual, expected, m * columns, 1e-4);
         memcpy(actual, expected, (size_t)(m * (rows + columns)) * sizeof(float));
     }

@@ -25,10 +25,10 @@
 
 static atomic_llong linear_flops, attention_flops;
 
-tlm_status_t __real_tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
-                              tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
-tlm_status_t __wrap_tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
-                              tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
+void __real_tlmi_gemm_as(int32_t products, int64_t m, int64_t n, int64_t k, float alpha,
+                         tlmi_matrix_t a, tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
+void __wrap_tlmi_gemm_as(int32_t products, int64_t m, int64_t n, int64_t k, float alpha,
+                         tlmi_matrix_t a, tlmi_matrix_t b, float beta, float *c, int64_t c_stride);
 void __real_tlmi_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
                             int64_t a_column, const float *panels, int64_t packed_k, float *c,
                             int64_t c_stride, bool accumulate);
@@ -36,11 +36,11 @@ void __wrap_tlmi_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, int
                             int64_t a_column, const float *panels, int64_t packed_k, float *c,
                             int64_t c_stride, bool accumulate);
 
-tlm_status_t __wrap_tlmi_gemm(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a,
-                              tlmi_matrix_t b, float beta, float *c, int64_t c_stride)
+void __wrap_tlmi_gemm_as(int32_t products, int64_t m, int64_t n, int64_t k, float alpha,
+                         tlmi_matrix_t a, tlmi_matrix_t b, float beta, float *c, int64_t c_stride)
 {
     atomic_fetch_add(&linear_flops, 2 * m * n * k);
-    return __real_tlmi_gemm(m, n, k, alpha, a, b, beta, c, c_stride);
+    __real_tlmi_gemm_as(products, m, n, k, alpha, a, b, beta, c, c_stride);
 }
 
 void __wrap_tlmi_panel_gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,

@@ -30,7 +30,8 @@ from .functional import (where, concat, linear, embedding, rms_norm, silu_mul, s
                          layer_norm, dropout, init_uniform, maximum, minimum, stack)
 from .generation import GeneratedText, Generator
 from .library import (version, abi_version, set_num_threads, num_threads, cpu_level, set_cpu_level,
-                      cpu_features, gemm_kernel_name, shutdown, random_bits)
+                      cpu_features, gemm_kernel_name, set_products, products,
+                      shutdown, random_bits)
 from .models import Model
 from .optim import Optimizer, AdamW, Muon, SGD, clip_grad_norm, clip_norm, adamw_update
 from .results import TrainStep, Evaluation
@@ -44,7 +45,7 @@ __all__ = [
     "ShapeError", "OutOfMemoryError", "FileError", "FormatError", "NotFoundError", "UnsupportedError",
     "RangeError", "StateError", "RegexError", "NonFiniteError", "CancelledError", "SpecialTokenError", "version",
     "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level", "cpu_features",
-    "gemm_kernel_name", "shutdown", "random_bits", "BpeTrainer", "PATTERNS", "Tokenizer", "train_bpe", "nfc",
+    "gemm_kernel_name", "set_products", "products", "shutdown", "random_bits", "BpeTrainer", "PATTERNS", "Tokenizer", "train_bpe", "nfc",
     "CHAT_TEMPLATES", "ChatTemplate", "Tensor", "no_grad", "is_grad_enabled", "nn", "zeros", "ones", "full", "zeros_like", "ones_like", "arange", "eye", "tril", "rand",
     "randn", "randint", "manual_seed", "maximum", "minimum", "stack", "where", "concat", "linear", "embedding", "rms_norm",
     "silu_mul", "swiglu", "rope", "softmax", "attention", "multi_head_attention", "cross_entropy",

@@ -153,6 +153,9 @@ CONSTANTS = {
     "TLM_FEATURE_BF16": 68719476736,
     "TLM_FEATURE_SVE": 137438953472,
     "TLM_FEATURE_SVE2": 274877906944,
+    "TLM_PRODUCTS_FLOAT32": 0,
+    "TLM_PRODUCTS_BFLOAT16": 1,
+    "TLM_PRODUCTS_BFLOAT16_EMULATED": 2,
     "TLM_MAX_DIMS": 8,
     "TLM_FLOAT32": 0,
     "TLM_INT32": 1,
@@ -213,7 +216,7 @@ STRUCTS = {
     "tlm_schedule_options_t": (('size', 'size_t', 0), ('kind', 'int32_t', 0), ('reserved', 'int32_t', 0), ('max_learning_rate', 'double', 0), ('min_learning_rate', 'double', 0), ('warmup_steps', 'uint64_t', 0), ('total_steps', 'uint64_t', 0), ('decay_steps', 'uint64_t', 0)),
     "tlm_tokenizer_options_t": (('size', 'size_t', 0), ('special_tokens', 'const tlm_bytes_t *', 0), ('num_special_tokens', 'size_t', 0), ('pattern', 'const char *', 0), ('ignore_merges', 'bool', 0), ('nfc', 'bool', 0), ('reserved', 'uint8_t', 6), ('special_token_ids', 'const uint32_t *', 0)),
     "tlm_train_step_t": (('size', 'size_t', 0), ('step', 'uint64_t', 0), ('tokens', 'uint64_t', 0), ('loss', 'double', 0), ('learning_rate', 'double', 0), ('gradient_norm', 'double', 0), ('seconds', 'double', 0), ('tokens_per_second', 'double', 0), ('utilization', 'double', 0), ('communication_seconds', 'double', 0), ('compute_seconds', 'double', 0), ('reduce_scatter_seconds', 'double', 0), ('update_seconds', 'double', 0), ('gather_seconds', 'double', 0), ('overlap_seconds', 'double', 0)),
-    "tlm_trainer_options_t": (('size', 'size_t', 0), ('steps', 'uint64_t', 0), ('schedule', 'const tlm_schedule_options_t *', 0), ('clip_norm', 'double', 0), ('accumulation', 'uint64_t', 0), ('valid', 'const tlm_dataset_t *', 0), ('eval_every', 'uint64_t', 0), ('eval_tokens', 'uint64_t', 0), ('checkpoint_path', 'const char *', 0), ('save_every', 'uint64_t', 0), ('peak_flops', 'double', 0), ('on_step', 'tlm_step_callback_t', 0), ('on_evaluation', 'tlm_evaluation_callback_t', 0), ('on_save', 'tlm_save_callback_t', 0), ('user', 'void *', 0), ('activation_checkpointing', 'bool', 0), ('save_on_cancel', 'bool', 0), ('reserved', 'uint8_t', 6), ('checkpoint_dir', 'const char *', 0), ('keep_last', 'int32_t', 0), ('reserved2', 'uint8_t', 4), ('tokenizer', 'const tlm_tokenizer_t *', 0), ('communicator', 'tlm_communicator_t *', 0), ('irreproducible', 'bool', 0), ('reserved3', 'uint8_t', 7), ('average_decay', 'double', 0)),
+    "tlm_trainer_options_t": (('size', 'size_t', 0), ('steps', 'uint64_t', 0), ('schedule', 'const tlm_schedule_options_t *', 0), ('clip_norm', 'double', 0), ('accumulation', 'uint64_t', 0), ('valid', 'const tlm_dataset_t *', 0), ('eval_every', 'uint64_t', 0), ('eval_tokens', 'uint64_t', 0), ('checkpoint_path', 'const char *', 0), ('save_every', 'uint64_t', 0), ('peak_flops', 'double', 0), ('on_step', 'tlm_step_callback_t', 0), ('on_evaluation', 'tlm_evaluation_callback_t', 0), ('on_save', 'tlm_save_callback_t', 0), ('user', 'void *', 0), ('activation_checkpointing', 'bool', 0), ('save_on_cancel', 'bool', 0), ('reserved', 'uint8_t', 6), ('checkpoint_dir', 'const char *', 0), ('keep_last', 'int32_t', 0), ('reserved2', 'uint8_t', 4), ('tokenizer', 'const tlm_tokenizer_t *', 0), ('communicator', 'tlm_communicator_t *', 0), ('irreproducible', 'bool', 0), ('reserved3', 'uint8_t', 3), ('products', 'int32_t', 0), ('average_decay', 'double', 0)),
 }
 # Results, and names of parameters with their types.
 CALLBACKS = {
@@ -419,6 +422,7 @@ FUNCTIONS = {
     "tlm_pattern_by_name": ('const char *', (('name', 'const char *'),)),
     "tlm_pattern_name": ('const char *', (('index', 'size_t'),)),
     "tlm_pow": ('tlm_status_t', (('out', 'tlm_tensor_t **'), ('a', 'tlm_tensor_t *'), ('b', 'tlm_tensor_t *'))),
+    "tlm_products": ('int32_t', ()),
     "tlm_random_bits": ('tlm_status_t', (('out', 'uint64_t *'), ('n', 'size_t'), ('seed', 'uint64_t'), ('stream', 'uint64_t'), ('offset', 'uint64_t'))),
     "tlm_relu": ('tlm_status_t', (('out', 'tlm_tensor_t **'), ('a', 'tlm_tensor_t *'))),
     "tlm_reshape": ('tlm_status_t', (('out', 'tlm_tensor_t **'), ('a', 'tlm_tensor_t *'), ('shape', 'const int64_t *'), ('ndim', 'int32_t'))),
@@ -431,6 +435,7 @@ FUNCTIONS = {
     "tlm_set_grad_enabled": ('bool', (('enabled', 'bool'),)),
     "tlm_set_interrupt": ('void', (('callback', 'tlm_interrupt_callback_t'), ('user', 'void *'))),
     "tlm_set_num_threads": ('tlm_status_t', (('num_threads', 'int32_t'),)),
+    "tlm_set_products": ('tlm_status_t', (('products', 'int32_t'),)),
     "tlm_shutdown": ('tlm_status_t', ()),
     "tlm_sigmoid": ('tlm_status_t', (('out', 'tlm_tensor_t **'), ('a', 'tlm_tensor_t *'))),
     "tlm_silu": ('tlm_status_t', (('out', 'tlm_tensor_t **'), ('x', 'tlm_tensor_t *'))),

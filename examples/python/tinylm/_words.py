@@ -22,6 +22,7 @@ _WORDS = {
     "side": ["right", "left"], "byte_order": ["value", "gpt2"],
     "order": ["random", "shuffled", "sequential"],
     "weights": ["float32", "float16", "bfloat16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k_m", "q5_k_m", "q6_k"],
+    "products": ["float32", "bfloat16", "bfloat16_emulated"],
     "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512", "neon"],
     "state": ["running", "length", "end", "stop", "stopped", "failed", "context", "callback"],
     "past_context": ["default", "slide", "stop", "recompute"],

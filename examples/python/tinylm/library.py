@@ -50,6 +50,17 @@ def cpu_features() -> set[str]:
     return {_lib.tlm_cpu_feature_name(1 << bit).decode() for bit in range(64) if mask >> bit & 1}
 
 
+def set_products(products: str) -> None:
+    """How linear layers of this thread take their factors from now on: "float32", "bfloat16" (refused where the CPU
+    does not multiply it) or "bfloat16_emulated". Sums, weights and everything else stay float32."""
+    _lib.tlm_set_products(_number("products", products))
+
+
+def products() -> str:
+    """How linear layers of this thread take their factors."""
+    return _WORDS["products"][_lib.tlm_products()]
+
+
 def gemm_kernel_name() -> str:
     """The name of the kernels that matrix products use."""
     return _lib.tlm_gemm_kernel_name().decode()

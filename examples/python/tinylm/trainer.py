@@ -12,6 +12,7 @@ from ._convert import Path
 from ._handle import _Callbacks, _Handle
 from ._native import _lib
 from ._structs import _unsigned
+from ._words import _number
 from .errors import CancelledError
 from .results import Evaluation, TrainStep, _record
 from .schedule import _schedule_options
@@ -30,7 +31,9 @@ class Trainer(_Handle):
     eval_tokens tokens; checkpoint_path: a file that each save replaces, every save_every steps and at
     the end, or checkpoint_dir: a directory of checkpoints, of which keep_last and the best are kept, 0:
     all; tokenizer: stored in the checkpoints; average_decay: of the moving average of the parameters,
-    which evaluations then use, 0: none. on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by a true
+    which evaluations then use, 0: none; products: how linear
+    layers take their factors (set_products). on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step)
+    end the run by a true
 result; with save_on_cancel a checkpoint is saved then."""
 
     _free = "tlm_trainer_free"
@@ -44,7 +47,8 @@ result; with save_on_cancel a checkpoint is saved then."""
                  on_step: Callable[[TrainStep], Any] | None = None,
                  on_evaluation: Callable[[Evaluation], Any] | None = None,
                  on_save: Callable[[str, int], Any] | None = None,
-                 tokenizer: Tokenizer | None = None, average_decay: float = 0.0) -> None:
+                 tokenizer: Tokenizer | None = None, average_decay: float = 0.0,
+                 products: str = "float32") -> None:
         def step(_user, struct):
             return on_step is not None and on_step(_record(TrainStep, struct.contents))
 
@@ -62,6 +66,7 @@ result; with save_on_cancel a checkpoint is saved then."""
             checkpoint_dir=None if checkpoint_dir is None else os.fsencode(checkpoint_dir),
             keep_last=keep_last, average_decay=average_decay, activation_checkpointing=activation_checkpointing,
             save_on_cancel=save_on_cancel, tokenizer=tokenizer and tokenizer._handle,
+            products=_number("products", products),
             on_step=self._callbacks.wrap(_StepCallback, step),
             on_evaluation=self._callbacks.wrap(_EvaluationCallback, evaluation),
             on_save=self._callbacks.wrap(_SaveCallback, save))

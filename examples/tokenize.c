@@ -1,5 +1,6 @@
 /* Converts text files to a token file and back:
- *     tokenize --vocab V --merges M --output train.u16 train.txt     encodes, on all threads
+ *     tokenize --vocab V --merges M --output train.u16 train.txt     encodes, on all threads, and with
+ *         mpirun -n 4 tokenize --mpi ... on all ranks
  *     tokenize --vocab V --merges M --output train.txt --decode train.u16
  * or reports on the tokenizer and on how it encodes texts:
  *     tokenize --vocab V --merges M --stats train.txt
@@ -11,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "support/cli.h"
+#include "support/ranks.h"
 
 enum { DECODE_BATCH = 1 << 16, NUM_LONGEST = 5 };
 
@@ -47,7 +49,7 @@ static int32_t token_type(const char *path, uint32_t vocab_size)
     return vocab_size <= UINT16_MAX + 1 ? TLM_TOKENS_UINT16 : TLM_TOKENS_UINT32;
 }
 
-/* Encodes several files, or one that cannot be mapped, as a stream on one thread. */
+/* Encodes files that cannot be mapped, such as pipes, as a stream on one thread. */
 static void encode_streams(encoding_t *encoding, const char *output, int32_t type, char **paths,
                            int n, const tlm_tokenizer_t *tokenizer)
 {
@@ -62,24 +64,44 @@ static void encode_streams(encoding_t *encoding, const char *output, int32_t typ
     tlm_token_writer_free(encoding->writer);
 }
 
-static void encode_files(const char *output, char **paths, int n, const tlm_tokenizer_t *tokenizer)
+/* Whether all are regular files; adds up their sizes. */
+static bool are_files(uint64_t *bytes, char **paths, int n)
 {
-    int32_t type = token_type(output, tlm_tokenizer_vocab_size(tokenizer));
-    encoding_t encoding = {0};
-    double seconds = cli_seconds();
     struct stat info;
 
-    if (n == 1 && stat(paths[0], &info) == 0 && S_ISREG(info.st_mode)) {
-        cli_check(tlm_tokenizer_encode_file(&encoding.tokens, tokenizer, paths[0], output, type,
-                                            NULL, NULL));
-        encoding.bytes = (uint64_t)info.st_size;
+    for (int i = 0; i < n; i++) {
+        if (stat(paths[i], &info) != 0 || !S_ISREG(info.st_mode))
+            return false;
+        *bytes += (uint64_t)info.st_size;
+    }
+    return true;
+}
+
+static void encode_files(const char *output, char **paths, int n, const tlm_tokenizer_t *tokenizer,
+                         tlm_communicator_t *ranks)
+{
+    int32_t type = token_type(output, tlm_tokenizer_vocab_size(tokenizer));
+    tlm_encode_files_options_t options = TLM_ENCODE_FILES_OPTIONS_INIT;
+    encoding_t encoding = {0};
+    double seconds = cli_seconds();
+
+    options.token_type = type;
+    options.communicator = ranks;
+    if (are_files(&encoding.bytes, paths, n) || ranks != NULL) {
+        cli_check(tlm_tokenizer_encode_files(
+            &encoding.tokens, tokenizer, (const char *const *)paths, (size_t)n, output, &options));
     } else {
+        encoding.bytes = 0;
         encode_streams(&encoding, output, type, paths, n, tokenizer);
     }
     seconds = cli_seconds() - seconds;
     printf("%s: %" PRIu64 " bytes in %" PRIu64 " tokens, %.3f bytes/token, %.2f s\n", output,
            encoding.bytes, encoding.tokens,
            encoding.tokens > 0 ? (double)encoding.bytes / (double)encoding.tokens : 0.0, seconds);
+    if (ranks != NULL && seconds > 0.0)
+        printf("%" PRId32 " ranks, %.1f MB/s, %.0f%% of the time in communication\n",
+               tlm_communicator_num_ranks(ranks), (double)encoding.bytes / 1e6 / seconds,
+               100.0 * tlm_communicator_seconds(ranks) / seconds);
 }
 
 static int32_t count_ids(void *user, const uint32_t *ids, size_t n)
@@ -250,7 +272,8 @@ static void decode_files(const char *output, char **paths, int n, const tlm_toke
 int main(int argc, char **argv)
 {
     const char *path = NULL, *vocab = NULL, *merges = NULL, *output = NULL, *special = NULL;
-    bool decode = false, check = false, stats = false;
+    bool decode = false, check = false, stats = false, mpi = false;
+    uint64_t threads = 0;
     const cli_option_t options[] = {
         {"tokenizer", CLI_STRING, &path, "tokenizer.json, rank file, or directory", false},
         {"vocab", CLI_STRING, &vocab, "or: vocab.json", false},
@@ -262,31 +285,42 @@ int main(int argc, char **argv)
         {"check", CLI_FLAG, &check, "decode what was written and compare", false},
         {"stats", CLI_FLAG, &stats, "longest tokens, bytes per token, speed; writes nothing",
          false},
+        {"threads", CLI_COUNT, &threads, "threads; 0: one per CPU", false},
+        {"mpi", CLI_FLAG, &mpi,
+         "share the texts with the other ranks of mpirun; the token file is the same", false},
     };
     const cli_program_t program = {
         "FILE...",
         "Encodes text files to one token file: .npy, or raw ids of 2 (.u16) or 4 (.u32) bytes.",
         options, sizeof(options) / sizeof(options[0])};
     int first = cli_parse(argc, argv, &program);
+    tlm_communicator_t *ranks = NULL;
     tlm_tokenizer_t *tokenizer;
 
     if (first == argc)
         cli_fail("no file given");
+    cli_check_range("threads", threads, 0, TLM_MAX_THREADS);
     if (output == NULL && !decode && !stats)
         cli_fail("--output is missing");
     if (check && (decode || stats))
         cli_fail("--check goes with encoding, not with --decode or --stats");
     if (stats && (decode || output != NULL))
         cli_fail("--stats writes nothing: no --output or --decode");
+    if (mpi && (decode || stats))
+        cli_fail("--mpi goes with encoding, not with --decode or --stats");
+    if (mpi)
+        ranks = ranks_join(argv);
+    cli_check(tlm_set_num_threads((int32_t)threads));
     tokenizer = cli_load_tokenizer(path, vocab, merges, special);
     if (stats)
         print_stats(argv + first, argc - first, tokenizer);
     else if (decode)
         decode_files(output, argv + first, argc - first, tokenizer);
     else
-        encode_files(output, argv + first, argc - first, tokenizer);
-    if (check)
+        encode_files(output, argv + first, argc - first, tokenizer, ranks);
+    if (check && tlm_communicator_rank(ranks) == 0)
         check_round_trip(output, argv + first, argc - first, tokenizer);
     tlm_tokenizer_free(tokenizer);
+    ranks_leave(ranks);
     return 0;
 }

@@ -424,3 +424,56 @@ tlm_status_t tlm_communicator_agree(tlm_communicator_t *communicator, tlm_status
     TLMI_REQUIRE("communicator_agree", communicator);
     return tlmi_agree(communicator, "communicator_agree", status);
 }
+
+/* ---- Comparing and adding numbers -------------------------------------------------------- */
+
+/* Gathers a number of each of n ranks. The caller owns *values. */
+static tlm_status_t gather_numbers(uint64_t **values, tlm_communicator_t *communicator, int32_t n,
+                                   const char *function, uint64_t own)
+{
+    uint64_t *all = tlmi_alloc((size_t)n, sizeof(*all), "values of ranks");
+    tlm_status_t status =
+        tlmi_agree(communicator, function, all == NULL ? TLM_ERR_OUT_OF_MEMORY : TLM_OK);
+
+    if (status == TLM_OK)
+        status = tlmi_all_gather_equal(communicator, function, &own, all, sizeof(own));
+    if (status == TLM_OK)
+        *values = all;
+    else
+        tlmi_free(all);
+    return status;
+}
+
+tlm_status_t tlmi_ranks_sum(uint64_t *sum, tlm_communicator_t *communicator, const char *function)
+{
+    const int32_t n = tlm_communicator_num_ranks(communicator);
+    uint64_t *values;
+
+    if (n == 1)
+        return TLM_OK;
+    TLMI_TRY(gather_numbers(&values, communicator, n, function, *sum));
+    *sum = 0;
+    for (int32_t r = 0; r < n; r++)
+        *sum += values[r];
+    tlmi_free(values);
+    return TLM_OK;
+}
+
+tlm_status_t tlmi_ranks_require_equal(tlm_communicator_t *communicator, const char *function,
+                                      const char *what, uint64_t value)
+{
+    const int32_t n = tlm_communicator_num_ranks(communicator);
+    tlm_status_t status = TLM_OK;
+    uint64_t *values;
+
+    if (n == 1)
+        return TLM_OK;
+    TLMI_TRY(gather_numbers(&values, communicator, n, function, value));
+    for (int32_t r = 1; r < n && status == TLM_OK; r++)
+        if (values[r] != values[0])
+            status = tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                               "%s: %s is %" PRIu64 " on rank 0 and %" PRIu64 " on rank %" PRId32,
+                               function, what, values[0], values[r], r);
+    tlmi_free(values);
+    return status;
+}

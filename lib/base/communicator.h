@@ -21,4 +21,11 @@ tlm_status_t tlmi_all_gather_equal(tlm_communicator_t *communicator, const char 
 tlm_status_t tlmi_agree(tlm_communicator_t *communicator, const char *function,
                         tlm_status_t status);
 
+/* Replaces a number by its sum over all ranks. */
+tlm_status_t tlmi_ranks_sum(uint64_t *sum, tlm_communicator_t *communicator, const char *function);
+
+/* Fails with TLM_ERR_INVALID_ARGUMENT on all ranks unless `value` is the same on all. */
+tlm_status_t tlmi_ranks_require_equal(tlm_communicator_t *communicator, const char *function,
+                                      const char *what, uint64_t value);
+
 #endif

@@ -167,6 +167,22 @@ tlm_status_t tlmi_read_file(tlmi_mapping_t *out, const char *path)
     return open_contents(out, path, PTRDIFF_MAX);
 }
 
+tlm_status_t tlmi_file_size(uint64_t *size, const char *path)
+{
+    struct stat info;
+    int file = -1;
+    TLMI_TRY(open_regular(&file, &info, path));
+    close(file);
+    if (info.st_size == 0) {
+        tlmi_mapping_t contents;
+        TLMI_TRY(tlmi_map_file(&contents, path));
+        info.st_size = (off_t)contents.size;
+        tlmi_unmap_file(&contents);
+    }
+    *size = (uint64_t)info.st_size;
+    return TLM_OK;
+}
+
 tlm_status_t tlmi_read_head(size_t *size, void *bytes, size_t room, const char *path)
 {
     struct stat info;

@@ -46,6 +46,9 @@ tlm_status_t tlmi_mapping_check(const tlmi_mapping_t *mapping, const char *what)
  * meanwhile. */
 void tlmi_mapping_leave(const tlmi_mapping_t *mapping, size_t from, size_t to);
 
+/* The size of a file that tlmi_map_file would open, which has the same errors. */
+tlm_status_t tlmi_file_size(uint64_t *size, const char *path);
+
 bool tlmi_is_directory(const char *path);
 bool tlmi_is_regular_file(const char *path);
 /* Fails with TLM_ERR_IO, naming what is there, if `path` exists and is not a regular file. */
@@ -67,6 +70,17 @@ uint64_t tlmi_writer_size(const tlmi_writer_t *writer);
 tlm_status_t tlmi_writer_commit(tlmi_writer_t *writer);
 /* Discards what was written and frees the writer. NULL is allowed. */
 void tlmi_writer_abort(tlmi_writer_t *writer);
+
+/* Processes that write one file together. One of them opens a writer and tells the others the name
+ * of its temporary file, without directories; each of these joins it, and writes where it seeks to.
+ * To join, `path` needs the same directory only. Committing a writer that joined syncs what it
+ * wrote; that of the first process, which comes last, renames the file. */
+const char *tlmi_writer_aside_name(const tlmi_writer_t *writer); /* borrowed */
+tlm_status_t tlmi_writer_join(tlmi_writer_t **out, const char *path, const char *aside_name);
+/* What is written next goes to byte `offset`, which may be past the end. */
+tlm_status_t tlmi_writer_seek(tlmi_writer_t *writer, uint64_t offset);
+/* Removes the temporary files that killed writers of `path` left behind. */
+tlm_status_t tlmi_writer_remove_leftovers(const char *path);
 
 /* Removes the temporary files that killed writers left in `directory` for files whose names
  * begin with `prefix`. A writer holds a lock on its temporary file, so files of active writers

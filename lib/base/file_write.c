@@ -24,6 +24,7 @@ struct tlmi_writer {
     int file;
     char *path;
     char *aside; /* the temporary file's name */
+    bool joined; /* another writer created the temporary file, and renames or removes it */
     uint8_t *buffer;
     size_t used;      /* bytes in the buffer */
     uint64_t flushed; /* bytes already in the file */
@@ -162,6 +163,45 @@ tlm_status_t tlmi_writer_open(tlmi_writer_t **out, const char *path)
     return status;
 }
 
+const char *tlmi_writer_aside_name(const tlmi_writer_t *writer)
+{
+    const char *slash = strrchr(writer->aside, '/');
+    return slash == NULL ? writer->aside : slash + 1;
+}
+
+/* Opens the temporary file `name` that another process created beside the target. */
+static tlm_status_t open_aside(tlmi_writer_t *writer, const char *name)
+{
+    const char *slash = strrchr(writer->path, '/');
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - writer->path) + 1;
+    size_t size = folder + strlen(name) + 1;
+    writer->aside = tlmi_alloc(size, 1, "a file name");
+    if (writer->aside == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    memcpy(writer->aside, writer->path, folder);
+    memcpy(writer->aside + folder, name, size - folder);
+    writer->file = open(writer->aside, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    return writer->file < 0 ? tlmi_fail_errno("open", writer->aside) : TLM_OK;
+}
+
+tlm_status_t tlmi_writer_join(tlmi_writer_t **out, const char *path, const char *aside_name)
+{
+    tlmi_writer_t *writer = tlmi_calloc(1, sizeof(*writer), "a file writer");
+    if (writer == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    writer->joined = true;
+    tlm_status_t status = resolve_links(&writer->path, path);
+    if (status == TLM_OK) {
+        writer->buffer = tlmi_alloc(BUFFER_SIZE, 1, "a file buffer");
+        status = writer->buffer == NULL ? TLM_ERR_OUT_OF_MEMORY : open_aside(writer, aside_name);
+    }
+    if (status == TLM_OK)
+        *out = writer;
+    else
+        writer_free(writer);
+    return status;
+}
+
 /* ---- Writing ---------------------------------------------------------------------------- */
 
 static tlm_status_t write_all(tlmi_writer_t *writer, const uint8_t *bytes, size_t size,
@@ -216,6 +256,13 @@ tlm_status_t tlmi_writer_patch(tlmi_writer_t *writer, uint64_t offset, const voi
     return write_all(writer, bytes, size, offset);
 }
 
+tlm_status_t tlmi_writer_seek(tlmi_writer_t *writer, uint64_t offset)
+{
+    TLMI_TRY(flush(writer));
+    writer->flushed = offset;
+    return TLM_OK;
+}
+
 uint64_t tlmi_writer_size(const tlmi_writer_t *writer)
 {
     return writer->flushed + writer->used;
@@ -249,11 +296,11 @@ tlm_status_t tlmi_writer_commit(tlmi_writer_t *writer)
         status = tlmi_fail_errno("sync", writer->path);
     if (close(writer->file) != 0 && status == TLM_OK)
         status = tlmi_fail_errno("close", writer->path);
-    if (status == TLM_OK && rename(writer->aside, writer->path) != 0)
+    if (!writer->joined && status == TLM_OK && rename(writer->aside, writer->path) != 0)
         status = tlmi_fail_errno("rename to", writer->path);
-    if (status == TLM_OK)
+    if (!writer->joined && status == TLM_OK)
         status = sync_directory(writer->path);
-    else
+    else if (!writer->joined)
         unlink(writer->aside);
     writer_free(writer);
     return status;
@@ -264,7 +311,8 @@ void tlmi_writer_abort(tlmi_writer_t *writer)
     if (writer == NULL)
         return;
     close(writer->file);
-    unlink(writer->aside);
+    if (!writer->joined)
+        unlink(writer->aside);
     writer_free(writer);
 }
 
@@ -308,6 +356,27 @@ tlm_status_t tlmi_remove_leftovers(const char *directory, const char *prefix)
         if (is_aside_name(entry->d_name, prefix))
             status = remove_leftover(dirfd(handle), entry->d_name);
     closedir(handle);
+    return status;
+}
+
+tlm_status_t tlmi_writer_remove_leftovers(const char *path)
+{
+    char *directory, *target = NULL;
+    TLMI_TRY(resolve_links(&target, path));
+    const char *slash = strrchr(target, '/');
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - target) + 1;
+    size_t name_size = strlen(target + folder), size = folder + 2 + name_size + sizeof(ASIDE_MARK);
+    tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
+    directory = tlmi_alloc(size, 1, "a directory name");
+    if (directory != NULL) { /* the directory, and behind it what the names begin with */
+        char *prefix = directory + folder + 2;
+        snprintf(directory, folder + 2, "%.*s", folder == 0 ? 1 : (int)folder,
+                 folder == 0 ? "." : target);
+        snprintf(prefix, name_size + sizeof(ASIDE_MARK), "%s" ASIDE_MARK, target + folder);
+        status = tlmi_remove_leftovers(directory, prefix);
+    }
+    tlmi_free(directory);
+    tlmi_free(target);
     return status;
 }
 

@@ -57,6 +57,8 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
         STRUCT(tlm_decode_options_t, TLM_DECODE_OPTIONS_INIT,
                BOOLEAN(tlm_decode_options_t, skip_special_tokens),
                BOOLEAN(tlm_decode_options_t, as_text), RESERVED(tlm_decode_options_t, reserved)),
+    [TLMI_ENCODE_FILES_OPTIONS] = STRUCT(tlm_encode_files_options_t, TLM_ENCODE_FILES_OPTIONS_INIT,
+                                         RESERVED(tlm_encode_files_options_t, reserved)),
     [TLMI_ENCODE_OPTIONS] = STRUCT(tlm_encode_options_t, TLM_ENCODE_OPTIONS_INIT,
                                    BOOLEAN(tlm_encode_options_t, add_special_tokens),
                                    BOOLEAN(tlm_encode_options_t, whole_texts),

@@ -14,6 +14,25 @@ bool tlmi_path_ends_with(const char *path, const char *suffix);
 tlm_status_t tlmi_token_item_size(int32_t *item_size, const char *function, const char *path,
                                   int32_t token_type);
 
+/* The type of the ids that a tokenizer writes to a file: token_type, or for a .npy file the smallest
+ * one that holds all its ids. */
+int32_t tlmi_written_token_type(const tlm_tokenizer_t *tokenizer, const char *path,
+                                int32_t token_type);
+
+/* A writer of a file that another process has begun (tlmi_writer_join): it pushes ids where it seeks
+ * to, and finishes before that process does, which seeks to the end first. A NULL name begins a
+ * file, as tlm_token_writer_create does. */
+tlm_status_t tlmi_token_writer_join(tlm_token_writer_t **out, const char *path, int32_t token_type,
+                                    const char *aside_name);
+const char *tlmi_token_writer_aside_name(const tlm_token_writer_t *writer); /* borrowed */
+tlm_status_t tlmi_token_writer_seek(tlm_token_writer_t *writer, uint64_t position);
+
+/* tlm_tokenizer_encode_files with another number of bytes that a rank encodes at a time. */
+tlm_status_t tlmi_encode_files(uint64_t *num_tokens, const tlm_tokenizer_t *tokenizer,
+                               const char *const *text_paths, size_t num_texts,
+                               const char *tokens_path, const tlm_encode_files_options_t *options,
+                               uint64_t block_size);
+
 /* Ids of a row of the data set, each of them with the one after it; 0: it has no rows. */
 uint64_t tlmi_dataset_row_length(const tlm_dataset_t *dataset);
 

@@ -37,17 +37,6 @@ static tlm_status_t report(void *context, size_t done)
     return tlmi_mapping_check(job->text, job->text_path);
 }
 
-/* Whether a text may be encoded as two wherever tlmi_find_cut says so: then neither the ends of a
- * text nor positions in it matter. */
-static bool may_cut(const tlmi_encode_plan_t *plan)
-{
-    const tlmi_text_pipeline_t *pipeline = &plan->pipeline;
-
-    return (pipeline->normalizer == NULL || pipeline->normalizer == &tlmi_nfc) &&
-           pipeline->guard == NULL && plan->dropout == 0.0 &&
-           tlmi_pretokenizer_is_local(pipeline->pretokenizer);
-}
-
 /* Returns where part `part` of num_parts begins, or the end of the text. */
 static size_t start_of_part(const tlmi_encode_plan_t *plan, const tlmi_mapping_t *text,
                             int32_t part, int32_t num_parts)
@@ -57,9 +46,18 @@ static size_t start_of_part(const tlmi_encode_plan_t *plan, const tlmi_mapping_t
 
     if (part == 0)
         return 0;
-    if (part == num_parts || !may_cut(plan))
+    if (part == num_parts || !tlmi_encode_plan_may_cut(plan))
         return size;
     return tlmi_find_cut(&plan->pipeline, text->data, size, from > 0 ? from : 1, size);
+}
+
+int32_t tlmi_written_token_type(const tlm_tokenizer_t *tokenizer, const char *path,
+                                int32_t token_type)
+{
+    if (token_type != TLM_TOKENS_AUTO || !tlmi_path_ends_with(path, ".npy"))
+        return token_type;
+    return tlm_tokenizer_vocab_size(tokenizer) <= (uint32_t)UINT16_MAX + 1 ? TLM_TOKENS_UINT16
+                                                                           : TLM_TOKENS_UINT32;
 }
 
 static tlm_status_t encode_part(uint64_t *num_tokens, const char *function,
@@ -70,10 +68,7 @@ static tlm_status_t encode_part(uint64_t *num_tokens, const char *function,
     tokenize_job_t job = {.function = function, .callback = progress, .user = user};
     tlmi_id_sink_t sink = {.take = write_ids, .progress = report, .context = &job};
 
-    if (token_type == TLM_TOKENS_AUTO && tlmi_path_ends_with(tokens_path, ".npy"))
-        token_type = tlm_tokenizer_vocab_size(tokenizer) <= (uint32_t)UINT16_MAX + 1
-                         ? TLM_TOKENS_UINT16
-                         : TLM_TOKENS_UINT32;
+    token_type = tlmi_written_token_type(tokenizer, tokens_path, token_type);
     tlmi_mapping_t file;
     TLMI_TRY(tlmi_map_file(&file, text_path));
     job.text = &file;

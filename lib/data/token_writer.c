@@ -1,6 +1,6 @@
 /* Writes token files, raw or .npy, under a temporary name and then renames them. The .npy header
  * comes first in the file but holds the length, which is known last, so a fixed size is reserved
- * for it. */
+ * for it. Several processes can write a file together, each its own ids: see tlmi_writer_join. */
 #include "tinylm/data.h"
 
 #include <inttypes.h>
@@ -16,14 +16,14 @@ struct tlm_token_writer {
     tlmi_writer_t *file; /* NULL once finished or failed */
     bool finished;
     bool is_npy;
+    bool joined; /* another process writes the header and renames the file */
     int32_t item_size;
-    uint64_t length; /* ids pushed so far */
+    uint64_t length; /* the position of the next id */
 };
 
-tlm_status_t tlm_token_writer_create(tlm_token_writer_t **out, const char *path, int32_t token_type)
+tlm_status_t tlmi_token_writer_join(tlm_token_writer_t **out, const char *path, int32_t token_type,
+                                    const char *aside_name)
 {
-    TLMI_REQUIRE("token_writer_create", out);
-    TLMI_REQUIRE("token_writer_create", path);
     int32_t item_size;
     TLMI_TRY(tlmi_token_item_size(&item_size, "token_writer_create", path, token_type));
     if (item_size == 0)
@@ -38,10 +38,12 @@ tlm_status_t tlm_token_writer_create(tlm_token_writer_t **out, const char *path,
         return TLM_ERR_OUT_OF_MEMORY;
     writer->item_size = item_size;
     writer->is_npy = tlmi_path_ends_with(path, ".npy");
+    writer->joined = aside_name != NULL;
     tlm_status_t status;
-    TLMI_TRY_OR(fail, tlmi_writer_open(&writer->file, path));
+    TLMI_TRY_OR(fail, writer->joined ? tlmi_writer_join(&writer->file, path, aside_name)
+                                     : tlmi_writer_open(&writer->file, path));
     uint8_t header[TLMI_NPY_HEADER_SIZE];
-    if (writer->is_npy) {
+    if (writer->is_npy && !writer->joined) {
         tlmi_npy_format(header, item_size, 0);
         TLMI_TRY_OR(fail, tlmi_writer_write(writer->file, header, sizeof(header)));
     }
@@ -50,6 +52,18 @@ tlm_status_t tlm_token_writer_create(tlm_token_writer_t **out, const char *path,
 fail:
     tlm_token_writer_free(writer);
     return status;
+}
+
+tlm_status_t tlm_token_writer_create(tlm_token_writer_t **out, const char *path, int32_t token_type)
+{
+    TLMI_REQUIRE("token_writer_create", out);
+    TLMI_REQUIRE("token_writer_create", path);
+    return tlmi_token_writer_join(out, path, token_type, NULL);
+}
+
+const char *tlmi_token_writer_aside_name(const tlm_token_writer_t *writer)
+{
+    return tlmi_writer_aside_name(writer->file);
 }
 
 /* Discards the file after a failed write, because its state on disk is unknown and nothing more may
@@ -101,12 +115,24 @@ tlm_status_t tlm_token_writer_push(tlm_token_writer_t *writer, const uint32_t *i
     return TLM_OK;
 }
 
+tlm_status_t tlmi_token_writer_seek(tlm_token_writer_t *writer, uint64_t position)
+{
+    TLMI_TRY(writer_require_open("token_writer_push", writer));
+    uint64_t header = writer->is_npy ? TLMI_NPY_HEADER_SIZE : 0;
+    tlm_status_t status =
+        tlmi_writer_seek(writer->file, header + position * (uint64_t)writer->item_size);
+    if (status != TLM_OK)
+        return writer_drop(writer, status);
+    writer->length = position;
+    return TLM_OK;
+}
+
 tlm_status_t tlm_token_writer_finish(tlm_token_writer_t *writer)
 {
     TLMI_TRY(writer_require_open("token_writer_finish", writer));
     uint8_t header[TLMI_NPY_HEADER_SIZE];
     tlm_status_t status;
-    if (writer->is_npy) {
+    if (writer->is_npy && !writer->joined) {
         tlmi_npy_format(header, writer->item_size, writer->length);
         status = tlmi_writer_patch(writer->file, 0, header, sizeof(header));
         if (status != TLM_OK)

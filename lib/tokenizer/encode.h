@@ -39,6 +39,10 @@ tlm_status_t tlmi_encode_plan_init(tlmi_encode_plan_t *plan, const char *functio
                                    const tlm_encode_options_t *options);
 void tlmi_encode_plan_release(tlmi_encode_plan_t *plan);
 
+/* Whether a text may be encoded as two wherever tlmi_find_cut says so: then neither the ends of a
+ * text nor positions in it matter. */
+bool tlmi_encode_plan_may_cut(const tlmi_encode_plan_t *plan);
+
 /* ---- Limits of rows (row_limits.c) ---- */
 
 /* Truncates and pads the rows list->ids[offsets[i] .. offsets[i + 1]), n >= 1 of them, and puts the

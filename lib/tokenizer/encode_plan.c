@@ -201,3 +201,12 @@ void tlmi_encode_plan_release(tlmi_encode_plan_t *plan)
     tlmi_free(plan->own_special_ids);
     tlmi_special_tokens_free(plan->own_disallowed);
 }
+
+bool tlmi_encode_plan_may_cut(const tlmi_encode_plan_t *plan)
+{
+    const tlmi_text_pipeline_t *pipeline = &plan->pipeline;
+
+    return (pipeline->normalizer == NULL || pipeline->normalizer == &tlmi_nfc) &&
+           pipeline->guard == NULL && plan->dropout == 0.0 &&
+           tlmi_pretokenizer_is_local(pipeline->pretokenizer);
+}

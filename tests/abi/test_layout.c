@@ -62,6 +62,14 @@ FIELD(tlm_encode_options_t, add_special_tokens, 64, 1);
 FIELD(tlm_encode_options_t, whole_texts, 65, 1);
 FIELD(tlm_encode_options_t, reserved, 66, 6);
 
+SIZE(tlm_encode_files_options_t, 40);
+FIELD(tlm_encode_files_options_t, size, 0, 8);
+FIELD(tlm_encode_files_options_t, token_type, 8, 4);
+FIELD(tlm_encode_files_options_t, reserved, 12, 4);
+FIELD(tlm_encode_files_options_t, communicator, 16, 8);
+FIELD(tlm_encode_files_options_t, progress, 24, 8);
+FIELD(tlm_encode_files_options_t, user, 32, 8);
+
 SIZE(tlm_chat_data_options_t, 32);
 FIELD(tlm_chat_data_options_t, size, 0, 8);
 FIELD(tlm_chat_data_options_t, row_length, 8, 8);

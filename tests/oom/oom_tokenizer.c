@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "data/data_core.h"
 #include "tokenizer/formats/token_files.h"
 #include "tokenizer/tokenizer_core.h"
 
@@ -385,6 +387,38 @@ done:
     return status;
 }
 
+/* Two texts to one file, and a file that two writers share. */
+static tlm_status_t tokenize_files(void)
+{
+    char texts[2][64];
+    const char *const paths[] = {texts[0], texts[1]};
+    tlm_token_writer_t *first = NULL, *second = NULL;
+    tlm_tokenizer_t *fresh = NULL;
+    const uint32_t ids[] = {1, 2, 3};
+    uint64_t n;
+    tlm_status_t status;
+
+    TRY(tlm_tokenizer_load(&fresh, path_of("vocab.json"), path_of("merges.txt"), NULL));
+    snprintf(texts[0], sizeof(texts[0]), "%s", path_of("text"));
+    snprintf(texts[1], sizeof(texts[1]), "%s", path_of("long"));
+    TRY(tlm_tokenizer_encode_files(&n, fresh, paths, 2, path_of("text.npy"), NULL));
+    if (n < LONG_SIZE / 4)
+        fault("the file has too few ids");
+    TRY(tlm_token_writer_create(&first, path_of("shared.u16"), TLM_TOKENS_AUTO));
+    TRY(tlmi_token_writer_join(&second, path_of("shared.u16"), TLM_TOKENS_AUTO,
+                               tlmi_token_writer_aside_name(first)));
+    TRY(tlmi_writer_remove_leftovers(path_of("shared.u16")));
+    TRY(tlmi_token_writer_seek(second, 2));
+    TRY(tlm_token_writer_push(second, ids, 3));
+    TRY(tlm_token_writer_finish(second));
+    TRY(tlm_token_writer_finish(first));
+done:
+    tlm_token_writer_free(first);
+    tlm_token_writer_free(second);
+    tlm_tokenizer_free(fresh);
+    return status;
+}
+
 typedef struct id_list {
     uint32_t ids[TEXT_SIZE];
     size_t n;
@@ -502,6 +536,7 @@ const scenario_t tokenizer_scenarios[] = {
     {"batches", make_tokenizer, batches, free_tokenizer, false},
     {"encode_file", make_tokenizer, tokenize, free_tokenizer, false},
     {"pieces", make_long_text, tokenize_in_pieces, free_tokenizer, false},
+    {"encode_files", make_long_text, tokenize_files, free_tokenizer, false},
     {"stream", make_tokenizer, stream, free_tokenizer, false},
     {"decode_in_steps", make_tokenizer_and_pattern, decode_in_steps, free_tokenizer, false},
     {0},

@@ -36,10 +36,8 @@ NOT_WRAPPED = {
     "tlm_model_evaluate_on_ranks": "programs of several ranks are written in C",
     "tlm_loader_set_share": "trainers of several ranks set it",
     "tlm_tensor_item": "Tensor.item, of any element type",
-    "tlm_set_error": "callbacks raise exceptions",
-    **dict.fromkeys(["tlm_communicator_" + name for name in (
-        "create create_local free rank num_ranks seconds exchange all_gather gather broadcast all_reduce barrier "
-        "agree").split()], "programs of several ranks are written in C"),
+    **dict.fromkeys(["tlm_communicator_" + name for name in "exchange all_gather gather broadcast all_reduce agree".split()],
+                    "mpi4py has them for programs"),
 }
 
 # Words of _words._WORDS and the prefix of their constants.

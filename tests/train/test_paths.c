@@ -138,11 +138,7 @@ static tlm_status_t add_file(const char *path)
     return status;
 }
 
-static tlm_status_t tokenize_text(const char *path)
-{
-    return tlm_tokenizer_encode_file(NULL, tokenizer, path, test_path("ids.u16"), TLM_TOKENS_AUTO,
-                                     NULL, NULL);
-}
+#include "path_tokenizing.h"
 
 typedef struct access {
     const char *name;
@@ -174,6 +170,7 @@ static const access_t readers[] = {
     {"tlm_trainer_resume", resume_trainer, false, false},
     {"tlm_bpe_trainer_add_file", add_file, true, false},
     {"tlm_tokenizer_encode_file: text", tokenize_text, true, false},
+    {"tlm_tokenizer_encode_files: text", tokenize_texts, true, false},
 };
 
 /* ---- Writing ---------------------------------------------------------------------------- */
@@ -266,12 +263,6 @@ static tlm_status_t write_tokens(const char *path)
     return status;
 }
 
-static tlm_status_t tokenize_to(const char *path)
-{
-    return tlm_tokenizer_encode_file_part(NULL, tokenizer, test_path("text"), path,
-                                          TLM_TOKENS_UINT16, 0, 1, NULL, NULL);
-}
-
 static const access_t writers[] = {
     {"tlm_tokenizer_save: vocab", save_vocab, false, false},
     {"tlm_tokenizer_save: merges", save_merges, false, false},
@@ -287,6 +278,7 @@ static const access_t writers[] = {
     {"tlm_trainer_save", save_trainer, false, false},
     {"tlm_token_writer_create", write_tokens, false, false},
     {"tlm_tokenizer_encode_file_part: tokens", tokenize_to, false, false},
+    {"tlm_tokenizer_encode_files: tokens", tokenize_files_to, false, false},
 };
 
 /* ---- What is there ---------------------------------------------------------------------- */

@@ -16,11 +16,12 @@ from . import nn
 from .bpe import BpeTrainer, train_bpe
 from .chat import CHAT_TEMPLATES, ChatTemplate
 from .checkpoint import checkpoint_metadata, latest_checkpoint, best_checkpoint, checkpoint_tokenizer
+from .communicator import Communicator
 from .cost import model_cost
 from .creation import (arange, eye, full, manual_seed, ones, ones_like, rand, randint, randn, tril, zeros,
                        zeros_like)
 from .custom import custom_op
-from .data import Dataset, Loader, TokenWriter, encode_file
+from .data import Dataset, Loader, TokenWriter, encode_file, encode_files
 from .dtypes import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT32, INT64, UINT32, DType
 from .errors import (Error, InvalidArgumentError, ShapeError, OutOfMemoryError, FileError, FormatError,
                      NotFoundError, UnsupportedError, RangeError, StateError, RegexError, NonFiniteError,
@@ -51,5 +52,5 @@ __all__ = [
     "silu_mul", "swiglu", "rope", "softmax", "attention", "multi_head_attention", "cross_entropy",
     "init_truncated_normal", "layer_norm", "dropout", "init_uniform", "custom_op", "Optimizer", "AdamW", "Muon", "SGD", "clip_grad_norm", "clip_norm",
     "adamw_update", "cosine_schedule", "schedule_learning_rate", "Dataset", "Loader", "TokenWriter",
-    "encode_file", "checkpoint_metadata", "latest_checkpoint", "best_checkpoint", "checkpoint_tokenizer", "Model",
+    "encode_file", "encode_files", "Communicator", "checkpoint_metadata", "latest_checkpoint", "best_checkpoint", "checkpoint_tokenizer", "Model",
     "model_cost", "GeneratedText", "Generator", "TrainStep", "Evaluation", "Trainer"]

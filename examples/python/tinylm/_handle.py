@@ -30,6 +30,15 @@ class _Handle:
             self._handle = None
 
 
+def _ends(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether a function ends the call that it was called from. A result that is neither a truth value nor None, such
+    as the number of characters that write() returns, may be meant either way."""
+    result = function(*arguments)
+    if result is None or isinstance(result, bool) or type(result).__name__ in ("bool_", "bool"):  # NumPy's too
+        return bool(result)
+    raise TypeError(f"a callback returned {result!r}: True ends the call, False or None lets it go on")
+
+
 class _Callbacks:
     """Python functions that the library calls within a `with`. An exception in one ends the call that it
     came from, and `with` raises it again. So does Ctrl-C: an exception that a signal's handler raised on
@@ -58,8 +67,11 @@ class _Callbacks:
             self._inside = before
 
     def wrap(self, prototype: Any, function: Callable[..., Any]) -> Any:
-        """For the library: what is true ends the call."""
-        return prototype(lambda *arguments: 1 if self.guard(function, *arguments) or self.raised else 0)
+        """For the library: True ends the call."""
+        def call(*arguments: Any) -> int:
+            ends = self.guard(_ends, function, *arguments)
+            return 1 if ends or self.raised else 0
+        return prototype(call)
 
     def _deliver(self) -> None:
         if self._pending is not None:

@@ -11,6 +11,7 @@ from ._convert import Path, Text, _bytes_array, _joined, _utf8
 from ._handle import _Callbacks, _Handle
 from ._native import _lib
 from ._words import _WORDS, _number
+from .communicator import _communicator
 
 if TYPE_CHECKING:
     from .tokenizers import Tokenizer
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
 
 class BpeTrainer(_Handle):
     """Counts the pretokens of texts and learns a vocabulary from them. progress(phase, done, total), if
-    given, is called for "counting" (bytes) and "learning" (merges); a true result ends the call."""
+    given, is called for "counting" (bytes) and "learning" (merges); True ends the call.
+    communicator: ranks that add the same texts, of which each counts its share, and learn the same
+    vocabulary, as one process would (Communicator)."""
 
     _free = "tlm_bpe_trainer_free"
 
     def __init__(self, vocab_size: int, special_tokens: Iterable[Text] = (), pattern: Text | None = None,
                  min_frequency: int = 0, max_token_length: int = 0, byte_order: str = "value",
                  max_distinct_pretokens: int = 0, base: Tokenizer | None = None,
-                 progress: Callable[[str, int, int], Any] | None = None) -> None:
+                 progress: Callable[[str, int, int], Any] | None = None, communicator: Any = None) -> None:
         def report(_user, phase, done, total):
-            return progress is not None and progress(_WORDS["phase"][phase], done, total)
+            return None if progress is None else progress(_WORDS["phase"][phase], done, total)
 
         specials, handle, self._callbacks = _bytes_array(special_tokens), c_void_p(), _Callbacks()
         options = _BpeTrainerOptions(
@@ -36,7 +39,9 @@ class BpeTrainer(_Handle):
             max_token_length=max_token_length, byte_order=_number("byte_order", byte_order),
             max_distinct_pretokens=max_distinct_pretokens, base=base and base._handle,
             progress=self._callbacks.wrap(_BpeProgress, report))
-        self._borrowed = options.progress, base
+        ranks = _communicator(communicator)
+        options.communicator = ranks and ranks._handle
+        self._borrowed = options.progress, base, ranks
         _lib.tlm_bpe_trainer_create(byref(handle), byref(options))
         self._handle = handle
 

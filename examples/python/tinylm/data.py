@@ -7,12 +7,13 @@ import os
 from ctypes import byref, c_char_p, c_uint8, c_uint32, c_uint64, c_void_p
 from typing import Any, Callable, Iterable, Sequence, TYPE_CHECKING
 
-from ._abi import _ChatData, _ChatDataOptions, _IDS, _LoaderOptions, _Progress
+from ._abi import _ChatData, _ChatDataOptions, _EncodeFilesOptions, _IDS, _LoaderOptions, _Progress
 from ._convert import Ids, Path, _ids_array, _rows
 from ._handle import _Callbacks, _Handle
 from ._native import _lib
 from ._structs import _unsigned
 from ._words import _TOKEN_TYPES, _number
+from .communicator import _communicator
 
 if TYPE_CHECKING:
     from .chat import ChatTemplate
@@ -202,10 +203,10 @@ class TokenWriter(_Handle):
 def encode_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, token_type: str | None = None,
                 progress: Callable[[int, int], Any] | None = None, part: int = 0, num_parts: int = 1) -> int:
     """Encodes a text file of any size, or one of several parts of it, to a token file; returns the number of
-    tokens. progress(done, total), in bytes of the text, ends the call if it returns something true. The files of
+    tokens. progress(done, total), in bytes of the text, ends the call if it returns True. The files of
     all parts, one after another, have the ids of the whole text."""
     def report(_user, done, total):
-        return progress is not None and progress(done, total)
+        return None if progress is None else progress(done, total)
 
     n = c_uint64()
     paths = os.fsencode(text_path), os.fsencode(tokens_path), _token_type(token_type)
@@ -215,4 +216,22 @@ def encode_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, token_
             _lib.tlm_tokenizer_encode_file(byref(n), tokenizer._handle, *paths, callback, None)
         else:
             _lib.tlm_tokenizer_encode_file_part(byref(n), tokenizer._handle, *paths, part, num_parts, callback, None)
+    return n.value
+
+
+def encode_files(tokenizer: Tokenizer, text_paths: Sequence[Path], tokens_path: Path, token_type: str | None = None,
+                 progress: Callable[[int, int], Any] | None = None, communicator: Any = None) -> int:
+    """Encodes text files to one token file, their ids one after another; returns the number of tokens. The ranks of
+    a communicator (Communicator) share the work and write the same bytes as one process. progress as of encode_file."""
+    def report(_user, done, total):
+        return None if progress is None else progress(done, total)
+
+    if isinstance(text_paths, (str, bytes, os.PathLike)):
+        raise TypeError(f"text_paths takes a list of paths, not the path {text_paths!r}")
+    paths, n, ranks = list(map(os.fsencode, text_paths)), c_uint64(), _communicator(communicator)
+    with _Callbacks() as callbacks:
+        options = _EncodeFilesOptions(token_type=_token_type(token_type), progress=callbacks.wrap(_Progress, report),
+                                      communicator=ranks and ranks._handle)
+        _lib.tlm_tokenizer_encode_files(byref(n), tokenizer._handle, (c_char_p * len(paths))(*paths), len(paths),
+                                        os.fsencode(tokens_path), byref(options))
     return n.value

@@ -312,7 +312,7 @@ class Model(_Handle):
         """New ids after those of the prompt; Generator.add says what `how` may hold. on_token(id) is
         called with each; True stops."""
         def call(_user, token_id):
-            return on_token is not None and on_token(token_id) is True
+            return None if on_token is None else on_token(token_id)
 
         array, ids, n = _ids_array(prompt), _IDS(), c_size_t()
         with _Callbacks() as callbacks:
@@ -328,7 +328,7 @@ class Model(_Handle):
         Generator.add says what `how` may hold; stop_strings are cut exactly. on_text(piece) is called with
         each piece of text, which is never a part of a stop string; True stops."""
         def call(_user, data, size):
-            return on_text is not None and on_text(ctypes.string_at(data, size).decode()) is True
+            return None if on_text is None else on_text(ctypes.string_at(data, size).decode())
 
         ids = tokenizer.encode(prompt) if isinstance(prompt, (str, bytes)) else prompt
         array, text, size, state = _ids_array(ids), c_void_p(), c_size_t(), c_int32()

@@ -13,6 +13,7 @@ from ._handle import _Callbacks, _Handle
 from ._native import _lib
 from ._structs import _unsigned
 from ._words import _number
+from .communicator import _communicator
 from .errors import CancelledError
 from .results import Evaluation, TrainStep, _record
 from .schedule import _schedule_options
@@ -31,10 +32,10 @@ class Trainer(_Handle):
     eval_tokens tokens; checkpoint_path: a file that each save replaces, every save_every steps and at
     the end, or checkpoint_dir: a directory of checkpoints, of which keep_last and the best are kept, 0:
     all; tokenizer: stored in the checkpoints; average_decay: of the moving average of the parameters,
-    which evaluations then use, 0: none; products: how linear
-    layers take their factors (set_products). on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step)
-    end the run by a true
-result; with save_on_cancel a checkpoint is saved then."""
+    which evaluations then use, 0: none; products: how linear layers take their factors (set_products).
+    on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by True; with
+    save_on_cancel a checkpoint is saved then. communicator: the ranks that take each step together
+    (Communicator); irreproducible: any number of them, which then add in another order."""
 
     _free = "tlm_trainer_free"
 
@@ -48,15 +49,15 @@ result; with save_on_cancel a checkpoint is saved then."""
                  on_evaluation: Callable[[Evaluation], Any] | None = None,
                  on_save: Callable[[str, int], Any] | None = None,
                  tokenizer: Tokenizer | None = None, average_decay: float = 0.0,
-                 products: str = "float32") -> None:
+                 products: str = "float32", communicator: Any = None, irreproducible: bool = False) -> None:
         def step(_user, struct):
-            return on_step is not None and on_step(_record(TrainStep, struct.contents))
+            return None if on_step is None else on_step(_record(TrainStep, struct.contents))
 
         def evaluation(_user, struct):
-            return on_evaluation is not None and on_evaluation(_record(Evaluation, struct.contents))
+            return None if on_evaluation is None else on_evaluation(_record(Evaluation, struct.contents))
 
         def save(_user, path, number):
-            return on_save is not None and on_save(os.fsdecode(path), number)
+            return None if on_save is None else on_save(os.fsdecode(path), number)
 
         self._callbacks, handle = _Callbacks(), c_void_p()
         options = _TrainerOptions(
@@ -69,11 +70,13 @@ result; with save_on_cancel a checkpoint is saved then."""
             products=_number("products", products),
             on_step=self._callbacks.wrap(_StepCallback, step),
             on_evaluation=self._callbacks.wrap(_EvaluationCallback, evaluation),
-            on_save=self._callbacks.wrap(_SaveCallback, save))
+            on_save=self._callbacks.wrap(_SaveCallback, save), irreproducible=irreproducible)
+        ranks = _communicator(communicator)
+        options.communicator = ranks and ranks._handle
         if schedule is not None:
             options.schedule = ctypes.pointer(_schedule_options(**schedule))
         # What the library borrows; callbacks are in the options.
-        self._borrowed = model, optimizer, loader, valid, tokenizer, options
+        self._borrowed = model, optimizer, loader, valid, tokenizer, options, ranks
         _lib.tlm_trainer_create(byref(handle), model._handle, optimizer._handle, loader._handle,
                                 byref(options))
         self._handle = handle

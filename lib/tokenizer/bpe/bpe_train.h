@@ -89,11 +89,6 @@ tlm_status_t tlmi_count_text(tlmi_pretoken_counts_t *out, const tlmi_mapping_t *
 /* Replaces the counts of each rank by the sums over all ranks. On failure they are unchanged. */
 tlm_status_t tlmi_pretoken_counts_add_ranks(tlmi_pretoken_counts_t *counts,
                                             tlm_communicator_t *communicator);
-/* Replaces a number by its sum over all ranks. */
-tlm_status_t tlmi_ranks_sum(uint64_t *sum, tlm_communicator_t *communicator, const char *function);
-/* Fails with TLM_ERR_INVALID_ARGUMENT on all ranks unless `value` is the same on all. */
-tlm_status_t tlmi_ranks_require_equal(tlm_communicator_t *communicator, const char *function,
-                                      const char *what, uint64_t value);
 
 /* The tokens of the distinct pretokens while merges are learned, with one cell per byte. A token
  * has its id in its first and its last cell, so its neighbors are found from both sides without

@@ -3,7 +3,7 @@
  * say what it does, and every handle gives its C pointer by get(), so that both can be mixed. Headers
  * only, over nothing but the standard library. docs/cpp.md shows it in use.
  *
- * Handles are move-only. A moved-from or default-made one is empty (false as a bool): it can be assigned
+ * Handles are move-only, except that a tensor can be copied: the copy is one more reference. A moved-from or default-made one is empty (false as a bool): it can be assigned
  * to and destroyed. Threads: as the C types. */
 #ifndef TINYLM_TINYLM_HPP
 #define TINYLM_TINYLM_HPP
@@ -11,6 +11,7 @@
 #include "tinylm.h"
 
 #include "cpp/base.hpp"
+#include "cpp/communicator.hpp"
 #include "cpp/data.hpp"
 #include "cpp/model.hpp"
 #include "cpp/tensor.hpp"

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <stdexcept>
@@ -13,6 +14,10 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+#if __cplusplus >= 202002L && __has_include(<span>)
+#include <ranges>
+#include <span>
+#endif
 
 #include "../runtime.h"
 #include "../version.h"
@@ -53,8 +58,8 @@ inline void check(tlm_status_t status)
 
 /* ---- Views and arrays -------------------------------------------------------------------- */
 
-/** A view of elements that someone else owns, like std::span of C++20. It views anything with data()
- *  and size(), an array, or a list, which lives as long as the call. */
+/** A view of elements that someone else owns, like std::span of C++20, to and from which it converts.
+ *  It views anything with data() and size(), an array, or a list, which lives as long as the call. */
 template <typename T> class span
 {
     template <typename C>
@@ -65,6 +70,10 @@ template <typename T> class span
         std::is_convertible_v<decltype(std::declval<C &>().size()), std::size_t>>;
 
   public:
+    using element_type = T;
+    using value_type = std::remove_cv_t<T>;
+    using iterator = T *;
+
     constexpr span() noexcept = default;
     constexpr span(T *data, std::size_t size) noexcept : data_(data), size_(size)
     {
@@ -106,6 +115,14 @@ template <typename T> class span
     {
         return data_[i];
     }
+    constexpr T &front() const noexcept
+    {
+        return data_[0];
+    }
+    constexpr T &back() const noexcept
+    {
+        return data_[size_ - 1];
+    }
     std::vector<std::remove_const_t<T>> to_vector() const
     {
         return std::vector<std::remove_const_t<T>>(begin(), end());
@@ -116,13 +133,31 @@ template <typename T> class span
     std::size_t size_ = 0;
 };
 
+namespace detail
+{
+
+/* What a container with data() and size() holds, const where it must not be written to. */
+template <typename C> using element = std::remove_pointer_t<decltype(std::declval<C &>().data())>;
+
+/* Views any container, such as a std::vector or a std::span. */
+template <typename C> span<element<C>> as_span(C &&container) noexcept
+{
+    return {container.data(), container.size()};
+}
+
+} // namespace detail
+
 using id_span = span<const std::uint32_t>;
 using shape_span = span<const std::int64_t>;
 
-/** An array that the library made, which it owns and frees with tlm_free. */
+/** An array that the library made, which it owns and frees with tlm_free. A range: for (auto id : ids). */
 template <typename T> class array
 {
   public:
+    using value_type = T;
+    using iterator = T *;
+    using const_iterator = const T *;
+
     array() noexcept = default;
     /** Takes ownership of the array. */
     array(T *data, std::size_t size) noexcept : data_(data), size_(size)
@@ -158,13 +193,33 @@ template <typename T> class array
     {
         return data();
     }
+    T *begin() noexcept
+    {
+        return data();
+    }
     const T *end() const noexcept
+    {
+        return data() + size_;
+    }
+    T *end() noexcept
     {
         return data() + size_;
     }
     const T &operator[](std::size_t i) const noexcept
     {
         return data_.get()[i];
+    }
+    T &operator[](std::size_t i) noexcept
+    {
+        return data_.get()[i];
+    }
+    const T &front() const noexcept
+    {
+        return data()[0];
+    }
+    const T &back() const noexcept
+    {
+        return data()[size_ - 1];
     }
     std::vector<T> to_vector() const
     {
@@ -246,23 +301,34 @@ T read(tlm_status_t (*function)(T *, Parameters...), Arguments... arguments)
     return value;
 }
 
+/* Whether what a callable returned ends the call; nothing does not. */
+template <typename F, typename... Arguments> bool ends(F &&function, Arguments &&...arguments)
+{
+    using result = std::invoke_result_t<F, Arguments...>;
+    static_assert(std::is_void_v<result> || std::is_convertible_v<result, bool>,
+                  "a callback returns nothing, bool, or a number");
+    if constexpr (std::is_void_v<result>) {
+        std::invoke(std::forward<F>(function), std::forward<Arguments>(arguments)...);
+        return false;
+    } else {
+        return static_cast<bool>(
+            std::invoke(std::forward<F>(function), std::forward<Arguments>(arguments)...));
+    }
+}
+
 /* Callables called from C: an exception ends the C call, and is thrown again after it. */
 class guarded
 {
   public:
-    /* True: continue. `run` returns bool, or nothing for true. */
-    template <typename F> bool call(F &&run) noexcept
+    /* For the library: 1 ends its call. */
+    template <typename F, typename... Arguments>
+    std::int32_t call(F &function, Arguments &&...arguments) noexcept
     {
         try {
-            if constexpr (std::is_void_v<decltype(run())>) {
-                run();
-                return true;
-            } else {
-                return static_cast<bool>(run());
-            }
+            return ends(function, std::forward<Arguments>(arguments)...) ? 1 : 0;
         } catch (...) {
             thrown_ = std::current_exception();
-            return false;
+            return 1;
         }
     }
     void check(tlm_status_t status)
@@ -277,6 +343,42 @@ class guarded
 };
 
 } // namespace detail
+
+/** A function that a long call of the library calls. It ends that call as in C and in Python: by true,
+ *  or any number other than 0. One that returns nothing never does. An empty one is not called.
+ *  @since 0.2 */
+template <typename... Arguments> class callback
+{
+    template <typename F>
+    using fits = std::enable_if_t<!std::is_same_v<std::decay_t<F>, callback> &&
+                                  std::is_invocable_v<std::decay_t<F> &, Arguments...>>;
+
+  public:
+    callback() noexcept = default;
+    callback(std::nullptr_t) noexcept
+    {
+    }
+    template <typename F, typename = fits<F>>
+    callback(F &&function)
+        : function_([kept = std::decay_t<F>(std::forward<F>(function))](
+                        Arguments... arguments) mutable -> bool {
+              return detail::ends(kept, std::forward<Arguments>(arguments)...);
+          })
+    {
+    }
+    explicit operator bool() const noexcept
+    {
+        return static_cast<bool>(function_);
+    }
+    /** Whether the call ends. */
+    bool operator()(Arguments... arguments) const
+    {
+        return function_(std::forward<Arguments>(arguments)...);
+    }
+
+  private:
+    std::function<bool(Arguments...)> function_;
+};
 
 /* ---- Run time ---------------------------------------------------------------------------- */
 
@@ -301,5 +403,12 @@ inline const char *version() noexcept
 }
 
 } // namespace tinylm
+
+#if __cplusplus >= 202002L && __has_include(<span>)
+/* So that std::span and the views of <ranges> take them. */
+template <typename T> inline constexpr bool std::ranges::enable_view<tinylm::span<T>> = true;
+template <typename T>
+inline constexpr bool std::ranges::enable_borrowed_range<tinylm::span<T>> = true;
+#endif
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef TINYLM_CPP_DATA_HPP
 #define TINYLM_CPP_DATA_HPP
 
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,7 +25,8 @@ struct chat_data_options : tlm_chat_data_options_t {
     }
 };
 
-/** Token ids, mapped or in memory. It never changes, so threads may share it. @since 0.2 */
+/** Token ids, mapped or in memory. It never changes, so threads may share it. A range, which is read
+ *  in pieces: for (std::uint32_t id : dataset). @since 0.2 */
 class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>
 {
   public:
@@ -77,8 +79,9 @@ class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>
         return dataset(detail::make(tlm_dataset_from_ids, from.data(), from.size()));
     }
     /** Ids in the caller's memory, which must outlive the data set. */
-    template <typename T> static dataset wrap(span<const T> from)
+    template <typename C> static dataset wrap(const C &from)
     {
+        using T = std::remove_const_t<detail::element<const C>>;
         static_assert(std::is_same_v<T, std::uint16_t> || std::is_same_v<T, std::uint32_t>,
                       "ids are uint16_t or uint32_t");
         return dataset(detail::make(tlm_dataset_wrap, static_cast<const void *>(from.data()),
@@ -91,6 +94,68 @@ class dataset : public detail::handle<tlm_dataset_t, tlm_dataset_free>
     void read(span<std::uint32_t> to, std::uint64_t offset) const
     {
         check(tlm_dataset_read(to.data(), to.size(), get(), offset));
+    }
+
+    /** Reads the ids in order; the data set must outlive it. */
+    class iterator
+    {
+      public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = std::uint32_t;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const std::uint32_t *;
+        using reference = const std::uint32_t &;
+
+        iterator() noexcept = default;
+        iterator(const tlm_dataset_t *from, std::uint64_t at) : from_(from), at_(at)
+        {
+        }
+        reference operator*() const
+        {
+            if (at_ < first_ || at_ - first_ >= piece_.size())
+                fill();
+            return piece_[static_cast<std::size_t>(at_ - first_)];
+        }
+        iterator &operator++() noexcept
+        {
+            ++at_;
+            return *this;
+        }
+        iterator operator++(int)
+        {
+            iterator before = *this;
+            ++at_;
+            return before;
+        }
+        bool operator==(const iterator &other) const noexcept
+        {
+            return at_ == other.at_;
+        }
+        bool operator!=(const iterator &other) const noexcept
+        {
+            return at_ != other.at_;
+        }
+
+      private:
+        void fill() const
+        {
+            std::uint64_t left = tlm_dataset_length(from_) - at_;
+            piece_.resize(left < 1024 ? static_cast<std::size_t>(left) : 1024);
+            check(tlm_dataset_read(piece_.data(), piece_.size(), from_, at_));
+            first_ = at_;
+        }
+        const tlm_dataset_t *from_ = nullptr;
+        std::uint64_t at_ = 0;
+        mutable std::uint64_t first_ = 0; /* of the piece that was read */
+        mutable std::vector<std::uint32_t> piece_;
+    };
+    iterator begin() const
+    {
+        return {get(), 0};
+    }
+    iterator end() const
+    {
+        return {get(), length()};
     }
     /** Batch `step` of a seeded run, into vectors that keep their memory from step to step. */
     void sample(token_batch &to, std::int64_t batch, std::int64_t context, std::uint64_t seed,
@@ -173,6 +238,40 @@ class token_writer : public detail::handle<tlm_token_writer_t, tlm_token_writer_
         check(tlm_token_writer_finish(get()));
     }
 };
+
+/** How text files become a token file. */
+struct encode_files_options {
+    std::int32_t token_type = TLM_TOKENS_AUTO;
+    tlm_communicator_t *communicator = nullptr;      /* whose ranks share the work */
+    callback<std::uint64_t, std::uint64_t> progress; /* done, total: bytes of the texts */
+};
+
+/** Encodes text files to one token file, on all ranks of a communicator; returns the number of ids. */
+inline std::uint64_t encode_files(const tokenizer &by, span<const std::string> text_paths,
+                                  const std::string &tokens_path,
+                                  const encode_files_options &options = {})
+{
+    struct context {
+        const callback<std::uint64_t, std::uint64_t> &progress;
+        detail::guarded guard;
+    } now{options.progress, {}};
+    tlm_encode_files_options_t c = TLM_ENCODE_FILES_OPTIONS_INIT;
+    c.token_type = options.token_type;
+    c.communicator = options.communicator;
+    c.user = &now;
+    if (options.progress)
+        c.progress = [](void *user, std::uint64_t done, std::uint64_t total) -> std::int32_t {
+            context *self = static_cast<context *>(user);
+            return self->guard.call(self->progress, done, total);
+        };
+    std::vector<const char *> paths;
+    for (const std::string &path : text_paths)
+        paths.push_back(path.c_str());
+    std::uint64_t n = 0;
+    now.guard.check(tlm_tokenizer_encode_files(&n, by.get(), paths.data(), paths.size(),
+                                               tokens_path.c_str(), &c));
+    return n;
+}
 
 /** Encodes a text file to a token file; returns the number of ids. */
 inline std::uint64_t encode_file(const tokenizer &by, const std::string &text_path,

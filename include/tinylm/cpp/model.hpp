@@ -243,9 +243,9 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
     /** The new tokens after a prompt. */
     ids generate(id_span prompt, const generate_options &options = {})
     {
-        return generate(prompt, options, [](std::uint32_t) { return true; });
+        return generate(prompt, options, [](std::uint32_t) {});
     }
-    /** on_token(id) sees each new token; if it returns false, the generation ends after it. */
+    /** on_token(id) sees each new token; if it returns true, the generation ends after it. */
     template <typename F> ids generate(id_span prompt, const generate_options &options, F on_token)
     {
         struct context {
@@ -254,7 +254,7 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
         } now{on_token, {}};
         auto call = [](void *user, std::uint32_t id) -> std::int32_t {
             context *self = static_cast<context *>(user);
-            return self->guard.call([&] { return self->on_token(id); }) ? 0 : 1;
+            return self->guard.call(self->on_token, id);
         };
         detail::c_generate_options c(options);
         std::uint32_t *made = nullptr;
@@ -268,9 +268,9 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
     /** The text after a prompt; options.tokenizer is needed. */
     generated_text generate_text(id_span prompt, const generate_options &options)
     {
-        return generate_text(prompt, options, [](std::string_view) { return true; });
+        return generate_text(prompt, options, [](std::string_view) {});
     }
-    /** on_text(std::string_view) sees each piece of text; if it returns false, the generation ends. */
+    /** on_text(std::string_view) sees each piece of text; if it returns true, the generation ends. */
     template <typename F>
     generated_text generate_text(id_span prompt, const generate_options &options, F on_text)
     {
@@ -280,9 +280,7 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
         } now{on_text, {}};
         auto call = [](void *user, const char *text, std::size_t size) -> std::int32_t {
             context *self = static_cast<context *>(user);
-            return self->guard.call([&] { return self->on_text(std::string_view(text, size)); })
-                       ? 0
-                       : 1;
+            return self->guard.call(self->on_text, std::string_view(text, size));
         };
         detail::c_generate_options c(options);
         generated_text result;
@@ -456,6 +454,12 @@ inline opened_model open_model(const std::string &path, bool for_inference = fal
 
 /* ---- Optimizers -------------------------------------------------------------------------- */
 
+/** Parameters that are updated with the same options. */
+struct parameter_group {
+    std::vector<tensor> tensors;
+    group_options options = {};
+};
+
 /** AdamW, Muon or SGD. @since 0.2 */
 class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
 {
@@ -477,6 +481,12 @@ class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
     {
         add_group(detail::pointers(tensors), options);
     }
+    /** Several at once: {{{a, b}, options}, {{c}, others}}. */
+    void add_groups(span<const parameter_group> groups)
+    {
+        for (const parameter_group &group : groups)
+            add_group(group.tensors, group.options);
+    }
     /** Muon for hidden matrices, AdamW with the options `rest` for what else a model has. */
     static optimizer muon(const muon_options &options = {},
                           const tlm_adamw_options_t *rest = nullptr)
@@ -488,10 +498,18 @@ class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
     {
         check(tlm_optimizer_add_adamw_group(get(), tensors.data(), tensors.size(), &options));
     }
+    void add_adamw_group(span<const tensor> tensors, const adamw_options &options = {})
+    {
+        add_adamw_group(detail::pointers(tensors), options);
+    }
     /** A group that is updated by Muon, whatever the optimizer's own kind. */
     void add_muon_group(span<tlm_tensor_t *const> tensors, const muon_options &options = {})
     {
         check(tlm_optimizer_add_muon_group(get(), tensors.data(), tensors.size(), &options));
+    }
+    void add_muon_group(span<const tensor> tensors, const muon_options &options = {})
+    {
+        add_muon_group(detail::pointers(tensors), options);
     }
     /** All parameters of a model, some without weight decay (TLM_NO_DECAY_...). */
     void add_model(const model &of, std::uint32_t no_decay = 0, const group_options &options = {})
@@ -564,6 +582,10 @@ class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
 inline double clip_grad_norm(span<tlm_tensor_t *const> tensors, double max_norm)
 {
     return detail::read(tlm_clip_grad_norm, tensors.data(), tensors.size(), max_norm);
+}
+inline double clip_grad_norm(span<const tensor> tensors, double max_norm)
+{
+    return clip_grad_norm(detail::pointers(tensors), max_norm);
 }
 
 inline double schedule_learning_rate(const schedule_options &options, std::uint64_t step)

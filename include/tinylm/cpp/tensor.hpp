@@ -35,18 +35,31 @@ template <typename T> constexpr std::int32_t dtype_of()
 
 } // namespace detail
 
-/** A reference to a tensor; share() makes another one. @since 0.2 */
+/** A reference to a tensor. A copy is one more reference to the same tensor; an empty one is to none.
+ *  @since 0.2 */
 class tensor : public detail::handle<tlm_tensor_t, tlm_tensor_free>
 {
   public:
     using handle::handle;
+    tensor() noexcept = default;
+    tensor(const tensor &other) noexcept : handle(tlm_tensor_retain(other.get()))
+    {
+    }
+    tensor(tensor &&other) noexcept = default;
+    tensor &operator=(const tensor &other) noexcept
+    {
+        return *this = tensor(other);
+    }
+    tensor &operator=(tensor &&other) noexcept = default;
+    ~tensor() = default;
 
     static tensor zeros(shape_span shape, std::int32_t dtype = TLM_FLOAT32)
     {
         return tensor(detail::make(tlm_tensor_create, dtype, shape.data(), ndim_of(shape)));
     }
-    /** A copy of the values, as many as the shape has. */
-    template <typename T> static tensor from(shape_span shape, span<T> values)
+    /** A copy of the values of a container, as many as the shape has. */
+    template <typename C, typename T = detail::element<const C>>
+    static tensor from(shape_span shape, const C &values)
     {
         std::size_t n = 1;
         for (std::int64_t size : shape)
@@ -57,10 +70,6 @@ class tensor : public detail::handle<tlm_tensor_t, tlm_tensor_free>
         return tensor(detail::make(tlm_tensor_from_data, detail::dtype_of<T>(),
                                    static_cast<const void *>(values.data()), shape.data(),
                                    ndim_of(shape)));
-    }
-    template <typename T> static tensor from(shape_span shape, const std::vector<T> &values)
-    {
-        return from(shape, span<const T>(values));
     }
     static tensor from(shape_span shape, std::initializer_list<float> values)
     {
@@ -79,11 +88,6 @@ class tensor : public detail::handle<tlm_tensor_t, tlm_tensor_free>
     {
         return tensor(tlm_tensor_retain(borrowed));
     }
-    tensor share() const noexcept
-    {
-        return share(get());
-    }
-
     std::int32_t dtype() const noexcept
     {
         return tlm_tensor_dtype(get());
@@ -116,7 +120,7 @@ class tensor : public detail::handle<tlm_tensor_t, tlm_tensor_free>
         check(tlm_tensor_copy_out(values.data(), values.size(), get()));
         return values;
     }
-    template <typename T> void copy_from(span<const T> values)
+    template <typename C, typename T = detail::element<const C>> void copy_from(const C &values)
     {
         if (dtype() != detail::dtype_of<T>())
             throw error(TLM_ERR_INVALID_ARGUMENT, "tensor::copy_from: another type of elements");
@@ -244,6 +248,14 @@ inline tensor scale(const tensor &a, float factor)
 inline tensor operator*(float factor, const tensor &a)
 {
     return scale(a, factor);
+}
+inline tensor operator*(const tensor &a, float factor)
+{
+    return scale(a, factor);
+}
+inline tensor operator-(const tensor &a)
+{
+    return scale(a, -1.0f);
 }
 inline tensor sum(const tensor &a, std::int32_t dim, bool keep_dim = false)
 {

@@ -2,14 +2,13 @@
 #ifndef TINYLM_CPP_TOKENIZER_HPP
 #define TINYLM_CPP_TOKENIZER_HPP
 
-#include <functional>
 #include <optional>
 
 #include "../bpe_trainer.h"
 #include "../chat.h"
 #include "../encode.h"
 #include "../tokenizer_files.h"
-#include "base.hpp"
+#include "communicator.hpp"
 
 namespace tinylm
 {
@@ -32,9 +31,9 @@ struct bpe_trainer_options {
     std::uint32_t max_token_length = 0;
     std::int32_t byte_order = TLM_BYTE_ORDER_VALUE;
     std::uint64_t max_distinct_pretokens = 0;
-    const tlm_tokenizer_t *base = nullptr; /* borrowed by the trainer */
-    /* phase, done, total; false cancels */
-    std::function<bool(std::int32_t, std::uint64_t, std::uint64_t)> progress;
+    const tlm_tokenizer_t *base = nullptr;                         /* borrowed by the trainer */
+    callback<std::int32_t, std::uint64_t, std::uint64_t> progress; /* phase, done, total */
+    tlm_communicator_t *communicator = nullptr; /* whose ranks share the texts; borrowed too */
 };
 
 struct encode_options {
@@ -500,6 +499,7 @@ class bpe_trainer
         options.byte_order = from.byte_order;
         options.max_distinct_pretokens = from.max_distinct_pretokens;
         options.base = from.base;
+        options.communicator = from.communicator;
         if (from.progress) {
             options.progress = on_progress;
             options.progress_user = state_.get();
@@ -551,14 +551,14 @@ class bpe_trainer
   private:
     using owner = detail::handle<tlm_bpe_trainer_t, tlm_bpe_trainer_free>;
     struct state { /* at an address that stays, for the callback */
-        std::function<bool(std::int32_t, std::uint64_t, std::uint64_t)> progress;
+        callback<std::int32_t, std::uint64_t, std::uint64_t> progress;
         detail::guarded guard;
     };
     static std::int32_t on_progress(void *user, std::int32_t phase, std::uint64_t done,
                                     std::uint64_t total)
     {
         state *self = static_cast<state *>(user);
-        return self->guard.call([&] { return self->progress(phase, done, total); }) ? 0 : 1;
+        return self->guard.call(self->progress, phase, done, total);
     }
     std::unique_ptr<state> state_;
     owner handle_;
@@ -568,9 +568,9 @@ class bpe_trainer
 class encoder
 {
   public:
-    /** on_ids(id_span) gets the ids, borrowed; if it returns false the encoding is cancelled. */
-    template <typename F>
-    encoder(const tokenizer &from, F on_ids) : state_(new state{wrap(std::move(on_ids)), {}})
+    /** on_ids(id_span) gets the ids, borrowed. */
+    encoder(const tokenizer &from, callback<id_span> on_ids)
+        : state_(new state{std::move(on_ids), {}})
     {
         handle_ = owner(detail::make(tlm_encoder_create, from.get(), on_chunk,
                                      static_cast<void *>(state_.get())));
@@ -591,21 +591,13 @@ class encoder
   private:
     using owner = detail::handle<tlm_encoder_t, tlm_encoder_free>;
     struct state {
-        std::function<bool(id_span)> on_ids;
+        callback<id_span> on_ids;
         detail::guarded guard;
     };
-    template <typename F> static std::function<bool(id_span)> wrap(F on_ids)
-    {
-        if constexpr (std::is_void_v<std::invoke_result_t<F &, id_span>>)
-            return
-                [on_ids = std::move(on_ids)](id_span from) mutable { return on_ids(from), true; };
-        else
-            return on_ids;
-    }
     static std::int32_t on_chunk(void *user, const std::uint32_t *from, std::size_t n)
     {
         state *self = static_cast<state *>(user);
-        return self->guard.call([&] { return self->on_ids(id_span(from, n)); }) ? 0 : 1;
+        return self->guard.call(self->on_ids, id_span(from, n));
     }
     std::unique_ptr<state> state_;
     owner handle_;

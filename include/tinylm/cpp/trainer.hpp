@@ -2,8 +2,6 @@
 #ifndef TINYLM_CPP_TRAINER_HPP
 #define TINYLM_CPP_TRAINER_HPP
 
-#include <functional>
-
 #include "data.hpp"
 
 namespace tinylm
@@ -44,10 +42,13 @@ struct trainer_options {
     double peak_flops = 0.0;
     bool activation_checkpointing = false;
     bool save_on_cancel = false;
-    /* Each may be empty; returning false ends the run. */
-    std::function<bool(const tlm_train_step_t &)> on_step;
-    std::function<bool(const tlm_evaluation_t &)> on_evaluation;
-    std::function<bool(const char *path, std::uint64_t step)> on_save;
+    std::string checkpoint_dir;                 /* instead of checkpoint_path; empty: none */
+    std::int32_t keep_last = 0;                 /* checkpoints in it; 0: all */
+    tlm_communicator_t *communicator = nullptr; /* whose ranks share each step; borrowed too */
+    bool irreproducible = false;
+    callback<const tlm_train_step_t &> on_step;
+    callback<const tlm_evaluation_t &> on_evaluation;
+    callback<const char *, std::uint64_t> on_save; /* path, step */
 };
 
 /** Training steps over a model, an optimizer and a loader, which must outlive it. @since 0.2 */
@@ -72,6 +73,10 @@ class trainer
         c.peak_flops = options.peak_flops;
         c.activation_checkpointing = options.activation_checkpointing;
         c.save_on_cancel = options.save_on_cancel;
+        c.checkpoint_dir = detail::or_null(options.checkpoint_dir);
+        c.keep_last = options.keep_last;
+        c.communicator = options.communicator;
+        c.irreproducible = options.irreproducible;
         c.on_step = state_->on_step ? step_called : nullptr;
         c.on_evaluation = state_->on_evaluation ? evaluation_called : nullptr;
         c.on_save = state_->on_save ? save_called : nullptr;
@@ -120,25 +125,25 @@ class trainer
   private:
     using owner = detail::handle<tlm_trainer_t, tlm_trainer_free>;
     struct state { /* at an address that stays, for the callbacks */
-        std::function<bool(const tlm_train_step_t &)> on_step;
-        std::function<bool(const tlm_evaluation_t &)> on_evaluation;
-        std::function<bool(const char *, std::uint64_t)> on_save;
+        callback<const tlm_train_step_t &> on_step;
+        callback<const tlm_evaluation_t &> on_evaluation;
+        callback<const char *, std::uint64_t> on_save;
         detail::guarded guard;
     };
     static std::int32_t step_called(void *user, const tlm_train_step_t *step)
     {
         state *self = static_cast<state *>(user);
-        return self->guard.call([&] { return self->on_step(*step); }) ? 0 : 1;
+        return self->guard.call(self->on_step, *step);
     }
     static std::int32_t evaluation_called(void *user, const tlm_evaluation_t *found)
     {
         state *self = static_cast<state *>(user);
-        return self->guard.call([&] { return self->on_evaluation(*found); }) ? 0 : 1;
+        return self->guard.call(self->on_evaluation, *found);
     }
     static std::int32_t save_called(void *user, const char *path, std::uint64_t step)
     {
         state *self = static_cast<state *>(user);
-        return self->guard.call([&] { return self->on_save(path, step); }) ? 0 : 1;
+        return self->guard.call(self->on_save, path, step);
     }
     std::unique_ptr<state> state_;
     owner handle_;

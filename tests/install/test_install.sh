@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs the build into a directory of its own and has programs use it from there as any user would:
 # in C with the shared and the static library, in C++, through dlopen, from Python and by CMake.
-# Usage: test_install.sh BUILD_DIRECTORY PREFIX MESON CC CXX PYTHON; CXX may be empty.
+# Usage: test_install.sh PROJECT_ROOT BUILD_DIRECTORY PREFIX MESON CC CXX PYTHON; CXX may be empty.
 set -eu
-build=$1 prefix=$2 meson=$3 cc=$4 cxx=$5 python=$6
+project=$1 build=$2 prefix=$3 meson=$4 cc=$5 cxx=$6 python=$7
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -46,6 +46,15 @@ run() {
     $cc -std=c99 $warnings -o shared "$here/consumer.c" $(pkg-config --cflags --libs tinylm) -lm
     readelf -d shared | grep -q 'NEEDED.*libtinylm\.so\.'
     run 'C, shared' ./shared
+
+    # The program and the commands of the README, from cc on; of those before it, ldconfig finds the library.
+    sed -n '/^```c$/,/^```$/{/^```/d;p}' "$project/README.md" >count.c
+    PATH=$PATH:/sbin:/usr/sbin ldconfig -n -v "$LD_LIBRARY_PATH" 2>&1 | grep "libtinylm\.so\.[0-9]* -> libtinylm\.so\.$version"
+    command=$(grep '^cc count\.c' "$project/README.md")
+    grep -q 'meson install -C build && sudo ldconfig$' "$project/README.md"
+    run 'the README' sh -ec "$cc${command#cc}" >printed
+    cat printed
+    grep -q '^loss 0\.0' printed
 
     # Both libraries are there, so the archive has to be asked for by its full name.
     $cc -std=c99 $warnings -o static "$here/consumer.c" \

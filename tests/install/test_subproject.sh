@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds a meson project that has the library as a subproject, and runs its program.
+# Builds a meson project that has the library as a subproject, with the options as they are, and runs its program.
+# Nothing but the library may be built for it.
 # Usage: test_subproject.sh PROJECT_ROOT MESON
 set -eu
 project=$1 meson=$2
@@ -21,3 +22,14 @@ cd "$work"
     exit 1
 }
 tail -n 12 log
+# shellcheck disable=SC2086
+$meson introspect build --targets >targets
+python3 - <<'EOF'
+import json
+names = sorted({target["name"] for target in json.load(open("targets")) if target["type"] != "run"})
+print("targets:", *names)
+allowed = {"consumer", "tinylm", "blis_kernels", "description of the ABI"}
+unwanted = [name for name in names if name not in allowed]
+assert not unwanted, f"a subproject builds {unwanted}"
+assert {"consumer", "tinylm"} <= set(names), "the library is missing"
+EOF

@@ -81,6 +81,57 @@ static size_t count_ids(tlm_tokenizer_t *tokenizer)
     return n;
 }
 
+static int32_t go_on(void *user, uint64_t done, uint64_t total)
+{
+    (void)user, (void)done, (void)total;
+    return 0;
+}
+
+/* What else keeps memory for later: caches of generation, threads of loaders, tables of normal forms, templates. */
+static void use_more(tlm_tokenizer_t *tokenizer, tlm_model_t *model)
+{
+    static const char text[] = "the cat sat on the mat, the dog sat on the log ";
+    const tlm_chat_message_t message = {"user", "hello", 5};
+    tlm_generate_options_t generation = TLM_GENERATE_OPTIONS_INIT;
+    tlm_encode_files_options_t encoding = TLM_ENCODE_FILES_OPTIONS_INIT;
+    tlm_loader_options_t batches = TLM_LOADER_OPTIONS_INIT;
+    tlm_chat_template_t *chat;
+    const uint32_t prompt[] = {1, 2, 3}, *inputs, *targets;
+    char path[] = "/tmp/tinylm-shutdown-XXXXXX", tokens[64], *made;
+    tlm_dataset_t *dataset;
+    tlm_loader_t *loader;
+    uint32_t *ids;
+    size_t n;
+
+    generation.max_tokens = 5;
+    MUST(tlm_model_generate(&ids, &n, model, prompt, 3, &generation, NULL, NULL));
+    tlm_free(ids);
+    FILE *file = fdopen(mkstemp(path), "w");
+    for (int i = 0; file != NULL && i < 3000; i++) /* of several pieces */
+        fputs(text, file);
+    EXPECT(file != NULL && fclose(file) == 0);
+    snprintf(tokens, sizeof(tokens), "%s.u16", path);
+    encoding.progress = go_on;
+    const char *const paths[] = {path, path};
+    MUST(tlm_tokenizer_encode_files(NULL, tokenizer, paths, 2, tokens, &encoding));
+    MUST(tlm_dataset_open(&dataset, tokens, TLM_TOKENS_AUTO, 0));
+    batches.batch_size = 2;
+    batches.context_length = 8;
+    batches.prefetch = 2;
+    MUST(tlm_loader_create(&loader, dataset, &batches));
+    MUST(tlm_loader_next(&inputs, &targets, loader));
+    tlm_loader_free(loader);
+    tlm_dataset_free(dataset);
+    remove(tokens);
+    remove(path);
+    MUST(tlm_chat_template_create(&chat, "chatml"));
+    MUST(tlm_chat_template_render(&made, &n, chat, &message, 1, NULL));
+    tlm_free(made);
+    tlm_chat_template_free(chat);
+    MUST(tlm_utf8_nfc(&made, &n, "e\xCC\x81", 3));
+    tlm_free(made);
+}
+
 int main(void)
 {
     MUST(tlm_shutdown()); /* before any use, and twice */
@@ -90,6 +141,7 @@ int main(void)
     tlm_model_t *model = create_model();
     float loss = train(model);
     size_t n = count_ids(tokenizer);
+    use_more(tokenizer, model);
 
     /* With handles alive, which go on as before. */
     for (int i = 0; i < 3; i++) {

@@ -50,7 +50,7 @@ static settings_t read_settings(int argc, char **argv)
         {"ffn", CLI_STRING, &s.ffn, "feed-forward layers: swiglu, silu, geglu, gelu, relu2", false},
         {"tied", CLI_FLAG, &s.tied, "the output projection is the embedding", false},
         {"batch", CLI_COUNT, &s.batch, "sequences per step", false},
-        {"optimizer", CLI_STRING, &s.optimizer, "adamw, sgd or muon", false},
+        {"optimizer", CLI_STRING, &s.optimizer, "adamw, sgd, muon, lion or adafactor", false},
         {"weights", CLI_STRING, &s.weights,
          "type of weights that stay as they are: float16, bfloat16, q8_0, q4_0, q4_1, q4_k, q6_k",
          false},
@@ -110,7 +110,7 @@ static tlm_model_options_t model_options(const settings_t *s)
 
 static tlm_cost_options_t cost_options(const settings_t *s)
 {
-    static const char *const optimizers[] = {"adamw", "sgd", "muon"};
+    static const char *const optimizers[] = {"adamw", "sgd", "muon", "lion", "adafactor"};
     static const char *const weights[] = {"float32", "float16", "bfloat16", "q8_0",
                                           "q4_0",    "q4_1",    "q4_k",     "q6_k"};
     static const int32_t types[] = {TLM_FLOAT32, TLM_FLOAT16, TLM_BFLOAT16, TLM_Q8_0,
@@ -118,7 +118,7 @@ static tlm_cost_options_t cost_options(const settings_t *s)
     static tlm_lora_options_t lora = TLM_LORA_OPTIONS_INIT; /* the result points to it */
     tlm_cost_options_t options = TLM_COST_OPTIONS_INIT;
 
-    options.optimizer = cli_choose("optimizer", s->optimizer, optimizers, 3);
+    options.optimizer = cli_choose("optimizer", s->optimizer, optimizers, 5);
     options.batch = (int64_t)s->batch;
     options.checkpointing = s->checkpointing;
     options.weights = types[cli_choose("weights", s->weights, weights, 8)];
@@ -396,6 +396,10 @@ static tlm_optimizer_t *create_optimizer(const settings_t *s)
         cli_check(tlm_optimizer_create_sgd(&optimizer, 1e-6));
     else if (strcmp(s->optimizer, "muon") == 0)
         cli_check(tlm_optimizer_create_muon(&optimizer, NULL, NULL));
+    else if (strcmp(s->optimizer, "lion") == 0)
+        cli_check(tlm_optimizer_create_lion(&optimizer, NULL));
+    else if (strcmp(s->optimizer, "adafactor") == 0)
+        cli_check(tlm_optimizer_create_adafactor(&optimizer, NULL));
     else
         cli_check(tlm_optimizer_create_adamw(&optimizer, NULL));
     return optimizer;

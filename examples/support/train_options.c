@@ -131,7 +131,7 @@ static const cli_option_t options[] = {
 
     {NULL, CLI_FLAG, NULL, "Optimizer", false},
     {"optimizer", CLI_STRING, &settings.optimizer,
-     "adamw, or muon for hidden matrices and adamw for the rest", false},
+     "adamw, muon (for hidden matrices, and adamw for the rest), lion, adafactor", false},
     {"schedule", CLI_STRING, &settings.schedule,
      "learning rate over time: constant, cosine, linear, wsd", false},
     {"rate", CLI_REAL, &settings.max_rate, "learning rate after the warm-up", false},
@@ -211,7 +211,7 @@ static const char *const ffns[] = {"swiglu", "silu", "geglu", "gelu", "relu2"}; 
 static const char *const orders[] = {"random", "shuffled", "sequential"};       /* TLM_ORDER_ */
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd"}; /* TLM_SCHEDULE_ */
 static const char *const output_inits[] = {"linear", "zero", "depth"}; /* TLM_OUTPUT_INIT_ */
-static const char *const optimizers[] = {"adamw", "muon"};
+static const char *const optimizers[] = {"adamw", "muon", "lion", "adafactor"};
 static const char *const no_decays[] = {"none", "norms", "embeddings", "both"}; /* TLM_NO_DECAY_ */
 static const char *const variants[] = {"cs336_2025", "cs336_2026", "pytorch"};  /* TLM_ADAMW_ */
 
@@ -250,7 +250,7 @@ void train_check_options(void)
     (void)train_schedule_options();
     (void)train_order();
     (void)train_products();
-    cli_choose("optimizer", settings.optimizer, optimizers, 2);
+    cli_choose("optimizer", settings.optimizer, optimizers, 4);
     cli_choose("no-decay", settings.no_decay, no_decays, 4);
     cli_choose("adamw", settings.adamw, variants, 3);
 }
@@ -486,23 +486,47 @@ static void read_group(group_rules_t *all, const char *text)
     all->n++;
 }
 
-tlm_optimizer_t *train_create_optimizer(const tlm_model_t *model)
+/* The optimizer without parameters. Options that are not for its kind are not read. */
+static tlm_optimizer_t *create_optimizer(void)
 {
-    uint32_t no_decay = (uint32_t)cli_choose("no-decay", settings.no_decay, no_decays, 4);
-    tlm_adamw_options_t adamw = adamw_options();
+    tlm_adafactor_options_t adafactor = TLM_ADAFACTOR_OPTIONS_INIT;
+    tlm_lion_options_t lion = TLM_LION_OPTIONS_INIT;
     tlm_muon_options_t muon = TLM_MUON_OPTIONS_INIT;
+    tlm_adamw_options_t adamw = adamw_options();
     tlm_optimizer_t *optimizer;
 
-    if (cli_choose("optimizer", settings.optimizer, optimizers, 2) == 0) {
-        cli_check(tlm_optimizer_create_adamw(&optimizer, &adamw));
-    } else {
+    switch (cli_choose("optimizer", settings.optimizer, optimizers, 4)) {
+    case 1:
         muon.learning_rate = settings.max_rate;
         muon.weight_decay = settings.weight_decay;
         muon.momentum = settings.momentum;
         if (settings.adamw_rate != 0.0)
             adamw.learning_rate = settings.adamw_rate;
         cli_check(tlm_optimizer_create_muon(&optimizer, &muon, &adamw));
+        break;
+    case 2:
+        lion.learning_rate = settings.max_rate;
+        lion.weight_decay = settings.weight_decay;
+        lion.beta1 = settings.beta1;
+        lion.beta2 = settings.beta2;
+        cli_check(tlm_optimizer_create_lion(&optimizer, &lion));
+        break;
+    case 3:
+        adafactor.learning_rate = settings.max_rate;
+        adafactor.weight_decay = settings.weight_decay;
+        cli_check(tlm_optimizer_create_adafactor(&optimizer, &adafactor));
+        break;
+    default:
+        cli_check(tlm_optimizer_create_adamw(&optimizer, &adamw));
     }
+    return optimizer;
+}
+
+tlm_optimizer_t *train_create_optimizer(const tlm_model_t *model)
+{
+    uint32_t no_decay = (uint32_t)cli_choose("no-decay", settings.no_decay, no_decays, 4);
+    tlm_optimizer_t *optimizer = create_optimizer();
+
     static group_rules_t groups;
     for (size_t i = 0; i < settings.groups.n; i++)
         read_group(&groups, settings.groups.texts[i]);

@@ -27,6 +27,8 @@
     }
 
 const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
+    [TLMI_ADAFACTOR_OPTIONS] =
+        STRUCT(tlm_adafactor_options_t, TLM_ADAFACTOR_OPTIONS_INIT, NOTHING_LIMITED),
     [TLMI_ADAMW_OPTIONS] = STRUCT(tlm_adamw_options_t, TLM_ADAMW_OPTIONS_INIT,
                                   RESERVED(tlm_adamw_options_t, reserved)),
     [TLMI_BPE_TRAINER_OPTIONS] = STRUCT(tlm_bpe_trainer_options_t, TLM_BPE_TRAINER_OPTIONS_INIT,
@@ -79,6 +81,7 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
     [TLMI_GROUP_RULE] =
         STRUCT(tlm_group_rule_t, TLM_GROUP_RULE_INIT, BOOLEAN(tlm_group_rule_t, has_learning_rate),
                BOOLEAN(tlm_group_rule_t, has_weight_decay), RESERVED(tlm_group_rule_t, reserved)),
+    [TLMI_LION_OPTIONS] = STRUCT(tlm_lion_options_t, TLM_LION_OPTIONS_INIT, NOTHING_LIMITED),
     [TLMI_LOADER_OPTIONS] = STRUCT(tlm_loader_options_t, TLM_LOADER_OPTIONS_INIT,
                                    BOOLEAN(tlm_loader_options_t, has_document_end),
                                    RESERVED(tlm_loader_options_t, reserved)),

@@ -9,6 +9,7 @@
 
 /* All such structs; options.c has a row for each. */
 typedef enum tlmi_struct {
+    TLMI_ADAFACTOR_OPTIONS,
     TLMI_ADAMW_OPTIONS,
     TLMI_BPE_TRAINER_OPTIONS,
     TLMI_CHAT_DATA,
@@ -26,6 +27,7 @@ typedef enum tlmi_struct {
     TLMI_GENERATE_OPTIONS,
     TLMI_GROUP_OPTIONS,
     TLMI_GROUP_RULE,
+    TLMI_LION_OPTIONS,
     TLMI_LOADER_OPTIONS,
     TLMI_LORA_OPTIONS,
     TLMI_MODEL_FILE_OPTIONS,

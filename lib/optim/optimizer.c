@@ -8,10 +8,7 @@
 #include "optim/optimizer_core.h"
 
 const tlmi_optimizer_kind_t *const tlmi_optimizer_kinds[] = {
-    &tlmi_adamw_kind,
-    &tlmi_sgd_kind,
-    &tlmi_muon_kind,
-    NULL,
+    &tlmi_adamw_kind, &tlmi_sgd_kind, &tlmi_muon_kind, &tlmi_lion_kind, &tlmi_adafactor_kind, NULL,
 };
 
 /* ---- The handle ------------------------------------------------------------------------- */

@@ -128,7 +128,8 @@ struct tlmi_optimizer_kind {
     void (*apply)(const tlmi_update_t *update);
 };
 
-extern const tlmi_optimizer_kind_t tlmi_adamw_kind, tlmi_sgd_kind, tlmi_muon_kind;
+extern const tlmi_optimizer_kind_t tlmi_adamw_kind, tlmi_sgd_kind, tlmi_muon_kind, tlmi_lion_kind,
+    tlmi_adafactor_kind;
 
 /* All kinds, in the order of TLM_COST_ADAMW and the numbers that follow it; NULL at the end. */
 extern const tlmi_optimizer_kind_t *const tlmi_optimizer_kinds[];

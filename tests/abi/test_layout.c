@@ -304,6 +304,22 @@ FIELD(tlm_loader_options_t, has_document_end, 40, 1);
 FIELD(tlm_loader_options_t, reserved, 41, 3);
 FIELD(tlm_loader_options_t, prefetch, 44, 4);
 
+SIZE(tlm_lion_options_t, 40);
+FIELD(tlm_lion_options_t, size, 0, 8);
+FIELD(tlm_lion_options_t, learning_rate, 8, 8);
+FIELD(tlm_lion_options_t, beta1, 16, 8);
+FIELD(tlm_lion_options_t, beta2, 24, 8);
+FIELD(tlm_lion_options_t, weight_decay, 32, 8);
+
+SIZE(tlm_adafactor_options_t, 56);
+FIELD(tlm_adafactor_options_t, size, 0, 8);
+FIELD(tlm_adafactor_options_t, learning_rate, 8, 8);
+FIELD(tlm_adafactor_options_t, power, 16, 8);
+FIELD(tlm_adafactor_options_t, eps, 24, 8);
+FIELD(tlm_adafactor_options_t, min_rms, 32, 8);
+FIELD(tlm_adafactor_options_t, threshold, 40, 8);
+FIELD(tlm_adafactor_options_t, weight_decay, 48, 8);
+
 SIZE(tlm_adamw_options_t, 56);
 FIELD(tlm_adamw_options_t, size, 0, 8);
 FIELD(tlm_adamw_options_t, learning_rate, 8, 8);
@@ -517,6 +533,8 @@ VALUE(TLM_MAX_PARTS, 8);
 VALUE(TLM_COST_ADAMW, 0);
 VALUE(TLM_COST_SGD, 1);
 VALUE(TLM_COST_MUON, 2);
+VALUE(TLM_COST_LION, 3);
+VALUE(TLM_COST_ADAFACTOR, 4);
 VALUE(TLM_MUON_SCALE_MOONLIGHT, 0);
 VALUE(TLM_MUON_SCALE_JORDAN, 1);
 VALUE(TLM_COUNT_EXECUTED, 0);

@@ -358,6 +358,18 @@ class Runs(unittest.TestCase):
         done = train({**self.options, "save-average": "x"})
         self.assertIn("--save-average needs --ema", done.stderr)
 
+    def test_each_optimizer_goes_on(self):
+        for optimizer in ("lion", "adafactor"):
+            whole, directory = self.work / optimizer, self.work / (optimizer + "-again")
+            options = {**self.options, "optimizer": optimizer, "rate": 1e-3}
+            for run in ({"output-dir": whole}, {"output-dir": directory, "stop": 17},
+                        {"output-dir": directory, "resume": directory}):
+                done = train({**options, **run})
+                self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(read_log(whole), read_log(directory))
+            last = "checkpoints/step-00000040.safetensors"
+            self.assertEqual((whole / last).read_bytes(), (directory / last).read_bytes())
+
     def test_flags_are_turned_off(self):
         directory = self.work / "flags"
         command = [PROGRAMS / "train_lm"] + words({**self.options, "recipe": "fast", "output-dir": directory,

@@ -168,6 +168,10 @@ static tlm_status_t grouped_training(void)
     TRY(tlm_model_create(&trained, &tiny));
     TRY(tlm_optimizer_create_muon(&stepper, NULL, NULL));
     TRY(tlm_optimizer_add_model_with(stepper, trained, 0, NULL, rules, 1));
+    tlm_optimizer_free(stepper);
+    stepper = NULL;
+    TRY(tlm_optimizer_create_adafactor(&stepper, NULL));
+    TRY(tlm_optimizer_add_model_with(stepper, trained, 0, NULL, rules, 1));
     TRY(tlm_optimizer_set_average(stepper, 0.5));
     TRY(step_once(trained, stepper));
     TRY(tlm_optimizer_take_average(stepper));

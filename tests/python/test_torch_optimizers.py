@@ -1,5 +1,5 @@
-"""AdamW beside torch.optim.AdamW, over runs whose steps, decay and epsilon tell the variants apart, and Muon
-beside torch.optim.Muon. Skipped without torch."""
+"""AdamW beside torch.optim.AdamW, over runs whose steps, decay and epsilon tell the variants apart, Muon and Adafactor
+beside torch.optim's, and Lion beside its paper's formula. Skipped without torch."""
 
 import unittest
 
@@ -102,6 +102,60 @@ class MuonTest(unittest.TestCase):
                     exact = self.theirs(shape, *setting)
                     error = (self.ours(shape, *setting) - exact).abs().max() / exact.abs().max()
                     self.assertLess(error, 2e-6)
+
+
+def run(optimizer, p, shape, steps=15):
+    """Our parameter after some steps."""
+    for step in range(steps):
+        optimizer.zero_grad()
+        (p * tinylm.Tensor(gradients(shape, step).tolist())).sum().backward()
+        optimizer.step()
+    return torch.tensor(p.tolist(), dtype=torch.float64)
+
+
+def parameter(shape):
+    p = tinylm.Tensor(gradients(shape, 99).tolist())
+    p.requires_grad = True
+    return p
+
+
+@unittest.skipUnless(hasattr(torch.optim, "Adafactor"), "this torch has no Adafactor")
+class AdafactorTest(unittest.TestCase):
+    SETTINGS = [  # learning rate, power, (eps, min_rms), threshold, weight decay
+        (0.01, 0.8, (1.1920928955078125e-07, 1e-3), 1.0, 0.0), (0.5, 0.8, (1e-4, 1e-3), 1.0, 0.1),
+        (0.05, 0.5, (1e-3, 5.0), 1.5, 0.5)]
+
+    def test_updates_are_theirs(self):
+        for shape in [*SHAPES, (50,), (5000,), (3, 20, 7)]:
+            for rate, power, eps, threshold, decay in self.SETTINGS:
+                with self.subTest((shape, rate)):
+                    q = torch.nn.Parameter(gradients(shape, 99).double())
+                    theirs = torch.optim.Adafactor([q], lr=rate, beta2_decay=-power, eps=eps, d=threshold,
+                                                   weight_decay=decay)
+                    for step in range(15):
+                        q.grad = gradients(shape, step).double()
+                        theirs.step()
+                    p = parameter(shape)
+                    ours = tinylm.Adafactor([p], learning_rate=rate, power=power, eps=eps[0], min_rms=eps[1],
+                                            threshold=threshold, weight_decay=decay)
+                    error = (run(ours, p, shape) - q.detach()).abs().max() / q.detach().abs().max()
+                    self.assertLess(error, 1e-5)
+
+
+class LionTest(unittest.TestCase):
+    def test_updates_are_the_papers(self):
+        for shape in [(37, 5), (301,)]:
+            for rate, beta1, beta2, decay in [(1e-2, 0.9, 0.99, 0.1), (0.1, 0.5, 0.0, 0.0)]:
+                with self.subTest((shape, rate)):
+                    q, m = gradients(shape, 99).double(), torch.zeros(shape, dtype=torch.float64)
+                    for step in range(15):
+                        g = gradients(shape, step).double()
+                        q = q - rate * ((beta1 * m + (1 - beta1) * g).sign() + decay * q)
+                        m = beta2 * m + (1 - beta2) * g
+                    p = parameter(shape)
+                    ours = tinylm.Lion([p], learning_rate=rate, beta1=beta1, beta2=beta2, weight_decay=decay)
+                    error = (run(ours, p, shape) - q).abs().max() / q.abs().max()
+                    self.assertLess(error, 1e-5)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@
 
 enum { VOCAB = 1200, CONTEXT = 5, IDS = 900, MOST_RANKS = 8, MOST_STEPS = 6 };
 
-typedef enum kind { ADAMW, SGD, MUON, MIXED } kind_t;
+typedef enum kind { ADAMW, SGD, MUON, MIXED, LION, ADAFACTOR } kind_t;
 
 /* What the ranks of a run have in common. */
 typedef struct plan {
@@ -167,7 +167,11 @@ static inline tlm_optimizer_t *make_optimizer(tlm_model_t *model, kind_t kind)
     tlm_tensor_t *const *tensors;
     size_t n;
 
-    if (kind == MUON)
+    if (kind == LION)
+        ASSERT_OK(tlm_optimizer_create_lion(&optimizer, NULL));
+    else if (kind == ADAFACTOR)
+        ASSERT_OK(tlm_optimizer_create_adafactor(&optimizer, NULL));
+    else if (kind == MUON)
         ASSERT_OK(tlm_optimizer_create_muon(&optimizer, NULL, NULL));
     else if (kind == ADAMW)
         ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, NULL));

@@ -9,9 +9,10 @@ START_TEST(any_number_of_ranks_gives_the_same_bits)
         kind_t kind;
         uint64_t accumulation;
         int32_t ranks[4];
-    } cases[] = {{ADAMW, 8, {1, 2, 4, 8}}, {ADAMW, 4, {1, 2, 4, 4}}, {ADAMW, 6, {1, 2, 2, 1}},
-                 {SGD, 12, {1, 2, 4, 4}},  {MUON, 8, {1, 2, 4, 8}},  {MIXED, 8, {1, 2, 4, 8}},
-                 {ADAMW, 1, {1, 1, 1, 1}}, {ADAMW, 7, {1, 1, 1, 1}}};
+    } cases[] = {{ADAMW, 8, {1, 2, 4, 8}},    {ADAMW, 4, {1, 2, 4, 4}}, {ADAMW, 6, {1, 2, 2, 1}},
+                 {SGD, 12, {1, 2, 4, 4}},     {MUON, 8, {1, 2, 4, 8}},  {MIXED, 8, {1, 2, 4, 8}},
+                 {ADAMW, 1, {1, 1, 1, 1}},    {ADAMW, 7, {1, 1, 1, 1}}, {LION, 8, {1, 2, 4, 8}},
+                 {ADAFACTOR, 4, {1, 2, 4, 4}}};
     result_t alone[MOST_RANKS], shared[MOST_RANKS];
     plan_t plan = usual(0, cases[_i].kind, cases[_i].accumulation);
 
@@ -122,7 +123,7 @@ static void assert_same_files(const char *a, const char *b)
 START_TEST(a_run_goes_on_with_another_number_of_ranks)
 {
     static const int32_t ranks[][2] = {{0, 2}, {2, 4}, {4, 0}, {4, 1}, {2, 8}, {8, 2}};
-    const kind_t kinds[] = {ADAMW, MIXED, MUON}, kind = kinds[_i % 3];
+    const kind_t kinds[] = {ADAMW, MIXED, MUON, LION, ADAFACTOR}, kind = kinds[_i % 5];
     const char *whole = test_path("whole"), *first = test_path("first");
     const char *second = test_path("second");
     result_t results[MOST_RANKS];
@@ -299,7 +300,7 @@ int main(void)
     TCase *tests = tcase_create("ranks");
 
     tcase_set_timeout(tests, 600);
-    tcase_add_loop_test(tests, any_number_of_ranks_gives_the_same_bits, 0, 8);
+    tcase_add_loop_test(tests, any_number_of_ranks_gives_the_same_bits, 0, 10);
     tcase_add_loop_test(tests, fine_tuning_gives_the_same_bits, 0, 2);
     tcase_add_loop_test(tests, targets_that_do_not_count_give_the_same_bits, 0, 4);
     tcase_add_loop_test(tests, the_states_are_divided, 0, 6);

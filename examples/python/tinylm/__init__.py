@@ -34,7 +34,7 @@ from .library import (version, abi_version, set_num_threads, num_threads, cpu_le
                       cpu_features, gemm_kernel_name, set_products, products,
                       shutdown, random_bits)
 from .models import Model
-from .optim import Optimizer, AdamW, Muon, SGD, clip_grad_norm, clip_norm, adamw_update
+from .optim import Optimizer, Adafactor, AdamW, Lion, Muon, SGD, clip_grad_norm, clip_norm, adamw_update
 from .results import TrainStep, Evaluation
 from .schedule import cosine_schedule, schedule_learning_rate
 from .tensors import Tensor, is_grad_enabled, no_grad
@@ -50,7 +50,7 @@ __all__ = [
     "CHAT_TEMPLATES", "ChatTemplate", "Tensor", "no_grad", "is_grad_enabled", "nn", "zeros", "ones", "full", "zeros_like", "ones_like", "arange", "eye", "tril", "rand",
     "randn", "randint", "manual_seed", "maximum", "minimum", "stack", "where", "concat", "linear", "embedding", "rms_norm",
     "silu_mul", "swiglu", "rope", "softmax", "attention", "multi_head_attention", "cross_entropy",
-    "init_truncated_normal", "layer_norm", "dropout", "init_uniform", "custom_op", "Optimizer", "AdamW", "Muon", "SGD", "clip_grad_norm", "clip_norm",
+    "init_truncated_normal", "layer_norm", "dropout", "init_uniform", "custom_op", "Optimizer", "Adafactor", "AdamW", "Lion", "Muon", "SGD", "clip_grad_norm", "clip_norm",
     "adamw_update", "cosine_schedule", "schedule_learning_rate", "Dataset", "Loader", "TokenWriter",
     "encode_file", "encode_files", "Communicator", "checkpoint_metadata", "latest_checkpoint", "best_checkpoint", "checkpoint_tokenizer", "Model",
     "model_cost", "GeneratedText", "Generator", "TrainStep", "Evaluation", "Trainer"]

@@ -26,7 +26,7 @@ _WORDS = {
     "schedule": ["constant", "cosine", "linear", "wsd"], "cpu_level": ["scalar", "avx2", "avx512", "neon"],
     "state": ["running", "length", "end", "stop", "stopped", "failed", "context", "callback"],
     "past_context": ["default", "slide", "stop", "recompute"],
-    "phase": ["counting", "learning"], "cost_optimizer": ["adamw", "sgd", "muon"],
+    "phase": ["counting", "learning"], "cost_optimizer": ["adamw", "sgd", "muon", "lion", "adafactor"],
     "muon_scale": ["moonlight", "jordan"],
     "comparison": ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"],
     "adamw_variant": ["cs336_2025", "cs336_2026", "pytorch"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctypes import byref, pointer, c_char_p, c_double, c_size_t, c_void_p
 from typing import Any, Iterable, Mapping, Sequence, TYPE_CHECKING
 
-from ._abi import _AdamWOptions, _FLOATS, _GroupOptions, _GroupRule, _MuonOptions
+from ._abi import _AdafactorOptions, _AdamWOptions, _FLOATS, _GroupOptions, _GroupRule, _LionOptions, _MuonOptions
 from ._convert import _utf8
 from ._handle import _Handle
 from ._native import _lib
@@ -92,6 +92,20 @@ class Optimizer(_Handle):
         _lib.tlm_optimizer_add_muon_group(self._handle, _handles(tensors), len(tensors),
                                           byref(_muon_options(**options)))
 
+    def add_lion_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
+        """A group that Lion updates, whatever the optimizer is itself. Options are those of Lion:
+        learning_rate, beta1, beta2, weight_decay."""
+        tensors = list(parameters)
+        _lib.tlm_optimizer_add_lion_group(self._handle, _handles(tensors), len(tensors),
+                                          byref(_LionOptions(**options)))
+
+    def add_adafactor_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
+        """A group that Adafactor updates, whatever the optimizer is itself. Options are those of Adafactor:
+        learning_rate, power, eps, min_rms, threshold, weight_decay."""
+        tensors = list(parameters)
+        _lib.tlm_optimizer_add_adafactor_group(self._handle, _handles(tensors), len(tensors),
+                                               byref(_AdafactorOptions(**options)))
+
     def add_model(self, model: Model, no_decay: Iterable[str] = (), learning_rate: float | None = None,
                   weight_decay: float | None = None, rate_factor: float | None = None,
                   rules: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -127,7 +141,7 @@ class Optimizer(_Handle):
 
     @property
     def kind(self) -> str:
-        """ "adamw", "muon" or "sgd"."""
+        """ "adamw", "muon", "lion", "adafactor" or "sgd"."""
         return _lib.tlm_optimizer_kind(self._handle).decode()
 
     @property
@@ -240,6 +254,35 @@ class Muon(Optimizer):
         handle = c_void_p()
         _lib.tlm_optimizer_create_muon(byref(handle), byref(options),
                                        None if rest is None else byref(_adamw_options(**rest)))
+        self._handle = handle
+        self._add(parameters, no_decay)
+
+
+class Lion(Optimizer):
+    """Lion over a list of parameters or over a model: a step by the sign of a moving average."""
+
+    def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float | None = None,
+                 beta1: float | None = None, beta2: float | None = None, weight_decay: float | None = None,
+                 no_decay: Iterable[str] = ()) -> None:
+        options = _LionOptions(learning_rate=learning_rate, beta1=beta1, beta2=beta2, weight_decay=weight_decay)
+        handle = c_void_p()
+        _lib.tlm_optimizer_create_lion(byref(handle), byref(options))
+        self._handle = handle
+        self._add(parameters, no_decay)
+
+
+class Adafactor(Optimizer):
+    """Adafactor over a list of parameters or over a model, as torch.optim.Adafactor: power is its
+    -beta2_decay, eps and min_rms are its eps, threshold is its d."""
+
+    def __init__(self, parameters: Model | Iterable[Tensor], learning_rate: float | None = None,
+                 power: float | None = None, eps: float | None = None, min_rms: float | None = None,
+                 threshold: float | None = None, weight_decay: float | None = None,
+                 no_decay: Iterable[str] = ()) -> None:
+        options = _AdafactorOptions(learning_rate=learning_rate, power=power, eps=eps, min_rms=min_rms,
+                                    threshold=threshold, weight_decay=weight_decay)
+        handle = c_void_p()
+        _lib.tlm_optimizer_create_adafactor(byref(handle), byref(options))
         self._handle = handle
         self._add(parameters, no_decay)
 

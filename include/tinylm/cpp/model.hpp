@@ -28,6 +28,8 @@ TINYLM_DETAIL_OPTIONS(model_options, tlm_model_options_t, TLM_MODEL_OPTIONS_INIT
 TINYLM_DETAIL_OPTIONS(lora_options, tlm_lora_options_t, TLM_LORA_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(adamw_options, tlm_adamw_options_t, TLM_ADAMW_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(muon_options, tlm_muon_options_t, TLM_MUON_OPTIONS_INIT)
+TINYLM_DETAIL_OPTIONS(lion_options, tlm_lion_options_t, TLM_LION_OPTIONS_INIT)
+TINYLM_DETAIL_OPTIONS(adafactor_options, tlm_adafactor_options_t, TLM_ADAFACTOR_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(group_options, tlm_group_options_t, TLM_GROUP_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(schedule_options, tlm_schedule_options_t, TLM_SCHEDULE_OPTIONS_INIT)
 TINYLM_DETAIL_OPTIONS(cost_options, tlm_cost_options_t, TLM_COST_OPTIONS_INIT)
@@ -492,6 +494,23 @@ class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
                           const tlm_adamw_options_t *rest = nullptr)
     {
         return optimizer(detail::make(tlm_optimizer_create_muon, &options, rest));
+    }
+    static optimizer lion(const lion_options &options = {})
+    {
+        return optimizer(detail::make(tlm_optimizer_create_lion, &options));
+    }
+    static optimizer adafactor(const adafactor_options &options = {})
+    {
+        return optimizer(detail::make(tlm_optimizer_create_adafactor, &options));
+    }
+    void add_lion_group(span<tlm_tensor_t *const> tensors, const lion_options &options = {})
+    {
+        check(tlm_optimizer_add_lion_group(get(), tensors.data(), tensors.size(), &options));
+    }
+    void add_adafactor_group(span<tlm_tensor_t *const> tensors,
+                             const adafactor_options &options = {})
+    {
+        check(tlm_optimizer_add_adafactor_group(get(), tensors.data(), tensors.size(), &options));
     }
     /** A group that is updated by AdamW, whatever the optimizer's own kind. */
     void add_adamw_group(span<tlm_tensor_t *const> tensors, const adamw_options &options = {})

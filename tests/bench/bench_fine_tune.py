@@ -31,7 +31,7 @@ def our_steps(options):
     import tinylm
 
     tinylm.set_num_threads(options.threads)
-    model, _ = tinylm.Model.open(options.model, for_inference=True, tokenizer=False)
+    model = tinylm.Model.open(options.model, for_inference=True, tokenizer=False)
     model.add_lora(rank=options.rank, alpha=2.0 * options.rank, targets="all-linear")
     optimizer = tinylm.AdamW(model, learning_rate=1e-4)
     ids = ids_of(options, model.options["vocab_size"])

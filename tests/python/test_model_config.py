@@ -142,7 +142,7 @@ class ConfigTest(unittest.TestCase):
             return json.load(file)
 
     def ours(self):
-        model, _ = tinylm.Model.open(self.folder, tokenizer=False)
+        model = tinylm.Model.open(self.folder, tokenizer=False)
         if model.options["context_length"] < IDS.shape[1]:
             return None
         return torch.from_dlpack(model.forward(IDS.tolist())).detach()

@@ -636,7 +636,7 @@ class CustomOpTest(unittest.TestCase):
         with self.assertRaisesRegex(tinylm.Error, r"square: gradient \(\) for input 0 of shape \(2\)"):
             self.square(x, lambda dy: [dy.sum()]).sum().backward()
         with self.assertRaisesRegex(tinylm.Error, "result has type int32"):
-            tinylm.custom_op(tinylm.Tensor([1], tinylm.INT32), [x], None)
+            tinylm.custom_op(tinylm.Tensor([1], tinylm.INT32), [x], lambda gradient: [None])
         self.assertIsNone(x.grad)
         self.assertEqual(custom._backwards, {})
 
@@ -1032,7 +1032,7 @@ class OptimizerTest(unittest.TestCase):
             for at in (path, os.path.join(folder, "run")):
                 with_it = tinylm.Model.open(at)[1]
                 self.assertEqual(with_it.encode("the mat<end>"), tokenizer.encode("the mat<end>"))
-                self.assertIsNone(tinylm.Model.open(at, tokenizer=False)[1])
+                self.assertIsInstance(tinylm.Model.open(at, tokenizer=False), tinylm.Model)
             self.assertEqual(tinylm.checkpoint_tokenizer(path).vocab_size, 260)
             model.save(path)
             self.assertIsNone(tinylm.checkpoint_tokenizer(path))

@@ -13,6 +13,7 @@ interpreter's lock. numpy and PyTorch are only used if a call is given their obj
 """
 
 from . import nn
+from ._public import check_public as _check_public
 from .bpe import BpeTrainer, train_bpe
 from .chat import CHAT_TEMPLATES, ChatTemplate
 from .checkpoint import checkpoint_metadata, latest_checkpoint, best_checkpoint, checkpoint_tokenizer
@@ -38,7 +39,8 @@ from .optim import Optimizer, Adafactor, AdamW, Lion, Muon, SGD, clip_grad_norm,
 from .results import TrainStep, Evaluation
 from .schedule import cosine_schedule, schedule_learning_rate
 from .tensors import Tensor, is_grad_enabled, no_grad
-from .tokenizers import PATTERNS, Tokenizer, nfc
+from .patterns import PATTERNS
+from .tokenizers import Tokenizer, nfc
 from .trainer import Trainer
 
 __all__ = [
@@ -54,3 +56,5 @@ __all__ = [
     "adamw_update", "cosine_schedule", "schedule_learning_rate", "Dataset", "Loader", "TokenWriter",
     "encode_file", "encode_files", "Communicator", "checkpoint_metadata", "latest_checkpoint", "best_checkpoint", "checkpoint_tokenizer", "Model",
     "model_cost", "GeneratedText", "Generator", "TrainStep", "Evaluation", "Trainer"]
+
+_check_public(globals(), __all__)

@@ -9,7 +9,7 @@ from ctypes import (CFUNCTYPE, POINTER, c_bool, c_char_p, c_double, c_float, c_i
 from typing import Any
 
 from ._headers import CALLBACKS, FUNCTIONS, STRUCTS
-from ._structs import _Options, _Whole
+from ._structs import _CText, _Options, _Whole
 
 _SCALARS: dict[str, Any] = {
     "void": None, "bool": c_bool, "float": c_float, "double": c_double, "uint8_t": c_uint8, "int32_t": c_int32,
@@ -83,7 +83,10 @@ def _declare(function: Any, name: str) -> bool:
     """Gives a function of the library the types of its parameters and result; whether it returns a status."""
     result, parameters = FUNCTIONS[name]
     function.restype = _type(result, is_text=True)
-    function.argtypes = [_Whole.of(label, kind, _SCALARS) or _type(kind, "char" in kind) for label, kind in parameters]
+    sized = {parameters[i][0] for i, (label, _) in enumerate(parameters[1:]) if label == "size"}
+    function.argtypes = [_Whole.of(label, kind, _SCALARS)
+                         or (_CText(label) if kind == "const char *" and label not in sized else None)
+                         or _type(kind, "char" in kind) for label, kind in parameters]
     return result == "tlm_status_t"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
 from array import array as _array
 from ctypes import c_int64, c_size_t, c_uint32, c_void_p
 from typing import Any, Iterable, Iterator, Mapping, Sequence, Union
 
 from ._abi import _Bytes
 from ._native import _lib
+from ._structs import _given
 
 Text = Union[str, bytes]
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -17,15 +19,21 @@ Ids = Iterable[int]
 Specials = Union[Iterable[Text], Mapping[Text, int]]
 
 
-def _utf8(text: Text) -> bytes:
-    return text.encode() if isinstance(text, str) else bytes(text)
+def _utf8(text: Text, name: str = "text") -> bytes:
+    """The bytes of a text."""
+    if isinstance(text, str):
+        return text.encode()
+    if isinstance(text, (bytes, bytearray)):
+        return bytes(text)
+    advice = "; decode takes ids, encode_batch several texts" if hasattr(type(text), "__iter__") else ""
+    raise TypeError(f"{name} takes a text, str or bytes, not {_given(text)}{advice}")
 
 
-def _joined(chunks: Iterable[Text]) -> Iterator[bytes]:
+def _joined(chunks: Text | Iterable[Text]) -> Iterator[bytes]:
     """The chunks, small ones in pieces of a few kilobytes: a call for each line of a file would take
     longer than its work."""
     parts, size = [], 0
-    for chunk in chunks:
+    for chunk in [chunks] if isinstance(chunks, (str, bytes, bytearray)) else chunks:
         parts.append(_utf8(chunk))
         size += len(parts[-1])
         if size >= 8192:
@@ -34,19 +42,36 @@ def _joined(chunks: Iterable[Text]) -> Iterator[bytes]:
     yield b"".join(parts)
 
 
-def _bytes_array(items: Iterable[Text]) -> Any:
-    encoded = [_utf8(item) for item in items]
+def _bytes_array(items: Iterable[Text], name: str = "texts") -> Any:
+    """Texts as the library takes them; one text is no list of its letters."""
+    if isinstance(items, (str, bytes, bytearray)) or not hasattr(type(items), "__iter__"):
+        advice = f": write [{name}]" if hasattr(type(items), "__iter__") else ""
+        raise TypeError(f"{name} takes a list of texts, not {_given(items)}{advice}")
+    items = list(items)
+    try:
+        encoded = [_utf8(item) for item in items]
+    except TypeError:
+        encoded = [_utf8(item, f"{name}[{i}]") for i, item in enumerate(items)]
     return (_Bytes * len(encoded))(*[_Bytes(item, len(item)) for item in encoded])
 
 
-def _ids_array(ids: Any) -> Any:
-    """A flat C array; numbers that are not token ids are refused."""
+def _ids_array(ids: Any, name: str = "ids") -> Any:
+    """A flat C array; what is no list of token ids is refused."""
+    if isinstance(ids, (str, bytes, bytearray)) or not hasattr(type(ids), "__iter__"):
+        advice = "; encode makes ids of a text" if isinstance(ids, (str, bytes)) else ""
+        raise TypeError(f"{name} takes a list or an array of ids, not {_given(ids)}{advice}")
     ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
     try:
+        if ids and isinstance(ids[0], bool):
+            raise TypeError
         return (c_uint32 * len(ids)).from_buffer(_array("I", ids))
-    except OverflowError:
-        wrong = next(i for i in ids if not 0 <= i < 1 << 32)
-        raise ValueError(f"token id {wrong} is not in 0..2**32-1") from None
+    except (OverflowError, TypeError):
+        for i, one in enumerate(ids):
+            if isinstance(one, bool) or not hasattr(type(one), "__index__"):
+                raise TypeError(f"{name}[{i}] is {_given(one)}, not a token id") from None
+            if not 0 <= one < 1 << 32:
+                raise ValueError(f"token id {one} is not in 0..2**32-1") from None
+        raise
 
 
 def _take_ids(ids: Any, n: c_size_t) -> list[int]:
@@ -85,12 +110,18 @@ def _dims(shape: Sequence[int]) -> Any:
     return (c_int64 * len(shape))(*shape)
 
 
-def _batch(rows: Any) -> tuple:
+def _batch(rows: Any, name: str = "ids") -> tuple:
     """Ids as a flat C array with (batch, time), from ids or rows of ids: lists, or arrays that have
     tolist()."""
+    if isinstance(rows, (str, bytes, bytearray)) or not hasattr(type(rows), "__iter__"):
+        _ids_array(rows, name)  # which says what is wrong
     rows = rows.tolist() if hasattr(rows, "tolist") else list(rows)
-    if not rows or not isinstance(rows[0], (list, tuple)):
-        rows = [rows]
-    if any(len(row) != len(rows[0]) for row in rows):
-        raise ValueError("rows of different lengths")
-    return _ids_array(itertools.chain.from_iterable(rows)), len(rows), len(rows[0])
+    if not rows or not hasattr(type(rows[0]), "__iter__") or isinstance(rows[0], (str, bytes)):
+        return _ids_array(rows, name), 1, len(rows)
+    rows = [row.tolist() if hasattr(row, "tolist") else row for row in rows]
+    for i, row in enumerate(rows):
+        if not isinstance(row, (list, tuple)):
+            raise TypeError(f"{name}[{i}] is {_given(row)}, not a row of ids")
+        if len(row) != len(rows[0]):
+            raise ValueError(f"{name}: rows of different lengths, {len(rows[0])} and {len(row)}")
+    return _ids_array(itertools.chain.from_iterable(rows), name), len(rows), len(rows[0])

@@ -10,21 +10,21 @@ from ._convert import _bytes_array
 from ._words import _SPECIAL_ALL, _SPECIAL_LIST, _SPECIAL_NONE
 
 
-def _special_set(tokens: Any) -> tuple:
+def _special_set(name: str, tokens: Any) -> tuple:
     """A set of special tokens, "all" or strings, as TLM_SPECIAL_ALL, _NONE or _LIST and its list."""
     if isinstance(tokens, (str, bytes)):
         if tokens != "all":
-            raise ValueError(f'a set of special tokens is "all" or a collection, not {tokens!r}')
+            raise ValueError(f'{name} takes "all" or a list of special tokens, not {tokens!r}')
         return _SPECIAL_ALL, None, 0
-    names = _bytes_array(tokens)
+    names = _bytes_array(tokens, name)
     return (_SPECIAL_LIST, names, len(names)) if len(names) else (_SPECIAL_NONE, None, 0)
 
 
 def _encode_options(allowed_special: Any = "all", disallowed_special: Any = "all",
                     dropout: float = 0.0, seed: int = 0,
                     add_special_tokens: bool = False, whole_texts: bool = False) -> _EncodeOptions:
-    allowed, allowed_names, num_allowed = _special_set(allowed_special)
-    disallowed, disallowed_names, num_disallowed = _special_set(disallowed_special)
+    allowed, allowed_names, num_allowed = _special_set("allowed_special", allowed_special)
+    disallowed, disallowed_names, num_disallowed = _special_set("disallowed_special", disallowed_special)
     return _EncodeOptions(
         allowed_special=allowed, allowed=allowed_names, num_allowed=num_allowed,
         disallowed_special=disallowed, disallowed=disallowed_names, num_disallowed=num_disallowed,

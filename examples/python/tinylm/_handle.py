@@ -12,22 +12,75 @@ from ._native import _lib
 
 
 class _Handle:
-    """Owns one object of the library; `_free` names the function that lets it go."""
+    """Owns one object of the library; `_free` names the function that lets it go. Copies, and objects that
+    borrow it, share it: it goes with the last of them, so that close() never takes it away from another."""
 
     _free = ""
-    _handle: Any = None
+    _handle: Any  # c_void_p; there is none once the object is closed
+    _sharing: list[None]  # an element for each owner besides this one; there is none before the first copy
 
     @classmethod
-    def _wrap(cls, handle: c_void_p):
+    def _wrap(cls, handle: c_void_p) -> Any:
         """An object that owns the handle."""
         made = cls.__new__(cls)
         made._handle = handle
         return made
 
+    def _share(self) -> Any:
+        """Another owner of the same object of the library."""
+        self._handle  # raises if it is closed
+        made = type(self).__new__(type(self))
+        sharing = self.__dict__.setdefault("_sharing", [])
+        sharing.append(None)
+        made.__dict__.update(self.__dict__)
+        return made
+
+    def close(self) -> None:
+        """Lets go of the object now, and not when Python collects it; using it afterwards is an error."""
+        handle = self.__dict__.pop("_handle", None)
+        sharing = self.__dict__.pop("_sharing", None)
+        if not handle:
+            return
+        try:
+            (sharing or []).pop()
+        except IndexError:  # the last owner
+            getattr(_lib, self._free)(handle)
+
+    def __getattr__(self, name: str) -> Any:
+        kind = type(self).__name__
+        if name == "_handle":
+            raise ValueError(f"the {kind} is closed, or was never made")
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+
+    def __enter__(self) -> Any:
+        self._handle
+        return self
+
+    def __exit__(self, *_what: Any) -> None:
+        self.close()
+
     def __del__(self) -> None:
-        if self._handle:
-            getattr(_lib, self._free)(self._handle)
-            self._handle = None
+        self.close()
+
+    def __copy__(self) -> Any:
+        return self._share()
+
+    def __reduce__(self) -> Any:
+        kind = type(self).__name__
+        raise TypeError(f"a {kind} cannot be pickled or copied deeply: it holds what only this process has")
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        return f"<{kind}: {self._described()}>" if self.__dict__.get("_handle") else f"<{kind}, closed>"
+
+    def _described(self) -> str:
+        """What repr() says of an object that is open."""
+        return "open"
+
+
+def _handle_of(owner: _Handle | None) -> Any:
+    """The handle of an object that may be left out."""
+    return None if owner is None else owner._handle
 
 
 def _ends(function: Callable[..., Any], *arguments: Any) -> bool:

@@ -73,6 +73,27 @@ class _Whole:
         return self.kind(_whole(self.name, value, self.kind))
 
 
+class _CText:
+    """The type of a parameter that takes a text or a path, which ends at a NUL: one within it would cut it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def from_param(self, value: Any) -> Any:
+        """What ctypes passes."""
+        if isinstance(value, bytes):
+            _without_nul(self.name, value)
+        elif isinstance(value, str):
+            raise TypeError(f"{self.name} takes bytes here, not {_given(value)}")
+        return c_char_p.from_param(value)
+
+
+def _without_nul(name: str, text: bytes) -> bytes:
+    if b"\0" in text:
+        raise ValueError(f"{name} holds a NUL: {_given(text)}")
+    return text
+
+
 class _Options(ctypes.Structure):
     """An options struct of the library: its own size comes first, the rest is the library's default
     until it is set."""
@@ -85,6 +106,8 @@ class _Options(ctypes.Structure):
         self._set_defaults(ctypes.pointer(self), ctypes.sizeof(self), self._type)
         kinds = self._kinds()
         for name, value in values.items():
+            if name not in kinds:
+                raise ValueError(f"{name!r} is no option; there are {', '.join(one for one in kinds if _is_option(one))}")
             if value is not None:
                 setattr(self, name, _fitting(name, value, kinds[name]))
 
@@ -97,6 +120,18 @@ class _Options(ctypes.Structure):
         return found
 
 
+def _is_option(field: str) -> bool:
+    return field != "size" and not field.startswith("reserved")
+
+
+def _room(kind: Any, n: Any, name: str) -> Any:
+    """An array of C with as many elements as a parameter says."""
+    n = _whole(name, n, c_size_t)
+    if n > 1 << 40:
+        raise ValueError(f"{name} {n} is more than there is memory for")
+    return (kind * n)()
+
+
 def _fitting(name: str, value: Any, kind: Any) -> Any:
     """A value for a field, which may be a number of another type."""
     if kind in _RANGES:
@@ -105,6 +140,8 @@ def _fitting(name: str, value: Any, kind: Any) -> Any:
         return _real(name, value)
     if kind is c_bool:
         return _flag(name, value)
-    if kind is c_char_p and not isinstance(value, bytes):
-        raise TypeError(f"{name} takes a text, not {_given(value)}")
+    if kind is c_char_p:
+        if not isinstance(value, bytes):
+            raise TypeError(f"{name} takes a text, not {_given(value)}")
+        _without_nul(name, value)
     return value

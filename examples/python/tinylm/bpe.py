@@ -12,9 +12,17 @@ from ._handle import _Callbacks, _Handle
 from ._native import _lib
 from ._words import _WORDS, _number
 from .communicator import _communicator
+from .patterns import _pattern
 
 if TYPE_CHECKING:
     from .tokenizers import Tokenizer
+
+
+def _is_name_of_file(text: Text) -> bool:
+    """Whether a text is the name of a file, whose letters are hardly what is to be learned."""
+    if not isinstance(text, str) or not 1 < len(text) < 1024 or any(character.isspace() for character in text):
+        return False
+    return text.startswith(("/", "./", "../", "~/")) or os.path.isfile(text)
 
 
 class BpeTrainer(_Handle):
@@ -32,21 +40,25 @@ class BpeTrainer(_Handle):
         def report(_user, phase, done, total):
             return None if progress is None else progress(_WORDS["phase"][phase], done, total)
 
-        specials, handle, self._callbacks = _bytes_array(special_tokens), c_void_p(), _Callbacks()
+        specials, handle = _bytes_array(special_tokens, "special_tokens"), c_void_p()
+        self._callbacks = _Callbacks()
         options = _BpeTrainerOptions(
             vocab_size=vocab_size, special_tokens=specials, num_special_tokens=len(specials),
-            pattern=None if pattern is None else _utf8(pattern), min_frequency=min_frequency,
+            pattern=_pattern(pattern), min_frequency=min_frequency,
             max_token_length=max_token_length, byte_order=_number("byte_order", byte_order),
-            max_distinct_pretokens=max_distinct_pretokens, base=base and base._handle,
+            max_distinct_pretokens=max_distinct_pretokens, base=None if base is None else base._handle,
             progress=self._callbacks.wrap(_BpeProgress, report))
         ranks = _communicator(communicator)
-        options.communicator = ranks and ranks._handle
-        self._borrowed = options.progress, base, ranks
+        options.communicator = None if ranks is None else ranks._handle
+        self._borrowed = options.progress, None if base is None else base._share(), ranks
         _lib.tlm_bpe_trainer_create(byref(handle), byref(options))
         self._handle = handle
 
     def add_text(self, text: Text) -> None:
         """Counts one text."""
+        if "/" in text[:1024] if isinstance(text, str) else False:
+            if _is_name_of_file(text):
+                raise ValueError(f"text is {text!r}, the name of a file; add_file({text!r}) reads it")
         text = _utf8(text)
         with self._callbacks:
             _lib.tlm_bpe_trainer_add_text(self._handle, text, len(text))
@@ -56,7 +68,7 @@ class BpeTrainer(_Handle):
         with self._callbacks:
             _lib.tlm_bpe_trainer_add_file(self._handle, os.fsencode(path))
 
-    def add_iterable(self, chunks: Iterable[Text]) -> None:
+    def add_iterable(self, chunks: Text | Iterable[Text]) -> None:
         """Counts one text that arrives in pieces, split anywhere."""
         with self._callbacks:
             for chunk in _joined(chunks):
@@ -87,11 +99,18 @@ class BpeTrainer(_Handle):
         return Tokenizer._wrap(handle)
 
 
-def train_bpe(input_path: Path, vocab_size: int, special_tokens: Iterable[Text] = (),
-              **options: Any) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
+def train_bpe(input_path: Path, vocab_size: int, special_tokens: Iterable[Text] = (), *,
+              pattern: Text | None = None, min_frequency: int = 0, max_token_length: int = 0,
+              byte_order: str = "value", max_distinct_pretokens: int = 0, base: Tokenizer | None = None,
+              progress: Callable[[str, int, int], Any] | bool | None = None,
+              communicator: Any = None
+              ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
     """Learns a vocabulary from a file; returns it as tokens by id and merges in order, as Tokenizer
-    takes them. More options as of BpeTrainer."""
-    from .tokenizers import Tokenizer
-    tokenizer = Tokenizer.train(files=[input_path], vocab_size=vocab_size,
-                                special_tokens=special_tokens, **options)
-    return tokenizer.vocab, tokenizer.merges
+    takes them. The options are those of BpeTrainer."""
+    trainer = BpeTrainer(vocab_size, special_tokens, pattern=pattern, min_frequency=min_frequency,
+                         max_token_length=max_token_length, byte_order=byte_order,
+                         max_distinct_pretokens=max_distinct_pretokens, base=base, progress=progress,
+                         communicator=communicator)
+    trainer.add_file(input_path)
+    tokenizer = trainer.train()
+    return dict(tokenizer.vocab), tokenizer.merges

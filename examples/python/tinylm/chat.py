@@ -12,6 +12,7 @@ from ._abi import _ChatMessage, _ChatOptions, _IDS
 from ._convert import Path, Text, _utf8
 from ._handle import _Handle
 from ._native import _lib
+from ._structs import _given
 
 if TYPE_CHECKING:
     from .tokenizers import Tokenizer
@@ -93,7 +94,11 @@ class ChatTemplate(_Handle):
 
     @staticmethod
     def _messages(messages: Messages) -> Any:
-        pairs = [(_utf8(message["role"]), _utf8(message["content"])) for message in messages]
+        pairs = []
+        for i, message in enumerate(messages):
+            if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
+                raise TypeError(f"messages[{i}] is {_given(message)}, not a dict with role and content")
+            pairs.append((_utf8(message["role"], f"messages[{i}].role"), _utf8(message["content"], f"messages[{i}].content")))
         return (_ChatMessage * len(pairs))(*[(role, content, len(content)) for role, content in pairs])
 
     @staticmethod

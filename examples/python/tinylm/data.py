@@ -11,7 +11,7 @@ from ._abi import _ChatData, _ChatDataOptions, _EncodeFilesOptions, _IDS, _Loade
 from ._convert import Ids, Path, _ids_array, _rows
 from ._handle import _Callbacks, _Handle
 from ._native import _lib
-from ._structs import _unsigned
+from ._structs import _room, _unsigned
 from ._words import _TOKEN_TYPES, _number
 from .communicator import _communicator
 
@@ -35,6 +35,8 @@ class Dataset(_Handle):
     def __init__(self, ids: Any) -> None:
         handle = c_void_p()
         if hasattr(ids, "__array_interface__"):
+            if ids.dtype.kind not in "iuf":
+                raise TypeError(f"ids takes whole numbers, not an array of {ids.dtype}")
             if ids.ndim != 1:
                 raise ValueError(f"ids of {ids.ndim} dimensions, not 1")
             if str(ids.dtype) not in ("uint16", "uint32") or not ids.flags.c_contiguous:
@@ -66,20 +68,21 @@ class Dataset(_Handle):
     def open_text(cls, path: Path, tokenizer: Tokenizer) -> Dataset:
         """Encodes a text file into memory."""
         handle = c_void_p()
-        _lib.tlm_dataset_open_text(byref(handle), os.fsencode(path), tokenizer._handle)
+        with _Callbacks():
+            _lib.tlm_dataset_open_text(byref(handle), os.fsencode(path), tokenizer._handle)
         return cls._wrap(handle)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Ids], counted: Iterable[Iterable[int]] | None = None) -> Dataset:
         """Rows of equal length, the only windows that loaders take; `counted`, of 0 and 1 in the same
         shape, says which ids count as targets."""
-        rows = [list(row) for row in rows]
+        rows = [list(_ids_array(row, f"rows[{i}]")) for i, row in enumerate(rows)]
         length = len(rows[0]) if rows else 0
         if any(len(row) != length for row in rows):
             raise ValueError("rows of different lengths")
         ids, mask = _ids_array([i for row in rows for i in row]), None
         if counted is not None:
-            flat = [int(i) for row in counted for i in row]
+            flat = [one for i, row in enumerate(counted) for one in _ids_array(row, f"counted[{i}]")]
             if len(flat) != len(ids):
                 raise ValueError(f"{len(flat)} numbers in counted for {len(ids)} ids")
             mask = (c_uint8 * len(flat))(*flat)
@@ -98,8 +101,10 @@ class Dataset(_Handle):
             has_begin_token=begin_token is not None, begin_token=begin_token or 0,
             has_end_token=end_token is not None, end_token=end_token or 0)
         handle, found = c_void_p(), _ChatData()
-        _lib.tlm_dataset_open_chat(byref(handle), byref(found), os.fsencode(path), tokenizer._handle,
-                                   chat_template and chat_template._handle, byref(options))
+        template = None if chat_template is None else chat_template._handle
+        with _Callbacks():
+            _lib.tlm_dataset_open_chat(byref(handle), byref(found), os.fsencode(path), tokenizer._handle,
+                                       template, byref(options))
         dataset = cls._wrap(handle)
         dataset.found = {name: getattr(found, name) for name, _ in found._fields_[1:]}
         return dataset
@@ -109,7 +114,7 @@ class Dataset(_Handle):
 
     def read(self, offset: int, n: int) -> list[int]:
         """Ids offset .. offset + n - 1."""
-        ids = (c_uint32 * n)()
+        ids = _room(c_uint32, n, "n")
         _lib.tlm_dataset_read(ids, n, self._handle, _unsigned("offset", offset))
         return list(ids)
 
@@ -117,7 +122,7 @@ class Dataset(_Handle):
         """Inputs and targets (batch, context) of a step of a seeded run, as lists of rows or numpy
         arrays: rows from places drawn uniformly, targets one id later."""
         size = max(batch, 0) * max(context, 0)
-        inputs, targets = (c_uint32 * size)(), (c_uint32 * size)()
+        inputs, targets = _room(c_uint32, size, "batch times context"), _room(c_uint32, size, "batch times context")
         _lib.tlm_dataset_sample(inputs, targets, self._handle, batch, context, _unsigned("seed", seed),
                                 _unsigned("step", step))
         return tuple(_rows(ctypes.cast(array, _IDS), (batch, context), as_numpy)
@@ -140,7 +145,7 @@ class Loader(_Handle):
             document_end=document_end, has_document_end=document_end is not None, prefetch=prefetch)
         handle = c_void_p()
         _lib.tlm_loader_create(byref(handle), dataset._handle, byref(options))
-        self._handle, self._dataset = handle, dataset  # which the library borrows
+        self._handle, self._dataset = handle, dataset._share()  # which the library borrows
         self._shape, self._as_numpy = (batch_size, context_length), as_numpy
 
     def __iter__(self) -> Loader:
@@ -197,7 +202,7 @@ class TokenWriter(_Handle):
     def __exit__(self, kind: Any, *_what: Any) -> None:
         if kind is None:
             self.finish()
-        self.__del__()
+        self.close()
 
 
 def encode_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, token_type: str | None = None,

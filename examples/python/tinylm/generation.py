@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import byref, c_float, c_int32, c_size_t, c_void_p
+from ctypes import byref, c_float, c_int32, c_size_t, c_uint32, c_void_p
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, TYPE_CHECKING
 
 from ._abi import _FLOATS, _GenerateOptions, _IDS, _Ids, _LogitBias, _LogitsCallback
@@ -12,7 +12,7 @@ from ._convert import Ids, Path, Text, _bytes_array, _ids_array
 from ._handle import _Callbacks, _Handle
 from ._native import _lib
 from ._options import _end_tokens
-from ._structs import _unsigned
+from ._structs import _real, _unsigned
 from ._words import FLOAT32, _WORDS, _number
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def _generate_options(callbacks: Callable[[], _Callbacks], max_tokens: int = 256
                       on_logits: Callable[[int, list[int], Any], Any] | None = None,
                       past_context: str = "default", kept_tokens: int | None = None,
                       cache_type: int = FLOAT32, keeps_cache: bool = False) -> _GenerateOptions:
-    arrays = [_ids_array(stop) for stop in stop_sequences]
-    stops = _bytes_array([stop_strings] if isinstance(stop_strings, (str, bytes)) else stop_strings)
-    biases = [_LogitBias(_unsigned("token id", token), bias) for token, bias in (logit_bias or {}).items()]
+    arrays = [_ids_array(stop, "stop_sequences") for stop in stop_sequences]
+    stops = _bytes_array([stop_strings] if isinstance(stop_strings, (str, bytes)) else stop_strings, "stop_strings")
+    biases = [_LogitBias(_unsigned("token id", token, c_uint32), _real("logit_bias", bias)) for token, bias in (logit_bias or {}).items()]
     options = _GenerateOptions(
         max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
         repetition_penalty=repetition_penalty, seed=seed, num_stop_sequences=len(arrays),
@@ -72,7 +72,7 @@ def _generate_options(callbacks: Callable[[], _Callbacks], max_tokens: int = 256
     options.logit_bias = (_LogitBias * len(biases))(*biases)
     options.tokenizer = None if tokenizer is None else tokenizer._handle
     options.on_logits = _on_logits(callbacks, on_logits)
-    options.kept = tokenizer, options.on_logits  # not to be collected while the options are in use
+    options.kept = None if tokenizer is None else tokenizer._share(), options.on_logits  # not to be collected while the options are in use
     return options
 
 
@@ -85,7 +85,7 @@ class Generator(_Handle):
     def __init__(self, model: Model) -> None:
         handle = c_void_p()
         _lib.tlm_generator_create(byref(handle), model._handle)
-        self._handle, self._model = handle, model  # which the library borrows
+        self._handle, self._model = handle, model._share()  # which the library borrows
         self._kept: dict[int, Any] = {}  # of each sequence: tokenizer and callback, which it borrows too
         self._callbacks = _Callbacks()
         self.size = 0
@@ -102,7 +102,7 @@ class Generator(_Handle):
         memoryview of floats, and returns None, an id that it chooses, or True to end; past_context
         ("default", "slide", "stop", "recompute") and kept_tokens; cache_type (FLOAT32 or FLOAT16);
         keeps_cache, for extend and save."""
-        array, sequence, options = _ids_array(prompt), c_size_t(), self._options(how)
+        array, sequence, options = _ids_array(prompt, "prompt"), c_size_t(), self._options(how)
         _lib.tlm_generator_add(byref(sequence), self._handle, array, len(array), byref(options))
         self._kept[sequence.value] = options.kept
         self.size = sequence.value + 1

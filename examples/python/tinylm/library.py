@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctypes import c_uint64
 
 from ._native import _lib
-from ._structs import _unsigned
+from ._structs import _room, _unsigned
 from ._words import _WORDS, _number
 
 
@@ -68,7 +68,7 @@ def gemm_kernel_name() -> str:
 
 def random_bits(n: int, seed: int, stream: int = 0, offset: int = 0) -> list[int]:
     """n random numbers of 64 bits, a pure function of the arguments."""
-    words = (c_uint64 * n)()
+    words = _room(c_uint64, n, "n")
     _lib.tlm_random_bits(words, n, _unsigned("seed", seed), _unsigned("stream", stream),
                          _unsigned("offset", offset))
     return list(words)

@@ -6,13 +6,15 @@ import ctypes
 import json
 import math
 import os
+import re
+import tempfile
 from ctypes import byref, c_char_p, c_double, c_float, c_int32, c_size_t, c_uint64, c_void_p
-from typing import Any, Callable, Iterable, TYPE_CHECKING
+from typing import Any, Callable, Iterable, Literal, Sequence, TYPE_CHECKING, overload
 
 from ._abi import (_CheckpointOptions, _Evaluation, _IDS, _LoraOptions, _ModelFileOptions, _ModelOptions,
                    _TextCallback, _TokenCallback)
 from ._convert import Ids, Path, Text, _batch, _dims, _ids_array, _take_bytes, _take_ids, _utf8
-from ._handle import _Callbacks, _Handle
+from ._handle import _Callbacks, _Handle, _handle_of
 from ._native import _lib
 from ._options import _end_tokens, _lora_options, _model_options
 from ._structs import _unsigned
@@ -33,6 +35,12 @@ class Model(_Handle):
     """A transformer language model."""
 
     _free = "tlm_model_free"
+    family: str = "auto"
+    begin_token: int | None = None
+    end_tokens: Sequence[int] = ()
+
+    def __init__(self) -> None:
+        raise TypeError("Model.create(...) makes a model, Model.open(path) and Model.load(path) read one")
 
     @classmethod
     def create(cls, vocab_size: int, context_length: int, d_model: int, num_layers: int, num_heads: int,
@@ -77,41 +85,53 @@ class Model(_Handle):
     def load(cls, path: Path) -> Model:
         """The model of a checkpoint."""
         handle = c_void_p()
-        _lib.tlm_model_load(byref(handle), os.fsencode(path))
+        with _Callbacks():
+            _lib.tlm_model_load(byref(handle), os.fsencode(path))
         return cls._wrap(handle)
 
+    @overload
     @classmethod
     def open(cls, path: Path, for_inference: bool = False,
-             tokenizer: bool = True) -> tuple[Model, Tokenizer | None]:
+             tokenizer: Literal[True] = True) -> tuple[Model, Tokenizer | None]: ...
+
+    @overload
+    @classmethod
+    def open(cls, path: Path, for_inference: bool = False, *, tokenizer: Literal[False]) -> Model: ...
+
+    @classmethod
+    def open(cls, path: Path, for_inference: bool = False, tokenizer: bool = True) -> Any:
         """The model at a path, a checkpoint or a directory of them, a folder of transformers or a GGUF
-        file, and the tokenizer that is with it, or None; tokenizer=False: it is not read. for_inference:
+        file, and the tokenizer that is with it, or None; tokenizer=False: the model alone. for_inference:
         weights stay as they are in the file, in few bytes, and the model can generate, score and train
         adapters. The model gets the attributes family, begin_token and
         end_tokens, which generate and save_... take."""
         handle, with_it = c_void_p(), c_void_p()
         file = _ModelFileOptions()
         function = _lib.tlm_model_open_for_inference if for_inference else _lib.tlm_model_open
-        function(byref(handle), byref(with_it) if tokenizer else None, byref(file), os.fsencode(path))
+        with _Callbacks():
+            function(byref(handle), byref(with_it) if tokenizer else None, byref(file), os.fsencode(path))
         model = cls._wrap(handle)
         model.family = _WORDS["family"][file.family]
         model.begin_token = file.begin_token if file.has_begin_token else None
         model.end_tokens = ([file.end_token] if file.has_end_token else []) + \
             list(file.more_end_tokens[:file.num_more_end_tokens])
+        if not tokenizer:
+            return model
         return model, Tokenizer._wrap(with_it) if with_it else None
 
     def save(self, path: Path, optimizer: Optimizer | None = None, iteration: int = 0,
              tokenizer: Tokenizer | None = None) -> None:
         """Saves a checkpoint with the weights, the state of an optimizer, the number of iterations done
         and a tokenizer."""
-        options = _CheckpointOptions(tokenizer=tokenizer and tokenizer._handle)
-        _lib.tlm_checkpoint_save_with(self._handle, optimizer and optimizer._handle,
+        options = _CheckpointOptions(tokenizer=_handle_of(tokenizer))
+        _lib.tlm_checkpoint_save_with(self._handle, _handle_of(optimizer),
                                       _unsigned("iteration", iteration), os.fsencode(path), byref(options))
 
     def load_checkpoint(self, path: Path, optimizer: Optimizer | None = None) -> int:
         """Reads a checkpoint of this configuration, and into an optimizer of the same kind over the
         same parameters; returns the number of iterations."""
         iteration = c_uint64()
-        _lib.tlm_checkpoint_load(byref(iteration), self._handle, optimizer and optimizer._handle,
+        _lib.tlm_checkpoint_load(byref(iteration), self._handle, _handle_of(optimizer),
                                  os.fsencode(path))
         return iteration.value
 
@@ -120,7 +140,7 @@ class Model(_Handle):
         return _ModelFileOptions(
             weights=_number("weights", weights), has_begin_token=begin_token is not None,
             begin_token=begin_token, family=_number("family", family),
-            chat_template=chat_template and chat_template._handle, **_end_tokens(end_token))
+            chat_template=_handle_of(chat_template), **_end_tokens(end_token))
 
     def save_hf(self, directory: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
                 begin_token: int | None = None, end_token: int | Iterable[int] | None = None,
@@ -129,7 +149,7 @@ class Model(_Handle):
         weights: "float32", "float16" or "bfloat16"; begin_token: an id; end_token: one or several;
         family: "auto", or as Model.open says."""
         options = self._file_options(weights, begin_token, end_token, family, chat_template)
-        _lib.tlm_model_save_hf(self._handle, tokenizer and tokenizer._handle, os.fsencode(directory),
+        _lib.tlm_model_save_hf(self._handle, _handle_of(tokenizer), os.fsencode(directory),
                                byref(options))
 
     def save_gguf(self, path: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
@@ -142,7 +162,7 @@ class Model(_Handle):
         options = self._file_options(weights, begin_token, end_token, family, chat_template)
         if keys_from is not None:
             options.keys_from = os.fsencode(keys_from)
-        _lib.tlm_model_save_gguf(self._handle, tokenizer and tokenizer._handle, os.fsencode(path),
+        _lib.tlm_model_save_gguf(self._handle, _handle_of(tokenizer), os.fsencode(path),
                                  byref(options))
 
     @property
@@ -172,8 +192,8 @@ class Model(_Handle):
         options = _CheckpointOptions(metadata=None if metadata is None else json.dumps(metadata).encode(),
                                      validation_loss=validation_loss,
                                      has_validation_loss=validation_loss is not None,
-                                     tokenizer=tokenizer and tokenizer._handle)
-        _lib.tlm_checkpoint_dir_save(self._handle, optimizer and optimizer._handle,
+                                     tokenizer=_handle_of(tokenizer))
+        _lib.tlm_checkpoint_dir_save(self._handle, _handle_of(optimizer),
                                      _unsigned("iteration", iteration), os.fsencode(directory), keep_last,
                                      byref(options))
 
@@ -273,15 +293,17 @@ class Model(_Handle):
     def forward(self, ids: Any) -> Tensor:
         """Logits (batch, time, vocab_size) of ids, (time) or (batch, time)."""
         array, batch, time = _batch(ids)
-        return _call("tlm_model_forward", self, array, batch, time)
+        with _Callbacks():
+            return _call("tlm_model_forward", self, array, batch, time)
 
     def loss(self, inputs: Any, targets: Any) -> Tensor:
         """Mean cross-entropy in nats per token; its backward() fills the parameters' gradients."""
-        inputs, batch, time = _batch(inputs)
-        targets, target_batch, target_time = _batch(targets)
+        inputs, batch, time = _batch(inputs, "inputs")
+        targets, target_batch, target_time = _batch(targets, "targets")
         if (batch, time) != (target_batch, target_time):
             raise ValueError(f"inputs are {(batch, time)}, targets {(target_batch, target_time)}")
-        return _call("tlm_model_loss", self, inputs, targets, batch, time)
+        with _Callbacks():
+            return _call("tlm_model_loss", self, inputs, targets, batch, time)
 
     def zero_grad(self) -> None:
         """Forgets all gradients."""
@@ -291,21 +313,23 @@ class Model(_Handle):
         """The mean loss over windows of `context` ids (0: the model's) spread evenly over a data set, of
         about max_tokens in all (0: all of it), `batch` windows at a time."""
         result = _Evaluation(size=ctypes.sizeof(_Evaluation))
-        _lib.tlm_model_evaluate(byref(result), self._handle, dataset._handle, batch, context,
-                                _unsigned("max_tokens", max_tokens))
+        with _Callbacks():
+            _lib.tlm_model_evaluate(byref(result), self._handle, dataset._handle, batch, context, max_tokens)
         return _record(Evaluation, result)
 
     def score(self, ids: Ids, stride: int = 0) -> list[float]:
         """The log-probability of each id except the first, given the ids before it."""
         array = _ids_array(ids)
         log_probs = (c_float * max(len(array) - 1, 1))()
-        _lib.tlm_model_score(None, log_probs, self._handle, array, len(array), stride)
+        with _Callbacks():
+            _lib.tlm_model_score(None, log_probs, self._handle, array, len(array), stride)
         return list(log_probs)
 
     def perplexity(self, ids: Ids, stride: int = 0) -> float:
         """How many tokens the model hesitates between, on average: exp of the mean loss. See score."""
         array, total = _ids_array(ids), c_double()
-        _lib.tlm_model_score(byref(total), None, self._handle, array, len(array), stride)
+        with _Callbacks():
+            _lib.tlm_model_score(byref(total), None, self._handle, array, len(array), stride)
         return math.exp(-total.value / (len(array) - 1))
 
     def generate(self, prompt: Ids, on_token: Callable[[int], Any] | None = None, **how: Any) -> list[int]:
@@ -314,7 +338,7 @@ class Model(_Handle):
         def call(_user, token_id):
             return None if on_token is None else on_token(token_id)
 
-        array, ids, n = _ids_array(prompt), _IDS(), c_size_t()
+        array, ids, n = _ids_array(prompt, "prompt"), _IDS(), c_size_t()
         with _Callbacks() as callbacks:
             options = _generate_options(lambda: callbacks, **how)
             _lib.tlm_model_generate(byref(ids), byref(n), self._handle, array, len(array), byref(options),
@@ -331,7 +355,7 @@ class Model(_Handle):
             return None if on_text is None else on_text(ctypes.string_at(data, size).decode())
 
         ids = tokenizer.encode(prompt) if isinstance(prompt, (str, bytes)) else prompt
-        array, text, size, state = _ids_array(ids), c_void_p(), c_size_t(), c_int32()
+        array, text, size, state = _ids_array(ids, "prompt"), c_void_p(), c_size_t(), c_int32()
         with _Callbacks() as callbacks:
             options = _generate_options(lambda: callbacks, tokenizer=tokenizer, **how)
             _lib.tlm_model_generate_text(byref(text), byref(size), byref(state), self._handle, array, len(array),
@@ -342,7 +366,8 @@ class Model(_Handle):
     def generate_many(self, prompts: Iterable[Ids], seed: int | Iterable[int] = 0, **how: Any) -> list[list[int]]:
         """New ids for each of many prompts, generated together; prompt i has the seed `seed` + i, or the
         i-th of several seeds."""
-        generator, prompts = Generator(self), list(prompts)
+        generator = Generator(self)
+        prompts = [list(_ids_array(prompt, f"prompts[{i}]")) for i, prompt in enumerate(prompts)]
         seeds = [seed + i for i in range(len(prompts))] if hasattr(seed, "__index__") else list(seed)
         if len(seeds) != len(prompts):
             raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts")
@@ -351,3 +376,81 @@ class Model(_Handle):
         while generator.step() > 0:
             pass
         return [generator.tokens(i) for i in range(generator.size)]
+
+    # -- As other objects of Python --
+
+    def _state(self) -> tuple[bytes | None, dict[str, Any]]:
+        """A checkpoint of the model, and what it does not hold. With adapters a checkpoint holds these alone, so
+        that the parameters are listed."""
+        kept = {name: value for name, value in self.__dict__.items() if name not in ("_handle", "_sharing")}
+        parameters = self.parameters()
+        kept["_frozen"] = {name for name, tensor in parameters.items() if not tensor.requires_grad}
+        kept["_lora"] = self.lora
+        if kept["_lora"] is not None:
+            if any(tensor.dtype != FLOAT32 for tensor in parameters.values()):
+                raise TypeError("a Model with adapters over weights that are not float32 cannot be copied")
+            kept["_options"] = self.options
+            kept["_parameters"] = {name: (tensor.shape, bytes(tensor._copy_out())) for name, tensor in parameters.items()}
+            return None, kept
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.safetensors")
+            self.save(path)
+            with open(path, "rb") as file:
+                return file.read(), kept
+
+    def __deepcopy__(self, _memo: Any) -> Model:
+        return _from_state(*self._state())
+
+    def __reduce__(self) -> Any:
+        return _from_state, self._state()
+
+    def _described(self) -> str:
+        options = self.options
+        shown = {name: options[name] for name in ("vocab_size", "context_length", "d_model", "num_layers", "num_heads")}
+        words = ", ".join(f"{name}={value}" for name, value in shown.items())
+        rows = _rows_of_layers((name, tensor.shape) for name, tensor in self.parameters().items())
+        width = max((len(row[0]) for row in rows), default=0)
+        lines = [f"  {name:<{width}}  {str(shape):<16} {times * math.prod(shape):>14,}" for name, shape, times in rows]
+        total = f"  {'parameters':<{width}}  {'':<16} {self.num_elements:>14,}"
+        trained = "" if self.num_trained == self.num_elements else f", of which {self.num_trained:,} are trained"
+        return "\n".join([words, *lines, total + trained])
+
+
+def _rows_of_layers(parameters: Iterable[tuple[str, tuple[int, ...]]]) -> list[tuple[str, tuple[int, ...], int]]:
+    """Name, shape and number of the parameters; those of the same shape in all layers in one row, layers.0-11."""
+    found: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for name, shape in parameters:
+        layer = re.match(r"layers\.(\d+)\.", name)
+        key = name if layer is None else "layers.*." + name[layer.end():]
+        found.setdefault((key, shape), []).append("" if layer is None else layer.group(1))
+    return [(key.replace("*", layers[0] if len(layers) == 1 else f"{layers[0]}-{layers[-1]}"), shape, len(layers))
+            for (key, shape), layers in found.items()]
+
+
+def _from_parameters(options: dict[str, Any], lora: dict[str, Any], parameters: dict[str, Any]) -> Model:
+    model = Model.create(**options)
+    model.add_lora(**lora)
+    for name, (shape, values) in parameters.items():
+        floats = (c_float * (len(values) // 4)).from_buffer_copy(values)
+        _lib.tlm_model_set_parameter(model._handle, name.encode(), floats, _dims(shape), len(shape))
+    return model
+
+
+def _from_state(checkpoint: bytes | None, kept: dict[str, Any]) -> Model:
+    """A model from what Model._state made of it."""
+    frozen, lora = kept.pop("_frozen"), kept.pop("_lora")
+    if checkpoint is None:
+        model = _from_parameters(kept.pop("_options"), lora, kept.pop("_parameters"))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.safetensors")
+            with open(path, "wb") as file:
+                file.write(checkpoint)
+            model = Model.load(path)
+    model.__dict__.update(kept)
+    for name, tensor in model.parameters().items():
+        if tensor.requires_grad and name in frozen:
+            model.freeze(name)
+        elif not tensor.requires_grad and name not in frozen:
+            model.unfreeze(name)
+    return model

@@ -9,7 +9,7 @@ from typing import Any, Callable, TYPE_CHECKING
 
 from ._abi import _Evaluation, _EvaluationCallback, _SaveCallback, _StepCallback, _TrainStep, _TrainerOptions
 from ._convert import Path
-from ._handle import _Callbacks, _Handle
+from ._handle import _Callbacks, _Handle, _handle_of
 from ._native import _lib
 from ._structs import _unsigned
 from ._words import _number
@@ -61,12 +61,12 @@ class Trainer(_Handle):
 
         self._callbacks, handle = _Callbacks(), c_void_p()
         options = _TrainerOptions(
-            steps=steps, clip_norm=clip_norm, accumulation=accumulation, valid=valid and valid._handle,
+            steps=steps, clip_norm=clip_norm, accumulation=accumulation, valid=_handle_of(valid),
             eval_every=eval_every, eval_tokens=eval_tokens, save_every=save_every, peak_flops=peak_flops,
             checkpoint_path=None if checkpoint_path is None else os.fsencode(checkpoint_path),
             checkpoint_dir=None if checkpoint_dir is None else os.fsencode(checkpoint_dir),
             keep_last=keep_last, average_decay=average_decay, activation_checkpointing=activation_checkpointing,
-            save_on_cancel=save_on_cancel, tokenizer=tokenizer and tokenizer._handle,
+            save_on_cancel=save_on_cancel, tokenizer=_handle_of(tokenizer),
             products=_number("products", products),
             on_step=self._callbacks.wrap(_StepCallback, step),
             on_evaluation=self._callbacks.wrap(_EvaluationCallback, evaluation),
@@ -76,7 +76,8 @@ class Trainer(_Handle):
         if schedule is not None:
             options.schedule = ctypes.pointer(_schedule_options(**schedule))
         # What the library borrows; callbacks are in the options.
-        self._borrowed = model, optimizer, loader, valid, tokenizer, options, ranks
+        self._borrowed = [None if owner is None else owner._share()
+                          for owner in (model, optimizer, loader, valid, tokenizer)], options, ranks
         _lib.tlm_trainer_create(byref(handle), model._handle, optimizer._handle, loader._handle,
                                 byref(options))
         self._handle = handle

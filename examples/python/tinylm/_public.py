@@ -1,0 +1,310 @@
+"""Arguments of wrong types answer with the parameter's name and what to do.
+
+check_public() puts a check before each public function and method. What a parameter takes is read from its
+annotation when the function is called first, so that there is nothing else to keep in step; calls for each element
+of an array check by themselves.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import types
+from typing import Any, Callable
+
+from ._structs import _flag, _given, _real, _whole
+
+
+class _Take:
+    """What an annotation stands for. `words` say it in messages; fits() returns the value to pass on, or raises
+    TypeError with the parameter's name. `|` joins two, brackets hold what it is made of."""
+
+    words = "anything"
+    parts: tuple = ()
+
+    def __init__(self, words: str = "", parts: tuple = ()) -> None:
+        self.words, self.parts = words or self.words, parts
+
+    def __or__(self, other: Any) -> _Take:
+        return _Either((self, _take(other)))
+
+    def __ror__(self, other: Any) -> _Take:
+        return _Either((_take(other), self))
+
+    def __getitem__(self, parts: Any) -> _Take:
+        parts = parts if isinstance(parts, tuple) else (parts,)
+        return type(self)(self.words, tuple(_take(part) for part in parts))
+
+    def __getattr__(self, name: str) -> _Take:
+        """os.PathLike, numpy.ndarray."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Take()
+
+    def fits(self, name: str, value: Any) -> Any:
+        return value
+
+    def fail(self, name: str, value: Any) -> Any:
+        raise TypeError(f"{name} takes {self.words}, not {_given(value)}{self.advice(name, value)}")
+
+    def advice(self, name: str, value: Any) -> str:
+        return ""
+
+
+class _Nothing(_Take):
+    words = "None"
+
+    def fits(self, name: str, value: Any) -> Any:
+        return value if value is None else self.fail(name, value)
+
+
+class _By(_Take):
+    """A number or a truth value, which a function makes fit."""
+
+    def __init__(self, words: str, convert: Callable[[str, Any], Any]) -> None:
+        super().__init__(words)
+        self.convert = convert
+
+    def fits(self, name: str, value: Any) -> Any:
+        return self.convert(name, value)
+
+
+def _integer(name: str, value: Any) -> int:
+    """A whole number of any size: what it is passed to knows the range."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(f"{name} takes a whole number, not {_given(value)}")
+    return value.__index__()
+
+
+class _Is(_Take):
+    """An object of certain classes."""
+
+    def __init__(self, words: str, *classes: Any) -> None:
+        super().__init__(words)
+        self.classes = classes
+
+    def __getitem__(self, parts: Any) -> _Take:
+        return self
+
+    def fits(self, name: str, value: Any) -> Any:
+        return value if isinstance(value, self.classes) else self.fail(name, value)
+
+
+class _Text(_Is):
+    def advice(self, name: str, value: Any) -> str:
+        if isinstance(value, os.PathLike):
+            return f"; the file's text is {name}.read_text()"
+        if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
+            return "; several texts go to a function for batches, ids to decode"
+        return ""
+
+
+class _Object(_Is):
+    """An object of the library, which is not closed."""
+
+    def fits(self, name: str, value: Any) -> Any:
+        if not isinstance(value, self.classes):
+            return self.fail(name, value)
+        value._handle  # raises if it is closed
+        return value
+
+
+class _Callable(_Take):
+    words = "a function"
+
+    def fits(self, name: str, value: Any) -> Any:
+        return value if callable(value) else self.fail(name, value)
+
+
+class _Several(_Take):
+    """A list, or anything else to iterate over, of one kind; a text is none, though it has letters. Of a dict of
+    the library's objects, as Model.parameters() gives it, these are taken."""
+
+    words = "a list"
+    takes_dict = False
+
+    def fits(self, name: str, value: Any) -> Any:
+        if isinstance(value, (str, bytes, bytearray)) or not hasattr(type(value), "__iter__"):
+            return self.fail(name, value)
+        part = self.parts[0] if self.parts else None
+        if isinstance(part, _Object):
+            value = list(value.values() if hasattr(value, "values") else value)
+        elif hasattr(type(value), "keys") and not self.takes_dict:
+            return self.fail(name, value)
+        if part is not None and type(value) in (list, tuple) and not isinstance(part, (_By, _Several)):
+            for i, one in enumerate(value):
+                part.fits(f"{name}[{i}]", one)
+        return value
+
+    def advice(self, name: str, value: Any) -> str:
+        return f": write [{name}]" if isinstance(value, (str, bytes)) else ""
+
+
+class _Ids(_Several):
+    def advice(self, name: str, value: Any) -> str:
+        return "; Tokenizer.encode makes ids of a text" if isinstance(value, (str, bytes)) else ""
+
+
+class _Mapping(_Take):
+    words = "a dict"
+
+    def fits(self, name: str, value: Any) -> Any:
+        return value if hasattr(type(value), "keys") and hasattr(type(value), "__getitem__") else self.fail(name, value)
+
+
+class _Word(_Take):
+    """One of the words of a Literal."""
+
+    def __getitem__(self, words: Any) -> _Take:
+        words = words if isinstance(words, tuple) else (words,)
+        made = _Word("one of " + ", ".join(map(repr, words)))
+        made.choices = words
+        return made
+
+    def fits(self, name: str, value: Any) -> Any:
+        if not isinstance(value, str):
+            return self.fail(name, value)
+        return value  # which words there are is checked by what takes it
+
+
+class _Either(_Take):
+    """One of several kinds."""
+
+    def __init__(self, parts: tuple) -> None:
+        flat = [one for part in parts for one in (part.parts if isinstance(part, _Either) else (part,))]
+        shown = [part.words for part in flat if not isinstance(part, _Nothing)]
+        super().__init__(" or ".join(dict.fromkeys(shown)), tuple(flat))
+
+    def fits(self, name: str, value: Any) -> Any:
+        if value is None and any(isinstance(part, _Nothing) for part in self.parts):
+            return None
+        failure: Exception | None = None
+        for part in self.parts:
+            try:
+                return part.fits(name, value)
+            except TypeError as error:
+                failure = failure or error
+        others = [part for part in self.parts if not isinstance(part, _Nothing)]
+        if len(others) == 1:
+            raise failure from None
+        raise TypeError(f"{name} takes {self.words}, not {_given(value)}"
+                        f"{others[0].advice(name, value) or others[-1].advice(name, value)}")
+
+
+class _Optional(_Take):
+    def __getitem__(self, part: Any) -> _Take:
+        return _Either((_take(part), _Nothing()))
+
+
+class _Union(_Take):
+    def __getitem__(self, parts: Any) -> _Take:
+        return _Either(tuple(_take(part) for part in parts))
+
+
+_TEXT, _PATH = _Text("a text, str or bytes", str, bytes, bytearray), _Is("a path, str, bytes or Path", str, bytes, os.PathLike)
+_KNOWN: dict[str, Any] = {
+    "int": _By("a whole number", _integer), "float": _By("a number", _real), "bool": _By("True or False", _flag),
+    "str": _Text("a text", str), "bytes": _Is("bytes", bytes, bytearray), "Text": _TEXT, "Path": _PATH,
+    "Callable": _Callable(), "Mapping": _Mapping(), "dict": _Mapping(), "Dict": _Mapping(),
+    "Ids": _Ids("a list or an array of ids"), "Iterable": _Several(), "Iterator": _Several(),
+    "Sequence": _Several(), "Messages": _Several("a list of messages"), "list": _Several(), "List": _Several(), "tuple": _Several("a tuple"),
+    "set": _Several(), "Literal": _Word(), "Optional": _Optional(), "Union": _Union()}
+
+
+def _take(annotation: Any) -> _Take:
+    """What an evaluated annotation stands for; classes that are not known take anything."""
+    if annotation is None:
+        return _Nothing()
+    return annotation if isinstance(annotation, _Take) else _Take()
+
+
+class _Names(dict):
+    """The names in annotations: the library's classes, those above, and anything else for anything."""
+
+    def __missing__(self, name: str) -> Any:
+        return _Take()
+
+
+def _names(classes: dict[str, Any]) -> _Names:
+    from ._handle import _Handle
+    names = _Names(_KNOWN)
+    for name, kind in classes.items():
+        if isinstance(kind, type) and issubclass(kind, _Handle):
+            names[name] = _Object(f"a {name}" if name[0] not in "AEIOU" else f"an {name}", kind)
+    names["Specials"] = specials = _Several("a list of special tokens, or a dict of their ids")
+    specials.takes_dict = True
+    return names
+
+
+def _plan(function: Callable[..., Any], names: _Names) -> tuple[list[Any], dict[str, Any]]:
+    """The names and checks of a function's parameters, in order and by name; None for those without one."""
+    ordered, named = [], {}
+    for parameter in inspect.signature(function).parameters.values():
+        text, take = parameter.annotation, None
+        if isinstance(text, str) and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            take = _take(eval(text, {"__builtins__": {}}, names))
+            take = None if type(take) is _Take else take
+        if take is not None and parameter.default is None:
+            take = take | None
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            ordered.append((parameter.name, take))
+        named[parameter.name] = take
+    return ordered, named
+
+
+def _checked(function: Callable[..., Any], names: _Names) -> Callable[..., Any]:
+    """The function with a check of its arguments before it."""
+    plan: Any = None
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        nonlocal plan
+        if plan is None:
+            plan = _plan(function, names)
+        ordered, by_name = plan
+        fitting = None
+        for i, (value, (name, take)) in enumerate(zip(arguments, ordered)):
+            if take is not None:
+                fits = take.fits(name, value)
+                if fits is not value:
+                    fitting = fitting or list(arguments)
+                    fitting[i] = fits
+        for name, value in named.items():
+            take = by_name.get(name)
+            if take is not None:
+                named[name] = take.fits(name, value)
+        return function(*(arguments if fitting is None else fitting), **named)
+
+    return call
+
+
+# Called for single elements or small texts: they check by themselves.
+_UNCHECKED = {"Tokenizer.encode", "Tokenizer.encode_array", "Tokenizer.encode_ordinary", "Tokenizer.count",
+              "Tokenizer.token", "Tokenizer.token_id", "Tensor.item"}
+
+
+def _check_class(kind: type, names: _Names) -> None:
+    for name, member in list(vars(kind).items()):
+        if f"{kind.__name__}.{name}" in _UNCHECKED or (name.startswith("_") and name != "__init__"):
+            continue
+        if isinstance(member, types.FunctionType):
+            setattr(kind, name, _checked(member, names))
+        elif isinstance(member, (classmethod, staticmethod)):
+            setattr(kind, name, type(member)(_checked(member.__func__, names)))
+        elif isinstance(member, property) and member.fset is not None:
+            setattr(kind, name, member.setter(_checked(member.fset, names)))
+
+
+def check_public(module: dict[str, Any], public: list[str]) -> None:
+    """Puts checks before the public functions and methods in the namespace of the package."""
+    names = _names(module)
+    for name in public:
+        value = module[name]
+        if isinstance(value, types.FunctionType):
+            module[name] = _checked(value, names)
+        elif isinstance(value, type) and value.__module__.startswith(__package__) and not issubclass(
+                value, (Exception, tuple)):
+            _check_class(value, names)

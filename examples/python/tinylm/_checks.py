@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Sequence
 
 from ._structs import _given, _whole
-from ._values import _is_array
+from ._values import _handle_of, _is_array
 from .dtypes import BOOL, FLOAT32, INT64
 
 if TYPE_CHECKING:
@@ -51,14 +51,15 @@ def _index_tensor(name: str, value: Any) -> Tensor:
     """Ids and the like: an integer tensor, an array, or nested lists of whole numbers."""
     from .tensors import Tensor
     if isinstance(value, (list, tuple, range, int)) and not isinstance(value, bool):
-        return Tensor(value, INT64)
+        return Tensor._wrap(_handle_of(value, INT64, name))
     return _tensor(name, value)
 
 
 def _mask(name: str, value: Any) -> Tensor:
     """A tensor of booleans."""
     from .tensors import Tensor
-    tensor = Tensor(value) if isinstance(value, (list, tuple, bool)) else _tensor(name, value)
+    is_list = isinstance(value, (list, tuple, bool))
+    tensor = Tensor._wrap(_handle_of(value, None, name)) if is_list else _tensor(name, value)
     if tensor.dtype != BOOL:
         raise TypeError(f"{name} takes booleans, not {tensor.dtype}: compare, as in x > 0")
     return tensor

@@ -70,6 +70,11 @@ class _By(_Take):
         return self.convert(name, value)
 
 
+def _number(name: str, value: Any) -> Any:
+    """A number, which stays the whole number that it may be."""
+    return value if type(value) in (int, float) else _real(name, value)
+
+
 def _integer(name: str, value: Any) -> int:
     """A whole number of any size: what it is passed to knows the range."""
     if type(value) is int:
@@ -186,6 +191,8 @@ class _Either(_Take):
             try:
                 return part.fits(name, value)
             except TypeError as error:
+                if str(error).startswith(f"{name}["):  # a list it is: one element is wrong
+                    raise
                 failure = failure or error
         others = [part for part in self.parts if not isinstance(part, _Nothing)]
         if len(others) == 1:
@@ -206,7 +213,7 @@ class _Union(_Take):
 
 _TEXT, _PATH = _Text("a text, str or bytes", str, bytes, bytearray), _Is("a path, str, bytes or Path", str, bytes, os.PathLike)
 _KNOWN: dict[str, Any] = {
-    "int": _By("a whole number", _integer), "float": _By("a number", _real), "bool": _By("True or False", _flag),
+    "int": _By("a whole number", _integer), "float": _By("a number", _number), "bool": _By("True or False", _flag),
     "str": _Text("a text", str), "bytes": _Is("bytes", bytes, bytearray), "Text": _TEXT, "Path": _PATH,
     "Callable": _Callable(), "Mapping": _Mapping(), "dict": _Mapping(), "Dict": _Mapping(),
     "Ids": _Ids("a list or an array of ids"), "Iterable": _Several(), "Iterator": _Several(),

@@ -57,7 +57,7 @@ def ones(*shape: Any, dtype: Any = FLOAT32, requires_grad: bool = False) -> Tens
     return full(_shape_of("shape", shape), 1, dtype=dtype, requires_grad=requires_grad)
 
 
-def full(shape: Any, value: float, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def full(shape: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """One number in each place; float32, and of a boolean bool, unless dtype says so."""
     one = Tensor(value, dtype)
     if one.ndim:
@@ -86,6 +86,8 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
         _real(name, value)
     if step == 0:
         raise ValueError("step is 0")
+    if abs(stop - start) / abs(step) > 1 << 31:
+        raise ValueError(f"arange from {start} to {stop} has more than 2**31 numbers")
     if all(hasattr(type(value), "__index__") for value in (start, stop, step)):
         return Tensor(list(range(int(start), int(stop), int(step))), INT64 if dtype is None else dtype)
     count = max(0, math.ceil((stop - start) / step))

@@ -206,7 +206,7 @@ class Model(_Handle):
         """Copies values (a numpy array, a Tensor or nested lists) into a parameter."""
         tensor = values if isinstance(values, Tensor) else Tensor(values)
         if tensor.dtype != FLOAT32:
-            raise TypeError(f"a parameter is float32, not {_NUMPY_NAMES[tensor.dtype]}")
+            raise TypeError(f"values: a parameter is float32, not {_NUMPY_NAMES[tensor.dtype]}")
         _lib.tlm_model_set_parameter(self._handle, _utf8(name), tensor._copy_out(), _dims(tensor.shape),
                                      len(tensor.shape))
 

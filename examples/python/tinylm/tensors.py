@@ -61,7 +61,11 @@ class Tensor(_Operators):
     def from_buffer(cls, buffer: Any) -> Tensor:
         """A tensor over the memory of an array.array, a memoryview or anything else that has a writable
         buffer of one of the types: nothing is copied."""
-        view = memoryview(buffer)
+        try:
+            view = memoryview(buffer)
+        except TypeError:
+            raise TypeError(f"buffer takes what has a writable buffer, as array.array or bytearray, not {_given(buffer)}"
+                            ) from None
         formats: dict[Any, DType] = {("f", 4): FLOAT32, ("i", 4): INT32, ("l", 4): INT32, ("q", 8): INT64, ("l", 8): INT64,
                    ("I", 4): UINT32, ("L", 4): UINT32, ("?", 1): BOOL}
         dtype = formats.get((view.format.lstrip("@=<"), view.itemsize))
@@ -203,7 +207,8 @@ class Tensor(_Operators):
         _set(self, index, values)
 
     def __repr__(self) -> str:
-        return _describe(self, type(self).__name__)
+        kind = type(self).__name__
+        return _describe(self, kind) if self.__dict__.get("_handle") else f"<{kind}, closed>"
 
     def __str__(self) -> str:
         return _values_text(self, 0)

@@ -48,7 +48,11 @@ def _tensors(name: str, given: Any) -> list[Tensor]:
         return [tensor for tensor in given.parameters() if tensor.requires_grad]
     if isinstance(given, Tensor) or isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
         raise TypeError(f"{name} takes a list of tensors, a module or a model, not {_given(given)}")
-    return list(given.values() if isinstance(given, dict) else given)
+    tensors = list(given.values() if isinstance(given, dict) else given)
+    for i, tensor in enumerate(tensors):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}[{i}] takes a Tensor, not {_given(tensor)}")
+    return tensors
 
 
 def _group_options(learning_rate: float | None, weight_decay: float | None,
@@ -70,7 +74,7 @@ class Optimizer(_Handle):
         else:
             self.add_group(parameters)
 
-    def add_group(self, parameters: Iterable[Tensor], learning_rate: float | None = None,
+    def add_group(self, parameters: Module | Iterable[Tensor], learning_rate: float | None = None,
                   weight_decay: float | None = None, rate_factor: float | None = None) -> None:
         """Another group, with the optimizer's options except for what is given. A trainer's schedule sets
         its learning rate to rate_factor (1) times what it gives the others."""
@@ -78,14 +82,14 @@ class Optimizer(_Handle):
         _lib.tlm_optimizer_add_group(self._handle, _handles(tensors), len(tensors),
                                      byref(_group_options(learning_rate, weight_decay, rate_factor)))
 
-    def add_adamw_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
+    def add_adamw_group(self, parameters: Module | Iterable[Tensor], **options: Any) -> None:
         """A group that AdamW updates, whatever the optimizer is itself. Options are those of AdamW:
         learning_rate, beta1, beta2, eps, weight_decay, variant."""
         tensors = _tensors("parameters", parameters)
         _lib.tlm_optimizer_add_adamw_group(self._handle, _handles(tensors), len(tensors),
                                            byref(_adamw_options(**options)))
 
-    def add_muon_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
+    def add_muon_group(self, parameters: Module | Iterable[Tensor], **options: Any) -> None:
         """A group of matrices that Muon updates, whatever the optimizer is itself. Options are those of
         Muon: learning_rate, momentum, eps, weight_decay, iterations, nesterov, scale."""
         tensors = _tensors("parameters", parameters)

@@ -157,7 +157,12 @@ class _Mapping(_Take):
     words = "a dict"
 
     def fits(self, name: str, value: Any) -> Any:
-        return value if hasattr(type(value), "keys") and hasattr(type(value), "__getitem__") else self.fail(name, value)
+        if not hasattr(type(value), "keys") or not hasattr(type(value), "__getitem__"):
+            return self.fail(name, value)
+        if len(self.parts) == 2 and isinstance(self.parts[1], _Mapping):
+            for key in value:
+                self.parts[1].fits(f"{name}[{key!r}]", value[key])
+        return value
 
 
 class _Word(_Take):

@@ -46,7 +46,7 @@ PREFIXES = {"norm": "NORM", "norm_kind": "KIND_OF_NORM", "qk_norm": "QK_NORM", "
             "byte_order": "BYTE_ORDER", "order": "ORDER", "weights": "WEIGHTS", "schedule": "SCHEDULE", "cpu_level": "CPU",
             "state": "GENERATION", "past_context": "PAST_CONTEXT", "phase": "BPE_PHASE", "cost_optimizer": "COST",
             "counting": "COUNT", "part": "PART", "adamw_variant": "ADAMW", "muon_scale": "MUON_SCALE",
-            "output_init": "OUTPUT_INIT", "comparison": "COMPARE"}
+            "output_init": "OUTPUT_INIT", "products": "PRODUCTS", "comparison": "COMPARE"}
 
 # Types of C and the ctypes that the package must give parameters of them.
 KINDS = {"int32_t": ctypes.c_int32, "uint64_t": ctypes.c_uint64, "double": ctypes.c_double, "bool": ctypes.c_bool,

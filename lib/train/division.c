@@ -24,12 +24,14 @@ int32_t tlmi_division_reversed(const tlmi_division_t *division, int32_t number)
     return division->rounds == 0 ? number : reverse;
 }
 
-/* Cuts the row from its end. A chunk is large enough to hide the latency, and to have a piece of a
- * norm for every rank. */
+enum { CHUNKS = 16 }; /* at most, more or less: each takes rounds of messages */
+
+/* Cuts the row from its end, where backward begins. A chunk is large enough that pairs of ranks exchange
+ * whole buckets of it. */
 static void list_chunks(tlmi_division_t *division)
 {
-    const int64_t pieces = TLMI_NORM_PIECE * (int64_t)division->num_ranks;
-    const int64_t least = pieces > TLMI_BUCKET ? pieces : TLMI_BUCKET;
+    const int64_t share = division->offsets[division->n] / CHUNKS;
+    const int64_t least = share > 2 * TLMI_BUCKET ? share : 2 * TLMI_BUCKET;
 
     division->ends[0] = division->n;
     for (size_t i = division->n; i-- > 0;) {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the Debian packages from the committed sources, installs them, runs their test and removes them
+# Builds the Debian packages from the committed sources, installs them, runs their tests and removes them
 # again. Needs root, dpkg-dev, debhelper and help2man; not part of the test suite, since it changes the system.
 # Usage: sh tests/install/test_debian.sh
 set -eu
@@ -24,5 +24,7 @@ git archive HEAD | tar -x -C "$work/tinylm-$version"
     tail -n 40 "$work/log"
     exit 1
 }
-dpkg -i "$work"/libtinylm1_*.deb "$work"/libtinylm-dev_*.deb "$work"/tinylm-examples_*.deb
+dpkg -i "$work"/libtinylm1_*.deb "$work"/libtinylm-dev_*.deb "$work"/tinylm-examples_*.deb \
+    "$work"/libtinylm-mpi1_*.deb "$work"/libtinylm-mpi-dev_*.deb "$work"/tinylm-examples-mpi_*.deb
 sh debian/tests/consumer
+sh debian/tests/consumer-mpi

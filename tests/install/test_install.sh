@@ -85,6 +85,15 @@ run() {
     run 'Python' $python "$here/consumer.py" "$library"
 }
 
+# The companion library, where the build has one.
+if [ -f "$(dirname "$pc")/tinylm-mpi.pc" ]; then
+    sed -i "s|^prefix=.*|prefix=$root|" "$(dirname "$pc")/tinylm-mpi.pc"
+    test "$(pkg-config --modversion tinylm-mpi)" = "$version"
+    run 'C, over MPI' sh "$here/consumer_mpi.sh" "$cc"
+else
+    echo 'MPI: not built'
+fi
+
 # The files that CMake reads find the place by themselves.
 if ! cmake --version >/dev/null 2>&1; then
     echo 'CMake: not installed'

@@ -34,7 +34,8 @@ typedef struct scenario {
 /* Each list ends with a scenario without a name. */
 extern const scenario_t tokenizer_scenarios[], tokenizer_json_scenarios[], normalizer_scenarios[],
     subword_scenarios[], tensor_scenarios[], model_scenarios[], model_file_scenarios[],
-    vocabulary_scenarios[], chat_scenarios[], generation_scenarios[], adapter_scenarios[];
+    vocabulary_scenarios[], chat_scenarios[], generation_scenarios[], adapter_scenarios[],
+    rank_scenarios[];
 
 /* Reports a breach; the program will fail. */
 void fault(const char *what);

@@ -129,7 +129,7 @@ int main(int argc, char **argv)
     static const scenario_t *const lists[] = {
         tokenizer_scenarios, tokenizer_json_scenarios, normalizer_scenarios, subword_scenarios,
         tensor_scenarios,    model_scenarios,          model_file_scenarios, vocabulary_scenarios,
-        chat_scenarios,      generation_scenarios,     adapter_scenarios};
+        chat_scenarios,      generation_scenarios,     adapter_scenarios,    rank_scenarios};
     static char output[1 << 16]; /* else the C library would allocate one at some time */
     int known = 0;
 

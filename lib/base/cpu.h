@@ -24,9 +24,6 @@
 
 #if defined(__aarch64__) && defined(__GNUC__)
 #define TLMI_ARM64 1
-/* As above. NEON itself belongs to every 64-bit ARM CPU that Linux runs on. */
-#define TLMI_TARGET_DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
-#define TLMI_TARGET_I8MM    __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
 #else
 #define TLMI_ARM64 0
 #endif
@@ -37,11 +34,9 @@
 #define TLMI_NEEDS_AVX512                                                                          \
     (TLMI_NEEDS_AVX2 | TLM_FEATURE_AVX512F | TLM_FEATURE_AVX512BW | TLM_FEATURE_AVX512DQ |         \
      TLM_FEATURE_AVX512VL)
-#define TLMI_NEEDS_VNNI    (TLMI_NEEDS_AVX512 | TLM_FEATURE_AVX512_VNNI)
-#define TLMI_NEEDS_BF16    (TLMI_NEEDS_AVX512 | TLM_FEATURE_AVX512_BF16)
-#define TLMI_NEEDS_NEON    TLM_FEATURE_NEON
-#define TLMI_NEEDS_DOTPROD (TLMI_NEEDS_NEON | TLM_FEATURE_DOTPROD)
-#define TLMI_NEEDS_I8MM    (TLMI_NEEDS_DOTPROD | TLM_FEATURE_I8MM)
+#define TLMI_NEEDS_VNNI (TLMI_NEEDS_AVX512 | TLM_FEATURE_AVX512_VNNI)
+#define TLMI_NEEDS_BF16 (TLMI_NEEDS_AVX512 | TLM_FEATURE_AVX512_BF16)
+#define TLMI_NEEDS_NEON TLM_FEATURE_NEON
 
 static inline bool tlmi_has_features(uint64_t features, uint64_t needed)
 {

@@ -18,10 +18,6 @@ void tlmi_kernels_fill(tlmi_kernels_t *table, uint64_t features)
 #elif TLMI_ARM64
     if (tlmi_has_features(features, TLMI_NEEDS_NEON))
         tlmi_kernels_fill_neon(table);
-    if (tlmi_has_features(features, TLMI_NEEDS_DOTPROD))
-        tlmi_kernels_fill_dotprod(table);
-    if (tlmi_has_features(features, TLMI_NEEDS_I8MM))
-        tlmi_kernels_fill_i8mm(table);
 #endif
     tlmi_kernels_fill_blis(table, features);
 }

@@ -212,8 +212,6 @@ void tlmi_kernels_fill_vnni(tlmi_kernels_t *table);
 void tlmi_kernels_fill_bf16(tlmi_kernels_t *table);
 #elif TLMI_ARM64
 void tlmi_kernels_fill_neon(tlmi_kernels_t *table);
-void tlmi_kernels_fill_dotprod(tlmi_kernels_t *table);
-void tlmi_kernels_fill_i8mm(tlmi_kernels_t *table);
 #endif
 
 #endif

@@ -3,9 +3,9 @@
 # processor, unpacked into a folder of their own: nothing of this machine's package system is changed.
 #
 # Usage: tests/cross/run.sh aarch64 [CPU [quick | MESON_TEST_ARGUMENT...]]
-# CPU is one of qemu's (qemu-aarch64-static -cpu help); the default is max, with every instruction set. cortex-a72 has
-# NEON alone, neoverse-n1 dot products of bytes too. Without more arguments the suites unit, grad and threads run, in
-# hours; quick builds and runs what depends most on the CPU, in minutes. The last line counts the tests.
+# CPU is one of qemu's (qemu-aarch64-static -cpu help), such as cortex-a72, neoverse-n1 or max, the default, which has
+# every instruction set. Without more arguments the suites unit, grad and threads run, in hours; quick builds and runs
+# what depends most on the CPU, in minutes. The last line counts the tests.
 # The build is in $TINYLM_CROSS_DIR, build-cross-aarch64 of the current folder by default. Needs: apt (Debian 12's
 # archive), dpkg-deb, meson, ninja, and the packages gcc-aarch64-linux-gnu and qemu-user-static.
 #

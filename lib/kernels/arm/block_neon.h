@@ -1,6 +1,6 @@
-/* The operations of block_kernels.h for 64-bit ARM's Advanced SIMD. With BLOCK_DOTPROD, SDOT adds the
- * products of bytes; with BLOCK_I8MM as well, USDOT adds half of them. Included after TARGET and INLINE
- * are defined. */
+/* The operations of block_kernels.h for 64-bit ARM's Advanced SIMD. The instructions for dot products of
+ * bytes (SDOT, USDOT) are not used: x has 16 bits, and taking it as two bytes costs more instructions than
+ * they save (docs/platforms.md). Included after TARGET and INLINE are defined. */
 #include <arm_neon.h>
 
 typedef struct bytes32 {
@@ -103,44 +103,11 @@ INLINE I q_dot_halves(Q q, const int16_t *x, int32_t a, int32_t b)
     return (I){four_sums(low, high, x), four_sums(low2, high2, x + 8)};
 }
 
-#ifdef BLOCK_DOTPROD
-/* x = 256 h + l: the products of q with the bytes h, which are signed, and l, which are not. SDOT adds
- * the products of four neighbors. So the pairs of q are in the order 0, 8, 1, 9 ... (of `pairs`), and the
- * bytes of x are brought into the same. Without USDOT, l - 128 is signed, and 128 q is added. */
-INLINE int32x4_t four_dots(int8x16_t pairs, const int16_t *x)
-{
-    static const uint8_t places[16] = {0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30};
-    const uint8x16_t low_bytes = vld1q_u8(places);
-    const uint8x16_t high_bytes = vorrq_u8(low_bytes, vdupq_n_u8(1));
-    const int8x16x2_t both = {
-        {vreinterpretq_s8_s16(vld1q_s16(x)), vreinterpretq_s8_s16(vld1q_s16(x + 16))}};
-    const int8x16_t low = vqtbl2q_s8(both, low_bytes), high = vqtbl2q_s8(both, high_bytes);
-    const int32x4_t sums = vshlq_n_s32(vdotq_s32(vdupq_n_s32(0), high, pairs), 8);
-
-#ifdef BLOCK_I8MM
-    return vusdotq_s32(sums, vreinterpretq_u8_s8(low), pairs);
-#else
-    const int32x4_t missing = vdotq_s32(vdupq_n_s32(0), pairs, vdupq_n_s8(1));
-
-    return vaddq_s32(vdotq_s32(sums, veorq_s8(low, vdupq_n_s8(-128)), pairs),
-                     vshlq_n_s32(missing, 7));
-#endif
-}
-
-INLINE I q_dot(Q q, const int16_t *x)
-{
-    const int16x8_t low = vreinterpretq_s16_s8(q.low), high = vreinterpretq_s16_s8(q.high);
-
-    return (I){four_dots(vreinterpretq_s8_s16(vzip1q_s16(low, high)), x),
-               four_dots(vreinterpretq_s8_s16(vzip2q_s16(low, high)), x + 8)};
-}
-#else
 INLINE I q_dot(Q q, const int16_t *x)
 {
     return (I){four_sums(vmovl_s8(vget_low_s8(q.low)), vmovl_s8(vget_low_s8(q.high)), x),
                four_sums(vmovl_high_s8(q.low), vmovl_high_s8(q.high), x + 8)};
 }
-#endif
 
 INLINE void scaled_16(float *out, int8x16_t q, float scale)
 {

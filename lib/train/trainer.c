@@ -187,6 +187,7 @@ tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_opt
     trainer.model = model;
     trainer.optimizer = optimizer;
     trainer.loader = loader;
+    const double former_decay = optimizer->average_decay;
     tlm_status_t status = trainer_init(&trainer, options);
     if (is_shared(trainer.options.communicator))
         trainer.communicator = trainer.options.communicator;
@@ -201,6 +202,9 @@ tlm_status_t tlm_trainer_create(tlm_trainer_t **out, tlm_model_t *model, tlm_opt
         status = join(made);
     if (status != TLM_OK) {
         tlm_trainer_free(made);
+        /* That takes memory away, if anything. */
+        if (optimizer->average_decay != former_decay && optimizer->num_ranks == 0)
+            (void)tlm_optimizer_set_average(optimizer, former_decay);
         return status;
     }
     if (made->options.activation_checkpointing)

@@ -545,6 +545,7 @@ START_TEST(options_are_checked)
     REFUSED(peak_flops, (double)INFINITY, TLM_ERR_INVALID_ARGUMENT, "peak_flops");
     REFUSED(accumulation, UINT64_MAX, TLM_ERR_INVALID_ARGUMENT, "accumulation");
     REFUSED(save_every, 1, TLM_ERR_INVALID_ARGUMENT, "save_every is 1");
+    REFUSED(average_decay, 1.0, TLM_ERR_INVALID_ARGUMENT, "average_decay 1 is not in [0, 1)");
     REFUSED(keep_last, -1, TLM_ERR_INVALID_ARGUMENT, "keep_last -1");
     REFUSED(reserved[5], 1, TLM_ERR_INVALID_ARGUMENT, "reserved");
     REFUSED(reserved2[3], 1, TLM_ERR_INVALID_ARGUMENT, "reserved");

@@ -1,4 +1,4 @@
-"""Tensors beside NumPy's arrays and PyTorch's tensors: indexing, operators, reductions and types on random shapes,
+"""Tensors beside NumPy's arrays and PyTorch's tensors: operators, reductions and types on random shapes,
 with gradients, and what is refused. NumPy and PyTorch are needed, and skipped by name without them."""
 
 import copy
@@ -7,176 +7,13 @@ import pickle
 import random
 import unittest
 
-import peers
+from tensor_cases import Compared, arrays, numpy, shape, torch
 
-numpy = peers.require("numpy")
-torch = peers.require("torch")
-
-import tinylm  # noqa: E402
-from tinylm import Tensor  # noqa: E402
+import tinylm
+from tinylm import Tensor
 
 DTYPES = {"float32": torch.float32, "int32": torch.int32, "int64": torch.int64, "bool": torch.bool,
           "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-def arrays(draw, *shape):
-    """The same numbers as an array, a Tensor and a torch.Tensor, both with gradients."""
-    values = numpy.asarray([draw.uniform(-2, 2) for _ in range(math.prod(shape))], "float32").reshape(shape)
-    return values, Tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
-
-
-def shape(draw, most=4):
-    return [draw.choice([1, 2, 3, 5]) for _ in range(draw.randint(0, most))]
-
-
-class Compared(unittest.TestCase):
-    def same(self, got, want, tolerance=1e-5):
-        want = want.detach().numpy() if isinstance(want, torch.Tensor) else numpy.asarray(want)
-        self.assertIsInstance(got, Tensor)
-        self.assertEqual(got.shape, want.shape)
-        numpy.testing.assert_allclose(got.detach().numpy(), want, rtol=tolerance, atol=tolerance)
-
-    def same_gradients(self, got, want, *pairs):
-        """Back from weights of 1, 2, 3 ..., so that places count."""
-        if got.size == 0:
-            return
-        weights = numpy.arange(1, got.size + 1, dtype="float32").reshape(got.shape)
-        got.backward(weights)
-        want.backward(torch.tensor(weights))
-        for mine, theirs in pairs:
-            if theirs.grad is not None:
-                self.same(mine.grad, theirs.grad, 1e-4)
-
-
-class IndexTest(Compared):
-    def random_index(self, draw, sizes):
-        index, at, arrays_left = [], 0, draw.randint(0, 2)
-        common = draw.choice([[3], [2, 3], [1]])
-        while at < len(sizes):
-            n, kind = sizes[at], draw.randrange(9)
-            if kind < 3:
-                start, stop = (draw.choice([None, draw.randint(-n - 2, n + 2)]) for _ in range(2))
-                index.append(slice(start, stop, draw.choice([None, 1, 2, 3])))
-            elif kind == 3:
-                index.append(draw.randrange(-n, n))
-            elif kind == 4 and arrays_left:
-                arrays_left -= 1
-                own = [size if draw.random() < 0.7 else 1 for size in common]
-                index.append(numpy.asarray([draw.randrange(-n, n) for _ in range(math.prod(own))]).reshape(own))
-            elif kind == 5:
-                index.append(None)
-                continue
-            elif kind == 6 and not any(item is Ellipsis for item in index):
-                index.append(Ellipsis)
-                at += draw.randint(0, len(sizes) - at - 1)
-                break
-            else:
-                index.append(slice(None))
-            at += 1
-        return tuple(index)
-
-    def test_like_numpy(self):
-        draw = random.Random(1)
-        for round_ in range(600):
-            sizes = shape(draw)
-            values, mine, _ = arrays(draw, *sizes)
-            index = self.random_index(draw, sizes)
-            with self.subTest(shape=sizes, index=index):
-                try:
-                    want = values[index]
-                except IndexError:
-                    self.assertRaises(IndexError, mine.__getitem__, index)
-                    continue
-                got = mine[index]
-                self.same(got, want, 0)
-                if got.size:
-                    weights, total = numpy.arange(1, got.size + 1, dtype="float32").reshape(got.shape), numpy.zeros(sizes)
-                    got.backward(weights)
-                    numpy.add.at(total, index, weights)
-                    self.same(mine.grad, total, 0)
-
-    def test_negative_steps(self):
-        draw = random.Random(2)
-        for _ in range(100):
-            values, mine, _ = arrays(draw, 4, 5, 3)
-            index = tuple(slice(draw.choice([None, draw.randint(-7, 7)]), draw.choice([None, draw.randint(-7, 7)]),
-                                draw.choice([-1, -2, -3])) for _ in range(draw.randint(1, 3)))
-            self.same(mine[index], values[index], 0)
-            mine[index].sum().backward()
-            want = numpy.zeros_like(values)
-            want[index] = 1
-            self.same(mine.grad, want, 0)
-
-    def test_masks(self):
-        draw = random.Random(3)
-        for _ in range(60):
-            values, mine, theirs = arrays(draw, 3, 4, 2)
-            mask = values > draw.uniform(-2, 2)
-            self.same(mine[mask], values[mask], 0)
-            self.same(mine[mine > 0], values[values > 0], 0)
-            self.same(mine[mask[:, :, 0]], values[mask[:, :, 0]], 0)
-            self.same(mine[:, mask[0, :, 0]], values[:, mask[0, :, 0]], 0)
-            got, want = mine[torch.tensor(mask)], theirs[torch.tensor(mask)]
-            self.same_gradients(got, want, (mine, theirs))
-        self.assertEqual(Tensor([[1, 2], [3, 4]])[[True, False]].tolist(), [[1, 2]])
-
-    def test_every_kind_of_index(self):
-        values = numpy.arange(12, dtype="float32").reshape(3, 4)
-        mine = Tensor(values)
-        for index in (numpy.int64(1), Tensor(1, "int64"), torch.tensor(1), numpy.array(1)):
-            self.same(mine[index], values[1], 0)
-        for index in ([2, 0], range(2), numpy.array([2, 0], "uint8"), torch.tensor([2, 0]), Tensor([2, 0], "int32"), []):
-            want = values[list(index) if isinstance(index, range) else numpy.asarray(index, dtype=int)]
-            self.same(mine[index], want, 0)
-        rows, columns = [0, 1, 2], Tensor([3, 3, 0], "int64")
-        self.same(mine[rows, columns], values[rows, [3, 3, 0]], 0)
-        for wrong in ("a", 1.5, True, {1}, object(), b"0"):
-            with self.assertRaisesRegex(TypeError, "index"):
-                mine[wrong]
-        for wrong in (3, -4, (0, 4), (0, 0, 0), [3], (Ellipsis, Ellipsis), numpy.array([0.5]), ([0, 1], [0, 1, 2]),
-                      numpy.array([True, False])):
-            with self.assertRaises(IndexError):
-                mine[wrong]
-
-    def test_assignment(self):
-        draw = random.Random(4)
-        for _ in range(60):
-            values, mine, _ = arrays(draw, 3, 4, 5)
-            mine = mine.detach()
-            index = tuple(draw.choice([draw.randrange(-3, 3), slice(draw.randint(0, 3), None, draw.choice([1, 2])),
-                                       Ellipsis if i == 0 else slice(None)]) for i in range(draw.randint(1, 3)))
-            want = values.copy()
-            row = numpy.float32([1, 2, 3, 4, 5])[:want[index].shape[-1]] if want[index].ndim else 7.0
-            want[index] = row
-            mine[index] = row
-            self.same(mine, want, 0)
-        ids = Tensor([[1, 2], [3, 4]], "int64")
-        ids[:, 1] = 9
-        self.assertEqual(ids.tolist(), [[1, 9], [3, 9]])
-        weight = Tensor([1.0, 2.0], requires_grad=True)
-        with self.assertRaisesRegex(RuntimeError, "no_grad"):
-            weight[0] = 1
-        with tinylm.no_grad():
-            weight[0] = 5
-        self.assertEqual(weight.tolist(), [5.0, 2.0])
-        with self.assertRaisesRegex(RuntimeError, "result of an op"):
-            (weight * 2)[0] = 1
-        with self.assertRaisesRegex(NotImplementedError, "where"):
-            ids[ids > 1] = 0
-        with self.assertRaises(ValueError):
-            ids[0] = [1, 2, 3]
-
-    def test_length_and_iteration(self):
-        mine = Tensor([[1, 2], [3, 4], [5, 6]], requires_grad=True)
-        self.assertEqual(len(mine), 3)
-        self.assertEqual([row.tolist() for row in mine], [[1, 2], [3, 4], [5, 6]])
-        a, b, c = mine
-        (a * c).sum().backward()
-        self.assertEqual(mine.grad.tolist(), [[5, 6], [0, 0], [1, 2]])
-        self.assertTrue(3 in mine and 7 not in mine)
-        for fail in (len, list):
-            with self.assertRaisesRegex(TypeError, "dimensions"):
-                fail(Tensor(1.0))
 
 
 class OperatorTest(Compared):
@@ -214,6 +51,29 @@ class OperatorTest(Compared):
             self.assertTrue((a @ other).requires_grad)
         for wrong in (lambda: mine @ 2, lambda: Tensor(1.0) @ Tensor(2.0), lambda: mine @ Tensor([[1.0]])):
             self.assertRaises((TypeError, ValueError), wrong)
+
+    def test_in_place(self):
+        weight = other = Tensor([1.0, 2.0], requires_grad=True)
+        (weight * weight).sum().backward()
+        with tinylm.no_grad():
+            weight -= 0.25 * weight.grad
+        self.assertIs(weight, other)
+        self.assertEqual((weight.tolist(), weight.requires_grad), ([0.5, 1.0], True))
+        total = alias = tinylm.zeros(2)
+        total += 1
+        total *= [2, 3]
+        self.assertEqual((alias.tolist(), total is alias), ([2, 3], True))
+        total += weight  # of a graph: a new tensor
+        self.assertTrue(total.requires_grad and alias.tolist() == [2, 3])
+        array = numpy.float32([1, 1])
+        array += weight.detach()
+        self.assertEqual(array.tolist(), [1.5, 2])
+        with self.assertRaisesRegex(RuntimeError, "no_grad"):
+            weight += 1
+        with self.assertRaisesRegex(ValueError, "does not fit"):
+            alias += tinylm.zeros(3, 2)
+        with self.assertRaisesRegex(TypeError, "stack"):
+            Tensor([weight[0], weight[1]])
 
     def test_powers(self):
         draw = random.Random(7)

@@ -211,9 +211,13 @@ def _set(tensor: Tensor, index: Any, values: Any) -> None:
     if any(hasattr(part, "dtype") or isinstance(part, slice) and (part.step or 1) < 0 for part in parts):
         raise NotImplementedError("values are assigned to whole numbers and slices with positive steps; for a mask or an "
                                   "array of places use tinylm.where")
+    recorded = is_grad_enabled()
     with no_grad():
         view, _, shape = _basic(tensor, parts)
         given = values if isinstance(values, Tensor) else Tensor(values, tensor.dtype)
+        if given.requires_grad and recorded:
+            raise RuntimeError("assigning would cut the values off from their graph: use tinylm.concat, stack or where, or "
+                               "values.detach()")
         if given.dtype != tensor.dtype:
             given = given.astype(tensor.dtype)
         view.copy_(given.detach().broadcast_to(shape).reshape(view.shape))

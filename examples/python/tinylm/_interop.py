@@ -39,6 +39,12 @@ _UFUNCS: dict[str, Callable[..., Any]] = {
 _FUNCTIONS = {name: name for name in (
     "sum", "mean", "max", "min", "argmax", "argmin", "reshape", "transpose", "squeeze", "var", "std", "clip")}
 _FUNCTIONS |= {"amax": "max", "amin": "min", "ravel": "flatten", "broadcast_to": "broadcast_to", "permute_dims": "permute"}
+# Functions of NumPy that have no gradient to lose.
+_WITHOUT_SLOPES = frozenset(
+    "allclose array_equal array_equiv isclose isfinite isinf signbit sign floor ceil rint trunc argsort nonzero flatnonzero "
+    "argwhere count_nonzero unique searchsorted histogram digitize may_share_memory shares_memory array_str array_repr "
+    "array2string save savetxt savez savez_compressed iscomplexobj isrealobj zeros_like ones_like empty_like full_like "
+    "result_type can_cast".split())
 # Of torch.Tensor and torch.
 _TORCH = {
     "add": "add", "sub": "sub", "mul": "mul", "div": "truediv", "true_divide": "truediv", "matmul": "matmul",
@@ -51,7 +57,7 @@ def _plain(value: Any, name: str) -> Any:
     """The argument with arrays of NumPy in place of tensors."""
     from .tensors import Tensor, is_grad_enabled
     if isinstance(value, Tensor):
-        if value.requires_grad and is_grad_enabled():
+        if name not in _WITHOUT_SLOPES and value.requires_grad and is_grad_enabled():
             raise TypeError(f"numpy.{name} would lose the graph of a tensor that requires a gradient: use a function of "
                             "tinylm, or tensor.detach()")
         return value.numpy()

@@ -46,6 +46,8 @@ def _release_buffer(user):
 def _flatten(values: Any, shape: list[int]) -> list[Any]:
     """Checks that nested lists have one shape, which it appends to `shape`; returns a flat list."""
     if not isinstance(values, (list, tuple)) and hasattr(values, "tolist"):
+        if getattr(values, "requires_grad", False):
+            raise TypeError("a list of tensors that require gradients would lose their graph: use tinylm.stack(list)")
         values = values.tolist()  # an array or a number of NumPy in a list
     if not isinstance(values, (list, tuple)):
         return [values]

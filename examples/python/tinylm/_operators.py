@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from ._abi import _OUT
 from ._checks import (Operand, _dim, _dim_list, _floats, _index_tensor, _mask, _operand, _shape_of, _tensor)
@@ -77,6 +77,10 @@ class _Operators(_Handle):
     def __matmul__(self, other: Operand) -> Tensor:
         return _product(self, other)
 
+    def matmul(self, other: Operand) -> Tensor:
+        """The matrix product, as @ gives it."""
+        return self @ other
+
     def __radd__(self, other: Operand) -> Tensor:
         return self._arithmetic("tlm_add", other, True)
 
@@ -95,6 +99,23 @@ class _Operators(_Handle):
     def __rmatmul__(self, other: Operand) -> Tensor:
         tensor = _operand(other, self)  # type: ignore[arg-type]
         return NotImplemented if tensor is None else _product(tensor, self)
+
+    # In place, as NumPy and PyTorch have it, where no graph is concerned.
+
+    def __iadd__(self, other: Operand) -> Tensor:
+        return _in_place(self, self + other)
+
+    def __isub__(self, other: Operand) -> Tensor:
+        return _in_place(self, self - other)
+
+    def __imul__(self, other: Operand) -> Tensor:
+        return _in_place(self, self * other)
+
+    def __itruediv__(self, other: Operand) -> Tensor:
+        return _in_place(self, self / other)
+
+    def __ipow__(self, other: Operand) -> Tensor:  # type: ignore[misc]
+        return _in_place(self, self ** other)
 
     def __neg__(self) -> Tensor:
         return self.scale(-1.0)
@@ -188,13 +209,13 @@ class _Operators(_Handle):
     @overload
     def max(self) -> Tensor: ...
     @overload
-    def max(self, dim: int, keepdim: bool = False, *, keep_dim: bool | None = None) -> tuple[Tensor, Tensor]: ...
+    def max(self, dim: int, keepdim: bool = False, *, keep_dim: bool | None = None) -> Extremes: ...
     @overload
     def max(self, dim: None = None, keepdim: bool = False, *, axis: int | None = None, keepdims: bool | None = None,
             keep_dim: bool | None = None) -> Tensor: ...
 
     def max(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
-            keepdims: bool | None = None, keep_dim: bool | None = None) -> Tensor | tuple[Tensor, Tensor]:
+            keepdims: bool | None = None, keep_dim: bool | None = None) -> Tensor | Extremes:
         """The maximum of all elements. Along a dimension `dim`, the maxima and their indices, as in PyTorch; with
         `axis`, the maxima alone, as in NumPy. Of equal ones the first counts, for the gradient too."""
         kept = _kept(keepdim, keepdims, keep_dim)
@@ -208,18 +229,18 @@ class _Operators(_Handle):
     @overload
     def min(self) -> Tensor: ...
     @overload
-    def min(self, dim: int, keepdim: bool = False, *, keep_dim: bool | None = None) -> tuple[Tensor, Tensor]: ...
+    def min(self, dim: int, keepdim: bool = False, *, keep_dim: bool | None = None) -> Extremes: ...
     @overload
     def min(self, dim: None = None, keepdim: bool = False, *, axis: int | None = None, keepdims: bool | None = None,
             keep_dim: bool | None = None) -> Tensor: ...
 
     def min(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
-            keepdims: bool | None = None, keep_dim: bool | None = None) -> Tensor | tuple[Tensor, Tensor]:
+            keepdims: bool | None = None, keep_dim: bool | None = None) -> Tensor | Extremes:
         """The minimum: see max."""
         kept = _kept(keepdim, keepdims, keep_dim)
         if dim is not None:
             values, places = _largest(-self, dim, kept)
-            return -values, places
+            return Extremes(-values, places)
         return -(-self).max(axis=axis, keepdim=kept)
 
     def argmax(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
@@ -389,6 +410,11 @@ class _Operators(_Handle):
         """x sigmoid(x)."""
         return self._unary("tlm_silu")
 
+    def softmax(self, dim: int = -1) -> Tensor:
+        """exp(x) / sum of exp(x) along a dimension."""
+        from .functional import softmax
+        return softmax(self, dim)
+
     def abs(self) -> Tensor:
         """|x|; the slope at 0 is 0."""
         return self._unary("tlm_abs")
@@ -406,6 +432,28 @@ class _Operators(_Handle):
     def _unary(self, name: str) -> Tensor:
         from .tensors import _call
         return _call(name, self)
+
+
+def _in_place(tensor: Any, result: Tensor) -> Tensor:
+    """The result, in the memory of a leaf; of an op, or with one, a new tensor of the graph."""
+    from .tensors import is_grad_enabled
+    if result is NotImplemented:
+        return result
+    if tensor.requires_grad and tensor.is_leaf and is_grad_enabled():
+        raise RuntimeError("a parameter is changed in place within \"with tinylm.no_grad():\"")
+    if result.requires_grad or not tensor.is_leaf:
+        return result
+    if result.shape != tensor.shape:
+        raise ValueError(f"a result of shape {result.shape} does not fit into a tensor of {tensor.shape}")
+    tensor.copy_(result)
+    return tensor  # type: ignore[no-any-return]
+
+
+class Extremes(NamedTuple):
+    """What max and min along a dimension give."""
+
+    values: Tensor
+    indices: Tensor
 
 
 def _product(a: Any, b: Any) -> Tensor:
@@ -466,11 +514,11 @@ def _count(shape: Any) -> int:
     return n
 
 
-def _largest(tensor: Any, dim: Any, kept: bool) -> tuple[Tensor, Tensor]:
+def _largest(tensor: Any, dim: Any, kept: bool) -> Extremes:
     from ctypes import byref, c_void_p
     from .tensors import Tensor
     if not hasattr(type(dim), "__index__"):
         raise TypeError(f"dim takes one whole number, not {_given(dim)}")
     values, indices = c_void_p(), c_void_p()
     _lib.tlm_max_dim(byref(values), byref(indices), tensor._handle, dim, kept)
-    return Tensor._wrap(values), Tensor._wrap(indices)
+    return Extremes(Tensor._wrap(values), Tensor._wrap(indices))

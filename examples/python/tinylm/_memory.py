@@ -25,22 +25,25 @@ _dying_capsule_pointer = ctypes.PYFUNCTYPE(c_void_p, c_void_p, c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi))
 
 
-@ctypes.PYFUNCTYPE(None, c_void_p)
-def _delete_capsule(capsule: Any) -> None:
+def _forget_capsule(capsule: Any) -> None:
     for name, kind in ((_CAPSULE, _DLManagedTensor), (_VERSIONED, _DLManagedTensorVersioned)):
         if _capsule_is(capsule, name):
             managed = ctypes.cast(_dying_capsule_pointer(capsule, name), POINTER(kind))
             managed.contents.deleter(managed)
 
 
+_delete_capsule = ctypes.PYFUNCTYPE(None, c_void_p)(_forget_capsule)
+
 # Objects whose memory tensors lie over, by number, until the library lets them go.
 _buffers: dict[int, Any] = {}
 _numbers = itertools.count(1)
 
 
-@_Release
-def _release_buffer(user):
+def _forget_buffer(user: int) -> None:
     del _buffers[user]
+
+
+_release_buffer = _Release(_forget_buffer)
 
 
 def _flatten(values: Any, shape: list[int]) -> list[Any]:

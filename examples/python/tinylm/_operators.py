@@ -41,20 +41,20 @@ class _Operators(_Handle):
         @property
         def dtype(self) -> DType: ...
 
-    def _arithmetic(self, function: str, other: Any, swapped: bool = False) -> Tensor:
+    def _arithmetic(self: Any, function: str, other: Any, swapped: bool = False) -> Any:
         from .tensors import _call
-        tensor = _operand(other, self)  # type: ignore[arg-type]
+        tensor = _operand(other, self)
         if tensor is None:
             return NotImplemented
         a, b = (tensor, self) if swapped else (self, tensor)
-        return _call(function, *_both(a, b))  # type: ignore[arg-type]
+        return _call(function, *_both(a, b))
 
-    def _compared(self, word: str, other: Any) -> Tensor:
+    def _compared(self: Any, word: str, other: Any) -> Any:
         from .tensors import _call
-        tensor = _operand(other, self)  # type: ignore[arg-type]
+        tensor = _operand(other, self)
         if tensor is None:
             return NotImplemented
-        sides = [_floats(side) if side.dtype in ("float16", "bfloat16") else side for side in (self, tensor)]  # type: ignore[list-item]
+        sides = [_floats(side) if side.dtype in ("float16", "bfloat16") else side for side in (self, tensor)]
         return _call("tlm_compare", *sides, _number("comparison", word))
 
     # -- Arithmetic --
@@ -96,8 +96,8 @@ class _Operators(_Handle):
     def __rpow__(self, other: Operand) -> Tensor:
         return self._arithmetic("tlm_pow", other, True)
 
-    def __rmatmul__(self, other: Operand) -> Tensor:
-        tensor = _operand(other, self)  # type: ignore[arg-type]
+    def __rmatmul__(self: Any, other: Operand) -> Tensor:
+        tensor = _operand(other, self)
         return NotImplemented if tensor is None else _product(tensor, self)
 
     # In place, as NumPy and PyTorch have it, where no graph is concerned.
@@ -114,7 +114,7 @@ class _Operators(_Handle):
     def __itruediv__(self, other: Operand) -> Tensor:
         return _in_place(self, self / other)
 
-    def __ipow__(self, other: Operand) -> Tensor:  # type: ignore[misc]
+    def __ipow__(self, other: Operand) -> Tensor:
         return _in_place(self, self ** other)
 
     def __neg__(self) -> Tensor:
@@ -168,11 +168,11 @@ class _Operators(_Handle):
 
     def any(self) -> bool:
         """Whether some element is not 0."""
-        return any(self.astype(BOOL)._copy_out())  # type: ignore[attr-defined]
+        return any(self.astype(BOOL)._copy_out())
 
     def all(self) -> bool:
         """Whether no element is 0."""
-        return all(self.astype(BOOL)._copy_out())  # type: ignore[attr-defined]
+        return all(self.astype(BOOL)._copy_out())
 
     # -- Sums and the like --
 
@@ -187,7 +187,8 @@ class _Operators(_Handle):
     def mean(self, dim: _Dims = None, keepdim: bool = False, *, axis: _Dims = None, keepdims: bool | None = None,
              keep_dim: bool | None = None) -> Tensor:
         """The mean of all elements, or along one dimension or several; of booleans and whole numbers too."""
-        tensor = _floats(self)  # type: ignore[arg-type]
+        whole: Any = self
+        tensor = _floats(whole)
         return _reduce(tensor, "tlm_mean", dim, axis, _kept(keepdim, keepdims, keep_dim))
 
     def var(self, dim: _Dims = None, keepdim: bool = False, *, axis: _Dims = None, correction: int = 0) -> Tensor:
@@ -354,12 +355,12 @@ class _Operators(_Handle):
         from .tensors import _call
         return _call("tlm_contiguous", self)
 
-    def astype(self, dtype: Any) -> Tensor:
+    def astype(self: Any, dtype: Any) -> Tensor:
         """The elements as another type, a copy outside any graph; the same tensor if it has the type. RangeError
         for numbers that the type does not hold."""
         from .tensors import _call
         target = _dtype(dtype)
-        return self if target == self.dtype else _call("tlm_tensor_convert", self, int(target))  # type: ignore[return-value]
+        return self if target == self.dtype else _call("tlm_tensor_convert", self, int(target))
 
     to = astype
 
@@ -446,7 +447,7 @@ def _in_place(tensor: Any, result: Tensor) -> Tensor:
     if result.shape != tensor.shape:
         raise ValueError(f"a result of shape {result.shape} does not fit into a tensor of {tensor.shape}")
     tensor.copy_(result)
-    return tensor  # type: ignore[no-any-return]
+    return tensor
 
 
 class Extremes(NamedTuple):
@@ -488,7 +489,7 @@ def _reduce(tensor: Any, name: str, dim: Any, axis: Any, kept: bool) -> Tensor:
         return result.reshape([1] * tensor.ndim) if kept else result
     for one in sorted(_dim_list("dim", dim, tensor.ndim), reverse=True):
         tensor = _call({"tlm_sum": "tlm_sum_dim", "tlm_mean": "tlm_mean_dim"}[name], tensor, one, kept)
-    return tensor  # type: ignore[no-any-return]
+    return tensor
 
 
 def _whole_sum(tensor: Any, dim: Any, axis: Any, kept: bool) -> Tensor:

@@ -174,7 +174,7 @@ def _of_torch(values: Any, dtype: DType | None, name: str) -> c_void_p:
     if dtype in (None, BFLOAT16):
         return handle
     try:
-        return _converted(handle, dtype)  # type: ignore[arg-type]
+        return _converted(handle, dtype)
     finally:
         _lib.tlm_tensor_free(handle)
 

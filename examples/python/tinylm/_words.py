@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ctypes import c_bool, c_float, c_int32, c_int64, c_size_t, c_uint16, c_uint32
+from typing import Any
 
 FLOAT32, INT32, INT64, UINT32, BOOL, BFLOAT16, FLOAT16 = range(7)
-_ELEMENTS = {FLOAT32: c_float, INT32: c_int32, INT64: c_int64, UINT32: c_uint32, BOOL: c_bool,
+_ELEMENTS: dict[int, Any] = {FLOAT32: c_float, INT32: c_int32, INT64: c_int64, UINT32: c_uint32, BOOL: c_bool,
              BFLOAT16: c_uint16, FLOAT16: c_uint16}  # the last two as bits
 _NUMPY_NAMES = {FLOAT32: "float32", INT32: "int32", INT64: "int64", UINT32: "uint32", BOOL: "bool",
                 FLOAT16: "float16"}
-_FORMATS = {FLOAT32: "f", INT32: "i", INT64: "q", UINT32: "I", BOOL: "?", FLOAT16: "e"}  # of memoryview
+_FORMATS: dict[int, Any] = {FLOAT32: "f", INT32: "i", INT64: "q", UINT32: "I", BOOL: "?", FLOAT16: "e"}  # of memoryview
 # Words for the library's numbers, each the index of its word: TLM_NORM_... and so on.
 _WORDS = {
     "norm": ["pre", "post", "none", "after", "both"], "norm_kind": ["rms", "layer"],

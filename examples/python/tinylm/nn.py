@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping
 
 from . import functional
+from ._checks import _float_tensor
 from ._structs import _flag, _given, _whole
 from .creation import _drawn, _empty, ones, zeros
 from .tensors import Tensor, no_grad
@@ -168,7 +169,15 @@ def _size(name: str, value: Any) -> int:
     return size
 
 
-class Linear(Module):
+class _Layer(Module):
+    """A module from tensor to tensor."""
+
+    def __call__(self, x: Any) -> Tensor:
+        result: Tensor = self.forward(x)
+        return result
+
+
+class Linear(_Layer):
     """x (..., d_in) times weight^T, plus bias: (..., d_out). weight (d_out, d_in) begins with deviation
     sqrt(2 / (d_in + d_out)), as CS336 has it, and bias with 0."""
 
@@ -182,7 +191,7 @@ class Linear(Module):
         return functional.linear(x, self.weight, self.bias)
 
 
-class Embedding(Module):
+class Embedding(_Layer):
     """Rows of weight (vocab_size, d) by ids (...): (..., d)."""
 
     def __init__(self, vocab_size: int, d: int) -> None:
@@ -193,7 +202,7 @@ class Embedding(Module):
         return functional.embedding(self.weight, ids)
 
 
-class LayerNorm(Module):
+class LayerNorm(_Layer):
     """LayerNorm over the last dimension, of size d."""
 
     def __init__(self, d: int, eps: float = 1e-5) -> None:
@@ -205,7 +214,7 @@ class LayerNorm(Module):
         return functional.layer_norm(x, self.weight, self.bias, self.eps)
 
 
-class RMSNorm(Module):
+class RMSNorm(_Layer):
     """RMSNorm over the last dimension, of size d."""
 
     def __init__(self, d: int, eps: float = 1e-5) -> None:
@@ -216,7 +225,7 @@ class RMSNorm(Module):
         return functional.rms_norm(x, self.weight, self.eps)
 
 
-class Dropout(Module):
+class Dropout(_Layer):
     """In training, elements are 0 with probability `rate`, and the others divided by 1 - rate; after eval(), and
     with rate 0, nothing changes. Each call drops others, by manual_seed."""
 
@@ -228,11 +237,11 @@ class Dropout(Module):
     def forward(self, x: Any) -> Tensor:
         """The layer's result."""
         if not self.training or self.rate == 0:
-            return functional._float_tensor("x", x)
+            return _float_tensor("x", x)
         return functional.dropout(x, self.rate, **_drawn(None))
 
 
-class Sequential(Module):
+class Sequential(_Layer):
     """Modules, and functions of a tensor, one after another."""
 
     def __init__(self, *layers: Any) -> None:
@@ -261,10 +270,10 @@ class Sequential(Module):
         return iter(self.layers)
 
 
-class _Function(Module):
+class _Function(_Layer):
     def forward(self, x: Any) -> Tensor:
         """The function's result."""
-        return getattr(functional._float_tensor("x", x), type(self).__name__.lower())()  # type: ignore[no-any-return]
+        return getattr(_float_tensor("x", x), type(self).__name__.lower())()
 
 
 class ReLU(_Function):
@@ -283,12 +292,12 @@ class Tanh(_Function):
     """Hyperbolic tangent."""
 
 
-class Flatten(Module):
+class Flatten(_Layer):
     """All dimensions but the first as one."""
 
     def forward(self, x: Any) -> Tensor:
         """The tensor in that shape."""
-        return functional._float_tensor("x", x).flatten(min(1, x.ndim - 1))
+        return _float_tensor("x", x).flatten(min(1, x.ndim - 1))
 
 
 __all__ = ["Parameter", "Module", "Linear", "Embedding", "LayerNorm", "RMSNorm", "Dropout", "Sequential", "ReLU", "GELU",

@@ -78,7 +78,7 @@ class Tensor(_Operators):
         handle, key = c_void_p(), next(_numbers)
         _buffers[key] = memory
         try:
-            _lib.tlm_tensor_wrap(byref(handle), dtype, ctypes.addressof(memory), _dims(view.shape), None,
+            _lib.tlm_tensor_wrap(byref(handle), dtype, ctypes.addressof(memory), _dims(view.shape or ()), None,
                                  view.ndim, _release_buffer, key)
         except Error:
             del _buffers[key]
@@ -146,7 +146,7 @@ class Tensor(_Operators):
             raise BufferError("the tensor is a view that is not row-major")
         n = _lib.tlm_tensor_numel(self._handle) * ctypes.sizeof(_ELEMENTS[self.dtype])
         memory = (c_uint8 * n).from_address(self.data) if n else (c_uint8 * 0)()
-        memory.owner = self
+        setattr(memory, "owner", self)  # keeps the elements
         view, code = memoryview(memory).cast("B"), _FORMATS[self.dtype]
         return view.cast(code, self.shape) if n and self.shape else view.cast(code)
 
@@ -165,12 +165,12 @@ class Tensor(_Operators):
     @property
     def ndim(self) -> int:
         """The number of its dimensions."""
-        return _lib.tlm_tensor_ndim(self._handle)  # type: ignore[no-any-return]
+        return _lib.tlm_tensor_ndim(self._handle)
 
     @property
     def size(self) -> int:
         """The number of its elements."""
-        return _lib.tlm_tensor_numel(self._handle)  # type: ignore[no-any-return]
+        return _lib.tlm_tensor_numel(self._handle)
 
     def numel(self) -> int:
         """The number of its elements, as PyTorch calls it."""
@@ -184,7 +184,7 @@ class Tensor(_Operators):
     @property
     def data(self) -> int | None:
         """The address of the first element, None where there is none."""
-        return _lib.tlm_tensor_data(self._handle)  # type: ignore[no-any-return]
+        return _lib.tlm_tensor_data(self._handle)
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -306,7 +306,7 @@ class Tensor(_Operators):
     @property
     def requires_grad(self) -> bool:
         """Whether it gathers a gradient or passes one on. It may be set, except for results of ops."""
-        return _lib.tlm_tensor_requires_grad(self._handle)  # type: ignore[no-any-return]
+        return _lib.tlm_tensor_requires_grad(self._handle)
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -378,7 +378,7 @@ def no_grad() -> Iterator[None]:
 
 def is_grad_enabled() -> bool:
     """Whether ops are recorded on this thread."""
-    return _lib.tlm_grad_enabled()  # type: ignore[no-any-return]
+    return _lib.tlm_grad_enabled()
 
 
 def _handles(tensors: Sequence[Tensor]) -> Any:

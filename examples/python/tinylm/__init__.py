@@ -36,6 +36,7 @@ from .library import (version, abi_version, set_num_threads, num_threads, cpu_le
                       shutdown, random_bits)
 from .models import Model
 from .optim import Optimizer, Adafactor, AdamW, Lion, Muon, SGD, clip_grad_norm, clip_norm, adamw_update
+from .progress import History
 from .results import TrainStep, Evaluation
 from .schedule import cosine_schedule, schedule_learning_rate
 from .tensors import Tensor, is_grad_enabled, no_grad
@@ -55,6 +56,6 @@ __all__ = [
     "init_truncated_normal", "layer_norm", "dropout", "init_uniform", "custom_op", "Optimizer", "Adafactor", "AdamW", "Lion", "Muon", "SGD", "clip_grad_norm", "clip_norm",
     "adamw_update", "cosine_schedule", "schedule_learning_rate", "Dataset", "Loader", "TokenWriter",
     "encode_file", "encode_files", "Communicator", "checkpoint_metadata", "latest_checkpoint", "best_checkpoint", "checkpoint_tokenizer", "Model",
-    "model_cost", "GeneratedText", "Generator", "TrainStep", "Evaluation", "Trainer"]
+    "model_cost", "GeneratedText", "Generator", "TrainStep", "Evaluation", "History", "Trainer"]
 
 _check_public(globals(), __all__)

@@ -13,6 +13,7 @@ from ._native import _lib
 from ._words import _WORDS, _number
 from .communicator import _communicator
 from .patterns import _pattern
+from .progress import _Phases, _progress
 
 if TYPE_CHECKING:
     from .tokenizers import Tokenizer
@@ -27,7 +28,8 @@ def _is_name_of_file(text: Text) -> bool:
 
 class BpeTrainer(_Handle):
     """Counts the pretokens of texts and learns a vocabulary from them. progress(phase, done, total), if
-    given, is called for "counting" (bytes) and "learning" (merges); True ends the call.
+    given, is called for "counting" (bytes) and "learning" (merges); True ends the call;
+    progress=True shows a bar.
     communicator: ranks that add the same texts, of which each counts its share, and learn the same
     vocabulary, as one process would (Communicator)."""
 
@@ -36,9 +38,11 @@ class BpeTrainer(_Handle):
     def __init__(self, vocab_size: int, special_tokens: Iterable[Text] = (), pattern: Text | None = None,
                  min_frequency: int = 0, max_token_length: int = 0, byte_order: str = "value",
                  max_distinct_pretokens: int = 0, base: Tokenizer | None = None,
-                 progress: Callable[[str, int, int], Any] | None = None, communicator: Any = None) -> None:
+                 progress: Callable[[str, int, int], Any] | bool | None = None, communicator: Any = None) -> None:
+        shown = self._shown = _progress(progress, "counting")
+
         def report(_user, phase, done, total):
-            return None if progress is None else progress(_WORDS["phase"][phase], done, total)
+            return None if shown is None else shown(_WORDS["phase"][phase], done, total)
 
         specials, handle = _bytes_array(special_tokens, "special_tokens"), c_void_p()
         self._callbacks = _Callbacks()
@@ -94,8 +98,12 @@ class BpeTrainer(_Handle):
         """Learns the merges. The counts stay: more text may be added."""
         from .tokenizers import Tokenizer
         handle = c_void_p()
-        with self._callbacks:
-            _lib.tlm_bpe_trainer_train(byref(handle), self._handle)
+        try:
+            with self._callbacks:
+                _lib.tlm_bpe_trainer_train(byref(handle), self._handle)
+        finally:
+            if isinstance(self._shown, _Phases):
+                self._shown.close()  # there may be fewer merges than were asked for
         return Tokenizer._wrap(handle)
 
 

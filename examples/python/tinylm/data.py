@@ -13,6 +13,7 @@ from ._handle import _Callbacks, _Handle
 from ._native import _lib
 from ._structs import _room, _unsigned
 from ._words import _TOKEN_TYPES, _number
+from .progress import _progress
 from .communicator import _communicator
 
 if TYPE_CHECKING:
@@ -206,12 +207,14 @@ class TokenWriter(_Handle):
 
 
 def encode_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, token_type: str | None = None,
-                progress: Callable[[int, int], Any] | None = None, part: int = 0, num_parts: int = 1) -> int:
+                progress: Callable[[int, int], Any] | bool | None = None, part: int = 0, num_parts: int = 1) -> int:
     """Encodes a text file of any size, or one of several parts of it, to a token file; returns the number of
     tokens. progress(done, total), in bytes of the text, ends the call if it returns True. The files of
     all parts, one after another, have the ids of the whole text."""
+    shown = _progress(progress, "encoding")
+
     def report(_user, done, total):
-        return None if progress is None else progress(done, total)
+        return None if shown is None else shown(done, total)
 
     n = c_uint64()
     paths = os.fsencode(text_path), os.fsencode(tokens_path), _token_type(token_type)
@@ -225,7 +228,7 @@ def encode_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, token_
 
 
 def encode_files(tokenizer: Tokenizer, text_paths: Sequence[Path], tokens_path: Path, token_type: str | None = None,
-                 progress: Callable[[int, int], Any] | None = None, communicator: Any = None) -> int:
+                 progress: Callable[[int, int], Any] | bool | None = None, communicator: Any = None) -> int:
     """Encodes text files to one token file, their ids one after another; returns the number of tokens. The ranks of
     a communicator (Communicator) share the work and write the same bytes as one process. progress as of encode_file."""
     def report(_user, done, total):

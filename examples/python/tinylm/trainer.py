@@ -15,6 +15,7 @@ from ._structs import _unsigned
 from ._words import _number
 from .communicator import _communicator
 from .errors import CancelledError
+from .progress import History, _bar, _is_watched
 from .results import Evaluation, TrainStep, _record
 from .schedule import _schedule_options
 
@@ -50,16 +51,27 @@ class Trainer(_Handle):
                  on_save: Callable[[str, int], Any] | None = None,
                  tokenizer: Tokenizer | None = None, average_decay: float = 0.0,
                  products: str = "float32", communicator: Any = None, irreproducible: bool = False) -> None:
+        history = self.history = History()
+        seen = self._seen = {}  # what a bar is told, while there is one
+
         def step(_user, struct):
-            return None if on_step is None else on_step(_record(TrainStep, struct.contents))
+            record = _record(TrainStep, struct.contents)
+            history._add_step(record)
+            if "bar" in seen:
+                seen["bar"].set_postfix_str(f"loss {record.loss:.3f}, {record.tokens_per_second:,.0f} tokens/s", False)
+                seen["bar"].update(1)
+            return None if on_step is None else on_step(record)
 
         def evaluation(_user, struct):
-            return None if on_evaluation is None else on_evaluation(_record(Evaluation, struct.contents))
+            record = _record(Evaluation, struct.contents)
+            history.evaluations.append(record)
+            return None if on_evaluation is None else on_evaluation(record)
 
         def save(_user, path, number):
             return None if on_save is None else on_save(os.fsdecode(path), number)
 
         self._callbacks, handle = _Callbacks(), c_void_p()
+        self._total, self._reports = steps, on_step is not None
         options = _TrainerOptions(
             steps=steps, clip_norm=clip_norm, accumulation=accumulation, valid=_handle_of(valid),
             eval_every=eval_every, eval_tokens=eval_tokens, save_every=save_every, peak_flops=peak_flops,
@@ -91,23 +103,40 @@ class Trainer(_Handle):
         """Takes one step without calling any callback."""
         result = _TrainStep(size=ctypes.sizeof(_TrainStep))
         _lib.tlm_trainer_step(byref(result), self._handle)
-        return _record(TrainStep, result)
+        record = _record(TrainStep, result)
+        self.history._add_step(record)
+        return record
 
-    def run(self, until: int = 0) -> bool:
+    def run(self, until: int = 0, progress: bool | None = None) -> bool:
         """Steps until `until` of them (0: all) are done, with evaluations and saves. False if a function
-        ended the run, which may be continued later. Ctrl-C ends it after a step."""
-        with self._callbacks:
-            try:
-                _lib.tlm_trainer_run(self._handle, _unsigned("until", until))
-            except CancelledError:
-                return False
-        return True
+        ended the run, which may be continued later. Ctrl-C ends it after a step. progress: a bar with loss,
+        tokens per second and the time that is left; None: in terminals and notebooks, if there is no on_step."""
+        last = min(until or self._total, self._total)
+        if progress or (progress is None and not self._reports and _is_watched() and self.steps < last):
+            self._seen["bar"] = _bar(last, "training", "step", self.steps)
+        try:
+            with self._callbacks:
+                try:
+                    _lib.tlm_trainer_run(self._handle, _unsigned("until", until))
+                except CancelledError:
+                    return False
+            return True
+        finally:
+            if "bar" in self._seen:
+                self._seen.pop("bar").close()
+
+    def plot(self, path: Path | None = None) -> Any:
+        """A figure of the losses and the learning rate so far (History.plot); with a path it is saved."""
+        return self.history.plot(None if path is None else os.fsdecode(path))
 
     def evaluate(self) -> Evaluation:
         """Evaluates the model on `valid`."""
         result = _Evaluation(size=ctypes.sizeof(_Evaluation))
-        _lib.tlm_trainer_evaluate(byref(result), self._handle)
-        return _record(Evaluation, result)
+        with self._callbacks:
+            _lib.tlm_trainer_evaluate(byref(result), self._handle)
+        record = _record(Evaluation, result)
+        self.history.evaluations.append(record)
+        return record
 
     def use_average(self, enabled: bool = True) -> None:
         """Puts the averages of the parameters in their place, to generate with them or to save the model, or

@@ -133,7 +133,7 @@ class LocalRanksTest(unittest.TestCase):
         for wrong in (4, "world", [1]):
             with self.assertRaisesRegex(TypeError, "communicator takes a tinylm.Communicator or a communicator of mpi4py"):
                 encode(tokenizer, wrong, self.folder, "never.npy")
-        with self.assertRaisesRegex(TypeError, "text_paths takes a list of paths"):
+        with self.assertRaisesRegex(TypeError, "text_paths takes a list"):
             tinylm.encode_files(tokenizer, "a.txt", "never.npy")
         if peers.importlib.util.find_spec("mpi4py") is None:
             with self.assertRaisesRegex(ImportError, "need mpi4py"):

@@ -234,8 +234,6 @@ def encode_files(tokenizer: Tokenizer, text_paths: Sequence[Path], tokens_path: 
     def report(_user, done, total):
         return None if progress is None else progress(done, total)
 
-    if isinstance(text_paths, (str, bytes, os.PathLike)):
-        raise TypeError(f"text_paths takes a list of paths, not the path {text_paths!r}")
     paths, n, ranks = list(map(os.fsencode, text_paths)), c_uint64(), _communicator(communicator)
     with _Callbacks() as callbacks:
         options = _EncodeFilesOptions(token_type=_token_type(token_type), progress=callbacks.wrap(_Progress, report),

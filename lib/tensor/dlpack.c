@@ -69,7 +69,7 @@ static void describe(tlmi_dlpack_tensor_t *target, tlm_tensor_t *view)
 tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tlm_tensor_t *tensor)
 {
     TLMI_REQUIRE("tensor_to_dlpack", out);
-    exported_t *exported;
+    exported_t *exported = NULL; /* GCC cannot see that it is set */
     TLMI_TRY(create_exported(&exported, "tensor_to_dlpack", tensor));
     struct DLManagedTensor *managed = &exported->managed.plain;
     describe(&managed->dl_tensor, exported->view);
@@ -83,7 +83,7 @@ tlm_status_t tlm_tensor_to_dlpack_versioned(struct DLManagedTensorVersioned **ou
                                             const tlm_tensor_t *tensor, bool is_copy)
 {
     TLMI_REQUIRE("tensor_to_dlpack_versioned", out);
-    exported_t *exported;
+    exported_t *exported = NULL; /* GCC cannot see that it is set */
     TLMI_TRY(create_exported(&exported, "tensor_to_dlpack_versioned", tensor));
     struct DLManagedTensorVersioned *managed = &exported->managed.versioned;
     describe(&managed->dl_tensor, exported->view);

@@ -124,7 +124,8 @@ class Good:
             "w1": square, "w2": square, "w3": square, "wq": square, "wk": square, "wv": square, "wo": square,
             "query": x, "key": x, "value": x, "logits": x, "tensors": [x, x], "result": x, "dim": 0, "dim0": 0, "dim1": 1,
             "start": 0, "stop": 1, "factor": 2.0, "m": [square], "v": [square], "gradients": [square], "tensor": square,
-            "backward": lambda gradient: [gradient], "shape": [2, 3], "low": 0, "high": 3, "rate": 0.5, "group": 0, "decay": 0.9,
+            "backward": lambda gradient: [gradient], "shape": [2, 3], "low": 0, "high": 3, "rate": 0.5, "group": 0,
+            "decay": 0.9, "text_paths": [self.file],
             "products": "float32", "schedule": {"kind": "constant", "max_learning_rate": 0.1}, "array": x, "buffer": bytearray(8), "name": "x"}
         if name not in usual:
             raise unittest.SkipTest(f"{function} takes {name}, of which the test has no value")

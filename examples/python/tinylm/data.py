@@ -231,8 +231,10 @@ def encode_files(tokenizer: Tokenizer, text_paths: Sequence[Path], tokens_path: 
                  progress: Callable[[int, int], Any] | bool | None = None, communicator: Any = None) -> int:
     """Encodes text files to one token file, their ids one after another; returns the number of tokens. The ranks of
     a communicator (Communicator) share the work and write the same bytes as one process. progress as of encode_file."""
+    shown = _progress(progress, "encoding")
+
     def report(_user, done, total):
-        return None if progress is None else progress(done, total)
+        return None if shown is None else shown(done, total)
 
     paths, n, ranks = list(map(os.fsencode, text_paths)), c_uint64(), _communicator(communicator)
     with _Callbacks() as callbacks:

@@ -1,22 +1,14 @@
 /* Writes a model in another format: checkpoints, folders of Hugging Face's transformers, GGUF files. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "support/cli.h"
+#include "support/cli_json.h"
+#include "support/model_words.h"
 
-typedef enum target { TO_CHECKPOINT, TO_HF, TO_GGUF, TO_ADAPTER } target_t;
-
-static const char *const targets[] = {
-    [TO_CHECKPOINT] = "checkpoint", [TO_HF] = "hf", [TO_GGUF] = "gguf", [TO_ADAPTER] = "adapter"};
-static const char *const weights[] = {
-    [TLM_WEIGHTS_FLOAT32] = "float32",   [TLM_WEIGHTS_FLOAT16] = "float16",
-    [TLM_WEIGHTS_BFLOAT16] = "bfloat16", [TLM_WEIGHTS_Q8_0] = "q8_0",
-    [TLM_WEIGHTS_Q4_0] = "q4_0",         [TLM_WEIGHTS_Q4_1] = "q4_1",
-    [TLM_WEIGHTS_Q5_0] = "q5_0",         [TLM_WEIGHTS_Q5_1] = "q5_1",
-    [TLM_WEIGHTS_Q4_K_M] = "q4_k_m",     [TLM_WEIGHTS_Q5_K_M] = "q5_k_m",
-    [TLM_WEIGHTS_Q6_K] = "q6_k"};
-enum { NUM_WEIGHTS = sizeof(weights) / sizeof(weights[0]) };
+typedef enum target { TO_CHECKPOINT, TO_HF, TO_GGUF, TO_ADAPTER } target_t; /* target_words */
 
 /* Whether the file is a GGUF file, whose tokenizer another one takes over as it is. */
 static bool is_gguf(const char *path)
@@ -64,7 +56,9 @@ static double perplexity(tlm_model_t *model, const ids_t *ids)
 {
     double total;
 
+    cli_progress_watch("scoring", NULL, NULL, 0);
     cli_check(tlm_model_score(&total, NULL, model, ids->ids, ids->n, 0));
+    cli_progress_end();
     return exp(-total / (double)(ids->n - 1));
 }
 
@@ -90,9 +84,30 @@ static void save_checkpoint(const char *path, const tlm_model_t *model,
     cli_check(tlm_checkpoint_save_with(model, NULL, 0, path, &options));
 }
 
+static uint64_t written_before;
+
+static uint64_t written(void)
+{
+    return cli_bytes_written() - written_before;
+}
+
+/* Bytes of the output, about: what vectors and the tokenizer add is small. */
+static uint64_t expected_size(const tlm_model_t *model, int32_t kind)
+{
+    static const double bits[] = {
+        [TLM_WEIGHTS_FLOAT32] = 32, [TLM_WEIGHTS_FLOAT16] = 16, [TLM_WEIGHTS_BFLOAT16] = 16,
+        [TLM_WEIGHTS_Q8_0] = 8.5,   [TLM_WEIGHTS_Q4_0] = 4.5,   [TLM_WEIGHTS_Q4_1] = 5,
+        [TLM_WEIGHTS_Q5_0] = 5.5,   [TLM_WEIGHTS_Q5_1] = 6,     [TLM_WEIGHTS_Q4_K_M] = 4.9,
+        [TLM_WEIGHTS_Q5_K_M] = 5.7, [TLM_WEIGHTS_Q6_K] = 6.6};
+
+    return (uint64_t)(bits[kind] / 8.0 * (double)tlm_model_num_elements(model));
+}
+
 static void save(const char *path, target_t to, const tlm_model_t *model,
                  const tlm_tokenizer_t *tokenizer, const tlm_model_file_options_t *file)
 {
+    written_before = cli_bytes_written();
+    cli_progress_watch("writing", "B", written, expected_size(model, file->weights));
     if (to == TO_CHECKPOINT)
         save_checkpoint(path, model, tokenizer);
     else if (to == TO_HF)
@@ -101,6 +116,7 @@ static void save(const char *path, target_t to, const tlm_model_t *model,
         cli_check(tlm_model_save_adapter(model, path));
     else
         cli_check(tlm_model_save_gguf(model, tokenizer, path, file));
+    cli_progress_end();
 }
 
 /* The chat template of that name or path; or where that is NULL, of the model if it has one. */
@@ -118,82 +134,157 @@ static tlm_chat_template_t *open_chat(const char *name, const char *model_path)
     return out;
 }
 
-int main(int argc, char **argv)
-{
-    const char *to = NULL, *type = "float32", *text = NULL;
-    const char *path = NULL, *vocab = NULL, *merges = NULL, *end = NULL;
-    const char *adapter = NULL, *template = NULL;
-    bool no_tokenizer = false, merge = false;
-    const cli_option_t options[] = {
-        {"to", CLI_STRING, &to, "checkpoint, hf or gguf; or adapter, a folder of PEFT", true},
-        {"weights", CLI_STRING, &type,
-         "float32, float16, bfloat16, or in GGUF q8_0, q6_k, q5_k_m, q5_1, q5_0, q4_k_m, q4_1 or "
-         "q4_0; checkpoints and adapters are float32",
-         false},
-        {"text", CLI_STRING, &text,
-         "a file: prints how likely the model finds it, before and after", false},
-        {"tokenizer", CLI_STRING, &path,
-         "tokenizer.json, rank file, or directory; else the model's own", false},
-        {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
-        {"merges", CLI_STRING, &merges, "and merges.txt", false},
-        {"end-token", CLI_STRING, &end,
-         "special token of that tokenizer, '' for none; " CLI_END_TOKEN " if there is one", false},
-        {"adapter", CLI_STRING, &adapter, "folder of PEFT whose adapters are merged into the model",
-         false},
-        {"merge", CLI_FLAG, &merge, "merge the adapters that MODEL, a checkpoint, has", false},
-        {"chat-template", CLI_STRING, &template,
-         "name or path of a chat template for the output; else the model's own", false},
-        {"no-tokenizer", CLI_FLAG, &no_tokenizer, "write the model alone", false},
-    };
-    const cli_program_t program = {"MODEL OUTPUT",
-                                   "Writes a model, and the tokenizer stored with it, in another "
-                                   "format.\nMODEL is a checkpoint, a folder of transformers or a "
-                                   "GGUF file.",
-                                   options, sizeof(options) / sizeof(options[0])};
-    tlm_model_file_options_t file = TLM_MODEL_FILE_OPTIONS_INIT;
-    tlm_tokenizer_t *tokenizer = NULL;
-    tlm_model_t *model;
-    int first = cli_parse(argc, argv, &program);
-    target_t target = (target_t)cli_choose("to", to, targets, 4);
+/* ---- The program -------------------------------------------------------------------------- */
 
-    if (argc - first != 2)
-        cli_fail("a model and an output path are needed, not %d paths", argc - first);
-    const char *source = argv[first], *output = argv[first + 1];
-    const bool has_own = path == NULL && vocab == NULL && merges == NULL && !no_tokenizer;
-    const bool copies = target == TO_GGUF && has_own && is_gguf(source);
-    const int32_t kind = cli_choose("weights", type, weights, NUM_WEIGHTS);
+static const char *to, *type = "float32", *text, *model_path, *output_path;
+static const char *tokenizer_path, *vocab, *merges, *special, *adapter, *template;
+static bool no_tokenizer, merge;
+
+static const cli_option_t options[] = {
+    {"to", CLI_STRING, &to, "format to write; adapter is a folder of PEFT", true},
+    {"model", CLI_STRING, &model_path, "the model, in place of the first operand", false},
+    {"output", CLI_STRING, &output_path, "what to write, in place of the second operand", false},
+    {"weights", CLI_STRING, &type,
+     "type of the weights, those from q8_0 on in GGUF only; checkpoints and adapters are float32",
+     false},
+    {"text", CLI_STRING, &text, "a file: prints how likely the model finds it, before and after",
+     false},
+    {"tokenizer", CLI_STRING, &tokenizer_path,
+     "tokenizer.json, rank file, or directory; else the model's own", false},
+    {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
+    {"merges", CLI_STRING, &merges, "and merges.txt", false},
+    {"special", CLI_STRING, &special,
+     "special token of that tokenizer, '' for none; " CLI_END_TOKEN " if there is one", false},
+    {"end-token", CLI_STRING, &special, "the same as --special", false},
+    {"adapter", CLI_STRING, &adapter, "folder of PEFT whose adapters are merged into the model",
+     false},
+    {"merge", CLI_FLAG, &merge, "merge the adapters that MODEL, a checkpoint, has", false},
+    {"chat-template", CLI_STRING, &template,
+     "name or path of a chat template for the output; else the model's own", false},
+    {"no-tokenizer", CLI_FLAG, &no_tokenizer, "write the model alone", false},
+};
+
+/* What was converted, for the lines or the JSON that say so. */
+typedef struct conversion {
+    const char *source, *output, *tokenizer; /* tokenizer: what the output has */
+    uint64_t parameters;
+    size_t num_tokens; /* of --text */
+    double before, after;
+} conversion_t;
+
+static void print_results(const conversion_t *done)
+{
+    if (cli_is_json()) {
+        cli_result_t *result = cli_result_new();
+
+        cli_result_add_text(result, "model", done->source);
+        cli_result_add_text(result, "output", done->output);
+        cli_result_add_text(result, "format", to);
+        cli_result_add_text(result, "weights", type);
+        cli_result_add_count(result, "parameters", done->parameters);
+        cli_result_add_text(result, "tokenizer", done->tokenizer);
+        if (text != NULL) {
+            cli_result_add_count(result, "text_tokens", done->num_tokens);
+            cli_result_add_real(result, "perplexity_before", done->before);
+            cli_result_add_real(result, "perplexity_after", done->after);
+        }
+        cli_result_print(result);
+        return;
+    }
+    printf("%s: %" PRIu64 " parameters, %s tokenizer\n", done->output, done->parameters,
+           done->tokenizer);
+    if (text == NULL)
+        printf("perplexity: not measured, for want of --text\n");
+    else
+        printf("perplexity of %s, %zu tokens: %.4f before, %.4f after\n", text, done->num_tokens,
+               done->before, done->after);
+}
+
+static void check_options(target_t target, int32_t kind)
+{
     if ((target == TO_CHECKPOINT || target == TO_ADAPTER) && kind != TLM_WEIGHTS_FLOAT32)
-        cli_fail_usage("%ss are float32, not %s", targets[target], type);
+        cli_fail_usage("%ss are float32, not %s", to, type);
     if (target == TO_ADAPTER && text != NULL)
         cli_fail_usage("--text is for models, not for adapters");
+}
+
+/* The two paths, each of which is an option or an operand. */
+static void find_paths(conversion_t *conversion, int n, char **paths)
+{
+    const int wanted = (model_path == NULL) + (output_path == NULL);
+
+    if (n != wanted)
+        cli_fail("a model and an output path are needed, not %d paths", n + 2 - wanted);
+    conversion->source = model_path != NULL ? model_path : *paths++;
+    conversion->output = output_path != NULL ? output_path : *paths;
+    cli_expect(conversion->source, ROLE_MODEL, CLI_OPERANDS);
+}
+
+static int run(int n, char **paths)
+{
+    tlm_model_file_options_t file = TLM_MODEL_FILE_OPTIONS_INIT;
+    conversion_t conversion = {0};
+    tlm_tokenizer_t *tokenizer = NULL;
+    tlm_model_t *model;
+    const target_t target = (target_t)cli_choose_word("to", to, target_words);
+    const int32_t kind = cli_choose_word("weights", type, weight_words);
+
+    find_paths(&conversion, n, paths);
+    check_options(target, kind);
+    const char *source = conversion.source;
+    const bool has_own = tokenizer_path == NULL && vocab == NULL && merges == NULL && !no_tokenizer;
+    const bool copies = target == TO_GGUF && has_own && is_gguf(source);
+    cli_progress_watch("reading", NULL, NULL, 0);
     cli_open_model(&model, no_tokenizer || (copies && text == NULL) ? NULL : &tokenizer, &file,
-                   source, path, vocab, merges, end, target != TO_CHECKPOINT);
+                   source, tokenizer_path, vocab, merges, special, target != TO_CHECKPOINT);
     if (adapter != NULL)
         cli_check(tlm_model_load_adapter(model, adapter));
     if (merge || (adapter != NULL && target != TO_ADAPTER))
         cli_check(tlm_model_merge_lora(model));
+    cli_progress_end();
     file.weights = kind;
     file.keys_from = copies ? source : NULL;
     if (text != NULL && tokenizer == NULL)
         cli_fail("there is no tokenizer for the text of --text");
     const ids_t ids = text == NULL ? (ids_t){NULL, 0} : read_ids(text, tokenizer, &file);
-    const double before = text == NULL ? 0.0 : perplexity(model, &ids);
+    conversion.num_tokens = ids.n;
+    conversion.before = text == NULL ? 0.0 : perplexity(model, &ids);
     tlm_chat_template_t *chat = open_chat(template, has_own && !copies ? source : NULL);
     file.chat_template = chat;
-    save(output, target, model, copies ? NULL : tokenizer, &file);
+    save(conversion.output, target, model, copies ? NULL : tokenizer, &file);
     tlm_chat_template_free(chat);
-    printf("%s: %llu parameters, %s tokenizer\n", output,
-           (unsigned long long)tlm_model_num_elements(model),
-           copies              ? "the same"
-           : tokenizer != NULL ? "with a"
-                               : "no");
+    conversion.parameters = tlm_model_num_elements(model);
+    conversion.tokenizer = copies ? "the same" : tokenizer != NULL ? "with a" : "no";
     tlm_model_free(model);
-    if (text == NULL)
-        printf("perplexity: not measured, for want of --text\n");
-    else
-        printf("perplexity of %s, %zu tokens: %.4f before, %.4f after\n", text, ids.n, before,
-               perplexity_of_file(output, &ids));
+    conversion.after = text == NULL ? 0.0 : perplexity_of_file(conversion.output, &ids);
+    print_results(&conversion);
     free(ids.ids);
     tlm_tokenizer_free(tokenizer);
     return 0;
 }
+
+static const cli_value_t values[] = {{CLI_OPERANDS, NULL, ROLE_FILE},
+                                     {"to", target_words, ROLE_NONE},
+                                     {"weights", weight_words, ROLE_NONE},
+                                     {"text", NULL, ROLE_TEXT},
+                                     SOURCE_VALUES,
+                                     {"output", NULL, ROLE_OUTPUT},
+                                     {"chat-template", NULL, ROLE_FILE},
+                                     {NULL, NULL, ROLE_NONE}};
+
+const cli_program_t convert_program = {
+    .operands = "MODEL OUTPUT",
+    .summary = "Writes a model, and the tokenizer stored with it, in another format.\nMODEL is a "
+               "checkpoint, a folder of transformers or a GGUF file.",
+    .options = options,
+    .num_options = sizeof(options) / sizeof(options[0]),
+    .has = CLI_HAS_THREADS | CLI_HAS_JSON | CLI_HAS_QUIET,
+    .values = values,
+    .name = "convert",
+    .command = "convert",
+    .brief = "write a language model in another format",
+    .example = "--to gguf --weights q4_k_m model.safetensors model.gguf",
+    .run = run,
+};
+
+CLI_MAIN(convert_program)

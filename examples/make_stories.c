@@ -7,22 +7,24 @@
 #include "support/cli.h"
 #include "support/story_generator.h"
 
-int main(int argc, char **argv)
+static const char *output;
+static uint64_t wanted = 1000000, seed;
+
+static const cli_option_t options[] = {
+    {"bytes", CLI_COUNT, &wanted, "least size; the last story is complete", false},
+    {"seed", CLI_COUNT, &seed, "different seeds give different stories", false},
+    {"output", CLI_STRING, &output, "file to write; default: standard output", false},
+};
+
+static int run(int n, char **operands)
 {
     static const char separator[] = "\n<|endoftext|>\n";
-    const char *output = NULL;
-    uint64_t wanted = 1000000, seed = 0, written = 0, stories = 0;
-    const cli_option_t options[] = {
-        {"bytes", CLI_COUNT, &wanted, "least size; the last story is complete", false},
-        {"seed", CLI_COUNT, &seed, "different seeds give different stories", false},
-        {"output", CLI_STRING, &output, "file to write; default: standard output", false},
-    };
-    const cli_program_t program = {NULL, "Writes simple stories, separated by <|endoftext|>.",
-                                   options, sizeof(options) / sizeof(options[0])};
+    uint64_t written = 0, stories = 0;
     char story[STORY_MAX_SIZE];
     FILE *file = stdout;
 
-    cli_parse(argc, argv, &program);
+    (void)n;
+    (void)operands;
     if (output != NULL && (file = fopen(output, "wb")) == NULL)
         cli_fail("%s: %s", output, strerror(errno));
     while (written < wanted && !ferror(file)) {
@@ -37,3 +39,18 @@ int main(int argc, char **argv)
         printf("%s: %" PRIu64 " stories, %" PRIu64 " bytes\n", output, stories, written);
     return 0;
 }
+
+static const cli_value_t values[] = {{"output", NULL, ROLE_OUTPUT}, {NULL, NULL, ROLE_NONE}};
+
+const cli_program_t make_stories_program = {
+    .summary = "Writes simple stories, separated by <|endoftext|>.",
+    .options = options,
+    .num_options = sizeof(options) / sizeof(options[0]),
+    .values = values,
+    .name = "make_stories",
+    .brief = "write simple stories to train on",
+    .example = "--bytes 2000000 --output train.txt",
+    .run = run,
+};
+
+CLI_MAIN(make_stories_program)

@@ -1,134 +1,145 @@
 /* Prints what a language model costs: parameters, memory and floating-point operations by part, and how
  * long a train step takes at the rates that it measures on this machine. The model itself is not created,
- * so it may be larger than the machine. */
+ * so it may be larger than the machine. With --memory alone: how large a model may be. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "support/cli.h"
+#include "support/cli_json.h"
+#include "support/cost_text.h"
+#include "support/machine_rates.h"
+#include "support/model_fit.h"
+#include "support/model_words.h"
 
-typedef struct settings {
+static struct {
     uint64_t vocab_size, context, d_model, layers, heads, kv_heads, head_dim, d_ff;
     const char *norm, *position, *ffn, *qk_norm, *optimizer;
-    const char *weights, *freeze, *lora_targets;
+    const char *model, *weights, *freeze, *lora_targets, *memory;
     uint64_t lora_rank;
     bool tied, checkpointing, full_attention;
-    uint64_t batch, steps, threads;
-    double rate, memory;
-} settings_t;
+    uint64_t batch, steps;
+    double gflops;
+} s = {.vocab_size = 1024,
+       .context = 128,
+       .d_model = 128,
+       .layers = 4,
+       .heads = 4,
+       .norm = "pre",
+       .position = "rope",
+       .ffn = "swiglu",
+       .qk_norm = "none",
+       .optimizer = "adamw",
+       .weights = "float32",
+       .lora_targets = "all-linear",
+       .batch = 8};
 
-static settings_t read_settings(int argc, char **argv)
+static const char *const optimizer_words[] = {"adamw", "sgd",       "muon",
+                                              "lion",  "adafactor", NULL}; /* TLM_COST_ */
+
+static const cli_option_t options[] = {
+    {"model", CLI_STRING, &s.model, "a model whose shape is taken, in place of the operand", false},
+    {"vocab-size", CLI_COUNT, &s.vocab_size, "ids in the vocabulary", false},
+    {"context", CLI_COUNT, &s.context, "tokens per sequence", false},
+    {"d-model", CLI_COUNT, &s.d_model, "width", false},
+    {"layers", CLI_COUNT, &s.layers, "transformer blocks", false},
+    {"heads", CLI_COUNT, &s.heads, "attention heads per block", false},
+    {"kv-heads", CLI_COUNT, &s.kv_heads, "heads of keys and values; 0: the same number", false},
+    {"d-ff", CLI_COUNT, &s.d_ff,
+     "inner width of the feed-forward layers; 0: 8/3 d-model, or 4 d-model for silu", false},
+    {"head-dim", CLI_COUNT, &s.head_dim, "width of a head; 0: d-model / heads", false},
+    {"qk-norm", CLI_STRING, &s.qk_norm, QK_NORM_HELP, false},
+    {"norm", CLI_STRING, &s.norm, NORM_HELP, false},
+    {"position", CLI_STRING, &s.position, POSITION_HELP, false},
+    {"ffn", CLI_STRING, &s.ffn, FFN_HELP, false},
+    {"tied", CLI_FLAG, &s.tied, "the output projection is the embedding", false},
+    {"batch", CLI_COUNT, &s.batch, "sequences per batch", false},
+    {"optimizer", CLI_STRING, &s.optimizer, "the optimizer", false},
+    {"weights", CLI_STRING, &s.weights, "type of the weights; any but float32 are not trained",
+     false},
+    {"freeze", CLI_STRING, &s.freeze,
+     "parameters that stay as they are: patterns of names, separated by commas", false},
+    {"lora-rank", CLI_COUNT, &s.lora_rank, "rank of adapters; 0: none", false},
+    {"lora-targets", CLI_STRING, &s.lora_targets,
+     "layers with adapters: names such as q_proj, patterns, or all-linear", false},
+    {"checkpointing", CLI_FLAG, &s.checkpointing,
+     "recompute activations in backward: less memory, more time", false},
+    {"full-attention", CLI_FLAG, &s.full_attention,
+     "count every query times every key, as textbooks do, instead of the computed half", false},
+    {"steps", CLI_COUNT, &s.steps, "print the time of this many steps", false},
+    {"gflops", CLI_REAL, &s.gflops, "GFLOP/s to compute times with; 0: measure this machine",
+     false},
+    {"rate", CLI_REAL, &s.gflops, "the same as --gflops", false},
+    {"memory", CLI_STRING, &s.memory,
+     "such as 8G or 512M: print the largest batch of the model that trains in it; if no model is "
+     "given, the largest models that train and generate, by default for 32,768 ids, a context of "
+     "1024 and a batch of 1",
+     false},
+};
+
+/* ---- What is asked -------------------------------------------------------------------------- */
+
+static void adopt_model(const char *path)
 {
-    settings_t s = {.vocab_size = 1024,
-                    .context = 128,
-                    .d_model = 128,
-                    .layers = 4,
-                    .heads = 4,
-                    .norm = "pre",
-                    .position = "rope",
-                    .ffn = "swiglu",
-                    .qk_norm = "none",
-                    .optimizer = "adamw",
-                    .weights = "float32",
-                    .lora_targets = "all-linear",
-                    .batch = 8};
-    const cli_option_t options[] = {
-        {"vocab-size", CLI_COUNT, &s.vocab_size, "ids in the vocabulary", false},
-        {"context", CLI_COUNT, &s.context, "tokens that the model sees at once", false},
-        {"d-model", CLI_COUNT, &s.d_model, "width", false},
-        {"layers", CLI_COUNT, &s.layers, "transformer blocks", false},
-        {"heads", CLI_COUNT, &s.heads, "attention heads per block", false},
-        {"kv-heads", CLI_COUNT, &s.kv_heads, "heads of keys and values; 0: the same number", false},
-        {"d-ff", CLI_COUNT, &s.d_ff,
-         "inner width of the feed-forward layers; 0: 8/3 d-model, or 4 d-model for silu", false},
-        {"head-dim", CLI_COUNT, &s.head_dim, "width of a head; 0: d-model / heads", false},
-        {"qk-norm", CLI_STRING, &s.qk_norm, "norms of queries and keys: none, heads or width",
-         false},
-        {"norm", CLI_STRING, &s.norm, "where blocks have norms: pre, post, none, after or both",
-         false},
-        {"position", CLI_STRING, &s.position, "rope, none or learned", false},
-        {"ffn", CLI_STRING, &s.ffn, "feed-forward layers: swiglu, silu, geglu, gelu, relu2", false},
-        {"tied", CLI_FLAG, &s.tied, "the output projection is the embedding", false},
-        {"batch", CLI_COUNT, &s.batch, "sequences per step", false},
-        {"optimizer", CLI_STRING, &s.optimizer, "adamw, sgd, muon, lion or adafactor", false},
-        {"weights", CLI_STRING, &s.weights,
-         "type of weights that stay as they are: float16, bfloat16, q8_0, q4_0, q4_1, q4_k, q6_k",
-         false},
-        {"freeze", CLI_STRING, &s.freeze, "frozen parameters: patterns, separated by commas",
-         false},
-        {"lora-rank", CLI_COUNT, &s.lora_rank, "rank of adapters; 0: none", false},
-        {"lora-targets", CLI_STRING, &s.lora_targets, "layers with adapters", false},
-        {"checkpointing", CLI_FLAG, &s.checkpointing,
-         "recompute activations in backward: less memory, more time", false},
-        {"full-attention", CLI_FLAG, &s.full_attention,
-         "count every query times every key, as textbooks do, instead of the computed half", false},
-        {"steps", CLI_COUNT, &s.steps, "print the time of this many steps", false},
-        {"rate", CLI_REAL, &s.rate, "GFLOP/s to compute times with; 0: measure this machine",
-         false},
-        {"memory", CLI_REAL, &s.memory, "print the largest batch that trains in this many GiB",
-         false},
-        {"threads", CLI_COUNT, &s.threads, "threads; 0: one per CPU", false},
-    };
-    const cli_program_t program = {
-        NULL, "Prints what a language model costs: parameters, memory, operations, time.", options,
-        sizeof(options) / sizeof(options[0])};
+    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+    tlm_model_t *model;
 
-    cli_parse(argc, argv, &program);
-    cli_check_range("context", s.context, 1, INT32_MAX);
-    cli_check_range("batch", s.batch, 1, INT32_MAX);
-    cli_check_range("lora-rank", s.lora_rank, 0, INT32_MAX);
-    cli_check_range("threads", s.threads, 0, TLM_MAX_THREADS);
-    if (s.rate < 0.0 || s.memory < 0.0)
-        cli_fail("--rate and --memory must not be negative");
-    return s;
+    cli_expect(path, ROLE_MODEL, CLI_OPERANDS);
+    cli_check(tlm_model_open_for_inference(&model, NULL, NULL, path));
+    cli_check(tlm_model_get_options(&shape, model));
+    tlm_model_free(model);
+    s.vocab_size = (uint64_t)shape.vocab_size;
+    if (!cli_was_given("context"))
+        s.context = (uint64_t)shape.context_length;
+    s.d_model = (uint64_t)shape.d_model;
+    s.layers = (uint64_t)shape.num_layers;
+    s.heads = (uint64_t)shape.num_heads;
+    s.kv_heads = (uint64_t)shape.num_kv_heads;
+    s.head_dim = (uint64_t)shape.head_dim;
+    s.d_ff = (uint64_t)shape.d_ff;
+    s.norm = norm_words[shape.norm];
+    s.position = position_words[shape.position];
+    s.ffn = ffn_words[shape.ffn];
+    s.qk_norm = qk_norm_words[shape.qk_norm];
+    s.tied = shape.tied_embeddings;
 }
 
-static tlm_model_options_t model_options(const settings_t *s)
+static tlm_model_options_t model_options(void)
 {
-    static const char *const norms[] = {"pre", "post", "none", "after",
-                                        "both"}; /* TLM_NORM_... and so on */
-    static const char *const positions[] = {"rope", "none", "learned"};
-    static const char *const qk_norms[] = {"none", "heads", "width"};
-    static const char *const ffns[] = {"swiglu", "silu", "geglu", "gelu", "relu2"};
-    tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
+    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
 
-    options.norm = cli_choose("norm", s->norm, norms, 5);
-    options.position = cli_choose("position", s->position, positions, 3);
-    options.ffn = cli_choose("ffn", s->ffn, ffns, 5);
-    options.tied_embeddings = s->tied;
-    options.vocab_size = (int64_t)s->vocab_size;
-    options.context_length = (int64_t)s->context;
-    options.d_model = (int64_t)s->d_model;
-    options.num_layers = (int64_t)s->layers;
-    options.num_heads = (int64_t)s->heads;
-    options.num_kv_heads = (int64_t)s->kv_heads;
-    options.head_dim = (int64_t)s->head_dim;
-    options.qk_norm = cli_choose("qk-norm", s->qk_norm, qk_norms, 3);
-    options.d_ff = (int64_t)s->d_ff;
-    return options;
+    shape.norm = cli_choose_word("norm", s.norm, norm_words);
+    shape.position = cli_choose_word("position", s.position, position_words);
+    shape.ffn = cli_choose_word("ffn", s.ffn, ffn_words);
+    shape.tied_embeddings = s.tied;
+    shape.vocab_size = (int64_t)s.vocab_size;
+    shape.context_length = (int64_t)s.context;
+    shape.d_model = (int64_t)s.d_model;
+    shape.num_layers = (int64_t)s.layers;
+    shape.num_heads = (int64_t)s.heads;
+    shape.num_kv_heads = (int64_t)s.kv_heads;
+    shape.head_dim = (int64_t)s.head_dim;
+    shape.qk_norm = cli_choose_word("qk-norm", s.qk_norm, qk_norm_words);
+    shape.d_ff = (int64_t)s.d_ff;
+    return shape;
 }
 
-static tlm_cost_options_t cost_options(const settings_t *s)
+static tlm_cost_options_t cost_options(void)
 {
-    static const char *const optimizers[] = {"adamw", "sgd", "muon", "lion", "adafactor"};
-    static const char *const weights[] = {"float32", "float16", "bfloat16", "q8_0",
-                                          "q4_0",    "q4_1",    "q4_k",     "q6_k"};
-    static const int32_t types[] = {TLM_FLOAT32, TLM_FLOAT16, TLM_BFLOAT16, TLM_Q8_0,
-                                    TLM_Q4_0,    TLM_Q4_1,    TLM_Q4_K,     TLM_Q6_K};
     static tlm_lora_options_t lora = TLM_LORA_OPTIONS_INIT; /* the result points to it */
-    tlm_cost_options_t options = TLM_COST_OPTIONS_INIT;
+    tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
 
-    options.optimizer = cli_choose("optimizer", s->optimizer, optimizers, 5);
-    options.batch = (int64_t)s->batch;
-    options.checkpointing = s->checkpointing;
-    options.weights = types[cli_choose("weights", s->weights, weights, 8)];
-    options.frozen = s->freeze;
-    lora.rank = (int64_t)s->lora_rank;
-    lora.targets = s->lora_targets;
-    if (s->lora_rank > 0)
-        options.lora = &lora;
-    options.counting = s->full_attention ? TLM_COUNT_FULL : TLM_COUNT_EXECUTED;
-    return options;
+    asked.optimizer = cli_choose_word("optimizer", s.optimizer, optimizer_words);
+    asked.batch = (int64_t)s.batch;
+    asked.checkpointing = s.checkpointing;
+    asked.weights = type_of_word("weights", s.weights);
+    asked.frozen = s.freeze;
+    lora.rank = (int64_t)s.lora_rank;
+    lora.targets = s.lora_targets;
+    if (s.lora_rank > 0)
+        asked.lora = &lora;
+    asked.counting = s.full_attention ? TLM_COUNT_FULL : TLM_COUNT_EXECUTED;
+    return asked;
 }
 
 static tlm_cost_t cost_of(const tlm_model_options_t *model, const tlm_cost_options_t *asked)
@@ -139,69 +150,81 @@ static tlm_cost_t cost_of(const tlm_model_options_t *model, const tlm_cost_optio
     return cost;
 }
 
-/* ---- Tables ------------------------------------------------------------------------------- */
+/* ---- Time ----------------------------------------------------------------------------------- */
+
+/* Seconds of a step, and by part where they are measured. */
+typedef struct times {
+    bool is_measured;
+    double products, scores, updates;             /* seconds */
+    double product_rate, score_rate, update_rate; /* per second */
+    double step;
+} times_t;
+
+/* Parameters that the optimizer spends its time on: those of Muon are hidden matrices. */
+static uint64_t count_updated(const tlm_cost_t *cost)
+{
+    const uint64_t hidden =
+        cost->part_parameters[TLM_PART_ATTENTION] + cost->part_parameters[TLM_PART_FEED_FORWARD];
+
+    return strcmp(s.optimizer, "muon") == 0 && hidden < cost->trained_parameters
+               ? hidden
+               : cost->trained_parameters;
+}
+
+/* The time of a step at the rates of this machine, or at the given one. */
+static times_t find_times(const tlm_model_options_t *model, const tlm_cost_options_t *asked,
+                          const tlm_cost_t *cost)
+{
+    tlm_cost_options_t executed = *asked;
+    times_t times = {.is_measured = s.gflops <= 0.0};
+
+    if (!times.is_measured) {
+        times.step = cost->step_flops / (1e9 * s.gflops);
+        return times;
+    }
+    executed.counting = TLM_COUNT_EXECUTED;
+    const tlm_cost_t done = cost_of(model, &executed);
+    const uint64_t updated = count_updated(&done);
+    const double scores = done.forward_flops[TLM_PART_SCORES] * (s.checkpointing ? 2.0 : 1.0) +
+                          done.backward_flops[TLM_PART_SCORES];
+    cli_progress_begin("measuring this machine", NULL);
+    times.product_rate = machine_measure_products(model, (int64_t)(s.batch * s.context));
+    cli_progress(NULL, 1, 3);
+    times.score_rate = machine_measure_scores(model);
+    cli_progress(NULL, 2, 3);
+    times.update_rate = machine_measure_updates(asked->optimizer, (int64_t)s.d_model, updated);
+    cli_progress_end();
+    times.products = (done.model_flops + done.recompute_flops - scores) / times.product_rate;
+    times.scores = scores / times.score_rate;
+    times.updates = (double)updated / times.update_rate;
+    times.step = times.products + times.scores + times.updates;
+    return times;
+}
+
+/* The largest batch whose step fits in the given memory. */
+static uint64_t largest_batch(const tlm_model_options_t *model, const tlm_cost_options_t *asked,
+                              uint64_t memory)
+{
+    tlm_cost_options_t trial = *asked;
+    int64_t fits = 0, fails = (int64_t)1 << 24;
+
+    while (fails - fits > 1) {
+        tlm_cost_t cost = TLM_COST_INIT;
+
+        trial.batch = fits + (fails - fits) / 2;
+        if (tlm_model_cost(&cost, model, &trial) == TLM_OK && cost.step_peak_bytes <= memory)
+            fits = trial.batch;
+        else
+            fails = trial.batch;
+    }
+    return (uint64_t)fits;
+}
+
+/* ---- Tables --------------------------------------------------------------------------------- */
 
 static const char *const part_names[TLM_NUM_PARTS] = {
     "embedding", "attention projections", "attention scores", "feed-forward",
     "norms",     "output projection"};
-
-/* "1,234,567" */
-static const char *with_commas(char out[32], uint64_t n)
-{
-    char digits[24];
-    size_t size = (size_t)snprintf(digits, sizeof(digits), "%" PRIu64, n), at = 0;
-
-    for (size_t i = 0; i < size; i++) {
-        if (i > 0 && (size - i) % 3 == 0)
-            out[at++] = ',';
-        out[at++] = digits[i];
-    }
-    out[at] = '\0';
-    return out;
-}
-
-static const char *in_units(char out[32], double value, double step, const char *const units[6])
-{
-    int unit = 0;
-
-    for (; value >= step && unit < 5; unit++)
-        value /= step;
-    snprintf(out, 32,
-             value < 10.0    ? "%.2f %s"
-             : value < 100.0 ? "%.1f %s"
-                             : "%.0f %s",
-             value, units[unit]);
-    return out;
-}
-
-static const char *bytes_text(char out[32], uint64_t bytes)
-{
-    static const char *const units[6] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-
-    return in_units(out, (double)bytes, 1024.0, units);
-}
-
-static const char *flops_text(char out[32], double flops)
-{
-    static const char *const units[6] = {"FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"};
-
-    return in_units(out, flops, 1000.0, units);
-}
-
-static const char *seconds_text(char out[32], double seconds)
-{
-    if (seconds < 1.0)
-        snprintf(out, 32, "%.1f ms", 1e3 * seconds);
-    else if (seconds < 600.0)
-        snprintf(out, 32, "%.2f s", seconds);
-    else if (seconds < 7200.0)
-        snprintf(out, 32, "%.1f min", seconds / 60.0);
-    else if (seconds < 172800.0)
-        snprintf(out, 32, "%.1f hours", seconds / 3600.0);
-    else
-        snprintf(out, 32, "%.1f days", seconds / 86400.0);
-    return out;
-}
 
 static double sum(const double *values)
 {
@@ -220,32 +243,32 @@ static void print_parameters(const tlm_cost_t *cost)
     for (int part = 0; part < TLM_NUM_PARTS; part++)
         if (cost->part_parameters[part] > 0)
             printf("  %-26s %20s %7.1f%%\n", part_names[part],
-                   with_commas(text, cost->part_parameters[part]),
+                   cost_with_commas(text, cost->part_parameters[part]),
                    100.0 * (double)cost->part_parameters[part] / (double)cost->parameters);
-    printf("  %-26s %20s\n", "all", with_commas(text, cost->parameters));
+    printf("  %-26s %20s\n", "all", cost_with_commas(text, cost->parameters));
     if (cost->trained_parameters < cost->parameters)
-        printf("  %-26s %20s\n", "trained", with_commas(text, cost->trained_parameters));
+        printf("  %-26s %20s\n", "trained", cost_with_commas(text, cost->trained_parameters));
 }
 
 static void print_bytes(const char *name, uint64_t bytes)
 {
     char text[32];
 
-    printf("  %-26s %20s\n", name, bytes_text(text, bytes));
+    printf("  %-26s %20s\n", name, cost_bytes(text, bytes));
 }
 
-static void print_memory(const tlm_cost_t *cost, const settings_t *s)
+static void print_memory(const tlm_cost_t *cost)
 {
-    printf("\nMemory of a train step, %" PRIu64 " x %" PRIu64 " tokens%s\n", s->batch, s->context,
-           s->checkpointing ? ", checkpointing" : "");
+    printf("\nMemory of a train step, %" PRIu64 " x %" PRIu64 " tokens%s\n", s.batch, s.context,
+           s.checkpointing ? ", checkpointing" : "");
     print_bytes("weights", cost->weight_bytes);
     print_bytes("gradients", cost->gradient_bytes);
     print_bytes("optimizer", cost->optimizer_bytes);
     print_bytes("activations", cost->activation_bytes);
     print_bytes("most in use at once", cost->step_live_bytes);
     print_bytes("most held by the process", cost->step_peak_bytes);
-    printf("\nMemory of generation, %" PRIu64 " sequences of %" PRIu64 " tokens\n", s->batch,
-           s->context);
+    printf("\nMemory of generation, %" PRIu64 " sequences of %" PRIu64 " tokens\n", s.batch,
+           s.context);
     print_bytes("weights", cost->weight_bytes);
     print_bytes("keys and values", cost->kv_cache_bytes);
 }
@@ -254,13 +277,13 @@ static void print_flops_row(const char *name, double step, double tokens, double
 {
     char of_step[32], of_token[32];
 
-    printf("  %-26s %20s %20s %7.1f%%\n", name, flops_text(of_step, step),
-           flops_text(of_token, step / tokens), 100.0 * step / all);
+    printf("  %-26s %20s %20s %7.1f%%\n", name, cost_flops(of_step, step),
+           cost_flops(of_token, step / tokens), 100.0 * step / all);
 }
 
-static void print_flops(const tlm_cost_t *cost, const settings_t *s)
+static void print_flops(const tlm_cost_t *cost)
 {
-    double tokens = (double)s->batch * (double)s->context, forward = sum(cost->forward_flops);
+    double tokens = (double)s.batch * (double)s.context, forward = sum(cost->forward_flops);
     char text[32];
 
     printf("\n%-28s %20s %20s %8s\n", "Operations, forward pass", "per step", "per token", "share");
@@ -272,274 +295,247 @@ static void print_flops(const tlm_cost_t *cost, const settings_t *s)
     print_flops_row("backward", sum(cost->backward_flops), tokens, cost->step_flops);
     if (cost->recompute_flops > 0.0)
         print_flops_row("recomputation", cost->recompute_flops, tokens, cost->step_flops);
-    print_flops_row(s->optimizer, cost->optimizer_flops, tokens, cost->step_flops);
+    print_flops_row(s.optimizer, cost->optimizer_flops, tokens, cost->step_flops);
     print_flops_row("all", cost->step_flops, tokens, cost->step_flops);
-    printf("Generating a token after %" PRIu64 " others: %s\n", s->context - 1,
-           flops_text(text, cost->token_flops));
+    printf("Generating a token after %" PRIu64 " others: %s\n", s.context - 1,
+           cost_flops(text, cost->token_flops));
 }
-
-/* ---- Rates of this machine ---------------------------------------------------------------- */
-
-enum { MOST_ROWS = 2048, MOST_WIDTH = 4096, MOST_TIME = 1024, UPDATED = 1 << 22 };
-#define MEASURE_SECONDS 0.5
-
-typedef struct rates {
-    double products, scores; /* operations per second */
-    double updates;          /* parameters per second */
-} rates_t;
-
-static int64_t at_most(int64_t value, int64_t most)
-{
-    return value < most ? value : most;
-}
-
-static tlm_tensor_t *random_leaf(const int64_t *shape, int32_t ndim)
-{
-    tlm_tensor_t *tensor;
-
-    cli_check(tlm_tensor_create(&tensor, TLM_FLOAT32, shape, ndim));
-    cli_check(tlm_init_truncated_normal(tensor, 1.0, 3.0, 1, 1));
-    cli_check(tlm_tensor_set_requires_grad(tensor, true));
-    return tensor;
-}
-
-/* The shortest time of several runs, with the gradients reset before each. */
-static double shortest(void (*run)(tlm_tensor_t *const *tensors), tlm_tensor_t *const *tensors,
-                       size_t n)
-{
-    double begin = cli_seconds(), best = 1e30;
-
-    for (int i = 0; i < 2 || cli_seconds() - begin < MEASURE_SECONDS; i++) {
-        double start, seconds;
-
-        for (size_t j = 0; j < n; j++)
-            tlm_tensor_zero_grad(tensors[j]);
-        start = cli_seconds();
-        run(tensors);
-        seconds = cli_seconds() - start;
-        best = seconds < best ? seconds : best;
-    }
-    return best;
-}
-
-static void run_backward(tlm_tensor_t *result)
-{
-    tlm_tensor_t *gradient;
-
-    cli_check(tlm_tensor_create(&gradient, TLM_FLOAT32, tlm_tensor_shape(result),
-                                tlm_tensor_ndim(result)));
-    cli_check(tlm_tensor_backward(result, gradient));
-    tlm_tensor_free(gradient);
-    tlm_tensor_free(result);
-}
-
-static void run_linear(tlm_tensor_t *const *tensors)
-{
-    tlm_tensor_t *result;
-
-    cli_check(tlm_linear(&result, tensors[0], tensors[1]));
-    run_backward(result);
-}
-
-static void run_attention(tlm_tensor_t *const *tensors)
-{
-    tlm_tensor_t *result;
-
-    cli_check(tlm_attention(&result, tensors[0], tensors[1], tensors[2], NULL, true));
-    run_backward(result);
-}
-
-/* A linear layer of the model's feed-forward width, forward and backward. */
-static double measure_products(const tlm_model_options_t *model, int64_t rows)
-{
-    int64_t d = at_most(model->d_model, MOST_WIDTH);
-    int64_t f = at_most(model->d_ff > 0 ? model->d_ff : 8 * d / 3, MOST_WIDTH);
-    const int64_t x_shape[2] = {at_most(rows, MOST_ROWS), d}, w_shape[2] = {f, d};
-    tlm_tensor_t *tensors[2] = {random_leaf(x_shape, 2), random_leaf(w_shape, 2)};
-    double flops = 6.0 * (double)x_shape[0] * (double)d * (double)f;
-    double seconds = shortest(run_linear, tensors, 2);
-
-    tlm_tensor_free(tensors[0]);
-    tlm_tensor_free(tensors[1]);
-    return flops / seconds;
-}
-
-/* Attention of one layer, of one sequence of at most MOST_TIME tokens. */
-static double measure_scores(const tlm_model_options_t *model)
-{
-    tlm_model_options_t piece = *model;
-    tlm_cost_t cost;
-    tlm_tensor_t *tensors[3];
-    double flops, seconds;
-
-    piece.context_length = at_most(model->context_length, MOST_TIME);
-    piece.num_layers = 1;
-    cost = cost_of(&piece, NULL);
-    flops = cost.forward_flops[TLM_PART_SCORES] + cost.backward_flops[TLM_PART_SCORES];
-    for (int i = 0; i < 3; i++) {
-        const int64_t shape[3] = {piece.num_heads, piece.context_length,
-                                  piece.d_model / piece.num_heads};
-
-        tensors[i] = random_leaf(shape, 3);
-    }
-    seconds = shortest(run_attention, tensors, 3);
-    for (int i = 0; i < 3; i++)
-        tlm_tensor_free(tensors[i]);
-    return flops / seconds;
-}
-
-static tlm_optimizer_t *create_optimizer(const settings_t *s)
-{
-    tlm_optimizer_t *optimizer;
-
-    if (strcmp(s->optimizer, "sgd") == 0)
-        cli_check(tlm_optimizer_create_sgd(&optimizer, 1e-6));
-    else if (strcmp(s->optimizer, "muon") == 0)
-        cli_check(tlm_optimizer_create_muon(&optimizer, NULL, NULL));
-    else if (strcmp(s->optimizer, "lion") == 0)
-        cli_check(tlm_optimizer_create_lion(&optimizer, NULL));
-    else if (strcmp(s->optimizer, "adafactor") == 0)
-        cli_check(tlm_optimizer_create_adafactor(&optimizer, NULL));
-    else
-        cli_check(tlm_optimizer_create_adamw(&optimizer, NULL));
-    return optimizer;
-}
-
-/* Parameters that the optimizer spends its time on: those of Muon are hidden matrices. */
-static uint64_t count_updated(const settings_t *s, const tlm_cost_t *cost)
-{
-    const uint64_t hidden =
-        cost->part_parameters[TLM_PART_ATTENTION] + cost->part_parameters[TLM_PART_FEED_FORWARD];
-
-    return strcmp(s->optimizer, "muon") == 0 && hidden < cost->trained_parameters
-               ? hidden
-               : cost->trained_parameters;
-}
-
-static double measure_updates(const settings_t *s, uint64_t parameters)
-{
-    const bool is_muon = strcmp(s->optimizer, "muon") == 0;
-    const int64_t width = (int64_t)s->d_model;
-    const int64_t shape[2] = {is_muon ? width : at_most((int64_t)parameters, UPDATED), width};
-    tlm_tensor_t *leaf = random_leaf(shape, is_muon ? 2 : 1), *total;
-    tlm_optimizer_t *optimizer = create_optimizer(s);
-    double best = 1e30, begin;
-
-    cli_check(tlm_optimizer_add_group(optimizer, &leaf, 1, NULL));
-    cli_check(tlm_sum(&total, leaf));
-    cli_check(tlm_tensor_backward(total, NULL));
-    tlm_tensor_free(total);
-    begin = cli_seconds();
-    while (cli_seconds() - begin < MEASURE_SECONDS) {
-        double start = cli_seconds(), seconds;
-
-        cli_check(tlm_clip_grad_norm(NULL, &leaf, 1, 1e30));
-        cli_check(tlm_optimizer_step(optimizer));
-        seconds = cli_seconds() - start;
-        best = seconds < best ? seconds : best;
-    }
-    tlm_optimizer_free(optimizer);
-    tlm_tensor_free(leaf);
-    return (double)(shape[0] * (is_muon ? width : 1)) / best;
-}
-
-/* ---- Time --------------------------------------------------------------------------------- */
 
 static void print_time_row(const char *name, double seconds, const char *basis)
 {
     char text[32];
 
-    printf("  %-26s %20s   %s\n", name, seconds_text(text, seconds), basis);
+    printf("  %-26s %20s   %s\n", name, cost_seconds(text, seconds), basis);
 }
 
-/* Seconds of a step at the rates of this machine, or at the given one. */
-static double print_step_time(const settings_t *s, const tlm_model_options_t *model,
-                              const tlm_cost_options_t *asked, const tlm_cost_t *cost)
+static void print_times(const times_t *times)
 {
-    tlm_cost_options_t executed = *asked;
-    tlm_cost_t done;
-    double scores, products, seconds[3];
-    char basis[64];
-    rates_t rates;
-
-    if (s->rate > 0.0) {
-        printf("\nTime of a train step at %g GFLOP/s\n", s->rate);
-        return cost->step_flops / (1e9 * s->rate);
-    }
-    executed.counting = TLM_COUNT_EXECUTED;
-    done = cost_of(model, &executed);
-    rates.products = measure_products(model, (int64_t)(s->batch * s->context));
-    rates.scores = measure_scores(model);
-    const uint64_t updated = count_updated(s, &done);
-    rates.updates = measure_updates(s, updated);
-    scores = done.forward_flops[TLM_PART_SCORES] * (s->checkpointing ? 2.0 : 1.0) +
-             done.backward_flops[TLM_PART_SCORES];
-    products = done.model_flops + done.recompute_flops - scores;
-    seconds[0] = products / rates.products;
-    seconds[1] = scores / rates.scores;
-    seconds[2] = (double)updated / rates.updates;
-    printf("\nTime of a train step at the rates measured here, %" PRId32 " threads\n",
-           tlm_num_threads());
-    snprintf(basis, sizeof(basis), "%.1f GFLOP/s", 1e-9 * rates.products);
-    print_time_row("linear layers", seconds[0], basis);
-    snprintf(basis, sizeof(basis), "%.1f GFLOP/s", 1e-9 * rates.scores);
-    print_time_row("attention scores", seconds[1], basis);
-    snprintf(basis, sizeof(basis), "%.0f million parameters/s", 1e-6 * rates.updates);
-    print_time_row(s->optimizer, seconds[2], basis);
-    return seconds[0] + seconds[1] + seconds[2];
-}
-
-static void print_time(const settings_t *s, const tlm_model_options_t *model,
-                       const tlm_cost_options_t *asked, const tlm_cost_t *cost)
-{
-    double seconds = print_step_time(s, model, asked, cost);
     char text[64];
 
-    snprintf(text, sizeof(text), "%.0f tokens/s", (double)s->batch * (double)s->context / seconds);
-    print_time_row("a step", seconds, text);
-    if (s->steps > 0) {
-        snprintf(text, sizeof(text), "%" PRIu64 " steps", s->steps);
-        print_time_row(text, seconds * (double)s->steps, "");
+    if (times->is_measured) {
+        printf("\nTime of a train step at the rates measured here, %" PRId32 " threads\n",
+               tlm_num_threads());
+        snprintf(text, sizeof(text), "%.1f GFLOP/s", 1e-9 * times->product_rate);
+        print_time_row("linear layers", times->products, text);
+        snprintf(text, sizeof(text), "%.1f GFLOP/s", 1e-9 * times->score_rate);
+        print_time_row("attention scores", times->scores, text);
+        snprintf(text, sizeof(text), "%.0f million parameters/s", 1e-6 * times->update_rate);
+        print_time_row(s.optimizer, times->updates, text);
+    } else {
+        printf("\nTime of a train step at %g GFLOP/s\n", s.gflops);
+    }
+    snprintf(text, sizeof(text), "%.0f tokens/s",
+             (double)s.batch * (double)s.context / times->step);
+    print_time_row("a step", times->step, text);
+    if (s.steps > 0) {
+        snprintf(text, sizeof(text), "%" PRIu64 " steps", s.steps);
+        print_time_row(text, times->step * (double)s.steps, "");
     }
 }
 
-/* The largest batch whose step fits in the given memory. */
-static void print_largest_batch(const settings_t *s, const tlm_model_options_t *model,
-                                const tlm_cost_options_t *asked)
+/* ---- The same as JSON ----------------------------------------------------------------------- */
+
+static void add_shape(cli_result_t *result)
 {
-    tlm_cost_options_t trial = *asked;
-    double limit = s->memory * 1024.0 * 1024.0 * 1024.0;
-    int64_t fits = 0, fails = (int64_t)1 << 24;
+    cli_result_t *shape = cli_result_add_object(result, "shape");
 
-    while (fails - fits > 1) {
-        tlm_cost_t cost = TLM_COST_INIT;
+    cli_result_add_count(shape, "vocab_size", s.vocab_size);
+    cli_result_add_count(shape, "context", s.context);
+    cli_result_add_count(shape, "d_model", s.d_model);
+    cli_result_add_count(shape, "layers", s.layers);
+    cli_result_add_count(shape, "heads", s.heads);
+}
 
-        trial.batch = fits + (fails - fits) / 2;
-        if (tlm_model_cost(&cost, model, &trial) == TLM_OK && (double)cost.step_peak_bytes <= limit)
-            fits = trial.batch;
+static void add_cost(cli_result_t *result, const tlm_cost_t *cost)
+{
+    cli_result_t *part = cli_result_add_object(result, "part_parameters"), *memory;
+
+    for (int i = 0; i < TLM_NUM_PARTS; i++)
+        cli_result_add_count(part, part_names[i], cost->part_parameters[i]);
+    cli_result_add_count(result, "parameters", cost->parameters);
+    cli_result_add_count(result, "trained_parameters", cost->trained_parameters);
+    memory = cli_result_add_object(result, "memory");
+    cli_result_add_count(memory, "weights", cost->weight_bytes);
+    cli_result_add_count(memory, "gradients", cost->gradient_bytes);
+    cli_result_add_count(memory, "optimizer", cost->optimizer_bytes);
+    cli_result_add_count(memory, "activations", cost->activation_bytes);
+    cli_result_add_count(memory, "step_live", cost->step_live_bytes);
+    cli_result_add_count(memory, "step_peak", cost->step_peak_bytes);
+    cli_result_add_count(memory, "keys_and_values", cost->kv_cache_bytes);
+    part = cli_result_add_object(result, "forward_operations");
+    for (int i = 0; i < TLM_NUM_PARTS; i++)
+        cli_result_add_real(part, part_names[i], cost->forward_flops[i]);
+    cli_result_add_real(result, "step_operations", cost->step_flops);
+    cli_result_add_real(result, "token_operations", cost->token_flops);
+}
+
+static void add_times(cli_result_t *result, const times_t *times)
+{
+    cli_result_add_flag(result, "is_measured", times->is_measured);
+    cli_result_add_real(result, "step_seconds", times->step);
+    cli_result_add_real(result, "tokens_per_second",
+                        (double)s.batch * (double)s.context / times->step);
+    if (s.steps > 0)
+        cli_result_add_real(result, "seconds", times->step * (double)s.steps);
+}
+
+/* ---- The largest models --------------------------------------------------------------------- */
+
+static void add_fit(cli_result_t *list, const fit_use_t *use, const fit_t *fit)
+{
+    cli_result_t *row = cli_result_add_object(list, NULL);
+
+    cli_result_add_text(row, "use", use->name);
+    cli_result_add_count(row, "parameters", fit->parameters);
+    cli_result_add_count(row, "d_model", (uint64_t)fit->shape.d_model);
+    cli_result_add_count(row, "layers", (uint64_t)fit->shape.num_layers);
+    cli_result_add_count(row, "heads", (uint64_t)fit->shape.num_heads);
+    cli_result_add_count(row, "bytes", fit->bytes);
+}
+
+static void print_fit(const fit_use_t *use, const fit_t *fit)
+{
+    char parameters[32], bytes[32];
+
+    if (fit->parameters == 0)
+        printf("%-26s %s\n", use->name, "none");
+    else
+        printf("%-26s %16s %8" PRId64 " %7" PRId64 " %6" PRId64 " %10s\n", use->name,
+               cost_with_commas(parameters, fit->parameters), fit->shape.d_model,
+               fit->shape.num_layers, fit->shape.num_heads, cost_bytes(bytes, fit->bytes));
+}
+
+static void print_fits(const tlm_model_options_t *base, int32_t optimizer, uint64_t memory)
+{
+    cli_result_t *result = cli_is_json() ? cli_result_new() : NULL, *list = NULL;
+    char text[32];
+
+    if (result != NULL) {
+        cli_result_add_count(result, "memory", memory);
+        cli_result_add_count(result, "vocab_size", s.vocab_size);
+        cli_result_add_count(result, "context", s.context);
+        cli_result_add_count(result, "batch", s.batch);
+        list = cli_result_add_list(result, "fits");
+    } else {
+        printf("Largest models in %s: vocabulary %" PRIu64 ", context %" PRIu64 ", batch %" PRIu64
+               "\n%-26s %16s %8s %7s %6s %10s\n",
+               cost_bytes(text, memory), s.vocab_size, s.context, s.batch, "", "parameters",
+               "d-model", "layers", "heads", "memory");
+    }
+    cli_progress_begin("searching", NULL);
+    for (int i = 0; i < NUM_FIT_USES; i++) {
+        const fit_t fit = fit_largest(&fit_uses[i], base, (int64_t)s.batch, optimizer, memory);
+
+        cli_progress_hide();
+        if (list != NULL)
+            add_fit(list, &fit_uses[i], &fit);
         else
-            fails = trial.batch;
+            print_fit(&fit_uses[i], &fit);
+        cli_progress(NULL, (uint64_t)i + 1, NUM_FIT_USES);
     }
-    printf("\nLargest batch that trains in %g GiB: %" PRId64 "\n", s->memory, fits);
+    cli_progress_end();
+    if (result != NULL)
+        cli_result_print(result);
 }
 
-int main(int argc, char **argv)
-{
-    settings_t s = read_settings(argc, argv);
-    tlm_model_options_t model = model_options(&s);
-    tlm_cost_options_t asked = cost_options(&s);
-    tlm_cost_t cost;
+/* ---- The program ---------------------------------------------------------------------------- */
 
-    cli_check(tlm_set_num_threads((int32_t)s.threads));
-    cost = cost_of(&model, &asked);
+static void print_all(uint64_t memory)
+{
+    const tlm_model_options_t model = model_options();
+    const tlm_cost_options_t asked = cost_options();
+    const tlm_cost_t cost = cost_of(&model, &asked);
+    char text[32];
+
+    if (cli_is_json()) {
+        const times_t times = find_times(&model, &asked, &cost);
+        cli_result_t *result = cli_result_new();
+
+        add_shape(result);
+        add_cost(result, &cost);
+        add_times(result, &times);
+        if (memory > 0)
+            cli_result_add_count(result, "largest_batch", largest_batch(&model, &asked, memory));
+        cli_result_print(result);
+        return;
+    }
     printf("%" PRIu64 " layers of width %" PRIu64 ", %" PRIu64 " heads; vocabulary %" PRIu64
            ", context %" PRIu64 "\n",
            s.layers, s.d_model, s.heads, s.vocab_size, s.context);
     print_parameters(&cost);
-    print_memory(&cost, &s);
-    print_flops(&cost, &s);
-    print_time(&s, &model, &asked, &cost);
-    if (s.memory > 0.0)
-        print_largest_batch(&s, &model, &asked);
+    print_memory(&cost);
+    print_flops(&cost);
+    fflush(stdout);
+    const times_t times = find_times(&model, &asked, &cost);
+    print_times(&times);
+    if (memory > 0)
+        printf("\nLargest batch that trains in %s: %" PRIu64 "\n", cost_bytes(text, memory),
+               largest_batch(&model, &asked, memory));
+}
+
+/* Whether the command line says anything of the size of a model. */
+static bool has_size(void)
+{
+    return s.model != NULL || cli_was_given("d-model") || cli_was_given("layers") ||
+           cli_was_given("heads") || cli_was_given("d-ff") || cli_was_given("head-dim") ||
+           cli_was_given("kv-heads");
+}
+
+static int run(int n, char **operands)
+{
+    uint64_t memory = 0;
+
+    if (n > 1)
+        cli_fail_usage("one model is described, not %d", n);
+    if (n == 1)
+        s.model = operands[0];
+    if (s.memory != NULL && !fit_parse_memory(&memory, s.memory))
+        cli_fail_usage("--memory: '%s' is not an amount of memory such as 8G or 512M", s.memory);
+    if (memory > 0 && !has_size()) {
+        if (!cli_was_given("vocab-size"))
+            s.vocab_size = 32768;
+        if (!cli_was_given("context"))
+            s.context = 1024;
+        if (!cli_was_given("batch"))
+            s.batch = 1;
+    }
+    if (s.model != NULL)
+        adopt_model(s.model);
+    cli_check_range("context", s.context, 1, INT32_MAX);
+    cli_check_range("batch", s.batch, 1, INT32_MAX);
+    cli_check_range("lora-rank", s.lora_rank, 0, INT32_MAX);
+    if (s.gflops < 0.0)
+        cli_fail("--gflops must not be negative");
+    if (memory == 0 || has_size()) {
+        print_all(memory);
+        return 0;
+    }
+    const tlm_model_options_t base = model_options();
+    print_fits(&base, cli_choose_word("optimizer", s.optimizer, optimizer_words), memory);
     return 0;
 }
+
+static const cli_value_t values[] = {{CLI_OPERANDS, NULL, ROLE_MODEL},
+                                     {"model", NULL, ROLE_MODEL},
+                                     MODEL_VALUES,
+                                     {"optimizer", optimizer_words, ROLE_NONE},
+                                     {"weights", type_words, ROLE_NONE},
+                                     {NULL, NULL, ROLE_NONE}};
+
+const cli_program_t model_info_program = {
+    .operands = "[MODEL]",
+    .summary = "Prints what a language model costs: parameters, memory, operations, time; or how "
+               "large a model\nmay be.",
+    .options = options,
+    .num_options = sizeof(options) / sizeof(options[0]),
+    .has = CLI_HAS_THREADS | CLI_HAS_JSON | CLI_HAS_QUIET,
+    .values = values,
+    .name = "model_info",
+    .command = "info",
+    .brief = "print what a language model costs, or how large it may be",
+    .example =
+        "--memory 8G\n--d-model 768 --layers 12 --heads 12 --vocab-size 50257 --context 1024",
+    .run = run,
+};
+
+CLI_MAIN(model_info_program)

@@ -8,6 +8,7 @@
 #include "support/choices.h"
 #include "support/cli.h"
 #include "support/cli_json.h"
+#include "support/model_words.h"
 
 /* What is scored with, and how. */
 typedef struct scorer {
@@ -15,8 +16,7 @@ typedef struct scorer {
     const tlm_tokenizer_t *tokenizer;
     size_t context, stride; /* tokens that a window sees, and from one to the next */
     const char *separator;  /* between question and answer */
-    bool as_json;
-    uint32_t begin[8]; /* the special tokens that texts begin with */
+    uint32_t begin[8];      /* the special tokens that texts begin with */
     size_t num_begin;
 } scorer_t;
 
@@ -96,18 +96,20 @@ static double score_ids(const scorer_t *scorer, const uint32_t *ids, size_t n)
         cli_check(tlm_model_score(NULL, log_probs, scorer->model, ids + start, end - start, 0));
         for (; done < end; done++)
             total += log_probs[done - start - 1];
+        cli_progress(NULL, done, n);
     }
     free(log_probs);
     return total;
 }
 
-static void print_counts(const scorer_t *scorer, const char *name, const counts_t *c)
+static void print_counts(const char *name, const counts_t *c)
 {
     double loss = -c->log_likelihood, per_byte = loss / (double)c->bytes;
     double per_token = loss / (double)c->tokens, per_character = loss / (double)c->characters;
     double per_word = loss / (double)c->words;
 
-    if (!scorer->as_json) {
+    if (!cli_is_json()) {
+        cli_progress_hide();
         printf("%s: %" PRIu64 " tokens predicted, %" PRIu64 " bytes, %" PRIu64
                " characters, %" PRIu64 " words\n",
                name, c->tokens, c->bytes, c->characters, c->words);
@@ -117,14 +119,19 @@ static void print_counts(const scorer_t *scorer, const char *name, const counts_
                per_byte / log(2.0));
         return;
     }
-    printf("{\"file\": ");
-    cli_print_json(name);
-    printf(", \"tokens\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"characters\": %" PRIu64
-           ", \"words\": %" PRIu64 ", \"log_likelihood\": %.10g, \"token_perplexity\": %.10g, "
-           "\"byte_perplexity\": %.10g, \"character_perplexity\": %.10g, \"word_perplexity\": "
-           "%.10g, \"bits_per_byte\": %.10g}\n",
-           c->tokens, c->bytes, c->characters, c->words, c->log_likelihood, exp(per_token),
-           exp(per_byte), exp(per_character), exp(per_word), per_byte / log(2.0));
+    cli_result_t *result = cli_result_new();
+    cli_result_add_text(result, "file", name);
+    cli_result_add_count(result, "tokens", c->tokens);
+    cli_result_add_count(result, "bytes", c->bytes);
+    cli_result_add_count(result, "characters", c->characters);
+    cli_result_add_count(result, "words", c->words);
+    cli_result_add_real(result, "log_likelihood", c->log_likelihood);
+    cli_result_add_real(result, "token_perplexity", exp(per_token));
+    cli_result_add_real(result, "byte_perplexity", exp(per_byte));
+    cli_result_add_real(result, "character_perplexity", exp(per_character));
+    cli_result_add_real(result, "word_perplexity", exp(per_word));
+    cli_result_add_real(result, "bits_per_byte", per_byte / log(2.0));
+    cli_result_print(result);
 }
 
 static void score_file(counts_t *total, const scorer_t *scorer, const char *path)
@@ -139,8 +146,10 @@ static void score_file(counts_t *total, const scorer_t *scorer, const char *path
     if (n < 2 || counts.words == 0)
         cli_fail("%s: there is nothing to predict in %zu tokens", path, n);
     counts.tokens = n - 1;
+    cli_progress_begin(path, "tokens");
     counts.log_likelihood = score_ids(scorer, ids, n);
-    print_counts(scorer, path, &counts);
+    cli_progress_end();
+    print_counts(path, &counts);
     total->tokens += counts.tokens;
     total->bytes += counts.bytes;
     total->characters += counts.characters;
@@ -232,6 +241,7 @@ static void score_question(void *user, const question_t *question, const char *w
     results->questions++;
     results->right += chosen == question->answer;
     results->right_by_length += chosen_by_length == question->answer;
+    cli_progress(NULL, results->questions, 0);
 }
 
 /* The standard error of an accuracy. */
@@ -240,22 +250,26 @@ static double error_of(double accuracy, uint64_t n)
     return n > 1 ? sqrt(accuracy * (1.0 - accuracy) / (double)(n - 1)) : 0.0;
 }
 
-static void print_results(const scorer_t *scorer, const char *name, const results_t *results)
+static void print_results(const char *name, const results_t *results)
 {
     uint64_t n = results->questions;
     double accuracy = (double)results->right / (double)n;
     double by_length = (double)results->right_by_length / (double)n;
 
-    if (!scorer->as_json) {
+    if (!cli_is_json()) {
+        cli_progress_hide();
         printf("%s: %" PRIu64 " questions, accuracy %.4f (+- %.4f), by length %.4f (+- %.4f)\n",
                name, n, accuracy, error_of(accuracy, n), by_length, error_of(by_length, n));
         return;
     }
-    printf("{\"file\": ");
-    cli_print_json(name);
-    printf(", \"questions\": %" PRIu64 ", \"accuracy\": %.10g, \"accuracy_error\": %.10g, "
-           "\"accuracy_by_length\": %.10g, \"accuracy_by_length_error\": %.10g}\n",
-           n, accuracy, error_of(accuracy, n), by_length, error_of(by_length, n));
+    cli_result_t *result = cli_result_new();
+    cli_result_add_text(result, "file", name);
+    cli_result_add_count(result, "questions", n);
+    cli_result_add_real(result, "accuracy", accuracy);
+    cli_result_add_real(result, "accuracy_error", error_of(accuracy, n));
+    cli_result_add_real(result, "accuracy_by_length", by_length);
+    cli_result_add_real(result, "accuracy_by_length_error", error_of(by_length, n));
+    cli_result_print(result);
 }
 
 static void score_questions(results_t *total, const scorer_t *scorer, const char *path)
@@ -263,10 +277,12 @@ static void score_questions(results_t *total, const scorer_t *scorer, const char
     results_t results = {0};
     quiz_t quiz = {scorer, &results};
 
+    cli_progress_begin(path, "questions");
     read_questions(path, score_question, &quiz);
+    cli_progress_end();
     if (results.questions == 0)
         cli_fail("%s: there are no questions", path);
-    print_results(scorer, path, &results);
+    print_results(path, &results);
     total->questions += results.questions;
     total->right += results.right;
     total->right_by_length += results.right_by_length;
@@ -296,57 +312,79 @@ static void score_all(const scorer_t *scorer, char **paths, int n, bool choices)
         else
             score_file(&counts, scorer, paths[i]);
     if (n > 1 && choices)
-        print_results(scorer, "total", &results);
+        print_results("total", &results);
     else if (n > 1)
-        print_counts(scorer, "total", &counts);
+        print_counts("total", &counts);
 }
 
-int main(int argc, char **argv)
-{
-    const char *model_path = NULL, *path = NULL, *vocab = NULL, *merges = NULL, *end = NULL;
-    uint64_t context = 0, stride = 0, threads = 0;
-    bool choices = false, plain = false;
-    scorer_t scorer = {.separator = " "};
-    const cli_option_t options[] = {
-        {"model", CLI_STRING, &model_path, "checkpoint, folder of transformers or GGUF file", true},
-        {"tokenizer", CLI_STRING, &path,
-         "tokenizer.json, rank file, or directory; else the model's own", false},
-        {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
-        {"merges", CLI_STRING, &merges, "and merges.txt", false},
-        {"end-token", CLI_STRING, &end, "special token of that tokenizer; '' for none", false},
-        {"choices", CLI_FLAG, &choices,
-         "files are JSON lines: question (or context), choices, answer (the index of the right "
-         "choice, its letter or its text)",
-         false},
-        {"separator", CLI_STRING, &scorer.separator, "between question and choice", false},
-        {"context", CLI_COUNT, &context, "tokens per window; 0: those of the model", false},
-        {"stride", CLI_COUNT, &stride, "tokens from window to window; 0: half of one", false},
-        {"no-begin", CLI_FLAG, &plain,
-         "without the special tokens that the tokenizer puts before a text", false},
-        {"json", CLI_FLAG, &scorer.as_json, "print JSON, one object per line", false},
-        {"threads", CLI_COUNT, &threads, "threads; 0: one per CPU", false},
-    };
-    const cli_program_t program = {"FILE...",
-                                   "Prints how well a model predicts text files: perplexity, or "
-                                   "with --choices the accuracy\nin multiple choice.",
-                                   options, sizeof(options) / sizeof(options[0])};
-    tlm_model_file_options_t file = TLM_MODEL_FILE_OPTIONS_INIT;
-    tlm_tokenizer_t *tokenizer;
-    int first = cli_parse(argc, argv, &program);
+static const char *model_path, *tokenizer_path, *vocab, *merges, *special, *separator = " ";
+static const char *adapter;
+static uint64_t context, stride;
+static bool choices, plain;
 
-    if (first == argc)
+static const cli_option_t options[] = {
+    {"model", CLI_STRING, &model_path, "checkpoint, folder of transformers or GGUF file", true},
+    {"adapter", CLI_STRING, &adapter, "folder of PEFT with adapters of the model", false},
+    {"tokenizer", CLI_STRING, &tokenizer_path,
+     "tokenizer.json, rank file, or directory; else the model's own", false},
+    {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
+    {"merges", CLI_STRING, &merges, "and merges.txt", false},
+    {"special", CLI_STRING, &special, "special token of that tokenizer; '' for none", false},
+    {"end-token", CLI_STRING, &special, "the same as --special", false},
+    {"choices", CLI_FLAG, &choices,
+     "files are JSON lines: question (or context), choices, answer (the index of the right "
+     "choice, its letter or its text)",
+     false},
+    {"separator", CLI_STRING, &separator, "between question and choice", false},
+    {"context", CLI_COUNT, &context, "tokens per window; 0: those of the model", false},
+    {"stride", CLI_COUNT, &stride, "tokens from window to window; 0: half of one", false},
+    {"no-begin", CLI_FLAG, &plain,
+     "without the special tokens that the tokenizer puts before a text", false},
+};
+
+static int run(int n, char **paths)
+{
+    tlm_model_file_options_t file = TLM_MODEL_FILE_OPTIONS_INIT;
+    scorer_t scorer = {.separator = separator};
+    tlm_tokenizer_t *tokenizer;
+
+    if (n == 0)
         cli_fail_usage("a file to score is missing");
-    cli_check_range("threads", threads, 0, TLM_MAX_THREADS);
-    cli_check(tlm_set_num_threads((int32_t)threads));
-    cli_open_model(&scorer.model, &tokenizer, &file, model_path, path, vocab, merges, end, true);
+    for (int i = 0; i < n; i++)
+        cli_expect(paths[i], choices ? ROLE_QUESTIONS : ROLE_TEXT,
+                   choices ? "choices" : CLI_OPERANDS);
+    cli_open_model(&scorer.model, &tokenizer, &file, model_path, tokenizer_path, vocab, merges,
+                   special, true);
+    if (adapter != NULL)
+        cli_check(tlm_model_load_adapter(scorer.model, adapter));
     if (tokenizer == NULL) /* ends the program, and says what is missing */
-        tokenizer = cli_load_tokenizer(path, vocab, merges, end);
+        tokenizer = cli_load_tokenizer(tokenizer_path, vocab, merges, special);
     scorer.tokenizer = tokenizer;
     set_windows(&scorer, context, stride);
     if (!plain)
         find_begin(&scorer);
-    score_all(&scorer, argv + first, argc - first, choices);
+    score_all(&scorer, paths, n, choices);
     tlm_model_free(scorer.model);
     tlm_tokenizer_free(tokenizer);
     return 0;
 }
+
+static const cli_value_t values[] = {
+    {CLI_OPERANDS, NULL, ROLE_FILE}, SOURCE_VALUES, {NULL, NULL, ROLE_NONE}};
+
+const cli_program_t score_program = {
+    .operands = "FILE...",
+    .summary = "Prints how well a model predicts text files: perplexity, or with --choices the "
+               "accuracy\nin multiple choice.",
+    .options = options,
+    .num_options = sizeof(options) / sizeof(options[0]),
+    .has = CLI_HAS_THREADS | CLI_HAS_JSON | CLI_HAS_QUIET,
+    .values = values,
+    .name = "score",
+    .command = "eval",
+    .brief = "measure how well a language model predicts",
+    .example = "--model model.gguf valid.txt",
+    .run = run,
+};
+
+CLI_MAIN(score_program)

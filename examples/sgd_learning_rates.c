@@ -41,18 +41,19 @@ static void run(double losses[STEPS], double learning_rate, uint64_t seed)
     tlm_tensor_free(weights);
 }
 
-int main(int argc, char **argv)
+static uint64_t seed;
+
+static const cli_option_t options[] = {
+    {"seed", CLI_COUNT, &seed, "seed of the initial weights", false}};
+
+static int compare_rates(int n, char **operands)
 {
     static const double rates[] = {1.0, 10.0, 100.0, 1000.0};
     enum { RATES = sizeof(rates) / sizeof(rates[0]) };
     double losses[RATES][STEPS];
-    uint64_t seed = 0;
-    const cli_option_t options[] = {
-        {"seed", CLI_COUNT, &seed, "seed of the initial weights", false}};
-    const cli_program_t program = {NULL, "Shows how SGD decays or diverges with the learning rate.",
-                                   options, 1};
 
-    cli_parse(argc, argv, &program);
+    (void)n;
+    (void)operands;
     printf("step");
     for (int i = 0; i < RATES; i++) {
         run(losses[i], rates[i], seed);
@@ -73,3 +74,14 @@ int main(int argc, char **argv)
     }
     return 0;
 }
+
+const cli_program_t sgd_learning_rates_program = {
+    .summary = "Shows how SGD decays or diverges with the learning rate.",
+    .options = options,
+    .num_options = sizeof(options) / sizeof(options[0]),
+    .name = "sgd_learning_rates",
+    .brief = "show how SGD decays or diverges with the learning rate",
+    .run = compare_rates,
+};
+
+CLI_MAIN(sgd_learning_rates_program)

@@ -1,5 +1,6 @@
 /* Trains a model once for every combination of values of some options of train_lm, several runs at
  * once, and reports all of them together. A sweep that was interrupted goes on where it was. */
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
@@ -37,35 +38,26 @@ static const cli_option_t options[] = {
     {"threads", CLI_COUNT, &own.threads, "threads of all runs together; 0: one per CPU", false},
     {"retry", CLI_FLAG, &own.retry, "try runs again that ended with an error", false},
     {"dry-run", CLI_FLAG, &own.dry_run, "check everything and list the runs only", false},
-    {"x", CLI_STRING, &own.x, "what the curves are drawn over: steps, tokens or processor (time)",
-     false},
+    {"x", CLI_STRING, &own.x, "what the curves are drawn over", false},
     {"curves", CLI_COUNT, &own.curves, "runs that are drawn, the best ones", false},
     {"program", CLI_STRING, &own.program, "train_lm; by default the one beside this program",
      false},
 };
 
-static const cli_program_t program = {
-    .operands = "-- [OPTION OF train_lm]...",
-    .summary = "Trains with every combination of the values of --vary and --case, and reports all "
-               "runs.\nRuns that are there already are not repeated, and interrupted ones go on.",
-    .options = options,
-    .num_options = sizeof(options) / sizeof(options[0]),
-};
-
-/* train_lm in the directory of this program, and with the prefix that this one's name has. */
-static const char *find_train_lm(const char *own_name)
+/* The program that trains, in the directory of this one and with the prefix of its name; tinylm itself,
+ * whose command train it is. */
+static const char *find_train_lm(const char **command)
 {
     static char path[PATH_MAX + 32];
-    char *slash;
-    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
+    const ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
 
     if (length <= 0)
-        length = snprintf(path, PATH_MAX, "%s", own_name);
-    path[length < PATH_MAX ? length : PATH_MAX - 1] = '\0';
-    slash = strrchr(path, '/');
-    char *name = slash != NULL ? slash + 1 : path;
-    const bool installed = strncmp(name, "tinylm-", 7) == 0;
-    strcpy(name, installed ? "tinylm-train-lm" : "train_lm");
+        cli_fail("/proc/self/exe: %s", strerror(errno));
+    path[length] = '\0';
+    char *name = strrchr(path, '/') + 1;
+    *command = strncmp(name, "tinylm", 6) == 0 && strchr(name, '-') == NULL ? "train" : NULL;
+    if (*command == NULL)
+        strcpy(name, strncmp(name, "tinylm-", 7) == 0 ? "tinylm-train-lm" : "train_lm");
     return path;
 }
 
@@ -90,8 +82,10 @@ static void on_end(void *user, const sweep_run_t *run, double seconds)
     const progress_t *progress = user;
     const size_t open = count(progress, SWEEP_OPEN);
 
-    printf("%s: %s after %.0f s; %zu of %zu runs to go\n", run->name,
-           words[sweep_state(progress->jobs, run)], seconds, open, progress->plan->num_runs);
+    if (cli_is_json())
+        sweep_report_print_json(progress->jobs, run);
+    cli_say("%s: %s after %.0f s; %zu of %zu runs to go\n", run->name,
+            words[sweep_state(progress->jobs, run)], seconds, open, progress->plan->num_runs);
     sweep_report_write(progress->jobs, progress->plan, progress->axis, (size_t)own.curves);
     fflush(stdout);
 }
@@ -122,21 +116,17 @@ static void share_threads(sweep_jobs_t *jobs, size_t num_runs)
     jobs->threads = budget / jobs->jobs;
 }
 
-int main(int argc, char **argv)
+static int run(int n, char **operands)
 {
-    const int first = cli_parse(argc, argv, &program);
     const sweep_rules_t rules = {own.tokens, own.warmup_share, own.evaluations};
-    sweep_jobs_t jobs = {.directory = own.output_dir,
-                         .program = own.program != NULL ? own.program : find_train_lm(argv[0]),
-                         .retry = own.retry};
-    const report_axis_t axis =
-        (report_axis_t)cli_choose("x", own.x, report_axis_words, REPORT_NUM_AXES);
+    sweep_jobs_t jobs = {.directory = own.output_dir, .retry = own.retry};
+    const report_axis_t axis = (report_axis_t)cli_choose_word("x", own.x, report_axis_words);
 
+    jobs.program = own.program != NULL ? own.program : find_train_lm(&jobs.command);
     cli_check_range("curves", own.curves, 1, 1000);
     if (own.warmup_share > 1.0)
         cli_fail_usage("--warmup-share must be at most 1, not %g", own.warmup_share);
-    sweep_plan_t plan =
-        sweep_plan_make(&own.vary, &own.cases, argv + first, (size_t)(argc - first), &rules);
+    sweep_plan_t plan = sweep_plan_make(&own.vary, &own.cases, operands, (size_t)n, &rules);
     share_threads(&jobs, plan.num_runs);
     int caught = 0;
     if (own.dry_run) {
@@ -145,17 +135,41 @@ int main(int argc, char **argv)
         progress_t progress = {&jobs, &plan, axis};
 
         sweep_jobs_open(&jobs, &plan);
-        printf("%zu runs, %" PRIu64 " at once with %" PRIu64 " threads each\n", plan.num_runs,
-               jobs.jobs, jobs.threads);
+        cli_say("%zu runs, %" PRIu64 " at once with %" PRIu64 " threads each\n", plan.num_runs,
+                jobs.jobs, jobs.threads);
         fflush(stdout);
         caught = sweep_jobs_run(&jobs, &plan, on_end, &progress);
         sweep_report_write(&jobs, &plan, axis, (size_t)own.curves);
-        printf("wrote %s/report.html and report.md\n", own.output_dir);
+        cli_say("wrote %s/report.html and report.md\n", own.output_dir);
         if (count(&progress, SWEEP_FAILED) > 0)
-            printf("%zu runs failed; the report says why\n", count(&progress, SWEEP_FAILED));
+            cli_say("%zu runs failed; the report says why\n", count(&progress, SWEEP_FAILED));
     }
     sweep_plan_free(&plan);
     free(own.vary.texts);
     free(own.cases.texts);
     return caught == 0 ? 0 : 128 + caught;
 }
+
+static const cli_value_t values[] = {{"output-dir", NULL, ROLE_DIRECTORY},
+                                     {"x", report_axis_words, ROLE_NONE},
+                                     {"program", NULL, ROLE_FILE},
+                                     {NULL, NULL, ROLE_NONE}};
+
+const cli_program_t sweep_program = {
+    .operands = "-- [OPTION OF train]...",
+    .summary = "Trains with every combination of the values of --vary and --case, and reports all "
+               "runs.\nRuns that are there already are not repeated, and interrupted ones go on.",
+    .options = options,
+    .num_options = sizeof(options) / sizeof(options[0]),
+    .has = CLI_HAS_JSON,
+    .values = values,
+    .name = "sweep",
+    .command = "sweep",
+    .brief = "train a language model with many values of its options",
+    .example =
+        "--output-dir rates --vary rate=1e-3,3e-3,1e-2 -- --train train.npy --valid valid.npy "
+        "--vocab-size 4096",
+    .run = run,
+};
+
+CLI_MAIN(sweep_program)

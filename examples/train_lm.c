@@ -2,20 +2,19 @@
  * command line or in a file. A run writes a checkpoint, or a directory with checkpoints, logs and a
  * report. With --resume it continues from a checkpoint and takes exactly the steps that an
  * uninterrupted run would take. */
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "support/cli.h"
+#include "support/cli_json.h"
 #include "support/fine_tune.h"
 #include "support/range_test.h"
 #include "support/ranks.h"
 #include "support/report_page.h"
+#include "support/run_directory.h"
 #include "support/run_log.h"
 #include "support/train_options.h"
 #include "support/train_support.h"
@@ -32,6 +31,9 @@ typedef struct training {
     range_test_t *range_test;  /* NULL without --range-test */
     const char *resumed;       /* the checkpoint; NULL: none */
     uint64_t last;             /* step of this run */
+    double peak;               /* operations per second of MFU, for one rank */
+    double raised;             /* by what the peak grew since, because a step was faster */
+    bool is_disturbed;         /* the peak was measured while other programs ran */
     /* Since the last line of progress, and since the run began. */
     double loss_sum, seconds, waited, sums, gathers, overlap;
     uint64_t summed, done, tokens;
@@ -66,81 +68,57 @@ static tlm_loader_t *create_loader(const tlm_dataset_t *train)
     return loader;
 }
 
-/* ---- The directory of a run ------------------------------------------------------------- */
-
-/* Path of a file in the run's directory; one of a few static buffers. */
-static const char *in_directory(const char *directory, const char *name)
-{
-    static char paths[2][4096];
-    static int next;
-    char *path = paths[next++ % 2];
-
-    if (snprintf(path, sizeof(paths[0]), "%s/%s", directory, name) >= (int)sizeof(paths[0]))
-        cli_fail("%s: the name is too long", directory);
-    return path;
-}
-
-static bool is_directory(const char *path)
-{
-    struct stat info;
-
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-/* Creates the directory. One that holds a run is not overwritten. */
-static void make_directory(void)
-{
-    if (mkdir(settings.output_dir, 0777) != 0 && errno != EEXIST)
-        cli_fail("%s: %s", settings.output_dir, strerror(errno));
-    if (settings.resume == NULL &&
-        access(in_directory(settings.output_dir, "log.jsonl"), F_OK) == 0)
-        cli_fail("%s already holds a run; --resume %s continues it", settings.output_dir,
-                 settings.output_dir);
-}
-
-/* The file of --resume, or the latest whole checkpoint of a run's directory. */
-static const char *find_checkpoint(void)
-{
-    static char found[4096];
-    const char *directory = settings.resume;
-    int32_t num_damaged = 0;
-    char *path;
-
-    if (!is_directory(directory))
-        return directory;
-    if (is_directory(in_directory(directory, "checkpoints")))
-        directory = in_directory(directory, "checkpoints");
-    cli_check(tlm_checkpoint_dir_latest(&path, &num_damaged, directory));
-    if (num_damaged > 0)
-        printf("%" PRId32 " damaged checkpoints were skipped\n", num_damaged);
-    snprintf(found, sizeof(found), "%s", path);
-    tlm_free(path);
-    return found;
-}
-
 /* Opens the logs after the steps that are done, and writes the options of the run, except for those
  * that say where it starts and ends, so that --config repeats it. */
 static void open_log(training_t *training)
 {
     const char *resume = settings.resume;
-    uint64_t stop = settings.stop;
-
-    training->log = run_log_open(settings.output_dir, tlm_trainer_steps(training->trainer));
+    const uint64_t stop = settings.stop;
     const bool mpi = settings.mpi;
 
     settings.resume = NULL;
     settings.stop = 0;
     settings.mpi = false;
-    cli_write_config(in_directory(settings.output_dir, "config.json"), &train_program);
+    cli_write_config(run_directory_path("config.json"), &train_program);
     settings.resume = resume;
     settings.stop = stop;
     settings.mpi = mpi;
+    run_info_write(run_directory_path("run.json"), training->model, training->train,
+                   training->valid, tlm_communicator_num_ranks(training->ranks));
+    training->log = run_log_open(settings.output_dir, tlm_trainer_steps(training->trainer));
 }
 
 static void write_report(void)
 {
-    report_page_write(in_directory(settings.output_dir, "report.html"), &settings.output_dir, 1,
-                      REPORT_OVER_STEPS, NULL, NULL);
+    report_page_write(run_directory_path("report.html"), &settings.output_dir, 1, REPORT_OVER_STEPS,
+                      NULL, NULL);
+}
+
+/* A sample of what the model writes, for the report. A tokenizer whose ids the model does not have gives
+ * none. */
+static void write_sample(training_t *training, uint64_t step)
+{
+    tlm_generate_options_t how = TLM_GENERATE_OPTIONS_INIT;
+    uint32_t *ids;
+    char *text;
+    size_t size, n;
+
+    if (training->tokenizer == NULL || settings.sample_tokens == 0 || settings.prompt[0] == '\0')
+        return;
+    how.max_tokens = (int64_t)settings.sample_tokens;
+    how.temperature = 0.8;
+    how.top_p = 0.95;
+    how.seed = settings.seed;
+    how.tokenizer = training->tokenizer;
+    if (tlm_tokenizer_encode(&ids, &n, training->tokenizer, settings.prompt,
+                             strlen(settings.prompt)) != TLM_OK)
+        return;
+    if (tlm_model_generate_text(&text, &size, NULL, training->model, ids, n, &how, NULL, NULL) ==
+        TLM_OK) {
+        run_log_sample(training->log, step, settings.prompt, text, size);
+        tlm_free(text);
+    }
+    tlm_free(ids);
 }
 
 /* ---- While it runs ---------------------------------------------------------------------- */
@@ -179,30 +157,66 @@ static void print_communication(const training_t *training)
            percent * training->overlap);
 }
 
+/* The share of the peak that a step reached. One that is above it shows that the peak is higher than was
+ * measured, or given: it is raised, and from then on said to be about that. */
+static double utilization_of(training_t *training, double utilization)
+{
+    const double share = utilization / training->raised;
+
+    if (!(share > 1.0))
+        return share;
+    training->raised = utilization;
+    return 1.0;
+}
+
+static void format_left(char out[32], double seconds)
+{
+    if (seconds < 600.0)
+        snprintf(out, 32, "%.0f s", seconds);
+    else
+        snprintf(out, 32, "%.0f:%02.0f h", floor(seconds / 3600.0),
+                 floor(fmod(seconds, 3600.0) / 60.0));
+}
+
 static void print_progress(training_t *training, const tlm_train_step_t *step)
 {
-    double step_seconds = training->seconds / (double)training->done;
-    double left = (double)(training->last - step->step) * step_seconds;
+    const double step_seconds = training->seconds / (double)training->done;
+    const double pace = step->seconds / step_seconds; /* of this step against the mean */
+    const double share = utilization_of(training, step->utilization * pace);
+    char left[32];
 
-    printf("step %5" PRIu64 "/%" PRIu64 "  loss %.4f  %7.0f tokens/s  ETA ", step->step,
-           settings.steps, training->loss_sum / (double)training->summed,
-           step->tokens_per_second * step->seconds / step_seconds);
-    if (left < 600.0)
-        printf("%.0f s", left);
-    else
-        printf("%.0f:%02.0f h", floor(left / 3600.0), floor(fmod(left, 3600.0) / 60.0));
-    printf("  MFU %.0f%%", 100.0 * step->utilization * step->seconds / step_seconds);
+    format_left(left, (double)(training->last - step->step) * step_seconds);
+    cli_progress_hide();
+    printf("step %5" PRIu64 "/%" PRIu64 "  loss %.4f  %7.0f tokens/s  ETA %s  MFU %s%.0f%%",
+           step->step, settings.steps, training->loss_sum / (double)training->summed,
+           step->tokens_per_second * pace, left,
+           training->raised > 1.0 || training->is_disturbed ? "about " : "", 100.0 * share);
     if (training->ranks != NULL)
         print_communication(training);
     putchar('\n');
     fflush(stdout);
-    training->loss_sum = 0.0;
-    training->summed = 0;
+}
+
+static void print_step_json(training_t *training, const tlm_train_step_t *step)
+{
+    cli_result_t *result = cli_result_new();
+
+    cli_result_add_text(result, "event", "step");
+    cli_result_add_count(result, "step", step->step);
+    cli_result_add_count(result, "steps", settings.steps);
+    cli_result_add_count(result, "tokens", step->tokens);
+    cli_result_add_real(result, "loss", training->loss_sum / (double)training->summed);
+    cli_result_add_real(result, "learning_rate", step->learning_rate);
+    cli_result_add_real(result, "gradient_norm", step->gradient_norm);
+    cli_result_add_real(result, "tokens_per_second", step->tokens_per_second);
+    cli_result_add_real(result, "utilization", utilization_of(training, step->utilization));
+    cli_result_print(result);
 }
 
 static int32_t on_step(void *user, const tlm_train_step_t *step)
 {
     training_t *training = user;
+    tlm_train_step_t known = *step;
 
     training->loss_sum += step->loss;
     training->seconds += step->seconds;
@@ -213,12 +227,34 @@ static int32_t on_step(void *user, const tlm_train_step_t *step)
     training->tokens = step->tokens;
     training->summed++;
     training->done++;
+    known.utilization = utilization_of(training, step->utilization);
     if (training->log != NULL)
-        run_log_step(training->log, step);
-    if (step->step % settings.log_every == 0 || step->step == training->last || caught != 0)
-        print_progress(training, step);
+        run_log_step(training->log, &known);
+    if (step->step % settings.log_every == 0 || step->step == training->last || caught != 0) {
+        if (cli_is_json())
+            print_step_json(training, step);
+        else if (!cli_is_quiet())
+            print_progress(training, step);
+        training->loss_sum = 0.0;
+        training->summed = 0;
+    }
+    cli_progress_note("step %" PRIu64 "/%" PRIu64 "  loss %.4f  %.0f tokens/s", step->step,
+                      training->last, step->loss, step->tokens_per_second);
+    cli_progress(NULL, step->step, training->last);
     return caught != 0 ||
            (training->range_test != NULL && range_test_step(training->range_test, step));
+}
+
+static void print_evaluation_json(const tlm_evaluation_t *evaluation)
+{
+    cli_result_t *result = cli_result_new();
+
+    cli_result_add_text(result, "event", "evaluation");
+    cli_result_add_count(result, "step", evaluation->step);
+    cli_result_add_real(result, "loss", evaluation->loss);
+    cli_result_add_real(result, "perplexity", evaluation->perplexity);
+    cli_result_add_flag(result, "is_best", evaluation->is_best);
+    cli_result_print(result);
 }
 
 static int32_t on_evaluation(void *user, const tlm_evaluation_t *evaluation)
@@ -227,10 +263,14 @@ static int32_t on_evaluation(void *user, const tlm_evaluation_t *evaluation)
 
     if (training->log != NULL) {
         run_log_evaluation(training->log, evaluation, training->tokens);
+        write_sample(training, evaluation->step);
         write_report();
     }
-    printf("step %5" PRIu64 "  validation loss %.4f  perplexity %.2f%s\n", evaluation->step,
-           evaluation->loss, evaluation->perplexity, evaluation->is_best ? "  (lowest)" : "");
+    if (cli_is_json())
+        print_evaluation_json(evaluation);
+    else
+        cli_say("step %5" PRIu64 "  validation loss %.4f  perplexity %.2f%s\n", evaluation->step,
+                evaluation->loss, evaluation->perplexity, evaluation->is_best ? "  (lowest)" : "");
     fflush(stdout);
     return caught != 0;
 }
@@ -252,7 +292,7 @@ static void create_trainer(training_t *training)
     running.eval_every = settings.eval_every;
     running.eval_tokens = settings.eval_tokens;
     if (settings.output_dir != NULL)
-        running.checkpoint_dir = in_directory(settings.output_dir, "checkpoints");
+        running.checkpoint_dir = run_directory_path("checkpoints");
     else
         running.checkpoint_path = settings.output;
     if (settings.output_dir != NULL || settings.output != NULL)
@@ -261,9 +301,11 @@ static void create_trainer(training_t *training)
     running.save_on_cancel = true;
     running.tokenizer = training->tokenizer;
     running.products = train_products();
-    running.peak_flops = settings.peak_gflops > 0.0 ? 1e9 * settings.peak_gflops
-                                                    : train_measure_peak(running.products);
-    running.peak_flops *= (double)tlm_communicator_num_ranks(training->ranks);
+    training->raised = 1.0;
+    training->peak = settings.peak_gflops > 0.0
+                         ? 1e9 * settings.peak_gflops
+                         : train_measure_peak(&training->is_disturbed, running.products);
+    running.peak_flops = training->peak * (double)tlm_communicator_num_ranks(training->ranks);
     running.communicator = training->ranks;
     running.irreproducible = settings.irreproducible;
     running.on_step = on_step;
@@ -284,7 +326,7 @@ static void create_trainer(training_t *training)
     /* Some tokenizers of other programs cannot be stored; a given one is to be. */
     if (status == TLM_ERR_UNSUPPORTED && running.tokenizer != NULL && settings.tokenizer == NULL &&
         settings.vocab == NULL) {
-        printf("checkpoints are without the tokenizer: %s\n", tlm_error_message());
+        cli_say("checkpoints are without the tokenizer: %s\n", tlm_error_message());
         running.tokenizer = NULL;
         status = tlm_trainer_create(&training->trainer, training->model, training->optimizer,
                                     training->loader, &running);
@@ -292,15 +334,51 @@ static void create_trainer(training_t *training)
     cli_check(status);
 }
 
+static void print_start(const training_t *training)
+{
+    const uint64_t all = tlm_model_num_elements(training->model);
+
+    printf("%" PRIu64 " parameters, ", all);
+    if (tlm_model_num_trained(training->model) < all)
+        printf("%" PRIu64 " of them trained, ", tlm_model_num_trained(training->model));
+    printf("%" PRIu64 " tokens to train on, %" PRIu64 " to validate on; %" PRId32 " threads\n",
+           tlm_dataset_length(training->train), tlm_dataset_length(training->valid),
+           tlm_num_threads());
+    if (training->ranks != NULL)
+        printf("%" PRId32 " ranks with as many each\n",
+               tlm_communicator_num_ranks(training->ranks));
+    if (settings.recipe != NULL) {
+        printf("recipe %s, except for options that were given:\n", settings.recipe);
+        cli_print_preset(&train_program, settings.recipe);
+    }
+    if (training->resumed != NULL)
+        printf("resumed after step %" PRIu64 "\n", tlm_trainer_steps(training->trainer));
+}
+
+static void print_start_json(const training_t *training)
+{
+    cli_result_t *result = cli_result_new();
+
+    cli_result_add_text(result, "event", "start");
+    cli_result_add_count(result, "parameters", tlm_model_num_elements(training->model));
+    cli_result_add_count(result, "trained_parameters", tlm_model_num_trained(training->model));
+    cli_result_add_count(result, "train_tokens", tlm_dataset_length(training->train));
+    cli_result_add_count(result, "valid_tokens", tlm_dataset_length(training->valid));
+    cli_result_add_count(result, "threads", (uint64_t)tlm_num_threads());
+    cli_result_add_count(result, "ranks", (uint64_t)tlm_communicator_num_ranks(training->ranks));
+    cli_result_add_text(result, "recipe", settings.recipe);
+    cli_result_add_count(result, "step", tlm_trainer_steps(training->trainer));
+    cli_result_print(result);
+}
+
 static void start(training_t *training, tlm_communicator_t *ranks)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
     const bool is_first = tlm_communicator_rank(ranks) == 0;
 
-    *training =
-        (training_t){.resumed = settings.resume != NULL ? find_checkpoint() : NULL, .ranks = ranks};
     if (settings.output_dir != NULL && is_first)
-        make_directory();
+        run_directory_open();
+    *training = (training_t){.resumed = run_directory_checkpoint(), .ranks = ranks};
     tlm_model_file_options_t file = TLM_MODEL_FILE_OPTIONS_INIT;
     bool is_new = training->resumed == NULL;
 
@@ -326,22 +404,12 @@ static void start(training_t *training, tlm_communicator_t *ranks)
     training->loader = create_loader(training->train);
     training->optimizer = train_create_optimizer(training->model);
     create_trainer(training);
-    printf("%" PRIu64 " parameters, ", tlm_model_num_elements(training->model));
-    if (tlm_model_num_trained(training->model) < tlm_model_num_elements(training->model))
-        printf("%" PRIu64 " of them trained, ", tlm_model_num_trained(training->model));
-    printf("%" PRIu64 " tokens to train on, %" PRIu64 " to validate on; %" PRId32 " threads\n",
-           tlm_dataset_length(training->train), tlm_dataset_length(training->valid),
-           tlm_num_threads());
-    if (ranks != NULL)
-        printf("%" PRId32 " ranks with as many each\n", tlm_communicator_num_ranks(ranks));
-    if (settings.recipe != NULL) {
-        printf("recipe %s, except for options that were given:\n", settings.recipe);
-        cli_print_preset(settings.recipe);
-    }
-    if (training->resumed != NULL) {
+    if (training->resumed != NULL)
         cli_check(tlm_trainer_resume(training->trainer, training->resumed));
-        printf("resumed after step %" PRIu64 "\n", tlm_trainer_steps(training->trainer));
-    }
+    if (cli_is_json())
+        print_start_json(training);
+    else
+        print_start(training);
     if (settings.output_dir != NULL && is_first)
         open_log(training);
 }
@@ -367,23 +435,26 @@ static void train(training_t *training)
 
     training->last =
         settings.stop > 0 && settings.stop < settings.steps ? settings.stop : settings.steps;
+    cli_progress_begin("training", NULL);
+    cli_progress_note("the first step");
     if (training->last > 0) /* 0: evaluates only */
         status = tlm_trainer_run(training->trainer, training->last);
+    cli_progress_end();
     if (training->log != NULL)
         write_report();
     if (status != TLM_ERR_CANCELLED)
         cli_check(status);
     if (training->done > 0 && output != NULL)
-        printf("wrote %s\n", output);
+        cli_say("wrote %s\n", output);
     if (training->done > 0 && settings.save_adapter != NULL && is_first) {
         cli_check(tlm_model_save_adapter(training->model, settings.save_adapter));
-        printf("wrote %s\n", settings.save_adapter);
+        cli_say("wrote %s\n", settings.save_adapter);
     }
     if (status == TLM_ERR_CANCELLED && caught == 0)
         caught = SIGTERM; /* another rank got the signal */
     if (status == TLM_ERR_CANCELLED && is_first) {
         fflush(stdout);
-        fprintf(stderr, "train_lm: %s after step %" PRIu64 "%s%s\n",
+        fprintf(stderr, "%s: %s after step %" PRIu64 "%s%s\n", cli_program_name(),
                 caught == SIGINT ? "interrupted" : "terminated",
                 tlm_trainer_steps(training->trainer),
                 output != NULL ? "; continue with --resume " : ", and nothing was saved",
@@ -398,7 +469,7 @@ static void find_rate(training_t *training)
     tlm_status_t status = tlm_trainer_run(training->trainer, training->last);
 
     if (status == TLM_ERR_NON_FINITE)
-        printf("the test ends: %s\n", tlm_error_message());
+        cli_say("the test ends: %s\n", tlm_error_message());
     else if (status != TLM_ERR_CANCELLED)
         cli_check(status);
     if (training->log != NULL)
@@ -409,20 +480,13 @@ static void find_rate(training_t *training)
 /* Writes result.json, which says that the run in this directory is at its end. */
 static void write_result(const training_t *training, const tlm_evaluation_t *whole)
 {
-    const char *path = in_directory(settings.output_dir, "result.json");
-    const char *aside = in_directory(settings.output_dir, "result.json.new");
-    FILE *file = fopen(aside, "w");
+    cli_result_t *result = cli_result_new();
 
-    if (file == NULL)
-        cli_fail("%s: %s", aside, strerror(errno));
-    fprintf(file,
-            "{\"steps\":%" PRIu64 ",\"validation_loss\":%.9g,\"perplexity\":%.9g,"
-            "\"parameters\":%" PRIu64 "}\n",
-            tlm_trainer_steps(training->trainer), whole->loss, whole->perplexity,
-            tlm_model_num_elements(training->model));
-    cli_close_output(file, aside);
-    if (rename(aside, path) != 0)
-        cli_fail("%s: %s", path, strerror(errno));
+    cli_result_add_count(result, "steps", tlm_trainer_steps(training->trainer));
+    cli_result_add_real(result, "validation_loss", whole->loss);
+    cli_result_add_real(result, "perplexity", whole->perplexity);
+    cli_result_add_count(result, "parameters", tlm_model_num_elements(training->model));
+    cli_result_write(result, run_directory_path("result.json"));
 }
 
 /* Saves the model while it has the averages. */
@@ -446,6 +510,7 @@ static void conclude(training_t *training)
 
     if (averages)
         cli_check(tlm_trainer_use_average(training->trainer, true));
+    cli_progress_watch("validating", NULL, NULL, 0);
     cli_check(tlm_model_evaluate_on_ranks(&whole, training->model, training->ranks, training->valid,
                                           (int64_t)settings.batch, (int64_t)settings.context, 0));
     if (settings.save_average != NULL && averages && tlm_communicator_rank(training->ranks) == 0)
@@ -454,20 +519,36 @@ static void conclude(training_t *training)
         cli_check(tlm_trainer_use_average(training->trainer, false));
     entropy =
         train_unigram_entropy(training->train, training->valid, (uint32_t)settings.vocab_size);
-    printf("validation loss %.4f nats/token (perplexity %.2f); token frequencies alone give %.4f\n",
-           whole.loss, whole.perplexity, entropy);
+    cli_progress_end();
+    cli_say("validation loss %.4f nats/token (perplexity %.2f); token frequencies alone give "
+            "%.4f\n",
+            whole.loss, whole.perplexity, entropy);
     if (training->log != NULL)
         write_result(training, &whole);
+    if (!cli_is_json())
+        return;
+    cli_result_t *result = cli_result_new();
+    cli_result_add_text(result, "event", "end");
+    cli_result_add_count(result, "step", tlm_trainer_steps(training->trainer));
+    cli_result_add_real(result, "loss", whole.loss);
+    cli_result_add_real(result, "perplexity", whole.perplexity);
+    cli_result_add_real(result, "frequency_loss", entropy);
+    cli_result_add_text(result, "output",
+                        settings.output_dir != NULL ? settings.output_dir : settings.output);
+    cli_result_add_text(result, "adapter", settings.save_adapter);
+    cli_result_print(result);
 }
 
-int main(int argc, char **argv)
+int train_run(int n, char **operands)
 {
     tlm_communicator_t *ranks = NULL;
     training_t training;
 
-    train_read_options(argc, argv);
+    (void)n;
+    (void)operands;
+    train_check_options();
     if (settings.mpi)
-        ranks = ranks_join(argv);
+        ranks = ranks_join(cli_command_line());
     cli_check(tlm_set_num_threads((int32_t)settings.threads));
     start(&training, ranks);
     catch_signals();
@@ -482,3 +563,12 @@ int main(int argc, char **argv)
     ranks_leave(ranks);
     return caught == 0 ? 0 : 128 + caught;
 }
+
+int finetune_run(int n, char **operands)
+{
+    if (settings.init == NULL && settings.resume == NULL)
+        cli_fail_usage("--init is missing, the model to start from");
+    return train_run(n, operands);
+}
+
+CLI_MAIN(train_program)

@@ -134,14 +134,12 @@ static void show_malformed(void)
     }
 }
 
-int main(int argc, char **argv)
+static int run(int n, char **operands)
 {
-    const cli_program_t program = {
-        NULL, "Shows why tokenizers work on UTF-8 bytes: NUL, encodings, malformed text.", NULL, 0};
-    tlm_tokenizer_t *tokenizer;
+    tlm_tokenizer_t *tokenizer = byte_tokenizer();
 
-    cli_parse(argc, argv, &program);
-    tokenizer = byte_tokenizer();
+    (void)n;
+    (void)operands;
     show_nul(tokenizer);
     show_sizes();
     show_bytewise_decoding(tokenizer);
@@ -149,3 +147,12 @@ int main(int argc, char **argv)
     tlm_tokenizer_free(tokenizer);
     return 0;
 }
+
+const cli_program_t unicode_bytes_program = {
+    .summary = "Shows why tokenizers work on UTF-8 bytes: NUL, encodings, malformed text.",
+    .name = "unicode_bytes",
+    .brief = "show why tokenizers work on bytes",
+    .run = run,
+};
+
+CLI_MAIN(unicode_bytes_program)

@@ -2,9 +2,14 @@
  * tokens only those behind the ones in the cache are computed. */
 #include "support/chat_session.h"
 
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "support/generation_options.h"
 
 typedef struct chat_session {
     const tlm_tokenizer_t *tokenizer;
@@ -15,10 +20,20 @@ typedef struct chat_session {
     tlm_chat_message_t *messages;
     size_t num_messages;
     tlm_generator_t *generator;
-    uint32_t *known; /* the tokens of the generator's sequence */
-    size_t num_known;
     bool has_sequence;
 } chat_session_t;
+
+static volatile sig_atomic_t interrupted; /* by Ctrl-C */
+
+static pthread_t main_thread;
+
+/* A signal may come to any thread, but is to end a read of the main one. */
+static void interrupt(int number)
+{
+    interrupted = number;
+    if (!pthread_equal(pthread_self(), main_thread))
+        pthread_kill(main_thread, number);
+}
 
 /* ---- Messages ---- */
 
@@ -63,7 +78,7 @@ static uint32_t *encode(size_t *n, chat_session_t *session)
         if (!forget_turn(session))
             cli_fail("the question has %zu tokens, but the model sees only %zu", *n,
                      session->context);
-        fprintf(stderr, "(the oldest question and its answer are forgotten)\n");
+        cli_note("(the oldest question and its answer are forgotten)\n");
     }
 }
 
@@ -72,54 +87,55 @@ static uint32_t *encode(size_t *n, chat_session_t *session)
 /* Gives the generator the conversation's tokens; returns how many of them it had. */
 static size_t continue_sequence(chat_session_t *session, const uint32_t *ids, size_t n)
 {
-    size_t keep = 0, sequence;
+    const uint32_t *known;
+    size_t keep = 0, num_known;
 
     if (!session->has_sequence) {
-        cli_check(tlm_generator_add(&sequence, session->generator, ids, n, &session->how));
+        generation_begin(session->generator, ids, n, &session->how, &keep);
         session->has_sequence = true;
-        return 0;
+        return keep;
     }
-    while (keep < session->num_known && keep + 1 < n && session->known[keep] == ids[keep])
+    cli_check(tlm_generator_context(&known, &num_known, session->generator, 0));
+    while (keep < num_known && keep + 1 < n && known[keep] == ids[keep])
         keep++;
     cli_check(
         tlm_generator_extend(session->generator, 0, keep, ids + keep, n - keep, &session->how));
     return keep;
 }
 
-static void remember(chat_session_t *session, const uint32_t *ids, size_t n)
+/* Prints the answer as it comes, until it ends or Ctrl-C stops it. */
+static void print_answer(const char **text, size_t *size, chat_session_t *session)
 {
-    const uint32_t *answer;
-    size_t num_answer;
+    size_t running = 1, printed = 0;
 
-    cli_check(tlm_generator_tokens(&answer, NULL, &num_answer, session->generator, 0));
-    session->known = cli_realloc(session->known, (n + num_answer + 1) * sizeof(*session->known));
-    memcpy(session->known, ids, n * sizeof(*ids));
-    if (num_answer > 0)
-        memcpy(session->known + n, answer, num_answer * sizeof(*answer));
-    session->num_known = n + num_answer;
+    while (running > 0) {
+        cli_check(tlm_generator_step(&running, session->generator));
+        if (interrupted && running > 0) {
+            cli_check(tlm_generator_stop(session->generator, 0));
+            running = 0;
+        }
+        cli_check(tlm_generator_text(text, size, session->generator, 0));
+        cli_print(*text + printed, *size - printed);
+        printed = *size;
+    }
+    cli_print("\n", 1);
 }
 
 static void answer(chat_session_t *session)
 {
-    size_t n, running = 1, size = 0, printed = 0, kept;
+    size_t n, size = 0, kept, num_new;
     uint32_t *ids = encode(&n, session);
     const char *text = "";
     double seconds = cli_seconds();
 
+    interrupted = 0;
     kept = continue_sequence(session, ids, n);
-    while (running > 0) {
-        cli_check(tlm_generator_step(&running, session->generator));
-        cli_check(tlm_generator_text(&text, &size, session->generator, 0));
-        cli_print(text + printed, size - printed);
-        printed = size;
-    }
+    print_answer(&text, &size, session);
     seconds = cli_seconds() - seconds;
-    cli_print("\n", 1);
-    remember(session, ids, n);
     add_message(session, "assistant", text, size);
-    fprintf(stderr, "(%zu tokens, %zu of them in the cache; %zu new, %.0f tokens/s)\n", n, kept,
-            session->num_known - n,
-            seconds > 0.0 ? (double)(session->num_known - n) / seconds : 0.0);
+    cli_check(tlm_generator_tokens(NULL, NULL, &num_new, session->generator, 0));
+    cli_note("(%zu tokens, %zu of them in the cache; %zu new, %.0f tokens/s%s)\n", n, kept, num_new,
+             seconds > 0.0 ? (double)num_new / seconds : 0.0, interrupted ? ", stopped" : "");
     tlm_free(ids);
 }
 
@@ -131,7 +147,7 @@ static tlm_chat_template_t *open_template(const chat_settings_t *settings)
 
     if (settings->template != NULL)
         return cli_open_chat_template(settings->template);
-    tlm_status_t status = tlm_chat_template_open(&out, settings->model_path);
+    tlm_status_t status = tlm_chat_template_open(&out, generation.model);
     if (status == TLM_ERR_NOT_FOUND)
         cli_fail("%s; name one with --chat-template", tlm_error_message());
     cli_check(status);
@@ -169,47 +185,97 @@ static void free_session(chat_session_t *session)
     for (size_t i = 0; i < session->num_messages; i++)
         free((void *)(uintptr_t)session->messages[i].content);
     free(session->messages);
-    free(session->known);
     tlm_generator_free(session->generator);
     tlm_chat_template_free(session->chat);
 }
 
-void run_chat(tlm_model_t *model, const tlm_tokenizer_t *tokenizer, const chat_settings_t *settings)
+/* Waits for a line to be typed; false if Ctrl-C came first. It is blocked elsewhere, so that none comes
+ * between the look at it and the wait. */
+static bool wait_for_line(void)
 {
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    sigset_t blocked, usual;
+
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &blocked, &usual);
+    interrupted = 0;
+    fputs("> ", stderr);
+    const int ready = ppoll(&input, 1, NULL, &usual);
+    pthread_sigmask(SIG_SETMASK, &usual, NULL);
+    return ready >= 0 && !interrupted;
+}
+
+/* Reads a line without its end; false at the end of the input. Ctrl-C begins the line anew. */
+static bool read_line(char **line, size_t *capacity, size_t *size, bool is_terminal)
+{
+    ssize_t n;
+
+    for (;;) {
+        if (!is_terminal || wait_for_line()) {
+            if ((n = getline(line, capacity, stdin)) > 0)
+                break;
+            if (!interrupted)
+                return false;
+        }
+        clearerr(stdin);
+        fputs("\n(Ctrl-D ends the conversation)\n", stderr);
+    }
+    while (n > 0 && ((*line)[n - 1] == '\n' || (*line)[n - 1] == '\r'))
+        n--;
+    *size = (size_t)n;
+    return true;
+}
+
+static void open_session(chat_session_t *session, tlm_model_t *model,
+                         const chat_settings_t *settings)
+{
+    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+
+    cli_check(tlm_model_get_options(&shape, model));
+    session->context = (size_t)shape.context_length;
+    session->options.add_generation_prompt = true;
+    session->options.variables = settings->variables;
+    session->how.keeps_cache = true;
+    session->how.skip_special_tokens = true;
+    session->how.tokenizer = session->tokenizer;
+    add_end_token(session);
+    cli_check(tlm_generator_create(&session->generator, model));
+    if (settings->system_message != NULL)
+        add_message(session, "system", settings->system_message, strlen(settings->system_message));
+}
+
+void run_chat(tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
+              const tlm_generate_options_t *how, const chat_settings_t *settings)
+{
+    const struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};
     chat_session_t session = {.tokenizer = tokenizer,
                               .chat = open_template(settings),
                               .options = TLM_CHAT_OPTIONS_INIT,
-                              .how = settings->how};
-    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
-    bool is_terminal = isatty(STDIN_FILENO);
-    size_t capacity = 0;
+                              .how = *how};
+    bool is_terminal = isatty(STDIN_FILENO) == 1;
+    size_t capacity = 0, size;
     char *line = NULL;
-    ssize_t size;
 
-    cli_check(tlm_model_get_options(&shape, model));
-    session.context = (size_t)shape.context_length;
-    session.options.add_generation_prompt = true;
-    session.options.variables = settings->variables;
-    session.how.keeps_cache = true;
-    session.how.skip_special_tokens = true;
-    session.how.tokenizer = tokenizer;
-    add_end_token(&session);
-    cli_check(tlm_generator_create(&session.generator, model));
-    if (settings->system_message != NULL)
-        add_message(&session, "system", settings->system_message, strlen(settings->system_message));
-    for (;;) {
-        if (is_terminal)
-            fputs("> ", stderr);
-        if ((size = getline(&line, &capacity, stdin)) <= 0)
-            break;
-        while (size > 0 && (line[size - 1] == '\n' || line[size - 1] == '\r'))
-            size--;
+    open_session(&session, model, settings);
+    main_thread = pthread_self();
+    if (is_terminal) {
+        setvbuf(stdin, NULL, _IONBF, 0); /* so that what was typed is seen by poll */
+        sigaction(SIGINT, &action, NULL);
+    }
+    while (read_line(&line, &capacity, &size, is_terminal)) {
         if (size == 0)
             continue;
-        add_message(&session, "user", line, (size_t)size);
+        add_message(&session, "user", line, size);
         answer(&session);
         session.how.seed++;
     }
+    if (is_terminal) {
+        fputc('\n', stderr);
+        signal(SIGINT, SIG_DFL);
+    }
+    if (session.has_sequence)
+        generation_save_cache(session.generator);
     free(line);
     free_session(&session);
 }

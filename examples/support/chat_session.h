@@ -5,17 +5,25 @@
 #include "support/cli.h"
 
 typedef struct chat_settings {
-    const char *model_path;     /* which has the template, unless */
-    const char *template;       /* names one, or the path of one; NULL: the model's */
+    const char *template;       /* name or path of one; NULL: the model's */
     const char *system_message; /* NULL: none of the user's */
     const char *variables;      /* of the template, as JSON; NULL: none */
-    tlm_generate_options_t how; /* of each answer */
 } chat_settings_t;
 
-/* Answers lines until there are no more. The keys and values of what was said stay in the cache, so
- * that only new tokens are computed. Ends the program, naming it, if there is no template that can
+/* Rows of a table of options that set them. */
+#define CHAT_OPTIONS(settings, when)                                                               \
+    {"system", CLI_STRING, &(settings).system_message, when "a system message", false},            \
+        {"chat-template", CLI_STRING, &(settings).template,                                        \
+         when "a name such as chatml or llama3, or the path of another template", false},          \
+    {                                                                                              \
+        "chat-variables", CLI_STRING, &(settings).variables,                                       \
+            when "variables of the template as JSON, such as {\"enable_thinking\": false}", false  \
+    }
+
+/* Answers lines until there are no more, each as `how` says. The keys and values of what was said stay in
+ * the cache, so that only new tokens are computed. On a terminal Ctrl-C stops an answer. Ends the program, naming it, if there is no template that can
  * be evaluated, or if it refuses the conversation. */
 void run_chat(tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
-              const chat_settings_t *settings);
+              const tlm_generate_options_t *how, const chat_settings_t *settings);
 
 #endif

@@ -1,10 +1,13 @@
 /* JSON for the demo programs, over jansson, which no other of them includes. */
 #include "support/cli_json.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static json_t *parse(const char *text, size_t size, const char *what)
 {
@@ -53,6 +56,8 @@ static void read_members(json_t *object, const char *what, bool lists,
             read_list(key, value, what, on_member, user);
             continue;
         }
+        if (!lists && json_is_null(value))
+            continue;
         if (json_is_string(value)) {
             member.kind = CLI_STRING;
             member.text = json_string_value(value);
@@ -97,6 +102,13 @@ const char *cli_object_text(const cli_object_t *object, const char *key)
     return json_string_value(json_object_get((const json_t *)object, key));
 }
 
+const cli_object_t *cli_object_member(const cli_object_t *object, const char *key)
+{
+    json_t *value = json_object_get((const json_t *)object, key);
+
+    return json_is_object(value) ? (const cli_object_t *)value : NULL;
+}
+
 bool cli_object_count(uint64_t *out, const cli_object_t *object, const char *key)
 {
     json_t *value = json_object_get((const json_t *)object, key);
@@ -117,13 +129,97 @@ const char *cli_object_item(const cli_object_t *object, const char *key, size_t 
     return json_string_value(json_array_get(json_object_get((const json_t *)object, key), index));
 }
 
-void cli_print_json(const char *text)
-{
-    json_t *value = json_string(text);
+/* ---- Results ---------------------------------------------------------------------------- */
 
-    if (value == NULL || json_dumpf(value, stdout, JSON_ENCODE_ANY) != 0)
-        printf("\"?\""); /* not UTF-8 */
-    json_decref(value);
+cli_result_t *cli_result_new(void)
+{
+    return (cli_result_t *)json_object();
+}
+
+/* Adds a value to an object or a list, which then owns it. */
+static json_t *add(cli_result_t *result, const char *key, json_t *value)
+{
+    json_t *json = (json_t *)result;
+
+    if (value == NULL || (key != NULL ? json_object_set_new(json, key, value)
+                                      : json_array_append_new(json, value)) != 0)
+        cli_fail("out of memory, or a key that is no text");
+    return value;
+}
+
+cli_result_t *cli_result_add_object(cli_result_t *result, const char *key)
+{
+    return (cli_result_t *)add(result, key, json_object());
+}
+
+cli_result_t *cli_result_add_list(cli_result_t *result, const char *key)
+{
+    return (cli_result_t *)add(result, key, json_array());
+}
+
+void cli_result_add_bytes(cli_result_t *result, const char *key, const void *text, size_t size)
+{
+    char *clean;
+
+    cli_check(tlm_utf8_sanitize(&clean, &size, text, size));
+    add(result, key, json_stringn_nocheck(clean, size));
+    tlm_free(clean);
+}
+
+void cli_result_add_text(cli_result_t *result, const char *key, const char *text)
+{
+    if (text != NULL)
+        cli_result_add_bytes(result, key, text, strlen(text));
+    else
+        add(result, key, json_null());
+}
+
+void cli_result_add_count(cli_result_t *result, const char *key, uint64_t count)
+{
+    add(result, key,
+        count <= INT64_MAX ? json_integer((json_int_t)count) : json_real((double)count));
+}
+
+void cli_result_add_real(cli_result_t *result, const char *key, double value)
+{
+    add(result, key, isfinite(value) ? json_real(value) : json_null());
+}
+
+void cli_result_add_flag(cli_result_t *result, const char *key, bool value)
+{
+    add(result, key, json_boolean(value));
+}
+
+void cli_result_append(cli_result_t *result, FILE *file, const char *path)
+{
+    json_t *json = (json_t *)result;
+
+    if (json_dumpf(json, file, JSON_REAL_PRECISION(10)) != 0 || fputc('\n', file) == EOF ||
+        fflush(file) != 0)
+        cli_fail("%s: %s", path, strerror(errno));
+    json_decref(json);
+}
+
+void cli_result_print(cli_result_t *result)
+{
+    cli_result_append(result, stdout, "standard output");
+}
+
+/* So that a process that is killed leaves the whole file or none. */
+static void write_aside(json_t *json, const char *path, size_t flags)
+{
+    char aside[4096];
+
+    if (snprintf(aside, sizeof(aside), "%s.new", path) >= (int)sizeof(aside))
+        cli_fail("%s: the name is too long", path);
+    if (json_dump_file(json, aside, flags) != 0 || rename(aside, path) != 0)
+        cli_fail("%s: it cannot be written: %s", path, strerror(errno));
+}
+
+void cli_result_write(cli_result_t *result, const char *path)
+{
+    write_aside((json_t *)result, path, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
+    json_decref((json_t *)result);
 }
 
 /* ---- Files of options ------------------------------------------------------------------- */
@@ -131,6 +227,7 @@ void cli_print_json(const char *text)
 typedef struct config {
     const char *path;
     const cli_program_t *program;
+    const cli_option_t *current; /* the latest that was set: lists set an option many times */
 } config_t;
 
 static bool same_name(const char *key, const char *name)
@@ -147,31 +244,42 @@ static bool fits(cli_kind_t option, cli_kind_t value)
            (option == CLI_STRINGS && value == CLI_STRING);
 }
 
+static const cli_option_t *find_option(const cli_program_t *program, const char *key)
+{
+    const cli_option_t *common;
+
+    for (size_t i = 0; i < program->num_options; i++)
+        if (program->options[i].name != NULL && same_name(key, program->options[i].name))
+            return &program->options[i];
+    for (size_t i = 0; (common = cli_common_option(program, i)) != NULL; i++)
+        if (same_name(key, common->name))
+            return common;
+    return NULL;
+}
+
 static void set_option(void *user, const cli_member_t *member)
 {
     static const char *const types[] = {"text", "a whole number", "a number", "true or false",
                                         "text or a list of texts"};
-    const config_t *config = user;
+    config_t *config = user;
     char where[512];
 
-    for (size_t i = 0; i < config->program->num_options; i++) {
-        const cli_option_t *option = &config->program->options[i];
-
-        if (option->name == NULL || !same_name(member->key, option->name))
-            continue;
-        if (!fits(option->kind, member->kind))
-            cli_fail("%s: '%s' must be %s", config->path, member->key, types[option->kind]);
-        snprintf(where, sizeof(where), "%s: ", config->path);
-        cli_set_value(option, member->text, where);
+    const cli_option_t *option = find_option(config->program, member->key);
+    if (option == NULL)
+        cli_fail("%s: there is no option '%s'", config->path, member->key);
+    if (!fits(option->kind, member->kind))
+        cli_fail("%s: '%s' must be %s", config->path, member->key, types[option->kind]);
+    if (option != config->current && cli_was_set(option))
         return;
-    }
-    cli_fail("%s: there is no option '%s'", config->path, member->key);
+    config->current = option;
+    snprintf(where, sizeof(where), "%s: ", config->path);
+    cli_set_value(option, member->text, where);
 }
 
 void cli_read_config(const char *path, const cli_program_t *program)
 {
     static json_t *kept; /* options point to its texts */
-    config_t config = {path, program};
+    config_t config = {path, program, NULL};
     size_t size;
     char *text = cli_read_text(&size, path);
 
@@ -219,16 +327,21 @@ static bool is_given(const cli_option_t *option)
     return option->kind != CLI_COUNT || *(uint64_t *)option->value != CLI_NONE;
 }
 
+/* Whether the option before it is the same under another name. */
+static bool is_second_name(const cli_program_t *program, size_t i)
+{
+    return i > 0 && program->options[i - 1].value == program->options[i].value;
+}
+
 void cli_write_config(const char *path, const cli_program_t *program)
 {
     json_t *object = json_object();
 
     for (size_t i = 0; i < program->num_options; i++)
-        if (is_given(&program->options[i]) &&
+        if (is_given(&program->options[i]) && !is_second_name(program, i) &&
             json_object_set_new(object, program->options[i].name,
                                 option_value(&program->options[i])) != 0)
             cli_fail("%s: --%s is not text that JSON can hold", path, program->options[i].name);
-    if (json_dump_file(object, path, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) != 0)
-        cli_fail("%s: it cannot be written", path);
+    write_aside(object, path, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     json_decref(object);
 }

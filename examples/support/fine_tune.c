@@ -61,7 +61,7 @@ static bool is_token_file(const char *path)
 }
 
 /* Opens token files whose names have commas between them. */
-static tlm_dataset_t *open_token_files(const char *paths, uint32_t vocab_size)
+static tlm_dataset_t *open_token_files(const char *paths, const char *name, uint32_t vocab_size)
 {
     size_t n = 1;
     char *names = strdup(paths);
@@ -72,8 +72,10 @@ static tlm_dataset_t *open_token_files(const char *paths, uint32_t vocab_size)
     if (names == NULL)
         cli_fail("out of memory");
     char *rest = names;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         list[i] = strsep(&rest, ",");
+        cli_expect(list[i], ROLE_TOKENS, name);
+    }
     tlm_dataset_t *dataset;
     cli_check(tlm_dataset_open_files(&dataset, list, n, TLM_TOKENS_AUTO, vocab_size));
     free(list);
@@ -118,10 +120,10 @@ static tlm_dataset_t *open_conversations(const char *path, const tlm_tokenizer_t
     find_tokens(&options, file);
     cli_check(tlm_dataset_open_chat(&dataset, &found, path, tokenizer, chat_template, &options));
     tlm_chat_template_free(chat_template);
-    printf("%s: %" PRIu64 " conversations in %" PRIu64 " rows; %" PRIu64 " cut off, %" PRIu64
-           " left out; %" PRIu64 " of %" PRIu64 " tokens count\n",
-           path, found.conversations, found.rows, found.truncated, found.left_out, found.counted,
-           found.tokens);
+    cli_say("%s: %" PRIu64 " conversations in %" PRIu64 " rows; %" PRIu64 " cut off, %" PRIu64
+            " left out; %" PRIu64 " of %" PRIu64 " tokens count\n",
+            path, found.conversations, found.rows, found.truncated, found.left_out, found.counted,
+            found.tokens);
     return dataset;
 }
 
@@ -129,10 +131,16 @@ tlm_dataset_t *fine_tune_data(const char *path, const tlm_model_options_t *shape
                               const tlm_tokenizer_t *tokenizer,
                               const tlm_model_file_options_t *file)
 {
+    const char *name = path == settings.train ? "train" : "valid";
     tlm_dataset_t *dataset;
 
     if (is_token_file(path) && strchr(path, ',') != NULL && access(path, F_OK) != 0)
-        return open_token_files(path, (uint32_t)shape->vocab_size);
+        return open_token_files(path, name, (uint32_t)shape->vocab_size);
+    cli_expect(path,
+               is_token_file(path) || tokenizer == NULL ? ROLE_TOKENS
+               : cli_ends_with(path, ".jsonl")          ? ROLE_QUESTIONS
+                                                        : ROLE_TEXT,
+               name);
     if (is_token_file(path) || tokenizer == NULL)
         cli_check(tlm_dataset_open(&dataset, path, TLM_TOKENS_AUTO, (uint32_t)shape->vocab_size));
     else if (cli_ends_with(path, ".jsonl"))

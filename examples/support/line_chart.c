@@ -94,22 +94,24 @@ static void write_axes(FILE *page, const axis_t *x, const axis_t *y, const char 
 {
     int num_x = (int)lround((x->high - x->low) / x->step);
     int num_y = (int)lround((y->high - y->low) / y->step);
+    static const char *const odd[] = {"", " class=\"odd\""}; /* left out where there is no room */
 
     for (int i = 0; i <= num_y; i++) {
         double value = y->low + i * y->step, at = place_y(y, value);
 
         fprintf(page, "<path class=\"grid\" d=\"M%d %.1fH%d\"/>", LEFT, at, WIDTH - RIGHT);
-        fprintf(page, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>\n", LEFT - 6,
-                at + 4.0, fabs(value) < 1e-9 * y->step ? 0.0 : value);
+        fprintf(page, "<text%s x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>\n", odd[i % 2],
+                LEFT - 6, at + 4.0, fabs(value) < 1e-9 * y->step ? 0.0 : value);
     }
     for (int i = 0; i <= num_x; i++) {
         double value = x->low + i * x->step, at = place_x(x, value);
 
         fprintf(page, "<path class=\"grid\" d=\"M%.1f %dV%d\"/>", at, TOP, HEIGHT - BOTTOM);
-        fprintf(page, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>\n", at,
-                HEIGHT - BOTTOM + 18, value);
+        fprintf(page,
+                "<text%s x=\"%.1f\" y=\"%d\" dy=\".35em\" text-anchor=\"middle\">%.6g</text>\n",
+                odd[i % 2], at, HEIGHT - BOTTOM + 14, value);
     }
-    fprintf(page, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
+    fprintf(page, "<text class=\"name\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
             (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_name);
 }
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "support/cli.h"
+#include "support/cli_json.h"
 #include "support/line_chart.h"
 
 enum { FEWEST_STEPS = 20, NUM_LINES = 20 };
@@ -158,21 +158,34 @@ static void write_files(const range_test_t *test, const char *directory)
     free(smooth.points);
 }
 
+static void print_json(double steepest, double lowest)
+{
+    cli_result_t *result = cli_result_new();
+
+    cli_result_add_text(result, "event", "range_test");
+    cli_result_add_real(result, "steepest_rate", steepest);
+    cli_result_add_real(result, "lowest_rate", lowest);
+    cli_result_add_real(result, "suggested_rate", lowest / 10.0);
+    cli_result_print(result);
+}
+
 void range_test_finish(range_test_t *test, const char *directory)
 {
     if (test->done > 0) {
         const uint64_t lowest = lowest_step(test), steepest = steepest_step(test, lowest);
         const uint64_t stride = (test->done + NUM_LINES - 1) / NUM_LINES;
 
-        printf("%12s %10s\n", "rate", "loss");
+        cli_say("%12s %10s\n", "rate", "loss");
         for (uint64_t i = stride - 1; i < test->done; i += stride)
-            printf("%12.3g %10.4f\n", rate_of(test, i), test->smooth[i]);
-        printf("the loss falls fastest near a rate of %.2g, and is lowest at %.2g%s\n",
-               rate_of(test, steepest), rate_of(test, lowest),
-               lowest + 1 == test->done ? ", the last: try a larger --range-high" : "");
+            cli_say("%12.3g %10.4f\n", rate_of(test, i), test->smooth[i]);
+        cli_say("the loss falls fastest near a rate of %.2g, and is lowest at %.2g%s\n",
+                rate_of(test, steepest), rate_of(test, lowest),
+                lowest + 1 == test->done ? ", the last: try a larger --range-high" : "");
         /* Where the mean turns, the rate is past the largest that still teaches. */
-        printf("suggested: --rate %.1g, a tenth of the latter; with a warm-up up to %.1g\n",
-               rate_of(test, lowest) / 10.0, rate_of(test, lowest) / 3.0);
+        cli_say("suggested: --rate %.1g, a tenth of the latter; with a warm-up up to %.1g\n",
+                rate_of(test, lowest) / 10.0, rate_of(test, lowest) / 3.0);
+        if (cli_is_json())
+            print_json(rate_of(test, steepest), rate_of(test, lowest));
         if (directory != NULL)
             write_files(test, directory);
     }

@@ -6,7 +6,8 @@
 
 #include "support/ranks.h"
 
-/* "train_lm" has the companion train_lm_mpi, and an installed "tinylm-train-lm" tinylm-train-lm-mpi. */
+/* "train_lm" has the companion train_lm_mpi, an installed "tinylm-train-lm" tinylm-train-lm-mpi, and "tinylm"
+ * tinylm-mpi. */
 tlm_communicator_t *ranks_join(char **argv)
 {
     char own[PATH_MAX + 1], path[PATH_MAX + 8];
@@ -16,8 +17,8 @@ tlm_communicator_t *ranks_join(char **argv)
         cli_fail("/proc/self/exe: %s", strerror(errno));
     own[size] = '\0';
     const char *name = strrchr(own, '/');
-    snprintf(path, sizeof(path), "%s%cmpi", own,
-             name != NULL && strchr(name, '-') != NULL ? '-' : '_');
+    const bool is_installed = name != NULL && strncmp(name, "/tinylm", 7) == 0;
+    snprintf(path, sizeof(path), "%s%cmpi", own, is_installed ? '-' : '_');
     execv(path, argv);
     if (errno == ENOENT)
         cli_fail("--mpi: there is no %s: this build found no MPI (libopenmpi-dev or libmpich-dev)",

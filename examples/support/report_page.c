@@ -1,4 +1,4 @@
-/* The page of curves, or the drawing without a page. Reads log.jsonl of each run; draws with SVG. */
+/* The page of curves, or the drawing without a page, with SVG. */
 #include "support/report_page.h"
 
 #include <errno.h>
@@ -9,122 +9,17 @@
 #include <string.h>
 
 #include "support/cli_json.h"
-#include "support/line_chart.h"
-
-/* ---- Reading ---------------------------------------------------------------------------- */
-
-/* The curves of a run. */
-enum { LOSS, VALIDATION, RATE, NUM_CURVES };
-
-typedef struct run {
-    const char *name;
-    curve_t curves[NUM_CURVES];
-    uint64_t steps, tokens;
-    double best, best_step; /* validation loss */
-    double speed_sum;       /* of tokens per second, over the points of LOSS */
-    double seconds;         /* of processor time; NAN once a step lacks it */
-} run_t;
-
-/* A row of log.jsonl; values that it lacks are NAN. */
-typedef struct row {
-    double step, tokens, loss, learning_rate, validation_loss, tokens_per_second, processor_seconds;
-} row_t;
-
-static void set_field(void *user, const cli_member_t *member)
-{
-    static const struct {
-        const char *name;
-        size_t offset;
-    } fields[] = {
-        {"step", offsetof(row_t, step)},
-        {"tokens", offsetof(row_t, tokens)},
-        {"loss", offsetof(row_t, loss)},
-        {"learning_rate", offsetof(row_t, learning_rate)},
-        {"validation_loss", offsetof(row_t, validation_loss)},
-        {"tokens_per_second", offsetof(row_t, tokens_per_second)},
-        {"processor_seconds", offsetof(row_t, processor_seconds)},
-    };
-
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-        if (strcmp(member->key, fields[i].name) == 0)
-            *(double *)((char *)user + fields[i].offset) = strtod(member->text, NULL);
-}
-
-static void add_row(run_t *run, const row_t *row, report_axis_t axis)
-{
-    if (isnan(row->step) || isnan(row->tokens))
-        return;
-    if (!isnan(row->loss))
-        run->seconds += row->processor_seconds;
-    const double x = axis == REPORT_OVER_STEPS    ? row->step
-                     : axis == REPORT_OVER_TOKENS ? row->tokens
-                                                  : run->seconds;
-
-    if (isnan(x))
-        cli_fail("%s: its log does not say how much processor time a step took", run->name);
-    run->steps = (uint64_t)row->step;
-    run->tokens = (uint64_t)row->tokens;
-    if (!isnan(row->loss)) {
-        curve_add(&run->curves[LOSS], x, row->loss);
-        run->speed_sum += isnan(row->tokens_per_second) ? 0.0 : row->tokens_per_second;
-    }
-    if (!isnan(row->learning_rate))
-        curve_add(&run->curves[RATE], x, row->learning_rate);
-    if (!isnan(row->validation_loss)) {
-        curve_add(&run->curves[VALIDATION], x, row->validation_loss);
-        if (!(run->best <= row->validation_loss)) {
-            run->best = row->validation_loss;
-            run->best_step = row->step;
-        }
-    }
-}
-
-static run_t read_run(const char *directory, report_axis_t axis)
-{
-    const char *slash = strrchr(directory, '/');
-    run_t run = {.name = slash != NULL && slash[1] != '\0' ? slash + 1 : directory,
-                 .best = (double)NAN};
-    char path[4096], *line = NULL;
-    size_t capacity = 0;
-    ssize_t size;
-    FILE *file;
-
-    snprintf(path, sizeof(path), "%s/log.jsonl", directory);
-    file = fopen(path, "r");
-    if (file == NULL)
-        cli_fail("%s: %s", path, strerror(errno));
-    while ((size = getline(&line, &capacity, file)) > 0 && line[size - 1] == '\n') {
-        row_t row = {(double)NAN, (double)NAN, (double)NAN, (double)NAN,
-                     (double)NAN, (double)NAN, (double)NAN};
-
-        cli_read_object(line, (size_t)size, path, set_field, &row);
-        add_row(&run, &row, axis);
-    }
-    free(line);
-    fclose(file);
-    return run;
-}
-
-static void free_run(run_t *run)
-{
-    for (int curve = 0; curve < NUM_CURVES; curve++)
-        free(run->curves[curve].points);
-}
-
-double report_processor_seconds(const char *directory)
-{
-    run_t run = read_run(directory, REPORT_OVER_STEPS);
-
-    free_run(&run);
-    return run.seconds;
-}
+#include "support/cost_text.h"
+#include "support/report_run.h"
 
 /* ---- Writing ---------------------------------------------------------------------------- */
 
 static const struct {
     const char *title;
     int curve;
-} charts[] = {{"Validation loss", VALIDATION}, {"Training loss", LOSS}, {"Learning rate", RATE}};
+} charts[] = {{"Validation loss", REPORT_VALIDATION},
+              {"Training loss", REPORT_LOSS},
+              {"Learning rate", REPORT_RATE}};
 
 enum { NUM_CHARTS = sizeof(charts) / sizeof(charts[0]) };
 
@@ -137,60 +32,64 @@ enum { NUM_CHARTS = sizeof(charts) / sizeof(charts[0]) };
 
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width\">\n<title>Training report</title>\n"
-    "<style>\n"
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+    "<title>Training report</title>\n<style>\n"
     "body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; "
-    "padding: 0 1rem; color: #222; background: #fff }\n"
+    "padding: 0 1rem; color: #222; background: #fff; overflow-wrap: anywhere }\n"
     "table { border-collapse: collapse; font-variant-numeric: tabular-nums }\n"
     "th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd }\n"
     "th:first-child, td:first-child { text-align: left }\n"
     "svg { width: 100%; height: auto }\n" CHART_STYLE
     "i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; "
     "margin-right: .5em }\n"
+    "dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem } dt { color: #777 } "
+    "dd { margin: 0 }\n"
+    "blockquote { margin: .5rem 0; padding: .1rem .8rem; border-left: 3px solid #ddd; "
+    "white-space: pre-wrap }\n"
+    "blockquote b { font-weight: normal; color: #777 }\n"
+    /* On a phone each run is a block of lines, and what the drawings say grows. */
+    "@media (max-width: 40rem) {\n"
+    "table, tbody, tr, td { display: block } tr:first-child { display: none }\n"
+    "td { display: flex; justify-content: space-between; padding: .2rem 0; text-align: left }\n"
+    "td::before { content: attr(data-name); color: #777; margin-right: 1rem }\n"
+    "td:first-child { display: block; font-weight: bold; margin-top: .8rem }\n"
+    "svg { font-size: 20px }\n}\n"
+    "@media (max-width: 30rem) { svg { font-size: 28px; overflow: visible; width: 94%; "
+    "margin: 0 0 .8rem 6% } svg .odd { display: none } svg .name { transform: translateY(16px) } "
+    "}\n"
     "@media (prefers-color-scheme: dark) { " DARK_CHART_STYLE
-    "body { color: #ddd; background: #181818 } th, td { border-color: #333 } }\n"
+    "body { color: #ddd; background: #181818 } th, td, blockquote { border-color: #333 } "
+    "dt, blockquote b, td::before { color: #999 } }\n"
     "</style>\n<h1>Training report</h1>\n";
 
-static void write_number(FILE *page, double value, const char *format)
+/* A cell, whose column is named beside it where there is no room for the head of the table. */
+static void write_number(FILE *page, const char *column, double value, const char *format)
 {
-    fputs("<td>", page);
+    fprintf(page, "<td data-name=\"%s\">", column);
     if (isnan(value))
         fputs("&ndash;", page);
     else
         fprintf(page, format, value);
 }
 
-/* Mean of the last tenth of a curve, since the loss of one step is noise. */
-static double last_tenth(const curve_t *curve)
-{
-    size_t n = curve->n / 10 + 1;
-    double sum = 0.0;
-
-    if (curve->n == 0)
-        return (double)NAN;
-    for (size_t i = curve->n - n; i < curve->n; i++)
-        sum += curve->points[i].y;
-    return sum / (double)n;
-}
-
-static void write_table(FILE *page, const run_t *runs, size_t n)
+static void write_table(FILE *page, const report_run_t *runs, size_t n)
 {
     fputs("<table>\n<tr><th>run<th>steps<th>tokens<th>training loss<th>validation loss"
           "<th>lowest<th>at step<th>tokens/s<th>processor s\n",
           page);
     for (size_t i = 0; i < n; i++) {
-        const run_t *run = &runs[i];
-        const curve_t *loss = &run->curves[LOSS], *valid = &run->curves[VALIDATION];
+        const report_run_t *run = &runs[i];
 
         fprintf(page, "<tr><td><i style=\"background:%s\"></i>", line_chart_color(i));
         line_chart_write_text(page, run->name);
-        fprintf(page, "<td>%" PRIu64 "<td>%" PRIu64, run->steps, run->tokens);
-        write_number(page, last_tenth(loss), "%.4f");
-        write_number(page, valid->n > 0 ? valid->points[valid->n - 1].y : (double)NAN, "%.4f");
-        write_number(page, run->best, "%.4f");
-        write_number(page, isnan(run->best) ? (double)NAN : run->best_step, "%.0f");
-        write_number(page, loss->n > 0 ? run->speed_sum / (double)loss->n : (double)NAN, "%.0f");
-        write_number(page, run->seconds, "%.1f");
+        write_number(page, "steps", (double)run->steps, "%.0f");
+        write_number(page, "tokens", (double)run->tokens, "%.0f");
+        write_number(page, "training loss", report_run_training_loss(run), "%.4f");
+        write_number(page, "validation loss", report_run_validation_loss(run), "%.4f");
+        write_number(page, "lowest", run->best, "%.4f");
+        write_number(page, "at step", isnan(run->best) ? (double)NAN : run->best_step, "%.0f");
+        write_number(page, "tokens/s", report_run_speed(run), "%.0f");
+        write_number(page, "processor s", run->seconds, "%.1f");
         fputc('\n', page);
     }
     fputs("</table>\n<p>Losses are in nats per token. The training loss is the mean over the last "
@@ -199,17 +98,110 @@ static void write_table(FILE *page, const run_t *runs, size_t n)
           page);
 }
 
-static void write_chart(FILE *page, const run_t *runs, size_t n, int curve, const char *x_name)
+/* ---- Where a run comes from ----------------------------------------------------------------- */
+
+static void write_fact(FILE *page, const char *name, const char *text)
+{
+    if (text == NULL || text[0] == '\0')
+        return;
+    fprintf(page, "<dt>%s<dd>", name);
+    line_chart_write_text(page, text);
+    fputc('\n', page);
+}
+
+static void write_data(FILE *page, const char *name, const report_data_t *data)
+{
+    char count[32], text[1200];
+
+    if (data->path == NULL)
+        return;
+    snprintf(text, sizeof(text), "%.1000s, %s tokens", data->path,
+             cost_with_commas(count, data->tokens));
+    write_fact(page, name, text);
+}
+
+static void write_model(FILE *page, const report_run_t *run)
+{
+    char count[32], trained[48] = "", text[256];
+
+    if (run->parameters == 0)
+        return;
+    if (run->trained_parameters < run->parameters)
+        snprintf(trained, sizeof(trained), ", %s of them trained",
+                 cost_with_commas(count, run->trained_parameters));
+    snprintf(text, sizeof(text),
+             "%s parameters%s: %" PRIu64 " layers of width %" PRIu64 ", %" PRIu64
+             " heads; vocabulary %" PRIu64 ", context %" PRIu64,
+             cost_with_commas(count, run->parameters), trained, run->layers, run->d_model,
+             run->heads, run->vocab_size, run->context);
+    write_fact(page, "model", text);
+}
+
+static void write_facts(FILE *page, const report_run_t *run)
+{
+    char text[512];
+
+    fputs("<h2>", page);
+    line_chart_write_text(page, run->name);
+    fputs("</h2>\n<dl>\n", page);
+    write_model(page, run);
+    write_fact(page, "begins with", run->init);
+    write_data(page, "trained on", &run->train);
+    write_data(page, "validated on", &run->valid);
+    if (run->planned_steps > 0) {
+        snprintf(text, sizeof(text), "%" PRIu64 " steps of %" PRIu64 " sequences, %s",
+                 run->planned_steps, run->batch, run->optimizer != NULL ? run->optimizer : "");
+        write_fact(page, "training", text);
+    }
+    write_fact(page, "recipe", run->recipe);
+    if (run->host != NULL) {
+        snprintf(text, sizeof(text), "%.200s%s%.200s, %" PRIu64 " threads", run->host,
+                 run->processor != NULL ? ": " : "", run->processor != NULL ? run->processor : "",
+                 run->threads);
+        write_fact(page, "host", text);
+    }
+    if (run->ranks > 1) {
+        snprintf(text, sizeof(text), "%" PRIu64, run->ranks);
+        write_fact(page, "ranks", text);
+    }
+    write_fact(page, "started", run->date);
+    write_fact(page, "libtinylm", run->version);
+    fputs("</dl>\n", page);
+}
+
+/* The first sample and the last ones: what the model wrote at the beginning, and what it writes now. */
+static void write_samples(FILE *page, const report_run_t *run)
+{
+    if (run->num_samples == 0)
+        return;
+    fputs("<h3>What it writes</h3>\n", page);
+    for (size_t i = 0; i < run->num_samples; i++) {
+        const report_sample_t *sample = &run->samples[i];
+
+        if (i > 0 && i + REPORT_LAST_SAMPLES < run->num_samples)
+            continue;
+        fprintf(page, "<p>After step %" PRIu64 ":</p>\n<blockquote><b>", sample->step);
+        line_chart_write_text(page, sample->prompt);
+        fputs("</b>", page);
+        line_chart_write_text(page, sample->text);
+        fputs("</blockquote>\n", page);
+    }
+}
+
+/* ---- Drawings ------------------------------------------------------------------------------- */
+
+static void write_chart(FILE *page, const report_run_t *runs, size_t n, int curve,
+                        const char *x_name)
 {
     const curve_t **curves = cli_realloc(NULL, n * sizeof(const curve_t *));
 
     for (size_t i = 0; i < n; i++)
         curves[i] = &runs[i].curves[curve];
-    line_chart_write(page, curves, n, x_name, curve != RATE);
+    line_chart_write(page, curves, n, x_name, curve != REPORT_RATE);
     free(curves);
 }
 
-static void write_page(FILE *page, const run_t *runs, size_t n, const char *x_name,
+static void write_page(FILE *page, const report_run_t *runs, size_t n, const char *x_name,
                        report_heading_t heading, void *user)
 {
     fputs(head, page);
@@ -220,10 +212,16 @@ static void write_page(FILE *page, const run_t *runs, size_t n, const char *x_na
         fprintf(page, "<h2>%s</h2>\n", charts[i].title);
         write_chart(page, runs, n, charts[i].curve, x_name);
     }
+    for (size_t i = 0; i < n; i++) {
+        if (runs[i].host == NULL && runs[i].num_samples == 0)
+            continue;
+        write_facts(page, &runs[i]);
+        write_samples(page, &runs[i]);
+    }
 }
 
 /* One line per run in its color, then the charts below each other. */
-static void write_drawing(FILE *page, const run_t *runs, size_t n, const char *x_name)
+static void write_drawing(FILE *page, const report_run_t *runs, size_t n, const char *x_name)
 {
     enum { LEGEND_ROW = 20, TITLE_ROW = 28, MARGIN = 10 };
     int y = MARGIN, chart = LINE_CHART_HEIGHT + TITLE_ROW;
@@ -255,17 +253,17 @@ static void write_drawing(FILE *page, const run_t *runs, size_t n, const char *x
     fputs("</svg>\n", page);
 }
 
-const char *const report_axis_words[REPORT_NUM_AXES] = {"steps", "tokens", "processor"};
+const char *const report_axis_words[] = {"steps", "tokens", "processor", NULL};
 
 void report_page_write(const char *path, const char *const *directories, size_t n,
                        report_axis_t axis, report_heading_t heading, void *user)
 {
     static const char *const names[REPORT_NUM_AXES] = {"steps", "tokens",
                                                        "seconds of processor time"};
-    run_t *runs = cli_realloc(NULL, n * sizeof(*runs));
+    report_run_t *runs = cli_realloc(NULL, n * sizeof(*runs));
 
     for (size_t i = 0; i < n; i++)
-        runs[i] = read_run(directories[i], axis);
+        report_run_read(&runs[i], directories[i], axis);
     FILE *page = fopen(path, "w");
     if (page == NULL)
         cli_fail("%s: %s", path, strerror(errno));
@@ -275,6 +273,31 @@ void report_page_write(const char *path, const char *const *directories, size_t 
         write_page(page, runs, n, names[axis], heading, user);
     cli_close_output(page, path);
     for (size_t i = 0; i < n; i++)
-        free_run(&runs[i]);
+        report_run_free(&runs[i]);
     free(runs);
+}
+
+void report_page_print_json(const char *path, const char *const *directories, size_t n)
+{
+    cli_result_t *result = cli_result_new(), *list;
+
+    cli_result_add_text(result, "output", path);
+    list = cli_result_add_list(result, "runs");
+    for (size_t i = 0; i < n; i++) {
+        cli_result_t *row = cli_result_add_object(list, NULL);
+        report_run_t run;
+
+        report_run_read(&run, directories[i], REPORT_OVER_STEPS);
+        cli_result_add_text(row, "directory", directories[i]);
+        cli_result_add_count(row, "steps", run.steps);
+        cli_result_add_count(row, "tokens", run.tokens);
+        cli_result_add_real(row, "training_loss", report_run_training_loss(&run));
+        cli_result_add_real(row, "validation_loss", report_run_validation_loss(&run));
+        cli_result_add_real(row, "lowest_validation_loss", run.best);
+        cli_result_add_real(row, "lowest_at_step", isnan(run.best) ? (double)NAN : run.best_step);
+        cli_result_add_real(row, "tokens_per_second", report_run_speed(&run));
+        cli_result_add_real(row, "processor_seconds", run.seconds);
+        report_run_free(&run);
+    }
+    cli_result_print(result);
 }

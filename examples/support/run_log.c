@@ -3,16 +3,17 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "support/cli.h"
+#include "support/cli_json.h"
 #include "support/event_file.h"
 
 struct run_log {
-    FILE *csv, *jsonl, *events;
+    FILE *csv, *jsonl, *samples, *events;
     double mark; /* processor time of the process when the last row was written */
 };
 
@@ -116,6 +117,7 @@ run_log_t *run_log_open(const char *directory, uint64_t last)
 
     log->csv = open_lines(directory, "log.csv", last);
     log->jsonl = open_lines(directory, "log.jsonl", last);
+    log->samples = open_lines(directory, "samples.jsonl", last);
     join(path, directory, "events.out.tfevents.0.tinylm");
     log->events = event_file_open(path, last);
     if (ftell(log->csv) == 0) {
@@ -149,7 +151,10 @@ static void write_row(run_log_t *log, const row_t *row)
         if ((row->has >> i & 1) == 0)
             continue;
         fprintf(log->csv, "%.9g", row->values[i]);
-        fprintf(log->jsonl, ",\"%s\":%.9g", columns[i].name, row->values[i]);
+        if (isfinite(row->values[i]))
+            fprintf(log->jsonl, ",\"%s\":%.9g", columns[i].name, row->values[i]);
+        else /* JSON has no such numbers */
+            fprintf(log->jsonl, ",\"%s\":null", columns[i].name);
         scalars[n++] = (event_scalar_t){columns[i].tag, row->values[i]};
     }
     fputc('\n', log->csv);
@@ -192,12 +197,37 @@ void run_log_evaluation(run_log_t *log, const tlm_evaluation_t *evaluation, uint
     log->mark = processor_seconds(); /* so that no step counts an evaluation */
 }
 
+/* The text with a blank in the place of each NUL, which a text to be shown cannot have. */
+static char *without_nul(const char *text, size_t size)
+{
+    char *copy = cli_realloc(NULL, size + 1);
+
+    for (size_t i = 0; i < size; i++)
+        copy[i] = text[i] != '\0' ? text[i] : ' ';
+    copy[size] = '\0';
+    return copy;
+}
+
+void run_log_sample(run_log_t *log, uint64_t step, const char *prompt, const char *text,
+                    size_t size)
+{
+    cli_result_t *row = cli_result_new();
+    char *shown = without_nul(text, size);
+
+    cli_result_add_count(row, "step", step);
+    cli_result_add_text(row, "prompt", prompt);
+    cli_result_add_text(row, "text", shown);
+    cli_result_append(row, log->samples, "samples.jsonl");
+    free(shown);
+}
+
 void run_log_close(run_log_t *log)
 {
     if (log == NULL)
         return;
     cli_close_output(log->csv, "log.csv");
     cli_close_output(log->jsonl, "log.jsonl");
+    cli_close_output(log->samples, "samples.jsonl");
     cli_close_output(log->events, "the event file");
     free(log);
 }

@@ -1,5 +1,5 @@
-/* The logs that a run writes to its directory: log.csv, log.jsonl and an event file for TensorBoard.
- * Each gets one row per step and one per evaluation, flushed at once. */
+/* The logs that a run writes to its directory: log.csv, log.jsonl and an event file for TensorBoard, and
+ * samples.jsonl. Each of the first three gets one row per step and one per evaluation, flushed at once. */
 #ifndef EXAMPLES_RUN_LOG_H
 #define EXAMPLES_RUN_LOG_H
 
@@ -15,6 +15,9 @@ run_log_t *run_log_open(const char *directory, uint64_t last);
 void run_log_step(run_log_t *log, const tlm_train_step_t *step);
 /* `tokens`: the tokens of all steps before it. */
 void run_log_evaluation(run_log_t *log, const tlm_evaluation_t *evaluation, uint64_t tokens);
+/* A row of samples.jsonl: a text that continues the prompt. */
+void run_log_sample(run_log_t *log, uint64_t step, const char *prompt, const char *text,
+                    size_t size);
 void run_log_close(run_log_t *log);
 
 #endif

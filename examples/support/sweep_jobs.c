@@ -132,26 +132,17 @@ static void set_signals(void (*handler)(int))
     sigaction(SIGTERM, &action, NULL);
 }
 
-/* Removes what an earlier try left, unless train_lm can go on from it. Returns whether it can. */
+/* Makes the directory. Returns whether an earlier try began there, from which train_lm goes on. */
 static bool prepare(const sweep_jobs_t *jobs, const sweep_run_t *run)
 {
-    static const char *const leftovers[] = {"failure.txt", "log.csv",
-                                            "log.jsonl",   "config.json",
-                                            "report.html", "events.out.tfevents.0.tinylm"};
-    char *checkpoint;
+    const char *failure = sweep_path(jobs, run, "failure.txt");
 
     make_directory(sweep_path(jobs, run, ""));
     if (!exists(jobs, run, "arguments.txt"))
         write_arguments(jobs, run);
-    const bool resumes = exists(jobs, run, "checkpoints") &&
-                         tlm_checkpoint_dir_latest(&checkpoint, NULL,
-                                                   sweep_path(jobs, run, "checkpoints")) == TLM_OK;
-    if (resumes)
-        tlm_free(checkpoint);
-    for (size_t i = 0; i < (resumes ? 1 : sizeof(leftovers) / sizeof(leftovers[0])); i++)
-        if (unlink(sweep_path(jobs, run, leftovers[i])) != 0 && errno != ENOENT)
-            cli_fail("%s: %s", sweep_path(jobs, run, leftovers[i]), strerror(errno));
-    return resumes;
+    if (unlink(failure) != 0 && errno != ENOENT)
+        cli_fail("%s: %s", failure, strerror(errno));
+    return exists(jobs, run, "config.json");
 }
 
 /* Replaces this process, a child, with train_lm. */
@@ -170,7 +161,7 @@ static _Noreturn void become_train_lm(const sweep_jobs_t *jobs, const sweep_run_
 static pid_t start(const sweep_jobs_t *jobs, const sweep_run_t *run)
 {
     const bool resumes = prepare(jobs, run);
-    char **arguments = cli_realloc(NULL, (run->num_arguments + 5) * sizeof(*arguments));
+    char **arguments = cli_realloc(NULL, (run->num_arguments + 6) * sizeof(*arguments));
     char threads[64], output[4200], resume[4200];
     size_t n = 0;
 
@@ -178,6 +169,8 @@ static pid_t start(const sweep_jobs_t *jobs, const sweep_run_t *run)
     snprintf(output, sizeof(output), "--output-dir=%s", sweep_path(jobs, run, ""));
     snprintf(resume, sizeof(resume), "--resume=%s", sweep_path(jobs, run, ""));
     arguments[n++] = (char *)jobs->program;
+    if (jobs->command != NULL)
+        arguments[n++] = (char *)jobs->command;
     for (size_t i = 0; i < run->num_arguments; i++)
         arguments[n++] = run->arguments[i];
     arguments[n++] = threads;

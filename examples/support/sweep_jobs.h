@@ -12,6 +12,7 @@ typedef enum sweep_state {
 
 typedef struct sweep_jobs {
     const char *directory, *program; /* of the sweep; train_lm */
+    const char *command;             /* of the program, if it is tinylm; else NULL */
     uint64_t jobs, threads;          /* runs at once; threads of each */
     bool retry;                      /* runs that failed are tried again */
 } sweep_jobs_t;

@@ -287,3 +287,20 @@ void sweep_report_write(const sweep_jobs_t *jobs, const sweep_plan_t *plan, repo
         free(results[i].failure);
     free(results);
 }
+
+void sweep_report_print_json(const sweep_jobs_t *jobs, const sweep_run_t *run)
+{
+    static const char *const words[] = {"interrupted", "done", "failed"};
+    const result_t result = read_result(jobs, run);
+    cli_result_t *row = cli_result_new();
+
+    cli_result_add_text(row, "run", run->name);
+    cli_result_add_text(row, "state", words[result.state]);
+    cli_result_add_real(row, "validation_loss", result.loss);
+    cli_result_add_real(row, "perplexity", result.perplexity);
+    cli_result_add_real(row, "parameters", result.parameters);
+    cli_result_add_real(row, "processor_seconds", result.seconds);
+    cli_result_add_text(row, "failure", result.failure);
+    cli_result_print(row);
+    free(result.failure);
+}

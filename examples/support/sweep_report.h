@@ -11,4 +11,7 @@
 void sweep_report_write(const sweep_jobs_t *jobs, const sweep_plan_t *plan, report_axis_t axis,
                         size_t most_curves);
 
+/* Prints what came of a run as a line of JSON. */
+void sweep_report_print_json(const sweep_jobs_t *jobs, const sweep_run_t *run);
+
 #endif

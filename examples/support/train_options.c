@@ -3,6 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "support/file_kind.h"
+#include "support/model_words.h"
 
 train_settings_t settings = {.order = "random",
                              .document_end = CLI_NONE,
@@ -43,7 +47,9 @@ train_settings_t settings = {.order = "random",
                              .log_every = 50,
                              .eval_every = 400,
                              .eval_tokens = 16384,
-                             .keep = 3};
+                             .keep = 3,
+                             .prompt = "Once upon a time",
+                             .sample_tokens = 64};
 
 static const cli_option_t options[] = {
     {NULL, CLI_FLAG, NULL, "Data", false},
@@ -52,8 +58,7 @@ static const cli_option_t options[] = {
      "conversations (.jsonl)",
      true},
     {"valid", CLI_STRING, &settings.valid, "the same to validate on", true},
-    {"order", CLI_STRING, &settings.order,
-     "random windows, or every window once per epoch: shuffled, sequential", false},
+    {"order", CLI_STRING, &settings.order, "random windows, or every window once per epoch", false},
     {"document-end", CLI_COUNT, &settings.document_end,
      "id that ends a document; windows then start at documents", false},
     {"chat-template", CLI_STRING, &settings.chat_template,
@@ -72,14 +77,11 @@ static const cli_option_t options[] = {
     {"d-ff", CLI_COUNT, &settings.d_ff,
      "inner width of the feed-forward layers; 0: 8/3 d-model, or 4 d-model for silu", false},
     {"head-dim", CLI_COUNT, &settings.head_dim, "width of a head; 0: d-model / heads", false},
-    {"qk-norm", CLI_STRING, &settings.qk_norm, "norms of queries and keys: none, heads or width",
-     false},
-    {"norm", CLI_STRING, &settings.norm, "where blocks have norms: pre, post, none, after or both",
-     false},
-    {"position", CLI_STRING, &settings.position, "rope, none or learned", false},
+    {"qk-norm", CLI_STRING, &settings.qk_norm, QK_NORM_HELP, false},
+    {"norm", CLI_STRING, &settings.norm, NORM_HELP, false},
+    {"position", CLI_STRING, &settings.position, POSITION_HELP, false},
     {"rope-theta", CLI_REAL, &settings.rope_theta, "base of RoPE's angles", false},
-    {"ffn", CLI_STRING, &settings.ffn, "feed-forward layers: swiglu, silu, geglu, gelu, relu2",
-     false},
+    {"ffn", CLI_STRING, &settings.ffn, FFN_HELP, false},
     {"tied", CLI_FLAG, &settings.tied, "the output projection is the embedding", false},
     {"embedding-norm", CLI_FLAG, &settings.embedding_norm, "a norm behind the embeddings", false},
     {"value-embeddings", CLI_FLAG, &settings.value_embeddings,
@@ -89,7 +91,7 @@ static const cli_option_t options[] = {
      "d-model for which the rates were found; they are scaled to this one (muP); 0: they are not",
      false},
     {"output-init", CLI_STRING, &settings.output_init,
-     "how projections into the residual stream begin: linear, zero or depth", false},
+     "how projections into the residual stream begin", false},
 
     {NULL, CLI_FLAG, NULL, "Fine-tuning", false},
     {"init", CLI_STRING, &settings.init,
@@ -112,7 +114,8 @@ static const cli_option_t options[] = {
      "set of defaults for how to train, listed below; other options, wherever they stand, win",
      false},
     {"steps", CLI_COUNT, &settings.steps, "steps in all, including those before --resume", false},
-    {"stop", CLI_COUNT, &settings.stop, "stop early after this step; 0: do not", false},
+    {"stop-step", CLI_COUNT, &settings.stop, "stop early after this step; 0: do not", false},
+    {"stop", CLI_COUNT, &settings.stop, "the same as --stop-step", false},
     {"batch", CLI_COUNT, &settings.batch, "sequences per batch", false},
     {"accumulate", CLI_COUNT, &settings.accumulate, "batches per step", false},
     {"checkpointing", CLI_FLAG, &settings.checkpointing,
@@ -123,32 +126,29 @@ static const cli_option_t options[] = {
      "share the batches of each step with the other ranks of mpirun; the results are the same",
      false},
     {"products", CLI_STRING, &settings.products,
-     "factors of the linear layers: float32, bfloat16 (faster, where the CPU multiplies it) or "
-     "bfloat16_emulated (slow, for tests)",
+     "factors of the linear layers; bfloat16 is fast where CPUs multiply it, emulated for tests",
      false},
     {"irreproducible", CLI_FLAG, &settings.irreproducible,
      "with --mpi: any number of ranks, whose number changes the last bits", false},
 
     {NULL, CLI_FLAG, NULL, "Optimizer", false},
     {"optimizer", CLI_STRING, &settings.optimizer,
-     "adamw, muon (for hidden matrices, and adamw for the rest), lion, adafactor", false},
-    {"schedule", CLI_STRING, &settings.schedule,
-     "learning rate over time: constant, cosine, linear, wsd", false},
+     "muon is for hidden matrices, with adamw for the rest", false},
+    {"schedule", CLI_STRING, &settings.schedule, "learning rate over time", false},
     {"rate", CLI_REAL, &settings.max_rate, "learning rate after the warm-up", false},
     {"min-rate", CLI_REAL, &settings.min_rate, "learning rate at the end", false},
     {"warmup", CLI_COUNT, &settings.warmup, "steps over which the rate rises", false},
     {"decay-steps", CLI_COUNT, &settings.decay_steps,
      "steps at the end over which the rate of wsd falls; by default a fifth of all", false},
     {"weight-decay", CLI_REAL, &settings.weight_decay, "decay of the parameters", false},
-    {"no-decay", CLI_STRING, &settings.no_decay,
-     "parameters without decay: none, norms, embeddings, both", false},
+    {"no-decay", CLI_STRING, &settings.no_decay, "parameters without decay", false},
     {"group", CLI_STRINGS, &settings.groups,
      "\"PATTERNS: rate=X, decay=X, schedule=KIND\" for parameters by name; again for each group",
      false},
     {"beta1", CLI_REAL, &settings.beta1, "decay rate of the mean of gradients", false},
     {"beta2", CLI_REAL, &settings.beta2, "decay rate of the mean of their squares", false},
     {"eps", CLI_REAL, &settings.eps, "keeps the divisor away from 0", false},
-    {"adamw", CLI_STRING, &settings.adamw, "variant: cs336_2025, cs336_2026, pytorch", false},
+    {"adamw", CLI_STRING, &settings.adamw, "variant of adamw", false},
     {"momentum", CLI_REAL, &settings.momentum, "of muon", false},
     {"adamw-rate", CLI_REAL, &settings.adamw_rate,
      "adamw's learning rate beside muon's, which is --rate; 0: the same", false},
@@ -192,31 +192,95 @@ static const cli_option_t options[] = {
     {"eval-every", CLI_COUNT, &settings.eval_every, "steps between validations; 0: none", false},
     {"eval-tokens", CLI_COUNT, &settings.eval_tokens, "tokens per validation; 0: all", false},
     {"log-every", CLI_COUNT, &settings.log_every, "steps between lines of progress", false},
+    {"prompt", CLI_STRING, &settings.prompt,
+     "text that samples continue, one after each validation, where there is a tokenizer", false},
+    {"sample-tokens", CLI_COUNT, &settings.sample_tokens, "length of a sample; 0: none", false},
     {"peak-gflops", CLI_REAL, &settings.peak_gflops, "peak rate for MFU; 0: measure this machine",
      false},
 };
 
-const cli_program_t train_program = {
-    NULL,
-    "Trains a language model on token files. Ctrl-C saves a checkpoint and ends the run.",
-    options,
-    sizeof(options) / sizeof(options[0]),
+/* The words of options, in the order of the library's numbers. */
+static const char *const orders[] = {"random", "shuffled", "sequential", NULL};
+const char *const train_schedules[] = {"constant", "cosine", "linear", "wsd", NULL};
+static const char *const output_inits[] = {"linear", "zero", "depth", NULL};
+static const char *const products_words[] = {"float32", "bfloat16", "bfloat16_emulated", NULL};
+const char *const train_optimizers[] = {"adamw", "muon", "lion", "adafactor", NULL};
+const char *const train_no_decays[] = {"none", "norms", "embeddings", "both", NULL};
+const char *const train_variants[] = {"cs336_2025", "cs336_2026", "pytorch", NULL};
+
+/* The files of --train, --valid, --init and --resume are looked into when it is known what they must be. */
+static const cli_value_t values[] = {
+    {"train", NULL, ROLE_FILE},
+    {"valid", NULL, ROLE_FILE},
+    {"order", orders, ROLE_NONE},
+    {"chat-template", NULL, ROLE_FILE},
+    MODEL_VALUES,
+    {"output-init", output_inits, ROLE_NONE},
+    {"init", NULL, ROLE_MODEL},
+    {"save-adapter", NULL, ROLE_DIRECTORY},
+    {"optimizer", train_optimizers, ROLE_NONE},
+    {"products", products_words, ROLE_NONE},
+    {"schedule", train_schedules, ROLE_NONE},
+    {"no-decay", train_no_decays, ROLE_NONE},
+    {"adamw", train_variants, ROLE_NONE},
+    {"output", NULL, ROLE_OUTPUT},
+    {"output-dir", NULL, ROLE_DIRECTORY},
+    {"resume", NULL, ROLE_FILE},
+    TOKENIZER_VALUES,
+    {NULL, NULL, ROLE_NONE},
 };
 
-/* The words of options, in the order of the library's numbers. */
-static const char *const norms[] = {"pre", "post", "none", "after", "both"};    /* TLM_NORM_ */
-static const char *const positions[] = {"rope", "none", "learned"};             /* TLM_POSITION_ */
-static const char *const qk_norms[] = {"none", "heads", "width"};               /* TLM_QK_NORM_ */
-static const char *const ffns[] = {"swiglu", "silu", "geglu", "gelu", "relu2"}; /* TLM_FFN_ */
-static const char *const orders[] = {"random", "shuffled", "sequential"};       /* TLM_ORDER_ */
-static const char *const schedules[] = {"constant", "cosine", "linear", "wsd"}; /* TLM_SCHEDULE_ */
-static const char *const output_inits[] = {"linear", "zero", "depth"}; /* TLM_OUTPUT_INIT_ */
-static const char *const optimizers[] = {"adamw", "muon", "lion", "adafactor"};
-static const char *const no_decays[] = {"none", "norms", "embeddings", "both"}; /* TLM_NO_DECAY_ */
-static const char *const variants[] = {"cs336_2025", "cs336_2026", "pytorch"};  /* TLM_ADAMW_ */
+/* Which of the options that exclude each other stand on the command line. */
+static bool gave_output, gave_output_dir;
+
+/* What a resumed run was started with counts where the command line says nothing. */
+static const char *find_config(void)
+{
+    static char path[4096];
+
+    gave_output = cli_was_given("output");
+    gave_output_dir = cli_was_given("output-dir");
+    if (settings.resume == NULL || file_kind_of(settings.resume) != KIND_RUN ||
+        snprintf(path, sizeof(path), "%s/config.json", settings.resume) >= (int)sizeof(path) ||
+        access(path, F_OK) != 0)
+        return NULL;
+    return path;
+}
+
+#define TRAIN_PROGRAM                                                                              \
+    .options = options, .num_options = sizeof(options) / sizeof(options[0]),                       \
+    .preset_option = "recipe", .presets = train_recipes, .num_presets = TRAIN_NUM_RECIPES,         \
+    .has = CLI_HAS_JSON | CLI_HAS_QUIET, .values = values, .find_config = find_config
+
+const cli_program_t train_program = {
+    TRAIN_PROGRAM,
+    .summary = "Trains a language model on token files. Ctrl-C saves a checkpoint and ends the "
+               "run;\n--resume DIRECTORY continues it, with the options that it was started with.",
+    .name = "train_lm",
+    .command = "train",
+    .brief = "train a language model",
+    .example = "--train train.npy --valid valid.npy --tokenizer tokenizer.json --vocab-size 4096 "
+               "--output-dir run\n--resume run",
+    .run = train_run,
+};
+
+const cli_program_t finetune_program = {
+    TRAIN_PROGRAM,
+    .summary = "Trains a model of --init further, as a whole or by adapters, on texts, "
+               "conversations (.jsonl)\nor token files.",
+    .command = "finetune",
+    .brief = "fine-tune a language model",
+    .example = "--init model --lora-rank 8 --train chats.jsonl --valid more.jsonl "
+               "--save-adapter adapter",
+    .run = finetune_run,
+};
 
 void train_check_options(void)
 {
+    if (gave_output && !gave_output_dir)
+        settings.output_dir = NULL;
+    if (gave_output_dir && !gave_output)
+        settings.output = NULL;
     cli_check_range("vocab-size", settings.vocab_size, 1, UINT32_MAX);
     cli_check_range("context", settings.context, 1, 1 << 20);
     cli_check_range("d-model", settings.d_model, 1, 1 << 20);
@@ -232,6 +296,7 @@ void train_check_options(void)
     cli_check_range("keep", settings.keep, 0, INT32_MAX);
     cli_check_range("log-every", settings.log_every, 1, UINT64_MAX);
     cli_check_range("threads", settings.threads, 0, TLM_MAX_THREADS);
+    cli_check_range("sample-tokens", settings.sample_tokens, 0, INT32_MAX);
     if (settings.document_end != CLI_NONE)
         cli_check_range("document-end", settings.document_end, 0, UINT32_MAX);
     if (settings.lora_rank == 0 && settings.save_adapter != NULL && settings.resume == NULL)
@@ -250,16 +315,9 @@ void train_check_options(void)
     (void)train_schedule_options();
     (void)train_order();
     (void)train_products();
-    cli_choose("optimizer", settings.optimizer, optimizers, 4);
-    cli_choose("no-decay", settings.no_decay, no_decays, 4);
-    cli_choose("adamw", settings.adamw, variants, 3);
-}
-
-void train_read_options(int argc, char **argv)
-{
-    cli_set_presets("recipe", train_recipes, TRAIN_NUM_RECIPES);
-    cli_parse(argc, argv, &train_program);
-    train_check_options();
+    cli_choose_word("optimizer", settings.optimizer, train_optimizers);
+    cli_choose_word("no-decay", settings.no_decay, train_no_decays);
+    cli_choose_word("adamw", settings.adamw, train_variants);
 }
 
 /* What counts only in training. */
@@ -283,13 +341,13 @@ tlm_model_options_t train_model_options(void)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
 
-    shape.norm = cli_choose("norm", settings.norm, norms, 5);
-    shape.position = cli_choose("position", settings.position, positions, 3);
-    shape.ffn = cli_choose("ffn", settings.ffn, ffns, 5);
+    shape.norm = cli_choose_word("norm", settings.norm, norm_words);
+    shape.position = cli_choose_word("position", settings.position, position_words);
+    shape.ffn = cli_choose_word("ffn", settings.ffn, ffn_words);
     shape.tied_embeddings = settings.tied;
     shape.num_kv_heads = (int64_t)settings.kv_heads;
     shape.head_dim = (int64_t)settings.head_dim;
-    shape.qk_norm = cli_choose("qk-norm", settings.qk_norm, qk_norms, 3);
+    shape.qk_norm = cli_choose_word("qk-norm", settings.qk_norm, qk_norm_words);
     shape.vocab_size = (int64_t)settings.vocab_size;
     shape.context_length = (int64_t)settings.context;
     shape.d_model = (int64_t)settings.d_model;
@@ -300,7 +358,7 @@ tlm_model_options_t train_model_options(void)
     shape.embedding_norm = settings.embedding_norm;
     shape.value_embeddings = settings.value_embeddings;
     shape.logit_softcap = settings.softcap;
-    shape.output_init = cli_choose("output-init", settings.output_init, output_inits, 3);
+    shape.output_init = cli_choose_word("output-init", settings.output_init, output_inits);
     shape.base_width = (int64_t)settings.base_width;
     shape.seed = settings.seed;
     set_training(&shape);
@@ -327,13 +385,13 @@ void train_change_training(tlm_model_t *model, bool is_resumed)
 
 void train_adopt_shape(const tlm_model_options_t *shape)
 {
-    settings.norm = norms[shape->norm];
-    settings.position = positions[shape->position];
-    settings.ffn = ffns[shape->ffn];
+    settings.norm = norm_words[shape->norm];
+    settings.position = position_words[shape->position];
+    settings.ffn = ffn_words[shape->ffn];
     settings.tied = shape->tied_embeddings;
     settings.kv_heads = (uint64_t)shape->num_kv_heads;
     settings.head_dim = (uint64_t)shape->head_dim;
-    settings.qk_norm = qk_norms[shape->qk_norm];
+    settings.qk_norm = qk_norm_words[shape->qk_norm];
     settings.vocab_size = (uint64_t)shape->vocab_size;
     /* Rows may be shorter than the model's context; a command line that repeats a run says so. */
     if (!cli_was_given("context") || settings.context > (uint64_t)shape->context_length)
@@ -388,162 +446,14 @@ void train_adopt_checked(const tlm_model_options_t *shape, const char *path)
         settings.context = 512;
 }
 
-static tlm_adamw_options_t adamw_options(void)
-{
-    tlm_adamw_options_t adamw = TLM_ADAMW_OPTIONS_INIT;
-
-    adamw.learning_rate = settings.max_rate;
-    adamw.weight_decay = settings.weight_decay;
-    adamw.beta1 = settings.beta1;
-    adamw.beta2 = settings.beta2;
-    adamw.eps = settings.eps;
-    adamw.variant = cli_choose("adamw", settings.adamw, variants, 3);
-    return adamw;
-}
-
-/* ---- Groups by name ---------------------------------------------------------------------- */
-
-enum { MOST_GROUPS = 64 };
-
-/* The groups of --group while they are read. */
-typedef struct group_rules {
-    tlm_group_rule_t rules[MOST_GROUPS];
-    tlm_schedule_options_t schedules[MOST_GROUPS];
-    size_t n;
-} group_rules_t;
-
-static double group_number(const char *text, const char *value)
-{
-    char *end;
-    double number = strtod(value, &end);
-
-    if (end == value || *end != '\0')
-        cli_fail_usage("--group '%s': '%s' is not a valid number", text, value);
-    return number;
-}
-
-/* One of the settings of a group: key=value. */
-static void read_group_setting(group_rules_t *all, const char *text, const char *key,
-                               const char *value)
-{
-    tlm_group_rule_t *rule = &all->rules[all->n];
-    tlm_schedule_options_t *schedule = &all->schedules[all->n];
-
-    if (strcmp(key, "rate") == 0) {
-        rule->has_learning_rate = true;
-        rule->learning_rate = group_number(text, value);
-    } else if (strcmp(key, "decay") == 0) {
-        rule->has_weight_decay = true;
-        rule->weight_decay = group_number(text, value);
-    } else if (strcmp(key, "schedule") == 0) {
-        *schedule = train_schedule_options();
-        schedule->kind = cli_choose("group", value, schedules, 4);
-        rule->schedule = schedule;
-    } else {
-        cli_fail_usage("--group '%s': '%s' is none of rate, decay, schedule", text, key);
-    }
-}
-
-/* Text without the spaces around it, which is changed. */
-static char *trim(char *text)
-{
-    char *end = text + strlen(text);
-
-    while (end > text && end[-1] == ' ')
-        *--end = '\0';
-    return text + strspn(text, " ");
-}
-
-/* Reads "PATTERNS: key=value, ...", whose copy lives as long as the program. */
-static void read_group(group_rules_t *all, const char *text)
-{
-    char *own = strdup(text), *colon = own == NULL ? NULL : strchr(own, ':'), *setting;
-
-    if (colon == NULL)
-        cli_fail_usage("--group '%s' has no colon after the patterns", text);
-    if (all->n == MOST_GROUPS)
-        cli_fail_usage("--group: more than %d", MOST_GROUPS);
-    *colon = '\0';
-    all->rules[all->n] = (tlm_group_rule_t)TLM_GROUP_RULE_INIT;
-    all->rules[all->n].patterns = own;
-    for (char *rest = colon + 1; (setting = strsep(&rest, ",")) != NULL;) {
-        char *value = strchr(setting, '=');
-
-        if (value == NULL)
-            cli_fail_usage("--group '%s': '%s' is not of the form key=value", text, trim(setting));
-        *value = '\0';
-        read_group_setting(all, text, trim(setting), trim(value + 1));
-    }
-    tlm_group_rule_t *rule = &all->rules[all->n];
-    if (rule->schedule != NULL && !rule->has_learning_rate)
-        cli_fail_usage("--group '%s': a schedule needs a rate", text);
-    if (rule->schedule != NULL) {
-        tlm_schedule_options_t *schedule = &all->schedules[all->n];
-
-        schedule->min_learning_rate *= rule->learning_rate / schedule->max_learning_rate;
-        schedule->max_learning_rate = rule->learning_rate;
-    }
-    all->n++;
-}
-
-/* The optimizer without parameters. Options that are not for its kind are not read. */
-static tlm_optimizer_t *create_optimizer(void)
-{
-    tlm_adafactor_options_t adafactor = TLM_ADAFACTOR_OPTIONS_INIT;
-    tlm_lion_options_t lion = TLM_LION_OPTIONS_INIT;
-    tlm_muon_options_t muon = TLM_MUON_OPTIONS_INIT;
-    tlm_adamw_options_t adamw = adamw_options();
-    tlm_optimizer_t *optimizer;
-
-    switch (cli_choose("optimizer", settings.optimizer, optimizers, 4)) {
-    case 1:
-        muon.learning_rate = settings.max_rate;
-        muon.weight_decay = settings.weight_decay;
-        muon.momentum = settings.momentum;
-        if (settings.adamw_rate != 0.0)
-            adamw.learning_rate = settings.adamw_rate;
-        cli_check(tlm_optimizer_create_muon(&optimizer, &muon, &adamw));
-        break;
-    case 2:
-        lion.learning_rate = settings.max_rate;
-        lion.weight_decay = settings.weight_decay;
-        lion.beta1 = settings.beta1;
-        lion.beta2 = settings.beta2;
-        cli_check(tlm_optimizer_create_lion(&optimizer, &lion));
-        break;
-    case 3:
-        adafactor.learning_rate = settings.max_rate;
-        adafactor.weight_decay = settings.weight_decay;
-        cli_check(tlm_optimizer_create_adafactor(&optimizer, &adafactor));
-        break;
-    default:
-        cli_check(tlm_optimizer_create_adamw(&optimizer, &adamw));
-    }
-    return optimizer;
-}
-
-tlm_optimizer_t *train_create_optimizer(const tlm_model_t *model)
-{
-    uint32_t no_decay = (uint32_t)cli_choose("no-decay", settings.no_decay, no_decays, 4);
-    tlm_optimizer_t *optimizer = create_optimizer();
-
-    static group_rules_t groups;
-    for (size_t i = 0; i < settings.groups.n; i++)
-        read_group(&groups, settings.groups.texts[i]);
-    cli_check(
-        tlm_optimizer_add_model_with(optimizer, model, no_decay, NULL, groups.rules, groups.n));
-    return optimizer;
-}
-
 int32_t train_order(void)
 {
-    return cli_choose("order", settings.order, orders, 3);
+    return cli_choose_word("order", settings.order, orders);
 }
 
 int32_t train_products(void)
 {
-    static const char *const words[] = {"float32", "bfloat16", "bfloat16_emulated"};
-    int32_t products = cli_choose("products", settings.products, words, 3);
+    int32_t products = cli_choose_word("products", settings.products, products_words);
 
     if (tlm_set_products(products) != TLM_OK)
         cli_fail("--products %s: %s", settings.products, tlm_error_message());
@@ -556,7 +466,7 @@ tlm_schedule_options_t train_schedule_options(void)
     tlm_schedule_options_t schedule = TLM_SCHEDULE_OPTIONS_INIT;
     uint64_t decay = settings.decay_steps != CLI_NONE ? settings.decay_steps : settings.steps / 5;
 
-    schedule.kind = cli_choose("schedule", settings.schedule, schedules, 4);
+    schedule.kind = cli_choose_word("schedule", settings.schedule, train_schedules);
     schedule.max_learning_rate = settings.max_rate;
     schedule.min_learning_rate = settings.min_rate;
     schedule.total_steps = settings.steps;

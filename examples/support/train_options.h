@@ -30,12 +30,20 @@ typedef struct train_settings {
     bool lora_rslora;
     const char *output, *output_dir, *resume, *save_adapter, *save_average;
     const char *tokenizer, *vocab, *merges; /* stored in the checkpoints */
+    const char *prompt;
+    uint64_t sample_tokens;
     uint64_t log_every, eval_every, eval_tokens, save_every, keep;
     double peak_gflops;
 } train_settings_t;
 
 extern train_settings_t settings;
-extern const cli_program_t train_program; /* its options set `settings` */
+extern const cli_program_t train_program, finetune_program; /* their options set `settings` */
+int train_run(int n, char **operands);
+int finetune_run(int n, char **operands);
+
+/* Words of options, in the order of the library's numbers, up to NULL. */
+extern const char *const train_schedules[], *const train_optimizers[], *const train_no_decays[],
+                                                                           *const train_variants[];
 
 /* What --recipe offers. */
 enum { TRAIN_NUM_RECIPES = 2 };
@@ -43,9 +51,6 @@ extern const cli_preset_t train_recipes[TRAIN_NUM_RECIPES];
 
 /* Checks the settings; a value out of range, or a word that is none of an option's, ends the program. */
 void train_check_options(void);
-
-/* Reads the command line and checks it; a value out of range ends the program. */
-void train_read_options(int argc, char **argv);
 
 /* The options of a new model; and the reverse, which copies those of a model into the settings. */
 tlm_model_options_t train_model_options(void);

@@ -10,7 +10,8 @@ double train_unigram_entropy(const tlm_dataset_t *train, const tlm_dataset_t *va
                              uint32_t vocab_size);
 
 /* Floating-point operations per second of large linear layers on all threads, with factors as
- * `products` says (TLM_PRODUCTS_...): the best of several over half a second. */
-double train_measure_peak(int32_t products);
+ * `products` says (TLM_PRODUCTS_...): the best of several over half a second. *is_disturbed says that
+ * other programs used the CPUs meanwhile, so that the rate is about that. */
+double train_measure_peak(bool *is_disturbed, int32_t products);
 
 #endif

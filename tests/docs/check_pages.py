@@ -32,6 +32,8 @@ SHORT = {
     "make_stories": "--bytes 20000",
     "train_bpe": "--vocab-size 400",
 }
+# Commands of tinylm whose programs have short options.
+COMMANDS = {"bpe": "train_bpe", "train": "train_lm", "finetune": "train_lm", "generate": "generate"}
 # Of a new model only.
 SMALL = "--vocab-size 400 --d-model 32 --layers 1 --heads 2 --d-ff 64"
 # Names of the pages, and the small file that stands in for each.
@@ -59,6 +61,7 @@ LOOK = """for word; do case $word in tests/*|examples/*|lib/*)
 done"""
 # A short run ends at another step than the page's.
 RUN = """case $* in *--init*|*--resume*|*--config*) small=;; *) small="{small}";; esac
+case $* in *--range-test*) small="$small --steps 20";; esac
 n=$#
 while [ $((n -= 1)) -ge 0 ]; do
     word=$1; shift
@@ -129,6 +132,15 @@ class Sandbox:
             shutil.copyfile(self.folder / original, self.folder / name)
         (self.folder / "small.gguf").unlink()
 
+    def command_texts(self):
+        """The program tinylm, whose commands get the short options of their programs."""
+        cases = ""
+        for command, name in COMMANDS.items():
+            program = f"{shlex.quote(str(self.examples / 'tinylm'))} {command}"
+            text = RUN.format(program=program, short=SHORT.get(name, ""), small=SMALL if command == "train" else "")
+            cases += f"{command}) shift\n{text} ;;\n"
+        return f'case $1 in\n{cases}esac\nexec {shlex.quote(str(self.examples / "tinylm"))} "$@"'
+
     def make_programs(self):
         """bin/NAME and build/examples/NAME for demo programs, with short options behind their own; tools that do
         nothing except to look at the files of the project that they are given."""
@@ -138,6 +150,8 @@ class Sandbox:
         for name in self.programs:
             text = RUN.format(program=shlex.quote(str(self.examples / name)), short=SHORT.get(name, ""),
                               small=SMALL if name == "train_lm" else "")
+            if name == "tinylm":
+                text = self.command_texts()
             if name == "sweep":  # checks all of its runs and lists them
                 text = f'exec {shlex.quote(str(self.examples / name))} --dry-run "$@" {SMALL}'
             self.write_program(bin_folder / name, text)
@@ -219,7 +233,8 @@ class Checker:
             name = pathlib.PurePath(words[names[0]]).name
             if "--" in words:  # options of another program follow
                 words = words[: words.index("--")]
-            text = subprocess.run([self.sandbox.examples / name, "--help"], stdout=subprocess.PIPE,
+            command = [words[names[0] + 1]] if name == "tinylm" and len(words) > names[0] + 1 else []
+            text = subprocess.run([self.sandbox.examples / name, *command, "--help"], stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, text=True, timeout=60, check=False).stdout
             known = set(re.findall(r"--[a-z0-9-]+", text))
             unknown = [word for word in words[names[0] :] if word.startswith("--") and word not in known]

@@ -42,7 +42,7 @@ same() {
 }
 
 # ---- Every program has help and refuses what it does not know ----
-for program in convert make_stories train_bpe tokenize train_lm generate model_info report score \
+for program in chat convert make_stories train_bpe tokenize train_lm generate model_info report score \
     sgd_learning_rates unicode_bytes; do
     passes "$bin/$program" --help
     prints "^Usage: $program"
@@ -76,7 +76,7 @@ prints '^  weights  *7.92 GiB$'
 prints '^  attention scores  *82.5 TFLOP  *5.03 GFLOP  *55.2%$'
 prints '^  recomputation '
 prints '^  400000 steps  *[0-9.]* days'
-prints '^Largest batch that trains in 80 GiB: [1-9]'
+prints '^Largest batch that trains in 80.0 GiB: [1-9]'
 passes "$bin/model_info" --context 16 --d-model 16 --layers 1 --heads 2 --optimizer sgd
 prints '^  linear layers .* GFLOP/s$'
 prints '^  sgd .* million parameters/s$'
@@ -328,8 +328,11 @@ tokenizer='--vocab vocab.json --merges merges.txt'
         fails 1 'wrong: line [12]' "$bin/score" --model folder --choices wrong
     done
     : >empty
-    fails 1 'nothing to predict' "$bin/score" --model folder empty
-    fails 1 'there are no questions' "$bin/score" --model folder --choices empty
+    fails 1 'empty: this is an empty file' "$bin/score" --model folder empty
+    fails 1 'empty: this is an empty file' "$bin/score" --model folder --choices empty
+    echo >blank
+    fails 1 'nothing to predict' "$bin/score" --model folder blank
+    fails 1 'there are no questions' "$bin/score" --model folder --choices blank
     fails 2 'a file to score is missing' "$bin/score" --model folder
     fails 2 'context must be' "$bin/score" --model folder --context 17 valid.txt
     fails 2 'stride must be' "$bin/score" --model folder --stride 17 valid.txt

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the Debian packages from the committed sources, installs them, runs their tests and removes them
-# again. Needs root, dpkg-dev, debhelper and help2man; not part of the test suite, since it changes the system.
+# again. Needs root, dpkg-dev and debhelper; not part of the test suite, since it changes the system.
 # Usage: sh tests/install/test_debian.sh
 set -eu
 cd "$(dirname "$0")/../.."
@@ -11,7 +11,7 @@ grep -q "^tinylm ($version-" debian/changelog || {
 }
 work=$(mktemp -d)
 remove() {
-    dpkg --purge tinylm-examples-mpi tinylm-examples libtinylm-mpi-dev libtinylm-mpi1 libtinylm-dev libtinylm1 >/dev/null 2>&1 || true
+    dpkg --purge tinylm-examples-mpi tinylm-examples tinylm libtinylm-mpi-dev libtinylm-mpi1 libtinylm-dev libtinylm1 >/dev/null 2>&1 || true
     rm -rf "$work"
 }
 trap remove EXIT
@@ -24,7 +24,7 @@ git archive HEAD | tar -x -C "$work/tinylm-$version"
     tail -n 40 "$work/log"
     exit 1
 }
-dpkg -i "$work"/libtinylm1_*.deb "$work"/libtinylm-dev_*.deb "$work"/tinylm-examples_*.deb \
+dpkg -i "$work"/libtinylm1_*.deb "$work"/libtinylm-dev_*.deb "$work"/tinylm_*.deb "$work"/tinylm-examples_*.deb \
     "$work"/libtinylm-mpi1_*.deb "$work"/libtinylm-mpi-dev_*.deb "$work"/tinylm-examples-mpi_*.deb
 sh debian/tests/consumer
 sh debian/tests/consumer-mpi

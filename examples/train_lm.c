@@ -386,7 +386,7 @@ static void start(training_t *training, tlm_communicator_t *ranks)
         is_new = fine_tune_open(&training->model, &training->tokenizer, &file, training->resumed);
     else
         training->model = create_model();
-    train_change_training(training->model, training->resumed != NULL);
+    train_change_training(training->model, !is_new);
     cli_check(tlm_model_get_options(&shape, training->model));
     if (settings.init != NULL)
         train_adopt_checked(&shape, settings.init);

@@ -62,6 +62,11 @@ tlm_status_t tlmi_checkpoint_read_tokenizer(tlm_tokenizer_t **out, const tlmi_sa
 
 /* ---- Adapters and the model that they belong to ------------------------------------------- */
 
+/* Takes over what counts only in training (tlm_model_set_training) from a checkpoint's configuration:
+ * for a model that is not made from it, since the checkpoint holds adapters only. */
+tlm_status_t tlmi_checkpoint_adopt_training(tlm_model_t *model, const tlmi_safetensors_t *file,
+                                            const char *path);
+
 bool tlmi_checkpoint_has_adapters(const tlmi_safetensors_t *file);
 
 /* Describes the adapters of the model, which has some, as an object. */

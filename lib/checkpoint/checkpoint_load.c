@@ -109,6 +109,17 @@ static tlm_status_t check_config(const tlmi_safetensors_t *file, const tlm_model
     return tlmi_model_config_compare(&options, &model->options, path);
 }
 
+tlm_status_t tlmi_checkpoint_adopt_training(tlm_model_t *model, const tlmi_safetensors_t *file,
+                                            const char *path)
+{
+    tlm_model_options_t options;
+
+    TLMI_TRY(read_config(&options, file, path));
+    tlmi_model_shape_t shape;
+    TLMI_TRY(tlmi_model_resolve(&options, &shape, path, &options));
+    return tlm_model_set_training(model, &options);
+}
+
 /* ---- Loading: copies -------------------------------------------------------------------- */
 
 static void perform(const copy_t *copies, size_t n)

@@ -94,6 +94,7 @@ static tlm_status_t open_adapted(tlm_model_t **model, tlm_tokenizer_t **tokenize
     tlm_status_t status;
     TLMI_TRY_OR(fail, open_base(&made, tokenizer, file, base, path, keep));
     TLMI_TRY_OR(fail, tlmi_adapter_state_add(made, opened, path));
+    TLMI_TRY_OR(fail, tlmi_checkpoint_adopt_training(made, opened, path));
     TLMI_TRY_OR(fail, tlm_checkpoint_load(NULL, made, NULL, path));
     if (tokenizer != NULL)
         TLMI_TRY_OR(fail, tlmi_checkpoint_read_tokenizer(&own, opened, path));

@@ -1,11 +1,9 @@
 /* Every public function that takes a struct with a size, given structs that are too short, too long,
  * or hold something where nothing may be. tests/abi/check_interface.py holds the lists below against
  * the headers; tests/base/test_options.c goes over every byte of every struct. */
-#include "io_support.h"
-#include "model_support.h"
-#include "run_suite.h"
+#include "structs_objects.h"
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#include "run_suite.h"
 
 /* A struct of the caller with room behind it. */
 typedef union room {
@@ -13,62 +11,6 @@ typedef union room {
     double alignment;
     uint8_t bytes[4096];
 } room_t;
-
-static tlm_tokenizer_t *tokenizer;
-static tlm_chat_template_t *chat_template;
-static tlm_model_t *model;
-static tlm_dataset_t *dataset;
-static tlm_loader_t *loader;
-static tlm_optimizer_t *optimizer;
-static tlm_trainer_t *trainer;
-static tlm_generator_t *generator;
-static tlm_tensor_t *const *parameters;
-
-static void make_objects(void)
-{
-    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
-    tlm_loader_options_t loading = TLM_LOADER_OPTIONS_INIT;
-    tlm_trainer_options_t training = TLM_TRAINER_OPTIONS_INIT;
-    uint32_t ids[32] = {1, 2, 3};
-    size_t n;
-
-    shape.vocab_size = 300;
-    shape.context_length = 4;
-    shape.d_model = 8;
-    shape.num_layers = 1;
-    shape.num_heads = 2;
-    shape.d_ff = 12;
-    loading.batch_size = 1;
-    loading.context_length = 4;
-    training.steps = 1000;
-    tokenizer = make_small_tokenizer(NULL, "<a>", "<b>", NULL);
-    ASSERT_OK(tlm_chat_template_create(&chat_template, "chatml"));
-    ASSERT_OK(tlm_model_create(&model, &shape));
-    ASSERT_OK(tlm_model_parameters(&parameters, &n, model));
-    ASSERT_OK(tlm_generator_create(&generator, model));
-    ASSERT_OK(tlm_dataset_from_ids(&dataset, ids, COUNT(ids)));
-    ASSERT_OK(tlm_loader_create(&loader, dataset, &loading));
-    ASSERT_OK(tlm_optimizer_create_adamw(&optimizer, NULL));
-    ASSERT_OK(tlm_optimizer_add_model(optimizer, model, 0, NULL));
-    training.valid = dataset;
-    ASSERT_OK(tlm_trainer_create(&trainer, model, optimizer, loader, &training));
-    ASSERT_OK(tlm_tokenizer_save(tokenizer, test_path("vocab.json"), test_path("merges.txt")));
-    ASSERT_OK(tlm_tokenizer_save_json(tokenizer, test_path("tokenizer.json")));
-    ASSERT_OK(tlm_tokenizer_save_tiktoken(tokenizer, test_path("ranks")));
-    ASSERT_OK(tlm_model_save_gguf(model, NULL, test_path("model.gguf"), NULL));
-}
-
-static void free_objects(void)
-{
-    tlm_trainer_free(trainer);
-    tlm_optimizer_free(optimizer);
-    tlm_loader_free(loader);
-    tlm_dataset_free(dataset);
-    tlm_generator_free(generator);
-    tlm_model_free(model);
-    tlm_tokenizer_free(tokenizer);
-    tlm_chat_template_free(chat_template);
-}
 
 /* ---- Options ---------------------------------------------------------------------------- */
 
@@ -93,6 +35,8 @@ CREATES(bpe_trainer, bpe_trainer_create, &out, options)
 CREATES(loader, loader_create, &out, dataset, options)
 CREATES(model, model_create, &out, options)
 CREATES(optimizer, optimizer_create_adamw, &out, options)
+CREATES(optimizer, optimizer_create_adafactor, &out, options)
+CREATES(optimizer, optimizer_create_lion, &out, options)
 CREATES(optimizer, optimizer_create_muon, &out, options, NULL)
 CREATES(tokenizer, tokenizer_load, &out, test_path("vocab.json"), test_path("merges.txt"), options)
 CREATES(tokenizer, tokenizer_load_json, &out, test_path("tokenizer.json"), options)
@@ -106,8 +50,11 @@ DOES(checkpoint_dir_save, model, optimizer, 1, test_directory, 0, options)
 DOES(model_save_gguf, model, NULL, test_path("written.gguf"), options)
 DOES(model_save_hf, model, NULL, test_directory, options)
 DOES(optimizer_add_adamw_group, optimizer, NULL, 0, options)
+DOES(model_set_training, model, options)
+DOES(optimizer_add_lion_group, optimizer, NULL, 0, options)
 DOES(optimizer_add_muon_group, optimizer, NULL, 0, options)
 DOES(optimizer_add_group, optimizer, NULL, 0, options)
+DOES(optimizer_set_schedule, optimizer, 0, options)
 
 static tlm_status_t muon_rest_(const void *options)
 {
@@ -125,6 +72,37 @@ static tlm_status_t optimizer_add_model_(const void *options)
     tlm_status_t status = tlm_optimizer_add_model(empty, model, 0, options);
     tlm_optimizer_free(empty);
     return status;
+}
+
+static tlm_status_t add_adafactor_group_(const void *options)
+{
+    return tlm_optimizer_add_adafactor_group(optimizer, NULL, 0, options);
+}
+
+static tlm_status_t add_model_with(const tlm_group_options_t *options,
+                                   const tlm_group_rule_t *rules, size_t n)
+{
+    tlm_optimizer_t *empty;
+    ASSERT_OK(tlm_optimizer_create_adamw(&empty, NULL));
+    tlm_status_t status = tlm_optimizer_add_model_with(empty, model, 0, options, rules, n);
+    tlm_optimizer_free(empty);
+    return status;
+}
+
+static tlm_status_t optimizer_add_model_with_(const void *options)
+{
+    return add_model_with(options, NULL, 0);
+}
+
+static tlm_status_t rule_(const void *options)
+{
+    return add_model_with(NULL, options, 1);
+}
+
+static tlm_status_t encode_files_(const void *options)
+{
+    const char *texts[] = {test_path("merges.txt")};
+    return tlm_tokenizer_encode_files(NULL, tokenizer, texts, 1, test_path("ids.u32"), options);
 }
 
 static tlm_status_t communicator_create_(const void *options)
@@ -386,10 +364,18 @@ static const struct {
     {"tlm_model_generate_text", model_generate_text_, "tlm_generate_options_t"},
     {"tlm_model_save_gguf", model_save_gguf_, "tlm_model_file_options_t"},
     {"tlm_model_save_hf", model_save_hf_, "tlm_model_file_options_t"},
+    {"tlm_model_set_training", model_set_training_, "tlm_model_options_t"},
+    {"tlm_optimizer_add_adafactor_group", add_adafactor_group_, "tlm_adafactor_options_t"},
     {"tlm_optimizer_add_adamw_group", optimizer_add_adamw_group_, "tlm_adamw_options_t"},
+    {"tlm_optimizer_add_lion_group", optimizer_add_lion_group_, "tlm_lion_options_t"},
     {"tlm_optimizer_add_muon_group", optimizer_add_muon_group_, "tlm_muon_options_t"},
     {"tlm_optimizer_add_group", optimizer_add_group_, "tlm_group_options_t"},
     {"tlm_optimizer_add_model", optimizer_add_model_, "tlm_group_options_t"},
+    {"tlm_optimizer_add_model_with", optimizer_add_model_with_, "tlm_group_options_t"},
+    {"tlm_optimizer_add_model_with", rule_, "tlm_group_rule_t"},
+    {"tlm_optimizer_create_adafactor", optimizer_create_adafactor_, "tlm_adafactor_options_t"},
+    {"tlm_optimizer_create_lion", optimizer_create_lion_, "tlm_lion_options_t"},
+    {"tlm_optimizer_set_schedule", optimizer_set_schedule_, "tlm_schedule_options_t"},
     {"tlm_optimizer_create_adamw", optimizer_create_adamw_, "tlm_adamw_options_t"},
     {"tlm_optimizer_create_muon", optimizer_create_muon_, "tlm_muon_options_t"},
     {"tlm_optimizer_create_muon", muon_rest_, "tlm_adamw_options_t"},
@@ -401,6 +387,7 @@ static const struct {
     {"tlm_chat_template_encode", chat_template_encode_, "tlm_chat_options_t"},
     {"tlm_dataset_open_chat", open_chat_, "tlm_chat_data_options_t"},
     {"tlm_tokenizer_encode_batch", tokenizer_encode_batch_, "tlm_encode_options_t"},
+    {"tlm_tokenizer_encode_files", encode_files_, "tlm_encode_files_options_t"},
     {"tlm_tokenizer_encode_padded", pad_, "tlm_pad_options_t"},
     {"tlm_tokenizer_encode_padded", tokenizer_encode_padded_, "tlm_encode_options_t"},
     {"tlm_tokenizer_encode_with", tokenizer_encode_with_, "tlm_encode_options_t"},

@@ -12,8 +12,10 @@ extern "C" {
 
 /** One rank's end of a group of ranks, numbered from 0. All functions below that exchange data are
  *  collective: every rank calls them, in the same order. A failure of the engine is final: later
- *  calls fail at once. Not thread-safe: use each communicator from one thread at a time.
- *  @since 0.2 */
+ *  calls fail at once. Not thread-safe: use each communicator from one thread at a time. Callbacks
+ *  of an engine are called by the thread that uses the communicator; if its options allow
+ *  any_thread, also by a thread that the library starts and ends within a call, never by two at
+ *  once. @since 0.2 */
 typedef struct tlm_communicator tlm_communicator_t;
 
 /** No rank, where a rank to send to or to receive from may be left out. @since 0.2 */
@@ -56,6 +58,10 @@ typedef struct tlm_communicator_options {
     tlm_all_reduce_callback_t all_reduce;
     /** Called when the communicator is freed; may be NULL. */
     void (*release)(void *user);
+    /** Whether any thread may call the callbacks, one at a time: gradients are then exchanged while
+     *  backward runs. */
+    bool any_thread;
+    uint8_t reserved[7];
 } tlm_communicator_options_t;
 
 #define TLM_COMMUNICATOR_OPTIONS_INIT TLM_SIZED(tlm_communicator_options_t)

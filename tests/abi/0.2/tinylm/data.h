@@ -3,6 +3,7 @@
 #define TINYLM_DATA_H
 
 #include "chat.h"
+#include "communicator.h"
 #include "tokenizer.h"
 
 #ifdef __cplusplus
@@ -272,6 +273,38 @@ TLM_API tlm_status_t tlm_tokenizer_encode_file_part(uint64_t *num_tokens,
                                                     int32_t token_type, int32_t part,
                                                     int32_t num_parts,
                                                     tlm_progress_callback_t progress, void *user);
+
+/** How text files become a token file. @since 0.2 */
+typedef struct tlm_encode_files_options {
+    /** sizeof(tlm_encode_files_options_t). */
+    size_t size;
+    /** TLM_TOKENS_...; AUTO as for tlm_tokenizer_encode_file. */
+    int32_t token_type;
+    uint32_t reserved;
+    /** Whose ranks share the work; NULL: this process alone. Borrowed during the call. */
+    tlm_communicator_t *communicator;
+    /** Counts bytes of the texts of all ranks, on the thread that made the call; may be NULL. A
+     *  rank that cancels ends the call of all. */
+    tlm_progress_callback_t progress;
+    /** First argument of `progress`. */
+    void *user;
+} tlm_encode_files_options_t;
+
+#define TLM_ENCODE_FILES_OPTIONS_INIT TLM_SIZED(tlm_encode_files_options_t)
+
+/** Encodes num_texts text files to one token file: their ids one after another, as those of
+ *  tlm_tokenizer_encode_file; NULL options are the defaults. The ranks of a communicator make the
+ *  call together, with the same texts, and each writes its ids to their place, so that the file has
+ *  the same bytes on any number of ranks. It must lie in a directory that all of them write to, and
+ *  is renamed once all are done. A text that cannot be cut (see tlm_tokenizer_encode_file_part) is
+ *  one rank's work. *num_tokens (may be NULL) is the number of ids. If a rank fails, all do, with
+ *  its number, and what was at tokens_path is still there. TLM_ERR_INVALID_ARGUMENT if the ranks'
+ *  texts, tokenizers or types differ; see tlm_tokenizer_encode_file for other errors. @since 0.2 */
+TLM_API tlm_status_t tlm_tokenizer_encode_files(uint64_t *num_tokens,
+                                                const tlm_tokenizer_t *tokenizer,
+                                                const char *const *text_paths, size_t num_texts,
+                                                const char *tokens_path,
+                                                const tlm_encode_files_options_t *options);
 
 #ifdef __cplusplus
 }

@@ -155,8 +155,8 @@ typedef struct tlm_generator tlm_generator_t;
 #define TLM_GENERATION_END      2 /**< The end token came. */
 #define TLM_GENERATION_STOP     3 /**< A stop sequence or a stop string came. */
 #define TLM_GENERATION_STOPPED  4 /**< tlm_generator_stop ended it. */
-#define TLM_GENERATION_FAILED   5 /**< A logit was NaN or infinite, or no token was left. */
-#define TLM_GENERATION_CONTEXT  6 /**< It has reached context_length. */
+#define TLM_GENERATION_FAILED   5 /**< By an error of its own: see tlm_generator_step. */
+#define TLM_GENERATION_CONTEXT  6 /**< It is longer than context_length. */
 #define TLM_GENERATION_CALLBACK 7 /**< A callback ended it. */
 
 /** Creates a generator without sequences. The model is borrowed until the generator is freed and
@@ -170,8 +170,8 @@ TLM_API void tlm_generator_free(tlm_generator_t *generator);
 /** Adds a sequence that continues `prompt`, which is copied, with options of its own (NULL: those
  *  of INIT), at any time. *sequence is its number: 0, 1, 2, ... Its tokens do not depend on the
  *  other sequences. Memory for keys and values grows with its tokens, up to prompt_length +
- *  max_tokens or context_length. With max_tokens 0 and keeps_cache a step computes the prompt only.
- *  See tlm_model_generate for errors. @since 0.2 */
+ *  max_tokens or context_length, and 128 more if a window slides. With max_tokens 0 and keeps_cache
+ *  a step computes the prompt only. See tlm_model_generate for errors. @since 0.2 */
 TLM_API tlm_status_t tlm_generator_add(size_t *sequence, tlm_generator_t *generator,
                                        const uint32_t *prompt, size_t prompt_length,
                                        const tlm_generate_options_t *options);

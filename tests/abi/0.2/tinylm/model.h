@@ -147,17 +147,40 @@ typedef struct tlm_model_options {
     double logit_softcap;
     /** TLM_OUTPUT_INIT_... @since 0.2 */
     int32_t output_init;
-    int32_t reserved;
+    /** Whether blocks mix values with rows of a table that all share: those of the tokens.
+     *  @since 0.2 */
+    bool value_embeddings;
+    uint8_t reserved[3];
+    /** The width for which learning rates were found: with another d_model, optimizers scale them,
+     *  and the output projection begins smaller or larger, by muP (Yang et al. 2022); see
+     *  tlm_optimizer_add_model. 0: nothing is scaled. Not with tied_embeddings. @since 0.2 */
+    int64_t base_width;
+    /* What follows counts only in training: in losses with a graph. Files of other programs lack
+     * it; see tlm_model_set_training for models from them. */
+    /** The loss of a token gets z_loss logsumexp(logits)^2 more. Chowdhery et al. 2022.
+     *  @since 0.2 */
+    double z_loss;
+    /** Share of the target that is spread evenly over all tokens, in [0, 1). Szegedy et al. 2016.
+     *  @since 0.2 */
+    double label_smoothing;
+    /** Probability that an element of what a block adds to the residual stream is dropped, in
+     *  [0, 1), like the next two; see tlm_model_set_dropout_row. The options' seed and the place in
+     *  the data decide which. Srivastava et al. 2014. @since 0.2 */
+    double dropout;
+    /** The same for the weights of attention. @since 0.2 */
+    double attention_dropout;
+    /** The same for the embeddings of tokens. @since 0.2 */
+    double embedding_dropout;
 } tlm_model_options_t;
 
 #define TLM_MODEL_OPTIONS_INIT TLM_SIZED(tlm_model_options_t)
 
-/** Creates a model with fresh parameters, all of them leaves that require gradients. Linear weights
- *  are truncated normal with sigma^2 = 2 / (d_in + d_out), some of them with what output_init says;
- *  embeddings have sigma 1, tied ones that of the linear weight that they also are; both are cut at
- *  3 sigma. Norm gains are 1. The same seed gives the same values. Owned by the caller:
- *  tlm_model_free. TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range.
- *  @since 0.1 */
+/** Creates a model with fresh parameters, all of them leaves that require gradients. Linear
+ *  weights are truncated normal with sigma^2 = 2 / (d_in + d_out), some of them with what
+ *  output_init and base_width say; embeddings have sigma 1, tied ones that of the linear weight
+ *  that they also are; both are cut at 3 sigma. Norm gains are 1, weights of mixed values 0.5. The
+ *  same seed gives the same values. Owned by the caller: tlm_model_free. TLM_ERR_INVALID_ARGUMENT,
+ *  naming the field, for options out of range. @since 0.1 */
 TLM_API tlm_status_t tlm_model_create(tlm_model_t **out, const tlm_model_options_t *options);
 
 /** Frees the model and its references to the parameters. NULL is fine. @since 0.1 */
@@ -171,8 +194,9 @@ TLM_API tlm_status_t tlm_model_get_options(tlm_model_options_t *out, const tlm_m
  * layers.<i>.attn.{q,k,v,output}_proj.weight, layers.<i>.attn.{q,k}_norm.weight,
  * layers.<i>.ffn.{w1,w2,w3}.weight, layers.<i>.ln{1,2}.weight, layers.<i>.ln{1,2}_after.weight,
  * ln_final.weight, lm_head.weight, position_embeddings.weight with TLM_POSITION_LEARNED,
- * embedding_norm.weight with embedding_norm, and .bias
- * beside .weight where there are biases.
+ * embedding_norm.weight with embedding_norm, value_embeddings.weight and
+ * layers.<i>.attn.value_mix.weight with value_embeddings, and .bias beside .weight where there are
+ * biases.
  * Parameters that the options leave out do not exist: q_norm and k_norm without qk_norm, ln_final
  * with TLM_NORM_POST or TLM_NORM_NONE, ln1 and ln2 with TLM_NORM_NONE or TLM_NORM_AFTER, ln1_after
  * and ln2_after except with TLM_NORM_AFTER or TLM_NORM_BOTH, w3 with TLM_FFN_SILU or TLM_FFN_GELU,
@@ -216,6 +240,11 @@ TLM_API void tlm_model_zero_grad(tlm_model_t *model);
  *  stored in checkpoint files. Chen et al. 2016. @since 0.2 */
 TLM_API tlm_status_t tlm_model_set_checkpointing(tlm_model_t *model, bool enabled);
 
+/** Takes over those of the options that count only in training, with the seed, which dropout uses,
+ *  and leaves all others as they are.
+ *  TLM_ERR_INVALID_ARGUMENT, naming the field, for one of them that is out of range. @since 0.2 */
+TLM_API tlm_status_t tlm_model_set_training(tlm_model_t *model, const tlm_model_options_t *options);
+
 /* ---- Forward ---------------------------------------------------------------------------- */
 
 /** Computes the logits (batch, time, vocab_size) of ids (batch, time), row-major, which are copied.
@@ -227,8 +256,9 @@ TLM_API tlm_status_t tlm_model_forward(tlm_tensor_t **logits, tlm_model_t *model
 
 /** Computes the mean cross-entropy, in nats per token, of targets (batch, time) given inputs
  *  (batch, time): a scalar ready for tlm_tensor_backward. Targets of TLM_IGNORED_TARGET do not
- *  count: the mean is over the others, of which there must be one (TLM_ERR_INVALID_ARGUMENT). Owned
- *  by the caller. See tlm_model_forward for other errors. @since 0.1 */
+ *  count: the mean is over the others, of which there must be one (TLM_ERR_INVALID_ARGUMENT). With
+ *  a graph, which gradients off on this thread prevent, z_loss and label_smoothing change the
+ *  loss. Owned by the caller. See tlm_model_forward for other errors. @since 0.1 */
 TLM_API tlm_status_t tlm_model_loss(tlm_tensor_t **loss, tlm_model_t *model, const uint32_t *inputs,
                                     const uint32_t *targets, int64_t batch, int64_t time);
 

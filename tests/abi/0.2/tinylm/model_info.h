@@ -21,9 +21,11 @@ extern "C" {
 #define TLM_MAX_PARTS         8 /**< Length of the arrays; entries of unknown parts are 0. */
 
 /* The optimizer whose step is counted, with its default options. @since 0.2 */
-#define TLM_COST_ADAMW 0 /**< State: two numbers per parameter. */
-#define TLM_COST_SGD   1 /**< State: none. */
-#define TLM_COST_MUON  2 /**< State: one number per element of hidden matrices, else two. */
+#define TLM_COST_ADAMW     0 /**< State: two numbers per parameter. */
+#define TLM_COST_SGD       1 /**< State: none. */
+#define TLM_COST_MUON      2 /**< State: one number per element of hidden matrices, else two. */
+#define TLM_COST_LION      3 /**< State: one number per parameter. */
+#define TLM_COST_ADAFACTOR 4 /**< State: one number per row and column of matrices. */
 
 /* How the products of attention are counted. @since 0.2 */
 #define TLM_COUNT_EXECUTED 0 /**< As the library computes them: without tiles above the diagonal. */

@@ -14,6 +14,10 @@ extern "C" {
 /** y = x W^T: x (..., d_in), weight (d_out, d_in) -> (..., d_out). @since 0.1 */
 TLM_API tlm_status_t tlm_linear(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight);
 
+/** y = x W^T + b: see tlm_linear; bias (d_out). @since 0.2 */
+TLM_API tlm_status_t tlm_linear_bias(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
+                                     tlm_tensor_t *bias);
+
 /** Looks up rows of weight (vocab, d) by integer ids (...) -> (..., d). TLM_ERR_RANGE, with the
  *  position, for an id outside the vocabulary. @since 0.1 */
 TLM_API tlm_status_t tlm_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm_tensor_t *ids);
@@ -23,6 +27,19 @@ TLM_API tlm_status_t tlm_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm
  *  @since 0.1 */
 TLM_API tlm_status_t tlm_rms_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
                                   float eps);
+
+/** (x - mean(x)) / sqrt(variance(x) + eps) * gain + bias over the last dimension, the variance that
+ *  of the d elements themselves: x (..., d), gain and bias (d). Ba et al. 2016. PyTorch's eps is
+ *  1e-5. TLM_ERR_INVALID_ARGUMENT for a negative or non-finite eps. @since 0.2 */
+TLM_API tlm_status_t tlm_layer_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *gain,
+                                    tlm_tensor_t *bias, float eps);
+
+/** Sets elements to 0 with probability `rate`, rounded to a multiple of 2^-16, and divides the
+ *  others by 1 - rate. Srivastava et al. 2014. Which ones is a pure function of (seed, stream) and
+ *  of the place in x, on any number of threads, so another step needs another stream.
+ *  TLM_ERR_INVALID_ARGUMENT unless 0 <= rate < 1. @since 0.2 */
+TLM_API tlm_status_t tlm_dropout(tlm_tensor_t **out, tlm_tensor_t *x, double rate, uint64_t seed,
+                                 uint64_t stream);
 
 /** x * sigmoid(x), the shape of x. Elfwing et al. 2018. @since 0.1 */
 TLM_API tlm_status_t tlm_silu(tlm_tensor_t **out, tlm_tensor_t *x);
@@ -78,6 +95,12 @@ TLM_API tlm_status_t tlm_cross_entropy(tlm_tensor_t **out, tlm_tensor_t *logits,
  *  for a negative or non-finite sigma or a cut that is not positive. @since 0.1 */
 TLM_API tlm_status_t tlm_init_truncated_normal(tlm_tensor_t *tensor, double sigma,
                                                double cut_sigmas, uint64_t seed, uint64_t stream);
+
+/** Fills a row-major float32 leaf with numbers uniform in [low, high); a pure function of (seed,
+ *  stream). TLM_ERR_STATE for any other tensor, TLM_ERR_INVALID_ARGUMENT unless low <= high are
+ *  finite. @since 0.2 */
+TLM_API tlm_status_t tlm_init_uniform(tlm_tensor_t *tensor, double low, double high, uint64_t seed,
+                                      uint64_t stream);
 
 #ifdef __cplusplus
 }

@@ -137,6 +137,79 @@ TLM_API tlm_status_t tlm_optimizer_add_muon_group(tlm_optimizer_t *optimizer,
                                                   tlm_tensor_t *const *tensors, size_t n,
                                                   const tlm_muon_options_t *options);
 
+/* ---- Lion ------------------------------------------------------------------------------- */
+
+/** Options of Lion. Values are taken as they stand: start from TLM_LION_OPTIONS_INIT. @since 0.2 */
+typedef struct tlm_lion_options {
+    /** sizeof(tlm_lion_options_t). */
+    size_t size;
+    /** Finite and >= 0, like weight_decay. */
+    double learning_rate;
+    /** Weight of the moving average in the step, in [0, 1). */
+    double beta1;
+    /** Decay rate of the moving average, in [0, 1). */
+    double beta2;
+    /** Share of the parameter taken away per step, times the learning rate. */
+    double weight_decay;
+} tlm_lion_options_t;
+
+#define TLM_LION_OPTIONS_INIT                                                                      \
+    {                                                                                              \
+        sizeof(tlm_lion_options_t), 1e-4, 0.9, 0.99, 0.0                                           \
+    }
+
+/** Creates a Lion optimizer (Chen et al. 2023) without groups: c = beta1 m + (1 - beta1) g;
+ *  theta -= lr weight_decay theta; theta -= lr sign(c); m = beta2 m + (1 - beta2) g. options may be
+ *  NULL. Owned by the caller: tlm_optimizer_free. TLM_ERR_INVALID_ARGUMENT, naming the field, for
+ *  options out of range. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_create_lion(tlm_optimizer_t **out,
+                                               const tlm_lion_options_t *options);
+
+/** Adds a group that is updated by Lion, in an optimizer of any kind. See tlm_optimizer_add_group
+ *  for errors. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_add_lion_group(tlm_optimizer_t *optimizer,
+                                                  tlm_tensor_t *const *tensors, size_t n,
+                                                  const tlm_lion_options_t *options);
+
+/* ---- Adafactor -------------------------------------------------------------------------- */
+
+/** Options of Adafactor. Values are taken as they stand: start from TLM_ADAFACTOR_OPTIONS_INIT.
+ *  @since 0.2 */
+typedef struct tlm_adafactor_options {
+    /** sizeof(tlm_adafactor_options_t). */
+    size_t size;
+    /** At most 1 / sqrt(t) is used in step t; times the root mean square of the parameter. */
+    double learning_rate;
+    /** New squares of the gradient weigh t^-power in step t. */
+    double power;
+    /** Keeps the divisor away from 0. */
+    double eps;
+    /** The least root mean square that a parameter is taken to have. */
+    double min_rms;
+    /** The most that the update's may be; 0: no limit. */
+    double threshold;
+    /** Share of the parameter taken away per step, times learning_rate. */
+    double weight_decay;
+} tlm_adafactor_options_t;
+
+#define TLM_ADAFACTOR_OPTIONS_INIT                                                                 \
+    {                                                                                              \
+        sizeof(tlm_adafactor_options_t), 1e-2, 0.8, 1.1920928955078125e-07, 1e-3, 1.0, 0.0         \
+    }
+
+/** Creates an Adafactor optimizer (Shazeer & Stern 2018) without groups, with the formulas of
+ *  torch.optim.Adafactor. A matrix needs one number per row and per column, other tensors one per
+ *  element. options may be NULL. Owned by the caller: tlm_optimizer_free. TLM_ERR_INVALID_ARGUMENT,
+ *  naming the field, for options out of range. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_create_adafactor(tlm_optimizer_t **out,
+                                                    const tlm_adafactor_options_t *options);
+
+/** Adds a group that is updated by Adafactor, in an optimizer of any kind. See
+ *  tlm_optimizer_add_group for errors. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_add_adafactor_group(tlm_optimizer_t *optimizer,
+                                                       tlm_tensor_t *const *tensors, size_t n,
+                                                       const tlm_adafactor_options_t *options);
+
 /* ---- SGD -------------------------------------------------------------------------------- */
 
 /** Creates an SGD optimizer with a decaying rate, without groups (CS336, section 4.2):
@@ -194,6 +267,16 @@ TLM_API tlm_status_t tlm_optimizer_set_learning_rate(tlm_optimizer_t *optimizer,
 /** Reads the learning rate of a group. TLM_ERR_RANGE if there is no such group. @since 0.1 */
 TLM_API tlm_status_t tlm_optimizer_learning_rate(double *out, const tlm_optimizer_t *optimizer,
                                                  size_t group);
+
+/** Keeps an exponential moving average of the parameters from the first step on, as one more state
+ *  of each, which checkpoints hold too: with decay d, an older step's weight is d that of the
+ *  next. 0: keeps none, as at first. Polyak & Juditsky 1992. TLM_ERR_INVALID_ARGUMENT unless 0 <=
+ *  decay < 1; TLM_ERR_STATE if steps were done with another decay. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_set_average(tlm_optimizer_t *optimizer, double decay);
+
+/** Writes the averages over the parameters, which are lost unless the caller has kept them: see
+ *  tlm_trainer_use_average. TLM_ERR_STATE if there are none yet. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_take_average(tlm_optimizer_t *optimizer);
 
 /** Sets the weight decay of a group, or of all of them with TLM_ALL_GROUPS, those included that
  *  were added without any. TLM_ERR_UNSUPPORTED, with nothing changed, for a value other than 0
@@ -296,6 +379,13 @@ typedef struct tlm_schedule_options {
 } tlm_schedule_options_t;
 
 #define TLM_SCHEDULE_OPTIONS_INIT TLM_SIZED(tlm_schedule_options_t)
+
+/** Has a group follow a schedule of its own, which is copied: its step n, counted from 1, has the
+ *  rate of the schedule's step n, whatever its rate was and whatever a trainer's schedule says.
+ *  NULL: no longer. Checkpoints do not hold it. TLM_ERR_RANGE if there is no such group;
+ *  TLM_ERR_INVALID_ARGUMENT, naming the field, for a schedule out of range. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_set_schedule(tlm_optimizer_t *optimizer, size_t group,
+                                                const tlm_schedule_options_t *schedule);
 
 /** Computes the learning rate of `step`; TLM_SCHEDULE_COSINE gives what tlm_cosine_schedule gives.
  *  TLM_ERR_INVALID_ARGUMENT, naming the field, for an unknown kind, for rates that are negative or

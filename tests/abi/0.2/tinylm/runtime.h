@@ -83,12 +83,42 @@ TLM_API const char *tlm_cpu_feature_name(uint64_t feature);
  *  @since 0.1 */
 TLM_API const char *tlm_gemm_kernel_name(void);
 
+/* How linear layers take the factors of their products. Sums are float32 in any case. @since 0.2 */
+#define TLM_PRODUCTS_FLOAT32  0 /**< As they are. */
+#define TLM_PRODUCTS_BFLOAT16 1 /**< Rounded to bfloat16, by instructions of the CPU for that. */
+/** The same by portable C, on any CPU, for tests: many times slower than float32. */
+#define TLM_PRODUCTS_BFLOAT16_EMULATED 2
+
+/** Sets how the calling thread takes factors in linear layers from now on, those of models and
+ *  their output projection included: forward, and backward of what was computed so (Micikevicius et
+ *  al. 2018, in bfloat16). Weights, gradients and everything else stay float32; generation and
+ *  scoring are not affected. The bits depend on the CPU's kernel, never on the number of threads.
+ *  TLM_ERR_UNSUPPORTED if the CPU lacks the instructions or they are switched off
+ *  (tlm_cpu_features), TLM_ERR_INVALID_ARGUMENT for an unknown value. Thread-safe. @since 0.2 */
+TLM_API tlm_status_t tlm_set_products(int32_t products);
+
+/** How the calling thread takes factors: TLM_PRODUCTS_..., at first TLM_PRODUCTS_FLOAT32.
+ *  Thread-safe. @since 0.2 */
+TLM_API int32_t tlm_products(void);
+
 /** Fills out[0..n) with random bits: Philox4x32-10 (Salmon et al. 2011) with the key `seed`, from
  *  position `offset` of stream `stream`, counted in 64-bit words. A pure function of its arguments.
  *  The library itself uses streams from 2^20 up. out may be NULL if n is 0. Thread-safe.
  *  @since 0.1 */
 TLM_API tlm_status_t tlm_random_bits(uint64_t *out, size_t n, uint64_t seed, uint64_t stream,
                                      uint64_t offset);
+
+/** Asked whether a call is to go on: any result other than 0 ends it. It must not call the library.
+ *  @since 0.2 */
+typedef int32_t (*tlm_interrupt_callback_t)(void *user);
+
+/** Sets what calls of this thread ask, on this thread and at most twenty times per second, while
+ *  they work: encoding, evaluating, scoring, generating, forward and backward passes, opening data
+ *  sets and models. A call that is ended returns TLM_ERR_CANCELLED, leaves its objects as after any
+ *  other error, so that it may be made again, and may have filled arrays in part; a step of a
+ *  trainer is always completed. NULL: nothing is asked, as at first. Each thread has its own.
+ *  @since 0.2 */
+TLM_API void tlm_set_interrupt(tlm_interrupt_callback_t callback, void *user);
 
 /** Frees an array that the library returned as "owned by the caller"; handles have free functions
  *  of their own. NULL is fine. Thread-safe. @since 0.1 */

@@ -114,6 +114,27 @@ TLM_API tlm_status_t tlm_tensor_copy_in(tlm_tensor_t *tensor, const void *data, 
  *  @since 0.1 */
 TLM_API tlm_status_t tlm_tensor_item(float *out, const tlm_tensor_t *tensor);
 
+/** Copies a tensor to another type, outside any graph. To the nearest value of a float type; to an
+ *  integer type cut to whole numbers, TLM_ERR_RANGE, with the place, for NaN and for what the type
+ *  does not hold; to TLM_BOOL: whether it is not 0. Owned by the caller. @since 0.2 */
+TLM_API tlm_status_t tlm_tensor_convert(tlm_tensor_t **out, const tlm_tensor_t *tensor,
+                                        int32_t dtype);
+
+/* Comparisons. @since 0.2 */
+#define TLM_COMPARE_EQUAL         0 /**< a == b. */
+#define TLM_COMPARE_NOT_EQUAL     1 /**< a != b. */
+#define TLM_COMPARE_LESS          2 /**< a < b. */
+#define TLM_COMPARE_LESS_EQUAL    3 /**< a <= b. */
+#define TLM_COMPARE_GREATER       4 /**< a > b. */
+#define TLM_COMPARE_GREATER_EQUAL 5 /**< a >= b. */
+
+/** Compares element by element, broadcast: a TLM_BOOL tensor without a graph, owned by the caller.
+ *  Of float32, integer types and bool; integers are compared as such, an integer with a float32
+ *  as float64. NaN is unequal to everything. TLM_ERR_SHAPE if the shapes do not broadcast.
+ *  @since 0.2 */
+TLM_API tlm_status_t tlm_compare(tlm_tensor_t **out, const tlm_tensor_t *a, const tlm_tensor_t *b,
+                                 int32_t comparison);
+
 /* ---- Gradients -------------------------------------------------------------------------- */
 
 /** Sets whether a float32 leaf accumulates a gradient. TLM_ERR_STATE for the result of an op.
@@ -171,6 +192,19 @@ TLM_API tlm_status_t tlm_tensor_to_dlpack(struct DLManagedTensor **out, const tl
  *  CPU memory (kDLCPU) and of one of the types above, with one lane; TLM_ERR_RANGE for a byte
  *  offset that is too large; otherwise see tlm_tensor_wrap. @since 0.2 */
 TLM_API tlm_status_t tlm_tensor_from_dlpack(tlm_tensor_t **out, struct DLManagedTensor *managed);
+
+/* The struct of DLPack 1.0 and later, in capsules named "dltensor_versioned". */
+struct DLManagedTensorVersioned;
+
+/** Like tlm_tensor_to_dlpack, as DLPack 1.0 has it. is_copy says to the consumer that the memory is
+ *  a copy made for it. @since 0.2 */
+TLM_API tlm_status_t tlm_tensor_to_dlpack_versioned(struct DLManagedTensorVersioned **out,
+                                                    const tlm_tensor_t *tensor, bool is_copy);
+
+/** Like tlm_tensor_from_dlpack, as DLPack 1.x has it. TLM_ERR_UNSUPPORTED also for another major
+ *  version and for read-only memory, since tensors may be written to. @since 0.2 */
+TLM_API tlm_status_t tlm_tensor_from_dlpack_versioned(tlm_tensor_t **out,
+                                                      struct DLManagedTensorVersioned *managed);
 
 /* ---- Ops: each with backward; *out is owned by the caller ------------------------------- */
 
@@ -238,6 +272,14 @@ TLM_API tlm_status_t tlm_relu(tlm_tensor_t **out, tlm_tensor_t *a);
  *  2016. @since 0.2 */
 TLM_API tlm_status_t tlm_gelu(tlm_tensor_t **out, tlm_tensor_t *a);
 
+/** Absolute value, like tlm_exp; the slope at 0 is 0. @since 0.2 */
+TLM_API tlm_status_t tlm_abs(tlm_tensor_t **out, tlm_tensor_t *a);
+
+/** Element-wise a^b, float32, broadcast: NaN for a negative a and a b that is not whole. a^2 is
+ *  a * a exactly. The slope of a^0 is 0, and so is that of 0^b in b for b >= 0. TLM_ERR_SHAPE if
+ *  the shapes do not broadcast. @since 0.2 */
+TLM_API tlm_status_t tlm_pow(tlm_tensor_t **out, tlm_tensor_t *a, tlm_tensor_t *b);
+
 /** Element-wise a where condition (TLM_BOOL) is true, else b; float32, all three broadcast.
  *  Elements that are not chosen have no effect, not even NaN. TLM_ERR_SHAPE if the shapes do not
  *  broadcast. @since 0.2 */
@@ -265,6 +307,21 @@ TLM_API tlm_status_t tlm_transpose(tlm_tensor_t **out, tlm_tensor_t *a, int32_t 
  *  @since 0.1 */
 TLM_API tlm_status_t tlm_slice(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, int64_t start,
                                int64_t stop);
+
+/** Elements start, start + step, ..., `count` of them, of a dimension (negative: from the end) of a
+ *  tensor of any type. A view if step > 0, a copy if step < 0. TLM_ERR_RANGE for elements outside
+ *  the dimension, TLM_ERR_INVALID_ARGUMENT for a step of 0, TLM_ERR_SHAPE if there is no such
+ *  dimension. @since 0.2 */
+TLM_API tlm_status_t tlm_slice_step(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim, int64_t start,
+                                    int64_t step, int64_t count);
+
+/** Copies the elements along a dimension (negative: from the end) that `indices` (any shape,
+ *  integers; negative: from the end) name, of a tensor of any type: the shape of `indices` takes
+ *  the place of the dimension. An element that is named twice gets the sum of both gradients.
+ *  TLM_ERR_RANGE, with the position, for an index outside the dimension; TLM_ERR_SHAPE if there is
+ *  no such dimension or the result has more than TLM_MAX_DIMS. @since 0.2 */
+TLM_API tlm_status_t tlm_take(tlm_tensor_t **out, tlm_tensor_t *a, int32_t dim,
+                              tlm_tensor_t *indices);
 
 /** A row-major copy of a tensor of any type, or another reference to it if it is row-major
  *  already. @since 0.1 */

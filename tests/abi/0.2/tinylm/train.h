@@ -24,9 +24,11 @@ extern "C" {
  *  one group, and after it a group with weight decay 0 for those that no_decay (TLM_NO_DECAY_... or
  *  0) names, if there are any. `options`, which may be NULL, are those of tlm_optimizer_add_group.
  *  An optimizer whose kind has no weight decay gets one group; Muon's is followed by such groups of
- *  AdamW (tlm_optimizer_create_muon). On failure nothing is added: TLM_ERR_STATE if the optimizer
- *  has one of the parameters already or all are frozen, TLM_ERR_INVALID_ARGUMENT for unknown bits
- *  or options out of range. @since 0.2 */
+ *  AdamW (tlm_optimizer_create_muon). Where the model has base_width, matrices whose learning rate
+ *  depends on the width have groups of their own (TLM_ERR_UNSUPPORTED for SGD and Adafactor, which
+ *  have no rule). On failure nothing is added: TLM_ERR_STATE if the optimizer has one of the
+ *  parameters already or all are frozen, TLM_ERR_INVALID_ARGUMENT for unknown bits or options out
+ *  of range. @since 0.2 */
 TLM_API tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model_t *model,
                                              uint32_t no_decay, const tlm_group_options_t *options);
 
@@ -75,6 +77,37 @@ TLM_API tlm_status_t tlm_model_evaluate_on_ranks(tlm_evaluation_t *out, tlm_mode
                                                  const tlm_dataset_t *dataset, int64_t batch,
                                                  int64_t context, uint64_t max_tokens);
 
+/** How some parameters of a model are trained, by their names. @since 0.2 */
+typedef struct tlm_group_rule {
+    /** sizeof(tlm_group_rule_t). */
+    size_t size;
+    /** Names, with patterns as in tlm_model_set_frozen, separated by commas. */
+    const char *patterns;
+    /** Used if has_learning_rate. Under a trainer's schedule the rate is the share that this has of
+     *  that of the optimizer's creation. */
+    double learning_rate;
+    /** Used if has_weight_decay, whatever no_decay says. */
+    double weight_decay;
+    /** Whether learning_rate is set. */
+    bool has_learning_rate;
+    /** Whether weight_decay is set. */
+    bool has_weight_decay;
+    uint8_t reserved[6];
+    /** Of the groups' own: tlm_optimizer_set_schedule; NULL: none. */
+    const tlm_schedule_options_t *schedule;
+} tlm_group_rule_t;
+
+#define TLM_GROUP_RULE_INIT TLM_SIZED(tlm_group_rule_t)
+
+/** tlm_optimizer_add_model with n rules: the parameters that fit one form groups of their own,
+ *  after those of the others. TLM_ERR_NOT_FOUND, naming it, for a pattern that no trained
+ *  parameter fits; TLM_ERR_INVALID_ARGUMENT, naming them, if two rules fit one parameter. On
+ *  failure nothing has changed. @since 0.2 */
+TLM_API tlm_status_t tlm_optimizer_add_model_with(tlm_optimizer_t *optimizer,
+                                                  const tlm_model_t *model, uint32_t no_decay,
+                                                  const tlm_group_options_t *options,
+                                                  const tlm_group_rule_t *rules, size_t n);
+
 /* ---- Trainer ---------------------------------------------------------------------------- */
 
 /** A run of training steps over a model, an optimizer and a loader, all borrowed. Not thread-safe:
@@ -109,8 +142,18 @@ typedef struct tlm_train_step {
     double tokens_per_second;
     /** Share of peak_flops that the model's matrix products used (MFU); 0 if unknown. */
     double utilization;
-    /** Part of `seconds` that this rank spent in the communicator, waiting included. */
+    /** Part of `seconds` that this rank did nothing but wait for the communicator. */
     double communication_seconds;
+    /** Parts of `seconds`: forward and backward of this rank's batches; */
+    double compute_seconds;
+    /** after that, until all gradients were summed over the ranks; */
+    double reduce_scatter_seconds;
+    /** the norm, clipping, the optimizer, and what little else the ranks exchange; */
+    double update_seconds;
+    /** until this rank had the parameters of all others. */
+    double gather_seconds;
+    /** Time in the communicator while backward ran, which is not in communication_seconds. */
+    double overlap_seconds;
 } tlm_train_step_t;
 
 #define TLM_TRAIN_STEP_INIT TLM_SIZED(tlm_train_step_t)
@@ -176,7 +219,12 @@ typedef struct tlm_trainer_options {
     tlm_communicator_t *communicator;
     /** Any number of ranks, whose sums the engine adds in its own order; false: the same bits. */
     bool irreproducible;
-    uint8_t reserved3[7];
+    uint8_t reserved3[3];
+    /** TLM_PRODUCTS_...: how the linear layers take their factors in forward and backward, in place
+     *  of tlm_products(), which evaluations follow. */
+    int32_t products;
+    /** Evaluates averages of the parameters: tlm_optimizer_set_average; 0: the parameters. */
+    double average_decay;
 } tlm_trainer_options_t;
 
 #define TLM_TRAINER_OPTIONS_INIT TLM_SIZED(tlm_trainer_options_t)
@@ -217,6 +265,13 @@ TLM_API tlm_status_t tlm_trainer_run(tlm_trainer_t *trainer, uint64_t until);
 /** Evaluates the model on options.valid as tlm_model_evaluate does, with batches of the loader's
  *  shape. TLM_ERR_STATE without that data set. @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer);
+
+/** Puts the averages of the parameters in their place, for evaluation, generation and export, or
+ *  the parameters back. Meanwhile the trainer takes no step, and saves and resumes no checkpoint:
+ *  TLM_ERR_STATE. It keeps a copy of the trained parameters until then; a trainer that is freed
+ *  leaves the averages. Evaluations of trainers with average_decay do this by themselves.
+ *  Collective. TLM_ERR_STATE if there are no averages. @since 0.2 */
+TLM_API tlm_status_t tlm_trainer_use_average(tlm_trainer_t *trainer, bool enabled);
 
 /** Saves a checkpoint of the steps done to the file `path`, or where the options say if path is
  *  NULL. It includes the lowest loss so far and, if the model was evaluated after the last step,

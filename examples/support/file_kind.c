@@ -298,7 +298,7 @@ static const struct {
 } kinds[NUM_KINDS] = {
     [KIND_MISSING] = {"nothing", 0, NULL},
     [KIND_SPECIAL] = {"a device or a pipe", ~0u, NULL},
-    [KIND_EMPTY] = {"an empty file", 0, "there is nothing in it to read"},
+    [KIND_EMPTY] = {"an empty file", BIT(ROLE_TEXT), "there is nothing in it to read"},
     [KIND_DIRECTORY] = {"a directory, without a model, a tokenizer or a run in it",
                         BIT(ROLE_RESUMED), /* where there may be a checkpoint later */
                         "name a file in it"},

@@ -69,7 +69,7 @@ def make_kinds():
     run("finetune", *TRAIN[1:5], "--init", "folder", "--lora-rank", 2, "--steps", 1, "--save-adapter", "adapter",
         "--output", "lora.safetensors")  # fmt: skip
     return [
-        ("empty", "an empty file", []), ("nothing", "a directory, without a model", ["resumed"]),
+        ("empty", "an empty file", ["text"]), ("nothing", "a directory, without a model", ["resumed"]),
         ("run", "the directory of a run", [*MODEL, "run"]), ("run/checkpoints", "a directory of checkpoints", MODEL),
         ("folder", "a folder of transformers", ["model", "tokenizer", "adapter"]),
         ("adapter", "a folder of PEFT", ["adapter", "tokenizer"]), ("valid.txt", "a text file", [*TEXT, "merges"]),

@@ -71,7 +71,7 @@ def check_equality(programs, cases):
 def check_failures(programs):
     output = pathlib.Path("failed.u16")
     output.write_bytes(b"before")
-    for texts, answer in ((["words", "missing"], "missing"), (["words", "."], "not a regular file but a directory")):
+    for texts, answer in ((["words", "missing"], "missing"), (["words", "."], "this is a directory")):
         said = programs.run(3, output, *texts, expect=1).stderr
         if answer not in said:
             sys.exit(f"{texts}: {said}")

@@ -178,7 +178,7 @@ START_TEST(a_fork_may_fall_into_another_threads_pattern)
     atomic_store(&stop, false);
     for (size_t i = 0; i < COUNT(threads); i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, compile_until_stopped, NULL), 0);
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 100; i++) {
         pid_t child = fork();
         if (child == 0)
             _exit(compile_pattern() == TLM_OK ? 0 : 1);

@@ -14,26 +14,11 @@ typedef struct step_context {
     int64_t start, step;
 } step_context_t;
 
-/* dx[start + i step] += dy[i]; the rest of a fresh gradient is 0 */
 static tlm_status_t slice_step_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
 {
     const step_context_t *context = tlmi_node_context(node);
-    const tlm_tensor_t *input = node->inputs[0];
-    float *grad;
-    bool accumulate;
-    TLMI_TRY(tlmi_grad_open(&grad, &accumulate, node, 0));
-    if (!accumulate && input->numel > 0)
-        memset(grad, 0, (size_t)input->numel * sizeof(float));
-    if (grad_out->numel == 0)
-        return TLM_OK;
-    int64_t strides[TLM_MAX_DIMS];
-    tlmi_row_major_strides(strides, input->shape, input->ndim);
-    grad += context->start * strides[context->dim];
-    if (grad_out->shape[context->dim] > 1)
-        strides[context->dim] *= context->step;
-    tlmi_strided_scale(grad, strides, accumulate, 1.0f, tlmi_floats(grad_out), grad_out->strides,
-                       grad_out->shape, grad_out->ndim);
-    return TLM_OK;
+
+    return tlmi_grad_add_steps(node, grad_out, context->dim, context->start, context->step);
 }
 
 static const tlmi_op_t slice_step_op = {.name = "slice_step",

@@ -172,10 +172,9 @@ typedef struct slice_context {
     int64_t start;
 } slice_context_t;
 
-/* dx[start..stop-1] += dy; the rest of a fresh gradient is 0 */
-static tlm_status_t slice_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+tlm_status_t tlmi_grad_add_steps(tlmi_node_t *node, tlm_tensor_t *grad_out, int32_t dim,
+                                 int64_t start, int64_t step)
 {
-    const slice_context_t *context = tlmi_node_context(node);
     const tlm_tensor_t *input = node->inputs[0];
     float *grad;
     bool accumulate;
@@ -186,9 +185,19 @@ static tlm_status_t slice_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
         return TLM_OK;
     int64_t strides[TLM_MAX_DIMS];
     tlmi_row_major_strides(strides, input->shape, input->ndim);
-    tlmi_strided_scale(grad + context->start * strides[context->dim], strides, accumulate, 1.0f,
-                       tlmi_floats(grad_out), grad_out->strides, grad_out->shape, grad_out->ndim);
+    grad += start * strides[dim];
+    if (grad_out->shape[dim] > 1)
+        strides[dim] *= step;
+    tlmi_strided_scale(grad, strides, accumulate, 1.0f, tlmi_floats(grad_out), grad_out->strides,
+                       grad_out->shape, grad_out->ndim);
     return TLM_OK;
+}
+
+static tlm_status_t slice_backward(tlmi_node_t *node, tlm_tensor_t *grad_out)
+{
+    const slice_context_t *context = tlmi_node_context(node);
+
+    return tlmi_grad_add_steps(node, grad_out, context->dim, context->start, 1);
 }
 
 static const tlmi_op_t slice_op = {.name = "slice",

@@ -284,6 +284,11 @@ bool tlmi_wants_grad(const tlmi_node_t *node, int32_t input);
  * second. */
 tlm_status_t tlmi_grad_open(float **buffer, bool *accumulate, tlmi_node_t *node, int32_t input);
 
+/* Gives input 0 the gradient of elements chosen along a dimension: dx[start + i step] += dy[i]. The
+ * rest of a fresh gradient is 0. */
+tlm_status_t tlmi_grad_add_steps(tlmi_node_t *node, tlm_tensor_t *grad_out, int32_t dim,
+                                 int64_t start, int64_t step);
+
 /* True if something other than the caller refers to these elements. If grad_out is not shared,
  * backward may overwrite it with the gradient of an input and pass that on. */
 bool tlmi_grad_is_shared(const tlm_tensor_t *gradient);

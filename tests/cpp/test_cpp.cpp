@@ -2,9 +2,10 @@
 // pass through the C library from callbacks.
 #include "tinylm/tinylm.hpp"
 
+#include "temporary_folder.hpp"
+
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -472,12 +473,11 @@ void test_generated_text()
 
     tinylm::generator generator(model);
     std::size_t chat = generator.add({1}, options);
-    const std::string path =
-        (std::filesystem::temp_directory_path() / "tinylm-cpp-sequence").string();
+    const temporary_folder folder;
+    const std::string path = folder.path() + "/sequence";
     generator.step();
     generator.save(chat, path);
     std::size_t copy = generator.load(path, options);
-    std::filesystem::remove(path);
     while (generator.step() > 0)
         ;
     EXPECT(generator.text(chat) == all.text && generator.text(copy) == all.text);
@@ -680,18 +680,13 @@ void test_chat()
 
 int main()
 {
-    namespace fs = std::filesystem;
-    const char *base = std::getenv("MESON_BUILD_ROOT");
-    fs::path folder =
-        (base != nullptr ? fs::path(base) : fs::temp_directory_path()) / "test_cpp.files";
-    fs::remove_all(folder);
-    fs::create_directories(folder);
     try {
+        const temporary_folder folder;
         test_errors();
         test_views();
         test_training_a_tokenizer();
         test_tokenizer();
-        test_tokenizer_files(folder.string());
+        test_tokenizer_files(folder.path());
         test_streams();
         test_chat();
         test_tensors();
@@ -701,14 +696,13 @@ int main()
         test_generated_text();
         test_cost();
         test_optimizers();
-        test_data(folder.string());
-        test_checkpoints(folder.string());
-        test_trainer(folder.string());
+        test_data(folder.path());
+        test_checkpoints(folder.path());
+        test_trainer(folder.path());
     } catch (const std::exception &thrown) {
         std::printf("thrown: %s\n", thrown.what());
         failures++;
     }
-    fs::remove_all(folder);
     std::printf("%d failures\n", failures);
     return failures == 0 ? 0 : 1;
 }

@@ -2,10 +2,11 @@
 // lists in braces, ranges, std::span, callbacks that end a call as in C, and ranks.
 #include "tinylm/tinylm.hpp"
 
+#include "temporary_folder.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <numeric>
@@ -321,20 +322,14 @@ void test_std_span()
 
 int main()
 {
-    namespace fs = std::filesystem;
-    const fs::path folder =
-        fs::temp_directory_path() /
-        ("tinylm-cpp-" + std::to_string(__cplusplus) + "-" +
-         std::to_string(std::hash<std::thread::id>()(std::this_thread::get_id())));
-    fs::remove_all(folder);
-    fs::create_directories(folder);
     try {
+        const temporary_folder folder;
         test_copies();
         test_scalars();
         test_lists();
-        test_ranges(folder.string());
-        test_callbacks(folder.string());
-        test_ranks(folder.string());
+        test_ranges(folder.path());
+        test_callbacks(folder.path());
+        test_ranks(folder.path());
 #if __cplusplus >= 202002L
         test_std_span();
 #endif
@@ -342,7 +337,6 @@ int main()
         std::printf("thrown: %s\n", thrown.what());
         failures++;
     }
-    fs::remove_all(folder);
     std::printf("%d failures\n", failures);
     return failures == 0 ? 0 : 1;
 }

@@ -328,7 +328,7 @@ tokenizer='--vocab vocab.json --merges merges.txt'
         fails 1 'wrong: line [12]' "$bin/score" --model folder --choices wrong
     done
     : >empty
-    fails 1 'empty: this is an empty file' "$bin/score" --model folder empty
+    fails 1 'empty: there is nothing to predict in 0 tokens' "$bin/score" --model folder empty
     fails 1 'empty: this is an empty file' "$bin/score" --model folder --choices empty
     echo >blank
     fails 1 'nothing to predict' "$bin/score" --model folder blank

@@ -71,7 +71,7 @@ def require_same(first, second, what):
 def check_equality(programs, home):
     whole = home / "whole.safetensors"
     plain = programs.run(0, 1, "--output", whole).stdout
-    for ranks, threads in [(0, 2), (1, 1), (2, 1), (2, 2), (4, 1)]:
+    for ranks, threads in [(0, 2), (1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2)]:
         output = home / f"ranks-{ranks}-{threads}.safetensors"
         printed = programs.run(ranks, threads, "--output", output).stdout
         require_same(whole, output, f"{ranks} ranks with {threads} threads")

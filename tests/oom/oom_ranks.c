@@ -9,14 +9,68 @@ enum { RANKS = 2, CONTEXT = 4, ROWS = 4, IDS = ROWS * (CONTEXT + 1) };
 
 /* A rank and what it works with. */
 typedef struct rank {
+    tlm_status_t (*work)(struct rank *rank);
     tlm_communicator_t *communicator;
+    tlm_bpe_trainer_t *bpe_trainer;
+    tlm_tokenizer_t *tokenizer;
     tlm_dataset_t *data;
     tlm_model_t *model;
     tlm_optimizer_t *optimizer;
     tlm_loader_t *loader;
     tlm_status_t status;
-    const char *path;
+    const char *text, *tokens, *checkpoints; /* paths */
 } rank_t;
+
+static void *run_rank(void *argument)
+{
+    rank_t *rank = argument;
+
+    rank->status = rank->work(rank);
+    tlm_loader_free(rank->loader);
+    tlm_optimizer_free(rank->optimizer);
+    tlm_model_free(rank->model);
+    tlm_dataset_free(rank->data);
+    tlm_tokenizer_free(rank->tokenizer);
+    tlm_bpe_trainer_free(rank->bpe_trainer);
+    tlm_communicator_free(rank->communicator);
+    return NULL;
+}
+
+/* Rank 0 runs on this thread. */
+static tlm_status_t run_ranks(tlm_status_t (*work)(rank_t *rank))
+{
+    tlm_communicator_t *communicators[RANKS];
+    rank_t ranks[RANKS];
+    pthread_t thread;
+    tlm_status_t status = tlm_communicator_create_local(communicators, RANKS);
+
+    if (status != TLM_OK)
+        return status;
+    memset(ranks, 0, sizeof(ranks));
+    ranks[0].text = path_of("text");
+    ranks[0].tokens = path_of("tokens.u16");
+    ranks[0].checkpoints = path_of("ranks");
+    for (int i = 0; i < RANKS; i++) {
+        ranks[i] = ranks[0];
+        ranks[i].work = work;
+        ranks[i].communicator = communicators[i];
+    }
+    if (pthread_create(&thread, NULL, run_rank, &ranks[1]) != 0) {
+        for (int i = 0; i < RANKS; i++)
+            tlm_communicator_free(communicators[i]);
+        return TLM_ERR_OUT_OF_MEMORY;
+    }
+    run_rank(&ranks[0]);
+    pthread_join(thread, NULL);
+    if (ranks[0].status != ranks[1].status) {
+        printf("%s on rank 0, %s on rank 1\n", tlm_status_name(ranks[0].status),
+               tlm_status_name(ranks[1].status));
+        fault("the ranks do not end alike");
+    }
+    return ranks[0].status;
+}
+
+/* ---- Training a model ---- */
 
 /* Only the rows of rank 0 have targets that count: rank 1 lacks gradients, and makes them. */
 static tlm_status_t make_parts(rank_t *rank)
@@ -59,7 +113,7 @@ static tlm_status_t train(rank_t *rank)
     options.accumulation = ROWS;
     options.clip_norm = 1.0;
     options.eval_every = 1;
-    options.checkpoint_path = rank->path;
+    options.checkpoint_path = rank->checkpoints;
     options.communicator = rank->communicator;
     TRY(tlm_communicator_agree(rank->communicator, make_parts(rank)));
     options.valid = rank->data;
@@ -72,47 +126,9 @@ done:
     return status;
 }
 
-static void *run_rank(void *argument)
-{
-    rank_t *rank = argument;
-
-    rank->status = train(rank);
-    tlm_loader_free(rank->loader);
-    tlm_optimizer_free(rank->optimizer);
-    tlm_model_free(rank->model);
-    tlm_dataset_free(rank->data);
-    tlm_communicator_free(rank->communicator);
-    return NULL;
-}
-
-/* Rank 0 runs on this thread. */
 static tlm_status_t training_on_ranks(void)
 {
-    tlm_communicator_t *communicators[RANKS];
-    rank_t ranks[RANKS];
-    pthread_t thread;
-    tlm_status_t status = tlm_communicator_create_local(communicators, RANKS);
-
-    if (status != TLM_OK)
-        return status;
-    memset(ranks, 0, sizeof(ranks));
-    for (int i = 0; i < RANKS; i++) {
-        ranks[i].communicator = communicators[i];
-        ranks[i].path = path_of("ranks");
-    }
-    if (pthread_create(&thread, NULL, run_rank, &ranks[1]) != 0) {
-        for (int i = 0; i < RANKS; i++)
-            tlm_communicator_free(communicators[i]);
-        return TLM_ERR_OUT_OF_MEMORY;
-    }
-    run_rank(&ranks[0]);
-    pthread_join(thread, NULL);
-    if (ranks[0].status != ranks[1].status) {
-        printf("%s on rank 0, %s on rank 1\n", tlm_status_name(ranks[0].status),
-               tlm_status_name(ranks[1].status));
-        fault("the ranks do not end alike");
-    }
-    return ranks[0].status;
+    return run_ranks(train);
 }
 
 /* The C library keeps what it needs for a thread, for the next one. */
@@ -121,7 +137,58 @@ static void start_threads(void)
     (void)training_on_ranks();
 }
 
+/* ---- A tokenizer, and a file of its ids ---- */
+
+static tlm_status_t make_bpe_trainer(rank_t *rank)
+{
+    tlm_bpe_trainer_options_t options = TLM_BPE_TRAINER_OPTIONS_INIT;
+
+    options.vocab_size = 270;
+    options.communicator = rank->communicator;
+    return tlm_bpe_trainer_create(&rank->bpe_trainer, &options);
+}
+
+/* Each rank also counts a text of its own. */
+static tlm_status_t tokenize(rank_t *rank)
+{
+    static const char *const own[RANKS] = {"one two three", "three four five"};
+    tlm_encode_files_options_t options = TLM_ENCODE_FILES_OPTIONS_INIT;
+    const char *own_text = own[tlm_communicator_rank(rank->communicator)];
+    tlm_status_t status;
+
+    options.communicator = rank->communicator;
+    TRY(tlm_communicator_agree(rank->communicator, make_bpe_trainer(rank)));
+    TRY(tlm_bpe_trainer_add_file(rank->bpe_trainer, rank->text));
+    TRY(tlm_communicator_agree(
+        rank->communicator, tlm_bpe_trainer_push(rank->bpe_trainer, own_text, strlen(own_text))));
+    TRY(tlm_bpe_trainer_end_text(rank->bpe_trainer));
+    TRY(tlm_bpe_trainer_train(&rank->tokenizer, rank->bpe_trainer));
+    TRY(tlm_tokenizer_encode_files(NULL, rank->tokenizer, &rank->text, 1, rank->tokens, &options));
+done:
+    return status;
+}
+
+static tlm_status_t tokenizing_on_ranks(void)
+{
+    return run_ranks(tokenize);
+}
+
+static void write_text(void)
+{
+    FILE *file = fopen(path_of("text"), "wb");
+
+    if (file == NULL)
+        exit(1);
+    for (int i = 0; i < 500; i++)
+        fprintf(file, "%d little words on line %d, and the %dth is as long as others\n", i, i,
+                i % 7);
+    if (fclose(file) != 0)
+        exit(1);
+    (void)tokenizing_on_ranks();
+}
+
 const scenario_t rank_scenarios[] = {
     {"training_on_ranks", start_threads, training_on_ranks, NULL, false},
+    {"tokenizing_on_ranks", write_text, tokenizing_on_ranks, NULL, false},
     {0},
 };

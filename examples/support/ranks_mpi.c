@@ -1,18 +1,23 @@
 /* The ranks of a program that links MPI. */
 #include <mpi.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "support/ranks.h"
 #include "tinylm/mpi.h"
 
-/* A rank that ends early, by an error, ends the others, which could wait for it forever. */
+/* A rank that ends early, by an error, ends the others, which could wait for it forever. MPICH's launcher drops
+ * what it has not yet passed on then, so the error message gets time to arrive. */
 static void end_all(void)
 {
+    const struct timespec half_a_second = {0, 500000000};
     int ended = 0;
 
     MPI_Finalized(&ended);
-    if (!ended)
-        MPI_Abort(MPI_COMM_WORLD, 1);
+    if (ended)
+        return;
+    nanosleep(&half_a_second, NULL);
+    MPI_Abort(MPI_COMM_WORLD, 1);
 }
 
 tlm_communicator_t *ranks_join(char **argv)

@@ -7,8 +7,9 @@
 #include <string>
 #include <system_error>
 
-class temporary_folder {
-public:
+class temporary_folder
+{
+  public:
     temporary_folder()
     {
         path_ = (std::filesystem::temp_directory_path() / "tinylm-cpp-XXXXXX").string();
@@ -25,8 +26,11 @@ public:
         std::filesystem::remove_all(path_, ignored);
     }
 
-    const std::string &path() const { return path_; }
+    const std::string &path() const
+    {
+        return path_;
+    }
 
-private:
+  private:
     std::string path_;
 };

@@ -142,13 +142,14 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("model cases");
-    TCase *tcase = tcase_create("model cases");
-
     if (access(case_path("models_expected.json"), R_OK) != 0) {
         printf("no %s\n", case_path("models_expected.json"));
         return 77;
     }
+
+    Suite *suite = suite_create("model cases");
+    TCase *tcase = tcase_create("model cases");
+
     tcase_add_test(tcase, models_give_their_logits_or_are_refused);
     tcase_add_test(tcase, what_cannot_be_read_is_named);
     tcase_add_test(tcase, gguf_files_open);

@@ -46,13 +46,14 @@ static tlm_status_t run_ranks(tlm_status_t (*work)(rank_t *rank))
 
     if (status != TLM_OK)
         return status;
-    memset(ranks, 0, sizeof(ranks));
-    ranks[0].text = path_of("text");
-    ranks[0].tokens = path_of("tokens.u16");
-    ranks[0].checkpoints = path_of("ranks");
+    const rank_t rank = {
+        .work = work,
+        .text = path_of("text"),
+        .tokens = path_of("tokens.u16"),
+        .checkpoints = path_of("ranks"),
+    };
     for (int i = 0; i < RANKS; i++) {
-        ranks[i] = ranks[0];
-        ranks[i].work = work;
+        ranks[i] = rank;
         ranks[i].communicator = communicators[i];
     }
     if (pthread_create(&thread, NULL, run_rank, &ranks[1]) != 0) {
@@ -173,7 +174,8 @@ static tlm_status_t tokenizing_on_ranks(void)
     return run_ranks(tokenize);
 }
 
-static void write_text(void)
+/* Writes the text and, as start_threads, has the C library keep what it needs. */
+static void prepare_tokenizing(void)
 {
     FILE *file = fopen(path_of("text"), "wb");
 
@@ -189,6 +191,6 @@ static void write_text(void)
 
 const scenario_t rank_scenarios[] = {
     {"training_on_ranks", start_threads, training_on_ranks, NULL, false},
-    {"tokenizing_on_ranks", write_text, tokenizing_on_ranks, NULL, false},
+    {"tokenizing_on_ranks", prepare_tokenizing, tokenizing_on_ranks, NULL, false},
     {0},
 };

@@ -236,14 +236,15 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("tokenizer_data");
-    TCase *tcase = tcase_create("tokenizer_data");
-    int failed;
-
     if (access(data_path("gpt2_vocab.json"), R_OK) != 0) {
         printf("no %s: skipped\n", data_path("gpt2_vocab.json"));
         return 77;
     }
+
+    Suite *suite = suite_create("tokenizer_data");
+    TCase *tcase = tcase_create("tokenizer_data");
+    int failed;
+
     tcase_set_timeout(tcase, 600);
     tcase_add_loop_test(tcase, cs336_reference_merges_are_learned, 1, 4);
     tcase_add_test(tcase, gpt2_files_load_and_save);

@@ -78,10 +78,8 @@ void cli_check(tlm_status_t status)
 {
     if (status == TLM_OK)
         return;
-    if (own_rank > 0 && strstr(tlm_error_message(), ": rank ") != NULL) {
-        sleep(1); /* so that the others have said it before this rank ends them */
-        exit(1);
-    }
+    if (own_rank > 0 && strstr(tlm_error_message(), ": rank ") != NULL)
+        exit(1); /* rank 0 or the one that failed says it */
     cli_fail("%s", tlm_error_message());
 }
 

@@ -1,22 +1,21 @@
 /* The ranks of a program that links MPI. */
 #include <mpi.h>
 #include <stdlib.h>
-#include <time.h>
+#include <unistd.h>
 
 #include "support/ranks.h"
 #include "tinylm/mpi.h"
 
-/* A rank that ends early, by an error, ends the others, which could wait for it forever. MPICH's launcher drops
- * what it has not yet passed on then, so the error message gets time to arrive. */
+/* A rank that ends early, by an error, ends the others, which could wait for it forever. First it waits until the
+ * rank with the message has written it, and the launcher has passed it on: MPICH's drops the rest. */
 static void end_all(void)
 {
-    const struct timespec half_a_second = {0, 500000000};
     int ended = 0;
 
     MPI_Finalized(&ended);
     if (ended)
         return;
-    nanosleep(&half_a_second, NULL);
+    sleep(1);
     MPI_Abort(MPI_COMM_WORLD, 1);
 }
 

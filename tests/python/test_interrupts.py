@@ -8,8 +8,9 @@ import sys
 import unittest
 
 BEFORE = """
-import random, sys, threading, time
+import random, signal, sys, threading, time
 import tinylm
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
 rng = random.Random(1)
 words = ["".join(rng.choices("abcdefghijklmnop", k=rng.randint(2, 9))) for _ in range(200000)]
 text = " ".join(rng.choices(words, k=400000))  # about 2.6 MB

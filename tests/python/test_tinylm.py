@@ -31,6 +31,11 @@ END = "<|endoftext|>"
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
+def setUpModule():
+    """Ctrl-C raises KeyboardInterrupt also where the tests run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class TokenizerTest(unittest.TestCase):
     def setUp(self):
         self.tokenizer = tinylm.Tokenizer.train(TEXT, vocab_size=300, special_tokens=[END])
@@ -1221,6 +1226,7 @@ class TrainerTest(unittest.TestCase):
             self.make(on_step=lambda _: 1 / 0)[2].run()
         program = """
 import os, signal, threading, tinylm
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = tinylm.Model.create(vocab_size=5, context_length=8, d_model=8, num_layers=1, num_heads=1)
 loader = tinylm.Loader(tinylm.Dataset([1, 2, 3] * 30), 1, 8)
 trainer = tinylm.Trainer(model, tinylm.AdamW(model), loader, steps=1 << 40)
@@ -1351,6 +1357,7 @@ class LibraryTest(unittest.TestCase):
 
         program = """
 import os, signal, threading, tinylm
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = tinylm.Model.create(vocab_size=5, context_length=512, d_model=16, num_layers=1, num_heads=1)
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 model.generate([1], max_tokens=1 << 40)
@@ -1364,7 +1371,7 @@ model.generate([1], max_tokens=1 << 40)
         own = {name for name, value in vars(tinylm).items()
                if not name.startswith("_") and isinstance(value, (type, types.FunctionType))}
         self.assertEqual(own, set(tinylm.__all__) - {"FLOAT32", "INT32", "INT64", "UINT32", "BOOL",
-                                                    "BFLOAT16", "FLOAT16", "nn", "PATTERNS", "CHAT_TEMPLATES"})
+                                                    "BFLOAT16", "FLOAT16", "nn", "options", "PATTERNS", "CHAT_TEMPLATES"})
         for name in own:
             value = getattr(tinylm, name)
             self.assertTrue(value.__doc__, name)

@@ -1,9 +1,10 @@
-"""Annotations: programs that use the package pass mypy --strict and pyright, and the package passes mypy itself.
-A checker that is not installed is skipped by name."""
+"""Annotations: the package and programs that use it pass mypy --strict and pyright. A checker that is not installed is
+skipped by name; checks of the package itself need numpy, whose types it uses."""
 
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -55,18 +56,42 @@ def main() -> None:
     ids: list[int] = tokenizer.encode("text")
     text: str = tokenizer.decode(ids)
     model = tinylm.Model.create(260, context_length=8, d_model=8, num_layers=1, num_heads=1)
-    print(text, model.generate(ids, max_tokens=2), model.loss([ids], [ids]).item())
+    how: tinylm.options.GenerateOptions = {"max_tokens": 2, "temperature": 0.5}
+    print(text, model.generate(ids, **how), model.loss([ids], [ids]).item(), tokenizer("text", as_numpy=True))
 
 
 main()
 '''
 
 
+# What such a program does wrong, a line each, and what mypy and pyright find.
+WRONG = '''
+import tinylm
+model = tinylm.Model.create(260, context_length=8, d_model=8, num_layers=1, num_heads=1)
+model.generate([1], temprature=0.5)
+model.generate([1], temperature="high")
+tinylm.schedule_learning_rate(1, "cosine", 0.1, warmup=3)
+tinylm.Tokenizer.train("text")("text", as_array=True)
+tinylm.AdamW(model).add_adamw_group([], lr=0.1)
+tinylm.ChatTemplate("chatml").render([], enable_thinking=object())
+'''
+
+
 class TypesTest(unittest.TestCase):
+    def run_checker(self, *command):
+        return subprocess.run([sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              env={**os.environ, "PYTHONPATH": str(EXAMPLES)}, cwd=self.folder, check=False)
+
     def check(self, *command):
-        run = subprocess.run([sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             env={**os.environ, "PYTHONPATH": str(EXAMPLES)}, cwd=self.folder)
+        run = self.run_checker(*command)
         self.assertEqual(run.returncode, 0, run.stdout)
+
+    def check_wrong(self, *command):
+        """A checker finds something in each line of WRONG from the third on."""
+        path = self.folder / "wrong.py"
+        path.write_text(WRONG.lstrip(), encoding="utf-8")
+        found = set(map(int, re.findall(r"wrong\.py:(\d+)", self.run_checker(*command, str(path)).stdout)))
+        self.assertEqual(found, set(range(3, WRONG.count("\n"))))
 
     def setUp(self):
         place = tempfile.TemporaryDirectory()
@@ -77,14 +102,24 @@ class TypesTest(unittest.TestCase):
 
     @unittest.skipIf(importlib.util.find_spec("mypy") is None, "mypy is not installed")
     def test_mypy(self):
-        self.check("mypy", "--strict", "--cache-dir", os.devnull, *map(str, PROGRAMS), str(self.program))
+        mypy = ["mypy", "--strict", "--cache-dir", str(self.folder / "cache")]
+        self.check(*mypy, *map(str, PROGRAMS), str(self.program))
+        self.check_wrong(*mypy)
+        if importlib.util.find_spec("numpy") is None:
+            self.skipTest("numpy is not installed")
+        self.check(*mypy, "-p", "tinylm")
 
     @unittest.skipIf(importlib.util.find_spec("pyright") is None, "pyright is not installed")
     def test_pyright(self):
         version = subprocess.run([sys.executable, "-m", "pyright", "--version"], stdout=subprocess.PIPE, check=False)
         if version.returncode != 0:
             self.skipTest("pyright has no node to run with")
-        self.check("pyright", *map(str, PROGRAMS), str(self.program))
+        pyright = ["pyright", "--pythonpath", sys.executable]
+        self.check(*pyright, *map(str, PROGRAMS), str(self.program))
+        self.check_wrong(*pyright)
+        if importlib.util.find_spec("numpy") is None:
+            self.skipTest("numpy is not installed")
+        self.check(*pyright, str(EXAMPLES / "tinylm"))
 
 
 if __name__ == "__main__":

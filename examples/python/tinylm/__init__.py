@@ -12,7 +12,7 @@ function that the library calls, Ctrl-C among them, ends the call and comes out 
 interpreter's lock. numpy and PyTorch are only used if a call is given their objects or asks for them.
 """
 
-from . import nn
+from . import nn, options
 from ._public import check_public as _check_public
 from .bpe import BpeTrainer, train_bpe
 from .chat import CHAT_TEMPLATES, ChatTemplate
@@ -50,7 +50,7 @@ __all__ = [
     "RangeError", "StateError", "RegexError", "NonFiniteError", "CancelledError", "SpecialTokenError", "version",
     "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level", "cpu_features",
     "gemm_kernel_name", "set_products", "products", "shutdown", "random_bits", "BpeTrainer", "PATTERNS", "Tokenizer", "train_bpe", "nfc",
-    "CHAT_TEMPLATES", "ChatTemplate", "Tensor", "no_grad", "is_grad_enabled", "nn", "zeros", "ones", "full", "zeros_like", "ones_like", "arange", "eye", "tril", "rand",
+    "CHAT_TEMPLATES", "ChatTemplate", "Tensor", "no_grad", "is_grad_enabled", "nn", "options", "zeros", "ones", "full", "zeros_like", "ones_like", "arange", "eye", "tril", "rand",
     "randn", "randint", "manual_seed", "maximum", "minimum", "stack", "where", "concat", "linear", "embedding", "rms_norm",
     "silu_mul", "swiglu", "rope", "softmax", "attention", "multi_head_attention", "cross_entropy",
     "init_truncated_normal", "layer_norm", "dropout", "init_uniform", "custom_op", "Optimizer", "Adafactor", "AdamW", "Lion", "Muon", "SGD", "clip_grad_norm", "clip_norm",

@@ -55,12 +55,17 @@ def _bytes_array(items: Iterable[Text], name: str = "texts") -> Any:
     return (_Bytes * len(encoded))(*[_Bytes(item, len(item)) for item in encoded])
 
 
+def _listed(values: Any) -> list[Any]:
+    """A list of what an array or an iterator holds."""
+    return list(values.tolist() if hasattr(values, "tolist") else values)
+
+
 def _ids_array(ids: Any, name: str = "ids") -> Any:
     """A flat C array; what is no list of token ids is refused."""
     if isinstance(ids, (str, bytes, bytearray)) or not hasattr(type(ids), "__iter__"):
         advice = "; encode makes ids of a text" if isinstance(ids, (str, bytes)) else ""
         raise TypeError(f"{name} takes a list or an array of ids, not {_given(ids)}{advice}")
-    ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    ids = _listed(ids)
     try:
         if ids and isinstance(ids[0], bool):
             raise TypeError
@@ -110,12 +115,12 @@ def _dims(shape: Sequence[int]) -> Any:
     return (c_int64 * len(shape))(*shape)
 
 
-def _batch(rows: Any, name: str = "ids") -> tuple:
+def _batch(rows: Any, name: str = "ids") -> tuple[Any, int, int]:
     """Ids as a flat C array with (batch, time), from ids or rows of ids: lists, or arrays that have
     tolist()."""
     if isinstance(rows, (str, bytes, bytearray)) or not hasattr(type(rows), "__iter__"):
         _ids_array(rows, name)  # which says what is wrong
-    rows = rows.tolist() if hasattr(rows, "tolist") else list(rows)
+    rows = _listed(rows)
     if not rows or not hasattr(type(rows[0]), "__iter__") or isinstance(rows[0], (str, bytes)):
         return _ids_array(rows, name), 1, len(rows)
     rows = [row.tolist() if hasattr(row, "tolist") else row for row in rows]

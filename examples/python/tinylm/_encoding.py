@@ -10,7 +10,7 @@ from ._convert import _bytes_array
 from ._words import _SPECIAL_ALL, _SPECIAL_LIST, _SPECIAL_NONE
 
 
-def _special_set(name: str, tokens: Any) -> tuple:
+def _special_set(name: str, tokens: Any) -> tuple[int, Any, int]:
     """A set of special tokens, "all" or strings, as TLM_SPECIAL_ALL, _NONE or _LIST and its list."""
     if isinstance(tokens, (str, bytes)):
         if tokens != "all":
@@ -22,7 +22,7 @@ def _special_set(name: str, tokens: Any) -> tuple:
 
 def _encode_options(allowed_special: Any = "all", disallowed_special: Any = "all",
                     dropout: float = 0.0, seed: int = 0,
-                    add_special_tokens: bool = False, whole_texts: bool = False) -> _EncodeOptions:
+                    add_special_tokens: bool = False, whole_texts: bool = False) -> Any:
     allowed, allowed_names, num_allowed = _special_set("allowed_special", allowed_special)
     disallowed, disallowed_names, num_disallowed = _special_set("disallowed_special", disallowed_special)
     return _EncodeOptions(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 from ctypes import c_void_p
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from ._abi import _Interrupt
 from ._native import _lib
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class _Handle:
@@ -20,13 +23,13 @@ class _Handle:
     _sharing: list[None]  # an element for each owner besides this one; there is none before the first copy
 
     @classmethod
-    def _wrap(cls, handle: c_void_p) -> Any:
+    def _wrap(cls, handle: c_void_p) -> Self:
         """An object that owns the handle."""
         made = cls.__new__(cls)
         made._handle = handle
         return made
 
-    def _share(self) -> Any:
+    def _share(self) -> Self:
         """Another owner of the same object of the library."""
         self._handle  # raises if it is closed
         made = type(self).__new__(type(self))
@@ -52,17 +55,17 @@ class _Handle:
             raise ValueError(f"the {kind} is closed, or was never made")
         raise AttributeError(f"{kind!r} object has no attribute {name!r}")
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         self._handle
         return self
 
-    def __exit__(self, *_what: Any) -> None:
+    def __exit__(self, kind: Any, *_what: Any) -> None:
         self.close()
 
     def __del__(self) -> None:
         self.close()
 
-    def __copy__(self) -> Any:
+    def __copy__(self) -> Self:
         return self._share()
 
     def __reduce__(self) -> Any:
@@ -164,8 +167,7 @@ class _Callbacks:
 _NOBODY = _Interrupt()  # NULL
 
 
-@_Interrupt
-def _ask(_user: Any) -> int:
+def _ends_now(_user: Any) -> int:
     """Whether a long call is to end: a signal's handler has raised an exception, or does so here."""
     callbacks = _Callbacks._outermost
     if callbacks is None:
@@ -174,4 +176,5 @@ def _ask(_user: Any) -> int:
     return 1 if callbacks.raised else 0
 
 
+_ask = _Interrupt(_ends_now)
 _thread = threading.local()

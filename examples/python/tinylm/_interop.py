@@ -84,11 +84,14 @@ def _function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     name = function.__name__
     given = {key: value for key, value in kwargs.items() if value is not None and key not in ("initial", "where")}
     if name in _FUNCTIONS and args and isinstance(args[0], Tensor):
-        if len(args) > 1 and name in ("sum", "mean", "max", "min", "amax", "amin", "argmax", "argmin", "var", "std"):
-            args, given = args[:1], {"axis": args[1], **given}
+        tensor, more = args[0], list(args[1:])
+        if more and name in ("sum", "mean", "max", "min", "amax", "amin", "argmax", "argmin", "var", "std"):
+            if len(more) > 1:
+                raise TypeError(f"numpy.{name} of a Tensor takes the axis by position, and the rest by name")
+            given = {"axis": more.pop(), **given}
         if name in ("amax", "amin", "max", "min") and "axis" in given and isinstance(given["axis"], (list, tuple)):
             raise TypeError(f"numpy.{name} of a Tensor takes one axis, not {given['axis']}")
-        return getattr(args[0], _FUNCTIONS[name])(*args[1:], **given)
+        return getattr(tensor, _FUNCTIONS[name])(*more, **given)
     if name in ("concatenate", "stack", "where", "expand_dims", "dot"):
         if name == "expand_dims":
             return args[0].unsqueeze(args[1])

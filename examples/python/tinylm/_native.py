@@ -21,7 +21,7 @@ def _check(status: int, _function: Any, _arguments: Any) -> int:
     return status
 
 
-def _wrong_argument(error: ctypes.ArgumentError, name: str, arguments: tuple) -> Exception:
+def _wrong_argument(error: ctypes.ArgumentError, name: str, arguments: tuple[Any, ...]) -> Exception:
     """What ctypes says of a wrong argument, in words that name the parameter."""
     found = re.fullmatch(r"argument (\d+): (?:<class ')?(\w+)(?:'>)?: (.*)", str(error), re.DOTALL)
     if found is None:
@@ -45,7 +45,7 @@ def _typed(function: Any, name: str) -> Any:
             wrong = _wrong_argument(error, name, arguments)
         raise wrong
 
-    call.function = function
+    setattr(call, "function", function)
     return call
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from ._abi import _OUT
 from ._checks import (Operand, _dim, _dim_list, _floats, _index_tensor, _mask, _operand, _shape_of, _tensor)
@@ -41,19 +41,19 @@ class _Operators(_Handle):
         @property
         def dtype(self) -> DType: ...
 
-    def _arithmetic(self: Any, function: str, other: Any, swapped: bool = False) -> Any:
+    def _arithmetic(self: Any, function: str, other: Any, swapped: bool = False) -> Tensor:
         from .tensors import _call
         tensor = _operand(other, self)
         if tensor is None:
-            return NotImplemented
+            return cast("Tensor", NotImplemented)
         a, b = (tensor, self) if swapped else (self, tensor)
         return _call(function, *_both(a, b))
 
-    def _compared(self: Any, word: str, other: Any) -> Any:
+    def _compared(self: Any, word: str, other: Any) -> Tensor:
         from .tensors import _call
         tensor = _operand(other, self)
         if tensor is None:
-            return NotImplemented
+            return cast("Tensor", NotImplemented)
         sides = [_floats(side) if side.dtype in ("float16", "bfloat16") else side for side in (self, tensor)]
         return _call("tlm_compare", *sides, _number("comparison", word))
 
@@ -79,7 +79,8 @@ class _Operators(_Handle):
 
     def matmul(self, other: Operand) -> Tensor:
         """The matrix product, as @ gives it."""
-        return self @ other
+        result: Tensor = self @ other
+        return result
 
     def __radd__(self, other: Operand) -> Tensor:
         return self._arithmetic("tlm_add", other, True)
@@ -98,7 +99,7 @@ class _Operators(_Handle):
 
     def __rmatmul__(self: Any, other: Operand) -> Tensor:
         tensor = _operand(other, self)
-        return NotImplemented if tensor is None else _product(tensor, self)
+        return cast("Tensor", NotImplemented) if tensor is None else _product(tensor, self)
 
     # In place, as NumPy and PyTorch have it, where no graph is concerned.
 
@@ -373,7 +374,8 @@ class _Operators(_Handle):
 
     def pow(self, exponent: Operand) -> Tensor:
         """Powers, as ** gives them."""
-        return self ** exponent
+        result: Tensor = self ** exponent
+        return result
 
     def square(self) -> Tensor:
         """x^2 for each element; the functions below are also element-wise."""
@@ -435,11 +437,12 @@ class _Operators(_Handle):
         return _call(name, self)
 
 
-def _in_place(tensor: Any, result: Tensor) -> Tensor:
+def _in_place(given: Any, result: Tensor) -> Tensor:
     """The result, in the memory of a leaf; of an op, or with one, a new tensor of the graph."""
     from .tensors import is_grad_enabled
+    tensor: Tensor = given
     if result is NotImplemented:
-        return result
+        return cast("Tensor", NotImplemented)
     if tensor.requires_grad and tensor.is_leaf and is_grad_enabled():
         raise RuntimeError("a parameter is changed in place within \"with tinylm.no_grad():\"")
     if result.requires_grad or not tensor.is_leaf:
@@ -462,7 +465,7 @@ def _product(a: Any, b: Any) -> Tensor:
     from .tensors import Tensor, _call
     other = _operand(b, a)
     if other is None or not isinstance(b, Tensor) and other.ndim == 0:
-        return NotImplemented
+        return cast("Tensor", NotImplemented)
     left, right = _both(a, other)
     if left.ndim == 0 or right.ndim == 0:
         raise ValueError("a matrix product of a number: use *")
@@ -481,8 +484,9 @@ def _kept(keepdim: Any, keepdims: Any, keep_dim: Any) -> bool:
     return _flag("keepdim", keepdim)
 
 
-def _reduce(tensor: Any, name: str, dim: Any, axis: Any, kept: bool) -> Tensor:
+def _reduce(given: Any, name: str, dim: Any, axis: Any, kept: bool) -> Tensor:
     from .tensors import _call
+    tensor: Tensor = given
     dim = axis if dim is None else dim
     if dim is None:
         result = _call(name, tensor)

@@ -13,20 +13,20 @@ from ._words import _WORDS, _number
 
 def _end_tokens(ids: int | Iterable[int] | None) -> dict[str, Any]:
     """The fields of end tokens: None, one id or several."""
-    ids = [] if ids is None else [ids] if hasattr(ids, "__index__") else list(ids)
-    if len(ids) > 8:
+    tokens = [] if ids is None else list(ids) if isinstance(ids, Iterable) else [ids]
+    if len(tokens) > 8:
         raise ValueError("more than 8 end tokens")
-    more = (c_uint32 * 7)(*[_unsigned("end_token", token) for token in ids[1:]])
-    return {"has_end_token": bool(ids), "end_token": ids[0] if ids else None,
-            "num_more_end_tokens": max(0, len(ids) - 1), "more_end_tokens": more}
+    more = (c_uint32 * 7)(*[_unsigned("end_token", token) for token in tokens[1:]])
+    return {"has_end_token": bool(tokens), "end_token": tokens[0] if tokens else None,
+            "num_more_end_tokens": max(0, len(tokens) - 1), "more_end_tokens": more}
 
 
-def _model_options(**values: Any) -> _ModelOptions:
+def _model_options(**values: Any) -> Any:
     return _ModelOptions(**{name: _number(name, value) if name in _WORDS else value
                             for name, value in values.items()})
 
 
 def _lora_options(targets: str | Iterable[str] = "all-linear", family: str = "auto",
-                  **values: Any) -> _LoraOptions:
+                  **values: Any) -> Any:
     text = targets if isinstance(targets, str) else ",".join(targets)
     return _LoraOptions(targets=_utf8(text), family=_number("family", family), **values)

@@ -7,13 +7,16 @@ of an array check by themselves.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import os
+import re
 import types
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
-from ._structs import _flag, _given, _real, _whole
+from . import options
+from ._structs import _flag, _given, _real
 
 
 class _Take:
@@ -21,9 +24,9 @@ class _Take:
     TypeError with the parameter's name. `|` joins two, brackets hold what it is made of."""
 
     words = "anything"
-    parts: tuple = ()
+    parts: tuple[_Take, ...] = ()
 
-    def __init__(self, words: str = "", parts: tuple = ()) -> None:
+    def __init__(self, words: str = "", parts: tuple[_Take, ...] = ()) -> None:
         self.words, self.parts = words or self.words, parts
 
     def __or__(self, other: Any) -> _Take:
@@ -81,7 +84,7 @@ def _integer(name: str, value: Any) -> int:
         return value
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"{name} takes a whole number, not {_given(value)}")
-    return value.__index__()
+    return int(value.__index__())
 
 
 class _Is(_Take):
@@ -165,14 +168,39 @@ class _Mapping(_Take):
         return value
 
 
+class _Fields(_Mapping):
+    """A dict whose keys are known, from a class of options.py: parts by key."""
+
+    def __init__(self, kind: Any, names: _Names) -> None:
+        super().__init__()
+        self.needed = sorted(kind.__required_keys__)
+        self.of_keys = {key: _take(names.evaluated(text)) for key, text in kind.__annotations__.items()}
+
+    def fits_key(self, place: str, key: Any, value: Any) -> Any:
+        """One value, which messages call `place`."""
+        if key not in self.of_keys:
+            near = difflib.get_close_matches(str(key), self.of_keys, 1)
+            known = f"is it {near[0]}?" if near else f"there are {', '.join(self.of_keys)}"
+            of = "" if place == key else place.partition("[")[0] + ": "
+            raise TypeError(f"{of}{key!r} is no option: {known}")
+        return self.of_keys[key].fits(place, value)
+
+    def fits(self, name: str, value: Any) -> Any:
+        super().fits(name, value)
+        for key in value:
+            self.fits_key(f"{name}[{key!r}]", key, value[key])
+        missing = [key for key in self.needed if key not in value]
+        if missing:
+            raise TypeError(f"{name} lacks {', '.join(map(repr, missing))}")
+        return value
+
+
 class _Word(_Take):
     """One of the words of a Literal."""
 
     def __getitem__(self, words: Any) -> _Take:
         words = words if isinstance(words, tuple) else (words,)
-        made = _Word("one of " + ", ".join(map(repr, words)))
-        made.choices = words
-        return made
+        return _Word("one of " + ", ".join(map(repr, words)))
 
     def fits(self, name: str, value: Any) -> Any:
         if not isinstance(value, str):
@@ -183,7 +211,7 @@ class _Word(_Take):
 class _Either(_Take):
     """One of several kinds."""
 
-    def __init__(self, parts: tuple) -> None:
+    def __init__(self, parts: tuple[_Take, ...]) -> None:
         flat = [one for part in parts for one in (part.parts if isinstance(part, _Either) else (part,))]
         shown = [part.words for part in flat if not isinstance(part, _Nothing)]
         super().__init__(" or ".join(dict.fromkeys(shown)), tuple(flat))
@@ -200,7 +228,7 @@ class _Either(_Take):
                     raise
                 failure = failure or error
         others = [part for part in self.parts if not isinstance(part, _Nothing)]
-        if len(others) == 1:
+        if len(others) == 1 and failure is not None:
             raise failure from None
         raise TypeError(f"{name} takes {self.words}, not {_given(value)}"
                         f"{others[0].advice(name, value) or others[-1].advice(name, value)}")
@@ -233,11 +261,16 @@ def _take(annotation: Any) -> _Take:
     return annotation if isinstance(annotation, _Take) else _Take()
 
 
-class _Names(dict):
+class _Names(Dict[str, Any]):
     """The names in annotations: the library's classes, those above, and anything else for anything."""
 
     def __missing__(self, name: str) -> Any:
         return _Take()
+
+    def evaluated(self, annotation: Any) -> Any:
+        """What the text of an annotation stands for."""
+        text = getattr(annotation, "__forward_arg__", annotation)
+        return eval(text, {"__builtins__": {}}, self) if isinstance(text, str) else _Take()
 
 
 def _names(classes: dict[str, Any]) -> _Names:
@@ -248,23 +281,33 @@ def _names(classes: dict[str, Any]) -> _Names:
             names[name] = _Object(f"a {name}" if name[0] not in "AEIOU" else f"an {name}", kind)
     names["Specials"] = specials = _Several("a list of special tokens, or a dict of their ids")
     specials.takes_dict = True
+    for name, kind in vars(options).items():
+        if hasattr(kind, "__required_keys__"):
+            names[name] = _Fields(kind, names)
     return names
 
 
-def _plan(function: Callable[..., Any], names: _Names) -> tuple[list[Any], dict[str, Any]]:
-    """The names and checks of a function's parameters, in order and by name; None for those without one."""
-    ordered, named = [], {}
+def _plan(function: Callable[..., Any], names: _Names) -> tuple[list[Any], dict[str, Any], _Fields | None]:
+    """The names and checks of a function's parameters, in order and by name, None for those without one; and the
+    options that Unpack[...] names."""
+    ordered: list[Any] = []
+    named: dict[str, Any] = {}
+    options: _Fields | None = None
     for parameter in inspect.signature(function).parameters.values():
         text, take = parameter.annotation, None
-        if isinstance(text, str) and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            take = _take(eval(text, {"__builtins__": {}}, names))
+        if parameter.kind == parameter.VAR_KEYWORD:
+            found = re.fullmatch(r"Unpack\[(\w+)\]", str(text))
+            options = names[found.group(1)] if found else None
+            continue
+        if isinstance(text, str) and parameter.kind != parameter.VAR_POSITIONAL:
+            take = _take(names.evaluated(text))
             take = None if type(take) is _Take else take
         if take is not None and parameter.default is None:
             take = take | None
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             ordered.append((parameter.name, take))
         named[parameter.name] = take
-    return ordered, named
+    return ordered, named, options
 
 
 def _checked(function: Callable[..., Any], names: _Names) -> Callable[..., Any]:
@@ -276,7 +319,7 @@ def _checked(function: Callable[..., Any], names: _Names) -> Callable[..., Any]:
         nonlocal plan
         if plan is None:
             plan = _plan(function, names)
-        ordered, by_name = plan
+        ordered, by_name, options = plan
         fitting = None
         for i, (value, (name, take)) in enumerate(zip(arguments, ordered)):
             if take is not None:
@@ -288,6 +331,8 @@ def _checked(function: Callable[..., Any], names: _Names) -> Callable[..., Any]:
             take = by_name.get(name)
             if take is not None:
                 named[name] = take.fits(name, value)
+            elif options is not None and name not in by_name:
+                named[name] = options.fits_key(name, name, value)
         return function(*(arguments if fitting is None else fitting), **named)
 
     return call
@@ -317,6 +362,6 @@ def check_public(module: dict[str, Any], public: list[str]) -> None:
         value = module[name]
         if isinstance(value, types.FunctionType):
             module[name] = _checked(value, names)
-        elif isinstance(value, type) and value.__module__.startswith(__package__) and not issubclass(
+        elif isinstance(value, type) and value.__module__.startswith(__name__.partition(".")[0]) and not issubclass(
                 value, (Exception, tuple)):
             _check_class(value, names)

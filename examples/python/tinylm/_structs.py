@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_bool, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64
-from typing import Any, Callable
+from typing import Any, Callable, ClassVar
 
 # Whole numbers of C: the smallest, and one more than the largest.
 _RANGES: dict[Any, tuple[int, int]] = {
@@ -23,12 +23,12 @@ def _whole(name: str, value: Any, kind: Any = c_int64) -> int:
     """A whole number for an argument of this type of C: ctypes would wrap what does not fit around."""
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"{name} takes a whole number, not {_given(value)}")
-    value = value.__index__()
+    whole: int = value.__index__()
     low, high = _RANGES[kind]
-    if not low <= value < high:
+    if not low <= whole < high:
         signed = "" if low == 0 else f"-2**{8 * ctypes.sizeof(kind) - 1}"
-        raise ValueError(f"{name} {value} is not in {signed or 0}..2**{high.bit_length() - 1}-1")
-    return value
+        raise ValueError(f"{name} {whole} is not in {signed or 0}..2**{high.bit_length() - 1}-1")
+    return whole
 
 
 def _unsigned(name: str, value: Any, kind: Any = c_uint64) -> int:
@@ -99,6 +99,7 @@ class _Options(ctypes.Structure):
     until it is set."""
 
     _type = b""  # its name in C
+    _by_name: ClassVar[dict[str, Any]]
     _set_defaults: Callable[[Any, int, bytes], int]  # of the library, once it is loaded
 
     def __init__(self, **values: Any) -> None:
@@ -114,10 +115,9 @@ class _Options(ctypes.Structure):
     @classmethod
     def _kinds(cls) -> dict[str, Any]:
         """The types of the fields by name."""
-        found = cls.__dict__.get("_by_name")
-        if found is None:
-            found = cls._by_name = dict(cls._fields_)
-        return found
+        if "_by_name" not in cls.__dict__:
+            cls._by_name = {field[0]: field[1] for field in cls._fields_}
+        return cls._by_name
 
 
 def _is_option(field: str) -> bool:

@@ -7,6 +7,7 @@ import array as _arrays
 import ctypes
 import math
 import struct
+import sys
 from ctypes import byref, c_void_p
 from typing import Any
 
@@ -91,7 +92,7 @@ def _natural_of_items(items: list[Any], name: str) -> DType:
 def _of_items(values: Any, dtype: DType | None, name: str) -> c_void_p:
     shape: list[int] = []
     if isinstance(values, (range, _arrays.array, memoryview)):
-        values = values.tolist() if hasattr(values, "tolist") else list(values)
+        values = list(values) if isinstance(values, range) else values.tolist()
     if isinstance(values, (str, bytes, bytearray, dict, set)) or values is None or (
             not isinstance(values, (list, tuple)) and not hasattr(values, "__float__")
             and not hasattr(values, "__index__")):
@@ -169,7 +170,7 @@ def _of_torch(values: Any, dtype: DType | None, name: str) -> c_void_p:
         return _of_numpy(values.resolve_conj().resolve_neg().numpy(), dtype, name)
     bits = values.contiguous()
     shape = tuple(bits.shape)
-    import torch
+    torch = sys.modules["torch"]
     handle = _create(BFLOAT16, c_void_p(bits.view(torch.int16).data_ptr()) if bits.numel() else None, shape)
     if dtype in (None, BFLOAT16):
         return handle

@@ -12,7 +12,7 @@ _NUMPY_NAMES = {FLOAT32: "float32", INT32: "int32", INT64: "int64", UINT32: "uin
                 FLOAT16: "float16"}
 _FORMATS: dict[int, Any] = {FLOAT32: "f", INT32: "i", INT64: "q", UINT32: "I", BOOL: "?", FLOAT16: "e"}  # of memoryview
 # Words for the library's numbers, each the index of its word: TLM_NORM_... and so on.
-_WORDS = {
+_WORDS: dict[str, list[str]] = {
     "norm": ["pre", "post", "none", "after", "both"], "norm_kind": ["rms", "layer"],
     "position": ["rope", "none", "learned"], "ffn": ["swiglu", "silu", "geglu", "gelu", "relu2"],
     "output_init": ["linear", "zero", "depth"],

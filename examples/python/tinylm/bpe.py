@@ -41,7 +41,7 @@ class BpeTrainer(_Handle):
                  progress: Callable[[str, int, int], Any] | bool | None = None, communicator: Any = None) -> None:
         shown = self._shown = _progress(progress, "counting")
 
-        def report(_user, phase, done, total):
+        def report(_user: Any, phase: int, done: int, total: int) -> Any:
             return None if shown is None else shown(_WORDS["phase"][phase], done, total)
 
         specials, handle = _bytes_array(special_tokens, "special_tokens"), c_void_p()

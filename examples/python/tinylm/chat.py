@@ -13,13 +13,14 @@ from ._convert import Path, Text, _utf8
 from ._handle import _Handle
 from ._native import _lib
 from ._structs import _given
+from .options import Json
 
 if TYPE_CHECKING:
     from .tokenizers import Tokenizer
 
 
 def _chat_names() -> list[str]:
-    names = []
+    names: list[str] = []
     while (name := _lib.tlm_chat_template_name(len(names))) is not None:
         names.append(name.decode())
     return names
@@ -65,7 +66,7 @@ class ChatTemplate(_Handle):
         return ctypes.string_at(text, size.value).decode()
 
     def render(self, messages: Messages, add_generation_prompt: bool = False, now: int = 0,
-               **variables: Any) -> str:
+               **variables: Json) -> str:
         """The conversation as text."""
         text, size, array = c_void_p(), c_size_t(), self._messages(messages)
         _lib.tlm_chat_template_render(byref(text), byref(size), self._handle, array, len(array),
@@ -75,7 +76,7 @@ class ChatTemplate(_Handle):
         return result.decode(errors="replace")
 
     def encode(self, tokenizer: Tokenizer, messages: Messages, add_generation_prompt: bool = False, now: int = 0,
-               **variables: Any) -> tuple[list[int], list[int]]:
+               **variables: Json) -> tuple[list[int], list[int]]:
         """(ids, mask): 1 in the mask for what the assistant says, with the token that ends its turn, and 0
         for the rest. A special token in a message is plain text."""
         ids, mask, n, array = _IDS(), POINTER(c_uint8)(), c_size_t(), self._messages(messages)
@@ -102,6 +103,15 @@ class ChatTemplate(_Handle):
         return (_ChatMessage * len(pairs))(*[(role, content, len(content)) for role, content in pairs])
 
     @staticmethod
-    def _options(add_generation_prompt: bool, now: int, variables: dict[str, Any]) -> _ChatOptions:
+    def _json(variables: Mapping[str, Json]) -> bytes:
+        for name, value in variables.items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{name} takes what JSON holds, not {_given(value)}: {error}") from None
+        return json.dumps(variables).encode()
+
+    @staticmethod
+    def _options(add_generation_prompt: bool, now: int, variables: Mapping[str, Json]) -> Any:
         return _ChatOptions(add_generation_prompt=add_generation_prompt, now=now,
-                            variables=json.dumps(variables).encode() if variables else None)
+                            variables=ChatTemplate._json(variables) if variables else None)

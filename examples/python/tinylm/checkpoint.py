@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from ctypes import byref, c_uint64, c_void_p
+from typing import Any
 
 from ._convert import Path, _take_text
 from ._native import _lib
 from .tokenizers import Tokenizer
 
 
-def checkpoint_metadata(path: Path) -> tuple[dict, int]:
+def checkpoint_metadata(path: Path) -> tuple[dict[str, Any], int]:
     """The metadata of a checkpoint, and the number of iterations done."""
     text, iteration = c_void_p(), c_uint64()
     _lib.tlm_checkpoint_metadata(byref(text), byref(iteration), os.fsencode(path))

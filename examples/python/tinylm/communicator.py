@@ -51,9 +51,9 @@ class _MpiEngine:
                 source, target = source if receive_bytes else _NO_RANK, target if send_bytes else _NO_RANK
             return 0
         except KeyboardInterrupt:
-            return _set_error(_CANCELLED, b"interrupted while waiting for another rank")
+            return int(_set_error(_CANCELLED, b"interrupted while waiting for another rank"))
         except BaseException as error:  # nothing may go up through the library
-            return _set_error(_FAILED, f"{type(error).__name__}: {error}".encode())
+            return int(_set_error(_FAILED, f"{type(error).__name__}: {error}".encode()))
 
     def _message(self, receive: int, got: int, source: int, send: int, sent: int, target: int) -> None:
         requests = []
@@ -116,17 +116,17 @@ class Communicator(_Handle):
     @property
     def rank(self) -> int:
         """The number of this rank, from 0."""
-        return _lib.tlm_communicator_rank(self._handle)
+        return int(_lib.tlm_communicator_rank(self._handle))
 
     @property
     def num_ranks(self) -> int:
         """How many ranks there are."""
-        return _lib.tlm_communicator_num_ranks(self._handle)
+        return int(_lib.tlm_communicator_num_ranks(self._handle))
 
     @property
     def seconds(self) -> float:
         """Seconds that this rank has spent in exchanges, waiting included."""
-        return _lib.tlm_communicator_seconds(self._handle)
+        return float(_lib.tlm_communicator_seconds(self._handle))
 
     def barrier(self) -> None:
         """Returns once all ranks have called it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import byref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._abi import _Cost, _CostOptions
 from ._convert import _utf8
@@ -12,10 +12,13 @@ from ._native import _lib
 from ._options import _lora_options, _model_options
 from ._words import FLOAT32, _WORDS, _number
 
+if TYPE_CHECKING:
+    from .options import LoraOptions, ModelOptions
 
-def model_cost(model: dict[str, Any], batch: int = 1, time: int = 0, optimizer: str = "adamw",
+
+def model_cost(model: ModelOptions, batch: int = 1, time: int = 0, optimizer: str = "adamw",
                counting: str = "executed", checkpointing: bool = False, weights: int = FLOAT32,
-               frozen: str | None = None, lora: dict[str, Any] | None = None) -> dict[str, Any]:
+               frozen: str | None = None, lora: LoraOptions | None = None) -> dict[str, Any]:
     """What a model of these options (arguments of Model.create, or Model.options) costs: parameters,
     bytes, and operations of a train step of `batch` sequences of `time` tokens (0: its context) and of
     one generated token. weights: the type of a model that is opened for inference; frozen: patterns of

@@ -15,7 +15,7 @@ from .tensors import Tensor, _handles
 
 # Backward functions of custom ops that are still in a graph, by number; and what guards them in the call
 # of Tensor.backward that is running on a thread.
-_backwards: dict[int, Callable[[Tensor], Iterable]] = {}
+_backwards: dict[int, Callable[[Tensor], Iterable[Tensor | None]]] = {}
 
 
 def _take_back(grads: Any, grad_out: int, num_inputs: int, user: int) -> None:
@@ -26,15 +26,16 @@ def _take_back(grads: Any, grad_out: int, num_inputs: int, user: int) -> None:
         grads[i] = None if result is None else _lib.tlm_tensor_retain(result._handle)
 
 
-@_Backward
-def _call_backward(user, grads, grad_out, _inputs, num_inputs, _saved, _num_saved):
+def _run_backward(user: int, grads: Any, grad_out: int, _inputs: Any, num_inputs: int, _saved: Any, _num_saved: int) -> int:
     _thread.callbacks.guard(_take_back, grads, grad_out, num_inputs, user)
     return _CANCELLED if _thread.callbacks.raised else 0
 
 
-@_Release
-def _release_backward(user):
+def _drop_backward(user: int) -> None:
     del _backwards[user]
+
+
+_call_backward, _release_backward = _Backward(_run_backward), _Release(_drop_backward)
 
 
 def custom_op(result: Tensor, inputs: Sequence[Tensor],

@@ -32,6 +32,7 @@ class Dataset(_Handle):
     copy of any other integers."""
 
     _free = "tlm_dataset_free"
+    found: dict[str, int]  # of open_chat: what was read
 
     def __init__(self, ids: Any) -> None:
         handle = c_void_p()
@@ -61,7 +62,8 @@ class Dataset(_Handle):
             _lib.tlm_dataset_open_files(byref(handle), paths, len(path), _token_type(token_type),
                                         _unsigned("vocab_size", vocab_size, c_uint32))
             return cls._wrap(handle)
-        _lib.tlm_dataset_open(byref(handle), os.fsencode(path), _token_type(token_type),
+        _lib.tlm_dataset_open(byref(handle), os.fsencode(path),  # type: ignore[arg-type]
+                              _token_type(token_type),
                               _unsigned("vocab_size", vocab_size, c_uint32))
         return cls._wrap(handle)
 
@@ -77,11 +79,11 @@ class Dataset(_Handle):
     def from_rows(cls, rows: Iterable[Ids], counted: Iterable[Iterable[int]] | None = None) -> Dataset:
         """Rows of equal length, the only windows that loaders take; `counted`, of 0 and 1 in the same
         shape, says which ids count as targets."""
-        rows = [list(_ids_array(row, f"rows[{i}]")) for i, row in enumerate(rows)]
-        length = len(rows[0]) if rows else 0
-        if any(len(row) != length for row in rows):
+        lists = [list(_ids_array(row, f"rows[{i}]")) for i, row in enumerate(rows)]
+        length = len(lists[0]) if lists else 0
+        if any(len(row) != length for row in lists):
             raise ValueError("rows of different lengths")
-        ids, mask = _ids_array([i for row in rows for i in row]), None
+        ids, mask = _ids_array([i for row in lists for i in row]), None
         if counted is not None:
             flat = [one for i, row in enumerate(counted) for one in _ids_array(row, f"counted[{i}]")]
             if len(flat) != len(ids):
@@ -111,7 +113,7 @@ class Dataset(_Handle):
         return dataset
 
     def __len__(self) -> int:
-        return _lib.tlm_dataset_length(self._handle)
+        return int(_lib.tlm_dataset_length(self._handle))
 
     def read(self, offset: int, n: int) -> list[int]:
         """Ids offset .. offset + n - 1."""
@@ -119,15 +121,15 @@ class Dataset(_Handle):
         _lib.tlm_dataset_read(ids, n, self._handle, _unsigned("offset", offset))
         return list(ids)
 
-    def sample(self, batch: int, context: int, seed: int, step: int = 0, as_numpy: bool = False) -> tuple:
+    def sample(self, batch: int, context: int, seed: int, step: int = 0, as_numpy: bool = False) -> tuple[Any, Any]:
         """Inputs and targets (batch, context) of a step of a seeded run, as lists of rows or numpy
         arrays: rows from places drawn uniformly, targets one id later."""
         size = max(batch, 0) * max(context, 0)
         inputs, targets = _room(c_uint32, size, "batch times context"), _room(c_uint32, size, "batch times context")
         _lib.tlm_dataset_sample(inputs, targets, self._handle, batch, context, _unsigned("seed", seed),
                                 _unsigned("step", step))
-        return tuple(_rows(ctypes.cast(array, _IDS), (batch, context), as_numpy)
-                     for array in (inputs, targets))
+        first, second = (_rows(ctypes.cast(array, _IDS), (batch, context), as_numpy) for array in (inputs, targets))
+        return first, second
 
 
 class Loader(_Handle):
@@ -152,15 +154,16 @@ class Loader(_Handle):
     def __iter__(self) -> Loader:
         return self
 
-    def __next__(self) -> tuple:
+    def __next__(self) -> tuple[Any, Any]:
         inputs, targets = _IDS(), _IDS()
         _lib.tlm_loader_next(byref(inputs), byref(targets), self._handle)
-        return tuple(_rows(array, self._shape, self._as_numpy) for array in (inputs, targets))
+        first, second = (_rows(array, self._shape, self._as_numpy) for array in (inputs, targets))
+        return first, second
 
     @property
     def position(self) -> int:
         """The number of the batch that comes next; may be set."""
-        return _lib.tlm_loader_position(self._handle)
+        return int(_lib.tlm_loader_position(self._handle))
 
     @position.setter
     def position(self, batch: int) -> None:
@@ -169,12 +172,12 @@ class Loader(_Handle):
     @property
     def windows_per_epoch(self) -> int:
         """Windows in an epoch."""
-        return _lib.tlm_loader_windows_per_epoch(self._handle)
+        return int(_lib.tlm_loader_windows_per_epoch(self._handle))
 
     @property
     def batches_per_epoch(self) -> int:
         """Batches that hold them, rounded up."""
-        return _lib.tlm_loader_batches_per_epoch(self._handle)
+        return int(_lib.tlm_loader_batches_per_epoch(self._handle))
 
 
 class TokenWriter(_Handle):
@@ -213,7 +216,7 @@ def encode_file(tokenizer: Tokenizer, text_path: Path, tokens_path: Path, token_
     all parts, one after another, have the ids of the whole text."""
     shown = _progress(progress, "encoding")
 
-    def report(_user, done, total):
+    def report(_user: Any, done: int, total: int) -> Any:
         return None if shown is None else shown(done, total)
 
     n = c_uint64()
@@ -233,7 +236,7 @@ def encode_files(tokenizer: Tokenizer, text_paths: Sequence[Path], tokens_path: 
     a communicator (Communicator) share the work and write the same bytes as one process. progress as of encode_file."""
     shown = _progress(progress, "encoding")
 
-    def report(_user, done, total):
+    def report(_user: Any, done: int, total: int) -> Any:
         return None if shown is None else shown(done, total)
 
     paths, n, ranks = list(map(os.fsencode, text_paths)), c_uint64(), _communicator(communicator)

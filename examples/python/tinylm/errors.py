@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Error(Exception):
     """A call of the library failed. `status` is its code, such as "TLM_ERR_SHAPE"."""
@@ -10,7 +12,7 @@ class Error(Exception):
         super().__init__(message)
         self.status = status
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.status, str(self))
 
 

@@ -16,7 +16,9 @@ from ._structs import _real, _unsigned
 from ._words import FLOAT32, _WORDS, _number
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
     from .models import Model
+    from .options import GenerateOptions
     from .tokenizers import Tokenizer
 
 
@@ -32,11 +34,11 @@ def _on_logits(callbacks: Callable[[], _Callbacks], function: Callable[[int, lis
     if function is None:
         return _LogitsCallback()
 
-    def ask(sequence, ids, logits):
+    def ask(sequence: int, ids: list[int], logits: Any) -> Any:
         result = function(sequence, ids, logits)
         return result if result is None or result is True else _unsigned("token", result)
 
-    def call(_user, sequence, ids, n, logits, vocab_size, token):
+    def call(_user: Any, sequence: int, ids: Any, n: int, logits: Any, vocab_size: int, token: Any) -> int:
         values = memoryview((c_float * vocab_size).from_address(ctypes.addressof(logits.contents)))
         result = callbacks().guard(ask, sequence, ids[:n] if n else [], values.cast("B").cast("f"))
         if result is True or callbacks().raised:
@@ -56,7 +58,7 @@ def _generate_options(callbacks: Callable[[], _Callbacks], max_tokens: int = 256
                       logit_bias: Mapping[int, float] | None = None,
                       on_logits: Callable[[int, list[int], Any], Any] | None = None,
                       past_context: str = "default", kept_tokens: int | None = None,
-                      cache_type: int = FLOAT32, keeps_cache: bool = False) -> _GenerateOptions:
+                      cache_type: int = FLOAT32, keeps_cache: bool = False) -> Any:
     arrays = [_ids_array(stop, "stop_sequences") for stop in stop_sequences]
     stops = _bytes_array([stop_strings] if isinstance(stop_strings, (str, bytes)) else stop_strings, "stop_strings")
     biases = [_LogitBias(_unsigned("token id", token, c_uint32), _real("logit_bias", bias)) for token, bias in (logit_bias or {}).items()]
@@ -90,11 +92,11 @@ class Generator(_Handle):
         self._callbacks = _Callbacks()
         self.size = 0
 
-    def _options(self, how: Mapping[str, Any]) -> _GenerateOptions:
+    def _options(self, how: GenerateOptions) -> Any:
         callbacks = self._callbacks  # not self: a cycle might be taken apart with the model first
         return _generate_options(lambda: callbacks, **how)
 
-    def add(self, prompt: Ids, **how: Any) -> int:
+    def add(self, prompt: Ids, **how: Unpack[GenerateOptions]) -> int:
         """Adds a prompt and returns its number. Arguments: max_tokens, temperature, top_k, top_p,
         min_p, repetition_penalty, end_token, stop_sequences (of ids), seed, num_top_log_probs;
         tokenizer, which makes text, stop_strings in it, skip_special_tokens; logit_bias, a mapping of ids;
@@ -108,7 +110,8 @@ class Generator(_Handle):
         self.size = sequence.value + 1
         return sequence.value
 
-    def extend(self, sequence: int, ids: Ids = (), keep: int | None = None, **how: Any) -> None:
+    def extend(self, sequence: int, ids: Ids = (), keep: int | None = None,
+               **how: Unpack[GenerateOptions]) -> None:
         """Continues a sequence that has ended: its first `keep` tokens (None: all) and then the ids are
         its prompt from now on. Arguments are those of add."""
         array, options = _ids_array(ids), self._options(how)
@@ -120,7 +123,7 @@ class Generator(_Handle):
         """Saves the tokens, the state and the key-value cache of a sequence, for load."""
         _lib.tlm_generator_save(self._handle, sequence, os.fsencode(path))
 
-    def load(self, path: Path, **how: Any) -> int:
+    def load(self, path: Path, **how: Unpack[GenerateOptions]) -> int:
         """Adds the sequence of a file and returns its number. One that was running goes on; one that had
         ended waits for extend. Arguments are those of add."""
         sequence, options = c_size_t(), self._options(how)

@@ -11,12 +11,12 @@ from ._words import _WORDS, _number
 
 def version() -> str:
     """The library's version, "major.minor.patch"."""
-    return _lib.tlm_version().decode()
+    return str(_lib.tlm_version(), "ascii")
 
 
 def abi_version() -> int:
     """The number of the library's binary interface."""
-    return _lib.tlm_abi_version()
+    return int(_lib.tlm_abi_version())
 
 
 def set_num_threads(n: int) -> None:
@@ -26,7 +26,7 @@ def set_num_threads(n: int) -> None:
 
 def num_threads() -> int:
     """The number of threads that a call may use."""
-    return _lib.tlm_num_threads()
+    return int(_lib.tlm_num_threads())
 
 
 def shutdown() -> None:
@@ -36,7 +36,7 @@ def shutdown() -> None:
 
 def cpu_level() -> str:
     """The level of the kernels in use: "scalar", "avx2", "avx512" or "neon"."""
-    return _WORDS["cpu_level"][_lib.tlm_cpu_level()]
+    return _WORDS["cpu_level"][int(_lib.tlm_cpu_level())]
 
 
 def set_cpu_level(level: str) -> None:
@@ -58,12 +58,12 @@ def set_products(products: str) -> None:
 
 def products() -> str:
     """How linear layers of this thread take their factors."""
-    return _WORDS["products"][_lib.tlm_products()]
+    return _WORDS["products"][int(_lib.tlm_products())]
 
 
 def gemm_kernel_name() -> str:
     """The name of the kernels that matrix products use."""
-    return _lib.tlm_gemm_kernel_name().decode()
+    return str(_lib.tlm_gemm_kernel_name(), "ascii")
 
 
 def random_bits(n: int, seed: int, stream: int = 0, offset: int = 0) -> list[int]:

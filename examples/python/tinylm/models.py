@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from ctypes import byref, c_char_p, c_double, c_float, c_int32, c_size_t, c_uint64, c_void_p
-from typing import Any, Callable, Iterable, Literal, Sequence, TYPE_CHECKING, overload
+from typing import Any, Callable, Iterable, Literal, Mapping, Sequence, TYPE_CHECKING, overload
 
 from ._abi import (_CheckpointOptions, _Evaluation, _IDS, _LoraOptions, _ModelFileOptions, _ModelOptions,
                    _TextCallback, _TokenCallback)
@@ -26,9 +26,11 @@ from .tensors import Tensor, _call
 from .tokenizers import Tokenizer
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
     from .chat import ChatTemplate
     from .data import Dataset
     from .optim import Optimizer
+    from .options import GenerateOptions, Json, LoraOptions, ManyOptions, ModelOptions, TextOptions
 
 
 class Model(_Handle):
@@ -136,7 +138,8 @@ class Model(_Handle):
         return iteration.value
 
     @staticmethod
-    def _file_options(weights, begin_token, end_token, family, chat_template):
+    def _file_options(weights: str, begin_token: int | None, end_token: int | Iterable[int] | None, family: str,
+                      chat_template: ChatTemplate | None) -> Any:
         return _ModelFileOptions(
             weights=_number("weights", weights), has_begin_token=begin_token is not None,
             begin_token=begin_token, family=_number("family", family),
@@ -166,26 +169,29 @@ class Model(_Handle):
                                  byref(options))
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> ModelOptions:
         """The arguments of `create`, defaults resolved."""
         options = _ModelOptions()
         _lib.tlm_model_get_options(byref(options), self._handle)
         values = {name: getattr(options, name) for name, _ in options._fields_[1:]
                   if not name.startswith("reserved")}
-        return {name: _WORDS[name][value] if name in _WORDS else value for name, value in values.items()}
+        words: Any = {name: _WORDS[name][value] if name in _WORDS else value for name, value in values.items()}
+        resolved: ModelOptions = words
+        return resolved
 
     def parameters(self) -> dict[str, Tensor]:
         """The parameters by name. They are the model's own, not copies."""
-        result, name, borrowed = {}, c_char_p(), c_void_p()
+        result: dict[str, Tensor] = {}
+        name, borrowed = c_char_p(), c_void_p()
         for i in range(_lib.tlm_model_num_parameters(self._handle)):
             _lib.tlm_model_parameter_name(byref(name), self._handle, i)
             _lib.tlm_model_parameter(byref(borrowed), self._handle, name)
             handle = c_void_p(_lib.tlm_tensor_retain(borrowed))
-            result[name.value.decode()] = Tensor._wrap(handle)
+            result[(name.value or b"").decode()] = Tensor._wrap(handle)
         return result
 
     def save_in(self, directory: Path, optimizer: Optimizer | None = None, iteration: int = 0,
-                keep_last: int = 0, metadata: dict | None = None,
+                keep_last: int = 0, metadata: Mapping[str, Json] | None = None,
                 validation_loss: float | None = None, tokenizer: Tokenizer | None = None) -> None:
         """A checkpoint in a file of its own in a directory, of which the keep_last latest (0: all) and
         the one of the lowest validation loss stay. metadata: what JSON can hold."""
@@ -200,7 +206,7 @@ class Model(_Handle):
     @property
     def num_elements(self) -> int:
         """The elements of all parameters."""
-        return _lib.tlm_model_num_elements(self._handle)
+        return int(_lib.tlm_model_num_elements(self._handle))
 
     def set_parameter(self, name: str, values: Any) -> None:
         """Copies values (a numpy array, a Tensor or nested lists) into a parameter."""
@@ -225,7 +231,7 @@ class Model(_Handle):
         set_dropout_row(None), as trainers call them."""
         options = _model_options(
             z_loss=z_loss, label_smoothing=label_smoothing, dropout=dropout, attention_dropout=attention_dropout,
-            embedding_dropout=embedding_dropout, seed=self.options["seed"] if seed is None else seed)
+            embedding_dropout=embedding_dropout, seed=self.options.get("seed") if seed is None else seed)
         _lib.tlm_model_set_training(self._handle, byref(options))
 
     def freeze(self, patterns: str) -> None:
@@ -240,7 +246,7 @@ class Model(_Handle):
     @property
     def num_trained(self) -> int:
         """Number of elements in the parameters that are not frozen."""
-        return _lib.tlm_model_num_trained(self._handle)
+        return int(_lib.tlm_model_num_trained(self._handle))
 
     def add_lora(self, rank: int = 8, alpha: float = 8.0, dropout: float = 0.0,
                  targets: str | Iterable[str] = "all-linear", seed: int = 0,
@@ -252,18 +258,18 @@ class Model(_Handle):
         _lib.tlm_model_add_lora(self._handle, byref(options))
 
     @property
-    def lora(self) -> dict[str, Any] | None:
+    def lora(self) -> LoraOptions | None:
         """The arguments of add_lora that the model's adapters have, or None."""
         options = _LoraOptions()
         try:
             _lib.tlm_model_lora(byref(options), self._handle)
         except NotFoundError:
             return None
-        found = {name: getattr(options, name) for name, _ in options._fields_
-                 if name not in ("size", "reserved")}
+        found: Any = {name: getattr(options, name) for name, _ in options._fields_ if name not in ("size", "reserved")}
         found["targets"] = options.targets.decode()
         found["family"] = _WORDS["family"][options.family]
-        return found
+        adapters: LoraOptions = found
+        return adapters
 
     def merge_lora(self) -> None:
         """Adds the adapters to the weights, which become float32, and removes them."""
@@ -332,10 +338,11 @@ class Model(_Handle):
             _lib.tlm_model_score(byref(total), None, self._handle, array, len(array), stride)
         return math.exp(-total.value / (len(array) - 1))
 
-    def generate(self, prompt: Ids, on_token: Callable[[int], Any] | None = None, **how: Any) -> list[int]:
+    def generate(self, prompt: Ids, on_token: Callable[[int], Any] | None = None,
+                 **how: Unpack[GenerateOptions]) -> list[int]:
         """New ids after those of the prompt; Generator.add says what `how` may hold. on_token(id) is
         called with each; True stops."""
-        def call(_user, token_id):
+        def call(_user: Any, token_id: int) -> Any:
             return None if on_token is None else on_token(token_id)
 
         array, ids, n = _ids_array(prompt, "prompt"), _IDS(), c_size_t()
@@ -347,11 +354,11 @@ class Model(_Handle):
         return result
 
     def generate_text(self, prompt: Text | Ids, tokenizer: Tokenizer,
-                      on_text: Callable[[str], Any] | None = None, **how: Any) -> GeneratedText:
+                      on_text: Callable[[str], Any] | None = None, **how: Unpack[TextOptions]) -> GeneratedText:
         """The text after a prompt, a text or ids, and the state that says why it ended (Generator.STATES).
         Generator.add says what `how` may hold; stop_strings are cut exactly. on_text(piece) is called with
         each piece of text, which is never a part of a stop string; True stops."""
-        def call(_user, data, size):
+        def call(_user: Any, data: int, size: int) -> Any:
             return None if on_text is None else on_text(ctypes.string_at(data, size).decode())
 
         ids = tokenizer.encode(prompt) if isinstance(prompt, (str, bytes)) else prompt
@@ -363,15 +370,16 @@ class Model(_Handle):
             result = _take_bytes(text, size.value).decode()
         return GeneratedText(result, Generator.STATES[state.value])
 
-    def generate_many(self, prompts: Iterable[Ids], seed: int | Iterable[int] = 0, **how: Any) -> list[list[int]]:
+    def generate_many(self, prompts: Iterable[Ids], seed: int | Iterable[int] = 0,
+                      **how: Unpack[ManyOptions]) -> list[list[int]]:
         """New ids for each of many prompts, generated together; prompt i has the seed `seed` + i, or the
         i-th of several seeds."""
         generator = Generator(self)
-        prompts = [list(_ids_array(prompt, f"prompts[{i}]")) for i, prompt in enumerate(prompts)]
-        seeds = [seed + i for i in range(len(prompts))] if hasattr(seed, "__index__") else list(seed)
-        if len(seeds) != len(prompts):
-            raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts")
-        for prompt, own in zip(prompts, seeds):
+        begun = [list(_ids_array(prompt, f"prompts[{i}]")) for i, prompt in enumerate(prompts)]
+        seeds = list(seed) if isinstance(seed, Iterable) else [seed + i for i in range(len(begun))]
+        if len(seeds) != len(begun):
+            raise ValueError(f"{len(seeds)} seeds for {len(begun)} prompts")
+        for prompt, own in zip(begun, seeds):
             generator.add(prompt, seed=own, **how)
         while generator.step() > 0:
             pass

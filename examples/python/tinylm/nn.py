@@ -273,7 +273,8 @@ class Sequential(_Layer):
 class _Function(_Layer):
     def forward(self, x: Any) -> Tensor:
         """The function's result."""
-        return getattr(_float_tensor("x", x), type(self).__name__.lower())()
+        result: Tensor = getattr(_float_tensor("x", x), type(self).__name__.lower())()
+        return result
 
 
 class ReLU(_Function):

@@ -16,18 +16,20 @@ from .schedule import _schedule_options
 from .tensors import _handles
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
     from .models import Model
     from .nn import Module
+    from .options import AdafactorOptions, AdamWOptions, GroupRule, LionOptions, MuonOptions, ScheduleOptions
     from .tensors import Tensor
 
 
-def _adamw_options(variant: str | None = None, **options: float | None) -> _AdamWOptions:
+def _adamw_options(variant: str | None = None, **options: Any) -> Any:
     number = None if variant is None else _number("adamw_variant", variant)
     return _AdamWOptions(variant=number, **options)
 
 
 def _group_rule(patterns: str, learning_rate: float | None = None, weight_decay: float | None = None,
-                schedule: Mapping[str, Any] | None = None) -> _GroupRule:
+                schedule: ScheduleOptions | None = None) -> Any:
     rule = _GroupRule(patterns=_utf8(patterns), learning_rate=learning_rate, weight_decay=weight_decay,
                       has_learning_rate=learning_rate is not None, has_weight_decay=weight_decay is not None)
     if schedule is not None:
@@ -35,7 +37,7 @@ def _group_rule(patterns: str, learning_rate: float | None = None, weight_decay:
     return rule
 
 
-def _muon_options(scale: str | None = None, **options: float | None) -> _MuonOptions:
+def _muon_options(scale: str | None = None, **options: Any) -> Any:
     number = None if scale is None else _number("muon_scale", scale)
     return _MuonOptions(scale=number, **options)
 
@@ -56,7 +58,7 @@ def _tensors(name: str, given: Any) -> list[Tensor]:
 
 
 def _group_options(learning_rate: float | None, weight_decay: float | None,
-                   rate_factor: float | None) -> _GroupOptions:
+                   rate_factor: float | None) -> Any:
     return _GroupOptions(learning_rate=learning_rate, has_learning_rate=learning_rate is not None,
                          weight_decay=weight_decay, has_weight_decay=weight_decay is not None,
                          rate_factor=rate_factor)
@@ -82,37 +84,37 @@ class Optimizer(_Handle):
         _lib.tlm_optimizer_add_group(self._handle, _handles(tensors), len(tensors),
                                      byref(_group_options(learning_rate, weight_decay, rate_factor)))
 
-    def add_adamw_group(self, parameters: Module | Iterable[Tensor], **options: Any) -> None:
+    def add_adamw_group(self, parameters: Module | Iterable[Tensor], **options: Unpack[AdamWOptions]) -> None:
         """A group that AdamW updates, whatever the optimizer is itself. Options are those of AdamW:
         learning_rate, beta1, beta2, eps, weight_decay, variant."""
         tensors = _tensors("parameters", parameters)
         _lib.tlm_optimizer_add_adamw_group(self._handle, _handles(tensors), len(tensors),
                                            byref(_adamw_options(**options)))
 
-    def add_muon_group(self, parameters: Module | Iterable[Tensor], **options: Any) -> None:
+    def add_muon_group(self, parameters: Module | Iterable[Tensor], **options: Unpack[MuonOptions]) -> None:
         """A group of matrices that Muon updates, whatever the optimizer is itself. Options are those of
         Muon: learning_rate, momentum, eps, weight_decay, iterations, nesterov, scale."""
         tensors = _tensors("parameters", parameters)
         _lib.tlm_optimizer_add_muon_group(self._handle, _handles(tensors), len(tensors),
                                           byref(_muon_options(**options)))
 
-    def add_lion_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
+    def add_lion_group(self, parameters: Module | Iterable[Tensor], **options: Unpack[LionOptions]) -> None:
         """A group that Lion updates, whatever the optimizer is itself. Options are those of Lion:
         learning_rate, beta1, beta2, weight_decay."""
-        tensors = list(parameters)
+        tensors = _tensors("parameters", parameters)
         _lib.tlm_optimizer_add_lion_group(self._handle, _handles(tensors), len(tensors),
                                           byref(_LionOptions(**options)))
 
-    def add_adafactor_group(self, parameters: Iterable[Tensor], **options: Any) -> None:
+    def add_adafactor_group(self, parameters: Module | Iterable[Tensor], **options: Unpack[AdafactorOptions]) -> None:
         """A group that Adafactor updates, whatever the optimizer is itself. Options are those of Adafactor:
         learning_rate, power, eps, min_rms, threshold, weight_decay."""
-        tensors = list(parameters)
+        tensors = _tensors("parameters", parameters)
         _lib.tlm_optimizer_add_adafactor_group(self._handle, _handles(tensors), len(tensors),
                                                byref(_AdafactorOptions(**options)))
 
     def add_model(self, model: Model, no_decay: Iterable[str] = (), learning_rate: float | None = None,
                   weight_decay: float | None = None, rate_factor: float | None = None,
-                  rules: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+                  rules: Mapping[str, GroupRule] | None = None) -> None:
         """All parameters of a model: a group, and one without weight decay for those that no_decay
         ("norms", "embeddings") names. With Muon these are the hidden matrices, and groups of AdamW follow.
         rules: how parameters are trained whose names fit patterns ("*.ffn.*", separated by commas), as
@@ -129,7 +131,7 @@ class Optimizer(_Handle):
                                           byref(_group_options(learning_rate, weight_decay, rate_factor)),
                                           (_GroupRule * len(made))(*made), len(made))
 
-    def set_schedule(self, group: int, schedule: Mapping[str, Any] | None) -> None:
+    def set_schedule(self, group: int, schedule: ScheduleOptions | None) -> None:
         """Has a group follow a schedule of its own, whatever a trainer's says: the arguments of
         schedule_learning_rate except the step. None: no longer."""
         own = None if schedule is None else byref(_schedule_options(**schedule))
@@ -146,22 +148,22 @@ class Optimizer(_Handle):
     @property
     def kind(self) -> str:
         """ "adamw", "muon", "lion", "adafactor" or "sgd"."""
-        return _lib.tlm_optimizer_kind(self._handle).decode()
+        return str(_lib.tlm_optimizer_kind(self._handle), "ascii")
 
     @property
     def num_groups(self) -> int:
         """Number of groups."""
-        return _lib.tlm_optimizer_num_groups(self._handle)
+        return int(_lib.tlm_optimizer_num_groups(self._handle))
 
     @property
     def num_parameters(self) -> int:
         """Number of parameters over all groups."""
-        return _lib.tlm_optimizer_num_parameters(self._handle)
+        return int(_lib.tlm_optimizer_num_parameters(self._handle))
 
     @property
     def steps(self) -> int:
         """Number of steps taken; may be set."""
-        return _lib.tlm_optimizer_steps(self._handle)
+        return int(_lib.tlm_optimizer_steps(self._handle))
 
     @steps.setter
     def steps(self, steps: int) -> None:
@@ -200,7 +202,7 @@ class Optimizer(_Handle):
                 _lib.tlm_optimizer_state_name(byref(name), self._handle, index, len(names))
             except RangeError:
                 return names
-            names.append(name.value.decode())
+            names.append((name.value or b"").decode())
 
     def state(self, index: int, name: str) -> list[float]:
         """A buffer of a parameter, which is counted in order of addition: a copy."""
@@ -252,7 +254,7 @@ class Muon(Optimizer):
     def __init__(self, parameters: Model | Module | Iterable[Tensor], learning_rate: float | None = None,
                  momentum: float | None = None, eps: float | None = None, weight_decay: float | None = None,
                  iterations: int | None = None, nesterov: bool | None = None, scale: str | None = None,
-                 rest: Mapping[str, Any] | None = None, no_decay: Iterable[str] = ()) -> None:
+                 rest: AdamWOptions | None = None, no_decay: Iterable[str] = ()) -> None:
         options = _muon_options(scale, learning_rate=learning_rate, momentum=momentum, eps=eps,
                                 weight_decay=weight_decay, iterations=iterations, nesterov=nesterov)
         handle = c_void_p()
@@ -316,7 +318,7 @@ def clip_norm(gradients: Iterable[Tensor], max_norm: float) -> float:
 
 
 def adamw_update(parameters: Sequence[Tensor], m: Sequence[Tensor], v: Sequence[Tensor],
-                 gradients: Sequence[Tensor], step: int, **options: Any) -> None:
+                 gradients: Sequence[Tensor], step: int, **options: Unpack[AdamWOptions]) -> None:
     """One update of parameters by AdamW, with moments m and v (zeros at first) and gradients in lists
     of the same order; step counts from 1. Options: learning_rate, beta1, beta2, eps, weight_decay,
     variant."""

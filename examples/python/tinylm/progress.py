@@ -3,6 +3,7 @@ and what a training run has reported so far."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from typing import Any, Callable
@@ -54,7 +55,7 @@ class _Lines:
 def _bar(total: int, name: str, unit: str, done: int = 0) -> Any:
     """A bar, of tqdm's kind for terminals or notebooks."""
     try:
-        from tqdm.auto import tqdm
+        tqdm = importlib.import_module("tqdm.auto").tqdm
     except ImportError:
         return _Lines(total, name, done)
     return tqdm(total=total, desc=name, unit=unit, unit_scale=unit != "step", initial=done)
@@ -64,7 +65,8 @@ class _Phases:
     """A progress function that shows a bar for each phase: progress(phase, done, total) or progress(done, total)."""
 
     def __init__(self, name: str, unit: str) -> None:
-        self.name, self.unit, self.phase, self.bar, self.done = name, unit, "", None, 0
+        self.name, self.unit, self.phase, self.done = name, unit, "", 0
+        self.bar: Any = None
 
     def __call__(self, *arguments: Any) -> None:
         phase, done, total = arguments if len(arguments) == 3 else (self.name, *arguments)
@@ -87,7 +89,9 @@ class _Phases:
 
 def _progress(given: Callable[..., Any] | bool | None, name: str) -> Callable[..., Any] | None:
     """A progress function: what is given, or for True a bar."""
-    return _Phases(name, "B") if given is True else given or None  # type: ignore[return-value]
+    if isinstance(given, bool):
+        return _Phases(name, "B") if given else None
+    return given
 
 
 class History:
@@ -109,7 +113,7 @@ class History:
     def plot(self, path: Any = None) -> Any:
         """A figure of matplotlib with the losses and the learning rate over the steps; with a path it is saved."""
         try:
-            from matplotlib.figure import Figure
+            Figure = importlib.import_module("matplotlib.figure").Figure
         except ImportError:
             raise ModuleNotFoundError("History.plot needs matplotlib: pip install matplotlib") from None
         figure = Figure(figsize=(8, 4.5), layout="constrained")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import struct
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 
 class TrainStep(NamedTuple):
@@ -37,5 +36,8 @@ class Evaluation(NamedTuple):
     is_best: bool  # of a trainer: the lowest loss so far
 
 
-def _record(kind: Any, struct: ctypes.Structure) -> Any:
+_Record = TypeVar("_Record", TrainStep, Evaluation)
+
+
+def _record(kind: type[_Record], struct: ctypes.Structure) -> _Record:
     return kind(*[getattr(struct, name) for name in kind._fields])

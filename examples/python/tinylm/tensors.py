@@ -165,12 +165,12 @@ class Tensor(_Operators):
     @property
     def ndim(self) -> int:
         """The number of its dimensions."""
-        return _lib.tlm_tensor_ndim(self._handle)
+        return int(_lib.tlm_tensor_ndim(self._handle))
 
     @property
     def size(self) -> int:
         """The number of its elements."""
-        return _lib.tlm_tensor_numel(self._handle)
+        return int(_lib.tlm_tensor_numel(self._handle))
 
     def numel(self) -> int:
         """The number of its elements, as PyTorch calls it."""
@@ -184,7 +184,8 @@ class Tensor(_Operators):
     @property
     def data(self) -> int | None:
         """The address of the first element, None where there is none."""
-        return _lib.tlm_tensor_data(self._handle)
+        address: int | None = _lib.tlm_tensor_data(self._handle)
+        return address
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -306,7 +307,7 @@ class Tensor(_Operators):
     @property
     def requires_grad(self) -> bool:
         """Whether it gathers a gradient or passes one on. It may be set, except for results of ops."""
-        return _lib.tlm_tensor_requires_grad(self._handle)
+        return bool(_lib.tlm_tensor_requires_grad(self._handle))
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -378,7 +379,7 @@ def no_grad() -> Iterator[None]:
 
 def is_grad_enabled() -> bool:
     """Whether ops are recorded on this thread."""
-    return _lib.tlm_grad_enabled()
+    return bool(_lib.tlm_grad_enabled())
 
 
 def _handles(tensors: Sequence[Tensor]) -> Any:

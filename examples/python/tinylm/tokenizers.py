@@ -9,7 +9,7 @@ import tempfile
 from array import array as _array
 from ctypes import POINTER, byref, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from types import MappingProxyType
-from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 from ._abi import (_Bytes, _DecodeOptions, _IDS, _Ids, _IdsCallback, _OUT, _PadOptions, _SIZES,
                    _TokenizerOptions)
@@ -21,7 +21,12 @@ from ._structs import _given, _unsigned
 from ._words import _number
 from .bpe import BpeTrainer, _is_name_of_file
 from .errors import NotFoundError
-from .patterns import PATTERNS, _pattern
+from .options import SpecialTokens
+from .patterns import _pattern
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+    from .options import CallOptions
 
 
 def _from_json(text: bytes) -> Tokenizer:
@@ -127,7 +132,7 @@ class Tokenizer(_Handle):
 
     @staticmethod
     def _options(special_tokens: Specials | None, pattern: Text | None, nfc: bool,
-                 ignore_merges: bool) -> _TokenizerOptions:
+                 ignore_merges: bool) -> Any:
         specials = _bytes_array(() if special_tokens is None else special_tokens, "special_tokens")
         ids = None
         if isinstance(special_tokens, Mapping):
@@ -152,7 +157,7 @@ class Tokenizer(_Handle):
     @property
     def vocab_size(self) -> int:
         """The number of ids, including special tokens and ids without a token."""
-        return _lib.tlm_tokenizer_vocab_size(self._handle)
+        return int(_lib.tlm_tokenizer_vocab_size(self._handle))
 
     @property
     def vocab(self) -> Mapping[int, bytes]:
@@ -195,7 +200,7 @@ class Tokenizer(_Handle):
         _lib.tlm_tokenizer_token_id(byref(token_id), self._handle, token, len(token))
         return token_id.value
 
-    def _encode_small(self, text: Text) -> _array:
+    def _encode_small(self, text: Text) -> _array[int]:
         """The ids of a text with the usual options, without a call of ctypes' that costs more than the text."""
         if type(text) is not bytes:
             text = _utf8(text)
@@ -217,8 +222,9 @@ class Tokenizer(_Handle):
         _rooms.append(room)
         return ids
 
-    def _encode_large(self, text: bytes, options: Any) -> _array:
-        ids, n, array = _IDS(), c_size_t(), _array("I")
+    def _encode_large(self, text: bytes, options: Any) -> _array[int]:
+        ids, n = _IDS(), c_size_t()
+        array: _array[int] = _array("I")
         with _Callbacks():
             _lib.tlm_tokenizer_encode_with(byref(ids), byref(n), self._handle, text, len(text),
                                            None if options is None else byref(options))
@@ -226,9 +232,9 @@ class Tokenizer(_Handle):
         _lib.tlm_free(ids)
         return array
 
-    def encode_array(self, text: Text, *, allowed_special: Any = "all", disallowed_special: Any = "all",
+    def encode_array(self, text: Text, *, allowed_special: SpecialTokens = "all", disallowed_special: SpecialTokens = "all",
                      dropout: float = 0.0, seed: int = 0, add_special_tokens: bool = False,
-                     whole_texts: bool = False) -> _array:
+                     whole_texts: bool = False) -> _array[int]:
         """The ids of encode as an array.array of unsigned 32-bit integers, which is faster to make than a list
         and which numpy.frombuffer takes as it is."""
         if (dropout or seed or add_special_tokens or whole_texts or allowed_special != "all"
@@ -237,7 +243,7 @@ class Tokenizer(_Handle):
             return self._encode_large(_utf8(text), options)
         return self._encode_small(text)
 
-    def encode(self, text: Text, *, allowed_special: Any = "all", disallowed_special: Any = "all",
+    def encode(self, text: Text, *, allowed_special: SpecialTokens = "all", disallowed_special: SpecialTokens = "all",
                dropout: float = 0.0, seed: int = 0, add_special_tokens: bool = False, whole_texts: bool = False,
                as_numpy: bool = False) -> Any:
         """Ids of a text: a list, or with as_numpy an array of uint32. The options are those of tiktoken, except
@@ -259,10 +265,12 @@ class Tokenizer(_Handle):
         """Ids of a text in which special tokens are plain text."""
         return self._encode_large(_utf8(text), _encode_options((), ())).tolist()
 
-    def __call__(self, text: Text | Iterable[Text], **options: Any) -> Any:
+    def __call__(self, text: Text | Iterable[Text], **options: Unpack[CallOptions]) -> Any:
         """encode of a text, encode_batch of a list of texts; with their options."""
-        if isinstance(text, (str, bytes, bytearray)) or not hasattr(type(text), "__iter__"):
+        if isinstance(text, (str, bytes, bytearray)):
             return self.encode(text, **options)
+        if not hasattr(type(text), "__iter__"):
+            raise TypeError(f"text takes a text, str or bytes, or a list of them, not {_given(text)}")
         return self.encode_batch(text, **options)
 
     def count(self, text: Text) -> int:
@@ -276,8 +284,9 @@ class Tokenizer(_Handle):
         """Frees the caches that the tokenizer keeps between calls, at most 256 MiB."""
         _lib.tlm_tokenizer_trim(self._handle)
 
-    def encode_batch(self, texts: Iterable[Text], *, allowed_special: Any = "all", disallowed_special: Any = "all",
-                     dropout: float = 0.0, seed: int = 0, add_special_tokens: bool = False,
+    def encode_batch(self, texts: Iterable[Text], *, allowed_special: SpecialTokens = "all",
+                     disallowed_special: SpecialTokens = "all", dropout: float = 0.0, seed: int = 0,
+                     add_special_tokens: bool = False,
                      whole_texts: bool = False, as_numpy: bool = False) -> list[Any]:
         """A list of ids, or with as_numpy an array, for each text, on all threads. See encode for the options."""
         options = _encode_options(allowed_special, disallowed_special, dropout, seed, add_special_tokens, whole_texts)
@@ -299,8 +308,9 @@ class Tokenizer(_Handle):
 
     def encode_padded(self, texts: Iterable[Text], max_length: int = 0, pad_length: int = 0, pad_id: int = 0,
                       pad_side: str = "right", cut_side: str = "right", as_numpy: bool = False, *,
-                      allowed_special: Any = "all", disallowed_special: Any = "all", dropout: float = 0.0,
-                      seed: int = 0, add_special_tokens: bool = False, whole_texts: bool = False) -> tuple:
+                      allowed_special: SpecialTokens = "all", disallowed_special: SpecialTokens = "all", dropout: float = 0.0,
+                      seed: int = 0, add_special_tokens: bool = False,
+                      whole_texts: bool = False) -> tuple[Any, Any, list[int]]:
         """(ids, mask, lengths): rows of one length, 1 in the mask where there is an id and 0 where
         there is padding, and the number of ids of each row. Texts of more than max_length ids are cut
         (0: none is); rows have pad_length ids (0: as many as the longest). Lists, or numpy arrays;
@@ -416,7 +426,7 @@ class Tokenizer(_Handle):
 
     def _json(self) -> bytes:
         """The tokenizer.json that describes it, made once."""
-        made = self.__dict__.get("_text")
+        made: bytes | None = self.__dict__.get("_text")
         if made is None:
             with tempfile.TemporaryDirectory() as folder:
                 path = os.path.join(folder, "tokenizer.json")
@@ -445,7 +455,7 @@ class Tokenizer(_Handle):
                 f"{specials:,} special token{'' if specials == 1 else 's'}")
 
 
-def _numpy_ids(ids: _array) -> Any:
+def _numpy_ids(ids: _array[int]) -> Any:
     """A NumPy array over the memory of ids, which nobody else has."""
     import numpy
     return numpy.frombuffer(ids, dtype=numpy.uint32) if ids else numpy.empty(0, numpy.uint32)

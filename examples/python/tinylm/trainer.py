@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .data import Dataset, Loader
     from .models import Model
     from .optim import Optimizer
+    from .options import ScheduleOptions
     from .tokenizers import Tokenizer
 
 
@@ -41,7 +42,7 @@ class Trainer(_Handle):
     _free = "tlm_trainer_free"
 
     def __init__(self, model: Model, optimizer: Optimizer, loader: Loader, steps: int,
-                 schedule: dict[str, Any] | None = None, clip_norm: float = 0.0, accumulation: int = 1,
+                 schedule: ScheduleOptions | None = None, clip_norm: float = 0.0, accumulation: int = 1,
                  valid: Dataset | None = None, eval_every: int = 0, eval_tokens: int = 0,
                  checkpoint_path: Path | None = None, save_every: int = 0, peak_flops: float = 0.0,
                  activation_checkpointing: bool = False, save_on_cancel: bool = False,
@@ -52,9 +53,10 @@ class Trainer(_Handle):
                  tokenizer: Tokenizer | None = None, average_decay: float = 0.0,
                  products: str = "float32", communicator: Any = None, irreproducible: bool = False) -> None:
         history = self.history = History()
-        seen = self._seen = {}  # what a bar is told, while there is one
+        seen: dict[str, Any] = {}  # what a bar is told, while there is one
+        self._seen = seen
 
-        def step(_user, struct):
+        def step(_user: Any, struct: Any) -> Any:
             record = _record(TrainStep, struct.contents)
             history._add_step(record)
             if "bar" in seen:
@@ -62,12 +64,12 @@ class Trainer(_Handle):
                 seen["bar"].update(1)
             return None if on_step is None else on_step(record)
 
-        def evaluation(_user, struct):
+        def evaluation(_user: Any, struct: Any) -> Any:
             record = _record(Evaluation, struct.contents)
             history.evaluations.append(record)
             return None if on_evaluation is None else on_evaluation(record)
 
-        def save(_user, path, number):
+        def save(_user: Any, path: bytes, number: int) -> Any:
             return None if on_save is None else on_save(os.fsdecode(path), number)
 
         self._callbacks, handle = _Callbacks(), c_void_p()
@@ -97,7 +99,7 @@ class Trainer(_Handle):
     @property
     def steps(self) -> int:
         """The number of steps done, including those before a resumed checkpoint."""
-        return _lib.tlm_trainer_steps(self._handle)
+        return int(_lib.tlm_trainer_steps(self._handle))
 
     def step(self) -> TrainStep:
         """Takes one step without calling any callback."""

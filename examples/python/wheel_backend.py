@@ -1,7 +1,8 @@
-"""The build backend of `pip install .`: that of meson-python, which compiles the library, with two additions.
+"""The build backend of `pip install .`: that of meson-python, which compiles the library, with three additions.
 
 What the build needs and is not there is named before it begins, with the command that installs it. The wheel, whose
-library no version of Python links, gets the tag py3-none-PLATFORM: one wheel serves all of them.
+library no version of Python links, gets the tag py3-none-PLATFORM: one wheel serves all of them. Its licenses/NOTICES
+holds the licenses of the libraries that are in it, and of those that `auditwheel repair` puts there.
 """
 
 from __future__ import annotations
@@ -57,23 +58,40 @@ def _digest(data: bytes) -> str:
     return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def retag(path: pathlib.Path) -> pathlib.Path:
-    """Gives a wheel the tag of any Python 3 and no ABI of it; returns its new path."""
+def notices() -> bytes | None:
+    """The licenses of all libraries in a wheel, from Debian's packages; None, and a word of it, elsewhere."""
+    script = pathlib.Path(__file__).resolve().parents[2] / "pkgconfig" / "notices.sh"
+    done = subprocess.run(["sh", str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if done.returncode == 0:
+        return done.stdout
+    sys.stderr.write("the wheel gets no NOTICES with the licenses of other libraries, so it is for this machine only: "
+                     + done.stderr.decode(errors="replace"))
+    return None
+
+
+def _row(name: str, data: bytes) -> str:
+    """A file's line in RECORD."""
+    return f"{name},{_digest(data)},{len(data)}"
+
+
+def complete(path: pathlib.Path, licenses: bytes | None) -> pathlib.Path:
+    """Gives a wheel the tag of any Python 3 and no ABI of it, and its NOTICES; returns its new path."""
     name, version, platform = re.fullmatch(r"(\w+)-([^-]+)-[^-]+-[^-]+-([^-]+)\.whl", path.name).groups()
     target = path.with_name(f"{name}-{version}-py3-none-{platform}.whl")
     made = path.with_name(target.name + ".part")
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as wheel:
-        record = f"{name}-{version}.dist-info/RECORD"
-        described = f"{name}-{version}.dist-info/WHEEL"
-        tags = re.sub(rb"(?m)^Tag: .*$", f"Tag: py3-none-{platform}".encode(), source.read(described))
+        info = f"{name}-{version}.dist-info/"
+        tags = re.sub(rb"(?m)^Tag: .*$", f"Tag: py3-none-{platform}".encode(), source.read(info + "WHEEL"))
+        changed = {info + "WHEEL": tags}
+        if licenses is not None:
+            changed[info + "licenses/NOTICES"] = licenses
         for entry in source.infolist():
-            data = source.read(entry)
-            if entry.filename == described:
-                data = tags
-            elif entry.filename == record:
-                rows = [row for row in data.decode().splitlines() if not row.startswith(described + ",")]
-                data = "\n".join([*rows, f"{described},{_digest(tags)},{len(tags)}", ""]).encode()
-            wheel.writestr(entry, data, zipfile.ZIP_DEFLATED)
+            if entry.filename not in changed and entry.filename != info + "RECORD":
+                wheel.writestr(entry, source.read(entry), zipfile.ZIP_DEFLATED)
+        for file, data in changed.items():
+            wheel.writestr(file, data)
+        rows = [row for row in source.read(info + "RECORD").decode().splitlines() if row.partition(",")[0] not in changed]
+        wheel.writestr(info + "RECORD", "\n".join([*rows, *(_row(file, data) for file, data in changed.items()), ""]))
     path.unlink()
     made.rename(target)
     return target
@@ -92,7 +110,7 @@ def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_dire
     _check(config_settings)
     import mesonpy
     name = mesonpy.build_wheel(wheel_directory, config_settings, metadata_directory)
-    return retag(pathlib.Path(wheel_directory) / name).name
+    return complete(pathlib.Path(wheel_directory) / name, notices()).name
 
 
 def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:

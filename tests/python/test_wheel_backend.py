@@ -1,4 +1,4 @@
-"""The build backend: what it says where something is missing, and the tag that it gives to a wheel."""
+"""The build backend: what it says where something is missing, and what it makes of a wheel of meson-python."""
 
 import os
 import pathlib
@@ -50,25 +50,36 @@ class MissingTest(unittest.TestCase):
         self.assertIn("apt install libonig-dev libutf8proc-dev liblzma-dev", done.stdout)
 
 
-class TagTest(unittest.TestCase):
-    def test_retag(self):
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder, "tinylm-0.2.0-cp311-cp311-linux_x86_64.whl")
-            info = "tinylm-0.2.0.dist-info/"
-            with zipfile.ZipFile(path, "w") as wheel:
-                wheel.writestr("tinylm/__init__.py", "x = 1\n")
-                wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: cp311-cp311-linux_x86_64\n")
-                wheel.writestr(info + "RECORD", f"tinylm/__init__.py,sha256=a,6\n{info}WHEEL,sha256=b,1\n{info}RECORD,,\n")
-            made = wheel_backend.retag(path)
-            self.assertEqual(made.name, "tinylm-0.2.0-py3-none-linux_x86_64.whl")
-            self.assertEqual(os.listdir(folder), [made.name])
-            with zipfile.ZipFile(made) as wheel:
-                self.assertEqual(wheel.testzip(), None)
-                tags = wheel.read(info + "WHEEL")
-                self.assertIn(b"Root-Is-Purelib: false\nTag: py3-none-linux_x86_64\n", tags)
-                rows = dict(row.split(",", 1) for row in wheel.read(info + "RECORD").decode().splitlines())
-                self.assertEqual(rows[info + "WHEEL"], f"{wheel_backend._digest(tags)},{len(tags)}")
-                self.assertEqual(rows["tinylm/__init__.py"], "sha256=a,6")
+class CompleteTest(unittest.TestCase):
+    INFO = "tinylm-0.2.0.dist-info/"
+
+    def complete(self, folder, licenses):
+        path = pathlib.Path(folder, "tinylm-0.2.0-cp311-cp311-linux_x86_64.whl")
+        with zipfile.ZipFile(path, "w") as wheel:
+            wheel.writestr("tinylm/__init__.py", "x = 1\n")
+            wheel.writestr(self.INFO + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: cp311-cp311-linux_x86_64\n")
+            wheel.writestr(self.INFO + "RECORD", "tinylm/__init__.py,sha256=a,6\n"
+                           f"{self.INFO}WHEEL,sha256=b,1\n{self.INFO}RECORD,,\n")
+        made = wheel_backend.complete(path, licenses)
+        self.assertEqual(made.name, "tinylm-0.2.0-py3-none-linux_x86_64.whl")
+        self.assertEqual(os.listdir(folder), [made.name])
+        with zipfile.ZipFile(made) as wheel:
+            self.assertEqual(wheel.testzip(), None)
+            files = {name: wheel.read(name) for name in wheel.namelist()}
+            self.assertEqual(len(files), len(wheel.namelist()))  # none twice
+        rows = dict(row.split(",", 1) for row in files[self.INFO + "RECORD"].decode().splitlines())
+        self.assertEqual(sorted(rows), sorted(files))
+        self.assertEqual(rows["tinylm/__init__.py"], "sha256=a,6")
+        for name in (self.INFO + "WHEEL", *([self.INFO + "licenses/NOTICES"] if licenses else [])):
+            self.assertEqual(rows[name], f"{wheel_backend._digest(files[name])},{len(files[name])}")
+        return files
+
+    def test_tag_and_licenses(self):
+        for licenses in (None, "of others: caf\u00e9".encode()):
+            with tempfile.TemporaryDirectory() as folder:
+                files = self.complete(folder, licenses)
+                self.assertIn(b"Root-Is-Purelib: false\nTag: py3-none-linux_x86_64\n", files[self.INFO + "WHEEL"])
+                self.assertEqual(files.get(self.INFO + "licenses/NOTICES"), licenses)
 
 
 if __name__ == "__main__":

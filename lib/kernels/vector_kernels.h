@@ -175,17 +175,18 @@ KERNEL void kernel_silu_mul_backward(float *dgate, bool accumulate_gate, float *
 KERNEL void kernel_adamw(float *theta, float *m, float *v, const float *grad,
                          const tlmi_adamw_step_t *step, int64_t n)
 {
+    const tlmi_adamw_step_t s = *step; /* not in memory that the stores might change */
+
     FOR_VECTORS(n, WIDTH, {
         V g = v_load(grad, i, end, 0.0f);
-        V mean = v_add(v_mul(v_set(step->beta1), v_load(m, i, end, 0.0f)),
-                       v_mul(v_set(step->one_minus_beta1), g));
-        V square = v_add(v_mul(v_set(step->beta2), v_load(v, i, end, 0.0f)),
-                         v_mul(v_set(step->one_minus_beta2), v_mul(g, g)));
-        V change =
-            v_div(v_mul(v_set(step->step_size), mean), v_add(v_sqrt(square), v_set(step->eps)));
+        V mean = v_add(v_mul(v_set(s.beta1), v_load(m, i, end, 0.0f)),
+                       v_mul(v_set(s.one_minus_beta1), g));
+        V square = v_add(v_mul(v_set(s.beta2), v_load(v, i, end, 0.0f)),
+                         v_mul(v_set(s.one_minus_beta2), v_mul(g, g)));
+        V change = v_div(v_mul(v_set(s.step_size), mean), v_add(v_sqrt(square), v_set(s.eps)));
         v_store(m, i, end, mean);
         v_store(v, i, end, square);
-        V decayed = v_mul(v_load(theta, i, end, 0.0f), v_set(step->decay_before));
-        v_store(theta, i, end, v_mul(v_sub(decayed, change), v_set(step->decay_after)));
+        V decayed = v_mul(v_load(theta, i, end, 0.0f), v_set(s.decay_before));
+        v_store(theta, i, end, v_mul(v_sub(decayed, change), v_set(s.decay_after)));
     });
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs test programs in locales whose decimal point is a comma, and one of more than one byte. The locales are made
 # here, with localedef of the C library and the sources of Debian's package "locales"; skipped (77) without them.
-# Usage: run_in_locales.sh PROGRAM...
+# Usage: run_in_locales.sh PROGRAM...    In a cross build, meson says in MESON_EXE_WRAPPER what runs them.
 set -eu
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/tinylm-locales-XXXXXX")
@@ -24,7 +24,7 @@ for name in de_DE ps_AF; do
         *) continue ;;
         esac
         echo "== $name: $(basename "$program")"
-        LOCPATH="$folder" TINYLM_TEST_LOCALE="$name.UTF-8" "$program" || failed=$((failed + 1))
+        LOCPATH="$folder" TINYLM_TEST_LOCALE="$name.UTF-8" ${MESON_EXE_WRAPPER:-} "$program" || failed=$((failed + 1))
     done
 done
 echo "$failed failed"

@@ -141,7 +141,7 @@ START_TEST(the_pool_works_in_children)
     atomic_bool stop = false;
     pthread_t thread;
 
-    if (getenv("TINYLM_TEST_IN_QEMU") != NULL)
+    if (is_emulated())
         return;
     ck_assert_int_eq(pthread_create(&thread, NULL, change_count, &stop), 0);
     for (int i = 0; i < 300; i++) {

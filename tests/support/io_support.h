@@ -38,6 +38,13 @@ static inline bool is_sanitized(void)
     return false;
 }
 
+/* Whether the program runs in an emulator (tests/cross/run.sh says so), a hundred times as slowly: what takes
+ * minutes there is repeated less often. */
+static inline bool is_emulated(void)
+{
+    return getenv("TINYLM_TEST_IN_QEMU") != NULL;
+}
+
 static char test_directory[256];
 
 static inline void make_test_directory(void)

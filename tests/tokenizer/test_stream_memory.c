@@ -130,7 +130,7 @@ int main(void)
     tcase_add_test(tcase, a_stream_takes_less_than_a_megabyte);
     suite_add_tcase(suite, tcase);
     srunner_set_fork_status(runner, CK_NOFORK);
-    if (!is_sanitized() && getenv("TINYLM_TEST_IN_QEMU") == NULL)
+    if (!is_sanitized() && !is_emulated())
         srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);
     srunner_free(runner);

@@ -23,7 +23,8 @@
 #endif
 
 #if defined(__aarch64__) && defined(__GNUC__)
-#define TLMI_ARM64 1
+#define TLMI_ARM64         1
+#define TLMI_TARGET_BFMMLA __attribute__((target("arch=armv8.2-a+bf16")))
 #else
 #define TLMI_ARM64 0
 #endif
@@ -35,8 +36,13 @@
     (TLMI_NEEDS_AVX2 | TLM_FEATURE_AVX512F | TLM_FEATURE_AVX512BW | TLM_FEATURE_AVX512DQ |         \
      TLM_FEATURE_AVX512VL)
 #define TLMI_NEEDS_VNNI (TLMI_NEEDS_AVX512 | TLM_FEATURE_AVX512_VNNI)
-#define TLMI_NEEDS_BF16 (TLMI_NEEDS_AVX512 | TLM_FEATURE_AVX512_BF16)
 #define TLMI_NEEDS_NEON TLM_FEATURE_NEON
+/* Products in bfloat16. */
+#if TLMI_ARM64
+#define TLMI_NEEDS_BF16 (TLMI_NEEDS_NEON | TLM_FEATURE_BF16)
+#else
+#define TLMI_NEEDS_BF16 (TLMI_NEEDS_AVX512 | TLM_FEATURE_AVX512_BF16)
+#endif
 
 static inline bool tlmi_has_features(uint64_t features, uint64_t needed)
 {

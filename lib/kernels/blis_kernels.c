@@ -47,15 +47,15 @@ TILE_FUNCTION(tile_armv8a, bli_sgemm_armv8a_asm_8x12)
  * depth changes the last bits of products. */
 static const blis_kernel_t blis_kernels[] = {
 #ifdef TLMI_BLIS_HASWELL
-    {TLMI_NEEDS_AVX2, tile_haswell, {"haswell", 6, 16, 512, false}},
+    {TLMI_NEEDS_AVX2, tile_haswell, {"haswell", 6, 16, 512, false, 1}},
 #endif
 #ifdef TLMI_BLIS_SKX
-    {TLMI_NEEDS_AVX512, tile_skx, {"skx", 32, 12, 369, true}},
+    {TLMI_NEEDS_AVX512, tile_skx, {"skx", 32, 12, 369, true, 1}},
 #endif
 #ifdef TLMI_BLIS_ARMV8A
-    {TLMI_NEEDS_NEON, tile_armv8a, {"armv8a", 8, 12, 640, true}},
+    {TLMI_NEEDS_NEON, tile_armv8a, {"armv8a", 8, 12, 640, true, 1}},
 #endif
-    {UINT64_MAX, NULL, {NULL, 0, 0, 0, false}}, /* so that the array is never empty */
+    {UINT64_MAX, NULL, {NULL, 0, 0, 0, false, 1}}, /* so that the array is never empty */
 };
 
 void tlmi_kernels_fill_blis(tlmi_kernels_t *table, uint64_t features)

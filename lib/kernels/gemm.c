@@ -85,6 +85,13 @@ static const tlmi_gemm_shape_t *shape_of(const product_t *job)
     return job->pairs ? &job->kernels->pairs : &job->kernels->gemm;
 }
 
+/* A depth as panels hold it: in whole groups of pairs, for bfloat16. */
+static int64_t packed_depth(const product_t *job, int64_t depth)
+{
+    const int64_t group = job->kernels->pairs.group;
+    return job->pairs ? divide_up(depth, 2 * group) * group : depth;
+}
+
 static int64_t slice_begin(const product_t *job, int64_t slice)
 {
     return job->k * slice / job->slices;
@@ -151,7 +158,7 @@ static void multiply_tile(const product_t *job, const ready_t *ready, int64_t i,
 
     if (job->pairs)
         job->kernels->pair_tile(
-            m, n, divide_up(depth, 2), job->alpha, (const uint32_t *)(const void *)x,
+            m, n, packed_depth(job, depth), job->alpha, (const uint32_t *)(const void *)x,
             (const uint32_t *)(const void *)y, beta, c, job->c_row_stride, job->c_column_stride);
     else
         job->kernels->gemm_tile(m, n, depth, job->alpha, x, y, beta, c, job->c_row_stride,
@@ -272,9 +279,8 @@ static parts_t plan_product(product_t *job, bool serial)
 {
     /* Floats of the shared operand packed at once: a fraction of the third-level cache. */
     enum { SHARED = 2 << 20, SHARED_SERIAL = 1 << 18, LOCAL = 73728 };
-    const int64_t unit = job->pairs ? 2 : 1;
-    job->slices = divide_up(job->k, unit * shape_of(job)->kc);
-    int64_t depth = divide_up(divide_up(job->k, job->slices), unit);
+    job->slices = divide_up(job->k, (job->pairs ? 2 : 1) * shape_of(job)->kc);
+    int64_t depth = packed_depth(job, divide_up(job->k, job->slices));
     job->x.panel_size = panel_size(job->x.width, depth);
     job->y.panel_size = panel_size(job->y.width, depth);
     job->x.panels = divide_up(job->x.length, job->x.width);

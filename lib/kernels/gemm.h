@@ -64,8 +64,8 @@ bool tlmi_gemv(int64_t m, int64_t n, int64_t k, float alpha, tlmi_matrix_t a, tl
 void tlmi_pack_panels(float *target, int64_t panel_size, int64_t width, int64_t rows, int64_t depth,
                       const float *source, int64_t stride, int64_t depth_stride);
 
-/* The same with pairs of bfloat16 along the depth, the last one filled with 0: tlmi_kernels_t's
- * round_pairs has their layout, panel_size is in pairs. */
+/* The same with pairs of bfloat16 along the depth, in groups, the last one filled with 0: the
+ * layout is that of round_pairs of tlmi_kernels_t; panel_size is in pairs. */
 void tlmi_pack_pairs(const tlmi_kernels_t *kernels, uint32_t *target, int64_t panel_size,
                      int64_t width, int64_t rows, int64_t depth, const float *source,
                      int64_t stride, int64_t depth_stride);

@@ -91,8 +91,9 @@ void tlmi_pack_pairs(const tlmi_kernels_t *kernels, uint32_t *target, int64_t pa
                      int64_t width, int64_t rows, int64_t depth, const float *source,
                      int64_t stride, int64_t depth_stride)
 {
-    enum { PIECE = 64 /* of the depth, even */, MOST_WIDTH = 32 };
+    enum { PIECE = 64 /* of the depth, a multiple of 2 group */, MOST_WIDTH = 32 };
     _Alignas(64) float piece[PIECE * MOST_WIDTH];
+    const int64_t group = kernels->pairs.group;
 
     for (int64_t row = 0; row < rows; row += width, target += panel_size)
         for (int64_t p = 0; p < depth; p += PIECE) {
@@ -100,8 +101,8 @@ void tlmi_pack_pairs(const tlmi_kernels_t *kernels, uint32_t *target, int64_t pa
 
             tlmi_pack_panels(piece, 0, width, rows - row < width ? rows - row : width, length,
                              source + row * stride + p * depth_stride, stride, depth_stride);
-            if (length % 2 != 0)
-                memset(piece + length++ * width, 0, (size_t)width * sizeof(float));
+            for (; length % (2 * group) != 0; length++)
+                memset(piece + length * width, 0, (size_t)width * sizeof(float));
             kernels->round_pairs(target + p / 2 * width, piece, width, length / 2);
         }
 }

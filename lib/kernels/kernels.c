@@ -18,6 +18,8 @@ void tlmi_kernels_fill(tlmi_kernels_t *table, uint64_t features)
 #elif TLMI_ARM64
     if (tlmi_has_features(features, TLMI_NEEDS_NEON))
         tlmi_kernels_fill_neon(table);
+    if (tlmi_has_features(features, TLMI_NEEDS_BF16))
+        tlmi_kernels_fill_bfmmla(table);
 #endif
     tlmi_kernels_fill_blis(table, features);
 }

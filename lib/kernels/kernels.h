@@ -148,8 +148,9 @@ static inline tlmi_block_scale_t tlmi_block_scale(uint32_t largest_bits)
        const float *next_b))
 
 /* Products in bfloat16: packed operands hold pairs of numbers along k, the first in the low half of
- * a word. pair_tile is gemm_tile on them, with k in pairs; round_pairs rounds floats to them:
- * pairs[p * width + i] holds rows[2 p * width + i] and rows[(2 p + 1) * width + i]. */
+ * a word; pairs.group of a row lie together. pair_tile is gemm_tile on them, with k in pairs;
+ * round_pairs rounds floats to them: pairs[tlmi_pair_place(group, width, p, i)] holds rows[2 p *
+ * width + i] and rows[(2 p + 1) * width + i]. k and num_pairs are multiples of the group. */
 #define TLMI_PAIR_KERNELS(K)                                                                       \
     K(pair_tile, void,                                                                             \
       (int64_t m, int64_t n, int64_t k, float alpha, const uint32_t *a, const uint32_t *b,         \
@@ -168,7 +169,14 @@ typedef struct tlmi_gemm_shape {
     int64_t mr, nr;   /* the tile */
     int64_t kc;       /* k is split into pieces of at most kc, or kc pairs */
     bool by_columns;  /* the kernel needs a column-major tile */
+    int64_t group;    /* pairs that lie together in packed operands; 1 for a gemm_tile */
 } tlmi_gemm_shape_t;
+
+/* The index of pair p of row i in a packed operand of `width` rows. */
+static inline int64_t tlmi_pair_place(int64_t group, int64_t width, int64_t p, int64_t i)
+{
+    return p / group * group * width + i * group + p % group;
+}
 
 /* Depth of pair_tile, the same for all, so that they may give the same bits. */
 #define TLMI_PAIR_DEPTH 369
@@ -212,6 +220,7 @@ void tlmi_kernels_fill_vnni(tlmi_kernels_t *table);
 void tlmi_kernels_fill_bf16(tlmi_kernels_t *table);
 #elif TLMI_ARM64
 void tlmi_kernels_fill_neon(tlmi_kernels_t *table);
+void tlmi_kernels_fill_bfmmla(tlmi_kernels_t *table);
 #endif
 
 #endif

@@ -196,6 +196,7 @@ static void kernel_round_pairs(uint32_t *pairs, const float *rows, int64_t width
 void tlmi_kernels_fill_portable(tlmi_kernels_t *table)
 {
     TLMI_ALL_KERNELS(TLMI_SET_KERNEL)
-    table->gemm = (tlmi_gemm_shape_t){"generic", TILE_ROWS, TILE_COLUMNS, TILE_DEPTH, false};
-    table->pairs = (tlmi_gemm_shape_t){"generic", TILE_ROWS, TILE_COLUMNS, TLMI_PAIR_DEPTH, false};
+    table->gemm = (tlmi_gemm_shape_t){"generic", TILE_ROWS, TILE_COLUMNS, TILE_DEPTH, false, 1};
+    table->pairs =
+        (tlmi_gemm_shape_t){"generic", TILE_ROWS, TILE_COLUMNS, TLMI_PAIR_DEPTH, false, 1};
 }

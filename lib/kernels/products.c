@@ -13,8 +13,8 @@ tlm_status_t tlmi_products_check(const char *function, int32_t products)
     if (products == TLM_PRODUCTS_BFLOAT16 &&
         !tlmi_has_features(tlm_cpu_features(), TLMI_NEEDS_BF16))
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
-                         "%s: this CPU multiplies no bfloat16: it lacks AVX512-BF16, or that is "
-                         "switched off",
+                         "%s: this CPU multiplies no bfloat16: it lacks AVX512-BF16 or ARM's BF16, "
+                         "or that is switched off",
                          function);
     return TLM_OK;
 }

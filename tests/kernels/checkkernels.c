@@ -29,8 +29,8 @@ typedef struct data {
     uint8_t bytes[FLOATS];
     tlmi_byte_masks_t masks;
     int64_t shift; /* of all arrays: 0 to 3 floats */
-    float *panels; /* of gemm_tile: packed for packed_shape and packed_depth */
-    const char *packed_for;
+    float *panels; /* of gemm_tile or pair_tile: packed for this shape and depth */
+    const tlmi_gemm_shape_t *packed_for;
     int64_t packed_depth;
 } data_t;
 
@@ -511,7 +511,7 @@ static int call_each(const kernel_t *kernels, const char *set_name)
         fill_data(&got, 1, 1.0f);
         got.shift = 0;
         for (int k = 0; k < NUM_KERNELS; k++) {
-            if (strcmp(kernels[k].name, "gemm_tile") == 0)
+            if (strstr(kernels[k].name, "_tile") != NULL)
                 kernels[k].call(&sets[i].table, &got, 1023); /* packs the panels */
             begin_call();
             kernels[k].call(&sets[i].table, &got, 1023);

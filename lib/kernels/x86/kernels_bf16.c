@@ -80,7 +80,7 @@ void tlmi_kernels_fill_bf16(tlmi_kernels_t *table)
 {
     TLMI_PAIR_KERNELS(TLMI_SET_KERNEL)
     table->pairs =
-        (tlmi_gemm_shape_t){"avx512_bf16", TILE_COLUMNS, TILE_ROWS, TLMI_PAIR_DEPTH, true};
+        (tlmi_gemm_shape_t){"avx512_bf16", TILE_COLUMNS, TILE_ROWS, TLMI_PAIR_DEPTH, true, 1};
 }
 #else
 typedef int tlmi_no_bf16_t; /* a file must declare something */

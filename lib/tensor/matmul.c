@@ -208,7 +208,7 @@ static tlm_status_t open_target(operand_t *target, bool *accumulate, tlmi_node_t
 static void clear_if_empty(float *grad, const tlm_tensor_t *grad_out, const tlm_tensor_t *input,
                            bool accumulate)
 {
-    if (grad_out->numel == 0 && input->numel > 0 && !accumulate)
+    if (grad_out->numel == 0 && input->numel > 0 && !accumulate && !tlmi_dry_run())
         memset(grad, 0, (size_t)input->numel * sizeof(float));
 }
 

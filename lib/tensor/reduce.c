@@ -153,6 +153,8 @@ void tlmi_reduce_sum(float *target, const int64_t *target_shape, bool accumulate
 {
     int64_t target_numel = tlmi_dims_product(target_shape, 0, ndim);
     int64_t numel = tlmi_dims_product(shape, 0, ndim);
+    if (tlmi_dry_run())
+        return;
     if (numel == 0) { /* a sum of nothing is 0 */
         for (int64_t i = 0; i < target_numel && !accumulate; i++)
             target[i] = 0.0f;

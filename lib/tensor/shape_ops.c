@@ -179,6 +179,8 @@ tlm_status_t tlmi_grad_add_steps(tlmi_node_t *node, tlm_tensor_t *grad_out, int3
     float *grad;
     bool accumulate;
     TLMI_TRY(tlmi_grad_open(&grad, &accumulate, node, 0));
+    if (tlmi_dry_run())
+        return TLM_OK;
     if (!accumulate && input->numel > 0)
         memset(grad, 0, (size_t)input->numel * sizeof(float));
     if (grad_out->numel == 0)

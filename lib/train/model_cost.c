@@ -166,7 +166,7 @@ static void count_flops(tlm_cost_t *cost, const tlm_model_t *model, const tlm_co
         cost->backward_flops[TLM_PART_SCORES] += reached ? (full ? 2.0 : 2.5) * scores : 0.0;
     }
     cost->model_flops = sum_parts(cost->forward_flops) + sum_parts(cost->backward_flops);
-    if (asked->checkpointing)
+    if (asked->checkpointing && tlm_model_num_trained(model) > 0)
         cost->recompute_flops =
             sum_parts(cost->forward_flops) - cost->forward_flops[TLM_PART_OUTPUT];
     cost->token_flops =
@@ -360,6 +360,8 @@ static tlm_status_t run_dry_steps(tlm_cost_t *cost, const tlm_model_options_t *o
     TLMI_TRY_OR(done, create_model(&model, options, asked));
     count_parameters(cost, model);
     count_flops(cost, model, asked);
+    if (cost->trained_parameters == 0)
+        goto done;
     TLMI_TRY_OR(done, tlmi_optimizer_kinds[asked->optimizer]->create(&optimizer));
     TLMI_TRY_OR(done, tlm_optimizer_add_model(optimizer, model, 0, NULL));
     for (int32_t step = 0; step < STEPS; step++)

@@ -51,7 +51,7 @@ class _Computed(torch.autograd.Function):
             if ctx.needs_input_grad[i + 1]:
                 tensor.requires_grad = True
         result = compute(*inputs)
-        output = torch.from_dlpack(result)
+        output = torch.from_dlpack(result.detach())
         if any(ctx.needs_input_grad):
             ctx.inputs, ctx.result = inputs, result
             ctx.save_for_backward(*tensors, output)  # torch then notices if one is overwritten

@@ -21,6 +21,34 @@ def shape(draw, most=4):
     return [draw.choice([1, 2, 3, 5]) for _ in range(draw.randint(0, most))]
 
 
+def random_index(draw, sizes):
+    """Whole numbers, slices, None, ... and up to two arrays of whole numbers."""
+    index, at, arrays_left = [], 0, draw.randint(0, 2)
+    common = draw.choice([[3], [2, 3], [1]])
+    while at < len(sizes):
+        n, kind = sizes[at], draw.randrange(9)
+        if kind < 3:
+            start, stop = (draw.choice([None, draw.randint(-n - 2, n + 2)]) for _ in range(2))
+            index.append(slice(start, stop, draw.choice([None, 1, 2, 3])))
+        elif kind == 3:
+            index.append(draw.randrange(-n, n))
+        elif kind == 4 and arrays_left:
+            arrays_left -= 1
+            own = [size if draw.random() < 0.7 else 1 for size in common]
+            index.append(numpy.asarray([draw.randrange(-n, n) for _ in range(math.prod(own))]).reshape(own))
+        elif kind == 5:
+            index.append(None)
+            continue
+        elif kind == 6 and not any(item is Ellipsis for item in index):
+            index.append(Ellipsis)
+            at += draw.randint(0, len(sizes) - at - 1)
+            break
+        else:
+            index.append(slice(None))
+        at += 1
+    return tuple(index)
+
+
 class Compared(unittest.TestCase):
     def same(self, got, want, tolerance=1e-5):
         want = want.detach().numpy() if isinstance(want, torch.Tensor) else numpy.asarray(want)

@@ -33,7 +33,7 @@ def their_name(name):
 
 
 def weights_of(model):
-    return {name: tensor.numpy() for name, tensor in model.parameters().items()}
+    return {name: tensor.detach().numpy() for name, tensor in model.parameters().items()}
 
 
 class GgufTest(unittest.TestCase):
@@ -274,7 +274,7 @@ class LlamaCppTest(GgufTest):
                 model.save_gguf(self.path, tokenizer)
                 ids = tokenizer.encode(TEXT)[:20]
                 theirs, texts, end = self.logits(self.path, ids)
-                ours = model.forward(ids).numpy()[0, -1]
+                ours = model.forward(ids).detach().numpy()[0, -1]
                 self.assertLess(numpy.abs(ours - theirs).max(), 1e-5)
                 self.assertEqual(texts, [tokenizer.encode(text) for text in self.TEXTS])
                 self.assertEqual(end, tokenizer.token_id(END))
@@ -319,7 +319,7 @@ class LlamaCppTest(GgufTest):
                 for key in ("attention.key_length", "attention.value_length", "rope.dimension_count"):
                     if family != "gpt2":
                         self.assertEqual(fields[f"{family}.{key}"].contents(), shape["head_dim"])
-                ours = model.forward(ids).numpy()[0, -1]
+                ours = model.forward(ids).detach().numpy()[0, -1]
                 gap = numpy.abs(ours - self.logits(self.path, ids)[0]).max() / numpy.abs(ours).max()
                 # llama.cpp looks GELU up in a table of float16
                 self.assertLess(gap, 1e-3 if "gelu" in shape.get("ffn", "") or "geglu" in shape.get("ffn", "") else 1e-5)

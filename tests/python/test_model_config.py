@@ -145,7 +145,7 @@ class ConfigTest(unittest.TestCase):
         model = tinylm.Model.open(self.folder, tokenizer=False)
         if model.options["context_length"] < IDS.shape[1]:
             return None
-        return torch.from_dlpack(model.forward(IDS.tolist())).detach()
+        return torch.from_dlpack(model.forward(IDS.tolist()).detach())
 
     def theirs(self, family):
         """None if transformers does not take the configuration, or not with the same tensors."""

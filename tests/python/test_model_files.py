@@ -55,12 +55,12 @@ def spread_gains(model):
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.parameters().items():
         if len(parameter.shape) == 1:
-            gains = torch.from_dlpack(parameter)
+            gains = torch.from_dlpack(parameter.detach())
             gains += 0.3 * torch.rand(gains.shape, generator=generator)
 
 
 def our_logits(model, ids):
-    return torch.from_dlpack(model.forward(ids)).detach()
+    return torch.from_dlpack(model.forward(ids).detach())
 
 
 class FolderTest(unittest.TestCase):
@@ -137,13 +137,13 @@ class SaveTest(FolderTest):
                 for ours, name in (("lm_head.weight", "lm_head.weight"),
                                    ("ln_final.weight", "model.norm.weight"),
                                    ("layers.1.ffn.w2.weight", "model.layers.1.mlp.down_proj.weight")):
-                    wanted = torch.from_dlpack(model.parameters()[ours]).to(getattr(torch, dtype))
+                    wanted = torch.from_dlpack(model.parameters()[ours].detach()).to(getattr(torch, dtype))
                     self.assertEqual(theirs[name].dtype, wanted.dtype)
                     self.assertTrue(torch.equal(theirs[name], wanted), name)
 
     def test_rows_of_queries_and_keys(self):
         model = self.save()
-        ours = torch.from_dlpack(model.parameters()["layers.0.attn.q_proj.weight"]).detach()
+        ours = torch.from_dlpack(model.parameters()["layers.0.attn.q_proj.weight"].detach())
         theirs = self.theirs().state_dict()["model.layers.0.self_attn.q_proj.weight"]
         pairs = ours.reshape(4, 4, 2, 32)  # heads, pairs, both of a pair
         self.assertTrue(torch.equal(theirs.reshape(4, 2, 4, 32), pairs.transpose(1, 2)))

@@ -1,49 +1,22 @@
-"""Indexing of tensors beside NumPy's arrays, on random shapes and with gradients; assignment; what is refused. NumPy and
+"""Indexing of tensors beside NumPy's arrays, on random shapes and with gradients; what is refused. NumPy and
 PyTorch are needed, and skipped by name without them."""
 
-import math
 import random
 import unittest
 
-from tensor_cases import Compared, arrays, numpy, shape, torch
+from tensor_cases import Compared, arrays, numpy, random_index, shape, torch
 
 import tinylm
 from tinylm import Tensor
 
 
 class IndexTest(Compared):
-    def random_index(self, draw, sizes):
-        index, at, arrays_left = [], 0, draw.randint(0, 2)
-        common = draw.choice([[3], [2, 3], [1]])
-        while at < len(sizes):
-            n, kind = sizes[at], draw.randrange(9)
-            if kind < 3:
-                start, stop = (draw.choice([None, draw.randint(-n - 2, n + 2)]) for _ in range(2))
-                index.append(slice(start, stop, draw.choice([None, 1, 2, 3])))
-            elif kind == 3:
-                index.append(draw.randrange(-n, n))
-            elif kind == 4 and arrays_left:
-                arrays_left -= 1
-                own = [size if draw.random() < 0.7 else 1 for size in common]
-                index.append(numpy.asarray([draw.randrange(-n, n) for _ in range(math.prod(own))]).reshape(own))
-            elif kind == 5:
-                index.append(None)
-                continue
-            elif kind == 6 and not any(item is Ellipsis for item in index):
-                index.append(Ellipsis)
-                at += draw.randint(0, len(sizes) - at - 1)
-                break
-            else:
-                index.append(slice(None))
-            at += 1
-        return tuple(index)
-
     def test_like_numpy(self):
         draw = random.Random(1)
         for round_ in range(600):
             sizes = shape(draw)
             values, mine, _ = arrays(draw, *sizes)
-            index = self.random_index(draw, sizes)
+            index = random_index(draw, sizes)
             with self.subTest(shape=sizes, index=index):
                 try:
                     want = values[index]
@@ -100,36 +73,6 @@ class IndexTest(Compared):
                       numpy.array([True, False])):
             with self.assertRaises(IndexError):
                 mine[wrong]
-
-    def test_assignment(self):
-        draw = random.Random(4)
-        for _ in range(60):
-            values, mine, _ = arrays(draw, 3, 4, 5)
-            mine = mine.detach()
-            index = tuple(draw.choice([draw.randrange(-3, 3), slice(draw.randint(0, 3), None, draw.choice([1, 2])),
-                                       Ellipsis if i == 0 else slice(None)]) for i in range(draw.randint(1, 3)))
-            want = values.copy()
-            row = numpy.float32([1, 2, 3, 4, 5])[:want[index].shape[-1]] if want[index].ndim else 7.0
-            want[index] = row
-            mine[index] = row
-            self.same(mine, want, 0)
-        ids = Tensor([[1, 2], [3, 4]], "int64")
-        ids[:, 1] = 9
-        self.assertEqual(ids.tolist(), [[1, 9], [3, 9]])
-        weight = Tensor([1.0, 2.0], requires_grad=True)
-        with self.assertRaisesRegex(RuntimeError, "no_grad"):
-            weight[0] = 1
-        with tinylm.no_grad():
-            weight[0] = 5
-        self.assertEqual(weight.tolist(), [5.0, 2.0])
-        with self.assertRaisesRegex(RuntimeError, "cut the values off"):
-            tinylm.zeros(2)[0] = weight[1]
-        with self.assertRaisesRegex(RuntimeError, "result of an op"):
-            (weight * 2)[0] = 1
-        with self.assertRaisesRegex(NotImplementedError, "where"):
-            ids[ids > 1] = 0
-        with self.assertRaises(ValueError):
-            ids[0] = [1, 2, 3]
 
     def test_length_and_iteration(self):
         mine = Tensor([[1, 2], [3, 4], [5, 6]], requires_grad=True)

@@ -63,8 +63,10 @@ class OperatorTest(Compared):
         total += 1
         total *= [2, 3]
         self.assertEqual((alias.tolist(), total is alias), ([2, 3], True))
-        total += weight  # of a graph: a new tensor
-        self.assertTrue(total.requires_grad and alias.tolist() == [2, 3])
+        total += weight  # of a graph
+        self.assertTrue(total.requires_grad and total is alias and alias.tolist() == [2.5, 4])
+        total.add_(weight, alpha=2).mul_(2).sub_(1).div_(2).clip_(max=5.25).sum().backward()
+        self.assertEqual((alias.tolist(), weight.grad.tolist()), ([3, 5.25], [2 + 3, 4]))
         array = numpy.float32([1, 1])
         array += weight.detach()
         self.assertEqual(array.tolist(), [1.5, 2])
@@ -72,6 +74,13 @@ class OperatorTest(Compared):
             weight += 1
         with self.assertRaisesRegex(ValueError, "does not fit"):
             alias += tinylm.zeros(3, 2)
+        weight.grad.zero_()
+        self.assertEqual(weight.grad.tolist(), [0, 0])
+        weight.grad = None
+        self.assertIsNone(weight.grad)
+        weight.data = [3, 4]
+        weight.data -= 1
+        self.assertEqual((weight.tolist(), weight.requires_grad, weight.data.fill_(7).tolist()), ([2, 3], True, [7, 7]))
         with self.assertRaisesRegex(TypeError, "stack"):
             Tensor([weight[0], weight[1]])
 

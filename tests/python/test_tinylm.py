@@ -649,7 +649,7 @@ class CustomOpTest(unittest.TestCase):
     def test_with_numpy(self):
         """The sines of numpy, in the middle of a graph."""
         x = tinylm.Tensor([0.5, 1.0, 2.0], requires_grad=True)
-        angles = numpy.from_dlpack(x)
+        angles = numpy.from_dlpack(x.detach())
         sines = tinylm.Tensor.from_dlpack(numpy.sin(angles))
         y = tinylm.custom_op(sines, [x], lambda dy: [
             tinylm.Tensor.from_dlpack(numpy.from_dlpack(dy) * numpy.cos(angles))], name="sin")
@@ -768,7 +768,7 @@ class DLPackTest(unittest.TestCase):
                                     num_heads=2)
         parameters = model.parameters()
         before = model.forward([1, 2]).tolist()
-        torch.from_dlpack(parameters["lm_head.weight"]).mul_(2.0)
+        torch.from_dlpack(parameters["lm_head.weight"].detach()).mul_(2.0)
         after = model.forward([1, 2]).tolist()
         self.assertEqual([x * 2 for x in before[0][1]], after[0][1])
 

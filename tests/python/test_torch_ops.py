@@ -151,7 +151,7 @@ class TorchTest(unittest.TestCase):
         self.assertEqual(tuple(got.shape), tuple(want.shape), what)
         if want.numel() == 0:
             return
-        got = torch.from_dlpack(got)
+        got = torch.from_dlpack(got.detach())
         scale = max(want.abs().max().item(), 1e-3)
         off = (got - want).abs().max().item()  # NaN where either has one
         self.assertTrue(off <= TOLERANCE * scale, f"{what}: off by {off}, scale {scale}")

@@ -47,7 +47,8 @@ def _bytes_array(items: Iterable[Text], name: str = "texts") -> Any:
     if isinstance(items, (str, bytes, bytearray)) or not hasattr(type(items), "__iter__"):
         advice = f": write [{name}]" if hasattr(type(items), "__iter__") else ""
         raise TypeError(f"{name} takes a list of texts, not {_given(items)}{advice}")
-    items = list(items)
+    to_list = getattr(items, "to_pylist", None)  # of PyArrow, whose own elements are no texts
+    items = list(items) if to_list is None else to_list()
     try:
         encoded = [_utf8(item) for item in items]
     except TypeError:

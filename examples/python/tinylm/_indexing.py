@@ -1,5 +1,4 @@
-"""tensor[index] and tensor[index] = values, as NumPy has them: whole numbers, slices, None, ..., arrays of
-whole numbers and of booleans."""
+"""tensor[index], as NumPy has it: whole numbers, slices, None, ..., arrays of whole numbers and of booleans."""
 
 from __future__ import annotations
 
@@ -193,31 +192,12 @@ def _advanced(tensor: Tensor, rest: list[Any]) -> Tensor:
 
 def _get(tensor: Tensor, index: Any) -> Tensor:
     """tensor[index]."""
+    if not isinstance(index, tuple):
+        index = _item(index)
+        if hasattr(index, "dtype") and index.ndim == 0:  # one truth value: a dimension of all or nothing
+            return tensor.unsqueeze(0).take([0] if index else [])
     parts = _split(_parts(index, tensor.ndim), tensor.shape)
     view, rest, shape = _basic(tensor, parts)
     if any(hasattr(part, "dtype") for part in rest):
         return _advanced(view, rest)
     return view if tuple(shape) == view.shape else view.reshape(shape)
-
-
-def _set(tensor: Tensor, index: Any, values: Any) -> None:
-    """tensor[index] = values, in its memory."""
-    from .tensors import Tensor, is_grad_enabled, no_grad
-    if not tensor.is_leaf:
-        raise RuntimeError("the result of an op cannot be written to: the graph needs it; use tinylm.where, or detach()")
-    if tensor.requires_grad and is_grad_enabled():
-        raise RuntimeError("a tensor that requires a gradient is written to within \"with tinylm.no_grad():\"")
-    parts = _parts(index, tensor.ndim)
-    if any(hasattr(part, "dtype") or isinstance(part, slice) and (part.step or 1) < 0 for part in parts):
-        raise NotImplementedError("values are assigned to whole numbers and slices with positive steps; for a mask or an "
-                                  "array of places use tinylm.where")
-    recorded = is_grad_enabled()
-    with no_grad():
-        view, _, shape = _basic(tensor, parts)
-        given = values if isinstance(values, Tensor) else Tensor(values, tensor.dtype)
-        if given.requires_grad and recorded:
-            raise RuntimeError("assigning would cut the values off from their graph: use tinylm.concat, stack or where, or "
-                               "values.detach()")
-        if given.dtype != tensor.dtype:
-            given = given.astype(tensor.dtype)
-        view.copy_(given.detach().broadcast_to(shape).reshape(view.shape))

@@ -60,7 +60,7 @@ def _plain(value: Any, name: str) -> Any:
         if name not in _WITHOUT_SLOPES and value.requires_grad and is_grad_enabled():
             raise TypeError(f"numpy.{name} would lose the graph of a tensor that requires a gradient: use a function of "
                             "tinylm, or tensor.detach()")
-        return value.numpy()
+        return value.detach().numpy()
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(one, name) for one in value)
     if isinstance(value, dict):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
-from ._abi import _OUT
+from ._assign import _update
 from ._checks import (Operand, _dim, _dim_list, _floats, _index_tensor, _mask, _operand, _shape_of, _tensor)
 from ._convert import _dims
 from ._handle import _Handle
 from ._native import _lib
 from ._structs import _flag, _given, _real
 from ._words import _number
-from .dtypes import BOOL, FLOAT32, INT64, DType, _dtype
+from .dtypes import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT64, DType, _dtype
 
 if TYPE_CHECKING:
     from .tensors import Tensor
@@ -101,7 +102,7 @@ class _Operators(_Handle):
         tensor = _operand(other, self)
         return cast("Tensor", NotImplemented) if tensor is None else _product(tensor, self)
 
-    # In place, as NumPy and PyTorch have it, where no graph is concerned.
+    # In place, as NumPy and PyTorch have it.
 
     def __iadd__(self, other: Operand) -> Tensor:
         return _in_place(self, self + other)
@@ -117,6 +118,40 @@ class _Operators(_Handle):
 
     def __ipow__(self, other: Operand) -> Tensor:
         return _in_place(self, self ** other)
+
+    def add_(self, other: Operand, alpha: float = 1.0) -> Tensor:
+        """self += alpha * other; this and the following write to the tensor itself and return it."""
+        self += other if alpha == 1 else other * _real("alpha", alpha)
+        return cast("Tensor", self)
+
+    def sub_(self, other: Operand, alpha: float = 1.0) -> Tensor:
+        """self -= alpha * other."""
+        return self.add_(-other if alpha == 1 else other * -_real("alpha", alpha))
+
+    def mul_(self, other: Operand) -> Tensor:
+        """self *= other."""
+        self *= other
+        return cast("Tensor", self)
+
+    def div_(self, other: Operand) -> Tensor:
+        """self /= other."""
+        self /= other
+        return cast("Tensor", self)
+
+    def fill_(self: Any, value: Any) -> Tensor:
+        """One number in each place."""
+        self[...] = value
+        return cast("Tensor", self)
+
+    def zero_(self) -> Tensor:
+        """0 in each place."""
+        return self.fill_(0)
+
+    def clip_(self, min: float | None = None, max: float | None = None) -> Tensor:
+        """clip, in place."""
+        return _in_place(self, self.clip(min, max))
+
+    clamp_ = clip_
 
     def __neg__(self) -> Tensor:
         return self.scale(-1.0)
@@ -357,11 +392,19 @@ class _Operators(_Handle):
         return _call("tlm_contiguous", self)
 
     def astype(self: Any, dtype: Any) -> Tensor:
-        """The elements as another type, a copy outside any graph; the same tensor if it has the type. RangeError
-        for numbers that the type does not hold."""
+        """The elements as another type, a copy outside any graph; the same tensor if it has the type. Whole numbers
+        are cut, as in NumPy; ValueError for numbers beyond the type, TypeError for float16 and bfloat16 where a
+        gradient is required."""
         from .tensors import _call
         target = _dtype(dtype)
-        return self if target == self.dtype else _call("tlm_tensor_convert", self, int(target))
+        if target in (FLOAT16, BFLOAT16):
+            self._check_no_graph(f"a tensor of {target}", f"tensor.detach().astype(\"{target}\")")
+        if target == self.dtype:
+            return cast("Tensor", self)
+        result = _call("tlm_tensor_convert", self, int(target))
+        if target in _INFINITY and not _INFINITY[target].isdisjoint(result._copy_out()):
+            _check_finite(self, target)
+        return result
 
     to = astype
 
@@ -438,19 +481,26 @@ class _Operators(_Handle):
 
 
 def _in_place(given: Any, result: Tensor) -> Tensor:
-    """The result, in the memory of a leaf; of an op, or with one, a new tensor of the graph."""
-    from .tensors import is_grad_enabled
-    tensor: Tensor = given
-    if result is NotImplemented:
-        return cast("Tensor", NotImplemented)
-    if tensor.requires_grad and tensor.is_leaf and is_grad_enabled():
-        raise RuntimeError("a parameter is changed in place within \"with tinylm.no_grad():\"")
-    if result.requires_grad or not tensor.is_leaf:
-        return result
-    if result.shape != tensor.shape:
-        raise ValueError(f"a result of shape {result.shape} does not fit into a tensor of {tensor.shape}")
-    tensor.copy_(result)
-    return tensor
+    """The tensor itself, with the result of an operator on it."""
+    return cast("Tensor", NotImplemented) if result is NotImplemented else _update(given, result)
+
+
+# The bits of both infinities.
+_INFINITY = {FLOAT16: {0x7C00, 0xFC00}, BFLOAT16: {0x7F80, 0xFF80}}
+
+
+def _check_finite(tensor: Any, dtype: DType) -> None:
+    """Refuses a finite number that has become infinite in a type."""
+    from ._values import _LARGEST
+    for value in map(float, _items(tensor)):
+        if math.isfinite(value) and abs(value) >= _LARGEST[dtype]:
+            raise ValueError(f"astype: {value} is beyond {dtype}, whose largest number is about {_LARGEST[dtype]:.4g}")
+
+
+def _items(tensor: Any) -> list[Any]:
+    """The elements as numbers of Python."""
+    items: list[Any] = tensor.reshape(-1).tolist()
+    return items
 
 
 class Extremes(NamedTuple):

@@ -32,7 +32,8 @@ def _is_torch(value: Any) -> bool:
 
 def _is_array(value: Any) -> bool:
     """An array of another library, which has a type of its own."""
-    return hasattr(value, "__array_interface__") or _is_torch(value) or hasattr(value, "__dlpack__")
+    return (hasattr(value, "__array_interface__") or hasattr(value, "__array__") or _is_torch(value)
+            or hasattr(value, "__dlpack__"))
 
 
 def _is_number(value: Any) -> bool:
@@ -134,6 +135,8 @@ def _check_array(array: Any, dtype: DType, name: str) -> None:
 
 def _of_numpy(values: Any, dtype: DType | None, name: str) -> c_void_p:
     import numpy
+    if hasattr(values, "filled") and numpy.any(values.mask):
+        raise TypeError(f"{name} is a masked array, whose masked elements are no numbers: use array.filled(value)")
     array = numpy.asarray(values)
     kind = array.dtype.name
     dtype = _natural(kind, name) if dtype is None else dtype
@@ -164,6 +167,8 @@ def _converted(handle: Any, dtype: int) -> c_void_p:
 def _of_torch(values: Any, dtype: DType | None, name: str) -> c_void_p:
     if values.device.type != "cpu":
         raise TypeError(f"{name} is on {values.device}: call .cpu()")
+    if values.grad_fn is not None and _lib.tlm_grad_enabled():
+        raise TypeError(f"{name} is the result of ops of PyTorch, whose graph ends here: use tensor.detach()")
     values = values.detach()
     kind = str(values.dtype).partition(".")[2]
     if kind != "bfloat16":
@@ -184,7 +189,7 @@ def _handle_of(values: Any, dtype: DType | None, name: str) -> c_void_p:
     """A new tensor of a copy of the values."""
     if _is_torch(values):
         return _of_torch(values, dtype, name)
-    if hasattr(values, "__array_interface__"):
+    if hasattr(values, "__array_interface__") or hasattr(values, "__array__"):  # pandas has but the second
         return _of_numpy(values, dtype, name)
     if hasattr(values, "__dlpack__"):
         import numpy

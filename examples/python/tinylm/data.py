@@ -39,6 +39,8 @@ class Dataset(_Handle):
         if hasattr(ids, "__array_interface__"):
             if ids.dtype.kind not in "iuf":
                 raise TypeError(f"ids takes whole numbers, not an array of {ids.dtype}")
+            if getattr(ids, "mask", False) is not False and ids.mask.any():
+                raise TypeError("ids is a masked array, whose masked elements are no ids: use array.compressed()")
             if ids.ndim != 1:
                 raise ValueError(f"ids of {ids.ndim} dimensions, not 1")
             if str(ids.dtype) not in ("uint16", "uint32") or not ids.flags.c_contiguous:

@@ -102,7 +102,7 @@ class Module:
         if _flag("strict", strict):
             wrong += [f"{name} is missing" for name in own if name not in state]
             wrong += [f"{name} is not in the module" for name in state if name not in own]
-        values = {name: Tensor(value, own[name].dtype) for name, value in state.items() if name in own}
+        values = {name: Tensor(_values_of(value), own[name].dtype) for name, value in state.items() if name in own}
         wrong += [f"{name} has shape {value.shape}, not {own[name].shape}" for name, value in values.items()
                   if value.shape != own[name].shape]
         if wrong:
@@ -142,6 +142,11 @@ class Module:
         lines = [f"  {row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}".rstrip() for row in rows]
         title = f"{type(self).__name__}: {self.num_elements:,} elements in {len(rows) - 1} tensors"
         return "\n".join([title, *(lines if len(rows) > 1 else [])])
+
+
+def _values_of(value: Any) -> Any:
+    """A tensor of a state_dict outside any graph, PyTorch's too."""
+    return value.detach() if hasattr(value, "detach") else value
 
 
 def _find(name: str, value: Any) -> Iterator[tuple[str, Any]]:

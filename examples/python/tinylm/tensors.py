@@ -9,11 +9,12 @@ from typing import Any, Iterator, Sequence
 
 from . import _interop
 from ._abi import _DLManagedTensor
+from ._assign import _check_leaf, _is_recorded, _joined, _replace, _set, _share_with_others, _write
 from ._checks import Index, _float_tensor
 from ._convert import _dims
 from ._display import _describe, _values_text
 from ._handle import _Callbacks, _Handle, _thread
-from ._indexing import _get, _set
+from ._indexing import _get
 from ._memory import (_CAPSULE, _USED_CAPSULE, _USED_VERSIONED, _VERSIONED, _buffers, _capsule_is, _capsule_new,
                       _capsule_pointer, _capsule_rename, _delete_capsule, _load, _nest, _numbers, _release_buffer)
 from ._native import _lib
@@ -33,7 +34,28 @@ def _call(name: str, *arguments: Any) -> Tensor:
     out = c_void_p()
     getattr(_lib, name)(byref(out), *[argument._handle if isinstance(argument, _Handle) else argument
                                       for argument in arguments])
-    return Tensor._wrap(out)
+    result = Tensor._wrap(out)
+    if name in _VIEWS and (name not in _PERHAPS_VIEWS or result.data_ptr() == arguments[0].data_ptr()):
+        return _joined(arguments[0], result)
+    return result
+
+
+# Ops whose results lie over the memory of the tensor, or do so if its elements are in row-major order.
+_PERHAPS_VIEWS = frozenset(("tlm_reshape", "tlm_contiguous"))
+_VIEWS = frozenset(("tlm_transpose", "tlm_slice", "tlm_slice_step", "tlm_tensor_detach")) | _PERHAPS_VIEWS
+
+
+class _Memory:
+    """The memory of a tensor as NumPy takes it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        kind = {FLOAT32: "<f4", INT32: "<i4", INT64: "<i8", UINT32: "<u4", BOOL: "|b1", FLOAT16: "<f2"}[tensor.dtype]
+        size = tensor.dtype.itemsize
+        self.tensor = tensor  # keeps the elements
+        self.__array_interface__ = {
+            "version": 3, "shape": tensor.shape, "typestr": kind,
+            "data": (tensor.data_ptr() or ctypes.addressof(_NOTHING), False),
+            "strides": tuple(size * stride for stride in tensor.strides)}
 
 
 class Tensor(_Operators):
@@ -47,6 +69,8 @@ class Tensor(_Operators):
     def __init__(self, values: Any, dtype: Any = None, requires_grad: bool = False) -> None:
         kind = None if dtype is None else _dtype(dtype)
         if isinstance(values, Tensor):
+            if not (requires_grad is True and values.is_leaf):  # which asks for a new parameter
+                values._check_no_graph("a new Tensor", "tensor.clone(), which keeps the graph, or tensor.detach()")
             out = c_void_p()
             _lib.tlm_tensor_convert(byref(out), values._handle, int(values.dtype if kind is None else kind))
             self._handle = out
@@ -83,7 +107,7 @@ class Tensor(_Operators):
         except Error:
             del _buffers[key]
             raise
-        return cls._wrap(handle)
+        return _share_with_others(cls._wrap(handle))
 
     @classmethod
     def from_dlpack(cls, array: Any) -> Tensor:
@@ -109,15 +133,19 @@ class Tensor(_Operators):
                 raise
             raise BufferError("the array is read-only, and tensors may be written to: Tensor(array) copies it") from None
         _capsule_rename(capsule, _USED_VERSIONED if versioned else _USED_CAPSULE)
-        return cls._wrap(handle)
+        return _share_with_others(cls._wrap(handle))
 
     def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
                    copy: bool | None = None) -> Any:
         """For numpy.from_dlpack, torch.from_dlpack and the like, over the same memory, which both sides may write
         to. They see the values only: no gradient flows between the libraries."""
+        if self.requires_grad and is_grad_enabled():
+            raise BufferError("the tensor requires a gradient, which no other library passes on: use tensor.detach()")
         if stream is not None or dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
             raise BufferError("a tinylm.Tensor lies in CPU memory, without streams")
-        tensor = Tensor(self) if copy else self
+        tensor = self._copied() if copy else self
+        if not copy:
+            _share_with_others(self)
         if max_version is not None and tuple(max_version) >= (1, 0):
             versioned = c_void_p()
             _lib.tlm_tensor_to_dlpack_versioned(byref(versioned), tensor._handle, bool(copy))
@@ -129,24 +157,31 @@ class Tensor(_Operators):
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
 
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
-        """For numpy.asarray, over the same memory."""
-        kind = {FLOAT32: "<f4", INT32: "<i4", INT64: "<i8", UINT32: "<u4", BOOL: "|b1",
-                FLOAT16: "<f2"}.get(self.dtype)
-        if kind is None:
-            raise AttributeError("NumPy has no bfloat16")
-        size = ctypes.sizeof(_ELEMENTS[self.dtype])
-        return {"version": 3, "shape": self.shape, "typestr": kind, "data": (self.data or ctypes.addressof(_NOTHING), False),
-                "strides": tuple(size * stride for stride in self.strides)}
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """For numpy.asarray, over the same memory. TypeError where a gradient would be lost on the way."""
+        import numpy
+        if self.dtype == BFLOAT16:
+            raise TypeError("NumPy has no bfloat16: use tensor.astype(\"float32\").numpy()")
+        self._check_no_graph("an array of NumPy", "tensor.detach().numpy()")
+        array = numpy.asarray(_Memory(self.detach()))
+        if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"a tensor of {self.dtype} becomes an array of {dtype} only by a copy")
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def _check_no_graph(self, what: str, remedy: str) -> None:
+        """Refuses to lose a graph unnoticed."""
+        if self.requires_grad and is_grad_enabled():
+            raise TypeError(f"the tensor requires a gradient, which {what} would lose: use {remedy}")
 
     def memoryview(self) -> memoryview:
         """The elements of a row-major tensor, over the same memory."""
-        if _call("tlm_contiguous", self).data != self.data:
+        if _call("tlm_contiguous", self).data_ptr() != self.data_ptr():
             raise BufferError("the tensor is a view that is not row-major")
         n = _lib.tlm_tensor_numel(self._handle) * ctypes.sizeof(_ELEMENTS[self.dtype])
-        memory = (c_uint8 * n).from_address(self.data) if n else (c_uint8 * 0)()
-        setattr(memory, "owner", self)  # keeps the elements
+        memory = (c_uint8 * n).from_address(self.data_ptr()) if n else (c_uint8 * 0)()
+        setattr(memory, "owner", self.detach())  # keeps the elements
         view, code = memoryview(memory).cast("B"), _FORMATS[self.dtype]
         return view.cast(code, self.shape) if n and self.shape else view.cast(code)
 
@@ -181,11 +216,19 @@ class Tensor(_Operators):
         """FLOAT32, INT32, INT64, UINT32, BOOL, BFLOAT16 or FLOAT16; ops compute with the first alone."""
         return DType(_lib.tlm_tensor_dtype(self._handle))
 
+    def data_ptr(self) -> int:
+        """The address of the first element, 0 where there is none."""
+        return _lib.tlm_tensor_data(self._handle) or 0
+
     @property
-    def data(self) -> int | None:
-        """The address of the first element, None where there is none."""
-        address: int | None = _lib.tlm_tensor_data(self._handle)
-        return address
+    def data(self) -> Tensor:
+        """detach(), as PyTorch calls it. Values assigned to it are copied into the tensor."""
+        return self.detach()
+
+    @data.setter
+    def data(self, values: Any) -> None:
+        with no_grad():
+            self.copy_(values)
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -240,15 +283,19 @@ class Tensor(_Operators):
     def _copy_out(self) -> Any:
         return _elements(self._handle, self.dtype, self.size)
 
-    def copy_(self, values: Any) -> None:
-        """Copies as many values as it has (nested lists, an array or a Tensor) into a leaf."""
+    def copy_(self, values: Any) -> Tensor:
+        """Copies as many values as it has (nested lists, an array or a Tensor) into the tensor, and returns it."""
         tensor = values if isinstance(values, Tensor) else Tensor(values, self.dtype)
         if tensor.dtype != self.dtype:
             raise TypeError(f"values of {tensor.dtype} for a tensor of {self.dtype}: use astype")
         if tensor.shape != self.shape:
             raise ValueError(f"values of shape {tensor.shape} for a tensor of {self.shape}")
-        data = tensor._copy_out()
-        _lib.tlm_tensor_copy_in(self._handle, data, len(data))
+        if _is_recorded(self, tensor):
+            _check_leaf(self)
+            _replace(self, tensor.clone())
+        else:
+            _write(self, tensor)
+        return self
 
     def tolist(self) -> Any:
         """Nested lists; a number for a scalar."""
@@ -264,13 +311,15 @@ class Tensor(_Operators):
     def numpy(self) -> Any:
         """An array of NumPy over the same memory, which may be written to; .copy() makes one of its own."""
         import numpy
-        if self.dtype == BFLOAT16:
-            raise TypeError("NumPy has no bfloat16: use tensor.astype(\"float32\").numpy()")
         return numpy.asarray(self)
 
     def clone(self) -> Tensor:
         """A copy in memory of its own, to which gradients flow as to the tensor itself."""
-        return self.scale(1.0) if self.requires_grad else Tensor(self)
+        return self.scale(1.0) if self.requires_grad else self._copied()
+
+    def _copied(self) -> Tensor:
+        """A copy outside any graph."""
+        return _call("tlm_tensor_convert", self, int(self.dtype))
 
     # -- With copy and pickle --
 
@@ -280,7 +329,15 @@ class Tensor(_Operators):
         return int(self.dtype), bytes(self._copy_out()), self.shape, self.requires_grad
 
     def __copy__(self) -> Any:
-        return type(self)._wrap(c_void_p(_lib.tlm_tensor_retain(self._handle)))
+        made = type(self)._wrap(c_void_p(_lib.tlm_tensor_retain(self._handle)))
+        return _joined(self, made)
+
+    def close(self) -> None:
+        """Lets go of the elements, which views and graphs may still hold."""
+        family = self.__dict__.pop("_family", None)
+        if family is not None:
+            family[0] -= 1
+        super().close()
 
     def __deepcopy__(self, memo: Any) -> Any:
         return _restore(type(self), *self._state("copied deeply"))
@@ -317,9 +374,15 @@ class Tensor(_Operators):
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient gathered so far, or None."""
+        """The gradient gathered so far, or None, which forgets it when it is set."""
         handle = _lib.tlm_tensor_grad(self._handle)
         return None if handle is None else Tensor._wrap(c_void_p(_lib.tlm_tensor_retain(handle)))
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            raise TypeError("a gradient is gathered by backward(); it may be set to None, or be written to in place")
+        self.zero_grad()
 
     @property
     def is_leaf(self) -> bool:

@@ -52,7 +52,7 @@ for python in "$@"; do
     "$python" -m venv --without-pip "$work/env"
     python3 -m pip --python "$work/env/bin/python" install -q --no-index "$wheel"
     cd "$work"
-    for test in tinylm objects arguments interrupts; do
+    for test in library models tensor_basics tokenizers training objects arguments interrupts; do
         "$work/env/bin/python" "$root/tests/python/test_$test.py" 2>"$work/log" || {
             cat "$work/log"
             exit 1

@@ -2,6 +2,7 @@
  * long a train step takes at the rates that it measures on this machine. The model itself is not created,
  * so it may be larger than the machine. With --memory alone: how large a model may be. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,48 +12,23 @@
 #include "support/machine_rates.h"
 #include "support/model_fit.h"
 #include "support/model_words.h"
+#include "support/shape_options.h"
 
 static struct {
-    uint64_t vocab_size, context, d_model, layers, heads, kv_heads, head_dim, d_ff;
-    const char *norm, *position, *ffn, *qk_norm, *optimizer;
-    const char *model, *weights, *freeze, *lora_targets, *memory;
-    uint64_t lora_rank;
-    bool tied, checkpointing, full_attention;
-    uint64_t batch, steps;
+    const char *optimizer, *model, *weights, *freeze, *lora_targets, *memory;
+    uint64_t lora_rank, batch, steps;
+    bool checkpointing, full_attention;
     double gflops;
-} s = {.vocab_size = 1024,
-       .context = 128,
-       .d_model = 128,
-       .layers = 4,
-       .heads = 4,
-       .norm = "pre",
-       .position = "rope",
-       .ffn = "swiglu",
-       .qk_norm = "none",
-       .optimizer = "adamw",
-       .weights = "float32",
-       .lora_targets = "all-linear",
-       .batch = 8};
+} s = {.optimizer = "adamw", .weights = "float32", .lora_targets = "all-linear", .batch = 8};
 
 static const char *const optimizer_words[] = {"adamw", "sgd",       "muon",
                                               "lion",  "adafactor", NULL}; /* TLM_COST_ */
 
 static const cli_option_t options[] = {
+    SHAPE_OPTIONS,
     {"model", CLI_STRING, &s.model, "a model whose shape is taken, in place of the operand", false},
-    {"vocab-size", CLI_COUNT, &s.vocab_size, "ids in the vocabulary", false},
-    {"context", CLI_COUNT, &s.context, "tokens per sequence", false},
-    {"d-model", CLI_COUNT, &s.d_model, "width", false},
-    {"layers", CLI_COUNT, &s.layers, "transformer blocks", false},
-    {"heads", CLI_COUNT, &s.heads, "attention heads per block", false},
-    {"kv-heads", CLI_COUNT, &s.kv_heads, "heads of keys and values; 0: the same number", false},
-    {"d-ff", CLI_COUNT, &s.d_ff,
-     "inner width of the feed-forward layers; 0: 8/3 d-model, or 4 d-model for silu", false},
-    {"head-dim", CLI_COUNT, &s.head_dim, "width of a head; 0: d-model / heads", false},
-    {"qk-norm", CLI_STRING, &s.qk_norm, QK_NORM_HELP, false},
-    {"norm", CLI_STRING, &s.norm, NORM_HELP, false},
-    {"position", CLI_STRING, &s.position, POSITION_HELP, false},
-    {"ffn", CLI_STRING, &s.ffn, FFN_HELP, false},
-    {"tied", CLI_FLAG, &s.tied, "the output projection is the embedding", false},
+
+    {NULL, CLI_FLAG, NULL, "What is done with it", false},
     {"batch", CLI_COUNT, &s.batch, "sequences per batch", false},
     {"optimizer", CLI_STRING, &s.optimizer, "the optimizer", false},
     {"weights", CLI_STRING, &s.weights, "type of the weights; any but float32 are not trained",
@@ -88,40 +64,7 @@ static void adopt_model(const char *path)
     cli_check(tlm_model_open_for_inference(&model, NULL, NULL, path));
     cli_check(tlm_model_get_options(&shape, model));
     tlm_model_free(model);
-    s.vocab_size = (uint64_t)shape.vocab_size;
-    if (!cli_was_given("context"))
-        s.context = (uint64_t)shape.context_length;
-    s.d_model = (uint64_t)shape.d_model;
-    s.layers = (uint64_t)shape.num_layers;
-    s.heads = (uint64_t)shape.num_heads;
-    s.kv_heads = (uint64_t)shape.num_kv_heads;
-    s.head_dim = (uint64_t)shape.head_dim;
-    s.d_ff = (uint64_t)shape.d_ff;
-    s.norm = norm_words[shape.norm];
-    s.position = position_words[shape.position];
-    s.ffn = ffn_words[shape.ffn];
-    s.qk_norm = qk_norm_words[shape.qk_norm];
-    s.tied = shape.tied_embeddings;
-}
-
-static tlm_model_options_t model_options(void)
-{
-    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
-
-    shape.norm = cli_choose_word("norm", s.norm, norm_words);
-    shape.position = cli_choose_word("position", s.position, position_words);
-    shape.ffn = cli_choose_word("ffn", s.ffn, ffn_words);
-    shape.tied_embeddings = s.tied;
-    shape.vocab_size = (int64_t)s.vocab_size;
-    shape.context_length = (int64_t)s.context;
-    shape.d_model = (int64_t)s.d_model;
-    shape.num_layers = (int64_t)s.layers;
-    shape.num_heads = (int64_t)s.heads;
-    shape.num_kv_heads = (int64_t)s.kv_heads;
-    shape.head_dim = (int64_t)s.head_dim;
-    shape.qk_norm = cli_choose_word("qk-norm", s.qk_norm, qk_norm_words);
-    shape.d_ff = (int64_t)s.d_ff;
-    return shape;
+    shape_adopt_checked(&shape, path);
 }
 
 static tlm_cost_options_t cost_options(void)
@@ -176,8 +119,13 @@ static times_t find_times(const tlm_model_options_t *model, const tlm_cost_optio
                           const tlm_cost_t *cost)
 {
     tlm_cost_options_t executed = *asked;
-    times_t times = {.is_measured = s.gflops <= 0.0};
+    const bool has_step = cost->trained_parameters > 0;
+    times_t times = {.is_measured = has_step && s.gflops <= 0.0};
 
+    if (!has_step) {
+        times.step = NAN;
+        return times;
+    }
     if (!times.is_measured) {
         times.step = cost->step_flops / (1e9 * s.gflops);
         return times;
@@ -188,11 +136,13 @@ static times_t find_times(const tlm_model_options_t *model, const tlm_cost_optio
     const double scores = done.forward_flops[TLM_PART_SCORES] * (s.checkpointing ? 2.0 : 1.0) +
                           done.backward_flops[TLM_PART_SCORES];
     cli_progress_begin("measuring this machine", NULL);
-    times.product_rate = machine_measure_products(model, (int64_t)(s.batch * s.context));
+    times.product_rate =
+        machine_measure_products(model, (int64_t)(s.batch * shape_settings.context_length));
     cli_progress(NULL, 1, 3);
     times.score_rate = machine_measure_scores(model);
     cli_progress(NULL, 2, 3);
-    times.update_rate = machine_measure_updates(asked->optimizer, (int64_t)s.d_model, updated);
+    times.update_rate =
+        machine_measure_updates(asked->optimizer, (int64_t)shape_settings.d_model, updated);
     cli_progress_end();
     times.products = (done.model_flops + done.recompute_flops - scores) / times.product_rate;
     times.scores = scores / times.score_rate;
@@ -201,7 +151,14 @@ static times_t find_times(const tlm_model_options_t *model, const tlm_cost_optio
     return times;
 }
 
-/* The largest batch whose step fits in the given memory. */
+/* What a process holds that trains the model, or generates with one of which nothing is trained. */
+static uint64_t bytes_of(const tlm_cost_t *cost)
+{
+    return cost->trained_parameters > 0 ? cost->step_peak_bytes
+                                        : cost->weight_bytes + cost->kv_cache_bytes;
+}
+
+/* The largest batch that fits in the given memory. */
 static uint64_t largest_batch(const tlm_model_options_t *model, const tlm_cost_options_t *asked,
                               uint64_t memory)
 {
@@ -212,7 +169,7 @@ static uint64_t largest_batch(const tlm_model_options_t *model, const tlm_cost_o
         tlm_cost_t cost = TLM_COST_INIT;
 
         trial.batch = fits + (fails - fits) / 2;
-        if (tlm_model_cost(&cost, model, &trial) == TLM_OK && cost.step_peak_bytes <= memory)
+        if (tlm_model_cost(&cost, model, &trial) == TLM_OK && bytes_of(&cost) <= memory)
             fits = trial.batch;
         else
             fails = trial.batch;
@@ -257,18 +214,22 @@ static void print_bytes(const char *name, uint64_t bytes)
     printf("  %-26s %20s\n", name, cost_bytes(text, bytes));
 }
 
-static void print_memory(const tlm_cost_t *cost)
+static void print_step_memory(const tlm_cost_t *cost)
 {
-    printf("\nMemory of a train step, %" PRIu64 " x %" PRIu64 " tokens%s\n", s.batch, s.context,
-           s.checkpointing ? ", checkpointing" : "");
+    printf("\nMemory of a train step, %" PRIu64 " x %" PRIu64 " tokens%s\n", s.batch,
+           shape_settings.context_length, s.checkpointing ? ", checkpointing" : "");
     print_bytes("weights", cost->weight_bytes);
     print_bytes("gradients", cost->gradient_bytes);
     print_bytes("optimizer", cost->optimizer_bytes);
     print_bytes("activations", cost->activation_bytes);
     print_bytes("most in use at once", cost->step_live_bytes);
     print_bytes("most held by the process", cost->step_peak_bytes);
+}
+
+static void print_generation_memory(const tlm_cost_t *cost)
+{
     printf("\nMemory of generation, %" PRIu64 " sequences of %" PRIu64 " tokens\n", s.batch,
-           s.context);
+           shape_settings.context_length);
     print_bytes("weights", cost->weight_bytes);
     print_bytes("keys and values", cost->kv_cache_bytes);
 }
@@ -281,23 +242,44 @@ static void print_flops_row(const char *name, double step, double tokens, double
            cost_flops(of_token, step / tokens), 100.0 * step / all);
 }
 
-static void print_flops(const tlm_cost_t *cost)
+static void print_forward_flops(const tlm_cost_t *cost)
 {
-    double tokens = (double)s.batch * (double)s.context, forward = sum(cost->forward_flops);
-    char text[32];
+    const double tokens = (double)s.batch * (double)shape_settings.context_length;
+    const double forward = sum(cost->forward_flops);
 
     printf("\n%-28s %20s %20s %8s\n", "Operations, forward pass", "per step", "per token", "share");
     for (int part = 0; part < TLM_NUM_PARTS; part++)
         if (cost->forward_flops[part] > 0.0)
             print_flops_row(part_names[part], cost->forward_flops[part], tokens, forward);
+}
+
+static void print_step_flops(const tlm_cost_t *cost)
+{
+    const double tokens = (double)s.batch * (double)shape_settings.context_length;
+
     printf("%-28s %20s %20s %8s\n", "Operations, train step", "", "", "share");
-    print_flops_row("forward", forward, tokens, cost->step_flops);
+    print_flops_row("forward", sum(cost->forward_flops), tokens, cost->step_flops);
     print_flops_row("backward", sum(cost->backward_flops), tokens, cost->step_flops);
     if (cost->recompute_flops > 0.0)
         print_flops_row("recomputation", cost->recompute_flops, tokens, cost->step_flops);
     print_flops_row(s.optimizer, cost->optimizer_flops, tokens, cost->step_flops);
     print_flops_row("all", cost->step_flops, tokens, cost->step_flops);
-    printf("Generating a token after %" PRIu64 " others: %s\n", s.context - 1,
+}
+
+/* Nothing is said of train steps where nothing is trained. */
+static void print_cost(const tlm_cost_t *cost)
+{
+    const bool has_step = cost->trained_parameters > 0;
+    char text[32];
+
+    print_parameters(cost);
+    if (has_step)
+        print_step_memory(cost);
+    print_generation_memory(cost);
+    print_forward_flops(cost);
+    if (has_step)
+        print_step_flops(cost);
+    printf("Generating a token after %" PRIu64 " others: %s\n", shape_settings.context_length - 1,
            cost_flops(text, cost->token_flops));
 }
 
@@ -325,7 +307,7 @@ static void print_times(const times_t *times)
         printf("\nTime of a train step at %g GFLOP/s\n", s.gflops);
     }
     snprintf(text, sizeof(text), "%.0f tokens/s",
-             (double)s.batch * (double)s.context / times->step);
+             (double)s.batch * (double)shape_settings.context_length / times->step);
     print_time_row("a step", times->step, text);
     if (s.steps > 0) {
         snprintf(text, sizeof(text), "%" PRIu64 " steps", s.steps);
@@ -339,11 +321,11 @@ static void add_shape(cli_result_t *result)
 {
     cli_result_t *shape = cli_result_add_object(result, "shape");
 
-    cli_result_add_count(shape, "vocab_size", s.vocab_size);
-    cli_result_add_count(shape, "context", s.context);
-    cli_result_add_count(shape, "d_model", s.d_model);
-    cli_result_add_count(shape, "layers", s.layers);
-    cli_result_add_count(shape, "heads", s.heads);
+    cli_result_add_count(shape, "vocab_size", shape_settings.vocab_size);
+    cli_result_add_count(shape, "context", shape_settings.context_length);
+    cli_result_add_count(shape, "d_model", shape_settings.d_model);
+    cli_result_add_count(shape, "layers", shape_settings.num_layers);
+    cli_result_add_count(shape, "heads", shape_settings.num_heads);
 }
 
 static void add_cost(cli_result_t *result, const tlm_cost_t *cost)
@@ -374,7 +356,7 @@ static void add_times(cli_result_t *result, const times_t *times)
     cli_result_add_flag(result, "is_measured", times->is_measured);
     cli_result_add_real(result, "step_seconds", times->step);
     cli_result_add_real(result, "tokens_per_second",
-                        (double)s.batch * (double)s.context / times->step);
+                        (double)s.batch * (double)shape_settings.context_length / times->step);
     if (s.steps > 0)
         cli_result_add_real(result, "seconds", times->step * (double)s.steps);
 }
@@ -412,15 +394,15 @@ static void print_fits(const tlm_model_options_t *base, int32_t optimizer, uint6
 
     if (result != NULL) {
         cli_result_add_count(result, "memory", memory);
-        cli_result_add_count(result, "vocab_size", s.vocab_size);
-        cli_result_add_count(result, "context", s.context);
+        cli_result_add_count(result, "vocab_size", shape_settings.vocab_size);
+        cli_result_add_count(result, "context", shape_settings.context_length);
         cli_result_add_count(result, "batch", s.batch);
         list = cli_result_add_list(result, "fits");
     } else {
         printf("Largest models in %s: vocabulary %" PRIu64 ", context %" PRIu64 ", batch %" PRIu64
                "\n%-26s %16s %8s %7s %6s %10s\n",
-               cost_bytes(text, memory), s.vocab_size, s.context, s.batch, "", "parameters",
-               "d-model", "layers", "heads", "memory");
+               cost_bytes(text, memory), shape_settings.vocab_size, shape_settings.context_length,
+               s.batch, "", "parameters", "d-model", "layers", "heads", "memory");
     }
     cli_progress_begin("searching", NULL);
     for (int i = 0; i < NUM_FIT_USES; i++) {
@@ -442,9 +424,10 @@ static void print_fits(const tlm_model_options_t *base, int32_t optimizer, uint6
 
 static void print_all(uint64_t memory)
 {
-    const tlm_model_options_t model = model_options();
+    const tlm_model_options_t model = shape_model_options();
     const tlm_cost_options_t asked = cost_options();
     const tlm_cost_t cost = cost_of(&model, &asked);
+    const bool has_step = cost.trained_parameters > 0;
     char text[32];
 
     if (cli_is_json()) {
@@ -461,16 +444,17 @@ static void print_all(uint64_t memory)
     }
     printf("%" PRIu64 " layers of width %" PRIu64 ", %" PRIu64 " heads; vocabulary %" PRIu64
            ", context %" PRIu64 "\n",
-           s.layers, s.d_model, s.heads, s.vocab_size, s.context);
-    print_parameters(&cost);
-    print_memory(&cost);
-    print_flops(&cost);
-    fflush(stdout);
-    const times_t times = find_times(&model, &asked, &cost);
-    print_times(&times);
+           shape_settings.num_layers, shape_settings.d_model, shape_settings.num_heads,
+           shape_settings.vocab_size, shape_settings.context_length);
+    print_cost(&cost);
+    if (has_step) {
+        fflush(stdout);
+        const times_t times = find_times(&model, &asked, &cost);
+        print_times(&times);
+    }
     if (memory > 0)
-        printf("\nLargest batch that trains in %s: %" PRIu64 "\n", cost_bytes(text, memory),
-               largest_batch(&model, &asked, memory));
+        printf("\nLargest batch that %s in %s: %" PRIu64 "\n", has_step ? "trains" : "generates",
+               cost_bytes(text, memory), largest_batch(&model, &asked, memory));
 }
 
 /* Whether the command line says anything of the size of a model. */
@@ -493,15 +477,15 @@ static int run(int n, char **operands)
         cli_fail_usage("--memory: '%s' is not an amount of memory such as 8G or 512M", s.memory);
     if (memory > 0 && !has_size()) {
         if (!cli_was_given("vocab-size"))
-            s.vocab_size = 32768;
+            shape_settings.vocab_size = 32768;
         if (!cli_was_given("context"))
-            s.context = 1024;
+            shape_settings.context_length = 1024;
         if (!cli_was_given("batch"))
             s.batch = 1;
     }
     if (s.model != NULL)
         adopt_model(s.model);
-    cli_check_range("context", s.context, 1, INT32_MAX);
+    shape_check();
     cli_check_range("batch", s.batch, 1, INT32_MAX);
     cli_check_range("lora-rank", s.lora_rank, 0, INT32_MAX);
     if (s.gflops < 0.0)
@@ -510,14 +494,14 @@ static int run(int n, char **operands)
         print_all(memory);
         return 0;
     }
-    const tlm_model_options_t base = model_options();
+    const tlm_model_options_t base = shape_model_options();
     print_fits(&base, cli_choose_word("optimizer", s.optimizer, optimizer_words), memory);
     return 0;
 }
 
 static const cli_value_t values[] = {{CLI_OPERANDS, NULL, ROLE_MODEL},
                                      {"model", NULL, ROLE_MODEL},
-                                     MODEL_VALUES,
+                                     SHAPE_VALUES,
                                      {"optimizer", optimizer_words, ROLE_NONE},
                                      {"weights", type_words, ROLE_NONE},
                                      {NULL, NULL, ROLE_NONE}};

@@ -56,7 +56,7 @@ static tlm_loader_t *create_loader(const tlm_dataset_t *train)
     tlm_loader_t *loader;
 
     loading.batch_size = (int64_t)settings.batch;
-    loading.context_length = (int64_t)settings.context;
+    loading.context_length = (int64_t)shape_settings.context_length;
     loading.seed = settings.seed;
     loading.order = train_order();
     loading.prefetch = (int32_t)settings.prefetch;
@@ -512,13 +512,14 @@ static void conclude(training_t *training)
         cli_check(tlm_trainer_use_average(training->trainer, true));
     cli_progress_watch("validating", NULL, NULL, 0);
     cli_check(tlm_model_evaluate_on_ranks(&whole, training->model, training->ranks, training->valid,
-                                          (int64_t)settings.batch, (int64_t)settings.context, 0));
+                                          (int64_t)settings.batch,
+                                          (int64_t)shape_settings.context_length, 0));
     if (settings.save_average != NULL && averages && tlm_communicator_rank(training->ranks) == 0)
         save_average(training);
     if (averages)
         cli_check(tlm_trainer_use_average(training->trainer, false));
-    entropy =
-        train_unigram_entropy(training->train, training->valid, (uint32_t)settings.vocab_size);
+    entropy = train_unigram_entropy(training->train, training->valid,
+                                    (uint32_t)shape_settings.vocab_size);
     cli_progress_end();
     cli_say("validation loss %.4f nats/token (perplexity %.2f); token frequencies alone give "
             "%.4f\n",

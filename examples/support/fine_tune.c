@@ -115,7 +115,7 @@ static tlm_dataset_t *open_conversations(const char *path, const tlm_tokenizer_t
     tlm_chat_data_t found = TLM_CHAT_DATA_INIT;
     tlm_dataset_t *dataset;
 
-    options.row_length = (int64_t)settings.context + 1;
+    options.row_length = (int64_t)shape_settings.context_length + 1;
     options.packed = settings.pack;
     find_tokens(&options, file);
     cli_check(tlm_dataset_open_chat(&dataset, &found, path, tokenizer, chat_template, &options));

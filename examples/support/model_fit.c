@@ -47,10 +47,7 @@ static bool fits(fit_t *out, const fit_use_t *use, const tlm_model_options_t *ba
     shape.num_kv_heads = shape.head_dim = shape.d_ff = 0;
     if (use->weights == TLM_Q4_K) /* rows are whole blocks */
         shape.d_ff = (8 * shape.d_model / 3 + BLOCK - 1) / BLOCK * BLOCK;
-    /* The cost is that of a step, for which something must be trained; of generation it is left out. */
-    const bool is_frozen = !use->trains && use->weights != TLM_FLOAT32;
-    lora.rank = is_frozen ? 1 : use->lora_rank;
-    lora.targets = is_frozen ? "q_proj" : "all-linear";
+    lora.rank = use->lora_rank;
     asked.batch = batch;
     asked.optimizer = optimizer;
     asked.checkpointing = use->checkpointing;
@@ -58,13 +55,11 @@ static bool fits(fit_t *out, const fit_use_t *use, const tlm_model_options_t *ba
     asked.lora = lora.rank > 0 ? &lora : NULL;
     if (tlm_model_cost(&cost, &shape, &asked) != TLM_OK)
         return false;
-    const uint64_t adapters = is_frozen ? cost.trained_parameters : 0;
-    bytes = BASE_BYTES + (use->trains
-                              ? cost.step_peak_bytes
-                              : cost.weight_bytes + cost.kv_cache_bytes - adapters * sizeof(float));
+    bytes =
+        BASE_BYTES + (use->trains ? cost.step_peak_bytes : cost.weight_bytes + cost.kv_cache_bytes);
     if (bytes > memory)
         return false;
-    *out = (fit_t){shape, cost.parameters - adapters, bytes};
+    *out = (fit_t){shape, cost.parameters, bytes};
     return true;
 }
 

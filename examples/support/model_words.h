@@ -4,29 +4,18 @@
 
 #include "support/cli.h"
 
-extern const char *const norm_words[];     /* TLM_NORM_ */
-extern const char *const position_words[]; /* TLM_POSITION_ */
-extern const char *const qk_norm_words[];  /* TLM_QK_NORM_ */
-extern const char *const ffn_words[];      /* TLM_FFN_ */
-extern const char *const past_words[];     /* TLM_PAST_ */
-extern const char *const target_words[];   /* of convert --to */
-extern const char *const weight_words[];   /* TLM_WEIGHTS_ */
+extern const char *const norm_words[];        /* TLM_NORM_ */
+extern const char *const position_words[];    /* TLM_POSITION_ */
+extern const char *const qk_norm_words[];     /* TLM_QK_NORM_ */
+extern const char *const ffn_words[];         /* TLM_FFN_ */
+extern const char *const output_init_words[]; /* TLM_OUTPUT_INIT_ */
+extern const char *const past_words[];        /* TLM_PAST_ */
+extern const char *const target_words[];      /* of convert --to */
+extern const char *const weight_words[];      /* TLM_WEIGHTS_ */
 
 /* Types that weights of a model have in memory, and the TLM_... of each. */
 extern const char *const type_words[];
 int32_t type_of_word(const char *option, const char *word);
-
-/* Rows of options that say what a model is, for tables. */
-#define NORM_HELP     "where blocks have norms"
-#define POSITION_HELP "how positions are told"
-#define QK_NORM_HELP  "norms of queries and keys"
-#define FFN_HELP      "feed-forward layers"
-#define MODEL_VALUES                                                                               \
-    {"norm", norm_words, ROLE_NONE}, {"position", position_words, ROLE_NONE},                      \
-        {"qk-norm", qk_norm_words, ROLE_NONE},                                                     \
-    {                                                                                              \
-        "ffn", ffn_words, ROLE_NONE                                                                \
-    }
 
 /* Values of options that say where a model and its tokenizer are. */
 #define SOURCE_VALUES {"model", NULL, ROLE_MODEL}, {"adapter", NULL, ROLE_ADAPTER}, TOKENIZER_VALUES

@@ -165,7 +165,7 @@ static void add_shape(cli_result_t *info, const tlm_model_t *model)
     cli_result_add_count(info, "d_model", (uint64_t)shape.d_model);
     cli_result_add_count(info, "heads", (uint64_t)shape.num_heads);
     cli_result_add_count(info, "vocab_size", (uint64_t)shape.vocab_size);
-    cli_result_add_count(info, "context", settings.context);
+    cli_result_add_count(info, "context", shape_settings.context_length);
 }
 
 void run_info_write(const char *path, const tlm_model_t *model, const tlm_dataset_t *train,

@@ -242,8 +242,8 @@ static void complete(sweep_settings_t *all, const sweep_rules_t *rules)
     for (size_t i = 0; i < all->n; i++)
         cli_set_value(all->items[i].option, all->items[i].value, "--");
     train_check_options();
-    const double per_step =
-        (double)settings.batch * (double)settings.accumulate * (double)settings.context;
+    const double per_step = (double)settings.batch * (double)settings.accumulate *
+                            (double)shape_settings.context_length;
     if (rules->tokens > 0)
         derive(all, "steps", (uint64_t)fmax(1.0, floor((double)rules->tokens / per_step)),
                "tokens");

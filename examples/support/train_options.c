@@ -6,22 +6,10 @@
 #include <unistd.h>
 
 #include "support/file_kind.h"
-#include "support/model_words.h"
 
 train_settings_t settings = {.order = "random",
                              .document_end = CLI_NONE,
                              .prefetch = 2,
-                             .vocab_size = 1024,
-                             .context = 128,
-                             .d_model = 128,
-                             .layers = 4,
-                             .heads = 4,
-                             .rope_theta = 10000.0,
-                             .norm = "pre",
-                             .position = "rope",
-                             .ffn = "swiglu",
-                             .qk_norm = "none",
-                             .output_init = "linear",
                              .batch = 8,
                              .accumulate = 1,
                              .steps = 1200,
@@ -66,32 +54,7 @@ static const cli_option_t options[] = {
     {"pack", CLI_FLAG, &settings.pack, "puts several conversations in a row where they fit", false},
     {"prefetch", CLI_COUNT, &settings.prefetch, "batches prepared ahead on a thread", false},
 
-    {NULL, CLI_FLAG, NULL, "Model", false},
-    {"vocab-size", CLI_COUNT, &settings.vocab_size, "ids in the vocabulary", false},
-    {"context", CLI_COUNT, &settings.context, "tokens per sequence", false},
-    {"d-model", CLI_COUNT, &settings.d_model, "width", false},
-    {"layers", CLI_COUNT, &settings.layers, "transformer blocks", false},
-    {"heads", CLI_COUNT, &settings.heads, "attention heads per block", false},
-    {"kv-heads", CLI_COUNT, &settings.kv_heads, "heads of keys and values; 0: the same number",
-     false},
-    {"d-ff", CLI_COUNT, &settings.d_ff,
-     "inner width of the feed-forward layers; 0: 8/3 d-model, or 4 d-model for silu", false},
-    {"head-dim", CLI_COUNT, &settings.head_dim, "width of a head; 0: d-model / heads", false},
-    {"qk-norm", CLI_STRING, &settings.qk_norm, QK_NORM_HELP, false},
-    {"norm", CLI_STRING, &settings.norm, NORM_HELP, false},
-    {"position", CLI_STRING, &settings.position, POSITION_HELP, false},
-    {"rope-theta", CLI_REAL, &settings.rope_theta, "base of RoPE's angles", false},
-    {"ffn", CLI_STRING, &settings.ffn, FFN_HELP, false},
-    {"tied", CLI_FLAG, &settings.tied, "the output projection is the embedding", false},
-    {"embedding-norm", CLI_FLAG, &settings.embedding_norm, "a norm behind the embeddings", false},
-    {"value-embeddings", CLI_FLAG, &settings.value_embeddings,
-     "values in attention are mixed with rows of a table, by token", false},
-    {"softcap", CLI_REAL, &settings.softcap, "bound of the logits, by tanh; 0: none", false},
-    {"base-width", CLI_COUNT, &settings.base_width,
-     "d-model for which the rates were found; they are scaled to this one (muP); 0: they are not",
-     false},
-    {"output-init", CLI_STRING, &settings.output_init,
-     "how projections into the residual stream begin", false},
+    SHAPE_OPTIONS,
 
     {NULL, CLI_FLAG, NULL, "Fine-tuning", false},
     {"init", CLI_STRING, &settings.init,
@@ -202,7 +165,6 @@ static const cli_option_t options[] = {
 /* The words of options, in the order of the library's numbers. */
 static const char *const orders[] = {"random", "shuffled", "sequential", NULL};
 const char *const train_schedules[] = {"constant", "cosine", "linear", "wsd", NULL};
-static const char *const output_inits[] = {"linear", "zero", "depth", NULL};
 static const char *const products_words[] = {"float32", "bfloat16", "bfloat16_emulated", NULL};
 const char *const train_optimizers[] = {"adamw", "muon", "lion", "adafactor", NULL};
 const char *const train_no_decays[] = {"none", "norms", "embeddings", "both", NULL};
@@ -214,8 +176,7 @@ static const cli_value_t values[] = {
     {"valid", NULL, ROLE_FILE},
     {"order", orders, ROLE_NONE},
     {"chat-template", NULL, ROLE_FILE},
-    MODEL_VALUES,
-    {"output-init", output_inits, ROLE_NONE},
+    SHAPE_VALUES,
     {"init", NULL, ROLE_MODEL},
     {"save-adapter", NULL, ROLE_DIRECTORY},
     {"optimizer", train_optimizers, ROLE_NONE},
@@ -281,15 +242,8 @@ void train_check_options(void)
         settings.output_dir = NULL;
     if (gave_output_dir && !gave_output)
         settings.output = NULL;
-    cli_check_range("vocab-size", settings.vocab_size, 1, UINT32_MAX);
-    cli_check_range("context", settings.context, 1, 1 << 20);
-    cli_check_range("d-model", settings.d_model, 1, 1 << 20);
-    cli_check_range("layers", settings.layers, 1, 1 << 16);
-    cli_check_range("heads", settings.heads, 1, 1 << 16);
-    cli_check_range("kv-heads", settings.kv_heads, 0, 1 << 16);
-    cli_check_range("head-dim", settings.head_dim, 0, INT32_MAX);
-    cli_check_range("d-ff", settings.d_ff, 0, 1 << 24);
-    cli_check_range("base-width", settings.base_width, 0, 1 << 20);
+    shape_check();
+    cli_check_range("context", shape_settings.context_length, 1, 1 << 20);
     cli_check_range("batch", settings.batch, 1, 1 << 20);
     cli_check_range("accumulate", settings.accumulate, 1, 1 << 20);
     cli_check_range("prefetch", settings.prefetch, 0, 1024);
@@ -339,27 +293,8 @@ static void keep_training(const char *option, double *setting, double value)
 
 tlm_model_options_t train_model_options(void)
 {
-    tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
+    tlm_model_options_t shape = shape_model_options();
 
-    shape.norm = cli_choose_word("norm", settings.norm, norm_words);
-    shape.position = cli_choose_word("position", settings.position, position_words);
-    shape.ffn = cli_choose_word("ffn", settings.ffn, ffn_words);
-    shape.tied_embeddings = settings.tied;
-    shape.num_kv_heads = (int64_t)settings.kv_heads;
-    shape.head_dim = (int64_t)settings.head_dim;
-    shape.qk_norm = cli_choose_word("qk-norm", settings.qk_norm, qk_norm_words);
-    shape.vocab_size = (int64_t)settings.vocab_size;
-    shape.context_length = (int64_t)settings.context;
-    shape.d_model = (int64_t)settings.d_model;
-    shape.num_layers = (int64_t)settings.layers;
-    shape.num_heads = (int64_t)settings.heads;
-    shape.d_ff = (int64_t)settings.d_ff;
-    shape.rope_theta = settings.rope_theta;
-    shape.embedding_norm = settings.embedding_norm;
-    shape.value_embeddings = settings.value_embeddings;
-    shape.logit_softcap = settings.softcap;
-    shape.output_init = cli_choose_word("output-init", settings.output_init, output_inits);
-    shape.base_width = (int64_t)settings.base_width;
     shape.seed = settings.seed;
     set_training(&shape);
     return shape;
@@ -385,65 +320,19 @@ void train_change_training(tlm_model_t *model, bool is_resumed)
 
 void train_adopt_shape(const tlm_model_options_t *shape)
 {
-    settings.norm = norm_words[shape->norm];
-    settings.position = position_words[shape->position];
-    settings.ffn = ffn_words[shape->ffn];
-    settings.tied = shape->tied_embeddings;
-    settings.kv_heads = (uint64_t)shape->num_kv_heads;
-    settings.head_dim = (uint64_t)shape->head_dim;
-    settings.qk_norm = qk_norm_words[shape->qk_norm];
-    settings.vocab_size = (uint64_t)shape->vocab_size;
+    const uint64_t context = shape_settings.context_length;
+
+    shape_adopt(shape);
     /* Rows may be shorter than the model's context; a command line that repeats a run says so. */
-    if (!cli_was_given("context") || settings.context > (uint64_t)shape->context_length)
-        settings.context = (uint64_t)shape->context_length;
-    settings.d_model = (uint64_t)shape->d_model;
-    settings.layers = (uint64_t)shape->num_layers;
-    settings.heads = (uint64_t)shape->num_heads;
-    settings.d_ff = (uint64_t)shape->d_ff;
-    settings.rope_theta = shape->rope_theta;
-    settings.embedding_norm = shape->embedding_norm;
-    settings.value_embeddings = shape->value_embeddings;
-    settings.softcap = shape->logit_softcap;
-    settings.output_init = output_inits[shape->output_init];
-    settings.base_width = (uint64_t)shape->base_width;
-}
-
-/* Whether an option has the value in `before` that it has in `settings`; 0 was a default. */
-static bool is_unchanged(const cli_option_t *option, const train_settings_t *before)
-{
-    const void *old = (const char *)before + ((char *)option->value - (char *)&settings);
-
-    switch (option->kind) {
-    case CLI_STRING:
-        return strcmp(*(const char *const *)old, *(const char **)option->value) == 0;
-    case CLI_COUNT:
-        return *(const uint64_t *)old == 0 || *(const uint64_t *)old == *(uint64_t *)option->value;
-    case CLI_REAL:
-        return *(const double *)old == *(double *)option->value;
-    default:
-        return *(const bool *)old == *(bool *)option->value;
-    }
+    if (cli_was_given("context") && context < shape_settings.context_length)
+        shape_settings.context_length = context;
 }
 
 void train_adopt_checked(const tlm_model_options_t *shape, const char *path)
 {
-    static const char *const names[] = {
-        "vocab-size", "d-model",        "layers",           "heads",
-        "kv-heads",   "d-ff",           "head-dim",         "qk-norm",
-        "norm",       "position",       "rope-theta",       "ffn",
-        "tied",       "embedding-norm", "value-embeddings", "softcap"};
-    const train_settings_t before = settings;
-
-    train_adopt_shape(shape);
-    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-        for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
-            if (options[i].name != NULL && strcmp(options[i].name, names[k]) == 0 &&
-                cli_was_given(names[k]) && !is_unchanged(&options[i], &before))
-                cli_fail_usage("--%s contradicts the model in %s", names[k], path);
-    if (cli_was_given("context"))
-        settings.context = before.context; /* too long a one is an error of the library's */
-    else if (settings.context > 512)
-        settings.context = 512;
+    shape_adopt_checked(shape, path); /* too long a context is an error of the library's */
+    if (!cli_was_given("context") && shape_settings.context_length > 512)
+        shape_settings.context_length = 512;
 }
 
 int32_t train_order(void)

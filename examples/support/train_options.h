@@ -1,20 +1,15 @@
-/* The options of train_lm. */
+/* The options of train_lm, except for those of a shape. */
 #ifndef EXAMPLES_TRAIN_OPTIONS_H
 #define EXAMPLES_TRAIN_OPTIONS_H
 
 #include "support/cli.h"
+#include "support/shape_options.h"
 
 typedef struct train_settings {
     const char *train, *valid, *order;
     uint64_t document_end, prefetch;
-    uint64_t vocab_size, context, d_model, layers, heads, kv_heads, head_dim, d_ff;
-    double rope_theta;
-    const char *norm, *position, *ffn, *qk_norm, *output_init;
-    double softcap;
-    uint64_t base_width;
     bool range_test;
     double range_low, range_high;
-    bool tied, embedding_norm, value_embeddings;
     uint64_t batch, accumulate, steps, stop, seed, threads;
     const char *schedule, *no_decay, *optimizer, *adamw;
     uint64_t warmup, decay_steps;

@@ -153,6 +153,60 @@ class Runs(Case):
             self.assertLessEqual(used, limit)
             self.assertGreater(used, limit // 2)
 
+    # Each option of a shape, with a value that changes what a model has, if any does.
+    SHAPE = {"kv-heads": 1, "d-ff": 48, "head-dim": 6, "qk-norm": "heads", "norm": "both", "position": "learned",
+             "rope-theta": 500, "ffn": "geglu", "tied": "true", "embedding-norm": "true", "value-embeddings": "true",
+             "softcap": 30, "base-width": 8, "output-init": "depth"}  # fmt: skip
+
+    def test_what_a_model_has_is_what_info_counts(self):
+        """Of a path as of the options that it was made with."""
+        helped = run("help", "info").out.split("\nModel:\n")[1].split("\n\n")[0]
+        names = set(re.findall(r"(?m)^  --([a-z-]+)", helped)) - {"model"}
+        self.assertEqual(names, {*self.SHAPE, "vocab-size", "context", "d-model", "layers", "heads"})
+        small = ["--vocab-size", 400, "--context", 16, "--d-model", 16, "--layers", 2, "--heads", 2]
+        for option, value in [("layers", 2), *self.SHAPE.items()]:
+            with self.subTest(option=option):
+                shape = [*small, f"--{option}={value}"]
+                done = run(*TRAIN[:5], *shape, "--steps", 1, "--batch", 1, "--eval-every", 0, "--json", "--output",
+                           "one.safetensors")  # fmt: skip
+                counted = parse(run("info", "--gflops", 1, "--json", *shape).out)
+                self.assertEqual(parse(run("info", "--gflops", 1, "--json", "one.safetensors").out), counted)
+                self.assertEqual(counted["parameters"], parse(done.out.splitlines()[0])["parameters"])
+        self.assertIn("--layers contradicts the model in one.safetensors",
+                      run("info", "--layers", 3, "one.safetensors", status=2).err)  # fmt: skip
+        run("info", "--gflops", 1, "--layers", 2, "one.safetensors")
+
+    def test_what_no_option_says_of_a_model(self):
+        """Biases, as Qwen2 has them, for which there is no option."""
+        shutil.copytree("folder", "biased")
+        data = pathlib.Path("folder/model.safetensors").read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        header, end = json.loads(data[8 : 8 + size]), len(data) - 8 - size
+        widths = {name: header[f"model.layers.0.self_attn.{name}_proj.weight"]["shape"][0] for name in "qkv"}
+        for name, width in widths.items():
+            header[f"model.layers.0.self_attn.{name}_proj.bias"] = {
+                "dtype": "F32", "shape": [width], "data_offsets": [end, end + 4 * width]}  # fmt: skip
+            end += 4 * width
+        text = json.dumps(header).encode()
+        pathlib.Path("biased/model.safetensors").write_bytes(
+            len(text).to_bytes(8, "little") + text + data[8 + size :] + bytes(4 * sum(widths.values())))  # fmt: skip
+        config = json.loads(pathlib.Path("folder/config.json").read_text())
+        config.update(model_type="qwen2", architectures=["Qwen2ForCausalLM"])
+        pathlib.Path("biased/config.json").write_text(json.dumps(config))
+        plain, biased = (parse(run("info", "--gflops", 1, "--json", name).out) for name in ("folder", "biased"))
+        self.assertEqual(biased["parameters"], plain["parameters"] + sum(widths.values()))
+        self.assertGreater(biased["memory"]["weights"], plain["memory"]["weights"])
+
+    def test_a_model_that_is_not_trained(self):
+        for words in (["--weights", "q8_0"], ["--weights", "bfloat16"], ["--freeze", "*"]):
+            cost = parse(run("info", "--d-model", 256, "--memory", "64M", "--json", *words).out)
+            self.assertEqual((cost["trained_parameters"], cost["step_seconds"], cost["is_measured"]), (0, None, False))
+            self.assertEqual(cost["memory"]["step_peak"], 0)
+            self.assertGreater(cost["memory"]["weights"], 0)
+            text = run("info", "--d-model", 256, "--memory", "64M", *words).out
+            self.assertNotIn("train step", text)
+            self.assertIn(f"Largest batch that generates in 64.0 MiB: {cost['largest_batch']}", text)
+
     def test_amounts_of_memory(self):
         for text, amount in (("1G", 2**30), ("1GiB", 2**30), ("512M", 2**29), ("0.5", 2**29), ("524288k", 2**29)):
             self.assertEqual(parse(run("info", "--memory", text, "--json", "--context", 64).out)["memory"], amount)

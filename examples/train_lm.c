@@ -287,6 +287,10 @@ static void create_trainer(training_t *training)
     running.clip_norm = settings.clip;
     running.average_decay = settings.ema;
     running.accumulation = settings.accumulate;
+    running.batch_start = (int64_t)settings.batch_start;
+    running.batch_increment = (int64_t)settings.batch_increment;
+    running.batch_warmup_steps = settings.batch_warmup;
+    running.batch_warmup_tokens = settings.batch_warmup_tokens;
     running.activation_checkpointing = settings.checkpointing;
     running.valid = training->valid;
     running.eval_every = settings.eval_every;

@@ -193,6 +193,7 @@ void run_info_write(const char *path, const tlm_model_t *model, const tlm_datase
     cli_result_add_text(info, "recipe", settings.recipe);
     cli_result_add_text(info, "optimizer", settings.optimizer);
     cli_result_add_count(info, "batch", settings.batch * settings.accumulate);
+    cli_result_add_count(info, "batch_start", settings.batch_start * settings.accumulate);
     cli_result_add_count(info, "steps", settings.steps);
     cli_result_write(info, path);
 }

@@ -242,6 +242,9 @@ static void complete(sweep_settings_t *all, const sweep_rules_t *rules)
     for (size_t i = 0; i < all->n; i++)
         cli_set_value(all->items[i].option, all->items[i].value, "--");
     train_check_options();
+    if (rules->tokens > 0 && settings.batch_start > 0)
+        cli_fail_usage("--tokens counts full batches, so it excludes --batch-start of train_lm; "
+                       "give --steps");
     const double per_step = (double)settings.batch * (double)settings.accumulate *
                             (double)shape_settings.context_length;
     if (rules->tokens > 0)

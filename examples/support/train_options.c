@@ -1,6 +1,7 @@
 /* The options of train_lm: their table, their defaults, and the options of the library that they set. */
 #include "support/train_options.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,6 +82,14 @@ static const cli_option_t options[] = {
     {"stop", CLI_COUNT, &settings.stop, "the same as --stop-step", false},
     {"batch", CLI_COUNT, &settings.batch, "sequences per batch", false},
     {"accumulate", CLI_COUNT, &settings.accumulate, "batches per step", false},
+    {"batch-start", CLI_COUNT, &settings.batch_start,
+     "sequences per batch in the first step, which grow to --batch; 0: --batch from the start",
+     false},
+    {"batch-warmup", CLI_COUNT, &settings.batch_warmup, "steps over which the batch grows", false},
+    {"batch-warmup-tokens", CLI_COUNT, &settings.batch_warmup_tokens,
+     "or: tokens over which it grows", false},
+    {"batch-increment", CLI_COUNT, &settings.batch_increment,
+     "sequences by which it grows each time; 0: 1", false},
     {"checkpointing", CLI_FLAG, &settings.checkpointing,
      "recompute activations in backward: less memory, more time", false},
     {"seed", CLI_COUNT, &settings.seed, "seed of the initial weights and of the batches", false},
@@ -236,6 +245,26 @@ const cli_program_t finetune_program = {
     .run = finetune_run,
 };
 
+static void check_batch_warmup(void)
+{
+    const uint64_t start = settings.batch_start, increment = settings.batch_increment;
+
+    cli_check_range("batch-start", start, 0, settings.batch);
+    cli_check_range("batch-increment", increment, 0, settings.batch);
+    cli_check_range("batch-warmup", settings.batch_warmup, 0, INT64_MAX);
+    cli_check_range("batch-warmup-tokens", settings.batch_warmup_tokens, 0, INT64_MAX);
+    if (start == 0 &&
+        (settings.batch_warmup > 0 || settings.batch_warmup_tokens > 0 || increment > 0))
+        cli_fail_usage("--batch-warmup, --batch-warmup-tokens and --batch-increment need "
+                       "--batch-start");
+    if (start > 0 && (settings.batch_warmup > 0) == (settings.batch_warmup_tokens > 0))
+        cli_fail_usage("--batch-start needs either --batch-warmup or --batch-warmup-tokens");
+    if (start > 0 && increment > 0 && (settings.batch - start) % increment != 0)
+        cli_fail_usage("from --batch-start %" PRIu64 " to --batch %" PRIu64
+                       " is no multiple of --batch-increment %" PRIu64,
+                       start, settings.batch, increment);
+}
+
 void train_check_options(void)
 {
     if (gave_output && !gave_output_dir)
@@ -245,6 +274,7 @@ void train_check_options(void)
     shape_check();
     cli_check_range("context", shape_settings.context_length, 1, 1 << 20);
     cli_check_range("batch", settings.batch, 1, 1 << 20);
+    check_batch_warmup();
     cli_check_range("accumulate", settings.accumulate, 1, 1 << 20);
     cli_check_range("prefetch", settings.prefetch, 0, 1024);
     cli_check_range("keep", settings.keep, 0, INT32_MAX);

@@ -10,7 +10,8 @@ typedef struct train_settings {
     uint64_t document_end, prefetch;
     bool range_test;
     double range_low, range_high;
-    uint64_t batch, accumulate, steps, stop, seed, threads;
+    uint64_t batch, batch_start, batch_increment, batch_warmup, batch_warmup_tokens;
+    uint64_t accumulate, steps, stop, seed, threads;
     const char *schedule, *no_decay, *optimizer, *adamw;
     uint64_t warmup, decay_steps;
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;

@@ -154,6 +154,8 @@ typedef struct tlm_train_step {
     double gather_seconds;
     /** Time in the communicator while backward ran, which is not in communication_seconds. */
     double overlap_seconds;
+    /** Tokens of this step. */
+    uint64_t step_tokens;
 } tlm_train_step_t;
 
 #define TLM_TRAIN_STEP_INIT TLM_SIZED(tlm_train_step_t)
@@ -225,6 +227,15 @@ typedef struct tlm_trainer_options {
     int32_t products;
     /** Evaluates averages of the parameters: tlm_optimizer_set_average; 0: the parameters. */
     double average_decay;
+    /** Batch-size warm-up (Brown et al. 2020): rows of each batch in the first step. They grow to
+     *  the loader's batch_size, and accumulation stays. 0: batches are full from the start. */
+    int64_t batch_start;
+    /** Rows by which they grow each time; 0: 1. */
+    int64_t batch_increment;
+    /** They are full after this many steps, and grow in a straight line until then; */
+    uint64_t batch_warmup_steps;
+    /** or after this many tokens. */
+    uint64_t batch_warmup_tokens;
 } tlm_trainer_options_t;
 
 #define TLM_TRAINER_OPTIONS_INIT TLM_SIZED(tlm_trainer_options_t)
@@ -246,9 +257,10 @@ TLM_API void tlm_trainer_free(tlm_trainer_t *trainer);
 /** Number of steps done, including those before a resumed checkpoint; 0 for NULL. @since 0.2 */
 TLM_API uint64_t tlm_trainer_steps(const tlm_trainer_t *trainer);
 
-/** Takes one step: step n, from 0, uses batches n accumulation .. (n + 1) accumulation - 1 of the
- *  loader, and its gradient is the mean of theirs. *out (may be NULL) tells what it did; set
- *  out->size first. No callback is called. TLM_ERR_STATE if all steps are done, or for an optimizer
+/** Takes one step: the next `accumulation` batches of the loader, of fewer rows while they warm up;
+ *  its gradient is the mean of theirs. So step n, from 0, without a warm-up uses batches n
+ *  accumulation .. (n + 1) accumulation - 1. *out (may be NULL) tells what it did; set out->size
+ *  first. No callback is called. TLM_ERR_STATE if all steps are done, or for an optimizer
  *  that tlm_trainer_create would refuse; TLM_ERR_NON_FINITE, naming the step and the first
  *  parameter affected, if the loss or a gradient is NaN or infinite. On failure the parameters and
  *  the optimizer, learning rates included, are unchanged, and the step may be tried again.

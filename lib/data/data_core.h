@@ -46,8 +46,8 @@ tlm_status_t tlmi_dataset_read_targets(uint32_t *ids, size_t n, const tlm_datase
 /* How many of n ids from number `offset` on, which there must be, count. */
 uint64_t tlmi_dataset_counted(const tlm_dataset_t *dataset, uint64_t offset, uint64_t n);
 
-/* How many targets of a loader's batch count. */
-uint64_t tlmi_loader_counted(const tlm_loader_t *loader, uint64_t batch);
+/* How many targets of `rows` rows of a loader count, from number `row` on. */
+uint64_t tlmi_loader_counted(const tlm_loader_t *loader, uint64_t row, uint64_t rows);
 
 /* Makes a data set of n ids in memory that becomes its own; on failure it stays the caller's. */
 tlm_status_t tlmi_dataset_adopt(tlm_dataset_t **out, uint32_t *ids, size_t n);
@@ -82,5 +82,29 @@ void tlmi_loader_source(uint64_t *seed, int32_t *order, uint64_t *length,
 
 /* Returns the rows per batch and the ids per row. */
 void tlmi_loader_shape(int64_t *batch_size, int64_t *context, const tlm_loader_t *loader);
+
+/* Batches of a loader that have equally many rows. */
+typedef struct tlmi_batch_stage {
+    uint64_t first; /* the number of its first batch; it ends where the next stage begins */
+    uint64_t row;   /* the first row of that batch */
+    uint64_t rows;  /* of each batch */
+} tlmi_batch_stage_t;
+
+/* The rows of batch `batch`, one after another from the returned one on. */
+uint64_t tlmi_batch_rows(uint64_t *rows, const tlmi_batch_stage_t *stages, size_t n,
+                         uint64_t batch);
+
+/* Goes to batch `batch` of these stages, and on through them. They are copied, begin with batch 0, and
+ * have at most batch_size rows each, the last one as many. A public call that seeks or takes a
+ * batch leaves them again. */
+tlm_status_t tlmi_loader_follow(tlm_loader_t *loader, const tlmi_batch_stage_t *stages, size_t n,
+                                uint64_t batch);
+
+/* Whether the loader's next batch has these rows. */
+bool tlmi_loader_is_at(const tlm_loader_t *loader, uint64_t row, uint64_t rows);
+
+/* tlm_loader_next, of a batch with as many rows as its stage says. */
+tlm_status_t tlmi_loader_next(const uint32_t **inputs, const uint32_t **targets,
+                              tlm_loader_t *loader);
 
 #endif

@@ -1,7 +1,8 @@
 /* Produces batches in sequence, on the calling thread or in advance on the loader's own thread.
  *
  * The batches that a loader gives are counted from its last seek: its turns. Where ranks share the
- * batches, turns leave out those of others. The slots form a ring and hold one batch each: turn n is
+ * batches, turns leave out those of others. A batch is a run of rows; a trainer whose batch grows has
+ * it follow stages in which batches have fewer rows. The slots form a ring and hold one batch each: turn n is
  * in slot n % num_slots. The caller holds the turn before `position`. The thread makes the turns
  * from `position` on and fills at most the other slots, so the two never use the same slot. */
 #include "data/data_core.h"
@@ -22,8 +23,11 @@ struct tlm_loader {
     tlmi_window_order_t order;
     size_t batch_size, context;
     size_t num_slots;
-    uint32_t *slots;     /* (num_slots, inputs and targets, batch_size, context) */
-    uint64_t end;        /* number of batches before row numbers overflow */
+    uint32_t *slots;            /* (num_slots, inputs and targets, batch_size, context) */
+    uint64_t end;               /* number of batches before row numbers overflow */
+    tlmi_batch_stage_t plain;   /* batches of batch_size rows */
+    tlmi_batch_stage_t *stages; /* &plain, or the loader's own copy of a trainer's */
+    size_t num_stages;
     uint64_t base;       /* the batch of turn 0 */
     uint64_t take, skip; /* after `take` batches, `skip` are left out */
     uint64_t position;   /* the turn to return next */
@@ -57,15 +61,44 @@ static uint32_t *slot_targets(const tlm_loader_t *loader, uint64_t turn)
     return slot_inputs(loader, turn) + loader->batch_size * loader->context;
 }
 
-/* Makes batch `batch` in the slot of turn `turn`. Every window lies within the data, so this fails
- * only if the data file was truncated. */
-static tlm_status_t make_batch(const tlm_loader_t *loader, uint64_t turn, uint64_t batch)
+/* The rows of a batch. */
+typedef struct span {
+    uint64_t row, rows;
+} span_t;
+
+uint64_t tlmi_batch_rows(uint64_t *rows, const tlmi_batch_stage_t *stages, size_t n, uint64_t batch)
+{
+    size_t low = 0, high = n;
+
+    while (high - low > 1) {
+        const size_t middle = low + (high - low) / 2;
+
+        if (stages[middle].first <= batch)
+            low = middle;
+        else
+            high = middle;
+    }
+    *rows = stages[low].rows;
+    return stages[low].row + (batch - stages[low].first) * stages[low].rows;
+}
+
+static span_t span_of(const tlm_loader_t *loader, uint64_t batch)
+{
+    span_t span;
+
+    span.row = tlmi_batch_rows(&span.rows, loader->stages, loader->num_stages, batch);
+    return span;
+}
+
+/* Makes a batch in the slot of turn `turn`. Every window lies within the data, so this fails only if
+ * the data file was truncated. */
+static tlm_status_t make_batch(const tlm_loader_t *loader, uint64_t turn, span_t span)
 {
     uint32_t *inputs = slot_inputs(loader, turn), *targets = slot_targets(loader, turn);
     size_t context = loader->context;
 
-    for (size_t i = 0; i < loader->batch_size; i++) {
-        uint64_t start = tlmi_window_start(&loader->order, batch * loader->batch_size + i);
+    for (size_t i = 0; i < span.rows; i++) {
+        uint64_t start = tlmi_window_start(&loader->order, span.row + i);
 
         TLMI_TRY(tlm_dataset_read(inputs + i * context, context, loader->dataset, start));
         TLMI_TRY(
@@ -74,16 +107,15 @@ static tlm_status_t make_batch(const tlm_loader_t *loader, uint64_t turn, uint64
     return TLM_OK;
 }
 
-uint64_t tlmi_loader_counted(const tlm_loader_t *loader, uint64_t batch)
+uint64_t tlmi_loader_counted(const tlm_loader_t *loader, uint64_t row, uint64_t rows)
 {
     uint64_t counted = 0;
 
     if (!tlmi_dataset_is_masked(loader->dataset)) /* wherever its windows are */
-        return (uint64_t)loader->batch_size * loader->context;
-    for (size_t i = 0; i < loader->batch_size; i++)
+        return rows * loader->context;
+    for (uint64_t i = 0; i < rows; i++)
         counted += tlmi_dataset_counted(
-            loader->dataset, tlmi_window_start(&loader->order, batch * loader->batch_size + i) + 1,
-            loader->context);
+            loader->dataset, tlmi_window_start(&loader->order, row + i) + 1, loader->context);
     return counted;
 }
 
@@ -95,14 +127,15 @@ static void *make_batches_ahead(void *argument)
 
     pthread_mutex_lock(&loader->lock);
     while (!loader->stopping) {
-        uint64_t turn = loader->made, batch = batch_of(loader, turn), seeks = loader->seeks;
+        uint64_t turn = loader->made, seeks = loader->seeks;
+        span_t span = span_of(loader, batch_of(loader, turn));
 
         if (loader->failed || turn - loader->position == loader->num_slots - 1) {
             pthread_cond_wait(&loader->changed, &loader->lock);
             continue;
         }
         pthread_mutex_unlock(&loader->lock);
-        bool failed = make_batch(loader, turn, batch) != TLM_OK;
+        bool failed = make_batch(loader, turn, span) != TLM_OK;
         pthread_mutex_lock(&loader->lock);
         if (seeks == loader->seeks) {
             loader->failed = failed;
@@ -156,6 +189,30 @@ static void end_thread(tlm_loader_t *loader)
     pthread_join(loader->thread, NULL);
     pthread_cond_destroy(&loader->changed);
     pthread_mutex_destroy(&loader->lock);
+}
+
+/* ---- Stages ----------------------------------------------------------------------------- */
+
+static void set_stages(tlm_loader_t *loader, tlmi_batch_stage_t *stages, size_t n)
+{
+    const tlmi_batch_stage_t *last = &stages[n - 1];
+
+    loader->stages = stages;
+    loader->num_stages = n;
+    loader->end = last->first + (INT64_MAX - last->row) / last->rows;
+}
+
+/* Batches of batch_size rows, of which the first begins with row `row`. */
+static void leave_stages(tlm_loader_t *loader, uint64_t row)
+{
+    loader->plain = (tlmi_batch_stage_t){0, row, loader->batch_size};
+    set_stages(loader, &loader->plain, 1);
+}
+
+static void free_stages(tlm_loader_t *loader)
+{
+    if (loader->stages != &loader->plain)
+        tlmi_free(loader->stages);
 }
 
 /* ---- The handle ------------------------------------------------------------------------- */
@@ -224,7 +281,7 @@ tlm_status_t tlm_loader_create(tlm_loader_t **out, const tlm_dataset_t *dataset,
     loader->batch_size = (size_t)known.batch_size;
     loader->context = (size_t)known.context_length;
     loader->num_slots = (size_t)known.prefetch + 1;
-    loader->end = INT64_MAX / (uint64_t)known.batch_size;
+    leave_stages(loader, 0);
     tlm_status_t status;
     TLMI_TRY_OR(fail, tlmi_window_order_create(&loader->order, dataset, &known));
     status = TLM_ERR_OUT_OF_MEMORY;
@@ -244,6 +301,7 @@ void tlm_loader_free(tlm_loader_t *loader)
         return;
     end_thread(loader);
     tlmi_window_order_free(&loader->order);
+    free_stages(loader);
     tlmi_free(loader->slots);
     tlmi_free(loader);
 }
@@ -272,7 +330,7 @@ static tlm_status_t take_batch(tlm_loader_t *loader, uint64_t turn)
     while (loader->made == turn && !loader->failed)
         pthread_cond_wait(&loader->changed, &loader->lock);
     if (loader->made == turn) { /* the thread is waiting, so its slot is free to use */
-        status = make_batch(loader, turn, batch_of(loader, turn));
+        status = make_batch(loader, turn, span_of(loader, batch_of(loader, turn)));
         if (status == TLM_OK)
             loader->made = turn + 1;
     }
@@ -285,20 +343,18 @@ static tlm_status_t take_batch(tlm_loader_t *loader, uint64_t turn)
     return status;
 }
 
-tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,
-                             tlm_loader_t *loader)
+tlm_status_t tlmi_loader_next(const uint32_t **inputs, const uint32_t **targets,
+                              tlm_loader_t *loader)
 {
-    TLMI_REQUIRE("loader_next", inputs);
-    TLMI_REQUIRE("loader_next", targets);
-    TLMI_REQUIRE("loader_next", loader);
     uint64_t turn = loader->position, batch = batch_of(loader, turn);
+
     if (batch >= loader->end)
         return tlmi_fail(TLM_ERR_RANGE, "loader_next: batch %" PRIu64 " is past the last one",
                          batch);
     if (has_thread(loader)) {
         TLMI_TRY(take_batch(loader, turn));
     } else {
-        TLMI_TRY(make_batch(loader, turn, batch));
+        TLMI_TRY(make_batch(loader, turn, span_of(loader, batch)));
         loader->position = turn + 1;
     }
     *inputs = slot_inputs(loader, turn);
@@ -306,16 +362,36 @@ tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,
     return TLM_OK;
 }
 
-/* Begins anew at a batch, with turns of this kind. */
-static void restart(tlm_loader_t *loader, uint64_t batch, uint64_t take, uint64_t skip)
+/* Where the next batch begins, which a thread does not change. */
+static uint64_t next_row(const tlm_loader_t *loader)
+{
+    return span_of(loader, batch_of(loader, loader->position)).row;
+}
+
+/* How a loader goes on: at a batch of some stages, with turns of this kind. No stages: batches of
+ * batch_size rows, of which number 0 begins with row `offset`. */
+typedef struct course {
+    tlmi_batch_stage_t *stages;
+    size_t num_stages;
+    uint64_t offset, batch, take, skip;
+} course_t;
+
+/* Begins anew. */
+static void restart(tlm_loader_t *loader, const course_t *course)
 {
     bool threaded = loader->owner == getpid();
 
     if (threaded)
         pthread_mutex_lock(&loader->lock);
-    loader->base = batch;
-    loader->take = take;
-    loader->skip = skip;
+    if (course->stages != loader->stages)
+        free_stages(loader);
+    if (course->stages == NULL)
+        leave_stages(loader, course->offset);
+    else
+        set_stages(loader, course->stages, course->num_stages);
+    loader->base = course->batch;
+    loader->take = course->take;
+    loader->skip = course->skip;
     loader->position = loader->made = 0;
     loader->seeks++;
     loader->failed = false;
@@ -325,14 +401,56 @@ static void restart(tlm_loader_t *loader, uint64_t batch, uint64_t take, uint64_
     }
 }
 
+/* Goes to a row, with batches of batch_size rows from there on. */
+static void go_to_row(tlm_loader_t *loader, uint64_t row)
+{
+    restart(loader, &(course_t){NULL, 0, row % loader->batch_size, row / loader->batch_size,
+                                loader->take, loader->skip});
+}
+
+tlm_status_t tlm_loader_next(const uint32_t **inputs, const uint32_t **targets,
+                             tlm_loader_t *loader)
+{
+    TLMI_REQUIRE("loader_next", inputs);
+    TLMI_REQUIRE("loader_next", targets);
+    TLMI_REQUIRE("loader_next", loader);
+    if (loader->stages != &loader->plain)
+        go_to_row(loader, next_row(loader));
+    return tlmi_loader_next(inputs, targets, loader);
+}
+
 tlm_status_t tlm_loader_seek(tlm_loader_t *loader, uint64_t batch)
 {
     TLMI_REQUIRE("loader_seek", loader);
-    if (batch >= loader->end)
+    if (batch >= INT64_MAX / loader->batch_size)
         return tlmi_fail(TLM_ERR_RANGE, "loader_seek: batch %" PRIu64 " is past the last one",
                          batch);
-    restart(loader, batch, loader->take, loader->skip);
+    go_to_row(loader, batch * loader->batch_size);
     return TLM_OK;
+}
+
+tlm_status_t tlmi_loader_follow(tlm_loader_t *loader, const tlmi_batch_stage_t *stages, size_t n,
+                                uint64_t batch)
+{
+    course_t course = {NULL, n, 0, batch, loader->take, loader->skip};
+    uint64_t rows;
+
+    if (n == 1) {
+        go_to_row(loader, tlmi_batch_rows(&rows, stages, n, batch));
+        return TLM_OK;
+    }
+    course.stages = tlmi_memdup(stages, n * sizeof(*stages), "the stages of a batch");
+    if (course.stages == NULL)
+        return TLM_ERR_OUT_OF_MEMORY;
+    restart(loader, &course);
+    return TLM_OK;
+}
+
+bool tlmi_loader_is_at(const tlm_loader_t *loader, uint64_t row, uint64_t rows)
+{
+    const span_t span = span_of(loader, batch_of(loader, loader->position));
+
+    return span.row == row && span.rows == rows;
 }
 
 tlm_status_t tlm_loader_set_share(tlm_loader_t *loader, uint64_t take, uint64_t skip)
@@ -343,13 +461,14 @@ tlm_status_t tlm_loader_set_share(tlm_loader_t *loader, uint64_t take, uint64_t 
                          "loader_set_share: take %" PRIu64 " is not in 1 .. %d, or skip %" PRIu64
                          " is more than that",
                          take, INT32_MAX, skip);
-    restart(loader, batch_of(loader, loader->position), take, skip);
+    restart(loader, &(course_t){loader->stages, loader->num_stages, 0,
+                                batch_of(loader, loader->position), take, skip});
     return TLM_OK;
 }
 
 uint64_t tlm_loader_position(const tlm_loader_t *loader)
 {
-    return loader == NULL ? 0 : batch_of(loader, loader->position);
+    return loader == NULL ? 0 : next_row(loader) / loader->batch_size;
 }
 
 uint64_t tlm_loader_windows_per_epoch(const tlm_loader_t *loader)

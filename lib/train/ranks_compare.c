@@ -43,6 +43,10 @@ static void add_options(facts_t *facts, const tlm_trainer_t *trainer)
 
     add(facts, "steps", options->steps);
     add(facts, "accumulation", options->accumulation);
+    add(facts, "batch_start", (uint64_t)options->batch_start);
+    add(facts, "batch_increment", (uint64_t)options->batch_increment);
+    add(facts, "batch_warmup_steps", options->batch_warmup_steps);
+    add(facts, "batch_warmup_tokens", options->batch_warmup_tokens);
     add_bits(facts, "the value of clip_norm", &options->clip_norm, sizeof(double));
     add_bits(facts, "the schedule", schedule, sizeof(*schedule));
     add_bits(facts, "the value of average_decay", &options->average_decay, sizeof(double));
@@ -177,7 +181,9 @@ tlm_status_t tlmi_ranks_compare_state(const tlm_trainer_t *trainer, const char *
 {
     facts_t facts = {.n = 0};
 
-    add(&facts, "the step", trainer->step);
+    add(&facts, "the step", trainer->place.step);
+    add(&facts, "the row of the data", trainer->place.row);
+    add(&facts, "the number of tokens", trainer->place.tokens);
     add_parameters(&facts, trainer->model);
     add_optimizer(&facts, trainer->optimizer);
     return compare(&facts, function, trainer->communicator);

@@ -3,6 +3,7 @@
 #define TLMI_TRAIN_CORE_H
 
 #include "base/communicator.h"
+#include "data/data_core.h"
 #include "optim/optimizer_core.h"
 #include "tensor/tensor_core.h"
 #include "tinylm/train.h"
@@ -11,22 +12,35 @@
 typedef struct tlmi_division tlmi_division_t;
 typedef struct tlmi_gradient_sums tlmi_gradient_sums_t;
 
+/* How far a run is: steps done, rows of the data that they have used, and tokens in these. */
+typedef struct tlmi_run_place {
+    uint64_t step, row, tokens;
+} tlmi_run_place_t;
+
+/* How many rows batches have from step first_step on. */
+typedef struct tlmi_batch_plan {
+    tlmi_batch_stage_t *stages;
+    size_t num_stages;
+    uint64_t first_step;
+} tlmi_batch_plan_t;
+
 struct tlm_trainer {
     tlm_trainer_options_t options; /* the strings are the trainer's own */
     tlm_schedule_options_t schedule;
     tlm_model_t *model; /* borrowed, like the next two */
     tlm_optimizer_t *optimizer;
     tlm_loader_t *loader;
-    int64_t rows, context;            /* of a batch */
+    int64_t rows, context;            /* of a batch, once it is full */
     tlm_communicator_t *communicator; /* NULL: this process is alone */
     tlmi_division_t *division;        /* of parameters among the ranks; NULL if alone */
     tlmi_gradient_sums_t *sums;       /* over the ranks; NULL if alone */
     uint64_t first, count;            /* the batches of a step that are this rank's */
     double step_flops;                /* of the model's matrix products */
-    uint64_t step;                    /* steps done */
-    double best_loss;                 /* of all evaluations; infinite before the first */
-    bool is_evaluated;                /* no step was taken since the last evaluation */
-    double last_loss;                 /* of the last evaluation */
+    tlmi_run_place_t place;
+    tlmi_batch_plan_t plan;     /* owned */
+    double best_loss;           /* of all evaluations; infinite before the first */
+    bool is_evaluated;          /* no step was taken since the last evaluation */
+    double last_loss;           /* of the last evaluation */
     tlm_tokenizer_t *tokenizer; /* of the checkpoint that it resumed from; NULL: none. Owned. */
     float *kept; /* the parameters while averages are in their place; NULL: they are not. Owned. */
 };
@@ -37,6 +51,20 @@ struct tlm_trainer {
 tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
                                        tlm_schedule_options_t *schedule,
                                        const tlm_trainer_options_t *options);
+
+/* The rest of the checks: against the loader's batches. */
+tlm_status_t tlmi_trainer_options_check_rows(const tlm_trainer_options_t *options, int64_t rows,
+                                             int64_t context);
+
+/* ---- Batch-size warm-up ----------------------------------------------------------------- */
+
+/* Plans the batches of a trainer, whose options and shape are set, from a place on; free
+ * out->stages. */
+tlm_status_t tlmi_batch_plan_create(tlmi_batch_plan_t *out, const tlm_trainer_t *trainer,
+                                    const tlmi_run_place_t *place);
+
+/* Rows of each batch of the next step. */
+int64_t tlmi_batch_plan_rows(const tlm_trainer_t *trainer);
 
 /* ---- Evaluation, shared by models and trainers ------------------------------------------ */
 

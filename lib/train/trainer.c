@@ -124,6 +124,7 @@ static tlm_status_t trainer_init(tlm_trainer_t *trainer, const tlm_trainer_optio
 {
     TLMI_TRY(tlmi_trainer_options_read(&trainer->options, &trainer->schedule, options));
     tlmi_loader_shape(&trainer->rows, &trainer->context, trainer->loader);
+    TLMI_TRY(tlmi_trainer_options_check_rows(&trainer->options, trainer->rows, trainer->context));
     TLMI_TRY(check_shapes(trainer));
     TLMI_TRY(check_tokenizer(trainer));
     trainer->step_flops = tlmi_model_flops(trainer->model, trainer->rows, trainer->context) *
@@ -166,7 +167,9 @@ static tlm_status_t trainer_make(tlm_trainer_t **out, const tlm_trainer_t *train
     if (made->options.schedule != NULL)
         made->options.schedule = &made->schedule;
     choose_share(made);
-    if (!own_path(&made->options.checkpoint_path) || !own_path(&made->options.checkpoint_dir)) {
+    const bool is_whole =
+        own_path(&made->options.checkpoint_path) && own_path(&made->options.checkpoint_dir);
+    if (!is_whole || tlmi_batch_plan_create(&made->plan, made, &made->place) != TLM_OK) {
         tlm_trainer_free(made);
         return TLM_ERR_OUT_OF_MEMORY;
     }
@@ -220,6 +223,7 @@ void tlm_trainer_free(tlm_trainer_t *trainer)
     tlmi_gradient_sums_free(trainer->sums);
     tlmi_division_free(trainer->division);
     tlmi_free(trainer->kept);
+    tlmi_free(trainer->plan.stages);
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_path);
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_dir);
     tlm_tokenizer_free(trainer->tokenizer);
@@ -228,7 +232,7 @@ void tlm_trainer_free(tlm_trainer_t *trainer)
 
 uint64_t tlm_trainer_steps(const tlm_trainer_t *trainer)
 {
-    return trainer == NULL ? 0 : trainer->step;
+    return trainer == NULL ? 0 : trainer->place.step;
 }
 
 /* ---- A step ----------------------------------------------------------------------------- */
@@ -236,7 +240,7 @@ uint64_t tlm_trainer_steps(const tlm_trainer_t *trainer)
 /* How messages about a step begin. */
 static const char *step_text(char out[64], const tlm_trainer_t *trainer)
 {
-    snprintf(out, 64, "trainer_step: step %" PRIu64, trainer->step + 1);
+    snprintf(out, 64, "trainer_step: step %" PRIu64, trainer->place.step + 1);
     return out;
 }
 
@@ -255,6 +259,7 @@ static tlm_status_t fail_non_finite(const tlm_trainer_t *trainer, const char *wh
 typedef struct step {
     tlm_trainer_t *trainer;
     double *losses;   /* (accumulation), of this rank's batches */
+    int64_t rows;     /* of each batch */
     uint64_t counted; /* targets that count in the whole step */
 } step_t;
 
@@ -264,13 +269,20 @@ static bool counts_all(const step_t *step)
     const tlm_trainer_t *trainer = step->trainer;
 
     return step->counted ==
-           trainer->options.accumulation * (uint64_t)trainer->rows * (uint64_t)trainer->context;
+           trainer->options.accumulation * (uint64_t)step->rows * (uint64_t)trainer->context;
 }
 
-/* The share of a batch in the step's mean: by the targets that count. */
-static double share_of(const step_t *step, uint64_t batch)
+/* The first row of a batch of the step. */
+static uint64_t first_row(const step_t *step, uint64_t number)
 {
-    return (double)tlmi_loader_counted(step->trainer->loader, batch) / (double)step->counted;
+    return step->trainer->place.row + number * (uint64_t)step->rows;
+}
+
+/* The targets of a batch that count. */
+static uint64_t counted_in(const step_t *step, uint64_t number)
+{
+    return tlmi_loader_counted(step->trainer->loader, first_row(step, number),
+                               (uint64_t)step->rows);
 }
 
 /* Goes back from the loss of a batch. With the last one of this rank, gradients can be summed over the
@@ -293,19 +305,19 @@ static tlm_status_t compute_batch(void *user, uint64_t number, const tlmi_kept_g
     tlm_trainer_t *trainer = step->trainer;
     tlm_tensor_t *loss = NULL, *share = NULL;
     const uint32_t *inputs, *targets;
-    const uint64_t batch = tlm_loader_position(trainer->loader);
-
     const uint64_t batches = trainer->options.accumulation;
     const bool equal = counts_all(step);
-    const double part = equal ? 1.0 / (double)batches : share_of(step, batch);
+    /* In the step's mean: by the targets that count. */
+    const double part =
+        equal ? 1.0 / (double)batches : (double)counted_in(step, number) / (double)step->counted;
 
-    TLMI_TRY(tlm_loader_next(&inputs, &targets, trainer->loader));
+    TLMI_TRY(tlmi_loader_next(&inputs, &targets, trainer->loader));
     step->losses[number] = 0.0;
     if (part == 0.0)
         return TLM_OK;
-    TLMI_TRY(tlm_model_set_dropout_row(trainer->model, batch * (uint64_t)trainer->rows));
+    TLMI_TRY(tlm_model_set_dropout_row(trainer->model, first_row(step, number)));
     tlm_status_t status =
-        tlm_model_loss(&loss, trainer->model, inputs, targets, trainer->rows, trainer->context);
+        tlm_model_loss(&loss, trainer->model, inputs, targets, step->rows, trainer->context);
     (void)tlm_model_set_dropout_row(trainer->model, TLM_NO_DROPOUT);
     if (status != TLM_OK)
         return status;
@@ -333,19 +345,22 @@ done:
 static tlm_status_t compute_gradients(tlm_trainer_t *trainer, tlm_tensor_t *const *trained,
                                       double *losses)
 {
-    const uint64_t batches = trainer->options.accumulation, first = trainer->step * batches;
-    step_t step = {trainer, losses, 0};
+    const uint64_t batches = trainer->options.accumulation;
+    const uint64_t first =
+        (trainer->place.step - trainer->plan.first_step) * batches + trainer->first;
+    step_t step = {trainer, losses, tlmi_batch_plan_rows(trainer), 0};
 
     if (losses == NULL)
         return TLM_ERR_OUT_OF_MEMORY;
     for (uint64_t i = 0; i < batches; i++)
-        step.counted += tlmi_loader_counted(trainer->loader, first + i);
+        step.counted += counted_in(&step, i);
     char where[64];
     if (step.counted == 0)
         return tlmi_fail(TLM_ERR_STATE, "%s: none of its targets counts",
                          step_text(where, trainer));
-    if (tlm_loader_position(trainer->loader) != first + trainer->first)
-        TLMI_TRY(tlm_loader_seek(trainer->loader, first + trainer->first));
+    if (!tlmi_loader_is_at(trainer->loader, first_row(&step, trainer->first), (uint64_t)step.rows))
+        TLMI_TRY(tlmi_loader_follow(trainer->loader, trainer->plan.stages, trainer->plan.num_stages,
+                                    first));
     tlm_model_zero_grad(trainer->model);
     return tlmi_sum_gradients(trained, trainer->optimizer->num_parameters, trainer->first,
                               trainer->count, compute_batch, &step);
@@ -364,7 +379,7 @@ static tlm_status_t next_rate(const double **rate, double *value, const tlm_trai
         return TLM_OK;
     *rate = value;
     /* Counted from 1: a rate of 0 would waste the first step. */
-    return tlm_schedule_learning_rate(value, trainer->options.schedule, trainer->step + 1);
+    return tlm_schedule_learning_rate(value, trainer->options.schedule, trainer->place.step + 1);
 }
 
 /* Clips the gradients of the trained parameters and updates them. */
@@ -410,23 +425,29 @@ static tlm_status_t update_on_ranks(tlm_trainer_t *trainer, double *norm)
     return tlmi_optimizer_step_agreed(trainer->optimizer, rate, agree, trainer);
 }
 
+static double full_step_tokens(const tlm_trainer_t *trainer)
+{
+    return (double)trainer->options.accumulation *
+           ((double)trainer->rows * (double)trainer->context);
+}
+
 /* Fills in what the step did. */
 static tlm_status_t describe(tlm_train_step_t *out, const tlm_trainer_t *trainer,
                              const tlm_train_step_t *known)
 {
-    double batch_tokens = (double)trainer->rows * (double)trainer->context;
-    double step_tokens = batch_tokens * (double)trainer->options.accumulation;
     tlm_train_step_t step = *known;
 
-    step.step = trainer->step;
-    step.tokens = trainer->step * trainer->options.accumulation *
-                  ((uint64_t)trainer->rows * (uint64_t)trainer->context);
+    step.step = trainer->place.step;
+    step.tokens = trainer->place.tokens;
     if (tlm_optimizer_num_groups(trainer->optimizer) > 0)
         (void)tlm_optimizer_learning_rate(&step.learning_rate, trainer->optimizer, 0);
     if (step.seconds > 0.0) {
-        step.tokens_per_second = step_tokens / step.seconds;
+        const double share = (double)step.step_tokens / full_step_tokens(trainer);
+
+        step.tokens_per_second = (double)step.step_tokens / step.seconds;
         if (trainer->options.peak_flops > 0.0)
-            step.utilization = trainer->step_flops / step.seconds / trainer->options.peak_flops;
+            step.utilization =
+                share * trainer->step_flops / step.seconds / trainer->options.peak_flops;
     }
     return tlmi_options_write("trainer_step", out, &step, TLMI_TRAIN_STEP);
 }
@@ -461,6 +482,7 @@ static tlm_status_t take_step(tlm_train_step_t *known, tlm_trainer_t *trainer,
                               tlm_tensor_t *const *trained, double *losses, tlm_status_t status)
 {
     const uint64_t n = trainer->options.accumulation;
+    const int64_t rows = tlmi_batch_plan_rows(trainer);
     double last = tlmi_seconds();
 
     if (status == TLM_OK) {
@@ -481,7 +503,10 @@ static tlm_status_t take_step(tlm_train_step_t *known, tlm_trainer_t *trainer,
     for (uint64_t i = 0; i < n; i++)
         sum += losses[i];
     known->loss = sum / (double)n;
-    trainer->step++;
+    known->step_tokens = n * (uint64_t)rows * (uint64_t)trainer->context;
+    trainer->place.step++;
+    trainer->place.row += n * (uint64_t)rows;
+    trainer->place.tokens += known->step_tokens;
     trainer->is_evaluated = false;
     return TLM_OK;
 }
@@ -489,7 +514,7 @@ static tlm_status_t take_step(tlm_train_step_t *known, tlm_trainer_t *trainer,
 /* Checks whether a step can be taken, and finds what it trains. */
 static tlm_status_t begin_step(tlm_tensor_t ***trained, const tlm_trainer_t *trainer)
 {
-    if (trainer->step >= trainer->options.steps)
+    if (trainer->place.step >= trainer->options.steps)
         return tlmi_fail(TLM_ERR_STATE, "trainer_step: all %" PRIu64 " steps are done",
                          trainer->options.steps);
     TLMI_TRY(tlmi_check_not_averaged("trainer_step", trainer));

@@ -4,11 +4,41 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/number.h"
 #include "base/options.h"
 #include "kernels/gemm.h"
 #include "optim/optimizer_core.h"
 #include "train/train_core.h"
+
+/* Whether there is a warm-up, and how it goes. */
+static tlm_status_t check_batch_warmup(const tlm_trainer_options_t *options)
+{
+    const uint64_t steps = options->batch_warmup_steps, tokens = options->batch_warmup_tokens;
+
+    if (options->batch_start < 0 || options->batch_increment < 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: batch_start %" PRId64 " and batch_increment %" PRId64
+                         " must not be negative",
+                         options->batch_start, options->batch_increment);
+    if (options->batch_start == 0 && (steps > 0 || tokens > 0 || options->batch_increment > 0))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: batch_start is 0, but batch_warmup_steps is %" PRIu64
+                         ", batch_warmup_tokens %" PRIu64 " and batch_increment %" PRId64,
+                         steps, tokens, options->batch_increment);
+    if (options->batch_start > 0 && (steps == 0) == (tokens == 0))
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: batch_start %" PRId64
+                         " needs either batch_warmup_steps, which is %" PRIu64
+                         ", or batch_warmup_tokens, which is %" PRIu64 ", but not both",
+                         options->batch_start, steps, tokens);
+    if (steps > INT64_MAX || tokens > INT64_MAX)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: batch_warmup_steps %" PRIu64
+                         " or batch_warmup_tokens %" PRIu64 " is more than %" PRId64,
+                         steps, tokens, INT64_MAX);
+    return TLM_OK;
+}
 
 static tlm_status_t check(const tlm_trainer_options_t *options)
 {
@@ -47,7 +77,39 @@ static tlm_status_t check(const tlm_trainer_options_t *options)
     if (options->keep_last < 0)
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "trainer_create: keep_last %" PRId32 " is negative", options->keep_last);
+    TLMI_TRY(check_batch_warmup(options));
     return tlmi_products_check("trainer_create", options->products);
+}
+
+tlm_status_t tlmi_trainer_options_check_rows(const tlm_trainer_options_t *options, int64_t rows,
+                                             int64_t context)
+{
+    const int64_t start = options->batch_start, increment = options->batch_increment;
+    size_t tokens;
+
+    if (start > rows)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: batch_start %" PRId64
+                         " is more than the loader's batch_size %" PRId64,
+                         start, rows);
+    if (start > 0 && (rows - start) % increment != 0)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: from batch_start %" PRId64
+                         " to the loader's batch_size %" PRId64 " are %" PRId64
+                         " rows, which is no multiple of batch_increment %" PRId64,
+                         start, rows, rows - start, increment);
+    if (start > 0 && (rows - start) / increment > INT32_MAX)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: from batch_start %" PRId64
+                         " to the loader's batch_size %" PRId64 " are more than %d increments",
+                         start, rows, INT32_MAX);
+    if (!tlmi_mul_size(&tokens, (size_t)rows, (size_t)context) ||
+        !tlmi_mul_size(&tokens, tokens, options->accumulation) || tokens > INT64_MAX)
+        return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
+                         "trainer_create: %" PRIu64 " batches (accumulation) of (%" PRId64
+                         ", %" PRId64 ") are too many tokens for a step",
+                         options->accumulation, rows, context);
+    return TLM_OK;
 }
 
 /* Fails unless the ranks can share the batches of a step. */
@@ -87,6 +149,8 @@ tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
     }
     if (read.accumulation == 0)
         read.accumulation = 1;
+    if (read.batch_start > 0 && read.batch_increment == 0)
+        read.batch_increment = 1;
     if (read.steps > INT64_MAX / read.accumulation) /* so that batches can be counted */
         return tlmi_fail(TLM_ERR_INVALID_ARGUMENT,
                          "trainer_create: steps %" PRIu64 " of %" PRIu64 " batches are too many",

@@ -20,7 +20,7 @@ static tlm_status_t evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
                          "trainer_evaluate: the trainer has no data set for evaluation");
     tlm_evaluation_t result;
     const bool averages =
-        trainer->options.average_decay > 0.0 && trainer->step > 0 && trainer->kept == NULL;
+        trainer->options.average_decay > 0.0 && trainer->place.step > 0 && trainer->kept == NULL;
     if (averages)
         TLMI_TRY(tlm_trainer_use_average(trainer, true));
     tlm_status_t status = tlmi_evaluate(&result, "trainer_evaluate", trainer->communicator,
@@ -30,7 +30,7 @@ static tlm_status_t evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
         (void)tlm_trainer_use_average(trainer, false);
     if (status != TLM_OK)
         return status;
-    result.step = trainer->step;
+    result.step = trainer->place.step;
     result.is_best = result.loss < trainer->best_loss;
     if (result.is_best)
         trainer->best_loss = result.loss;
@@ -51,29 +51,49 @@ tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
 
 /* ---- Checkpoints ------------------------------------------------------------------------ */
 
-/* What a trainer keeps in the metadata of its checkpoints: {"best_validation_loss": 1.25}. */
+/* What a trainer keeps in the metadata of its checkpoints: {"trained_rows": "960",
+ * "trained_tokens": "122880", "best_validation_loss": 1.25}, the last one once there is one. */
 #define BEST_LOSS "best_validation_loss"
+#define ROWS      "trained_rows"
+#define TOKENS    "trained_tokens"
+
+/* That of a checkpoint, and the plan that follows from it. */
+typedef struct progress {
+    tlmi_run_place_t place;
+    double best_loss;
+    tlmi_batch_plan_t plan;     /* owned */
+    tlm_tokenizer_t *tokenizer; /* NULL: none; owned */
+} progress_t;
+
+static void progress_free(progress_t *progress)
+{
+    tlmi_free(progress->plan.stages);
+    tlm_tokenizer_free(progress->tokenizer);
+}
 
 /* Writes a checkpoint; path is NULL for the directory of the options. */
 static tlm_status_t write_checkpoint(const tlm_trainer_t *trainer, const char *path)
 {
     tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
-    char metadata[64], number[TLMI_NUMBER_SIZE];
+    char metadata[160], number[TLMI_NUMBER_SIZE];
+    int n = snprintf(metadata, sizeof(metadata),
+                     "{\"" ROWS "\":\"%" PRIu64 "\",\"" TOKENS "\":\"%" PRIu64 "\"",
+                     trainer->place.row, trainer->place.tokens);
 
-    if (isfinite(trainer->best_loss)) {
-        snprintf(metadata, sizeof(metadata), "{\"%s\":%s}", BEST_LOSS,
-                 tlmi_number_text(number, trainer->best_loss, 17));
-        options.metadata = metadata;
-    }
+    if (isfinite(trainer->best_loss))
+        n += snprintf(metadata + n, sizeof(metadata) - (size_t)n, ",\"" BEST_LOSS "\":%s",
+                      tlmi_number_text(number, trainer->best_loss, 17));
+    snprintf(metadata + n, sizeof(metadata) - (size_t)n, "}");
+    options.metadata = metadata;
     options.has_validation_loss = trainer->is_evaluated;
     options.validation_loss = trainer->is_evaluated ? trainer->last_loss : 0.0;
     options.tokenizer =
         trainer->options.tokenizer != NULL ? trainer->options.tokenizer : trainer->tokenizer;
     if (path == NULL)
-        return tlm_checkpoint_dir_save(trainer->model, trainer->optimizer, trainer->step,
+        return tlm_checkpoint_dir_save(trainer->model, trainer->optimizer, trainer->place.step,
                                        trainer->options.checkpoint_dir, trainer->options.keep_last,
                                        &options);
-    return tlm_checkpoint_save_with(trainer->model, trainer->optimizer, trainer->step, path,
+    return tlm_checkpoint_save_with(trainer->model, trainer->optimizer, trainer->place.step, path,
                                     &options);
 }
 
@@ -116,32 +136,66 @@ tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path)
                                      : write_on_ranks(trainer, path);
 }
 
-/* Reads the lowest loss that a checkpoint records; infinity if it records none. */
-static tlm_status_t read_best_loss(double *out, const tlmi_safetensors_t *file, const char *path)
+/* Where the data goes on after a checkpoint without that, of version 0.1 or of a program's own loop:
+ * as if all its steps had been full ones of this trainer. */
+static tlm_status_t guess_place(tlmi_run_place_t *place, const tlm_trainer_t *trainer,
+                                const char *path)
 {
-    const char *metadata = tlmi_safetensors_metadata(file, TLMI_CHECKPOINT_USER);
-    tlmi_json_t *root;
+    const uint64_t rows = trainer->options.accumulation * (uint64_t)trainer->rows;
 
-    *out = (double)INFINITY;
-    if (metadata == NULL)
-        return TLM_OK;
-    TLMI_TRY(tlmi_json_parse(&root, metadata, strlen(metadata), path));
-    (void)tlmi_json_get_number(tlmi_json_member(root, BEST_LOSS), out);
-    tlmi_json_free(root);
+    if (place->step > INT64_MAX / rows / (uint64_t)trainer->context)
+        return tlmi_fail(TLM_ERR_RANGE,
+                         "%s: %" PRIu64 " steps of %" PRIu64 " rows of %" PRId64
+                         " tokens are too many to be counted",
+                         path, place->step, rows, trainer->context);
+    place->row = place->step * rows;
+    place->tokens = place->row * (uint64_t)trainer->context;
     return TLM_OK;
 }
 
+static tlm_status_t read_count(uint64_t *out, const tlmi_json_t *root, const char *name,
+                               const char *path)
+{
+    if (!tlmi_json_get_uint64(tlmi_json_member(root, name), out) || *out > INT64_MAX)
+        return tlmi_fail(TLM_ERR_FORMAT, "%s: '%s' in the metadata is not a count below 2^63", path,
+                         name);
+    return TLM_OK;
+}
+
+/* Reads the lowest loss that a checkpoint records, infinity if it records none, and the place. */
+static tlm_status_t read_metadata(progress_t *out, const tlm_trainer_t *trainer,
+                                  const tlmi_safetensors_t *file, const char *path)
+{
+    const char *metadata = tlmi_safetensors_metadata(file, TLMI_CHECKPOINT_USER);
+    tlmi_json_t *root = NULL;
+    tlm_status_t status;
+
+    out->best_loss = (double)INFINITY;
+    if (metadata != NULL)
+        TLMI_TRY(tlmi_json_parse(&root, metadata, strlen(metadata), path));
+    (void)tlmi_json_get_number(tlmi_json_member(root, BEST_LOSS), &out->best_loss);
+    if (tlmi_json_member(root, ROWS) == NULL && tlmi_json_member(root, TOKENS) == NULL) {
+        status = guess_place(&out->place, trainer, path);
+    } else {
+        status = read_count(&out->place.row, root, ROWS, path);
+        if (status == TLM_OK)
+            status = read_count(&out->place.tokens, root, TOKENS, path);
+    }
+    tlmi_json_free(root);
+    return status;
+}
+
 /* Reads what a checkpoint holds beside the state of the training, which checks the whole file. */
-static tlm_status_t read_beside(double *best_loss, tlm_tokenizer_t **tokenizer,
-                                const tlm_trainer_t *trainer, const char *path)
+static tlm_status_t read_beside(progress_t *out, const tlm_trainer_t *trainer, const char *path)
 {
     tlmi_safetensors_t file;
-    uint64_t iteration;
 
-    TLMI_TRY(tlmi_checkpoint_open(&file, &iteration, path));
-    tlm_status_t status = read_best_loss(best_loss, &file, path);
+    TLMI_TRY(tlmi_checkpoint_open(&file, &out->place.step, path));
+    tlm_status_t status = read_metadata(out, trainer, &file, path);
+    if (status == TLM_OK)
+        status = tlmi_batch_plan_create(&out->plan, trainer, &out->place);
     if (status == TLM_OK && trainer->options.tokenizer == NULL)
-        status = tlmi_checkpoint_read_tokenizer(tokenizer, &file, path);
+        status = tlmi_checkpoint_read_tokenizer(&out->tokenizer, &file, path);
     tlmi_safetensors_close(&file);
     return status;
 }
@@ -149,22 +203,24 @@ static tlm_status_t read_beside(double *best_loss, tlm_tokenizer_t **tokenizer,
 /* Every rank checks the file before one of them loads it, so that none does if one cannot. */
 static tlm_status_t resume(tlm_trainer_t *trainer, const char *path)
 {
-    tlm_tokenizer_t *tokenizer = NULL;
-    double best_loss;
+    progress_t progress = {.tokenizer = NULL};
 
-    tlm_status_t status = tlmi_agree(trainer->communicator, "trainer_resume",
-                                     read_beside(&best_loss, &tokenizer, trainer, path));
+    tlm_status_t status =
+        tlmi_agree(trainer->communicator, "trainer_resume", read_beside(&progress, trainer, path));
     if (status == TLM_OK)
         status = tlmi_agree(
             trainer->communicator, "trainer_resume",
-            tlm_checkpoint_load(&trainer->step, trainer->model, trainer->optimizer, path));
+            tlm_checkpoint_load(&progress.place.step, trainer->model, trainer->optimizer, path));
     if (status != TLM_OK) {
-        tlm_tokenizer_free(tokenizer);
+        progress_free(&progress);
         return status;
     }
     tlm_tokenizer_free(trainer->tokenizer);
-    trainer->tokenizer = tokenizer;
-    trainer->best_loss = best_loss;
+    tlmi_free(trainer->plan.stages);
+    trainer->tokenizer = progress.tokenizer;
+    trainer->plan = progress.plan;
+    trainer->place = progress.place;
+    trainer->best_loss = progress.best_loss;
     trainer->is_evaluated = false;
     return trainer->communicator == NULL ? TLM_OK
                                          : tlmi_ranks_compare_state(trainer, "trainer_resume");
@@ -266,7 +322,7 @@ static tlm_status_t run_save(tlm_trainer_t *trainer, bool *cancelled)
 
     TLMI_TRY(tlm_trainer_save(trainer, NULL));
     if (options->on_save != NULL &&
-        options->on_save(options->user, place(options), trainer->step) != 0)
+        options->on_save(options->user, place(options), trainer->place.step) != 0)
         *cancelled = true;
     return share_cancelled(trainer, cancelled);
 }
@@ -298,12 +354,12 @@ tlm_status_t tlm_trainer_run(tlm_trainer_t *trainer, uint64_t until)
     TLMI_REQUIRE("trainer_run", trainer);
     if (until == 0 || until > trainer->options.steps)
         until = trainer->options.steps;
-    while (trainer->step < until) {
+    while (trainer->place.step < until) {
         TLMI_TRY(run_step(trainer, until, &cancelled));
         if (cancelled)
             return tlmi_fail(TLM_ERR_CANCELLED,
                              "trainer_run: a callback ended the run after step %" PRIu64,
-                             trainer->step);
+                             trainer->place.step);
     }
     return TLM_OK;
 }

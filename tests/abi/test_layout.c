@@ -369,7 +369,7 @@ FIELD(tlm_evaluation_t, seconds, 40, 8);
 FIELD(tlm_evaluation_t, is_best, 48, 1);
 FIELD(tlm_evaluation_t, reserved, 49, 7);
 
-SIZE(tlm_train_step_t, 120);
+SIZE(tlm_train_step_t, 128);
 FIELD(tlm_train_step_t, size, 0, 8);
 FIELD(tlm_train_step_t, step, 8, 8);
 FIELD(tlm_train_step_t, tokens, 16, 8);
@@ -385,8 +385,9 @@ FIELD(tlm_train_step_t, reduce_scatter_seconds, 88, 8);
 FIELD(tlm_train_step_t, update_seconds, 96, 8);
 FIELD(tlm_train_step_t, gather_seconds, 104, 8);
 FIELD(tlm_train_step_t, overlap_seconds, 112, 8);
+FIELD(tlm_train_step_t, step_tokens, 120, 8);
 
-SIZE(tlm_trainer_options_t, 176);
+SIZE(tlm_trainer_options_t, 208);
 FIELD(tlm_trainer_options_t, size, 0, 8);
 FIELD(tlm_trainer_options_t, steps, 8, 8);
 FIELD(tlm_trainer_options_t, schedule, 16, 8);
@@ -414,6 +415,10 @@ FIELD(tlm_trainer_options_t, irreproducible, 160, 1);
 FIELD(tlm_trainer_options_t, reserved3, 161, 3);
 FIELD(tlm_trainer_options_t, products, 164, 4);
 FIELD(tlm_trainer_options_t, average_decay, 168, 8);
+FIELD(tlm_trainer_options_t, batch_start, 176, 8);
+FIELD(tlm_trainer_options_t, batch_increment, 184, 8);
+FIELD(tlm_trainer_options_t, batch_warmup_steps, 192, 8);
+FIELD(tlm_trainer_options_t, batch_warmup_tokens, 200, 8);
 #endif
 
 SIZE(tlm_status_t, 4);

@@ -128,7 +128,7 @@ START_TEST(windows_are_rows)
                       targets[i] == inputs[i + 1]);
         }
         ck_assert_uint_ge(counted, 3);
-        ck_assert_uint_eq(counted, tlmi_loader_counted(loader, batch));
+        ck_assert_uint_eq(counted, tlmi_loader_counted(loader, batch, 1));
     }
     tlm_loader_free(loader);
     options.context_length = TIME - 1;

@@ -178,6 +178,11 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     fails 1 'either --tokenizer' $train --tokenizer vocab.json --merges merges.txt
     fails 1 'vocabulary' $train --vocab-size 300
     fails 2 'batch must be' $train --batch 0
+    fails 2 'batch-start must be' $train --batch 4 --batch-start 5 --batch-warmup 3
+    fails 2 'needs either --batch-warmup or' $train --batch 4 --batch-start 2
+    fails 2 'need --batch-start' $train --batch 4 --batch-warmup 2
+    fails 2 'no multiple of --batch-increment 2' $train --batch 4 --batch-start 1 \
+        --batch-warmup 3 --batch-increment 2
     switched="$train --norm post --position none --ffn silu --tied --kv-heads 1 --head-dim 12 --qk-norm heads"
     passes $switched --output switched.safetensors --stop 10
     passes $switched --resume switched.safetensors --output switched.safetensors

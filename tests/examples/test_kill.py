@@ -59,11 +59,11 @@ class FileRun(Run):
 
 
 class DirectoryRun(Run):
-    """Saves to a directory with many files, of which the newest is sometimes found cut short. With Muon, and with
-    switches of the architecture that a checkpoint must hold."""
+    """Saves to a directory with many files, of which the newest is sometimes found cut short. With Muon, with
+    switches of the architecture that a checkpoint must hold, and with a batch that grows."""
 
     SWITCHES = ["--optimizer", "muon", "--adamw-rate", "0.003", "--ffn", "relu2", "--embedding-norm", "--softcap", "15",
-                "--output-init", "zero"]  # fmt: skip
+                "--output-init", "zero", "--batch-start", "1", "--batch-warmup", "25"]  # fmt: skip
 
     def checkpoints(self):
         return sorted(self.place.glob("checkpoints/step-*.safetensors"))

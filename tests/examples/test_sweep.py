@@ -145,6 +145,7 @@ class Sweep(unittest.TestCase):
             (["--case", "a", "--case", "a"], {}, "case: a is given twice"),
             (["--case", "../a"], {}, "cannot be the name of a run's directory"),
             (["--tokens", "100"], {"steps": 3}, "--steps contradicts --tokens"),
+            (["--tokens", "100"], {"batch_start": 1, "batch_warmup": 2}, "--tokens counts full batches"),
             (["--warmup-share", "1.5"], {}, "--warmup-share must be at most 1"),
             (["--jobs", "3", "--threads", "2"], {}, "--jobs 3 needs as many threads, and there are 2"),
             ([], {"nonsense": 1}, "train_lm has no option --nonsense"),

@@ -81,6 +81,17 @@ def check_equality(programs, home):
     return whole
 
 
+def check_warmup(programs, home):
+    """A batch that grows, with a stop in the middle of that."""
+    warmup = ["--batch", "4", "--batch-start", "1", "--batch-warmup-tokens", "3000"]
+    whole, part = home / "grown.safetensors", home / "growing.safetensors"
+    programs.run(0, 2, *warmup, "--output", whole)
+    for before, after in [(2, 4), (4, 2)]:
+        programs.run(before, 1, *warmup, "--output", part, "--stop", "9")
+        programs.run(after, 1, *warmup, "--output", part, "--resume", part)
+        require_same(whole, part, f"a batch that grows, on {before} ranks, then {after}")
+
+
 def check_overlap(programs, home):
     """A model whose gradients are exchanged in several chunks, most of them while backward runs."""
     large = ["--d-model", "512", "--d-ff", "600", "--vocab-size", "2200", "--batch", "1", "--eval-tokens", "64"]
@@ -188,6 +199,7 @@ def main(mpirun, launcher, shared, plain, kills="3"):
         write_tokens(home / "valid.u16", 1000, 2)
         os.chdir(home)
         whole = check_equality(programs, home)
+        check_warmup(programs, home)
         check_overlap(programs, home)
         check_resume(programs, home, whole)
         check_files(programs, home, whole)

@@ -137,6 +137,14 @@ class TrainerTest(unittest.TestCase):
             second.run()
         self.assertEqual(self.weights(other), self.weights(model))
 
+    def test_a_batch_that_grows(self):
+        _, _, trainer = self.make(batch_start=1, batch_warmup_steps=6)
+        trainer.run()
+        self.assertEqual([step.step_tokens for step in trainer.history.steps], [8] * 6 + [16] * 6)
+        self.assertEqual(trainer.history.steps[-1].tokens, 6 * 8 + 6 * 16)
+        with self.assertRaisesRegex(tinylm.Error, "batch_start 3 is more than the loader's batch_size 2"):
+            self.make(batch_start=3, batch_warmup_tokens=6)
+
     def test_a_directory_of_checkpoints(self):
         with tempfile.TemporaryDirectory() as folder:
             options = {"checkpoint_dir": os.path.join(folder, "run"), "keep_last": 2, "save_every": 3}

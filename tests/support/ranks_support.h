@@ -30,6 +30,7 @@ typedef struct plan {
     bool any_thread;
     int64_t fails_at, spoils_at; /* exchanges of the odd rank; 0: none */
     int32_t prefetch;
+    bool warms_up; /* batches of 1, 1, 2, 3, 4, 4 rows in place of 2 */
     const char *resume, *save, *directory;
     int32_t odd_rank; /* the one with which something is wrong, if `wrong` is set */
     void (*wrong)(tlm_trainer_options_t *options, tlm_model_t *model);
@@ -271,7 +272,7 @@ static inline void *run_rank(void *argument)
 
     if (plan->wraps)
         communicator = wrap(&wrapper, plan, rank->communicator);
-    loading.batch_size = 2;
+    loading.batch_size = plan->warms_up ? 4 : 2;
     loading.context_length = CONTEXT;
     loading.seed = 5;
     loading.prefetch = plan->prefetch;
@@ -281,6 +282,8 @@ static inline void *run_rank(void *argument)
     options.clip_norm = 0.5;
     options.average_decay = plan->kind == MUON || plan->kind == MIXED ? 0.75 : 0.0;
     options.accumulation = plan->accumulation;
+    options.batch_start = plan->warms_up ? 1 : 0;
+    options.batch_warmup_steps = plan->warms_up ? 4 : 0;
     options.valid = valid;
     options.communicator = communicator;
     options.irreproducible = plan->irreproducible;

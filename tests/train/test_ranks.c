@@ -72,6 +72,27 @@ START_TEST(targets_that_do_not_count_give_the_same_bits)
 }
 END_TEST
 
+START_TEST(a_batch_that_grows_gives_the_same_bits)
+{
+    const kind_t kinds[] = {ADAMW, MUON};
+    result_t alone[MOST_RANKS], shared[MOST_RANKS];
+    plan_t plan = usual(0, kinds[_i % 2], 4);
+
+    plan.warms_up = true;
+    plan.masked = _i >= 2;
+    run(alone, &plan);
+    for (plan.ranks = 1; plan.ranks <= 4; plan.ranks *= 2) {
+        plan.threads = 1 + (uint64_t)plan.ranks % 2;
+        plan.prefetch = plan.ranks % 4;
+        run(shared, &plan);
+        for (int32_t rank = 0; rank < plan.ranks; rank++)
+            assert_same(&alone[0], &shared[rank]);
+        release(shared);
+    }
+    release(alone);
+}
+END_TEST
+
 /* Each rank has 1 / ranks of the values, except for what pieces and whole matrices round. */
 START_TEST(the_states_are_divided)
 {
@@ -129,6 +150,7 @@ START_TEST(a_run_goes_on_with_another_number_of_ranks)
     result_t results[MOST_RANKS];
     plan_t plan = usual(0, kind, 8);
 
+    plan.warms_up = _i % 2 == 1;
     plan.save = whole;
     run(results, &plan);
     release(results);
@@ -139,6 +161,7 @@ START_TEST(a_run_goes_on_with_another_number_of_ranks)
     ck_assert_msg(results[0].status == TLM_OK, "%s", results[0].message);
     release(results);
     plan = usual(ranks[_i][1], kind, 8);
+    plan.warms_up = _i % 2 == 1;
     plan.resume = first;
     plan.save = second;
     run(results, &plan);
@@ -186,6 +209,12 @@ static void another_norm(tlm_trainer_options_t *options, tlm_model_t *model)
     options->clip_norm = 2.0;
 }
 
+static void another_warmup(tlm_trainer_options_t *options, tlm_model_t *model)
+{
+    options->batch_start = 1;
+    options->batch_warmup_tokens = 50;
+}
+
 static float *first_parameter(tlm_model_t *model)
 {
     tlm_tensor_t *const *tensors;
@@ -209,6 +238,7 @@ START_TEST(what_is_wrong_on_one_rank_fails_on_all)
     } cases[] = {
         {no_steps, TLM_ERR_INVALID_ARGUMENT, "steps is 0"},
         {more_steps, TLM_ERR_STATE, "steps is 77 on rank 1, but 6 on rank 0"},
+        {another_warmup, TLM_ERR_STATE, "batch_start is 1 on rank 1, but 0 on rank 0"},
         {another_norm, TLM_ERR_STATE, "the value of clip_norm of rank 1 differs from rank 0's"},
         {another_parameter, TLM_ERR_STATE, "the parameters of rank 1 differ"},
     };
@@ -303,9 +333,10 @@ int main(void)
     tcase_add_loop_test(tests, any_number_of_ranks_gives_the_same_bits, 0, 10);
     tcase_add_loop_test(tests, fine_tuning_gives_the_same_bits, 0, 2);
     tcase_add_loop_test(tests, targets_that_do_not_count_give_the_same_bits, 0, 4);
+    tcase_add_loop_test(tests, a_batch_that_grows_gives_the_same_bits, 0, 4);
     tcase_add_loop_test(tests, the_states_are_divided, 0, is_emulated() ? 3 : 6);
     tcase_add_loop_test(tests, a_run_goes_on_with_another_number_of_ranks, 0, 6);
-    tcase_add_loop_test(tests, what_is_wrong_on_one_rank_fails_on_all, 0, 4);
+    tcase_add_loop_test(tests, what_is_wrong_on_one_rank_fails_on_all, 0, 5);
     tcase_add_test(tests, numbers_of_ranks_that_cannot_share_are_refused);
     tcase_add_test(tests, a_callback_of_one_rank_ends_all_at_the_same_step);
     tcase_add_test(tests, a_missing_checkpoint_is_missing_for_all);

@@ -23,6 +23,7 @@ class TrainStep(NamedTuple):
     update_seconds: float  # of the norm, clipping and the optimizer
     gather_seconds: float  # until this rank had all parameters
     overlap_seconds: float  # of exchanges while backward ran
+    step_tokens: int  # of this step alone
 
 
 class Evaluation(NamedTuple):

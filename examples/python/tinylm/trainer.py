@@ -37,7 +37,9 @@ class Trainer(_Handle):
     which evaluations then use, 0: none; products: how linear layers take their factors (set_products).
     on_step(TrainStep), on_evaluation(Evaluation) and on_save(path, step) end the run by True; with
     save_on_cancel a checkpoint is saved then. communicator: the ranks that take each step together
-    (Communicator); irreproducible: any number of them, which then add in another order."""
+    (Communicator); irreproducible: any number of them, which then add in another order. batch_start: rows
+    of each batch in the first step, which grow by batch_increment (0: 1) to the loader's over
+    batch_warmup_steps steps or batch_warmup_tokens tokens."""
 
     _free = "tlm_trainer_free"
 
@@ -51,7 +53,9 @@ class Trainer(_Handle):
                  on_evaluation: Callable[[Evaluation], Any] | None = None,
                  on_save: Callable[[str, int], Any] | None = None,
                  tokenizer: Tokenizer | None = None, average_decay: float = 0.0,
-                 products: str = "float32", communicator: Any = None, irreproducible: bool = False) -> None:
+                 products: str = "float32", communicator: Any = None, irreproducible: bool = False,
+                 batch_start: int = 0, batch_increment: int = 0, batch_warmup_steps: int = 0,
+                 batch_warmup_tokens: int = 0) -> None:
         history = self.history = History()
         seen: dict[str, Any] = {}  # what a bar is told, while there is one
         self._seen = seen
@@ -79,6 +83,9 @@ class Trainer(_Handle):
             eval_every=eval_every, eval_tokens=eval_tokens, save_every=save_every, peak_flops=peak_flops,
             checkpoint_path=None if checkpoint_path is None else os.fsencode(checkpoint_path),
             checkpoint_dir=None if checkpoint_dir is None else os.fsencode(checkpoint_dir),
+            batch_start=batch_start, batch_increment=batch_increment,
+            batch_warmup_steps=_unsigned("batch_warmup_steps", batch_warmup_steps),
+            batch_warmup_tokens=_unsigned("batch_warmup_tokens", batch_warmup_tokens),
             keep_last=keep_last, average_decay=average_decay, activation_checkpointing=activation_checkpointing,
             save_on_cancel=save_on_cancel, tokenizer=_handle_of(tokenizer),
             products=_number("products", products),

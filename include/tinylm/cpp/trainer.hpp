@@ -46,6 +46,12 @@ struct trainer_options {
     std::int32_t keep_last = 0;                 /* checkpoints in it; 0: all */
     tlm_communicator_t *communicator = nullptr; /* whose ranks share each step; borrowed too */
     bool irreproducible = false;
+    std::int32_t products = TLM_PRODUCTS_FLOAT32;
+    double average_decay = 0.0;            /* 0: no averages */
+    std::int64_t batch_start = 0;          /* rows of a batch at first; 0: no warm-up */
+    std::int64_t batch_increment = 0;      /* 0: 1 */
+    std::uint64_t batch_warmup_steps = 0;  /* either these */
+    std::uint64_t batch_warmup_tokens = 0; /* or these */
     callback<const tlm_train_step_t &> on_step;
     callback<const tlm_evaluation_t &> on_evaluation;
     callback<const char *, std::uint64_t> on_save; /* path, step */
@@ -77,6 +83,12 @@ class trainer
         c.keep_last = options.keep_last;
         c.communicator = options.communicator;
         c.irreproducible = options.irreproducible;
+        c.products = options.products;
+        c.average_decay = options.average_decay;
+        c.batch_start = options.batch_start;
+        c.batch_increment = options.batch_increment;
+        c.batch_warmup_steps = options.batch_warmup_steps;
+        c.batch_warmup_tokens = options.batch_warmup_tokens;
         c.on_step = state_->on_step ? step_called : nullptr;
         c.on_evaluation = state_->on_evaluation ? evaluation_called : nullptr;
         c.on_save = state_->on_save ? save_called : nullptr;

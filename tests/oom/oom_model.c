@@ -402,6 +402,8 @@ static tlm_status_t trainer(void)
     options.schedule = &schedule;
     options.clip_norm = 1.0;
     options.accumulation = 2;
+    options.batch_start = 1;
+    options.batch_warmup_steps = 2;
     options.valid = dataset;
     options.eval_every = 1;
     options.checkpoint_path = path_of("trained");

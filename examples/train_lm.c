@@ -305,6 +305,8 @@ static void create_trainer(training_t *training)
     running.save_on_cancel = true;
     running.tokenizer = training->tokenizer;
     running.products = train_products();
+    if (training->resumed != NULL)
+        running.resume_changes = train_resume_changes();
     training->raised = 1.0;
     training->peak = settings.peak_gflops > 0.0
                          ? 1e9 * settings.peak_gflops
@@ -375,6 +377,15 @@ static void print_start_json(const training_t *training)
     cli_result_print(result);
 }
 
+static void resume(training_t *training)
+{
+    tlm_status_t status = tlm_trainer_resume(training->trainer, training->resumed);
+
+    if (status == TLM_ERR_STATE && strstr(tlm_error_message(), "resume_changes") != NULL)
+        cli_fail("%s; an option on the command line changes what it sets", tlm_error_message());
+    cli_check(status);
+}
+
 static void start(training_t *training, tlm_communicator_t *ranks)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
@@ -409,7 +420,7 @@ static void start(training_t *training, tlm_communicator_t *ranks)
     training->optimizer = train_create_optimizer(training->model);
     create_trainer(training);
     if (training->resumed != NULL)
-        cli_check(tlm_trainer_resume(training->trainer, training->resumed));
+        resume(training);
     if (cli_is_json())
         print_start_json(training);
     else

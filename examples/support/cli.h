@@ -151,6 +151,8 @@ void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Whether the command line that cli_parse read, or its file of --config, gave the option. */
 bool cli_was_given(const char *name);
+/* The same, but not for options that come from a file which the program found itself. */
+bool cli_was_asked(const char *name);
 /* Whether it gave the option, by this or another of its names. */
 bool cli_was_set(const cli_option_t *option);
 

@@ -294,11 +294,19 @@ int32_t cli_choose(const char *option, const char *value, const char *const *wor
 /* ---- Values ------------------------------------------------------------------------------- */
 
 static const cli_option_t *given[MAX_OPTIONS]; /* the first num_given */
-static size_t num_given;
+static size_t num_given, num_asked;            /* the latter without a file that was found */
 
 bool cli_was_given(const char *name)
 {
     for (size_t i = 0; i < num_given; i++)
+        if (strcmp(given[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
+bool cli_was_asked(const char *name)
+{
+    for (size_t i = 0; i < num_asked; i++)
         if (strcmp(given[i]->name, name) == 0)
             return true;
     return false;
@@ -521,6 +529,7 @@ int cli_parse(int argc, char **argv, const cli_program_t *program)
     }
     read_arguments(argc, argv, program, true);
     read_arguments(argc, argv, program, false);
+    num_asked = num_given;
     if (config_path == NULL && program->find_config != NULL)
         read_found_config(program);
     apply_preset(program);

@@ -116,8 +116,14 @@ static tlm_optimizer_t *create_optimizer(void)
         muon.learning_rate = settings.max_rate;
         muon.weight_decay = settings.weight_decay;
         muon.momentum = settings.momentum;
+        muon.scale = cli_choose_word("muon-scale", settings.muon_scale, train_muon_scales);
+        muon.iterations = (int32_t)settings.muon_iterations;
+        muon.eps = settings.muon_eps;
+        muon.nesterov = settings.muon_nesterov;
         if (settings.adamw_rate != 0.0)
             adamw.learning_rate = settings.adamw_rate;
+        if (settings.adamw_decay >= 0.0)
+            adamw.weight_decay = settings.adamw_decay;
         cli_check(tlm_optimizer_create_muon(&optimizer, &muon, &adamw));
         break;
     case 2:
@@ -130,6 +136,10 @@ static tlm_optimizer_t *create_optimizer(void)
     case 3:
         adafactor.learning_rate = settings.max_rate;
         adafactor.weight_decay = settings.weight_decay;
+        adafactor.power = settings.adafactor_power;
+        adafactor.eps = settings.adafactor_eps;
+        adafactor.min_rms = settings.adafactor_min_rms;
+        adafactor.threshold = settings.adafactor_threshold;
         cli_check(tlm_optimizer_create_adafactor(&optimizer, &adafactor));
         break;
     default:

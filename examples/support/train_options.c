@@ -28,6 +28,15 @@ train_settings_t settings = {.order = "random",
                              .optimizer = "adamw",
                              .adamw = "cs336_2025",
                              .momentum = 0.95,
+                             .adamw_decay = -1.0,
+                             .muon_scale = "moonlight",
+                             .muon_iterations = 5,
+                             .muon_eps = 1e-7,
+                             .muon_nesterov = true,
+                             .adafactor_power = 0.8,
+                             .adafactor_eps = 0x1p-23,
+                             .adafactor_min_rms = 1e-3,
+                             .adafactor_threshold = 1.0,
                              .clip = 1.0,
                              .range_low = 1e-5,
                              .range_high = 1.0,
@@ -117,13 +126,30 @@ static const cli_option_t options[] = {
     {"group", CLI_STRINGS, &settings.groups,
      "\"PATTERNS: rate=X, decay=X, schedule=KIND\" for parameters by name; again for each group",
      false},
-    {"beta1", CLI_REAL, &settings.beta1, "decay rate of the mean of gradients", false},
-    {"beta2", CLI_REAL, &settings.beta2, "decay rate of the mean of their squares", false},
-    {"eps", CLI_REAL, &settings.eps, "keeps the divisor away from 0", false},
+    {"beta1", CLI_REAL, &settings.beta1,
+     "adamw: decay rate of the mean of gradients; lion: its weight in the step", false},
+    {"beta2", CLI_REAL, &settings.beta2,
+     "adamw: decay rate of the mean of their squares; lion: of the mean of gradients", false},
+    {"eps", CLI_REAL, &settings.eps, "adamw: keeps the divisor away from 0", false},
     {"adamw", CLI_STRING, &settings.adamw, "variant of adamw", false},
-    {"momentum", CLI_REAL, &settings.momentum, "of muon", false},
     {"adamw-rate", CLI_REAL, &settings.adamw_rate,
      "adamw's learning rate beside muon's, which is --rate; 0: the same", false},
+    {"adamw-decay", CLI_REAL, &settings.adamw_decay,
+     "adamw's decay beside muon's, which is --weight-decay; below 0: the same", false},
+    {"momentum", CLI_REAL, &settings.momentum, "muon: decay rate of the mean of gradients", false},
+    {"muon-scale", CLI_STRING, &settings.muon_scale,
+     "size of an update: 0.2 sqrt(max(rows, columns)), or sqrt(max(1, rows / columns))", false},
+    {"muon-iterations", CLI_COUNT, &settings.muon_iterations,
+     "steps of the Newton-Schulz iteration", false},
+    {"muon-eps", CLI_REAL, &settings.muon_eps, "least norm that the momentum is divided by", false},
+    {"muon-nesterov", CLI_FLAG, &settings.muon_nesterov, "Nesterov's momentum", false},
+    {"adafactor-power", CLI_REAL, &settings.adafactor_power,
+     "squares of the gradient weigh t^-power in step t", false},
+    {"adafactor-eps", CLI_REAL, &settings.adafactor_eps, "keeps the divisor away from 0", false},
+    {"adafactor-min-rms", CLI_REAL, &settings.adafactor_min_rms,
+     "least root mean square that a parameter is taken to have", false},
+    {"adafactor-threshold", CLI_REAL, &settings.adafactor_threshold,
+     "root mean square that an update is clipped to; 0: it is not", false},
     {"range-test", CLI_FLAG, &settings.range_test,
      "find a learning rate: it rises over the steps; nothing else is saved or evaluated", false},
     {"range-low", CLI_REAL, &settings.range_low, "the first rate of --range-test", false},
@@ -177,6 +203,7 @@ const char *const train_schedules[] = {"constant", "cosine", "linear", "wsd", NU
 static const char *const products_words[] = {"float32", "bfloat16", "bfloat16_emulated", NULL};
 const char *const train_optimizers[] = {"adamw", "muon", "lion", "adafactor", NULL};
 const char *const train_no_decays[] = {"none", "norms", "embeddings", "both", NULL};
+const char *const train_muon_scales[] = {"moonlight", "jordan", NULL};
 const char *const train_variants[] = {"cs336_2025", "cs336_2026", "pytorch", NULL};
 
 /* The files of --train, --valid, --init and --resume are looked into when it is known what they must be. */
@@ -193,6 +220,7 @@ static const cli_value_t values[] = {
     {"schedule", train_schedules, ROLE_NONE},
     {"no-decay", train_no_decays, ROLE_NONE},
     {"adamw", train_variants, ROLE_NONE},
+    {"muon-scale", train_muon_scales, ROLE_NONE},
     {"output", NULL, ROLE_OUTPUT},
     {"output-dir", NULL, ROLE_DIRECTORY},
     {"resume", NULL, ROLE_FILE},
@@ -302,6 +330,8 @@ void train_check_options(void)
     cli_choose_word("optimizer", settings.optimizer, train_optimizers);
     cli_choose_word("no-decay", settings.no_decay, train_no_decays);
     cli_choose_word("adamw", settings.adamw, train_variants);
+    cli_choose_word("muon-scale", settings.muon_scale, train_muon_scales);
+    cli_check_range("muon-iterations", settings.muon_iterations, 1, 100);
 }
 
 /* What counts only in training. */

@@ -15,7 +15,11 @@ typedef struct train_settings {
     const char *schedule, *no_decay, *optimizer, *adamw;
     uint64_t warmup, decay_steps;
     double max_rate, min_rate, weight_decay, beta1, beta2, eps, clip;
-    double momentum, adamw_rate, ema;
+    double momentum, adamw_rate, adamw_decay, muon_eps, ema;
+    const char *muon_scale;
+    uint64_t muon_iterations;
+    bool muon_nesterov;
+    double adafactor_power, adafactor_eps, adafactor_min_rms, adafactor_threshold;
     cli_strings_t groups;
     double z_loss, label_smoothing, dropout, attention_dropout, embedding_dropout;
     const char *recipe, *products;
@@ -38,8 +42,9 @@ int train_run(int n, char **operands);
 int finetune_run(int n, char **operands);
 
 /* Words of options, in the order of the library's numbers, up to NULL. */
-extern const char *const train_schedules[], *const train_optimizers[], *const train_no_decays[],
-                                                                           *const train_variants[];
+extern const char *const train_schedules[],
+    *const train_optimizers[], *const train_no_decays[], *const train_variants[],
+                                                             *const train_muon_scales[];
 
 /* What --recipe offers. */
 enum { TRAIN_NUM_RECIPES = 2 };
@@ -67,6 +72,9 @@ int32_t train_order(void);
 
 /* A TLM_PRODUCTS_... that the CPU has; others end the program. */
 int32_t train_products(void);
+
+/* The library's names of what the command line may change of a run that it resumes. */
+const char *train_resume_changes(void);
 
 /* Makes the optimizer that the options ask for, with the model's parameters. */
 tlm_optimizer_t *train_create_optimizer(const tlm_model_t *model);

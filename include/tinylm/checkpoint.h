@@ -58,11 +58,12 @@ TLM_API tlm_status_t tlm_checkpoint_metadata(char **metadata, uint64_t *iteratio
 TLM_API tlm_status_t tlm_checkpoint_tokenizer(tlm_tokenizer_t **out, const char *path);
 
 /** Loads a checkpoint into an existing model of the same configuration and (unless NULL) an
- *  optimizer of the same kinds over the same groups of parameters, whose hyper-parameters become
- *  those of the file. iteration may be NULL. On failure neither has changed: TLM_ERR_SHAPE for
- *  another configuration, TLM_ERR_STATE for another optimizer, TLM_ERR_FORMAT for a file that is
- *  damaged or not a checkpoint, TLM_ERR_UNSUPPORTED for a later format or an unknown kind of
- *  optimizer, TLM_ERR_NOT_FOUND, TLM_ERR_IO. @since 0.1 */
+ *  optimizer of the same kinds over the same groups of parameters, whose hyper-parameters and
+ *  schedules become those of the file (tlm_trainer_resume compares them instead). iteration may be
+ *  NULL. On failure neither has changed: TLM_ERR_SHAPE for another configuration, TLM_ERR_STATE for
+ *  another optimizer, TLM_ERR_FORMAT for a file that is damaged or not a checkpoint,
+ *  TLM_ERR_UNSUPPORTED for a later format or an unknown kind of optimizer, TLM_ERR_NOT_FOUND,
+ *  TLM_ERR_IO. @since 0.1 */
 TLM_API tlm_status_t tlm_checkpoint_load(uint64_t *iteration, tlm_model_t *model,
                                          tlm_optimizer_t *optimizer, const char *path);
 

@@ -236,6 +236,9 @@ typedef struct tlm_trainer_options {
     uint64_t batch_warmup_steps;
     /** or after this many tokens. */
     uint64_t batch_warmup_tokens;
+    /** Options in which a run that tlm_trainer_resume continues may differ from the checkpoint's:
+     *  names as there, or patterns of them, separated by commas; NULL: none. */
+    const char *resume_changes;
 } tlm_trainer_options_t;
 
 #define TLM_TRAINER_OPTIONS_INIT TLM_SIZED(tlm_trainer_options_t)
@@ -291,11 +294,22 @@ TLM_API tlm_status_t tlm_trainer_use_average(tlm_trainer_t *trainer, bool enable
  *  tlm_checkpoint_dir_save for other errors. @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path);
 
-/** Loads a checkpoint into model and optimizer and continues after its steps: the run that follows
- *  has the same bits as one that was never interrupted, given the same model, data and options
- *  (callbacks aside). path NULL: the file of the options, or the latest whole checkpoint of their
- *  directory. On failure nothing has changed; see tlm_checkpoint_load and tlm_checkpoint_dir_latest
- *  for errors (TLM_ERR_NOT_FOUND if there is no checkpoint yet). @since 0.2 */
+/* The options that checkpoints of trainers record: steps, clip_norm, accumulation, batch_start,
+ * batch_increment, batch_warmup_steps, batch_warmup_tokens and products of the trainer;
+ * schedule.kind ("none" without one) and the other fields of its schedule; loader.batch_size,
+ * loader.context_length, loader.seed, loader.order, loader.document_end and loader.num_ids, the
+ * length of its data; average_decay; and of each group of the optimizer group.learning_rate,
+ * group.weight_decay, group.rate_factor, group.schedule.kind and so on, and the options of its
+ * kind, such as group.beta2. @since 0.2 */
+
+/** Loads the weights and states of a checkpoint and continues after its steps, with the same bits
+ *  as a run that was never interrupted. TLM_ERR_STATE, with both values, for the first option of
+ *  the list above that is not the checkpoint's; if resume_changes names it, the value of this
+ *  trainer or of its optimizer counts from here on (average_decay can only become 0). The rates
+ *  that schedules give are not compared. path NULL: the file of the options, or the latest whole
+ *  checkpoint of their directory. On failure nothing has changed; see tlm_checkpoint_load and
+ *  tlm_checkpoint_dir_latest for errors (TLM_ERR_NOT_FOUND if there is no checkpoint yet).
+ *  @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_resume(tlm_trainer_t *trainer, const char *path);
 
 #ifdef __cplusplus

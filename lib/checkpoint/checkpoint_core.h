@@ -112,6 +112,57 @@ tlm_status_t tlmi_model_config_read(tlm_model_options_t *out, const tlmi_json_t 
 tlm_status_t tlmi_model_config_compare(const tlm_model_options_t *file,
                                        const tlm_model_options_t *model, const char *path);
 
+/* ---- What a run that goes on has in common with the one that was saved ------------------ */
+
+enum { TLMI_MAX_VALUES = 32, TLMI_VALUE_SIZE = 48 };
+
+/* An option, as a text that no other value of it has. */
+typedef struct tlmi_value {
+    char name[TLMI_VALUE_SIZE], text[TLMI_VALUE_SIZE];
+} tlmi_value_t;
+
+typedef struct tlmi_values {
+    tlmi_value_t items[TLMI_MAX_VALUES];
+    size_t n;
+} tlmi_values_t;
+
+/* Append an option, whose name is `name` after `prefix`; of a schedule, which may be NULL, the fields
+ * that count. */
+void tlmi_values_add_text(tlmi_values_t *values, const char *prefix, const char *name,
+                          const char *text);
+void tlmi_values_add_count(tlmi_values_t *values, const char *prefix, const char *name,
+                           uint64_t count);
+void tlmi_values_add_number(tlmi_values_t *values, const char *prefix, const char *name,
+                            double number);
+void tlmi_values_add_schedule(tlmi_values_t *values, const char *prefix,
+                              const tlm_schedule_options_t *schedule);
+
+/* Whether a list of patterns, which may be NULL, names the option. */
+bool tlmi_may_change(const char *changes, const char *name);
+
+/* TLM_ERR_STATE, with both values, if the option differs from the file's and may not change. `of`
+ * follows its name in the message. */
+tlm_status_t tlmi_value_compare(const tlmi_value_t *own, const char *file, const char *changes,
+                                const char *path, const char *of);
+
+/* The same for all options that are in both. */
+tlm_status_t tlmi_values_compare(const tlmi_values_t *own, const tlmi_values_t *file,
+                                 const char *changes, const char *path, const char *of);
+
+/* How a trainer loads an optimizer. */
+typedef struct tlmi_resumption {
+    const char
+        *changes; /* options that may differ from the file's, and keep their values; may be NULL */
+    bool
+        has_schedule; /* which gives the learning rates of all groups, so that they are not compared */
+} tlmi_resumption_t;
+
+/* tlm_checkpoint_load; unless `how` is NULL the optimizer's own hyper-parameters stay, and must be
+ * the file's except for what may change. */
+tlm_status_t tlmi_checkpoint_load(uint64_t *iteration, tlm_model_t *model,
+                                  tlm_optimizer_t *optimizer, const char *path,
+                                  const tlmi_resumption_t *how);
+
 /* ---- An optimizer's kind, hyper-parameters and groups as a JSON object ------------------- */
 
 /* True if readers of format version 1 know all of it. */
@@ -121,12 +172,22 @@ bool tlmi_optimizer_config_is_first(const tlm_optimizer_t *optimizer);
 tlm_status_t tlmi_optimizer_config_write(tlmi_json_t **out, const tlm_optimizer_t *optimizer,
                                          const char *const *names);
 
-/* The groups of the file, which has the kind, the groups and the parameters of this optimizer
- * (otherwise TLM_ERR_STATE), as copies with the file's hyper-parameters, and the number of steps.
- * Owned: tlmi_optimizer_config_free with optimizer->num_groups. Messages begin with `path`. */
-tlm_status_t tlmi_optimizer_config_read(tlmi_group_t **out, uint64_t *steps,
-                                        const tlmi_json_t *object, const tlm_optimizer_t *optimizer,
-                                        const char *const *names, const char *path);
-void tlmi_optimizer_config_free(tlmi_group_t *groups, size_t n);
+/* What an optimizer becomes by a load, except for its states. */
+typedef struct tlmi_optimizer_config {
+    tlmi_group_t *groups; /* owned, like the schedules */
+    size_t num_groups;
+    tlmi_group_schedule_t *schedules; /* as many as there are groups, at most */
+    size_t num_schedules;
+    uint64_t steps;
+    double average_decay;
+} tlmi_optimizer_config_t;
+
+/* Reads the file's, which has the kind, the groups and the parameters of this optimizer (otherwise
+ * TLM_ERR_STATE). Of a trainer that resumes, `how` is not NULL, and the values are the optimizer's
+ * own. Free it with tlmi_optimizer_config_free, on failure too. Messages begin with `path`. */
+tlm_status_t tlmi_optimizer_config_read(tlmi_optimizer_config_t *out, const tlmi_json_t *object,
+                                        const tlm_optimizer_t *optimizer, const char *const *names,
+                                        const char *path, const tlmi_resumption_t *how);
+void tlmi_optimizer_config_free(tlmi_optimizer_config_t *config);
 
 #endif

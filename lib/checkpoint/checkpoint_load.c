@@ -147,46 +147,74 @@ static tlm_status_t load_weights(const tlmi_safetensors_t *file, tlm_model_t *mo
     return status;
 }
 
-/* Puts what was read of the optimizer in place. */
-static void adopt(tlm_optimizer_t *optimizer, tlmi_group_t *groups, uint64_t steps)
+/* Puts what was read of the optimizer in place; what was there before is left in `config`. */
+static void adopt(tlm_optimizer_t *optimizer, tlmi_optimizer_config_t *config)
 {
+    tlmi_group_schedule_t *old_schedules = optimizer->schedules;
+
     for (size_t i = 0; i < optimizer->num_groups; i++) {
         tlmi_group_t old = optimizer->groups[i];
 
-        optimizer->groups[i] = groups[i];
-        groups[i] = old;
+        optimizer->groups[i] = config->groups[i];
+        config->groups[i] = old;
     }
-    optimizer->steps = steps;
+    optimizer->schedules = config->schedules;
+    optimizer->num_schedules = config->num_schedules;
+    optimizer->schedule_capacity = optimizer->num_groups;
+    config->schedules = old_schedules;
+    optimizer->average_decay = config->average_decay;
+    optimizer->steps = config->steps;
 }
 
 static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
-                             tlm_optimizer_t *optimizer, const char *path)
+                             tlm_optimizer_t *optimizer, const char *path,
+                             const tlmi_resumption_t *how)
 {
     const size_t states = tlmi_checkpoint_num_states(optimizer);
     copy_t *copies =
         tlmi_alloc(model->num_parameters + states, sizeof(*copies), "the plan of a load");
     size_t n = 0;
-    tlmi_group_t *groups = NULL;
+    tlmi_optimizer_config_t config = {NULL};
     tlmi_json_t *object = NULL;
     const char **names = NULL;
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;
-    uint64_t steps = 0;
 
     if (copies == NULL)
         return status;
     TLMI_TRY_OR(done, tlmi_checkpoint_name_parameters(&names, "checkpoint_load", model, optimizer));
     TLMI_TRY_OR(done, tlmi_checkpoint_parse(&object, file, "optimizer", path));
-    TLMI_TRY_OR(done, tlmi_optimizer_config_read(&groups, &steps, object, optimizer, names, path));
+    TLMI_TRY_OR(done, tlmi_optimizer_config_read(&config, object, optimizer, names, path, how));
     TLMI_TRY_OR(done, plan_weights(copies, &n, file, model, path));
     TLMI_TRY_OR(done, plan_states(copies + n, file, optimizer, names, path));
     TLMI_TRY_OR(done, tlmi_mapping_check(&file->mapping, path));
     perform(copies, n + states);
-    adopt(optimizer, groups, steps);
+    adopt(optimizer, &config);
 done:
-    tlmi_optimizer_config_free(groups, optimizer->num_groups);
+    tlmi_optimizer_config_free(&config);
     tlmi_json_free(object);
     tlmi_free(names);
     tlmi_free(copies);
+    return status;
+}
+
+tlm_status_t tlmi_checkpoint_load(uint64_t *iteration, tlm_model_t *model,
+                                  tlm_optimizer_t *optimizer, const char *path,
+                                  const tlmi_resumption_t *how)
+{
+    tlmi_safetensors_t file;
+    uint64_t count;
+    TLMI_TRY(tlmi_checkpoint_open(&file, &count, path));
+    tlm_status_t status;
+    TLMI_TRY_OR(done, check_config(&file, model, path));
+    TLMI_TRY_OR(done, tlmi_adapter_state_compare(&file, model, optimizer != NULL, path));
+    TLMI_TRY_OR(done, optimizer == NULL ? load_weights(&file, model, path)
+                                        : load_all(&file, model, optimizer, path, how));
+    for (size_t i = 0; i < model->num_parameters; i++)
+        tlmi_tensor_written(model->parameters[i]);
+    if (iteration != NULL)
+        *iteration = count;
+done:
+    tlmi_safetensors_close(&file);
     return status;
 }
 
@@ -195,21 +223,7 @@ tlm_status_t tlm_checkpoint_load(uint64_t *iteration, tlm_model_t *model,
 {
     TLMI_REQUIRE("checkpoint_load", path);
     TLMI_REQUIRE("checkpoint_load", model);
-    tlmi_safetensors_t file;
-    uint64_t count;
-    TLMI_TRY(tlmi_checkpoint_open(&file, &count, path));
-    tlm_status_t status;
-    TLMI_TRY_OR(done, check_config(&file, model, path));
-    TLMI_TRY_OR(done, tlmi_adapter_state_compare(&file, model, optimizer != NULL, path));
-    TLMI_TRY_OR(done, optimizer == NULL ? load_weights(&file, model, path)
-                                        : load_all(&file, model, optimizer, path));
-    for (size_t i = 0; i < model->num_parameters; i++)
-        tlmi_tensor_written(model->parameters[i]);
-    if (iteration != NULL)
-        *iteration = count;
-done:
-    tlmi_safetensors_close(&file);
-    return status;
+    return tlmi_checkpoint_load(iteration, model, optimizer, path, NULL);
 }
 
 /* Freezes the parameters that were frozen when the file was saved. */

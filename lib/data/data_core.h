@@ -55,15 +55,18 @@ tlm_status_t tlmi_dataset_adopt(tlm_dataset_t **out, uint32_t *ids, size_t n);
 /* Numbers the rows of training batches. Each row is a window of the data: `context` ids and the id
  * that follows them. The start of row n is a pure function of (data, options, n). */
 
+#define TLMI_NO_DOCUMENT_END UINT64_MAX
+
 typedef struct tlmi_window_order {
     int32_t order; /* TLM_ORDER_... */
     uint64_t seed;
     uint64_t context;
-    uint64_t num_starts;  /* positions that TLM_ORDER_RANDOM draws from */
-    uint64_t num_windows; /* per epoch */
-    uint64_t stride;      /* from one window to the next */
-    uint64_t *starts;     /* of windows, if they align with documents; else NULL */
-    bool has_rows;        /* windows are the rows of the data, and begin nowhere else */
+    uint64_t num_starts;   /* positions that TLM_ORDER_RANDOM draws from */
+    uint64_t num_windows;  /* per epoch */
+    uint64_t stride;       /* from one window to the next */
+    uint64_t *starts;      /* of windows, if they align with documents; else NULL */
+    bool has_rows;         /* windows are the rows of the data, and begin nowhere else */
+    uint64_t document_end; /* the id that ends a document, or TLMI_NO_DOCUMENT_END */
 } tlmi_window_order_t;
 
 /* The options must be valid and the data longer than the context. Free with the function below. */
@@ -76,9 +79,14 @@ uint64_t tlmi_window_start(const tlmi_window_order_t *order, uint64_t row);
 
 /* What a loader reads and makes. */
 
-/* The seed, the order, and the length of the data. */
-void tlmi_loader_source(uint64_t *seed, int32_t *order, uint64_t *length,
-                        const tlm_loader_t *loader);
+/* Where its rows come from. */
+typedef struct tlmi_loader_source {
+    uint64_t seed, document_end; /* or TLMI_NO_DOCUMENT_END */
+    int32_t order;               /* TLM_ORDER_... */
+    uint64_t length;             /* of the data */
+} tlmi_loader_source_t;
+
+void tlmi_loader_source(tlmi_loader_source_t *out, const tlm_loader_t *loader);
 
 /* Returns the rows per batch and the ids per row. */
 void tlmi_loader_shape(int64_t *batch_size, int64_t *context, const tlm_loader_t *loader);

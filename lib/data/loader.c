@@ -312,12 +312,14 @@ void tlmi_loader_shape(int64_t *batch_size, int64_t *context, const tlm_loader_t
     *context = (int64_t)loader->context;
 }
 
-void tlmi_loader_source(uint64_t *seed, int32_t *order, uint64_t *length,
-                        const tlm_loader_t *loader)
+void tlmi_loader_source(tlmi_loader_source_t *out, const tlm_loader_t *loader)
 {
-    *seed = loader->order.seed;
-    *order = loader->order.order;
-    *length = tlm_dataset_length(loader->dataset);
+    *out = (tlmi_loader_source_t){
+        .seed = loader->order.seed,
+        .document_end = loader->order.document_end,
+        .order = loader->order.order,
+        .length = tlm_dataset_length(loader->dataset),
+    };
 }
 
 /* Waits for the thread's next batch. If the thread could not make it, this thread tries again, so

@@ -65,6 +65,7 @@ tlm_status_t tlmi_window_order_create(tlmi_window_order_t *out, const tlm_datase
     window_search_t search = {0};
 
     order.context = context;
+    order.document_end = options->has_document_end ? options->document_end : TLMI_NO_DOCUMENT_END;
     order.has_rows = tlmi_dataset_row_length(dataset) != 0;
     order.stride = order.has_rows ? context + 1 : context;
     order.num_windows = order.has_rows ? length / order.stride : (length - 1) / context;

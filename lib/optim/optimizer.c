@@ -80,11 +80,10 @@ static const tlmi_optimizer_kind_t *kind_of(const tlm_optimizer_t *optimizer,
     return optimizer->groups[parameter->group].kind;
 }
 
-/* The schedule of a group's own, or NULL. */
-static tlmi_group_schedule_t *schedule_of(const tlm_optimizer_t *optimizer, size_t index)
+tlmi_group_schedule_t *tlmi_group_schedule(const tlm_optimizer_t *optimizer, size_t group)
 {
     for (size_t i = 0; i < optimizer->num_schedules; i++)
-        if (optimizer->schedules[i].group == index)
+        if (optimizer->schedules[i].group == group)
             return &optimizer->schedules[i];
     return NULL;
 }
@@ -100,7 +99,7 @@ tlm_status_t tlm_optimizer_set_schedule(tlm_optimizer_t *optimizer, size_t group
                          group, optimizer->num_groups);
     if (schedule != NULL)
         TLMI_TRY(tlmi_schedule_read(&known, "optimizer_set_schedule", schedule));
-    tlmi_group_schedule_t *own = schedule_of(optimizer, group);
+    tlmi_group_schedule_t *own = tlmi_group_schedule(optimizer, group);
     if (schedule == NULL) {
         if (own != NULL)
             *own = optimizer->schedules[--optimizer->num_schedules];
@@ -122,7 +121,7 @@ static double group_rate(const tlm_optimizer_t *optimizer, size_t index,
                          const double *learning_rate)
 {
     const tlmi_group_t *group = &optimizer->groups[index];
-    const tlmi_group_schedule_t *own = schedule_of(optimizer, index);
+    const tlmi_group_schedule_t *own = tlmi_group_schedule(optimizer, index);
     double rate = 0.0;
 
     if (own != NULL) {

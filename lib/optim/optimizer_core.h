@@ -216,6 +216,13 @@ typedef tlm_status_t (*tlmi_agree_fn)(void *user, tlm_status_t status);
 tlm_status_t tlmi_optimizer_step_agreed(tlm_optimizer_t *optimizer, const double *learning_rate,
                                         tlmi_agree_fn agree, void *user);
 
+/* The schedule of a group's own, or NULL. */
+tlmi_group_schedule_t *tlmi_group_schedule(const tlm_optimizer_t *optimizer, size_t group);
+
+/* The names of TLM_SCHEDULE_..., in the order of the numbers. */
+enum { TLMI_NUM_SCHEDULES = 4 };
+extern const char *const tlmi_schedule_kinds[TLMI_NUM_SCHEDULES];
+
 /* Reads and checks a caller's schedule. */
 tlm_status_t tlmi_schedule_read(tlm_schedule_options_t *known, const char *function,
                                 const tlm_schedule_options_t *options);

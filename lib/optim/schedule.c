@@ -11,6 +11,8 @@
 
 #define PI 3.14159265358979323846
 
+const char *const tlmi_schedule_kinds[TLMI_NUM_SCHEDULES] = {"constant", "cosine", "linear", "wsd"};
+
 /* Which share of the way from step `begin` to step `end` is done, in [0, 1]; 0 at `begin`, even
  * where both are the same. */
 static double progress(uint64_t step, uint64_t begin, uint64_t end)

@@ -60,19 +60,21 @@ static void add_options(facts_t *facts, const tlm_trainer_t *trainer)
     add(facts, "the presence of checkpoint_dir", options->checkpoint_dir != NULL);
     add(facts, "irreproducible", options->irreproducible);
     add(facts, "products", (uint64_t)options->products);
+    const char *changes = options->resume_changes != NULL ? options->resume_changes : "";
+    add_bits(facts, "the text of resume_changes", changes, strlen(changes));
 }
 
 static void add_batches(facts_t *facts, const tlm_trainer_t *trainer)
 {
-    uint64_t seed, length;
-    int32_t order;
+    tlmi_loader_source_t source;
 
-    tlmi_loader_source(&seed, &order, &length, trainer->loader);
+    tlmi_loader_source(&source, trainer->loader);
     add(facts, "the loader's batch_size", (uint64_t)trainer->rows);
     add(facts, "the loader's context_length", (uint64_t)trainer->context);
-    add(facts, "the loader's seed", seed);
-    add(facts, "the loader's order", (uint64_t)order);
-    add(facts, "the number of ids to train on", length);
+    add(facts, "the loader's seed", source.seed);
+    add(facts, "the loader's order", (uint64_t)source.order);
+    add(facts, "the loader's document_end", source.document_end);
+    add(facts, "the number of ids to train on", source.length);
 }
 
 static void add_parameters(facts_t *facts, const tlm_model_t *model)
@@ -101,6 +103,22 @@ static void add_group_options(tlmi_crc64_t *crc, const tlmi_group_t *group)
     }
 }
 
+static void add_group_schedules(facts_t *facts, const tlm_optimizer_t *optimizer)
+{
+    tlmi_crc64_t crc;
+
+    tlmi_crc64_init(&crc);
+    for (size_t i = 0; i < optimizer->num_groups; i++) {
+        const tlmi_group_schedule_t *schedule = tlmi_group_schedule(optimizer, i);
+
+        if (schedule == NULL)
+            continue;
+        tlmi_crc64_update(&crc, &i, sizeof(i));
+        tlmi_crc64_update(&crc, &schedule->options, sizeof(schedule->options));
+    }
+    add(facts, "the schedule of a group", tlmi_crc64_final(&crc));
+}
+
 static void add_optimizer(facts_t *facts, const tlm_optimizer_t *optimizer)
 {
     tlmi_crc64_t crc;
@@ -126,6 +144,8 @@ static void add_optimizer(facts_t *facts, const tlm_optimizer_t *optimizer)
                               parameter->states[j].numel * sizeof(float));
     }
     add(facts, "the optimizer", tlmi_crc64_final(&crc));
+    add_bits(facts, "the optimizer's average_decay", &optimizer->average_decay, sizeof(double));
+    add_group_schedules(facts, optimizer);
 }
 
 /* Compares the facts with those of rank 0. */

@@ -3,6 +3,7 @@
 #define TLMI_TRAIN_CORE_H
 
 #include "base/communicator.h"
+#include "base/json.h"
 #include "data/data_core.h"
 #include "optim/optimizer_core.h"
 #include "tensor/tensor_core.h"
@@ -55,6 +56,16 @@ tlm_status_t tlmi_trainer_options_read(tlm_trainer_options_t *known,
 /* The rest of the checks: against the loader's batches. */
 tlm_status_t tlmi_trainer_options_check_rows(const tlm_trainer_options_t *options, int64_t rows,
                                              int64_t context);
+
+/* ---- What checkpoints record of a run ---------------------------------------------------- */
+
+/* What the steps depend on besides model and optimizer, as an object. Owned: tlmi_json_free. */
+tlm_status_t tlmi_run_record_write(tlmi_json_t **out, const tlm_trainer_t *trainer);
+
+/* TLM_ERR_STATE, with both values, for the first option that is not the record's, unless
+ * resume_changes names it. */
+tlm_status_t tlmi_run_record_compare(const tlmi_json_t *record, const tlm_trainer_t *trainer,
+                                     const char *path);
 
 /* ---- Batch-size warm-up ----------------------------------------------------------------- */
 

@@ -109,14 +109,21 @@ static tlm_status_t find_trained(tlm_tensor_t ***out, const char *function,
     return TLM_OK;
 }
 
-/* Replaces a caller's path, which may be NULL, by a copy. */
-static bool own_path(const char **path)
+/* Replaces the caller's texts, each of which may be NULL, by copies. */
+static bool own_texts(tlm_trainer_options_t *options)
 {
-    const char *given = *path;
+    const char **texts[] = {&options->checkpoint_path, &options->checkpoint_dir,
+                            &options->resume_changes};
+    bool is_whole = true;
 
-    if (given != NULL)
-        *path = tlmi_strdup(given, "the path of a checkpoint");
-    return given == NULL || *path != NULL;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        const char *given = *texts[i];
+
+        if (given != NULL)
+            *texts[i] = tlmi_strdup(given, "the options of a trainer");
+        is_whole = is_whole && (given == NULL || *texts[i] != NULL);
+    }
+    return is_whole;
 }
 
 /* Reads and checks all that this rank can check alone. */
@@ -167,9 +174,8 @@ static tlm_status_t trainer_make(tlm_trainer_t **out, const tlm_trainer_t *train
     if (made->options.schedule != NULL)
         made->options.schedule = &made->schedule;
     choose_share(made);
-    const bool is_whole =
-        own_path(&made->options.checkpoint_path) && own_path(&made->options.checkpoint_dir);
-    if (!is_whole || tlmi_batch_plan_create(&made->plan, made, &made->place) != TLM_OK) {
+    if (!own_texts(&made->options) ||
+        tlmi_batch_plan_create(&made->plan, made, &made->place) != TLM_OK) {
         tlm_trainer_free(made);
         return TLM_ERR_OUT_OF_MEMORY;
     }
@@ -226,6 +232,7 @@ void tlm_trainer_free(tlm_trainer_t *trainer)
     tlmi_free(trainer->plan.stages);
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_path);
     tlmi_free((char *)(uintptr_t)trainer->options.checkpoint_dir);
+    tlmi_free((char *)(uintptr_t)trainer->options.resume_changes);
     tlm_tokenizer_free(trainer->tokenizer);
     tlmi_free(trainer);
 }

@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "base/number.h"
 #include "base/options.h"
 #include "checkpoint/checkpoint_core.h"
 #include "train/train_core.h"
@@ -52,10 +51,12 @@ tlm_status_t tlm_trainer_evaluate(tlm_evaluation_t *out, tlm_trainer_t *trainer)
 /* ---- Checkpoints ------------------------------------------------------------------------ */
 
 /* What a trainer keeps in the metadata of its checkpoints: {"trained_rows": "960",
- * "trained_tokens": "122880", "best_validation_loss": 1.25}, the last one once there is one. */
+ * "trained_tokens": "122880", "run": {"steps": "1200", ...}, "best_validation_loss": 1.25}, the last
+ * one once there is one. */
 #define BEST_LOSS "best_validation_loss"
 #define ROWS      "trained_rows"
 #define TOKENS    "trained_tokens"
+#define RUN       "run"
 
 /* That of a checkpoint, and the plan that follows from it. */
 typedef struct progress {
@@ -71,30 +72,52 @@ static void progress_free(progress_t *progress)
     tlm_tokenizer_free(progress->tokenizer);
 }
 
+static tlm_status_t fill_metadata(tlmi_json_t *root, const tlm_trainer_t *trainer)
+{
+    tlmi_json_t *record;
+
+    TLMI_TRY(tlmi_json_set(root, ROWS, tlmi_json_new_uint64(trainer->place.row)));
+    TLMI_TRY(tlmi_json_set(root, TOKENS, tlmi_json_new_uint64(trainer->place.tokens)));
+    TLMI_TRY(tlmi_run_record_write(&record, trainer));
+    TLMI_TRY(tlmi_json_set(root, RUN, record));
+    if (isfinite(trainer->best_loss))
+        TLMI_TRY(tlmi_json_set(root, BEST_LOSS, tlmi_json_new_number(trainer->best_loss)));
+    return TLM_OK;
+}
+
+/* The metadata of a checkpoint. Owned: tlmi_free. */
+static tlm_status_t make_metadata(char **out, const tlm_trainer_t *trainer)
+{
+    tlmi_json_t *root = tlmi_json_new_object();
+    tlm_status_t status = root == NULL ? TLM_ERR_OUT_OF_MEMORY : fill_metadata(root, trainer);
+    size_t size;
+
+    if (status == TLM_OK)
+        status = tlmi_json_dump(out, &size, root);
+    tlmi_json_free(root);
+    return status;
+}
+
 /* Writes a checkpoint; path is NULL for the directory of the options. */
 static tlm_status_t write_checkpoint(const tlm_trainer_t *trainer, const char *path)
 {
     tlm_checkpoint_options_t options = TLM_CHECKPOINT_OPTIONS_INIT;
-    char metadata[160], number[TLMI_NUMBER_SIZE];
-    int n = snprintf(metadata, sizeof(metadata),
-                     "{\"" ROWS "\":\"%" PRIu64 "\",\"" TOKENS "\":\"%" PRIu64 "\"",
-                     trainer->place.row, trainer->place.tokens);
+    char *metadata;
 
-    if (isfinite(trainer->best_loss))
-        n += snprintf(metadata + n, sizeof(metadata) - (size_t)n, ",\"" BEST_LOSS "\":%s",
-                      tlmi_number_text(number, trainer->best_loss, 17));
-    snprintf(metadata + n, sizeof(metadata) - (size_t)n, "}");
+    TLMI_TRY(make_metadata(&metadata, trainer));
     options.metadata = metadata;
     options.has_validation_loss = trainer->is_evaluated;
     options.validation_loss = trainer->is_evaluated ? trainer->last_loss : 0.0;
     options.tokenizer =
         trainer->options.tokenizer != NULL ? trainer->options.tokenizer : trainer->tokenizer;
-    if (path == NULL)
-        return tlm_checkpoint_dir_save(trainer->model, trainer->optimizer, trainer->place.step,
-                                       trainer->options.checkpoint_dir, trainer->options.keep_last,
-                                       &options);
-    return tlm_checkpoint_save_with(trainer->model, trainer->optimizer, trainer->place.step, path,
-                                    &options);
+    tlm_status_t status =
+        path == NULL ? tlm_checkpoint_dir_save(trainer->model, trainer->optimizer,
+                                               trainer->place.step, trainer->options.checkpoint_dir,
+                                               trainer->options.keep_last, &options)
+                     : tlm_checkpoint_save_with(trainer->model, trainer->optimizer,
+                                                trainer->place.step, path, &options);
+    tlmi_free(metadata);
+    return status;
 }
 
 /* Rank 0 writes, and the others give it their states. */
@@ -162,7 +185,8 @@ static tlm_status_t read_count(uint64_t *out, const tlmi_json_t *root, const cha
     return TLM_OK;
 }
 
-/* Reads the lowest loss that a checkpoint records, infinity if it records none, and the place. */
+/* Reads the lowest loss that a checkpoint records, infinity if it records none, and the place, and
+ * compares the run that it records with the trainer's. */
 static tlm_status_t read_metadata(progress_t *out, const tlm_trainer_t *trainer,
                                   const tlmi_safetensors_t *file, const char *path)
 {
@@ -181,6 +205,8 @@ static tlm_status_t read_metadata(progress_t *out, const tlm_trainer_t *trainer,
         if (status == TLM_OK)
             status = read_count(&out->place.tokens, root, TOKENS, path);
     }
+    if (status == TLM_OK && tlmi_json_member(root, RUN) != NULL)
+        status = tlmi_run_record_compare(tlmi_json_member(root, RUN), trainer, path);
     tlmi_json_free(root);
     return status;
 }
@@ -203,14 +229,16 @@ static tlm_status_t read_beside(progress_t *out, const tlm_trainer_t *trainer, c
 /* Every rank checks the file before one of them loads it, so that none does if one cannot. */
 static tlm_status_t resume(tlm_trainer_t *trainer, const char *path)
 {
+    const tlmi_resumption_t how = {trainer->options.resume_changes,
+                                   trainer->options.schedule != NULL};
     progress_t progress = {.tokenizer = NULL};
 
     tlm_status_t status =
         tlmi_agree(trainer->communicator, "trainer_resume", read_beside(&progress, trainer, path));
     if (status == TLM_OK)
-        status = tlmi_agree(
-            trainer->communicator, "trainer_resume",
-            tlm_checkpoint_load(&progress.place.step, trainer->model, trainer->optimizer, path));
+        status = tlmi_agree(trainer->communicator, "trainer_resume",
+                            tlmi_checkpoint_load(&progress.place.step, trainer->model,
+                                                 trainer->optimizer, path, &how));
     if (status != TLM_OK) {
         progress_free(&progress);
         return status;

@@ -387,7 +387,7 @@ FIELD(tlm_train_step_t, gather_seconds, 104, 8);
 FIELD(tlm_train_step_t, overlap_seconds, 112, 8);
 FIELD(tlm_train_step_t, step_tokens, 120, 8);
 
-SIZE(tlm_trainer_options_t, 208);
+SIZE(tlm_trainer_options_t, 216);
 FIELD(tlm_trainer_options_t, size, 0, 8);
 FIELD(tlm_trainer_options_t, steps, 8, 8);
 FIELD(tlm_trainer_options_t, schedule, 16, 8);
@@ -419,6 +419,7 @@ FIELD(tlm_trainer_options_t, batch_start, 176, 8);
 FIELD(tlm_trainer_options_t, batch_increment, 184, 8);
 FIELD(tlm_trainer_options_t, batch_warmup_steps, 192, 8);
 FIELD(tlm_trainer_options_t, batch_warmup_tokens, 200, 8);
+FIELD(tlm_trainer_options_t, resume_changes, 208, 8);
 #endif
 
 SIZE(tlm_status_t, 4);

@@ -232,10 +232,9 @@ static tlm_status_t read_group(const char *group)
 {
     const char *names[64] = {NULL};
     char text[1024], list[512] = "";
-    tlmi_group_t *groups = NULL;
+    tlmi_optimizer_config_t config;
     tlmi_json_t *object;
     tlm_status_t status;
-    uint64_t steps;
     run_t run;
 
     set_variant(&run, TLM_ADAMW_CS336_2025);
@@ -247,8 +246,8 @@ static tlm_status_t read_group(const char *group)
              "{\"kind\":\"adamw\",\"steps\":\"1\",\"groups\":[{%s,\"parameters\":[%s]}]}", group,
              list);
     ASSERT_OK(tlmi_json_parse(&object, text, strlen(text), "test"));
-    status = tlmi_optimizer_config_read(&groups, &steps, object, run.optimizer, names, "test");
-    tlmi_optimizer_config_free(groups, run.optimizer->num_groups);
+    status = tlmi_optimizer_config_read(&config, object, run.optimizer, names, "test", NULL);
+    tlmi_optimizer_config_free(&config);
     tlmi_json_free(object);
     stop(&run);
     return status;
@@ -275,6 +274,28 @@ START_TEST(groups_that_make_no_sense_are_refused)
 }
 END_TEST
 
+START_TEST(schedules_that_make_no_sense_are_refused)
+{
+#define SCHEDULE(kind) RATES DECAY ",\"schedule\":{\"kind\":" kind ",\"max_learning_rate\":1"
+#define MINIMUM        ",\"min_learning_rate\":0.5"
+#define STEPS          ",\"warmup_steps\":\"1\",\"total_steps\":\"9\""
+    ASSERT_OK(read_group(SCHEDULE("\"wsd\"") MINIMUM STEPS ",\"decay_steps\":\"2\"}"));
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "do not fit in total_steps 9",
+                 read_group(SCHEDULE("\"wsd\"") MINIMUM STEPS ",\"decay_steps\":\"9\"}"));
+    ASSERT_FAILS(TLM_ERR_FORMAT, "the schedule of the optimizer's group 0 has no decay_steps",
+                 read_group(SCHEDULE("\"wsd\"") MINIMUM STEPS "}"));
+    ASSERT_FAILS(TLM_ERR_FORMAT, "has no decay_steps",
+                 read_group(SCHEDULE("\"wsd\"") MINIMUM STEPS ",\"decay_steps\":2}"));
+    ASSERT_FAILS(TLM_ERR_FORMAT, "has no min_learning_rate",
+                 read_group(SCHEDULE("\"wsd\"") STEPS ",\"decay_steps\":\"2\"}"));
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "schedule of the optimizer's group 0 is of no kind",
+                 read_group(SCHEDULE("\"sawtooth\"") MINIMUM STEPS ",\"decay_steps\":\"2\"}"));
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "is of no kind", read_group(SCHEDULE("1") "}"));
+    ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "is of no kind",
+                 read_group(RATES DECAY ",\"schedule\":\"cosine\""));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("checkpoint_optimizers");
@@ -285,6 +306,7 @@ int main(void)
     tcase_add_test(tcase, another_kind_is_refused);
     tcase_add_test(tcase, the_variant_of_adamw_is_kept);
     tcase_add_test(tcase, groups_that_make_no_sense_are_refused);
+    tcase_add_test(tcase, schedules_that_make_no_sense_are_refused);
     tcase_set_timeout(tcase, 120);
     suite_add_tcase(suite, tcase);
     make_test_directory();

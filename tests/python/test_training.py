@@ -145,6 +145,20 @@ class TrainerTest(unittest.TestCase):
         with self.assertRaisesRegex(tinylm.Error, "batch_start 3 is more than the loader's batch_size 2"):
             self.make(batch_start=3, batch_warmup_tokens=6)
 
+    def test_resuming_changes_nothing_in_silence(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "run.safetensors")
+            schedule = {"kind": "linear", "max_learning_rate": 0.1, "warmup_steps": 4, "total_steps": 12}
+            _, _, trainer = self.make(schedule=schedule)
+            trainer.run(3)
+            trainer.save(path)
+            self.make(schedule=schedule)[2].resume(path)
+            with self.assertRaisesRegex(tinylm.Error, "schedule.max_learning_rate is 0.1 in the checkpoint, but 0.2 here"):
+                self.make(schedule={**schedule, "max_learning_rate": 0.2})[2].resume(path)
+            _, _, other = self.make(schedule={**schedule, "max_learning_rate": 0.2}, resume_changes="schedule.max_*")
+            other.resume(path)
+            self.assertAlmostEqual(other.step().learning_rate, 0.2)
+
     def test_a_directory_of_checkpoints(self):
         with tempfile.TemporaryDirectory() as folder:
             options = {"checkpoint_dir": os.path.join(folder, "run"), "keep_last": 2, "save_every": 3}

@@ -258,6 +258,7 @@ START_TEST(another_batch_goes_on_where_the_data_stopped)
     tlm_train_step_t step = TLM_TRAIN_STEP_INIT;
     tlm_trainer_options_t options = options_of(&second_plan);
 
+    options.resume_changes = "batch_*, loader.batch_size";
     for (int i = 0; i < 3; i++)
         ASSERT_OK(tlm_trainer_step(&step, first.trainer));
     ck_assert_uint_eq(step.tokens, (2 + 2 + 3) * CONTEXT);

@@ -39,7 +39,8 @@ class Trainer(_Handle):
     save_on_cancel a checkpoint is saved then. communicator: the ranks that take each step together
     (Communicator); irreproducible: any number of them, which then add in another order. batch_start: rows
     of each batch in the first step, which grow by batch_increment (0: 1) to the loader's over
-    batch_warmup_steps steps or batch_warmup_tokens tokens."""
+    batch_warmup_steps steps or batch_warmup_tokens tokens. resume_changes: names of options that `resume` may find
+    changed, or patterns of them, separated by commas ("steps, schedule.*")."""
 
     _free = "tlm_trainer_free"
 
@@ -55,7 +56,7 @@ class Trainer(_Handle):
                  tokenizer: Tokenizer | None = None, average_decay: float = 0.0,
                  products: str = "float32", communicator: Any = None, irreproducible: bool = False,
                  batch_start: int = 0, batch_increment: int = 0, batch_warmup_steps: int = 0,
-                 batch_warmup_tokens: int = 0) -> None:
+                 batch_warmup_tokens: int = 0, resume_changes: str | None = None) -> None:
         history = self.history = History()
         seen: dict[str, Any] = {}  # what a bar is told, while there is one
         self._seen = seen
@@ -86,6 +87,7 @@ class Trainer(_Handle):
             batch_start=batch_start, batch_increment=batch_increment,
             batch_warmup_steps=_unsigned("batch_warmup_steps", batch_warmup_steps),
             batch_warmup_tokens=_unsigned("batch_warmup_tokens", batch_warmup_tokens),
+            resume_changes=None if resume_changes is None else resume_changes.encode(),
             keep_last=keep_last, average_decay=average_decay, activation_checkpointing=activation_checkpointing,
             save_on_cancel=save_on_cancel, tokenizer=_handle_of(tokenizer),
             products=_number("products", products),
@@ -158,5 +160,6 @@ class Trainer(_Handle):
 
     def resume(self, path: Path | None = None) -> None:
         """Loads a checkpoint into model and optimizer and continues after its steps, with the same bits as
-        a run that was never interrupted."""
+        a run that was never interrupted. Options that differ from the checkpoint's, as its trainer and its
+        optimizer had them, are refused by name unless resume_changes names them."""
         _lib.tlm_trainer_resume(self._handle, None if path is None else os.fsencode(path))

@@ -52,6 +52,7 @@ struct trainer_options {
     std::int64_t batch_increment = 0;      /* 0: 1 */
     std::uint64_t batch_warmup_steps = 0;  /* either these */
     std::uint64_t batch_warmup_tokens = 0; /* or these */
+    std::string resume_changes;            /* options that resume() may find changed */
     callback<const tlm_train_step_t &> on_step;
     callback<const tlm_evaluation_t &> on_evaluation;
     callback<const char *, std::uint64_t> on_save; /* path, step */
@@ -89,6 +90,7 @@ class trainer
         c.batch_increment = options.batch_increment;
         c.batch_warmup_steps = options.batch_warmup_steps;
         c.batch_warmup_tokens = options.batch_warmup_tokens;
+        c.resume_changes = detail::or_null(options.resume_changes);
         c.on_step = state_->on_step ? step_called : nullptr;
         c.on_evaluation = state_->on_evaluation ? evaluation_called : nullptr;
         c.on_save = state_->on_save ? save_called : nullptr;

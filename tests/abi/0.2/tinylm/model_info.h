@@ -109,7 +109,8 @@ typedef struct tlm_cost {
 
 /** Computes the cost of a model with these options; cost_options may be NULL. Set out->size first.
  *  Memory is that of the second and later train steps (zero_grad, tlm_model_loss, backward, step)
- *  in a process that does nothing else, with tlm_num_threads threads. Takes less than a
+ *  in a process that does nothing else, with tlm_num_threads threads. Where nothing is trained, a
+ *  step has no memory, and its operations are those of the forward pass. Takes less than a
  *  millisecond per layer. TLM_ERR_INVALID_ARGUMENT, naming the field, for options out of range or
  *  numbers of bytes that do not fit in 64 bits; TLM_ERR_RANGE if time is more than the context
  *  length. Thread-safe. @since 0.2 */

@@ -382,7 +382,7 @@ typedef struct tlm_schedule_options {
 
 /** Has a group follow a schedule of its own, which is copied: its step n, counted from 1, has the
  *  rate of the schedule's step n, whatever its rate was and whatever a trainer's schedule says.
- *  NULL: no longer. Checkpoints do not hold it. TLM_ERR_RANGE if there is no such group;
+ *  NULL: no longer. Checkpoints hold it. TLM_ERR_RANGE if there is no such group;
  *  TLM_ERR_INVALID_ARGUMENT, naming the field, for a schedule out of range. @since 0.2 */
 TLM_API tlm_status_t tlm_optimizer_set_schedule(tlm_optimizer_t *optimizer, size_t group,
                                                 const tlm_schedule_options_t *schedule);

@@ -154,6 +154,8 @@ typedef struct tlm_train_step {
     double gather_seconds;
     /** Time in the communicator while backward ran, which is not in communication_seconds. */
     double overlap_seconds;
+    /** Tokens of this step. */
+    uint64_t step_tokens;
 } tlm_train_step_t;
 
 #define TLM_TRAIN_STEP_INIT TLM_SIZED(tlm_train_step_t)
@@ -225,6 +227,18 @@ typedef struct tlm_trainer_options {
     int32_t products;
     /** Evaluates averages of the parameters: tlm_optimizer_set_average; 0: the parameters. */
     double average_decay;
+    /** Batch-size warm-up (Brown et al. 2020): rows of each batch in the first step. They grow to
+     *  the loader's batch_size, and accumulation stays. 0: batches are full from the start. */
+    int64_t batch_start;
+    /** Rows by which they grow each time; 0: 1. */
+    int64_t batch_increment;
+    /** They are full after this many steps, and grow in a straight line until then; */
+    uint64_t batch_warmup_steps;
+    /** or after this many tokens. */
+    uint64_t batch_warmup_tokens;
+    /** Options in which a run that tlm_trainer_resume continues may differ from the checkpoint's:
+     *  names as there, or patterns of them, separated by commas; NULL: none. */
+    const char *resume_changes;
 } tlm_trainer_options_t;
 
 #define TLM_TRAINER_OPTIONS_INIT TLM_SIZED(tlm_trainer_options_t)
@@ -246,9 +260,10 @@ TLM_API void tlm_trainer_free(tlm_trainer_t *trainer);
 /** Number of steps done, including those before a resumed checkpoint; 0 for NULL. @since 0.2 */
 TLM_API uint64_t tlm_trainer_steps(const tlm_trainer_t *trainer);
 
-/** Takes one step: step n, from 0, uses batches n accumulation .. (n + 1) accumulation - 1 of the
- *  loader, and its gradient is the mean of theirs. *out (may be NULL) tells what it did; set
- *  out->size first. No callback is called. TLM_ERR_STATE if all steps are done, or for an optimizer
+/** Takes one step: the next `accumulation` batches of the loader, of fewer rows while they warm up;
+ *  its gradient is the mean of theirs. So step n, from 0, without a warm-up uses batches n
+ *  accumulation .. (n + 1) accumulation - 1. *out (may be NULL) tells what it did; set out->size
+ *  first. No callback is called. TLM_ERR_STATE if all steps are done, or for an optimizer
  *  that tlm_trainer_create would refuse; TLM_ERR_NON_FINITE, naming the step and the first
  *  parameter affected, if the loss or a gradient is NaN or infinite. On failure the parameters and
  *  the optimizer, learning rates included, are unchanged, and the step may be tried again.
@@ -279,11 +294,22 @@ TLM_API tlm_status_t tlm_trainer_use_average(tlm_trainer_t *trainer, bool enable
  *  tlm_checkpoint_dir_save for other errors. @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_save(tlm_trainer_t *trainer, const char *path);
 
-/** Loads a checkpoint into model and optimizer and continues after its steps: the run that follows
- *  has the same bits as one that was never interrupted, given the same model, data and options
- *  (callbacks aside). path NULL: the file of the options, or the latest whole checkpoint of their
- *  directory. On failure nothing has changed; see tlm_checkpoint_load and tlm_checkpoint_dir_latest
- *  for errors (TLM_ERR_NOT_FOUND if there is no checkpoint yet). @since 0.2 */
+/* The options that checkpoints of trainers record: steps, clip_norm, accumulation, batch_start,
+ * batch_increment, batch_warmup_steps, batch_warmup_tokens and products of the trainer;
+ * schedule.kind ("none" without one) and the other fields of its schedule; loader.batch_size,
+ * loader.context_length, loader.seed, loader.order, loader.document_end and loader.num_ids, the
+ * length of its data; average_decay; and of each group of the optimizer group.learning_rate,
+ * group.weight_decay, group.rate_factor, group.schedule.kind and so on, and the options of its
+ * kind, such as group.beta2. @since 0.2 */
+
+/** Loads the weights and states of a checkpoint and continues after its steps, with the same bits
+ *  as a run that was never interrupted. TLM_ERR_STATE, with both values, for the first option of
+ *  the list above that is not the checkpoint's; if resume_changes names it, the value of this
+ *  trainer or of its optimizer counts from here on (average_decay can only become 0). The rates
+ *  that schedules give are not compared. path NULL: the file of the options, or the latest whole
+ *  checkpoint of their directory. On failure nothing has changed; see tlm_checkpoint_load and
+ *  tlm_checkpoint_dir_latest for errors (TLM_ERR_NOT_FOUND if there is no checkpoint yet).
+ *  @since 0.2 */
 TLM_API tlm_status_t tlm_trainer_resume(tlm_trainer_t *trainer, const char *path);
 
 #ifdef __cplusplus

@@ -156,6 +156,11 @@ static bool find_turns(tlmi_rope_t *rope, const float *factors, int64_t d)
             rope->original_context = round((3.0 * kept + 1.0) * 2.0 * acos(-1.0) / angle);
             if (gives_factors(rope, factors, d))
                 return true;
+            /* Whole contexts round it: the other bound makes up for that. */
+            const double turns = rope->original_context * angle / (2.0 * acos(-1.0));
+            rope->high_turns = 1.0 + (turns - 1.0) / kept;
+            if (turns > 1.0 && gives_factors(rope, factors, d))
+                return true;
         }
         /* The last pair that is kept most, and the first that is kept least. */
         if (first_angle == 0.0 && kept < 1.0 - 1e-6) {

@@ -100,7 +100,7 @@ static const tlmi_op_t norm_op = {
 static tlm_status_t check_norm(tlm_tensor_t *const inputs[NUM_INPUTS])
 {
     for (int32_t i = 0; i < NUM_INPUTS; i++)
-        TLMI_TRY(tlmi_check_float("layer_norm", norm_op.input_names[i], inputs[i]));
+        TLMI_TRY(tlmi_check_real("layer_norm", norm_op.input_names[i], inputs[i]));
     const tlm_tensor_t *x = inputs[0];
     char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     for (int32_t i = 1; i < NUM_INPUTS; i++)
@@ -111,13 +111,18 @@ static tlm_status_t check_norm(tlm_tensor_t *const inputs[NUM_INPUTS])
     return TLM_OK;
 }
 
+static tlm_status_t apply(tlm_tensor_t **out, tlm_tensor_t *const *inputs, const void *eps)
+{
+    return tlmi_norm_apply(out, &norm_op, inputs, NUM_INPUTS, 2, *(const float *)eps, forward_rows);
+}
+
 tlm_status_t tlmi_layer_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *gain,
                              tlm_tensor_t *bias, float eps)
 {
     tlm_tensor_t *const inputs[NUM_INPUTS] = {x, gain, bias};
 
     TLMI_TRY(check_norm(inputs));
-    return tlmi_norm_apply(out, &norm_op, inputs, NUM_INPUTS, 2, eps, forward_rows);
+    return tlmi_in_float32(out, &norm_op, apply, inputs, NUM_INPUTS, &eps);
 }
 
 tlm_status_t tlm_layer_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *gain,

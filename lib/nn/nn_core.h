@@ -8,6 +8,23 @@
 #include "tinylm/nn.h"
 #include "tensor/tensor_core.h"
 
+/* ---- Layers of tensors in bfloat16 and float16 ----------------------------------------- */
+
+enum { TLMI_MOST_LAYER_INPUTS = 3 };
+
+/* A layer of float32 tensors that have been checked. */
+typedef tlm_status_t (*tlmi_layer_fn)(tlm_tensor_t **out, tlm_tensor_t *const *inputs,
+                                      const void *arguments);
+
+/* Fails unless `tensor` is float32, bfloat16 or float16. */
+tlm_status_t tlmi_check_real(const char *op, const char *name, const tlm_tensor_t *tensor);
+
+/* Computes the layer with its inputs widened to float32, and rounds the result to the type of input 0.
+ * The inputs are real; gradients are refused unless input 0 is float32. */
+tlm_status_t tlmi_in_float32(tlm_tensor_t **out, const tlmi_op_t *op, tlmi_layer_fn compute,
+                             tlm_tensor_t *const *inputs, int32_t num_inputs,
+                             const void *arguments);
+
 /* ---- Linear layers with a low-rank change, and dropout ---------------------------------- */
 
 /* Which elements are dropped; rate 0: none. */

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/number.h"
 #include "kernels/vector_math.h"
+#include "nn/nn_core.h"
 #include "nn/norm.h"
 #include "tinylm/nn.h"
 
@@ -80,8 +81,8 @@ static const tlmi_op_t norm_op = {.name = "rms_norm",
 
 static tlm_status_t check_norm(const tlm_tensor_t *x, const tlm_tensor_t *weight, float eps)
 {
-    TLMI_TRY(tlmi_check_float("rms_norm", "x", x));
-    TLMI_TRY(tlmi_check_float("rms_norm", "weight", weight));
+    TLMI_TRY(tlmi_check_real("rms_norm", "x", x));
+    TLMI_TRY(tlmi_check_real("rms_norm", "weight", weight));
     char a[TLMI_SHAPE_TEXT], b[TLMI_SHAPE_TEXT];
     if (x->ndim < 1 || weight->ndim != 1 || x->shape[x->ndim - 1] != weight->shape[0])
         return tlmi_fail(TLM_ERR_SHAPE, "rms_norm: x %s does not fit weight %s",
@@ -92,10 +93,14 @@ static tlm_status_t check_norm(const tlm_tensor_t *x, const tlm_tensor_t *weight
     return TLM_OK;
 }
 
+static tlm_status_t apply(tlm_tensor_t **out, tlm_tensor_t *const *inputs, const void *eps)
+{
+    return tlmi_norm_apply(out, &norm_op, inputs, NUM_INPUTS, 1, *(const float *)eps, forward_rows);
+}
+
 tlm_status_t tlm_rms_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight, float eps)
 {
     TLMI_REQUIRE("rms_norm", out);
     TLMI_TRY(check_norm(x, weight, eps));
-    return tlmi_norm_apply(out, &norm_op, (tlm_tensor_t *[]){x, weight}, NUM_INPUTS, 1, eps,
-                           forward_rows);
+    return tlmi_in_float32(out, &norm_op, apply, (tlm_tensor_t *[]){x, weight}, NUM_INPUTS, &eps);
 }

@@ -1,9 +1,8 @@
 /* Softmax along one dimension. */
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tensor/tensor_core.h"
 #include "kernels/vector_math.h"
-#include "tinylm/nn.h"
+#include "nn/nn_core.h"
 
 enum { SLICES_PER_TASK = 64 };
 
@@ -120,20 +119,27 @@ static tlm_status_t softmax_forward(tlm_tensor_t *y, tlm_tensor_t *x, int32_t di
     return TLM_OK;
 }
 
-tlm_status_t tlm_softmax(tlm_tensor_t **out, tlm_tensor_t *x, int32_t dim)
+static tlm_status_t apply(tlm_tensor_t **out, tlm_tensor_t *const *inputs, const void *dim)
 {
-    TLMI_REQUIRE("softmax", out);
-    TLMI_TRY(tlmi_check_float("softmax", "x", x));
-    char text[TLMI_SHAPE_TEXT];
-    if (dim < -x->ndim || dim >= x->ndim)
-        return tlmi_fail(TLM_ERR_SHAPE, "softmax: no dimension %d in %s", (int)dim,
-                         tlmi_shape_text(text, x));
     tlm_tensor_t *y;
-    TLMI_TRY(tlmi_tensor_new(&y, TLM_FLOAT32, x->shape, x->ndim));
-    tlm_status_t status = softmax_forward(y, x, dim < 0 ? dim + x->ndim : dim);
+    TLMI_TRY(tlmi_tensor_new(&y, TLM_FLOAT32, inputs[0]->shape, inputs[0]->ndim));
+    tlm_status_t status = softmax_forward(y, inputs[0], *(const int32_t *)dim);
     if (status == TLM_OK)
         *out = y;
     else
         tlm_tensor_free(y);
     return status;
+}
+
+tlm_status_t tlm_softmax(tlm_tensor_t **out, tlm_tensor_t *x, int32_t dim)
+{
+    TLMI_REQUIRE("softmax", out);
+    TLMI_TRY(tlmi_check_real("softmax", "x", x));
+    char text[TLMI_SHAPE_TEXT];
+    if (dim < -x->ndim || dim >= x->ndim)
+        return tlmi_fail(TLM_ERR_SHAPE, "softmax: no dimension %d in %s", (int)dim,
+                         tlmi_shape_text(text, x));
+    if (dim < 0)
+        dim += x->ndim;
+    return tlmi_in_float32(out, &softmax_op, apply, &x, 1, &dim);
 }

@@ -73,6 +73,25 @@ done:
     return status;
 }
 
+/* Widened, computed, rounded. */
+static tlm_status_t layers_in_bfloat16(void)
+{
+    static const int64_t shape[] = {3, 8};
+    tlm_tensor_t *t[7] = {NULL};
+    tlm_status_t status;
+
+    TRY(tlm_tensor_create(&t[0], TLM_BFLOAT16, shape, 2));
+    TRY(tlm_tensor_create(&t[1], TLM_FLOAT16, shape + 1, 1));
+    TRY(tlm_transpose(&t[2], t[0], 0, 1));
+    TRY(tlm_softmax(&t[3], t[2], 0));
+    TRY(tlm_transpose(&t[4], t[3], 0, 1));
+    TRY(tlm_rms_norm(&t[5], t[4], t[1], 1e-5f));
+    TRY(tlm_layer_norm(&t[6], t[5], t[1], t[1], 1e-5f));
+done:
+    free_tensors(t, sizeof(t) / sizeof(t[0]));
+    return status;
+}
+
 /* Out through DLPack and in again; what is not taken in stays ours to delete. */
 static tlm_status_t exchange(void)
 {
@@ -172,6 +191,7 @@ const scenario_t tensor_scenarios[] = {
     {"more_ops", NULL, graph_of_more_ops, NULL, false},
     {"chosen_elements", NULL, graph_of_chosen_elements, NULL, false},
     {"layers", NULL, graph_of_layers, NULL, false},
+    {"layers_in_bfloat16", NULL, layers_in_bfloat16, NULL, false},
     {"exchange", NULL, exchange, NULL, false},
     {0},
 };

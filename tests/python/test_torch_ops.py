@@ -156,6 +156,29 @@ class TorchTest(unittest.TestCase):
         off = (got - want).abs().max().item()  # NaN where either has one
         self.assertTrue(off <= TOLERANCE * scale, f"{what}: off by {off}, scale {scale}")
 
+    def test_16_bit_floats(self):
+        """As modules of PyTorch do it by hand: to float32, compute, to the type of x."""
+        w = torch.empty(9).uniform_(0.5, 2)
+        for dtype in (torch.bfloat16, torch.float16):
+            x = torch.empty(5, 9).uniform_(-300, 300).to(dtype)
+            wide, mine = x.float(), tinylm.Tensor.from_dlpack(x)
+            norm = wide / torch.sqrt(wide.square().mean(-1, keepdim=True) + 1e-5)
+            for gain, mine_gain in (w, tinylm.Tensor.from_dlpack(w)), (w.to(dtype), tinylm.Tensor.from_dlpack(w.to(dtype))):
+                self.compare_rounded(tinylm.rms_norm(mine, mine_gain), (norm * gain).to(dtype))
+            self.compare_rounded(tinylm.softmax(mine, 0), wide.softmax(0).to(dtype))
+            centered = functional.layer_norm(wide, (9,), w, w)
+            bias = tinylm.Tensor.from_dlpack(w)
+            self.compare_rounded(tinylm.layer_norm(mine, bias, bias), centered.to(dtype))
+
+    def compare_rounded(self, got, want):
+        """Equal except for the last bit of the type, where float32 fell on two sides of a tie."""
+        got = torch.from_dlpack(got)
+        self.assertEqual(got.dtype, want.dtype)
+        step = 2.0 ** (-7 if want.dtype == torch.bfloat16 else -10)
+        off = (got.float() - want.float()).abs()
+        self.assertTrue((off <= step * want.float().abs() + 1e-7).all(), off.max())
+        self.assertTrue((off == 0).float().mean() > 0.8)
+
     def test_ops(self):
         for name, ours, theirs, shapes, (low, high) in OPS:
             for seed in SEEDS:

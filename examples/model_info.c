@@ -18,7 +18,8 @@ static struct {
     const char *optimizer, *model, *weights, *freeze, *lora_targets, *memory;
     uint64_t lora_rank, batch, steps;
     bool checkpointing, full_attention;
-    double gflops;
+    uint64_t batch_start, batch_warmup;
+    double gflops, ema;
 } s = {.optimizer = "adamw", .weights = "float32", .lora_targets = "all-linear", .batch = 8};
 
 static const char *const optimizer_words[] = {"adamw", "sgd",       "muon",
@@ -40,6 +41,11 @@ static const cli_option_t options[] = {
      "layers with adapters: names such as q_proj, patterns, or all-linear", false},
     {"checkpointing", CLI_FLAG, &s.checkpointing,
      "recompute activations in backward: less memory, more time", false},
+    {"ema", CLI_REAL, &s.ema, "decay of a moving average of the weights; 0: none", false},
+    {"batch-start", CLI_COUNT, &s.batch_start,
+     "sequences per batch in the first step, which grow to --batch; 0: --batch from the start",
+     false},
+    {"batch-warmup", CLI_COUNT, &s.batch_warmup, "steps over which the batch grows", false},
     {"full-attention", CLI_FLAG, &s.full_attention,
      "count every query times every key, as textbooks do, instead of the computed half", false},
     {"steps", CLI_COUNT, &s.steps, "print the time of this many steps", false},
@@ -75,6 +81,7 @@ static tlm_cost_options_t cost_options(void)
     asked.optimizer = cli_choose_word("optimizer", s.optimizer, optimizer_words);
     asked.batch = (int64_t)s.batch;
     asked.checkpointing = s.checkpointing;
+    asked.average = s.ema > 0.0;
     asked.weights = type_of_word("weights", s.weights);
     asked.frozen = s.freeze;
     lora.rank = (int64_t)s.lora_rank;
@@ -151,6 +158,17 @@ static times_t find_times(const tlm_model_options_t *model, const tlm_cost_optio
     return times;
 }
 
+/* How many full steps the first s.steps are worth, while batches grow in a straight line. */
+static double full_steps(void)
+{
+    const uint64_t growing = s.steps < s.batch_warmup ? s.steps : s.batch_warmup;
+    double rows = 0.0;
+
+    for (uint64_t i = 0; i < growing; i++)
+        rows += (double)(s.batch_start + (s.batch - s.batch_start) * i / s.batch_warmup);
+    return rows / (double)s.batch + (double)(s.steps - growing);
+}
+
 /* What a process holds that trains the model, or generates with one of which nothing is trained. */
 static uint64_t bytes_of(const tlm_cost_t *cost)
 {
@@ -224,6 +242,9 @@ static void print_step_memory(const tlm_cost_t *cost)
     print_bytes("activations", cost->activation_bytes);
     print_bytes("most in use at once", cost->step_live_bytes);
     print_bytes("most held by the process", cost->step_peak_bytes);
+    if (s.batch_start > 0)
+        printf("Batches grow from %" PRIu64 " sequences to that over %" PRIu64 " steps.\n",
+               s.batch_start, s.batch_warmup);
 }
 
 static void print_generation_memory(const tlm_cost_t *cost)
@@ -311,7 +332,7 @@ static void print_times(const times_t *times)
     print_time_row("a step", times->step, text);
     if (s.steps > 0) {
         snprintf(text, sizeof(text), "%" PRIu64 " steps", s.steps);
-        print_time_row(text, times->step * (double)s.steps, "");
+        print_time_row(text, times->step * full_steps(), "");
     }
 }
 
@@ -358,7 +379,7 @@ static void add_times(cli_result_t *result, const times_t *times)
     cli_result_add_real(result, "tokens_per_second",
                         (double)s.batch * (double)shape_settings.context_length / times->step);
     if (s.steps > 0)
-        cli_result_add_real(result, "seconds", times->step * (double)s.steps);
+        cli_result_add_real(result, "seconds", times->step * full_steps());
 }
 
 /* ---- The largest models --------------------------------------------------------------------- */
@@ -487,6 +508,12 @@ static int run(int n, char **operands)
         adopt_model(s.model);
     shape_check();
     cli_check_range("batch", s.batch, 1, INT32_MAX);
+    cli_check_range("batch-start", s.batch_start, 0, s.batch);
+    cli_check_range("batch-warmup", s.batch_warmup, 0, 1 << 24);
+    if ((s.batch_start > 0) != (s.batch_warmup > 0))
+        cli_fail_usage("--batch-start and --batch-warmup need each other");
+    if (!(s.ema >= 0.0 && s.ema < 1.0))
+        cli_fail_usage("--ema %g is not in [0, 1)", s.ema);
     cli_check_range("lora-rank", s.lora_rank, 0, INT32_MAX);
     if (s.gflops < 0.0)
         cli_fail("--gflops must not be negative");

@@ -315,6 +315,8 @@ static double count_optimizer_flops(const tlm_optimizer_t *optimizer)
         const tlmi_group_t *group = &optimizer->groups[optimizer->parameters[i].group];
 
         flops += (double)tensor->numel * group->kind->flops;
+        if (optimizer->average_decay > 0.0)
+            flops += 3.0 * (double)tensor->numel; /* a scaling, and a sum of products */
         if (group->kind->product_flops != NULL)
             flops += group->kind->product_flops(tensor, group->options);
     }
@@ -363,6 +365,7 @@ static tlm_status_t run_dry_steps(tlm_cost_t *cost, const tlm_model_options_t *o
     if (cost->trained_parameters == 0)
         goto done;
     TLMI_TRY_OR(done, tlmi_optimizer_kinds[asked->optimizer]->create(&optimizer));
+    TLMI_TRY_OR(done, tlm_optimizer_set_average(optimizer, asked->average ? 0.5 : 0.0));
     TLMI_TRY_OR(done, tlm_optimizer_add_model(optimizer, model, 0, NULL));
     for (int32_t step = 0; step < STEPS; step++)
         TLMI_TRY_OR(

@@ -177,7 +177,8 @@ FIELD(tlm_cost_options_t, weights, 56, 4);
 FIELD(tlm_cost_options_t, reserved2, 60, 4);
 FIELD(tlm_cost_options_t, accumulation, 64, 8);
 FIELD(tlm_cost_options_t, num_ranks, 72, 4);
-FIELD(tlm_cost_options_t, reserved3, 76, 4);
+FIELD(tlm_cost_options_t, average, 76, 1);
+FIELD(tlm_cost_options_t, reserved3, 77, 3);
 
 SIZE(tlm_lora_options_t, 56);
 FIELD(tlm_lora_options_t, size, 0, 8);

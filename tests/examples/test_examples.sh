@@ -81,6 +81,12 @@ passes "$bin/model_info" --context 16 --d-model 16 --layers 1 --heads 2 --optimi
 prints '^  linear layers .* GFLOP/s$'
 prints '^  sgd .* million parameters/s$'
 prints '^  a step .* tokens/s$'
+passes "$bin/model_info" --context 16 --d-model 16 --layers 1 --heads 2 --batch 8 --ema 0.9 --rate 1 \
+    --batch-start 2 --batch-warmup 10 --steps 20
+prints 'Batches grow from 2 sequences to that over 10 steps'
+fails 2 '--ema 1 is not in' "$bin/model_info" --ema 1
+fails 2 'need each other' "$bin/model_info" --batch-start 2
+fails 2 'batch-start must be' "$bin/model_info" --batch-start 9 --batch-warmup 3
 fails 1 'num_heads' "$bin/model_info" --d-model 100 --heads 7
 fails 2 'optimizer must be one of adamw, sgd' "$bin/model_info" --optimizer adam
 fails 1 'must not be negative' "$bin/model_info" --rate -1

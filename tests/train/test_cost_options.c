@@ -183,6 +183,31 @@ START_TEST(test_weights_that_are_not_trained)
 }
 END_TEST
 
+/* One more state for each trained parameter, whatever the kind, and three operations. */
+START_TEST(test_averages)
+{
+    tlm_model_options_t shape = small_model();
+    tlm_cost_options_t asked = TLM_COST_OPTIONS_INIT;
+    tlm_cost_t without = TLM_COST_INIT, with = TLM_COST_INIT;
+
+    asked.optimizer = _i;
+    asked.frozen = "layers.0.*";
+    ck_assert_int_eq(tlm_model_cost(&without, &shape, &asked), TLM_OK);
+    asked.average = true;
+    ck_assert_int_eq(tlm_model_cost(&with, &shape, &asked), TLM_OK);
+    const uint64_t trained = without.trained_parameters;
+    ck_assert_uint_gt(trained, 0);
+    ck_assert_uint_eq(with.optimizer_bytes, without.optimizer_bytes + 4 * trained);
+    ck_assert_uint_ge(with.step_live_bytes, without.step_live_bytes + 4 * trained);
+    ck_assert_uint_ge(with.step_peak_bytes, without.step_peak_bytes + 4 * trained);
+    ck_assert_double_eq(with.optimizer_flops, without.optimizer_flops + 3.0 * (double)trained);
+    asked.num_ranks = 2;
+    asked.accumulation = 2;
+    ck_assert_int_eq(tlm_model_cost(&without, &shape, &asked), TLM_OK);
+    ck_assert_uint_eq(without.optimizer_bytes, with.optimizer_bytes / 2);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cost_options");
@@ -192,6 +217,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_words, 0, 5);
     tcase_add_loop_test(tcase, test_all_parameters_are_frozen, 0, 2);
     tcase_add_loop_test(tcase, test_weights_that_are_not_trained, 0, 4);
+    tcase_add_loop_test(tcase, test_averages, 0, 5);
     suite_add_tcase(suite, tcase);
     return run_suite(suite, CK_FORK_GETENV);
 }

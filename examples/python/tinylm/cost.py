@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 def model_cost(model: ModelOptions, batch: int = 1, time: int = 0, optimizer: str = "adamw",
                counting: str = "executed", checkpointing: bool = False, weights: int = FLOAT32,
-               frozen: str | None = None, lora: LoraOptions | None = None) -> dict[str, Any]:
+               frozen: str | None = None, lora: LoraOptions | None = None, average: bool = False) -> dict[str, Any]:
     """What a model of these options (arguments of Model.create, or Model.options) costs: parameters,
     bytes, and operations of a train step of `batch` sequences of `time` tokens (0: its context) and of
     one generated token. weights: the type of a model that is opened for inference; frozen: patterns of
-    parameters; lora: arguments of Model.add_lora. No model is created. docs/resources.md explains each
+    parameters; lora: arguments of Model.add_lora; average: with moving averages of the weights. No model is created. docs/resources.md explains each
     number."""
     options = _CostOptions(batch=batch, time=time, optimizer=_number("cost_optimizer", optimizer),
                            counting=_number("counting", counting), checkpointing=checkpointing,
-                           weights=weights, frozen=None if frozen is None else _utf8(frozen))
+                           weights=weights, average=average, frozen=None if frozen is None else _utf8(frozen))
     if lora is not None:
         options.lora = ctypes.pointer(_lora_options(**lora))
     cost = _Cost(size=ctypes.sizeof(_Cost))

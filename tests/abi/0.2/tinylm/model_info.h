@@ -59,7 +59,9 @@ typedef struct tlm_cost_options {
     uint64_t accumulation;
     /** Ranks that share a step, a divisor of accumulation; 0: 1. @since 0.2 */
     int32_t num_ranks;
-    uint8_t reserved3[4];
+    /** Whether averages of the parameters are kept (tlm_optimizer_set_average). @since 0.2 */
+    bool average;
+    uint8_t reserved3[3];
 } tlm_cost_options_t;
 
 #define TLM_COST_OPTIONS_INIT TLM_SIZED(tlm_cost_options_t)

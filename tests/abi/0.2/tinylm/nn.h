@@ -1,7 +1,9 @@
 /* Layers as functions of float32 tensors. Each creates a new tensor owned by the caller, supports
  * backward, accepts views as well as row-major tensors, and returns TLM_ERR_SHAPE if its arguments
  * do not have the shapes in its comment. Integer tensors are TLM_INT32, TLM_INT64 or TLM_UINT32.
- * See tensor.h for threads. docs/ops.md gives formulas, gradients and numerics. */
+ * See tensor.h for threads. docs/ops.md gives formulas, gradients and numerics. Where a comment
+ * says so, TLM_BFLOAT16 and TLM_FLOAT16 are taken too: widened, computed in float32, and the result
+ * rounded to the type of x; TLM_ERR_INVALID_ARGUMENT if that result would need a gradient. */
 #ifndef TINYLM_NN_H
 #define TINYLM_NN_H
 
@@ -24,13 +26,14 @@ TLM_API tlm_status_t tlm_embedding(tlm_tensor_t **out, tlm_tensor_t *weight, tlm
 
 /** x / sqrt(mean(x^2) + eps) * weight over the last dimension: x (..., d), weight (d). Zhang &
  *  Sennrich 2019. CS336 uses eps = 1e-5. TLM_ERR_INVALID_ARGUMENT for a negative or non-finite eps.
- *  @since 0.1 */
+ *  16-bit floats since 0.2. @since 0.1 */
 TLM_API tlm_status_t tlm_rms_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *weight,
                                   float eps);
 
 /** (x - mean(x)) / sqrt(variance(x) + eps) * gain + bias over the last dimension, the variance that
  *  of the d elements themselves: x (..., d), gain and bias (d). Ba et al. 2016. PyTorch's eps is
- *  1e-5. TLM_ERR_INVALID_ARGUMENT for a negative or non-finite eps. @since 0.2 */
+ *  1e-5. TLM_ERR_INVALID_ARGUMENT for a negative or non-finite eps. Also 16-bit floats.
+ *  @since 0.2 */
 TLM_API tlm_status_t tlm_layer_norm(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t *gain,
                                     tlm_tensor_t *bias, float eps);
 
@@ -60,7 +63,7 @@ TLM_API tlm_status_t tlm_rope(tlm_tensor_t **out, tlm_tensor_t *x, tlm_tensor_t 
                               double theta);
 
 /** Softmax along a dimension (negative: from the end), of x's shape. A slice of only -inf gives
- *  NaN, as the formula does. @since 0.1 */
+ *  NaN, as the formula does. 16-bit floats since 0.2. @since 0.1 */
 TLM_API tlm_status_t tlm_softmax(tlm_tensor_t **out, tlm_tensor_t *x, int32_t dim);
 
 /** softmax(Q K^T / sqrt(d_k)) V: query (..., n, d_k), key (..., m, d_k), value (..., m, d_v),

@@ -23,14 +23,15 @@ typedef struct tlm_tensor tlm_tensor_t;
 /** Most dimensions of a tensor. */
 #define TLM_MAX_DIMS 8
 
-/* Element types. Gradients exist for TLM_FLOAT32 only; the others hold ids, positions, masks. */
-#define TLM_FLOAT32  0 /**< The only type that computes. */
+/* Element types. Gradients exist for TLM_FLOAT32 only; integers hold ids, positions, masks. The
+ * layers tlm_rms_norm, tlm_layer_norm and tlm_softmax take the 16-bit floats too. */
+#define TLM_FLOAT32  0 /**< The type that computes. */
 #define TLM_INT32    1 /**< Ids and positions. */
 #define TLM_INT64    2 /**< Ids and positions. */
 #define TLM_UINT32   3 /**< Ids and positions. */
 #define TLM_BOOL     4 /**< Masks: one byte, 0 or 1. */
-#define TLM_BFLOAT16 5 /**< Storage and exchange only: the upper half of a float32. @since 0.2 */
-#define TLM_FLOAT16  6 /**< Storage and exchange only: IEEE half precision. @since 0.2 */
+#define TLM_BFLOAT16 5 /**< Storage and exchange: the upper half of a float32. @since 0.2 */
+#define TLM_FLOAT16  6 /**< Storage and exchange: IEEE half precision. @since 0.2 */
 
 /* Types of weights in files: blocks of elements that share a scale. docs/quantization.md. Programs
  * cannot create tensors of these types; models opened for inference have them. @since 0.2 */

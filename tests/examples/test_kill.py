@@ -17,6 +17,7 @@ import tempfile
 import time
 
 KILLS = 20  # for each way of saving
+FEW_KILLS = 5  # for each other kind of optimizer
 STEPS = 40
 
 
@@ -32,15 +33,21 @@ def write_tokens(path, count, seed):
 class Run:
     """A run of train_lm in a place of its own."""
 
+    KILLS = KILLS
+    SWITCHES = []
+
     def __init__(self, program, place):
         self.place = place
         self.command = [program, "--train", "train.u16", "--valid", "valid.u16", "--vocab-size", "64",
                         "--context", "16", "--d-model", "16", "--layers", "2", "--heads", "2", "--batch", "4",
                         "--steps", str(STEPS), "--warmup", "5", "--save-every", "1", "--eval-every", "7",
-                        "--eval-tokens", "128", "--log-every", "10", "--threads", "2"]  # fmt: skip
+                        "--eval-tokens", "128", "--log-every", "10"]  # fmt: skip
+        self.starts = 0
 
     def start(self):
-        return subprocess.Popen(self.command + self.arguments(), stdout=subprocess.DEVNULL)
+        self.starts += 1
+        threads = ["--threads", str(1 + self.starts % 3)]  # which change nothing
+        return subprocess.Popen(self.command + threads + self.arguments(), stdout=subprocess.DEVNULL)
 
     def finish(self):
         if self.start().wait() != 0:
@@ -52,10 +59,26 @@ class FileRun(Run):
 
     def arguments(self):
         resume = ["--resume", self.place] if self.place.exists() else []
-        return ["--output", self.place] + resume
+        return ["--output", self.place] + self.SWITCHES + resume
 
     def final(self):
         return self.place
+
+
+class LionRun(FileRun):
+    """With averages of the weights, a group with a schedule of its own, and dropout."""
+
+    KILLS = FEW_KILLS
+    SWITCHES = ["--optimizer", "lion", "--rate", "0.001", "--min-rate", "0", "--ema", "0.9", "--dropout", "0.1",
+                "--group", "lm_head.*: rate=0.002, decay=0, schedule=wsd"]  # fmt: skip
+
+
+class AdafactorRun(FileRun):
+    """The same, by batches that grow."""
+
+    KILLS = FEW_KILLS
+    SWITCHES = ["--optimizer", "adafactor", "--rate", "0.02", "--ema", "0.8", "--accumulate", "2", "--batch-start", "2",
+                "--batch-warmup-tokens", "1000", "--attention-dropout", "0.1"]  # fmt: skip
 
 
 class DirectoryRun(Run):
@@ -97,7 +120,7 @@ def run_with_kills(run, seconds, chance):
         kills += 1
         if isinstance(run, DirectoryRun):
             run.damage(chance)
-        if kills == KILLS:
+        if kills == run.KILLS:
             run.finish()
             return kills
 
@@ -108,7 +131,7 @@ def check(program, kind, chance):
     whole.finish()
     seconds = time.monotonic() - begin
     kills = rounds = 0
-    while kills < KILLS:
+    while kills < kind.KILLS:
         run = kind(program, pathlib.Path(f"killed{rounds}"))
         kills += run_with_kills(run, seconds / 3, chance)
         rounds += 1
@@ -122,7 +145,7 @@ def main():
     seed = int(os.environ.get("TINYLM_TEST_SEED", random.randrange(2**32)))
     print(f"TINYLM_TEST_SEED={seed}", flush=True)
     chance = random.Random(seed)
-    for kind in FileRun, DirectoryRun:
+    for kind in FileRun, DirectoryRun, LionRun, AdafactorRun:
         with tempfile.TemporaryDirectory() as directory:
             os.chdir(directory)
             write_tokens(pathlib.Path("train.u16"), 3000, 1)

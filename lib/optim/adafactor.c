@@ -253,6 +253,14 @@ static tlm_status_t adafactor_create(tlm_optimizer_t **out)
     return tlm_optimizer_create_adafactor(out, NULL);
 }
 
+/* A step is relative to the parameter. Hidden matrices begin with the inverse of the root of the width,
+ * and so do their steps; the rate brings in the other root, for 1 / ratio as with AdamW. */
+static double adafactor_width_factor(const void *options, double ratio)
+{
+    (void)options;
+    return 1.0 / sqrt(ratio);
+}
+
 const tlmi_optimizer_kind_t tlmi_adafactor_kind = {
     .name = "adafactor",
     .options_size = sizeof(adafactor_options_t),
@@ -261,6 +269,8 @@ const tlmi_optimizer_kind_t tlmi_adafactor_kind = {
     .has_weight_decay = true,
     .checkpoint_version = 2,
     .flops = 22, /* 6 for R, C and the norm of theta; 7 for U, twice; 2 for its norm */
+    .is_relative = true,
+    .width_factor = adafactor_width_factor,
     .create = adafactor_create,
     .add_states = adafactor_add_states,
     .prepare = adafactor_prepare,

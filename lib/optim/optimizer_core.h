@@ -98,6 +98,8 @@ struct tlmi_optimizer_kind {
     bool matrices_only;         /* add_states refuses other tensors */
     int32_t checkpoint_version; /* the first version of the format that has this kind as it is */
     int32_t flops;              /* floating-point operations of an update, per element */
+    bool is_relative;           /* the rate is a share of the parameter: the output projection of a
+                                   wider model, which begins smaller, needs no other one */
     bool is_elementwise;        /* element i of the parameter and of its states, which have its
                                    shape, depends on element i of these and of the gradient only */
 

@@ -56,9 +56,11 @@ static int group_of(const tlm_optimizer_t *optimizer, const tlm_model_t *model, 
                     uint32_t no_decay)
 {
     const bool rest = optimizer->rest.kind != NULL && !is_hidden_matrix(model, parameter);
+    const tlmi_optimizer_kind_t *kind = rest ? optimizer->rest.kind : optimizer->defaults.kind;
+    const bool is_output = model->specs[parameter].part == TLMI_LM_HEAD;
     /* A kind for hidden matrices has no others from which to tell them apart. */
     const bool scaled =
-        is_scaled(model, parameter) && (rest || !optimizer->defaults.kind->matrices_only);
+        is_scaled(model, parameter) && !kind->matrices_only && !(kind->is_relative && is_output);
 
     return (rest ? REST : 0) + (scaled ? SCALED : 0) +
            (decays(model, parameter, no_decay) ? 0 : NOT_DECAYING);

@@ -150,6 +150,101 @@ START_TEST(rates_follow_the_width)
 }
 END_TEST
 
+/* Gives a parameter a random gradient. */
+static void set_gradient(tlm_tensor_t *tensor, uint32_t *state)
+{
+    tlm_tensor_t *gradient, *same;
+
+    ASSERT_OK(tlm_tensor_create(&gradient, TLM_FLOAT32, tlm_tensor_shape(tensor),
+                                tlm_tensor_ndim(tensor)));
+    for (int64_t i = 0; i < tlm_tensor_numel(tensor); i++) {
+        *state = *state * 1664525 + 1013904223;
+        ((float *)tlm_tensor_data(gradient))[i] = (float)((int32_t)*state * 0x1p-31);
+    }
+    ASSERT_OK(tlm_scale(&same, tensor, 1.0f));
+    ASSERT_OK(tlm_tensor_backward(same, gradient));
+    tlm_tensor_free(same);
+    tlm_tensor_free(gradient);
+}
+
+/* The root mean square of the difference. */
+static double distance(const float *a, const float *b, size_t n)
+{
+    double sum = 0.0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += (double)(a[i] - b[i]) * (double)(a[i] - b[i]);
+    return sqrt(sum / (double)n);
+}
+
+enum { MOST_PARAMETERS = 32 };
+
+/* The size of the first step of each parameter, in a model of this width and base width 32. */
+static size_t measure_steps(double *steps, tlm_optimizer_t *optimizer, int64_t width)
+{
+    tlm_model_options_t options = tiny;
+    float *before[MOST_PARAMETERS];
+    tlm_tensor_t *const *tensors;
+    tlm_model_t *model;
+    uint32_t state = 1;
+    size_t n;
+
+    options.d_model = width;
+    options.d_ff = 2 * width;
+    options.base_width = 32;
+    ASSERT_OK(tlm_model_create(&model, &options));
+    ASSERT_OK(tlm_optimizer_add_model(optimizer, model, 0, NULL));
+    ASSERT_OK(tlm_model_parameters(&tensors, &n, model));
+    ck_assert_uint_le(n, MOST_PARAMETERS);
+    for (size_t i = 0; i < n; i++) {
+        const size_t size = (size_t)tlm_tensor_numel(tensors[i]) * sizeof(float);
+
+        before[i] = malloc(size);
+        memcpy(before[i], tlm_tensor_data(tensors[i]), size);
+        set_gradient(tensors[i], &state);
+    }
+    ASSERT_OK(tlm_optimizer_step(optimizer));
+    for (size_t i = 0; i < n; i++) {
+        steps[i] =
+            distance(tlm_tensor_data(tensors[i]), before[i], (size_t)tlm_tensor_numel(tensors[i]));
+        free(before[i]);
+    }
+    tlm_optimizer_free(optimizer);
+    tlm_model_free(model);
+    return n;
+}
+
+/* Elements of hidden matrices and of the output projection move by 1 / 16 where the model is 16 times
+ * as wide, and all others as much. */
+START_TEST(steps_follow_the_width)
+{
+    double narrow[MOST_PARAMETERS], wide[MOST_PARAMETERS];
+    size_t n = 0;
+
+    for (int64_t width = 32; width <= 512; width += 480) {
+        tlm_adafactor_options_t adafactor = TLM_ADAFACTOR_OPTIONS_INIT;
+        tlm_adamw_options_t adamw = TLM_ADAMW_OPTIONS_INIT;
+        tlm_optimizer_t *optimizer;
+
+        adamw.weight_decay = 0.0;
+        ASSERT_OK(_i == 0 ? tlm_optimizer_create_adamw(&optimizer, &adamw)
+                          : tlm_optimizer_create_adafactor(&optimizer, &adafactor));
+        n = measure_steps(width == 32 ? narrow : wide, optimizer, width);
+    }
+    tlm_model_t *model;
+    ASSERT_OK(tlm_model_create(&model, &tiny)); /* for the names */
+    for (size_t i = 0; i < n; i++) {
+        const char *name;
+
+        ASSERT_OK(tlm_model_parameter_name(&name, model, i));
+        const double expected = is_norm(name) || is_embedding(name) ? 1.0 : 1.0 / 16.0;
+        ck_assert_msg(fabs(wide[i] / narrow[i] / expected - 1.0) < 0.15, "%s: %g times", name,
+                      wide[i] / narrow[i]);
+    }
+    tlm_model_free(model);
+}
+END_TEST
+
 /* At the base width nothing is scaled, whatever the optimizer. */
 START_TEST(rates_are_those_given_at_the_base_width)
 {
@@ -341,6 +436,7 @@ int main(void)
     tcase_add_loop_test(tcase, parameters_decay_unless_excluded, 0, 4);
     tcase_add_test(tcase, a_model_without_such_parameters_or_sgd_has_one_group);
     tcase_add_test(tcase, rates_follow_the_width);
+    tcase_add_loop_test(tcase, steps_follow_the_width, 0, 2);
     tcase_add_test(tcase, rates_are_those_given_at_the_base_width);
     tcase_add_test(tcase, a_refused_model_adds_nothing);
     tcase_add_test(tcase, rules_make_groups_by_name);

@@ -25,10 +25,9 @@ extern "C" {
  *  0) names, if there are any. `options`, which may be NULL, are those of tlm_optimizer_add_group.
  *  An optimizer whose kind has no weight decay gets one group; Muon's is followed by such groups of
  *  AdamW (tlm_optimizer_create_muon). Where the model has base_width, matrices whose learning rate
- *  depends on the width have groups of their own (TLM_ERR_UNSUPPORTED for SGD and Adafactor, which
- *  have no rule). On failure nothing is added: TLM_ERR_STATE if the optimizer has one of the
- *  parameters already or all are frozen, TLM_ERR_INVALID_ARGUMENT for unknown bits or options out
- *  of range. @since 0.2 */
+ *  depends on the width have groups of their own (TLM_ERR_UNSUPPORTED for SGD, which has no rule).
+ *  On failure nothing is added: TLM_ERR_STATE if the optimizer has one of the parameters already or
+ *  all are frozen, TLM_ERR_INVALID_ARGUMENT for unknown bits or options out of range. @since 0.2 */
 TLM_API tlm_status_t tlm_optimizer_add_model(tlm_optimizer_t *optimizer, const tlm_model_t *model,
                                              uint32_t no_decay, const tlm_group_options_t *options);
 

@@ -13,12 +13,14 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "base/platform.h"
 
 #define BUFFER_SIZE ((size_t)1 << 18)
-#define ASIDE_MARK  ".tmp-" /* followed by the process id and a number */
-#define MAX_LINKS   40      /* most symbolic links followed, as in Linux */
+#define PIECE       ((size_t)4 << 20) /* bytes between two questions whether to go on */
+#define ASIDE_MARK  ".tmp-"           /* followed by the process id and a number */
+#define MAX_LINKS   40                /* most symbolic links followed, as in Linux */
 
 struct tlmi_writer {
     int file;
@@ -208,7 +210,8 @@ static tlm_status_t write_all(tlmi_writer_t *writer, const uint8_t *bytes, size_
                               uint64_t offset)
 {
     while (size > 0) {
-        ssize_t n = pwrite(writer->file, bytes, size, (off_t)offset);
+        TLMI_TRY(tlmi_check_interrupt(writer->path));
+        ssize_t n = pwrite(writer->file, bytes, size < PIECE ? size : PIECE, (off_t)offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/rng.h"
@@ -105,6 +106,8 @@ static tlm_status_t dataset_check_width(const tlm_dataset_t *dataset, const char
     for (uint64_t i = 0; dataset->item_size == 8 && i < dataset->length; i++) {
         uint64_t value = tlmi_load_le64(dataset->items + 8 * i);
 
+        if (i % 4096 == 0)
+            TLMI_TRY(tlmi_check_interrupt("dataset_open"));
         if (value > UINT32_MAX)
             return tlmi_fail(TLM_ERR_RANGE,
                              "%s: id %" PRId64 " at position %" PRIu64 " is not in 0 to %" PRIu32,
@@ -123,6 +126,7 @@ static tlm_status_t dataset_check_vocabulary(const tlm_dataset_t *dataset, uint3
         size_t n = left < 4096 ? (size_t)left : 4096;
         uint32_t largest = 0;
 
+        TLMI_TRY(tlmi_check_interrupt("dataset_open"));
         dataset_copy(ids, n, dataset, offset);
         for (size_t i = 0; i < n; i++)
             largest = ids[i] > largest ? ids[i] : largest;

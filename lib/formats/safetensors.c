@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "base/file.h"
 #include "base/dtype.h"
@@ -278,6 +279,7 @@ tlm_status_t tlmi_safetensors_verify(const tlmi_safetensors_t *file, const char 
         size_t left = file->mapping.size - begin;
         size_t size = left < CHECKSUM_PIECE ? left : CHECKSUM_PIECE;
 
+        TLMI_TRY(tlmi_check_interrupt(path));
         TLMI_TRY(tlmi_mapping_check(&file->mapping, path));
         tlmi_crc64_update(&crc, file->mapping.data + begin, size);
         begin += size;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/rng.h"
@@ -211,8 +212,10 @@ tlm_status_t tlm_model_create(tlm_model_t **out, const tlm_model_options_t *opti
     tlm_model_t *model;
     TLMI_TRY(tlmi_model_create_empty(&model, options));
     tlm_status_t status;
-    for (size_t i = 0; i < model->num_parameters; i++)
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        TLMI_TRY_OR(fail, tlmi_check_interrupt("model_create"));
         TLMI_TRY_OR(fail, parameter_init(model, i));
+    }
     *out = model;
     return TLM_OK;
 fail:

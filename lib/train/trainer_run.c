@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/options.h"
@@ -348,7 +349,11 @@ static tlm_status_t run_save(tlm_trainer_t *trainer, bool *cancelled)
 {
     const tlm_trainer_options_t *options = &trainer->options;
 
-    TLMI_TRY(tlm_trainer_save(trainer, NULL));
+    tlmi_hold_interrupts(); /* what ends the run, ends it before or after a save */
+    tlm_status_t status = tlm_trainer_save(trainer, NULL);
+    tlmi_release_interrupts();
+    if (status != TLM_OK)
+        return status;
     if (options->on_save != NULL &&
         options->on_save(options->user, place(options), trainer->place.step) != 0)
         *cancelled = true;

@@ -2,25 +2,39 @@
 the call with KeyboardInterrupt and go on working."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import unittest
 
 BEFORE = """
-import random, signal, sys, threading, time
+import os, random, shutil, signal, sys, tempfile, threading, time
 import tinylm
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
-rng = random.Random(1)
-words = ["".join(rng.choices("abcdefghijklmnop", k=rng.randint(2, 9))) for _ in range(200000)]
-text = " ".join(rng.choices(words, k=400000))  # about 2.6 MB
 def tokenizer():
     return tinylm.Tokenizer.train("a b c " * 10, vocab_size=258, pattern=r"\\\\w+(?:x(?!y))?|\\\\s+|[^\\\\w\\\\s]+")
 def model(**options):
     return tinylm.Model.create(64, context_length=64, d_model=64, num_layers=4, num_heads=4, **options)
 ids = [i * i % 61 for i in range(4000000)]
+folder = tempfile.mkdtemp()
+def path(name):
+    return os.path.join(folder, name)
+def forever(call):
+    # for what takes less than a second on data of a test
+    while True:
+        call()
+def large():
+    return tinylm.Model.create(8000, context_length=64, d_model=256, num_layers=4, num_heads=4)
+def trainer(m, **options):
+    return tinylm.Trainer(m, tinylm.AdamW(m), tinylm.Loader(tinylm.Dataset(ids), 4, 64), **options)
 def ready():
     print("ready", flush=True)
+"""
+TEXT = """
+rng = random.Random(1)
+words = ["".join(rng.choices("abcdefghijklmnop", k=rng.randint(2, 9))) for _ in range(200000)]
+text = " ".join(rng.choices(words, k=400000))  # about 2.6 MB
 """
 AFTER = """
 try:
@@ -30,6 +44,8 @@ except KeyboardInterrupt:
     print("interrupted", flush=True)
 else:
     print("not interrupted", flush=True)
+finally:
+    shutil.rmtree(folder)
 """
 # What is done before "ready", the call, and what must still work after it.
 CALLS = {
@@ -52,17 +68,62 @@ CALLS = {
         "valid=tinylm.Dataset(ids), eval_every=1)", "t.run()", "t.step()"),
     "backward": ("x = tinylm.Tensor([[0.5] * 64] * 64, requires_grad=True)\ny = x\n"
                  "for _ in range(60000): y = (y * 1.0001).sigmoid()\ny = y.sum()", "y.backward()", "x.sum().item()"),
+    "create": ("", "forever(large)", "model()"),
+    "save": ("m = large()", "forever(lambda: m.save(path('m')))", "m.save(path('n')); assert not any('.tmp' in name for name in os.listdir(folder))"),
+    "save_in": ("m = large(); i = iter(range(10**9))", "forever(lambda: m.save_in(folder, iteration=next(i), keep_last=1))",
+                "tinylm.latest_checkpoint(folder)"),
+    "save_hf": ("m = large()", "forever(lambda: m.save_hf(path('m')))", "m.save_hf(path('n')); tinylm.Model.open(path('n'))"),
+    "save_gguf": ("m = large()", "forever(lambda: m.save_gguf(path('m'), weights='q4_k_m'))",
+                  "m.save_gguf(path('n')); tinylm.Model.open(path('n'))"),
+    "load": ("m = large(); m.save(path('m'))", "forever(lambda: tinylm.Model.load(path('m')))", "tinylm.Model.load(path('m'))"),
+    "load_checkpoint": ("m = large(); m.save(path('m'), iteration=3)", "forever(lambda: m.load_checkpoint(path('m')))",
+                        "assert m.load_checkpoint(path('m')) == 3"),
+    "open": ("m = large(); m.save(path('m'))", "forever(lambda: tinylm.Model.open(path('m')))", "tinylm.Model.open(path('m'))"),
+    "metadata": ("m = large(); m.save(path('m'))", "forever(lambda: tinylm.checkpoint_metadata(path('m')))",
+                 "tinylm.checkpoint_metadata(path('m'))"),
+    "latest_checkpoint": ("m = large(); m.save_in(folder, iteration=1)", "forever(lambda: tinylm.latest_checkpoint(folder))",
+                          "tinylm.latest_checkpoint(folder)"),
+    "Dataset.open": ("with tinylm.TokenWriter(path('ids.u16')) as w: w.push(ids)",
+                     "forever(lambda: tinylm.Dataset.open(path('ids.u16'), vocab_size=64))",
+                     "assert len(tinylm.Dataset.open(path('ids.u16'), vocab_size=64)) == len(ids)"),
+    "encode_file": ("t = tokenizer(); open(path('t'), 'w').write(text * 20)",
+                    "tinylm.encode_file(t, path('t'), path('ids.u16'))",
+                    "assert 'ids.u16' not in os.listdir(folder); t.encode('a b')"),
+    "open_text": ("t = tokenizer(); open(path('t'), 'w').write(text * 20)", "tinylm.Dataset.open_text(path('t'), t)", "t.encode('a b')"),
+    "train_bpe": ("open(path('t'), 'w').write(text * 60)", "tinylm.train_bpe(path('t'), 100000)", "tinylm.Tokenizer.train('a b', 258)"),
+    "from_files": ("t = tinylm.Tokenizer.train(text, 4000); t.save(path('v'), path('m'))",
+                   "forever(lambda: tinylm.Tokenizer.from_files(path('v'), path('m')))",
+                   "assert tinylm.Tokenizer.from_files(path('v'), path('m')).encode('a b') == t.encode('a b')"),
+    "Trainer.step": ("m = model(); t = trainer(m, steps=10**6)", "forever(t.step)", "n = t.steps; assert len(t.history.steps) == n; t.step()"),
+    "Trainer.save": ("m = large(); t = trainer(m, steps=9)", "forever(lambda: t.save(path('m')))", "t.save(path('n')); t.resume(path('n'))"),
+    "saves of a run": ("m = large(); t = trainer(m, steps=10**6, save_every=1, checkpoint_path=path('m'), save_on_cancel=True)",
+                       "t.run()", "t.resume(); assert t.steps == len(t.history.steps)"),
+    "a call in a callback": ("m = model(); d = tinylm.Dataset(ids)\nt = trainer(m, steps=9, on_step=lambda _: m.evaluate(d, 4))",
+                             "t.run()", "t.step()"),
+    "its own call in a callback": (
+        "m = model()\nt = trainer(m, steps=9, valid=tinylm.Dataset(ids), on_step=lambda _: t.evaluate())", "t.run()", "t.step()"),
+    "Optimizer.step": ("m = large(); o = tinylm.Muon(m); m.loss([1, 2], [3, 4]).backward()", "forever(o.step)", "o.step()"),
+    "clip_grad_norm": ("m = large(); m.loss([1, 2], [3, 4]).backward()",
+                       "forever(lambda: tinylm.clip_grad_norm(m.parameters(), 1.0))", "m.zero_grad()"),
+    "forward": ("m = large()", "forever(lambda: m.forward([1, 2, 3]))", "m.forward([1])"),
+    "matmul": ("x = tinylm.randn(1000, 1000)", "forever(lambda: x @ x)", "x.sum().item()"),
+    "Loader": ("l = tinylm.Loader(tinylm.Dataset(ids), 64, 512, as_numpy=False, prefetch=2)", "for _ in l: pass", "next(l)"),
+    "decode_batch": ("t = tokenizer(); rows = [ids[:1000]] * 1000", "forever(lambda: t.decode_batch(rows))", "t.decode([1])"),
+    "Generator.step": ("m = model(); g = tinylm.Generator(m); g.add([1, 2], max_tokens=10**7)", "forever(g.step)", "g.step()"),
+    "pickle": ("import pickle; m = large()", "forever(lambda: pickle.loads(pickle.dumps(m)))", "pickle.dumps(m)"),
+    "tensor[index]": ("x = tinylm.randn(200, 200)", "forever(lambda: x.__setitem__(x > 0, 1))", "x[0].sum()"),
 }
 
 
 class InterruptTest(unittest.TestCase):
     def check(self, name):
         prepare, call, again = CALLS[name]
-        source = (BEFORE + prepare + f"\ndef work():\n    ready()\n    {call}\ndef again():\n    {again}\n" + AFTER)
+        source = (BEFORE + (TEXT if "text" in prepare else "") + prepare + f"\ndef work():\n    ready()\n    {call}\ndef again():\n    {again}\n" + AFTER)
         with subprocess.Popen([sys.executable, "-c", source.replace("\\\\\\\\", "\\\\")], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, env=os.environ) as child:
             try:
-                self.assertEqual(child.stdout.readline(), "ready\n", child.stderr.read() if child.poll() else "")
+                ready = child.stdout.readline()
+                self.assertEqual(ready, "ready\n", child.stderr.read() if ready == "" else "")
                 try:
                     child.wait(0.3)  # it is in the call by now; if not, the signal comes before, which counts too
                 except subprocess.TimeoutExpired:
@@ -75,7 +136,7 @@ class InterruptTest(unittest.TestCase):
 
 
 for call_name in CALLS:
-    setattr(InterruptTest, "test_" + call_name.replace(" ", "_"), lambda self, name=call_name: self.check(name))
+    setattr(InterruptTest, "test_" + re.sub(r"\W+", "_", call_name), lambda self, name=call_name: self.check(name))
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -50,6 +50,8 @@ static void set_up(void)
     ASSERT_OK(tlm_model_create(&model, &shape));
     ASSERT_OK(tlm_dataset_from_ids(&dataset, ids, IDS));
     ASSERT_OK(tlm_tokenizer_create(&tokenizer, tokens, 256, NULL, 0, NULL));
+    ASSERT_OK(tlm_checkpoint_save(model, NULL, 5, test_path("kept.safetensors")));
+    write_bytes(test_path("ids.u32"), ids, sizeof(ids));
 }
 
 static void tear_down(void)
@@ -144,12 +146,60 @@ static tlm_status_t backward(double *result)
     return status;
 }
 
+/* A file appears once it is whole. */
+static tlm_status_t save_model(double *result)
+{
+    const char *path = test_path("saved.safetensors");
+
+    (void)remove(path);
+    tlm_status_t status = tlm_checkpoint_save(model, NULL, 3, path);
+    FILE *file = fopen(path, "rb");
+    ck_assert((file != NULL) == (status == TLM_OK));
+    if (file != NULL) {
+        *result = 1.0;
+        fclose(file);
+    }
+    return status;
+}
+
+static tlm_status_t load_model(double *result)
+{
+    uint64_t iteration;
+
+    TLMI_TRY(tlm_checkpoint_load(&iteration, model, NULL, test_path("kept.safetensors")));
+    *result = (double)iteration;
+    return TLM_OK;
+}
+
+static tlm_status_t create_model(double *result)
+{
+    tlm_model_options_t options = TLM_MODEL_OPTIONS_INIT;
+    tlm_model_t *made;
+
+    ASSERT_OK(tlm_model_get_options(&options, model));
+    TLMI_TRY(tlm_model_create(&made, &options));
+    *result = (double)tlm_model_num_elements(made);
+    tlm_model_free(made);
+    return TLM_OK;
+}
+
+static tlm_status_t open_dataset(double *result)
+{
+    tlm_dataset_t *opened;
+
+    TLMI_TRY(tlm_dataset_open(&opened, test_path("ids.u32"), 0, VOCAB));
+    *result = (double)tlm_dataset_length(opened);
+    tlm_dataset_free(opened);
+    return TLM_OK;
+}
+
 static const struct {
     const char *name;
     tlm_status_t (*call)(double *result);
-} calls[] = {{"encode", encode_text}, {"encode_batch", encode_texts}, {"evaluate", evaluate},
-             {"score", score},        {"generate", generate},         {"forward", forward},
-             {"backward", backward}};
+} calls[] = {{"encode", encode_text},  {"encode_batch", encode_texts}, {"evaluate", evaluate},
+             {"score", score},         {"generate", generate},         {"forward", forward},
+             {"backward", backward},   {"save", save_model},           {"load", load_model},
+             {"create", create_model}, {"open", open_dataset}};
 
 START_TEST(calls_end_and_can_be_made_again)
 {
@@ -249,5 +299,8 @@ int main(void)
                         (int)(sizeof(calls) / sizeof(calls[0])));
     tcase_add_test(tests, a_run_ends_in_its_evaluation);
     suite_add_tcase(suite, tests);
-    return run_suite(suite, CK_FORK);
+    make_test_directory();
+    int result = run_suite(suite, CK_FORK);
+    remove_test_directory();
+    return result;
 }

@@ -101,10 +101,12 @@ class _Callbacks:
     the way from the library into a function would be lost, so the handler waits until it is there. Long
     calls ask now and then whether to go on, so that it waits for no longer than that."""
 
-    _outermost: _Callbacks | None = None  # that the main thread is in
+    _innermost: _Callbacks | None = None  # that the main thread is in
+    _around: _Callbacks | None = None  # the one before it
 
     def __init__(self) -> None:
         self.raised: list[BaseException] = []
+        self._entered: list[bool] = []  # where it is entered: _inside before, for a function may make such a call itself
         self._handler: Any = None  # of SIGINT before
         self._pending: Any = None  # arguments for it
         self._inside = False  # a function is running, whose exceptions are caught
@@ -114,8 +116,9 @@ class _Callbacks:
         before = self._inside
         try:
             self._inside = True
+            result = function(*arguments)
             self._deliver()
-            return function(*arguments)
+            return result
         except BaseException as exception:
             self.raised.append(exception)
             return None
@@ -140,24 +143,29 @@ class _Callbacks:
             self._deliver()
 
     def __enter__(self) -> _Callbacks:
-        if threading.current_thread() is threading.main_thread():
+        self._entered.append(self._inside)
+        self._inside = False
+        if len(self._entered) == 1 and threading.current_thread() is threading.main_thread():
             handler = signal.getsignal(signal.SIGINT)
             if callable(handler):
                 self._handler = handler
                 signal.signal(signal.SIGINT, self._on_signal)
-            if _Callbacks._outermost is None:
-                _Callbacks._outermost = self
+            self._around, _Callbacks._innermost = _Callbacks._innermost, self
+            if self._around is None:
                 _lib.tlm_set_interrupt(_ask, None)
         return self
 
     def __exit__(self, *_what: Any) -> None:
-        if _Callbacks._outermost is self:
-            _Callbacks._outermost = None
-            _lib.tlm_set_interrupt(_NOBODY, None)
-        if self._handler is not None:
-            signal.signal(signal.SIGINT, self._handler)
-            self._deliver()
-            self._handler = None
+        self._inside = self._entered.pop()
+        if not self._entered:
+            if _Callbacks._innermost is self:
+                _Callbacks._innermost, self._around = self._around, None
+                if _Callbacks._innermost is None:
+                    _lib.tlm_set_interrupt(_NOBODY, None)
+            if self._handler is not None:
+                signal.signal(signal.SIGINT, self._handler)
+                self._deliver()
+                self._handler = None
         if self.raised:
             exception = self.raised[0]
             self.raised.clear()
@@ -169,7 +177,7 @@ _NOBODY = _Interrupt()  # NULL
 
 def _ends_now(_user: Any) -> int:
     """Whether a long call is to end: a signal's handler has raised an exception, or does so here."""
-    callbacks = _Callbacks._outermost
+    callbacks = _Callbacks._innermost
     if callbacks is None:
         return 0
     callbacks.guard(int)

@@ -61,12 +61,13 @@ class Dataset(_Handle):
         handle = c_void_p()
         if isinstance(path, (list, tuple)):
             paths = (c_char_p * len(path))(*map(os.fsencode, path))
-            _lib.tlm_dataset_open_files(byref(handle), paths, len(path), _token_type(token_type),
-                                        _unsigned("vocab_size", vocab_size, c_uint32))
+            with _Callbacks():
+                _lib.tlm_dataset_open_files(byref(handle), paths, len(path), _token_type(token_type),
+                                            _unsigned("vocab_size", vocab_size, c_uint32))
             return cls._wrap(handle)
-        _lib.tlm_dataset_open(byref(handle), os.fsencode(path),  # type: ignore[arg-type]
-                              _token_type(token_type),
-                              _unsigned("vocab_size", vocab_size, c_uint32))
+        with _Callbacks():
+            _lib.tlm_dataset_open(byref(handle), os.fsencode(path),  # type: ignore[arg-type]
+                                  _token_type(token_type), _unsigned("vocab_size", vocab_size, c_uint32))
         return cls._wrap(handle)
 
     @classmethod

@@ -121,13 +121,15 @@ class Generator(_Handle):
 
     def save(self, sequence: int, path: Path) -> None:
         """Saves the tokens, the state and the key-value cache of a sequence, for load."""
-        _lib.tlm_generator_save(self._handle, sequence, os.fsencode(path))
+        with self._callbacks:
+            _lib.tlm_generator_save(self._handle, sequence, os.fsencode(path))
 
     def load(self, path: Path, **how: Unpack[GenerateOptions]) -> int:
         """Adds the sequence of a file and returns its number. One that was running goes on; one that had
         ended waits for extend. Arguments are those of add."""
         sequence, options = c_size_t(), self._options(how)
-        _lib.tlm_generator_load(byref(sequence), self._handle, os.fsencode(path), byref(options))
+        with self._callbacks:
+            _lib.tlm_generator_load(byref(sequence), self._handle, os.fsencode(path), byref(options))
         self._kept[sequence.value] = options.kept
         self.size = sequence.value + 1
         return sequence.value

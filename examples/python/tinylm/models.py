@@ -80,7 +80,8 @@ class Model(_Handle):
             label_smoothing=label_smoothing, dropout=dropout, attention_dropout=attention_dropout,
             embedding_dropout=embedding_dropout)
         handle = c_void_p()
-        _lib.tlm_model_create(byref(handle), byref(options))
+        with _Callbacks():
+            _lib.tlm_model_create(byref(handle), byref(options))
         return cls._wrap(handle)
 
     @classmethod
@@ -126,15 +127,17 @@ class Model(_Handle):
         """Saves a checkpoint with the weights, the state of an optimizer, the number of iterations done
         and a tokenizer."""
         options = _CheckpointOptions(tokenizer=_handle_of(tokenizer))
-        _lib.tlm_checkpoint_save_with(self._handle, _handle_of(optimizer),
-                                      _unsigned("iteration", iteration), os.fsencode(path), byref(options))
+        with _Callbacks():
+            _lib.tlm_checkpoint_save_with(self._handle, _handle_of(optimizer),
+                                          _unsigned("iteration", iteration), os.fsencode(path), byref(options))
 
     def load_checkpoint(self, path: Path, optimizer: Optimizer | None = None) -> int:
         """Reads a checkpoint of this configuration, and into an optimizer of the same kind over the
         same parameters; returns the number of iterations."""
         iteration = c_uint64()
-        _lib.tlm_checkpoint_load(byref(iteration), self._handle, _handle_of(optimizer),
-                                 os.fsencode(path))
+        with _Callbacks():
+            _lib.tlm_checkpoint_load(byref(iteration), self._handle, _handle_of(optimizer),
+                                     os.fsencode(path))
         return iteration.value
 
     @staticmethod
@@ -152,8 +155,9 @@ class Model(_Handle):
         weights: "float32", "float16" or "bfloat16"; begin_token: an id; end_token: one or several;
         family: "auto", or as Model.open says."""
         options = self._file_options(weights, begin_token, end_token, family, chat_template)
-        _lib.tlm_model_save_hf(self._handle, _handle_of(tokenizer), os.fsencode(directory),
-                               byref(options))
+        with _Callbacks():
+            _lib.tlm_model_save_hf(self._handle, _handle_of(tokenizer), os.fsencode(directory),
+                                   byref(options))
 
     def save_gguf(self, path: Path, tokenizer: Tokenizer | None = None, weights: str = "float32",
                   begin_token: int | None = None, end_token: int | Iterable[int] | None = None,
@@ -165,8 +169,9 @@ class Model(_Handle):
         options = self._file_options(weights, begin_token, end_token, family, chat_template)
         if keys_from is not None:
             options.keys_from = os.fsencode(keys_from)
-        _lib.tlm_model_save_gguf(self._handle, _handle_of(tokenizer), os.fsencode(path),
-                                 byref(options))
+        with _Callbacks():
+            _lib.tlm_model_save_gguf(self._handle, _handle_of(tokenizer), os.fsencode(path),
+                                     byref(options))
 
     @property
     def options(self) -> ModelOptions:
@@ -199,9 +204,10 @@ class Model(_Handle):
                                      validation_loss=validation_loss,
                                      has_validation_loss=validation_loss is not None,
                                      tokenizer=_handle_of(tokenizer))
-        _lib.tlm_checkpoint_dir_save(self._handle, _handle_of(optimizer),
-                                     _unsigned("iteration", iteration), os.fsencode(directory), keep_last,
-                                     byref(options))
+        with _Callbacks():
+            _lib.tlm_checkpoint_dir_save(self._handle, _handle_of(optimizer),
+                                         _unsigned("iteration", iteration), os.fsencode(directory), keep_last,
+                                         byref(options))
 
     @property
     def num_elements(self) -> int:
@@ -281,11 +287,13 @@ class Model(_Handle):
 
     def save_adapter(self, directory: Path) -> None:
         """Saves the adapters as a folder that PEFT loads."""
-        _lib.tlm_model_save_adapter(self._handle, os.fsencode(directory))
+        with _Callbacks():
+            _lib.tlm_model_save_adapter(self._handle, os.fsencode(directory))
 
     def load_adapter(self, directory: Path) -> None:
         """Freezes the model and adds the adapters in a folder of PEFT."""
-        _lib.tlm_model_load_adapter(self._handle, os.fsencode(directory))
+        with _Callbacks():
+            _lib.tlm_model_load_adapter(self._handle, os.fsencode(directory))
 
     def set_dropout_row(self, row: int | None) -> None:
         """Turns dropout on for batches that begin with this row of the data, or off with None, as it is

@@ -64,8 +64,9 @@ class Tokenizer(_Handle):
         vocabulary = _bytes_array(tokens, "vocab")
         sides = _bytes_array([side for merge in merges for side in merge], "merges")
         options, handle = self._options(special_tokens, pattern, nfc, ignore_merges), c_void_p()
-        _lib.tlm_tokenizer_create(byref(handle), vocabulary, len(vocabulary), sides, len(merges),
-                                  byref(options))
+        with _Callbacks():
+            _lib.tlm_tokenizer_create(byref(handle), vocabulary, len(vocabulary), sides, len(merges),
+                                      byref(options))
         self._handle = handle
 
     @classmethod
@@ -99,8 +100,9 @@ class Tokenizer(_Handle):
         special, as in GPT-2's files, which do not say so; (): none is."""
         def load(special_tokens: Specials | None) -> Tokenizer:
             options, handle = cls._options(special_tokens, pattern, nfc, ignore_merges), c_void_p()
-            _lib.tlm_tokenizer_load(byref(handle), os.fsencode(vocab_path), os.fsencode(merges_path),
-                                    byref(options))
+            with _Callbacks():
+                _lib.tlm_tokenizer_load(byref(handle), os.fsencode(vocab_path), os.fsencode(merges_path),
+                                        byref(options))
             return cls._wrap(handle)
 
         return load(special_tokens)._with_marked(load if special_tokens is None else None)

@@ -111,11 +111,12 @@ class Trainer(_Handle):
         return int(_lib.tlm_trainer_steps(self._handle))
 
     def step(self) -> TrainStep:
-        """Takes one step without calling any callback."""
+        """Takes one step without calling any callback. Ctrl-C is heard after it, when the history has it."""
         result = _TrainStep(size=ctypes.sizeof(_TrainStep))
-        _lib.tlm_trainer_step(byref(result), self._handle)
-        record = _record(TrainStep, result)
-        self.history._add_step(record)
+        with _Callbacks():
+            _lib.tlm_trainer_step(byref(result), self._handle)
+            record = _record(TrainStep, result)
+            self.history._add_step(record)
         return record
 
     def run(self, until: int = 0, progress: bool | None = None) -> bool:
@@ -156,10 +157,12 @@ class Trainer(_Handle):
 
     def save(self, path: Path | None = None) -> None:
         """Saves a checkpoint of the steps done; None: to checkpoint_path or checkpoint_dir."""
-        _lib.tlm_trainer_save(self._handle, None if path is None else os.fsencode(path))
+        with _Callbacks():
+            _lib.tlm_trainer_save(self._handle, None if path is None else os.fsencode(path))
 
     def resume(self, path: Path | None = None) -> None:
         """Loads a checkpoint into model and optimizer and continues after its steps, with the same bits as
         a run that was never interrupted. Options that differ from the checkpoint's, as its trainer and its
         optimizer had them, are refused by name unless resume_changes names them."""
-        _lib.tlm_trainer_resume(self._handle, None if path is None else os.fsencode(path))
+        with _Callbacks():
+            _lib.tlm_trainer_resume(self._handle, None if path is None else os.fsencode(path))

@@ -214,7 +214,7 @@ static void find_paths(conversion_t *conversion, int n, char **paths)
     const int wanted = (model_path == NULL) + (output_path == NULL);
 
     if (n != wanted)
-        cli_fail("a model and an output path are needed, not %d paths", n + 2 - wanted);
+        cli_fail_usage("a model and an output path are needed, not %d paths", n + 2 - wanted);
     conversion->source = model_path != NULL ? model_path : *paths++;
     conversion->output = output_path != NULL ? output_path : *paths;
     cli_expect(conversion->source, ROLE_MODEL, CLI_OPERANDS);

@@ -44,6 +44,13 @@ static void encode_chunk(void *user, const void *chunk, size_t size)
     cli_progress(NULL, encoding->bytes, encoding->total);
 }
 
+static bool is_pipe(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && !S_ISREG(info.st_mode);
+}
+
 /* Bytes of the files together; 0 if one of them has no size. */
 static uint64_t total_size(char **paths, int n)
 {
@@ -51,7 +58,7 @@ static uint64_t total_size(char **paths, int n)
     struct stat info;
 
     for (int i = 0; i < n; i++) {
-        if (stat(paths[i], &info) != 0 || !S_ISREG(info.st_mode))
+        if (stat(paths[i], &info) != 0 || is_pipe(paths[i]))
             return 0;
         total += (uint64_t)info.st_size;
     }
@@ -401,21 +408,24 @@ static int run(int n, char **paths)
     tlm_tokenizer_t *tokenizer;
 
     if (n == 0)
-        cli_fail("no file given");
+        cli_fail_usage("no file is given");
     if (output == NULL && !decode && !stats)
-        cli_fail("--output is missing");
+        cli_fail_usage("--output is missing");
     if (check && (decode || stats))
-        cli_fail("--check goes with encoding, not with --decode or --stats");
+        cli_fail_usage("--check goes with encoding, not with --decode or --stats");
     if (stats && (decode || output != NULL))
-        cli_fail("--stats writes nothing: no --output or --decode");
+        cli_fail_usage("--stats writes nothing: no --output or --decode");
     if (mpi && (decode || stats))
-        cli_fail("--mpi goes with encoding, not with --decode or --stats");
+        cli_fail_usage("--mpi goes with encoding, not with --decode or --stats");
     if (mpi)
         ranks = ranks_join(cli_command_line());
     if (decode && output == NULL && cli_is_json())
         cli_fail_usage("--json with --decode needs --output");
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         cli_expect(paths[i], decode ? ROLE_TOKENS : ROLE_TEXT, decode ? "decode" : CLI_OPERANDS);
+        if (check && is_pipe(paths[i]))
+            cli_fail("%s: this is a device or a pipe, but --check reads each file again", paths[i]);
+    }
     tokenizer = cli_load_tokenizer(tokenizer_path, vocab_path, merges_path, special);
     if (stats)
         print_stats(paths, n, tokenizer);

@@ -121,7 +121,7 @@ static int run(int n, char **paths)
     double start = cli_seconds(), seconds[2];
 
     if (n == 0)
-        cli_fail("no text file given");
+        cli_fail_usage("no text file is given");
     check_outputs();
     cli_check_range("vocab-size", vocab_size, 256, UINT32_MAX);
     if (mpi)

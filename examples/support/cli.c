@@ -1,5 +1,6 @@
 /* Errors, files and the clock of the demo programs. */
 #include "support/cli.h"
+#include "support/cli_json.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,6 +15,7 @@ enum { CHUNK_SIZE = 1 << 20 };
 static const char *program_name = "tinylm";
 static char **command_line;
 static int32_t own_rank;
+static bool has_failed; /* an error was printed */
 
 const char *cli_program_name(void)
 {
@@ -30,9 +32,22 @@ char **cli_command_line(void)
     return command_line;
 }
 
+/* What printf could not write is noticed here, so that no program has to check each line. */
+static void check_stdout(void)
+{
+    const bool failed = ferror(stdout) != 0;
+
+    if ((fflush(stdout) == 0 && !failed) || has_failed)
+        return;
+    fprintf(stderr, "%s: standard output: %s\n", program_name,
+            failed ? "not all of it could be written" : strerror(errno));
+    _exit(1);
+}
+
 void cli_set_command_line(char **argv)
 {
     command_line = argv;
+    atexit(check_stdout);
 }
 
 void cli_set_rank(int32_t rank)
@@ -42,15 +57,35 @@ void cli_set_rank(int32_t rank)
         cli_fail("/dev/null: %s", strerror(errno));
 }
 
-static void print_error(const char *format, va_list arguments)
+/* Whether results are wanted as JSON; an error may come before --json was read. */
+static bool wants_json(void)
 {
+    if (cli_is_json() || command_line == NULL)
+        return cli_is_json();
+    for (char **word = command_line; *word != NULL && strcmp(*word, "--") != 0; word++)
+        if (strcmp(*word, "--json") == 0)
+            return true;
+    return false;
+}
+
+/* On standard error; with --json also an object on standard output, which then is never empty. */
+static void print_error(int status, const char *format, va_list arguments)
+{
+    const bool is_first = !has_failed;
+    char *text;
+
+    has_failed = true;
     cli_progress_end();
     fflush(stdout);
-    fprintf(stderr, "%s: ", program_name);
+    if (vasprintf(&text, format, arguments) < 0)
+        exit(status);
     if (own_rank > 0)
-        fprintf(stderr, "rank %" PRId32 ": ", own_rank);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+        fprintf(stderr, "%s: rank %" PRId32 ": %s\n", program_name, own_rank, text);
+    else
+        fprintf(stderr, "%s: %s\n", program_name, text);
+    if (is_first && wants_json())
+        cli_result_print_error(text, status);
+    free(text);
 }
 
 _Noreturn void cli_fail(const char *format, ...)
@@ -58,7 +93,7 @@ _Noreturn void cli_fail(const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    print_error(format, arguments);
+    print_error(1, format, arguments);
     va_end(arguments);
     exit(1);
 }
@@ -68,7 +103,7 @@ _Noreturn void cli_fail_usage(const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    print_error(format, arguments);
+    print_error(2, format, arguments);
     va_end(arguments);
     fprintf(stderr, "Try '%s --help'.\n", program_name);
     exit(2);
@@ -187,7 +222,7 @@ tlm_tokenizer_t *cli_load_tokenizer(const char *path, const char *vocab_path,
 
     if (path != NULL ? vocab_path != NULL || merges_path != NULL
                      : vocab_path == NULL || merges_path == NULL)
-        cli_fail("either --tokenizer is needed, or --vocab and --merges");
+        cli_fail_usage("either --tokenizer is needed, or --vocab and --merges");
     options.special_tokens = &special_token;
     options.num_special_tokens = special_token.size > 0 ? 1 : 0;
     if (path != NULL)

@@ -55,6 +55,7 @@ typedef enum cli_role {
     ROLE_MERGES,    /* merges.txt */
     ROLE_ADAPTER,   /* folder of PEFT */
     ROLE_RUN,       /* directory of a run */
+    ROLE_CONFIG,    /* options by name */
     /* Files that are not looked into. */
     ROLE_FILE,
     ROLE_DIRECTORY,

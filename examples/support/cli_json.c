@@ -205,6 +205,16 @@ void cli_result_print(cli_result_t *result)
     cli_result_append(result, stdout, "standard output");
 }
 
+void cli_result_print_error(const char *message, int status)
+{
+    cli_result_t *result = cli_result_new();
+
+    cli_result_add_text(result, "event", "error");
+    cli_result_add_text(result, "error", message);
+    cli_result_add_count(result, "status", (uint64_t)status);
+    cli_result_print(result);
+}
+
 /* So that a process that is killed leaves the whole file or none. */
 static void write_aside(json_t *json, const char *path, size_t flags)
 {
@@ -281,6 +291,8 @@ void cli_read_config(const char *path, const cli_program_t *program)
     static json_t *kept; /* options point to its texts */
     config_t config = {path, program, NULL};
     size_t size;
+
+    cli_expect(path, ROLE_CONFIG, "config");
     char *text = cli_read_text(&size, path);
 
     if (kept != NULL)

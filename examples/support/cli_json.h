@@ -48,6 +48,8 @@ void cli_result_add_real(cli_result_t *result, const char *key, double value);
 void cli_result_add_flag(cli_result_t *result, const char *key, bool value);
 /* Prints the object as a line of standard output, and frees it. */
 void cli_result_print(cli_result_t *result);
+/* Prints what an error says as a result: {"event": "error", "error": "...", "status": 1}. */
+void cli_result_print_error(const char *message, int status);
 /* Appends the object as a line, and frees it. */
 void cli_result_append(cli_result_t *result, FILE *file, const char *path);
 /* Writes it to a file that appears when it is complete, and frees it. */

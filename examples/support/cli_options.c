@@ -252,7 +252,7 @@ static size_t distance(const char *a, const char *b)
 const char *cli_find_similar(const char *name, const char *const *names, size_t n)
 {
     const size_t size = strlen(name);
-    size_t best = size / 3 + 2; /* more changes make another word */
+    size_t best = size / 3 + 1; /* as many changes make another word */
     const char *found = NULL;
 
     for (size_t i = 0; i < n; i++) {
@@ -342,6 +342,45 @@ static void set_flag(bool *flag, const cli_option_t *option, const char *text, c
     *flag = strcmp(text, "true") == 0;
 }
 
+/* Whether the text is a number, also one such as "1e6" or "10k", and which. */
+static bool parse_number(double *out, const char *text)
+{
+    static const char letters[] = "kmgt";
+    char *end;
+
+    *out = strtod(text, &end);
+    if (end == text || *end == '\0')
+        return end != text;
+    const char *letter = strchr(letters, *end | 0x20);
+    if (letter != NULL)
+        *out *= pow(1000.0, (double)(letter - letters + 1));
+    return letter != NULL && end[1] == '\0';
+}
+
+static _Noreturn void refuse_number(const cli_option_t *option, const char *text, const char *where)
+{
+    const bool whole = option->kind == CLI_COUNT;
+    const char *name = option->name;
+    double meant;
+
+    if (*text == '\0')
+        cli_fail_usage("%s%s: its value is empty, and must be a number", where, name);
+    if (!parse_number(&meant, text))
+        cli_fail_usage("%s%s: '%s' is not a number", where, name, text);
+    if (!isfinite(meant))
+        cli_fail_usage("%s%s: '%s' is not a finite number", where, name, text);
+    if (!whole && errno == ERANGE)
+        cli_fail_usage("%s%s: '%s' is too close to 0", where, name, text);
+    if (whole && meant < 0.0)
+        cli_fail_usage("%s%s: '%s' is negative, and must be a whole number", where, name, text);
+    if (whole && (meant != floor(meant) || strpbrk(text, "xXpP ") != NULL))
+        cli_fail_usage("%s%s: '%s' is not a whole number", where, name, text);
+    if (fabs(meant) >= 0x1p64)
+        cli_fail_usage("%s%s: '%s' is too large a number", where, name, text);
+    cli_fail_usage("%s%s: '%s' is not written in digits; did you mean %.*f?", where, name, text,
+                   whole ? 0 : 1, meant);
+}
+
 static void set_value(const cli_option_t *option, const char *text, const char *where)
 {
     char *end = NULL;
@@ -369,7 +408,7 @@ static void set_value(const cli_option_t *option, const char *text, const char *
         return;
     }
     if (end == NULL || end == text || *end != '\0' || errno != 0)
-        cli_fail_usage("%s%s: '%s' is not a valid number", where, option->name, text);
+        refuse_number(option, text, where);
 }
 
 void cli_set_value(const cli_option_t *option, const char *text, const char *where)

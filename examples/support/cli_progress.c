@@ -120,7 +120,7 @@ static void format_rest(char *out, size_t size, double done, double total, doubl
             (size_t)snprintf(out, size, "%s%s%s  %s%s%s/s", amount, strchr(amount, ' ') ? "" : " ",
                              step.unit, speed, strchr(speed, ' ') ? "" : " ", step.unit);
     }
-    if (total > 0.0 && rate > 0.0) {
+    if (total > done && rate > 0.0) { /* totals may be estimates */
         format_time(left, (total - done) / rate);
         snprintf(out + used, size - used, "%sETA %s", used > 0 ? "  " : "", left);
     }

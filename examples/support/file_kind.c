@@ -33,16 +33,40 @@ static const struct {
     {"\x80\x04\x95", 3, KIND_PICKLE},
     {"\x80\x05\x95", 3, KIND_PICKLE},
     {"PAR1", 4, KIND_PARQUET},
+    {"ARROW1", 6, KIND_ARROW},
     {"\x89HDF\r\n\x1a\n", 8, KIND_HDF5},
     {"%PDF-", 5, KIND_PDF},
+    {"{\\rtf", 5, KIND_DOCUMENT},
+    {"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 8, KIND_DOCUMENT},
+    {"SQLite format 3", 16, KIND_SQLITE},
+    {"7z\xbc\xaf\x27\x1c", 6, KIND_7Z},
+    {"Rar!\x1a\x07", 6, KIND_RAR},
+    {"\x04\x22\x4d\x18", 4, KIND_LZ4},
+    {"\x89PNG\r\n\x1a\n", 8, KIND_IMAGE},
+    {"\xff\xd8\xff", 3, KIND_IMAGE},
+    {"GIF87a", 6, KIND_IMAGE},
+    {"GIF89a", 6, KIND_IMAGE},
+    {"II*\0", 4, KIND_IMAGE},
+    {"MM\0*", 4, KIND_IMAGE},
+    {"ID3", 3, KIND_SOUND},
+    {"OggS", 4, KIND_SOUND},
+    {"fLaC", 4, KIND_SOUND},
+    {"lmgg", 4, KIND_GGML},
+    {"fmgg", 4, KIND_GGML},
+    {"tjgg", 4, KIND_GGML},
+    {"algg", 4, KIND_GGML},
     {"\x7f"
      "ELF",
      4, KIND_ELF},
+    {"\xcf\xfa\xed\xfe", 4, KIND_ELF},
+    {"\xca\xfe\xba\xbe", 4, KIND_ELF},
     {"version https://git-lfs.github.com/spec/", 40, KIND_LFS_POINTER},
     {"#version: 0.", 12, KIND_MERGES},
     {"<!DOCTYPE html", 14, KIND_HTML},
     {"<!doctype html", 14, KIND_HTML},
     {"<html", 5, KIND_HTML},
+    {"\xff\xfe", 2, KIND_UTF16},
+    {"\xfe\xff", 2, KIND_UTF16},
 };
 
 /* The beginning of a file. */
@@ -77,6 +101,34 @@ static bool is_sentencepiece(const head_t *head)
 
     return head->size > 4 && bytes[0] == 0x0A && bytes[1] >= 4 && bytes[1] < 0x80 &&
            bytes[2] == 0x0A && bytes[3] < bytes[1];
+}
+
+/* A ModelProto of ONNX begins with its version and the name of the program that wrote it. */
+static bool is_onnx(const head_t *head)
+{
+    const uint8_t *bytes = (const uint8_t *)head->bytes;
+
+    return head->size > 4 && bytes[0] == 0x08 && bytes[1] < 0x20 && bytes[2] == 0x12 &&
+           bytes[3] >= 4 && bytes[3] < 0x40;
+}
+
+/* RIFF holds images, sounds and films. */
+static file_kind_t riff_kind(const head_t *head)
+{
+    return memcmp(head->bytes + 8, "WEBP", 4) == 0 ? KIND_IMAGE : KIND_SOUND;
+}
+
+/* Archives that are known by what they hold first: the file's name is at byte 30. */
+static file_kind_t zip_kind(const head_t *head)
+{
+    const size_t length = head->size > 30 ? (uint8_t)head->bytes[26] : 0;
+    char name[256];
+
+    snprintf(name, sizeof(name), "%.*s", (int)length, head->bytes + (length > 0 ? 30 : 0));
+    if (cli_ends_with(name, ".npy"))
+        return KIND_NPZ;
+    return strcmp(name, "[Content_Types].xml") == 0 || strcmp(name, "mimetype") == 0 ? KIND_DOCUMENT
+                                                                                     : KIND_ZIP;
 }
 
 static bool is_named_tokens(const char *path)
@@ -159,9 +211,25 @@ static file_kind_t json_kind(const head_t *head)
     return KIND_JSON;
 }
 
+/* Whether the text is in brackets, with a value of JSON behind the first. */
+static bool is_list(const head_t *head, size_t at)
+{
+    size_t end = head->size;
+
+    while (end > at && strchr(" \t\r\n", head->bytes[end - 1]) != NULL)
+        end--;
+    if (end < at + 2 || head->bytes[at] != '[' || head->bytes[end - 1] != ']')
+        return false;
+    at += 1 + strspn(head->bytes + at + 1, " \t\r\n");
+    return strchr("[{\"-0123456789", head->bytes[at]) != NULL;
+}
+
 static file_kind_t text_kind(const head_t *head)
 {
     const size_t blank = strspn(head->bytes, " \t\r\n");
+
+    if (is_list(head, blank))
+        return KIND_JSON;
 
     if (head->bytes[blank] == '{' && blank < head->size) {
         const file_kind_t kind = json_kind(head);
@@ -177,13 +245,28 @@ static file_kind_t text_kind(const head_t *head)
 
 /* ---- Files and directories ---------------------------------------------------------------- */
 
-static file_kind_t head_kind(const head_t *head)
+/* By the signature; KIND_MISSING if there is none. */
+static file_kind_t signed_kind(const head_t *head)
 {
     for (size_t i = 0; i < sizeof(signatures) / sizeof(signatures[0]); i++)
         if (head->size >= signatures[i].size &&
             memcmp(head->bytes, signatures[i].bytes, signatures[i].size) == 0)
             return is_named_tokens(head->path) && signatures[i].size < 6 ? KIND_RAW_TOKENS
+                   : signatures[i].kind == KIND_ZIP                      ? zip_kind(head)
                                                                          : signatures[i].kind;
+    if (head->size > 12 && memcmp(head->bytes, "RIFF", 4) == 0 && !is_text(head))
+        return riff_kind(head);
+    if (head->size > 12 && memcmp(head->bytes + 4, "ftyp", 4) == 0 && !is_text(head))
+        return KIND_SOUND;
+    return KIND_MISSING;
+}
+
+static file_kind_t head_kind(const head_t *head)
+{
+    const file_kind_t kind = signed_kind(head);
+
+    if (kind != KIND_MISSING)
+        return kind;
     if (is_safetensors(head))
         return safetensors_kind(head);
     /* A few ids may look like text by chance. */
@@ -191,6 +274,8 @@ static file_kind_t head_kind(const head_t *head)
         return KIND_RAW_TOKENS;
     if (is_sentencepiece(head))
         return KIND_SENTENCEPIECE;
+    if (is_onnx(head))
+        return KIND_ONNX;
     if (head->size > 262 && memcmp(head->bytes + 257, "ustar", 5) == 0)
         return KIND_TAR;
     return is_text(head) ? text_kind(head) : KIND_BINARY;
@@ -271,14 +356,16 @@ file_kind_t file_kind_of(const char *path)
         return KIND_SPECIAL;
     file = fopen(path, "rb");
     if (file == NULL)
-        return KIND_SPECIAL; /* who reads it says why that fails */
+        return KIND_MISSING;
     head_t *head = cli_realloc(NULL, sizeof(*head));
     head->path = path;
     head->size = fread(head->bytes, 1, HEAD_SIZE, file);
     head->bytes[head->size] = '\0';
+    const int error = ferror(file) ? errno : 0;
     fclose(file);
-    kind = head->size == 0 ? KIND_EMPTY : head_kind(head);
+    kind = error != 0 ? KIND_MISSING : head->size == 0 ? KIND_EMPTY : head_kind(head);
     free(head);
+    errno = error;
     return kind;
 }
 
@@ -286,6 +373,7 @@ file_kind_t file_kind_of(const char *path)
 
 #define BIT(role) (1u << (role))
 #define ANY_TEXT  (BIT(ROLE_TEXT) | BIT(ROLE_QUESTIONS))
+#define ANY_JSON  (ANY_TEXT | BIT(ROLE_CONFIG))
 #define A_MODEL   (BIT(ROLE_MODEL) | BIT(ROLE_RESUMED))
 
 #define FOR_MODELS "tinylm generate, chat, eval, convert, info and train --init take it"
@@ -297,7 +385,7 @@ static const struct {
     const char *remedy;
 } kinds[NUM_KINDS] = {
     [KIND_MISSING] = {"nothing", 0, NULL},
-    [KIND_SPECIAL] = {"a device or a pipe", ~0u, NULL},
+    [KIND_SPECIAL] = {"a device or a pipe", ANY_JSON, "tinylm tokenize and eval take it as a text"},
     [KIND_EMPTY] = {"an empty file", BIT(ROLE_TEXT), "there is nothing in it to read"},
     [KIND_DIRECTORY] = {"a directory, without a model, a tokenizer or a run in it",
                         BIT(ROLE_RESUMED), /* where there may be a checkpoint later */
@@ -313,14 +401,16 @@ static const struct {
     [KIND_TOKENIZER_DIRECTORY] = {"a directory with a tokenizer", BIT(ROLE_TOKENIZER),
                                   "tinylm tokenize and generate take it as --tokenizer"},
     [KIND_TEXT] = {"a text file", ANY_TEXT | BIT(ROLE_MERGES), FOR_TEXTS},
-    [KIND_JSON] = {"a JSON file", ANY_TEXT | BIT(ROLE_VOCAB) | BIT(ROLE_TOKENIZER),
+    [KIND_UTF16] = {"a text in UTF-16", 0,
+                    "write it in UTF-8 first, with iconv -f UTF-16 -t UTF-8"},
+    [KIND_JSON] = {"a JSON file", ANY_JSON | BIT(ROLE_VOCAB) | BIT(ROLE_TOKENIZER),
                    FOR_TEXTS " as a text"},
     [KIND_JSON_LINES] = {"a file of JSON lines", ANY_TEXT,
                          "tinylm bpe and tokenize take it as a text, finetune --train as "
                          "conversations, eval --choices as questions"},
     [KIND_TOKENIZER_JSON] = {"a tokenizer.json", ANY_TEXT | BIT(ROLE_TOKENIZER),
                              "tinylm tokenize, train, generate and eval take it as --tokenizer"},
-    [KIND_VOCAB_JSON] = {"a vocab.json", ANY_TEXT | BIT(ROLE_VOCAB) | BIT(ROLE_TOKENIZER),
+    [KIND_VOCAB_JSON] = {"a vocab.json", ANY_JSON | BIT(ROLE_VOCAB) | BIT(ROLE_TOKENIZER),
                          "tinylm tokenize, train, generate and eval take it as --vocab"},
     [KIND_MERGES] = {"a merges.txt", ANY_TEXT | BIT(ROLE_MERGES),
                      "tinylm tokenize, train, generate and eval take it as --merges"},
@@ -344,20 +434,32 @@ static const struct {
     [KIND_PROMPT_CACHE] = {"a prompt cache", 0,
                            "tinylm chat and generate take it as --prompt-cache"},
     [KIND_GGUF] = {"a GGUF model", BIT(ROLE_MODEL) | BIT(ROLE_TOKENIZER), FOR_MODELS},
+    [KIND_GGML] = {"a model in a format before GGUF", 0, "only GGUF is read"},
+    [KIND_ONNX] = {"an ONNX model", 0, "weights are read from safetensors or GGUF only"},
     [KIND_GZIP] = {"a gzip file", 0, "unpack it first, with gunzip"},
     [KIND_BZIP2] = {"a bzip2 file", 0, "unpack it first, with bunzip2"},
     [KIND_XZ] = {"an xz file", 0, "unpack it first, with unxz"},
     [KIND_ZSTD] = {"a Zstandard file", 0, "unpack it first, with unzstd"},
     [KIND_ZIP] = {"a zip file, as PyTorch's .pt and .bin are", 0,
                   "unpack it first; weights are read from safetensors or GGUF only"},
+    [KIND_NPZ] = {"an .npz file of NumPy", 0, "save its array alone, as .npy"},
+    [KIND_7Z] = {"a 7z archive", 0, "unpack it first, with 7z"},
+    [KIND_RAR] = {"a RAR archive", 0, "unpack it first, with unrar"},
+    [KIND_LZ4] = {"an LZ4 file", 0, "unpack it first, with unlz4"},
     [KIND_TAR] = {"a tar archive", 0, "unpack it first, with tar"},
     [KIND_PICKLE] = {"a Python pickle, as PyTorch's old files are", 0,
                      "weights are read from safetensors or GGUF only"},
     [KIND_PARQUET] = {"a Parquet file", 0, "write its texts to a plain file first"},
+    [KIND_ARROW] = {"an Arrow file", 0, "write its texts to a plain file first"},
+    [KIND_SQLITE] = {"an SQLite database", 0, "write its texts to a plain file first"},
     [KIND_HDF5] = {"an HDF5 file", 0, "write what is in it to another format first"},
     [KIND_PDF] = {"a PDF file", 0, "write its text to a plain file first, with pdftotext"},
+    [KIND_DOCUMENT] = {"a document of an office program", 0, "save it as plain text first"},
+    [KIND_IMAGE] = {"an image", 0, "only text is read"},
+    [KIND_SOUND] = {"a sound or a film", 0, "only text is read"},
     [KIND_ELF] = {"a program or library", 0, "it holds neither text nor weights"},
-    [KIND_BINARY] = {"a binary file of no known kind", BIT(ROLE_TEXT), "no command takes it"},
+    [KIND_BINARY] = {"a binary file of no known kind", BIT(ROLE_TEXT),
+                     "tinylm bpe, tokenize and eval take its bytes as a text"},
 };
 
 static const char *const role_names[NUM_ROLES] = {
@@ -372,6 +474,7 @@ static const char *const role_names[NUM_ROLES] = {
     [ROLE_MERGES] = "a merges.txt",
     [ROLE_ADAPTER] = "a folder of PEFT with adapters",
     [ROLE_RUN] = "the directory of a run",
+    [ROLE_CONFIG] = "a JSON file of options by name",
 };
 
 const char *file_kind_name(file_kind_t kind)
@@ -395,13 +498,36 @@ static const char *remedy_of(file_kind_t kind, cli_role_t role)
     return kinds[kind].remedy;
 }
 
+/* Says why a file cannot be read; if there is none, which one beside it is called nearly so. */
+static _Noreturn void refuse_missing(const char *path, int error)
+{
+    enum { MOST = 1024 };
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    const int length = slash != NULL ? (int)(name - path) : 0;
+    char directory[4096], *names[MOST];
+    size_t n = 0;
+
+    snprintf(directory, sizeof(directory), "%.*s", length > 0 ? length : 1,
+             length > 0 ? path : ".");
+    DIR *entries = error == ENOENT ? opendir(directory) : NULL;
+    for (struct dirent *entry; entries != NULL && n < MOST && (entry = readdir(entries)) != NULL;)
+        if (entry->d_name[0] != '.' && (names[n] = strdup(entry->d_name)) != NULL)
+            n++;
+    if (entries != NULL)
+        closedir(entries);
+    const char *similar = cli_find_similar(name, (const char *const *)names, n);
+    if (similar != NULL)
+        cli_fail("%s: %s; did you mean %.*s%s?", path, strerror(error), length, path, similar);
+    cli_fail("%s: %s", path, strerror(error));
+}
+
 void cli_expect(const char *path, cli_role_t role, const char *name)
 {
     if (role_names[role] == NULL)
         return;
     const file_kind_t kind = file_kind_of(path);
     if (kind == KIND_MISSING)
-        cli_fail("%s: %s", path, strerror(errno));
+        refuse_missing(path, errno);
     if (file_kind_suits(kind, role))
         return;
     cli_fail("%s: this is %s, but %s%s takes %s; %s", path, kinds[kind].name,

@@ -5,7 +5,7 @@
 #include "support/cli.h"
 
 typedef enum file_kind {
-    KIND_MISSING,
+    KIND_MISSING, /* or one that cannot be read: errno says why */
     KIND_SPECIAL, /* a pipe, a device: nothing is known of what it holds */
     KIND_EMPTY,
     /* Directories. */
@@ -26,6 +26,7 @@ typedef enum file_kind {
     KIND_WORDS, /* vocab.txt of BERT */
     KIND_HTML,
     KIND_LFS_POINTER,
+    KIND_UTF16,
     /* Bytes. */
     KIND_SENTENCEPIECE,
     KIND_NPY,
@@ -34,16 +35,27 @@ typedef enum file_kind {
     KIND_SAFETENSORS,
     KIND_PROMPT_CACHE,
     KIND_GGUF,
+    KIND_GGML, /* before GGUF */
+    KIND_ONNX,
     KIND_GZIP,
     KIND_BZIP2,
     KIND_XZ,
     KIND_ZSTD,
     KIND_ZIP,
+    KIND_NPZ,
+    KIND_7Z,
+    KIND_RAR,
+    KIND_LZ4,
     KIND_TAR,
     KIND_PICKLE,
     KIND_PARQUET,
+    KIND_ARROW,
+    KIND_SQLITE,
     KIND_HDF5,
     KIND_PDF,
+    KIND_DOCUMENT,
+    KIND_IMAGE,
+    KIND_SOUND,
     KIND_ELF,
     KIND_BINARY,
     NUM_KINDS

@@ -282,7 +282,7 @@ class Runs(unittest.TestCase):
             ('{"rates": 1}', "there is no option 'rates'"),
             ('{"batch": "four"}', "'batch' must be a whole number"),
             ('{"batch": 1.5}', "'batch' must be a whole number"),
-            ('{"batch": -1}', "'-1' is not a valid number"),
+            ('{"batch": -1}', "'-1' is negative, and must be a whole number"),
             ('{"tied": 1}', "'tied' must be true or false"),
             ('{"norm": true}', "'norm' must be text"),
             ('{"norm": [1]}', "'norm' is a list of something other than texts"),

@@ -17,7 +17,7 @@ import threading
 import unittest
 import zipfile
 
-from tinylm_case import COMMANDS, NAMES, PROGRAMS, TRAIN, Case, parse, run
+from tinylm_case import COMMANDS, NAMES, PROGRAMS, TINYLM, TRAIN, Case, parse, run
 
 # An option that asks for it and a few words to go with it, for each command that takes files of a role.
 ROLES = {
@@ -40,6 +40,7 @@ ROLES = {
                 ["convert", "--to", "hf", "--adapter", "FILE", "folder", "o"]],
     "run": [["report", "--output", "o.html", "FILE"]],
     "questions": [["eval", "--model", "folder", "--choices", "FILE"]],
+    "config": [["info", "--config", "FILE"]],
 }  # fmt: skip
 TEXT = ["text", "questions"]
 MODEL = ["model", "resumed"]
@@ -48,8 +49,14 @@ MODEL = ["model", "resumed"]
 def make_kinds():
     """A file of each kind: its path, how it is called, and the roles that it may have."""
     text = pathlib.Path("valid.txt").read_bytes()
+    tail = bytes(64)
     files = {
-        "empty": b"", "binary": bytes(range(256)) * 9, "lines.jsonl": b'{"a": 1}\n{"a": 2}\n', "data.json": b'{"a": [1]}',
+        "image.png": b"\x89PNG\r\n\x1a\n" + tail, "image.jpg": b"\xff\xd8\xff\xe0" + tail, "image.webp": b"RIFF\0\0\0\0WEBP" + tail,
+        "sound.wav": b"RIFF\0\0\0\0WAVE" + tail, "film.mp4": b"\0\0\0\x20ftypisom" + tail, "base.db": b"SQLite format 3\0" + tail,
+        "old.bin": b"lmgg" + tail, "net.onnx": b"\x08\x07\x12\x07pytorch" + tail, "table.arrow": b"ARROW1\0\0" + tail,
+        "text.7z": b"7z\xbc\xaf\x27\x1c" + tail, "text.rar": b"Rar!\x1a\x07" + tail, "text.lz4": b"\x04\x22\x4d\x18" + tail,
+        "text.doc": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + tail, "text.rtf": b"{\\rtf1 text}", "wide.txt": "text".encode("utf-16"),
+        "empty": b"", "binary": bytes(range(256)) * 9, "lines.jsonl": b'{"a": 1}\n{"a": 2}\n', "data.json": b'{"a": [1]}', "list.json": b' [ {"a": 1}]\n',
         "ranks.tiktoken": b"IQ== 0\nIg== 1\n", "page.html": b"<!DOCTYPE html><p>", "doc.pdf": b"%PDF-1.7\n\x00",
         "pickle.pt": b"\x80\x04\x95\x00\x00", "table.parquet": b"PAR1\x15\x04", "lib.so": b"\x7fELF\x02\x01",
         "weights.h5": b"\x89HDF\r\n\x1a\n\x00", "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
@@ -63,8 +70,13 @@ def make_kinds():
             file.write(text)
     with zipfile.ZipFile("text.zip", "w") as archive:
         archive.write("valid.txt")
+    for name, first in (("text.docx", "[Content_Types].xml"), ("text.odt", "mimetype"), ("ids.npz", "arr_0.npy")):
+        with zipfile.ZipFile(name, "w") as archive:
+            archive.writestr(first, "x")
     with tarfile.open("text.tar", "w") as archive:
         archive.add("valid.txt")
+    if not os.path.exists("pipe"):
+        os.mkfifo("pipe")
     pathlib.Path("nothing").mkdir(exist_ok=True)
     run("finetune", *TRAIN[1:5], "--init", "folder", "--lora-rank", 2, "--steps", 1, "--save-adapter", "adapter",
         "--output", "lora.safetensors")  # fmt: skip
@@ -73,9 +85,10 @@ def make_kinds():
         ("run", "the directory of a run", [*MODEL, "run"]), ("run/checkpoints", "a directory of checkpoints", MODEL),
         ("folder", "a folder of transformers", ["model", "tokenizer", "adapter"]),
         ("adapter", "a folder of PEFT", ["adapter", "tokenizer"]), ("valid.txt", "a text file", [*TEXT, "merges"]),
-        ("data.json", "a JSON file", [*TEXT, "vocab", "tokenizer"]), ("lines.jsonl", "a file of JSON lines", TEXT),
+        ("data.json", "a JSON file", [*TEXT, "vocab", "tokenizer", "config"]), ("lines.jsonl", "a file of JSON lines", TEXT),
+        ("list.json", "a JSON file", [*TEXT, "vocab", "tokenizer", "config"]),
         ("tokenizer.json", "a tokenizer.json", [*TEXT, "tokenizer"]),
-        ("vocab.json", "a vocab.json", [*TEXT, "vocab", "tokenizer"]), ("merges.txt", "a merges.txt", [*TEXT, "merges"]),
+        ("vocab.json", "a vocab.json", [*TEXT, "vocab", "tokenizer", "config"]), ("merges.txt", "a merges.txt", [*TEXT, "merges"]),
         ("ranks.tiktoken", "a rank file", [*TEXT, "tokenizer"]), ("page.html", "an HTML page", TEXT),
         ("pointer", "a pointer of Git LFS", []), ("sp.model", "a SentencePiece model", ["tokenizer"]),
         ("train.npy", "a .npy file", ["tokens"]), ("train.u16", "a token file", ["tokens"]),
@@ -85,6 +98,14 @@ def make_kinds():
         ("text.zip", "a zip file", []), ("text.tar", "a tar archive", []), ("pickle.pt", "a Python pickle", []),
         ("table.parquet", "a Parquet file", []), ("weights.h5", "an HDF5 file", []), ("doc.pdf", "a PDF file", []),
         ("lib.so", "a program or library", []), ("binary", "a binary file of no known kind", ["text"]),
+        ("image.png", "an image", []), ("image.jpg", "an image", []), ("image.webp", "an image", []),
+        ("sound.wav", "a sound or a film", []), ("film.mp4", "a sound or a film", []), ("base.db", "an SQLite database", []),
+        ("old.bin", "a model in a format before GGUF", []), ("net.onnx", "an ONNX model", []), ("table.arrow", "an Arrow file", []),
+        ("text.7z", "a 7z archive", []), ("text.rar", "a RAR archive", []), ("text.lz4", "an LZ4 file", []),
+        ("text.doc", "a document of an office program", []), ("text.rtf", "a document of an office program", []),
+        ("text.docx", "a document of an office program", []), ("text.odt", "a document of an office program", []),
+        ("ids.npz", "an .npz file of NumPy", []), ("wide.txt", "a text in UTF-16", []),
+        ("pipe", "a device or a pipe", [*TEXT, "config"]),
     ]  # fmt: skip
 
 
@@ -176,7 +197,77 @@ class Commands(Case):
                     input=gzip.compress(b"text"))  # fmt: skip
         self.assertIn("tokens", piped.out)  # bytes that are meant
 
+        self.assertIn("--check reads each file again",
+                      run("tokenize", "--tokenizer", "tokenizer.json", "--output", "o.npy", "--check", "/dev/stdin",
+                          input=b"text", status=1).err)  # fmt: skip
+
+    def test_names_with_a_slip(self):
+        for wrong, right in (("model.guf", "model.gguf"), ("run/checkpoint", "run/checkpoints"), ("folde", "folder"),
+                             (os.path.abspath("modl.gguf"), os.path.abspath("model.gguf"))):  # fmt: skip
+            error = run("info", wrong, status=1).err
+            self.assertEqual(error, f"tinylm info: {wrong}: No such file or directory; did you mean {right}?\n")
+        for wrong in ("something-else", "nosuch/", "valid.txt/x", "no/such/place"):
+            self.assertNotIn("did you mean", run("info", wrong, status=1).err)
+
+    def test_files_that_cannot_be_read(self):
+        """What the kernel refuses at the first byte is no empty file."""
+        for words in (["info"], ["bpe", "--output", "o.json"], ["train", "--config"]):
+            self.assertIn("/proc/self/mem: Input/output error", run(*words, "/proc/self/mem", status=1).err)
+        os.chmod(".", 0o755)
+        pathlib.Path("secret.gguf").write_bytes(b"GGUF")
+        os.chmod("secret.gguf", 0)
+        words = ["info", "secret.gguf"]
+        if os.geteuid() == 0:
+            found = subprocess.run(["setpriv", "--reuid=65534", TINYLM, "--version"], capture_output=True)
+            if found.returncode != 0:
+                self.skipTest("no other user can be tried")
+            words = ["--reuid=65534", TINYLM, *words]
+        error = run(*words, program="setpriv" if os.geteuid() == 0 else None, status=1).err
+        self.assertEqual(error, "tinylm info: secret.gguf: Permission denied\n")
+
+    def test_numbers(self):
+        count, real = ["bpe", "--vocab-size"], ["generate", "--model", "run", "--temperature"]
+        for words, text, answer in (
+            (count, "1e6", "is not written in digits; did you mean 1000000?"),
+            (count, "10k", "is not written in digits; did you mean 10000?"), (count, "1.5M", "did you mean 1500000?"),
+            (count, "-5", "is negative"), (count, "-1e3", "is negative"), (count, "nan", "is not a finite number"),
+            (count, "inf", "is not a finite number"), (count, "", "its value is empty"), (count, " ", "is not a number"),
+            (count, "1.5", "is not a whole number"), (count, "0x10", "is not a whole number"),
+            (count, " 5", "is not a whole number"), (count, "5 ", "is not a number"), (count, "abc", "is not a number"),
+            (count, "99999999999999999999", "is too large"), (count, "1e30", "is too large"), (count, "1,000", "is not a number"),
+            (real, "nan", "is not a finite number"), (real, "-inf", "is not a finite number"), (real, "", "its value is empty"),
+            (real, "1e400", "is not a finite number"), (real, "1e-400", "is too close to 0"), (real, "0,5", "is not a number"),
+            (real, "10k", "did you mean 10000.0?"), (real, "half", "is not a number"), (real, "1..2", "is not a number"),
+        ):  # fmt: skip
+            with self.subTest(words=words, text=text):
+                error = run(*words, text, status=2).err
+                self.assertIn(f"{words[-1]}: ", error)
+                self.assertIn(answer, error)
+
+    def test_standard_output_that_is_full(self):
+        for words in (["help"], ["--version"], ["help", "train"], ["bpe", "--help"], ["info", "--gflops", 1],
+                      ["info", "--gflops", 1, "--json"], ["eval", "--model", "run", "valid.txt"],
+                      ["tokenize", "--tokenizer", "tokenizer.json", "--stats", "valid.txt"],
+                      ["tokenize", "--tokenizer", "tokenizer.json", "--decode", "valid.npy"],
+                      ["generate", "--model", "run", "--max-tokens", 2], ["report", "--output", "o.html", "run"],
+                      ["bpe", "--vocab-size", 300, "--output", "o.json", "valid.txt"], TRAIN):  # fmt: skip
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([TINYLM, *map(str, words)], stdout=full, stderr=subprocess.PIPE, timeout=300)
+            self.assertEqual(done.returncode, 1, words)
+            self.assertRegex(done.stderr.decode(), r"(?m)^tinylm.*: standard output: ")
+
     # ---- JSON ----
+
+    def test_failures_are_json_too(self):
+        for words, status in ((["info", "nosuch"], 1), (["bpe"], 2), (["train", "--steps", "x"], 2), (["info", "--zork"], 2),
+                              (["eval", "--model", "train.txt", "valid.txt"], 1), (["report", "folder"], 1),
+                              (["generate", "--model", "run", "--temperature", "-1"], 1), (["convert", "run"], 2)):  # fmt: skip
+            for place in (1, len(words)):
+                done = run(*words[:place], "--json", *words[place:], status=status)
+                error = parse(done.out.splitlines()[-1])
+                self.assertEqual((error["event"], error["status"]), ("error", status))
+                self.assertEqual(done.err.splitlines()[0], f"tinylm {words[0]}: {error['error']}")
+            self.assertEqual(run(*words, status=status).out, "", words)
 
     def results(self, *words):
         done = run(words[0], "--json", *words[1:], env={"TINYLM_PROGRESS_SECONDS": "0"})

@@ -345,6 +345,23 @@ static bool is_second_name(const cli_program_t *program, size_t i)
     return i > 0 && program->options[i - 1].value == program->options[i].value;
 }
 
+/* Digits with which each number of the options is read back as it was: 15, where these do. */
+static size_t needed_digits(const cli_program_t *program)
+{
+    size_t digits = 15;
+    char text[32];
+
+    for (size_t i = 0; i < program->num_options; i++) {
+        if (program->options[i].kind != CLI_REAL || program->options[i].name == NULL)
+            continue;
+        const double value = *(const double *)program->options[i].value;
+        do
+            snprintf(text, sizeof(text), "%.*g", (int)digits, value);
+        while (strtod(text, NULL) != value && ++digits < 17);
+    }
+    return digits;
+}
+
 void cli_write_config(const char *path, const cli_program_t *program)
 {
     json_t *object = json_object();
@@ -354,6 +371,6 @@ void cli_write_config(const char *path, const cli_program_t *program)
             json_object_set_new(object, program->options[i].name,
                                 option_value(&program->options[i])) != 0)
             cli_fail("%s: --%s is not text that JSON can hold", path, program->options[i].name);
-    write_aside(object, path, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    write_aside(object, path, JSON_INDENT(2) | JSON_REAL_PRECISION(needed_digits(program)));
     json_decref(object);
 }

@@ -174,7 +174,7 @@ static tlm_status_t load_all(const tlmi_safetensors_t *file, tlm_model_t *model,
     copy_t *copies =
         tlmi_alloc(model->num_parameters + states, sizeof(*copies), "the plan of a load");
     size_t n = 0;
-    tlmi_optimizer_config_t config = {NULL};
+    tlmi_optimizer_config_t config = {0};
     tlmi_json_t *object = NULL;
     const char **names = NULL;
     tlm_status_t status = TLM_ERR_OUT_OF_MEMORY;

@@ -427,7 +427,7 @@ tlm_status_t tlmi_optimizer_config_read(tlmi_optimizer_config_t *out, const tlmi
     const char *kind = NULL;
     size_t size;
 
-    *out = (tlmi_optimizer_config_t){NULL};
+    *out = (tlmi_optimizer_config_t){0};
     if (!tlmi_json_get_string(tlmi_json_member(object, "kind"), &kind, &size) ||
         !tlmi_json_get_uint64(tlmi_json_member(object, "steps"), &out->steps) ||
         !tlmi_json_is_array(list))

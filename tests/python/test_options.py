@@ -89,7 +89,7 @@ class OptionsTest(unittest.TestCase):
                 (lambda: model.generate_many([[1]], max_token=3), "'max_token' is no option: is it max_tokens?"),
                 (lambda: generator.add([1], topk=3), "'topk' is no option: is it top_k?"),
                 (lambda: generator.extend(0, [1], topk=3), "'topk' is no option"),
-                (lambda: optimizer.add_adamw_group([], lr=1.0), "'lr' is no option: there are learning_rate"),
+                (lambda: optimizer.add_adamw_group([], lr=1.0), "'lr' is no option; here it is learning_rate"),
                 (lambda: optimizer.add_lion_group([], beta3=1.0), "'beta3' is no option: is it beta"),
                 (lambda: optimizer.add_model(model, rules={"*": {"decay": 1}}), "'decay' is no option"),
                 (lambda: optimizer.add_model(model, rules={"*": 3}), r"rules\['\*'\] takes a dict, not 3"),

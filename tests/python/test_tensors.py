@@ -319,9 +319,9 @@ class TypeTest(Compared):
             values.astype("uint32")
         products = values * Tensor([2, 3], "int64")
         self.same(products, values.numpy() * [2, 3])
-        with self.assertRaisesRegex(tinylm.Error, "int64"):
+        with self.assertRaisesRegex(TypeError, "int64.*astype"):
             Tensor([1], "int64") + Tensor([2], "int64")
-        with self.assertRaisesRegex(tinylm.Error, "int64"):
+        with self.assertRaisesRegex(TypeError, "int64.*astype"):
             Tensor([1], "int64") + 1
 
     def test_memory(self):

@@ -59,3 +59,9 @@ __all__ = [
     "model_cost", "GeneratedText", "Generator", "TrainStep", "Evaluation", "History", "Trainer"]
 
 _check_public(globals(), __all__)
+_check_public({**globals(), **vars(nn)}, nn.__all__)
+
+
+def __getattr__(name: str) -> object:
+    from ._elsewhere import MODULE, advice
+    raise AttributeError(f"module 'tinylm' has no attribute {name!r}{advice(MODULE, name)}")

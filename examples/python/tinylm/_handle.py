@@ -14,11 +14,24 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class _Handle:
+if TYPE_CHECKING:
+    _Named = type
+else:
+    class _Named(type):
+        """Answers for a name that a class does not have, as Tokenizer.from_pretrained."""
+
+        def __getattr__(cls, name):
+            from ._elsewhere import OBJECTS, advice
+            words = OBJECTS.get(cls.__name__, {})
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}{advice(words, name)}")
+
+
+class _Handle(metaclass=_Named):
     """Owns one object of the library; `_free` names the function that lets it go. Copies, and objects that
     borrow it, share it: it goes with the last of them, so that close() never takes it away from another."""
 
     _free = ""
+    _instead = "it holds what only this process has"  # why it cannot be pickled, and what to do
     _handle: Any  # c_void_p; there is none once the object is closed
     _sharing: list[None]  # an element for each owner besides this one; there is none before the first copy
 
@@ -53,7 +66,8 @@ class _Handle:
         kind = type(self).__name__
         if name == "_handle":
             raise ValueError(f"the {kind} is closed, or was never made")
-        raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+        from ._elsewhere import OBJECTS, advice
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}{advice(OBJECTS.get(kind, {}), name)}")
 
     def __enter__(self) -> Self:
         self._handle
@@ -70,7 +84,7 @@ class _Handle:
 
     def __reduce__(self) -> Any:
         kind = type(self).__name__
-        raise TypeError(f"a {kind} cannot be pickled or copied deeply: it holds what only this process has")
+        raise TypeError(f"a {kind} cannot be pickled or copied deeply: {self._instead}")
 
     def __repr__(self) -> str:
         kind = type(self).__name__

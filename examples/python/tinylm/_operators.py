@@ -47,8 +47,12 @@ class _Operators(_Handle):
         tensor = _operand(other, self)
         if tensor is None:
             return cast("Tensor", NotImplemented)
-        a, b = (tensor, self) if swapped else (self, tensor)
-        return _call(function, *_both(a, b))
+        a, b = _both(*((tensor, self) if swapped else (self, tensor)))
+        for side in (a, b):
+            if side.dtype != FLOAT32:
+                raise TypeError(f"tensors are computed with in float32, and this one is of {side.dtype}: use "
+                                "astype(\"float32\")")
+        return _call(function, a, b)
 
     def _compared(self: Any, word: str, other: Any) -> Tensor:
         from .tensors import _call
@@ -406,7 +410,11 @@ class _Operators(_Handle):
             _check_finite(self, target)
         return result
 
-    to = astype
+    def to(self: Any, dtype: Any) -> Tensor:
+        """astype, as PyTorch calls it; "cpu", where all tensors are, is taken too."""
+        if str(dtype).partition(":")[0] in ("cuda", "mps", "xpu"):
+            raise ValueError(f"to: there is no {dtype}: tinylm computes on CPUs")
+        return cast("Tensor", self) if str(dtype) == "cpu" else cast("Tensor", self.astype(dtype))
 
     # -- Functions, element by element --
 

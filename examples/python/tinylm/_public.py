@@ -16,6 +16,7 @@ import types
 from typing import Any, Callable, Dict
 
 from . import options
+from ._elsewhere import ARGUMENTS, advice
 from ._structs import _flag, _given, _real
 
 
@@ -179,10 +180,8 @@ class _Fields(_Mapping):
     def fits_key(self, place: str, key: Any, value: Any) -> Any:
         """One value, which messages call `place`."""
         if key not in self.of_keys:
-            near = difflib.get_close_matches(str(key), self.of_keys, 1)
-            known = f"is it {near[0]}?" if near else f"there are {', '.join(self.of_keys)}"
             of = "" if place == key else place.partition("[")[0] + ": "
-            raise TypeError(f"{of}{key!r} is no option: {known}")
+            raise TypeError(f"{of}{key!r} is no option{_nearest(str(key), list(self.of_keys))}")
         return self.of_keys[key].fits(place, value)
 
     def fits(self, name: str, value: Any) -> Any:
@@ -320,6 +319,8 @@ def _checked(function: Callable[..., Any], names: _Names) -> Callable[..., Any]:
         if plan is None:
             plan = _plan(function, names)
         ordered, by_name, options = plan
+        if options is None and not named.keys() <= by_name.keys():
+            _refuse_names(function, named, by_name)
         fitting = None
         for i, (value, (name, take)) in enumerate(zip(arguments, ordered)):
             if take is not None:
@@ -338,6 +339,20 @@ def _checked(function: Callable[..., Any], names: _Names) -> Callable[..., Any]:
     return call
 
 
+def _refuse_names(function: Callable[..., Any], named: dict[str, Any], known: dict[str, Any]) -> None:
+    """TypeError for arguments by names that a function does not have; what takes any is left alone."""
+    if any(one.kind == one.VAR_KEYWORD for one in inspect.signature(function).parameters.values()):
+        return
+    wrong = next(name for name in named if name not in known)
+    raise TypeError(f"{function.__qualname__}() has no argument {wrong!r}{_nearest(wrong, list(known))}")
+
+
+def _nearest(wrong: str, known: list[str]) -> str:
+    """What may be meant by a name."""
+    near = difflib.get_close_matches(wrong, known, 1)
+    return advice(ARGUMENTS, wrong) or (f": is it {near[0]}?" if near else f": there are {', '.join(known)}")
+
+
 # Called for single elements or small texts: they check by themselves.
 _UNCHECKED = {"Tokenizer.encode", "Tokenizer.encode_array", "Tokenizer.encode_ordinary", "Tokenizer.count",
               "Tokenizer.token", "Tokenizer.token_id", "Tensor.item"}
@@ -345,7 +360,7 @@ _UNCHECKED = {"Tokenizer.encode", "Tokenizer.encode_array", "Tokenizer.encode_or
 
 def _check_class(kind: type, names: _Names) -> None:
     for name, member in list(vars(kind).items()):
-        if f"{kind.__name__}.{name}" in _UNCHECKED or (name.startswith("_") and name != "__init__"):
+        if f"{kind.__name__}.{name}" in _UNCHECKED or (name.startswith("_") and name not in ("__init__", "__call__")):
             continue
         if isinstance(member, types.FunctionType):
             setattr(kind, name, _checked(member, names))

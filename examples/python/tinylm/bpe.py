@@ -34,6 +34,7 @@ class BpeTrainer(_Handle):
     vocabulary, as one process would (Communicator)."""
 
     _free = "tlm_bpe_trainer_free"
+    _instead = "train() gives a Tokenizer, which can be"
 
     def __init__(self, vocab_size: int, special_tokens: Iterable[Text] = (), pattern: Text | None = None,
                  min_frequency: int = 0, max_token_length: int = 0, byte_order: str = "value",

@@ -38,17 +38,21 @@ class ChatTemplate(_Handle):
 
     _free = "tlm_chat_template_free"
 
+    _recipe: tuple[Any, tuple[Any, ...]]  # a function and arguments that make it again
+
     def __init__(self, name: str) -> None:
         handle = c_void_p()
         _lib.tlm_chat_template_create(byref(handle), name.encode())
-        self._handle = handle
+        self._handle, self._recipe = handle, (ChatTemplate, (name,))
 
     @classmethod
     def open(cls, path: Path) -> ChatTemplate:
         """Reads the template of a folder of transformers, a GGUF file, or a file of its own."""
         handle = c_void_p()
         _lib.tlm_chat_template_open(byref(handle), os.fsencode(path))
-        return cls._wrap(handle)
+        made = cls._wrap(handle)
+        made._recipe = cls.open, (os.path.abspath(path),)
+        return made
 
     @classmethod
     def parse(cls, source: Text, bos_token: str | None = None, eos_token: str | None = None) -> ChatTemplate:
@@ -56,7 +60,12 @@ class ChatTemplate(_Handle):
         text, handle = _utf8(source), c_void_p()
         _lib.tlm_chat_template_parse(byref(handle), text, len(text), None if bos_token is None else bos_token.encode(),
                                      None if eos_token is None else eos_token.encode())
-        return cls._wrap(handle)
+        made = cls._wrap(handle)
+        made._recipe = cls.parse, (source, bos_token, eos_token)
+        return made
+
+    def __reduce__(self) -> Any:
+        return self._recipe
 
     @property
     def source(self) -> str:

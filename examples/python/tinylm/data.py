@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from array import array as _array
 from ctypes import byref, c_char_p, c_uint8, c_uint32, c_uint64, c_void_p
 from typing import Any, Callable, Iterable, Sequence, TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from ._abi import _ChatData, _ChatDataOptions, _EncodeFilesOptions, _IDS, _Loade
 from ._convert import Ids, Path, _ids_array, _rows
 from ._handle import _Callbacks, _Handle
 from ._native import _lib
-from ._structs import _room, _unsigned
+from ._structs import _room, _unsigned, _whole
 from ._words import _TOKEN_TYPES, _number
 from .progress import _progress
 from .communicator import _communicator
@@ -32,6 +33,7 @@ class Dataset(_Handle):
     copy of any other integers."""
 
     _free = "tlm_dataset_free"
+    _recipe: tuple[Any, tuple[Any, ...]] | None = None  # a function and arguments that make it again
     found: dict[str, int]  # of open_chat: what was read
 
     def __init__(self, ids: Any) -> None:
@@ -48,6 +50,7 @@ class Dataset(_Handle):
                 if (ids != given).any():
                     raise ValueError("ids that are not whole numbers in 0..2**32-1")
             self._ids = ids  # which the library borrows
+            self._recipe = Dataset, (ids,)
             _lib.tlm_dataset_wrap(byref(handle), ids.ctypes.data, len(ids), _token_type(str(ids.dtype)))
         else:
             array = _ids_array(ids)
@@ -59,16 +62,19 @@ class Dataset(_Handle):
         """Maps a token file, or a list of them as one. token_type ("uint16", "uint32", "int64") is for names
         that do not tell it; with vocab_size all ids are checked to be below it."""
         handle = c_void_p()
+        given: Any = path
+        absolute = list(map(os.path.abspath, given)) if isinstance(given, (list, tuple)) else os.path.abspath(given)
+        recipe = cls.open, (absolute, token_type, vocab_size)
         if isinstance(path, (list, tuple)):
             paths = (c_char_p * len(path))(*map(os.fsencode, path))
             with _Callbacks():
                 _lib.tlm_dataset_open_files(byref(handle), paths, len(path), _token_type(token_type),
                                             _unsigned("vocab_size", vocab_size, c_uint32))
-            return cls._wrap(handle)
+            return cls._wrap(handle)._made_by(recipe)
         with _Callbacks():
             _lib.tlm_dataset_open(byref(handle), os.fsencode(path),  # type: ignore[arg-type]
                                   _token_type(token_type), _unsigned("vocab_size", vocab_size, c_uint32))
-        return cls._wrap(handle)
+        return cls._wrap(handle)._made_by(recipe)
 
     @classmethod
     def open_text(cls, path: Path, tokenizer: Tokenizer) -> Dataset:
@@ -94,7 +100,8 @@ class Dataset(_Handle):
             mask = (c_uint8 * len(flat))(*flat)
         handle = c_void_p()
         _lib.tlm_dataset_from_rows(byref(handle), ids, mask, len(ids), length)
-        return cls._wrap(handle)
+        marks = None if mask is None else [list(mask[i:i + length]) for i in range(0, len(ids), length)]
+        return cls._wrap(handle)._made_by((cls.from_rows, (lists, marks)))
 
     @classmethod
     def open_chat(cls, path: Path, tokenizer: Tokenizer, row_length: int,
@@ -113,10 +120,36 @@ class Dataset(_Handle):
                                        template, byref(options))
         dataset = cls._wrap(handle)
         dataset.found = {name: getattr(found, name) for name, _ in found._fields_[1:]}
-        return dataset
+        return dataset._made_by((cls.open_chat, (os.path.abspath(path), tokenizer, row_length, chat_template, packed,
+                                                 whole_texts, begin_token, end_token, pad_id)))
+
+    def _made_by(self, recipe: tuple[Any, tuple[Any, ...]]) -> Dataset:
+        self._recipe = recipe
+        return self
+
+    def __reduce__(self) -> Any:
+        if self._recipe is not None:
+            return self._recipe
+        ids = _room(c_uint32, len(self), "n")
+        _lib.tlm_dataset_read(ids, len(self), self._handle, 0)
+        return _of_bytes, (bytes(ids),)
+
+    def __deepcopy__(self, _memo: Any) -> Dataset:
+        return self._share()  # nobody can change it
 
     def __len__(self) -> int:
         return int(_lib.tlm_dataset_length(self._handle))
+
+    def __getitem__(self, place: Any) -> Any:
+        """An id, or a list of them for a slice."""
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            first, last = (start, stop) if step > 0 else (stop + 1, start + 1)
+            return self.read(first, last - first)[start - first::step] if last > first else []
+        at = _whole("an index", place)
+        if not -len(self) <= at < len(self):
+            raise IndexError(f"index {at} of {len(self)} ids")
+        return self.read(at % len(self), 1)[0]
 
     def read(self, offset: int, n: int) -> list[int]:
         """Ids offset .. offset + n - 1."""
@@ -135,6 +168,13 @@ class Dataset(_Handle):
         return first, second
 
 
+def _of_bytes(ids: bytes) -> Dataset:
+    """A data set of ids as they lie in memory."""
+    array = _array("I")
+    array.frombytes(ids)
+    return Dataset(array)
+
+
 class Loader(_Handle):
     """Makes the batches of a run, without end: an iterator over inputs and targets (batch_size,
     context_length), lists of rows or numpy arrays. order: "random", "shuffled" (all windows once per
@@ -142,6 +182,7 @@ class Loader(_Handle):
     batches made ahead on a thread."""
 
     _free = "tlm_loader_free"
+    _instead = "make one of its Dataset, which can be, in each process, and set its position"
 
     def __init__(self, dataset: Dataset, batch_size: int, context_length: int, seed: int = 0,
                  order: str = "random", document_end: int | None = None, prefetch: int = 0,
@@ -188,6 +229,7 @@ class TokenWriter(_Handle):
     file appears at the end, and not after an exception."""
 
     _free = "tlm_token_writer_free"
+    _instead = "write one file in each process; Dataset.open takes a list of them"
 
     def __init__(self, path: Path, token_type: str | None = None) -> None:
         handle = c_void_p()

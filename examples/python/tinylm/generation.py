@@ -82,6 +82,7 @@ class Generator(_Handle):
     """Sequences that a model continues at the same time, one token per step."""
 
     _free = "tlm_generator_free"
+    _instead = "make one of its Model, which can be, in each process; save(sequence, path) and load keep a sequence"
     STATES = _WORDS["state"]
 
     def __init__(self, model: Model) -> None:

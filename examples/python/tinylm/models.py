@@ -37,6 +37,9 @@ class Model(_Handle):
     """A transformer language model."""
 
     _free = "tlm_model_free"
+
+    def __call__(self, ids: Any) -> Tensor:
+        return self.forward(ids)
     family: str = "auto"
     begin_token: int | None = None
     end_tokens: Sequence[int] = ()

@@ -38,6 +38,10 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
+    def __getattr__(self, name: str) -> Any:
+        from ._elsewhere import MODULES, advice
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{advice(MODULES, name)}")
+
     # -- What is inside --
 
     def _members(self) -> Iterator[tuple[str, Any]]:
@@ -304,6 +308,11 @@ class Flatten(_Layer):
     def forward(self, x: Any) -> Tensor:
         """The tensor in that shape."""
         return _float_tensor("x", x).flatten(min(1, x.ndim - 1))
+
+
+def __getattr__(name: str) -> object:
+    from ._elsewhere import NN, advice
+    raise AttributeError(f"module 'tinylm.nn' has no attribute {name!r}{advice(NN, name)}")
 
 
 __all__ = ["Parameter", "Module", "Linear", "Embedding", "LayerNorm", "RMSNorm", "Dropout", "Sequential", "ReLU", "GELU",

@@ -68,6 +68,7 @@ class Optimizer(_Handle):
     """What all optimizers share. Parameters are float32 leaves, each in one group."""
 
     _free = "tlm_optimizer_free"
+    _instead = "Model.save(path, optimizer) and load_checkpoint keep its state"
 
     def _add(self, parameters: Any, no_decay: Iterable[str] = ()) -> None:
         from .models import Model

@@ -10,7 +10,7 @@ from typing import Any, Iterator, Sequence
 from . import _interop
 from ._abi import _DLManagedTensor
 from ._assign import _check_leaf, _is_recorded, _joined, _replace, _set, _share_with_others, _write
-from ._checks import Index, _float_tensor
+from ._checks import Index, _dim, _float_tensor
 from ._convert import _dims
 from ._display import _describe, _values_text
 from ._handle import _Callbacks, _Handle, _thread
@@ -58,6 +58,15 @@ class _Memory:
             "strides": tuple(size * stride for stride in tensor.strides)}
 
 
+class Count(int):
+    """A number of elements, which can be called for the sizes of the dimensions."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[_dim("dim", dim, len(self.shape))]
+
+
 class Tensor(_Operators):
     """An array that may gather gradients, made of a copy of a number, nested lists, an array of NumPy or PyTorch,
     or another tensor. Numbers in lists become float32, booleans alone bool; arrays keep their type, except that
@@ -67,6 +76,8 @@ class Tensor(_Operators):
     _free = "tlm_tensor_free"
 
     def __init__(self, values: Any, dtype: Any = None, requires_grad: bool = False) -> None:
+        if type(dtype) is int and type(values) is int:  # taken for sizes
+            raise TypeError(f"dtype {dtype} is no element type: Tensor takes values, and zeros({values}, {dtype}) a shape")
         kind = None if dtype is None else _dtype(dtype)
         if isinstance(values, Tensor):
             if not (requires_grad is True and values.is_leaf):  # which asks for a new parameter
@@ -203,13 +214,15 @@ class Tensor(_Operators):
         return int(_lib.tlm_tensor_ndim(self._handle))
 
     @property
-    def size(self) -> int:
-        """The number of its elements."""
-        return int(_lib.tlm_tensor_numel(self._handle))
+    def size(self) -> Count:
+        """The number of its elements, as in NumPy; size() and size(dim) are its sizes, as in PyTorch."""
+        count = Count(_lib.tlm_tensor_numel(self._handle))
+        count.shape = self.shape
+        return count
 
     def numel(self) -> int:
         """The number of its elements, as PyTorch calls it."""
-        return self.size
+        return int(self.size)
 
     @property
     def dtype(self) -> DType:

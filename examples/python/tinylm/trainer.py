@@ -43,6 +43,7 @@ class Trainer(_Handle):
     changed, or patterns of them, separated by commas ("steps, schedule.*")."""
 
     _free = "tlm_trainer_free"
+    _instead = "save(path) and resume(path) keep the run"
 
     def __init__(self, model: Model, optimizer: Optimizer, loader: Loader, steps: int,
                  schedule: ScheduleOptions | None = None, clip_norm: float = 0.0, accumulation: int = 1,

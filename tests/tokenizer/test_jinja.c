@@ -249,6 +249,11 @@ START_TEST(test_refused_templates)
 END_TEST
 
 /* Each is refused when it is evaluated. */
+/* A text of 1 MiB: what a step does with it takes as many steps as it is long. */
+#define BIG_TEXT                                                                                   \
+    "{% set n = namespace(t='0123456789abcdef') %}{% for i in range(16) %}"                        \
+    "{% set n.t = n.t + n.t %}{% endfor %}"
+
 START_TEST(test_refused_evaluations)
 {
     static const struct {
@@ -298,6 +303,26 @@ START_TEST(test_refused_evaluations)
         {"{% set n = namespace(t='0123456789abcdef') %}{% for i in range(16) %}"
          "{% set n.t = n.t + n.t %}{% endfor %}{{ range(1000000) | join(n.t) | length }}",
          "a text has more than 268435456 bytes", TLM_ERR_UNSUPPORTED},
+        {BIG_TEXT "{% for i in range(1000000) %}{% if n.t | length == 1 %}{% endif %}{% endfor %}",
+         "steps", TLM_ERR_UNSUPPORTED},
+        {BIG_TEXT "{% for i in range(1000000) %}{% if 'x' in n.t %}{% endif %}{% endfor %}",
+         "steps", TLM_ERR_UNSUPPORTED},
+        {BIG_TEXT "{% for i in range(1000000) %}{% set x = n.t[-1] %}{% endfor %}", "steps",
+         TLM_ERR_UNSUPPORTED},
+        {BIG_TEXT "{% for i in range(1000000) %}{{ n.t.find('x') }}{% endfor %}", "steps",
+         TLM_ERR_UNSUPPORTED},
+        {BIG_TEXT
+         "{% set u = n.t + 'x' %}{% set w = n.t + 'y' %}{% set l = [u, u, u, u, u, u, u] %}"
+         "{% for i in range(100000) %}{% if w in l %}{% endif %}{% endfor %}",
+         "steps", TLM_ERR_UNSUPPORTED},
+        {BIG_TEXT "{% set l = [n.t, n.t, n.t] %}{% for i in range(100000) %}"
+                  "{% set x = l | select('eq', n.t) %}{% endfor %}",
+         "steps", TLM_ERR_UNSUPPORTED},
+        {BIG_TEXT "{% for i in range(100000) %}{% if n.t.startswith((n.t, n.t, n.t)) %}{% endif %}"
+                  "{% endfor %}",
+         "steps", TLM_ERR_UNSUPPORTED},
+        {BIG_TEXT "{{ n.t.strip(n.t + n.t) | length }}", "steps", TLM_ERR_UNSUPPORTED},
+        {BIG_TEXT "{{ n.t | trim('x' + n.t) | length }}", "steps", TLM_ERR_UNSUPPORTED},
         {"{{ raise_exception('no ' + messages[1].role) }}", "message 1 (user): no user",
          TLM_ERR_INVALID_ARGUMENT},
         {"{{ raise_exception('no') }}", "chat template: no", TLM_ERR_INVALID_ARGUMENT},

@@ -251,6 +251,9 @@ typedef struct tlmi_node {
 /* Bytes of an evaluation's values, and of a text that is being made. */
 #define TLMI_JINJA_MAX_MEMORY ((size_t)256 << 20)
 
+/* What a step goes through at most: larger values take several. */
+enum { TLMI_JINJA_STEP_BYTES = 128, TLMI_JINJA_STEP_ITEMS = 64 };
+
 /* A parsed template. */
 typedef struct tlmi_jinja {
     tlmi_arena_t arena;
@@ -322,7 +325,13 @@ tlm_status_t tlmi_args_check(const tlmi_args_t *args, size_t most, const char *c
 tlm_status_t tlmi_jinja_fail(tlm_status_t code, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4), cold));
 
+/* Counts a step; fails if there are too many. */
 tlm_status_t tlmi_jinja_step(tlmi_jinja_run_t *run, const tlmi_node_t *node);
+/* Counts the steps of going through a value once; the next step fails if these are too many. */
+void tlmi_jinja_charge(tlmi_jinja_run_t *run, const tlmi_value_t *value);
+/* Counts the steps of looking for each character of a string among others; fails as tlmi_jinja_step. */
+tlm_status_t tlmi_jinja_check_strip(tlmi_jinja_run_t *run, const tlmi_node_t *node,
+                                    const tlmi_string_t *string, const tlmi_value_t *characters);
 tlm_status_t tlmi_jinja_statement(tlmi_jinja_run_t *run, const tlmi_node_t *node);
 tlm_status_t tlmi_jinja_expression(tlmi_value_t *out, tlmi_jinja_run_t *run,
                                    const tlmi_node_t *node);

@@ -165,6 +165,7 @@ static tlm_status_t call_dict(tlmi_value_t *out, tlmi_jinja_run_t *run, const tl
     for (size_t i = 0; i < args->n; i++) {
         const tlmi_value_t *value = &args->values[i];
 
+        run->steps += i / TLMI_JINJA_STEP_ITEMS;
         if (args->names[i] != NULL) {
             TLMI_TRY(tlmi_map_set_named(out->as.map, &run->arena, args->names[i], value));
             continue;
@@ -301,7 +302,8 @@ static bool has_affix(const tlmi_string_t *string, const tlmi_string_t *affix, b
 }
 
 /* startswith and endswith, of a string or a tuple of them. */
-static tlm_status_t call_affix(tlmi_value_t *out, const tlmi_string_t *string, const char *name,
+static tlm_status_t call_affix(tlmi_value_t *out, tlmi_jinja_run_t *run,
+                               const tlmi_string_t *string, const char *name,
                                const tlmi_args_t *args)
 {
     const tlmi_value_t *affix = tlmi_args_get(args, 0, NULL), *items = affix;
@@ -318,6 +320,8 @@ static tlm_status_t call_affix(tlmi_value_t *out, const tlmi_string_t *string, c
         if (items == NULL || items[i].type != TLMI_VALUE_STRING)
             return tlmi_jinja_fail(TLM_ERR_FORMAT, args->node->line, "%s with what is no text",
                                    name);
+        TLMI_TRY(tlmi_jinja_step(run, args->node));
+        tlmi_jinja_charge(run, &items[i]);
         out->as.truth = out->as.truth || has_affix(string, items[i].as.string, at_end);
     }
     return TLM_OK;
@@ -402,8 +406,11 @@ static tlm_status_t call_string_method(tlmi_value_t *out, tlmi_jinja_run_t *run,
     const tlmi_string_t *string = object->as.string;
 
     if (is_one_of(name, strips)) {
+        const tlmi_value_t *characters = tlmi_args_get(args, 0, NULL);
+
         TLMI_TRY(tlmi_args_check(args, 1, NULL));
-        return tlmi_string_strip(out, &run->arena, string, name, tlmi_args_get(args, 0, NULL));
+        TLMI_TRY(tlmi_jinja_check_strip(run, args->node, string, characters));
+        return tlmi_string_strip(out, &run->arena, string, name, characters);
     }
     if (is_one_of(name, cases)) {
         TLMI_TRY(tlmi_args_check(args, 0, NULL));
@@ -412,7 +419,7 @@ static tlm_status_t call_string_method(tlmi_value_t *out, tlmi_jinja_run_t *run,
     if (is_one_of(name, splits))
         return call_split(out, run, string, name, args);
     if (is_one_of(name, affixes))
-        return call_affix(out, string, name, args);
+        return call_affix(out, run, string, name, args);
     if (strcmp(name, "join") == 0)
         return call_join(out, run, string, args);
     if (strcmp(name, "replace") == 0)

@@ -35,6 +35,7 @@ static tlm_status_t equal(bool *out, tlmi_jinja_run_t *run, const tlmi_node_t *n
 {
     run->depth++;
     tlm_status_t status = tlmi_jinja_step(run, node);
+    tlmi_jinja_charge(run, a);
     if (status == TLM_OK && a->type == TLMI_VALUE_LIST && b->type == TLMI_VALUE_LIST)
         status = equal_lists(out, run, node, a->as.list, b->as.list);
     else if (status == TLM_OK && a->type == TLMI_VALUE_MAP && b->type == TLMI_VALUE_MAP)

@@ -45,10 +45,30 @@ tlm_status_t tlmi_jinja_step(tlmi_jinja_run_t *run, const tlmi_node_t *node)
     return TLM_OK;
 }
 
+/* A step may go through a value that is large, and by whatever name it has. */
+void tlmi_jinja_charge(tlmi_jinja_run_t *run, const tlmi_value_t *value)
+{
+    if (value->type == TLMI_VALUE_STRING)
+        run->steps += value->as.string->size / TLMI_JINJA_STEP_BYTES;
+    else if (value->type == TLMI_VALUE_LIST)
+        run->steps += value->as.list->n / TLMI_JINJA_STEP_ITEMS;
+    else if (value->type == TLMI_VALUE_MAP || value->type == TLMI_VALUE_NAMESPACE)
+        run->steps += value->as.map->n / TLMI_JINJA_STEP_ITEMS;
+}
+
+tlm_status_t tlmi_jinja_check_strip(tlmi_jinja_run_t *run, const tlmi_node_t *node,
+                                    const tlmi_string_t *string, const tlmi_value_t *characters)
+{
+    if (characters != NULL && characters->type == TLMI_VALUE_STRING)
+        run->steps += (uint64_t)string->size * characters->as.string->size / TLMI_JINJA_STEP_BYTES;
+    return tlmi_jinja_step(run, node);
+}
+
 /* ---- Variables ---- */
 
 tlm_status_t tlmi_jinja_bind(tlmi_jinja_run_t *run, const char *name, const tlmi_value_t *value)
 {
+    run->steps += (run->num_bindings - run->scope) / TLMI_JINJA_STEP_ITEMS;
     for (size_t i = run->scope; i < run->num_bindings; i++)
         if (strcmp(run->bindings[i].name, name) == 0) {
             run->bindings[i].value = *value;
@@ -305,9 +325,11 @@ tlm_status_t tlmi_jinja_call_macro(tlmi_value_t *out, tlmi_jinja_run_t *run,
 {
     size_t outer = enter_scope(run), hidden = run->hidden;
 
+    run->steps += (uint64_t)macro->num_names * args->n / TLMI_JINJA_STEP_ITEMS;
     run->hidden = run->num_bindings; /* it sees the outermost variables, and its own */
-    tlm_status_t status =
-        tlmi_args_check(args, macro->num_names - 1, (const char *const *)macro->names + 1);
+    tlm_status_t status = tlmi_jinja_step(run, macro);
+    if (status == TLM_OK)
+        status = tlmi_args_check(args, macro->num_names - 1, (const char *const *)macro->names + 1);
     if (status == TLM_OK)
         status = bind_parameters(run, macro, args);
     if (status == TLM_OK)

@@ -8,8 +8,9 @@
 
 /* ---- Names ---- */
 
-static void find_variable(tlmi_value_t *out, const tlmi_jinja_run_t *run, const char *name)
+static void find_variable(tlmi_value_t *out, tlmi_jinja_run_t *run, const char *name)
 {
+    run->steps += run->num_bindings / TLMI_JINJA_STEP_ITEMS;
     for (size_t i = run->num_bindings; i > 0; i--) {
         if (i == run->hidden && run->hidden > run->root)
             i = run->root;
@@ -372,6 +373,7 @@ static tlm_status_t eval_dict(tlmi_value_t *out, tlmi_jinja_run_t *run, const tl
         if (key.type == TLMI_VALUE_LIST || key.type == TLMI_VALUE_MAP)
             return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, node->line,
                                    "a key that is %s is not supported", tlmi_value_type_name(&key));
+        run->steps += i / TLMI_JINJA_STEP_ITEMS;
         TLMI_TRY(tlmi_map_set(out->as.map, &run->arena, &key, &value));
     }
     return TLM_OK;
@@ -526,6 +528,8 @@ tlm_status_t tlmi_jinja_expression(tlmi_value_t *out, tlmi_jinja_run_t *run,
     tlm_status_t status = tlmi_jinja_step(run, node);
     if (status == TLM_OK)
         status = eval(out, run, node);
+    if (status == TLM_OK)
+        tlmi_jinja_charge(run, out);
     run->depth--;
     return status;
 }

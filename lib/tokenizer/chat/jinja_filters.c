@@ -14,13 +14,14 @@ static tlm_status_t filter_trim(tlmi_value_t *out, tlmi_jinja_run_t *run, const 
                                 const tlmi_value_t *object, const tlmi_args_t *args)
 {
     static const char *const names[] = {"chars"};
+    const tlmi_value_t *characters = tlmi_args_get(args, 0, names[0]);
     tlmi_value_t text;
 
     (void)name;
     TLMI_TRY(tlmi_args_check(args, 1, names));
     TLMI_TRY(tlmi_value_text(&text, &run->arena, object));
-    return tlmi_string_strip(out, &run->arena, text.as.string, "strip",
-                             tlmi_args_get(args, 0, names[0]));
+    TLMI_TRY(tlmi_jinja_check_strip(run, args->node, text.as.string, characters));
+    return tlmi_string_strip(out, &run->arena, text.as.string, "strip", characters);
 }
 
 static tlm_status_t filter_case(tlmi_value_t *out, tlmi_jinja_run_t *run, const char *name,
@@ -259,8 +260,11 @@ static tlm_status_t filter_select(tlmi_value_t *out, tlmi_jinja_run_t *run, cons
         tlmi_value_t value;
         char word[32] = "";
 
+        TLMI_TRY(tlmi_jinja_step(run, args->node));
+        tlmi_jinja_charge(run, &items[i]);
         TLMI_TRY(get_attribute(&value, run, args->node->line, &items[i],
                                by_attribute ? &args->values[0] : NULL));
+        tlmi_jinja_charge(run, &value);
         bool holds = tlmi_value_truth(&value);
         if (test != NULL) {
             if (test->as.string->size < sizeof(word))
@@ -280,6 +284,7 @@ static tlm_status_t filter_item(tlmi_value_t *out, tlmi_jinja_run_t *run, const 
 {
     run->depth++;
     tlm_status_t status = tlmi_jinja_step(run, args->node);
+    tlmi_jinja_charge(run, item);
     if (status == TLM_OK)
         status = tlmi_jinja_call_filter(out, run, filter, item, args);
     run->depth--;

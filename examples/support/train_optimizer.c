@@ -137,7 +137,8 @@ static tlm_optimizer_t *create_optimizer(void)
         adafactor.learning_rate = settings.max_rate;
         adafactor.weight_decay = settings.weight_decay;
         adafactor.power = settings.adafactor_power;
-        adafactor.eps = settings.adafactor_eps;
+        if (settings.adafactor_eps >= 0.0)
+            adafactor.eps = settings.adafactor_eps;
         adafactor.min_rms = settings.adafactor_min_rms;
         adafactor.threshold = settings.adafactor_threshold;
         cli_check(tlm_optimizer_create_adafactor(&optimizer, &adafactor));

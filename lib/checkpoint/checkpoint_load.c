@@ -158,10 +158,12 @@ static void adopt(tlm_optimizer_t *optimizer, tlmi_optimizer_config_t *config)
         optimizer->groups[i] = config->groups[i];
         config->groups[i] = old;
     }
-    optimizer->schedules = config->schedules;
     optimizer->num_schedules = config->num_schedules;
-    optimizer->schedule_capacity = optimizer->num_groups;
-    config->schedules = old_schedules;
+    if (config->num_schedules > 0) {
+        optimizer->schedules = config->schedules;
+        optimizer->schedule_capacity = optimizer->num_groups;
+        config->schedules = old_schedules;
+    }
     optimizer->average_decay = config->average_decay;
     optimizer->steps = config->steps;
 }

@@ -407,6 +407,8 @@ static tlm_status_t trainer(void)
     options.valid = dataset;
     options.eval_every = 1;
     options.checkpoint_path = path_of("trained");
+    options.resume_changes = "steps";
+    TRY(tlm_optimizer_set_schedule(stepper, 0, &schedule));
     TRY(tlm_trainer_create(&made, trained, stepper, loader, &options));
     TRY(tlm_trainer_run(made, 1));
     TRY(tlm_trainer_resume(made, NULL));

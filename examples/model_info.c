@@ -51,7 +51,6 @@ static const cli_option_t options[] = {
     {"steps", CLI_COUNT, &s.steps, "print the time of this many steps", false},
     {"gflops", CLI_REAL, &s.gflops, "GFLOP/s to compute times with; 0: measure this machine",
      false},
-    {"rate", CLI_REAL, &s.gflops, "the same as --gflops", false},
     {"memory", CLI_STRING, &s.memory,
      "such as 8G or 512M: print the largest batch of the model that trains in it; if no model is "
      "given, the largest models that train and generate, by default for 32,768 ids, a context of "

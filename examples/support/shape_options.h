@@ -28,7 +28,7 @@ extern shape_settings_t shape_settings;
     X(CLI_COUNT, "kv-heads", num_kv_heads, 0, 1 << 16, NULL,                                       \
       "heads of keys and values; 0: the same number")                                              \
     X(CLI_COUNT, "d-ff", d_ff, 0, 1 << 24, NULL,                                                   \
-      "inner width of the feed-forward layers; 0: 8/3 d-model, or 4 d-model for silu")             \
+      "inner width of the feed-forward layers; 0: 8/3 d-model, or 4 d-model without a gate")     \
     X(CLI_COUNT, "head-dim", head_dim, 0, INT32_MAX, NULL, "width of a head; 0: d-model / heads")  \
     X(CLI_STRING, "qk-norm", qk_norm, 0, 0, qk_norm_words, "norms of queries and keys")            \
     X(CLI_STRING, "norm", norm, 0, 0, norm_words, "where blocks have norms")                       \

@@ -70,7 +70,7 @@ fi
 
 # ---- What a model costs ----
 passes "$bin/model_info" --vocab-size 50257 --context 16384 --d-model 1600 --layers 48 --heads 25 \
-    --d-ff 6400 --batch 1 --full-attention --rate 9750 --steps 400000 --memory 80 --checkpointing
+    --d-ff 6400 --batch 1 --full-attention --gflops 9750 --steps 400000 --memory 80 --checkpointing
 prints '^  all  *2,127,057,600$'
 prints '^  weights  *7.92 GiB$'
 prints '^  attention scores  *82.5 TFLOP  *5.03 GFLOP  *55.2%$'
@@ -81,7 +81,7 @@ passes "$bin/model_info" --context 16 --d-model 16 --layers 1 --heads 2 --optimi
 prints '^  linear layers .* GFLOP/s$'
 prints '^  sgd .* million parameters/s$'
 prints '^  a step .* tokens/s$'
-passes "$bin/model_info" --context 16 --d-model 16 --layers 1 --heads 2 --batch 8 --ema 0.9 --rate 1 \
+passes "$bin/model_info" --context 16 --d-model 16 --layers 1 --heads 2 --batch 8 --ema 0.9 --gflops 1 \
     --batch-start 2 --batch-warmup 10 --steps 20
 prints 'Batches grow from 2 sequences to that over 10 steps'
 fails 2 '--ema 1 is not in' "$bin/model_info" --ema 1
@@ -89,7 +89,7 @@ fails 2 'need each other' "$bin/model_info" --batch-start 2
 fails 2 'batch-start must be' "$bin/model_info" --batch-start 9 --batch-warmup 3
 fails 1 'num_heads' "$bin/model_info" --d-model 100 --heads 7
 fails 2 'optimizer must be one of adamw, sgd' "$bin/model_info" --optimizer adam
-fails 1 'must not be negative' "$bin/model_info" --rate -1
+fails 1 'must not be negative' "$bin/model_info" --gflops -1
 
 # ---- Stories: as large as asked for, the same for a seed, others for another ----
 passes "$bin/make_stories" --bytes 200000 --seed 1 --output train.txt

@@ -170,8 +170,10 @@ void cli_print_preset(const cli_program_t *program, const char *name)
     for (; setting->option != NULL; setting++) {
         const bool is_on = strcmp(setting->value, "true") == 0;
         const bool is_off = strcmp(setting->value, "false") == 0;
-        const int length = snprintf(text, sizeof(text), "--%s%s%s", setting->option,
-                                    is_on ? "" : (is_off ? "=" : " "), is_on ? "" : setting->value);
+        const char *quote = strchr(setting->value, ' ') != NULL ? "\"" : "";
+        const int length =
+            snprintf(text, sizeof(text), "--%s%s%s%s%s", setting->option,
+                     is_on ? "" : (is_off ? "=" : " "), quote, is_on ? "" : setting->value, quote);
 
         if (column + 1 + length > WIDTH) {
             putchar('\n');

@@ -28,9 +28,11 @@ SHAPES = {"cs336": (10000, 256, 512, 4, 16, 32), "long": (4096, 256, 256, 4, 8, 
 MODEL = {"norm": "norm", "position": "position", "ffn": "ffn", "tied": "tied_embeddings", "qk-norm": "qk_norm",
          "embedding-norm": "embedding_norm", "softcap": "logit_softcap", "output-init": "output_init",
          "value-embeddings": "value_embeddings", "z-loss": "z_loss"}
-OPTIMIZER = {"optimizer", "rate", "adamw-rate", "momentum", "weight-decay", "adamw", "beta1", "beta2", "eps", "clip"}
-# What does not change the work of a step: the rates of later steps, and when a run is stopped.
-LEFT_OUT = {"min-rate", "schedule", "warmup", "decay-steps", "rope-theta", "no-decay", "warmup-share", "ema"}
+OPTIMIZER = {"optimizer", "rate", "adamw-rate", "momentum", "muon-iterations", "weight-decay", "adamw", "beta1", "beta2",
+             "eps", "clip"}
+# What does not change the work of a step: rates of later steps and of groups, and when a run is stopped.
+LEFT_OUT = {"min-rate", "schedule", "warmup", "decay-steps", "rope-theta", "no-decay", "warmup-share", "ema",
+            "group"}
 
 
 def number(text):
@@ -59,7 +61,7 @@ def read_recipe(program, name, changes):
                if option not in MODEL and option not in OPTIMIZER | LEFT_OUT and value not in (0, False, "none")]
     if unknown:
         sys.exit("this benchmark does not know the switches " + ", ".join(unknown))
-    for option, values in {"norm": ("pre",), "position": ("rope",), "ffn": ("swiglu", "relu2"),
+    for option, values in {"norm": ("pre", "both"), "position": ("rope",), "ffn": ("swiglu", "relu2"),
                            "qk-norm": ("none", "heads"), "tied": (False,)}.items():
         if settings.get(option, values[0]) not in values:
             sys.exit(f"this benchmark does not know {option} {settings[option]}")
@@ -84,6 +86,7 @@ class Tinylm:
         if settings["optimizer"] == "muon":
             self.optimizer = tinylm.Muon(self.model, learning_rate=settings["rate"], momentum=settings["momentum"],
                                          weight_decay=settings["weight-decay"],
+                                         iterations=int(settings.get("muon-iterations", 5)),
                                          rest={"learning_rate": settings.get("adamw-rate") or settings["rate"], **adamw})
         else:
             self.optimizer = tinylm.AdamW(self.model, learning_rate=settings["rate"], **adamw)
@@ -95,7 +98,8 @@ class Tinylm:
         loss = self.model.loss(inputs, targets)
         value = loss.item()
         loss.backward()
-        self.tinylm.clip_grad_norm(list(self.parameters.values()), self.clip)
+        if self.clip:
+            self.tinylm.clip_grad_norm(list(self.parameters.values()), self.clip)
         self.optimizer.step()
         return value
 
@@ -120,6 +124,9 @@ def make_torch_model(shape, settings, names):
 
         def part(self, layer, name):
             return getattr(self, f"layers_{layer}_{name}_weight")
+
+        def norm(self, layer, name, x):
+            return F.rms_norm(x, (width,), self.part(layer, name), 1e-5)
 
         def attention(self, layer, x, shared):
             q, k, v = (F.linear(x, self.part(layer, f"attn_{name}_proj")) for name in "qkv")
@@ -150,10 +157,13 @@ def make_torch_model(shape, settings, names):
             x = F.embedding(ids, self.token_embeddings_weight)
             if settings.get("embedding-norm"):
                 x = F.rms_norm(x, (width,), self.embedding_norm_weight, 1e-5)
+            after = settings.get("norm") == "both"
             shared = F.embedding(ids, self.value_embeddings_weight) if settings.get("value-embeddings") else None
             for layer in range(layers):
-                x = x + self.attention(layer, F.rms_norm(x, (width,), self.part(layer, "ln1"), 1e-5), shared)
-                x = x + self.feed_forward(layer, F.rms_norm(x, (width,), self.part(layer, "ln2"), 1e-5))
+                y = self.attention(layer, self.norm(layer, "ln1", x), shared)
+                x = x + (self.norm(layer, "ln1_after", y) if after else y)
+                y = self.feed_forward(layer, self.norm(layer, "ln2", x))
+                x = x + (self.norm(layer, "ln2_after", y) if after else y)
             logits = F.linear(F.rms_norm(x, (width,), self.ln_final_weight, 1e-5), self.lm_head_weight)
             if settings.get("softcap"):
                 logits = settings["softcap"] * torch.tanh(logits / settings["softcap"])
@@ -182,7 +192,8 @@ class Torch:
         if settings["optimizer"] == "muon":
             self.optimizers = [
                 torch.optim.Muon(hidden, lr=settings["rate"], momentum=settings["momentum"],
-                                 weight_decay=settings["weight-decay"], adjust_lr_fn="match_rms_adamw"),
+                                 weight_decay=settings["weight-decay"], adjust_lr_fn="match_rms_adamw",
+                                 ns_steps=int(settings.get("muon-iterations", 5))),
                 torch.optim.AdamW(rest, lr=settings.get("adamw-rate") or settings["rate"], **adamw)]
         else:
             self.optimizers = [torch.optim.AdamW(own.values(), lr=settings["rate"], **adamw)]
@@ -197,7 +208,8 @@ class Torch:
         loss = self.forward(inputs, targets)
         value = loss.item()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        if self.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
         for optimizer in self.optimizers:
             optimizer.step()
         return value

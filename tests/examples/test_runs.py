@@ -304,7 +304,7 @@ class Runs(unittest.TestCase):
         options = {name: value for name, value in self.options.items() if name not in ("schedule", "warmup", "rate")}
         done = train({**options, "recipe": "fast", "ffn": "gelu", "output-dir": directory, "steps": 4})
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("recipe fast, except for options that were given:\n  --norm pre", done.stdout)
+        self.assertIn("recipe fast, except for options that were given:\n  --norm both", done.stdout)
         config = json.loads((directory / "config.json").read_text())
         self.assertEqual([config[name] for name in ("recipe", "ffn", "optimizer", "value-embeddings", "output-init")],
                          ["fast", "gelu", "muon", True, "zero"])
@@ -319,7 +319,7 @@ class Runs(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         text = subprocess.run([PROGRAMS / "train_lm", "--help"], capture_output=True, text=True).stdout
         for name in ("cs336", "fast"):
-            self.assertRegex(text, f"--recipe {name}: .*\n  --norm pre ")
+            self.assertRegex(text, f"--recipe {name}: .*\n  --norm (pre|both) ")
         done = train({**options, "recipe": "slow"})
         self.assertEqual(done.returncode, 2)
         self.assertIn("--recipe must be one of cs336, fast, not slow", done.stderr)

@@ -113,10 +113,11 @@ TLM_API tlm_status_t tlm_random_bits(uint64_t *out, size_t n, uint64_t seed, uin
 typedef int32_t (*tlm_interrupt_callback_t)(void *user);
 
 /** Sets what calls of this thread ask, on this thread and at most twenty times per second, while
- *  they work: encoding, evaluating, scoring, generating, forward and backward passes, opening data
- *  sets and models. A call that is ended returns TLM_ERR_CANCELLED, leaves its objects as after any
- *  other error, so that it may be made again, and may have filled arrays in part; a step of a
- *  trainer is always completed. NULL: nothing is asked, as at first. Each thread has its own.
+ *  they work: encoding, evaluating, scoring, generating, forward and backward passes, creating and
+ *  opening models, opening data sets, reading checkpoints, writing files. A call that is ended
+ *  returns TLM_ERR_CANCELLED, leaves its objects and files as after any other error, so that it may
+ *  be made again, and may have filled arrays in part; a step of a trainer and the saves of a run
+ *  are always completed. NULL: nothing is asked, as at first. Each thread has its own.
  *  @since 0.2 */
 TLM_API void tlm_set_interrupt(tlm_interrupt_callback_t callback, void *user);
 

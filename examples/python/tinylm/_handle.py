@@ -8,7 +8,7 @@ from ctypes import c_void_p
 from typing import TYPE_CHECKING, Any, Callable
 
 from ._abi import _Interrupt
-from ._native import _lib
+from ._native import _lib, _missed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -77,7 +77,10 @@ class _Handle(metaclass=_Named):
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        try:
+            self.close()
+        except KeyboardInterrupt as interrupt:
+            _missed.append(interrupt)
 
     def __copy__(self) -> Self:
         return self._share()

@@ -33,12 +33,18 @@ def _wrong_argument(error: ctypes.ArgumentError, name: str, arguments: tuple[Any
     return TypeError(f"{label} does not take {_given(arguments[int(number) - 1])}")
 
 
+# Ctrl-C while an object went, where Python drops exceptions: the next call raises it.
+_missed: list[KeyboardInterrupt] = []
+
+
 def _typed(function: Any, name: str) -> Any:
     """A function of the library with the types of the headers; wrong arguments are errors of Python."""
     if _declare(function, name):
         function.errcheck = _check
 
     def call(*arguments: Any) -> Any:
+        if _missed:
+            raise _missed.pop()
         try:
             return function(*arguments)
         except ctypes.ArgumentError as error:

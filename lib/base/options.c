@@ -49,10 +49,10 @@ const tlmi_struct_info_t tlmi_structs[TLMI_NUM_STRUCTS] = {
                                          BOOLEAN(tlm_communicator_options_t, any_thread),
                                          RESERVED(tlm_communicator_options_t, reserved)),
     [TLMI_COST] = STRUCT(tlm_cost_t, TLM_COST_INIT, NOTHING_LIMITED),
-    [TLMI_COST_OPTIONS] =
-        STRUCT(tlm_cost_options_t, TLM_COST_OPTIONS_INIT,
-               BOOLEAN(tlm_cost_options_t, checkpointing), RESERVED(tlm_cost_options_t, reserved),
-               RESERVED(tlm_cost_options_t, reserved2), RESERVED(tlm_cost_options_t, reserved3)),
+    [TLMI_COST_OPTIONS] = STRUCT(
+        tlm_cost_options_t, TLM_COST_OPTIONS_INIT, BOOLEAN(tlm_cost_options_t, checkpointing),
+        RESERVED(tlm_cost_options_t, reserved), RESERVED(tlm_cost_options_t, reserved2),
+        BOOLEAN(tlm_cost_options_t, average), RESERVED(tlm_cost_options_t, reserved3)),
     [TLMI_CUSTOM_OP_OPTIONS] =
         STRUCT(tlm_custom_op_options_t, TLM_CUSTOM_OP_OPTIONS_INIT, NOTHING_LIMITED),
     [TLMI_DECODE_OPTIONS] =

@@ -245,12 +245,48 @@ static file_kind_t text_kind(const head_t *head)
 
 /* ---- Files and directories ---------------------------------------------------------------- */
 
+/* A text in UTF-16 has zeros, and its surrogates are in pairs. The mark alone may begin any bytes. */
+static bool is_utf16(const head_t *head)
+{
+    const size_t high = head->bytes[0] == '\xff' ? 1 : 0;
+    bool is_open = false;
+
+    for (size_t i = 2; i + 1 < head->size; i += 2) {
+        const int surrogate = head->bytes[i + high] & 0xfc;
+
+        if ((surrogate == 0xdc) != is_open)
+            return false;
+        is_open = surrogate == 0xd8;
+    }
+    return head->size % 2 == 0 && memchr(head->bytes, '\0', head->size) != NULL;
+}
+
+/* Whether a text, or any bytes, would begin with a signature by chance: with letters, or with two bytes. */
+static bool is_chance(const head_t *head, file_kind_t kind)
+{
+    switch (kind) {
+    case KIND_GGUF:
+    case KIND_BZIP2:
+    case KIND_PARQUET:
+    case KIND_ARROW:
+    case KIND_IMAGE:
+    case KIND_SOUND:
+    case KIND_GGML:
+        return is_text(head);
+    case KIND_UTF16:
+        return !is_utf16(head);
+    default:
+        return false;
+    }
+}
+
 /* By the signature; KIND_MISSING if there is none. */
 static file_kind_t signed_kind(const head_t *head)
 {
     for (size_t i = 0; i < sizeof(signatures) / sizeof(signatures[0]); i++)
         if (head->size >= signatures[i].size &&
-            memcmp(head->bytes, signatures[i].bytes, signatures[i].size) == 0)
+            memcmp(head->bytes, signatures[i].bytes, signatures[i].size) == 0 &&
+            !is_chance(head, signatures[i].kind))
             return is_named_tokens(head->path) && signatures[i].size < 6 ? KIND_RAW_TOKENS
                    : signatures[i].kind == KIND_ZIP                      ? zip_kind(head)
                                                                          : signatures[i].kind;

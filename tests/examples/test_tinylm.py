@@ -191,6 +191,13 @@ class Commands(Case):
                 with self.subTest(path=path, command=command, advice=advice):
                     self.assertIn(role, roles)
 
+    def test_texts_that_begin_like_other_files(self):
+        for begin in (b"GGUF", b"BZh", b"PAR1", b"ARROW1", b"GIF89a", b"ID3", b"OggS", b"fLaC", b"lmgg", b"\xff\xfe",
+                      b"\xfe\xff", b"\xff\xfe\x00\xdc\x00\x00", b"\xff\xfe\x00"):
+            with self.subTest(begin=begin):
+                pathlib.Path("begin.txt").write_bytes(begin + b" is how this text begins")
+                run("tokenize", "--tokenizer", "tokenizer.json", "--output", "begin.u16", "begin.txt")
+
     def test_missing_files_and_pipes(self):
         self.assertIn("no-such: No such file", run("bpe", "--output", "o.json", "no-such", status=1).err)
         piped = run("tokenize", "--tokenizer", "tokenizer.json", "--output", "o.npy", "/dev/stdin",

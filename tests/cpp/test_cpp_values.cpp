@@ -1,7 +1,6 @@
 // What makes the C++ interface convenient, compiled as C++17 and as C++20: copies of tensors, scalars,
 // lists in braces, ranges, std::span, callbacks that end a call as in C, and ranks.
-#include "tinylm/tinylm.hpp"
-
+#include "expect.hpp"
 #include "temporary_folder.hpp"
 
 #include <algorithm>
@@ -15,27 +14,6 @@
 namespace
 {
 
-int failures;
-
-void expect(bool holds, const char *what, int line)
-{
-    if (!holds) {
-        std::printf("line %d: %s (%s)\n", line, what, tlm_error_message());
-        failures++;
-    }
-}
-#define EXPECT(condition) expect(condition, #condition, __LINE__)
-
-template <typename F> tlm_status_t status_of(F run)
-{
-    try {
-        run();
-    } catch (const tinylm::error &failure) {
-        return failure.status();
-    }
-    return TLM_OK;
-}
-
 static_assert(std::is_nothrow_copy_constructible_v<tinylm::tensor> &&
               std::is_nothrow_copy_assignable_v<tinylm::tensor> &&
               std::is_nothrow_move_constructible_v<tinylm::tensor> &&
@@ -43,19 +21,6 @@ static_assert(std::is_nothrow_copy_constructible_v<tinylm::tensor> &&
 static_assert(!std::is_copy_constructible_v<tinylm::model> &&
               !std::is_copy_constructible_v<tinylm::communicator>);
 static_assert(sizeof(tinylm::tensor) == sizeof(void *));
-
-const std::string text = "low lower lowest, new newer newest, wide wider widest <|end|>";
-
-tinylm::tokenizer train_tokenizer(tlm_communicator_t *communicator = nullptr)
-{
-    tinylm::bpe_trainer_options options;
-    options.vocab_size = 280;
-    options.special_tokens = {"<|end|>"};
-    options.communicator = communicator;
-    tinylm::bpe_trainer trainer(options);
-    trainer.add_text(text);
-    return trainer.train();
-}
 
 tinylm::model make_model()
 {
@@ -251,7 +216,7 @@ void test_ranks(const std::string &folder)
             own.agree();
             tinylm::encode_files_options shared;
             shared.communicator = own.get();
-            tinylm::tokenizer together = train_tokenizer(own.get());
+            tinylm::tokenizer together = train_tokenizer(280, own.get());
             std::uint64_t written =
                 tinylm::encode_files(together, paths, folder + "/together.u16", shared);
             right[r] = own.rank() == rank && own.num_ranks() == 3 && own.seconds() >= 0 &&
@@ -322,7 +287,7 @@ void test_std_span()
 
 int main()
 {
-    try {
+    return report([] {
         const temporary_folder folder;
         test_copies();
         test_scalars();
@@ -333,10 +298,5 @@ int main()
 #if __cplusplus >= 202002L
         test_std_span();
 #endif
-    } catch (const std::exception &thrown) {
-        std::printf("thrown: %s\n", thrown.what());
-        failures++;
-    }
-    std::printf("%d failures\n", failures);
-    return failures == 0 ? 0 : 1;
+    });
 }

@@ -101,10 +101,10 @@ def check_library_file(root, path):
             yield number, f"{match.group(1)} does not belong in a library"
 
 
-def sources(root, folders):
+def sources(root, folders, suffixes=(".c", ".h")):
     for folder in folders:
         for path in sorted((root / folder).rglob("*")):
-            if path.suffix in (".c", ".h") and path.is_file():
+            if path.suffix in suffixes and path.is_file():
                 yield path
 
 
@@ -125,7 +125,7 @@ def main(root):
         if path.name in seen:
             breaches.append((path, 1, f"another file has this name: {seen[path.name]}"))
         seen[path.name] = path.relative_to(root)
-    for path in sources(root, SOURCE_FOLDERS):
+    for path in sources(root, SOURCE_FOLDERS, (".c", ".h", ".cpp", ".hpp", ".py")):
         count = len(path.read_text(encoding="utf-8").splitlines())
         if count > MAX_LINES:
             breaches.append((path, count, f"more than {MAX_LINES} lines"))

@@ -8,7 +8,8 @@
 #include <string>
 
 #include "../data.h"
-#include "model.hpp"
+#include "chat.hpp"
+#include "optimizer.hpp"
 
 namespace tinylm
 {

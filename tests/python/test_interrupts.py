@@ -8,6 +8,8 @@ import subprocess
 import sys
 import unittest
 
+from tinylm._native import _lib
+
 BEFORE = """
 import os, random, shutil, signal, sys, tempfile, threading, time
 import tinylm
@@ -116,6 +118,14 @@ CALLS = {
 
 
 class InterruptTest(unittest.TestCase):
+    def test_while_an_argument_is_converted(self):
+        class Late:
+            def __index__(self):
+                raise KeyboardInterrupt
+
+        with self.assertRaises(KeyboardInterrupt):  # of which ctypes makes an error of its own
+            _lib.tlm_set_num_threads(Late())
+
     def check(self, name):
         prepare, call, again = CALLS[name]
         source = (BEFORE + (TEXT if "text" in prepare else "") + prepare + f"\ndef work():\n    ready()\n    {call}\ndef again():\n    {again}\n" + AFTER)

@@ -21,12 +21,14 @@ def _check(status: int, _function: Any, _arguments: Any) -> int:
     return status
 
 
-def _wrong_argument(error: ctypes.ArgumentError, name: str, arguments: tuple[Any, ...]) -> Exception:
+def _wrong_argument(error: ctypes.ArgumentError, name: str, arguments: tuple[Any, ...]) -> BaseException:
     """What ctypes says of a wrong argument, in words that name the parameter."""
     found = re.fullmatch(r"argument (\d+): (?:<class ')?(\w+)(?:'>)?: (.*)", str(error), re.DOTALL)
     if found is None:
         return TypeError(str(error))
     number, kind, text = found.groups()
+    if kind == "KeyboardInterrupt":  # came while an argument was converted
+        return KeyboardInterrupt()
     label = FUNCTIONS[name][1][int(number) - 1][0]
     if text.startswith(label + " "):  # of _Whole
         return (ValueError if kind == "ValueError" else TypeError)(text)

@@ -93,17 +93,6 @@ static void run(rank_t *ranks, const plan_t *plan)
         pthread_join(threads[i], NULL);
 }
 
-static void assert_same_files(const char *a, const char *b)
-{
-    size_t sizes[2];
-    uint8_t *bytes[2] = {read_bytes(a, &sizes[0]), read_bytes(b, &sizes[1])};
-
-    ck_assert_uint_eq(sizes[0], sizes[1]);
-    ck_assert_int_eq(memcmp(bytes[0], bytes[1], sizes[0]), 0);
-    free(bytes[0]);
-    free(bytes[1]);
-}
-
 /* The ids of all texts, one after another, by the call for texts in memory. */
 static void write_expected(const char *path, const plan_t *plan)
 {

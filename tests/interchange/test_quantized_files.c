@@ -50,18 +50,6 @@ static tlm_model_t *save_and_open(const tlm_model_t *model, int32_t weights, con
     return opened;
 }
 
-static void assert_same_files(const char *a, const char *b)
-{
-    size_t size, other;
-    unsigned char *bytes = read_bytes(test_path(a), &size);
-    unsigned char *others = read_bytes(test_path(b), &other);
-
-    ck_assert_uint_eq(size, other);
-    ck_assert_mem_eq(bytes, others, size);
-    free(bytes);
-    free(others);
-}
-
 /* Of 9 blocks the first and the last two matter more, and each third between them. */
 static bool is_important(int layer)
 {
@@ -106,7 +94,7 @@ START_TEST(mixtures_are_those_of_llama_cpp)
             ck_assert_int_eq(type_of(opened, name), TLM_FLOAT32);
         }
         tlm_model_free(save_and_open(opened, weights, "again"));
-        assert_same_files("q", "again"); /* the bits of the blocks stay */
+        assert_same_files(test_path("q"), test_path("again")); /* the bits of the blocks stay */
         tlm_model_free(opened);
         tlm_model_free(model);
     }
@@ -150,7 +138,7 @@ START_TEST(threads_do_not_matter)
         ASSERT_OK(tlm_set_num_threads(threads));
         tlm_model_free(save_and_open(model, TLM_WEIGHTS_Q4_K_M, threads == 1 ? "one" : "more"));
         if (threads > 1)
-            assert_same_files("one", "more");
+            assert_same_files(test_path("one"), test_path("more"));
     }
     tlm_model_free(model);
 }
@@ -165,7 +153,7 @@ START_TEST(quantized_models_are_quantized_again)
     ASSERT_OK(tlm_model_open(&wide, NULL, NULL, test_path("q")));
     tlm_model_free(save_and_open(opened, TLM_WEIGHTS_Q8_0, "a"));
     tlm_model_free(save_and_open(wide, TLM_WEIGHTS_Q8_0, "b"));
-    assert_same_files("a", "b");
+    assert_same_files(test_path("a"), test_path("b"));
     tlm_model_free(wide);
     tlm_model_free(opened);
     tlm_model_free(model);

@@ -123,4 +123,15 @@ static inline unsigned char *read_bytes(const char *path, size_t *size)
     return bytes;
 }
 
+static inline void assert_same_files(const char *a, const char *b)
+{
+    size_t size, other;
+    unsigned char *mine = read_bytes(a, &size), *theirs = read_bytes(b, &other);
+
+    ck_assert_uint_eq(size, other);
+    ck_assert_mem_eq(mine, theirs, size);
+    free(mine);
+    free(theirs);
+}
+
 #endif

@@ -2,6 +2,7 @@
  * prefetching nor an interruption changes a bit. */
 #include "io_support.h"
 #include "run_suite.h"
+#include "trainer_support.h"
 
 #include <math.h>
 
@@ -18,14 +19,6 @@ static const plan_t plans[] = {{1, 0, 7, 0, 1},  {2, 3, 6, 0, 2},   {5, 0, 1, 0,
                                {4, 4, 11, 0, 2}, {1, 0, 0, 200, 1}, {2, 2, 0, 701, 2},
                                {8, 0, 3, 0, 1},  {7, 1, 40, 0, 1},  {3, 5, 0, 1, 1}};
 enum { NUM_PLANS = sizeof(plans) / sizeof(plans[0]) };
-
-typedef struct run {
-    tlm_dataset_t *data;
-    tlm_loader_t *loader;
-    tlm_model_t *model;
-    tlm_optimizer_t *optimizer;
-    tlm_trainer_t *trainer;
-} run_t;
 
 static tlm_trainer_options_t options_of(const plan_t *plan)
 {
@@ -47,21 +40,21 @@ static run_t prepare(int32_t prefetch, int64_t batch, bool masked)
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
     uint32_t ids[IDS];
     uint8_t counted[IDS];
-    run_t run = {NULL, NULL, NULL, NULL, NULL};
+    run_t run = {NULL};
 
     for (uint32_t i = 0; i < IDS; i++) {
         ids[i] = (i * i + i / 3) % VOCAB;
         counted[i] = i % 5 != 0;
     }
     if (masked)
-        ASSERT_OK(tlm_dataset_from_rows(&run.data, ids, counted, IDS, CONTEXT + 1));
+        ASSERT_OK(tlm_dataset_from_rows(&run.train, ids, counted, IDS, CONTEXT + 1));
     else
-        ASSERT_OK(tlm_dataset_from_ids(&run.data, ids, IDS));
+        ASSERT_OK(tlm_dataset_from_ids(&run.train, ids, IDS));
     loading.batch_size = batch;
     loading.context_length = CONTEXT;
     loading.seed = SEED;
     loading.prefetch = prefetch;
-    ASSERT_OK(tlm_loader_create(&run.loader, run.data, &loading));
+    ASSERT_OK(tlm_loader_create(&run.loader, run.train, &loading));
     shape.vocab_size = VOCAB;
     shape.context_length = CONTEXT;
     shape.d_model = 8;
@@ -88,15 +81,6 @@ static run_t start_with(const plan_t *plan, int32_t prefetch, bool masked)
 static run_t start(const plan_t *plan)
 {
     return start_with(plan, 0, false);
-}
-
-static void stop(run_t *run)
-{
-    tlm_trainer_free(run->trainer);
-    tlm_optimizer_free(run->optimizer);
-    tlm_model_free(run->model);
-    tlm_loader_free(run->loader);
-    tlm_dataset_free(run->data);
 }
 
 static void assert_same(const run_t *a, const run_t *b)
@@ -153,7 +137,7 @@ static void step_by_hand(run_t *run, uint64_t row, int64_t rows)
     size_t n;
 
     for (int64_t i = 0; i < rows; i++)
-        ASSERT_OK(tlm_dataset_sample(inputs + i * CONTEXT, targets + i * CONTEXT, run->data, 1,
+        ASSERT_OK(tlm_dataset_sample(inputs + i * CONTEXT, targets + i * CONTEXT, run->train, 1,
                                      CONTEXT, SEED, row + (uint64_t)i));
     ASSERT_OK(tlm_model_parameters(&tensors, &n, run->model));
     tlm_optimizer_zero_grad(run->optimizer);
@@ -207,17 +191,6 @@ END_TEST
 
 /* ---- Going on --------------------------------------------------------------------------- */
 
-static void assert_same_file(const char *a, const char *b)
-{
-    size_t size, other;
-    unsigned char *mine = read_bytes(a, &size), *theirs = read_bytes(b, &other);
-
-    ck_assert_uint_eq(size, other);
-    ck_assert_int_eq(memcmp(mine, theirs, size), 0);
-    free(mine);
-    free(theirs);
-}
-
 START_TEST(a_run_goes_on_from_each_step)
 {
     const char *whole = test_path("whole"), *part = test_path("part"), *end = test_path("end");
@@ -238,7 +211,7 @@ START_TEST(a_run_goes_on_from_each_step)
         while (tlm_trainer_steps(second.trainer) < STEPS)
             ASSERT_OK(tlm_trainer_step(&step, second.trainer));
         ASSERT_OK(tlm_trainer_save(second.trainer, end));
-        assert_same_file(whole, end);
+        assert_same_files(whole, end);
         stop(&first);
         stop(&second);
     }
@@ -353,7 +326,8 @@ START_TEST(a_loader_that_is_used_elsewhere)
         if (i % 3 == 2) {
             ASSERT_OK(tlm_loader_next(&x, &y, run.loader));
             for (uint64_t k = 0; k < BATCH; k++) {
-                ASSERT_OK(tlm_dataset_sample(inputs, targets, run.data, 1, CONTEXT, SEED, row + k));
+                ASSERT_OK(
+                    tlm_dataset_sample(inputs, targets, run.train, 1, CONTEXT, SEED, row + k));
                 ck_assert_mem_eq(x + k * CONTEXT, inputs, sizeof(inputs));
                 ck_assert_mem_eq(y + k * CONTEXT, targets, sizeof(targets));
             }

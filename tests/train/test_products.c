@@ -3,6 +3,7 @@
  * activations, and after it was resumed. The portable kernel stands for all. */
 #include "io_support.h"
 #include "run_suite.h"
+#include "trainer_support.h"
 
 #include <math.h>
 
@@ -94,21 +95,13 @@ typedef struct setting {
         stop; /* the run is saved after this step and resumed by another trainer; 0: it is not */
 } setting_t;
 
-typedef struct run {
-    tlm_dataset_t *data;
-    tlm_loader_t *loader;
-    tlm_model_t *model;
-    tlm_optimizer_t *optimizer;
-    tlm_trainer_t *trainer;
-} run_t;
-
 static run_t start_run(const setting_t *setting)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
     tlm_loader_options_t loading = TLM_LOADER_OPTIONS_INIT;
     tlm_trainer_options_t options = TLM_TRAINER_OPTIONS_INIT;
     uint32_t ids[IDS];
-    run_t run;
+    run_t run = {NULL};
 
     for (uint32_t i = 0; i < IDS; i++)
         ids[i] = (i * i + i / 3) % VOCAB;
@@ -125,22 +118,13 @@ static run_t start_run(const setting_t *setting)
     options.accumulation = 2;
     options.products = setting->products;
     options.activation_checkpointing = setting->checkpointing;
-    ASSERT_OK(tlm_dataset_from_ids(&run.data, ids, IDS));
-    ASSERT_OK(tlm_loader_create(&run.loader, run.data, &loading));
+    ASSERT_OK(tlm_dataset_from_ids(&run.train, ids, IDS));
+    ASSERT_OK(tlm_loader_create(&run.loader, run.train, &loading));
     ASSERT_OK(tlm_model_create(&run.model, &shape));
     ASSERT_OK(tlm_optimizer_create_adamw(&run.optimizer, NULL));
     ASSERT_OK(tlm_optimizer_add_model(run.optimizer, run.model, 0, NULL));
     ASSERT_OK(tlm_trainer_create(&run.trainer, run.model, run.optimizer, run.loader, &options));
     return run;
-}
-
-static void end_run(run_t *run)
-{
-    tlm_trainer_free(run->trainer);
-    tlm_optimizer_free(run->optimizer);
-    tlm_model_free(run->model);
-    tlm_loader_free(run->loader);
-    tlm_dataset_free(run->data);
 }
 
 /* Trains and copies the first parameter, with a gradient that everything else goes into. */
@@ -156,7 +140,7 @@ static size_t train(float *out, const setting_t *setting)
 
         ASSERT_OK(tlm_trainer_run(run.trainer, setting->stop));
         ASSERT_OK(tlm_trainer_save(run.trainer, path));
-        end_run(&run);
+        stop(&run);
         run = start_run(setting);
         ASSERT_OK(tlm_trainer_resume(run.trainer, path));
         unlink(path);
@@ -166,7 +150,7 @@ static size_t train(float *out, const setting_t *setting)
     ASSERT_OK(tlm_model_parameters(&tensors, &n, run.model));
     size_t size = (size_t)tlm_tensor_numel(tensors[0]) * sizeof(float);
     memcpy(out, tlm_tensor_data(tensors[0]), size);
-    end_run(&run);
+    stop(&run);
     ASSERT_OK(tlm_set_num_threads(0));
     return size;
 }
@@ -219,7 +203,7 @@ START_TEST(what_the_cpu_lacks_is_refused)
                  tlm_trainer_create(&trainer, run.model, run.optimizer, run.loader, &options));
     ck_assert_ptr_null(trainer);
     tlmi_set_cpu_features(features);
-    end_run(&run);
+    stop(&run);
 }
 END_TEST
 

@@ -129,17 +129,6 @@ END_TEST
 
 /* ---- Checkpoints ------------------------------------------------------------------------ */
 
-static void assert_same_files(const char *a, const char *b)
-{
-    size_t size, other;
-    unsigned char *mine = read_bytes(a, &size), *theirs = read_bytes(b, &other);
-
-    ck_assert_uint_eq(size, other);
-    ck_assert_int_eq(memcmp(mine, theirs, size), 0);
-    free(mine);
-    free(theirs);
-}
-
 /* Stops after some steps, and goes on with another number of ranks. */
 START_TEST(a_run_goes_on_with_another_number_of_ranks)
 {

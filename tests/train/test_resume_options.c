@@ -3,6 +3,7 @@
  * is refused with both values unless resume_changes names it. */
 #include "io_support.h"
 #include "run_suite.h"
+#include "trainer_support.h"
 
 #include <stddef.h>
 
@@ -55,13 +56,6 @@ static setup_t usual(int32_t kind)
     return setup;
 }
 
-typedef struct run {
-    tlm_loader_t *loader;
-    tlm_model_t *model;
-    tlm_optimizer_t *optimizer;
-    tlm_trainer_t *trainer;
-} run_t;
-
 static tlm_optimizer_t *make_optimizer(const setup_t *setup)
 {
     tlm_optimizer_t *out;
@@ -96,7 +90,7 @@ static run_t start(const setup_t *setup, const char *changes)
                                              .d_ff = 12,
                                              .seed = 7};
     tlm_trainer_options_t options = setup->trainer;
-    run_t run;
+    run_t run = {NULL};
 
     options.schedule = setup->schedule.kind < 0 ? NULL : &setup->schedule;
     options.resume_changes = changes;
@@ -109,14 +103,6 @@ static run_t start(const setup_t *setup, const char *changes)
         ASSERT_OK(tlm_optimizer_set_schedule(run.optimizer, 0, &setup->group_schedule));
     ASSERT_OK(tlm_trainer_create(&run.trainer, run.model, run.optimizer, run.loader, &options));
     return run;
-}
-
-static void stop(run_t *run)
-{
-    tlm_trainer_free(run->trainer);
-    tlm_optimizer_free(run->optimizer);
-    tlm_model_free(run->model);
-    tlm_loader_free(run->loader);
 }
 
 /* ---- The fields ------------------------------------------------------------------------- */
@@ -308,17 +294,6 @@ END_TEST
 
 /* ---- Resuming --------------------------------------------------------------------------- */
 
-static void assert_same_bytes(const char *a, const char *b)
-{
-    size_t size, other;
-    unsigned char *mine = read_bytes(a, &size), *theirs = read_bytes(b, &other);
-
-    ck_assert_uint_eq(size, other);
-    ck_assert_int_eq(memcmp(mine, theirs, size), 0);
-    free(mine);
-    free(theirs);
-}
-
 /* Writes the checkpoint of a run after three steps. */
 static void save_run(const setup_t *setup, const char *path)
 {
@@ -358,7 +333,7 @@ START_TEST(a_change_is_refused_or_counts)
         ASSERT_OK(tlm_trainer_save(strict.trainer, now));
         ASSERT_FAILS(TLM_ERR_STATE, change->words, tlm_trainer_resume(strict.trainer, saved));
         ASSERT_OK(tlm_trainer_save(strict.trainer, later));
-        assert_same_bytes(now, later); /* nothing has changed */
+        assert_same_files(now, later); /* nothing has changed */
         stop(&strict);
     }
     ASSERT_OK(tlm_trainer_resume(run.trainer, saved));
@@ -369,7 +344,7 @@ START_TEST(a_change_is_refused_or_counts)
     stop(&run);
     /* The new value is the run's: one that has it goes on with the same bits, and only it. */
     go_on(&other, now, test_path("again"));
-    assert_same_bytes(later, test_path("again"));
+    assert_same_files(later, test_path("again"));
     if (change->name != NULL) {
         run = start(&base, NULL);
         ck_assert_int_eq(tlm_trainer_resume(run.trainer, now), TLM_ERR_STATE);
@@ -444,7 +419,7 @@ START_TEST(checkpoints_hold_the_schedules_of_groups)
     ASSERT_OK(tlm_checkpoint_save(first.model, first.optimizer, 3, saved));
     ASSERT_OK(tlm_checkpoint_load(NULL, second.model, second.optimizer, saved));
     ASSERT_OK(tlm_checkpoint_save(second.model, second.optimizer, 3, now));
-    assert_same_bytes(saved, now);
+    assert_same_files(saved, now);
     stop(&first);
     stop(&second);
     if (_i < 4) {

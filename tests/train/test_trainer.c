@@ -2,6 +2,7 @@
  * not. */
 #include "io_support.h"
 #include "run_suite.h"
+#include "trainer_support.h"
 
 #include <float.h>
 #include <math.h>
@@ -18,14 +19,6 @@ static const tlm_model_options_t tiny = {.size = sizeof(tlm_model_options_t),
                                          .seed = 7};
 static const tlm_schedule_options_t cosine = {
     sizeof(cosine), TLM_SCHEDULE_COSINE, 0, 0.02, 0.001, 3, 12, 0};
-
-typedef struct run {
-    tlm_dataset_t *train, *valid;
-    tlm_loader_t *loader;
-    tlm_model_t *model;
-    tlm_optimizer_t *optimizer;
-    tlm_trainer_t *trainer;
-} run_t;
 
 static tlm_dataset_t *make_data(uint32_t factor)
 {
@@ -88,16 +81,6 @@ static run_t start(uint64_t model_seed)
 
     ASSERT_OK(tlm_trainer_create(&run.trainer, run.model, run.optimizer, run.loader, &options));
     return run;
-}
-
-static void stop(run_t *run)
-{
-    tlm_trainer_free(run->trainer);
-    tlm_optimizer_free(run->optimizer);
-    tlm_model_free(run->model);
-    tlm_loader_free(run->loader);
-    tlm_dataset_free(run->train);
-    tlm_dataset_free(run->valid);
 }
 
 /* The largest difference between two runs' parameters; NaN counts as infinite. */

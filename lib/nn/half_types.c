@@ -2,10 +2,7 @@
  * the type of x. */
 #include "base/dtype.h"
 #include "base/error.h"
-#include "base/thread_pool.h"
 #include "nn/nn_core.h"
-
-enum { ELEMENTS_PER_TASK = 16384 };
 
 static bool is_half(int32_t dtype)
 {
@@ -23,71 +20,15 @@ tlm_status_t tlmi_check_real(const char *op, const char *name, const tlm_tensor_
     return TLM_OK;
 }
 
-/* ---- Conversions of row-major elements ---------------------------------------------------- */
-
-typedef struct conversion {
-    const tlmi_dtype_t *type; /* of `halves` */
-    float *floats;
-    char *halves;
-    int64_t n;
-    bool widens;
-} conversion_t;
-
-static void convert_part(void *context, int64_t task, int32_t worker)
-{
-    const conversion_t *job = context;
-    const int64_t first = task * ELEMENTS_PER_TASK;
-    const int64_t n = tlmi_min64(job->n - first, ELEMENTS_PER_TASK);
-    char *halves = job->halves + (size_t)first * job->type->bytes;
-
-    (void)worker;
-    if (job->widens)
-        job->type->load(job->floats + first, halves, n);
-    else
-        job->type->store(halves, job->floats + first, n);
-}
-
-static void convert(conversion_t job)
-{
-    tlmi_parallel_for((job.n + ELEMENTS_PER_TASK - 1) / ELEMENTS_PER_TASK, convert_part, &job);
-}
-
 /* *out = the tensor as float32: itself, retained, if it has that type. */
 static tlm_status_t widen(tlm_tensor_t **out, tlm_tensor_t *tensor)
 {
-    if (tensor->dtype == TLM_FLOAT32) {
-        tlm_tensor_retain(tensor);
-        *out = tensor;
-        return TLM_OK;
-    }
-    tlm_tensor_t *rows;
-    TLMI_TRY(tlmi_contiguous(&rows, tensor));
-    tlm_status_t status = tlmi_tensor_new(out, TLM_FLOAT32, tensor->shape, tensor->ndim);
-    if (status == TLM_OK)
-        convert((conversion_t){.type = tlmi_dtype(tensor->dtype),
-                               .floats = tlmi_floats(*out),
-                               .halves = rows->data,
-                               .n = tensor->numel,
-                               .widens = true});
-    tlm_tensor_free(rows);
-    return status;
-}
-
-/* *out = y, a row-major result, rounded. */
-static tlm_status_t narrow(tlm_tensor_t **out, const tlm_tensor_t *y, int32_t dtype)
-{
-    tlm_tensor_t *rounded;
-
-    TLMI_TRY(tlmi_tensor_new(&rounded, dtype, y->shape, y->ndim));
-    convert((conversion_t){.type = tlmi_dtype(dtype),
-                           .floats = tlmi_floats(y),
-                           .halves = rounded->data,
-                           .n = y->numel});
-    *out = rounded;
+    if (tensor->dtype != TLM_FLOAT32)
+        return tlm_tensor_convert(out, tensor, TLM_FLOAT32);
+    tlm_tensor_retain(tensor);
+    *out = tensor;
     return TLM_OK;
 }
-
-/* ---- Layers ------------------------------------------------------------------------------ */
 
 /* A result that is not float32 could pass no gradient on. */
 static tlm_status_t check_gradients(const tlmi_op_t *op, tlm_tensor_t *const *inputs,
@@ -115,7 +56,7 @@ tlm_status_t tlmi_in_float32(tlm_tensor_t **out, const tlmi_op_t *op, tlmi_layer
     if (status == TLM_OK)
         status = compute(&y, floats, arguments);
     if (status == TLM_OK && dtype != TLM_FLOAT32) {
-        status = narrow(out, y, dtype);
+        status = tlm_tensor_convert(out, y, dtype);
         tlm_tensor_free(y);
     } else if (status == TLM_OK) {
         *out = y;

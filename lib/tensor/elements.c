@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/number.h"
+#include "base/thread_pool.h"
 #include "tensor/tensor_core.h"
 
 static bool is_integer(int32_t dtype)
@@ -178,6 +179,33 @@ static bool convert_element(tlm_tensor_t *to, const tlm_tensor_t *from, int64_t 
     return true;
 }
 
+enum { ELEMENTS_PER_TASK = 16384 };
+
+static void convert_floats_part(void *context, int64_t task, int32_t worker)
+{
+    tlm_tensor_t *const *ends = context; /* to, from */
+    const bool widens = ends[0]->dtype == TLM_FLOAT32;
+    const tlmi_dtype_t *type = tlmi_dtype(ends[widens]->dtype);
+    const int64_t first = task * ELEMENTS_PER_TASK;
+    const int64_t left = ends[0]->numel - first;
+    const int64_t n = left < ELEMENTS_PER_TASK ? left : ELEMENTS_PER_TASK;
+    float *floats = tlmi_floats(ends[!widens]) + first;
+    char *halves = (char *)ends[widens]->data + (size_t)first * type->bytes;
+
+    (void)worker;
+    if (widens)
+        type->load(floats, halves, n);
+    else
+        type->store(halves, floats, n);
+}
+
+/* Converts row-major memory between float32 and a 16-bit float. */
+static void convert_floats(tlm_tensor_t *to, tlm_tensor_t *from)
+{
+    tlmi_parallel_for((to->numel + ELEMENTS_PER_TASK - 1) / ELEMENTS_PER_TASK, convert_floats_part,
+                      (tlm_tensor_t *[]){to, from});
+}
+
 static tlm_status_t refuse_element(const tlm_tensor_t *from, int64_t i, int32_t dtype)
 {
     if (is_integer(from->dtype))
@@ -199,13 +227,19 @@ tlm_status_t tlm_tensor_convert(tlm_tensor_t **out, const tlm_tensor_t *tensor, 
     tlm_status_t status;
     TLMI_TRY_OR(done, tlmi_contiguous(&rows, tensor));
     TLMI_TRY_OR(done, tlmi_tensor_new(&result, dtype, tensor->shape, tensor->ndim));
-    if (dtype == tensor->dtype && numel > 0)
-        memcpy(result->data, rows->data, (size_t)numel * tlm_dtype_size(dtype));
-    for (int64_t i = 0; i < numel && dtype != tensor->dtype; i++)
-        if (!convert_element(result, rows, i)) {
-            status = refuse_element(rows, i, dtype);
-            goto done;
-        }
+    const bool is_float = !is_integer(dtype) && !is_integer(tensor->dtype);
+    if (dtype == tensor->dtype) {
+        if (numel > 0)
+            memcpy(result->data, rows->data, (size_t)numel * tlm_dtype_size(dtype));
+    } else if (is_float && (dtype == TLM_FLOAT32 || tensor->dtype == TLM_FLOAT32)) {
+        convert_floats(result, rows);
+    } else {
+        for (int64_t i = 0; i < numel; i++)
+            if (!convert_element(result, rows, i)) {
+                status = refuse_element(rows, i, dtype);
+                goto done;
+            }
+    }
     *out = result;
     result = NULL;
 done:

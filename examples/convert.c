@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "support/cli.h"
 #include "support/cli_json.h"
@@ -91,23 +92,43 @@ static uint64_t written(void)
     return cli_bytes_written() - written_before;
 }
 
-/* Bytes of the output, about: what vectors and the tokenizer add is small. */
-static uint64_t expected_size(const tlm_model_t *model, int32_t kind)
+/* Bytes of a file; 0 if it has none. */
+static uint64_t size_of(const char *path)
 {
-    static const double bits[] = {
-        [TLM_WEIGHTS_FLOAT32] = 32, [TLM_WEIGHTS_FLOAT16] = 16, [TLM_WEIGHTS_BFLOAT16] = 16,
-        [TLM_WEIGHTS_Q8_0] = 8.5,   [TLM_WEIGHTS_Q4_0] = 4.5,   [TLM_WEIGHTS_Q4_1] = 5,
-        [TLM_WEIGHTS_Q5_0] = 5.5,   [TLM_WEIGHTS_Q5_1] = 6,     [TLM_WEIGHTS_Q4_K_M] = 4.9,
-        [TLM_WEIGHTS_Q5_K_M] = 5.7, [TLM_WEIGHTS_Q6_K] = 6.6};
+    struct stat info;
 
-    return (uint64_t)(bits[kind] / 8.0 * (double)tlm_model_num_elements(model));
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode) ? (uint64_t)info.st_size : 0;
+}
+
+/* Bytes of the output: its weights, and what is taken over from another file. What a new tokenizer adds
+ * is not counted. */
+static uint64_t expected_size(const tlm_model_t *model, target_t to,
+                              const tlm_model_file_options_t *file)
+{
+    const uint64_t elements = tlm_model_num_elements(model);
+    uint64_t bytes = 0;
+
+    switch (to) {
+    case TO_ADAPTER:
+        return tlm_model_num_trained(model) * sizeof(float);
+    case TO_CHECKPOINT:
+        return elements * sizeof(float);
+    case TO_HF:
+        return elements * (file->weights == TLM_WEIGHTS_FLOAT32 ? 4 : 2);
+    case TO_GGUF:
+        break;
+    }
+    if (tlm_model_gguf_bytes(&bytes, model, file) != TLM_OK)
+        return 0; /* saving says why */
+    const uint64_t source = file->keys_from != NULL ? size_of(file->keys_from) : 0;
+    return bytes + (source > file->weight_bytes ? source - file->weight_bytes : 0);
 }
 
 static void save(const char *path, target_t to, const tlm_model_t *model,
                  const tlm_tokenizer_t *tokenizer, const tlm_model_file_options_t *file)
 {
     written_before = cli_bytes_written();
-    cli_progress_watch("writing", "B", written, expected_size(model, file->weights));
+    cli_progress_watch("writing", "B", written, expected_size(model, to, file));
     if (to == TO_CHECKPOINT)
         save_checkpoint(path, model, tokenizer);
     else if (to == TO_HF)
@@ -142,25 +163,21 @@ static bool no_tokenizer, merge;
 
 static const cli_option_t options[] = {
     {"to", CLI_STRING, &to, "format to write; adapter is a folder of PEFT", true},
-    {"model", CLI_STRING, &model_path, "the model, in place of the first operand", false},
-    {"output", CLI_STRING, &output_path, "what to write, in place of the second operand", false},
+    {"model", CLI_STRING, &model_path, HELP_MODEL ", in place of the first operand", false},
+    {"output", CLI_STRING, &output_path, HELP_OUTPUT ", in place of the second operand", false},
     {"weights", CLI_STRING, &type,
-     "type of the weights, those from q8_0 on in GGUF only; checkpoints and adapters are float32",
-     false},
+     HELP_WEIGHTS ", those from q8_0 on in GGUF only; checkpoints and adapters are float32", false},
     {"text", CLI_STRING, &text, "a file: prints how likely the model finds it, before and after",
      false},
-    {"tokenizer", CLI_STRING, &tokenizer_path,
-     "tokenizer.json, rank file, or directory; else the model's own", false},
-    {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
-    {"merges", CLI_STRING, &merges, "and merges.txt", false},
-    {"special", CLI_STRING, &special,
-     "special token of that tokenizer, '' for none; " CLI_END_TOKEN " if there is one", false},
-    {"end-token", CLI_STRING, &special, "the same as --special", false},
-    {"adapter", CLI_STRING, &adapter, "folder of PEFT whose adapters are merged into the model",
-     false},
+    {"tokenizer", CLI_STRING, &tokenizer_path, HELP_TOKENIZER "; else the model's own", false},
+    {"vocab", CLI_STRING, &vocab, HELP_VOCAB, false},
+    {"merges", CLI_STRING, &merges, HELP_MERGES, false},
+    {"special", CLI_STRING, &special, HELP_LOADED_SPECIAL, false},
+    {"adapter", CLI_STRING, &adapter,
+     HELP_ADAPTER ", which are merged into it, except by --to adapter", false},
     {"merge", CLI_FLAG, &merge, "merge the adapters that MODEL, a checkpoint, has", false},
     {"chat-template", CLI_STRING, &template,
-     "name or path of a chat template for the output; else the model's own", false},
+     HELP_CHAT_TEMPLATE ", for the output; else the model's own", false},
     {"no-tokenizer", CLI_FLAG, &no_tokenizer, "write the model alone", false},
 };
 
@@ -231,6 +248,7 @@ static int run(int n, char **paths)
 
     find_paths(&conversion, n, paths);
     check_options(target, kind);
+    cli_check_special(special, tokenizer_path, vocab);
     const char *source = conversion.source;
     const bool has_own = tokenizer_path == NULL && vocab == NULL && merges == NULL && !no_tokenizer;
     const bool copies = target == TO_GGUF && has_own && is_gguf(source);

@@ -17,7 +17,7 @@ static bool chat;
 
 static const cli_option_t options[] = {
     GENERATION_SOURCE_OPTIONS,
-    {"prompt", CLI_STRING, &prompt, "text to continue", false},
+    {"prompt", CLI_STRING, &prompt, HELP_PROMPT, false},
     {"samples", CLI_COUNT, &samples, "number of continuations, with consecutive seeds", false},
     {"score", CLI_STRING, &scored, "print the perplexity of this text instead", false},
     GENERATION_SAMPLING_OPTIONS,

@@ -12,8 +12,8 @@ static uint64_t wanted = 1000000, seed;
 
 static const cli_option_t options[] = {
     {"bytes", CLI_COUNT, &wanted, "least size; the last story is complete", false},
-    {"seed", CLI_COUNT, &seed, "different seeds give different stories", false},
-    {"output", CLI_STRING, &output, "file to write; default: standard output", false},
+    {"seed", CLI_COUNT, &seed, HELP_SEED ": the same, the same stories", false},
+    {"output", CLI_STRING, &output, HELP_OUTPUT "; by default standard output", false},
 };
 
 static int run(int n, char **operands)

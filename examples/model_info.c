@@ -11,6 +11,7 @@
 #include "support/cost_text.h"
 #include "support/machine_rates.h"
 #include "support/model_fit.h"
+#include "support/model_storage.h"
 #include "support/model_words.h"
 #include "support/shape_options.h"
 
@@ -22,33 +23,29 @@ static struct {
     double gflops, ema;
 } s = {.optimizer = "adamw", .weights = "float32", .lora_targets = "all-linear", .batch = 8};
 
-static const char *const optimizer_words[] = {"adamw", "sgd",       "muon",
-                                              "lion",  "adafactor", NULL}; /* TLM_COST_ */
-
 static const cli_option_t options[] = {
     SHAPE_OPTIONS,
-    {"model", CLI_STRING, &s.model, "a model whose shape is taken, in place of the operand", false},
+    {"model", CLI_STRING, &s.model, HELP_MODEL ", in place of the operand", false},
 
     {NULL, CLI_FLAG, NULL, "What is done with it", false},
-    {"batch", CLI_COUNT, &s.batch, "sequences per batch", false},
-    {"optimizer", CLI_STRING, &s.optimizer, "the optimizer", false},
-    {"weights", CLI_STRING, &s.weights, "type of the weights; any but float32 are not trained",
+    {"batch", CLI_COUNT, &s.batch, HELP_BATCH, false},
+    {"optimizer", CLI_STRING, &s.optimizer, HELP_OPTIMIZER, false},
+    {"weights", CLI_STRING, &s.weights,
+     HELP_WEIGHTS
+     ", in memory; only float32 is trained; with MODEL, by default as in its file beside "
+     "adapters and to generate",
      false},
-    {"freeze", CLI_STRING, &s.freeze,
-     "parameters that stay as they are: patterns of names, separated by commas", false},
-    {"lora-rank", CLI_COUNT, &s.lora_rank, "rank of adapters; 0: none", false},
-    {"lora-targets", CLI_STRING, &s.lora_targets,
-     "layers with adapters: names such as q_proj, patterns, or all-linear", false},
-    {"checkpointing", CLI_FLAG, &s.checkpointing,
-     "recompute activations in backward: less memory, more time", false},
-    {"ema", CLI_REAL, &s.ema, "decay of a moving average of the weights; 0: none", false},
-    {"batch-start", CLI_COUNT, &s.batch_start,
-     "sequences per batch in the first step, which grow to --batch; 0: --batch from the start",
-     false},
-    {"batch-warmup", CLI_COUNT, &s.batch_warmup, "steps over which the batch grows", false},
+    {"freeze", CLI_STRING, &s.freeze, HELP_FREEZE, false},
+    {"lora-rank", CLI_COUNT, &s.lora_rank, HELP_LORA_RANK, false},
+    {"lora-targets", CLI_STRING, &s.lora_targets, HELP_LORA_TARGETS, false},
+    {"checkpointing", CLI_FLAG, &s.checkpointing, HELP_CHECKPOINTING, false},
+    {"ema", CLI_REAL, &s.ema, HELP_EMA, false},
+    {"batch-start", CLI_COUNT, &s.batch_start, HELP_BATCH_START, false},
+    {"batch-warmup", CLI_COUNT, &s.batch_warmup, HELP_BATCH_WARMUP, false},
     {"full-attention", CLI_FLAG, &s.full_attention,
      "count every query times every key, as textbooks do, instead of the computed half", false},
-    {"steps", CLI_COUNT, &s.steps, "print the time of this many steps", false},
+    {"steps", CLI_COUNT, &s.steps, HELP_STEPS ", whose time is printed; 0: only that of one",
+     false},
     {"gflops", CLI_REAL, &s.gflops, "GFLOP/s to compute times with; 0: measure this machine",
      false},
     {"memory", CLI_STRING, &s.memory,
@@ -60,16 +57,21 @@ static const cli_option_t options[] = {
 
 /* ---- What is asked -------------------------------------------------------------------------- */
 
+static model_storage_t storage; /* of s.model */
+
 static void adopt_model(const char *path)
 {
     tlm_model_options_t shape = TLM_MODEL_OPTIONS_INIT;
-    tlm_model_t *model;
 
     cli_expect(path, ROLE_MODEL, CLI_OPERANDS);
-    cli_check(tlm_model_open_for_inference(&model, NULL, NULL, path));
-    cli_check(tlm_model_get_options(&shape, model));
-    tlm_model_free(model);
+    storage_read(&storage, &shape, path);
     shape_adopt_checked(&shape, path);
+}
+
+/* Whether the weights of a step are those of the model's file: adapters are trained beside them. */
+static bool keeps_weights(void)
+{
+    return s.model != NULL && s.lora_rank > 0 && !cli_was_given("weights");
 }
 
 static tlm_cost_options_t cost_options(void)
@@ -81,7 +83,7 @@ static tlm_cost_options_t cost_options(void)
     asked.batch = (int64_t)s.batch;
     asked.checkpointing = s.checkpointing;
     asked.average = s.ema > 0.0;
-    asked.weights = type_of_word("weights", s.weights);
+    asked.weights = keeps_weights() ? storage.type : type_of_word("weights", s.weights);
     asked.frozen = s.freeze;
     lora.rank = (int64_t)s.lora_rank;
     lora.targets = s.lora_targets;
@@ -91,12 +93,46 @@ static tlm_cost_options_t cost_options(void)
     return asked;
 }
 
+/* The cost with all matrices of one type; where those of a file are of several, that of the most, or if
+ * its blocks do not fit everywhere bfloat16, and what the others differ is added. */
+static tlm_status_t find_cost(tlm_cost_t *cost, const tlm_model_options_t *model,
+                              const tlm_cost_options_t *asked)
+{
+    tlm_cost_options_t trial = *asked;
+    tlm_cost_t whole = TLM_COST_INIT;
+    tlm_status_t status = tlm_model_cost(cost, model, &trial);
+
+    if (!keeps_weights())
+        return status;
+    if (status != TLM_OK) {
+        trial.weights = TLM_BFLOAT16;
+        status = tlm_model_cost(cost, model, &trial);
+    }
+    trial.lora = NULL;
+    trial.frozen = "*"; /* nothing is trained, and there is no step to count */
+    if (status == TLM_OK)
+        status = tlm_model_cost(&whole, model, &trial);
+    if (status != TLM_OK)
+        return status;
+    cost->weight_bytes += storage.kept - whole.weight_bytes;
+    cost->step_live_bytes += storage.kept - whole.weight_bytes;
+    cost->step_peak_bytes += storage.kept - whole.weight_bytes;
+    return TLM_OK;
+}
+
 static tlm_cost_t cost_of(const tlm_model_options_t *model, const tlm_cost_options_t *asked)
 {
     tlm_cost_t cost = TLM_COST_INIT;
 
-    cli_check(tlm_model_cost(&cost, model, asked));
+    cli_check(find_cost(&cost, model, asked));
     return cost;
+}
+
+/* Weights to generate with: those of the file, unless the command line says which. */
+static uint64_t generating_bytes(const tlm_cost_t *cost)
+{
+    return s.model != NULL && !cli_was_given("weights") && s.lora_rank == 0 ? storage.kept
+                                                                            : cost->weight_bytes;
 }
 
 /* ---- Time ----------------------------------------------------------------------------------- */
@@ -172,7 +208,7 @@ static double full_steps(void)
 static uint64_t bytes_of(const tlm_cost_t *cost)
 {
     return cost->trained_parameters > 0 ? cost->step_peak_bytes
-                                        : cost->weight_bytes + cost->kv_cache_bytes;
+                                        : generating_bytes(cost) + cost->kv_cache_bytes;
 }
 
 /* The largest batch that fits in the given memory. */
@@ -186,7 +222,7 @@ static uint64_t largest_batch(const tlm_model_options_t *model, const tlm_cost_o
         tlm_cost_t cost = TLM_COST_INIT;
 
         trial.batch = fits + (fails - fits) / 2;
-        if (tlm_model_cost(&cost, model, &trial) == TLM_OK && bytes_of(&cost) <= memory)
+        if (find_cost(&cost, model, &trial) == TLM_OK && bytes_of(&cost) <= memory)
             fits = trial.batch;
         else
             fails = trial.batch;
@@ -250,7 +286,7 @@ static void print_generation_memory(const tlm_cost_t *cost)
 {
     printf("\nMemory of generation, %" PRIu64 " sequences of %" PRIu64 " tokens\n", s.batch,
            shape_settings.context_length);
-    print_bytes("weights", cost->weight_bytes);
+    print_bytes("weights", generating_bytes(cost));
     print_bytes("keys and values", cost->kv_cache_bytes);
 }
 
@@ -363,6 +399,7 @@ static void add_cost(cli_result_t *result, const tlm_cost_t *cost)
     cli_result_add_count(memory, "activations", cost->activation_bytes);
     cli_result_add_count(memory, "step_live", cost->step_live_bytes);
     cli_result_add_count(memory, "step_peak", cost->step_peak_bytes);
+    cli_result_add_count(memory, "generating_weights", generating_bytes(cost));
     cli_result_add_count(memory, "keys_and_values", cost->kv_cache_bytes);
     part = cli_result_add_object(result, "forward_operations");
     for (int i = 0; i < TLM_NUM_PARTS; i++)
@@ -456,6 +493,8 @@ static void print_all(uint64_t memory)
 
         add_shape(result);
         add_cost(result, &cost);
+        if (s.model != NULL)
+            storage_add(result, &storage);
         add_times(result, &times);
         if (memory > 0)
             cli_result_add_count(result, "largest_batch", largest_batch(&model, &asked, memory));
@@ -466,6 +505,8 @@ static void print_all(uint64_t memory)
            ", context %" PRIu64 "\n",
            shape_settings.num_layers, shape_settings.d_model, shape_settings.num_heads,
            shape_settings.vocab_size, shape_settings.context_length);
+    if (s.model != NULL)
+        storage_print(&storage);
     print_cost(&cost);
     if (has_step) {
         fflush(stdout);

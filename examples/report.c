@@ -6,7 +6,8 @@
 static const char *output = "report.html", *x = "steps";
 
 static const cli_option_t options[] = {
-    {"output", CLI_STRING, &output, "HTML page to write, or .svg for the drawing alone", false},
+    {"output", CLI_STRING, &output, HELP_OUTPUT ": an HTML page, or .svg for the drawing alone",
+     false},
     {"x", CLI_STRING, &x, "what the curves are drawn over", false},
 };
 

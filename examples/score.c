@@ -323,20 +323,19 @@ static uint64_t context, stride;
 static bool choices, plain;
 
 static const cli_option_t options[] = {
-    {"model", CLI_STRING, &model_path, "checkpoint, folder of transformers or GGUF file", true},
-    {"adapter", CLI_STRING, &adapter, "folder of PEFT with adapters of the model", false},
-    {"tokenizer", CLI_STRING, &tokenizer_path,
-     "tokenizer.json, rank file, or directory; else the model's own", false},
-    {"vocab", CLI_STRING, &vocab, "or: vocab.json of its tokenizer", false},
-    {"merges", CLI_STRING, &merges, "and merges.txt", false},
-    {"special", CLI_STRING, &special, "special token of that tokenizer; '' for none", false},
-    {"end-token", CLI_STRING, &special, "the same as --special", false},
+    {"model", CLI_STRING, &model_path, HELP_MODEL, true},
+    {"adapter", CLI_STRING, &adapter, HELP_ADAPTER, false},
+    {"tokenizer", CLI_STRING, &tokenizer_path, HELP_TOKENIZER "; else the model's own", false},
+    {"vocab", CLI_STRING, &vocab, HELP_VOCAB, false},
+    {"merges", CLI_STRING, &merges, HELP_MERGES, false},
+    {"special", CLI_STRING, &special, HELP_LOADED_SPECIAL, false},
     {"choices", CLI_FLAG, &choices,
      "files are JSON lines: question (or context), choices, answer (the index of the right "
      "choice, its letter or its text)",
      false},
     {"separator", CLI_STRING, &separator, "between question and choice", false},
-    {"context", CLI_COUNT, &context, "tokens per window; 0: those of the model", false},
+    {"context", CLI_COUNT, &context,
+     HELP_CONTEXT ", each a window of the text; 0: as many as the model takes", false},
     {"stride", CLI_COUNT, &stride, "tokens from window to window; 0: half of one", false},
     {"no-begin", CLI_FLAG, &plain,
      "without the special tokens that the tokenizer puts before a text", false},
@@ -350,6 +349,7 @@ static int run(int n, char **paths)
 
     if (n == 0)
         cli_fail_usage("a file to score is missing");
+    cli_check_special(special, tokenizer_path, vocab);
     for (int i = 0; i < n; i++)
         cli_expect(paths[i], choices ? ROLE_QUESTIONS : ROLE_TEXT,
                    choices ? "choices" : CLI_OPERANDS);

@@ -44,7 +44,7 @@ static void run(double losses[STEPS], double learning_rate, uint64_t seed)
 static uint64_t seed;
 
 static const cli_option_t options[] = {
-    {"seed", CLI_COUNT, &seed, "seed of the initial weights", false}};
+    {"seed", CLI_COUNT, &seed, HELP_SEED ", of the initial weights", false}};
 
 static int compare_rates(int n, char **operands)
 {

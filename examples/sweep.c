@@ -23,7 +23,7 @@ typedef struct options {
 static options_t own = {.output_dir = NULL, .x = "steps", .curves = 12, .warmup_share = -1.0};
 
 static const cli_option_t options[] = {
-    {"output-dir", CLI_STRING, &own.output_dir, "directory of the runs and of the report", true},
+    {"output-dir", CLI_STRING, &own.output_dir, HELP_OUTPUT_DIR ": the runs, a report", true},
     {"vary", CLI_STRINGS, &own.vary,
      "OPTION=VALUE,VALUE... of train_lm; again for each option that varies", false},
     {"case", CLI_STRINGS, &own.cases,
@@ -35,7 +35,7 @@ static const cli_option_t options[] = {
     {"evaluations", CLI_COUNT, &own.evaluations,
      "validations over each run; 0: as --eval-every says", false},
     {"jobs", CLI_COUNT, &own.jobs, "runs at once; 0: one per thread", false},
-    {"threads", CLI_COUNT, &own.threads, "threads of all runs together; 0: one per CPU", false},
+    {"threads", CLI_COUNT, &own.threads, HELP_THREADS ", for all runs together", false},
     {"retry", CLI_FLAG, &own.retry, "try runs again that ended with an error", false},
     {"dry-run", CLI_FLAG, &own.dry_run, "check everything and list the runs only", false},
     {"x", CLI_STRING, &own.x, "what the curves are drawn over", false},

@@ -389,17 +389,16 @@ static const char *tokenizer_path, *vocab_path, *merges_path, *output, *special;
 static bool decode, check, stats, mpi;
 
 static const cli_option_t options[] = {
-    {"tokenizer", CLI_STRING, &tokenizer_path, "tokenizer.json, rank file, or directory", false},
-    {"vocab", CLI_STRING, &vocab_path, "or: vocab.json", false},
-    {"merges", CLI_STRING, &merges_path, "and merges.txt", false},
-    {"special", CLI_STRING, &special,
-     "special token besides the file's own, '' for none; with --vocab " CLI_END_TOKEN, false},
-    {"output", CLI_STRING, &output, "file to write; optional with --decode and --stats", false},
+    {"tokenizer", CLI_STRING, &tokenizer_path, HELP_TOKENIZER, false},
+    {"vocab", CLI_STRING, &vocab_path, HELP_VOCAB, false},
+    {"merges", CLI_STRING, &merges_path, HELP_MERGES, false},
+    {"special", CLI_STRING, &special, HELP_LOADED_SPECIAL, false},
+    {"output", CLI_STRING, &output, HELP_OUTPUT "; optional with --decode, and not with --stats",
+     false},
     {"decode", CLI_FLAG, &decode, "turn token files into text", false},
     {"check", CLI_FLAG, &check, "decode what was written and compare", false},
     {"stats", CLI_FLAG, &stats, "longest tokens, bytes per token, speed; writes nothing", false},
-    {"mpi", CLI_FLAG, &mpi,
-     "share the texts with the other ranks of mpirun; the token file is the same", false},
+    {"mpi", CLI_FLAG, &mpi, HELP_MPI, false},
 };
 
 static int run(int n, char **paths)

@@ -10,16 +10,15 @@ static uint64_t vocab_size = 1024, min_frequency = 1;
 static bool mpi;
 
 static const cli_option_t options[] = {
-    {"output", CLI_STRING, &json_path, "tokenizer.json to write", false},
-    {"vocab", CLI_STRING, &vocab_path, "or, or as well: vocab.json to write", false},
-    {"merges", CLI_STRING, &merges_path, "and merges.txt", false},
-    {"tokenizer", CLI_STRING, &json_path, "the same as --output", false},
-    {"vocab-size", CLI_COUNT, &vocab_size, "special token + 256 bytes + merges", false},
-    {"special", CLI_STRING, &special, "special token, id 0; '' for none", false},
+    {"output", CLI_STRING, &json_path, HELP_OUTPUT ": tokenizer.json", false},
+    {"vocab", CLI_STRING, &vocab_path, HELP_VOCAB ", or as well", false},
+    {"merges", CLI_STRING, &merges_path, HELP_MERGES, false},
+    {"vocab-size", CLI_COUNT, &vocab_size, HELP_VOCAB_SIZE ": the special token, 256 bytes, merges",
+     false},
+    {"special", CLI_STRING, &special, HELP_SPECIAL "; it has id 0", false},
     {"min-frequency", CLI_COUNT, &min_frequency, "least number of occurrences of a merged pair",
      false},
-    {"mpi", CLI_FLAG, &mpi,
-     "share the texts with the other ranks of mpirun; the vocabulary is the same", false},
+    {"mpi", CLI_FLAG, &mpi, HELP_MPI, false},
 };
 
 static int32_t show_progress(void *user, int32_t phase, uint64_t done, uint64_t total)
@@ -143,9 +142,11 @@ static int run(int n, char **paths)
     return 0;
 }
 
-static const cli_value_t values[] = {
-    {CLI_OPERANDS, NULL, ROLE_TEXT}, {"output", NULL, ROLE_OUTPUT},    {"vocab", NULL, ROLE_OUTPUT},
-    {"merges", NULL, ROLE_OUTPUT},   {"tokenizer", NULL, ROLE_OUTPUT}, {NULL, NULL, ROLE_NONE}};
+static const cli_value_t values[] = {{CLI_OPERANDS, NULL, ROLE_TEXT},
+                                     {"output", NULL, ROLE_OUTPUT},
+                                     {"vocab", NULL, ROLE_OUTPUT},
+                                     {"merges", NULL, ROLE_OUTPUT},
+                                     {NULL, NULL, ROLE_NONE}};
 
 const cli_program_t train_bpe_program = {
     .operands = "FILE...",

@@ -12,12 +12,11 @@ typedef struct chat_settings {
 
 /* Rows of a table of options that set them. */
 #define CHAT_OPTIONS(settings, when)                                                               \
-    {"system", CLI_STRING, &(settings).system_message, when "a system message", false},            \
+    {"system", CLI_STRING, &(settings).system_message, when HELP_SYSTEM, false},                   \
         {"chat-template", CLI_STRING, &(settings).template,                                        \
-         when "a name such as chatml or llama3, or the path of another template", false},          \
+         when HELP_CHAT_TEMPLATE "; else the model's own", false},                                 \
     {                                                                                              \
-        "chat-variables", CLI_STRING, &(settings).variables,                                       \
-            when "variables of the template as JSON, such as {\"enable_thinking\": false}", false  \
+        "chat-variables", CLI_STRING, &(settings).variables, when HELP_CHAT_VARIABLES, false       \
     }
 
 /* Answers lines until there are no more, each as `how` says. The keys and values of what was said stay in

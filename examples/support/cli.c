@@ -232,6 +232,12 @@ tlm_tokenizer_t *cli_load_tokenizer(const char *path, const char *vocab_path,
     return tokenizer;
 }
 
+void cli_check_special(const char *special, const char *path, const char *vocab_path)
+{
+    if (special != NULL && path == NULL && vocab_path == NULL)
+        cli_fail_usage("--special is a token of --tokenizer or --vocab, and neither is given");
+}
+
 void cli_open_model(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
                     tlm_model_file_options_t *file, const char *model_path, const char *path,
                     const char *vocab_path, const char *merges_path, const char *special,

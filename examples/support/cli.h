@@ -3,8 +3,10 @@
 #ifndef EXAMPLES_CLI_H
 #define EXAMPLES_CLI_H
 
+#include <math.h>
 #include <stdio.h>
 
+#include "support/option_help.h"
 #include "tinylm/tinylm.h"
 
 typedef enum cli_kind {
@@ -23,6 +25,8 @@ typedef struct cli_strings {
 
 /* A count that was not given: the default of an option that may be omitted. */
 #define CLI_NONE UINT64_MAX
+/* The same of a real number. */
+#define CLI_UNSET ((double)NAN)
 
 typedef struct cli_option {
     const char *name; /* without dashes; NULL: `help` is the heading of the options that follow */
@@ -154,6 +158,8 @@ void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool cli_was_given(const char *name);
 /* The same, but not for options that come from a file which the program found itself. */
 bool cli_was_asked(const char *name);
+/* The same, but for the command line alone, without any file. */
+bool cli_was_typed(const char *name);
 /* Whether it gave the option, by this or another of its names. */
 bool cli_was_set(const cli_option_t *option);
 
@@ -220,6 +226,9 @@ void cli_open_model(tlm_model_t **model, tlm_tokenizer_t **tokenizer,
                     tlm_model_file_options_t *file, const char *model_path, const char *path,
                     const char *vocab_path, const char *merges_path, const char *special,
                     bool for_inference);
+
+/* Ends the program if --special is given, and no tokenizer whose token it could be. */
+void cli_check_special(const char *special, const char *path, const char *vocab_path);
 
 /* The chat template of that name, or at that path. */
 tlm_chat_template_t *cli_open_chat_template(const char *name);

@@ -336,6 +336,8 @@ static bool is_given(const cli_option_t *option)
         return *(const char **)option->value != NULL;
     if (option->kind == CLI_STRINGS)
         return ((const cli_strings_t *)option->value)->n > 0;
+    if (option->kind == CLI_REAL)
+        return !isnan(*(double *)option->value);
     return option->kind != CLI_COUNT || *(uint64_t *)option->value != CLI_NONE;
 }
 

@@ -18,15 +18,13 @@ extern const char *const cache_words[];
 
 /* Rows of a table of options. */
 #define GENERATION_SOURCE_OPTIONS                                                                  \
-    {"model", CLI_STRING, &generation.model, "checkpoint, folder of transformers or GGUF file",    \
-     true},                                                                                        \
-        {"adapter", CLI_STRING, &generation.adapter, "folder of PEFT with adapters of the model",  \
+    {"model", CLI_STRING, &generation.model, HELP_MODEL, true},                                    \
+        {"adapter", CLI_STRING, &generation.adapter, HELP_ADAPTER, false},                         \
+        {"tokenizer", CLI_STRING, &generation.tokenizer, HELP_TOKENIZER "; else the model's own",  \
          false},                                                                                   \
-        {"tokenizer", CLI_STRING, &generation.tokenizer,                                           \
-         "tokenizer.json, rank file, or directory; else the model's own", false},                  \
-        {"vocab", CLI_STRING, &generation.vocab, "or: vocab.json of its tokenizer", false},        \
+        {"vocab", CLI_STRING, &generation.vocab, HELP_VOCAB, false},                               \
     {                                                                                              \
-        "merges", CLI_STRING, &generation.merges, "and merges.txt", false                          \
+        "merges", CLI_STRING, &generation.merges, HELP_MERGES, false                               \
     }
 #define GENERATION_SAMPLING_OPTIONS                                                                \
     {"max-tokens", CLI_COUNT, &generation.max_tokens, "the most new tokens", false},               \
@@ -38,7 +36,7 @@ extern const char *const cache_words[];
          "drop tokens below this share of the likeliest; 0: keep all", false},                     \
         {"repetition-penalty", CLI_REAL, &generation.repetition_penalty,                           \
          "above 1: favor tokens that have not occurred; 0: none", false},                          \
-        {"seed", CLI_COUNT, &generation.seed, "same seed, same text", false},                      \
+        {"seed", CLI_COUNT, &generation.seed, HELP_SEED ": the same, the same text", false},       \
         {"stop", CLI_STRINGS, &generation.stops,                                                   \
          "end before this text; may be given several times", false},                               \
         {"end-token", CLI_STRING, &generation.end,                                                 \

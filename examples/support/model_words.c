@@ -6,6 +6,7 @@ const char *const position_words[] = {"rope", "none", "learned", NULL};
 const char *const qk_norm_words[] = {"none", "heads", "width", NULL};
 const char *const ffn_words[] = {"swiglu", "silu", "geglu", "gelu", "relu2", NULL};
 const char *const output_init_words[] = {"linear", "zero", "depth", NULL};
+const char *const optimizer_words[] = {"adamw", "sgd", "muon", "lion", "adafactor", NULL};
 const char *const past_words[] = {"default", "slide", "stop", "recompute", NULL};
 const char *const target_words[] = {"checkpoint", "hf", "gguf", "adapter", NULL};
 

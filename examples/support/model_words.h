@@ -9,6 +9,7 @@ extern const char *const position_words[];    /* TLM_POSITION_ */
 extern const char *const qk_norm_words[];     /* TLM_QK_NORM_ */
 extern const char *const ffn_words[];         /* TLM_FFN_ */
 extern const char *const output_init_words[]; /* TLM_OUTPUT_INIT_ */
+extern const char *const optimizer_words[];   /* TLM_COST_ */
 extern const char *const past_words[];        /* TLM_PAST_ */
 extern const char *const target_words[];      /* of convert --to */
 extern const char *const weight_words[];      /* TLM_WEIGHTS_ */

@@ -20,8 +20,8 @@ extern shape_settings_t shape_settings;
 /* All of them: X(kind, option, member, least, most, words, help); least and most are for counts. */
 /* clang-format off */
 #define SHAPE_ROWS(X)                                                                              \
-    X(CLI_COUNT, "vocab-size", vocab_size, 1, UINT32_MAX, NULL, "ids in the vocabulary")           \
-    X(CLI_COUNT, "context", context_length, 1, INT32_MAX, NULL, "tokens per sequence")             \
+    X(CLI_COUNT, "vocab-size", vocab_size, 1, UINT32_MAX, NULL, HELP_VOCAB_SIZE)           \
+    X(CLI_COUNT, "context", context_length, 1, INT32_MAX, NULL, HELP_CONTEXT)             \
     X(CLI_COUNT, "d-model", d_model, 1, 1 << 20, NULL, "width")                                    \
     X(CLI_COUNT, "layers", num_layers, 1, 1 << 16, NULL, "transformer blocks")                     \
     X(CLI_COUNT, "heads", num_heads, 1, 1 << 16, NULL, "attention heads per block")                \

@@ -11,8 +11,8 @@ enum { MOST_RUNS = 10000, MOST_NAME = 200 };
 /* ---- Options of train_lm ---------------------------------------------------------------- */
 
 /* A sweep gives each run its own directory and its share of the threads. */
-static const char *const own_options[] = {"output",    "output-dir", "resume", "stop",
-                                          "stop-step", "threads",    "mpi",    "save-adapter"};
+static const char *const own_options[] = {"output",  "output-dir", "resume",      "stop-step",
+                                          "threads", "mpi",        "save-adapter"};
 
 static cli_strings_t kept; /* the texts of the plan */
 

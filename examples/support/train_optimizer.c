@@ -1,8 +1,70 @@
 /* The optimizer of train_lm, and its groups of parameters. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "support/train_options.h"
+
+/* ---- Kinds -------------------------------------------------------------------------------- */
+
+/* Defaults by kind, in the order of TLM_COST_...: those of the library, except that AdamW, also beside
+ * Muon, has those of language models. min_rate 0: a tenth of the rate. */
+static const struct {
+    double rate, min_rate, weight_decay, beta2;
+} kinds[] = {
+    [TLM_COST_ADAMW] = {6e-3, 6e-4, 0.1, 0.95},   [TLM_COST_SGD] = {CLI_UNSET, 0.0, 0.0, 0.0},
+    [TLM_COST_MUON] = {6e-3, 6e-4, 0.1, 0.95},    [TLM_COST_LION] = {1e-4, 0.0, 0.0, 0.99},
+    [TLM_COST_ADAFACTOR] = {1e-2, 0.0, 0.0, 0.0},
+};
+
+#define OF(kind) (1u << TLM_COST_##kind)
+
+/* Which kinds read an option; all others read all of them. */
+static const struct {
+    const char *option;
+    uint32_t kinds;
+} readers[] = {
+    {"weight-decay", OF(ADAMW) | OF(MUON) | OF(LION) | OF(ADAFACTOR)},
+    {"no-decay", OF(ADAMW) | OF(MUON) | OF(LION) | OF(ADAFACTOR)},
+    {"beta1", OF(ADAMW) | OF(MUON) | OF(LION)},
+    {"beta2", OF(ADAMW) | OF(MUON) | OF(LION)},
+    {"eps", OF(ADAMW) | OF(MUON)},
+    {"adamw", OF(ADAMW) | OF(MUON)},
+    {"adamw-rate", OF(MUON)},
+    {"adamw-decay", OF(MUON)},
+    {"momentum", OF(MUON)},
+    {"muon-scale", OF(MUON)},
+    {"muon-iterations", OF(MUON)},
+    {"muon-eps", OF(MUON)},
+    {"muon-nesterov", OF(MUON)},
+    {"adafactor-power", OF(ADAFACTOR)},
+    {"adafactor-eps", OF(ADAFACTOR)},
+    {"adafactor-min-rms", OF(ADAFACTOR)},
+    {"adafactor-threshold", OF(ADAFACTOR)},
+};
+
+static void set_default(double *setting, double value)
+{
+    if (isnan(*setting))
+        *setting = value;
+}
+
+void train_check_optimizer(void)
+{
+    const int32_t kind = cli_choose_word("optimizer", settings.optimizer, optimizer_words);
+
+    for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++)
+        if (cli_was_typed(readers[i].option) && (readers[i].kinds & (1u << kind)) == 0)
+            cli_fail_usage("--%s means nothing to --optimizer %s", readers[i].option,
+                           settings.optimizer);
+    set_default(&settings.max_rate, kinds[kind].rate);
+    if (isnan(settings.max_rate))
+        cli_fail_usage("--optimizer %s needs --rate", settings.optimizer);
+    set_default(&settings.min_rate,
+                kinds[kind].min_rate > 0.0 ? kinds[kind].min_rate : settings.max_rate / 10.0);
+    set_default(&settings.weight_decay, kinds[kind].weight_decay);
+    set_default(&settings.beta2, kinds[kind].beta2);
+}
 
 static tlm_adamw_options_t adamw_options(void)
 {
@@ -111,8 +173,8 @@ static tlm_optimizer_t *create_optimizer(void)
     tlm_adamw_options_t adamw = adamw_options();
     tlm_optimizer_t *optimizer;
 
-    switch (cli_choose_word("optimizer", settings.optimizer, train_optimizers)) {
-    case 1:
+    switch (cli_choose_word("optimizer", settings.optimizer, optimizer_words)) {
+    case TLM_COST_MUON:
         muon.learning_rate = settings.max_rate;
         muon.weight_decay = settings.weight_decay;
         muon.momentum = settings.momentum;
@@ -126,14 +188,14 @@ static tlm_optimizer_t *create_optimizer(void)
             adamw.weight_decay = settings.adamw_decay;
         cli_check(tlm_optimizer_create_muon(&optimizer, &muon, &adamw));
         break;
-    case 2:
+    case TLM_COST_LION:
         lion.learning_rate = settings.max_rate;
         lion.weight_decay = settings.weight_decay;
         lion.beta1 = settings.beta1;
         lion.beta2 = settings.beta2;
         cli_check(tlm_optimizer_create_lion(&optimizer, &lion));
         break;
-    case 3:
+    case TLM_COST_ADAFACTOR:
         adafactor.learning_rate = settings.max_rate;
         adafactor.weight_decay = settings.weight_decay;
         adafactor.power = settings.adafactor_power;
@@ -142,6 +204,9 @@ static tlm_optimizer_t *create_optimizer(void)
         adafactor.min_rms = settings.adafactor_min_rms;
         adafactor.threshold = settings.adafactor_threshold;
         cli_check(tlm_optimizer_create_adafactor(&optimizer, &adafactor));
+        break;
+    case TLM_COST_SGD:
+        cli_check(tlm_optimizer_create_sgd(&optimizer, settings.max_rate));
         break;
     default:
         cli_check(tlm_optimizer_create_adamw(&optimizer, &adamw));

@@ -18,11 +18,11 @@ train_settings_t settings = {.order = "random",
                              .no_decay = "none",
                              .warmup = 100,
                              .decay_steps = CLI_NONE,
-                             .max_rate = 6e-3,
-                             .min_rate = 6e-4,
-                             .weight_decay = 0.1,
+                             .max_rate = CLI_UNSET,
+                             .min_rate = CLI_UNSET,
+                             .weight_decay = CLI_UNSET,
                              .beta1 = 0.9,
-                             .beta2 = 0.95,
+                             .beta2 = CLI_UNSET,
                              .eps = 1e-8,
                              .products = "float32",
                              .optimizer = "adamw",
@@ -60,7 +60,7 @@ static const cli_option_t options[] = {
     {"document-end", CLI_COUNT, &settings.document_end,
      "id that ends a document; windows then start at documents", false},
     {"chat-template", CLI_STRING, &settings.chat_template,
-     "template of conversations (.jsonl): a name or a file; else that of --init", false},
+     HELP_CHAT_TEMPLATE ", for conversations (.jsonl); else that of --init", false},
     {"pack", CLI_FLAG, &settings.pack, "puts several conversations in a row where they fit", false},
     {"prefetch", CLI_COUNT, &settings.prefetch, "batches prepared ahead on a thread", false},
 
@@ -69,15 +69,13 @@ static const cli_option_t options[] = {
     {NULL, CLI_FLAG, NULL, "Fine-tuning", false},
     {"init", CLI_STRING, &settings.init,
      "model to start from: folder, GGUF or checkpoint; it sets the shape", false},
-    {"freeze", CLI_STRING, &settings.freeze,
-     "parameters that stay as they are: patterns of names, separated by commas", false},
-    {"lora-rank", CLI_COUNT, &settings.lora_rank, "trains adapters of this rank; 0: the weights",
+    {"freeze", CLI_STRING, &settings.freeze, HELP_FREEZE, false},
+    {"lora-rank", CLI_COUNT, &settings.lora_rank, HELP_LORA_RANK "; only they are trained then",
      false},
     {"lora-alpha", CLI_REAL, &settings.lora_alpha, "scale of adapters, times their rank", false},
     {"lora-dropout", CLI_REAL, &settings.lora_dropout,
      "share of the inputs of adapters that is dropped", false},
-    {"lora-targets", CLI_STRING, &settings.lora_targets,
-     "layers with adapters: names such as q_proj, patterns, or all-linear", false},
+    {"lora-targets", CLI_STRING, &settings.lora_targets, HELP_LORA_TARGETS, false},
     {"lora-rslora", CLI_FLAG, &settings.lora_rslora, "scale is alpha / sqrt(rank)", false},
     {"save-adapter", CLI_STRING, &settings.save_adapter,
      "folder of PEFT to write the adapters to at the end", false},
@@ -86,26 +84,21 @@ static const cli_option_t options[] = {
     {"recipe", CLI_STRING, &settings.recipe,
      "set of defaults for how to train, listed below; other options, wherever they stand, win",
      false},
-    {"steps", CLI_COUNT, &settings.steps, "steps in all, including those before --resume", false},
+    {"steps", CLI_COUNT, &settings.steps, HELP_STEPS ", including those before --resume", false},
     {"stop-step", CLI_COUNT, &settings.stop, "stop early after this step; 0: do not", false},
-    {"stop", CLI_COUNT, &settings.stop, "the same as --stop-step", false},
-    {"batch", CLI_COUNT, &settings.batch, "sequences per batch", false},
+    {"batch", CLI_COUNT, &settings.batch, HELP_BATCH, false},
     {"accumulate", CLI_COUNT, &settings.accumulate, "batches per step", false},
-    {"batch-start", CLI_COUNT, &settings.batch_start,
-     "sequences per batch in the first step, which grow to --batch; 0: --batch from the start",
-     false},
-    {"batch-warmup", CLI_COUNT, &settings.batch_warmup, "steps over which the batch grows", false},
+    {"batch-start", CLI_COUNT, &settings.batch_start, HELP_BATCH_START, false},
+    {"batch-warmup", CLI_COUNT, &settings.batch_warmup, HELP_BATCH_WARMUP, false},
     {"batch-warmup-tokens", CLI_COUNT, &settings.batch_warmup_tokens,
      "or: tokens over which it grows", false},
     {"batch-increment", CLI_COUNT, &settings.batch_increment,
      "sequences by which it grows each time; 0: 1", false},
-    {"checkpointing", CLI_FLAG, &settings.checkpointing,
-     "recompute activations in backward: less memory, more time", false},
-    {"seed", CLI_COUNT, &settings.seed, "seed of the initial weights and of the batches", false},
-    {"threads", CLI_COUNT, &settings.threads, "threads; 0: one per CPU", false},
-    {"mpi", CLI_FLAG, &settings.mpi,
-     "share the batches of each step with the other ranks of mpirun; the results are the same",
+    {"checkpointing", CLI_FLAG, &settings.checkpointing, HELP_CHECKPOINTING, false},
+    {"seed", CLI_COUNT, &settings.seed, HELP_SEED ", of the initial weights and the batches",
      false},
+    {"threads", CLI_COUNT, &settings.threads, HELP_THREADS, false},
+    {"mpi", CLI_FLAG, &settings.mpi, HELP_MPI, false},
     {"products", CLI_STRING, &settings.products,
      "factors of the linear layers; bfloat16 is fast where CPUs multiply it, emulated for tests",
      false},
@@ -113,15 +106,20 @@ static const cli_option_t options[] = {
      "with --mpi: any number of ranks, whose number changes the last bits", false},
 
     {NULL, CLI_FLAG, NULL, "Optimizer", false},
-    {"optimizer", CLI_STRING, &settings.optimizer,
-     "muon is for hidden matrices, with adamw for the rest", false},
+    {"optimizer", CLI_STRING, &settings.optimizer, HELP_OPTIMIZER, false},
     {"schedule", CLI_STRING, &settings.schedule, "learning rate over time", false},
-    {"rate", CLI_REAL, &settings.max_rate, "learning rate after the warm-up", false},
-    {"min-rate", CLI_REAL, &settings.min_rate, "learning rate at the end", false},
+    {"rate", CLI_REAL, &settings.max_rate,
+     "learning rate after the warm-up; by default 0.006 for adamw and muon, 0.0001 for lion, 0.01 "
+     "for adafactor; sgd needs one",
+     false},
+    {"min-rate", CLI_REAL, &settings.min_rate,
+     "learning rate at the end; by default 0.0006 for adamw and muon, else a tenth of --rate",
+     false},
     {"warmup", CLI_COUNT, &settings.warmup, "steps over which the rate rises", false},
     {"decay-steps", CLI_COUNT, &settings.decay_steps,
      "steps at the end over which the rate of wsd falls; by default a fifth of all", false},
-    {"weight-decay", CLI_REAL, &settings.weight_decay, "decay of the parameters", false},
+    {"weight-decay", CLI_REAL, &settings.weight_decay,
+     "decay of the parameters; by default 0.1 for adamw and muon, else 0; sgd has none", false},
     {"no-decay", CLI_STRING, &settings.no_decay, "parameters without decay", false},
     {"group", CLI_STRINGS, &settings.groups,
      "\"PATTERNS: rate=X, decay=X, schedule=KIND\" for parameters by name; again for each group",
@@ -129,7 +127,9 @@ static const cli_option_t options[] = {
     {"beta1", CLI_REAL, &settings.beta1,
      "adamw: decay rate of the mean of gradients; lion: its weight in the step", false},
     {"beta2", CLI_REAL, &settings.beta2,
-     "adamw: decay rate of the mean of their squares; lion: of the mean of gradients", false},
+     "adamw: decay rate of the mean of their squares, by default 0.95, also beside muon; lion: of "
+     "the mean of gradients, by default 0.99",
+     false},
     {"eps", CLI_REAL, &settings.eps, "adamw: keeps the divisor away from 0", false},
     {"adamw", CLI_STRING, &settings.adamw, "variant of adamw", false},
     {"adamw-rate", CLI_REAL, &settings.adamw_rate,
@@ -159,8 +159,7 @@ static const cli_option_t options[] = {
     {"clip", CLI_REAL, &settings.clip, "norm that the gradient is clipped to; 0: no clipping",
      false},
 
-    {"ema", CLI_REAL, &settings.ema,
-     "decay of the moving average of the weights, which is what is evaluated; 0: none", false},
+    {"ema", CLI_REAL, &settings.ema, HELP_EMA "; what is evaluated is that average", false},
 
     {NULL, CLI_FLAG, NULL, "Only in training", false},
     {"dropout", CLI_REAL, &settings.dropout,
@@ -173,17 +172,17 @@ static const cli_option_t options[] = {
      "share of the target that all tokens have, in [0, 1)", false},
 
     {NULL, CLI_FLAG, NULL, "Output", false},
-    {"output", CLI_STRING, &settings.output, "checkpoint to write", false},
+    {"output", CLI_STRING, &settings.output, HELP_OUTPUT ": a checkpoint", false},
     {"output-dir", CLI_STRING, &settings.output_dir,
-     "directory to fill with checkpoints, logs and a report", false},
+     HELP_OUTPUT_DIR ": checkpoints, logs, a report", false},
     {"save-average", CLI_STRING, &settings.save_average,
      "checkpoint to write the average of the weights to at the end, without an optimizer", false},
     {"resume", CLI_STRING, &settings.resume,
      "checkpoint, or such a directory, to continue from; it sets the shape", false},
     {"tokenizer", CLI_STRING, &settings.tokenizer,
-     "tokenizer to store in the checkpoints; else that of --resume", false},
-    {"vocab", CLI_STRING, &settings.vocab, "or: its vocab.json", false},
-    {"merges", CLI_STRING, &settings.merges, "and merges.txt", false},
+     HELP_TOKENIZER ", to store in the checkpoints; else that of --resume or --init", false},
+    {"vocab", CLI_STRING, &settings.vocab, HELP_VOCAB, false},
+    {"merges", CLI_STRING, &settings.merges, HELP_MERGES, false},
     {"save-every", CLI_COUNT, &settings.save_every, "steps between saves; 0: at the end only",
      false},
     {"keep", CLI_COUNT, &settings.keep,
@@ -192,7 +191,7 @@ static const cli_option_t options[] = {
     {"eval-tokens", CLI_COUNT, &settings.eval_tokens, "tokens per validation; 0: all", false},
     {"log-every", CLI_COUNT, &settings.log_every, "steps between lines of progress", false},
     {"prompt", CLI_STRING, &settings.prompt,
-     "text that samples continue, one after each validation, where there is a tokenizer", false},
+     HELP_PROMPT ", after each validation, where there is a tokenizer", false},
     {"sample-tokens", CLI_COUNT, &settings.sample_tokens, "length of a sample; 0: none", false},
     {"peak-gflops", CLI_REAL, &settings.peak_gflops, "peak rate for MFU; 0: measure this machine",
      false},
@@ -202,7 +201,6 @@ static const cli_option_t options[] = {
 static const char *const orders[] = {"random", "shuffled", "sequential", NULL};
 const char *const train_schedules[] = {"constant", "cosine", "linear", "wsd", NULL};
 static const char *const products_words[] = {"float32", "bfloat16", "bfloat16_emulated", NULL};
-const char *const train_optimizers[] = {"adamw", "muon", "lion", "adafactor", NULL};
 const char *const train_no_decays[] = {"none", "norms", "embeddings", "both", NULL};
 const char *const train_muon_scales[] = {"moonlight", "jordan", NULL};
 const char *const train_variants[] = {"cs336_2025", "cs336_2026", "pytorch", NULL};
@@ -216,7 +214,7 @@ static const cli_value_t values[] = {
     SHAPE_VALUES,
     {"init", NULL, ROLE_MODEL},
     {"save-adapter", NULL, ROLE_DIRECTORY},
-    {"optimizer", train_optimizers, ROLE_NONE},
+    {"optimizer", optimizer_words, ROLE_NONE},
     {"products", products_words, ROLE_NONE},
     {"schedule", train_schedules, ROLE_NONE},
     {"no-decay", train_no_decays, ROLE_NONE},
@@ -325,14 +323,14 @@ void train_check_options(void)
         cli_fail_usage("--output and --output-dir exclude each other");
     /* The words of the others are looked up here too, so that none is found wrong later. */
     (void)train_model_options();
-    (void)train_schedule_options();
     (void)train_order();
     (void)train_products();
-    cli_choose_word("optimizer", settings.optimizer, train_optimizers);
+    train_check_optimizer();
     cli_choose_word("no-decay", settings.no_decay, train_no_decays);
     cli_choose_word("adamw", settings.adamw, train_variants);
     cli_choose_word("muon-scale", settings.muon_scale, train_muon_scales);
     cli_check_range("muon-iterations", settings.muon_iterations, 1, 100);
+    (void)train_schedule_options();
 }
 
 /* What counts only in training. */

@@ -42,9 +42,8 @@ int train_run(int n, char **operands);
 int finetune_run(int n, char **operands);
 
 /* Words of options, in the order of the library's numbers, up to NULL. */
-extern const char *const train_schedules[],
-    *const train_optimizers[], *const train_no_decays[], *const train_variants[],
-                                                             *const train_muon_scales[];
+extern const char *const train_schedules[], *const train_no_decays[],
+                                                *const train_variants[], *const train_muon_scales[];
 
 /* What --recipe offers. */
 enum { TRAIN_NUM_RECIPES = 2 };
@@ -75,6 +74,10 @@ int32_t train_products(void);
 
 /* The library's names of what the command line may change of a run that it resumes. */
 const char *train_resume_changes(void);
+
+/* Gives the options of the optimizer that were not given their defaults, which are those of its kind;
+ * one that is for others only ends the program. */
+void train_check_optimizer(void);
 
 /* Makes the optimizer that the options ask for, with the model's parameters. */
 tlm_optimizer_t *train_create_optimizer(const tlm_model_t *model);

@@ -283,6 +283,7 @@ static tlm_status_t load_weights(tlm_model_t **out, tlm_model_file_options_t *in
     }
     TLMI_TRY_OR(done, tlmi_weights_fill(model, found, &convention, path));
     info->weights = find_choice(file, found[0].type);
+    info->weight_bytes = tlmi_weights_bytes(model, found);
     *out = model;
     model = NULL;
 done:

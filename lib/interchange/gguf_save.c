@@ -69,6 +69,16 @@ static tlm_status_t put_tokens(tlmi_gguf_writer_t *writer, const tlm_model_file_
     return tlmi_gguf_put_bool(writer, "tokenizer.ggml.add_bos_token", false);
 }
 
+/* Bytes of a tensor, and its type. */
+static uint64_t tensor_bytes(const tlmi_dtype_t **type, const tlmi_model_file_t *file,
+                             const tlmi_file_tensor_t *tensor)
+{
+    const uint64_t numel = (uint64_t)tlmi_dims_product(tensor->shape, 0, tensor->ndim);
+
+    *type = tlmi_weight_type(file->model, tensor, &file->convention, file->options.weights);
+    return numel / (uint64_t)(*type)->block * (*type)->bytes;
+}
+
 static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)
 {
     const tlm_model_t *model = file->model;
@@ -78,12 +88,11 @@ static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlmi_mode
     for (size_t i = 0; i < model->num_parameters; i++) {
         if (!tlmi_file_tensor(&tensor, model, i, &file->convention))
             continue;
-        const tlmi_dtype_t *type =
-            tlmi_weight_type(model, &tensor, &file->convention, file->options.weights);
-        const uint64_t numel = (uint64_t)tlmi_dims_product(tensor.shape, 0, tensor.ndim);
+        const tlmi_dtype_t *type;
+        const uint64_t bytes = tensor_bytes(&type, file, &tensor);
         TLMI_TRY(tlmi_gguf_put_tensor(writer, tensor.name, tensor.shape, tensor.ndim,
                                       (uint32_t)type->gguf, place));
-        place += tlmi_gguf_aligned(numel / (uint64_t)type->block * type->bytes);
+        place += tlmi_gguf_aligned(bytes);
     }
     if (file->num_rope_factors > 0)
         return tlmi_gguf_put_tensor(writer, tlmi_gguf_rope_factors, &file->num_rope_factors, 1,
@@ -227,4 +236,25 @@ tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tokenizer_t
     }
     tlmi_free(file.rope_factors);
     return status;
+}
+
+tlm_status_t tlm_model_gguf_bytes(uint64_t *bytes, const tlm_model_t *model,
+                                  const tlm_model_file_options_t *options)
+{
+    tlmi_file_tensor_t tensor;
+    tlmi_model_file_t file;
+    uint64_t total = 0;
+
+    TLMI_REQUIRE("model_gguf_bytes", bytes);
+    TLMI_TRY(tlmi_model_file_prepare(&file, "model_gguf_bytes", TLMI_GGUF, "path", "", model, NULL,
+                                     options));
+    TLMI_TRY(tlmi_gguf_check("model_gguf_bytes", file.convention.family, &model->options));
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        const tlmi_dtype_t *type;
+
+        if (tlmi_file_tensor(&tensor, model, i, &file.convention))
+            total += tensor_bytes(&type, &file, &tensor);
+    }
+    *bytes = total;
+    return TLM_OK;
 }

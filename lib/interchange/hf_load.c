@@ -310,6 +310,7 @@ tlm_status_t tlmi_hf_load(tlm_model_t **out, tlm_model_file_options_t *file, con
     TLMI_TRY_OR(done, place_all(found, model, &convention, folder));
     TLMI_TRY_OR(done, tlmi_weights_fill(model, found, &convention, directory));
     own.weights = tlmi_weights_choice(found[0].type);
+    own.weight_bytes = tlmi_weights_bytes(model, found);
     *file = own;
     *out = model;
     model = NULL;

@@ -156,6 +156,9 @@ tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *mo
 tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *found,
                                const tlmi_convention_t *convention, const char *path);
 
+/* Bytes that the parameters take in the file; all were found. */
+uint64_t tlmi_weights_bytes(const tlm_model_t *model, const tlmi_found_weight_t *found);
+
 /* Returns the family with that name in the format, or NULL. */
 const tlmi_family_t *tlmi_family_find(tlmi_format_t format, const char *name, size_t size);
 

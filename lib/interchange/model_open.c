@@ -93,7 +93,9 @@ static tlm_status_t open_adapted(tlm_model_t **model, tlm_tokenizer_t **tokenize
     TLMI_TRY(tlmi_adapter_state_base(&base, opened, path));
     tlm_status_t status;
     TLMI_TRY_OR(fail, open_base(&made, tokenizer, file, base, path, keep));
+    const uint64_t without = tlm_model_num_bytes(made);
     TLMI_TRY_OR(fail, tlmi_adapter_state_add(made, opened, path));
+    file->weight_bytes += tlm_model_num_bytes(made) - without; /* float32 here and there */
     TLMI_TRY_OR(fail, tlmi_checkpoint_adopt_training(made, opened, path));
     TLMI_TRY_OR(fail, tlm_checkpoint_load(NULL, made, NULL, path));
     if (tokenizer != NULL)
@@ -125,6 +127,8 @@ static tlm_status_t open_checkpoint(tlm_model_t **model, tlm_tokenizer_t **token
         status = tlmi_checkpoint_read_model(model, &file, path);
         if (status == TLM_OK && tokenizer != NULL)
             status = tlmi_checkpoint_read_tokenizer(tokenizer, &file, path);
+        if (status == TLM_OK)
+            options->weight_bytes = tlm_model_num_bytes(*model);
     }
     tlmi_safetensors_close(&file);
     return status;

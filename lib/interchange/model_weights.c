@@ -379,3 +379,16 @@ tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *fo
     }
     return TLM_OK;
 }
+
+uint64_t tlmi_weights_bytes(const tlm_model_t *model, const tlmi_found_weight_t *found)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < model->num_parameters; i++) {
+        const tlmi_parameter_spec_t *spec = &model->specs[i];
+        const uint64_t numel = (uint64_t)tlmi_dims_product(spec->shape, 0, spec->ndim);
+
+        total += numel / (uint64_t)found[i].type->block * found[i].type->bytes;
+    }
+    return total;
+}

@@ -256,6 +256,18 @@ uint64_t tlm_model_num_elements(const tlm_model_t *model)
     return total;
 }
 
+uint64_t tlm_model_num_bytes(const tlm_model_t *model)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; model != NULL && i < model->num_parameters; i++) {
+        const tlmi_weight_t weight = tlmi_weight_of(model->parameters[i]);
+
+        total += (uint64_t)weight.rows * weight.row_bytes;
+    }
+    return total;
+}
+
 tlm_status_t tlm_model_parameters(tlm_tensor_t *const **tensors, size_t *n,
                                   const tlm_model_t *model)
 {

@@ -23,12 +23,11 @@ static void count_parameters(tlm_cost_t *cost, const tlm_model_t *model)
 {
     for (size_t i = 0; i < model->num_parameters; i++) {
         const tlm_tensor_t *tensor = model->parameters[i];
-        const tlmi_weight_t weight = tlmi_weight_of(tensor);
 
         cost->parameters += (uint64_t)tensor->numel;
         cost->part_parameters[tlmi_parts[model->specs[i].part].cost] += (uint64_t)tensor->numel;
-        cost->weight_bytes += (uint64_t)weight.rows * weight.row_bytes;
     }
+    cost->weight_bytes = tlm_model_num_bytes(model);
     cost->trained_parameters = tlm_model_num_trained(model);
     cost->gradient_bytes = cost->trained_parameters * sizeof(float);
 }

@@ -251,7 +251,7 @@ FIELD(tlm_generate_options_t, skip_special_tokens, 196, 1);
 FIELD(tlm_generate_options_t, keeps_cache, 197, 1);
 FIELD(tlm_generate_options_t, reserved3, 198, 2);
 
-SIZE(tlm_model_file_options_t, 80);
+SIZE(tlm_model_file_options_t, 88);
 FIELD(tlm_model_file_options_t, size, 0, 8);
 FIELD(tlm_model_file_options_t, weights, 8, 4);
 FIELD(tlm_model_file_options_t, has_begin_token, 12, 1);
@@ -265,6 +265,7 @@ FIELD(tlm_model_file_options_t, more_end_tokens, 32, 28);
 FIELD(tlm_model_file_options_t, reserved2, 60, 4);
 FIELD(tlm_model_file_options_t, keys_from, 64, 8);
 FIELD(tlm_model_file_options_t, chat_template, 72, 8);
+FIELD(tlm_model_file_options_t, weight_bytes, 80, 8);
 
 SIZE(tlm_communicator_options_t, 72);
 FIELD(tlm_communicator_options_t, size, 0, 8);

@@ -44,9 +44,12 @@ CREATES(tokenizer, tokenizer_load_tiktoken, &out, test_path("ranks"), options)
 CREATES(tokenizer, tokenizer_open, &out, test_path("tokenizer.json"), options)
 CREATES(trainer, trainer_create, &out, model, optimizer, loader, options)
 
+static uint64_t gguf_bytes;
+
 DOES(adamw_update, NULL, NULL, NULL, NULL, 0, 1, options)
 DOES(checkpoint_save_with, model, optimizer, 1, test_path("checkpoint"), options)
 DOES(checkpoint_dir_save, model, optimizer, 1, test_directory, 0, options)
+DOES(model_gguf_bytes, &gguf_bytes, model, options)
 DOES(model_save_gguf, model, NULL, test_path("written.gguf"), options)
 DOES(model_save_hf, model, NULL, test_directory, options)
 DOES(optimizer_add_adamw_group, optimizer, NULL, 0, options)
@@ -362,6 +365,7 @@ static const struct {
     {"tlm_generator_load", generator_load_, "tlm_generate_options_t"},
     {"tlm_model_generate", model_generate_, "tlm_generate_options_t"},
     {"tlm_model_generate_text", model_generate_text_, "tlm_generate_options_t"},
+    {"tlm_model_gguf_bytes", model_gguf_bytes_, "tlm_model_file_options_t"},
     {"tlm_model_save_gguf", model_save_gguf_, "tlm_model_file_options_t"},
     {"tlm_model_save_hf", model_save_hf_, "tlm_model_file_options_t"},
     {"tlm_model_set_training", model_set_training_, "tlm_model_options_t"},

@@ -228,6 +228,8 @@ void test_checkpoints(const std::string &folder)
     for (const char *name : {"/weights", "/hf", "/model.gguf"}) {
         tinylm::opened_model opened = tinylm::open_model(folder + name);
         EXPECT(opened.model.num_elements() == model.num_elements() && !opened.tokenizer);
+        EXPECT(opened.model.num_bytes() == 4 * model.num_elements());
+        EXPECT(opened.options.weight_bytes == tinylm::gguf_bytes(model));
     }
     EXPECT(throws(TLM_ERR_NOT_FOUND, "", [&] { (void)tinylm::open_model(folder + "/none"); }));
 

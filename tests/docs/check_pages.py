@@ -115,7 +115,7 @@ class Sandbox:
         script = """
             make_stories --bytes 40000 --output train.txt
             make_stories --bytes 10000 --seed 1 --output valid.txt
-            train_bpe --vocab-size 400 --vocab vocab.json --merges merges.txt --tokenizer tokenizer.json train.txt
+            train_bpe --vocab-size 400 --vocab vocab.json --merges merges.txt --output tokenizer.json train.txt
             for name in train valid; do tokenize --tokenizer tokenizer.json --output $name.u16 $name.txt; done
             train_lm --train train.u16 --valid valid.u16 --tokenizer tokenizer.json --output model.safetensors \
                 --vocab-size 400 --context 256 --d-model 32 --layers 2 --heads 2 --batch 2 --steps 2

@@ -113,7 +113,7 @@ fails 2 'is not a number' "$bin/make_stories" --bytes many
 tokenizer='--vocab vocab.json --merges merges.txt'
 # shellcheck disable=SC2086 # $tokenizer is a list of words, here and below
 {
-    passes "$bin/train_bpe" --vocab-size 400 $tokenizer --tokenizer tokenizer.json train.txt
+    passes "$bin/train_bpe" --vocab-size 400 $tokenizer --output tokenizer.json train.txt
     prints 'learned 143 merges, 400 tokens'
     prints 'longest token: .* bytes)'
     fails 2 'vocab is missing' "$bin/train_bpe" --merges merges.txt train.txt
@@ -165,7 +165,7 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     passes $train --save-every 20 --output whole.safetensors
     prints 'step *30/30 *loss .* tokens/s *ETA'
     prints 'validation loss .* token frequencies alone give'
-    passes $train --output part.safetensors --stop 15
+    passes $train --output part.safetensors --stop-step 15
     prints 'step *15/30'
     passes $train --resume part.safetensors --output part.safetensors
     prints 'resumed after step 15'
@@ -173,7 +173,7 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     fails 1 'schedule.warmup_steps is 5 in the checkpoint, but 100 here' "$bin/train_lm" \
         --resume part.safetensors --train train.u16 --valid valid.u16 --batch 4 --steps 200
     passes $train --optimizer muon --muon-scale jordan --muon-iterations 4 --muon-nesterov=false \
-        --adamw-decay 0 --beta2 0.9 --output muon.safetensors --stop 15
+        --adamw-decay 0 --beta2 0.9 --output muon.safetensors --stop-step 15
     for setting in '"scale":"jordan"' '"iterations":4' '"momentum_rule":"heavy_ball"' '"beta2":0.9' \
         '"weight_decay":0.0'; do
         tr -d '\\' <muon.safetensors | grep -a -q -F "$setting" || fail "no $setting in the checkpoint"
@@ -191,7 +191,7 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     prints 'resumed after step 30'
     prints 'validation loss'
     fails 1 'no-such-file' $train --resume no-such-file
-    passes $train $tokenizer --output told.safetensors --stop 15
+    passes $train $tokenizer --output told.safetensors --stop-step 15
     passes $train --resume told.safetensors --output told.safetensors # keeps the tokenizer
     passes $train $tokenizer --output-dir told --save-every 10
     fails 2 'either --tokenizer' $train --tokenizer vocab.json --merges merges.txt
@@ -203,7 +203,7 @@ tokenizer='--vocab vocab.json --merges merges.txt'
     fails 2 'no multiple of --batch-increment 2' $train --batch 4 --batch-start 1 \
         --batch-warmup 3 --batch-increment 2
     switched="$train --norm post --position none --ffn silu --tied --kv-heads 1 --head-dim 12 --qk-norm heads"
-    passes $switched --output switched.safetensors --stop 10
+    passes $switched --output switched.safetensors --stop-step 10
     passes $switched --resume switched.safetensors --output switched.safetensors
     prints 'step *30/30'
     passes "$bin/generate" --model switched.safetensors $tokenizer --max-tokens 5 --prompt 'One day'

@@ -83,7 +83,7 @@ class FineTuneTest(unittest.TestCase):
         freeze = ["--init", "base", "--freeze", "token_embeddings.*,layers.0.*"]
         whole = self.train(*freeze, "--output", "whole.safetensors", "--seed", 3)
         self.assertRegex(whole, r"parameters, \d+ of them trained")
-        self.train(*freeze, "--output", "half.safetensors", "--seed", 3, "--stop", 5)
+        self.train(*freeze, "--output", "half.safetensors", "--seed", 3, "--stop-step", 5)
         self.train("--init", "base", "--resume", "half.safetensors", "--output", "half.safetensors", "--seed", 3)
         self.assertEqual((self.root / "half.safetensors").read_bytes(), (self.root / "whole.safetensors").read_bytes())
         before, _ = tinylm.Model.open(self.root / "base")
@@ -98,7 +98,7 @@ class FineTuneTest(unittest.TestCase):
                 whole = ["--init", init, *LORA, "--seed", 3, "--threads", 1, "--checkpointing"]
                 self.train(*whole, "--output", "a.safetensors", "--save-adapter", "adapter")
                 self.assertLess((self.root / "a.safetensors").stat().st_size, 400_000)
-                self.train(*whole[:-3], "--output", "b.safetensors", "--stop", 5, "--threads", 2)
+                self.train(*whole[:-3], "--output", "b.safetensors", "--stop-step", 5, "--threads", 2)
                 self.train("--resume", "b.safetensors", "--output", "b.safetensors", "--seed", 3)
                 self.assertEqual((self.root / "b.safetensors").read_bytes(), (self.root / "a.safetensors").read_bytes())
                 self.use_adapter(init)
@@ -137,12 +137,12 @@ class FineTuneTest(unittest.TestCase):
         self.assertRegex(output, r"chat.jsonl: 20 conversations in \d+ rows; \d+ cut off, \d+ left out; "
                                  r"\d+ of \d+ tokens count")
         self.assertIn("20 conversations", self.run_in([*command, "--pack"]))
-        self.run_in([*command, "--output", "half.safetensors", "--stop", "5"])
+        self.run_in([*command, "--output", "half.safetensors", "--stop-step", "5"])
         self.run_in([*command, "--output", "half.safetensors", "--resume", "half.safetensors"])
         self.assertEqual((self.root / "half.safetensors").read_bytes(), (self.root / "chat.safetensors").read_bytes())
 
     def test_another_base_is_refused(self):
-        self.train("--init", "base", *LORA, "--output", "c.safetensors", "--stop", 3)
+        self.train("--init", "base", *LORA, "--output", "c.safetensors", "--stop-step", 3)
         other = tinylm.Model.create(320, 64, 32, 2, 4, d_ff=64, num_kv_heads=2, seed=6, tied_embeddings=True)
         _, tokenizer = tinylm.Model.open(self.root / "base")
         other.save_hf(self.root / "other", tokenizer)

@@ -217,7 +217,7 @@ class Runs(unittest.TestCase):
         directory = self.work / "stopped"
         for stop in (7, 23):
             resume = {} if stop == 7 else {"resume": directory}
-            done = train({**self.options, "output-dir": directory, "stop": stop, **resume})
+            done = train({**self.options, "output-dir": directory, "stop-step": stop, **resume})
             self.assertEqual(done.returncode, 0, done.stderr)
         done = train({**self.options, "output-dir": directory, "resume": directory})
         self.assertIn("resumed after step 23", done.stdout)
@@ -334,7 +334,7 @@ class Runs(unittest.TestCase):
             directory = self.work / name
             for stop in stops:
                 resume = {"resume": directory} if stop != stops[0] else {}
-                done = train({**options, "output-dir": directory, "stop": stop, "threads": 1, **resume})
+                done = train({**options, "output-dir": directory, "stop-step": stop, "threads": 1, **resume})
                 self.assertEqual(done.returncode, 0, done.stderr)
             resume = {"resume": directory} if stops else {}
             done = train({**options, "output-dir": directory, "save-average": directory / "average.safetensors",
@@ -362,7 +362,7 @@ class Runs(unittest.TestCase):
         for optimizer in ("lion", "adafactor"):
             whole, directory = self.work / optimizer, self.work / (optimizer + "-again")
             options = {**self.options, "optimizer": optimizer, "rate": 1e-3}
-            for run in ({"output-dir": whole}, {"output-dir": directory, "stop": 17},
+            for run in ({"output-dir": whole}, {"output-dir": directory, "stop-step": 17},
                         {"output-dir": directory, "resume": directory}):
                 done = train({**options, **run})
                 self.assertEqual(done.returncode, 0, done.stderr)

@@ -144,17 +144,6 @@ class Commands(Case):
         self.assertIn("--output: its value is missing", run("bpe", "--output", status=2).err)
         self.assertIn("begin with two dashes", run("bpe", "-o", "x", status=2).err)
 
-    def test_options_of_one_name_are_one_option(self):
-        """Their arguments are of the same type, whatever the command; the old names of some stay."""
-        kinds = {}
-        for command in COMMANDS:
-            for name, kind in re.findall(r"(?m)^  --([a-z0-9-]+) (FILE|DIR|TEXT|WORD|N|X|) *", run("help", command).out.split("\n\n--")[0]):
-                kinds.setdefault(name, {}).setdefault(kind, []).append(command)
-        different = {name: uses for name, uses in kinds.items() if len(uses) > 1}
-        self.assertEqual(set(different), {"stop"} & set(different), different)  # --stop of train is an old name
-        for name in ("json", "quiet", "threads", "tokenizer", "vocab", "merges", "model", "config", "version"):
-            self.assertIn(name, kinds)
-
     def test_words_of_options_are_checked_and_listed(self):
         error = run("info", "--norm", "past", status=2).err
         listed = re.search(r"one of (.*), not past", error).group(1)

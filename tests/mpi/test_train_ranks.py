@@ -87,7 +87,7 @@ def check_warmup(programs, home):
     whole, part = home / "grown.safetensors", home / "growing.safetensors"
     programs.run(0, 2, *warmup, "--output", whole)
     for before, after in [(2, 4), (4, 2)]:
-        programs.run(before, 1, *warmup, "--output", part, "--stop", "9")
+        programs.run(before, 1, *warmup, "--output", part, "--stop-step", "9")
         programs.run(after, 1, *warmup, "--output", part, "--resume", part)
         require_same(whole, part, f"a batch that grows, on {before} ranks, then {after}")
 
@@ -107,7 +107,7 @@ def check_overlap(programs, home):
 def check_resume(programs, home, whole):
     for before, after in [(2, 4), (4, 0), (0, 2)]:
         first, second = home / "first.safetensors", home / "second.safetensors"
-        programs.run(before, 1, "--output", first, "--stop", "7")
+        programs.run(before, 1, "--output", first, "--stop-step", "7")
         programs.run(after, 1, "--output", second, "--resume", first)
         require_same(whole, second, f"{before} ranks, then {after}")
 

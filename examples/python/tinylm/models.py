@@ -176,6 +176,14 @@ class Model(_Handle):
             _lib.tlm_model_save_gguf(self._handle, _handle_of(tokenizer), os.fsencode(path),
                                      byref(options))
 
+    def gguf_bytes(self, weights: str = "float32", family: str = "auto") -> int:
+        """Bytes of the weights in a file that save_gguf writes, and in memory once that is opened for
+        inference."""
+        options = self._file_options(weights, None, None, family, None)
+        found = c_uint64()
+        _lib.tlm_model_gguf_bytes(byref(found), self._handle, byref(options))
+        return found.value
+
     @property
     def options(self) -> ModelOptions:
         """The arguments of `create`, defaults resolved."""
@@ -216,6 +224,11 @@ class Model(_Handle):
     def num_elements(self) -> int:
         """The elements of all parameters."""
         return int(_lib.tlm_model_num_elements(self._handle))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all elements in memory: less than 4 for each in a model opened for inference."""
+        return int(_lib.tlm_model_num_bytes(self._handle))
 
     def set_parameter(self, name: str, values: Any) -> None:
         """Copies values (a numpy array, a Tensor or nested lists) into a parameter."""

@@ -133,6 +133,11 @@ class model : public detail::handle<tlm_model_t, tlm_model_free>
     {
         return tlm_model_num_elements(get());
     }
+    /** Bytes of these elements in memory. */
+    std::uint64_t num_bytes() const noexcept
+    {
+        return tlm_model_num_bytes(get());
+    }
     /** All parameters, in the library's order; borrowed until the model is destroyed. */
     span<tlm_tensor_t *const> parameters() const
     {
@@ -426,6 +431,14 @@ inline void save_gguf(const model &of, const tokenizer &with, const std::string 
                       const model_file_options &options = {})
 {
     check(tlm_model_save_gguf(of.get(), with.get(), path.c_str(), &options));
+}
+
+/** Bytes of the weights in the file that save_gguf writes. */
+inline std::uint64_t gguf_bytes(const model &of, const model_file_options &options = {})
+{
+    std::uint64_t bytes;
+    check(tlm_model_gguf_bytes(&bytes, of.get(), &options));
+    return bytes;
 }
 
 /** What a file or a folder holds; the tokenizer is empty if there is none in it. */

@@ -196,6 +196,10 @@ START_TEST(test_texts)
 END_TEST
 
 /* Each is refused when it is read, with this in the message. */
+#define NAME_16  "abcdefghijklmnop"
+#define NAME_64  NAME_16 NAME_16 NAME_16 NAME_16
+#define NAME_256 NAME_64 NAME_64 NAME_64 NAME_64
+
 START_TEST(test_refused_templates)
 {
     static const struct {
@@ -230,6 +234,7 @@ START_TEST(test_refused_templates)
         {"{% macro f(1) %}{% endmacro %}", "a name is expected", TLM_ERR_FORMAT},
         {"{% 1 %}", "a statement is expected", TLM_ERR_FORMAT},
         {"{% if a %}x{% else %}y{% else %}z{% endif %}", "{% else %}", TLM_ERR_UNSUPPORTED},
+        {"{{ " NAME_256 " }}", "a name of 256 characters", TLM_ERR_UNSUPPORTED},
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -344,6 +349,109 @@ START_TEST(test_refused_evaluations)
 }
 END_TEST
 
+/* Values that are small but hold one another many times, and calls that are repeated: what is done counts, not what comes
+ * of it. */
+START_TEST(test_work_counts)
+{
+#define SHARED(first, next)                                                                        \
+    "{% set n = namespace(a=" first ") %}{% for i in range(50) %}{% set n.a = " next               \
+    " %}{% endfor %}"
+#define FILLED(first)                                                                              \
+    "{% set n = namespace(l=" first                                                                \
+    ") %}{% for i in range(17) %}{% set n.l = n.l + n.l %}{% endfor %}"
+#define NOTHINGS                                                                                   \
+    FILLED("[messages[0].content[:0], messages[1].content[:0]]") "{% set e = n.l | join %}"
+#define AGAIN(what) "{% for i in range(1000000) %}{% set x = " what " %}{% endfor %}"
+    static const char *const cases[] = {
+        SHARED("[1]", "[n.a, n.a]") "{{ n.a | tojson | length }}",
+        SHARED("[]", "[n.a, n.a]") "{{ n.a | tojson | length }}",
+        SHARED("[0.12345678901234567]", "[n.a, n.a]") "{{ n.a | tojson(indent=16) | length }}",
+        SHARED("{}", "{'a': n.a, 'b': n.a}") "{{ n.a | tojson(indent=0) | length }}",
+        SHARED("'\x01\n'", "[n.a, n.a]") "{{ n.a | tojson | length }}",
+        FILLED("['']") AGAIN("n.l | join"),
+        FILLED("['']") AGAIN("''.join(n.l)"),
+        FILLED("[missing]") AGAIN("n.l | join(missing)"),
+        FILLED("['']") AGAIN("n.l | map(attribute='a') | first"),
+        FILLED("' '") AGAIN("n.l | trim"),
+        FILLED("' '") AGAIN("n.l.rstrip()"),
+        FILLED("' '") AGAIN("n.l.split()"),
+        FILLED("'a'") AGAIN("n.l.split()"),
+        FILLED("'a'") AGAIN("n.l[-2:]"),
+        FILLED("'a'") AGAIN("n.l[-2]"),
+        FILLED("'a'") AGAIN("n.l.replace('a', '')"),
+        FILLED("'a'") AGAIN("strftime_now(n.l)"),
+        FILLED("'%d'") "{{ strftime_now(n.l + n.l + n.l + n.l) | length }}" AGAIN(
+            "n.l | replace('%', '')"),
+        NOTHINGS "{% for i in range(1000000) %}{{ e }}{% endfor %}",
+        NOTHINGS AGAIN("e ~ e"),
+        NOTHINGS AGAIN("e[0:0]"),
+        NOTHINGS AGAIN("e | tojson"),
+        AGAIN("(0.1 + i) ~ '' ~ (0.2 + i)"),
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        tlm_chat_template_t *template = parse(cases[i]);
+        char *text = NULL;
+        size_t size;
+        tlm_status_t status =
+            tlm_chat_template_render(&text, &size, template, messages, COUNT(messages), NULL);
+
+        ck_assert_msg(status == TLM_ERR_UNSUPPORTED &&
+                          strstr(tlm_error_message(), "more than 8388608 steps") != NULL,
+                      "%s: %s", cases[i], status == TLM_OK ? "no error" : tlm_error_message());
+        tlm_chat_template_free(template);
+    }
+}
+END_TEST
+
+/* Members are looked for one by one. */
+START_TEST(test_lookups_count)
+{
+    static const char *const ends[] = {AGAIN("m['no']"), AGAIN("m.no"), AGAIN("'no' in m"),
+                                       AGAIN("m == m"), AGAIN("dict(m)")};
+    size_t n = 4000;
+
+    for (size_t i = 0; i < COUNT(ends); i++) {
+        char *source = malloc(n * 16 + 200), *text = NULL;
+        size_t size = (size_t)sprintf(source, "{%% set m = {"), length;
+
+        for (size_t k = 0; k < n; k++)
+            size += (size_t)sprintf(source + size, "'k%zu': %zu,", k, k);
+        sprintf(source + size, "} %%}%s", ends[i]);
+        tlm_chat_template_t *template = parse(source);
+        ASSERT_FAILS(TLM_ERR_UNSUPPORTED, "more than 8388608 steps",
+                     tlm_chat_template_render(&text, &length, template, messages, 3, NULL));
+        tlm_chat_template_free(template);
+        free(source);
+    }
+}
+END_TEST
+
+/* A message of a million tokens takes no part of these steps worth speaking of. */
+START_TEST(test_long_messages)
+{
+    static const char source[] =
+        "{% for m in messages %}{% set c = m.content.strip() %}{{ m.role ~ ': ' + c }}"
+        "{% if c[0] == 'w' and '</think>' in c %}{{ c.split('</think>')[-1].lstrip('\n') }}{% "
+        "endif %}"
+        "{{ c.replace('\n', ' ') | length }}{{ [c] | tojson | length }}{{ c[:10] | trim }}{% "
+        "endfor %}";
+    size_t size = (size_t)4 << 20, length = 0;
+    char *content = malloc(size), *text = NULL;
+
+    for (size_t i = 0; i < size; i++)
+        content[i] = i % 80 == 79 ? '\n' : i % 6 == 5 ? ' ' : 'w';
+    tlm_chat_template_t *template = parse(source);
+    ASSERT_OK(tlm_chat_template_render(
+        &text, &length, template,
+        &(tlm_chat_message_t){.role = "user", .content = content, .size = size}, 1, NULL));
+    ck_assert_uint_gt(length, size);
+    tlm_free(text);
+    tlm_chat_template_free(template);
+    free(content);
+}
+END_TEST
+
 /* A template that is nested deep, or long, is refused or evaluated, never a stack that overflows. */
 START_TEST(test_deep_templates)
 {
@@ -394,8 +502,9 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {test_texts, test_refused_templates, test_refused_evaluations,
-                                  test_deep_templates, test_deep_filters};
+    const TTest *const tests[] = {
+        test_texts,        test_refused_templates, test_refused_evaluations, test_deep_templates,
+        test_deep_filters, test_work_counts,       test_lookups_count,       test_long_messages};
 
     return run_tests("jinja", tests, COUNT(tests));
 }

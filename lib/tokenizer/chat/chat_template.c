@@ -201,6 +201,8 @@ static tlm_status_t bind_json(tlmi_jinja_run_t *run, tlmi_json_t **json, const c
     while (tlmi_json_next(*json, &cursor, &key, &member)) {
         tlmi_value_t value;
 
+        if (strlen(key) > TLMI_JINJA_MAX_NAME) /* no template can write it */
+            continue;
         TLMI_TRY(tlmi_value_of_json(&value, &run->arena, member));
         TLMI_TRY(tlmi_jinja_bind(run, key, &value));
     }

@@ -10,15 +10,19 @@
 
 /* ---- Memory ------------------------------------------------------------------------------ */
 
-/* Blocks of memory that are freed together. Nothing in it is freed alone. */
+/* What a template may use up: blocks of memory that are freed together, none of them alone, and
+ * steps. More than a limit is an error. */
 typedef struct tlmi_arena {
     struct tlmi_arena_block *blocks; /* the newest first */
-    size_t used, limit;              /* bytes; more than the limit is an error */
+    size_t used, limit;              /* bytes */
+    uint64_t steps, most_steps;      /* most_steps 0: any number */
 } tlmi_arena_t;
 
 /* Returns NULL, with a message, when out of memory or past the limit. */
 void *tlmi_arena_alloc(tlmi_arena_t *arena, size_t count, size_t size);
 void tlmi_arena_release(tlmi_arena_t *arena);
+/* Counts steps; fails if there are too many. */
+tlm_status_t tlmi_arena_step(tlmi_arena_t *arena, uint64_t steps);
 
 /* ---- Values (jinja_values.c) -------------------------------------------------------------- */
 
@@ -122,8 +126,10 @@ tlm_status_t tlmi_string_part(tlmi_value_t *out, tlmi_arena_t *arena, const tlmi
 /* Where a byte comes from; at the end of the string, as the last one. */
 int32_t tlmi_string_source(const tlmi_string_t *string, size_t at);
 
-/* A string that is being made. Zeroed to begin with; released after it is finished, or instead. */
+/* A string that is being made, each piece of which is a step. Zeroed to begin with, except for the
+ * arena, in which it is finished; released after that, or instead. */
 typedef struct tlmi_builder {
+    tlmi_arena_t *arena;
     char *bytes;
     size_t size, capacity;
     tlmi_run_t *runs;
@@ -136,10 +142,11 @@ tlm_status_t tlmi_builder_add_part(tlmi_builder_t *builder, const tlmi_string_t 
                                    size_t from, size_t to);
 /* Adds a value as {{ }} prints it. */
 tlm_status_t tlmi_builder_add_value(tlmi_builder_t *builder, const tlmi_value_t *value);
-/* Adds a value as JSON. indent < 0: on one line. */
+#define TLMI_JINJA_MAX_INDENT 16
+/* Adds a value as JSON. indent < 0: on one line; at most TLMI_JINJA_MAX_INDENT. */
 tlm_status_t tlmi_builder_add_json(tlmi_builder_t *builder, const tlmi_value_t *value,
                                    int64_t indent);
-tlm_status_t tlmi_builder_finish(tlmi_value_t *out, tlmi_arena_t *arena, tlmi_builder_t *builder);
+tlm_status_t tlmi_builder_finish(tlmi_value_t *out, tlmi_builder_t *builder);
 void tlmi_builder_release(tlmi_builder_t *builder);
 
 /* A value as a string. */
@@ -153,8 +160,10 @@ tlm_status_t tlmi_map_set(tlmi_map_t *map, tlmi_arena_t *arena, const tlmi_value
                           const tlmi_value_t *value);
 tlm_status_t tlmi_map_set_named(tlmi_map_t *map, tlmi_arena_t *arena, const char *key,
                                 const tlmi_value_t *value);
-const tlmi_value_t *tlmi_map_find(const tlmi_map_t *map, const char *key, size_t size);
-const tlmi_value_t *tlmi_map_find_key(const tlmi_map_t *map, const tlmi_value_t *key);
+/* NULL if there is none. Counts the steps; the next step fails if these are too many. */
+const tlmi_value_t *tlmi_map_find(const tlmi_map_t *map, tlmi_arena_t *arena, const char *key);
+const tlmi_value_t *tlmi_map_find_key(const tlmi_map_t *map, tlmi_arena_t *arena,
+                                      const tlmi_value_t *key);
 /* A value of JSON, whose strings come from the caller. Strings are borrowed. */
 tlm_status_t tlmi_value_of_json(tlmi_value_t *out, tlmi_arena_t *arena, const tlmi_json_t *json);
 
@@ -248,11 +257,18 @@ typedef struct tlmi_node {
 
 #define TLMI_JINJA_MAX_DEPTH   100 /* of a tree, and of an evaluation */
 #define TLMI_JINJA_MAX_NESTING 40  /* of blocks and brackets in a template */
+#define TLMI_JINJA_MAX_NAME    255 /* bytes of a name, which is compared with others */
 /* Bytes of an evaluation's values, and of a text that is being made. */
 #define TLMI_JINJA_MAX_MEMORY ((size_t)256 << 20)
 
-/* What a step goes through at most: larger values take several. */
-enum { TLMI_JINJA_STEP_BYTES = 128, TLMI_JINJA_STEP_ITEMS = 64 };
+/* What a step goes through at most: larger values take several. Characters are what is looked at
+ * one by one, members what is compared with a name or a key. */
+enum {
+    TLMI_JINJA_STEP_BYTES = 128,
+    TLMI_JINJA_STEP_CHARACTERS = 8,
+    TLMI_JINJA_STEP_ITEMS = 64,
+    TLMI_JINJA_STEP_MEMBERS = 16,
+};
 
 /* A parsed template. */
 typedef struct tlmi_jinja {
@@ -289,11 +305,10 @@ typedef struct tlmi_jinja_run {
     size_t num_generated, generated_capacity;
     tlmi_binding_t *bindings; /* variables, the innermost last */
     size_t num_bindings, bindings_capacity;
-    size_t scope;  /* where the innermost scope begins */
-    size_t root;   /* where the variables of the outermost scope end */
-    size_t hidden; /* those from `root` to here belong to the callers of a macro */
-    int depth;     /* of nodes that are being evaluated */
-    uint64_t steps;
+    size_t scope;    /* where the innermost scope begins */
+    size_t root;     /* where the variables of the outermost scope end */
+    size_t hidden;   /* those from `root` to here belong to the callers of a macro */
+    int depth;       /* of nodes that are being evaluated */
     int32_t message; /* the message that was looked at last; -1 */
     int64_t now;     /* seconds since 1970, for strftime_now */
     uint8_t jump;    /* TLMI_NODE_BREAK or TLMI_NODE_CONTINUE on the way to its loop; 0 */
@@ -329,9 +344,6 @@ tlm_status_t tlmi_jinja_fail(tlm_status_t code, int line, const char *format, ..
 tlm_status_t tlmi_jinja_step(tlmi_jinja_run_t *run, const tlmi_node_t *node);
 /* Counts the steps of going through a value once; the next step fails if these are too many. */
 void tlmi_jinja_charge(tlmi_jinja_run_t *run, const tlmi_value_t *value);
-/* Counts the steps of looking for each character of a string among others; fails as tlmi_jinja_step. */
-tlm_status_t tlmi_jinja_check_strip(tlmi_jinja_run_t *run, const tlmi_node_t *node,
-                                    const tlmi_string_t *string, const tlmi_value_t *characters);
 tlm_status_t tlmi_jinja_statement(tlmi_jinja_run_t *run, const tlmi_node_t *node);
 tlm_status_t tlmi_jinja_expression(tlmi_value_t *out, tlmi_jinja_run_t *run,
                                    const tlmi_node_t *node);

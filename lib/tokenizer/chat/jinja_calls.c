@@ -165,7 +165,7 @@ static tlm_status_t call_dict(tlmi_value_t *out, tlmi_jinja_run_t *run, const tl
     for (size_t i = 0; i < args->n; i++) {
         const tlmi_value_t *value = &args->values[i];
 
-        run->steps += i / TLMI_JINJA_STEP_ITEMS;
+        TLMI_TRY(tlmi_jinja_step(run, args->node));
         if (args->names[i] != NULL) {
             TLMI_TRY(tlmi_map_set_named(out->as.map, &run->arena, args->names[i], value));
             continue;
@@ -174,9 +174,11 @@ static tlm_status_t call_dict(tlmi_value_t *out, tlmi_jinja_run_t *run, const tl
             return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, args->node->line,
                                    "a mapping made of %s is not supported",
                                    tlmi_value_type_name(value));
-        for (size_t k = 0; k < value->as.map->n; k++)
+        for (size_t k = 0; k < value->as.map->n; k++) {
+            TLMI_TRY(tlmi_jinja_step(run, args->node));
             TLMI_TRY(tlmi_map_set(out->as.map, &run->arena, &value->as.map->members[k].key,
                                   &value->as.map->members[k].value));
+        }
     }
     out->type = (uint8_t)type;
     return TLM_OK;
@@ -250,6 +252,7 @@ static tlm_status_t split_at(pieces_t *pieces, tlmi_jinja_run_t *run, const tlmi
 static tlm_status_t split_words(pieces_t *pieces, tlmi_jinja_run_t *run,
                                 const tlmi_string_t *string, int64_t most)
 {
+    TLMI_TRY(tlmi_arena_step(&run->arena, string->size / TLMI_JINJA_STEP_CHARACTERS));
     const uint8_t *bytes = (const uint8_t *)string->bytes;
     size_t at = tlmi_space_before(string->bytes, string->size), end;
 
@@ -330,7 +333,7 @@ static tlm_status_t call_affix(tlmi_value_t *out, tlmi_jinja_run_t *run,
 static tlm_status_t call_join(tlmi_value_t *out, tlmi_jinja_run_t *run,
                               const tlmi_string_t *separator, const tlmi_args_t *args)
 {
-    tlmi_builder_t builder = {0};
+    tlmi_builder_t builder = {.arena = &run->arena};
     const tlmi_value_t *items;
     tlm_status_t status = TLM_OK;
     size_t n;
@@ -348,7 +351,7 @@ static tlm_status_t call_join(tlmi_value_t *out, tlmi_jinja_run_t *run,
             status = tlmi_builder_add_value(&builder, &items[i]);
     }
     if (status == TLM_OK)
-        status = tlmi_builder_finish(out, &run->arena, &builder);
+        status = tlmi_builder_finish(out, &builder);
     tlmi_builder_release(&builder);
     return status;
 }
@@ -409,7 +412,6 @@ static tlm_status_t call_string_method(tlmi_value_t *out, tlmi_jinja_run_t *run,
         const tlmi_value_t *characters = tlmi_args_get(args, 0, NULL);
 
         TLMI_TRY(tlmi_args_check(args, 1, NULL));
-        TLMI_TRY(tlmi_jinja_check_strip(run, args->node, string, characters));
         return tlmi_string_strip(out, &run->arena, string, name, characters);
     }
     if (is_one_of(name, cases)) {

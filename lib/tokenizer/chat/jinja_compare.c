@@ -20,7 +20,7 @@ static tlm_status_t equal_maps(bool *out, tlmi_jinja_run_t *run, const tlmi_node
 {
     *out = a->n == b->n;
     for (size_t i = 0; i < a->n && *out; i++) {
-        const tlmi_value_t *other = tlmi_map_find_key(b, &a->members[i].key);
+        const tlmi_value_t *other = tlmi_map_find_key(b, &run->arena, &a->members[i].key);
 
         *out = other != NULL;
         if (other != NULL)
@@ -63,7 +63,7 @@ static tlm_status_t contains(bool *out, tlmi_jinja_run_t *run, const tlmi_node_t
             TLMI_TRY(equal(out, run, node, &whole->as.list->items[i], part));
         return TLM_OK;
     case TLMI_VALUE_MAP:
-        *out = tlmi_map_find_key(whole->as.map, part) != NULL;
+        *out = tlmi_map_find_key(whole->as.map, &run->arena, part) != NULL;
         return TLM_OK;
     default:
         break;

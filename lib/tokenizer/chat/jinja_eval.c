@@ -23,7 +23,10 @@ tlm_status_t tlmi_jinja_fail(tlm_status_t code, int line, const char *format, ..
 
 void tlmi_jinja_run_init(tlmi_jinja_run_t *run, int64_t now)
 {
-    *run = (tlmi_jinja_run_t){.arena.limit = TLMI_JINJA_MAX_MEMORY, .message = -1, .now = now};
+    *run = (tlmi_jinja_run_t){.arena = {.limit = TLMI_JINJA_MAX_MEMORY, .most_steps = MOST_STEPS},
+                              .output.arena = &run->arena,
+                              .message = -1,
+                              .now = now};
 }
 
 void tlmi_jinja_run_release(tlmi_jinja_run_t *run)
@@ -36,7 +39,7 @@ void tlmi_jinja_run_release(tlmi_jinja_run_t *run)
 
 tlm_status_t tlmi_jinja_step(tlmi_jinja_run_t *run, const tlmi_node_t *node)
 {
-    if (++run->steps > MOST_STEPS)
+    if (++run->arena.steps > MOST_STEPS)
         return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, node->line,
                                "the template takes more than %" PRIu64 " steps", MOST_STEPS);
     if (run->depth > TLMI_JINJA_MAX_DEPTH)
@@ -49,26 +52,20 @@ tlm_status_t tlmi_jinja_step(tlmi_jinja_run_t *run, const tlmi_node_t *node)
 void tlmi_jinja_charge(tlmi_jinja_run_t *run, const tlmi_value_t *value)
 {
     if (value->type == TLMI_VALUE_STRING)
-        run->steps += value->as.string->size / TLMI_JINJA_STEP_BYTES;
+        run->arena.steps += value->as.string->size / TLMI_JINJA_STEP_BYTES +
+                            value->as.string->num_runs / TLMI_JINJA_STEP_ITEMS;
     else if (value->type == TLMI_VALUE_LIST)
-        run->steps += value->as.list->n / TLMI_JINJA_STEP_ITEMS;
+        run->arena.steps += value->as.list->n / TLMI_JINJA_STEP_ITEMS;
     else if (value->type == TLMI_VALUE_MAP || value->type == TLMI_VALUE_NAMESPACE)
-        run->steps += value->as.map->n / TLMI_JINJA_STEP_ITEMS;
-}
-
-tlm_status_t tlmi_jinja_check_strip(tlmi_jinja_run_t *run, const tlmi_node_t *node,
-                                    const tlmi_string_t *string, const tlmi_value_t *characters)
-{
-    if (characters != NULL && characters->type == TLMI_VALUE_STRING)
-        run->steps += (uint64_t)string->size * characters->as.string->size / TLMI_JINJA_STEP_BYTES;
-    return tlmi_jinja_step(run, node);
+        run->arena.steps += value->as.map->n / TLMI_JINJA_STEP_ITEMS;
 }
 
 /* ---- Variables ---- */
 
 tlm_status_t tlmi_jinja_bind(tlmi_jinja_run_t *run, const char *name, const tlmi_value_t *value)
 {
-    run->steps += (run->num_bindings - run->scope) / TLMI_JINJA_STEP_ITEMS;
+    TLMI_TRY(
+        tlmi_arena_step(&run->arena, (run->num_bindings - run->scope) / TLMI_JINJA_STEP_MEMBERS));
     for (size_t i = run->scope; i < run->num_bindings; i++)
         if (strcmp(run->bindings[i].name, name) == 0) {
             run->bindings[i].value = *value;
@@ -216,10 +213,10 @@ static tlm_status_t capture(tlmi_value_t *out, tlmi_jinja_run_t *run, const tlmi
 {
     tlmi_builder_t outer = run->output;
 
-    run->output = (tlmi_builder_t){0};
+    run->output = (tlmi_builder_t){.arena = &run->arena};
     tlm_status_t status = tlmi_jinja_statement(run, body);
     if (status == TLM_OK)
-        status = tlmi_builder_finish(out, &run->arena, &run->output);
+        status = tlmi_builder_finish(out, &run->output);
     tlmi_builder_release(&run->output);
     run->output = outer;
     return status;
@@ -325,7 +322,7 @@ tlm_status_t tlmi_jinja_call_macro(tlmi_value_t *out, tlmi_jinja_run_t *run,
 {
     size_t outer = enter_scope(run), hidden = run->hidden;
 
-    run->steps += (uint64_t)macro->num_names * args->n / TLMI_JINJA_STEP_ITEMS;
+    run->arena.steps += (uint64_t)macro->num_names * args->n / TLMI_JINJA_STEP_ITEMS;
     run->hidden = run->num_bindings; /* it sees the outermost variables, and its own */
     tlm_status_t status = tlmi_jinja_step(run, macro);
     if (status == TLM_OK)

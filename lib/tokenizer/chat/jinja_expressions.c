@@ -10,7 +10,7 @@
 
 static void find_variable(tlmi_value_t *out, tlmi_jinja_run_t *run, const char *name)
 {
-    run->steps += run->num_bindings / TLMI_JINJA_STEP_ITEMS;
+    run->arena.steps += run->num_bindings / TLMI_JINJA_STEP_MEMBERS;
     for (size_t i = run->num_bindings; i > 0; i--) {
         if (i == run->hidden && run->hidden > run->root)
             i = run->root;
@@ -78,7 +78,7 @@ tlm_status_t tlmi_jinja_attribute(tlmi_value_t *out, tlmi_jinja_run_t *run, int 
         return loop_attribute(out, line, object->as.loop, name);
     case TLMI_VALUE_MAP:
     case TLMI_VALUE_NAMESPACE:
-        take_member(out, run, object->as.map, tlmi_map_find(object->as.map, name, strlen(name)));
+        take_member(out, run, object->as.map, tlmi_map_find(object->as.map, &run->arena, name));
         if (out->type == TLMI_VALUE_UNDEFINED)
             out->as.name = name;
         return TLM_OK;
@@ -116,13 +116,15 @@ tlm_status_t tlmi_jinja_item(tlmi_value_t *out, tlmi_jinja_run_t *run, int line,
     if (object->type == TLMI_VALUE_STRING && index->type != TLMI_VALUE_STRING) {
         const tlmi_string_t *string = object->as.string;
 
+        run->arena.steps += string->size / TLMI_JINJA_STEP_CHARACTERS;
         if (!find_position(&at, index, tlmi_string_length(string)))
             return TLM_OK;
         return tlmi_string_part(out, &run->arena, string, tlmi_string_offset(string, (int64_t)at),
                                 tlmi_string_offset(string, (int64_t)at + 1));
     }
     if (object->type == TLMI_VALUE_MAP || object->type == TLMI_VALUE_NAMESPACE)
-        take_member(out, run, object->as.map, tlmi_map_find_key(object->as.map, index));
+        take_member(out, run, object->as.map,
+                    tlmi_map_find_key(object->as.map, &run->arena, index));
     else if (object->type == TLMI_VALUE_LOOP && index->type == TLMI_VALUE_STRING)
         return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, line, "loop[...] is not supported");
     return TLM_OK;
@@ -182,6 +184,7 @@ static tlm_status_t slice_string(tlmi_value_t *out, tlmi_jinja_run_t *run,
     if (step != 1)
         return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, line,
                                "a slice of a string with a step is not supported");
+    run->arena.steps += string->size / TLMI_JINJA_STEP_CHARACTERS;
     stop = stop < start ? start : stop;
     return tlmi_string_part(out, &run->arena, string, tlmi_string_offset(string, start),
                             tlmi_string_offset(string, stop));
@@ -228,13 +231,13 @@ static tlm_status_t eval_chain(tlmi_value_t *out, tlmi_jinja_run_t *run, const t
 static tlm_status_t concat(tlmi_value_t *out, tlmi_jinja_run_t *run, const tlmi_value_t *a,
                            const tlmi_value_t *b)
 {
-    tlmi_builder_t builder = {0};
+    tlmi_builder_t builder = {.arena = &run->arena};
     tlm_status_t status = tlmi_builder_add_value(&builder, a);
 
     if (status == TLM_OK)
         status = tlmi_builder_add_value(&builder, b);
     if (status == TLM_OK)
-        status = tlmi_builder_finish(out, &run->arena, &builder);
+        status = tlmi_builder_finish(out, &builder);
     tlmi_builder_release(&builder);
     return status;
 }
@@ -373,7 +376,6 @@ static tlm_status_t eval_dict(tlmi_value_t *out, tlmi_jinja_run_t *run, const tl
         if (key.type == TLMI_VALUE_LIST || key.type == TLMI_VALUE_MAP)
             return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, node->line,
                                    "a key that is %s is not supported", tlmi_value_type_name(&key));
-        run->steps += i / TLMI_JINJA_STEP_ITEMS;
         TLMI_TRY(tlmi_map_set(out->as.map, &run->arena, &key, &value));
     }
     return TLM_OK;

@@ -20,7 +20,6 @@ static tlm_status_t filter_trim(tlmi_value_t *out, tlmi_jinja_run_t *run, const 
     (void)name;
     TLMI_TRY(tlmi_args_check(args, 1, names));
     TLMI_TRY(tlmi_value_text(&text, &run->arena, object));
-    TLMI_TRY(tlmi_jinja_check_strip(run, args->node, text.as.string, characters));
     return tlmi_string_strip(out, &run->arena, text.as.string, "strip", characters);
 }
 
@@ -80,17 +79,17 @@ static tlm_status_t filter_tojson(tlmi_value_t *out, tlmi_jinja_run_t *run, cons
                                   const tlmi_value_t *object, const tlmi_args_t *args)
 {
     const tlmi_value_t *indent = tlmi_args_get(args, SIZE_MAX, "indent");
-    tlmi_builder_t builder = {0};
+    tlmi_builder_t builder = {.arena = &run->arena};
 
     (void)name;
     TLMI_TRY(check_json_arguments(args));
     int64_t spaces = indent != NULL && indent->type == TLMI_VALUE_INT ? indent->as.integer : -1;
-    if (spaces > 16)
+    if (spaces > TLMI_JINJA_MAX_INDENT)
         return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, args->node->line,
                                "tojson with an indent of %" PRId64 " is not supported", spaces);
     tlm_status_t status = tlmi_builder_add_json(&builder, object, spaces);
     if (status == TLM_OK)
-        status = tlmi_builder_finish(out, &run->arena, &builder);
+        status = tlmi_builder_finish(out, &builder);
     tlmi_builder_release(&builder);
     return status;
 }
@@ -216,7 +215,7 @@ static tlm_status_t filter_join(tlmi_value_t *out, tlmi_jinja_run_t *run, const 
 {
     static const char *const names[] = {"d", "attribute"};
     const tlmi_value_t *separator = tlmi_args_get(args, 0, names[0]), *items;
-    tlmi_builder_t builder = {0};
+    tlmi_builder_t builder = {.arena = &run->arena};
     tlm_status_t status = TLM_OK;
     size_t n;
 
@@ -235,7 +234,7 @@ static tlm_status_t filter_join(tlmi_value_t *out, tlmi_jinja_run_t *run, const 
             status = tlmi_builder_add_value(&builder, &item);
     }
     if (status == TLM_OK)
-        status = tlmi_builder_finish(out, &run->arena, &builder);
+        status = tlmi_builder_finish(out, &builder);
     tlmi_builder_release(&builder);
     return status;
 }
@@ -309,11 +308,14 @@ static tlm_status_t filter_map(tlmi_value_t *out, tlmi_jinja_run_t *run, const c
     char word[32] = "";
     if (filter != NULL)
         memcpy(word, filter->as.string->bytes, filter->as.string->size);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        tlmi_value_t *value = &out->as.list->items[i];
+
+        TLMI_TRY(tlmi_jinja_step(run, args->node));
         TLMI_TRY(attribute != NULL
-                     ? get_attribute(&out->as.list->items[i], run, args->node->line, &items[i],
-                                     attribute)
-                     : filter_item(&out->as.list->items[i], run, word, &items[i], &rest));
+                     ? get_attribute(value, run, args->node->line, &items[i], attribute)
+                     : filter_item(value, run, word, &items[i], &rest));
+    }
     return TLM_OK;
 }
 

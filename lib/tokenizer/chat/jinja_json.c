@@ -1,5 +1,4 @@
 /* Values of templates as JSON, and JSON as values. */
-#include <stdio.h>
 #include <string.h>
 
 #include "tokenizer/chat/jinja.h"
@@ -19,7 +18,7 @@ static tlm_status_t add_json_string(tlmi_builder_t *builder, const tlmi_string_t
     for (size_t at = 0, from = 0; at <= string->size; at++) {
         unsigned char byte = at < string->size ? (unsigned char)string->bytes[at] : 0;
         const char *found = byte != 0 ? strchr(plain, byte) : NULL;
-        char escape[8];
+        char escape[] = "\\u0000";
 
         if (at < string->size && byte >= ' ' && found == NULL)
             continue;
@@ -28,10 +27,11 @@ static tlm_status_t add_json_string(tlmi_builder_t *builder, const tlmi_string_t
         if (at == string->size)
             break;
         if (found != NULL)
-            snprintf(escape, sizeof(escape), "\\%c", names[found - plain]);
-        else
-            snprintf(escape, sizeof(escape), "\\u%04x", byte);
-        TLMI_TRY(tlmi_builder_add(builder, escape, strlen(escape), tlmi_string_source(string, at)));
+            escape[1] = names[found - plain];
+        escape[4] = (char)('0' + (byte >> 4)); /* byte < 0x20 */
+        escape[5] = "0123456789abcdef"[byte & 15];
+        TLMI_TRY(tlmi_builder_add(builder, escape, found != NULL ? 2 : 6,
+                                  tlmi_string_source(string, at)));
     }
     return add_text(builder, "\"");
 }
@@ -40,9 +40,11 @@ static tlm_status_t add_line(tlmi_builder_t *builder, int64_t indent, int64_t le
 {
     if (indent < 0)
         return TLM_OK;
+    static const char spaces[TLMI_JINJA_MAX_INDENT + 1] = "                ";
+
     TLMI_TRY(add_text(builder, "\n"));
-    for (int64_t i = 0; i < indent * level; i++)
-        TLMI_TRY(add_text(builder, " "));
+    for (int64_t i = 0; i < level; i++)
+        TLMI_TRY(tlmi_builder_add(builder, spaces, (size_t)indent, TLMI_FROM_TEMPLATE));
     return TLM_OK;
 }
 

@@ -155,6 +155,10 @@ static tlm_status_t lex_name(lexer_t *lexer)
 
     while (is_name(lexer->text[end]) || is_digit(lexer->text[end]))
         end++;
+    if (end - lexer->at > TLMI_JINJA_MAX_NAME)
+        return tlmi_jinja_fail(TLM_ERR_UNSUPPORTED, lexer->line,
+                               "a name of %zu characters is not supported, only of up to %d",
+                               end - lexer->at, TLMI_JINJA_MAX_NAME);
     TLMI_TRY(add_token(lexer, TLMI_LEX_NAME, lexer->text + lexer->at, end - lexer->at));
     lexer->at = end;
     return TLM_OK;

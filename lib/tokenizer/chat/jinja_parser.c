@@ -128,7 +128,7 @@ static tlm_status_t make_const(tlmi_node_t **out, tlmi_parser_t *parser, tlmi_va
 /* Strings that stand side by side are one. */
 static tlm_status_t parse_string(tlmi_node_t **out, tlmi_parser_t *parser)
 {
-    tlmi_builder_t builder = {0};
+    tlmi_builder_t builder = {.arena = parser->arena};
     tlm_status_t status = TLM_OK;
     tlmi_value_t value;
 
@@ -136,7 +136,7 @@ static tlm_status_t parse_string(tlmi_node_t **out, tlmi_parser_t *parser)
         status =
             tlmi_builder_add(&builder, parser->next->bytes, parser->next->size, TLMI_FROM_TEMPLATE);
     if (status == TLM_OK)
-        status = tlmi_builder_finish(&value, parser->arena, &builder);
+        status = tlmi_builder_finish(&value, &builder);
     tlmi_builder_release(&builder);
     return status == TLM_OK ? make_const(out, parser, value) : status;
 }

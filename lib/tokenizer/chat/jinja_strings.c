@@ -89,9 +89,12 @@ tlm_status_t tlmi_string_strip(tlmi_value_t *out, tlmi_arena_t *arena, const tlm
 {
     const tlmi_string_t *set =
         characters != NULL && characters->type == TLMI_VALUE_STRING ? characters->as.string : NULL;
+    if (set != NULL)
+        TLMI_TRY(
+            tlmi_arena_step(arena, (uint64_t)string->size * set->size / TLMI_JINJA_STEP_BYTES));
     size_t start = which[0] == 'r' ? 0 : strip_start(string, set);
     size_t end = which[0] == 'l' ? string->size : strip_end(string, set, start);
-
+    arena->steps += (string->size - (end - start)) / TLMI_JINJA_STEP_CHARACTERS;
     return tlmi_string_part(out, arena, string, start, end);
 }
 
@@ -114,14 +117,14 @@ tlm_status_t tlmi_string_replace(tlmi_value_t *out, tlmi_arena_t *arena,
                                  const tlmi_string_t *string, const tlmi_string_t *from,
                                  const tlmi_string_t *to, int64_t most)
 {
-    tlmi_builder_t builder = {0};
+    tlmi_builder_t builder = {.arena = arena};
 
     if (from->size == 0)
         return tlmi_fail(TLM_ERR_UNSUPPORTED,
                          "chat template: replacing the empty string is not supported");
     tlm_status_t status = add_replaced(&builder, string, from, to, most < 0 ? INT64_MAX : most);
     if (status == TLM_OK)
-        status = tlmi_builder_finish(out, arena, &builder);
+        status = tlmi_builder_finish(out, &builder);
     tlmi_builder_release(&builder);
     return status;
 }
@@ -226,7 +229,7 @@ static tlm_status_t add_time(tlmi_builder_t *builder, const tlmi_string_t *forma
 tlm_status_t tlmi_jinja_strftime(tlmi_value_t *out, tlmi_jinja_run_t *run, int line,
                                  const tlmi_string_t *format)
 {
-    tlmi_builder_t builder = {0};
+    tlmi_builder_t builder = {.arena = &run->arena};
     time_t now = (time_t)run->now;
     struct tm parts;
 
@@ -234,7 +237,7 @@ tlm_status_t tlmi_jinja_strftime(tlmi_value_t *out, tlmi_jinja_run_t *run, int l
         return tlmi_jinja_fail(TLM_ERR_INVALID_ARGUMENT, line, "the time is out of range");
     tlm_status_t status = add_time(&builder, format, &parts, line);
     if (status == TLM_OK)
-        status = tlmi_builder_finish(out, &run->arena, &builder);
+        status = tlmi_builder_finish(out, &builder);
     tlmi_builder_release(&builder);
     return status;
 }

@@ -59,6 +59,15 @@ void *tlmi_arena_alloc(tlmi_arena_t *arena, size_t count, size_t size)
     return out;
 }
 
+tlm_status_t tlmi_arena_step(tlmi_arena_t *arena, uint64_t steps)
+{
+    arena->steps += steps;
+    if (arena->most_steps > 0 && arena->steps > arena->most_steps)
+        return tlmi_fail(TLM_ERR_UNSUPPORTED, "chat template: it takes more than %" PRIu64 " steps",
+                         arena->most_steps);
+    return TLM_OK;
+}
+
 void tlmi_arena_release(tlmi_arena_t *arena)
 {
     for (block_t *block = arena->blocks, *next; block != NULL; block = next) {
@@ -247,6 +256,7 @@ static tlm_status_t add_run(tlmi_builder_t *builder, int32_t source)
 tlm_status_t tlmi_builder_add(tlmi_builder_t *builder, const char *bytes, size_t size,
                               int32_t source)
 {
+    TLMI_TRY(tlmi_arena_step(builder->arena, 1));
     /* The template's own empty strings mean nothing; a message's mark its place. */
     if (size == 0 && source == TLMI_FROM_TEMPLATE)
         return TLM_OK;
@@ -280,8 +290,9 @@ tlm_status_t tlmi_builder_add_part(tlmi_builder_t *builder, const tlmi_string_t 
     return TLM_OK;
 }
 
-tlm_status_t tlmi_builder_finish(tlmi_value_t *out, tlmi_arena_t *arena, tlmi_builder_t *builder)
+tlm_status_t tlmi_builder_finish(tlmi_value_t *out, tlmi_builder_t *builder)
 {
+    tlmi_arena_t *arena = builder->arena;
     char *bytes = tlmi_arena_alloc(arena, builder->size + 1, 1);
     tlmi_run_t *runs;
 
@@ -319,6 +330,7 @@ static tlm_status_t add_real(tlmi_builder_t *builder, double real)
                          "chat template: it prints a number that is not finite");
     while (digits < 17 && tlmi_parse_number(tlmi_number_text(text, real, digits)) != real)
         digits++;
+    TLMI_TRY(tlmi_arena_step(builder->arena, (uint64_t)digits));
     double size = fabs(real);
     if (size != 0.0 && (size < 1e-4 || size >= 1e16))
         return tlmi_fail(TLM_ERR_UNSUPPORTED, "chat template: it prints the number %s", text);
@@ -341,7 +353,7 @@ tlm_status_t tlmi_builder_add_value(tlmi_builder_t *builder, const tlmi_value_t 
 {
     switch (value->type) {
     case TLMI_VALUE_UNDEFINED:
-        return TLM_OK;
+        return add_text(builder, "");
     case TLMI_VALUE_NONE:
         return add_text(builder, "None");
     case TLMI_VALUE_BOOL:
@@ -360,7 +372,7 @@ tlm_status_t tlmi_builder_add_value(tlmi_builder_t *builder, const tlmi_value_t 
 
 tlm_status_t tlmi_value_text(tlmi_value_t *out, tlmi_arena_t *arena, const tlmi_value_t *value)
 {
-    tlmi_builder_t builder = {0};
+    tlmi_builder_t builder = {.arena = arena};
 
     if (value->type == TLMI_VALUE_STRING) {
         *out = *value;
@@ -368,7 +380,7 @@ tlm_status_t tlmi_value_text(tlmi_value_t *out, tlmi_arena_t *arena, const tlmi_
     }
     tlm_status_t status = tlmi_builder_add_value(&builder, value);
     if (status == TLM_OK)
-        status = tlmi_builder_finish(out, arena, &builder);
+        status = tlmi_builder_finish(out, &builder);
     tlmi_builder_release(&builder);
     return status;
 }
@@ -404,8 +416,12 @@ tlm_status_t tlmi_map_make(tlmi_value_t *out, tlmi_arena_t *arena, size_t capaci
     return TLM_OK;
 }
 
-const tlmi_value_t *tlmi_map_find_key(const tlmi_map_t *map, const tlmi_value_t *key)
+const tlmi_value_t *tlmi_map_find_key(const tlmi_map_t *map, tlmi_arena_t *arena,
+                                      const tlmi_value_t *key)
 {
+    size_t size = key->type == TLMI_VALUE_STRING ? key->as.string->size : 0;
+
+    arena->steps += map->n / TLMI_JINJA_STEP_MEMBERS + map->n * (size / TLMI_JINJA_STEP_BYTES);
     for (size_t i = 0; i < map->n; i++)
         if (tlmi_value_same(&map->members[i].key, key))
             return &map->members[i].value;
@@ -415,7 +431,7 @@ const tlmi_value_t *tlmi_map_find_key(const tlmi_map_t *map, const tlmi_value_t 
 tlm_status_t tlmi_map_set(tlmi_map_t *map, tlmi_arena_t *arena, const tlmi_value_t *key,
                           const tlmi_value_t *value)
 {
-    tlmi_value_t *known = (tlmi_value_t *)tlmi_map_find_key(map, key);
+    tlmi_value_t *known = (tlmi_value_t *)tlmi_map_find_key(map, arena, key);
 
     if (known != NULL) {
         *known = *value;
@@ -445,11 +461,11 @@ tlm_status_t tlmi_map_set_named(tlmi_map_t *map, tlmi_arena_t *arena, const char
     return tlmi_map_set(map, arena, &name, value);
 }
 
-const tlmi_value_t *tlmi_map_find(const tlmi_map_t *map, const char *key, size_t size)
+const tlmi_value_t *tlmi_map_find(const tlmi_map_t *map, tlmi_arena_t *arena, const char *key)
 {
-    tlmi_string_t string = {key, size, NULL, 0};
+    tlmi_string_t string = {key, strlen(key), NULL, 0};
 
-    return tlmi_map_find_key(map, &TLMI_VALUE(STRING, string, &string));
+    return tlmi_map_find_key(map, arena, &TLMI_VALUE(STRING, string, &string));
 }
 
 /* ---- White space ---- */

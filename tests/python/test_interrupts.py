@@ -1,14 +1,18 @@
 """Ctrl-C in calls that take long: a child process works for minutes, gets SIGINT while it does, and must come out of
 the call with KeyboardInterrupt and go on working."""
 
+import copy
 import os
 import re
 import signal
 import subprocess
 import sys
+import types
 import unittest
+from unittest import mock
 
-from tinylm._native import _lib
+import tinylm
+from tinylm._native import _lib, _missed
 
 BEFORE = """
 import os, random, shutil, signal, sys, tempfile, threading, time
@@ -117,6 +121,38 @@ CALLS = {
 }
 
 
+def small_model():
+    return tinylm.Model.create(16, context_length=4, d_model=4, num_layers=1, num_heads=1)
+
+
+def copies(first, n):
+    return [first] + [copy.copy(first) for _ in range(n - 1)]
+
+
+def interrupted_at(number, objects):
+    """Lets go of a list's objects. Raises KeyboardInterrupt at an instruction of what __del__ calls, as the handler of
+    SIGINT would. Whether there are as many instructions."""
+    seen = 0
+
+    def trace(frame, event, _argument):
+        nonlocal seen
+        if os.path.dirname(frame.f_code.co_filename) != os.path.dirname(tinylm.__file__):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and frame.f_code.co_name != "__del__":
+            seen += 1
+            if seen == number + 1:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        objects.clear()
+    finally:
+        sys.settrace(None)
+    return seen > number
+
+
 class InterruptTest(unittest.TestCase):
     def test_while_an_argument_is_converted(self):
         class Late:
@@ -125,6 +161,52 @@ class InterruptTest(unittest.TestCase):
 
         with self.assertRaises(KeyboardInterrupt):  # of which ctypes makes an error of its own
             _lib.tlm_set_num_threads(Late())
+
+    def test_while_objects_go(self):
+        """At each instruction of what lets an object go, the object is freed, once, and the next call raises."""
+        makes = {"tlm_tensor_free": lambda: [tinylm.zeros(2)], "tlm_model_free": lambda: [small_model()],
+                 "shared": lambda: copies(small_model(), 3)}
+        for name, make in makes.items():
+            free = "tlm_model_free" if name == "shared" else name
+            for number in range(1000):
+                objects, freed = make(), []
+                with mock.patch.object(_lib, free, types.SimpleNamespace(function=freed.append)):
+                    raised = interrupted_at(number, objects)
+                for handle in freed[:1]:
+                    getattr(_lib, free).function(handle)
+                self.assertEqual(len(freed), 1, f"{name} at instruction {number}")
+                if not raised:
+                    break
+                with self.assertRaises(KeyboardInterrupt):
+                    tinylm.version()
+            self.assertGreater(number, 5)
+
+    def test_at_the_end_of_an_op(self):
+        """Ctrl-C comes when the op has made its result, which nobody gets to see."""
+        exp, made, freed, x = _lib.tlm_exp, [], [], tinylm.zeros(2)
+
+        def interrupted(out, *arguments):
+            exp(out, *arguments)
+            made.append(out._obj.value)
+            raise KeyboardInterrupt
+
+        with mock.patch.object(_lib, "tlm_exp", interrupted), \
+                mock.patch.object(_lib, "tlm_tensor_free", types.SimpleNamespace(function=freed.append)):
+            with self.assertRaises(KeyboardInterrupt):
+                x.exp()
+        self.assertEqual([handle.value for handle in freed], made)
+        _lib.tlm_tensor_free(freed[0])
+
+    def test_when_an_object_goes_after_one_that_missed(self):
+        freed, tensors = [], [tinylm.zeros(2) for _ in range(3)]
+        _missed.append(KeyboardInterrupt())
+        with mock.patch.object(_lib, "tlm_tensor_free", types.SimpleNamespace(function=freed.append)):
+            tensors.clear()
+        self.assertEqual(len(freed), 3)
+        with self.assertRaises(KeyboardInterrupt):
+            tinylm.version()
+        for handle in freed:
+            _lib.tlm_tensor_free(handle)
 
     def check(self, name):
         prepare, call, again = CALLS[name]

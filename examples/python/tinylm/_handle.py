@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import deque
 from ctypes import c_void_p
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from ._abi import _Interrupt
@@ -26,6 +28,12 @@ else:
             raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}{advice(words, name)}")
 
 
+def _take_out(owner: dict[str, Any], key: str, function: Callable[..., Any]) -> None:
+    """Takes a value out of a dict, if it is there, and calls the function with it. This is one step of Python: no
+    handler of a signal runs within it, so that the value is in the dict or the call is made."""
+    deque(map(function, iter(partial(owner.pop, key, None), None)), 0)
+
+
 class _Handle(metaclass=_Named):
     """Owns one object of the library; `_free` names the function that lets it go. Copies, and objects that
     borrow it, share it: it goes with the last of them, so that close() never takes it away from another."""
@@ -33,7 +41,7 @@ class _Handle(metaclass=_Named):
     _free = ""
     _instead = "it holds what only this process has"  # why it cannot be pickled, and what to do
     _handle: Any  # c_void_p; there is none once the object is closed
-    _sharing: list[None]  # an element for each owner besides this one; there is none before the first copy
+    _keeper: _Handle  # of copies: the one that owns the object, for all of them
 
     @classmethod
     def _wrap(cls, handle: c_void_p) -> Self:
@@ -46,21 +54,23 @@ class _Handle(metaclass=_Named):
         """Another owner of the same object of the library."""
         self._handle  # raises if it is closed
         made = type(self).__new__(type(self))
-        sharing = self.__dict__.setdefault("_sharing", [])
-        sharing.append(None)
+        keeper = self.__dict__.setdefault("_keeper", type(self).__new__(type(self)))
+        if "_handle" not in keeper.__dict__:
+            keeper.__dict__.update((name, value) for name, value in self.__dict__.items() if name != "_keeper")
         made.__dict__.update(self.__dict__)
         return made
 
     def close(self) -> None:
         """Lets go of the object now, and not when Python collects it; using it afterwards is an error."""
-        handle = self.__dict__.pop("_handle", None)
-        sharing = self.__dict__.pop("_sharing", None)
-        if not handle:
-            return
-        try:
-            (sharing or []).pop()
-        except IndexError:  # the last owner
-            getattr(_lib, self._free)(handle)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """If Ctrl-C ends it, another call does the rest."""
+        if "_keeper" in self.__dict__:
+            self.__dict__.pop("_handle", None)
+            self.__dict__.pop("_keeper", None)
+        else:
+            _take_out(self.__dict__, "_handle", getattr(_lib, self._free).function)
 
     def __getattr__(self, name: str) -> Any:
         kind = type(self).__name__
@@ -78,9 +88,10 @@ class _Handle(metaclass=_Named):
 
     def __del__(self) -> None:
         try:
-            self.close()
+            self._let_go()
         except KeyboardInterrupt as interrupt:
             _missed.append(interrupt)
+            self._let_go()
 
     def __copy__(self) -> Self:
         return self._share()

@@ -39,11 +39,7 @@ _buffers: dict[int, Any] = {}
 _numbers = itertools.count(1)
 
 
-def _forget_buffer(user: int) -> None:
-    del _buffers[user]
-
-
-_release_buffer = _Release(_forget_buffer)
+_release_buffer = _Release(_buffers.pop)  # which no handler of a signal interrupts
 
 
 def _flatten(values: Any, shape: list[int]) -> list[Any]:

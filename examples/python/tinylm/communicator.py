@@ -108,8 +108,9 @@ class Communicator(_Handle):
         return [cls._wrap(c_void_p(handle)) for handle in handles]
 
     def __del__(self) -> None:
+        is_shared = "_keeper" in self.__dict__
         super().__del__()
-        if self._engine is not None:
+        if self._engine is not None and not is_shared:
             engine, self._engine = self._engine, None
             engine.free()
 

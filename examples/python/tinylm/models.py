@@ -414,7 +414,7 @@ class Model(_Handle):
     def _state(self) -> tuple[bytes | None, dict[str, Any]]:
         """A checkpoint of the model, and what it does not hold. With adapters a checkpoint holds these alone, so
         that the parameters are listed."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in ("_handle", "_sharing")}
+        kept = {name: value for name, value in self.__dict__.items() if name not in ("_handle", "_keeper")}
         parameters = self.parameters()
         kept["_frozen"] = {name for name, tensor in parameters.items() if not tensor.requires_grad}
         kept["_lora"] = self.lora

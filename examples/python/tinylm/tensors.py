@@ -32,8 +32,12 @@ _NOTHING = (c_uint8 * 8)()  # where the elements of empty arrays are
 def _call(name: str, *arguments: Any) -> Tensor:
     """An op: a new tensor from tensors and numbers."""
     out = c_void_p()
-    getattr(_lib, name)(byref(out), *[argument._handle if isinstance(argument, _Handle) else argument
-                                      for argument in arguments])
+    try:
+        getattr(_lib, name)(byref(out), *[argument._handle if isinstance(argument, _Handle) else argument
+                                          for argument in arguments])
+    except KeyboardInterrupt:  # which waits until the op is done
+        getattr(_lib, Tensor._free).function(out)
+        raise
     result = Tensor._wrap(out)
     if name in _VIEWS and (name not in _PERHAPS_VIEWS or result.data_ptr() == arguments[0].data_ptr()):
         return _joined(arguments[0], result)
@@ -347,10 +351,13 @@ class Tensor(_Operators):
 
     def close(self) -> None:
         """Lets go of the elements, which views and graphs may still hold."""
+        self._let_go()
+
+    def _let_go(self) -> None:
         family = self.__dict__.pop("_family", None)
         if family is not None:
             family[0] -= 1
-        super().close()
+        super()._let_go()
 
     def __deepcopy__(self, memo: Any) -> Any:
         return _restore(type(self), *self._state("copied deeply"))

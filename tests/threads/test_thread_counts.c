@@ -10,7 +10,15 @@
 
 #include "base/thread_pool.h"
 
-enum { VOCAB = 70, CONTEXT = 80, BATCH = 2, CALLS = 5, TEXT_SIZE = 1 << 18 };
+enum {
+    VOCAB = 70,
+    CONTEXT = 80,
+    BATCH = 2,
+    CALLS = 5,
+    TEXT_SIZE = 1 << 18,
+    ROWS = 300,
+    COLUMNS = 700
+};
 
 /* ---- What lives share --------------------------------------------------------------------------- */
 
@@ -171,6 +179,52 @@ static void model_life(life_t *life)
              (size_t)tlm_tensor_numel(tensors[i]) * sizeof(float));
     tlm_optimizer_free(optimizer);
     tlm_model_free(model);
+}
+
+/* The same with products in bfloat16: by the CPU's instructions, if it has them, and by the portable kernel. */
+static void bfloat16_life(life_t *life)
+{
+    if (tlm_set_products(TLM_PRODUCTS_BFLOAT16) == TLM_OK)
+        model_life(life);
+    ASSERT_OK(tlm_set_products(TLM_PRODUCTS_BFLOAT16_EMULATED));
+    model_life(life);
+    ASSERT_OK(tlm_set_products(TLM_PRODUCTS_FLOAT32));
+}
+
+static void note_halves(life_t *life, tlm_tensor_t *halves)
+{
+    note(life, tlm_tensor_data(halves), (size_t)tlm_tensor_numel(halves) * sizeof(uint16_t));
+    tlm_tensor_free(halves);
+}
+
+/* Conversions, and layers that compute in float32 and round. */
+static void half_life(life_t *life, int32_t dtype)
+{
+    static float values[ROWS][COLUMNS];
+    const int64_t shape[] = {ROWS, COLUMNS};
+    tlm_tensor_t *floats, *x, *gain, *y;
+
+    for (int i = 0; i < ROWS * COLUMNS; i++)
+        values[i / COLUMNS][i % COLUMNS] = (float)(i * 7919 % 20011 - 10005) * 1e-3f;
+    ASSERT_OK(tlm_tensor_from_data(&floats, TLM_FLOAT32, values, shape, 2));
+    next_call(life);
+    ASSERT_OK(tlm_tensor_convert(&x, floats, dtype));
+    tlm_tensor_free(floats);
+    ASSERT_OK(tlm_tensor_from_data(&gain, dtype, tlm_tensor_data(x), &shape[1], 1));
+    next_call(life);
+    ASSERT_OK(tlm_rms_norm(&y, x, gain, 1e-5f));
+    note_halves(life, y);
+    next_call(life);
+    ASSERT_OK(tlm_softmax(&y, x, 1));
+    note_halves(life, y);
+    tlm_tensor_free(gain);
+    note_halves(life, x);
+}
+
+static void halves_life(life_t *life)
+{
+    half_life(life, TLM_BFLOAT16);
+    half_life(life, TLM_FLOAT16);
 }
 
 static void trainer_life(life_t *life)
@@ -343,11 +397,10 @@ static const struct {
     const char *name;
     void (*live)(life_t *life);
 } lives[] = {
-    {"generator", generator_life}, {"score", score_life},
-    {"model", model_life},         {"trainer", trainer_life},
-    {"loader", loader_life},       {"tokenizer", tokenizer_life},
-    {"streams", stream_life},      {"bpe_trainer", bpe_trainer_life},
-    {"token files", file_life},
+    {"generator", generator_life},     {"score", score_life},           {"model", model_life},
+    {"bfloat16", bfloat16_life},       {"16-bit tensors", halves_life}, {"trainer", trainer_life},
+    {"loader", loader_life},           {"tokenizer", tokenizer_life},   {"streams", stream_life},
+    {"bpe_trainer", bpe_trainer_life}, {"token files", file_life},
 };
 
 /* ---- Tests -------------------------------------------------------------------------------------- */

@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 PROGRAMS = ["base/test_cpu", "kernels/checkkernels", "kernels/test_vector_math", "kernels/test_gemm",
@@ -140,10 +141,23 @@ def make_disc(work, programs):
                    stderr=subprocess.DEVNULL)
 
 
+def read_screen(path):
+    """Reads what Bochs draws on a terminal of its own, until it ends: nobody else does, and it would wait in the end."""
+    screen = os.open(path, os.O_RDONLY | os.O_NOCTTY)
+    try:
+        while os.read(screen, 1 << 16):
+            pass
+    except OSError:  # the terminal went with Bochs
+        pass
+    finally:
+        os.close(screen)
+
+
 def emulate(work, limit):
     """Runs the machine, shows what it says as it comes, and returns all of it."""
     serial = work / "serial.txt"
-    serial.write_bytes(b"")
+    for file in (serial, work / "bochs.out"):
+        file.write_bytes(b"")
     (work / "bochsrc").write_text(BOCHS.format(work=work), encoding="utf-8")
     (work / "debugger.rc").write_text("c\n", encoding="ascii")  # Debian's Bochs starts in its debugger: continue
     command = f"bochs -q -f {work}/bochsrc -rc {work}/debugger.rc"
@@ -151,9 +165,14 @@ def emulate(work, limit):
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                env=os.environ | {"TERM": "xterm"})  # its display is a terminal
     shown, end = 0, time.monotonic() + limit
+    screen = None
     try:
         while time.monotonic() < end:
             ended = machine.poll() is not None
+            named = re.search(r'connected to screen "(/dev/\S+)"', (work / "bochs.out").read_text(errors="replace"))
+            if named and screen is None:
+                screen = threading.Thread(target=read_screen, args=[named.group(1)], daemon=True)
+                screen.start()
             text = serial.read_bytes().decode(errors="replace").replace("\r", "")
             whole = text.rfind("\n") + 1
             print(text[shown:whole], end="", flush=True)

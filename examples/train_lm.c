@@ -383,6 +383,10 @@ static void resume(training_t *training)
 
     if (status == TLM_ERR_STATE && strstr(tlm_error_message(), "resume_changes") != NULL)
         cli_fail("%s; an option on the command line changes what it sets", tlm_error_message());
+    if (status == TLM_ERR_STATE && strstr(tlm_error_message(), " groups, but") != NULL)
+        cli_fail(
+            "%s; a checkpoint does not tell --group: give it, or the --recipe, as the run had it",
+            tlm_error_message());
     cli_check(status);
 }
 

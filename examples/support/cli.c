@@ -109,6 +109,16 @@ _Noreturn void cli_fail_usage(const char *format, ...)
     exit(2);
 }
 
+_Noreturn void cli_refuse(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    print_error(2, format, arguments);
+    va_end(arguments);
+    exit(2);
+}
+
 void cli_check(tlm_status_t status)
 {
     if (status == TLM_OK)

@@ -185,6 +185,9 @@ void cli_check(tlm_status_t status);
 /* Ends the program with a message about a wrong command line. */
 _Noreturn void cli_fail_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* The same without a hint at --help: status 2. */
+_Noreturn void cli_refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Ends the program if the file at the path is certainly not what the role asks for, saying what it
  * looks like, what `name` (an option, or CLI_OPERANDS) takes, and which commands take the file. */
 void cli_expect(const char *path, cli_role_t role, const char *name);

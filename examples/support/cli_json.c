@@ -109,6 +109,23 @@ const cli_object_t *cli_object_member(const cli_object_t *object, const char *ke
     return json_is_object(value) ? (const cli_object_t *)value : NULL;
 }
 
+const cli_object_t *cli_object_at(const cli_object_t *object, const char *key, size_t index)
+{
+    json_t *value = json_array_get(json_object_get((const json_t *)object, key), index);
+
+    return json_is_object(value) ? (const cli_object_t *)value : NULL;
+}
+
+bool cli_object_number(double *out, const cli_object_t *object, const char *key)
+{
+    json_t *value = json_object_get((const json_t *)object, key);
+
+    if (!json_is_number(value))
+        return false;
+    *out = json_number_value(value);
+    return true;
+}
+
 bool cli_object_count(uint64_t *out, const cli_object_t *object, const char *key)
 {
     json_t *value = json_object_get((const json_t *)object, key);

@@ -28,6 +28,9 @@ void cli_close_object(cli_object_t *object);
 const char *cli_object_text(const cli_object_t *object, const char *key);
 /* An object inside another, which owns it. The functions find nothing in NULL. */
 const cli_object_t *cli_object_member(const cli_object_t *object, const char *key);
+/* An object in a list. */
+const cli_object_t *cli_object_at(const cli_object_t *object, const char *key, size_t index);
+bool cli_object_number(double *out, const cli_object_t *object, const char *key);
 bool cli_object_count(uint64_t *out, const cli_object_t *object, const char *key);
 /* Length of a list; 0 if it is none. */
 size_t cli_object_size(const cli_object_t *object, const char *key);

@@ -523,10 +523,23 @@ int cli_parse(int argc, char **argv, const cli_program_t *program)
     return optind;
 }
 
+/* Words that nobody knows would be as if they were not there. */
+static void check_environment(void)
+{
+    const char *seconds = getenv("TINYLM_PROGRESS_SECONDS");
+    char *end;
+
+    if (tlm_check_environment() != TLM_OK)
+        cli_refuse("%s", tlm_error_message());
+    if (seconds != NULL && (!(strtod(seconds, &end) >= 0.0) || end == seconds || *end != '\0'))
+        cli_refuse("TINYLM_PROGRESS_SECONDS: '%.32s' is not a number of seconds", seconds);
+}
+
 int cli_main(int argc, char **argv, const cli_program_t *program)
 {
     int first = cli_parse(argc, argv, program);
 
+    check_environment();
     if ((program->has & CLI_HAS_THREADS) != 0) {
         cli_check_range("threads", threads, 0, TLM_MAX_THREADS);
         cli_check(tlm_set_num_threads((int32_t)threads));

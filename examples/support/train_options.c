@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "support/file_kind.h"
+#include "support/resume_record.h"
 
 train_settings_t settings = {.order = "random",
                              .document_end = CLI_NONE,
@@ -230,6 +231,21 @@ static const cli_value_t values[] = {
 /* Which of the options that exclude each other stand on the command line. */
 static bool gave_output, gave_output_dir;
 
+/* A checkpoint that is no part of a run's directory holds nearly all of the options itself. */
+static void adopt_record(void)
+{
+    const file_kind_t kind = file_kind_of(settings.resume);
+    char *path;
+
+    if (kind == KIND_CHECKPOINT)
+        resume_record_adopt(settings.resume);
+    if (kind == KIND_CHECKPOINTS &&
+        tlm_checkpoint_dir_latest(&path, NULL, settings.resume) == TLM_OK) {
+        resume_record_adopt(path);
+        tlm_free(path);
+    }
+}
+
 /* What a resumed run was started with counts where the command line says nothing. */
 static const char *find_config(void)
 {
@@ -237,8 +253,13 @@ static const char *find_config(void)
 
     gave_output = cli_was_given("output");
     gave_output_dir = cli_was_given("output-dir");
-    if (settings.resume == NULL || file_kind_of(settings.resume) != KIND_RUN ||
-        snprintf(path, sizeof(path), "%s/config.json", settings.resume) >= (int)sizeof(path) ||
+    if (settings.resume == NULL)
+        return NULL;
+    if (file_kind_of(settings.resume) != KIND_RUN) {
+        adopt_record();
+        return NULL;
+    }
+    if (snprintf(path, sizeof(path), "%s/config.json", settings.resume) >= (int)sizeof(path) ||
         access(path, F_OK) != 0)
         return NULL;
     return path;

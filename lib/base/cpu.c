@@ -41,19 +41,39 @@ static bool is_name(const char *name, const char *text, size_t size)
     return strlen(name) == size && memcmp(name, text, size) == 0;
 }
 
+/* The feature that an item of TINYLM_CPU switches off, such as "-fma"; 0 if it is none. */
+static uint64_t feature_of(const char *item, size_t size)
+{
+    if (size == 0 || item[0] != '-' || is_name("unknown", item + 1, size - 1))
+        return 0;
+    for (int bit = 0; bit < 63; bit++)
+        if (is_name(tlm_cpu_feature_name(UINT64_C(1) << bit), item + 1, size - 1))
+            return UINT64_C(1) << bit;
+    return 0;
+}
+
+/* The level that an item names; NULL if it is none. */
+static const level_t *level_named(const char *item, size_t size)
+{
+    for (int32_t i = 0; i < NUM_LEVELS; i++)
+        if (is_name(levels[i].name, item, size))
+            return &levels[i];
+    return NULL;
+}
+
+bool tlmi_cpu_knows(const char *item, size_t size)
+{
+    return feature_of(item, size) != 0 || level_named(item, size) != NULL;
+}
+
 /* Applies one item of TINYLM_CPU to `features` and returns the result. */
 static uint64_t apply_item(uint64_t features, uint64_t detected, const char *item, size_t size)
 {
-    if (size > 0 && item[0] == '-') {
-        for (int bit = 0; bit < 63; bit++)
-            if (is_name(tlm_cpu_feature_name(UINT64_C(1) << bit), item + 1, size - 1))
-                return features & ~(UINT64_C(1) << bit);
-        return features;
-    }
-    for (int32_t i = 0; i < NUM_LEVELS; i++)
-        if (is_name(levels[i].name, item, size) && tlmi_has_features(detected, levels[i].needs))
-            return features & levels[i].allows;
-    return features;
+    const level_t *level = level_named(item, size);
+
+    if (level != NULL && tlmi_has_features(detected, level->needs))
+        return features & level->allows;
+    return features & ~feature_of(item, size);
 }
 
 static uint64_t initial_features(void)

@@ -55,6 +55,9 @@ uint64_t tlmi_cpu_detect(void);
 /* The level that the CPU supports, regardless of what has been switched off. */
 int32_t tlmi_cpu_detected_level(void);
 
+/* Whether an item of TINYLM_CPU is a level, or "-" and a feature, of any processor. */
+bool tlmi_cpu_knows(const char *item, size_t size);
+
 /* Uses only these features, as far as the CPU has them. For tests. See tlm_set_cpu_level for the
  * rules on threads. */
 void tlmi_set_cpu_features(uint64_t features);

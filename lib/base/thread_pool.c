@@ -59,17 +59,22 @@ static atomic_int wanted_threads; /* 0: not decided yet */
 static _Thread_local bool inside_task;
 static _Thread_local int64_t spin = MOST_SPIN; /* how long this thread's next wait spins */
 
+int32_t tlmi_parse_threads(const char *text)
+{
+    char *end;
+
+    errno = 0;
+    const long n = strtol(text, &end, 10);
+    const bool is_number = errno == 0 && end != text && *end == '\0';
+    return is_number && n >= 1 && n <= TLM_MAX_THREADS ? (int32_t)n : 0;
+}
+
 static int32_t default_threads(void)
 {
     const char *wish = getenv("TINYLM_NUM_THREADS");
-    if (wish != NULL) {
-        errno = 0;
-        char *end;
-        long n = strtol(wish, &end, 10);
-        if (errno == 0 && end != wish && *end == '\0' && n >= 1 && n <= TLM_MAX_THREADS)
-            return (int32_t)n;
-    }
-    return tlmi_cpu_count();
+    const int32_t n = wish != NULL ? tlmi_parse_threads(wish) : 0;
+
+    return n > 0 ? n : tlmi_cpu_count();
 }
 
 int32_t tlm_num_threads(void)

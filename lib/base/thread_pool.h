@@ -26,6 +26,9 @@ void tlmi_parallel_for_workers(int64_t n_tasks, int32_t max_workers, tlmi_task_f
  * read it once and pass that value to tlmi_parallel_for_workers. */
 int32_t tlmi_max_workers(void);
 
+/* The number of threads that TINYLM_NUM_THREADS gives; 0 if the text is none. */
+int32_t tlmi_parse_threads(const char *text);
+
 /* Ends the threads; the next job starts new ones. Fails with TLM_ERR_STATE while a job runs. */
 tlm_status_t tlmi_end_threads(void);
 

@@ -152,6 +152,61 @@ START_TEST(the_environment_takes_lists)
 }
 END_TEST
 
+/* Words of any processor pass, whether or not this one has them; others are named, with those that there
+ * are. */
+START_TEST(the_environment_can_be_checked)
+{
+    static const struct {
+        const char *list, *wrong; /* the word; NULL: it passes */
+    } cases[] = {{"", NULL},
+                 {",,", NULL},
+                 {"scalar", NULL},
+                 {"avx512,-avx512_bf16,", NULL},
+                 {"neon,-sve2,-fma", NULL},
+                 {"abacus", "'abacus'"},
+                 {"avx2,AVX512", "'AVX512'"},
+                 {"-", "'-'"},
+                 {"-unknown", "'-unknown'"},
+                 {"unknown", "'unknown'"},
+                 {"fma", "'fma'"},
+                 {"-avx512", "'-avx512'"},
+                 {"-fma,-fm", "'-fm'"},
+                 {"-fma ", "'-fma '"},
+                 {"-fma;-bmi2", "'-fma;-bmi2'"},
+                 {" avx2", "' avx2'"}};
+    char text[256], list[2048];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        setenv("TINYLM_CPU", cases[i].list, 1);
+        if (cases[i].wrong == NULL) {
+            ASSERT_OK(tlm_check_environment());
+            continue;
+        }
+        snprintf(text, sizeof(text),
+                 "TINYLM_CPU: %s is none of the words scalar, avx2, avx512, neon,", cases[i].wrong);
+        ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, text, tlm_check_environment());
+    }
+    for (int bit = 0; bit < 63; bit++) {
+        const char *name = tlm_cpu_feature_name(UINT64_C(1) << bit);
+
+        if (strcmp(name, "unknown") == 0)
+            continue;
+        snprintf(text, sizeof(text), " %s", name);
+        ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, text, tlm_check_environment());
+        snprintf(text, sizeof(text), "-%s", name);
+        setenv("TINYLM_CPU", text, 1);
+        ASSERT_OK(tlm_check_environment());
+        setenv("TINYLM_CPU", "x", 1);
+    }
+    memset(list, 'x', sizeof(list) - 1);
+    list[sizeof(list) - 1] = '\0';
+    setenv("TINYLM_CPU", list, 1);
+    ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "sve2", tlm_check_environment());
+    unsetenv("TINYLM_CPU");
+    ASSERT_OK(tlm_check_environment());
+}
+END_TEST
+
 START_TEST(there_are_cpus)
 {
     ck_assert_int_ge(tlmi_cpu_count(), 1);
@@ -174,6 +229,7 @@ int main(void)
 #endif
     tcase_add_loop_test(tcase, the_environment_switches_features_off, 0, 63);
     tcase_add_loop_test(tcase, the_environment_takes_lists, 0, 10);
+    tcase_add_test(tcase, the_environment_can_be_checked);
     tcase_add_test(tcase, there_are_cpus);
     suite_add_tcase(suite, tcase);
     return run_suite(suite, CK_FORK_GETENV); /* each in a process: the environment is read once */

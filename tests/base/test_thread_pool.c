@@ -240,6 +240,7 @@ END_TEST
 START_TEST(the_environment_gives_the_default)
 {
     setenv("TINYLM_NUM_THREADS", "5", 1);
+    ASSERT_OK(tlm_check_environment());
     ck_assert_int_eq(tlm_num_threads(), 5);
     ASSERT_OK(tlm_set_num_threads(3));
     ck_assert_int_eq(tlm_num_threads(), 3);
@@ -253,11 +254,14 @@ START_TEST(nonsense_in_the_environment_is_passed_over)
     static const char *const nonsense[] = {"", "0", "-2", "x", "3x", "257", "99999999999999999999"};
 
     unsetenv("TINYLM_NUM_THREADS");
+    ASSERT_OK(tlm_check_environment());
     ck_assert_int_eq(tlm_num_threads(), tlmi_cpu_count());
     for (size_t i = 0; i < COUNT(nonsense); i++) {
         setenv("TINYLM_NUM_THREADS", nonsense[i], 1);
         ASSERT_OK(tlm_set_num_threads(0));
         ck_assert_int_eq(tlm_num_threads(), tlmi_cpu_count());
+        ASSERT_FAILS(TLM_ERR_INVALID_ARGUMENT, "is not a number in 1 .. 256",
+                     tlm_check_environment());
     }
 }
 END_TEST

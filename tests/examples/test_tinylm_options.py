@@ -12,6 +12,7 @@ import unittest
 
 from tinylm_case import COMMANDS, PROGRAMS, TRAIN, Case, parse, run
 
+TRAIN = [*TRAIN, "--peak-gflops", 1]  # else it is measured, for half a second
 TABLE = pathlib.Path(__file__).resolve().parents[2] / "examples/support/option_help.h"
 OTHERS = ["make_stories", "sgd_learning_rates"]  # programs that are no commands
 # Defaults that differ, and why.
@@ -82,6 +83,24 @@ class Options(Case):
                       ["convert", "--to", "hf", "--end-token", "x", "run", "o"]):  # fmt: skip
             self.assertIn("unknown option", run(*words, status=2).err)
 
+    def test_variables_of_the_environment(self):
+        for name, wrong, right, said in (
+            ("TINYLM_CPU", ["abacus", "avx2,-fmaa", "-"], ["scalar", "-avx512f,-neon", "", "avx2,-sve"], "is none of the words scalar, avx2,"),
+            ("TINYLM_NUM_THREADS", ["0", "two", "257"], ["1"], "is not a number in 1 .. 256"),
+            ("TINYLM_PROGRESS_SECONDS", ["soon", "-1", "nan", ""], ["0", "1.5"], "is not a number of seconds"),
+        ):  # fmt: skip
+            for words in (["info", "--gflops", 1], ["generate", "--model", "run", "--max-tokens", 1]):
+                for value in wrong:
+                    done = run(*words, env={name: value}, status=2)
+                    self.assertRegex(done.err, rf"^tinylm {words[0]}: {name}: '.*' {said}.*\n$")
+                    self.assertEqual(done.out, "")
+                for value in right:
+                    run(*words, env={name: value})
+            run("help", env={name: wrong[0]})
+            run("info", "--help", env={name: wrong[0]})
+            run("--help", env={name: wrong[0]}, program=PROGRAMS / "train_lm")
+            run("--gflops", 1, env={name: wrong[0]}, program=PROGRAMS / "model_info", status=2)
+
     # ---- Optimizers ----
 
     # Rate, least rate, and what the group has, where the command line says nothing. AdamW's are those of language
@@ -143,6 +162,61 @@ class Options(Case):
         # A recipe is for the optimizer that it names; another one takes of it what it can.
         run(*TRAIN, "--steps", 1, "--recipe", "fast", "--optimizer", "lion")
         run(*TRAIN, "--steps", 1, "--recipe", "cs336", "--optimizer", "sgd")
+
+    # ---- Runs that go on ----
+
+    RUNS = [
+        [], ["--optimizer", "muon", "--adamw-rate", 0.0123, "--muon-nesterov=false", "--muon-scale", "jordan", "--muon-iterations", 3,
+             "--no-decay", "norms", "--adamw-decay", 0.3, "--momentum", 0.9, "--muon-eps", 1e-6],
+        ["--optimizer", "muon", "--rate", 0.003, "--weight-decay", 0, "--adamw-decay", 0, "--beta1", 0.8],
+        ["--optimizer", "lion", "--no-decay", "both", "--weight-decay", 0.1, "--schedule", "wsd", "--decay-steps", 5, "--beta2", 0.9],
+        ["--optimizer", "adafactor", "--adafactor-power", 0.7, "--ema", 0.9, "--adafactor-min-rms", 0.01, "--adafactor-threshold", 2,
+         "--adafactor-eps", 1e-9, "--min-rate", 0.001],
+        ["--optimizer", "sgd", "--rate", 0.7, "--schedule", "constant", "--accumulate", 2],
+        ["--batch-start", 2, "--batch-warmup", 6, "--order", "shuffled", "--document-end", 0, "--clip", 0.5, "--seed", 7, "--context", 8,
+         "--beta1", 0.7, "--eps", 1e-7, "--adamw", "pytorch", "--no-decay", "embeddings", "--dropout", 0.1, "--schedule", "linear"],
+        ["--batch-start", 2, "--batch-increment", 2, "--batch-warmup-tokens", 300, "--products", "bfloat16_emulated", "--base-width", 8],
+    ]  # fmt: skip
+
+    def test_a_checkpoint_holds_the_options_of_its_run(self):
+        data = ["--train", "train.npy", "--valid", "valid.npy", "--eval-every", 0, "--peak-gflops", 1]
+        for number, words in enumerate(self.RUNS):
+            with self.subTest(words=words):
+                words = [*TRAIN, "--eval-every", 0, *words]
+                run(*words, "--output", "whole.safetensors")
+                run(*words, "--output", "part.safetensors", "--stop-step", 7)
+                run("train", *data, "--resume", "part.safetensors", "--output", "part.safetensors")
+                self.assertEqual(pathlib.Path("whole.safetensors").read_bytes(), pathlib.Path("part.safetensors").read_bytes())
+                # A directory of checkpoints alone is the same.
+                run(*words, "--output-dir", f"parts{number}", "--save-every", 3, "--stop-step", 7)
+                os.rename(f"parts{number}/checkpoints", f"alone{number}")
+                run("train", *data, "--resume", f"alone{number}", "--output", "part.safetensors")
+                self.assertEqual(pathlib.Path("whole.safetensors").read_bytes(), pathlib.Path("part.safetensors").read_bytes())
+
+    def test_options_on_the_command_line_change_a_run(self):
+        run(*TRAIN, "--output", "part.safetensors", "--stop-step", 7)
+        resume = ["train", "--train", "train.npy", "--valid", "valid.npy", "--resume", "part.safetensors", "--output", "o.safetensors",
+                  "--peak-gflops", 1]
+        run(*resume, "--rate", 0.001, "--steps", 24, "--weight-decay", 0.2)
+        metadata = safetensors("o.safetensors")[0]["__metadata__"]
+        of_run, group = json.loads(metadata["user"])["run"], json.loads(metadata["optimizer"])["groups"][0]
+        self.assertEqual((of_run["steps"], of_run["schedule.max_learning_rate"], of_run["schedule.warmup_steps"]), ("24", "0.001", "5"))
+        self.assertEqual((group["weight_decay"], group["beta2"]), (0.2, 0.95))
+        self.assertIn("from optimizer adamw, not lion", run(*resume, "--optimizer", "lion", status=1).err)
+        # What a checkpoint does not tell is asked for; what is damaged is not guessed at.
+        run(*TRAIN, "--recipe", "fast", "--output", "fast.safetensors", "--stop-step", 7)
+        resume[6] = "fast.safetensors"
+        self.assertIn("a checkpoint does not tell --group", run(*resume, status=1).err)
+        run(*resume, "--recipe", "fast")
+        data = bytearray(pathlib.Path("part.safetensors").read_bytes())
+        for at in (9, 60, 200, len(data) - 3):
+            damaged = data.copy()
+            damaged[at] ^= 1
+            pathlib.Path("damaged.safetensors").write_bytes(damaged)
+            resume[6] = "damaged.safetensors"
+            self.assertNotIn(run(*resume, status=None).returncode, (0, -6, -11))
+        pathlib.Path("damaged.safetensors").write_bytes(data[:300])
+        run(*resume, status=1)
 
     # ---- Bytes ----
 

@@ -561,6 +561,10 @@ int main(int argc, char **argv)
 {
     static kernel_t kernels[NUM_KERNELS];
     list_kernels(kernels);
+    if (tlm_check_environment() != TLM_OK) {
+        fprintf(stderr, "%s\n", tlm_error_message());
+        return 2;
+    }
     if (argc > 1 && strcmp(argv[1], "--gemm-kernel") == 0) {
         printf("%s\n", tlm_gemm_kernel_name());
         return 0;

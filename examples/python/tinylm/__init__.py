@@ -32,7 +32,7 @@ from .functional import (where, concat, linear, embedding, rms_norm, silu_mul, s
                          layer_norm, dropout, init_uniform, maximum, minimum, stack)
 from .generation import GeneratedText, Generator
 from .library import (version, abi_version, set_num_threads, num_threads, cpu_level, set_cpu_level,
-                      cpu_features, gemm_kernel_name, set_products, products,
+                      cpu_features, check_environment, gemm_kernel_name, set_products, products,
                       shutdown, random_bits)
 from .models import Model
 from .optim import Optimizer, Adafactor, AdamW, Lion, Muon, SGD, clip_grad_norm, clip_norm, adamw_update
@@ -48,7 +48,7 @@ __all__ = [
     "FLOAT32", "INT32", "INT64", "UINT32", "BOOL", "BFLOAT16", "FLOAT16", "DType", "Error", "InvalidArgumentError",
     "ShapeError", "OutOfMemoryError", "FileError", "FormatError", "NotFoundError", "UnsupportedError",
     "RangeError", "StateError", "RegexError", "NonFiniteError", "CancelledError", "SpecialTokenError", "version",
-    "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level", "cpu_features",
+    "abi_version", "set_num_threads", "num_threads", "cpu_level", "set_cpu_level", "cpu_features", "check_environment",
     "gemm_kernel_name", "set_products", "products", "shutdown", "random_bits", "BpeTrainer", "PATTERNS", "Tokenizer", "train_bpe", "nfc",
     "CHAT_TEMPLATES", "ChatTemplate", "Tensor", "no_grad", "is_grad_enabled", "nn", "options", "zeros", "ones", "full", "zeros_like", "ones_like", "arange", "eye", "tril", "rand",
     "randn", "randint", "manual_seed", "maximum", "minimum", "stack", "where", "concat", "linear", "embedding", "rms_norm",

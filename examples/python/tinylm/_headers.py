@@ -265,6 +265,7 @@ FUNCTIONS = {
     "tlm_chat_template_parse": ('tlm_status_t', (('out', 'tlm_chat_template_t **'), ('source', 'const char *'), ('size', 'size_t'), ('bos_token', 'const char *'), ('eos_token', 'const char *'))),
     "tlm_chat_template_render": ('tlm_status_t', (('text', 'char **'), ('size', 'size_t *'), ('chat_template', 'const tlm_chat_template_t *'), ('messages', 'const tlm_chat_message_t *'), ('num_messages', 'size_t'), ('options', 'const tlm_chat_options_t *'))),
     "tlm_chat_template_source": ('tlm_status_t', (('source', 'const char **'), ('size', 'size_t *'), ('chat_template', 'const tlm_chat_template_t *'))),
+    "tlm_check_environment": ('tlm_status_t', ()),
     "tlm_checkpoint_dir_best": ('tlm_status_t', (('path', 'char **'), ('num_damaged', 'int32_t *'), ('directory', 'const char *'))),
     "tlm_checkpoint_dir_latest": ('tlm_status_t', (('path', 'char **'), ('num_damaged', 'int32_t *'), ('directory', 'const char *'))),
     "tlm_checkpoint_dir_save": ('tlm_status_t', (('model', 'const tlm_model_t *'), ('optimizer', 'const tlm_optimizer_t *'), ('iteration', 'uint64_t'), ('directory', 'const char *'), ('keep_last', 'int32_t'), ('options', 'const tlm_checkpoint_options_t *'))),

@@ -50,6 +50,12 @@ def cpu_features() -> set[str]:
     return {_lib.tlm_cpu_feature_name(1 << bit).decode() for bit in range(64) if mask >> bit & 1}
 
 
+def check_environment() -> None:
+    """Raises InvalidArgumentError for a word in the environment variable TINYLM_CPU, or a number in
+    TINYLM_NUM_THREADS, that there is not; everything else ignores such."""
+    _lib.tlm_check_environment()
+
+
 def set_products(products: str) -> None:
     """How linear layers of this thread take their factors from now on: "float32", "bfloat16" (refused where the CPU
     does not multiply it) or "bfloat16_emulated". Sums, weights and everything else stay float32."""

@@ -397,6 +397,12 @@ inline void shutdown()
     check(tlm_shutdown());
 }
 
+/** Throws for a word in TINYLM_CPU, or a number in TINYLM_NUM_THREADS, that there is not. */
+inline void check_environment()
+{
+    check(tlm_check_environment());
+}
+
 inline const char *version() noexcept
 {
     return tlm_version();

@@ -12,6 +12,7 @@ import threading
 import time
 import types
 import unittest
+import unittest.mock
 
 import tinylm
 from binding_cases import TEXT, setUpModule  # noqa: F401
@@ -39,6 +40,11 @@ class LibraryTest(unittest.TestCase):
         tinylm.set_cpu_level(level)
         self.assertEqual(level in ("avx2", "avx512"), "fma" in tinylm.cpu_features())
         self.assertNotIn("unknown", tinylm.cpu_features())
+        with unittest.mock.patch.dict(os.environ, {"TINYLM_CPU": "avx2,-sve"}):
+            tinylm.check_environment()
+        with unittest.mock.patch.dict(os.environ, {"TINYLM_CPU": "avx2,-abacus"}):
+            with self.assertRaisesRegex(tinylm.InvalidArgumentError, "'-abacus' is none of the words scalar"):
+                tinylm.check_environment()
         tinylm.shutdown()
         with self.assertRaisesRegex(ValueError, "'sse' is none of scalar"):
             tinylm.set_cpu_level("sse")

@@ -20,7 +20,7 @@ struct parameter_group {
     group_options options = {};
 };
 
-/** AdamW, Muon or SGD. @since 0.2 */
+/** AdamW, Muon, Lion, Adafactor or SGD. @since 0.2 */
 class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
 {
   public:
@@ -65,10 +65,18 @@ class optimizer : public detail::handle<tlm_optimizer_t, tlm_optimizer_free>
     {
         check(tlm_optimizer_add_lion_group(get(), tensors.data(), tensors.size(), &options));
     }
+    void add_lion_group(span<const tensor> tensors, const lion_options &options = {})
+    {
+        add_lion_group(detail::pointers(tensors), options);
+    }
     void add_adafactor_group(span<tlm_tensor_t *const> tensors,
                              const adafactor_options &options = {})
     {
         check(tlm_optimizer_add_adafactor_group(get(), tensors.data(), tensors.size(), &options));
+    }
+    void add_adafactor_group(span<const tensor> tensors, const adafactor_options &options = {})
+    {
+        add_adafactor_group(detail::pointers(tensors), options);
     }
     /** A group that is updated by AdamW, whatever the optimizer's own kind. */
     void add_adamw_group(span<tlm_tensor_t *const> tensors, const adamw_options &options = {})

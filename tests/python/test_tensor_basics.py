@@ -168,8 +168,7 @@ class BufferTest(unittest.TestCase):
         for dtype in (tinylm.BFLOAT16, tinylm.FLOAT16):
             tensor = tinylm.Tensor(values, dtype)
             self.assertEqual((tensor.tolist(), tensor.dtype), (values, dtype))
-            with self.assertRaisesRegex(TypeError, "float16.*astype"):
-                tensor + tensor
+            self.assertEqual(((tensor + tensor).dtype, (tensor + tensor).tolist()), ("float32", [2 * x for x in values]))
         self.assertEqual(tinylm.Tensor([1.00390625, 1.01171875], tinylm.BFLOAT16).tolist(), [1.0, 1.015625])
 
     @unittest.skipIf(numpy is None, "numpy is not installed")
@@ -291,7 +290,7 @@ class DLPackTest(unittest.TestCase):
     @unittest.skipIf(numpy is None, "numpy is not installed")
     def test_from_numpy_refusals(self):
         array = numpy.arange(6, dtype=numpy.float32)
-        with self.assertRaisesRegex(tinylm.Error, "stride -1 of dimension 0 is negative"):
+        with self.assertRaisesRegex(BufferError, "stride -1 of dimension 0 is negative: Tensor.array. copies it"):
             tinylm.Tensor.from_dlpack(array[::-1])
         with self.assertRaisesRegex(tinylm.Error, "type code 2 of 64 bits"):
             tinylm.Tensor.from_dlpack(array.astype(numpy.float64))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ._indexing import _basic, _get, _item, _parts
 from ._native import _lib
 from ._values import _create
-from .dtypes import BOOL, FLOAT32, INT32, INT64, UINT32, DType
+from .dtypes import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT32, INT64, UINT32, DType
 
 if TYPE_CHECKING:
     from .tensors import Tensor
@@ -74,10 +74,17 @@ def _update(tensor: Tensor, result: Tensor) -> Tensor:
     if _is_recorded(tensor, result):
         _replace(tensor, result)
         return tensor
-    if result.dtype != tensor.dtype:
-        raise TypeError(f"values of {result.dtype} for a tensor of {tensor.dtype}: use astype")
-    _write(tensor, result)
+    _write(tensor, _shortened(result, tensor.dtype))
     return tensor
+
+
+def _shortened(values: Tensor, dtype: DType) -> Tensor:
+    """The values for a tensor of that type: rounded to shorter floats, and otherwise of the type already."""
+    if values.dtype == FLOAT32 and dtype in (FLOAT16, BFLOAT16) and not values.requires_grad:
+        return values.astype(dtype)
+    if values.dtype != dtype:
+        raise TypeError(f"values of {values.dtype} for a tensor of {dtype}: use astype")
+    return values
 
 
 # ---- tensor[index] = values -------------------------------------------------------------------------

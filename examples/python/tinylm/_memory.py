@@ -11,7 +11,8 @@ from typing import Any
 from ._abi import _DLManagedTensor, _DLManagedTensorVersioned, _Release
 from ._words import BFLOAT16, FLOAT16
 
-# DLPack capsules: named "dltensor" until a consumer takes what is in them.
+# DLPack capsules: named "dltensor" until a consumer takes what is in them. A consumer that refuses it has raised an
+# exception by then, beside which no function of Python can run: so its tensor keeps a capsule until it goes itself.
 _CAPSULE, _USED_CAPSULE = b"dltensor", b"used_dltensor"
 _VERSIONED, _USED_VERSIONED = b"dltensor_versioned", b"used_dltensor_versioned"  # of DLPack 1.0
 _capsule_new, _capsule_pointer, _capsule_is, _capsule_rename = (

@@ -21,11 +21,12 @@ _Dims = Any  # None, one dimension or several
 
 
 def _both(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The operands of arithmetic: what is no float32 becomes that beside one that is."""
-    if a.dtype != FLOAT32 and b.dtype == FLOAT32:
-        return a.astype(FLOAT32), b
-    if b.dtype != FLOAT32 and a.dtype == FLOAT32:
-        return a, b.astype(FLOAT32)
+    """The operands of arithmetic: what is no float32 becomes that beside one that is, and shorter floats always."""
+    narrow = FLOAT16, BFLOAT16
+    if a.dtype in narrow or a.dtype != FLOAT32 and b.dtype == FLOAT32:
+        a = a.astype(FLOAT32)
+    if b.dtype in narrow or b.dtype != FLOAT32 and a.dtype == FLOAT32:
+        b = b.astype(FLOAT32)
     return a, b
 
 
@@ -499,10 +500,10 @@ _INFINITY = {FLOAT16: {0x7C00, 0xFC00}, BFLOAT16: {0x7F80, 0xFF80}}
 
 def _check_finite(tensor: Any, dtype: DType) -> None:
     """Refuses a finite number that has become infinite in a type."""
-    from ._values import _LARGEST
+    from ._values import _BEYOND, _LARGEST
     for value in map(float, _items(tensor)):
-        if math.isfinite(value) and abs(value) >= _LARGEST[dtype]:
-            raise ValueError(f"astype: {value} is beyond {dtype}, whose largest number is about {_LARGEST[dtype]:.4g}")
+        if math.isfinite(value) and abs(value) >= _BEYOND[dtype]:
+            raise ValueError(f"astype: {value} is beyond {dtype}, whose largest number is {_LARGEST[dtype]}")
 
 
 def _items(tensor: Any) -> list[Any]:
@@ -583,5 +584,6 @@ def _largest(tensor: Any, dim: Any, kept: bool) -> Extremes:
     if not hasattr(type(dim), "__index__"):
         raise TypeError(f"dim takes one whole number, not {_given(dim)}")
     values, indices = c_void_p(), c_void_p()
+    tensor = tensor.astype(FLOAT32) if tensor.dtype in (FLOAT16, BFLOAT16) else tensor
     _lib.tlm_max_dim(byref(values), byref(indices), tensor._handle, dim, kept)
     return Extremes(Tensor._wrap(values), Tensor._wrap(indices))

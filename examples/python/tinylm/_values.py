@@ -16,7 +16,8 @@ from ._memory import _flatten, _store
 from ._native import _lib
 from .dtypes import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT32, INT64, UINT32, DType
 
-_LARGEST = {FLOAT32: 3.4028235677973366e38, BFLOAT16: 3.3961775292304957e38, FLOAT16: 65520.0}  # the first beyond
+_BEYOND = {FLOAT32: 3.4028235677973366e38, BFLOAT16: 3.3961775292304957e38, FLOAT16: 65520.0}  # the first that are rounded up
+_LARGEST = {FLOAT32: "3.4028235e38", BFLOAT16: "3.3895314e38", FLOAT16: "65504"}
 _LIMITS = {INT32: (-1 << 31, (1 << 31) - 1), INT64: (-1 << 63, (1 << 63) - 1), UINT32: (0, (1 << 32) - 1)}
 _PACKED = {FLOAT32: "f", INT32: "i", INT64: "q", UINT32: "I", BOOL: "?", FLOAT16: "e"}
 # The type of a tensor for each of NumPy's and PyTorch's that is not asked to be another.
@@ -59,9 +60,8 @@ def _refuse(items: list[Any], dtype: DType, name: str) -> None:
             low, high = _LIMITS[dtype]
             if not math.isfinite(item) or item != int(item) or not low <= item <= high:
                 raise ValueError(f"{name}: {item} is no {dtype}")
-        elif dtype != BOOL and math.isfinite(item) and not abs(item) < _LARGEST[dtype]:
-            raise ValueError(f"{name}: {item} is beyond {dtype}, whose largest number is about "
-                             f"{_LARGEST[dtype]:.4g}")
+        elif dtype != BOOL and math.isfinite(item) and not abs(item) < _BEYOND[dtype]:
+            raise ValueError(f"{name}: {item} is beyond {dtype}, whose largest number is {_LARGEST[dtype]}")
     raise ValueError(f"{name}: the values do not fit {dtype}")
 
 
@@ -71,6 +71,8 @@ def _pack(items: list[Any], dtype: DType, name: str) -> Any:
         if dtype == BOOL:
             return bytes(bool(item + 0) for item in items)
         if dtype == BFLOAT16:
+            if any(_BEYOND[dtype] <= abs(item) < math.inf for item in items):
+                _refuse(items, dtype, name)
             return struct.pack(f"={len(items)}H", *[_store(dtype, item) for item in items])
         if dtype in _LIMITS:
             items = [item if hasattr(item, "__index__") or item != int(item) else int(item) for item in items]
@@ -124,8 +126,8 @@ def _check_array(array: Any, dtype: DType, name: str) -> None:
         wrong = (array < low) | (array > high)
         if array.dtype.kind == "f":
             wrong |= ~(array == numpy.trunc(array)) | (array >= float(high + 1))
-    elif dtype != BOOL and array.dtype.kind == "f":
-        wrong = numpy.isfinite(array) & (numpy.abs(array) >= _LARGEST[dtype])
+    elif dtype != BOOL and array.dtype.kind == "f" and array.dtype.itemsize > 2:  # float16 fits into all
+        wrong = numpy.isfinite(array) & (numpy.abs(array) >= _BEYOND[dtype])
     else:
         return
     if wrong.any():
@@ -143,10 +145,10 @@ def _of_numpy(values: Any, dtype: DType | None, name: str) -> c_void_p:
     if kind == "bfloat16":  # of ml_dtypes
         if dtype != BFLOAT16:
             return _of_numpy(array.astype("float32"), dtype, name)
-        array = numpy.ascontiguousarray(array).view("uint16")
+        array = numpy.asarray(array, order="C").view("uint16")
     elif dtype == BFLOAT16:
         _check_array(array, dtype, name)
-        whole = _create(FLOAT32, (narrow := numpy.ascontiguousarray(array, "float32")).ctypes.data, narrow.shape)
+        whole = _create(FLOAT32, (narrow := numpy.asarray(array, "float32", order="C")).ctypes.data, narrow.shape)
         try:
             return _converted(whole, BFLOAT16)
         finally:
@@ -171,6 +173,8 @@ def _of_torch(values: Any, dtype: DType | None, name: str) -> c_void_p:
         raise TypeError(f"{name} is the result of ops of PyTorch, whose graph ends here: use tensor.detach()")
     values = values.detach()
     kind = str(values.dtype).partition(".")[2]
+    if kind not in _NATURAL and not kind.startswith(("uint", "complex")):  # float8 and the like, which NumPy has not
+        _natural(kind, name)
     if kind != "bfloat16":
         return _of_numpy(values.resolve_conj().resolve_neg().numpy(), dtype, name)
     bits = values.contiguous()

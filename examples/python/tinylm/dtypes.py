@@ -56,7 +56,7 @@ def _name_of(value: Any) -> str | None:
     if isinstance(value, str):
         return value
     if isinstance(value, type):
-        return value.__name__ if value in (float, int, bool) or value.__module__ == "numpy" else None
+        return value.__name__ if value in (float, int, bool) or value.__module__ in ("numpy", "ml_dtypes") else None
     text = str(value)
     if type(value).__module__.partition(".")[0] == "torch" and text.startswith("torch."):
         return text[len("torch."):]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from ._checks import Operand, _float_tensor, _index_tensor, _mask, _operand, _tensor
+from ._checks import Operand, _float_tensor, _floats, _index_tensor, _mask, _operand, _tensor
 from ._native import _lib
 from ._structs import _flag, _given, _real, _unsigned, _whole
-from .dtypes import FLOAT32
+from .dtypes import BFLOAT16, FLOAT16, FLOAT32
 from .tensors import Tensor, _call, _handles
 
 
@@ -52,8 +52,10 @@ def _list(name: str, tensors: Any) -> list[Tensor]:
 
 
 def concat(tensors: Sequence[Any], dim: int = 0) -> Tensor:
-    """Tensors one after another along a dimension."""
+    """Tensors one after another along a dimension; floats of different types become float32."""
     given = _list("tensors", tensors)
+    if len(types := {tensor.dtype for tensor in given}) > 1 and types <= {FLOAT32, FLOAT16, BFLOAT16}:
+        given = [_floats(tensor) for tensor in given]
     return _call("tlm_concat", _handles(given), len(given), dim)
 
 

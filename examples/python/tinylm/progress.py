@@ -4,10 +4,12 @@ and what a training run has reported so far."""
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 from typing import Any, Callable
 
+from ._structs import _given
 from .results import Evaluation, TrainStep
 
 _SECONDS_APART = 2.0  # between two lines of text
@@ -111,7 +113,10 @@ class History:
         return f"<History: {len(self.steps)} steps, {len(self.evaluations)} evaluations>"
 
     def plot(self, path: Any = None) -> Any:
-        """A figure of matplotlib with the losses and the learning rate over the steps; with a path it is saved."""
+        """A figure of matplotlib with the losses and the learning rate over the steps. It is saved to `path`, which may
+        be a file that is open for writing, if there is one."""
+        if path is not None and not isinstance(path, (str, bytes, os.PathLike)) and not hasattr(path, "write"):
+            raise TypeError(f"path takes a path or a file to write to, not {_given(path)}")
         try:
             Figure = importlib.import_module("matplotlib.figure").Figure
         except ImportError:
@@ -130,5 +135,5 @@ class History:
         rates.set_ylabel("learning rate")
         losses.legend()
         if path is not None:
-            figure.savefig(path)
+            figure.savefig(path if hasattr(path, "write") else os.fsdecode(path))
         return figure

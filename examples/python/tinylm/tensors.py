@@ -9,7 +9,7 @@ from typing import Any, Iterator, Sequence
 
 from . import _interop
 from ._abi import _DLManagedTensor
-from ._assign import _check_leaf, _is_recorded, _joined, _replace, _set, _share_with_others, _write
+from ._assign import _check_leaf, _is_recorded, _joined, _replace, _set, _share_with_others, _shortened, _write
 from ._checks import Index, _dim, _float_tensor
 from ._convert import _dims
 from ._display import _describe, _values_text
@@ -23,22 +23,33 @@ from ._structs import _flag, _given
 from ._values import _elements, _handle_of
 from ._words import _ELEMENTS, _FORMATS
 from .dtypes import BFLOAT16, BOOL, FLOAT16, FLOAT32, INT32, INT64, UINT32, DType, _dtype
-from .errors import Error, StateError, UnsupportedError
+from .errors import Error, InvalidArgumentError, StateError, UnsupportedError
 
 
 _NOTHING = (c_uint8 * 8)()  # where the elements of empty arrays are
 
 
 def _call(name: str, *arguments: Any) -> Tensor:
-    """An op: a new tensor from tensors and numbers."""
+    """An op: a new tensor from tensors and numbers. Ops that compute with float32 alone take shorter floats as that."""
     out = c_void_p()
     try:
         getattr(_lib, name)(byref(out), *[argument._handle if isinstance(argument, _Handle) else argument
                                           for argument in arguments])
+    except InvalidArgumentError:
+        wide = [argument.astype(FLOAT32) if isinstance(argument, Tensor) and argument.dtype in (BFLOAT16, FLOAT16)
+                else argument for argument in arguments]
+        if all(new is old for new, old in zip(wide, arguments)):
+            raise
     except KeyboardInterrupt:  # which waits until the op is done
         getattr(_lib, Tensor._free).function(out)
         raise
-    result = Tensor._wrap(out)
+    else:
+        return _viewing(name, arguments, Tensor._wrap(out))
+    return _call(name, *wide)
+
+
+def _viewing(name: str, arguments: tuple[Any, ...], result: Tensor) -> Tensor:
+    """The result of an op, counted if it lies over the memory of its argument."""
     if name in _VIEWS and (name not in _PERHAPS_VIEWS or result.data_ptr() == arguments[0].data_ptr()):
         return _joined(arguments[0], result)
     return result
@@ -53,7 +64,8 @@ class _Memory:
     """The memory of a tensor as NumPy takes it."""
 
     def __init__(self, tensor: Tensor) -> None:
-        kind = {FLOAT32: "<f4", INT32: "<i4", INT64: "<i8", UINT32: "<u4", BOOL: "|b1", FLOAT16: "<f2"}[tensor.dtype]
+        kind = {FLOAT32: "<f4", INT32: "<i4", INT64: "<i8", UINT32: "<u4", BOOL: "|b1", FLOAT16: "<f2",
+                BFLOAT16: "<u2"}[tensor.dtype]
         size = tensor.dtype.itemsize
         self.tensor = tensor  # keeps the elements
         self.__array_interface__ = {
@@ -131,6 +143,8 @@ class Tensor(_Operators):
         read-only: Tensor(array) copies it."""
         if not hasattr(array, "__dlpack__"):
             raise TypeError(f"array takes an array with __dlpack__, not {_given(array)}")
+        if getattr(array, "is_neg", bool)():  # of PyTorch, which leaves this out
+            raise BufferError("the tensor's memory holds the negatives of its values: use tensor.resolve_neg()")
         try:
             capsule = array.__dlpack__(max_version=(1, 0))
         except TypeError:  # of a library that knows no versions
@@ -147,6 +161,10 @@ class Tensor(_Operators):
             if "read-only" not in str(error):
                 raise
             raise BufferError("the array is read-only, and tensors may be written to: Tensor(array) copies it") from None
+        except InvalidArgumentError as error:
+            if "negative" not in str(error):
+                raise
+            raise BufferError(f"{error}: Tensor(array) copies it") from None
         _capsule_rename(capsule, _USED_VERSIONED if versioned else _USED_CAPSULE)
         return _share_with_others(cls._wrap(handle))
 
@@ -164,10 +182,14 @@ class Tensor(_Operators):
         if max_version is not None and tuple(max_version) >= (1, 0):
             versioned = c_void_p()
             _lib.tlm_tensor_to_dlpack_versioned(byref(versioned), tensor._handle, bool(copy))
-            return _capsule_new(versioned, _VERSIONED, ctypes.cast(_delete_capsule, c_void_p))
+            capsule = _capsule_new(versioned, _VERSIONED, ctypes.cast(_delete_capsule, c_void_p))
+            self.__dict__["_capsule"] = capsule
+            return capsule
         managed = POINTER(_DLManagedTensor)()
         _lib.tlm_tensor_to_dlpack(byref(managed), tensor._handle)
-        return _capsule_new(ctypes.cast(managed, c_void_p), _CAPSULE, ctypes.cast(_delete_capsule, c_void_p))
+        capsule = _capsule_new(ctypes.cast(managed, c_void_p), _CAPSULE, ctypes.cast(_delete_capsule, c_void_p))
+        self.__dict__["_capsule"] = capsule
+        return capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
@@ -175,10 +197,16 @@ class Tensor(_Operators):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """For numpy.asarray, over the same memory. TypeError where a gradient would be lost on the way."""
         import numpy
-        if self.dtype == BFLOAT16:
-            raise TypeError("NumPy has no bfloat16: use tensor.astype(\"float32\").numpy()")
         self._check_no_graph("an array of NumPy", "tensor.detach().numpy()")
         array = numpy.asarray(_Memory(self.detach()))
+        if self.dtype == BFLOAT16:
+            if dtype is None:
+                raise TypeError("NumPy has no bfloat16: use tensor.astype(\"float32\").numpy(), or "
+                                "numpy.asarray(tensor, ml_dtypes.bfloat16)")
+            if numpy.dtype(dtype).name == "bfloat16":
+                array = array.view(dtype)
+            elif copy is not False:
+                array = _call("tlm_tensor_convert", self, int(FLOAT32)).__array__()
         if dtype is not None and array.dtype != dtype:
             if copy is False:
                 raise ValueError(f"a tensor of {self.dtype} becomes an array of {dtype} only by a copy")
@@ -192,6 +220,8 @@ class Tensor(_Operators):
 
     def memoryview(self) -> memoryview:
         """The elements of a row-major tensor, over the same memory."""
+        if self.dtype in (BFLOAT16, FLOAT16):
+            raise TypeError(f"a memoryview has no {self.dtype}: use tensor.astype(\"float32\").memoryview()")
         if _call("tlm_contiguous", self).data_ptr() != self.data_ptr():
             raise BufferError("the tensor is a view that is not row-major")
         n = _lib.tlm_tensor_numel(self._handle) * ctypes.sizeof(_ELEMENTS[self.dtype])
@@ -303,8 +333,7 @@ class Tensor(_Operators):
     def copy_(self, values: Any) -> Tensor:
         """Copies as many values as it has (nested lists, an array or a Tensor) into the tensor, and returns it."""
         tensor = values if isinstance(values, Tensor) else Tensor(values, self.dtype)
-        if tensor.dtype != self.dtype:
-            raise TypeError(f"values of {tensor.dtype} for a tensor of {self.dtype}: use astype")
+        tensor = _shortened(tensor, self.dtype)
         if tensor.shape != self.shape:
             raise ValueError(f"values of shape {tensor.shape} for a tensor of {self.shape}")
         if _is_recorded(self, tensor):
@@ -354,6 +383,7 @@ class Tensor(_Operators):
         self._let_go()
 
     def _let_go(self) -> None:
+        self.__dict__.pop("_capsule", None)
         family = self.__dict__.pop("_family", None)
         if family is not None:
             family[0] -= 1

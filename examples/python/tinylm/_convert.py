@@ -25,6 +25,8 @@ def _utf8(text: Text, name: str = "text") -> bytes:
         return text.encode()
     if isinstance(text, (bytes, bytearray)):
         return bytes(text)
+    if hasattr(text, "as_py") and isinstance(text.as_py(), (str, bytes)):  # of PyArrow
+        return _utf8(text.as_py())
     advice = "; decode takes ids, encode_batch several texts" if hasattr(type(text), "__iter__") else ""
     raise TypeError(f"{name} takes a text, str or bytes, not {_given(text)}{advice}")
 

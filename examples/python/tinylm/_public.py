@@ -141,7 +141,7 @@ class _Several(_Take):
         part = self.parts[0] if self.parts else None
         if isinstance(part, _Object):
             value = list(value.values() if hasattr(value, "values") else value)
-        elif hasattr(type(value), "keys") and not self.takes_dict:
+        elif hasattr(type(value), "keys") and not hasattr(type(value), "to_list") and not self.takes_dict:  # a Series has both
             return self.fail(name, value)
         if part is not None and type(value) in (list, tuple) and not isinstance(part, (_By, _Several)):
             for i, one in enumerate(value):

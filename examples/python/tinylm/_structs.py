@@ -14,7 +14,7 @@ _RANGES: dict[Any, tuple[int, int]] = {
 
 def _given(value: Any) -> str:
     """A wrong argument as messages show it."""
-    text = repr(value)
+    text = " ".join(repr(value).split())
     text = text if len(text) <= 40 else text[:37] + "..."
     return text if value is None or isinstance(value, bool) else f"{text} ({type(value).__name__})"
 

@@ -18,6 +18,12 @@ class DType(int):
         return _NAMES[int(self)]
 
     @property
+    def dtype(self) -> Any:
+        """NumPy's type, by which numpy.dtype(...) takes this one."""
+        import numpy
+        return numpy.dtype(self.name)
+
+    @property
     def itemsize(self) -> int:
         """Bytes per element."""
         return ctypes.sizeof(_words._ELEMENTS[int(self)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 from ctypes import POINTER, byref, c_uint8, c_void_p
 from typing import Any, Iterator, Sequence
 
@@ -212,6 +213,16 @@ class Tensor(_Operators):
                 raise ValueError(f"a tensor of {self.dtype} becomes an array of {dtype} only by a copy")
             return array.astype(dtype)
         return array.copy() if copy else array
+
+    def __arrow_array__(self, type: Any = None) -> Any:
+        """For pyarrow.array: elements of a tensor of one dimension, rows of a fixed size of one of two."""
+        pyarrow: Any = importlib.import_module("pyarrow")
+        if self.ndim not in (1, 2):
+            raise TypeError(f"PyArrow has arrays of one dimension, and this tensor has {self.ndim}: use reshape(-1)")
+        if self.ndim == 1:
+            return pyarrow.array(self.numpy(), type=type)
+        rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(self.reshape(-1).numpy()), self.shape[1])
+        return rows if type is None else rows.cast(type)
 
     def _check_no_graph(self, what: str, remedy: str) -> None:
         """Refuses to lose a graph unnoticed."""

@@ -88,7 +88,8 @@ class Tokenizer(_Handle):
         if isinstance(texts, (list, tuple)) and texts and all(map(_is_name_of_file, texts)):
             raise ValueError(f"texts holds {texts[0]!r}, the name of a file; files=[{texts[0]!r}] reads it")
         for text in texts:
-            trainer.add_text(text)
+            as_python = getattr(text, "as_py", None)  # of PyArrow
+            trainer.add_text(text if as_python is None else as_python())
         for path in files:
             trainer.add_file(path)
         return trainer.train()

@@ -357,8 +357,10 @@ static void print_start(const training_t *training)
         printf("recipe %s, except for options that were given:\n", settings.recipe);
         cli_print_preset(&train_program, settings.recipe);
     }
+    const uint64_t done = tlm_trainer_steps(training->trainer);
     if (training->resumed != NULL)
-        printf("resumed after step %" PRIu64 "\n", tlm_trainer_steps(training->trainer));
+        printf("resumed after step %" PRIu64 "%s\n", done,
+               settings.steps > 0 && done >= settings.steps ? ": --steps are done already" : "");
 }
 
 static void print_start_json(const training_t *training)

@@ -500,6 +500,15 @@ static void read_found_config(const cli_program_t *program)
         cli_read_config(path, program);
 }
 
+/* The first option that is required and was not given. */
+static const cli_option_t *find_missing(const cli_program_t *program)
+{
+    for (size_t i = 0; i < program->num_options; i++)
+        if (program->options[i].required && *(const char **)program->options[i].value == NULL)
+            return &program->options[i];
+    return NULL;
+}
+
 int cli_parse(int argc, char **argv, const cli_program_t *program)
 {
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
@@ -514,11 +523,14 @@ int cli_parse(int argc, char **argv, const cli_program_t *program)
     if (config_path == NULL && program->find_config != NULL)
         read_found_config(program);
     apply_preset(program);
-    for (size_t i = 0; i < program->num_options; i++)
-        if (program->options[i].required && *(const char **)program->options[i].value == NULL)
-            cli_fail_usage("--%s is missing", program->options[i].name);
+    const cli_option_t *missing = find_missing(program);
+    if (program->operands == NULL && optind < argc && missing != NULL)
+        cli_fail_usage("%s: unexpected argument; did you mean --%s %s?", argv[optind],
+                       missing->name, argv[optind]);
     if (program->operands == NULL && optind < argc)
         cli_fail_usage("%s: unexpected argument", argv[optind]);
+    if (missing != NULL)
+        cli_fail_usage("--%s is missing", missing->name);
     check_values(program, argv + optind);
     return optind;
 }

@@ -60,6 +60,14 @@ static bool is_token_file(const char *path)
            cli_ends_with(path, ".u32");
 }
 
+/* An id that is too large says that the vocabulary is, as a rule, given too small. */
+static void check_ids(tlm_status_t status)
+{
+    if (status == TLM_ERR_RANGE && settings.init == NULL && settings.resume == NULL)
+        cli_fail("%s; --vocab-size gives its size", tlm_error_message());
+    cli_check(status);
+}
+
 /* Opens token files whose names have commas between them. */
 static tlm_dataset_t *open_token_files(const char *paths, const char *name, uint32_t vocab_size)
 {
@@ -77,7 +85,7 @@ static tlm_dataset_t *open_token_files(const char *paths, const char *name, uint
         cli_expect(list[i], ROLE_TOKENS, name);
     }
     tlm_dataset_t *dataset;
-    cli_check(tlm_dataset_open_files(&dataset, list, n, TLM_TOKENS_AUTO, vocab_size));
+    check_ids(tlm_dataset_open_files(&dataset, list, n, TLM_TOKENS_AUTO, vocab_size));
     free(list);
     free(names);
     return dataset;
@@ -142,7 +150,7 @@ tlm_dataset_t *fine_tune_data(const char *path, const tlm_model_options_t *shape
                                                         : ROLE_TEXT,
                name);
     if (is_token_file(path) || tokenizer == NULL)
-        cli_check(tlm_dataset_open(&dataset, path, TLM_TOKENS_AUTO, (uint32_t)shape->vocab_size));
+        check_ids(tlm_dataset_open(&dataset, path, TLM_TOKENS_AUTO, (uint32_t)shape->vocab_size));
     else if (cli_ends_with(path, ".jsonl"))
         dataset = open_conversations(path, tokenizer, file);
     else

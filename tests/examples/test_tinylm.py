@@ -142,6 +142,10 @@ class Commands(Case):
                 self.assertIn(f"did you mean {meant}?", error, words)
         self.assertNotIn("did you mean", run("generate", "--zzzzzzzz", status=2).err)
         self.assertIn("--output: its value is missing", run("bpe", "--output", status=2).err)
+        self.assertIn("model.gguf: unexpected argument; did you mean --model model.gguf?",
+                      run("generate", "model.gguf", status=2).err)
+        self.assertIn("x: unexpected argument\n", run("generate", "--model", "run", "x", status=2).err)
+        self.assertIn("--vocab-size gives its size", run(*TRAIN, "--vocab-size", 300, status=1).err)
         self.assertIn("begin with two dashes", run("bpe", "-o", "x", status=2).err)
 
     def test_words_of_options_are_checked_and_listed(self):

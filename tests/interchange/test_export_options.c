@@ -166,19 +166,6 @@ static void assert_same_logits(tlm_model_t *a, tlm_model_t *b, const char *what)
     free(theirs);
 }
 
-static void remove_folder(void)
-{
-    static const char *const names[] = {"config.json", "generation_config.json",
-                                        "model.safetensors"};
-    char path[600];
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(path, sizeof(path), "%s/%s", test_path("model"), names[i]);
-        unlink(path);
-    }
-    rmdir(test_path("model"));
-}
-
 /* The options that a file must hold. */
 static void assert_same_options(const tlm_model_t *a, const tlm_model_t *b, bool gguf,
                                 const char *what)
@@ -260,7 +247,7 @@ START_TEST(an_option_is_held_or_refused_by_name)
         assert_same_logits(model, opened, what);
         assert_same_options(model, opened, gguf, what);
         tlm_model_free(opened);
-        remove_folder();
+        remove_folder(test_path("model"));
     }
     tlm_model_free(model);
 }

@@ -119,19 +119,6 @@ static uint64_t kept_bytes(const tlm_model_t *model, int kind, uint64_t size)
     return bytes;
 }
 
-static void remove_folder(void)
-{
-    static const char *const files[] = {"config.json", "generation_config.json",
-                                        "model.safetensors"};
-    char path[600];
-
-    for (size_t i = 0; i < 3; i++) {
-        snprintf(path, sizeof(path), "%s/%s", test_path("folder"), files[i]);
-        unlink(path);
-    }
-    rmdir(test_path("folder"));
-}
-
 START_TEST(folders)
 {
     tlm_model_file_options_t options = TLM_MODEL_FILE_OPTIONS_INIT;
@@ -148,7 +135,7 @@ START_TEST(folders)
                           size * elements);
         check_opened(test_path("folder"), size * elements, kept_bytes(model, _i, size), elements);
     }
-    remove_folder();
+    remove_folder(test_path("folder"));
     tlm_model_free(model);
 }
 END_TEST

@@ -100,6 +100,7 @@ START_TEST(weights_of_16_bits_are_those_of_folders)
         ASSERT_OK(tlm_model_save_gguf(model, NULL, test_path("m"), &options));
         ASSERT_OK(tlm_model_open(&opened, &tokenizer, &read, test_path("m")));
         ck_assert_ptr_null(tokenizer);
+        ASSERT_OK(tlm_model_gguf_bytes(&options.weight_bytes, model, &options));
         ck_assert_mem_eq(&options, &read, sizeof(read));
         ASSERT_OK(tlm_model_save_gguf(opened, NULL, test_path("again"), &read));
         ASSERT_OK(tlm_model_open(&again, NULL, NULL, test_path("again")));

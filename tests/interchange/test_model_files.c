@@ -40,21 +40,6 @@ static bool exists(const char *path)
     return stat(path, &what) == 0;
 }
 
-static void remove_folder(const char *directory)
-{
-    DIR *entries = opendir(directory);
-    struct dirent *entry;
-    char path[800];
-
-    while ((entry = readdir(entries)) != NULL)
-        if (entry->d_name[0] != '.') {
-            snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-            unlink(path);
-        }
-    closedir(entries);
-    ck_assert_int_eq(rmdir(directory), 0);
-}
-
 /* ---- Halves ----------------------------------------------------------------------------- */
 
 /* The value of a half by its definition. */

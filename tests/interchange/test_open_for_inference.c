@@ -47,19 +47,6 @@ static const char *save(const tlm_model_t *model, int type, bool folder)
     return path;
 }
 
-static void remove_folder(void)
-{
-    static const char *const files[] = {"config.json", "generation_config.json",
-                                        "model.safetensors"};
-    char path[600];
-
-    for (size_t i = 0; i < 3; i++) {
-        snprintf(path, sizeof(path), "%s/%s", test_path("folder"), files[i]);
-        unlink(path);
-    }
-    rmdir(test_path("folder"));
-}
-
 static void score(float *log_probs, tlm_model_t *model)
 {
     uint32_t ids[LENGTH];
@@ -122,7 +109,7 @@ START_TEST(gives_what_float32_gives)
         generate(others, widened);
         ck_assert_mem_eq(own, others, sizeof(own));
     }
-    remove_folder();
+    remove_folder(test_path("folder"));
     tlm_model_free(widened);
     tlm_model_free(opened);
     tlm_model_free(model);
@@ -275,7 +262,7 @@ START_TEST(opening_takes_little_memory)
         ck_assert_msg(peak <= 1.1, "%.2f times the weights", peak);
         ck_assert_msg(kept <= 0.2, "%.2f times the weights for inference", kept);
     }
-    remove_folder();
+    remove_folder(test_path("folder"));
     tlm_model_free(model);
 }
 END_TEST

@@ -81,6 +81,24 @@ static inline int count_files(void)
     return count - 2;
 }
 
+/* Removes a folder with the files in it, if there is one. */
+static inline void remove_folder(const char *path)
+{
+    DIR *folder = opendir(path);
+    struct dirent *entry;
+    char file[1024];
+
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
+        if (entry->d_name[0] != '.')
+            unlink(file);
+    }
+    if (folder == NULL)
+        return;
+    closedir(folder);
+    ck_assert_int_eq(rmdir(path), 0);
+}
+
 static inline void remove_test_directory(void)
 {
     DIR *directory = opendir(test_directory);

@@ -41,28 +41,50 @@ static tlm_status_t run_binary(tlm_tensor_t **out, tlm_tensor_t **inputs, void *
     return (binary->multiply ? tlm_mul : tlm_add)(out, inputs[0], inputs[1]);
 }
 
+/* Two shapes that are broadcast, dimension by dimension. */
+typedef struct operands {
+    int32_t ndim;
+    int64_t a[4], b[4], shape[4], n;
+} operands_t;
+
+static operands_t broadcast(const int64_t *shape_a, int32_t ndim_a, const int64_t *shape_b,
+                            int32_t ndim_b)
+{
+    operands_t o = {.ndim = ndim_a > ndim_b ? ndim_a : ndim_b, .n = 1};
+
+    for (int32_t d = 0; d < o.ndim; d++) {
+        o.a[d] = d < o.ndim - ndim_a ? 1 : shape_a[d - (o.ndim - ndim_a)];
+        o.b[d] = d < o.ndim - ndim_b ? 1 : shape_b[d - (o.ndim - ndim_b)];
+        o.shape[d] = o.a[d] == 1 ? o.b[d] : o.a[d];
+        o.n *= o.shape[d];
+    }
+    return o;
+}
+
+/* Where element i of the result comes from. */
+static void find_operands(int64_t *ia, int64_t *ib, const operands_t *o, int64_t i)
+{
+    int64_t step_a = 1, step_b = 1;
+
+    *ia = *ib = 0;
+    for (int32_t d = o->ndim - 1; d >= 0; d--) {
+        int64_t index = i % o->shape[d];
+        i /= o->shape[d];
+        *ia += o->a[d] == 1 ? 0 : index * step_a;
+        *ib += o->b[d] == 1 ? 0 : index * step_b;
+        step_a *= o->a[d];
+        step_b *= o->b[d];
+    }
+}
+
 static void reference_binary(double *out, const double *const *inputs, void *user)
 {
     const binary_user_t *binary = user;
     const broadcast_case_t *c = binary->shapes;
-    int32_t ndim = c->ndim_a > c->ndim_b ? c->ndim_a : c->ndim_b;
-    int64_t a[4], b[4], shape[4], n = 1;
-    for (int32_t d = 0; d < ndim; d++) {
-        a[d] = d < ndim - c->ndim_a ? 1 : c->shape_a[d - (ndim - c->ndim_a)];
-        b[d] = d < ndim - c->ndim_b ? 1 : c->shape_b[d - (ndim - c->ndim_b)];
-        shape[d] = a[d] == 1 ? b[d] : a[d];
-        n *= shape[d];
-    }
-    for (int64_t i = 0; i < n; i++) {
-        int64_t rest = i, ia = 0, ib = 0, step_a = 1, step_b = 1;
-        for (int32_t d = ndim - 1; d >= 0; d--) {
-            int64_t index = rest % shape[d];
-            rest /= shape[d];
-            ia += a[d] == 1 ? 0 : index * step_a;
-            ib += b[d] == 1 ? 0 : index * step_b;
-            step_a *= a[d];
-            step_b *= b[d];
-        }
+    const operands_t o = broadcast(c->shape_a, c->ndim_a, c->shape_b, c->ndim_b);
+    for (int64_t i = 0; i < o.n; i++) {
+        int64_t ia, ib;
+        find_operands(&ia, &ib, &o, i);
         out[i] = binary->multiply ? inputs[0][ia] * inputs[1][ib] : inputs[0][ia] + inputs[1][ib];
     }
 }
@@ -367,24 +389,10 @@ static void reference_matmul(double *out, const double *const *inputs, void *use
     int32_t ndim_a = matmul_cases[c].ndim_a, ndim_b = matmul_cases[c].ndim_b;
     const int64_t *shape_a = matmul_cases[c].a, *shape_b = matmul_cases[c].b;
     int64_t m = shape_a[ndim_a - 2], k = shape_a[ndim_a - 1], n = shape_b[ndim_b - 1];
-    int32_t ndim = (ndim_a > ndim_b ? ndim_a : ndim_b) - 2;
-    int64_t a[3], b[3], shape[3], total = 1;
-    for (int32_t d = 0; d < ndim; d++) {
-        a[d] = d < ndim - (ndim_a - 2) ? 1 : shape_a[d - (ndim - (ndim_a - 2))];
-        b[d] = d < ndim - (ndim_b - 2) ? 1 : shape_b[d - (ndim - (ndim_b - 2))];
-        shape[d] = a[d] == 1 ? b[d] : a[d];
-        total *= shape[d];
-    }
-    for (int64_t t = 0; t < total; t++) {
-        int64_t rest = t, ia = 0, ib = 0, step_a = 1, step_b = 1;
-        for (int32_t d = ndim - 1; d >= 0; d--) {
-            int64_t index = rest % shape[d];
-            rest /= shape[d];
-            ia += a[d] == 1 ? 0 : index * step_a;
-            ib += b[d] == 1 ? 0 : index * step_b;
-            step_a *= a[d];
-            step_b *= b[d];
-        }
+    const operands_t o = broadcast(shape_a, ndim_a - 2, shape_b, ndim_b - 2);
+    for (int64_t t = 0; t < o.n; t++) {
+        int64_t ia, ib;
+        find_operands(&ia, &ib, &o, t);
         const double *x = inputs[0] + ia * m * k, *y = inputs[1] + ib * k * n;
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < n; j++) {

@@ -264,6 +264,21 @@ class OptimizerTest(unittest.TestCase):
         self.assertEqual(self.model.num_elements, sum(math.prod(p.shape) for p in
                                                       self.model.parameters().values()))
 
+    def test_bytes(self):
+        """In memory, and as a file that is not written yet has them."""
+        model = tinylm.Model.create(64, 8, 64, 1, 2, d_ff=32)
+        self.assertEqual(model.num_bytes, 4 * model.num_elements)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.gguf")
+            for weights in ("float32", "bfloat16", "q8_0", "q4_k_m"):
+                model.save_gguf(path, weights=weights)
+                with self.subTest(weights=weights):
+                    kept = tinylm.Model.open(path, tokenizer=False, for_inference=True)
+                    self.assertEqual(kept.num_bytes, model.gguf_bytes(weights))
+                    self.assertEqual(kept.num_elements, model.num_elements)
+        with self.assertRaisesRegex(ValueError, "weights 'q9' is none of|'q9' is none of"):
+            model.gguf_bytes("q9")
+
     def test_tokenizers_in_checkpoints(self):
         tokenizer = tinylm.Tokenizer.train("the cat sat on the mat", vocab_size=260, special_tokens=["<end>"])
         model = tinylm.Model.create(260, 8, 4, 1, 1, d_ff=4)

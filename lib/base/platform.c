@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,28 @@ bool tlmi_platform_has_arm_feature(int word, int bit, const char *name)
     (void)word, (void)bit, (void)name;
     return false;
 #endif
+}
+
+/* ---- Threads ---------------------------------------------------------------------------- */
+
+#define LEAST_STACK ((size_t)2 << 20)
+
+bool tlmi_platform_start_thread(pthread_t *thread, void *(*run)(void *), void *argument)
+{
+    pthread_attr_t attributes;
+    sigset_t all, old;
+    size_t stack;
+
+    if (pthread_attr_init(&attributes) != 0)
+        return false;
+    if (pthread_attr_getstacksize(&attributes, &stack) != 0 || stack < LEAST_STACK)
+        (void)pthread_attr_setstacksize(&attributes, LEAST_STACK);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    const bool runs = pthread_create(thread, &attributes, run, argument) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attributes);
+    return runs;
 }
 
 /* ---- Memory and files ------------------------------------------------------------------- */

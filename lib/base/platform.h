@@ -3,6 +3,7 @@
 #ifndef TLMI_PLATFORM_H
 #define TLMI_PLATFORM_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +21,11 @@ int32_t tlmi_platform_cpus(void);
 /* Whether a 64-bit ARM CPU has a feature: bit `bit` of the word `word` (0 or 1) in which Linux and
  * FreeBSD report features, or what macOS calls hw.optional.<name>; NULL: every CPU that it runs on. */
 bool tlmi_platform_has_arm_feature(int word, int bit, const char *name);
+
+/* Starts a thread that leaves all signals to the program's own threads. It has the system's usual stack,
+ * but never less than 2 MiB, as musl (128 KiB) and macOS (512 KiB) would give: functions of the program,
+ * such as those of its communicator, run on it. Returns whether it runs. */
+bool tlmi_platform_start_thread(pthread_t *thread, void *(*run)(void *), void *argument);
 
 /* Advice that costs nothing but speed where it is not taken. The block or range begins on a page: ask
  * for huge pages; let go of pages of a mapped file, which are read again when they are used. */

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
@@ -18,6 +17,7 @@
 #include "base/buffer_cache.h"
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/platform.h"
 
 #define MOST_SPIN  60000 /* nanoseconds */
 #define LEAST_SPIN 2000
@@ -269,22 +269,16 @@ static void stop_threads(void)
     atomic_store(&pool.stopping, false);
 }
 
-/* Called with `busy` held. Starts `n` worker threads, or as many as the system allows. Signals
- * are left to the program's own threads. */
+/* Called with `busy` held. Starts `n` worker threads, or as many as the system allows. */
 static void start_threads(int32_t n)
 {
-    sigset_t all;
-    sigfillset(&all);
-    sigset_t old;
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     while (pool.started < n) {
         /* Worker 0 is the caller. */
         void *argument = (void *)(intptr_t)(pool.started + 1);
-        if (pthread_create(&pool.threads[pool.started], NULL, worker_main, argument) != 0)
+        if (!tlmi_platform_start_thread(&pool.threads[pool.started], worker_main, argument))
             break;
         pool.started++;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     atomic_store_explicit(&pool.spins, pool.started < tlmi_cpu_count(), memory_order_relaxed);
 }
 

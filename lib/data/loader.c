@@ -9,12 +9,12 @@
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/options.h"
+#include "base/platform.h"
 
 enum { MAX_PREFETCH = 1024 };
 
@@ -156,8 +156,7 @@ static void init_thread(tlm_loader_t *loader)
 
 /* Returns whether this process has a thread that makes batches in advance, and starts one if
  * needed. After a fork, the child has none of the parent's threads and cannot rely on the state
- * they left, so it starts over. The thread blocks all signals, so that the program's own threads
- * handle them. */
+ * they left, so it starts over. */
 static bool has_thread(tlm_loader_t *loader)
 {
     if (loader->num_slots == 1)
@@ -167,15 +166,10 @@ static bool has_thread(tlm_loader_t *loader)
     init_thread(loader);
     loader->made = loader->position;
     loader->failed = false;
-    sigset_t all;
-    sigfillset(&all);
-    sigset_t old;
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    bool started = pthread_create(&loader->thread, NULL, make_batches_ahead, loader) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (started)
-        loader->owner = getpid();
-    return started;
+    if (!tlmi_platform_start_thread(&loader->thread, make_batches_ahead, loader))
+        return false;
+    loader->owner = getpid();
+    return true;
 }
 
 static void end_thread(tlm_loader_t *loader)

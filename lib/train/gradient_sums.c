@@ -2,12 +2,12 @@
  * completed the gradients of a chunk, a thread exchanges them. Chunks come in the order of backward,
  * the same on all ranks, so a rank may be ahead of another one, or have no such thread. */
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/platform.h"
 #include "base/process.h"
 #include "train/division.h"
 
@@ -90,16 +90,10 @@ static void *run(void *argument)
     return NULL;
 }
 
-/* Without a thread, for want of one, all is exchanged after backward. Signals are left to the
- * program's own threads. */
+/* Without a thread, for want of one, all is exchanged after backward. */
 static void start_thread(tlmi_gradient_sums_t *sums)
 {
-    sigset_t all, old;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    sums->has_thread = pthread_create(&sums->thread, NULL, run, sums) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    sums->has_thread = tlmi_platform_start_thread(&sums->thread, run, sums);
 }
 
 /* ---- During backward -------------------------------------------------------------------- */

@@ -197,6 +197,30 @@ START_TEST(new_threads_help_with_the_job_that_started_them)
 }
 END_TEST
 
+/* Writes to 1 MiB of a worker's stack, from the top down. */
+static void use_stack(void *context, int64_t task, int32_t worker)
+{
+    if (worker > 0) {
+        volatile char block[1 << 20];
+
+        for (size_t i = sizeof(block); i > 0; i--)
+            block[i - 1] = (char)i;
+    }
+    wait_for_help(context, task, worker);
+}
+
+/* 128 KiB is what a thread has by default with musl. */
+START_TEST(threads_have_a_stack_for_the_functions_of_a_program)
+{
+    atomic_bool helped = false;
+
+    ASSERT_OK(tlm_set_num_threads(1));
+    ASSERT_OK(tlm_set_num_threads(3));
+    tlmi_parallel_for(100, use_stack, &helped);
+    ck_assert(atomic_load(&helped));
+}
+END_TEST
+
 /* Many short jobs on more threads than there are CPUs: each task once, and a job ends without those that have
  * not got a CPU. */
 START_TEST(threads_may_outnumber_cpus)
@@ -276,6 +300,7 @@ int main(void)
         the_pool_works_in_children,
 #endif
         new_threads_help_with_the_job_that_started_them,
+        threads_have_a_stack_for_the_functions_of_a_program,
         threads_may_outnumber_cpus,
         the_count_is_checked,
         the_environment_gives_the_default,

@@ -11,20 +11,18 @@
 #include "base/thread_pool.h"
 #include "kernels/gemm.h"
 
-cntx_t *bli_gks_lookup_nat_cntx(arch_t id);
-
 typedef struct blis_product {
     int64_t m, n, k;
     tlmi_matrix_t a, b;
     float *c; /* (m, n) */
     bool by_rows;
     int64_t parts;
-    cntx_t *context;
+    const cntx_t *context;
 } blis_product_t;
 
 /* BLIS's tables for the kernels named by tlm_gemm_kernel_name. The library links single kernels alone, so BLIS has
  * to be initialized first. */
-static cntx_t *blis_context(void)
+static const cntx_t *blis_context(void)
 {
     bli_init();
     for (int id = 0; id < BLIS_NUM_ARCHS; id++)
@@ -51,7 +49,7 @@ static void blis_part(void *context, int64_t part, int32_t worker)
                  p->a.row_stride, p->a.column_stride,
                  (float *)(uintptr_t)p->b.data + (p->by_rows ? 0 : begin * p->b.column_stride),
                  p->b.row_stride, p->b.column_stride, &zero, p->c + begin * (p->by_rows ? p->n : 1),
-                 p->n, 1, p->context, NULL);
+                 p->n, 1, (cntx_t *)(uintptr_t)p->context, NULL);
 }
 
 /* C = A B */

@@ -212,7 +212,8 @@ class Commands(Case):
     def test_files_that_cannot_be_read(self):
         """What the kernel refuses at the first byte is no empty file."""
         for words in (["info"], ["bpe", "--output", "o.json"], ["train", "--config"]):
-            self.assertIn("/proc/self/mem: Input/output error", run(*words, "/proc/self/mem", status=1).err)
+            # The second is what musl calls it.
+            self.assertRegex(run(*words, "/proc/self/mem", status=1).err, "/proc/self/mem: (Input/output|I/O) error")
         os.chmod(".", 0o755)
         pathlib.Path("secret.gguf").write_bytes(b"GGUF")
         os.chmod("secret.gguf", 0)

@@ -1,8 +1,10 @@
-/* malloc and its kin over glibc's own, which it also exports as __libc_*. A definition in the program
- * comes before the C library's, for shared libraries too.
+/* malloc and its kin over the C library's own: glibc also exports them as __libc_*, and musl's can be
+ * looked up, for which it allocates nothing. A definition in the program comes before the C library's, for
+ * shared libraries too.
  *
  * Oniguruma's compiler (6.9.8) damages the heap when memory runs out in it. The library asks for memory
- * before it calls it, and that request can fail here; its own do not. */
+ * before it calls it, and that request can fail here; its own do not: the linker's --wrap puts a function
+ * before it, whether Oniguruma is a shared library or a static one. */
 #include "failing_allocator.h"
 
 #include <dlfcn.h>
@@ -11,15 +13,70 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifdef __GLIBC__
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *old, size_t size);
 extern void *__libc_memalign(size_t alignment, size_t size);
 extern void __libc_free(void *block);
+#else
+/* Sets `next` to a function of the C library: the next one of this name after the program's. */
+#define FIND(next, name)                                                                           \
+    do {                                                                                           \
+        if ((next) == NULL)                                                                        \
+            *(void **)&(next) = dlsym(RTLD_NEXT, name);                                            \
+    } while (0)
+
+static void *__libc_malloc(size_t size)
+{
+    static void *(*next)(size_t);
+
+    FIND(next, "malloc");
+    return next(size);
+}
+
+/* musl's calls malloc, which would be the program's. */
+static void *__libc_calloc(size_t count, size_t size)
+{
+    size_t bytes;
+
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    void *block = __libc_malloc(bytes);
+    return block == NULL ? NULL : memset(block, 0, bytes);
+}
+
+static void *__libc_realloc(void *old, size_t size)
+{
+    static void *(*next)(void *, size_t);
+
+    FIND(next, "realloc");
+    return next(old, size);
+}
+
+static void *__libc_memalign(size_t alignment, size_t size)
+{
+    static void *(*next)(size_t, size_t);
+
+    FIND(next, "aligned_alloc");
+    return next(alignment, size);
+}
+
+static void __libc_free(void *block)
+{
+    static void (*next)(void *);
+
+    FIND(next, "free");
+    next(block);
+}
+#endif
 
 static _Thread_local bool exempt;
 static atomic_bool armed, fails_for_good, has_failed;
@@ -143,16 +200,19 @@ int munmap(void *address, size_t size)
 
 /* ---- What is exempt ----------------------------------------------------------------------------- */
 
-int onig_new(OnigRegex *out, const OnigUChar *pattern, const OnigUChar *end, OnigOptionType options,
-             OnigEncoding encoding, OnigSyntaxType *syntax, OnigErrorInfo *info)
-{
-    typedef int function_t(OnigRegex *, const OnigUChar *, const OnigUChar *, OnigOptionType,
-                           OnigEncoding, OnigSyntaxType *, OnigErrorInfo *);
-    function_t *real;
+int __real_onig_new(OnigRegex *out, const OnigUChar *pattern, const OnigUChar *end,
+                    OnigOptionType options, OnigEncoding encoding, OnigSyntaxType *syntax,
+                    OnigErrorInfo *info);
+int __wrap_onig_new(OnigRegex *out, const OnigUChar *pattern, const OnigUChar *end,
+                    OnigOptionType options, OnigEncoding encoding, OnigSyntaxType *syntax,
+                    OnigErrorInfo *info);
 
-    *(void **)&real = dlsym(RTLD_NEXT, "onig_new");
+int __wrap_onig_new(OnigRegex *out, const OnigUChar *pattern, const OnigUChar *end,
+                    OnigOptionType options, OnigEncoding encoding, OnigSyntaxType *syntax,
+                    OnigErrorInfo *info)
+{
     exempt = true;
-    int code = real(out, pattern, end, options, encoding, syntax, info);
+    int code = __real_onig_new(out, pattern, end, options, encoding, syntax, info);
     exempt = false;
     return code;
 }

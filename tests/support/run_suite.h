@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* The locale that the environment asks for, where run_in_locales.sh runs the suite: its numbers must have
- * something else than a point. */
+ * something else than a point. Those of musl, which knows the names of locales alone, never do: status 77. */
 static inline void use_test_locale(void)
 {
     const char *name = getenv("TINYLM_TEST_LOCALE");
@@ -17,6 +17,10 @@ static inline void use_test_locale(void)
     if (name == NULL)
         return;
     if (setlocale(LC_ALL, name) == NULL || strcmp(localeconv()->decimal_point, ".") == 0) {
+#if defined(__linux__) && !defined(__GLIBC__)
+        printf("skipped: this C library has no locale without a decimal point\n");
+        exit(77);
+#endif
         fprintf(stderr, "no locale %s, or one with a decimal point\n", name);
         exit(2);
     }

@@ -140,6 +140,15 @@ def _set_places(tensor: Tensor, index: Any, given: Tensor, recorded: bool) -> No
     _lib.tlm_tensor_copy_in(leaf._handle, data, len(data))
 
 
+def _set_one_number(tensor: Tensor, mask: Tensor, given: Tensor, recorded: bool) -> None:
+    """Writes one number where a mask is true, without going through the elements one by one."""
+    from .functional import where
+    if recorded:
+        _replace(tensor, where(mask, given.reshape(()), tensor))
+    else:
+        _write(tensor, where(mask, given.detach().reshape(()), tensor.detach()))
+
+
 def _converted(given: Tensor, dtype: DType) -> Tensor:
     """The values as the type that they are written to, as whole numbers if it has these alone."""
     result = given.astype(dtype)
@@ -162,6 +171,9 @@ def _set(tensor: Tensor, index: Any, values: Any) -> None:
         raise TypeError(f"a tensor of {tensor.dtype} cannot take values with a graph: use values.detach()")
     if given.dtype != tensor.dtype:
         given = _converted(given, tensor.dtype)
+    if is_mask and tensor.dtype == FLOAT32 and given.size == 1 and index.shape == tensor.shape and given.ndim <= 1:
+        _set_one_number(tensor, index, given, recorded)
+        return
     if recorded or any(hasattr(part, "dtype") or isinstance(part, slice) and (part.step or 1) < 0 for part in parts):
         _set_places(tensor, index, given, recorded)
         return

@@ -83,7 +83,14 @@ ARGUMENTS = {
     "num_beams": "nothing: there is no beam search", "return_tensors": "as_numpy", "padding": "encode_padded", "truncation": "encode_padded(max_length=...)",
     "set_to_none": "nothing: it is so", "retain_graph": "nothing: a graph is used once; add the losses up first",
     "create_graph": "nothing: there are no gradients of gradients", "inplace": "nothing", "num_workers": "prefetch",
-    "shuffle": "order=\"shuffled\"", "momentum": "tinylm.Muon or AdamW", "fused": "nothing", "amsgrad": "nothing", "add_bos": "add_special_tokens"}
+    "shuffle": "order=\"shuffled\"", "momentum": "tinylm.Muon or AdamW", "fused": "nothing", "amsgrad": "nothing", "add_bos": "add_special_tokens",
+    **dict.fromkeys(["hidden_size", "n_embd"], "d_model"), **dict.fromkeys(["num_hidden_layers", "n_layer", "n_layers"], "num_layers"),
+    **dict.fromkeys(["num_attention_heads", "n_head", "n_heads"], "num_heads"), "num_key_value_heads": "num_kv_heads",
+    "intermediate_size": "d_ff", "tie_word_embeddings": "tied_embeddings", "rms_norm_eps": "norm_eps",
+    **dict.fromkeys(["max_position_embeddings", "n_positions", "block_size", "seq_len", "max_seq_len"], "context_length"),
+    **dict.fromkeys(["epochs", "num_epochs", "num_train_epochs"], "steps, of one batch each"), "max_steps": "steps",
+    "gradient_accumulation_steps": "accumulation", "max_grad_norm": "clip_norm", "eval_steps": "eval_every", "save_steps": "save_every",
+    "warmup_steps": "schedule={\"kind\": \"cosine\", \"warmup_steps\": ...}"}
 
 
 def advice(words: dict[str, str], name: str) -> str:

@@ -157,6 +157,13 @@ class _Ids(_Several):
         return "; Tokenizer.encode makes ids of a text" if isinstance(value, (str, bytes)) else ""
 
 
+class _Messages(_Several):
+    words = "a list of messages"
+
+    def advice(self, name: str, value: Any) -> str:
+        return ": write [{\"role\": \"user\", \"content\": ...}]" if isinstance(value, str) else f": write [{name}]" if isinstance(value, dict) else ""
+
+
 class _Mapping(_Take):
     words = "a dict"
 
@@ -249,7 +256,7 @@ _KNOWN: dict[str, Any] = {
     "str": _Text("a text", str), "bytes": _Is("bytes", bytes, bytearray), "Text": _TEXT, "Path": _PATH,
     "Callable": _Callable(), "Mapping": _Mapping(), "dict": _Mapping(), "Dict": _Mapping(),
     "Ids": _Ids("a list or an array of ids"), "Iterable": _Several(), "Iterator": _Several(),
-    "Sequence": _Several(), "Messages": _Several("a list of messages"), "list": _Several(), "List": _Several(), "tuple": _Several("a tuple"),
+    "Sequence": _Several(), "Messages": _Messages(), "list": _Several(), "List": _Several(), "tuple": _Several("a tuple"),
     "set": _Several(), "Literal": _Word(), "Optional": _Optional(), "Union": _Union()}
 
 
@@ -344,6 +351,7 @@ def _refuse_names(function: Callable[..., Any], named: dict[str, Any], known: di
     if any(one.kind == one.VAR_KEYWORD for one in inspect.signature(function).parameters.values()):
         return
     wrong = next(name for name in named if name not in known)
+    known = {name: take for name, take in known.items() if name not in ("self", "cls")}
     raise TypeError(f"{function.__qualname__}() has no argument {wrong!r}{_nearest(wrong, list(known))}")
 
 

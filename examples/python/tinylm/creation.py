@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from array import array
 from typing import Any
 
 from ._checks import _shape_of, _tensor
 from ._convert import _dims
 from ._native import _lib
 from ._structs import _given, _real, _unsigned
+from ._values import _create
 from .dtypes import BOOL, FLOAT32, INT64, _dtype
 from .functional import init_truncated_normal, init_uniform
 from .tensors import Tensor
@@ -89,7 +91,10 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
     if abs(stop - start) / abs(step) > 1 << 31:
         raise ValueError(f"arange from {start} to {stop} has more than 2**31 numbers")
     if all(hasattr(type(value), "__index__") for value in (start, stop, step)):
-        return Tensor(list(range(int(start), int(stop), int(step))), INT64 if dtype is None else dtype)
+        numbers = range(int(start), int(stop), int(step))
+        if dtype is None and all(abs(end) < 1 << 63 for end in (start, stop)):
+            return Tensor._wrap(_create(INT64, array("q", numbers).tobytes(), (len(numbers),)))
+        return Tensor(list(numbers), INT64 if dtype is None else dtype)
     count = max(0, math.ceil((stop - start) / step))
     return Tensor([start + i * step for i in range(count)], FLOAT32 if dtype is None else dtype)
 

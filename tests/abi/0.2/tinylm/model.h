@@ -209,6 +209,10 @@ TLM_API size_t tlm_model_num_parameters(const tlm_model_t *model);
 /** Number of elements in all parameters together. 0 for NULL. @since 0.1 */
 TLM_API uint64_t tlm_model_num_elements(const tlm_model_t *model);
 
+/** Bytes of all these elements as they are in memory: 4 for each, or less in a model that was
+ *  opened for inference (tlm_model_open_for_inference). 0 for NULL. @since 0.2 */
+TLM_API uint64_t tlm_model_num_bytes(const tlm_model_t *model);
+
 /** All parameter tensors in a fixed order: embedding, layer by layer, final norm, output
  *  projection, adapters. The array and the tensors are borrowed until the model is freed or
  *  adapters are added or removed. @since 0.1 */

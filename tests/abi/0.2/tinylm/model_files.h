@@ -71,6 +71,9 @@ typedef struct tlm_model_file_options {
     /** The chat template to write beside the tokenizer, or instead of that of keys_from; NULL:
      *  none. Borrowed during the call; opening a model leaves it NULL. */
     const tlm_chat_template_t *chat_template;
+    /** Set by opening: bytes that the weights take in the file, those of adapters and of the model
+     *  that they belong to together. Saving does not read it. @since 0.2 */
+    uint64_t weight_bytes;
 } tlm_model_file_options_t;
 
 #define TLM_MODEL_FILE_OPTIONS_INIT TLM_SIZED(tlm_model_file_options_t)
@@ -93,6 +96,12 @@ TLM_API tlm_status_t tlm_model_save_hf(const tlm_model_t *model, const tlm_token
  *  GPT-2's, Llama 3's, Qwen 2's or o200k's, or NFC. @since 0.2 */
 TLM_API tlm_status_t tlm_model_save_gguf(const tlm_model_t *model, const tlm_tokenizer_t *tokenizer,
                                          const char *path, const tlm_model_file_options_t *options);
+
+/** Bytes that the weights take in the file that tlm_model_save_gguf writes with these options, and
+ *  in memory once that file is opened for inference. Nothing is written. Options may be NULL. See
+ *  tlm_model_save_gguf for errors. @since 0.2 */
+TLM_API tlm_status_t tlm_model_gguf_bytes(uint64_t *bytes, const tlm_model_t *model,
+                                          const tlm_model_file_options_t *options);
 
 /** Opens the model at a path, whichever it is: a checkpoint, a folder of transformers or a GGUF
  *  file. *tokenizer (unless NULL) becomes the tokenizer that comes with it, or NULL if there is

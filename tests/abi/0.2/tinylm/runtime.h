@@ -30,8 +30,8 @@ TLM_API int32_t tlm_num_threads(void);
 /** Level of the kernels in use: the best that the CPU has, unless lowered by tlm_set_cpu_level or
  *  by the environment variable TINYLM_CPU. That is a list with commas: a level's name keeps what
  *  belongs to that level, "-" and a feature's name (tlm_cpu_feature_name) switches one feature
- *  off, as in "avx2,-fma". Unknown names, and levels that the CPU lacks, are ignored. Thread-safe.
- *  @since 0.1 */
+ *  off, as in "avx2,-fma". Levels that the CPU lacks are ignored, and so are unknown names, which
+ *  tlm_check_environment tells. Thread-safe. @since 0.1 */
 TLM_API int32_t tlm_cpu_level(void);
 
 /** Lowers (or restores) the level, for tests and bug reports: all features of the CPU that belong
@@ -100,6 +100,13 @@ TLM_API tlm_status_t tlm_set_products(int32_t products);
 /** How the calling thread takes factors: TLM_PRODUCTS_..., at first TLM_PRODUCTS_FLOAT32.
  *  Thread-safe. @since 0.2 */
 TLM_API int32_t tlm_products(void);
+
+/** Checks the environment variables that the library reads, TINYLM_CPU and TINYLM_NUM_THREADS. All
+ *  other calls take of them what they understand and ignore the rest; a program that wants wrong
+ *  ones refused calls this first. TLM_ERR_INVALID_ARGUMENT, naming the variable and what it may
+ *  hold, for a word that is no level or feature of any processor, and for a number of threads
+ *  outside 1..TLM_MAX_THREADS. Thread-safe. @since 0.2 */
+TLM_API tlm_status_t tlm_check_environment(void);
 
 /** Fills out[0..n) with random bits: Philox4x32-10 (Salmon et al. 2011) with the key `seed`, from
  *  position `offset` of stream `stream`, counted in 64-bit words. A pure function of its arguments.

@@ -15,8 +15,8 @@
 # qemu-user-static, for musl the packages musl-tools, make, cmake and xz-utils.
 #
 # Not run under qemu: a test of thread_pool that forks while threads start and end, which qemu-user itself does not
-# survive, and stream_memory, which limits the address space. Skipped with musl: "comma locales", since it has no locale
-# with a comma.
+# survive. Skipped there: stream_memory, which limits the address space. Skipped with musl: "comma locales", since it
+# has no locale with a comma.
 set -eu
 machine=${1:?the processor: aarch64 or x86_64-musl}
 shift

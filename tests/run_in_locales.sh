@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs test programs in locales whose decimal point is a comma, and one of more than one byte. The locales are made
 # here, with localedef of the C library and the sources of Debian's package "locales"; skipped (77) without them, and where
-# a program says with 77 that its C library has none (musl).
+# every program says with 77 that its C library has none (musl).
 # Usage: run_in_locales.sh PROGRAM...    In a cross build, meson says in MESON_EXE_WRAPPER what runs them.
 set -eu
 
@@ -16,6 +16,7 @@ for name in de_DE ps_AF; do
     test -d "$folder/$name.UTF-8" || { echo "skipped: localedef made no $name.UTF-8"; exit 77; }
 done
 
+ran=0
 failed=0
 for name in de_DE ps_AF; do
     for program; do
@@ -27,9 +28,10 @@ for name in de_DE ps_AF; do
         echo "== $name: $(basename "$program")"
         status=0
         LOCPATH="$folder" TINYLM_TEST_LOCALE="$name.UTF-8" ${MESON_EXE_WRAPPER:-} "$program" || status=$?
-        [ "$status" -ne 77 ] || exit 77
-        [ "$status" -eq 0 ] || failed=$((failed + 1))
+        [ "$status" -eq 77 ] || ran=$((ran + 1))
+        [ "$status" -eq 77 ] || [ "$status" -eq 0 ] || failed=$((failed + 1))
     done
 done
+[ "$ran" -gt 0 ] || exit 77
 echo "$failed failed"
 test "$failed" -eq 0

@@ -24,8 +24,15 @@ def _other_python():
     return named or (made if os.path.exists(made) else None)
 
 
+def _is_installed(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # nor is the package that the module is of
+        return False
+
+
 def find(*names):
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    missing = [name for name in names if not _is_installed(name)]
     python = _other_python() if missing else None
     if python:
         sys.stdout.flush()

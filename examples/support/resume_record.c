@@ -238,7 +238,16 @@ static char *read_header(size_t *size, const char *path)
     return text;
 }
 
-/* An object that stands in another as a text, and stays: options borrow from it. */
+/* What options borrow texts from. */
+static cli_object_t *user, *optimizer;
+
+static void close_record(void)
+{
+    cli_close_object(user);
+    cli_close_object(optimizer);
+}
+
+/* An object that stands in another as a text. */
 static cli_object_t *open_text(const cli_object_t *object, const char *key)
 {
     const char *text = cli_object_text(object, key);
@@ -248,20 +257,21 @@ static cli_object_t *open_text(const cli_object_t *object, const char *key)
 
 void resume_record_adopt(const char *path)
 {
-    static cli_object_t *header, *user, *optimizer; /* as long as the program */
     size_t size;
     char *text = read_header(&size, path);
 
     if (text == NULL)
         return;
     source = path;
-    header = cli_open_object(text, size, path);
+    cli_object_t *header = cli_open_object(text, size, path);
     free(text);
     const cli_object_t *metadata = cli_object_member(header, "__metadata__");
     cli_object_t *config = open_text(metadata, "config");
     uint64_t base_width = 0;
     user = open_text(metadata, "user");
     optimizer = open_text(metadata, "optimizer");
+    cli_close_object(header);
+    atexit(close_record);
     const cli_object_t *run = cli_object_member(user, "run");
     (void)cli_object_count(&base_width, config, "base_width");
     cli_close_object(config);

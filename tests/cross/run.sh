@@ -74,8 +74,13 @@ Dir::Etc::PreferencesParts "-";
 END
     kind=$2
     shift 2
+    site=$(apt-get --print-uris update | sed -n "s|^'\(.*\)/dists/bookworm/InRelease'.*|\1|p" | head -n 1)
+    [ -n "$site" ] || {
+        echo "skipped: apt's sources here do not name Debian 12's archive"
+        exit 77
+    }
     for suite; do
-        echo "$kind [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $suite main"
+        echo "$kind [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site $suite main"
     done >"$work/apt/sources.list"
 }
 

@@ -73,10 +73,8 @@ static tlm_status_t put_tokens(tlmi_gguf_writer_t *writer, const tlm_model_file_
 static uint64_t tensor_bytes(const tlmi_dtype_t **type, const tlmi_model_file_t *file,
                              const tlmi_file_tensor_t *tensor)
 {
-    const uint64_t numel = (uint64_t)tlmi_dims_product(tensor->shape, 0, tensor->ndim);
-
     *type = tlmi_weight_type(file->model, tensor, &file->convention, file->options.weights);
-    return numel / (uint64_t)(*type)->block * (*type)->bytes;
+    return tlmi_weight_bytes(*type, tensor->shape, tensor->ndim);
 }
 
 static tlm_status_t describe_weights(tlmi_gguf_writer_t *writer, const tlmi_model_file_t *file)

@@ -156,6 +156,9 @@ tlm_status_t tlmi_weight_place(tlmi_found_weight_t *found, const tlm_model_t *mo
 tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *found,
                                const tlmi_convention_t *convention, const char *path);
 
+/* Bytes of a weight of this type and shape, whose rows are whole blocks. */
+uint64_t tlmi_weight_bytes(const tlmi_dtype_t *type, const int64_t *shape, int32_t ndim);
+
 /* Bytes that the parameters take in the file; all were found. */
 uint64_t tlmi_weights_bytes(const tlm_model_t *model, const tlmi_found_weight_t *found);
 

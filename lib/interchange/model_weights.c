@@ -380,15 +380,19 @@ tlm_status_t tlmi_weights_fill(tlm_model_t *model, const tlmi_found_weight_t *fo
     return TLM_OK;
 }
 
+uint64_t tlmi_weight_bytes(const tlmi_dtype_t *type, const int64_t *shape, int32_t ndim)
+{
+    return (uint64_t)tlmi_dims_product(shape, 0, ndim) / (uint64_t)type->block * type->bytes;
+}
+
 uint64_t tlmi_weights_bytes(const tlm_model_t *model, const tlmi_found_weight_t *found)
 {
     uint64_t total = 0;
 
     for (size_t i = 0; i < model->num_parameters; i++) {
         const tlmi_parameter_spec_t *spec = &model->specs[i];
-        const uint64_t numel = (uint64_t)tlmi_dims_product(spec->shape, 0, spec->ndim);
 
-        total += numel / (uint64_t)found[i].type->block * found[i].type->bytes;
+        total += tlmi_weight_bytes(found[i].type, spec->shape, spec->ndim);
     }
     return total;
 }
